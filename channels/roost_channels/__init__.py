@@ -1,0 +1,1 @@
+"""Channels: one message model, one renderer, one delivery lane, and an adapter for each chat network."""

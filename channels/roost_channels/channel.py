@@ -1,0 +1,90 @@
+"""A chat network behind four verbs: send, edit, indicate, ingest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from roost_channels.message import Address, Button, Receipt, ReplyTarget
+from roost_channels.rendering import RenderedPart
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a channel can do, so that nothing above the adapter asks which channel it is.
+
+    text_max: the longest part, in `text_unit`s.
+    typing_s: how long one indication lasts, 0 where there is none.
+    edit_interval_s: the least time between edits of one message (private, group).
+    send_interval_s: the least time between sends to one chat.
+    session_window_s: how long after an inbound message free text is allowed, None for ever.
+    """
+
+    text_max: int
+    text_unit: Literal["utf16", "codepoint"]
+    markup: Literal["entities", "whatsapp", "plain"]
+    can_edit: bool
+    can_delete: bool
+    native_quote: bool
+    buttons: bool
+    typing_s: float
+    edit_interval_s: tuple[float, float]
+    send_interval_s: float
+    session_window_s: float | None = None
+
+
+class Channel(Protocol):
+    """One account of one chat network; every failure is a `DeliveryError`."""
+
+    name: str
+    account: str
+    capabilities: Capabilities
+
+    async def send(
+        self,
+        address: Address,
+        part: RenderedPart,
+        *,
+        reply_to: ReplyTarget | None = None,
+        buttons: Sequence[Button] = (),
+        silent: bool = False,
+        part_id: str = "",
+    ) -> Receipt:
+        """Send one part. `part_id` travels as a correlation key where the provider echoes one."""
+        ...
+
+    async def edit(
+        self,
+        address: Address,
+        message_id: str,
+        part: RenderedPart,
+        *,
+        buttons: Sequence[Button] = (),
+    ) -> None:
+        """Replace the text of our own message; raises NotModified, EditTargetMissing."""
+        ...
+
+    async def delete(self, address: Address, message_id: str) -> None:
+        """Remove our own message; gone already is success."""
+        ...
+
+    async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
+        """Show that we are working (typing), for `capabilities.typing_s` seconds."""
+        ...
+
+    async def find_sent(
+        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+    ) -> Receipt | Literal["absent", "unknown"]:
+        """Reconcile an ambiguous send: a receipt proves it went out, `absent` proves it did not."""
+        ...
+
+    async def acknowledge(self, callback_id: str, text: str = "") -> None:
+        """Answer a pressed button; late is success."""
+        ...
+
+    async def ingest(self, intake: Any) -> None:
+        """Poll for events for ever, committing each before acknowledging it; returns at once if webhooks feed us."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...

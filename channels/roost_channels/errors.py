@@ -1,0 +1,79 @@
+"""Why a send did not succeed.
+
+DeliveryError
+├── Throttled          retryable after `retry_after_s`; nothing was sent
+├── NotSent            retryable; provably nothing was sent (DNS, connect, TLS, 5xx before processing)
+├── Ambiguous          not retryable blindly: the request left and no proof of either outcome came back
+├── RenderRejected     retryable with a plainer rendering: markup, quote or reply target was refused
+├── NotModified        success of an edit: the message already reads so
+├── EditTargetMissing  not retryable: the message to edit is gone or can't be edited
+├── WindowClosed       retryable on the next inbound: free-form text is not allowed now
+├── ChatMigrated       retryable at `new_chat`
+├── Unreachable        not retryable: blocked, kicked, deactivated, not found, opted out
+├── Rejected           not retryable: the provider refuses this message
+└── AuthBroken         not retryable: the account's credentials fail; the adapter stops and alerts
+"""
+
+
+class DeliveryError(Exception):
+    """A physical send or edit failed."""
+
+    def __init__(self, description: str = "", *, code: str = "", http_status: int = 0) -> None:
+        super().__init__(description or (self.__doc__ or "").strip())
+        self.description = description
+        self.code = code
+        self.http_status = http_status
+
+
+class Throttled(DeliveryError):
+    """The provider asks us to wait."""
+
+    def __init__(
+        self, retry_after_s: float, description: str = "", *, code: str = "", http_status: int = 429
+    ) -> None:
+        super().__init__(description, code=code, http_status=http_status)
+        self.retry_after_s = retry_after_s
+
+
+class NotSent(DeliveryError):
+    """Nothing was sent; trying again is safe."""
+
+
+class Ambiguous(DeliveryError):
+    """The request left and its outcome is unknown."""
+
+
+class RenderRejected(DeliveryError):
+    """The provider refused the markup, the quote or the reply target."""
+
+
+class NotModified(DeliveryError):
+    """The message already reads so."""
+
+
+class EditTargetMissing(DeliveryError):
+    """The message to edit is gone or can't be edited."""
+
+
+class WindowClosed(DeliveryError):
+    """Free-form messages are not allowed to this person now."""
+
+
+class ChatMigrated(DeliveryError):
+    """The chat has a new id."""
+
+    def __init__(self, new_chat: str, description: str = "") -> None:
+        super().__init__(description, http_status=400)
+        self.new_chat = new_chat
+
+
+class Unreachable(DeliveryError):
+    """This person can't be reached."""
+
+
+class Rejected(DeliveryError):
+    """The provider refuses this message."""
+
+
+class AuthBroken(DeliveryError):
+    """The account's credentials are refused."""

@@ -1,0 +1,62 @@
+"""The door every inbound event goes through: commit first, acknowledge after."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from roost_channels.message import InboundMessage, Quote
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of a batch: how many rows are new; redeliveries count as duplicates."""
+
+    stored: int
+    duplicates: int
+
+
+class Intake(Protocol):
+    """Implemented by the platform; adapters call nothing else when something arrives."""
+
+    async def accept(
+        self,
+        channel: str,
+        account: str,
+        batch: Sequence[InboundMessage],
+        *,
+        cursor: int | None = None,
+    ) -> Accepted:
+        """Commit the rows, and for a poller its next offset, in one transaction; then ring doorbells.
+
+        Returns only after the commit; raises if nothing was stored, so that the caller does not acknowledge.
+        """
+        ...
+
+    async def cursor(self, channel: str, account: str) -> int | None:
+        """The offset stored with the last accepted batch."""
+        ...
+
+    async def resolve_quote(self, channel: str, account: str, chat: str, ref: str) -> Quote | None:
+        """The message `ref` of this chat, inbound or one of our own parts, as a quote; None if we never saw it.
+
+        For one of our parts `text` is the whole logical message and `excerpt` the passage of that part.
+        """
+        ...
+
+    async def channel_state(self, channel: str, account: str, state: str, detail: str = "") -> None:
+        """Record the account's health: `up`, `degraded`, `conflict`, `auth_error`, `paused`."""
+        ...
+
+    async def receipt(
+        self,
+        channel: str,
+        account: str,
+        *,
+        part_id: str,
+        message_id: str,
+        status: str,
+        error_code: str = "",
+        description: str = "",
+    ) -> None:
+        """Record a delivery receipt (sent, delivered, read, failed, undelivered); older states never regress newer ones."""
+        ...

@@ -1,0 +1,133 @@
+"""The one message model that every channel, the workflow and the console share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+ChannelName = Literal["telegram", "whatsapp", "console"]
+Author = Literal["user", "bot", "other"]
+InboundKind = Literal["message", "edited", "callback", "stop", "receipt", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a conversation lives: one chat (and thread) of one account on one channel.
+
+    account: the bot's id on Telegram, the sender number (`whatsapp:+…`) on Twilio, `local` for the console.
+    chat: the chat id, the user's `whatsapp:+…`, or the session name given to `roost chat`.
+    thread: a Telegram topic id, else the empty string.
+    """
+
+    channel: ChannelName
+    account: str
+    chat: str
+    thread: str = ""
+
+    @property
+    def key(self) -> str:
+        """The session key: unique per conversation, stable for ever, shown to operators."""
+        base = f"{self.channel}:{self.account}:{self.chat}"
+        return f"{base}:{self.thread}" if self.thread else base
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who wrote a message: `address` is the channel's own id for the person (Telegram user id, `whatsapp:+…`).
+
+    aliases: further ids the channel gives for the same person (a BSUID beside a phone number).
+    """
+
+    address: str
+    display_name: str = ""
+    username: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a message refers to: context for the reader, never a reply target.
+
+    ref: the provider's message id of what is quoted, None where the provider gives none.
+    text: the whole quoted message as a snapshot; excerpt: the passage meant.
+    utf16_start: where the excerpt starts in `text`, in UTF-16 units; None when unknown.
+    is_manual: the person selected the passage themselves.
+    resolved: False when the quoted text could not be had; the agent is told so.
+    """
+
+    ref: str | None
+    author: Author
+    text: str
+    excerpt: str
+    utf16_start: int | None = None
+    is_manual: bool = False
+    resolved: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that came with a message, by reference; size in bytes when the provider tells it."""
+
+    kind: str
+    provider_id: str
+    name: str = ""
+    mime_type: str = ""
+    size: int | None = None
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMessage:
+    """One event from a channel, ready for the inbox.
+
+    event_id: unique per (channel, account) for ever; a redelivery carries the same one.
+    message_id: the provider's id of the message itself, which replies and quotes use.
+    kind: `message` starts or steers a turn; `callback` is a pressed button with its data in `text`;
+        `stop` is a native stop; the others are kept and not answered.
+    raw: the provider's payload as it came.
+    sent_at: seconds since the epoch, by the provider's clock.
+    """
+
+    address: Address
+    event_id: str
+    message_id: str
+    sender: Sender
+    text: str
+    sent_at: float
+    kind: InboundKind = "message"
+    quote: Quote | None = None
+    attachments: tuple[Attachment, ...] = ()
+    is_group: bool = False
+    is_addressed: bool = True
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A button under a message: what it says and the data its press returns (at most 64 bytes)."""
+
+    label: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyTarget:
+    """The message an answer replies to; kept apart from quoted context.
+
+    quote: an exact excerpt of the target to show in the reply, empty for none; utf16_start as in Quote.
+    author, excerpt: for channels without native replies, which render `> author: excerpt`.
+    is_latest: no newer inbound message had arrived when the reply was decided.
+    """
+
+    message_id: str
+    quote: str = ""
+    utf16_start: int | None = None
+    author: str = ""
+    excerpt: str = ""
+    is_latest: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof of a physical send: the provider's message id."""
+
+    message_id: str

@@ -1,0 +1,163 @@
+"""What the delivery lanes need from storage: entries to send, parts with their states, status messages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from roost_channels.message import Address, Button, ReplyTarget
+from roost_channels.rendering import RenderedPart
+
+EntryKind = Literal["answer", "notice", "approval", "error"]
+PartState = Literal["planned", "sending", "sent", "not_sent", "ambiguous", "failed", "expired"]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """One logical message. `text` is Markdown; `generation` is the turn's fence (0 without a turn)."""
+
+    id: str
+    address: Address
+    kind: EntryKind
+    text: str
+    reply_to: ReplyTarget | None
+    buttons: tuple[Button, ...]
+    turn_id: str | None
+    generation: int
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """One physical send: `rendered` covers characters [char_start, char_end) of the logical message's text.
+
+    attempts counts tries begun; next_at is the earliest next try, seconds since the epoch.
+    """
+
+    id: str
+    outbox_id: str
+    index: int
+    count: int
+    rendered: RenderedPart
+    state: PartState
+    attempts: int
+    next_at: float
+    message_id: str | None
+    started_at: float | None
+    plain: bool = False
+    duplicate_label: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StatusMessage:
+    """The one editable status message of a turn, stored before its content changes."""
+
+    turn_id: str
+    address: Address
+    message_id: str | None
+    shown: str
+    state: Literal["planned", "open", "closed"]
+    edited_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressSnapshot:
+    """How a running turn stands: the latest wins, older ones are never shown.
+
+    phase: queued | thinking | tool | answering | done | stopped | failed.
+    tools: lines already fit for people, oldest first.
+    text: the partial answer as generated so far.
+    reply_to: the message the turn answers; inbound_message_id: the newest inbound, for typing indications.
+    """
+
+    turn_id: str
+    conversation_id: str
+    address: Address
+    generation: int
+    phase: str
+    text: str
+    tools: tuple[str, ...]
+    reply_to: ReplyTarget | None
+    inbound_message_id: str
+    started_at: float
+    updated_at: float
+    version: int
+
+
+class Outbox(Protocol):
+    """Storage behind the lanes. Every method is one committed transaction.
+
+    Lanes are addresses; the order within a lane is the order in which entries were committed. `owner` names this
+    courier process: work claimed by a courier that died is taken over when its lease ends or by `recover`.
+    """
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when something may have changed, at the latest after `timeout_s`."""
+        ...
+
+    async def due(self, channels: Sequence[tuple[str, str]], now: float) -> Sequence[Address]:
+        """The lanes of these (channel, account) pairs that have an unfinished entry due at `now`."""
+        ...
+
+    async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
+        """The oldest unfinished entry of the lane and its parts (none before `plan`)."""
+        ...
+
+    async def plan(self, entry_id: str, parts: Sequence[RenderedPart]) -> Sequence[StoredPart]:
+        """Store the physical parts of an entry, once: a second call returns what the first stored."""
+        ...
+
+    async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
+        """Commit BEFORE the request leaves: state `sending`, one more attempt. Returns the attempt's number."""
+        ...
+
+    async def sent(self, part_id: str, message_id: str) -> None: ...
+
+    async def not_sent(
+        self, part_id: str, *, retry_at: float, error: str, code: str = "", http_status: int = 0
+    ) -> None: ...
+
+    async def replan(
+        self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False
+    ) -> None:
+        """Replace a part's rendering by a plainer one (same text range), and forget its entry's reply target if asked."""
+        ...
+
+    async def ambiguous(
+        self, part_id: str, *, error: str, code: str = "", http_status: int = 0
+    ) -> None: ...
+
+    async def failed(
+        self, part_id: str, *, error: str, code: str = "", http_status: int = 0
+    ) -> None:
+        """A dead letter: this part and the entry's later parts wait for an operator's redrive; the lane goes on."""
+        ...
+
+    async def evidence(self, part_id: str, note: str) -> None:
+        """An operator-readable line about how an ambiguous send was settled."""
+        ...
+
+    async def recover(self, owner: str) -> int:
+        """At start: parts left `sending` by another owner become `ambiguous`. Returns how many."""
+        ...
+
+    async def moved(self, address: Address, new_chat: str) -> None:
+        """The chat migrated: the conversation and its unfinished entries follow."""
+        ...
+
+    # Progress and status messages ------------------------------------------------------------------------------
+
+    async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
+        """Snapshots of turns that run now, plus finished turns whose status message is still open."""
+        ...
+
+    async def status_message(self, turn_id: str) -> StatusMessage | None: ...
+
+    async def put_status_message(self, status: StatusMessage) -> None: ...
+
+    async def fenced(self, turn_id: str) -> bool:
+        """True once the turn's final is queued or the turn was stopped: no progress edit may leave after that."""
+        ...
+
+    async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
+        """Open status messages whose turn is over and whose final is delivered: the janitor closes them."""
+        ...

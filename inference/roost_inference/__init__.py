@@ -1,0 +1,1 @@
+"""The bundled inference core: an engine on llama.cpp's kernels and its HTTP wire."""

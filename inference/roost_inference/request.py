@@ -1,0 +1,156 @@
+"""What goes into the engine and what comes out: requests, events, figures. No I/O, no kernels."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from roost_inference.errors import EngineError
+
+FinishReason = Literal["stop", "length", "abort", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next token is chosen; temperature 0 is greedy. Defaults are OpenAI's, top_k 0 and min_p 0 are off."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    top_logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One completion over token ids. `grammar` is an llguidance grammar (JSON or Lark text), None for free text.
+
+    session_id: continuations of one session reuse its KV; cache_salt: KV is never shared across different salts.
+    priority: lower runs earlier. stop: strings that end the text and are not part of it.
+    """
+
+    id: str
+    prompt_tokens: Sequence[int]
+    max_tokens: int
+    sampling: SamplingParams = SamplingParams()
+    stop: tuple[str, ...] = ()
+    grammar: str | None = None
+    session_id: str | None = None
+    cache_salt: str = ""
+    priority: int = 0
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """Natural-log probability of one token and of its likeliest alternatives (text, logprob)."""
+
+    token: int
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts; cached_tokens of the prompt were reused, not computed."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds: waiting before the first chunk ran, until the first token, and overall."""
+
+    queue_s: float
+    first_token_s: float | None
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TextEvent:
+    """New text that no stop string can take back, and the tokens it came from."""
+
+    request_id: str
+    text: str
+    tokens: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FinishEvent:
+    """The last event of every request, also of aborted and failed ones."""
+
+    request_id: str
+    reason: FinishReason
+    usage: Usage
+    timings: Timings
+    error: EngineError | None = None
+    stop_string: str | None = None
+
+
+Event = TextEvent | FinishEvent
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The loaded model: `name` on the wire, context in tokens, and what the GGUF says for chat."""
+
+    name: str
+    path: str
+    context_length: int
+    vocabulary_size: int
+    chat_template: str
+    bos: str
+    eos: str
+    build: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """A snapshot of counters and gauges since start; latencies are the last 512 requests', in seconds."""
+
+    running: int
+    waiting: int
+    cells_total: int
+    cells_used: int
+    resident_sessions: int
+    prompt_tokens_total: int
+    cached_tokens_total: int
+    completion_tokens_total: int
+    requests_total: Mapping[str, int]
+    steps_total: int
+    first_token_s: Sequence[float]
+    inter_token_s: Sequence[float]
+    tokens_per_second: float
+
+
+class EnginePort(Protocol):
+    """The engine as the server sees it; every method may be called from any thread."""
+
+    @property
+    def model(self) -> ModelInfo: ...
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids; `special` recognises control tokens in the text. Never adds BOS."""
+        ...
+
+    def submit(self, request: Request, listener: Listener) -> None:
+        """Queue a request. The listener runs on the engine thread and must not block.
+
+        Raises PromptTooLong, QueueFull, BadGrammar at once; nothing is queued then.
+        """
+        ...
+
+    def abort(self, request_id: str) -> None:
+        """Stop a request within one step; its FinishEvent says `abort`. Unknown ids are ignored."""
+        ...
+
+    def stats(self) -> EngineStats: ...

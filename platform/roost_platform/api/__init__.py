@@ -1,0 +1,1 @@
+"""The HTTP API for programs, and the webhooks that channels call."""

@@ -1,0 +1,1 @@
+"""Tables and the stores that implement the ports of the packages below."""

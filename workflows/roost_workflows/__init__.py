@@ -1,0 +1,1 @@
+"""Durable sessions on Temporal: the session workflow, its activities and its worker."""

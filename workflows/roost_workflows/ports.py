@@ -1,0 +1,221 @@
+"""What sessions need from storage; the platform's database implements these.
+
+Every method is one committed transaction and is safe to call again after a crash: it returns what the first call did.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+CallStatus = Literal["ok", "error", "cancelled", "unknown", "skipped"]
+CallState = Literal["planned", "running", "ok", "error", "cancelled", "unknown", "skipped"]
+Effect = Literal["pure", "idempotent", "verifiable", "unsafe"]
+Finish = Literal["answer", "tools", "length", "empty", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRecord:
+    """A running turn: ids and counters only, fit for Temporal's history."""
+
+    turn_id: str
+    conversation_id: str
+    session_id: str
+    number: int
+    agent: str
+    stop_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptMessage:
+    """One message of the transcript as the model is to see it.
+
+    quoted: the quoted passage a user message came with, rendered apart from its text.
+    tool_calls: (call id, tool name, arguments as JSON text) of an assistant message.
+    note: markers such as `stopped`, shown to the model after the message.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    message_id: str = ""
+    quoted: Mapping[str, Any] | None = None
+    tool_calls: tuple[tuple[str, str, str], ...] = ()
+    tool_call_id: str = ""
+    name: str = ""
+    status: str = ""
+    note: str = ""
+    engine_message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnContext:
+    """All that one model call needs, read in one transaction. `person_id` scopes notes; `tenant` salts caches."""
+
+    turn: TurnRecord
+    person_id: str
+    person_name: str
+    channel: str
+    session_key: str
+    tenant: str
+    messages: Sequence[TranscriptMessage]
+    steered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """A tool call the model asked for. `arguments` is canonical JSON text; `effect` is the tool's class."""
+
+    call_id: str
+    name: str
+    arguments: str
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """A committed model call: what it decided, without content."""
+
+    step: int
+    finish: Finish
+    calls: tuple[PlannedCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one model call and its times in seconds."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    time_to_first_token_s: float | None = None
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """A tool call about to run. `attempt` starts at 1; `state` is what was stored before this attempt.
+
+    key: identifies this call for ever (turn:step:call), handed to the tool as `ctx.key`.
+    """
+
+    call_id: str
+    name: str
+    arguments: str
+    effect: Effect
+    state: CallState
+    attempt: int
+    key: str
+    result: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The latest state of a running turn for people to see; lossy, never retried."""
+
+    phase: str
+    text: str = ""
+    tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a stopped or failed turn ended, for the final status line."""
+
+    done: int = 0
+    undone: int = 0
+    unknown: int = 0
+    elapsed_s: float = 0.0
+    already: bool = False
+
+
+class Turns(Protocol):
+    """The life of a turn in storage."""
+
+    async def begin(self, conversation_id: str) -> TurnRecord | None:
+        """Resume the conversation's running turn, or start one from its pending inbox rows; None when there is nothing.
+
+        Starting writes the user messages to the transcript and a first progress snapshot in the same transaction.
+        """
+        ...
+
+    async def get(self, turn_id: str) -> TurnRecord: ...
+
+    async def step(self, turn_id: str, step: int) -> StepRecord | None:
+        """The step if an earlier attempt committed it."""
+        ...
+
+    async def context(self, turn_id: str, step: int) -> TurnContext:
+        """Pull messages that arrived meanwhile (steer) into the transcript, then read what the model is to see."""
+        ...
+
+    async def commit_step(
+        self,
+        turn_id: str,
+        step: int,
+        *,
+        finish: Finish,
+        text: str,
+        calls: Sequence[PlannedCall],
+        usage: Usage,
+        model: str,
+        engine_message_id: str,
+        started_at: float,
+    ) -> StepRecord:
+        """Commit a model call. With finish `tools` the group stays open until `close_group`.
+
+        Any other finish except `stopped` ends the turn: the assistant message, the outbox row and the turn's state
+        commit together. `stopped` keeps the partial text for `settle`. Called again, it returns the first record.
+        """
+        ...
+
+    async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
+        """Mark a call running and count the attempt; a finished call comes back with its state and result."""
+        ...
+
+    async def finish_call(
+        self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
+    ) -> None: ...
+
+    async def close_group(self, turn_id: str, step: int) -> None:
+        """Append the assistant message and ALL its results in one transaction; open calls become `skipped`."""
+        ...
+
+    async def stop_requested(self, turn_id: str) -> bool: ...
+
+    async def settle(
+        self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
+    ) -> Settled:
+        """End a turn that has no answer: close the open group with typed results, keep partial text with a marker,
+        drop unsent progress, queue the final status or error notice; once."""
+        ...
+
+    async def progress(self, turn_id: str, snapshot: Snapshot) -> None:
+        """Overwrite the turn's progress row unless the turn is over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A note kept for one person."""
+
+    id: int
+    text: str
+    created_at: float
+
+
+class Notes(Protocol):
+    """Notes per person, for tools; `key` makes adding idempotent."""
+
+    async def add(self, person_id: str, text: str, key: str) -> Note: ...
+
+    async def list(self, person_id: str) -> Sequence[Note]: ...
+
+    async def remove(self, person_id: str, note_id: int) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything the worker is given by the platform's wiring."""
+
+    turns: Turns
+    notes: Notes
+    extra: Mapping[str, Any] = field(default_factory=dict)
