@@ -143,8 +143,11 @@ class Turns(Protocol):
         """The step if an earlier attempt committed it."""
         ...
 
-    async def context(self, turn_id: str, step: int) -> TurnContext:
-        """Pull messages that arrived meanwhile (steer) into the transcript, then read what the model is to see."""
+    async def context(self, turn_id: str, step: int, *, steer: bool = True) -> TurnContext:
+        """Pull messages that arrived meanwhile (steer) into the transcript, then read what the model is to see.
+
+        With `steer` false nothing is pulled: those messages wait for the next turn.
+        """
         ...
 
     async def commit_step(

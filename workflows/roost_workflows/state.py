@@ -1,0 +1,73 @@
+"""What crosses Temporal's history: ids, counters and short enumerations, never content."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from roost_workflows.ports import Finish, StepRecord, TurnRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInput:
+    """The argument of a session's run. Everything else is pulled from storage, so nothing is carried over."""
+
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BegunTurn:
+    """A turn to run, and what its agent sets for it."""
+
+    turn_id: str
+    stop_requested: bool
+    max_steps: int
+
+    @classmethod
+    def of(cls, turn: TurnRecord, max_steps: int) -> "BegunTurn":
+        return cls(turn.turn_id, turn.stop_requested, max_steps)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateInput:
+    """One model call. `last`: the turn's budget of steps ends here, so tools are withheld."""
+
+    turn_id: str
+    step: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a model call decided. Call ids are ours; names and arguments stay in storage."""
+
+    finish: Finish
+    call_ids: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, record: StepRecord) -> "StepResult":
+        return cls(record.finish, tuple(call.call_id for call in record.calls))
+
+
+@dataclass(frozen=True, slots=True)
+class CallInput:
+    """One tool call of a step."""
+
+    turn_id: str
+    step: int
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupInput:
+    """The tool group of a step."""
+
+    turn_id: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettleInput:
+    """The end of a turn that has no answer. `reason` is one of failures.REASONS."""
+
+    turn_id: str
+    outcome: Literal["stopped", "failed"]
+    reason: str
