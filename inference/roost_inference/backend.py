@@ -1,0 +1,99 @@
+"""What the engine asks of kernels: decode a batch, copy and remove sequences, know the tokens."""
+
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+from llguidance import LLTokenizer
+from numpy.typing import NDArray
+
+from roost_inference.batch import Batch
+
+Logits = NDArray[np.float32]
+
+
+class DecodeStatus(Enum):
+    """How a decode ended. After anything but DONE the rows of the batch may be partly in the KV:
+    the caller removes them before it goes on."""
+
+    DONE = "done"
+    NO_CELLS = "no_cells"
+    ABORTED = "aborted"
+
+
+class Vocabulary(Protocol):
+    """Tokens and text. Every method may be called from any thread."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """Tokens that end a generation (EOS, EOT and the like); never empty."""
+        ...
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids; `special` recognises control tokens written in the text. Never adds BOS."""
+        ...
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes a token stands for; empty for control tokens."""
+        ...
+
+    def grammar_tokenizer(self) -> LLTokenizer:
+        """The vocabulary as llguidance wants it; built once."""
+        ...
+
+
+class Backend(Protocol):
+    """Kernels over one unified KV cache.
+
+    One thread calls it, except `interrupt`, which any thread may call. Positions are half-open
+    intervals [start, end). A copied range shares its cells with the source.
+    """
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def cells(self) -> int:
+        """KV cells of the device, one token each."""
+        ...
+
+    @property
+    def sequences(self) -> int:
+        """Sequence ids are 0 to this, exclusive."""
+        ...
+
+    @property
+    def truncates(self) -> bool:
+        """Whether part of a sequence can be removed or copied (not so for recurrent models)."""
+        ...
+
+    def decode(self, batch: Batch) -> DecodeStatus:
+        """Compute the rows of the batch. Raises EngineFailed when the kernels fail."""
+        ...
+
+    def logits(self, row: int) -> Logits:
+        """[vocabulary] logits of a row that asked for output. A view, valid until the next
+        decode; the caller copies before it writes."""
+        ...
+
+    def sequence_copy(self, source: int, target: int, start: int, end: int) -> None: ...
+
+    def sequence_remove(self, sequence: int, start: int) -> bool:
+        """Remove positions from `start` on. False: not possible, the sequence is unchanged."""
+        ...
+
+    def sequence_end(self, sequence: int) -> int:
+        """One past the last position held, 0 for an empty sequence."""
+        ...
+
+    def interrupt(self) -> None:
+        """Make a running decode return ABORTED within milliseconds, and the next ones at once,
+        until `clear_interrupt`."""
+        ...
+
+    def clear_interrupt(self) -> None: ...
+
+    def close(self) -> None: ...

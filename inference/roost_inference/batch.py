@@ -1,0 +1,43 @@
+"""Rows of one decode step under one token budget."""
+
+from collections.abc import Sequence as Many
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tokens = NDArray[np.int32]
+
+
+class Batch:
+    """Up to `capacity` rows as parallel int32 arrays: token, position, sequence id, and an int8
+    flag for rows whose logits are wanted. Reused from step to step; knows nothing of kernels."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.size = 0
+        self.tokens: Tokens = np.zeros(capacity, np.int32)
+        self.positions: Tokens = np.zeros(capacity, np.int32)
+        self.sequence_ids: Tokens = np.zeros(capacity, np.int32)
+        self.outputs: NDArray[np.int8] = np.zeros(capacity, np.int8)
+
+    @property
+    def room(self) -> int:
+        return self.capacity - self.size
+
+    def clear(self) -> None:
+        self.size = 0
+
+    def add(self, tokens: Tokens | Many[int], position: int, sequence_id: int, output: bool) -> int:
+        """Append consecutive tokens of one sequence from `position` on; with `output` the last
+        row yields logits. Returns the index of that last row."""
+        count = len(tokens)
+        if not 0 < count <= self.room:
+            raise ValueError(f"{count} rows do not fit, {self.room} are left")
+        rows = slice(self.size, self.size + count)
+        self.tokens[rows] = tokens
+        self.positions[rows] = np.arange(position, position + count, dtype=np.int32)
+        self.sequence_ids[rows] = sequence_id
+        self.outputs[rows] = 0
+        self.size += count
+        self.outputs[self.size - 1] = output
+        return self.size - 1

@@ -1,0 +1,113 @@
+"""Settings of the inference core; the platform reads them from TOML and the environment."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+# llama.cpp's LLAMA_MAX_SEQ is 256; one id stays free as the scratch sequence of block export.
+MAX_SEQUENCES_LIMIT = 255
+
+_UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*$")
+
+
+def parse_bytes(value: object) -> object:
+    """Bytes from text such as "2GiB" or "512 MiB"; other values pass through to pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.match(value)
+    unit = _UNITS.get(match.group(2).upper()) if match else None
+    if match is None or unit is None:
+        raise ValueError(f"{value!r} is not a size; write it like 512MiB or 2GiB")
+    return int(float(match.group(1)) * unit)
+
+
+ByteSize = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
+
+
+class EngineConfig(BaseModel):
+    """Everything that can be set about the engine. Lengths are in tokens, one KV cell holds one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: Path | None = Field(
+        default=None, description="Path of a GGUF model. Without it the bundled small model runs."
+    )
+    url: str | None = Field(
+        default=None,
+        description="Base URL of an OpenAI-compatible engine to use instead of the bundled core.",
+    )
+    api_key: SecretStr = Field(
+        default=SecretStr(""), description="Bearer token sent to the engine at `url`."
+    )
+    model_name: str | None = Field(
+        default=None,
+        description="Model to ask for at `url`; for the bundled core, the name it answers to.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address the engine listens on.")
+    port: int = Field(default=0, ge=0, le=65535, description="Port; 0 picks a free one.")
+    context_length: int = Field(
+        default=16384,
+        ge=256,
+        description="KV cells on the device, shared by all sequences. More cells cost memory.",
+    )
+    request_context_length: int | None = Field(
+        default=None,
+        ge=16,
+        description="Longest prompt and answer of one request. Default: what the model was "
+        "trained for, at most `context_length`.",
+    )
+    max_sequences: int = Field(
+        default=64,
+        ge=1,
+        le=MAX_SEQUENCES_LIMIT,
+        description="Sequences that hold KV at once: running ones and remembered sessions.",
+    )
+    max_running: int = Field(
+        default=32, ge=1, le=MAX_SEQUENCES_LIMIT, description="Sequences computed in one step."
+    )
+    batch_tokens: int = Field(
+        default=512, ge=32, le=4096, description="Tokens computed in one step at most."
+    )
+    inter_token_target_ms: float = Field(
+        default=100.0,
+        gt=0,
+        description="Prompts are read in chunks small enough that answers being written get "
+        "their next token within about this time.",
+    )
+    resident_cells: int | None = Field(
+        default=None,
+        ge=0,
+        description="KV cells that idle sessions may keep on the device. Default: half of "
+        "`context_length`; idle cells slow every step a little.",
+    )
+    threads: int | None = Field(
+        default=None, ge=1, le=512, description="Compute threads. Default: the physical cores."
+    )
+    kv_type: Literal["f16", "q8_0", "q4_0"] = Field(
+        default="f16", description="Number format of the KV cache. q8_0 halves its memory."
+    )
+    kv_ram: ByteSize = Field(default=0, description="RAM for paged-out KV, e.g. 2GiB; 0 is off.")
+    kv_disk: ByteSize = Field(default=0, description="Disk for paged-out KV; 0 is off.")
+    kv_object_url: str | None = Field(
+        default=None, description="Object store for paged-out KV, e.g. s3://bucket/prefix."
+    )
+    queue_limit: int = Field(
+        default=256, ge=1, description="Requests that may wait; the next one gets a 429."
+    )
+    max_body_bytes: ByteSize = Field(
+        default=8 * 2**20, description="Largest request body the engine accepts."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "EngineConfig":
+        if self.max_running > self.max_sequences:
+            raise ValueError("max_running must not exceed max_sequences")
+        if self.max_running > self.batch_tokens:
+            raise ValueError("max_running must not exceed batch_tokens: each takes a row a step")
+        longest = self.request_context_length
+        if longest is not None and longest > self.context_length:
+            raise ValueError("request_context_length must not exceed context_length")
+        return self

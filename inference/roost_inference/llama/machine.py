@@ -1,0 +1,59 @@
+"""What this machine gives the engine: physical cores and memory, container limits included."""
+
+import os
+from pathlib import Path
+
+_CPUS = Path("/sys/devices/system/cpu")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def physical_cores() -> int:
+    """Cores this process may use, hyper-threads counted once, a CPU quota respected."""
+    try:
+        allowed = sorted(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return max(1, os.cpu_count() or 1)
+    siblings = {_first_sibling(cpu) for cpu in allowed}
+    return max(1, min(len(siblings), _quota_cores(len(allowed))))
+
+
+def available_memory_bytes() -> int | None:
+    """Memory that can still be taken without swapping; None where the system does not say."""
+    free = _meminfo_available_bytes()
+    limit, used = (_cgroup_bytes(name) for name in ("memory.max", "memory.current"))
+    if limit is not None and used is not None:
+        room = max(limit - used, 0)
+        return room if free is None else min(free, room)
+    return free
+
+
+def _first_sibling(cpu: int) -> str:
+    text = _read(_CPUS / f"cpu{cpu}" / "topology" / "thread_siblings_list")
+    return text or str(cpu)
+
+
+def _quota_cores(default: int) -> int:
+    parts = _read(_CGROUP / "cpu.max").split()
+    if len(parts) != 2 or parts[0] == "max":
+        return default
+    return max(1, int(parts[0]) // int(parts[1]))
+
+
+def _cgroup_bytes(name: str) -> int | None:
+    text = _read(_CGROUP / name)
+    return int(text) if text.isdigit() else None
+
+
+def _meminfo_available_bytes() -> int | None:
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _read(path: Path) -> str:
+    """The file's text, empty where the system has no such file."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
