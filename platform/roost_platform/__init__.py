@@ -1,1 +1,1 @@
-"""The control plane: configuration, database, intake, console, API, wiring, command line and supervisor."""
+"""The control plane: settings, database, intake, console, API, wiring, CLI and supervisor."""

@@ -1,0 +1,388 @@
+"""Every setting in one place: the environment first, then roost.toml, then defaults."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
+from roost_inference.config import EngineConfig
+from roost_platform.errors import ConfigError
+
+PREFIX = "ROOST_"
+# Not settings: where to find the file, and how the parts of one stack find each other.
+RESERVED = {
+    "ROOST_CONFIG",
+    "ROOST_URL",
+    "ROOST_API_TOKEN",
+    "ROOST_READY_FILE",
+    "ROOST_SUPERVISOR_PID",
+}
+RESERVED_PREFIXES = ("ROOST_TEST_",)
+WEB_PORT = 8420
+TEMPORAL_PORT = 7233
+ENGINE_PORT = 8421
+
+
+class Section(BaseModel):
+    """A group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class DatabaseConfig(Section):
+    """Where everything that must not be lost is stored."""
+
+    url: SecretStr | None = Field(
+        default=None,
+        description="SQLAlchemy URL, `postgresql+psycopg://…` or `sqlite+aiosqlite:///…`. "
+        "Default: a SQLite file in the data folder.",
+    )
+
+
+class TemporalConfig(Section):
+    """The cluster that runs sessions durably."""
+
+    address: str | None = Field(
+        default=None,
+        description="`host:port` of a Temporal cluster. Default: `roost up` runs its own.",
+    )
+    namespace: str = Field(default="default", description="Temporal namespace.")
+
+
+class WebConfig(Section):
+    """The port that carries the console, the API and the webhooks."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(
+        default=WEB_PORT, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=("*",), description="Host names the web port answers to; `*` is any."
+    )
+    max_body_bytes: int = Field(
+        default=1_048_576, ge=1024, description="Largest request body that is read."
+    )
+
+
+class LogConfig(Section):
+    """What is written to the logs."""
+
+    level: str = Field(
+        default="info", pattern="^(debug|info|warning|error)$", description="Least level written."
+    )
+    json_lines: bool | None = Field(
+        default=None, description="JSON lines; default: only where the output is not a terminal."
+    )
+
+
+def default_data_dir() -> Path:
+    """Where a stack keeps its data when nothing says otherwise."""
+    return Path.home() / ".roost"
+
+
+class Settings(BaseSettings):
+    """All settings. Made by `load_settings`; `Settings(…)` alone reads nothing from outside."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    data_dir: Path = Field(
+        default_factory=default_data_dir,
+        description="Folder of the database, the logs, the KV tiers and the local API token.",
+    )
+    public_base_url: str | None = Field(
+        default=None,
+        description="The https:// address under which providers and people reach us. "
+        "Needed by webhooks: signatures are checked against it.",
+    )
+    agents: tuple[str, ...] = Field(
+        default=(),
+        description="Agents as `module:attribute`, besides the entry points `roost.agents`.",
+    )
+    default_agent: str = Field(
+        default="concierge", description="The agent that answers new conversations."
+    )
+    sandbox: bool = Field(
+        default=False,
+        description="Set by `roost up --sandbox`: the channels talk to the bundled fakes.",
+    )
+    database: DatabaseConfig = Field(default_factory=DatabaseConfig)
+    temporal: TemporalConfig = Field(default_factory=TemporalConfig)
+    engine: EngineConfig = Field(default_factory=EngineConfig)
+    telegram: TelegramConfig = Field(default_factory=TelegramConfig)
+    twilio: TwilioConfig = Field(default_factory=TwilioConfig)
+    delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
+    web: WebConfig = Field(default_factory=WebConfig)
+    log: LogConfig = Field(default_factory=LogConfig)
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing is read implicitly: `load_settings` hands over what it found, and knows where."""
+        return (init_settings,)
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL in use."""
+        if self.database.url is not None:
+            return self.database.url.get_secret_value()
+        return f"sqlite+aiosqlite:///{self.data_dir / 'roost.db'}"
+
+    @property
+    def temporal_address(self) -> str:
+        """host:port of the Temporal frontend in use."""
+        return self.temporal.address or f"127.0.0.1:{TEMPORAL_PORT}"
+
+    @property
+    def engine_url(self) -> str:
+        """Base URL of the inference engine in use: the one named, or the bundled core."""
+        if self.engine.url:
+            return self.engine.url.rstrip("/")
+        return f"http://{self.engine.host}:{self.engine.port or ENGINE_PORT}"
+
+    def origin(self, path: str) -> str:
+        """Where a value came from: `environment`, a file's path, `command line` or `default`."""
+        return self._origins.get(path, "default")
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One setting for people: its names, its value (secrets hidden) and where it came from."""
+
+    path: str
+    variable: str
+    kind: str
+    default: str
+    value: str
+    origin: str
+    secret: bool
+    help: str
+
+
+class _Environment(EnvSettingsSource):
+    """pydantic-settings' own reader, except that lists may also be written with commas."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        text = str(value).strip()
+        if text.startswith(("[", "{")):
+            return super().decode_complex_value(field_name, field, text)
+        return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def load_settings(
+    overrides: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Read and check every setting. `overrides` are the command line's, nested like the sections.
+
+    Raises ConfigError, which names each wrong or unknown key and where it stands.
+    """
+    env = os.environ if environ is None else environ
+    _refuse_unknown_variables(env)
+    given = dict(overrides or {})
+    from_environment = _read_environment(env)
+    file = _config_file(given, from_environment, env)
+    from_file = _read_toml(file) if file else {}
+    origins: dict[str, str] = {}
+    merged: dict[str, Any] = {}
+    for source, data in ((str(file), from_file), ("environment", from_environment)):
+        _merge(merged, data, source, origins)
+    _merge(merged, given, "command line", origins)
+    try:
+        settings = Settings(**merged)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origins)) from None
+    data_dir = settings.data_dir.expanduser().absolute()
+    settings = settings.model_copy(update={"data_dir": data_dir})
+    settings._origins = origins
+    return settings
+
+
+def setting_rows(settings: Settings) -> list[SettingRow]:
+    """Every setting as operators may see it, in the order of the fields."""
+    return [
+        SettingRow(
+            path=path,
+            variable=variable_of(path),
+            kind=_kind(field),
+            default=_shown(field.get_default(call_default_factory=True))
+            if path != "data_dir"
+            else "~/.roost",
+            value=_shown(_value_at(settings, path)),
+            origin=settings.origin(path),
+            secret=_is_secret(field),
+            help=field.description or "",
+        )
+        for path, field in walk_fields(Settings)
+    ]
+
+
+def walk_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every leaf setting as (dotted path, field); paths use the names people write."""
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{field.alias or name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from walk_fields(field.annotation, f"{path}.")
+        else:
+            yield path, field
+
+
+def variable_of(path: str) -> str:
+    """`engine.url` → `ROOST_ENGINE__URL`."""
+    return PREFIX + path.replace(".", "__").upper()
+
+
+def _refuse_unknown_variables(env: Mapping[str, str]) -> None:
+    known = {name.upper() for name in Settings.model_fields}
+    for name in sorted(env):
+        upper = name.upper()
+        if not upper.startswith(PREFIX) or upper in RESERVED:
+            continue
+        if upper.startswith(RESERVED_PREFIXES):
+            continue
+        if upper.removeprefix(PREFIX).split("__")[0] not in known:
+            raise ConfigError(f"{name} (environment) is not a setting.{_suggest(upper)}")
+
+
+def _suggest(variable: str) -> str:
+    names = [variable_of(path) for path, _ in walk_fields(Settings)]
+    close = difflib.get_close_matches(variable, names, n=1)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def _read_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    source = _Environment(Settings)
+    source.env_vars = {key.lower(): value for key, value in env.items() if value != ""}
+    try:
+        return source()
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"The environment can't be read: {error}") from None
+
+
+def _config_file(
+    given: Mapping[str, Any], from_environment: Mapping[str, Any], env: Mapping[str, str]
+) -> Path | None:
+    """The one file that is read: ROOST_CONFIG, else ./roost.toml, else DATA/roost.toml."""
+    named = env.get("ROOST_CONFIG")
+    if named:
+        if not Path(named).is_file():
+            raise ConfigError(f"ROOST_CONFIG names {named}, which is not a file.")
+        return Path(named).absolute()
+    data_dir = Path(
+        given.get("data_dir") or from_environment.get("data_dir") or default_data_dir()
+    ).expanduser()
+    for candidate in (Path("roost.toml"), data_dir / "roost.toml"):
+        if candidate.is_file():
+            return candidate.absolute()
+    return None
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file} can't be read: {error}") from None
+
+
+def _merge(
+    into: dict[str, Any],
+    data: Mapping[str, Any],
+    source: str,
+    origins: dict[str, str],
+    prefix: str = "",
+) -> None:
+    for key, value in data.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and isinstance(into.setdefault(key, {}), dict):
+            _merge(into[key], value, source, origins, f"{path}.")
+            continue
+        into[key] = value
+        origins[path] = source
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        path = ".".join(str(part) for part in problem["loc"])
+        source = origins.get(path, "")
+        name = variable_of(path) if source == "environment" else path
+        where = f" ({source})" if source else ""
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{name}{where} is not a setting.{_suggest(variable_of(path))}")
+        else:
+            lines.append(f"{name}{where}: {problem['msg']}.")
+    return "\n".join(lines)
+
+
+def _value_at(settings: Settings, path: str) -> Any:
+    value: Any = settings
+    for part in path.split("."):
+        names = {field.alias or name: name for name, field in type(value).model_fields.items()}
+        value = getattr(value, names[part])
+    return value
+
+
+_KINDS: dict[Any, str] = {str: "text", int: "number", float: "number", bool: "yes or no"}
+
+
+def _kind(field: FieldInfo) -> str:
+    text = str(field.annotation)
+    if _is_secret(field):
+        return "secret"
+    if "Literal[" in text:
+        inner = text.split("Literal[", 1)[1].split("]", 1)[0]
+        return " or ".join(part.strip().strip("'\"") for part in inner.split(","))
+    if "Path" in text:
+        return "path"
+    if text.startswith(("tuple", "list")):
+        return "list"
+    if "Mapping" in text or "dict" in text:
+        return "table"
+    for kind, name in _KINDS.items():
+        if field.annotation is kind or text.startswith(f"{kind.__name__} |"):
+            return name
+    return "text"
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return "SecretStr" in str(field.annotation)
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == () or value == {}:
+        return ""
+    if isinstance(value, SecretStr):
+        return "set" if value.get_secret_value() else ""
+    if isinstance(value, Mapping):
+        return ", ".join(str(key) for key in value)
+    if isinstance(value, tuple):
+        return ", ".join(str(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -1,0 +1,49 @@
+"""What can go wrong in the platform.
+
+PlatformError
+├── ConfigError      not retryable: a setting is wrong or unknown; names the key and where it stands
+├── AlreadyRunning   not retryable: another `roost up` holds this data folder
+├── PortInUse        not retryable: something else listens there
+├── PartFailed       not retryable: a supervised part crashed again and again
+├── NotReachable     retryable: a part that this one needs does not answer
+└── StackNotFound    retryable: no running stack to talk to
+"""
+
+from collections.abc import Sequence
+
+
+class PlatformError(Exception):
+    """The platform could not do what was asked."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+
+
+class ConfigError(PlatformError):
+    """A setting is wrong."""
+
+
+class AlreadyRunning(PlatformError):
+    """Another `roost up` holds this data folder."""
+
+
+class PortInUse(PlatformError):
+    """Something else listens on this port."""
+
+
+class PartFailed(PlatformError):
+    """A part crashed again and again; `log_tail` are its last lines."""
+
+    def __init__(self, part: str, code: int, log_tail: Sequence[str] = ()) -> None:
+        super().__init__(f"{part} ended with code {code} too often; giving up.")
+        self.part = part
+        self.code = code
+        self.log_tail = tuple(log_tail)
+
+
+class NotReachable(PlatformError):
+    """A part that this one needs does not answer."""
+
+
+class StackNotFound(PlatformError):
+    """There is no running stack to talk to."""

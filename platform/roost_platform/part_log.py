@@ -1,0 +1,51 @@
+"""The log file of one supervised part: rotated by size, its last lines kept for errors."""
+
+import logging
+import logging.handlers
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+FILE_BYTES_MAX = 5 * 1024 * 1024
+FILES_KEPT = 3
+TAIL_LINES = 20
+LINE_BYTES_MAX = 64 * 1024
+
+
+class PartLog:
+    """Takes a child's output in chunks, writes whole lines, keeps the last ones."""
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._handler = logging.handlers.RotatingFileHandler(
+            file, maxBytes=FILE_BYTES_MAX, backupCount=FILES_KEPT, encoding="utf-8", delay=True
+        )
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._partial = b""
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """Write the chunk's complete lines and yield them; the rest waits for the next chunk."""
+        *lines, self._partial = (self._partial + chunk).split(b"\n")
+        if len(self._partial) > LINE_BYTES_MAX:  # no newline for too long: cut it here
+            lines.append(self._partial)
+            self._partial = b""
+        for raw in lines:
+            line = raw.decode("utf-8", errors="replace").rstrip("\r")
+            self.write(line)
+            yield line
+
+    def flush(self) -> None:
+        """Write what has no newline, and close the file until the next line."""
+        if self._partial:
+            self.write(self._partial.decode("utf-8", errors="replace"))
+            self._partial = b""
+        self._handler.close()
+
+    def write(self, line: str) -> None:
+        """One line."""
+        self._tail.append(line)
+        self._handler.emit(logging.makeLogRecord({"msg": line, "args": None}))
+
+    def tail(self) -> list[str]:
+        """The last lines, oldest first."""
+        return list(self._tail)

@@ -1,0 +1,291 @@
+"""`roost up`: migrate, then every part as a supervised child, in one terminal."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from roost_platform import ports, stack
+from roost_platform.config import Settings
+from roost_platform.errors import PartFailed, PortInUse
+from roost_platform.logs import mask
+from roost_platform.reporter import LiveReporter, PlainReporter, Reporter
+from roost_platform.supervisor import Part, Probe, Supervisor
+
+PROBE_TIMEOUT_S = 2.0
+FORCED_EXIT_CODE = 130
+SANDBOX_TOKEN = "42:SANDBOX-token-for-the-fake-telegram"
+SANDBOX_SENDER = "whatsapp:+15550001000"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asked for."""
+
+    sandbox: bool = False
+    headless: bool = False
+    verbose: bool = False
+    config_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the parts will listen. telegram and twilio: the sandbox's fakes, 0 without."""
+
+    web_host: str
+    web: int
+    engine: int
+    temporal: int
+    telegram: int = 0
+    twilio: int = 0
+
+    @property
+    def web_url(self) -> str:
+        """For people on this machine: a wildcard address is reached by loopback."""
+        host = "127.0.0.1" if self.web_host in ("0.0.0.0", "::", "") else self.web_host
+        return f"http://{host}:{self.web}"
+
+
+def up(settings: Settings, options: Options) -> int:
+    """Run until Ctrl-C; returns the exit code. Raises AlreadyRunning, PortInUse."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with stack.lock(settings.data_dir):
+        addresses = choose_ports(settings, sandbox=options.sandbox)
+        plain = options.headless or not sys.stderr.isatty()
+        reporter = (
+            PlainReporter(verbose=options.verbose)
+            if plain
+            else LiveReporter(verbose=options.verbose)
+        )
+        try:
+            return asyncio.run(_run(settings, options, addresses, reporter))
+        finally:
+            reporter.close()
+            stack.clear_run(settings.data_dir)
+
+
+def choose_ports(settings: Settings, *, sandbox: bool) -> Addresses:
+    """The configured ports, checked to be free, and free ones for the rest; raises PortInUse."""
+    web = settings.web.port or ports.free_port(settings.web.host)
+    engine = settings.engine.port or ports.free_port()
+    for name, host, port in (
+        ("web", settings.web.host, web),
+        ("engine", settings.engine.host, engine),
+    ):
+        if not ports.is_free(host, port):
+            by = ports.owner(port)
+            raise PortInUse(
+                f"Port {port} ({name}) is in use{f' by {by}' if by else ''}. "
+                f"Stop that process, or choose another port"
+                f"{' with --port' if name == 'web' else ''}."
+            )
+    return Addresses(
+        web_host=settings.web.host,
+        web=web,
+        engine=engine,
+        temporal=ports.free_port(),
+        telegram=ports.free_port() if sandbox else 0,
+        twilio=ports.free_port() if sandbox else 0,
+    )
+
+
+def environment(settings: Settings, options: Options, addresses: Addresses) -> dict[str, str]:
+    """What every child is told, over what the environment and roost.toml say."""
+    env = {
+        "ROOST_DATA_DIR": str(settings.data_dir),
+        "ROOST_WEB__PORT": str(addresses.web),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if not settings.engine.url:
+        env["ROOST_ENGINE__PORT"] = str(addresses.engine)
+    if not settings.temporal.address:
+        env["ROOST_TEMPORAL__ADDRESS"] = f"127.0.0.1:{addresses.temporal}"
+    if options.config_file is not None:
+        env["ROOST_CONFIG"] = str(options.config_file)
+    if options.sandbox:
+        env |= sandbox_environment(addresses)
+    return env
+
+
+def sandbox_environment(addresses: Addresses) -> dict[str, str]:
+    """Settings that point both channels at the fakes; real tokens are overridden, so never used."""
+    return {
+        "ROOST_PUBLIC_BASE_URL": addresses.web_url,
+        "ROOST_TELEGRAM__TOKEN": SANDBOX_TOKEN,
+        "ROOST_TELEGRAM__API_BASE": f"http://127.0.0.1:{addresses.telegram}",
+        "ROOST_TELEGRAM__MODE": "polling",
+        "ROOST_TELEGRAM__ACCESS": "open",
+        "ROOST_TWILIO__ACCOUNT_SID": "AC" + "5" * 32,
+        "ROOST_TWILIO__AUTH_TOKEN": "sandbox-auth-token",
+        "ROOST_TWILIO__FROM": SANDBOX_SENDER,
+        "ROOST_TWILIO__API_BASE": f"http://127.0.0.1:{addresses.twilio}",
+        "ROOST_TWILIO__ACCESS": "open",
+        "ROOST_SANDBOX": "1",
+    }
+
+
+def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Part]:
+    """The parts in the order in which they become ready."""
+    env = environment(settings, options, addresses)
+    run = settings.data_dir / "run"
+    run.mkdir(exist_ok=True)
+
+    def part(
+        name: str,
+        probe: Probe | None = None,
+        *,
+        ready_timeout_s: float = 120.0,
+        grace_s: float = 15.0,
+    ) -> Part:
+        command = (sys.executable, "-m", "roost_platform", "serve", name)
+        ready_file = run / f"{name}.ready"
+        return Part(name, command, ready_file, env, probe, ready_timeout_s, grace_s)
+
+    parts = []
+    if not settings.temporal.address:
+        parts.append(part("temporal", tcp_probe(addresses.temporal), ready_timeout_s=60.0))
+    if options.sandbox:
+        parts.append(part("sandbox"))
+    if not settings.engine.url:
+        health = f"http://127.0.0.1:{addresses.engine}/health"
+        parts.append(part("engine", http_probe(health), ready_timeout_s=600.0, grace_s=20.0))
+    parts.append(part("worker", grace_s=20.0))
+    parts.append(part("courier"))
+    parts.append(part("web", grace_s=8.0))
+    return parts
+
+
+def migration(settings: Settings, options: Options, addresses: Addresses) -> Part:
+    """The child that brings the database's tables up to date."""
+    command = (sys.executable, "-m", "roost_platform", "migrate")
+    env = environment(settings, options, addresses)
+    return Part("migrate", command, settings.data_dir / "run" / "migrate.ready", env)
+
+
+def tcp_probe(port: int) -> Probe:
+    """Ready when something accepts connections there."""
+
+    async def probe() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    return probe
+
+
+def http_probe(url: str) -> Probe:
+    """Ready when the URL answers 200."""
+
+    def get() -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as response:
+                return bool(response.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    async def probe() -> bool:
+        return await asyncio.to_thread(get)
+
+    return probe
+
+
+async def _run(
+    settings: Settings, options: Options, addresses: Addresses, reporter: Reporter
+) -> int:
+    parts = plan(settings, options, addresses)
+    supervisor = Supervisor(parts, settings.data_dir / "logs", reporter)
+    _write_run(settings, addresses, supervisor.pids(), sandbox=options.sandbox)
+    stop_asked = _stop_on_signals(supervisor, reporter)
+    work = asyncio.create_task(_serve(settings, options, addresses, supervisor, reporter))
+    stopper = asyncio.create_task(stop_asked.wait())
+    await asyncio.wait({work, stopper}, return_when=asyncio.FIRST_COMPLETED)
+    code = 0
+    if work.done():
+        code = _report_failure(work.exception(), settings.data_dir, reporter)
+    work.cancel()
+    stopper.cancel()
+    await asyncio.wait({work, stopper})
+    await supervisor.stop()
+    reporter.note("stopped")
+    return code
+
+
+async def _serve(
+    settings: Settings,
+    options: Options,
+    addresses: Addresses,
+    supervisor: Supervisor,
+    reporter: Reporter,
+) -> None:
+    await supervisor.run_once(migration(settings, options, addresses))
+    await supervisor.start()
+    _write_run(settings, addresses, supervisor.pids(), sandbox=options.sandbox)
+    reporter.close()
+    print(f"ready {addresses.web_url}", flush=True)
+    link = _setup_link(settings.data_dir)
+    if link:
+        print(f"Open {link} to create the first administrator.", flush=True)
+    await supervisor.wait()
+
+
+def _report_failure(error: BaseException | None, data_dir: Path, reporter: Reporter) -> int:
+    reporter.close()
+    if not isinstance(error, PartFailed):
+        if error is not None:
+            raise error
+        return 0
+    for line in error.log_tail:
+        print(f"{error.part:>8} | {mask(line)}", file=sys.stderr)
+    reporter.note(f"{error} Its whole log: {data_dir / 'logs' / f'{error.part}.log'}")
+    return 1
+
+
+def _write_run(
+    settings: Settings, addresses: Addresses, pids: Mapping[str, int], *, sandbox: bool
+) -> None:
+    stack.write_run(
+        settings.data_dir,
+        stack.Run(
+            pid=os.getpid(),
+            web=addresses.web_url,
+            engine=settings.engine.url or f"http://127.0.0.1:{addresses.engine}",
+            temporal=settings.temporal.address or f"127.0.0.1:{addresses.temporal}",
+            started_at=time.time(),
+            parts=dict(pids),
+            sandbox=sandbox,
+        ),
+    )
+
+
+def _stop_on_signals(supervisor: Supervisor, reporter: Reporter) -> asyncio.Event:
+    """The first signal stops gracefully, the second kills."""
+    asked = asyncio.Event()
+
+    def on_signal() -> None:
+        if asked.is_set():
+            supervisor.kill()
+            os._exit(FORCED_EXIT_CODE)
+        asked.set()
+        reporter.close()
+        reporter.note("stopping; once more to kill")
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, on_signal)
+    return asked
+
+
+def _setup_link(data_dir: Path) -> str:
+    with contextlib.suppress(OSError):
+        return (data_dir / stack.SETUP_FILE).read_text(encoding="ascii").strip()
+    return ""
