@@ -1,0 +1,79 @@
+"""Time that a fake runs on: the wall clock, or a virtual one that a test turns."""
+
+import asyncio
+import heapq
+import itertools
+import time
+from typing import Protocol
+
+SETTLE_STEPS = 20
+
+
+class Clock(Protocol):
+    """Seconds since the epoch, and a sleep that follows the same hand."""
+
+    def time(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class SystemClock:
+    """The wall clock."""
+
+    def time(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class VirtualClock:
+    """Stands still until `advance` is called; sleepers wake in the order of their times."""
+
+    def __init__(self, start: float = 1_790_000_000.0) -> None:
+        self._now = start
+        self._tickets = itertools.count()
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def time(self) -> float:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._now + seconds, next(self._tickets), future))
+        await future
+
+    async def advance(self, seconds: float) -> None:
+        """Move time on; whatever wakes runs before time moves past its moment."""
+        target = self._now + seconds
+        while self._sleepers and self._sleepers[0][0] <= target:
+            due, _, future = heapq.heappop(self._sleepers)
+            if future.done():
+                continue
+            self._now = max(self._now, due)
+            future.set_result(None)
+            await _settle()
+        self._now = target
+        await _settle()
+
+
+async def _settle() -> None:
+    for _ in range(SETTLE_STEPS):
+        await asyncio.sleep(0)
+
+
+async def wait_for_event(event: asyncio.Event, clock: Clock, seconds: float) -> bool:
+    """Wait for the event, at most `seconds` of the clock; says whether it is set."""
+    if event.is_set() or seconds <= 0:
+        return event.is_set()
+    waits = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(clock.sleep(seconds))]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        return event.is_set()
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)

@@ -1,0 +1,118 @@
+"""A small HTTP server on 127.0.0.1 that can lose its connections and be restarted on its port."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+BODY_BYTES_MAX = 60 * 1024 * 1024
+CALLS_KEPT = 100_000
+BAD_GATEWAY_HTML = (
+    "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
+    "<center><h1>502 Bad Gateway</h1></center>\r\n"
+    "<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(slots=True)
+class Call:
+    """One request as the provider saw it; times are seconds since the epoch by the fake's clock.
+
+    response: the decoded answer, also when a fault kept it from the caller.
+    fault: the kind that struck, or empty.
+    early: it came inside a wait that an earlier answer had asked for (retry_after).
+    """
+
+    method: str
+    parameters: dict[str, Any]
+    started_at: float
+    finished_at: float | None = None
+    status: int = 0
+    response: Any = None
+    fault: str = ""
+    early: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+
+@dataclass(slots=True)
+class CallLog:
+    """The calls of a fake, oldest first; the oldest go when `CALLS_KEPT` is reached."""
+
+    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=CALLS_KEPT))
+
+    def named(self, method: str) -> list[Call]:
+        return [call for call in self.calls if call.method.lower() == method.lower()]
+
+
+class LoopbackServer:
+    """Serves one handler for every path."""
+
+    def __init__(self, handler: Handler, port: int = 0) -> None:
+        self._handler = handler
+        self._port = port
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def base_url(self) -> str:
+        if self._port == 0:
+            raise RuntimeError("the server has not been started")
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=BODY_BYTES_MAX)
+        app.router.add_route("*", "/{tail:.*}", self._handler)
+        # A caller that hangs up ends its long poll: handlers are cancelled, as the providers do it.
+        self._runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.0
+        )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
+        await site.start()
+        self._port = int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            await runner.cleanup()
+
+    async def restart(self, down_s: float = 0.0) -> None:
+        """Refuse connections for a while, then serve again on the same port."""
+        await self.stop()
+        await asyncio.sleep(down_s)
+        await self.start()
+
+
+def cut_connection(request: web.Request) -> web.Response:
+    """Hang up without an answer; what is returned goes nowhere."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+async def until(
+    changed: Callable[[], asyncio.Event], predicate: Callable[[], Any], timeout_s: float
+) -> None:
+    """Wait in real time until the predicate holds, else TimeoutError."""
+
+    async def look() -> None:
+        while not predicate():
+            event = changed()
+            # Some facts change with time alone (an indication ends), hence the poll.
+            try:
+                await asyncio.wait_for(event.wait(), 0.05)
+            except TimeoutError:
+                continue
+
+    await asyncio.wait_for(look(), timeout_s)

@@ -1,0 +1,51 @@
+"""Errors as the Bot API words them: envelope, status and text.
+
+BotApiError    never leaves the fake; becomes the answer of a call
+"""
+
+from typing import Any
+
+
+class BotApiError(Exception):
+    """A call fails; the HTTP status equals `code`."""
+
+    def __init__(
+        self, code: int, description: str, parameters: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(description)
+        self.code = code
+        self.description = description
+        self.parameters = parameters or {}
+
+    def envelope(self) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "ok": False,
+            "error_code": self.code,
+            "description": self.description,
+        }
+        if self.parameters:
+            body["parameters"] = self.parameters
+        return body
+
+
+def bad_request(text: str) -> BotApiError:
+    """400 in the server's habit: the first letter is lowered, but not of an ALL_CAPS code."""
+    if len(text) >= 2 and (text[1] == "_" or "A" <= text[1] <= "Z"):
+        return BotApiError(400, f"Bad Request: {text}")
+    return BotApiError(400, f"Bad Request: {text[:1].lower()}{text[1:]}")
+
+
+def forbidden(text: str) -> BotApiError:
+    return BotApiError(403, f"Forbidden: {text}")
+
+
+def conflict(text: str) -> BotApiError:
+    return BotApiError(409, f"Conflict: {text}")
+
+
+def too_many_requests(retry_after_s: int) -> BotApiError:
+    return BotApiError(
+        429,
+        f"Too Many Requests: retry after {retry_after_s}",
+        {"retry_after": retry_after_s},
+    )

@@ -1,0 +1,94 @@
+"""Flood control: windows per bot, chat and kind of call, and the wait they ask for."""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from roost_channels.testing.telegram.errors import too_many_requests
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """At most `calls` in any `seconds`."""
+
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FloodLimits:
+    """Windows by what a call does; none means no limit, which is the default for tests.
+
+    private, group: messages to one chat. bot: messages to all chats. typing: chat actions and
+    drafts of one chat, which share a budget. edit_private, edit_group: edits in one chat. The
+    topics of a forum count as one chat.
+    """
+
+    private: tuple[Window, ...] = ()
+    group: tuple[Window, ...] = ()
+    bot: tuple[Window, ...] = ()
+    typing: tuple[Window, ...] = ()
+    edit_private: tuple[Window, ...] = ()
+    edit_group: tuple[Window, ...] = ()
+
+    @classmethod
+    def documented(cls) -> "FloodLimits":
+        """What Telegram's FAQ and others' measurements say; the real numbers are not published."""
+        return cls(
+            private=(Window(5, 5.0),),
+            group=(Window(20, 60.0),),
+            bot=(Window(30, 1.0),),
+            typing=(Window(20, 5.0), Window(40, 30.0)),
+            edit_private=(Window(10, 10.0),),
+            edit_group=(Window(20, 60.0),),
+        )
+
+
+class FloodControl:
+    """Counts calls; a breach closes its bucket until the wait it announced is over."""
+
+    def __init__(self, limits: FloodLimits) -> None:
+        self.limits = limits
+        self.closed_until: dict[str, float] = {}
+        self._calls: dict[str, deque[float]] = {}
+
+    def close(self, bucket: str, until: float) -> None:
+        """A wait that something else announced, to know who ignores it."""
+        self.closed_until[bucket] = max(until, self.closed_until.get(bucket, 0.0))
+
+    def inside_wait(self, bucket: str, now: float) -> bool:
+        return now < self.closed_until.get(bucket, 0.0)
+
+    def send(self, chat_id: int, private: bool, now: float) -> None:
+        self._spend(
+            now,
+            (f"send:{chat_id}", self.limits.private if private else self.limits.group),
+            ("send", self.limits.bot),
+        )
+
+    def edit(self, chat_id: int, private: bool, now: float) -> None:
+        limits = self.limits.edit_private if private else self.limits.edit_group
+        self._spend(now, (f"edit:{chat_id}", limits))
+
+    def typing(self, chat_id: int, now: float) -> None:
+        self._spend(now, (f"typing:{chat_id}", self.limits.typing))
+
+    def _spend(self, now: float, *buckets: tuple[str, tuple[Window, ...]]) -> None:
+        for bucket, windows in buckets:
+            wait = max(self._wait(bucket, windows, now), self.closed_until.get(bucket, 0.0) - now)
+            if wait > 0:
+                seconds = max(1, math.ceil(wait))
+                self.close(bucket, now + seconds)
+                raise too_many_requests(seconds)
+        for bucket, windows in buckets:
+            if windows:
+                longest = max(window.calls for window in windows)
+                self._calls.setdefault(bucket, deque(maxlen=longest)).append(now)
+
+    def _wait(self, bucket: str, windows: tuple[Window, ...], now: float) -> float:
+        calls = self._calls.get(bucket, deque())
+        wait = 0.0
+        for window in windows:
+            if len(calls) >= window.calls:
+                wait = max(wait, calls[-window.calls] + window.seconds - now)
+        return wait

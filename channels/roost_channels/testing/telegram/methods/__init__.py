@@ -1,0 +1,25 @@
+"""The Bot API methods the fake knows; importing this package registers them."""
+
+from roost_channels.testing.telegram.core import METHODS
+from roost_channels.testing.telegram.methods import (
+    about,
+    editing,
+    files,
+    sending,
+    signalling,
+    updating,
+)
+from roost_channels.testing.telegram.methods.updating import Described
+
+__all__ = [
+    "ALL_METHODS",
+    "Described",
+    "about",
+    "editing",
+    "files",
+    "sending",
+    "signalling",
+    "updating",
+]
+
+ALL_METHODS = METHODS

@@ -1,0 +1,120 @@
+"""The parameters of a call, whichever of the four encodings brought them."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from roost_channels.testing.telegram.errors import bad_request
+
+_INTEGER = re.compile(r"\s*(-?\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that came in a multipart body."""
+
+    name: str
+    content_type: str
+    data: bytes
+
+
+class Parameters:
+    """Everything is text, as on the wire; nested objects are JSON text."""
+
+    def __init__(
+        self, values: dict[str, str] | None = None, files: dict[str, Upload] | None = None
+    ) -> None:
+        self.values = values or {}
+        self.files = files or {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    def text(self, name: str) -> str:
+        return self.values.get(name, "")
+
+    def integer(
+        self, name: str, default: int = 0, low: int | None = None, high: int | None = None
+    ) -> int:
+        """The server reads a leading number and takes the default for anything else."""
+        found = _INTEGER.match(self.values.get(name, ""))
+        value = int(found.group(1)) if found else default
+        if low is not None:
+            value = max(low, value)
+        if high is not None:
+            value = min(high, value)
+        return value
+
+    def boolean(self, name: str) -> bool:
+        return self.values.get(name, "").strip().lower() in ("true", "yes", "1")
+
+    def json(self, name: str, complaint: str) -> Any:
+        """A nested object; None when it was not given."""
+        raw = self.values.get(name, "")
+        if not raw:
+            return None
+        try:
+            return json.loads(raw)
+        except ValueError:
+            raise bad_request(complaint) from None
+
+    def upload(self, name: str) -> Upload | None:
+        """A file given directly under `name` or through `attach://other`."""
+        if name in self.files:
+            return self.files[name]
+        reference = self.values.get(name, "")
+        if reference.startswith("attach://"):
+            return self.files.get(reference.removeprefix("attach://"))
+        return None
+
+    def recorded(self) -> dict[str, Any]:
+        """For the record of calls: nested JSON decoded where it is JSON, files by name and size."""
+        seen: dict[str, Any] = {}
+        for name, value in self.values.items():
+            seen[name] = value
+            if value[:1] in ("{", "["):
+                try:
+                    seen[name] = json.loads(value)
+                except ValueError:
+                    seen[name] = value
+        for name, upload in self.files.items():
+            seen[name] = {"file_name": upload.name, "size": len(upload.data)}
+        return seen
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def from_mapping(values: dict[str, Any]) -> Parameters:
+    """Parameters from decoded JSON; null counts as not given."""
+    return Parameters({k: _as_text(v) for k, v in values.items() if v is not None})
+
+
+async def from_request(request: web.Request) -> Parameters:
+    """Query string first, then the body; the body wins."""
+    parameters = Parameters({key: str(value) for key, value in request.query.items()})
+    if request.method not in ("POST", "PUT") or not request.can_read_body:
+        return parameters
+    if request.content_type == "application/json":
+        try:
+            body = json.loads(await request.read())
+        except ValueError:
+            raise bad_request("can't parse JSON object") from None
+        if not isinstance(body, dict):
+            raise bad_request("can't parse JSON object")
+        parameters.values.update(from_mapping(body).values)
+        return parameters
+    for name, value in (await request.post()).items():
+        if isinstance(value, web.FileField):
+            data = value.file.read()
+            value.file.close()
+            parameters.files[name] = Upload(value.filename, value.content_type, data)
+        else:
+            parameters.values[name] = (
+                value if isinstance(value, str) else bytes(value).decode("utf-8", "replace")
+            )
+    return parameters

@@ -1,0 +1,148 @@
+"""What people do on their phones, turned into updates."""
+
+import itertools
+from typing import Any
+
+from roost_channels.testing.telegram.core import Core, Pressed
+from roost_channels.testing.telegram.found import find_entities
+from roost_channels.testing.telegram.replies import quote_json
+from roost_channels.testing.telegram.text import Formatted
+from roost_channels.testing.telegram.utf16 import utf16_find
+from roost_channels.testing.telegram.world import Chat, File, Message, User
+
+
+class People:
+    """Everybody but the bot."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._press_ids = itertools.count(4_000_000_000)
+        self._file_ids = itertools.count(1)
+
+    def chat(self, chat_id: int, user: User) -> Chat:
+        chats = self._core.world.chats
+        if chat_id > 0:
+            return self._core.world.private_chat(self._core.world.user(chat_id, user.first_name))
+        if chat_id not in chats:
+            raise ValueError(f"no chat {chat_id}; make it with add_group first")
+        return chats[chat_id]
+
+    def say(
+        self,
+        chat: Chat,
+        user: User,
+        formatted: Formatted,
+        *,
+        reply_to: int | None = None,
+        quote: str = "",
+        quote_position: int | None = None,
+        external_reply: dict[str, Any] | None = None,
+        thread: int = 0,
+        media: dict[str, Any] | None = None,
+    ) -> Message:
+        """A message written by a person; a quote is a passage they selected in `reply_to`."""
+        core = self._core
+        message = Message(
+            core.world.next_message_id(chat),
+            chat.id,
+            core.now(),
+            user,
+            Formatted(formatted.text, formatted.entities or find_entities(formatted.text)),
+            thread=thread,
+            external_reply=external_reply,
+            media=media or {},
+        )
+        if reply_to is not None:
+            target = chat.messages.get(reply_to)
+            if target is None or not target.exists:
+                raise ValueError(f"no message {reply_to} in chat {chat.id} to reply to")
+            message.reply_to = reply_to
+            message.reply_snapshot = core.world.message_json(target, with_reply=False)
+            if quote:
+                found = utf16_find(target.formatted.text, quote)
+                if found is None:
+                    raise ValueError(f"{quote!r} is not in the message it quotes")
+                at = found if quote_position is None else quote_position
+                message.quote = quote_json(Formatted(quote), at, is_manual=True)
+        elif quote:
+            message.quote = quote_json(Formatted(quote), quote_position or 0, is_manual=True)
+        chat.blocked = False
+        chat.messages[message.message_id] = message
+        self._emit("message", core.world.message_json(message), chat)
+        return message
+
+    def edit(self, message: Message, text: str) -> None:
+        message.formatted = Formatted(text, find_entities(text))
+        message.edited_at = self._core.now()
+        chat = self._core.world.chats[message.chat_id]
+        self._emit("edited_message", self._core.world.message_json(message), chat)
+
+    def press(self, chat: Chat, user: User, message_id: int, data: str) -> Pressed:
+        """Press a button that is on the screen now."""
+        core = self._core
+        message = chat.messages.get(message_id)
+        buttons = [b for row in (message.keyboard if message else []) for b in row]
+        if (
+            message is None
+            or not message.exists
+            or all(b.get("callback_data") != data for b in buttons)
+        ):
+            raise ValueError(f"message {message_id} shows no button with data {data!r}")
+        press = Pressed(str(next(self._press_ids)), chat.id, message_id, data, core.now())
+        core.presses[press.id] = press
+        payload = {
+            "id": press.id,
+            "from": user.to_json(),
+            "message": core.world.message_json(message),
+            "chat_instance": str(chat.id),
+            "data": data,
+        }
+        self._emit("callback_query", payload, chat)
+        return press
+
+    def stop_draft(self, chat: Chat) -> None:
+        """Press the Stop button under a draft."""
+        draft = chat.draft
+        if draft is None or draft.until < self._core.now() or not draft.can_stop:
+            raise ValueError(f"chat {chat.id} shows no draft that can be stopped")
+        if not draft.keep_on_stop:
+            chat.draft = None
+        payload: dict[str, Any] = {"chat": chat.to_json(), "draft_id": draft.draft_id}
+        if draft.thread:
+            payload["message_thread_id"] = draft.thread
+        self._emit("stopped_message_generation", payload, chat)
+
+    def block(self, chat: Chat, user: User, blocked: bool) -> None:
+        """Block the bot or take it back; the bot is told by my_chat_member."""
+        chat.blocked = blocked
+        bot = {"user": self._core.world.bot.to_json()}
+        kicked = {**bot, "status": "kicked", "until_date": 0}
+        member = {**bot, "status": "member"}
+        payload = {
+            "chat": chat.to_json(),
+            "from": user.to_json(),
+            "date": int(self._core.now()),
+            "old_chat_member": member if blocked else kicked,
+            "new_chat_member": kicked if blocked else member,
+        }
+        self._emit("my_chat_member", payload, chat)
+
+    def store_file(
+        self, data: bytes, name: str, content_type: str, size: int | None = None
+    ) -> File:
+        number = next(self._file_ids)
+        file = File(
+            f"FILE{number:08d}",
+            f"U{number:08d}",
+            name,
+            content_type,
+            data,
+            len(data) if size is None else size,
+        )
+        self._core.world.files[file.file_id] = file
+        return file
+
+    def _emit(self, kind: str, payload: dict[str, Any], chat: Chat) -> None:
+        fault = self._core.faults.take(kind, ("duplicate_update", "out_of_order"))
+        self._core.updates.add(kind, payload, str(chat.id), fault.kind if fault else "")
+        self._core.changed()

@@ -1,0 +1,105 @@
+"""reply_parameters: the target, the quote, and what to do when the target is gone."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from roost_channels.testing.telegram.core import Core
+from roost_channels.testing.telegram.errors import bad_request
+from roost_channels.testing.telegram.parameters import Parameters
+from roost_channels.testing.telegram.text import (
+    Formatted,
+    quote_matches,
+    quote_position,
+    read_formatted,
+    settle,
+)
+from roost_channels.testing.telegram.utf16 import utf16_length
+from roost_channels.testing.telegram.world import Chat, Message
+
+QUOTE_UNITS_MAX = 1024
+NOT_FOUND = "message to be replied not found"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A resolved reply; empty when the message is none."""
+
+    message_id: int | None = None
+    snapshot: dict[str, Any] | None = None
+    external: dict[str, Any] | None = None
+    quote: dict[str, Any] | None = None
+
+
+def read_reply(core: Core, parameters: Parameters, chat: Chat, thread: int) -> Reply:
+    given = parameters.json("reply_parameters", "Can't parse reply parameters JSON object")
+    if given is None:
+        legacy = parameters.integer("reply_to_message_id")
+        given = (
+            {
+                "message_id": legacy,
+                "allow_sending_without_reply": parameters.boolean("allow_sending_without_reply"),
+            }
+            if legacy
+            else {}
+        )
+    if not isinstance(given, dict):
+        raise bad_request("Object expected as reply parameters")
+    if not given:
+        return Reply()
+    message_id = given.get("message_id")
+    if message_id is None:
+        raise bad_request('Can\'t find field "message_id"')
+    if not isinstance(message_id, int):
+        raise bad_request('Field "message_id" must be of type Number')
+    other = str(given.get("chat_id", "") or "")
+    target_chat = core.world.find_chat(other) if other else chat
+    target = target_chat.messages.get(message_id)
+    elsewhere = target_chat.id != chat.id or (target is not None and target.thread != thread)
+    if target is None or not target.exists:
+        if given.get("allow_sending_without_reply") and not elsewhere:
+            return Reply()
+        raise bad_request(NOT_FOUND)
+    quote = _read_quote(given, target)
+    if elsewhere:
+        return Reply(external=_external(core, target), quote=quote)
+    return Reply(message_id, core.world.message_json(target, with_reply=False), None, quote)
+
+
+def _read_quote(given: dict[str, Any], target: Message) -> dict[str, Any] | None:
+    text = given.get("quote") or ""
+    if not text:
+        return None
+    quote = settle(
+        read_formatted(text, given.get("quote_parse_mode") or "", given.get("quote_entities"))
+    )
+    if utf16_length(quote.text) > QUOTE_UNITS_MAX:
+        raise bad_request("QUOTE_TEXT_INVALID")
+    wanted = int(given.get("quote_position") or 0)
+    position = quote_position(target.formatted, quote.text, wanted)
+    if position is None or not quote_matches(target.formatted, quote, position):
+        raise bad_request("QUOTE_TEXT_INVALID")
+    return quote_json(quote, position, is_manual=True)
+
+
+def quote_json(quote: Formatted, position: int, *, is_manual: bool) -> dict[str, Any]:
+    """The TextQuote object."""
+    body: dict[str, Any] = {"text": quote.text, "position": position}
+    if quote.entities:
+        body["entities"] = quote.entities
+    if is_manual:
+        body["is_manual"] = True
+    return body
+
+
+def _external(core: Core, target: Message) -> dict[str, Any]:
+    """ExternalReplyInfo carries no text; only a quote would."""
+    chat = core.world.chats[target.chat_id]
+    return {
+        "origin": {
+            "type": "user",
+            "date": int(target.date),
+            "sender_user": target.sender.to_json(),
+        },
+        "chat": chat.to_json(),
+        "message_id": target.message_id,
+    }

@@ -1,0 +1,244 @@
+"""What Telegram's servers hold: people, chats, messages, files."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from roost_channels.testing.telegram.errors import BotApiError, bad_request, forbidden
+from roost_channels.testing.telegram.text import Formatted
+
+GENERAL_TOPIC = 1
+ChatType = Literal["private", "group", "supergroup"]
+
+
+@dataclass(slots=True)
+class User:
+    """A person or a bot."""
+
+    id: int
+    first_name: str
+    username: str = ""
+    is_bot: bool = False
+    deactivated: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "id": self.id,
+            "is_bot": self.is_bot,
+            "first_name": self.first_name,
+        }
+        if self.username:
+            body["username"] = self.username
+        if not self.is_bot:
+            body["language_code"] = "en"
+        return body
+
+
+@dataclass(slots=True)
+class File:
+    """A stored file; `path` is set by getFile and good until `path_until`."""
+
+    file_id: str
+    unique_id: str
+    name: str
+    content_type: str
+    data: bytes
+    size: int
+    path: str = ""
+    path_until: float = 0.0
+
+
+@dataclass(slots=True)
+class Message:
+    """One message of a chat, sent or received, with everything done to it since."""
+
+    message_id: int
+    chat_id: int
+    date: float
+    sender: User
+    formatted: Formatted
+    thread: int = 0
+    reply_to: int | None = None
+    reply_snapshot: dict[str, Any] | None = None
+    external_reply: dict[str, Any] | None = None
+    quote: dict[str, Any] | None = None
+    keyboard: list[list[dict[str, Any]]] = field(default_factory=list)
+    media: dict[str, Any] = field(default_factory=dict)
+    silent: bool = False
+    edited_at: float | None = None
+    edits: list[float] = field(default_factory=list)
+    deleted_at: float | None = None
+    editable: bool = True
+    reactions: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def exists(self) -> bool:
+        return self.deleted_at is None
+
+
+@dataclass(slots=True)
+class Draft:
+    """An animated preview that lives 30 s or until the bot sends a real message."""
+
+    draft_id: int
+    thread: int
+    formatted: Formatted
+    until: float
+    can_stop: bool = False
+    keep_on_stop: bool = False
+
+
+@dataclass(slots=True)
+class Chat:
+    """A private chat, basic group or supergroup; topics by their id."""
+
+    id: int
+    type: ChatType
+    title: str
+    username: str = ""
+    is_forum: bool = False
+    topics: dict[int, str] = field(default_factory=dict)
+    blocked: bool = False
+    kicked: bool = False
+    migrated_to: int | None = None
+    messages: dict[int, Message] = field(default_factory=dict)
+    typing: dict[int, tuple[str, float]] = field(default_factory=dict)
+    typings: list[float] = field(default_factory=list)
+    draft: Draft | None = None
+    last_message_id: int = 0
+
+    @property
+    def is_private(self) -> bool:
+        return self.type == "private"
+
+    def to_json(self) -> dict[str, Any]:
+        name = "first_name" if self.is_private else "title"
+        body: dict[str, Any] = {"id": self.id, "type": self.type, name: self.title}
+        if self.username:
+            body["username"] = self.username
+        if self.is_forum:
+            body["is_forum"] = True
+        return body
+
+
+class World:
+    """Everything there is, for one bot."""
+
+    def __init__(self, bot: User) -> None:
+        self.bot = bot
+        self.users: dict[int, User] = {}
+        self.chats: dict[int, Chat] = {}
+        self.files: dict[str, File] = {}
+        # Private chats and basic groups number their messages from the bot's one mailbox.
+        self._mailbox_message_id = 0
+
+    def user(self, user_id: int, first_name: str = "", username: str = "") -> User:
+        known = self.users.get(user_id)
+        if known is None:
+            known = User(user_id, first_name or f"User {user_id}", username)
+            self.users[user_id] = known
+        known.first_name = first_name or known.first_name
+        known.username = username or known.username
+        return known
+
+    def private_chat(self, user: User) -> Chat:
+        if user.id not in self.chats:
+            self.chats[user.id] = Chat(user.id, "private", user.first_name, user.username)
+        return self.chats[user.id]
+
+    def next_message_id(self, chat: Chat) -> int:
+        if chat.type == "supergroup":
+            chat.last_message_id += 1
+            return chat.last_message_id
+        self._mailbox_message_id += 1
+        return self._mailbox_message_id
+
+    def find_chat(self, chat_id: str) -> Chat:
+        """The chat a call names, by number or @username."""
+        if not chat_id:
+            raise bad_request("chat_id is empty")
+        if chat_id.startswith("@"):
+            for chat in self.chats.values():
+                if chat.username and f"@{chat.username}".lower() == chat_id.lower():
+                    return chat
+            raise bad_request("chat not found")
+        try:
+            return self.chats[int(chat_id)]
+        except (KeyError, ValueError):
+            raise bad_request("chat not found") from None
+
+    def writable_chat(self, chat_id: str) -> Chat:
+        """The chat, if the bot may write there."""
+        chat = self.find_chat(chat_id)
+        if chat.is_private:
+            user = self.users.get(chat.id)
+            if user is not None and user.deactivated:
+                raise forbidden("user is deactivated")
+        elif chat.migrated_to is not None:
+            raise BotApiError(
+                400,
+                "Bad Request: group chat was upgraded to a supergroup chat",
+                {"migrate_to_chat_id": chat.migrated_to},
+            )
+        elif chat.kicked:
+            raise forbidden(f"bot was kicked from the {chat.type} chat")
+        return chat
+
+    def thread(self, chat: Chat, thread: int) -> int:
+        """A topic that exists; 0 where the chat has none, as the server ignores it there."""
+        if thread == 0 or chat.type == "group":
+            return 0
+        if chat.is_forum and thread == GENERAL_TOPIC:
+            raise bad_request("message thread not found")
+        if not chat.is_forum and not chat.is_private:
+            return 0
+        if thread not in chat.topics:
+            raise bad_request("message thread not found")
+        return thread
+
+    def message_json(self, message: Message, *, with_reply: bool = True) -> dict[str, Any]:
+        """The Message object; replies go one level deep."""
+        chat = self.chats[message.chat_id]
+        body: dict[str, Any] = {
+            "message_id": message.message_id,
+            "from": message.sender.to_json(),
+            "chat": chat.to_json(),
+            "date": int(message.date),
+        }
+        if message.thread:
+            body["message_thread_id"] = message.thread
+            body["is_topic_message"] = True
+        if message.edited_at is not None:
+            body["edit_date"] = int(message.edited_at)
+        if with_reply:
+            reply = message.reply_snapshot or self._topic_root(chat, message)
+            if reply is not None:
+                body["reply_to_message"] = reply
+            for name in ("external_reply", "quote"):
+                value = getattr(message, name)
+                if value is not None:
+                    body[name] = value
+        text_name, entities_name = (
+            ("caption", "caption_entities") if message.media else ("text", "entities")
+        )
+        if message.formatted.text:
+            body[text_name] = message.formatted.text
+        if message.formatted.entities:
+            body[entities_name] = list(message.formatted.entities)
+        body.update(message.media)
+        if message.keyboard:
+            body["reply_markup"] = {"inline_keyboard": message.keyboard}
+        return body
+
+    def _topic_root(self, chat: Chat, message: Message) -> dict[str, Any] | None:
+        """In a topic the server names the message that opened it where there is no other reply."""
+        if not message.thread or not chat.is_forum:
+            return None
+        return {
+            "message_id": message.thread,
+            "from": message.sender.to_json(),
+            "chat": chat.to_json(),
+            "date": int(message.date),
+            "message_thread_id": message.thread,
+            "is_topic_message": True,
+            "forum_topic_created": {"name": chat.topics[message.thread], "icon_color": 7322096},
+        }
