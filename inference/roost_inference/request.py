@@ -115,7 +115,8 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """A snapshot of counters and gauges since start; latencies are the last 512 requests', in seconds."""
+    """A snapshot of counters and gauges since start. Latencies in seconds: the last 512 requests'
+    first tokens, and the last 4096 gaps between tokens."""
 
     running: int
     waiting: int

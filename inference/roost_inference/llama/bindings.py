@@ -8,8 +8,8 @@ defaults of the structures are compared with those seen when this file was writt
 import ctypes
 import hashlib
 import importlib.metadata
-import importlib.util
 import logging
+import os
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ log = logging.getLogger("roost_inference.llama")
 
 def _load() -> Any:
     """The low-level module of llama-cpp-python, or EngineUnavailable saying what is missing."""
+    # on an assertion it would otherwise start a debugger on this process and print for seconds
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     try:
         version = importlib.metadata.version("llama-cpp-python")
         import llama_cpp.llama_cpp as library
@@ -81,7 +83,8 @@ _library: Any = _load()
 check_layout(_library)
 
 _recent: deque[str] = deque(maxlen=LOG_LINES_KEPT)
-_LEVELS = {2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
+# Its warnings are meant for people who tune models, so they are no warnings of ours.
+_LEVELS = {3: logging.INFO, 4: logging.ERROR}
 
 
 def _on_log(level: int, text: bytes, _data: object) -> None:
@@ -189,7 +192,10 @@ def quantize_q4_0(source: Path, target: Path, threads: int) -> None:
 def create_context(
     model: Any, *, cells: int, batch: int, sequences: int, outputs: int, threads: int, kv_type: str
 ) -> Any:
-    """A context with unified KV and flash attention; EngineUnavailable if memory is short."""
+    """A context with unified KV and flash attention; EngineUnavailable if memory is short.
+
+    `outputs` bounds the rows of a batch that yield logits; llama.cpp wants one per sequence.
+    """
     params = _library.llama_context_default_params()
     params.n_ctx = cells
     params.n_batch = params.n_ubatch = batch

@@ -1,0 +1,218 @@
+"""Sequences on the device: running ones, and finished ones that stay for the next turn.
+
+A finished sequence becomes resident under its session and salt. The next request goes on in the
+resident (its own session), or copies the common prefix from any sequence of the same salt, which
+shares the cells. Residents leave in least-recently-used order when cells or ids are wanted, and
+when the idle cells exceed their budget.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from roost_inference.backend import Backend
+from roost_inference.batch import Tokens
+from roost_inference.kv.cells import CellLedger
+from roost_inference.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A finished sequence whose KV holds exactly `tokens`."""
+
+    sequence_id: int
+    tokens: Tokens
+    session_id: str | None
+    cache_salt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Where the first `length` tokens of a prompt are: in `source`, which the request goes on in
+    (`take_over`) or copies from. Length 0 has no source."""
+
+    length: int = 0
+    source: int | None = None
+    take_over: bool = False
+
+
+NO_MATCH = Match()
+
+
+class KvCache:
+    """Every change of the backend's sequences goes through here, so the ledger stays true."""
+
+    def __init__(self, backend: Backend, *, sequences: int, resident_cells: int) -> None:
+        self.ledger = CellLedger(backend.cells)
+        self._backend = backend
+        self._resident_cells = resident_cells
+        self._residents: OrderedDict[int, Resident] = OrderedDict()
+        self._free_ids = list(range(sequences - 1, -1, -1))
+        self._active: set[int] = set()
+        self._ids_total = sequences
+
+    @property
+    def residents(self) -> tuple[Resident, ...]:
+        """Least recently used first."""
+        return tuple(self._residents.values())
+
+    @property
+    def idle_cells(self) -> int:
+        """Cells that only residents hold: what evicting all of them would free."""
+        return self.ledger.exclusive(list(self._residents), list(self._active))
+
+    def match(self, sequence: Sequence, running: Iterable[Sequence]) -> Match:
+        """The longest prefix already on the device under the same salt. Changes nothing.
+
+        The last token is never matched: its logits have to be computed.
+        """
+        request, wanted = sequence.request, sequence.tokens.view[:-1]
+        best = NO_MATCH
+        for resident in reversed(self._residents.values()):
+            if resident.cache_salt != request.cache_salt:
+                continue
+            length = common_prefix(resident.tokens, wanted)
+            own = resident.session_id == request.session_id is not None
+            lost = len(resident.tokens) - length
+            take_over = lost == 0 or (own and lost <= length)
+            if not self._backend.truncates and lost:
+                continue
+            if length > best.length or (length == best.length and take_over and not best.take_over):
+                best = Match(length, resident.sequence_id, take_over)
+        if self._backend.truncates:
+            for other in running:
+                if other.request.cache_salt != request.cache_salt:
+                    continue
+                length = common_prefix(other.tokens.view[: other.computed], wanted)
+                if length > best.length:
+                    best = Match(length, other.sequence_id)
+        return best if best.length else NO_MATCH
+
+    def fits(self, match: Match, cells: int) -> bool:
+        """Whether `cells` more could be taken after claiming the match, evicting the rest."""
+        if cells <= self.ledger.free:
+            return True
+        others = [i for i in self._residents if i != match.source]
+        beside = list(self._active)
+        if match.source is not None and match.source in self._residents:
+            beside.append(match.source)
+        return cells <= self.ledger.free + self.ledger.exclusive(others, beside)
+
+    def claim(self, match: Match) -> int:
+        """A sequence id holding the matched prefix. Evicts a resident if no id is free."""
+        source = match.source
+        if source is None:
+            return self._new_id(keep=None)
+        if match.take_over or not self._id_available(source):
+            del self._residents[source]
+            self._active.add(source)
+            self._cut(source, match.length)
+            return source
+        target = self._new_id(keep=source)
+        self._backend.sequence_copy(source, target, 0, match.length)
+        self.ledger.share(source, target, match.length)
+        if source in self._residents:
+            self._residents.move_to_end(source)
+        return target
+
+    def reserve(self, sequence_id: int, cells: int) -> bool:
+        """Account for `cells` about to be decoded, evicting residents; False if there is no
+        room even then, and nothing is taken."""
+        while self.ledger.free < cells:
+            if not self._evict_oldest():
+                return False
+        self.ledger.extend(sequence_id, cells)
+        return True
+
+    def rollback(self, sequence_id: int, length: int) -> int:
+        """Forget what lies beyond `length`; returns the length that is left, 0 where the
+        backend can't cut a sequence."""
+        return self._cut(sequence_id, length)
+
+    def retire(self, sequence: Sequence) -> None:
+        """Keep a finished sequence's KV as resident, then bring idle cells under their budget."""
+        sequence_id = sequence.sequence_id
+        assert sequence_id is not None
+        sequence.sequence_id = None
+        if sequence.computed == 0:
+            self._drop(sequence_id)
+            return
+        self._active.discard(sequence_id)
+        request = sequence.request
+        tokens = sequence.tokens.view[: sequence.computed].copy()
+        self._residents[sequence_id] = Resident(
+            sequence_id, tokens, request.session_id, request.cache_salt
+        )
+        while self._residents and self.idle_cells > self._resident_cells:
+            self._evict_oldest()
+
+    def release(self, sequence: Sequence) -> None:
+        """Drop a running sequence's KV altogether; it starts over when it is claimed again."""
+        assert sequence.sequence_id is not None
+        self._drop(sequence.sequence_id)
+        sequence.sequence_id = None
+        sequence.computed = 0
+
+    def evict_all(self) -> None:
+        while self._evict_oldest():
+            pass
+
+    def check(self, running: Iterable[Sequence] = ()) -> None:
+        """Raise AssertionError if ledger, backend, residents and running sequences disagree."""
+        self.ledger.check()
+        active = {s.sequence_id: s.computed for s in running if s.sequence_id is not None}
+        assert set(active) == self._active, "active ids are not those of running sequences"
+        held = active | {r.sequence_id: len(r.tokens) for r in self._residents.values()}
+        assert len(held) == len(active) + len(self._residents), "an id is active and resident"
+        assert len(held) + len(self._free_ids) == self._ids_total, "sequence ids leaked"
+        for sequence_id, length in held.items():
+            assert self.ledger.length(sequence_id) == length, "the ledger's length is wrong"
+            assert self._backend.sequence_end(sequence_id) == length, "the backend's is wrong"
+        for sequence_id in self._free_ids:
+            assert self.ledger.length(sequence_id) == 0, "a free id holds cells"
+            assert self._backend.sequence_end(sequence_id) == 0, "a free id holds KV"
+        assert self.ledger.used == self.ledger.distinct(list(held)), "cells without a holder"
+
+    def _id_available(self, keep: int) -> bool:
+        return bool(self._free_ids) or any(i != keep for i in self._residents)
+
+    def _new_id(self, keep: int | None) -> int:
+        if not self._free_ids:
+            oldest = next(i for i in self._residents if i != keep)
+            self._evict(oldest)
+        sequence_id = self._free_ids.pop()
+        self._active.add(sequence_id)
+        return sequence_id
+
+    def _evict_oldest(self) -> bool:
+        oldest = next(iter(self._residents), None)
+        if oldest is not None:
+            self._evict(oldest)
+        return oldest is not None
+
+    def _evict(self, sequence_id: int) -> None:
+        del self._residents[sequence_id]
+        self._drop(sequence_id)
+
+    def _drop(self, sequence_id: int) -> None:
+        self._cut(sequence_id, 0)
+        self._active.discard(sequence_id)
+        self._free_ids.append(sequence_id)
+
+    def _cut(self, sequence_id: int, length: int) -> int:
+        if not self._backend.sequence_remove(sequence_id, length):
+            length = 0
+            self._backend.sequence_remove(sequence_id, 0)
+        self.ledger.truncate(sequence_id, length)
+        return length
+
+
+def common_prefix(held: Tokens, wanted: Tokens) -> int:
+    """How many leading tokens the two have in common."""
+    size = min(len(held), len(wanted))
+    if size == 0 or held[0] != wanted[0]:
+        return 0
+    differs = np.flatnonzero(held[:size] != wanted[:size])
+    return int(differs[0]) if differs.size else size

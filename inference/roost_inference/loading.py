@@ -1,0 +1,114 @@
+"""From settings to a running engine: find the model, load it, warm it up, start the thread."""
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+
+from roost_inference.backend import DecodeStatus
+from roost_inference.batch import Batch
+from roost_inference.config import EngineConfig
+from roost_inference.engine import Engine
+from roost_inference.errors import EngineFailed, EngineUnavailable
+from roost_inference.llama import bindings
+from roost_inference.llama.backend import LlamaBackend
+from roost_inference.llama.machine import physical_cores
+from roost_inference.llama.quantize import bundled_model, requantised
+from roost_inference.request import ModelInfo
+
+WARM_UP_TOKENS = 64
+BUNDLED_NAME = "smollm2-135m-instruct"
+
+log = logging.getLogger(__name__)
+
+
+def load_engine(config: EngineConfig, data_dir: Path) -> Engine:
+    """Load the configured model and start its engine; blocks for as long as that takes.
+
+    The first start with the bundled model writes a faster copy under data_dir/models. Raises
+    EngineUnavailable with the reason if the model or the memory does not do.
+    """
+    started = time.monotonic()
+    threads = config.threads or physical_cores()
+    path = _model_path(config, data_dir, threads)
+    backend = LlamaBackend(
+        path,
+        cells=config.context_length,
+        sequences=config.max_sequences,
+        batch_tokens=config.batch_tokens,
+        outputs=config.max_sequences,
+        threads=threads,
+        kv_type=config.kv_type,
+    )
+    try:
+        engine = _build(config, backend)
+        _warm_up(backend, engine)
+    except BaseException:
+        backend.close()
+        raise
+    engine.start()
+    log.info("%s is ready after %.2f s", engine.model.name, time.monotonic() - started)
+    return engine
+
+
+def _model_path(config: EngineConfig, data_dir: Path, threads: int) -> Path:
+    """The user's GGUF as it is, or the bundled one in its fast form."""
+    if config.model is None:
+        return requantised(bundled_model(), data_dir / "models", threads)
+    path = config.model.expanduser()
+    if not path.is_file():
+        raise EngineUnavailable(f"The model {path} does not exist or is not a file")
+    return path
+
+
+def _build(config: EngineConfig, backend: LlamaBackend) -> Engine:
+    resident = config.resident_cells
+    return Engine(
+        backend,
+        _describe(config, backend),
+        max_sequences=config.max_sequences,
+        max_running=config.max_running,
+        batch_tokens=config.batch_tokens,
+        resident_cells=backend.cells // 2 if resident is None else resident,
+        queue_limit=config.queue_limit,
+        inter_token_target_ms=config.inter_token_target_ms,
+    )
+
+
+def _describe(config: EngineConfig, backend: LlamaBackend) -> ModelInfo:
+    vocabulary = backend.vocabulary
+    bos, eos = vocabulary.bos_eos
+    limits = [backend.trained_context, backend.cells]
+    if config.request_context_length is not None:
+        limits.append(config.request_context_length)
+    default = BUNDLED_NAME if config.model is None else config.model.stem
+    return ModelInfo(
+        name=config.model_name or default,
+        path=str(backend.path),
+        context_length=min(limits),
+        vocabulary_size=vocabulary.size,
+        chat_template=backend.chat_template,
+        bos=vocabulary.special_text(bos),
+        eos=vocabulary.special_text(eos),
+        build=bindings.build_id(),
+    )
+
+
+def _warm_up(backend: LlamaBackend, engine: Engine) -> None:
+    """Touch all weights once, and give the pacer its first measurements."""
+    batch = Batch(WARM_UP_TOKENS)
+    backend.vocabulary.grammar_tokenizer()
+    position = 0
+    for count in (1, 32, 32, 1, 1):
+        batch.clear()
+        batch.add(np.zeros(count, np.int32), position, 0, output=True)
+        started = time.monotonic()
+        if backend.decode(batch) is not DecodeStatus.DONE:
+            raise EngineFailed("The kernels did not compute a first batch")
+        elapsed_ms = (time.monotonic() - started) * 1000
+        if position > 0:
+            is_decode = count == 1
+            engine.observe(int(is_decode), 0 if is_decode else count, elapsed_ms)
+        position += count
+    backend.sequence_remove(0, 0)

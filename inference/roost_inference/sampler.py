@@ -1,0 +1,163 @@
+"""Choosing the next token from logits: greedy or seeded, with penalties, filters and a mask.
+
+Order: grammar mask and bias, penalties, temperature, then min_p, top_k and top_p as filters on
+the resulting distribution; logprobs are those of the model's own logits before all of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roost_inference.backend import Logits
+from roost_inference.batch import Tokens
+from roost_inference.grammar import Grammar
+from roost_inference.request import SamplingParams, TokenLogprob
+
+# top_p is looked for among this many likeliest tokens before all of them are sorted
+TOP_P_CANDIDATES = 256
+GREEDY_TEMPERATURE = 1e-5
+
+Distribution = tuple[NDArray[np.intp], NDArray[np.float64]]
+
+
+@dataclass(eq=False, slots=True)
+class Sampler:
+    """Sampling state of one sequence. With a seed, equal logits give equal tokens."""
+
+    params: SamplingParams
+    prompt: Tokens
+    end_tokens: frozenset[int]
+    grammar: Grammar | None = None
+    ignore_end: bool = False
+    _random: np.random.Generator = field(init=False)
+    _counts: dict[int, int] = field(default_factory=dict)
+    _bias_ids: NDArray[np.intp] = field(init=False)
+    _bias: NDArray[np.float32] = field(init=False)
+    _prompt_ids: Tokens = field(init=False)
+
+    def __post_init__(self) -> None:
+        params = self.params
+        self._random = np.random.Generator(np.random.PCG64(params.seed))
+        self._bias_ids = np.fromiter(params.logit_bias.keys(), np.intp)
+        self._bias = np.fromiter(params.logit_bias.values(), np.float32)
+        repeats = params.repetition_penalty != 1.0
+        self._prompt_ids = np.unique(self.prompt) if repeats else np.zeros(0, np.int32)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Nothing changes the logits, so they need not be copied."""
+        params = self.params
+        return (
+            self.grammar is None
+            and not self.ignore_end
+            and not params.logit_bias
+            and params.frequency_penalty == params.presence_penalty == 0.0
+            and params.repetition_penalty == 1.0
+        )
+
+    def sample(self, logits: Logits) -> int:
+        """The next token. Does not change the logits; call `accept` with what was chosen."""
+        if not self._is_plain:
+            logits = self._adjusted(logits)
+        params = self.params
+        if params.temperature < GREEDY_TEMPERATURE:
+            return int(logits.argmax())
+        tokens, weights = _candidates(logits, params)
+        cumulative = np.cumsum(weights)
+        draw = self._random.random() * cumulative[-1]
+        return int(tokens[min(np.searchsorted(cumulative, draw, "right"), len(tokens) - 1)])
+
+    def accept(self, token: int) -> None:
+        """Note a generated token: penalties and the grammar go on from it."""
+        self._counts[token] = self._counts.get(token, 0) + 1
+        if self.grammar is not None and token not in self.end_tokens:
+            self.grammar.accept(token)
+
+    def is_over(self, token: int) -> bool:
+        """Whether generation stops after this token: an end token, or a completed grammar."""
+        if self.grammar is not None and self.grammar.is_complete:
+            return True
+        return token in self.end_tokens and not self.ignore_end
+
+    def logprob(
+        self, logits: Logits, token: int, token_bytes: Callable[[int], bytes]
+    ) -> TokenLogprob | None:
+        """Log-probability under the model itself; None unless the request asked for it."""
+        wanted = self.params.top_logprobs
+        if wanted is None:
+            return None
+        wide = logits.astype(np.float64)
+        wide -= wide.max()
+        wide -= np.log(np.exp(wide).sum())
+        top = _largest(wide, wanted) if wanted else np.zeros(0, np.intp)
+
+        def text(index: int) -> str:
+            return token_bytes(index).decode("utf-8", "replace")
+
+        alternatives = tuple((text(int(i)), float(wide[i])) for i in top)
+        return TokenLogprob(token, text(token), float(wide[token]), alternatives)
+
+    def _adjusted(self, logits: Logits) -> Logits:
+        params = self.params
+        adjusted = logits.copy()
+        if self._bias_ids.size:
+            adjusted[self._bias_ids] += self._bias
+        self._penalise(adjusted, params)
+        if self.ignore_end and self.grammar is None:  # a grammar must be able to end
+            adjusted[list(self.end_tokens)] = -np.inf
+        if self.grammar is not None:
+            np.putmask(adjusted, ~self.grammar.allowed(), -np.inf)
+        return adjusted
+
+    def _penalise(self, logits: Logits, params: SamplingParams) -> None:
+        seen = np.fromiter(self._counts, np.intp, len(self._counts))
+        if params.repetition_penalty != 1.0:
+            ids = np.union1d(self._prompt_ids, seen).astype(np.intp)
+            values = logits[ids]
+            penalty = np.float32(params.repetition_penalty)
+            logits[ids] = np.where(values > 0, values / penalty, values * penalty)
+        if seen.size and (params.frequency_penalty or params.presence_penalty):
+            counts = np.fromiter(self._counts.values(), np.float32, seen.size)
+            logits[seen] -= params.frequency_penalty * counts + params.presence_penalty
+
+
+def _candidates(logits: Logits, params: SamplingParams) -> Distribution:
+    """Token ids and unnormalised weights that are left after temperature and the filters."""
+    scaled = logits.astype(np.float64)
+    scaled -= scaled.max()
+    scaled /= params.temperature
+    weights = np.exp(scaled)
+    tokens: NDArray[np.intp] = np.arange(len(weights), dtype=np.intp)
+    if params.min_p > 0.0:
+        kept = weights >= params.min_p  # the likeliest weighs 1
+        tokens, weights = tokens[kept], weights[kept]
+    if 0 < params.top_k < len(weights):
+        largest = _largest(weights, params.top_k)
+        tokens, weights = tokens[largest], weights[largest]
+    if params.top_p < 1.0:
+        tokens, weights = _nucleus(tokens, weights, params.top_p)
+    return tokens, weights
+
+
+def _nucleus(tokens: NDArray[np.intp], weights: NDArray[np.float64], top_p: float) -> Distribution:
+    """The fewest likeliest tokens whose weight reaches top_p of the whole; at least one."""
+    needed = top_p * weights.sum()
+    order = _largest(weights, min(TOP_P_CANDIDATES, len(weights)))
+    cumulative = np.cumsum(weights[order])
+    if cumulative[-1] < needed and len(order) < len(weights):
+        order = _largest(weights, len(weights))
+        cumulative = np.cumsum(weights[order])
+    count = int(np.searchsorted(cumulative, needed, "left")) + 1
+    return tokens[order[:count]], weights[order[:count]]
+
+
+def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """Indices of the `count` largest values, largest first, ties by index."""
+    count = min(count, len(values))
+    if count < len(values):
+        chosen = np.sort(np.argpartition(values, len(values) - count)[-count:])
+    else:
+        chosen = np.arange(len(values), dtype=np.intp)
+    return chosen[np.argsort(-values[chosen], kind="stable")]

@@ -1,0 +1,105 @@
+"""One request on its way through the engine: its tokens, its state, what became of it. No I/O."""
+
+from collections.abc import Sequence as Many
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from roost_inference.batch import Tokens
+from roost_inference.request import Event, Listener, Request, Timings, Usage
+from roost_inference.sampler import Sampler
+from roost_inference.tokenizer import TextStream
+
+
+class TokenBuffer:
+    """A growing int32 array; `view` shares its memory and costs nothing."""
+
+    def __init__(self, tokens: Many[int] | Tokens) -> None:
+        self._array: Tokens = np.array(tokens, np.int32)
+        self._size = len(self._array)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def view(self) -> Tokens:
+        return self._array[: self._size]
+
+    def append(self, token: int) -> None:
+        if self._size == len(self._array):
+            grown = np.empty(max(64, 2 * self._size), np.int32)
+            grown[: self._size] = self._array
+            self._array = grown
+        self._array[self._size] = token
+        self._size += 1
+
+
+@dataclass(eq=False, slots=True)
+class Sequence:
+    """Carries a request's whole state. tokens = prompt + generated.
+
+    [0, computed) of the tokens is in the KV of `sequence_id`; the rest waits to be decoded. A
+    sequence is decoding when only its last token is missing, prefilling when more are.
+    """
+
+    request: Request
+    listener: Listener
+    arrival_s: float
+    order: int
+    sampler: Sampler
+    text: TextStream
+    tokens: TokenBuffer
+    sequence_id: int | None = None
+    computed: int = 0
+    cached_tokens: int = 0
+    started_s: float | None = None
+    first_token_s: float | None = None
+    last_token_s: float | None = None
+    preemptions: int = 0
+    abort_requested: bool = False
+    prompt_length: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prompt_length = len(self.tokens)
+
+    @property
+    def id(self) -> str:
+        return self.request.id
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Lower runs earlier: priority first, then order of arrival."""
+        return (self.request.priority, self.order)
+
+    @property
+    def pending(self) -> int:
+        """Tokens not yet in the KV; at least one while the sequence runs."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def generated(self) -> int:
+        return len(self.tokens) - self.prompt_length
+
+    @property
+    def is_decoding(self) -> bool:
+        return self.generated > 0 and self.pending == 1
+
+    def is_full(self, context_length: int) -> bool:
+        """Whether it has generated all it may."""
+        limit = min(self.prompt_length + self.request.max_tokens, context_length)
+        return len(self.tokens) >= limit
+
+    def usage(self) -> Usage:
+        return Usage(self.prompt_length, self.cached_tokens, self.generated)
+
+    def timings(self, now: float) -> Timings:
+        started = self.started_s if self.started_s is not None else now
+        first = self.first_token_s
+        return Timings(
+            queue_s=started - self.arrival_s,
+            first_token_s=None if first is None else first - self.arrival_s,
+            total_s=now - self.arrival_s,
+        )
+
+    def emit(self, event: Event) -> None:
+        self.listener(event)

@@ -1,0 +1,85 @@
+"""Counters and latency windows, written by the engine thread and read by any."""
+
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass
+
+from roost_inference.request import EngineStats, FinishReason
+from roost_inference.sequence import Sequence
+
+REQUESTS_KEPT = 512
+GAPS_KEPT = 4096
+RATE_WINDOW_S = 10.0
+RATE_SAMPLES_KEPT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """Where things stand after a step."""
+
+    running: int = 0
+    waiting: int = 0
+    cells_used: int = 0
+    resident_sessions: int = 0
+
+
+class StatsRecorder:
+    """One lock guards all; it is taken once or twice a step."""
+
+    def __init__(self, cells_total: int) -> None:
+        self._lock = threading.Lock()
+        self._cells_total = cells_total
+        self._gauges = Gauges()
+        self._finished: Counter[str] = Counter()
+        self._first_token_s: deque[float] = deque(maxlen=REQUESTS_KEPT)
+        self._duration_s: deque[float] = deque(maxlen=REQUESTS_KEPT)
+        self._gaps_s: deque[float] = deque(maxlen=GAPS_KEPT)
+        self._tokens: deque[tuple[float, int]] = deque(maxlen=RATE_SAMPLES_KEPT)
+        self._prompt_total = self._cached_total = self._completion_total = self._steps_total = 0
+
+    def step(self, now: float, generated: int, gaps_s: list[float]) -> None:
+        with self._lock:
+            self._steps_total += 1
+            self._completion_total += generated
+            self._gaps_s.extend(gaps_s)
+            if generated:
+                self._tokens.append((now, generated))
+
+    def first_token(self, sequence: Sequence, now: float) -> None:
+        with self._lock:
+            self._first_token_s.append(now - sequence.arrival_s)
+
+    def finished(self, sequence: Sequence, reason: FinishReason, now: float) -> None:
+        with self._lock:
+            self._finished[reason] += 1
+            self._duration_s.append(now - sequence.arrival_s)
+            self._prompt_total += sequence.prompt_length
+            self._cached_total += sequence.cached_tokens
+
+    def publish(self, gauges: Gauges) -> None:
+        with self._lock:
+            self._gauges = gauges
+
+    def mean_duration_s(self) -> float:
+        """Of recent requests, waiting included; 1 before the first."""
+        with self._lock:
+            return sum(self._duration_s) / len(self._duration_s) if self._duration_s else 1.0
+
+    def snapshot(self, now: float) -> EngineStats:
+        with self._lock:
+            recent = sum(count for at, count in self._tokens if at > now - RATE_WINDOW_S)
+            return EngineStats(
+                running=self._gauges.running,
+                waiting=self._gauges.waiting,
+                cells_total=self._cells_total,
+                cells_used=self._gauges.cells_used,
+                resident_sessions=self._gauges.resident_sessions,
+                prompt_tokens_total=self._prompt_total,
+                cached_tokens_total=self._cached_total,
+                completion_tokens_total=self._completion_total,
+                requests_total=dict(self._finished),
+                steps_total=self._steps_total,
+                first_token_s=tuple(self._first_token_s),
+                inter_token_s=tuple(self._gaps_s),
+                tokens_per_second=recent / RATE_WINDOW_S,
+            )
