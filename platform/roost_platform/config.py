@@ -135,6 +135,7 @@ class Settings(BaseSettings):
     log: LogConfig = Field(default_factory=LogConfig)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _config_file: Path | None = PrivateAttr(default=None)
 
     @classmethod
     def settings_customise_sources(
@@ -147,6 +148,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Nothing is read implicitly: `load_settings` hands over what it found, and knows where."""
         return (init_settings,)
+
+    @property
+    def config_file(self) -> Path | None:
+        """The TOML file that was read."""
+        return self._config_file
 
     @property
     def database_url(self) -> str:
@@ -220,7 +226,7 @@ def load_settings(
         raise ConfigError(_explain(error, origins)) from None
     data_dir = settings.data_dir.expanduser().absolute()
     settings = settings.model_copy(update={"data_dir": data_dir})
-    settings._origins = origins
+    settings._origins, settings._config_file = origins, file
     return settings
 
 

@@ -6,7 +6,12 @@ PlatformError
 ├── PortInUse        not retryable: something else listens there
 ├── PartFailed       not retryable: a supervised part crashed again and again
 ├── NotReachable     retryable: a part that this one needs does not answer
-└── StackNotFound    retryable: no running stack to talk to
+├── StackNotFound    retryable: no running stack to talk to
+└── StorageError     what is asked does not fit what is stored
+    ├── NotFound     not retryable: no such row
+    ├── TurnOver     not retryable: the turn ended meanwhile; its late writer is fenced off
+    ├── PartClaimed  retryable: another courier is sending this part
+    └── NotAllowed   not retryable: the state forbids it, such as a redrive of what was sent
 """
 
 from collections.abc import Sequence
@@ -47,3 +52,31 @@ class NotReachable(PlatformError):
 
 class StackNotFound(PlatformError):
     """There is no running stack to talk to."""
+
+
+class StorageError(PlatformError):
+    """What is asked does not fit what is stored."""
+
+
+class NotFound(StorageError):
+    """There is no such row."""
+
+
+class TurnOver(StorageError):
+    """The turn is over."""
+
+
+class PartClaimed(StorageError):
+    """Another courier is sending this part."""
+
+
+class NotAllowed(StorageError):
+    """The state of this row forbids it."""
+
+
+class ApiRefused(PlatformError):
+    """The API said no."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(f"{detail or 'refused'} (HTTP {status})")
+        self.status = status

@@ -14,6 +14,7 @@ from roost_platform.lifeline import READY_FILE, SUPERVISOR_PID, die_with_parent
 from roost_platform.part_log import PartLog
 from roost_platform.reporter import Reporter
 
+DRAIN_S = 2.0  # for the last output of a process that ended
 Probe = Callable[[], Awaitable[bool]]
 
 
@@ -143,17 +144,25 @@ class Child:
             READY_FILE: str(self.part.ready_file),
             SUPERVISOR_PID: str(os.getpid()),
         }
-        process = await asyncio.create_subprocess_exec(
-            *self.part.command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=env,
-            start_new_session=True,
-            preexec_fn=die_with_parent if sys.platform == "linux" else None,
-        )
+        # Our own pipe: asyncio's makes wait() last until every heir of the pipe has closed it.
+        output, child_end = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self.part.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=child_end,
+                stderr=asyncio.subprocess.STDOUT,
+                env=env,
+                start_new_session=True,
+                preexec_fn=die_with_parent if sys.platform == "linux" else None,
+            )
+        except OSError:
+            os.close(output)
+            raise
+        finally:
+            os.close(child_end)
         self._process = process
-        self._drain = asyncio.create_task(self._copy_output(process))
+        self._drain = asyncio.create_task(self._copy_output(output))
         return process
 
     async def _until_ready(self, pid: int) -> bool:
@@ -170,18 +179,25 @@ class Child:
         except OSError:
             return False
 
-    async def _copy_output(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
-        while chunk := await process.stdout.read(65536):
-            for line in self.log.feed(chunk):
-                self._reporter.output(self.part.name, line)
+    async def _copy_output(self, output: int) -> None:
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(output, "rb", buffering=0)
+        )
+        try:
+            while chunk := await reader.read(65536):
+                for line in self.log.feed(chunk):
+                    self._reporter.output(self.part.name, line)
+        finally:
+            transport.close()
 
     async def _finish(self, process: asyncio.subprocess.Process) -> None:
         """Sweep what the process left in its group, and read its output to the end."""
         _kill_group(process.pid)
         await process.wait()
-        if self._drain is not None:
-            await self._drain
+        if self._drain is not None:  # somebody who left the group may hold the pipe open
+            await asyncio.wait({self._drain}, timeout=DRAIN_S)
+            self._drain.cancel()
         self.log.flush()
 
 

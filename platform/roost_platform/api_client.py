@@ -1,0 +1,101 @@
+"""The command line's client of the API: JSON requests and one event stream."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+from roost_platform.errors import ApiRefused, NotReachable
+
+TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvent:
+    """One server-sent event."""
+
+    name: str
+    data: dict[str, Any]
+
+
+class Api:
+    """Talks to one stack. Raises NotReachable when nobody answers, ApiRefused when the API says no."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = url
+        self._http = httpx2.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=httpx2.Timeout(TIMEOUT_S, connect=5.0),
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **params: Any) -> Any:
+        """GET, the answer's JSON."""
+        query = {key: value for key, value in params.items() if value is not None}
+        return self._request("GET", path, params=query)
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """POST, the answer's JSON."""
+        return self._request("POST", path, json=body or {})
+
+    def events(self, path: str, *, silence_s: float, **params: Any) -> Iterator[ServerEvent]:
+        """A stream of events until the server ends it; NotReachable after `silence_s` without a byte."""
+        timeout = httpx2.Timeout(TIMEOUT_S, read=silence_s)
+        try:
+            with self._http.stream("GET", path, params=params, timeout=timeout) as response:
+                if response.status_code != 200:
+                    response.read()
+                    raise _refusal(response)
+                yield from _parse(response.iter_lines())
+        except httpx2.HTTPError as error:
+            raise NotReachable(
+                f"{self.url} does not answer: {error or type(error).__name__}."
+            ) from error
+
+    def _request(self, method: str, path: str, **more: Any) -> Any:
+        try:
+            response = self._http.request(method, path, **more)
+        except httpx2.HTTPError as error:
+            raise NotReachable(
+                f"{self.url} does not answer: {error or type(error).__name__}."
+            ) from error
+        if response.status_code >= 400:
+            raise _refusal(response)
+        return response.json()
+
+
+def _refusal(response: httpx2.Response) -> ApiRefused:
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = response.text.strip()[:200]
+    return ApiRefused(
+        response.status_code, detail if isinstance(detail, str) else json.dumps(detail)
+    )
+
+
+def _parse(lines: Iterator[str]) -> Iterator[ServerEvent]:
+    name, data = "message", ""
+    for line in lines:
+        if line.startswith("event:"):
+            name = line[6:].strip()
+        elif line.startswith("data:"):
+            data += line[5:].strip()
+        elif not line and data:
+            yield ServerEvent(name, json.loads(data))
+            name, data = "message", ""

@@ -1,0 +1,54 @@
+"""Who may enter the console, seen from the command line and from start-up: setup link, local token, operators."""
+
+import time
+
+from roost_platform import stack
+from roost_platform.config import Settings
+from roost_platform.console.accounts import Accounts
+from roost_platform.console.passwords import new_token
+from roost_platform.console.roles import Role, parse_role
+from roost_platform.console.tokens import TOKEN_PREFIX, Tokens
+from roost_platform.db.engine import Database
+
+LOCAL_TOKEN_NAME = "local command line"
+
+
+async def prepare_access(settings: Settings, database: Database, web_url: str) -> None:
+    """At every start of the web part: a valid local API token, and a setup link while no admin exists."""
+    file = settings.data_dir / stack.TOKEN_FILE
+    token = stack.read_token(settings.data_dir)
+    if not token:
+        token = TOKEN_PREFIX + new_token()
+        stack.write_private(file, token)
+    await Tokens(database, time.time).register(token, LOCAL_TOKEN_NAME, Role.admin)
+    link = settings.data_dir / stack.SETUP_FILE
+    accounts = Accounts(database, time.time)
+    if await accounts.has_admin():
+        link.unlink(missing_ok=True)
+    else:
+        stack.write_private(link, _link(web_url, await accounts.new_setup_token()))
+
+
+async def new_setup_link(settings: Settings) -> str:
+    """A fresh one-time link; earlier ones end. Refused once an administrator exists."""
+    run = stack.read_run(settings.data_dir)
+    web_url = run.web if run else f"http://{settings.web.host}:{settings.web.port}"
+    database = Database(settings.database_url)
+    try:
+        return _link(web_url, await Accounts(database, time.time).new_setup_token())
+    finally:
+        await database.close()
+
+
+async def create_operator(settings: Settings, name: str, password: str, role: str) -> None:
+    """Make an operator without asking another: whoever can read the database may."""
+    database = Database(settings.database_url)
+    try:
+        await Accounts(database, time.time).create(name, password, parse_role(role))
+    finally:
+        await database.close()
+
+
+def _link(web_url: str, token: str) -> str:
+    # In the fragment, so that it never reaches a server's log.
+    return f"{web_url}/setup#token={token}"
