@@ -1,0 +1,148 @@
+"""Settings of the channels: frozen, every key explained, unknown keys refused."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+Access = Literal["pairing", "allowlist", "open"]
+
+
+def _split(value: object) -> object:
+    """Allow `a,b` from the environment where a list is meant."""
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+    return value
+
+
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
+
+
+class TelegramConfig(BaseModel):
+    """One Telegram bot. Without a token the channel is not configured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    token: OptionalSecret = Field(None, description="The bot's token from @BotFather.")
+    api_base: str = Field(
+        "https://api.telegram.org", description="Base URL of the Bot API server to talk to."
+    )
+    mode: Literal["polling", "webhook"] = Field(
+        "polling", description="How updates arrive: long polling, or a webhook on the web port."
+    )
+    webhook_secret: OptionalSecret = Field(
+        None,
+        description="Secret that Telegram repeats in every webhook request; needed in webhook mode."
+        " 1 to 256 of A-Z, a-z, 0-9, _ and -.",
+    )
+    access: Access = Field(
+        "pairing",
+        description="Who may talk to the agents: people with an approved pairing code, people on"
+        " the allowlist, or everybody.",
+    )
+    allowlist: Names = Field((), description="Telegram user ids that may always talk.")
+    status_messages: bool = Field(
+        True, description="Show a status message with a Stop button while a long answer is made."
+    )
+    poll_timeout_s: int = Field(
+        50, ge=0, le=50, description="How long one long poll waits for updates, in seconds."
+    )
+
+    @property
+    def configured(self) -> bool:
+        return self.token is not None
+
+    @property
+    def account(self) -> str:
+        """The bot's id: the digits before the colon of its token."""
+        return self.token.get_secret_value().partition(":")[0] if self.token else ""
+
+
+class TwilioConfig(BaseModel):
+    """One WhatsApp sender at Twilio; not configured without account, token and sender."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    account_sid: OptionalText = Field(None, description="The Twilio account's SID (AC…).")
+    auth_token: OptionalSecret = Field(
+        None, description="The account's auth token: signs webhooks and authenticates requests."
+    )
+    from_: OptionalText = Field(
+        None, alias="from", description="The WhatsApp sender, as `whatsapp:+15550001000`."
+    )
+    api_base: OptionalText = Field(
+        None,
+        description="One base URL for Twilio's api, messaging and content hosts; empty for Twilio's"
+        " own.",
+    )
+    access: Access = Field(
+        "pairing",
+        description="Who may talk to the agents: people with an approved pairing code, people on"
+        " the allowlist, or everybody.",
+    )
+    allowlist: Names = Field((), description="Numbers (`whatsapp:+…`) that may always talk.")
+    shared_keys: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="Shared keys that sign webhooks with SHA-256: key id to secret.",
+    )
+
+    @property
+    def configured(self) -> bool:
+        return bool(self.account_sid and self.auth_token and self.from_)
+
+    @property
+    def account(self) -> str:
+        """The sender every conversation of this account belongs to."""
+        return self.from_ or ""
+
+
+class DeliveryConfig(BaseModel):
+    """How hard and how fast messages are delivered, and how progress is shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attempts_max: int = Field(
+        8, ge=1, description="Tries of one part before it becomes a dead letter."
+    )
+    retry_s: float = Field(1.0, gt=0, description="Wait before the second try; grows threefold.")
+    retry_max_s: float = Field(180.0, gt=0, description="The longest wait between two tries.")
+    give_up_s: float = Field(
+        259_200.0,
+        gt=0,
+        description="Age at which a message that is only being held back (limits, closed window,"
+        " refused credentials) becomes a dead letter.",
+    )
+    lease_s: float = Field(
+        120.0, gt=0, description="How long a send may be in flight before its outcome is in doubt."
+    )
+    hold_s: float = Field(
+        21_600.0, gt=0, description="Wait between tries while a session window is closed."
+    )
+    reconcile_s: float = Field(
+        20.0, gt=0, description="How long proof of an uncertain send is looked for."
+    )
+    auth_probe_s: float = Field(
+        60.0, gt=0, description="Wait between tries while credentials are refused."
+    )
+    lanes_max: int = Field(64, ge=1, description="Chats that are sent to at the same time.")
+    account_rate: float = Field(25.0, gt=0, description="Requests per second to one account.")
+    chat_burst: int = Field(3, ge=1, description="Sends to one chat that may follow at once.")
+    poll_s: float = Field(
+        1.0, gt=0, description="How often lanes look for work that nothing announced."
+    )
+    status_delay_s: float = Field(
+        1.5, ge=0, description="How long a turn runs before its status message appears."
+    )
+    still_working_s: float = Field(
+        45.0,
+        gt=0,
+        description="When channels without edits say once that work is still going on.",
+    )
+    shutdown_s: float = Field(
+        5.0, ge=0, description="How long sends in flight may finish when the courier stops."
+    )

@@ -1,0 +1,69 @@
+"""The console's own channel: what is stored is delivered, pages and `roost chat` read it from there."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from roost_channels.channel import Capabilities
+from roost_channels.message import Address, Button, Receipt, ReplyTarget
+from roost_channels.rendering import RenderedPart
+
+
+class ConsoleChannel:
+    """Sending is storing: the part's own id is the receipt."""
+
+    name = "console"
+    account = "local"
+    capabilities = Capabilities(
+        text_max=1_000_000,
+        text_unit="codepoint",
+        markup="plain",
+        can_edit=False,
+        can_delete=False,
+        native_quote=True,
+        buttons=False,
+        typing_s=0.0,
+        edit_interval_s=(0.0, 0.0),
+        send_interval_s=0.0,
+    )
+
+    async def send(
+        self,
+        address: Address,
+        part: RenderedPart,
+        *,
+        reply_to: ReplyTarget | None = None,
+        buttons: Sequence[Button] = (),
+        silent: bool = False,
+        part_id: str = "",
+    ) -> Receipt:
+        return Receipt(part_id)
+
+    async def edit(
+        self,
+        address: Address,
+        message_id: str,
+        part: RenderedPart,
+        *,
+        buttons: Sequence[Button] = (),
+    ) -> None:
+        """Pages show progress from storage; nothing is kept twice."""
+
+    async def delete(self, address: Address, message_id: str) -> None:
+        """Nothing of ours is shown beside what is stored."""
+
+    async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
+        """Pages show a running turn themselves."""
+
+    async def find_sent(
+        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+    ) -> Receipt | Literal["absent", "unknown"]:
+        return Receipt(part_id)
+
+    async def acknowledge(self, callback_id: str, text: str = "") -> None:
+        """Buttons on pages are answered by the page."""
+
+    async def ingest(self, intake: Any) -> None:
+        """The console and the API put messages in by themselves."""
+
+    async def close(self) -> None:
+        """Nothing is open."""

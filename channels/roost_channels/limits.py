@@ -1,0 +1,112 @@
+"""How fast each account, chat and kind of call may be used: token buckets and learned waits."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal
+
+from roost_channels.channel import Capabilities
+from roost_channels.message import Address
+
+Family = Literal["send", "edit", "typing"]
+
+# Buckets remembered at once; the longest unused is forgotten, and starts full again.
+BUCKETS_MAX = 20_000
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Tokens that come back with time; one call takes one."""
+
+    capacity: float
+    per_s: float
+    tokens: float
+    at: float
+
+    def wait_s(self, now: float) -> float:
+        """How long until a token is there."""
+        self._fill(now)
+        return 0.0 if self.tokens >= 1.0 else (1.0 - self.tokens) / self.per_s
+
+    def take(self, now: float) -> None:
+        self._fill(now)
+        self.tokens -= 1.0
+
+    def _fill(self, now: float) -> None:
+        self.tokens = min(self.capacity, self.tokens + max(0.0, now - self.at) * self.per_s)
+        # A token is never short of itself by rounding.
+        self.tokens = round(self.tokens, 9)
+        self.at = now
+
+
+class Limiter:
+    """Buckets per account, chat and family, and the waits that providers asked for."""
+
+    def __init__(self, *, account_rate: float = 25.0, chat_burst: int = 3) -> None:
+        self._account_rate = account_rate
+        self._chat_burst = chat_burst
+        self._buckets: OrderedDict[tuple[str, ...], Bucket] = OrderedDict()
+        self._blocked: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+
+    def wait_s(
+        self, address: Address, capabilities: Capabilities, family: Family, now: float
+    ) -> float:
+        """Seconds until a call of this family may go to this chat; 0 for now."""
+        blocked = self._blocked.get(_chat(address), 0.0) - now
+        buckets = self._for(address, capabilities, family, now)
+        return max(0.0, blocked, *(bucket.wait_s(now) for bucket in buckets))
+
+    def take(
+        self, address: Address, capabilities: Capabilities, family: Family, now: float
+    ) -> None:
+        """Count one call."""
+        for bucket in self._for(address, capabilities, family, now):
+            bucket.take(now)
+
+    def learn(self, address: Address, retry_after_s: float, now: float) -> None:
+        """The provider asked for silence in this chat: no call of any family until it is over."""
+        chat = _chat(address)
+        self._blocked[chat] = max(self._blocked.get(chat, 0.0), now + retry_after_s)
+        self._blocked.move_to_end(chat)
+        while len(self._blocked) > BUCKETS_MAX:
+            self._blocked.popitem(last=False)
+
+    def _for(
+        self, address: Address, capabilities: Capabilities, family: Family, now: float
+    ) -> list[Bucket]:
+        account = ("account", address.channel, address.account)
+        per_s, capacity = self._chat_rate(address, capabilities, family)
+        chat = (family, *_chat(address))
+        rate = self._account_rate
+        return [self._bucket(account, rate, rate, now), self._bucket(chat, per_s, capacity, now)]
+
+    def _chat_rate(
+        self, address: Address, capabilities: Capabilities, family: Family
+    ) -> tuple[float, float]:
+        """Calls per second to one chat, and how many may follow at once."""
+        group = is_group(address)
+        if family == "typing":
+            return 1.0, 5.0
+        if family == "edit":
+            return 1.0 / max(capabilities.edit_interval_s[group], 0.05), 1.0
+        interval = capabilities.send_interval_s
+        if group:  # a group's budget is shared by all that we do there
+            interval = max(interval, capabilities.edit_interval_s[1])
+        return 1.0 / max(interval, 0.001), float(self._chat_burst)
+
+    def _bucket(self, key: tuple[str, ...], per_s: float, capacity: float, now: float) -> Bucket:
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = Bucket(capacity, per_s, capacity, now)
+            while len(self._buckets) > BUCKETS_MAX:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(key)
+        return bucket
+
+
+def is_group(address: Address) -> bool:
+    """Telegram numbers groups below zero; the other channels have none."""
+    return address.chat.startswith("-")
+
+
+def _chat(address: Address) -> tuple[str, str, str]:
+    return address.channel, address.account, address.chat

@@ -1,0 +1,186 @@
+"""Markdown parsed into one document tree that every channel's renderer walks."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from markdown_it import MarkdownIt
+from markdown_it.tree import SyntaxTreeNode
+
+Style = Literal["bold", "italic", "strikethrough", "code"]
+
+# markdown-it drops what lies deeper than its limit; ours refuses instead, so that no text is lost.
+NESTING_MAX = 40
+
+
+class MarkupError(ValueError):
+    """The text has a shape we do not take apart; it is shown as it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Styled:
+    style: Style
+    children: tuple["Inline", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link or an image; `children` is what it says (an image's alternative text)."""
+
+    url: str
+    children: tuple["Inline", ...]
+
+
+Inline = Text | Styled | Link
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    children: tuple[Inline, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    level: int
+    children: tuple[Inline, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CodeBlock:
+    text: str
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteBlock:
+    blocks: tuple["Block", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListBlock:
+    """A list; `start` is the first number, None for bullets. Each item is a sequence of blocks."""
+
+    start: int | None
+    items: tuple[tuple["Block", ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells; the first row is the header."""
+
+    rows: tuple[tuple[tuple[Inline, ...], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A thematic break."""
+
+
+Block = Paragraph | Heading | CodeBlock | QuoteBlock | ListBlock | Table | Rule
+
+# Raw HTML and link definitions stay text: what the author wrote must be seen, used or not.
+_parser = MarkdownIt("commonmark", {"html": False, "maxNesting": NESTING_MAX + 10})
+_parser.enable(["table", "strikethrough"]).disable("reference")
+
+_STYLES: dict[str, Style] = {"strong": "bold", "em": "italic", "s": "strikethrough"}
+
+
+def parse(markdown: str) -> tuple[Block, ...]:
+    """The document tree of a Markdown text; raises MarkupError for texts nested too deeply."""
+    tokens = _parser.parse(markdown)
+    if any(token.level > NESTING_MAX for token in tokens):
+        raise MarkupError("nested too deeply")
+    return _blocks(SyntaxTreeNode(tokens))
+
+
+def plain(children: tuple[Inline, ...]) -> str:
+    """The words of inlines without their looks; a link keeps its address."""
+    words = []
+    for child in children:
+        if isinstance(child, Text):
+            words.append(child.text)
+        elif isinstance(child, Link):
+            text = plain(child.children)
+            words.append(text if text == child.url else f"{text} ({child.url})".lstrip())
+        else:
+            words.append(plain(child.children))
+    return "".join(words)
+
+
+def _blocks(parent: SyntaxTreeNode) -> tuple[Block, ...]:
+    return tuple(_block(node) for node in parent.children)
+
+
+def _block(node: SyntaxTreeNode) -> Block:
+    match node.type:
+        case "paragraph":
+            return Paragraph(_inlines(node))
+        case "heading":
+            return Heading(int(node.tag[1:]), _inlines(node))
+        case "fence" | "code_block":
+            language = node.info.split()[0] if node.info.split() else ""
+            return CodeBlock(node.content.rstrip("\n"), language)
+        case "blockquote":
+            return QuoteBlock(_blocks(node))
+        case "bullet_list" | "ordered_list":
+            start = int(node.attrs.get("start", 1)) if node.type == "ordered_list" else None
+            return ListBlock(start, tuple(_blocks(item) for item in node.children))
+        case "table":
+            rows = [row for group in node.children for row in group.children]
+            return Table(tuple(tuple(_inlines(cell) for cell in row.children) for row in rows))
+        case "hr":
+            return Rule()
+        case "html_block":
+            return Paragraph((Text(node.content.rstrip("\n")),))
+    raise MarkupError(f"unknown block {node.type}")
+
+
+def _inlines(block: SyntaxTreeNode) -> tuple[Inline, ...]:
+    """The inlines of a block, whose only child is markdown-it's `inline` token."""
+    return tuple(inline for node in block.children for inline in _spans(node))
+
+
+def _spans(parent: SyntaxTreeNode) -> tuple[Inline, ...]:
+    spans: list[Inline] = []
+    for node in parent.children:
+        span = _inline(node)
+        if isinstance(span, Styled) and _is_multiplication(node):
+            spans += [Text(node.markup), *span.children, Text(node.markup)]
+        else:
+            spans.append(span)
+    return tuple(spans)
+
+
+def _is_multiplication(node: SyntaxTreeNode) -> bool:
+    """2*3*4 and a*b*c are no emphasis to people, though they are to CommonMark."""
+    before, after = _neighbour(node.previous_sibling, -1), _neighbour(node.next_sibling, 0)
+    return "*" in node.markup and _is_ascii_word(before) and _is_ascii_word(after)
+
+
+def _neighbour(node: SyntaxTreeNode | None, index: int) -> str:
+    return node.content[index] if node and node.type == "text" and node.content else ""
+
+
+def _is_ascii_word(character: str) -> bool:
+    return character.isascii() and character.isalnum()
+
+
+def _inline(node: SyntaxTreeNode) -> Inline:
+    match node.type:
+        case "text" | "html_inline":
+            return Text(node.content)
+        case "softbreak" | "hardbreak":
+            return Text("\n")
+        case "code_inline":
+            return Styled("code", (Text(node.content),))
+        case "strong" | "em" | "s":
+            return Styled(_STYLES[node.type], _spans(node))
+        case "link":
+            return Link(str(node.attrs.get("href", "")), _spans(node))
+        case "image":
+            return Link(str(node.attrs.get("src", "")), (Text(node.content),))
+    raise MarkupError(f"unknown inline {node.type}")
