@@ -2,7 +2,8 @@
 
 from typing import Final
 
-# A breaking change of the workflow's code gets a new version here; runs are short, so old ones drain in minutes.
+# A breaking change of the workflow's code gets a new version here; runs are short, so old ones
+# drain in minutes.
 WORKFLOW_TYPE: Final = "roost.Session.v1"
 SIGNAL_RING: Final = "ring"
 SIGNAL_STOP: Final = "stop"
@@ -17,5 +18,7 @@ ACTIVITY_STOP_REQUESTED: Final = "stop_requested"
 
 
 def workflow_id(conversation_id: str) -> str:
-    """One workflow id per conversation: the server allows one open run, so a conversation has one writer."""
+    """One workflow id per conversation: the server allows one open run, so a conversation has one
+    writer.
+    """
     return f"session:{conversation_id}"

@@ -1,6 +1,7 @@
 """What sessions need from storage; the platform's database implements these.
 
-Every method is one committed transaction and is safe to call again after a crash: it returns what the first call did.
+Every method is one committed transaction and is safe to call again after a crash: it returns what
+the first call did.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +49,9 @@ class TranscriptMessage:
 
 @dataclass(frozen=True, slots=True)
 class TurnContext:
-    """All that one model call needs, read in one transaction. `person_id` scopes notes; `tenant` salts caches."""
+    """All that one model call needs, read in one transaction. `person_id` scopes notes; `tenant`
+    salts caches.
+    """
 
     turn: TurnRecord
     person_id: str
@@ -62,7 +65,9 @@ class TurnContext:
 
 @dataclass(frozen=True, slots=True)
 class PlannedCall:
-    """A tool call the model asked for. `arguments` is canonical JSON text; `effect` is the tool's class."""
+    """A tool call the model asked for. `arguments` is canonical JSON text; `effect` is the tool's
+    class.
+    """
 
     call_id: str
     name: str
@@ -92,7 +97,8 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """A tool call about to run. `attempt` starts at 1; `state` is what was stored before this attempt.
+    """A tool call about to run. `attempt` starts at 1; `state` is what was stored before this
+    attempt.
 
     key: identifies this call for ever (turn:step:call), handed to the tool as `ctx.key`.
     """
@@ -131,9 +137,11 @@ class Turns(Protocol):
     """The life of a turn in storage."""
 
     async def begin(self, conversation_id: str) -> TurnRecord | None:
-        """Resume the conversation's running turn, or start one from its pending inbox rows; None when there is nothing.
+        """Resume the conversation's running turn, or start one from its pending inbox rows; None
+        when there is nothing.
 
-        Starting writes the user messages to the transcript and a first progress snapshot in the same transaction.
+        Starting writes the user messages to the transcript and a first progress snapshot in the
+        same transaction.
         """
         ...
 
@@ -144,7 +152,8 @@ class Turns(Protocol):
         ...
 
     async def context(self, turn_id: str, step: int, *, steer: bool = True) -> TurnContext:
-        """Pull messages that arrived meanwhile (steer) into the transcript, then read what the model is to see.
+        """Pull messages that arrived meanwhile (steer) into the transcript, then read what the
+        model is to see.
 
         With `steer` false nothing is pulled: those messages wait for the next turn.
         """
@@ -165,13 +174,16 @@ class Turns(Protocol):
     ) -> StepRecord:
         """Commit a model call. With finish `tools` the group stays open until `close_group`.
 
-        Any other finish except `stopped` ends the turn: the assistant message, the outbox row and the turn's state
-        commit together. `stopped` keeps the partial text for `settle`. Called again, it returns the first record.
+        Any other finish except `stopped` ends the turn: the assistant message, the outbox row and
+        the turn's state commit together. `stopped` keeps the partial text for `settle`. Called
+        again, it returns the first record.
         """
         ...
 
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
-        """Mark a call running and count the attempt; a finished call comes back with its state and result."""
+        """Mark a call running and count the attempt; a finished call comes back with its state and
+        result.
+        """
         ...
 
     async def finish_call(
@@ -179,7 +191,9 @@ class Turns(Protocol):
     ) -> None: ...
 
     async def close_group(self, turn_id: str, step: int) -> None:
-        """Append the assistant message and ALL its results in one transaction; open calls become `skipped`."""
+        """Append the assistant message and ALL its results in one transaction; open calls become
+        `skipped`.
+        """
         ...
 
     async def stop_requested(self, turn_id: str) -> bool: ...
@@ -187,7 +201,8 @@ class Turns(Protocol):
     async def settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
     ) -> Settled:
-        """End a turn that has no answer: close the open group with typed results, keep partial text with a marker,
+        """End a turn that has no answer: close the open group with typed results, keep partial text
+        with a marker,
         drop unsent progress, queue the final status or error notice; once."""
         ...
 

@@ -8,7 +8,9 @@ from roost_workflows.ports import Finish, StepRecord, TurnRecord
 
 @dataclass(frozen=True, slots=True)
 class SessionInput:
-    """The argument of a session's run. Everything else is pulled from storage, so nothing is carried over."""
+    """The argument of a session's run. Everything else is pulled from storage, so nothing is
+    carried over.
+    """
 
     conversation_id: str
 

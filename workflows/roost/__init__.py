@@ -1,0 +1,18 @@
+"""Write agents: `from roost import Agent, Context, tool`."""
+
+from roost.agent import Agent, ModelSettings
+from roost.context import Context
+from roost.errors import DefinitionError, ModelRetry, RoostError, ToolFailed
+from roost.tools import Tool, tool
+
+__all__ = [
+    "Agent",
+    "Context",
+    "DefinitionError",
+    "ModelRetry",
+    "ModelSettings",
+    "RoostError",
+    "Tool",
+    "ToolFailed",
+    "tool",
+]

@@ -1,0 +1,124 @@
+"""What a running tool is given: who asked, its key, notes, progress, programs that die with it."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from roost import process
+
+
+class NoteRecord(Protocol):
+    """A note kept for one person."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def created_at(self) -> float: ...
+
+
+class NoteStore(Protocol):
+    """Where notes are kept."""
+
+    async def add(self, person_id: str, text: str, key: str) -> NoteRecord: ...
+    async def list(self, person_id: str) -> Sequence[NoteRecord]: ...
+    async def remove(self, person_id: str, note_id: int) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who the agent talks with; `id` is the same on every channel."""
+
+    id: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """The conversation a call belongs to; `key` names it to operators."""
+
+    id: str
+    key: str = ""
+    channel: str = ""
+
+
+class Notes:
+    """Notes of one person. Adding is idempotent: the call's key is part of each note."""
+
+    def __init__(self, store: NoteStore, person: Person, key: str) -> None:
+        self._store = store
+        self._person = person
+        self._key = key
+        self._added = 0
+
+    async def add(self, text: str) -> NoteRecord:
+        self._added += 1
+        suffix = "" if self._added == 1 else f":{self._added}"
+        return await self._store.add(self._person.id, text, f"{self._key}{suffix}")
+
+    async def list(self) -> Sequence[NoteRecord]:
+        return await self._store.list(self._person.id)
+
+    async def remove(self, note_id: int) -> bool:
+        return await self._store.remove(self._person.id, note_id)
+
+
+class Context:
+    """One tool call as its function sees it.
+
+    key: identifies this call for ever; the same on every attempt, so use it as an idempotency key.
+    person, session: who asked, and where. notes: what is remembered about that person.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: str,
+        person: Person,
+        session: SessionInfo,
+        notes: NoteStore,
+        attempt: int = 1,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> None:
+        self.key = key
+        self.person = person
+        self.session = session
+        self.attempt = attempt
+        self.notes = Notes(notes, person, key)
+        self._on_progress = on_progress
+        self._stopped = False
+
+    @property
+    def stopped(self) -> bool:
+        """True once the call was stopped or timed out; synchronous tools look here in loops."""
+        return self._stopped
+
+    def stop(self) -> None:
+        """Mark the call stopped; the runtime calls this before it cancels."""
+        self._stopped = True
+
+    def progress(self, text: str) -> None:
+        """Tell people what the tool is doing; the latest wins.
+
+        May be called from any thread. Being alive needs no call: the runtime beats by itself.
+        """
+        if self._on_progress is not None:
+            self._on_progress(text)
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        input: str | None = None,
+        timeout_s: float | None = None,
+    ) -> process.RunResult:
+        """Run a program in its own process group.
+
+        A stop, a time-out or the end of the tool kills the whole group. Raises TimeoutError.
+        """
+        async with asyncio.timeout(timeout_s):
+            return await process.run(argv, cwd=cwd, env=env, input=input)

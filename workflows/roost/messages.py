@@ -1,0 +1,40 @@
+"""The shape of a transcript message as prompts read it; storage's own record fits it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Message(Protocol):
+    """One message of a transcript. See TranscriptMessage for what each field means."""
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def content(self) -> str: ...
+    @property
+    def quoted(self) -> Mapping[str, Any] | None: ...
+    @property
+    def tool_calls(self) -> tuple[tuple[str, str, str], ...]: ...
+    @property
+    def tool_call_id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def note(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalMessage:
+    """A message of a conversation held in memory, for unit tests of agents."""
+
+    role: str
+    content: str
+    quoted: Mapping[str, Any] | None = None
+    tool_calls: tuple[tuple[str, str, str], ...] = ()
+    tool_call_id: str = ""
+    name: str = ""
+    status: str = ""
+    note: str = ""

@@ -1,0 +1,186 @@
+"""Testing agents without engine, database or Temporal: a scripted model, the real loop."""
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from roost.agent import Agent
+from roost.context import Context, Person, SessionInfo
+from roost.execution import Outcome, run_tool
+from roost.messages import LocalMessage
+from roost.prompt import build_messages
+from roost.turn import Finish, run_turn
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call the scripted model makes; `arguments` is JSON text."""
+
+    name: str
+    arguments: str
+
+
+def call(name: str, **arguments: Any) -> Call:
+    """A tool call with these arguments."""
+    return Call(name, json.dumps(arguments))
+
+
+Reply = str | Call | Sequence[Call]
+Messages = list[dict[str, Any]]
+
+
+class ScriptedModel:
+    """Gives its replies in order: text, a call, or several calls. A function is asked with the
+    messages.
+
+    requests: the messages of every model call, as an engine would get them.
+    """
+
+    def __init__(self, *replies: Reply | Callable[[Messages], Reply]) -> None:
+        self._replies = iter(replies)
+        self.requests: list[Messages] = []
+
+    def reply(self, messages: Messages) -> Reply:
+        self.requests.append(messages)
+        try:
+            reply = next(self._replies)
+        except StopIteration:
+            raise AssertionError("the scripted model was asked more often than planned") from None
+        return reply(messages) if callable(reply) else reply
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNote:
+    """A note in memory."""
+
+    id: int
+    text: str
+    created_at: float
+
+
+@dataclass(slots=True)
+class MemoryNotes:
+    """Notes in memory, per person."""
+
+    _notes: dict[str, dict[str, MemoryNote]] = field(default_factory=dict)
+    _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    async def add(self, person_id: str, text: str, key: str) -> MemoryNote:
+        mine = self._notes.setdefault(person_id, {})
+        if key not in mine:
+            mine[key] = MemoryNote(next(self._ids), text, time.time())
+        return mine[key]
+
+    async def list(self, person_id: str) -> Sequence[MemoryNote]:
+        return tuple(self._notes.get(person_id, {}).values())
+
+    async def remove(self, person_id: str, note_id: int) -> bool:
+        mine = self._notes.get(person_id, {})
+        found = [key for key, note in mine.items() if note.id == note_id]
+        for key in found:
+            del mine[key]
+        return bool(found)
+
+
+@dataclass(frozen=True, slots=True)
+class RanCall:
+    """A tool call of a finished turn and how it ended."""
+
+    name: str
+    arguments: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished turn. `messages` continues the conversation when given to the next run."""
+
+    text: str
+    finish: Finish
+    steps: int
+    calls: tuple[RanCall, ...]
+    messages: tuple[LocalMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    finish: Finish
+    call_ids: tuple[str, ...] = ()
+
+
+class _LocalTurn:
+    """A turn's ports over plain lists."""
+
+    def __init__(
+        self, agent: Agent, model: ScriptedModel, messages: list[LocalMessage], notes: MemoryNotes
+    ) -> None:
+        self.agent = agent
+        self.model = model
+        self.messages = messages
+        self.notes = notes
+        self.calls: dict[str, Call] = {}
+        self.outcomes: dict[str, Outcome] = {}
+        self.text = ""
+
+    async def generate(self, step: int, *, last: bool) -> _Step:
+        built = build_messages(self.agent.instructions, self.messages, last_step=last)
+        reply = self.model.reply(built)
+        if isinstance(reply, str) or last:
+            self.text = reply if isinstance(reply, str) else ""
+            self.messages.append(LocalMessage("assistant", self.text))
+            return _Step("answer" if self.text.strip() else "empty")
+        asked = [reply] if isinstance(reply, Call) else list(reply)
+        ids = {f"call_{step}_{index}": one for index, one in enumerate(asked)}
+        self.calls |= ids
+        return _Step("tools", tuple(ids))
+
+    async def call_tool(self, step: int, call_id: str) -> None:
+        asked = self.calls[call_id]
+        tool = self.agent.tool(asked.name)
+        if tool is None:
+            self.outcomes[call_id] = Outcome("error", f"There is no tool {asked.name!r}.")
+            return
+        context = Context(
+            key=f"local:{step}:{call_id}",
+            person=Person("tester", "Tester"),
+            session=SessionInfo("local", "local", "console"),
+            notes=self.notes,
+        )
+        self.outcomes[call_id] = await run_tool(tool, asked.arguments, context)
+
+    async def close_group(self, step: int) -> None:
+        ids = [call_id for call_id in self.calls if call_id.startswith(f"call_{step}_")]
+        made = tuple((one, self.calls[one].name, self.calls[one].arguments) for one in ids)
+        self.messages.append(LocalMessage("assistant", "", tool_calls=made))
+        for one in ids:
+            outcome = self.outcomes[one]
+            self.messages.append(
+                LocalMessage(
+                    "tool",
+                    outcome.text,
+                    tool_call_id=one,
+                    name=self.calls[one].name,
+                    status=outcome.status,
+                )
+            )
+
+
+async def run_agent(
+    agent: Agent,
+    text: str,
+    *,
+    model: ScriptedModel,
+    messages: Sequence[LocalMessage] = (),
+    notes: MemoryNotes | None = None,
+) -> Run:
+    """Run one turn of `agent` on `text` with real tools and the scripted model."""
+    turn = _LocalTurn(agent, model, [*messages, LocalMessage("user", text)], notes or MemoryNotes())
+    end = await run_turn(turn, max_steps=agent.max_steps)
+    ran = tuple(
+        RanCall(one.name, one.arguments, turn.outcomes[call_id])
+        for call_id, one in turn.calls.items()
+    )
+    return Run(turn.text, end.finish, end.steps, ran, tuple(turn.messages))

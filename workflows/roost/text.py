@@ -1,0 +1,30 @@
+"""Turning what a tool returns into bounded text for the model."""
+
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+# A result larger than this would crowd out the conversation; head and tail are what people look at,
+# too.
+RESULT_BYTES_MAX: Final = 16 * 1024
+
+
+def result_text(value: Any) -> str:
+    """Text as it is, nothing as `done`, anything else as JSON, dataclasses and models included."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return "done"
+    return to_json(value, fallback=str, indent=None).decode()
+
+
+def cap(text: str, limit: int = RESULT_BYTES_MAX) -> str:
+    """Keep head and tail within `limit` bytes of UTF-8 and say how much is left out."""
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= limit:
+        return text
+    marker = f"\n… [{len(raw) - limit} bytes left out] …\n"
+    room = max(0, limit - len(marker.encode()))
+    head = raw[: room * 3 // 4].decode("utf-8", "ignore")
+    tail = raw[len(raw) - room // 4 :].decode("utf-8", "ignore")
+    return f"{head}{marker}{tail}"

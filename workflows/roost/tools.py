@@ -1,0 +1,230 @@
+"""A tool is a function: its name, docstring and annotations are what the model sees."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+from roost.context import Context
+from roost.errors import DefinitionError, ModelRetry
+
+Effect = Literal["pure", "idempotent", "verifiable", "unsafe"]
+Check = Callable[[str], Any]
+
+EFFECTS: Final[tuple[str, ...]] = get_args(Effect)
+TIMEOUT_S_DEFAULT: Final = 60.0
+TIMEOUT_S_MAX: Final = 3600.0
+ERRORS_TOLD_MAX: Final = 8  # of one call's wrong arguments
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A declared tool. Calling it calls the function, so unit tests need nothing else.
+
+    effect: what a second run would do after a crash.
+        pure        nothing outside changes: run again.
+        idempotent  running again with the same `ctx.key` has no further effect: run again.
+        verifiable  `check(key)` tells whether it took effect: check, then run if it did not.
+        unsafe      never run again; the model, the user and the operator are told the outcome is
+        unknown.
+    check: gets the key of an interrupted call; None or False says it had no effect, anything else
+        is its result.
+    parameters: the JSON schema of the arguments.
+    """
+
+    name: str
+    description: str
+    function: Callable[..., Any]
+    effect: Effect
+    timeout_s: float
+    check: Check | None
+    parameters: Mapping[str, Any]
+    label: str
+    _arguments: type[BaseModel]
+    _context_name: str | None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    @property
+    def is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.function)
+
+    def schema(self) -> dict[str, Any]:
+        """The tool as chat completions declare it."""
+        function = {
+            "name": self.name,
+            "description": self.description,
+            "parameters": dict(self.parameters),
+        }
+        return {"type": "function", "function": function}
+
+    def parse(self, arguments: str) -> dict[str, Any]:
+        """The function's keyword arguments from JSON. Raises ModelRetry that names each fault."""
+        try:
+            model = self._arguments.model_validate_json(arguments or "{}")
+        except ValidationError as error:
+            raise ModelRetry(_explain(self.name, error)) from None
+        return {name: getattr(model, name) for name in type(model).model_fields}
+
+    def bind(self, context: Context, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Keyword arguments for one run: the parsed values, and the context if it is wanted."""
+        if self._context_name is None:
+            return dict(values)
+        return {self._context_name: context, **values}
+
+    async def has_happened(self, key: str) -> Any:
+        """Ask `check` about an interrupted call; None when it had no effect."""
+        if self.check is None:
+            return None
+        found = self.check(key)
+        if inspect.isawaitable(found):
+            found = await found
+        return None if found is False else found
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> Tool: ...
+@overload
+def tool(
+    *,
+    effect: Effect = "unsafe",
+    name: str = "",
+    label: str = "",
+    timeout: float = TIMEOUT_S_DEFAULT,
+    check: Check | None = None,
+) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    effect: Effect = "unsafe",
+    name: str = "",
+    label: str = "",
+    timeout: float = TIMEOUT_S_DEFAULT,
+    check: Check | None = None,
+) -> Tool | Callable[[Callable[..., Any]], Tool]:
+    """Declare a function as a tool.
+
+    Without an effect it counts as `unsafe`: never repeated after a crash, which is never wrong.
+
+    The docstring is the description, the annotations are the schema
+    (`Annotated[str, Field(description=…)]` works). One parameter may be annotated `Context`; the
+    model does not see it. `timeout` is in seconds, `label` is what people see while it runs.
+    Raises DefinitionError.
+    """
+    if function is not None:
+        return _declare(function, effect, name, label, timeout, check)
+    return lambda inner: _declare(inner, effect, name, label, timeout, check)
+
+
+def _declare(
+    function: Callable[..., Any],
+    effect: Effect,
+    name: str,
+    label: str,
+    timeout: float,
+    check: Check | None,
+) -> Tool:
+    if not inspect.isfunction(function):
+        raise DefinitionError(f"@tool takes a function, not {function!r}.")
+    if function.__name__ == "<lambda>" and not name:
+        raise DefinitionError("A lambda can't be a tool: it has no name or docstring. Use def.")
+    name = name or function.__name__
+    where = f"Tool {name!r}"
+    if not NAME.fullmatch(name):
+        raise DefinitionError(f"{where}: a name is up to 64 letters, digits, _ or -.")
+    description = inspect.getdoc(function) or ""
+    if not description:
+        raise DefinitionError(f"{where} needs a docstring: the model chooses tools by it.")
+    if effect not in EFFECTS:
+        raise DefinitionError(f"{where}: effect {effect!r} is not one of {', '.join(EFFECTS)}.")
+    if (effect == "verifiable") != (check is not None):
+        raise DefinitionError(
+            f"{where}: `check` belongs to the effect 'verifiable', and it to `check`."
+        )
+    if not 0 < timeout <= TIMEOUT_S_MAX:
+        raise DefinitionError(f"{where}: timeout must be over 0 and at most {TIMEOUT_S_MAX:.0f} s.")
+    arguments, context_name = _arguments(where, name, function)
+    return Tool(
+        name=name,
+        description=description,
+        function=function,
+        effect=effect,
+        timeout_s=float(timeout),
+        check=check,
+        parameters=_parameters(arguments),
+        label=label or name.replace("_", " ").capitalize(),
+        _arguments=arguments,
+        _context_name=context_name,
+    )
+
+
+def _arguments(
+    where: str, name: str, function: Callable[..., Any]
+) -> tuple[type[BaseModel], str | None]:
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise DefinitionError(f"{where}: an annotation can't be resolved: {error}.") from error
+    fields: dict[str, Any] = {}
+    context_name: str | None = None
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise DefinitionError(
+                f"{where}: parameter {parameter.name!r} must be passable by name."
+            )
+        if parameter.name not in hints:
+            raise DefinitionError(f"{where}: parameter {parameter.name!r} needs an annotation.")
+        hint = hints[parameter.name]
+        if hint is Context or (get_origin(hint) is Annotated and get_args(hint)[0] is Context):
+            context_name = parameter.name
+            continue
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hint, default)
+    try:
+        model = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
+    except (PydanticSchemaGenerationError, PydanticUserError, NameError) as error:
+        raise DefinitionError(f"{where}: {str(error).splitlines()[0]}") from error
+    return model, context_name
+
+
+def _parameters(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema without pydantic's titles, which cost tokens and say nothing."""
+    schema: dict[str, Any] = _untitled(model.model_json_schema())
+    schema.setdefault("properties", {})
+    return schema
+
+
+def _untitled(node: Any, *, names: bool = False) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: _untitled(value, names=key in ("properties", "$defs") and not names)
+            for key, value in node.items()
+            if names or key != "title"
+        }
+    if isinstance(node, list):
+        return [_untitled(item) for item in node]
+    return node
+
+
+def _explain(name: str, error: ValidationError) -> str:
+    faults = []
+    for fault in error.errors(include_url=False)[:ERRORS_TOLD_MAX]:
+        place = ".".join(str(part) for part in fault["loc"])
+        faults.append(f"{place}: {fault['msg']}" if place else fault["msg"])
+    return f"The arguments of {name} are not valid: {'; '.join(faults)}."

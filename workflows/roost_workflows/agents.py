@@ -1,0 +1,89 @@
+"""Finding agents: entry points of the group `roost.agents`, and those named in the settings."""
+
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final
+
+from roost.agent import Agent
+from roost.concierge import concierge
+from roost_workflows.errors import AgentsError
+
+GROUP: Final = "roost.agents"
+
+
+class AgentRegistry:
+    """The agents of this installation by name. `default` is who answers when nobody chose."""
+
+    def __init__(self, agents: Mapping[str, Agent], default: str) -> None:
+        self._agents = dict(agents)
+        self.default = default
+
+    @classmethod
+    def of(cls, *agents: Agent) -> "AgentRegistry":
+        """A registry of exactly these; the first is the default."""
+        found: dict[str, Agent] = {}
+        for agent in agents:
+            _add(found, agent, "the program")
+        return cls(found, agents[0].name)
+
+    def get(self, name: str) -> Agent | None:
+        return self._agents.get(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._agents)
+
+    def __iter__(self) -> Iterator[Agent]:
+        return iter(self._agents.values())
+
+
+def load_agents(spec: str = "", *, points: Iterable[EntryPoint] | None = None) -> AgentRegistry:
+    """The built-in concierge, every entry point, and `module:attribute[,…]` of `spec`.
+
+    The first agent of `spec` is the default, else the concierge. Raises AgentsError, which names
+    what can't be loaded; a broken agent stops the start rather than going missing.
+    """
+    found = {concierge.name: concierge}
+    for point in entry_points(group=GROUP) if points is None else points:
+        for agent in _load(point.value, f"entry point {point.name!r}"):
+            _add(found, agent, f"entry point {point.name!r}")
+    default = concierge.name
+    wanted = [item.strip() for item in spec.split(",") if item.strip()]
+    for index, item in enumerate(wanted):
+        agents = _load(item, "ROOST_AGENTS")
+        for agent in agents:
+            _add(found, agent, f"ROOST_AGENTS ({item})")
+        if index == 0:
+            default = agents[0].name
+    return AgentRegistry(found, default)
+
+
+def _load(target: str, where: str) -> list[Agent]:
+    module_name, separator, attribute = target.partition(":")
+    if not separator or not module_name or not attribute:
+        raise AgentsError(f"{where}: {target!r} is not of the form module:attribute.")
+    value: object
+    try:
+        value = importlib.import_module(module_name)
+    except Exception as error:
+        # Any error of the agent's own module counts, and the person who starts Roost reads it.
+        raise AgentsError(
+            f"{where}: module {module_name!r} can't be imported: {type(error).__name__}: {error}"
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            raise AgentsError(f"{where}: module {module_name!r} has no {attribute!r}.")
+        value = getattr(value, part)
+    values: list[object] = list(value) if isinstance(value, list | tuple) else [value]
+    agents = [agent for agent in values if isinstance(agent, Agent)]
+    if not agents or len(agents) < len(values):
+        raise AgentsError(f"{where}: {target} is not an Agent or a list of agents.")
+    return agents
+
+
+def _add(found: dict[str, Agent], agent: Agent, where: str) -> None:
+    known = found.get(agent.name)
+    if known is not None and known is not agent:
+        raise AgentsError(f"{where}: there is another agent named {agent.name!r} already.")
+    found[agent.name] = agent

