@@ -1,6 +1,18 @@
 """Fakes of what lies across the internet, as real HTTP servers on loopback."""
 
 from roost_channels.testing.clock import Clock, SystemClock, VirtualClock
-from roost_channels.testing.telegram import FakeTelegram, FloodLimits
+from roost_channels.testing.telegram import FakeTelegram, FloodLimits, SeenMessage
+from roost_channels.testing.twilio import FakeTwilio, PairLimit, SeenText, StatusPlan
 
-__all__ = ["Clock", "FakeTelegram", "FloodLimits", "SystemClock", "VirtualClock"]
+__all__ = [
+    "Clock",
+    "FakeTelegram",
+    "FakeTwilio",
+    "FloodLimits",
+    "PairLimit",
+    "SeenMessage",
+    "SeenText",
+    "StatusPlan",
+    "SystemClock",
+    "VirtualClock",
+]

@@ -1,7 +1,8 @@
 """What can go wrong on the way to a provider, to order."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 FaultKind = Literal[
     "drop_before",
@@ -36,6 +37,16 @@ class Fault:
     count: int = 1
     value: float = 0.0
     skip: int = 0
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Self:
+        return cls(
+            body["kind"],
+            str(body.get("method", "*")),
+            int(body.get("count", 1)),
+            float(body.get("value", 0.0)),
+            int(body.get("skip", 0)),
+        )
 
 
 class FaultBook:

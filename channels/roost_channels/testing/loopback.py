@@ -52,6 +52,19 @@ class CallLog:
         return [call for call in self.calls if call.method.lower() == method.lower()]
 
 
+def call_json(call: Call) -> dict[str, Any]:
+    return {
+        "method": call.method,
+        "parameters": call.parameters,
+        "started_at": call.started_at,
+        "finished_at": call.finished_at,
+        "status": call.status,
+        "response": call.response,
+        "fault": call.fault,
+        "early": call.early,
+    }
+
+
 class LoopbackServer:
     """Serves one handler for every path."""
 

@@ -16,7 +16,7 @@ class People:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._press_ids = itertools.count(4_000_000_000)
+        self._press_ids = itertools.count(1)
         self._file_ids = itertools.count(1)
 
     def chat(self, chat_id: int, user: User) -> Chat:
@@ -88,7 +88,7 @@ class People:
             or all(b.get("callback_data") != data for b in buttons)
         ):
             raise ValueError(f"message {message_id} shows no button with data {data!r}")
-        press = Pressed(str(next(self._press_ids)), chat.id, message_id, data, core.now())
+        press = Pressed(self._press_id(), chat.id, message_id, data, core.now())
         core.presses[press.id] = press
         payload = {
             "id": press.id,
@@ -99,6 +99,9 @@ class People:
         }
         self._emit("callback_query", payload, chat)
         return press
+
+    def _press_id(self) -> str:
+        return f"{int(self._core.now())}{next(self._press_ids):06d}"
 
     def stop_draft(self, chat: Chat) -> None:
         """Press the Stop button under a draft."""

@@ -39,21 +39,25 @@ class FakeTelegram:
         username: str = "roost_test_bot",
         flood: FloodLimits | None = None,
         stretch_empty_polls: bool = True,
+        first_update_id: int = 1000,
+        first_message_id: int = 1,
     ) -> None:
         self.token = token
         self.clock = clock or SystemClock()
         self._bot = User(int(token.partition(":")[0]), "Roost", username, is_bot=True)
         self._flood_limits = flood or FloodLimits()
         self._stretch = stretch_empty_polls
+        self._first_update_id = first_update_id
+        self._first_message_id = first_message_id
         self._server = LoopbackServer(self._handle, port)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything but the address and the token."""
         self.core = Core(
-            World(self._bot),
+            World(self._bot, self._first_message_id),
             self.clock,
-            UpdateQueue(self.clock, stretch_empty_polls=self._stretch),
+            UpdateQueue(self.clock, self._first_update_id, self._stretch),
             FloodControl(self._flood_limits),
         )
         self._people = People(self.core)

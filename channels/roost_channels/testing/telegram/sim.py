@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from roost_channels.testing.faults import Fault
+from roost_channels.testing.loopback import call_json
 
 if TYPE_CHECKING:
     from roost_channels.testing.telegram.server import FakeTelegram
@@ -50,17 +51,9 @@ class SimApi:
             case ("POST", "chats", chat_id, action):
                 return await self._act(int(chat_id), action, body)
             case ("GET", "calls"):
-                return {"calls": [_call_json(call) for call in telegram.calls]}
+                return {"calls": [call_json(call) for call in telegram.calls]}
             case ("POST", "faults"):
-                telegram.core.faults.add(
-                    Fault(
-                        body["kind"],
-                        str(body.get("method", "*")),
-                        int(body.get("count", 1)),
-                        float(body.get("value", 0.0)),
-                        int(body.get("skip", 0)),
-                    )
-                )
+                telegram.core.faults.add(Fault.from_json(body))
                 return {"ok": True}
             case ("DELETE", "faults"):
                 telegram.clear_faults()
@@ -99,16 +92,3 @@ class SimApi:
             await telegram.stop_draft(chat_id)
             return {"ok": True}
         return None
-
-
-def _call_json(call: Any) -> dict[str, Any]:
-    return {
-        "method": call.method,
-        "parameters": call.parameters,
-        "started_at": call.started_at,
-        "finished_at": call.finished_at,
-        "status": call.status,
-        "response": call.response,
-        "fault": call.fault,
-        "early": call.early,
-    }

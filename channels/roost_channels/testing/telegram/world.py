@@ -123,13 +123,13 @@ class Chat:
 class World:
     """Everything there is, for one bot."""
 
-    def __init__(self, bot: User) -> None:
+    def __init__(self, bot: User, first_message_id: int = 1) -> None:
         self.bot = bot
         self.users: dict[int, User] = {}
         self.chats: dict[int, Chat] = {}
         self.files: dict[str, File] = {}
         # Private chats and basic groups number their messages from the bot's one mailbox.
-        self._mailbox_message_id = 0
+        self._mailbox_message_id = first_message_id - 1
 
     def user(self, user_id: int, first_name: str = "", username: str = "") -> User:
         known = self.users.get(user_id)

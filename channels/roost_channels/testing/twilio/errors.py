@@ -1,0 +1,53 @@
+"""Errors as Twilio's REST API words them: {code, message, more_info, status}.
+
+TwilioError    never leaves the fake; becomes the answer of a request
+"""
+
+from typing import Any
+
+MESSAGES = {
+    20001: "Invalid parameter",
+    20003: "Authenticate",
+    20404: "The requested resource {detail} was not found",
+    20429: "Too Many Requests",
+    21211: "The 'To' number {detail} is not a valid phone number.",
+    21603: "A 'From' phone number is required.",
+    21604: "A 'To' phone number is required.",
+    21609: "The 'StatusCallback' URL {detail} is not a valid URL.",
+    21610: "Attempt to send to unsubscribed recipient",
+    21617: "The concatenated message body exceeds the 1600 character limit",
+    21619: "A text message body or media urls must be specified.",
+    21623: "Number of media files exceeds allowed limit",
+    21655: "The ContentSid is Invalid",
+    21656: "The Content Variables Parameter is invalid",
+    21910: "Invalid 'From' and 'To' pair. 'From' and 'To' should be of the same channel",
+    63007: "Twilio could not find a Channel with the specified From address",
+    63016: (
+        "Failed to send freeform message because you are outside the allowed window. "
+        "If you are using WhatsApp, please use a Message Template."
+    ),
+    63018: "Rate limit exceeded for Channel",
+    63024: "Invalid message recipient",
+}
+
+
+class TwilioError(Exception):
+    """A request is refused with a code of Twilio's error dictionary."""
+
+    def __init__(self, status: int, code: int, detail: str = "") -> None:
+        self.status = status
+        self.code = code
+        self.message = MESSAGES.get(code, "Error").format(detail=detail)
+        super().__init__(self.message)
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "code": self.code,
+            "message": self.message,
+            "more_info": f"https://www.twilio.com/docs/errors/{self.code}",
+            "status": self.status,
+        }
+
+
+def not_found(path: str) -> TwilioError:
+    return TwilioError(404, 20404, path)

@@ -1,0 +1,196 @@
+"""The Messages resource: create, fetch, list, redact, cancel, delete; and media."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from multidict import MultiMapping
+
+from roost_channels.testing.twilio.content import render_content
+from roost_channels.testing.twilio.errors import TwilioError, not_found
+from roost_channels.testing.twilio.state import (
+    API_VERSION,
+    Core,
+    Media,
+    TextMessage,
+    new_sid,
+    rfc2822,
+)
+
+BODY_MAX = 1600
+MEDIA_MAX = 1
+PAGE_SIZE_DEFAULT = 50
+PAGE_SIZE_MAX = 1000
+_PHONE = re.compile(r"whatsapp:\+[1-9]\d{6,14}")
+_BSUID = re.compile(r"whatsapp:[A-Z]{2}\.[A-Za-z0-9]{1,128}")
+_URL = re.compile(r"https?://[^\s/]+(/\S*)?")
+
+
+def create_message(core: Core, form: MultiMapping[str]) -> TextMessage:
+    """Check a request the way the API does, and queue the message."""
+    to, from_ = form.get("To", ""), form.get("From", "")
+    service = form.get("MessagingServiceSid", "")
+    if not to:
+        raise TwilioError(400, 21604)
+    if not from_ and not service:
+        raise TwilioError(400, 21603)
+    _check_addresses(core, to, from_ or core.settings.sender)
+    callback = form.get("StatusCallback", "")
+    if callback and not _URL.fullmatch(callback):
+        raise TwilioError(400, 21609, callback)
+    if core.person(to).opted_out:
+        raise TwilioError(400, 21610)
+    message = TextMessage(
+        new_sid("SM"),
+        False,
+        from_ or core.settings.sender,
+        to,
+        form.get("Body", ""),
+        core.now(),
+        "accepted" if service else "queued",
+        messaging_service_sid=service or None,
+        media_urls=list(form.getall("MediaUrl", [])),
+        status_callback=callback,
+    )
+    content_sid = form.get("ContentSid", "")
+    if content_sid:
+        _apply_content(core, message, content_sid, form.get("ContentVariables", ""))
+    if not message.body and not message.media_urls:
+        raise TwilioError(400, 21619)
+    if len(message.body) > BODY_MAX:
+        raise TwilioError(400, 21617)
+    if len(message.media_urls) > MEDIA_MAX:
+        raise TwilioError(400, 21623)
+    if message.media_urls:
+        message.sid = "MM" + message.sid[2:]
+    core.store(message)
+    return message
+
+
+def _check_addresses(core: Core, to: str, from_: str) -> None:
+    if from_ != core.settings.sender:
+        raise TwilioError(400, 63007)
+    if not to.startswith("whatsapp:"):
+        raise TwilioError(400, 21910)
+    if not _PHONE.fullmatch(to) and not _BSUID.fullmatch(to):
+        raise TwilioError(400, 21211, to)
+
+
+def _apply_content(core: Core, message: TextMessage, sid: str, variables: str) -> None:
+    content = core.contents.get(sid)
+    if content is None:
+        raise TwilioError(400, 21655)
+    try:
+        values = json.loads(variables) if variables else {}
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise TwilioError(400, 21656)
+    rendered = render_content(content, values)
+    message.body, message.buttons, message.is_list = rendered
+    message.is_template = bool(content.get("approved"))
+
+
+def find_message(core: Core, sid: str) -> TextMessage:
+    message = core.messages.get(sid)
+    if message is None:
+        raise not_found(f"/{API_VERSION}/Accounts/{core.settings.account_sid}/Messages/{sid}.json")
+    return message
+
+
+def update_message(core: Core, sid: str, form: Mapping[str, str]) -> TextMessage:
+    """Redact a body (`Body=`) or cancel a message that was not sent yet."""
+    message = find_message(core, sid)
+    if form.get("Body") == "":
+        message.body = ""
+    if form.get("Status") == "canceled" and message.status in ("queued", "accepted"):
+        message.status = "canceled"
+    message.updated_at = core.now()
+    return message
+
+
+def list_messages(core: Core, query: Mapping[str, str]) -> dict[str, Any]:
+    """Newest first, filtered by To, From and DateSent (`DateSent>`, `DateSent<`), in pages."""
+    found = [message for message in core.messages.values() if _matches(message, query)]
+    found.sort(key=lambda message: message.created_at, reverse=True)
+    size = min(max(int(query.get("PageSize") or PAGE_SIZE_DEFAULT), 1), PAGE_SIZE_MAX)
+    page = max(int(query.get("Page") or 0), 0)
+    start = page * size
+    shown = found[start : start + size]
+    path = f"/{API_VERSION}/Accounts/{core.settings.account_sid}/Messages.json"
+
+    def uri(number: int) -> str:
+        kept = {k: v for k, v in query.items() if k not in ("Page", "PageToken", "PageSize")}
+        token = {"PageToken": f"PT{number}"} if number else {}
+        pages = {"PageSize": str(size), "Page": str(number), **token}
+        return f"{path}?{urlencode({**kept, **pages})}"
+
+    more = start + size < len(found)
+    return {
+        "messages": [core.message_json(message) for message in shown],
+        "first_page_uri": uri(0),
+        "previous_page_uri": uri(page - 1) if page else None,
+        "next_page_uri": uri(page + 1) if more else None,
+        "page": page,
+        "page_size": size,
+        "start": start,
+        "end": start + max(len(shown) - 1, 0),
+        "uri": uri(page),
+    }
+
+
+def _matches(message: TextMessage, query: Mapping[str, str]) -> bool:
+    if query.get("To") and message.to != query["To"]:
+        return False
+    if query.get("From") and message.from_ != query["From"]:
+        return False
+    # A message that waits to be sent is found by the moment it was created.
+    at = message.sent_at if message.sent_at is not None else message.created_at
+    if query.get("DateSent"):
+        start, end = _moment(query["DateSent"])
+        if not start <= at < end:
+            return False
+    if query.get("DateSent>") and at < _moment(query["DateSent>"])[0]:
+        return False
+    return not (query.get("DateSent<") and at >= _moment(query["DateSent<"])[1])
+
+
+def _moment(value: str) -> tuple[float, float]:
+    """A day or a second, as the half-open range it means."""
+    length = 86400.0 if len(value) == 10 else 1.0
+    try:
+        moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        raise TwilioError(400, 20001) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return moment.timestamp(), moment.timestamp() + length
+
+
+def media_json(core: Core, media: Media) -> dict[str, Any]:
+    account = core.settings.account_sid
+    return {
+        "account_sid": account,
+        "content_type": media.content_type,
+        "date_created": rfc2822(media.created_at),
+        "date_updated": rfc2822(media.created_at),
+        "parent_sid": media.parent_sid,
+        "sid": media.sid,
+        "uri": f"/{API_VERSION}/Accounts/{account}/Messages/{media.parent_sid}"
+        f"/Media/{media.sid}.json",
+    }
+
+
+def list_media(core: Core, sid: str) -> dict[str, Any]:
+    message = find_message(core, sid)
+    found = [media_json(core, core.media[name]) for name in message.media_sids]
+    return {
+        "media_list": found,
+        "page": 0,
+        "page_size": PAGE_SIZE_DEFAULT,
+        "next_page_uri": None,
+        "uri": f"/{API_VERSION}/Accounts/{core.settings.account_sid}/Messages/{sid}/Media.json",
+    }

@@ -1,0 +1,171 @@
+"""What people do on WhatsApp, turned into signed inbound webhooks."""
+
+import asyncio
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from typing import Any
+
+from roost_channels.testing.twilio.state import API_VERSION, Core, Media, TextMessage, new_sid
+from roost_channels.testing.twilio.webhooks import Attempt, WebhookCaller
+
+WEBHOOK_FAILED = "11200"
+
+
+class People:
+    """Everybody with a phone."""
+
+    def __init__(self, core: Core, webhooks: WebhookCaller) -> None:
+        self._core = core
+        self._webhooks = webhooks
+        self._withheld: dict[str, str] | None = None
+        self._deliveries: set[asyncio.Task[None]] = set()
+
+    def write(
+        self,
+        address: str,
+        body: str,
+        *,
+        reply_to_sid: str | None = None,
+        profile_name: str = "",
+        media: Sequence[tuple[bytes, str]] = (),
+        extra: dict[str, str] | None = None,
+        message_type: str = "text",
+    ) -> tuple[TextMessage, dict[str, str]]:
+        """Store an inbound message and word its webhook."""
+        core = self._core
+        person = core.person(address)
+        person.name = profile_name or person.name
+        if core.settings.session_window_s is not None:
+            person.window_until = core.now() + core.settings.session_window_s
+        message = TextMessage(
+            new_sid("MM" if media else "SM"),
+            True,
+            person.address,
+            core.settings.sender,
+            body,
+            core.now(),
+            "received",
+            sent_at=core.now(),
+            reply_to=reply_to_sid,
+        )
+        parameters = self._parameters(message, person.phone, person.bsuid, person.name)
+        parameters["MessageType"] = message_type
+        for index, (data, content_type) in enumerate(media):
+            item = Media(new_sid("ME"), message.sid, content_type, data, core.now())
+            core.media[item.sid] = item
+            message.media_sids.append(item.sid)
+            parameters[f"MediaUrl{index}"] = (
+                f"{core.base_url}/{API_VERSION}/Accounts/{core.settings.account_sid}"
+                f"/Messages/{message.sid}/Media/{item.sid}"
+            )
+            parameters[f"MediaContentType{index}"] = content_type
+            parameters["MessageType"] = content_type.partition("/")[0]
+        parameters["NumMedia"] = str(len(media))
+        if reply_to_sid is not None:
+            parameters["OriginalRepliedMessageSid"] = reply_to_sid
+            target = core.messages.get(reply_to_sid)
+            own = target is not None and target.inbound
+            parameters["OriginalRepliedMessageSender"] = (
+                person.address if own else core.settings.sender
+            )
+        parameters.update(extra or {})
+        core.store(message)
+        return message, parameters
+
+    def _parameters(
+        self, message: TextMessage, phone: str, bsuid: str, name: str
+    ) -> dict[str, str]:
+        parameters = {
+            "AccountSid": self._core.settings.account_sid,
+            "ApiVersion": API_VERSION,
+            "Body": message.body,
+            "ChannelMetadata": json.dumps({"type": "whatsapp", "data": {"context": {}}}),
+            "From": message.from_,
+            "MessageSid": message.sid,
+            "NumSegments": "1",
+            "ProfileName": name,
+            "ReferralNumMedia": "0",
+            "SmsMessageSid": message.sid,
+            "SmsSid": message.sid,
+            "SmsStatus": "received",
+            "To": message.to,
+        }
+        if phone:
+            parameters["WaId"] = phone.removeprefix("whatsapp:+")
+        if bsuid:
+            parameters["ExternalUserId"] = bsuid
+        return parameters
+
+    async def deliver(self, parameters: dict[str, str]) -> None:
+        """Bring an inbound message to the webhook, with the faults ordered for `inbound`."""
+        fault = self._core.faults.take(
+            "inbound", ("drop_before", "delay", "duplicate_update", "out_of_order")
+        )
+        kind = fault.kind if fault else ""
+        if kind == "drop_before":
+            return
+        if kind == "out_of_order":
+            self._withheld = parameters
+            return
+        if fault is not None and kind == "delay":
+            await self._core.clock.sleep(fault.value)
+        await self._post(parameters)
+        if kind == "duplicate_update":
+            await self._post(parameters)
+        if self._withheld is not None:
+            late, self._withheld = self._withheld, None
+            await self._post(late)
+
+    async def _post(self, parameters: dict[str, str]) -> None:
+        settings = self._core.settings
+        if not settings.webhook_url:
+            return
+        attempt = await self._webhooks.call(settings.webhook_url, parameters)
+        if not attempt.ok and settings.fallback_url:
+            failed = {"ErrorCode": WEBHOOK_FAILED, "ErrorUrl": settings.webhook_url}
+            attempt = await self._webhooks.call(settings.fallback_url, {**parameters, **failed})
+        if attempt.ok:
+            self._obey(attempt, parameters["From"])
+
+    def _obey(self, attempt: Attempt, person: str) -> None:
+        """TwiML in the answer: each <Message> is sent back."""
+        for text in _twiml_messages(attempt.body):
+            now = self._core.now()
+            reply = TextMessage(
+                new_sid("SM"), False, self._core.settings.sender, person, text, now, "delivered"
+            )
+            reply.sent_at = reply.delivered_at = now
+            self._core.store(reply)
+
+    def start_delivery(self, parameters: dict[str, str]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self.deliver(parameters))
+        self._deliveries.add(task)
+        task.add_done_callback(self._deliveries.discard)
+        return task
+
+    async def stop(self) -> None:
+        tasks = list(self._deliveries)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _twiml_messages(body: str) -> list[str]:
+    try:
+        root = ElementTree.fromstring(body)
+    except ElementTree.ParseError:
+        return []
+    found = [(element.findtext("Body") or element.text or "") for element in root.iter("Message")]
+    return [text.strip() for text in found if text.strip()]
+
+
+def location_parameters(
+    latitude: float, longitude: float, address: str, label: str
+) -> dict[str, Any]:
+    given = {"Latitude": str(latitude), "Longitude": str(longitude)}
+    if address:
+        given["Address"] = address
+    if label:
+        given["Label"] = label
+    return given

@@ -1,0 +1,282 @@
+"""FakeTwilio: Twilio's WhatsApp APIs on loopback, with people and their phones."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+from aiohttp import web
+
+from roost_channels.testing.clock import Clock, SystemClock
+from roost_channels.testing.faults import Fault, FaultKind
+from roost_channels.testing.loopback import Call, LoopbackServer, until
+from roost_channels.testing.twilio.content import create_content
+from roost_channels.testing.twilio.dispatch import Dispatcher
+from roost_channels.testing.twilio.person import People, location_parameters
+from roost_channels.testing.twilio.screen import Screen, SeenText
+from roost_channels.testing.twilio.sim import SimApi
+from roost_channels.testing.twilio.state import (
+    Core,
+    PairLimit,
+    Person,
+    Settings,
+    StatusPlan,
+    TextMessage,
+)
+from roost_channels.testing.twilio.statuses import StatusEngine
+from roost_channels.testing.twilio.webhooks import Attempt, WebhookCaller
+
+DEFAULT_ACCOUNT = "AC" + "0" * 31 + "1"
+DEFAULT_SENDER = "whatsapp:+15550001000"
+
+
+class FakeTwilio:
+    """`async with FakeTwilio(webhook_url=...) as twilio:` serves api, messaging and content paths.
+
+    People act through `user_says`, `press`, `user_sends_location`; `visible` answers what a person
+    sees now. Faults hit named calls (`messages.create`, `messages.list`, `messages.fetch`,
+    `typing`, `content.create`, `media.fetch`), and webhooks on their way: `inbound`, `status`.
+    """
+
+    def __init__(
+        self,
+        account_sid: str = DEFAULT_ACCOUNT,
+        auth_token: str = "test-auth-token",
+        sender: str = DEFAULT_SENDER,
+        *,
+        webhook_url: str = "",
+        fallback_url: str = "",
+        status_callback: str = "",
+        api_keys: dict[str, str] | None = None,
+        shared_key: tuple[str, str] | None = None,
+        pair_limit: PairLimit | None = None,
+        status_plan: StatusPlan | None = None,
+        clock: Clock | None = None,
+        port: int = 0,
+    ) -> None:
+        self.settings = Settings(
+            account_sid,
+            auth_token,
+            sender,
+            dict(api_keys or {}),
+            webhook_url,
+            fallback_url,
+            status_callback,
+            shared_key,
+            pair_limit=pair_limit,
+            status_plan=status_plan or StatusPlan(),
+        )
+        self.clock = clock or SystemClock()
+        self._server = LoopbackServer(self._handle, port)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget messages and people; the account's settings stay."""
+        self.core = Core(self.settings, self.clock)
+        self._webhooks = WebhookCaller(self.core)
+        self._statuses = StatusEngine(self.core, self._webhooks)
+        self._people = People(self.core, self._webhooks)
+        self._screen = Screen(self.core)
+        self._dispatcher = Dispatcher(self.core, self._statuses)
+        self._sim = SimApi(self)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path.startswith("/sim"):
+            return await self._sim.handle(request)
+        return await self._dispatcher.handle(request)
+
+    async def start(self) -> None:
+        await self._server.start()
+        await self._start_parts()
+
+    async def _start_parts(self) -> None:
+        self.core.base_url = self._server.base_url
+        await self._webhooks.start()
+
+    async def _stop_parts(self) -> None:
+        await self._people.stop()
+        await self._statuses.stop()
+        await self._webhooks.stop()
+
+    async def stop(self) -> None:
+        await self._stop_parts()
+        await self._server.stop()
+
+    async def forget_everything(self) -> None:
+        """`reset` while the server runs."""
+        await self._stop_parts()
+        self.reset()
+        await self._start_parts()
+
+    async def restart(self, down_s: float = 0.0) -> None:
+        """The API goes away for a while: connections are refused, nothing is forgotten."""
+        await self._server.restart(down_s)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()
+
+    @property
+    def base_url(self) -> str:
+        return self._server.base_url
+
+    @property
+    def account_sid(self) -> str:
+        return self.settings.account_sid
+
+    @property
+    def auth_token(self) -> str:
+        return self.settings.auth_token
+
+    @property
+    def sender(self) -> str:
+        return self.settings.sender
+
+    # What people do
+
+    async def user_says(
+        self,
+        user: str,
+        text: str,
+        *,
+        reply_to_sid: str | None = None,
+        profile_name: str = "",
+        media: Sequence[tuple[bytes, str]] = (),
+        extra: dict[str, str] | None = None,
+        wait: bool = True,
+    ) -> str:
+        """A person writes; returns the SID, with `wait` once the webhook was taken or given up.
+
+        user: `whatsapp:+…` or a business-scoped id. media: (data, content type). extra: further
+        parameters of the webhook.
+        """
+        message, parameters = self._people.write(
+            user,
+            text,
+            reply_to_sid=reply_to_sid,
+            profile_name=profile_name,
+            media=media,
+            extra=extra,
+        )
+        return await self._deliver(message, parameters, wait)
+
+    async def _deliver(self, message: TextMessage, parameters: dict[str, str], wait: bool) -> str:
+        delivery = self._people.start_delivery(parameters)
+        if wait:
+            await delivery
+        return message.sid
+
+    async def press(self, user: str, sid: str, choice: str, *, wait: bool = True) -> str:
+        """Choose a quick reply or a list item, by its id or title, under a message on the phone."""
+        shown = self.core.messages[sid]
+        found = [(key, title) for key, title in shown.buttons if choice in (key, title)]
+        if not found:
+            raise ValueError(f"message {sid} offers no choice {choice!r}")
+        key, title = found[0]
+        names = ("ListId", "ListTitle") if shown.is_list else ("ButtonPayload", "ButtonText")
+        message, parameters = self._people.write(
+            user,
+            title,
+            reply_to_sid=sid,
+            extra=dict(zip(names, (key, title), strict=True)),
+            message_type="interactive",
+        )
+        return await self._deliver(message, parameters, wait)
+
+    async def user_sends_location(
+        self,
+        user: str,
+        latitude: float,
+        longitude: float,
+        *,
+        address: str = "",
+        label: str = "",
+        wait: bool = True,
+    ) -> str:
+        extra = location_parameters(latitude, longitude, address, label)
+        message, parameters = self._people.write(user, "", extra=extra, message_type="location")
+        return await self._deliver(message, parameters, wait)
+
+    def add_person(self, phone: str = "", *, bsuid: str = "", name: str = "Ada") -> Person:
+        """A person with a phone, a business-scoped id, or both."""
+        person = Person(phone, bsuid, name)
+        self.core.people[person.address] = person
+        return person
+
+    def opt_out(self, user: str) -> None:
+        self.core.person(user).opted_out = True
+
+    def close_window(self, user: str) -> None:
+        """The 24 hours since this person last wrote are over."""
+        self.core.person(user).window_until = float("-inf")
+
+    def plan_next(self, *plans: StatusPlan) -> None:
+        """How the next outbound messages fare, in the order in which they are accepted."""
+        self.core.plans.extend(plans)
+
+    def add_content(self, body: dict[str, Any], *, approved: bool = False) -> str:
+        """A content that exists already; an approved one may be sent outside the window."""
+        sid = str(create_content(self.core, body)["sid"])
+        self.core.contents[sid]["approved"] = approved
+        return sid
+
+    # What can be asked
+
+    def visible(self, user: str) -> list[SeenText]:
+        """What the person sees now: own messages, and ours once they were delivered."""
+        return self._screen.messages(user)
+
+    def bot_texts(self, user: str) -> list[str]:
+        return [m.body for m in self._screen.messages(user) if m.sender == "bot"]
+
+    def typing(self, user: str) -> bool:
+        return self._screen.typing(user)
+
+    def screen_json(self, user: str) -> dict[str, Any]:
+        return self._screen.to_json(user)
+
+    @property
+    def messages(self) -> dict[str, TextMessage]:
+        """Every message by its SID, whatever became of it."""
+        return self.core.messages
+
+    @property
+    def webhooks(self) -> list[Attempt]:
+        """Every webhook tried, oldest first."""
+        return list(self._webhooks.attempts)
+
+    @property
+    def calls(self) -> list[Call]:
+        return list(self.core.log.calls)
+
+    def calls_of(self, method: str) -> list[Call]:
+        return self.core.log.named(method)
+
+    @property
+    def early_calls(self) -> list[Call]:
+        """Calls made inside a wait that a 429 had asked for."""
+        return [call for call in self.core.log.calls if call.early]
+
+    async def until(self, predicate: Callable[[], Any], timeout_s: float = 10.0) -> None:
+        """Wait (in real time) until the predicate holds; TimeoutError otherwise."""
+        await until(lambda: self.core.event, predicate, timeout_s)
+
+    async def settled(self, timeout_s: float = 10.0) -> None:
+        """Wait until every outbound message has reached its last state and told us."""
+        await self.until(lambda: self._statuses.running == 0, timeout_s)
+
+    def fault(
+        self,
+        kind: FaultKind,
+        method: str = "*",
+        *,
+        count: int = 1,
+        value: float = 0.0,
+        skip: int = 0,
+    ) -> None:
+        """Order trouble for the next calls of `method`, or for `inbound` or `status` webhooks."""
+        self.core.faults.add(Fault(kind, method, count, value, skip))
+
+    def clear_faults(self) -> None:
+        self.core.faults.clear()
