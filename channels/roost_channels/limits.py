@@ -7,7 +7,7 @@ from typing import Literal
 from roost_channels.channel import Capabilities
 from roost_channels.message import Address
 
-Family = Literal["send", "edit", "typing"]
+Family = Literal["send", "edit", "delete", "typing"]
 
 # Buckets remembered at once; the longest unused is forgotten, and starts full again.
 BUCKETS_MAX = 20_000
@@ -84,7 +84,7 @@ class Limiter:
     ) -> tuple[float, float]:
         """Calls per second to one chat, and how many may follow at once."""
         group = is_group(address)
-        if family == "typing":
+        if family in ("typing", "delete"):
             return 1.0, 5.0
         if family == "edit":
             return 1.0 / max(capabilities.edit_interval_s[group], 0.05), 1.0

@@ -1,0 +1,67 @@
+"""Closes the status messages of finished turns, once their answer is delivered."""
+
+import logging
+from dataclasses import replace
+
+from roost_channels.channel import Channel
+from roost_channels.clock import Clock
+from roost_channels.errors import (
+    DeliveryError,
+    EditTargetMissing,
+    NotModified,
+    NotSent,
+    Throttled,
+)
+from roost_channels.lanes import Lanes
+from roost_channels.limits import Limiter
+from roost_channels.outbox import Outbox, StatusMessage
+from roost_channels.rendering import RenderedPart
+
+logger = logging.getLogger(__name__)
+
+FINISHED_LINE = "Done."
+
+
+class Janitor:
+    """Deletes a status message, or shrinks it to a line where it can't be deleted."""
+
+    def __init__(self, outbox: Outbox, lanes: Lanes, limiter: Limiter, clock: Clock) -> None:
+        self._outbox = outbox
+        self._lanes = lanes
+        self._limiter = limiter
+        self._clock = clock
+
+    async def close(self, channel: Channel, status: StatusMessage) -> None:
+        """Close one; what can't be done now is left for the next round."""
+        now = self._clock.time()
+        if self._limiter.wait_s(status.address, channel.capabilities, "delete", now):
+            return
+        async with self._lanes.hold(status.address):
+            # The courier may have made it the answer meanwhile.
+            current = await self._outbox.status_message(status.turn_id)
+            if current is None or current.state != "open":
+                return
+            self._limiter.take(status.address, channel.capabilities, "delete", now)
+            try:
+                await self._remove(channel, current)
+            except (Throttled, NotSent) as error:
+                if isinstance(error, Throttled):
+                    self._limiter.learn(status.address, error.retry_after_s, self._clock.time())
+                logger.info("status of turn %s stays for now: %s", status.turn_id, error)
+                return
+            except DeliveryError as error:
+                logger.info("status of turn %s is given up: %s", status.turn_id, error)
+            await self._outbox.put_status_message(replace(current, state="closed"))
+
+    async def _remove(self, channel: Channel, status: StatusMessage) -> None:
+        if status.message_id is None:
+            return
+        if channel.capabilities.can_delete:
+            try:
+                return await channel.delete(status.address, status.message_id)
+            except EditTargetMissing:
+                logger.debug("status of turn %s can't be deleted", status.turn_id)
+        try:
+            await channel.edit(status.address, status.message_id, RenderedPart(FINISHED_LINE))
+        except (NotModified, EditTargetMissing):
+            logger.debug("status of turn %s is gone", status.turn_id)

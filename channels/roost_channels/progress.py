@@ -1,0 +1,286 @@
+"""What people see while a turn runs: typing, then one status message until the answer is in."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
+
+from roost_channels.channel import Channel
+from roost_channels.clock import Clock, SystemClock
+from roost_channels.config import DeliveryConfig
+from roost_channels.errors import (
+    DeliveryError,
+    EditTargetMissing,
+    NotModified,
+    Throttled,
+)
+from roost_channels.janitor import Janitor
+from roost_channels.lanes import Lanes
+from roost_channels.limits import Family, Limiter, is_group
+from roost_channels.message import Address, Button, ReplyTarget
+from roost_channels.outbox import Outbox, ProgressSnapshot, StatusMessage
+from roost_channels.rendering import RenderedPart
+from roost_channels.status_view import StatusView, view
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.25
+TICK_LEAST_S = 0.05
+JANITOR_S = 5.0
+TURNS_SHOWN_MAX = 64
+TURNS_REMEMBERED_MAX = 10_000
+STILL_WORKING = "Still working on this. I will write when it is done."
+
+
+class ProgressRenderer:
+    """Shows the progress of running turns. Lossy: nothing here is retried, the latest view wins.
+
+    `lanes` and `limiter` are the Courier's: one operation is in flight per chat, whoever's it is, and
+    progress gives way. Every turn is fenced: once its final is queued no more edits leave.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        outbox: Outbox,
+        lanes: Lanes,
+        limiter: Limiter,
+        clock: Clock | None = None,
+        config: DeliveryConfig | None = None,
+        *,
+        status_messages: bool = True,
+    ) -> None:
+        self._channels = {(channel.name, channel.account): channel for channel in channels}
+        self._outbox = outbox
+        self._lanes = lanes
+        self._limiter = limiter
+        self._clock = clock or SystemClock()
+        self._config = config or DeliveryConfig()
+        self._status_messages = status_messages
+        self._typed: OrderedDict[str, float] = OrderedDict()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._swept_at = 0.0
+        self._janitor = Janitor(outbox, lanes, limiter, self._clock)
+
+    async def run(self) -> None:
+        """Show progress for ever."""
+        try:
+            while True:
+                try:
+                    await self.step()
+                except Exception:
+                    logger.exception("progress could not be read")
+                    await self._clock.sleep(1.0)
+                await self._clock.sleep(TICK_LEAST_S)
+                await self._outbox.wait(TICK_S)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def step(self) -> None:
+        """Start what each turn needs now; one whose last operation still runs is left alone."""
+        now = self._clock.time()
+        accounts = tuple(self._channels)
+        snapshots = await self._outbox.progress(accounts)
+        is_over = any(view(snapshot, now) is None for snapshot in snapshots)
+        if is_over or now - self._swept_at >= JANITOR_S:
+            self._swept_at = now
+            for status in await self._outbox.orphans(accounts):
+                self._start(status.turn_id, status.address, None, status)
+        for snapshot in snapshots:
+            self._start(snapshot.turn_id, snapshot.address, snapshot, None)
+
+    async def settle(self) -> None:
+        """One step, waited for."""
+        await self.step()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.sleep(0)
+
+    def _start(
+        self,
+        turn_id: str,
+        address: Address,
+        snapshot: ProgressSnapshot | None,
+        orphan: StatusMessage | None,
+    ) -> None:
+        channel = self._channels.get((address.channel, address.account))
+        if channel is None or turn_id in self._tasks or len(self._tasks) >= TURNS_SHOWN_MAX:
+            return
+        work = self._janitor.close(channel, orphan) if orphan else self._show(channel, snapshot)
+        task = asyncio.create_task(self._guarded(turn_id, work))
+        self._tasks[turn_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(turn_id, None))
+
+    async def _guarded(self, turn_id: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            logger.exception("progress of turn %s could not be shown", turn_id)
+
+    # Running turns ---------------------------------------------------------------------------
+
+    async def _show(self, channel: Channel, snapshot: ProgressSnapshot | None) -> None:
+        if snapshot is None:
+            return
+        wanted = view(snapshot, self._clock.time())
+        if wanted is None or self._lanes.busy(snapshot.address):
+            return
+        await self._type(channel, snapshot)
+        if not channel.capabilities.can_edit:
+            await self._say_still_working(channel, snapshot)
+        elif self._status_messages:
+            await self._show_status(channel, snapshot, wanted)
+
+    async def _type(self, channel: Channel, snapshot: ProgressSnapshot) -> None:
+        lasts = channel.capabilities.typing_s
+        now = self._clock.time()
+        since = now - self._typed.get(snapshot.turn_id, 0.0)
+        if not lasts or since < lasts * 0.8 or not self._may(channel, snapshot.address, "typing"):
+            return
+        self._typed[snapshot.turn_id] = now
+        while len(self._typed) > TURNS_REMEMBERED_MAX:
+            self._typed.popitem(last=False)
+        async with self._lanes.hold(snapshot.address):
+            if await self._outbox.fenced(snapshot.turn_id):
+                return
+            self._take(channel, snapshot.address, "typing")
+            try:
+                await channel.indicate(
+                    snapshot.address, inbound_message_id=snapshot.inbound_message_id
+                )
+            except DeliveryError as error:
+                self._dropped(snapshot.address, error)
+
+    async def _show_status(
+        self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView
+    ) -> None:
+        status = await self._outbox.status_message(snapshot.turn_id)
+        if status is None:
+            if self._clock.time() - snapshot.started_at >= self._config.status_delay_s:
+                await self._open(channel, snapshot, wanted)
+        elif status.state == "open" and status.message_id and status.shown != wanted.text:
+            await self._edit(channel, snapshot, status, wanted)
+
+    async def _open(self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView) -> None:
+        """Send the status message. It is planned before it leaves and never sent a second time."""
+        if not self._may(channel, snapshot.address, "send"):
+            return
+        status = StatusMessage(
+            turn_id=snapshot.turn_id,
+            address=snapshot.address,
+            message_id=None,
+            shown="",
+            state="planned",
+            edited_at=self._clock.time(),
+        )
+        async with self._lanes.hold(snapshot.address):
+            if await self._outbox.fenced(snapshot.turn_id):
+                return
+            self._take(channel, snapshot.address, "send")
+            await self._outbox.put_status_message(status)
+            try:
+                receipt = await channel.send(
+                    snapshot.address,
+                    RenderedPart(wanted.text),
+                    reply_to=_plain_reply(snapshot),
+                    buttons=_buttons(snapshot, wanted),
+                    silent=True,
+                )
+            except DeliveryError as error:
+                # Maybe it arrived, maybe not: a second one would only add to the confusion.
+                self._dropped(snapshot.address, error)
+                await self._outbox.put_status_message(replace(status, state="closed"))
+                return
+            await self._outbox.put_status_message(
+                replace(status, message_id=receipt.message_id, shown=wanted.text, state="open")
+            )
+
+    async def _edit(
+        self,
+        channel: Channel,
+        snapshot: ProgressSnapshot,
+        status: StatusMessage,
+        wanted: StatusView,
+    ) -> None:
+        interval = channel.capabilities.edit_interval_s[is_group(snapshot.address)]
+        if self._clock.time() - status.edited_at < interval:
+            return
+        if not self._may(channel, snapshot.address, "edit") or status.message_id is None:
+            return
+        changed = replace(status, shown=wanted.text, edited_at=self._clock.time())
+        async with self._lanes.hold(snapshot.address):
+            if await self._outbox.fenced(snapshot.turn_id):
+                return
+            self._take(channel, snapshot.address, "edit")
+            try:
+                await channel.edit(
+                    snapshot.address,
+                    status.message_id,
+                    RenderedPart(wanted.text),
+                    buttons=_buttons(snapshot, wanted),
+                )
+            except NotModified:
+                logger.debug("status of turn %s read so already", snapshot.turn_id)
+            except EditTargetMissing:
+                changed = replace(status, state="closed")
+            except DeliveryError as error:
+                self._dropped(snapshot.address, error)
+                changed = replace(status, edited_at=self._clock.time())
+            await self._outbox.put_status_message(changed)
+
+    async def _say_still_working(self, channel: Channel, snapshot: ProgressSnapshot) -> None:
+        """Once per turn, where nothing can be edited and every message costs."""
+        waited = self._clock.time() - snapshot.started_at
+        if not channel.capabilities.typing_s or waited < self._config.still_working_s:
+            return
+        if await self._outbox.status_message(snapshot.turn_id) is not None:
+            return
+        if not self._may(channel, snapshot.address, "send"):
+            return
+        said = StatusMessage(
+            turn_id=snapshot.turn_id,
+            address=snapshot.address,
+            message_id=None,
+            shown=STILL_WORKING,
+            state="closed",
+            edited_at=self._clock.time(),
+        )
+        async with self._lanes.hold(snapshot.address):
+            if await self._outbox.fenced(snapshot.turn_id):
+                return
+            self._take(channel, snapshot.address, "send")
+            await self._outbox.put_status_message(said)
+            try:
+                receipt = await channel.send(snapshot.address, RenderedPart(STILL_WORKING))
+            except DeliveryError as error:
+                self._dropped(snapshot.address, error)
+                return
+            await self._outbox.put_status_message(replace(said, message_id=receipt.message_id))
+
+    # Small parts -----------------------------------------------------------------------------
+
+    def _may(self, channel: Channel, address: Address, family: Family) -> bool:
+        now = self._clock.time()
+        return not self._limiter.wait_s(address, channel.capabilities, family, now)
+
+    def _take(self, channel: Channel, address: Address, family: Family) -> None:
+        self._limiter.take(address, channel.capabilities, family, self._clock.time())
+
+    def _dropped(self, address: Address, error: DeliveryError) -> None:
+        if isinstance(error, Throttled):
+            self._limiter.learn(address, error.retry_after_s, self._clock.time())
+        logger.info("progress in %s dropped: %s", address.key, error)
+
+
+def _buttons(snapshot: ProgressSnapshot, wanted: StatusView) -> tuple[Button, ...]:
+    return (Button("Stop", f"stop:{snapshot.turn_id}"),) if wanted.can_stop else ()
+
+
+def _plain_reply(snapshot: ProgressSnapshot) -> ReplyTarget | None:
+    """The status replies to the person's message, without quoting it."""
+    if snapshot.reply_to is None:
+        return None
+    return replace(snapshot.reply_to, quote="", utf16_start=None)

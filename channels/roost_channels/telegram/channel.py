@@ -1,0 +1,169 @@
+"""Telegram as a Channel: the four verbs over one bot."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+from aiogram.methods import (
+    AnswerCallbackQuery,
+    DeleteMessage,
+    EditMessageText,
+    SendChatAction,
+    SendMessage,
+)
+
+from roost_channels.channel import Capabilities
+from roost_channels.clock import Clock, SystemClock
+from roost_channels.config import TelegramConfig
+from roost_channels.errors import Ambiguous, DeliveryError, EditTargetMissing
+from roost_channels.intake import Intake
+from roost_channels.message import Address, Button, Receipt, ReplyTarget
+from roost_channels.rendering import RenderedPart
+from roost_channels.telegram import format as telegram_format
+from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.polling import Poller, register_commands, register_webhook
+
+logger = logging.getLogger(__name__)
+
+SIGNAL_TIMEOUT_S = 5
+ACKNOWLEDGE_TASKS_MAX = 100
+
+CAPABILITIES = Capabilities(
+    text_max=4096,
+    text_unit="utf16",
+    markup="entities",
+    can_edit=True,
+    can_delete=True,
+    native_quote=True,
+    buttons=True,
+    typing_s=5.0,
+    edit_interval_s=(1.5, 3.0),
+    send_interval_s=1.0,
+)
+
+
+class TelegramChannel:
+    """One bot. `public_base_url` is where Telegram reaches our webhook, in webhook mode."""
+
+    name = "telegram"
+
+    def __init__(
+        self, config: TelegramConfig, *, public_base_url: str = "", clock: Clock | None = None
+    ) -> None:
+        self._config = config
+        self._public_base_url = public_base_url
+        self._clock = clock or SystemClock()
+        self._client = TelegramClient(config, self._clock)
+        self._acknowledging: set[asyncio.Task[None]] = set()
+        self.account = config.account
+        self.capabilities = CAPABILITIES
+
+    async def send(
+        self,
+        address: Address,
+        part: RenderedPart,
+        *,
+        reply_to: ReplyTarget | None = None,
+        buttons: Sequence[Button] = (),
+        silent: bool = False,
+        part_id: str = "",
+    ) -> Receipt:
+        """Send a message. A lost answer is Ambiguous: Telegram has no key to ask by."""
+        sent = await self._client.call(
+            SendMessage(
+                chat_id=_chat_id(address),
+                message_thread_id=_thread_id(address),
+                text=part.text,
+                entities=telegram_format.entities(part),
+                parse_mode=None,
+                reply_parameters=telegram_format.reply_parameters(reply_to),
+                reply_markup=telegram_format.keyboard(buttons),
+                disable_notification=silent or None,
+            )
+        )
+        if not isinstance(sent, dict) or "message_id" not in sent:
+            raise Ambiguous("accepted without a message id", code="decode")
+        return Receipt(str(sent["message_id"]))
+
+    async def edit(
+        self,
+        address: Address,
+        message_id: str,
+        part: RenderedPart,
+        *,
+        buttons: Sequence[Button] = (),
+    ) -> None:
+        await self._client.call(
+            EditMessageText(
+                chat_id=_chat_id(address),
+                message_id=int(message_id),
+                text=part.text,
+                entities=telegram_format.entities(part),
+                parse_mode=None,
+                reply_markup=telegram_format.keyboard(buttons),
+            ),
+            repeatable=True,
+        )
+
+    async def delete(self, address: Address, message_id: str) -> None:
+        """Raises EditTargetMissing for a message too old to be removed; gone already is success."""
+        method = DeleteMessage(chat_id=_chat_id(address), message_id=int(message_id))
+        try:
+            await self._client.call(method, repeatable=True)
+        except EditTargetMissing as error:
+            if error.code != "gone":
+                raise
+
+    async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
+        method = SendChatAction(
+            chat_id=_chat_id(address), message_thread_id=_thread_id(address), action="typing"
+        )
+        await self._client.call(method, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S)
+
+    async def find_sent(
+        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+    ) -> Receipt | Literal["absent", "unknown"]:
+        """The Bot API shows a bot nothing of what it sent."""
+        return "unknown"
+
+    async def acknowledge(self, callback_id: str, text: str = "") -> None:
+        method = AnswerCallbackQuery(callback_query_id=callback_id, text=text or None)
+        try:
+            await self._client.call(method, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S)
+        except DeliveryError as error:
+            # The button stops spinning by itself; what it asked for is stored already.
+            logger.info("callback %s not answered: %s", callback_id, error)
+
+    async def ingest(self, intake: Intake) -> None:
+        """Poll for ever; in webhook mode register the webhook and return."""
+        await register_commands(self._client)
+        if self._config.mode == "webhook":
+            await register_webhook(
+                self._client, self._config, self._public_base_url, intake, self._clock
+            )
+            return
+        poller = Poller(self._client, self._config, intake, self._clock, self._acknowledge_soon)
+        await poller.run()
+
+    async def close(self) -> None:
+        for task in self._acknowledging:
+            task.cancel()
+        await asyncio.gather(*self._acknowledging, return_exceptions=True)
+        await self._client.close()
+
+    def _acknowledge_soon(self, callback_id: str) -> None:
+        """Answer beside the poller, which must not wait for it; a flood of presses is dropped."""
+        if len(self._acknowledging) >= ACKNOWLEDGE_TASKS_MAX:
+            return
+        task = asyncio.create_task(self.acknowledge(callback_id))
+        self._acknowledging.add(task)
+        task.add_done_callback(self._acknowledging.discard)
+
+
+def _chat_id(address: Address) -> int | str:
+    return int(address.chat) if address.chat.lstrip("-").isdigit() else address.chat
+
+
+def _thread_id(address: Address) -> int | None:
+    return int(address.thread) if address.thread else None

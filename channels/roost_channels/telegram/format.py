@@ -1,0 +1,75 @@
+"""Our parts, replies and buttons as the Bot API wants them; entities always, never parse_mode."""
+
+from collections.abc import Sequence
+
+from aiogram.types import (
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    MessageEntity,
+    ReplyParameters,
+)
+
+from roost_channels.message import Button, ReplyTarget
+from roost_channels.rendering import RenderedPart, utf16_length
+
+QUOTE_MAX = 1024
+CALLBACK_DATA_BYTES_MAX = 64
+
+
+def entities(part: RenderedPart) -> list[MessageEntity] | None:
+    """A part's formatting; None where there is none."""
+    return [
+        MessageEntity(
+            type=entity.type,
+            offset=entity.offset,
+            length=entity.length,
+            url=entity.url or None,
+            language=entity.language or None,
+        )
+        for entity in part.entities
+    ] or None
+
+
+def keyboard(buttons: Sequence[Button]) -> InlineKeyboardMarkup | None:
+    """One row of buttons; an edit without a keyboard removes it."""
+    if not buttons:
+        return None
+    row = [InlineKeyboardButton(text=b.label, callback_data=b.data) for b in buttons]
+    return InlineKeyboardMarkup(inline_keyboard=[row])
+
+
+def reply_parameters(reply: ReplyTarget | None) -> ReplyParameters | None:
+    """A native reply that survives the loss of its target; None for what is no message id."""
+    if reply is None or not reply.message_id.isdigit():
+        return None
+    quote, position = checked_quote(reply)
+    return ReplyParameters(
+        message_id=int(reply.message_id),
+        allow_sending_without_reply=True,
+        quote=quote or None,
+        quote_parse_mode=None,
+        quote_position=position,
+    )
+
+
+def checked_quote(reply: ReplyTarget) -> tuple[str, int | None]:
+    """The quote if Telegram will find it, and its UTF-16 position; ("", None) otherwise.
+
+    The quote must be an exact part of the target, whose text the reply carries as `excerpt` where it
+    is known. Of several occurrences the one nearest to the wanted position is meant.
+    """
+    quote = reply.quote.strip()
+    if not quote or utf16_length(quote) > QUOTE_MAX:
+        return "", None
+    text = reply.excerpt
+    if not text or quote == text:
+        return quote, reply.utf16_start
+    places = []
+    found = text.find(quote)
+    while found >= 0:
+        places.append(utf16_length(text[:found]))
+        found = text.find(quote, found + 1)
+    if not places:
+        return "", None
+    wanted = reply.utf16_start or 0
+    return quote, min(places, key=lambda place: abs(place - wanted))

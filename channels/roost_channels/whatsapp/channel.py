@@ -1,0 +1,168 @@
+"""WhatsApp through Twilio as a Channel: no edits, no native quotes, order kept by waiting."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+from urllib.parse import quote
+
+from roost_channels.channel import Capabilities
+from roost_channels.clock import Clock, SystemClock
+from roost_channels.config import TwilioConfig
+from roost_channels.errors import Ambiguous, DeliveryError, EditTargetMissing
+from roost_channels.intake import Intake
+from roost_channels.message import Address, Button, Receipt, ReplyTarget
+from roost_channels.rendering import RenderedPart, utf16_length
+from roost_channels.whatsapp.client import TwilioClient
+from roost_channels.whatsapp.format import quote_prefix
+
+logger = logging.getLogger(__name__)
+
+STATUS_PATH = "/hooks/twilio/status"
+BODY_MAX = 1600
+# Twilio keeps no order: a message waits for `sent` of the one before it, this long at most.
+GATE_S = 5.0
+GATE_STEP_S = 0.25
+CHATS_REMEMBERED_MAX = 10_000
+# A message that the list does not show this long after the request was never accepted.
+ABSENT_AFTER_S = 10.0
+CLOCK_SKEW_S = 5.0
+LIST_PAGE = 50
+_ON_ITS_WAY = {"sent", "delivered", "read", "failed", "undelivered", "canceled"}
+
+CAPABILITIES = Capabilities(
+    text_max=BODY_MAX,
+    # Twilio does not say what it counts; UTF-16 units are never fewer than characters.
+    text_unit="utf16",
+    markup="whatsapp",
+    can_edit=False,
+    can_delete=False,
+    native_quote=False,
+    buttons=False,
+    typing_s=25.0,
+    edit_interval_s=(0.0, 0.0),
+    send_interval_s=1.0,
+    session_window_s=86_400.0,
+)
+
+
+class WhatsAppChannel:
+    """One sender. `public_base_url` is where Twilio reaches our status webhook."""
+
+    name = "whatsapp"
+
+    def __init__(
+        self, config: TwilioConfig, *, public_base_url: str = "", clock: Clock | None = None
+    ) -> None:
+        self._client = TwilioClient(config)
+        self._public_base_url = public_base_url.rstrip("/")
+        self._clock = clock or SystemClock()
+        # The last message of each chat and when it went out.
+        self._last: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self.account = config.account
+        self.capabilities = CAPABILITIES
+
+    async def send(
+        self,
+        address: Address,
+        part: RenderedPart,
+        *,
+        reply_to: ReplyTarget | None = None,
+        buttons: Sequence[Button] = (),
+        silent: bool = False,
+        part_id: str = "",
+    ) -> Receipt:
+        """Send once the chat's previous message is on its way; the callback carries the part id."""
+        await self._gate(address.chat)
+        form = {"To": address.chat, "From": self.account, "Body": body_of(part, reply_to)}
+        if self._public_base_url and part_id:
+            callback = f"{self._public_base_url}{STATUS_PATH}?part={quote(part_id, safe='')}"
+            form["StatusCallback"] = callback
+        sent = await self._client.create_message(form)
+        sid = sent.get("sid")
+        if not isinstance(sid, str) or not sid:
+            raise Ambiguous("accepted without a SID", code="decode")
+        self._remember(address.chat, sid)
+        return Receipt(sid)
+
+    async def edit(
+        self,
+        address: Address,
+        message_id: str,
+        part: RenderedPart,
+        *,
+        buttons: Sequence[Button] = (),
+    ) -> None:
+        raise EditTargetMissing("WhatsApp messages can't be edited")
+
+    async def delete(self, address: Address, message_id: str) -> None:
+        raise EditTargetMissing("WhatsApp messages can't be deleted")
+
+    async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
+        """Typing is tied to an inbound message, and marks it read."""
+        if inbound_message_id:
+            await self._client.indicate_typing(inbound_message_id)
+
+    async def find_sent(
+        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+    ) -> Receipt | Literal["absent", "unknown"]:
+        """Look it up by receiver, time and body; missing for a while means never accepted."""
+        # Not filtered by date: what is still queued has no DateSent yet.
+        query = {"To": address.chat, "From": self.account, "PageSize": str(LIST_PAGE)}
+        found = await self._client.list_messages(query)
+        known, _ = self._last.get(address.chat, ("", 0.0))
+        for message in found:
+            body, sid = str(message.get("body") or ""), str(message.get("sid") or "")
+            # The quote line was written in front of the part when it was sent.
+            same = body == part.text or body.endswith(f"\n\n{part.text}")
+            if same and sid and sid != known and _created(message, since) >= since - CLOCK_SKEW_S:
+                self._remember(address.chat, sid)
+                return Receipt(sid)
+        return "absent" if self._clock.time() - since >= ABSENT_AFTER_S else "unknown"
+
+    async def acknowledge(self, callback_id: str, text: str = "") -> None:
+        """Quick replies are messages; nothing spins."""
+
+    async def ingest(self, intake: Intake) -> None:
+        """Webhooks feed us."""
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _gate(self, chat: str) -> None:
+        """Wait until the previous message to this chat has left Twilio."""
+        sid, at = self._last.get(chat, ("", 0.0))
+        while sid and self._clock.time() - at < GATE_S:
+            try:
+                message = await self._client.fetch_message(sid)
+            except DeliveryError as error:
+                logger.info("order of messages to %s not checked: %s", chat, error)
+                return
+            if message.get("status") in _ON_ITS_WAY:
+                return
+            await self._clock.sleep(GATE_STEP_S)
+
+    def _remember(self, chat: str, sid: str) -> None:
+        self._last[chat] = (sid, self._clock.time())
+        self._last.move_to_end(chat)
+        while len(self._last) > CHATS_REMEMBERED_MAX:
+            self._last.popitem(last=False)
+
+
+def body_of(part: RenderedPart, reply_to: ReplyTarget | None) -> str:
+    """The text as sent: with the quote line where the reply is not to the newest message."""
+    if reply_to is None or reply_to.is_latest:
+        return part.text
+    prefix = quote_prefix(reply_to.author, reply_to.excerpt)
+    body = prefix + part.text
+    # Parts are cut with room for the line; without it the text goes first.
+    return body if utf16_length(body) <= BODY_MAX else part.text
+
+
+def _created(message: dict[str, Any], default: float) -> float:
+    """When Twilio took a message, seconds since the epoch."""
+    try:
+        return parsedate_to_datetime(str(message.get("date_created"))).timestamp()
+    except ValueError:
+        return default

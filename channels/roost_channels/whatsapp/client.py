@@ -1,0 +1,151 @@
+"""Twilio's REST API, the few endpoints we use; the only place here that makes HTTP requests.
+
+twilio's own client is not used: its asynchronous form has no time limit and leaks the transport's
+errors.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+
+from roost_channels.config import TwilioConfig
+from roost_channels.errors import (
+    Ambiguous,
+    AuthBroken,
+    DeliveryError,
+    NotSent,
+    Rejected,
+    Throttled,
+    Unreachable,
+    WindowClosed,
+)
+
+API = "https://api.twilio.com"
+MESSAGING = "https://messaging.twilio.com"
+TIMEOUT_S = 20.0
+CONNECT_TIMEOUT_S = 5.0
+DEFAULT_RETRY_AFTER_S = 5.0
+
+# Twilio's error codes by what they mean for us; others are refusals.
+_WINDOW = {63016}
+_THROTTLED = {20429, 63018, 63017, 63038, 14107, 30001, 21611, 131056}
+_UNREACHABLE = {21211, 21408, 21610, 21614, 63003, 63005, 63013, 63015, 63024, 63049}
+_AUTH = {20003, 20005, 20006, 20008}
+
+
+class TwilioClient:
+    """One account. Raises DeliveryError for everything that can go wrong."""
+
+    def __init__(self, config: TwilioConfig) -> None:
+        if not (config.account_sid and config.auth_token):
+            raise ValueError("twilio.account_sid and twilio.auth_token are needed")
+        self._api = (config.api_base or API).rstrip("/")
+        self._messaging = (config.api_base or MESSAGING).rstrip("/")
+        self._messages = f"{self._api}/2010-04-01/Accounts/{config.account_sid}/Messages"
+        self._http = httpx2.AsyncClient(
+            auth=(config.account_sid, config.auth_token.get_secret_value()),
+            timeout=httpx2.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+        )
+
+    async def create_message(self, form: Mapping[str, str]) -> dict[str, Any]:
+        """Send a message; without proof of its outcome raises Ambiguous."""
+        return await self._request("POST", f"{self._messages}.json", form=form, repeatable=False)
+
+    async def fetch_message(self, sid: str, *, timeout_s: float = 5.0) -> dict[str, Any]:
+        return await self._request(
+            "GET", f"{self._messages}/{quote(sid, safe='')}.json", timeout_s=timeout_s
+        )
+
+    async def list_messages(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Messages that match, newest first, one page."""
+        found = await self._request("GET", f"{self._messages}.json", query=query)
+        messages = found.get("messages")
+        return [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
+
+    async def indicate_typing(self, inbound_sid: str) -> None:
+        """Mark an inbound message read and show typing, up to 25 s or until we answer."""
+        form = {"channel": "whatsapp", "messageId": inbound_sid}
+        url = f"{self._messaging}/v2/Indicators/Typing.json"
+        await self._request("POST", url, form=form, timeout_s=5.0)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _request(
+        self,
+        verb: str,
+        url: str,
+        *,
+        form: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        repeatable: bool = True,
+        timeout_s: float | None = None,
+    ) -> dict[str, Any]:
+        try:
+            response = await self._http.request(
+                verb,
+                url,
+                data=dict(form) if form else None,
+                params=dict(query) if query else None,
+                timeout=timeout_s or httpx2.USE_CLIENT_DEFAULT,
+            )
+        except (httpx2.HTTPError, OSError) as error:
+            raise translate(error, repeatable=repeatable) from error
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        if response.status_code < 300 and isinstance(body, dict):
+            return body
+        raise refusal(response.status_code, body, response.headers, repeatable=repeatable)
+
+
+def translate(error: Exception, *, repeatable: bool) -> DeliveryError:
+    """A transport's failure: not sent where no connection was made, in doubt otherwise."""
+    unsent = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+    words = str(error) or type(error).__name__
+    if repeatable or isinstance(error, (*unsent, httpx2.UnsupportedProtocol)):
+        return NotSent(words, code="network")
+    return Ambiguous(words, code="network")
+
+
+def refusal(
+    status: int, body: Any, headers: Mapping[str, str], *, repeatable: bool
+) -> DeliveryError:
+    """What an answer other than a success means, by Twilio's code first, by HTTP status else."""
+    known = body if isinstance(body, dict) else {}
+    code = known.get("code")
+    words = str(known.get("message") or f"HTTP {status}")
+    if error := by_code(code, words, status, _retry_after(headers)):
+        return error
+    if status == 429:
+        return Throttled(_retry_after(headers), words, code=str(code or ""), http_status=status)
+    if status in (401, 403):
+        return AuthBroken(words, code=str(code or ""), http_status=status)
+    if status >= 500 or status < 300:
+        kind = NotSent if repeatable else Ambiguous
+        return kind(words, code=str(code or ""), http_status=status)
+    return Rejected(words, code=str(code or ""), http_status=status)
+
+
+def by_code(
+    code: Any, words: str, status: int = 0, retry_after_s: float = DEFAULT_RETRY_AFTER_S
+) -> DeliveryError | None:
+    """The meaning of one of Twilio's error codes; None for those the HTTP status explains."""
+    number = int(code) if str(code).isdigit() else 0
+    if number in _WINDOW:
+        return WindowClosed(words, code=str(number), http_status=status)
+    if number in _THROTTLED:
+        return Throttled(retry_after_s, words, code=str(number), http_status=status)
+    if number in _UNREACHABLE:
+        return Unreachable(words, code=str(number), http_status=status)
+    if number in _AUTH:
+        return AuthBroken(words, code=str(number), http_status=status)
+    return None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    given = headers.get("Retry-After", "")
+    return float(given) if given.replace(".", "", 1).isdigit() else DEFAULT_RETRY_AFTER_S

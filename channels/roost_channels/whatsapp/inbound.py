@@ -1,0 +1,163 @@
+"""Twilio's webhooks: the signature before anything, the commit before the 200."""
+
+import logging
+from collections.abc import Mapping
+from urllib.parse import parse_qs, urlsplit
+
+from twilio.request_validator import (  # type: ignore[import-untyped]
+    HMAC_SHA1,
+    SIGNATURE_SETTINGS_HEADER,
+    RequestValidator,
+    get_signature_algorithm,
+)
+
+from roost_channels.clock import Clock, SystemClock
+from roost_channels.config import TwilioConfig
+from roost_channels.errors import DeliveryError
+from roost_channels.intake import Intake
+from roost_channels.message import Quote
+from roost_channels.webhook import WebhookReply, lowered
+from roost_channels.whatsapp import forms
+from roost_channels.whatsapp.client import TwilioClient
+from roost_channels.whatsapp.forms import Form
+
+logger = logging.getLogger(__name__)
+
+BODY_BYTES_MAX = 65_536
+# Twilio gives a webhook 15 s in all; what is quoted is not worth more than a few of them.
+QUOTE_TIMEOUT_S = 3.0
+EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
+
+
+class TwilioWebhooks:
+    """Takes messages in at /hooks/twilio/inbound and receipts at /hooks/twilio/status.
+
+    public_base_url: the address Twilio was told, which the signature covers. Never the request's
+    own Host header, which anybody can write.
+    """
+
+    def __init__(
+        self,
+        config: TwilioConfig,
+        public_base_url: str,
+        intake: Intake,
+        *,
+        client: TwilioClient | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if not config.configured or config.auth_token is None:
+            raise ValueError("twilio.account_sid, twilio.auth_token and twilio.from are needed")
+        self._account_sid = config.account_sid
+        self._account = config.account
+        self._base = public_base_url.rstrip("/")
+        self._token = config.auth_token.get_secret_value()
+        self._shared = {
+            key: secret.get_secret_value() for key, secret in config.shared_keys.items()
+        }
+        self._intake = intake
+        self._client = client or TwilioClient(config)
+        self._clock = clock or SystemClock()
+
+    async def inbound(self, url_path: str, headers: Mapping[str, str], body: bytes) -> WebhookReply:
+        """Store one message. `url_path` is the request's path with its query string."""
+        form, refused = self._checked(url_path, headers, body)
+        if form is None:
+            return refused
+        if not (form.get("MessageSid") or form.get("SmsMessageSid")) or not form.get("From"):
+            return WebhookReply(400, b"not a message\n")
+        quote = await self._quote(form)
+        message = forms.read(form, self._account, self._clock.time(), quote)
+        try:
+            await self._intake.accept("whatsapp", self._account, (message,))
+        except Exception:
+            logger.exception("message %s was not stored; Twilio may repeat it", message.event_id)
+            return WebhookReply(500, b"not stored\n")
+        return WebhookReply(200, EMPTY_TWIML, "text/xml; charset=utf-8")
+
+    async def status(self, url_path: str, headers: Mapping[str, str], body: bytes) -> WebhookReply:
+        """File one delivery receipt; the part it speaks of is named in the URL we gave."""
+        form, refused = self._checked(url_path, headers, body)
+        if form is None:
+            return refused
+        sid = form.get("MessageSid") or form.get("SmsSid")
+        status = form.get("MessageStatus") or form.get("SmsStatus")
+        if not sid or not status:
+            return WebhookReply(400, b"not a receipt\n")
+        part_id = parse_qs(urlsplit(url_path).query).get("part", [""])[0]
+        try:
+            await self._intake.receipt(
+                "whatsapp",
+                self._account,
+                part_id=part_id,
+                message_id=sid,
+                status=status,
+                error_code=form.get("ErrorCode"),
+                description=form.get("ErrorMessage"),
+            )
+        except Exception:
+            logger.exception("receipt of %s was not stored; Twilio may repeat it", sid)
+            return WebhookReply(500, b"not stored\n")
+        return WebhookReply(204)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    def _checked(
+        self, url_path: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[Form | None, WebhookReply]:
+        """The form, if it is Twilio's and about our account; else the refusal."""
+        if len(body) > BODY_BYTES_MAX:
+            return None, WebhookReply(413, b"body too large\n")
+        try:
+            form = Form.parse(body)
+        except ValueError:
+            return None, WebhookReply(400, b"not a form\n")
+        if not self._is_signed(url_path, lowered(headers), form):
+            logger.warning("webhook with a wrong signature refused")
+            return None, WebhookReply(403, b"wrong signature\n")
+        if form.get("AccountSid", self._account_sid or "") != self._account_sid:
+            return None, WebhookReply(403, b"wrong account\n")
+        return form, WebhookReply(200)
+
+    def _is_signed(self, url_path: str, headers: Mapping[str, str], form: Form) -> bool:
+        """By the auth token with SHA-1, or by the shared key that the settings header names."""
+        signature = headers.get("x-twilio-signature", "")
+        settings = headers.get(SIGNATURE_SETTINGS_HEADER.lower(), "")
+        algorithm = get_signature_algorithm(settings)
+        if settings and algorithm.upper() != HMAC_SHA1:
+            secret = self._shared.get(_setting(settings, "key"), "")
+        else:
+            secret = self._token
+        if not signature or not secret:
+            return False
+        validator = RequestValidator(secret)
+        return bool(validator.validate(self._base + url_path, form, signature, algorithm))
+
+    async def _quote(self, form: Form) -> Quote | None:
+        """The quoted message: from our store, else from Twilio, else marked as not to be had."""
+        ref = form.get("OriginalRepliedMessageSid")
+        if not ref:
+            return None
+        try:
+            known = await self._intake.resolve_quote(
+                "whatsapp", self._account, form.get("From"), ref
+            )
+            if known is not None:
+                return known
+            message = await self._client.fetch_message(ref, timeout_s=QUOTE_TIMEOUT_S)
+            return forms.fetched_quote(ref, message, self._account)
+        except DeliveryError as error:
+            logger.info("quoted message %s could not be had: %s", ref, error)
+        except Exception:
+            # The message itself matters more than what it quotes.
+            logger.exception("quoted message %s could not be resolved", ref)
+        return Quote(ref=ref, author="other", text="", excerpt="", resolved=False)
+
+
+def _setting(header: str, name: str) -> str:
+    """A value of `key=<id>,algorithm=<name>`."""
+    for pair in header.split(","):
+        key, _, value = pair.partition("=")
+        if key.strip() == name:
+            return value.strip()
+    return ""
