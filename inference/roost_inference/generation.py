@@ -1,0 +1,165 @@
+"""One answer being made: handed to the engine thread, its events taken on the event loop."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from roost_inference.errors import EngineError, EngineUnavailable
+from roost_inference.request import (
+    EnginePort,
+    Event,
+    FinishEvent,
+    Listener,
+    Request,
+    TextEvent,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
+from roost_inference.toolcalls import ParsedCall, ToolCallParser
+
+WireFinishReason = Literal["stop", "length", "tool_calls"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPiece:
+    """Text for the reader, and the logprobs of the tokens since the last piece."""
+
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of an answer that did not fail."""
+
+    reason: WireFinishReason
+    usage: Usage
+    timings: Timings | None = None
+
+
+Piece = TextPiece | ParsedCall | Finished
+
+
+class Generation(Protocol):
+    """An answer on its way; the server's side of any engine."""
+
+    id: str
+    model: str
+
+    def pieces(self) -> AsyncGenerator[list[Piece], None]:
+        """Lists of what is ready together; the last item of the last list is Finished.
+
+        Raises EngineError if the answer fails after it has begun.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """Stop it within one step. Does nothing once it has finished."""
+        ...
+
+
+class EngineGeneration:
+    """A Generation on an EnginePort. `submit` first.
+
+    The queue between the threads needs no bound of its own: it holds at most max_tokens events.
+    """
+
+    def __init__(
+        self,
+        engine: EnginePort,
+        request: Request,
+        *,
+        parse_calls: bool,
+        observe: Listener = lambda event: None,
+    ) -> None:
+        self.id = request.id
+        self.model = engine.model.name
+        self._engine = engine
+        self._request = request
+        self._observe = observe
+        self._parser = ToolCallParser() if parse_calls else None
+        self._calls = 0
+        self._events: deque[Event] = deque()
+        self._logprobs: list[TokenLogprob] = []
+        self._ready = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._finished = False
+
+    def submit(self) -> None:
+        """Hand the request over; may run on any thread. Raises what EnginePort.submit raises."""
+        self._engine.submit(self._request, self._listen)
+
+    def cancel(self) -> None:
+        if not self._finished:
+            self._engine.abort(self.id)
+
+    def _listen(self, event: Event) -> None:
+        """Called on the engine thread."""
+        self._observe(event)
+        self._events.append(event)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._ready.set)
+
+    async def pieces(self) -> AsyncGenerator[list[Piece], None]:
+        while not self._finished:
+            await self._ready.wait()
+            self._ready.clear()
+            pieces: list[Piece] = []
+            while self._events:
+                pieces += self._take(self._events.popleft())
+            if pieces:
+                yield _joined(pieces)
+
+    def _take(self, event: Event) -> list[Piece]:
+        if isinstance(event, FinishEvent):
+            self._finished = True
+            return self._finish(event)
+        self._logprobs += event.logprobs
+        return self._parse(event)
+
+    def _parse(self, event: TextEvent) -> list[Piece]:
+        if self._parser is None:
+            return [self._text(event.text)]
+        pieces: list[Piece] = []
+        for found in self._parser.feed(event.text):
+            if isinstance(found, ParsedCall):
+                self._calls += 1
+                pieces.append(found)
+            else:
+                pieces.append(self._text(found))
+        return pieces
+
+    def _text(self, text: str) -> TextPiece:
+        logprobs, self._logprobs = tuple(self._logprobs), []
+        return TextPiece(text, logprobs)
+
+    def _finish(self, event: FinishEvent) -> list[Piece]:
+        if event.reason == "error":
+            raise event.error or EngineError()
+        if event.reason == "abort":
+            raise EngineUnavailable("The answer was aborted by the engine")
+        pieces: list[Piece] = []
+        reason: WireFinishReason = event.reason
+        rest = ""
+        if self._parser is not None:
+            rest = self._parser.finish(cut_off=event.reason == "length")
+            if event.reason == "stop" and self._calls:
+                reason = "tool_calls"
+        if rest or self._logprobs:
+            pieces.append(self._text(rest))
+        return [*pieces, Finished(reason, event.usage, event.timings)]
+
+
+def _joined(pieces: list[Piece]) -> list[Piece]:
+    """Neighbouring texts as one: a slow reader gets fewer, longer chunks."""
+    joined: list[Piece] = []
+    for piece in pieces:
+        last = joined[-1] if joined else None
+        if isinstance(piece, TextPiece) and isinstance(last, TextPiece):
+            joined[-1] = TextPiece(last.text + piece.text, last.logprobs + piece.logprobs)
+        else:
+            joined.append(piece)
+    return joined

@@ -1,0 +1,113 @@
+"""Prometheus figures of the engine: vLLM's names where the meaning is the same, our own besides."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from roost_inference.request import EnginePort, EngineStats, FinishEvent
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+INTER_TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+REQUEST_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class EngineMetrics:
+    """One registry for one engine: counters and gauges are read from its stats when scraped,
+    latencies observed as requests end. Thread-safe."""
+
+    def __init__(self, engine: EnginePort) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self._model = engine.model.name
+        self.registry.register(_StatsCollector(engine))
+        self._first_token = [
+            self._histogram("vllm:time_to_first_token_seconds", FIRST_TOKEN_BUCKETS_S),
+            self._histogram("roost_engine_ttft_seconds", FIRST_TOKEN_BUCKETS_S),
+        ]
+        self._inter_token = [
+            self._histogram("vllm:inter_token_latency_seconds", INTER_TOKEN_BUCKETS_S),
+            self._histogram("roost_engine_itl_seconds", INTER_TOKEN_BUCKETS_S),
+        ]
+        self._end_to_end = self._histogram("vllm:e2e_request_latency_seconds", REQUEST_BUCKETS_S)
+        self._queue = self._histogram("vllm:request_queue_time_seconds", REQUEST_BUCKETS_S)
+
+    def _histogram(self, name: str, buckets: tuple[float, ...]) -> Histogram:
+        text = name.split(":")[-1].removeprefix("roost_engine_").replace("_", " ")
+        family = Histogram(name, text, ["model_name"], buckets=buckets, registry=self.registry)
+        return family.labels(self._model)
+
+    def finished(self, event: FinishEvent) -> None:
+        """Observe a request that has ended, however it did. The inter-token time is its mean."""
+        timings, tokens = event.timings, event.usage.completion_tokens
+        self._end_to_end.observe(timings.total_s)
+        self._queue.observe(timings.queue_s)
+        if timings.first_token_s is None:
+            return
+        for histogram in self._first_token:
+            histogram.observe(timings.first_token_s)
+        if tokens > 1:
+            mean_s = max(timings.total_s - timings.first_token_s, 0.0) / (tokens - 1)
+            for histogram in self._inter_token:
+                histogram.observe(mean_s)
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
+
+
+class _StatsCollector(Collector):
+    def __init__(self, engine: EnginePort) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        stats, label = self._engine.stats(), self._engine.model.name
+        used = stats.cells_used / stats.cells_total if stats.cells_total else 0.0
+        for name, help_text, value in (
+            ("vllm:num_requests_running", "Requests being computed", stats.running),
+            ("vllm:num_requests_waiting", "Requests in the queue", stats.waiting),
+            ("vllm:kv_cache_usage_perc", "Part of the KV cells in use, 0 to 1", used),
+            ("roost_engine_queue_depth", "Requests in the queue", stats.waiting),
+            ("roost_engine_batch_size", "Requests being computed", stats.running),
+            (
+                "roost_engine_resident_sessions",
+                "Sessions with KV on the device",
+                stats.resident_sessions,
+            ),
+            ("roost_engine_tokens_per_second", "Tokens generated of late", stats.tokens_per_second),
+        ):
+            gauge = GaugeMetricFamily(name, help_text, labels=["model_name"])
+            gauge.add_metric([label], value)
+            yield gauge
+        yield from _counters(stats, label)
+
+
+def _counters(stats: EngineStats, label: str) -> Iterator[Metric]:
+    prompt, cached = stats.prompt_tokens_total, stats.cached_tokens_total
+    for name, help_text, value in (
+        ("vllm:prompt_tokens", "Prompt tokens, cached ones included", prompt),
+        ("vllm:generation_tokens", "Tokens generated", stats.completion_tokens_total),
+        ("vllm:prefix_cache_queries", "Prompt tokens looked up in the KV", prompt),
+        ("vllm:prefix_cache_hits", "Prompt tokens whose KV was reused", cached),
+        ("roost_engine_steps", "Steps computed", stats.steps_total),
+    ):
+        counter = CounterMetricFamily(name, help_text, labels=["model_name"])
+        counter.add_metric([label], value)
+        yield counter
+    tokens = CounterMetricFamily(
+        "roost_engine_tokens", "Tokens by kind", labels=["model_name", "kind"]
+    )
+    tokens.add_metric([label, "prompt"], prompt - cached)
+    tokens.add_metric([label, "cached"], cached)
+    tokens.add_metric([label, "decode"], stats.completion_tokens_total)
+    yield tokens
+    ended = CounterMetricFamily(
+        "vllm:request_success",
+        "Requests ended, by reason",
+        labels=["model_name", "finished_reason"],
+    )
+    for reason, count in sorted(stats.requests_total.items()):
+        ended.add_metric([label, reason], count)
+    yield ended
