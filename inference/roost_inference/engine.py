@@ -1,26 +1,20 @@
 """The engine: schedule, decode, sample, emit, on a thread of its own.
 
-Owns the backend and every sequence. Other threads only put requests and aborts under a lock;
-the engine thread takes them in between steps. It knows nothing of HTTP, templates or tools.
+Owns the backend and every sequence. Other threads leave requests and aborts in the mailbox; the
+engine thread takes them in between steps. It knows nothing of HTTP, templates or tools.
 """
 
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from roost_inference.admission import Admission
 from roost_inference.backend import Backend, Logits
 from roost_inference.backend import DecodeStatus as Status
-from roost_inference.errors import (
-    EngineError,
-    EngineFailed,
-    EngineUnavailable,
-    InvalidRequest,
-    QueueFull,
-)
+from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
 from roost_inference.kv.cache import KvCache
+from roost_inference.mailbox import STOPPING, Mailbox
 from roost_inference.pacing import Pacer
 from roost_inference.request import (
     EngineStats,
@@ -41,7 +35,6 @@ from roost_inference.tokenizer import Piece
 INTERRUPT_ABOVE_MS = 15.0
 FAILURES_IN_A_ROW_MAX = 3
 CLOSE_TIMEOUT_S = 10.0
-RETRY_AFTER_S_MAX = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +58,6 @@ class Engine:
         self.model = model
         self._backend = backend
         self._vocabulary = backend.vocabulary
-        self._max_running = max_running
-        self._queue_limit = queue_limit
         self._clock = clock
         self._cache = KvCache(backend, sequences=max_sequences, resident_cells=resident_cells)
         self._scheduler = Scheduler(
@@ -76,17 +67,15 @@ class Engine:
             max_running=max_running,
         )
         self._admission = Admission(backend.vocabulary, model.context_length)
-        self._stats = StatsRecorder(backend.cells)
+        self._stats = StatsRecorder(backend.cells, max_running)
         self._failures = 0
         self._failure: str | None = None
         self._thread: threading.Thread | None = None
-        # Under the lock: what other threads hand over, and which step they may interrupt.
-        self._lock = threading.Condition()
-        self._live: dict[str, Sequence] = {}
-        self._arrived: deque[Sequence] = deque()
-        self._aborted: set[str] = set()
-        self._interruptible: frozenset[str] = frozenset()
-        self._stopping = False
+        self._mailbox = Mailbox(
+            queue_limit=queue_limit,
+            interrupt=backend.interrupt,
+            clear_interrupt=backend.clear_interrupt,
+        )
 
     # For any thread
 
@@ -96,32 +85,24 @@ class Engine:
     def submit(self, request: Request, listener: Listener) -> None:
         """Queue a request; see EnginePort. Compiling a large grammar takes the caller's time."""
         sequence = self._admission.sequence(request, listener, self._clock())
-        with self._lock:
-            self._refuse_if_unavailable()
-            if request.id in self._live:
-                raise InvalidRequest(f"A request with the id {request.id!r} is running")
-            waiting = len(self._live) - len(self._scheduler.running)
-            if waiting >= self._queue_limit:
-                raise QueueFull(
-                    f"{waiting} requests are waiting already",
-                    retry_after_s=self._retry_after_s(waiting),
-                )
-            self._live[request.id] = sequence
-            self._arrived.append(sequence)
-            self._lock.notify()
+        self._mailbox.put(sequence, self._stats.retry_after_s)
 
     def abort(self, request_id: str) -> None:
         """Stop a request; a long step that computes it is interrupted within milliseconds."""
-        with self._lock:
-            if request_id not in self._live:
-                return
-            self._aborted.add(request_id)
-            if request_id in self._interruptible:
-                self._backend.interrupt()
-            self._lock.notify()
+        self._mailbox.abort(request_id)
 
     def stats(self) -> EngineStats:
         return self._stats.snapshot(self._clock())
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything is running or waiting."""
+        return self._mailbox.has_live
+
+    @property
+    def preemptions_total(self) -> int:
+        """How often a sequence had to start over because cells ran out."""
+        return self._scheduler.preemptions_total
 
     @property
     def failure(self) -> str | None:
@@ -140,17 +121,14 @@ class Engine:
 
     def close(self) -> None:
         """Stop at once: unfinished requests end with EngineUnavailable, then the kernels go."""
-        with self._lock:
-            self._stopping = True
-            self._backend.interrupt()
-            self._lock.notify()
+        self._mailbox.stop()
         if self._thread is not None:
             self._thread.join(CLOSE_TIMEOUT_S)
             if self._thread.is_alive():
                 log.error("the engine thread did not stop; its memory is not given back")
                 return
         else:
-            self._end_all(EngineUnavailable("The engine is stopping"))
+            self._end_all(EngineUnavailable(STOPPING))
         self._backend.close()
 
     def check(self) -> None:
@@ -158,21 +136,12 @@ class Engine:
         self._scheduler.check()
 
     def _run(self) -> None:
-        while self._wait_for_work():
+        while self._mailbox.wait(lambda: self._scheduler.has_work):
             try:
                 self.step()
             except Exception as error:
                 self._give_up_step(error)
-        self._end_all(EngineUnavailable("The engine is stopping"))
-
-    def _wait_for_work(self) -> bool:
-        """Block until there is something to do; False once the engine is stopping."""
-        with self._lock:
-            while not (
-                self._stopping or self._arrived or self._aborted or self._scheduler.has_work
-            ):
-                self._lock.wait()
-            return not self._stopping
+        self._end_all(EngineUnavailable(STOPPING))
 
     # One step
 
@@ -188,10 +157,7 @@ class Engine:
 
     def _take_in(self) -> None:
         """Arrivals join the queue, aborted sequences leave."""
-        with self._lock:
-            arrived, self._arrived = self._arrived, deque()
-            aborted, self._aborted = self._aborted, set()
-            leaving = [self._live[request_id] for request_id in aborted & self._live.keys()]
+        arrived, leaving = self._mailbox.take()
         for sequence in arrived:
             self._scheduler.add(sequence)
         for sequence in leaving:
@@ -200,21 +166,18 @@ class Engine:
     def _decode(self, step: Step) -> bool:
         """Compute the step. False if it was interrupted or came too late for an abort: nothing
         of it counts then, and the others repeat it with unchanged results."""
-        with self._lock:
-            late = bool(self._aborted) or self._stopping
-            if not late and step.expected_ms > INTERRUPT_ABOVE_MS:
-                self._interruptible = frozenset(row.sequence.id for row in step.rows)
+        is_long = step.expected_ms > INTERRUPT_ABOVE_MS
+        if not self._mailbox.begin_step(row.sequence.id for row in step.rows if is_long):
+            self._scheduler.undo(step)
+            return False
         started = self._clock()
         try:
-            status = Status.ABORTED if late else self._backend.decode(step.batch)
+            status = self._backend.decode(step.batch)
         except EngineFailed:
             self._scheduler.undo(step)
             raise
         finally:
-            with self._lock:
-                self._interruptible = frozenset()
-                if not self._stopping:
-                    self._backend.clear_interrupt()
+            self._mailbox.end_step()
         if status is Status.DONE:
             elapsed_ms = (self._clock() - started) * 1000
             self._scheduler.pacer.observe(step.decoding, step.prefill_tokens, elapsed_ms)
@@ -265,9 +228,7 @@ class Engine:
     ) -> None:
         """Free the sequence, then tell its listener: withheld text first, the end last."""
         self._scheduler.remove(sequence)
-        with self._lock:
-            self._live.pop(sequence.id, None)
-            self._aborted.discard(sequence.id)
+        self._mailbox.forget(sequence.id)
         now = self._clock()
         self._stats.finished(sequence, reason, now)
         self._publish()
@@ -298,10 +259,9 @@ class Engine:
     def _publish(self) -> None:
         sessions = {r.session_id for r in self._cache.residents if r.session_id is not None}
         running = len(self._scheduler.running)
-        with self._lock:
-            waiting = len(self._live) - running
-        gauges = Gauges(running, waiting, self._cache.ledger.used, len(sessions))
-        self._stats.publish(gauges)
+        self._mailbox.report_running(running)
+        used = self._cache.ledger.used
+        self._stats.publish(Gauges(running, self._mailbox.waiting, used, len(sessions)))
 
     # When things fail
 
@@ -317,20 +277,10 @@ class Engine:
             self._finish(sequence, "error", failed)
         self._cache.evict_all()
         if self._failure is not None:
+            self._mailbox.refuse(self._failure)
             self._end_all(EngineUnavailable(self._failure))
 
     def _end_all(self, error: EngineError) -> None:
         self._take_in()
         for sequence in tuple(self._scheduler.sequences()):
             self._finish(sequence, "error", error)
-
-    def _refuse_if_unavailable(self) -> None:
-        if self._stopping:
-            raise EngineUnavailable("The engine is stopping")
-        if self._failure is not None:
-            raise EngineUnavailable(self._failure)
-
-    def _retry_after_s(self, waiting: int) -> float:
-        """When a place in the queue should be free, by how long requests took of late."""
-        per_request_s = self._stats.mean_duration_s() / self._max_running
-        return min(RETRY_AFTER_S_MAX, max(1.0, per_request_s * waiting / 2))

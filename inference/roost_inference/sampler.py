@@ -2,8 +2,13 @@
 
 Order: grammar mask and bias, penalties, temperature, then min_p, top_k and top_p as filters on
 the resulting distribution; logprobs are those of the model's own logits before all of it.
+
+The draw is an exponential race whose noise is a hash of (seed, position, token). So a choice
+depends on nothing but those and the logits, and logits that differ in the last bits (another
+batch, another cell) give another token only at a near-tie.
 """
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -19,6 +24,10 @@ from roost_inference.request import SamplingParams, TokenLogprob
 TOP_P_CANDIDATES = 256
 GREEDY_TEMPERATURE = 1e-5
 
+# splitmix64's constants
+_GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_MASK = 2**64 - 1
+
 Distribution = tuple[NDArray[np.intp], NDArray[np.float64]]
 
 
@@ -31,7 +40,8 @@ class Sampler:
     end_tokens: frozenset[int]
     grammar: Grammar | None = None
     ignore_end: bool = False
-    _random: np.random.Generator = field(init=False)
+    _seed: int = field(init=False)
+    _position: int = 0
     _counts: dict[int, int] = field(default_factory=dict)
     _bias_ids: NDArray[np.intp] = field(init=False)
     _bias: NDArray[np.float32] = field(init=False)
@@ -39,7 +49,7 @@ class Sampler:
 
     def __post_init__(self) -> None:
         params = self.params
-        self._random = np.random.Generator(np.random.PCG64(params.seed))
+        self._seed = secrets.randbits(63) if params.seed is None else params.seed
         self._bias_ids = np.fromiter(params.logit_bias.keys(), np.intp)
         self._bias = np.fromiter(params.logit_bias.values(), np.float32)
         repeats = params.repetition_penalty != 1.0
@@ -58,19 +68,19 @@ class Sampler:
         )
 
     def sample(self, logits: Logits) -> int:
-        """The next token. Does not change the logits; call `accept` with what was chosen."""
+        """The next token. Changes neither the logits nor this; `accept` goes on to the next."""
         if not self._is_plain:
             logits = self._adjusted(logits)
         params = self.params
         if params.temperature < GREEDY_TEMPERATURE:
             return int(logits.argmax())
         tokens, weights = _candidates(logits, params)
-        cumulative = np.cumsum(weights)
-        draw = self._random.random() * cumulative[-1]
-        return int(tokens[min(np.searchsorted(cumulative, draw, "right"), len(tokens) - 1)])
+        race = weights / exponential_noise(self._seed, self._position, tokens)
+        return int(tokens[race.argmax()])
 
     def accept(self, token: int) -> None:
         """Note a generated token: penalties and the grammar go on from it."""
+        self._position += 1
         self._counts[token] = self._counts.get(token, 0) + 1
         if self.grammar is not None and token not in self.end_tokens:
             self.grammar.accept(token)
@@ -121,6 +131,27 @@ class Sampler:
         if seen.size and (params.frequency_penalty or params.presence_penalty):
             counts = np.fromiter(self._counts.values(), np.float32, seen.size)
             logits[seen] -= params.frequency_penalty * counts + params.presence_penalty
+
+
+def exponential_noise(seed: int, position: int, tokens: NDArray[np.intp]) -> NDArray[np.float64]:
+    """One exponentially distributed number a token, by splitmix64 of all three."""
+    bits = tokens.astype(np.uint64) * np.uint64(_GOLDEN) + np.uint64(_mix(seed + _mix(position)))
+    bits ^= bits >> np.uint64(30)
+    bits *= np.uint64(_MIX_1)
+    bits ^= bits >> np.uint64(27)
+    bits *= np.uint64(_MIX_2)
+    bits ^= bits >> np.uint64(31)
+    uniform = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    noise: NDArray[np.float64] = -np.log(uniform)
+    return noise
+
+
+def _mix(value: int) -> int:
+    """splitmix64 of a Python integer."""
+    bits = (value + _GOLDEN) & _MASK
+    bits = ((bits ^ (bits >> 30)) * _MIX_1) & _MASK
+    bits = ((bits ^ (bits >> 27)) * _MIX_2) & _MASK
+    return bits ^ (bits >> 31)
 
 
 def _candidates(logits: Logits, params: SamplingParams) -> Distribution:

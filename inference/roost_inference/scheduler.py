@@ -20,7 +20,7 @@ from roost_inference.sequence import Sequence
 # Cells kept free for each running sequence when another is admitted: fewer preemptions.
 DECODE_RESERVE_CELLS = 32
 # A prompt waits for a running one to compute their common prefix if that saves this much.
-SHARED_PREFIX_MIN = 64
+SHARED_PREFIX_MIN = 32
 # Waiting sequences looked at in one step: matching prefixes takes time.
 ADMISSIONS_PER_STEP = 16
 

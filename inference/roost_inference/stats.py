@@ -11,6 +11,7 @@ REQUESTS_KEPT = 512
 GAPS_KEPT = 4096
 RATE_WINDOW_S = 10.0
 RATE_SAMPLES_KEPT = 4096
+RETRY_AFTER_S_MAX = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Gauges:
 class StatsRecorder:
     """One lock guards all; it is taken once or twice a step."""
 
-    def __init__(self, cells_total: int) -> None:
+    def __init__(self, cells_total: int, max_running: int) -> None:
+        self._max_running = max_running
         self._lock = threading.Lock()
         self._cells_total = cells_total
         self._gauges = Gauges()
@@ -53,17 +55,20 @@ class StatsRecorder:
         with self._lock:
             self._finished[reason] += 1
             self._duration_s.append(now - sequence.arrival_s)
-            self._prompt_total += sequence.prompt_length
-            self._cached_total += sequence.cached_tokens
+            if sequence.started_s is not None:
+                self._prompt_total += sequence.prompt_length
+                self._cached_total += sequence.cached_tokens
 
     def publish(self, gauges: Gauges) -> None:
         with self._lock:
             self._gauges = gauges
 
-    def mean_duration_s(self) -> float:
-        """Of recent requests, waiting included; 1 before the first."""
+    def retry_after_s(self, waiting: int) -> float:
+        """When a place in the queue should be free, by how long requests took of late."""
         with self._lock:
-            return sum(self._duration_s) / len(self._duration_s) if self._duration_s else 1.0
+            durations = self._duration_s or [1.0]
+            mean_s = sum(durations) / len(durations)
+        return min(RETRY_AFTER_S_MAX, max(1.0, mean_s * waiting / (2 * self._max_running)))
 
     def snapshot(self, now: float) -> EngineStats:
         with self._lock:

@@ -6,6 +6,7 @@ arguments are checked in Python first.
 
 import ctypes
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ class LlamaVocabulary:
             if self._grammar is None:
                 eos = self.bos_eos[1]
                 others = sorted(self.end_tokens - {eos})
-                self._grammar = lltokenizer_from_vocab(self._handle, eos_token=[eos, *others])
+                with warnings.catch_warnings():  # llguidance calls a function by its old name
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    self._grammar = lltokenizer_from_vocab(self._handle, eos_token=[eos, *others])
             return self._grammar
 
 

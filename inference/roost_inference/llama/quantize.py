@@ -45,9 +45,9 @@ def requantised(source: Path, folder: Path, threads: int) -> Path:
     if _file_type(source) == bindings.FILE_TYPE_Q4_0:
         return source
     part = folder / f".{target.name}.{os.getpid()}.part"
+    log.info("requantising %s to Q4_0, once", source.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        log.info("requantising %s to Q4_0, once", source.name)
         bindings.quantize_q4_0(source, part, threads)
         with part.open("rb") as file:
             os.fsync(file.fileno())
@@ -55,7 +55,8 @@ def requantised(source: Path, folder: Path, threads: int) -> Path:
     except OSError as error:
         raise EngineUnavailable(f"The model can't be stored in {folder}: {error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if part.exists():
+            part.unlink()
     _remove_older(folder, stem, target)
     return target
 

@@ -1,0 +1,126 @@
+"""Where other threads leave requests and aborts for the engine thread, under one lock."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from roost_inference.errors import EngineUnavailable, InvalidRequest, QueueFull
+from roost_inference.sequence import Sequence
+
+STOPPING = "The engine is stopping"
+
+
+class Mailbox:
+    """`interrupt` and `clear_interrupt` act on the kernels' abort flag, always under the lock:
+    it is only ever set while a step that may be interrupted is being computed."""
+
+    def __init__(
+        self,
+        *,
+        queue_limit: int,
+        interrupt: Callable[[], None],
+        clear_interrupt: Callable[[], None],
+    ) -> None:
+        self._queue_limit = queue_limit
+        self._interrupt = interrupt
+        self._clear_interrupt = clear_interrupt
+        self._changed = threading.Condition()
+        self._live: dict[str, Sequence] = {}
+        self._arrived: deque[Sequence] = deque()
+        self._aborted: set[str] = set()
+        self._interruptible: frozenset[str] = frozenset()
+        self._running = 0
+        self._refusal: str | None = None
+        self._stopping = False
+
+    # For any thread
+
+    @property
+    def waiting(self) -> int:
+        """Requests taken but not being computed."""
+        return len(self._live) - self._running
+
+    @property
+    def has_live(self) -> bool:
+        return bool(self._live)
+
+    def put(self, sequence: Sequence, retry_after_s: Callable[[int], float]) -> None:
+        """Hand over a request. Raises QueueFull, EngineUnavailable; nothing is queued then."""
+        with self._changed:
+            if self._refusal is not None:
+                raise EngineUnavailable(self._refusal)
+            if sequence.id in self._live:
+                raise InvalidRequest(f"A request with the id {sequence.id!r} is running")
+            if self.waiting >= self._queue_limit:
+                raise QueueFull(
+                    f"{self.waiting} requests are waiting already",
+                    retry_after_s=retry_after_s(self.waiting),
+                )
+            self._live[sequence.id] = sequence
+            self._arrived.append(sequence)
+            self._changed.notify()
+
+    def abort(self, request_id: str) -> None:
+        """Mark a request for the next step, and interrupt the present one if it is a long one
+        that computes it. Unknown ids are ignored."""
+        with self._changed:
+            if request_id not in self._live:
+                return
+            self._aborted.add(request_id)
+            if request_id in self._interruptible:
+                self._interrupt()
+            self._changed.notify()
+
+    def refuse(self, reason: str) -> None:
+        """Take no more requests."""
+        with self._changed:
+            self._refusal = reason
+
+    def stop(self) -> None:
+        """Take no more requests and end the present step."""
+        with self._changed:
+            self._refusal = STOPPING
+            self._stopping = True
+            self._interrupt()
+            self._changed.notify()
+
+    # For the engine thread
+
+    def wait(self, has_work: Callable[[], bool]) -> bool:
+        """Block until there is something to do; False once the engine is stopping."""
+        with self._changed:
+            while not (self._stopping or self._arrived or self._aborted or has_work()):
+                self._changed.wait()
+            return not self._stopping
+
+    def take(self) -> tuple[Iterable[Sequence], list[Sequence]]:
+        """What arrived and what is to be aborted, each once."""
+        with self._changed:
+            arrived, self._arrived = self._arrived, deque()
+            aborted, self._aborted = self._aborted, set()
+            return arrived, [self._live[i] for i in sorted(aborted & self._live.keys())]
+
+    def begin_step(self, interruptible: Iterable[str]) -> bool:
+        """Announce a step whose requests may interrupt it; False if it should not begin because
+        an abort came since `take`."""
+        with self._changed:
+            if self._aborted or self._stopping:
+                return False
+            self._interruptible = frozenset(interruptible)
+            return True
+
+    def end_step(self) -> None:
+        with self._changed:
+            self._interruptible = frozenset()
+            if not self._stopping:
+                self._clear_interrupt()
+
+    def forget(self, request_id: str) -> None:
+        """The request has ended."""
+        with self._changed:
+            self._live.pop(request_id, None)
+            self._aborted.discard(request_id)
+
+    def report_running(self, count: int) -> None:
+        with self._changed:
+            self._running = count

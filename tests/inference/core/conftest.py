@@ -1,0 +1,24 @@
+"""The bundled model, loaded once for all tests that need real kernels."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from roost_inference.config import EngineConfig
+from roost_inference.engine import Engine
+from roost_inference.loading import load_engine
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("engine")
+
+
+@pytest.fixture(scope="session")
+def engine(model_folder: Path) -> Iterator[Engine]:
+    """A running engine on the real kernels, small enough for any machine."""
+    config = EngineConfig(context_length=8192, max_sequences=24, max_running=12)
+    loaded = load_engine(config, model_folder)
+    yield loaded
+    loaded.close()
