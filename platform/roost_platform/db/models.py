@@ -1,6 +1,6 @@
-"""Every table, once. Times are seconds since the epoch (float); ids are UUIDv7 text unless said otherwise."""
+"""Every table, once. Times are seconds since the epoch; ids are UUIDv7 unless said otherwise."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
@@ -18,6 +18,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 # Autoincrementing keys: SQLite only autoincrements INTEGER, PostgreSQL wants the room.
 Serial = BigInteger().with_variant(Integer(), "sqlite")
 
+# Orders lanes on PostgreSQL; SQLite, which has one writer, counts on from the highest.
+OUTBOX_SEQUENCE = "outbox_sequence"
+
 
 class Base(DeclarativeBase):
     """Naming convention so that batch migrations and both databases agree on constraint names."""
@@ -31,7 +34,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
         str: Text(),
         float: Double(),
         dict[str, Any]: JSON(),
@@ -81,7 +84,10 @@ class Session(Base):
 
 
 class Inbox(Base):
-    """One accepted event. state: pending | held (sender not admitted yet) | taken | done | dropped | ignored."""
+    """One accepted event.
+
+    state: pending | held (sender not admitted yet) | taken | done | dropped | ignored.
+    """
 
     __tablename__ = "inbox"
     __table_args__ = (
@@ -89,6 +95,9 @@ class Inbox(Base):
         UniqueConstraint("conversation_id", "sequence"),
         Index(None, "state", "received_at"),
         Index(None, "conversation_id", "message_id"),
+        Index(None, "conversation_id", "state"),
+        Index(None, "identity_id", "state"),
+        Index(None, "turn_id"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -114,7 +123,10 @@ class Inbox(Base):
 
 
 class Turn(Base):
-    """One answer in the making. state: running | done | stopped | failed. number is the generation fence."""
+    """One answer in the making; `number` is the generation fence.
+
+    state: running | done | stopped | failed.
+    """
 
     __tablename__ = "turns"
     __table_args__ = (
@@ -139,7 +151,10 @@ class Turn(Base):
 
 
 class TurnStep(Base):
-    """One model call of a turn. state: open (tools outstanding) | closed. Content stays here until the group closes."""
+    """One model call of a turn; its content stays here until the tool group closes.
+
+    state: open (tools outstanding) | closed.
+    """
 
     __tablename__ = "turn_steps"
 
@@ -179,7 +194,7 @@ class ToolCall(Base):
 
 
 class Transcript(Base):
-    """What was said, in order: the model's and the operators' truth. Append-only within a session."""
+    """What was said, in order: the model's and the operators' truth. Only ever appended to."""
 
     __tablename__ = "transcript"
     __table_args__ = (UniqueConstraint("session_id", "position"), Index(None, "turn_id"))
@@ -234,13 +249,15 @@ class StatusMessageRow(Base):
 class Outbox(Base):
     """One logical message to a chat. kind: answer | notice | approval | error.
 
-    state: pending | sent | failed | cancelled. dedupe_key makes queueing idempotent. sequence orders a lane.
+    state: pending | sent | failed | cancelled.
+    dedupe_key makes queueing idempotent. sequence orders a lane.
     """
 
     __tablename__ = "outbox"
     __table_args__ = (
         Index(None, "state", "channel", "account"),
         Index(None, "conversation_id", "sequence"),
+        Index(None, "turn_id"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -262,12 +279,16 @@ class Outbox(Base):
 
 
 class Part(Base):
-    """One physical send. state: planned | sending | sent | not_sent | ambiguous | failed | expired."""
+    """One physical send.
+
+    state: planned | sending | sent | not_sent | ambiguous | failed | expired.
+    """
 
     __tablename__ = "parts"
     __table_args__ = (
         UniqueConstraint("outbox_id", "position"),
         Index(None, "conversation_id", "message_id"),
+        Index(None, "message_id"),
         Index(None, "state"),
     )
 
@@ -340,7 +361,10 @@ class Alias(Base):
 
 
 class Pairing(Base):
-    """A pairing code a stranger was given; an operator approves it. state: open | approved | refused | expired."""
+    """A pairing code a stranger was given, for an operator to approve.
+
+    state: open | approved | refused | expired.
+    """
 
     __tablename__ = "pairings"
 
@@ -350,6 +374,7 @@ class Pairing(Base):
     state: Mapped[str]
     created_at: Mapped[float]
     expires_at: Mapped[float]
+    notified_at: Mapped[float]  # when the person was last told the code
 
 
 class NoteRow(Base):
@@ -427,7 +452,7 @@ class LoginFailure(Base):
 
 
 class Audit(Base):
-    """Append-only, hash-chained: hash = SHA-256(prev_hash + canonical JSON of the row). Triggers refuse changes."""
+    """Append-only: triggers refuse changes. hash = SHA-256(prev_hash + canonical JSON)."""
 
     __tablename__ = "audit"
 
@@ -443,7 +468,10 @@ class Audit(Base):
 
 
 class ChannelState(Base):
-    """Health and polling offset of one account. state: starting | up | degraded | conflict | auth_error | paused."""
+    """Health and polling offset of one account.
+
+    state: starting | up | degraded | conflict | auth_error | paused.
+    """
 
     __tablename__ = "channel_states"
 

@@ -1,0 +1,181 @@
+"""Who may talk to an agent: identities, the access policy, and pairing codes for strangers."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_channels.message import InboundMessage, Sender
+from roost_platform.db import models
+from roost_platform.db.rows import clean, new_id, queue
+
+CODE_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that reads like something else
+CODE_LENGTH = 8
+CODE_S = 3600.0  # how long a code is valid
+NOTICE_EVERY_S = 600.0  # the same code is not told more often
+CODES_MAX = 3  # open codes per account, so that strangers can't flood the operators
+HELD_MAX = 20  # messages kept of one person who is not admitted yet
+BY_POLICY = "policy:"  # who decided, when it was the setting and not an operator
+
+CONNECTED = "You are connected."
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPolicy:
+    """How one account treats people it does not know.
+
+    allowlist: who may always talk, as `12345`, `whatsapp:+15550001000` or `@username`.
+    """
+
+    mode: Literal["pairing", "allowlist", "open"] = "pairing"
+    allowlist: tuple[str, ...] = ()
+
+    def admits(self, sender: Sender) -> bool:
+        if self.mode == "open":
+            return True
+        known = {sender.address, *sender.aliases}
+        if sender.username:
+            known.add(f"@{sender.username}")
+        listed = {entry.lower() for entry in self.allowlist}
+        return any(name.lower() in listed for name in known)
+
+
+OPEN = AccessPolicy("open")
+
+
+async def identify(
+    session: AsyncSession, channel: str, sender: Sender, now: float
+) -> models.Identity:
+    """The person behind a sender, made when new; further aliases are remembered."""
+    addresses = [sender.address, *sender.aliases]
+    known = await session.scalars(
+        select(models.Alias).where(
+            models.Alias.channel == channel, models.Alias.address.in_(addresses)
+        )
+    )
+    aliases = {alias.address: alias for alias in known}
+    identity = None
+    if aliases:
+        first = next(alias for address in addresses if (alias := aliases.get(address)))
+        identity = await session.get_one(models.Identity, first.identity_id)
+    if identity is None:
+        identity = models.Identity(
+            id=new_id(),
+            display_name=clean(sender.display_name) or sender.address,
+            access="pending",
+            created_at=now,
+        )
+        session.add(identity)
+        await session.flush()
+    elif sender.display_name:
+        identity.display_name = clean(sender.display_name)
+    for address in addresses:
+        if address not in aliases:
+            session.add(
+                models.Alias(
+                    channel=channel,
+                    address=address,
+                    identity_id=identity.id,
+                    username=clean(sender.username),
+                    created_at=now,
+                )
+            )
+    await session.flush()
+    return identity
+
+
+def decide(identity: models.Identity, policy: AccessPolicy, sender: Sender, now: float) -> bool:
+    """Whether the person may talk now. An operator's decision outlives a change of the setting."""
+    if identity.access == "blocked":
+        return False
+    if identity.access == "allowed" and not identity.decided_by.startswith(BY_POLICY):
+        return True
+    admitted = policy.admits(sender)
+    access = "allowed" if admitted else "pending"
+    if identity.access != access:
+        identity.access, identity.decided_at = access, now
+        identity.decided_by = f"{BY_POLICY}{policy.mode}" if admitted else ""
+    return admitted
+
+
+async def hold(
+    session: AsyncSession,
+    conversation: models.Conversation,
+    identity: models.Identity,
+    message: InboundMessage,
+    policy: AccessPolicy,
+    now: float,
+) -> tuple[str, str]:
+    """(inbox state, reason) for somebody who is not admitted; tells a stranger a code."""
+    if identity.access == "blocked":
+        return "ignored", "blocked"
+    if policy.mode != "pairing":
+        return "ignored", "not on the allowlist"
+    if message.is_group:
+        return "ignored", "not admitted; pairing happens in a private chat"
+    held = await session.scalar(
+        select(func.count())
+        .select_from(models.Inbox)
+        .where(models.Inbox.identity_id == identity.id, models.Inbox.state == "held")
+    )
+    if (held or 0) >= HELD_MAX:
+        return "ignored", "too many messages while waiting for approval"
+    code = await _code(session, conversation, identity, now)
+    return "held", "waiting for approval" if code else "waiting for a free pairing code"
+
+
+async def _code(
+    session: AsyncSession, conversation: models.Conversation, identity: models.Identity, now: float
+) -> str | None:
+    """The person's open code, told again when due; None while too many others are open."""
+    await session.execute(
+        update(models.Pairing)
+        .where(models.Pairing.state == "open", models.Pairing.expires_at <= now)
+        .values(state="expired")
+    )
+    pairing = await session.scalar(
+        select(models.Pairing).where(
+            models.Pairing.identity_id == identity.id, models.Pairing.state == "open"
+        )
+    )
+    if pairing is None:
+        if await _open_codes(session, conversation) >= CODES_MAX:
+            return None
+        pairing = models.Pairing(
+            code="".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH)),
+            identity_id=identity.id,
+            conversation_id=conversation.id,
+            state="open",
+            created_at=now,
+            expires_at=now + CODE_S,
+            notified_at=0.0,
+        )
+        session.add(pairing)
+    if now - pairing.notified_at >= NOTICE_EVERY_S:
+        pairing.notified_at = now
+        await queue(
+            session,
+            conversation,
+            kind="notice",
+            body="I don't know you yet. Please give this code to the person who runs this "
+            f"assistant: {pairing.code}\n\nIt is valid for one hour. Your message is kept.",
+            dedupe_key=f"pairing:{pairing.code}:{now}",
+            now=now,
+        )
+    return pairing.code
+
+
+async def _open_codes(session: AsyncSession, conversation: models.Conversation) -> int:
+    found = await session.scalar(
+        select(func.count())
+        .select_from(models.Pairing)
+        .join(models.Conversation, models.Conversation.id == models.Pairing.conversation_id)
+        .where(
+            models.Pairing.state == "open",
+            models.Conversation.channel == conversation.channel,
+            models.Conversation.account == conversation.account,
+        )
+    )
+    return found or 0

@@ -1,0 +1,128 @@
+"""The audit trail: who did what, each row chained to the one before by its hash."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.engine import Database
+from roost_platform.db.rows import clean
+
+GENESIS = "0" * 64
+LOCK = 7_305_826_132  # PostgreSQL's advisory lock that orders the chain
+VERIFY_BATCH = 1000
+PAGE_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One row of the trail."""
+
+    id: int
+    at: float
+    actor: str
+    action: str
+    object: str
+    detail: Mapping[str, Any]
+    ip: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The outcome of a check: rows read, and the first row that does not fit, None when all do."""
+
+    rows: int
+    broken_id: int | None = None
+
+
+class Audit:
+    """Writes and checks the trail."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def write(
+        self,
+        actor: str,
+        action: str,
+        object: str,
+        detail: Mapping[str, Any] | None = None,
+        ip: str = "",
+    ) -> None:
+        async with self._database.write() as session:
+            await audit(session, self._database.now(), actor, action, object, detail, ip)
+
+    async def list(self, *, before_id: int | None = None, limit: int = 50) -> Sequence[AuditEntry]:
+        """Newest first; `before_id` is the last id of the page before."""
+        query = select(models.Audit).order_by(models.Audit.id.desc())
+        if before_id is not None:
+            query = query.where(models.Audit.id < before_id)
+        async with self._database.read() as session:
+            rows = await session.scalars(query.limit(min(limit, PAGE_MAX)))
+            return [
+                AuditEntry(
+                    row.id, row.at, row.actor, row.action, row.object, row.detail, row.ip, row.hash
+                )
+                for row in rows
+            ]
+
+    async def verify(self) -> Verified:
+        """Recompute the chain from the first row."""
+        count, last_id, expected = 0, 0, GENESIS
+        while True:
+            async with self._database.read() as session:
+                rows = (
+                    await session.scalars(
+                        select(models.Audit)
+                        .where(models.Audit.id > last_id)
+                        .order_by(models.Audit.id)
+                        .limit(VERIFY_BATCH)
+                    )
+                ).all()
+            if not rows:
+                return Verified(count)
+            for row in rows:
+                if row.prev_hash != expected or row.hash != chain_hash(row):
+                    return Verified(count, row.id)
+                expected, last_id = row.hash, row.id
+                count += 1
+
+
+async def audit(
+    session: AsyncSession,
+    now: float,
+    actor: str,
+    action: str,
+    object: str,
+    detail: Mapping[str, Any] | None = None,
+    ip: str = "",
+) -> None:
+    """Append a row in the caller's transaction, as its last step: the chain has one writer."""
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+    last = await session.scalar(select(models.Audit.hash).order_by(models.Audit.id.desc()).limit(1))
+    row = models.Audit(
+        at=now,
+        actor=clean(actor),
+        action=action,
+        object=clean(object),
+        detail=clean(detail or {}),
+        ip=ip,
+        prev_hash=last or GENESIS,
+    )
+    row.hash = chain_hash(row)
+    session.add(row)
+    await session.flush()
+
+
+def chain_hash(row: models.Audit) -> str:
+    """SHA-256 over the previous hash and the row's canonical JSON."""
+    said = [row.at, row.actor, row.action, row.object, row.detail, row.ip]
+    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(f"{row.prev_hash}{canonical}".encode()).hexdigest()

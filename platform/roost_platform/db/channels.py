@@ -1,0 +1,94 @@
+"""Health and polling offsets of channel accounts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.engine import Database
+from roost_platform.db.rows import clean, insert_missing
+
+DETAIL_MAX = 2000  # characters of a state's explanation
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelView:
+    """One account as it stands. `cursor` is the poller's next offset."""
+
+    channel: str
+    account: str
+    state: str
+    detail: str
+    cursor: int | None
+    name: str
+    last_in_at: float | None
+    last_out_at: float | None
+    updated_at: float
+
+
+class ChannelStates:
+    """What adapters report, for pollers and the Channels page."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self) -> Sequence[ChannelView]:
+        async with self._database.read() as session:
+            rows = await session.scalars(
+                select(models.ChannelState).order_by(
+                    models.ChannelState.channel, models.ChannelState.account
+                )
+            )
+            return [_view(row) for row in rows]
+
+    async def get(self, channel: str, account: str) -> ChannelView | None:
+        async with self._database.read() as session:
+            row = await session.get(models.ChannelState, (channel, account))
+            return None if row is None else _view(row)
+
+    async def set(
+        self, channel: str, account: str, state: str, detail: str = "", *, name: str | None = None
+    ) -> None:
+        """Record the health; `name` is what the account is called, such as a bot's username."""
+        values: dict[str, Any] = {"state": state, "detail": clean(detail)[:DETAIL_MAX]}
+        if name is not None:
+            values["name"] = clean(name)
+        async with self._database.write() as session:
+            await upsert_channel(session, channel, account, self._database.now(), **values)
+
+
+async def upsert_channel(
+    session: AsyncSession, channel: str, account: str, now: float, **values: Any
+) -> None:
+    """Change some columns of an account's row; always the last lock of a transaction."""
+    await insert_missing(
+        session,
+        models.ChannelState,
+        channel=channel,
+        account=account,
+        state="starting",
+        detail="",
+        name="",
+        updated_at=now,
+    )
+    row = await session.get_one(models.ChannelState, (channel, account), with_for_update=True)
+    for name, value in values.items():
+        setattr(row, name, value)
+    row.updated_at = now
+
+
+def _view(row: models.ChannelState) -> ChannelView:
+    return ChannelView(
+        channel=row.channel,
+        account=row.account,
+        state=row.state,
+        detail=row.detail,
+        cursor=row.cursor,
+        name=row.name,
+        last_in_at=row.last_in_at,
+        last_out_at=row.last_out_at,
+        updated_at=row.updated_at,
+    )

@@ -1,0 +1,103 @@
+"""Commands said in a chat, carried out in the transaction that accepts them."""
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform import commands
+from roost_platform.commands import Command
+from roost_platform.db import models
+from roost_platform.db.rows import current_session, open_session, queue, reply_target, running_turn
+from roost_platform.db.stop import record_stop, waiting_count
+
+
+async def obey(
+    session: AsyncSession,
+    conversation: models.Conversation,
+    row: models.Inbox,
+    command: Command,
+    now: float,
+) -> bool:
+    """Carry a command out and set the row's state; True when a running turn is to be stopped."""
+    row.state = "done"
+    if command.name == "stop":
+        return await _stop(session, conversation, row, command, now)
+    if command.name == "new":
+        stopped = await record_stop(session, conversation, _by(row), now, before=row.sequence)
+        await open_session(session, conversation, now)
+        said = f"{commands.NEW_SESSION} {commands.dropped_line(stopped.dropped)}".strip()
+        await _tell(session, conversation, row, said, now)
+        return stopped.turn_id is not None
+    if command.name == "status":
+        said = await _status(session, conversation, now)
+    else:
+        said = commands.WELCOME if command.name == "start" else commands.HELP
+    await _tell(session, conversation, row, said, now)
+    return False
+
+
+async def _stop(
+    session: AsyncSession,
+    conversation: models.Conversation,
+    row: models.Inbox,
+    command: Command,
+    now: float,
+) -> bool:
+    turn = await running_turn(session, conversation.id)
+    if command.turn_id and (turn is None or turn.id != command.turn_id):
+        row.reason = "that turn is over"
+        return False
+    if command.is_phrase and turn is None and not await waiting_count(session, conversation.id):
+        row.state = "pending"  # nothing to stop: the words are meant for the agent
+        return False
+    stopped = await record_stop(session, conversation, _by(row), now, before=row.sequence)
+    dropped = commands.dropped_line(stopped.dropped)
+    if stopped.turn_id is None:
+        await _tell(
+            session, conversation, row, f"{commands.NOTHING_RUNNING} {dropped}".strip(), now
+        )
+    elif dropped:
+        await _tell(session, conversation, row, dropped, now)
+    return stopped.turn_id is not None
+
+
+def _by(row: models.Inbox) -> str:
+    return str(row.sender.get("display_name") or row.sender.get("address") or "user")
+
+
+async def _status(session: AsyncSession, conversation: models.Conversation, now: float) -> str:
+    turn = await running_turn(session, conversation.id)
+    waiting = await waiting_count(session, conversation.id)
+    chat = await current_session(session, conversation, now)
+    said = await session.scalar(
+        select(func.count())
+        .select_from(models.Transcript)
+        .where(models.Transcript.session_id == chat.id, models.Transcript.role == "user")
+    )
+    work = "Idle." if turn is None else f"Working for {now - turn.started_at:.0f} s."
+    if turn is not None and turn.stop_requested_at is not None:
+        work = "Stopping."
+    lines = [work]
+    if waiting:
+        lines.append(f"{waiting} message{'' if waiting == 1 else 's'} waiting.")
+    lines.append(f"Agent: {conversation.agent}.")
+    lines.append(f"Conversation {chat.number}, {said or 0} of your messages in it.")
+    return "\n".join(lines)
+
+
+async def _tell(
+    session: AsyncSession,
+    conversation: models.Conversation,
+    row: models.Inbox,
+    said: str,
+    now: float,
+) -> None:
+    is_message = row.kind == "message"
+    await queue(
+        session,
+        conversation,
+        kind="notice",
+        body=said,
+        dedupe_key=f"inbox:{row.id}",
+        now=now,
+        reply_to=await reply_target(session, row) if is_message else None,
+    )

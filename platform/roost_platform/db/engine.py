@@ -1,0 +1,167 @@
+"""One door to the database, SQLite or PostgreSQL: transactions that write, that read, and news."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from roost_platform.db.migrate import upgrade
+from roost_platform.db.news import CHANNEL, News, NotifyNews, PollNews
+
+BUSY_TIMEOUT_MS = 30_000  # the longest a writer waits for another process's write
+POOL_SIZE = 8
+POOL_OVERFLOW_MAX = 16
+POOL_TIMEOUT_S = 30.0
+BEGIN = "roost_begin"  # execution option: how SQLite opens the transaction
+JOURNAL_BYTES_MAX = 64 * 1024 * 1024
+
+
+def normalise(url: str) -> URL:
+    """The URL with its asyncio driver; `sqlite:///…` and `postgresql://…` as people write them."""
+    parsed = make_url(url)
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        return parsed.set(drivername="sqlite+aiosqlite")
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise ValueError(f"Unknown database {parsed.drivername!r}: use sqlite:/// or postgresql://.")
+
+
+def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
+    """An engine with our transaction rules.
+
+    migrating: no pool, and SQLite's foreign keys off, which rebuilding a table needs.
+    """
+    if url.get_backend_name() != "sqlite":
+        if migrating:
+            return create_async_engine(url, poolclass=NullPool)
+        return create_async_engine(
+            url,
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_OVERFLOW_MAX,
+            pool_timeout=POOL_TIMEOUT_S,
+            pool_pre_ping=True,
+        )
+    pool: dict[str, Any] = {"poolclass": NullPool} if migrating else {"pool_size": POOL_SIZE}
+    engine = create_async_engine(url, **pool)
+    foreign_keys = "OFF" if migrating else "ON"
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(dbapi_connection: Any, _record: Any) -> None:
+        dbapi_connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = dbapi_connection.cursor()
+        for pragma in (
+            f"busy_timeout={BUSY_TIMEOUT_MS}",
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            f"foreign_keys={foreign_keys}",
+            f"journal_size_limit={JOURNAL_BYTES_MAX}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        # A writer that starts as a reader can't wait for its turn: it gets SQLITE_BUSY at once.
+        how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
+        connection.exec_driver_sql(f"BEGIN {how}")
+
+    return engine
+
+
+class Database:
+    """The database of one process and event loop. `clock` gives seconds since the epoch."""
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+        self.url = normalise(url)
+        self.clock = clock
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite and self.url.database and self.url.database != ":memory:":
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        self._engine = create_engine(self.url)
+        self._writer = self._engine.execution_options(**{BEGIN: "IMMEDIATE"})
+        self._reader = self._engine.execution_options(**{BEGIN: "DEFERRED"})
+        # SQLite has one writer: queueing here is fair, and cheaper than its busy handler's naps.
+        self._turn = asyncio.Lock()
+        self._news: News = PollNews(self.url) if self.is_sqlite else NotifyNews(self.url)
+        self._seen: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
+
+    @staticmethod
+    def parse(url: str) -> URL:
+        return normalise(url)
+
+    def now(self) -> float:
+        return self.clock()
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that may write: committed at the block's end, rolled back if it raises."""
+        if self.is_sqlite:
+            async with self._turn, self._session(self._writer) as session:
+                yield session
+            return
+        async with self._session(self._writer) as session:
+            yield session
+            await session.flush()
+            await session.execute(text(f"SELECT pg_notify('{CHANNEL}', '')"))
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that only reads; it never waits for writers."""
+        async with self._session(self._reader) as session:
+            yield session
+
+    @asynccontextmanager
+    async def _session(self, engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+        async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:
+        """A bare connection, for checks of the schema."""
+        async with self._engine.connect() as connection:
+            yield connection
+
+    async def version(self) -> int:
+        """A number that differs after a commit by anyone; for `changed_since`."""
+        return await self._news.version()
+
+    async def changed_since(self, version: int, timeout_s: float) -> int:
+        """The version once it differs from `version`, or as it stands after `timeout_s`."""
+        return await self._news.wait(version, timeout_s)
+
+    async def changed(self, timeout_s: float) -> bool:
+        """Wait for a commit by anyone since this task's last call; False when timed out.
+
+        A task's first call counts from now. The answer is a hint: look again after a timeout too.
+        """
+        task = asyncio.current_task()
+        if task is None:  # not reached from a coroutine
+            raise RuntimeError("Database.changed needs a running task.")
+        since = self._seen.get(task)
+        if since is None:
+            since = await self._news.version()
+        self._seen[task] = await self._news.wait(since, timeout_s)
+        return self._seen[task] != since
+
+    async def migrate(self, revision: str = "head") -> None:
+        """Bring the schema to `revision`; several processes may call it at once."""
+        engine = create_engine(self.url, migrating=True)
+        try:
+            async with engine.connect() as connection:
+                await connection.run_sync(upgrade, revision)
+                await connection.commit()
+        finally:
+            await engine.dispose()
+
+    async def close(self) -> None:
+        await self._news.close()
+        await self._engine.dispose()

@@ -1,0 +1,244 @@
+"""Accepting events: rows, offset, commands and access in one transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_channels.message import Address, InboundMessage
+from roost_platform import commands
+from roost_platform.db import models
+from roost_platform.db.access import OPEN, AccessPolicy, decide, hold, identify
+from roost_platform.db.channels import upsert_channel
+from roost_platform.db.chat_commands import obey
+from roost_platform.db.engine import Database
+from roost_platform.db.overdue import mark_rung, to_ring, to_stop
+from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
+from roost_platform.db.stop import Stopped, record_stop
+
+TITLE_MAX = 80  # characters of the chat's name kept for lists
+DEFAULT_AGENT = "concierge"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a committed batch asks for: conversations to ring and to stop, in order of arrival."""
+
+    stored: int = 0
+    duplicates: int = 0
+    ring: dict[str, None] = field(default_factory=dict)
+    stop: dict[str, None] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
+
+
+class InboxStore:
+    """The inbox. `policies`: who may talk, by (channel, account); without one, strangers pair."""
+
+    def __init__(
+        self,
+        database: Database,
+        policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
+        default_agent: str = DEFAULT_AGENT,
+    ) -> None:
+        self._database = database
+        self._policies = dict(policies or {})
+        self._default_agent = default_agent
+
+    async def accept(
+        self,
+        channel: str,
+        account: str,
+        batch: Sequence[InboundMessage],
+        *,
+        cursor: int | None = None,
+        agent: str | None = None,
+    ) -> Outcome:
+        """Commit the batch and the poller's next offset; redeliveries are counted, not stored."""
+        outcome = Outcome()
+        async with self._database.write() as session:
+            now = self._database.now()
+            conversations = await self._conversations(session, batch, now)
+            for message in batch:
+                conversation = conversations[message.address.key]
+                if agent and conversation.agent != agent:
+                    conversation.agent = agent
+                if await _is_known(session, channel, account, message.event_id):
+                    outcome.duplicates += 1
+                    continue
+                await self._store(session, conversation, message, outcome, now)
+                outcome.stored += 1
+            values: dict[str, float] = {} if cursor is None else {"cursor": cursor}
+            if outcome.stored:
+                values["last_in_at"] = now
+            if values:
+                await upsert_channel(session, channel, account, now, **values)
+        return outcome
+
+    async def _conversations(
+        self, session: AsyncSession, batch: Sequence[InboundMessage], now: float
+    ) -> dict[str, models.Conversation]:
+        """Every conversation of the batch, made when new, and locked in the order of their keys."""
+        addresses = {message.address.key: message.address for message in batch}
+        return {
+            key: await conversation_at(session, addresses[key], now, self._default_agent)
+            for key in sorted(addresses)
+        }
+
+    async def _store(
+        self,
+        session: AsyncSession,
+        conversation: models.Conversation,
+        message: InboundMessage,
+        outcome: Outcome,
+        now: float,
+    ) -> None:
+        conversation.inbox_sequence += 1
+        row = _row(conversation, message, now)
+        outcome.ids.append(row.id)
+        if message.is_group and not message.is_addressed:
+            row.state, row.reason = "ignored", "not addressed to the agent"
+        elif message.kind not in ("message", "callback", "stop"):
+            row.state, row.reason = "ignored", message.kind
+        else:
+            await self._admit(session, conversation, row, message, outcome, now)
+        session.add(row)
+        await session.flush()
+
+    async def _admit(
+        self,
+        session: AsyncSession,
+        conversation: models.Conversation,
+        row: models.Inbox,
+        message: InboundMessage,
+        outcome: Outcome,
+        now: float,
+    ) -> None:
+        """Decide what the event is: held, a command, something for the agent, or nothing."""
+        policy = self._policy(message.address)
+        identity = await identify(session, message.address.channel, message.sender, now)
+        row.identity_id = identity.id
+        conversation.last_inbound_at = now
+        if not message.is_group:
+            conversation.identity_id = identity.id
+            conversation.title = conversation.title or identity.display_name[:TITLE_MAX]
+        if not decide(identity, policy, message.sender, now):
+            if message.kind == "message":
+                row.state, row.reason = await hold(
+                    session, conversation, identity, message, policy, now
+                )
+            else:
+                row.state, row.reason = "ignored", "not admitted"
+            return
+        await _wake_held_sends(session, conversation, now)
+        command = commands.parse(message.text, message.kind)
+        if command is not None:
+            stopping = await obey(session, conversation, row, command, now)
+            if stopping:
+                outcome.stop[conversation.id] = None
+        elif message.kind == "message":
+            row.state = "pending"
+        else:
+            row.state, row.reason = "ignored", "unknown button"
+        if row.state == "pending":
+            outcome.ring[conversation.id] = None
+
+    def _policy(self, address: Address) -> AccessPolicy:
+        if address.channel == "console":
+            return OPEN  # the console has its own logins
+        return self._policies.get((address.channel, address.account), AccessPolicy())
+
+    async def request_stop(self, conversation_id: str, by: str) -> Stopped:
+        """Record a stop asked for elsewhere than in the chat; the caller rings."""
+        async with self._database.write() as session:
+            conversation = await lock_conversation(session, conversation_id)
+            return await record_stop(session, conversation, by, self._database.now())
+
+    async def overdue(
+        self, *, older_than: float, not_rung_since: float, silent_since: float, limit: int
+    ) -> tuple[list[str], list[str]]:
+        """Conversations to ring and to stop again: a doorbell was lost or a worker died."""
+        async with self._database.read() as session:
+            return (
+                await to_ring(session, older_than, not_rung_since, silent_since, limit),
+                await to_stop(session, older_than, limit),
+            )
+
+    async def mark_rung(self, conversation_ids: Sequence[str]) -> None:
+        async with self._database.write() as session:
+            await mark_rung(session, conversation_ids, self._database.now())
+
+
+def _row(conversation: models.Conversation, message: InboundMessage, now: float) -> models.Inbox:
+    quote = None if message.quote is None else clean(asdict(message.quote))
+    return models.Inbox(
+        id=new_id(),
+        conversation_id=conversation.id,
+        sequence=conversation.inbox_sequence,
+        channel=message.address.channel,
+        account=message.address.account,
+        event_id=message.event_id,
+        message_id=message.message_id,
+        kind=message.kind,
+        sender=clean(asdict(message.sender)),
+        text=clean(message.text),
+        quote=quote,
+        attachments=[clean(asdict(attachment)) for attachment in message.attachments],
+        raw=clean(message.raw),
+        state="done",
+        reason="",
+        sent_at=message.sent_at,
+        received_at=now,
+    )
+
+
+async def conversation_at(
+    session: AsyncSession, address: Address, now: float, agent: str
+) -> models.Conversation:
+    """The conversation of an address, made when new, and locked."""
+    by_key = select(models.Conversation.id).where(models.Conversation.key == address.key)
+    found = await session.scalar(by_key)
+    if found is None:
+        await insert_missing(
+            session,
+            models.Conversation,
+            id=new_id(),
+            key=address.key,
+            channel=address.channel,
+            account=address.account,
+            chat=address.chat,
+            thread=address.thread,
+            agent=agent,
+            title="",
+            settings={},
+            inbox_sequence=0,
+            turn_count=0,
+            created_at=now,
+        )
+        found = await session.scalar(by_key)
+    assert found is not None
+    return await lock_conversation(session, found)
+
+
+async def _is_known(session: AsyncSession, channel: str, account: str, event_id: str) -> bool:
+    query = select(models.Inbox.id).where(
+        models.Inbox.channel == channel,
+        models.Inbox.account == account,
+        models.Inbox.event_id == event_id,
+    )
+    return (await session.scalar(query)) is not None
+
+
+async def _wake_held_sends(
+    session: AsyncSession, conversation: models.Conversation, now: float
+) -> None:
+    """The person wrote again: what waited for an open session window may go."""
+    await session.execute(
+        update(models.Outbox)
+        .where(
+            models.Outbox.conversation_id == conversation.id,
+            models.Outbox.state == "pending",
+            models.Outbox.next_at > now,
+        )
+        .values(next_at=now)
+    )

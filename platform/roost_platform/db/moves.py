@@ -1,0 +1,40 @@
+"""A chat that got a new id: its conversation and what waits to be sent follow."""
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_channels.message import Address
+from roost_platform.db import models
+from roost_platform.db.rows import address_of, lock_conversation
+
+
+async def move_conversation(
+    session: AsyncSession, conversation: models.Conversation, new_chat: str
+) -> None:
+    """Rename the conversation, or hand its unsent messages to the one with the new id."""
+    old = address_of(conversation)
+    key = Address(old.channel, old.account, new_chat, old.thread).key
+    other_id = await session.scalar(
+        select(models.Conversation.id).where(models.Conversation.key == key)
+    )
+    if other_id is None:
+        conversation.chat, conversation.key = new_chat, key
+        return
+    if other_id == conversation.id:
+        return
+    await lock_conversation(session, other_id)
+    unsent = select(models.Outbox.id).where(
+        models.Outbox.conversation_id == conversation.id, models.Outbox.state == "pending"
+    )
+    await session.execute(
+        update(models.Part)
+        .where(models.Part.outbox_id.in_(unsent))
+        .values(conversation_id=other_id)
+        .execution_options(synchronize_session=False)
+    )
+    await session.execute(
+        update(models.Outbox)
+        .where(models.Outbox.conversation_id == conversation.id, models.Outbox.state == "pending")
+        .values(conversation_id=other_id)
+        .execution_options(synchronize_session=False)
+    )

@@ -1,0 +1,127 @@
+"""News of commits: SQLite tells by its data version, PostgreSQL by NOTIFY."""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import time
+from typing import Protocol
+
+import psycopg
+from sqlalchemy.engine import URL
+
+CHANNEL = "roost_changed"
+POLL_S = 0.025  # how often SQLite's data version is looked at, 3 µs a look
+RECONNECT_S = 1.0  # between attempts to listen again after PostgreSQL closed the connection
+LISTEN_CHECK_S = 30.0  # a silent connection is tested this often
+
+log = logging.getLogger(__name__)
+
+
+class News(Protocol):
+    """A version that differs after a commit by anyone."""
+
+    async def version(self) -> int: ...
+
+    async def wait(self, since: int, timeout_s: float) -> int:
+        """The version once it differs from `since`, or as it stands after `timeout_s`."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class PollNews:
+    """SQLite: `PRAGMA data_version` on a connection of its own sees all other commits."""
+
+    def __init__(self, url: URL) -> None:
+        self._path = url.database or ":memory:"
+        self._connection: sqlite3.Connection | None = None
+        self._last = 0
+
+    async def version(self) -> int:
+        return self._look()
+
+    async def wait(self, since: int, timeout_s: float) -> int:
+        end = time.monotonic() + timeout_s
+        while (version := self._look()) == since and (left := end - time.monotonic()) > 0:
+            await asyncio.sleep(min(POLL_S, left))
+        return version
+
+    def _look(self) -> int:
+        if self._connection is None:
+            self._connection = sqlite3.connect(
+                self._path, isolation_level=None, timeout=0, check_same_thread=False
+            )
+        try:
+            row = self._connection.execute("PRAGMA data_version").fetchone()
+        except sqlite3.OperationalError:  # locked during recovery or migration: look again later
+            return self._last
+        self._last = int(row[0])
+        return self._last
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class NotifyNews:
+    """PostgreSQL: one LISTEN connection counts notifications; it is opened by the first wait."""
+
+    def __init__(self, url: URL) -> None:
+        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._count = 0
+        self._event = asyncio.Event()
+        self._listening = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def version(self) -> int:
+        await self._start()
+        return self._count
+
+    async def wait(self, since: int, timeout_s: float) -> int:
+        await self._start()
+        end = time.monotonic() + timeout_s
+        while self._count == since and (left := end - time.monotonic()) > 0:
+            event = self._event
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), left)
+        return self._count
+
+    async def _start(self) -> None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._listen(), name="database news")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._listening.wait(), RECONNECT_S)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._listen_once()
+            except (psycopg.Error, OSError) as error:
+                log.warning("Lost the database's notifications, listening again: %s", error)
+                self._bump()  # whoever waits looks for himself
+                await asyncio.sleep(RECONNECT_S)
+
+    async def _listen_once(self) -> None:
+        connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True)
+        async with connection:
+            await connection.execute(f"LISTEN {CHANNEL}")
+            self._listening.set()
+            self._bump()
+            while True:
+                async for _ in connection.notifies(timeout=LISTEN_CHECK_S):
+                    self._bump()
+                await connection.execute("SELECT 1")
+
+    def _bump(self) -> None:
+        self._count += 1
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None

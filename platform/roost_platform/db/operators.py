@@ -1,0 +1,83 @@
+"""What operators do to conversations and deliveries: reply, and send a dead letter again."""
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.audit import audit
+from roost_platform.db.engine import Database
+from roost_platform.db.part_states import note
+from roost_platform.db.rows import append, clean, current_session, lock_conversation, queue
+from roost_platform.errors import NotAllowed, NotFound
+
+
+class OperatorActions:
+    """Each action is one audited transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def say(self, conversation_id: str, text: str, operator: str, ip: str = "") -> str:
+        """Answer in the agent's place, in transcript and outbox; returns the outbox id."""
+        said = clean(text).strip()
+        if not said:
+            raise NotAllowed("An empty reply can't be sent.")
+        async with self._database.write() as session:
+            conversation = await lock_conversation(session, conversation_id)
+            now = self._database.now()
+            chat = await current_session(session, conversation, now)
+            await session.flush()
+            row = models.Transcript(
+                turn_id=None, role="operator", content=said, name=operator, created_at=now
+            )
+            await append(session, chat, [row])
+            outbox_id = await queue(
+                session,
+                conversation,
+                kind="answer",
+                body=said,
+                dedupe_key=f"operator:{row.id}",
+                now=now,
+            )
+            detail = {"outbox_id": outbox_id, "characters": len(said)}
+            await audit(session, now, operator, "conversation.reply", conversation_id, detail, ip)
+            return outbox_id
+
+    async def redrive(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
+        """Give a dead letter new attempts; parts that arrived stay. Returns the outbox id."""
+        async with self._database.write() as session:
+            entry = await self._find(session, part_or_outbox_id)
+            if entry.state != "failed":
+                raise NotAllowed(
+                    f"Only a failed message can be sent again; this one is {entry.state}."
+                )
+            now = self._database.now()
+            parts = await session.scalars(
+                select(models.Part)
+                .where(models.Part.outbox_id == entry.id, models.Part.state == "failed")
+                .with_for_update()
+            )
+            for part in parts:
+                part.state, part.attempts, part.receipt = "planned", 0, ""
+                part.message_id, part.error = None, ""
+                note(part, f"Sent again by {operator}.", now)
+            await session.execute(
+                update(models.Part)
+                .where(models.Part.outbox_id == entry.id, models.Part.state != "sent")
+                .values(next_at=now)
+                .execution_options(synchronize_session=False)
+            )
+            entry.state, entry.finished_at, entry.next_at = "pending", None, now
+            await audit(session, now, operator, "delivery.redrive", entry.id, {}, ip)
+            return entry.id
+
+    async def _find(self, session: AsyncSession, part_or_outbox_id: str) -> models.Outbox:
+        by_part = select(models.Part.outbox_id).where(models.Part.id == part_or_outbox_id)
+        entry = await session.scalar(
+            select(models.Outbox)
+            .where(or_(models.Outbox.id == part_or_outbox_id, models.Outbox.id.in_(by_part)))
+            .with_for_update()
+        )
+        if entry is None:
+            raise NotFound(f"No delivery {part_or_outbox_id}.")
+        return entry

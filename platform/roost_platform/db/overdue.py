@@ -1,0 +1,59 @@
+"""Conversations whose doorbell was lost or whose worker died, for the sweeper."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+
+
+async def to_ring(
+    session: AsyncSession,
+    older_than: float,
+    not_rung_since: float,
+    silent_since: float,
+    limit: int,
+) -> list[str]:
+    """Those with messages waiting too long, then those whose running turn makes no progress."""
+    waiting = await session.scalars(
+        select(models.Inbox.conversation_id)
+        .where(
+            models.Inbox.state == "pending",
+            models.Inbox.received_at <= older_than,
+            or_(models.Inbox.rung_at.is_(None), models.Inbox.rung_at <= not_rung_since),
+        )
+        .group_by(models.Inbox.conversation_id)
+        .order_by(func.min(models.Inbox.received_at))
+        .limit(limit)
+    )
+    silent = await session.scalars(
+        select(models.Turn.conversation_id)
+        .join(models.RunProgress, models.RunProgress.turn_id == models.Turn.id)
+        .where(models.Turn.state == "running", models.RunProgress.updated_at <= silent_since)
+        .order_by(models.RunProgress.updated_at)
+        .limit(limit)
+    )
+    return list(dict.fromkeys([*waiting, *silent]))[:limit]
+
+
+async def to_stop(session: AsyncSession, older_than: float, limit: int) -> list[str]:
+    """Those whose recorded stop was not acted on."""
+    found = await session.scalars(
+        select(models.Turn.conversation_id)
+        .where(models.Turn.state == "running", models.Turn.stop_requested_at <= older_than)
+        .order_by(models.Turn.stop_requested_at)
+        .limit(limit)
+    )
+    return list(found)
+
+
+async def mark_rung(session: AsyncSession, conversation_ids: Sequence[str], now: float) -> None:
+    await session.execute(
+        update(models.Inbox)
+        .where(
+            models.Inbox.state == "pending",
+            models.Inbox.conversation_id.in_(list(conversation_ids)),
+        )
+        .values(rung_at=now)
+    )

@@ -1,0 +1,141 @@
+"""Transitions of entries and parts that the lanes, receipts and operators share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_channels.message import Address, Button
+from roost_channels.outbox import EntryKind, OutboxEntry, PartState, StoredPart
+from roost_channels.rendering import Entity, RenderedPart
+from roost_platform.db import models
+from roost_platform.db.rows import reply_target_of
+from roost_platform.errors import NotFound
+
+EVIDENCE_MAX = 50  # lines kept per part; the oldest go first
+
+
+async def lock_part(session: AsyncSession, part_id: str) -> tuple[models.Outbox, models.Part]:
+    """A part and its entry, held: the entry's lock is taken first, always."""
+    entry_id = await session.scalar(select(models.Part.outbox_id).where(models.Part.id == part_id))
+    if entry_id is None:
+        raise NotFound(f"No part {part_id}.")
+    entry = await session.get_one(models.Outbox, entry_id, with_for_update=True)
+    part = await session.get_one(models.Part, part_id, with_for_update=True)
+    return entry, part
+
+
+async def head_of(session: AsyncSession, address: Address) -> models.Outbox | None:
+    """The oldest unfinished entry of a lane."""
+    return await session.scalar(
+        select(models.Outbox)
+        .join(models.Conversation, models.Conversation.id == models.Outbox.conversation_id)
+        .where(models.Conversation.key == address.key, models.Outbox.state == "pending")
+        .order_by(models.Outbox.sequence)
+        .limit(1)
+    )
+
+
+async def parts_of(session: AsyncSession, entry_id: str) -> Sequence[models.Part]:
+    found = await session.scalars(
+        select(models.Part).where(models.Part.outbox_id == entry_id).order_by(models.Part.position)
+    )
+    return found.all()
+
+
+def entry_of(row: models.Outbox, address: Address) -> OutboxEntry:
+    return OutboxEntry(
+        id=row.id,
+        address=address,
+        kind=cast(EntryKind, row.kind),
+        text=row.text,
+        reply_to=reply_target_of(row.reply_to),
+        buttons=tuple(Button(**button) for button in row.buttons),
+        turn_id=row.turn_id,
+        generation=row.generation,
+        created_at=row.created_at,
+    )
+
+
+def part_of(row: models.Part) -> StoredPart:
+    return StoredPart(
+        id=row.id,
+        outbox_id=row.outbox_id,
+        index=row.position,
+        count=row.count,
+        rendered=rendered_of(row.rendered),
+        state=cast(PartState, row.state),
+        attempts=row.attempts,
+        next_at=row.next_at,
+        message_id=row.message_id,
+        started_at=row.started_at,
+        plain=row.plain,
+        duplicate_label=row.duplicate_label,
+    )
+
+
+def rendered_of(value: Mapping[str, Any]) -> RenderedPart:
+    entities = tuple(Entity(**entity) for entity in value["entities"])
+    return RenderedPart(**{**value, "entities": entities})
+
+
+def note(part: models.Part, text: str, now: float) -> None:
+    """Add a line for operators; a new list, so that the change is seen."""
+    part.evidence = [*part.evidence, {"at": now, "note": text}][-EVIDENCE_MAX:]
+
+
+async def finish_attempt(
+    session: AsyncSession,
+    part: models.Part,
+    outcome: str,
+    now: float,
+    error: str = "",
+    code: str = "",
+    http_status: int = 0,
+    retry_at: float | None = None,
+) -> None:
+    """Write down how the part's last try ended."""
+    attempt = await session.scalar(
+        select(models.DeliveryAttempt)
+        .where(models.DeliveryAttempt.part_id == part.id)
+        .order_by(models.DeliveryAttempt.attempt.desc())
+        .limit(1)
+    )
+    if attempt is None:
+        return
+    attempt.outcome, attempt.finished_at = outcome, now
+    attempt.description, attempt.code = error, code
+    attempt.http_status, attempt.retry_at = http_status, retry_at
+
+
+async def mark_sent(
+    session: AsyncSession, entry: models.Outbox, part: models.Part, message_id: str, now: float
+) -> None:
+    """The provider has it: once, whoever proves it first."""
+    if part.state == "sent":
+        return
+    part.state, part.message_id, part.sent_at = "sent", message_id, now
+    part.receipt, part.error, part.lease_until = part.receipt or "sent", "", None
+    await finish_attempt(session, part, "sent", now)
+    await conclude(session, entry, now)
+    await session.execute(
+        update(models.ChannelState)
+        .where(
+            models.ChannelState.channel == entry.channel,
+            models.ChannelState.account == entry.account,
+        )
+        .values(last_out_at=now)
+    )
+
+
+async def conclude(session: AsyncSession, entry: models.Outbox, now: float) -> None:
+    """Bring the entry's state in line with its parts'."""
+    await session.flush()
+    states = [part.state for part in await parts_of(session, entry.id)]
+    if "failed" in states:
+        entry.state, entry.finished_at = "failed", now
+    elif all(state == "sent" for state in states):
+        entry.state, entry.finished_at = "sent", now
+    else:
+        entry.state, entry.finished_at, entry.next_at = "pending", None, now

@@ -1,0 +1,73 @@
+"""Heartbeats of the running parts, for the health strip and `roost status`."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from roost_platform.db import models
+from roost_platform.db.engine import Database
+from roost_platform.db.rows import clean, insert_missing
+
+STALE_S = 10.0  # a part that has not beaten for this long counts as down
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One part as it last told of itself."""
+
+    service: str
+    pid: int
+    version: str
+    started_at: float
+    seen_at: float
+    detail: Mapping[str, Any]
+    is_alive: bool
+
+
+class Heartbeats:
+    """One row per part, overwritten. `version` is the installed one."""
+
+    def __init__(self, database: Database, version: str = "") -> None:
+        self._database = database
+        self._version = version
+        self._started_at = database.now()
+
+    async def beat(self, service: str, detail: Mapping[str, Any] | None = None) -> None:
+        now = self._database.now()
+        async with self._database.write() as session:
+            await insert_missing(
+                session,
+                models.ServiceHeartbeat,
+                service=service,
+                pid=os.getpid(),
+                version=self._version,
+                started_at=self._started_at,
+                seen_at=now,
+                detail={},
+            )
+            row = await session.get_one(models.ServiceHeartbeat, service, with_for_update=True)
+            row.pid, row.version = os.getpid(), self._version
+            row.started_at, row.seen_at = self._started_at, now
+            row.detail = clean(detail or {})
+
+    async def all(self) -> Sequence[Service]:
+        now = self._database.now()
+        async with self._database.read() as session:
+            rows = await session.scalars(
+                select(models.ServiceHeartbeat).order_by(models.ServiceHeartbeat.service)
+            )
+            return [
+                Service(
+                    row.service,
+                    row.pid,
+                    row.version,
+                    row.started_at,
+                    row.seen_at,
+                    row.detail,
+                    is_alive=now - row.seen_at <= STALE_S,
+                )
+                for row in rows
+            ]

@@ -1,0 +1,127 @@
+"""Progress of running turns and their status messages, as the channels show them."""
+
+from collections.abc import Sequence
+from typing import Literal, cast
+
+from sqlalchemy import Select, or_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_channels.outbox import ProgressSnapshot, StatusMessage
+from roost_platform.db import models
+from roost_platform.db.engine import Database
+from roost_platform.db.rows import address_of, reply_target_of
+
+SNAPSHOTS_MAX = 500  # running turns shown at once; the longest running go first
+ORPHANS_MAX = 100  # status messages the janitor is given at once
+
+
+class StatusStore:
+    """The progress half of the Outbox port."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
+        if not channels:
+            return []
+        query = (
+            _shown(channels)
+            .where(or_(models.Turn.state == "running", models.StatusMessageRow.state == "open"))
+            .order_by(models.Turn.started_at)
+            .limit(SNAPSHOTS_MAX)
+        )
+        async with self._database.read() as session:
+            return [snapshot_of(*row) for row in (await session.execute(query)).tuples()]
+
+    async def status_message(self, turn_id: str) -> StatusMessage | None:
+        async with self._database.read() as session:
+            row = await session.get(models.StatusMessageRow, turn_id)
+            return None if row is None else await _status(session, row)
+
+    async def put_status_message(self, status: StatusMessage) -> None:
+        async with self._database.write() as session:
+            row = await session.get(models.StatusMessageRow, status.turn_id)
+            if row is None:
+                turn = await session.get_one(models.Turn, status.turn_id)
+                row = models.StatusMessageRow(
+                    turn_id=status.turn_id, conversation_id=turn.conversation_id
+                )
+                session.add(row)
+            row.message_id, row.shown = status.message_id, status.shown
+            row.state, row.edited_at = status.state, status.edited_at
+
+    async def fenced(self, turn_id: str) -> bool:
+        async with self._database.read() as session:
+            turn = await session.get(models.Turn, turn_id)
+            return turn is None or turn.state != "running" or turn.stop_requested_at is not None
+
+    async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
+        if not channels:
+            return []
+        unsent = select(models.Outbox.id).where(
+            models.Outbox.turn_id == models.Turn.id, models.Outbox.state == "pending"
+        )
+        query = (
+            select(models.StatusMessageRow)
+            .join(models.Turn, models.Turn.id == models.StatusMessageRow.turn_id)
+            .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
+            .where(
+                models.StatusMessageRow.state != "closed",
+                models.Turn.state != "running",
+                ~unsent.exists(),
+                tuple_(models.Conversation.channel, models.Conversation.account).in_(
+                    list(channels)
+                ),
+            )
+            .order_by(models.StatusMessageRow.edited_at)
+            .limit(ORPHANS_MAX)
+        )
+        async with self._database.read() as session:
+            rows = (await session.scalars(query)).all()
+            return [await _status(session, row) for row in rows]
+
+
+def _shown(
+    channels: Sequence[tuple[str, str]],
+) -> Select[models.RunProgress, models.Turn, models.Conversation]:
+    return (
+        select(models.RunProgress, models.Turn, models.Conversation)
+        .join(models.Turn, models.Turn.id == models.RunProgress.turn_id)
+        .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
+        .outerjoin(
+            models.StatusMessageRow, models.StatusMessageRow.turn_id == models.RunProgress.turn_id
+        )
+        .where(tuple_(models.Conversation.channel, models.Conversation.account).in_(list(channels)))
+    )
+
+
+def snapshot_of(
+    progress: models.RunProgress, turn: models.Turn, conversation: models.Conversation
+) -> ProgressSnapshot:
+    reply_to = reply_target_of(turn.reply_to)
+    return ProgressSnapshot(
+        turn_id=turn.id,
+        conversation_id=conversation.id,
+        address=address_of(conversation),
+        generation=turn.number,
+        phase=progress.phase,
+        text=progress.text,
+        tools=tuple(str(line) for line in progress.tools),
+        reply_to=reply_to,
+        inbound_message_id="" if reply_to is None else reply_to.message_id,
+        started_at=turn.started_at,
+        updated_at=progress.updated_at,
+        version=progress.version,
+    )
+
+
+async def _status(session: AsyncSession, row: models.StatusMessageRow) -> StatusMessage:
+    conversation = await session.get_one(models.Conversation, row.conversation_id)
+    return StatusMessage(
+        turn_id=row.turn_id,
+        address=address_of(conversation),
+        message_id=row.message_id,
+        shown=row.shown,
+        state=cast(Literal["planned", "open", "closed"], row.state),
+        edited_at=row.edited_at,
+    )

@@ -1,0 +1,60 @@
+"""A stop is recorded before anything acts on it: by /stop, the button, the console or the API."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.rows import running_turn
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What a stop found. turn_id: the running turn it was recorded for, None when nothing ran."""
+
+    conversation_id: str
+    turn_id: str | None
+    dropped: int
+
+    @property
+    def found_something(self) -> bool:
+        return self.turn_id is not None or self.dropped > 0
+
+
+async def record_stop(
+    session: AsyncSession,
+    conversation: models.Conversation,
+    by: str,
+    now: float,
+    *,
+    before: int | None = None,
+) -> Stopped:
+    """Mark the running turn, drop what waits before `before`; the conversation is locked."""
+    turn = await running_turn(session, conversation.id)
+    if turn is not None and turn.stop_requested_at is None:
+        turn.stop_requested_at, turn.stop_requested_by = now, by
+    waiting = [
+        models.Inbox.conversation_id == conversation.id,
+        models.Inbox.state == "pending",
+    ]
+    if before is not None:
+        waiting.append(models.Inbox.sequence < before)
+    result = await session.execute(
+        update(models.Inbox)
+        .where(*waiting)
+        .values(state="dropped", reason="stopped")
+        .execution_options(synchronize_session=False)
+    )
+    dropped = result.rowcount if isinstance(result, CursorResult) else 0
+    return Stopped(conversation.id, None if turn is None else turn.id, dropped)
+
+
+async def waiting_count(session: AsyncSession, conversation_id: str) -> int:
+    """How many messages wait for a turn."""
+    found = await session.scalar(
+        select(func.count())
+        .select_from(models.Inbox)
+        .where(models.Inbox.conversation_id == conversation_id, models.Inbox.state == "pending")
+    )
+    return found or 0

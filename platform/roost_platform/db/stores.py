@@ -1,0 +1,79 @@
+"""All stores over one database, as the processes are given them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from roost_platform.db.access import AccessPolicy
+from roost_platform.db.audit import Audit
+from roost_platform.db.channels import ChannelStates
+from roost_platform.db.engine import Database
+from roost_platform.db.inbox import DEFAULT_AGENT, InboxStore
+from roost_platform.db.notes import NoteStore
+from roost_platform.db.operators import OperatorActions
+from roost_platform.db.outbox import OutboxStore
+from roost_platform.db.people import People
+from roost_platform.db.queries import Queries
+from roost_platform.db.services import Heartbeats
+from roost_platform.db.stop import Stopped
+from roost_platform.db.turns import TurnStore
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Everything that reads or writes the database."""
+
+    database: Database
+    inbox: InboxStore
+    turns: TurnStore
+    outbox: OutboxStore
+    notes: NoteStore
+    people: People
+    audit: Audit
+    heartbeats: Heartbeats
+    channels: ChannelStates
+    operators: OperatorActions
+    queries: Queries
+
+    async def say_as_operator(
+        self, conversation_id: str, text: str, operator: str, ip: str = ""
+    ) -> str:
+        """An operator answers in the agent's place; returns the outbox id."""
+        return await self.operators.say(conversation_id, text, operator, ip)
+
+    async def redrive(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
+        """Give a dead letter new attempts; returns the outbox id."""
+        return await self.operators.redrive(part_or_outbox_id, operator, ip)
+
+    async def request_stop(self, conversation_id: str, by: str) -> Stopped:
+        """Record a stop. `PlatformIntake.request_stop` also rings; else the sweeper does."""
+        return await self.inbox.request_stop(conversation_id, by)
+
+    async def close(self) -> None:
+        await self.database.close()
+
+
+def open_stores(
+    database: Database | str,
+    *,
+    policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
+    default_agent: str = DEFAULT_AGENT,
+    version: str = "",
+) -> Stores:
+    """Stores over a database or its URL; nothing is connected or migrated yet.
+
+    policies: who may talk, by (channel, account); strangers pair where none is given.
+    """
+    opened = Database(database) if isinstance(database, str) else database
+    return Stores(
+        database=opened,
+        inbox=InboxStore(opened, policies, default_agent),
+        turns=TurnStore(opened),
+        outbox=OutboxStore(opened),
+        notes=NoteStore(opened),
+        people=People(opened),
+        audit=Audit(opened),
+        heartbeats=Heartbeats(opened, version),
+        channels=ChannelStates(opened),
+        operators=OperatorActions(opened),
+        queries=Queries(opened),
+    )

@@ -1,0 +1,143 @@
+"""For tests: a clock turned by hand, a doorbell that remembers, and a person who writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from sqlalchemy import func, select
+
+from roost_channels.intake import Accepted
+from roost_channels.message import Address, InboundKind, InboundMessage, Quote, Sender
+from roost_platform.db import models
+from roost_platform.db.stores import Stores
+from roost_platform.intake import PlatformIntake
+from roost_workflows.ports import Finish, PlannedCall, StepRecord, TurnRecord, Usage
+
+
+@dataclass(slots=True)
+class HandClock:
+    """Seconds since the epoch that pass only when told."""
+
+    now: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass(slots=True)
+class DoorbellLog:
+    """Remembers who was rung. `broken`: every ring fails, as with Temporal down."""
+
+    rung: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    broken: bool = False
+
+    async def ring(self, conversation_id: str) -> None:
+        if self.broken:
+            raise ConnectionError("no workflow server")
+        self.rung.append(conversation_id)
+
+    async def stop(self, conversation_id: str) -> None:
+        if self.broken:
+            raise ConnectionError("no workflow server")
+        self.stopped.append(conversation_id)
+
+
+@dataclass(slots=True)
+class Person:
+    """Somebody in a chat with the agent, and the agent's side of it."""
+
+    stores: Stores
+    intake: PlatformIntake
+    doorbell: DoorbellLog
+    address: Address = field(default_factory=lambda: Address("telegram", "42", "1001"))
+    sender: Sender = field(default_factory=lambda: Sender("1001", "Ada", "ada"))
+    _ids: "count[int]" = field(default_factory=lambda: count(1))
+
+    def message(
+        self, text: str, *, kind: InboundKind = "message", quote: Quote | None = None
+    ) -> InboundMessage:
+        number = next(self._ids)
+        return InboundMessage(
+            address=self.address,
+            event_id=f"{self.address.chat}:{number}",
+            message_id=f"m{number}",
+            sender=self.sender,
+            text=text,
+            sent_at=self.stores.database.now(),
+            kind=kind,
+            quote=quote,
+        )
+
+    async def gives(self, *batch: InboundMessage, cursor: int | None = None) -> Accepted:
+        accepted = await self.intake.accept(
+            self.address.channel, self.address.account, batch, cursor=cursor
+        )
+        await self.intake.drain()
+        return accepted
+
+    async def says(self, *texts: str) -> Accepted:
+        return await self.gives(*(self.message(text) for text in texts))
+
+    async def conversation_id(self) -> str:
+        found = await self.stores.queries.conversation_id(self.address.key)
+        assert found is not None
+        return found
+
+    async def turn(self) -> TurnRecord:
+        """The running turn, begun when there is none."""
+        turn = await self.stores.turns.begin(await self.conversation_id())
+        assert turn is not None
+        return turn
+
+    async def agent_says(
+        self,
+        turn: TurnRecord,
+        step: int,
+        text: str = "",
+        *,
+        finish: Finish = "answer",
+        calls: Sequence[PlannedCall] = (),
+    ) -> StepRecord:
+        return await self.stores.turns.commit_step(
+            turn.turn_id,
+            step,
+            finish=finish,
+            text=text,
+            calls=calls,
+            usage=Usage(prompt_tokens=10, cached_tokens=4, completion_tokens=5, duration_s=0.5),
+            model="test",
+            engine_message_id=f"e{step}",
+            started_at=self.stores.database.now(),
+        )
+
+    async def outbox(self) -> list[tuple[str, str]]:
+        """(kind, text) of all that was queued for this chat, oldest first."""
+        async with self.stores.database.read() as session:
+            rows = await session.scalars(
+                select(models.Outbox)
+                .join(models.Conversation, models.Conversation.id == models.Outbox.conversation_id)
+                .where(models.Conversation.key == self.address.key)
+                .order_by(models.Outbox.sequence)
+            )
+            return [(row.kind, row.text) for row in rows]
+
+    async def inbox(self) -> list[tuple[str, str]]:
+        """(text, state) of all that arrived in this chat, oldest first."""
+        async with self.stores.database.read() as session:
+            rows = await session.scalars(
+                select(models.Inbox)
+                .join(models.Conversation, models.Conversation.id == models.Inbox.conversation_id)
+                .where(models.Conversation.key == self.address.key)
+                .order_by(models.Inbox.sequence)
+            )
+            return [(row.text, row.state) for row in rows]
+
+
+async def count_rows(stores: Stores, model: type[models.Base]) -> int:
+    """How many rows a table has."""
+    async with stores.database.read() as session:
+        return await session.scalar(select(func.count()).select_from(model)) or 0

@@ -1,0 +1,100 @@
+"""Between inbox and transcript: taking messages in, and reading what the model is to see."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.rows import append, reply_target
+from roost_workflows.ports import TranscriptMessage
+
+TURN_MESSAGES_MAX = 50  # inbox rows one turn starts with or one step steers in; the rest wait
+CONTEXT_MESSAGES_MAX = 1000  # transcript rows read for a model call, newest kept
+
+
+async def pending_rows(session: AsyncSession, conversation_id: str) -> Sequence[models.Inbox]:
+    found = await session.scalars(
+        select(models.Inbox)
+        .where(models.Inbox.conversation_id == conversation_id, models.Inbox.state == "pending")
+        .order_by(models.Inbox.sequence)
+        .limit(TURN_MESSAGES_MAX)
+    )
+    return found.all()
+
+
+async def take(
+    session: AsyncSession,
+    turn: models.Turn,
+    chat: models.Session,
+    rows: Sequence[models.Inbox],
+    now: float,
+) -> None:
+    """Put inbox rows into the transcript; the newest becomes what the answer replies to."""
+    if not rows:
+        return
+    said = [
+        models.Transcript(
+            turn_id=turn.id,
+            role="user",
+            content=content_of(row),
+            quoted=row.quote,
+            name=str(row.sender.get("display_name", "")),
+            inbox_id=row.id,
+            message_id=row.message_id,
+            created_at=now,
+        )
+        for row in rows
+    ]
+    await append(session, chat, said)
+    for row in rows:
+        row.state, row.turn_id = "taken", turn.id
+    turn.reply_to = await reply_target(session, rows[-1])
+
+
+def content_of(row: models.Inbox) -> str:
+    """The text as the agent reads it; attachments are named, never dropped silently."""
+    lines = [attachment_line(attachment) for attachment in row.attachments]
+    if row.text or not lines:
+        lines.append(row.text or "[message without text]")
+    return "\n".join(lines)
+
+
+def attachment_line(attachment: dict[str, Any]) -> str:
+    kind = attachment.get("kind") or "attachment"
+    name = attachment.get("name")
+    return f"[{kind}: {name}]" if name else f"[{kind}]"
+
+
+async def messages(session: AsyncSession, session_id: str) -> list[TranscriptMessage]:
+    """The transcript as the model is to see it; a long one begins at a user's message."""
+    found = await session.scalars(
+        select(models.Transcript)
+        .where(models.Transcript.session_id == session_id)
+        .order_by(models.Transcript.position.desc())
+        .limit(CONTEXT_MESSAGES_MAX)
+    )
+    rows = found.all()[::-1]
+    if len(rows) == CONTEXT_MESSAGES_MAX:
+        first = next((i for i, row in enumerate(rows) if row.role == "user"), 0)
+        rows = rows[first:]
+    return [message_of(row) for row in rows]
+
+
+def message_of(row: models.Transcript) -> TranscriptMessage:
+    """An operator speaks in the agent's place, so the model sees its own role and a note."""
+    is_operator = row.role == "operator"
+    role = "assistant" if is_operator else row.role
+    return TranscriptMessage(
+        role=cast(Literal["user", "assistant", "tool"], role),
+        content=row.content,
+        message_id=row.id,
+        quoted=row.quoted,
+        tool_calls=tuple((str(c[0]), str(c[1]), str(c[2])) for c in row.tool_calls),
+        tool_call_id=row.tool_call_id,
+        name=row.name,
+        status=row.status,
+        note="written by a person in your place" if is_operator else row.note,
+        engine_message_id=row.engine_message_id,
+    )

@@ -1,0 +1,213 @@
+"""The life of a turn in storage: implements the port that sessions run on."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models, turn_end, turn_steps
+from roost_platform.db.engine import Database
+from roost_platform.db.rows import (
+    clean,
+    current_session,
+    get_turn,
+    lock_conversation,
+    lock_turn,
+    new_id,
+    running_turn,
+)
+from roost_platform.db.transcript import messages, pending_rows, take
+from roost_platform.db.turn_steps import ModelCall
+from roost_platform.errors import NotFound
+from roost_workflows.ports import (
+    CallRecord,
+    CallStatus,
+    Finish,
+    PlannedCall,
+    Settled,
+    Snapshot,
+    StepRecord,
+    TurnContext,
+    TurnRecord,
+    Usage,
+)
+
+TENANT = "default"  # one installation is one tenant: its sessions may share cached prefixes
+
+
+class TurnStore:
+    """Implements `roost_workflows.ports.Turns`; every method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, conversation_id: str) -> TurnRecord | None:
+        async with self._database.write() as session:
+            try:
+                conversation = await lock_conversation(session, conversation_id)
+            except NotFound:
+                return None
+            turn = await running_turn(session, conversation_id)
+            if turn is None:
+                turn = await self._start(session, conversation)
+            return None if turn is None else record(turn)
+
+    async def _start(
+        self, session: AsyncSession, conversation: models.Conversation
+    ) -> models.Turn | None:
+        pending = await pending_rows(session, conversation.id)
+        if not pending:
+            return None
+        now = self._database.now()
+        chat = await current_session(session, conversation, now)
+        conversation.turn_count += 1
+        turn = models.Turn(
+            id=new_id(),
+            conversation_id=conversation.id,
+            session_id=chat.id,
+            number=conversation.turn_count,
+            agent=conversation.agent,
+            state="running",
+            queued_at=pending[0].received_at,
+            started_at=now,
+        )
+        session.add(turn)
+        await session.flush()
+        await take(session, turn, chat, pending, now)
+        session.add(
+            models.RunProgress(
+                turn_id=turn.id,
+                conversation_id=conversation.id,
+                phase="queued",
+                text="",
+                tools=[],
+                version=1,
+                updated_at=now,
+            )
+        )
+        return turn
+
+    async def get(self, turn_id: str) -> TurnRecord:
+        async with self._database.read() as session:
+            return record(await get_turn(session, turn_id))
+
+    async def step(self, turn_id: str, step: int) -> StepRecord | None:
+        async with self._database.read() as session:
+            return await turn_steps.read_step(session, turn_id, step)
+
+    async def context(self, turn_id: str, step: int) -> TurnContext:
+        async with self._database.write() as session:
+            turn, conversation = await lock_turn(session, turn_id)
+            chat = await session.get_one(models.Session, turn.session_id)
+            steered = 0
+            if turn.stop_requested_at is None and not await has_open_group(session, turn_id):
+                pending = await pending_rows(session, conversation.id)
+                await take(session, turn, chat, pending, self._database.now())
+                steered = len(pending)
+            await session.flush()
+            person = await person_of(session, turn, conversation)
+            return TurnContext(
+                turn=record(turn),
+                person_id="" if person is None else person.id,
+                person_name="" if person is None else person.display_name,
+                channel=conversation.channel,
+                session_key=conversation.key,
+                tenant=TENANT,
+                messages=await messages(session, chat.id),
+                steered=steered,
+            )
+
+    async def commit_step(
+        self,
+        turn_id: str,
+        step: int,
+        *,
+        finish: Finish,
+        text: str,
+        calls: Sequence[PlannedCall],
+        usage: Usage,
+        model: str,
+        engine_message_id: str,
+        started_at: float,
+    ) -> StepRecord:
+        call = ModelCall(finish, text, calls, usage, model, engine_message_id, started_at)
+        async with self._database.write() as session:
+            return await turn_steps.commit(session, turn_id, step, call, self._database.now())
+
+    async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
+        async with self._database.write() as session:
+            now = self._database.now()
+            return await turn_steps.begin_call(session, turn_id, step, call_id, now)
+
+    async def finish_call(
+        self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
+    ) -> None:
+        async with self._database.write() as session:
+            now = self._database.now()
+            await turn_steps.finish_call(session, turn_id, step, call_id, status, result, now)
+
+    async def close_group(self, turn_id: str, step: int) -> None:
+        async with self._database.write() as session:
+            turn, _ = await lock_turn(session, turn_id, running=False)
+            await turn_steps.close_group(session, turn, step, self._database.now())
+
+    async def stop_requested(self, turn_id: str) -> bool:
+        async with self._database.read() as session:
+            return (await get_turn(session, turn_id)).stop_requested_at is not None
+
+    async def settle(
+        self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
+    ) -> Settled:
+        async with self._database.write() as session:
+            now = self._database.now()
+            return await turn_end.settle(session, turn_id, outcome, reason, now)
+
+    async def progress(self, turn_id: str, snapshot: Snapshot) -> None:
+        runs = select(models.Turn.id).where(
+            models.Turn.id == turn_id, models.Turn.state == "running"
+        )
+        async with self._database.write() as session:
+            await session.execute(
+                update(models.RunProgress)
+                .where(models.RunProgress.turn_id == turn_id, runs.exists())
+                .values(
+                    phase=snapshot.phase,
+                    text=clean(snapshot.text),
+                    tools=clean(snapshot.tools),
+                    version=models.RunProgress.version + 1,
+                    updated_at=self._database.now(),
+                )
+            )
+
+
+def record(turn: models.Turn) -> TurnRecord:
+    return TurnRecord(
+        turn_id=turn.id,
+        conversation_id=turn.conversation_id,
+        session_id=turn.session_id,
+        number=turn.number,
+        agent=turn.agent,
+        stop_requested=turn.stop_requested_at is not None,
+    )
+
+
+async def has_open_group(session: AsyncSession, turn_id: str) -> bool:
+    query = select(models.TurnStep.step).where(
+        models.TurnStep.turn_id == turn_id, models.TurnStep.state == "open"
+    )
+    return (await session.scalar(query.limit(1))) is not None
+
+
+async def person_of(
+    session: AsyncSession, turn: models.Turn, conversation: models.Conversation
+) -> models.Identity | None:
+    """Who the turn answers: the sender of its newest message."""
+    newest = await session.scalar(
+        select(models.Inbox.identity_id)
+        .where(models.Inbox.turn_id == turn.id)
+        .order_by(models.Inbox.sequence.desc())
+        .limit(1)
+    )
+    identity_id = newest or conversation.identity_id
+    return None if identity_id is None else await session.get(models.Identity, identity_id)

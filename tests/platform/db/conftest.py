@@ -1,0 +1,40 @@
+"""A person in a chat, on each kind of database, with a clock turned by hand."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from roost_platform.db.access import AccessPolicy
+from roost_platform.db.engine import Database
+from roost_platform.db.stores import Stores, open_stores
+from roost_platform.db.testing import DoorbellLog, HandClock, Person
+from roost_platform.intake import PlatformIntake
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+async def stores(database_url: str, clock: HandClock) -> AsyncIterator[Stores]:
+    """All stores; the bot 42 is open to everyone, the bot 43 pairs."""
+    policies = {("telegram", "42"): AccessPolicy("open"), ("whatsapp", "w"): AccessPolicy("open")}
+    opened = open_stores(Database(database_url, clock=clock), policies=policies)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def doorbell() -> DoorbellLog:
+    return DoorbellLog()
+
+
+@pytest.fixture
+def intake(stores: Stores, doorbell: DoorbellLog) -> PlatformIntake:
+    return PlatformIntake(stores, doorbell)
+
+
+@pytest.fixture
+def ada(stores: Stores, intake: PlatformIntake, doorbell: DoorbellLog) -> Person:
+    return Person(stores, intake, doorbell)
