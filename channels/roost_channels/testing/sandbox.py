@@ -23,8 +23,8 @@ async def serve_sandbox(
 ) -> None:
     """Serve until cancelled.
 
-    twilio_webhook: our inbound webhook, a full URL. on_ready: called with both base URLs, Telegram's
-    first, once both listen.
+    twilio_webhook: our inbound webhook, a full URL. on_ready: called with both base URLs,
+    Telegram's first, once both listen.
     """
     twilio = FakeTwilio(
         account_sid, auth_token, sender, webhook_url=twilio_webhook, port=twilio_port

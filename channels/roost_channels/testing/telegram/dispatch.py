@@ -99,10 +99,14 @@ class Dispatcher:
         }
         error = errors.get(fault.kind) or too_many_requests(max(1, round(fault.value)))
         if fault.kind == "rate_limit":
-            bucket = _bucket(call)
-            call.early = self._core.flood.inside_wait(bucket, self._core.now())
-            self._core.flood.close(bucket, self._core.now() + error.parameters["retry_after"])
+            call.early = self._is_early(call)
+            until = self._core.now() + error.parameters["retry_after"]
+            self._core.flood.announce(_buckets(call)[0], until)
         call.status, call.response = error.code, error.envelope()
+
+    def _is_early(self, call: Call) -> bool:
+        flood, now = self._core.flood, self._core.now()
+        return any(flood.inside_wait(bucket, now) for bucket in _buckets(call))
 
     async def execute(
         self, name: str, parameters: Parameters, call: Call | None = None
@@ -113,7 +117,7 @@ class Dispatcher:
             if function is None:
                 raise BotApiError(404, "Not Found: method not found")
             if call is not None:
-                call.early = self._core.flood.inside_wait(_bucket(call), self._core.now())
+                call.early = self._is_early(call)
             result = await function(self._core, parameters)
         except BotApiError as error:
             return error.code, error.envelope()
@@ -131,15 +135,15 @@ class Dispatcher:
         return _answer(404, NOT_FOUND.envelope())
 
 
-def _bucket(call: Call) -> str:
-    """The wait a call falls under when a fault or a limit announced one."""
+def _buckets(call: Call) -> tuple[str, ...]:
+    """The waits a call falls under when a fault or a limit announced one, the narrowest first."""
     chat = call.parameters.get("chat_id", "")
     name = call.method.lower()
     if name in ("sendchataction", "sendmessagedraft"):
-        return f"typing:{chat}"
+        return (f"typing:{chat}",)
     if name.startswith("edit"):
-        return f"edit:{chat}"
-    return f"send:{chat}" if name.startswith("send") else name
+        return (f"edit:{chat}",)
+    return (f"send:{chat}", "send") if name.startswith("send") else (name,)
 
 
 def _answer(status: int, body: dict[str, Any]) -> web.Response:

@@ -49,15 +49,16 @@ class FloodControl:
 
     def __init__(self, limits: FloodLimits) -> None:
         self.limits = limits
-        self.closed_until: dict[str, float] = {}
+        self._closed_until: dict[str, float] = {}
+        self._announced: dict[str, float] = {}
         self._calls: dict[str, deque[float]] = {}
 
-    def close(self, bucket: str, until: float) -> None:
-        """A wait that something else announced, to know who ignores it."""
-        self.closed_until[bucket] = max(until, self.closed_until.get(bucket, 0.0))
+    def announce(self, bucket: str, until: float) -> None:
+        """An answer asked for a wait: from now on we know who ignores it."""
+        self._announced[bucket] = max(until, self._announced.get(bucket, 0.0))
 
     def inside_wait(self, bucket: str, now: float) -> bool:
-        return now < self.closed_until.get(bucket, 0.0)
+        return now < self._announced.get(bucket, 0.0)
 
     def send(self, chat_id: int, private: bool, now: float) -> None:
         self._spend(
@@ -75,10 +76,11 @@ class FloodControl:
 
     def _spend(self, now: float, *buckets: tuple[str, tuple[Window, ...]]) -> None:
         for bucket, windows in buckets:
-            wait = max(self._wait(bucket, windows, now), self.closed_until.get(bucket, 0.0) - now)
+            wait = max(self._wait(bucket, windows, now), self._closed_until.get(bucket, 0.0) - now)
             if wait > 0:
                 seconds = max(1, math.ceil(wait))
-                self.close(bucket, now + seconds)
+                self._closed_until[bucket] = now + seconds
+                self.announce(bucket, now + seconds)
                 raise too_many_requests(seconds)
         for bucket, windows in buckets:
             if windows:

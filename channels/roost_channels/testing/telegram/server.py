@@ -245,6 +245,11 @@ class FakeTelegram:
     def shortest_edit_interval(self, chat_id: int) -> float | None:
         return self._screen.shortest_edit_interval(chat_id)
 
+    @property
+    def polling(self) -> bool:
+        """A getUpdates waits for an update now."""
+        return self.core.updates.polling
+
     def screen_json(self, chat_id: int) -> dict[str, Any]:
         return self._screen.to_json(chat_id)
 

@@ -73,6 +73,10 @@ class UpdateQueue:
         self._withheld: Update | None = None
         self._again: deque[Update] = deque()
 
+    @property
+    def polling(self) -> bool:
+        return self._polling is not None
+
     def add(self, kind: str, payload: dict[str, Any], lane: str, fault: str = "") -> int | None:
         """Queue an update; None when allowed_updates leaves it out, else its id.
 
