@@ -3,12 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import Final
 
 from roost.errors import DefinitionError
 from roost.tools import Tool
-
-QueueMode = Literal["steer", "collect"]
 
 MAX_STEPS_DEFAULT: Final = 8
 MAX_STEPS_LIMIT: Final = 100
@@ -34,8 +32,8 @@ class Agent:
     instructions: the system prompt. tools: in the order given, which never changes between calls of
         the model.
     max_steps: model calls in one turn; the last one is asked to answer without tools.
-    queue: what happens to messages that arrive while a turn runs. `steer` shows them to the model
-        at its next call; `collect` keeps them for the next turn.
+
+    Messages that arrive while a turn runs are shown to the model at its next call.
     """
 
     name: str
@@ -43,7 +41,6 @@ class Agent:
     tools: Sequence[Tool] = ()
     model: ModelSettings = field(default_factory=ModelSettings)
     max_steps: int = MAX_STEPS_DEFAULT
-    queue: QueueMode = "steer"
 
     def __post_init__(self) -> None:
         where = f"Agent {self.name!r}"
@@ -55,10 +52,6 @@ class Agent:
             raise DefinitionError(f"{where} needs instructions.")
         if not 1 <= self.max_steps <= MAX_STEPS_LIMIT:
             raise DefinitionError(f"{where}: max_steps must be 1 to {MAX_STEPS_LIMIT}.")
-        if self.queue not in get_args(QueueMode):
-            raise DefinitionError(
-                f"{where}: queue {self.queue!r} is not one of {get_args(QueueMode)}."
-            )
         if len(self.tools) > TOOLS_MAX:
             raise DefinitionError(f"{where} has {len(self.tools)} tools; at most {TOOLS_MAX} fit.")
         for tool in self.tools:

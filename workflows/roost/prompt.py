@@ -77,7 +77,7 @@ def _tool_result(message: Message) -> dict[str, Any]:
 def _marker(message: Message) -> str:
     if message.role == "assistant" and message.note.startswith("stopped"):
         return f"[The answer above was {message.note}. Its tools may have run in part.]"
-    return f"[{message.note}]"
+    return f"[About the message above: {message.note}]"
 
 
 def _user_text(message: Message) -> str:

@@ -5,7 +5,6 @@ from temporalio import activity
 from roost.agent import MAX_STEPS_DEFAULT
 from roost_workflows import names
 from roost_workflows.agents import AgentRegistry
-from roost_workflows.errors import STOPPED, reason_text
 from roost_workflows.generation import Engine, Generation
 from roost_workflows.ports import Ports
 from roost_workflows.progress import Board
@@ -63,6 +62,5 @@ class Activities:
     @activity.defn(name=names.ACTIVITY_SETTLE)
     @private
     async def settle(self, end: SettleInput) -> None:
-        reason = STOPPED if end.outcome == "stopped" else reason_text(end.reason)
-        await self._turns.settle(end.turn_id, outcome=end.outcome, reason=reason)
+        await self._turns.settle(end.turn_id, outcome=end.outcome, reason=end.reason)
         self._board.forget(end.turn_id)

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
-from roost_inference.client import ChatRequest, Completed, Delta, ToolCall
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from roost.agent import Agent
 from roost.prompt import build_messages
+from roost_inference.assembly import Completed, Delta, ToolCall
+from roost_inference.client import ChatRequest
 from roost_inference.errors import (
     EngineError,
     EngineUnavailable,
@@ -95,12 +96,10 @@ class Generation:
         agent = self._registry.get(turn.agent)
         if agent is None:
             log.error("turn %s: there is no agent %r", turn.turn_id, turn.agent)
-            raise ApplicationError("agent_missing", type="agent_missing", non_retryable=True)
+            raise ApplicationError("unknown_agent", type="unknown_agent", non_retryable=True)
         so_far = _Progress()
         try:
-            context = await self._turns.context(
-                call.turn_id, call.step, steer=agent.queue == "steer"
-            )
+            context = await self._turns.context(call.turn_id, call.step)
             await self._stream(call, agent, context, so_far)
             if await self._turns.stop_requested(call.turn_id):
                 return await self._stop(call, so_far)
@@ -249,11 +248,11 @@ def engine_failure(error: EngineError, attempt: int) -> ApplicationError:
     delay: timedelta | None = None
     final = not error.retryable
     if isinstance(error, PromptTooLong):
-        code = "prompt_too_long"
+        code = "too_long"
     elif isinstance(error, InvalidRequest):
-        code = "request_refused"
+        code = "refused"
     elif isinstance(error, QueueFull):
-        code, delay = "engine_busy", timedelta(seconds=error.retry_after_s)
+        code, delay = "queue_full", timedelta(seconds=error.retry_after_s)
     elif isinstance(error, EngineUnavailable):
         code = "engine_unavailable"
     else:

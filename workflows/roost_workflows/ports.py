@@ -13,6 +13,18 @@ CallState = Literal["planned", "running", "ok", "error", "cancelled", "unknown",
 Effect = Literal["pure", "idempotent", "verifiable", "unsafe"]
 Finish = Literal["answer", "tools", "length", "empty", "stopped"]
 
+FAILURE_REASONS = (
+    "engine_unavailable",  # not reached for as long as its retries last
+    "engine_failed",  # failed on this request again and again
+    "queue_full",
+    "refused",  # the request was not valid for this engine
+    "too_long",  # no part of the conversation fits the model
+    "too_many_steps",
+    "unknown_agent",
+    "timeout",
+    "internal",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class TurnRecord:
@@ -151,11 +163,11 @@ class Turns(Protocol):
         """The step if an earlier attempt committed it."""
         ...
 
-    async def context(self, turn_id: str, step: int, *, steer: bool = True) -> TurnContext:
+    async def context(self, turn_id: str, step: int) -> TurnContext:
         """Pull messages that arrived meanwhile (steer) into the transcript, then read what the
         model is to see.
 
-        With `steer` false nothing is pulled: those messages wait for the next turn.
+        Nothing is pulled while a tool group is open: no user comes between a call and its result.
         """
         ...
 
@@ -203,7 +215,10 @@ class Turns(Protocol):
     ) -> Settled:
         """End a turn that has no answer: close the open group with typed results, keep partial text
         with a marker,
-        drop unsent progress, queue the final status or error notice; once."""
+        drop unsent progress, queue the final status or error notice; once.
+
+        reason: a code of FAILURE_REASONS when failed, which storage puts into words for people.
+        """
         ...
 
     async def progress(self, turn_id: str, snapshot: Snapshot) -> None:

@@ -131,7 +131,7 @@ class SessionWorkflow:
         except TurnStopped:
             await self._settle(turn, "stopped", "stopped")
         except StepsExhausted:
-            await self._settle(turn, "failed", "steps_exhausted")
+            await self._settle(turn, "failed", "too_many_steps")
         except ActivityError as error:
             await self._settle(turn, "failed", reason_of(error))
         finally:

@@ -68,7 +68,7 @@ class GroupInput:
 
 @dataclass(frozen=True, slots=True)
 class SettleInput:
-    """The end of a turn that has no answer. `reason` is one of failures.REASONS."""
+    """The end of a turn that has no answer. `reason` is one of ports.FAILURE_REASONS."""
 
     turn_id: str
     outcome: Literal["stopped", "failed"]

@@ -65,9 +65,8 @@ class Tooling:
                 known_outcome = await self._after_crash(tool, record)
                 if known_outcome is not None:
                     return known_outcome
-                context = self._context(
-                    tool, record, await self._read(call), progress, call.turn_id
-                )
+                read = await self._turns.context(call.turn_id, call.step)
+                context = self._context(tool, record, read, progress)
                 outcome = await run_tool(tool, record.arguments, context)
         except asyncio.CancelledError:
             if not (stop_was_asked() and await self._turns.stop_requested(call.turn_id)):
@@ -100,18 +99,14 @@ class Tooling:
             )
         return None
 
-    async def _read(self, call: CallInput) -> TurnContext:
-        # Nothing is steered in here: user messages may not come between a call and its result.
-        return await self._turns.context(call.turn_id, call.step, steer=False)
-
     def _context(
         self,
         tool: Tool,
         record: CallRecord,
         read: TurnContext,
         progress: ProgressWriter,
-        turn_id: str,
     ) -> Context:
+        turn_id = read.turn.turn_id
         loop = asyncio.get_running_loop()
 
         def show(text: str) -> None:

@@ -1,0 +1,141 @@
+"""The ports over a store in memory, in this process or in another one."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing.managers import BaseManager
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from roost_workflows.ports import (
+    CallRecord,
+    CallStatus,
+    Finish,
+    Note,
+    PlannedCall,
+    Ports,
+    Settled,
+    Snapshot,
+    StepRecord,
+    TurnContext,
+    TurnRecord,
+    Usage,
+)
+from roost_workflows.testing.store import MemoryStore
+
+AUTH_KEY = b"tests"
+
+
+class MemoryTurns:
+    """The Turns port over a store, here or in another process."""
+
+    def __init__(self, call: Callable[..., Any], is_remote: bool) -> None:
+        self._call = call
+        self._is_remote = is_remote
+
+    async def _run(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        if self._is_remote:
+            return await asyncio.to_thread(self._call, method, args, kwargs)
+        await asyncio.sleep(0)  # real storage lets others run, too
+        return self._call(method, args, kwargs)
+
+    async def begin(self, conversation_id: str) -> TurnRecord | None:
+        return cast(TurnRecord | None, await self._run("begin", conversation_id))
+
+    async def get(self, turn_id: str) -> TurnRecord:
+        return cast(TurnRecord, await self._run("get", turn_id))
+
+    async def step(self, turn_id: str, step: int) -> StepRecord | None:
+        return cast(StepRecord | None, await self._run("step", turn_id, step))
+
+    async def context(self, turn_id: str, step: int) -> TurnContext:
+        return cast(TurnContext, await self._run("context", turn_id, step))
+
+    async def commit_step(
+        self,
+        turn_id: str,
+        step: int,
+        *,
+        finish: Finish,
+        text: str,
+        calls: Sequence[PlannedCall],
+        usage: Usage,
+        model: str,
+        engine_message_id: str,
+        started_at: float,
+    ) -> StepRecord:
+        given = {
+            "finish": finish,
+            "text": text,
+            "calls": tuple(calls),
+            "usage": usage,
+            "model": model,
+            "engine_message_id": engine_message_id,
+            "started_at": started_at,
+        }
+        return cast(StepRecord, await self._run("commit_step", turn_id, step, **given))
+
+    async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
+        return cast(CallRecord, await self._run("begin_call", turn_id, step, call_id))
+
+    async def finish_call(
+        self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
+    ) -> None:
+        await self._run("finish_call", turn_id, step, call_id, status=status, result=result)
+
+    async def close_group(self, turn_id: str, step: int) -> None:
+        await self._run("close_group", turn_id, step)
+
+    async def stop_requested(self, turn_id: str) -> bool:
+        return bool(await self._run("stop_requested", turn_id))
+
+    async def settle(
+        self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
+    ) -> Settled:
+        return cast(Settled, await self._run("settle", turn_id, outcome=outcome, reason=reason))
+
+    async def progress(self, turn_id: str, snapshot: Snapshot) -> None:
+        await self._run("progress", turn_id, snapshot)
+
+
+class MemoryNotes:
+    """The Notes port over the same store."""
+
+    def __init__(self, turns: MemoryTurns) -> None:
+        self._run = turns._run
+
+    async def add(self, person_id: str, text: str, key: str) -> Note:
+        return cast(Note, await self._run("add", person_id, text, key))
+
+    async def list(self, person_id: str) -> Sequence[Note]:
+        return cast(Sequence[Note], await self._run("list", person_id))
+
+    async def remove(self, person_id: str, note_id: int) -> bool:
+        return bool(await self._run("remove", person_id, note_id))
+
+
+def memory_ports(store: MemoryStore) -> Ports:
+    """Ports over a store in this process."""
+    turns = MemoryTurns(store.call, is_remote=False)
+    return Ports(turns, MemoryNotes(turns))
+
+
+class _StoreManager(BaseManager):
+    """Serves one store on a socket."""
+
+
+def serve_store(store: MemoryStore, socket: Path) -> None:
+    """Serve `store` to other processes from a daemon thread that ends with this process."""
+    _StoreManager.register("store", callable=lambda: store, exposed=("call",))
+    server = _StoreManager(address=str(socket), authkey=AUTH_KEY).get_server()
+    threading.Thread(target=server.serve_forever, name="store", daemon=True).start()
+
+
+def remote_ports(socket: Path) -> Ports:
+    """Ports over a store that another process serves."""
+    _StoreManager.register("store", exposed=("call",))
+    manager = _StoreManager(address=str(socket), authkey=AUTH_KEY)
+    manager.connect()
+    proxy = cast(Any, manager).store()
+    turns = MemoryTurns(proxy.call, is_remote=True)
+    return Ports(turns, MemoryNotes(turns))

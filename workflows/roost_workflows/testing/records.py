@@ -1,0 +1,62 @@
+"""What the store in memory keeps of conversations, turns, steps and calls."""
+
+from dataclasses import dataclass, field
+
+from roost_workflows.ports import (
+    CallState,
+    Finish,
+    PlannedCall,
+    Snapshot,
+    TranscriptMessage,
+    TurnRecord,
+    Usage,
+)
+
+
+@dataclass(slots=True)
+class StoredCall:
+    """A tool call and what became of it."""
+
+    planned: PlannedCall
+    state: CallState = "planned"
+    attempts: int = 0
+    result: str = ""
+
+
+@dataclass(slots=True)
+class StoredStep:
+    """A committed model call."""
+
+    finish: Finish
+    text: str
+    calls: dict[str, StoredCall]
+    usage: Usage
+    is_open: bool
+
+
+@dataclass(slots=True)
+class StoredTurn:
+    """A turn and all that happened in it. state: running | done | stopped | failed."""
+
+    record: TurnRecord
+    steps: dict[int, StoredStep] = field(default_factory=dict)
+    state: str = "running"
+    reason: str = ""
+    snapshots: list[Snapshot] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A queued outbox message."""
+
+    conversation_id: str
+    turn_id: str
+    kind: str
+    text: str
+
+
+@dataclass(slots=True)
+class StoredConversation:
+    pending: list[TranscriptMessage] = field(default_factory=list)
+    transcript: list[TranscriptMessage] = field(default_factory=list)
+    turns: list[str] = field(default_factory=list)
