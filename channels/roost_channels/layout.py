@@ -36,11 +36,15 @@ class Layout:
     breaks: tuple[int, ...] = ()
 
 
-def clean(text: str) -> str:
-    """Text every network accepts: line ends as \\n, no control characters, no endless blanks."""
+def printable(text: str) -> str:
+    """Text without what no network takes: control characters and halves of surrogate pairs."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = _SURROGATE.sub("\ufffd", _UNPRINTABLE.sub("", text))
-    return _BLANKS.sub(lambda run: run.group()[:WHITESPACE_RUN_MAX], text)
+    return _SURROGATE.sub("\ufffd", _UNPRINTABLE.sub("", text))
+
+
+def clean(text: str) -> str:
+    """Printable text without endless blanks, which could fill a part that then shows nothing."""
+    return _BLANKS.sub(lambda run: run.group()[:WHITESPACE_RUN_MAX], printable(text))
 
 
 def plain(text: str) -> Layout:
@@ -76,7 +80,7 @@ class _Writer:
     open_styles: list[str] = field(default_factory=list)
 
     def write(self, text: str) -> None:
-        text = _SURROGATE.sub("\ufffd", _UNPRINTABLE.sub("", text))
+        text = printable(text)
         self.pieces.append(text)
         self.length += len(text)
 

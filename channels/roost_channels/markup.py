@@ -157,16 +157,14 @@ def _spans(parent: SyntaxTreeNode) -> tuple[Inline, ...]:
 
 def _is_multiplication(node: SyntaxTreeNode) -> bool:
     """2*3*4 and a*b*c are no emphasis to people, though they are to CommonMark."""
-    before, after = _neighbour(node.previous_sibling, -1), _neighbour(node.next_sibling, 0)
-    return "*" in node.markup and _is_ascii_word(before) and _is_ascii_word(after)
+    around = _neighbour(node.previous_sibling, -1), _neighbour(node.next_sibling, 0)
+    if node.markup == "**":
+        return all(character.isdigit() for character in around)
+    return node.markup == "*" and all(c.isascii() and c.isalnum() for c in around)
 
 
 def _neighbour(node: SyntaxTreeNode | None, index: int) -> str:
     return node.content[index] if node and node.type == "text" and node.content else ""
-
-
-def _is_ascii_word(character: str) -> bool:
-    return character.isascii() and character.isalnum()
 
 
 def _inline(node: SyntaxTreeNode) -> Inline:

@@ -95,7 +95,7 @@ def labelled(part: RenderedPart) -> RenderedPart:
 def _lay_out(markdown: str, target: str, plain: bool) -> Layout:
     if not plain:
         try:
-            blocks = markup.parse(markdown)
+            blocks = markup.parse(layout.printable(markdown))
             bullet = "• " if target == "entities" else "- "
             document = layout.lay_out(blocks, bullet=bullet, link_spans=target == "entities")
             if document.text.strip():

@@ -17,7 +17,7 @@ EXCERPT_MAX = 120
 AUTHOR_MAX = 40
 
 # Characters of the text that would read as marks: at word boundaries, closed on the same line.
-_ACCIDENTAL = re.compile(r"(?<!\w)([*_~])(?=\S[^\n]*?\S?\1(?!\w))")
+_ACCIDENTAL = re.compile(r"(?<![\w*_~])([*_~])(?=\S[^\n]*?\S?\1(?!\w))")
 
 
 def serialise(document: Layout, start: int, end: int) -> str:
