@@ -16,12 +16,12 @@ from typing import Any, Self
 from roost_inference.answering import Responder
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineFailed, EngineUnavailable, InvalidRequest, QueueFull
+from roost_inference.face import Slot, build_app
 from roost_inference.generation import Finished, Piece, TextPiece
 from roost_inference.ids import call_id, completion_id
 from roost_inference.listening import Server, bind, listening, url_of
 from roost_inference.request import Timings, Usage
 from roost_inference.scripts import Call, Drop, Fail, Hang, Say, Step, plan, text_of
-from roost_inference.server import Slot, build_app
 from roost_inference.toolcalls import ParsedCall
 from roost_inference.wire import ChatCall
 
@@ -39,9 +39,10 @@ class ConnectionDropped(Exception):
 class ScriptedEngine:
     """Answers by rules, else by the directives in the last user message.
 
-    requests: bodies as received, with the header's session_id, oldest first. running: answers being written. aborted: answers
-    whose client left. `when(match, *steps)` adds a rule; match is a substring of the last user
-    message or a predicate over the request's body; the newest matching rule counts.
+    requests: bodies as received, with the header's session_id, oldest first. running: answers
+    being written. aborted: answers whose client left. `when(match, *steps)` adds a rule; match
+    is a substring of the last user message or a predicate over the request's body; the newest
+    matching rule counts.
     """
 
     def __init__(self, *, model: str = MODEL, api_key: str = "") -> None:

@@ -1,0 +1,137 @@
+"""For tests of the wire: an engine whose answers the test speaks, and what it was asked."""
+
+import asyncio
+from collections.abc import Sequence
+
+from roost_inference.errors import EngineError
+from roost_inference.request import (
+    EngineStats,
+    FinishEvent,
+    FinishReason,
+    Listener,
+    ModelInfo,
+    Request,
+    TextEvent,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
+
+CHATML = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+CONTROL = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+
+
+class PuppetEngine:
+    """An EnginePort without a model. Tokens are UTF-8 bytes, control tokens count from 256.
+
+    requests: what was submitted, by id, in order. aborted: ids in the order they were aborted.
+    `refuse`, if set, is raised by the next submit.
+    """
+
+    def __init__(
+        self, *, context_length: int = 4096, chat_template: str = CHATML, answer: str | None = None
+    ) -> None:
+        self.model = ModelInfo(
+            name="puppet",
+            path="",
+            context_length=context_length,
+            vocabulary_size=256 + len(CONTROL),
+            chat_template=chat_template,
+            bos="",
+            eos="<|end|>",
+            build="puppet",
+        )
+        self.requests: dict[str, Request] = {}
+        self.aborted: list[str] = []
+        self.refuse: EngineError | None = None
+        self.answer = answer
+        self._listeners: dict[str, Listener] = {}
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        tokens: list[int] = []
+        while text:
+            name = next((c for c in CONTROL if special and text.startswith(c)), None)
+            tokens += text[0].encode() if name is None else [256 + CONTROL.index(name)]
+            text = text[1:] if name is None else text[len(name) :]
+        return tokens
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """What tokens say, control tokens as `<|user|>` and the like."""
+        parts = [bytes([t]) if t < 256 else CONTROL[t - 256].encode() for t in tokens]
+        return b"".join(parts).decode()
+
+    def submit(self, request: Request, listener: Listener) -> None:
+        if self.refuse is not None:
+            refuse, self.refuse = self.refuse, None
+            raise refuse
+        self.requests[request.id] = request
+        self._listeners[request.id] = listener
+        if self.answer is not None:
+            self.say(self.answer, request.id)
+            self.finish(id=request.id)
+
+    def abort(self, request_id: str) -> None:
+        if request_id in self._listeners:
+            self.aborted.append(request_id)
+            self.finish("abort", id=request_id)
+
+    def say(
+        self, text: str, id: str | None = None, logprobs: tuple[TokenLogprob, ...] = ()
+    ) -> None:
+        """Text from the running request, the only one if no id is given."""
+        id = id or self.running_id
+        self._listeners[id](TextEvent(id, text, tuple(text.encode()), logprobs))
+
+    def finish(
+        self,
+        reason: FinishReason = "stop",
+        *,
+        id: str | None = None,
+        error: EngineError | None = None,
+    ) -> None:
+        id = id or self.running_id
+        usage = Usage(len(self.requests[id].prompt_tokens), 3, 5)
+        listener = self._listeners.pop(id)
+        listener(FinishEvent(id, reason, usage, Timings(0.001, 0.01, 0.1), error))
+
+    @property
+    def running_id(self) -> str:
+        (id,) = self._listeners
+        return id
+
+    @property
+    def last(self) -> Request:
+        return list(self.requests.values())[-1]
+
+    async def asked(self, timeout_s: float = 5.0) -> Request:
+        """The running request, once there is one."""
+        async with asyncio.timeout(timeout_s):
+            while not self._listeners:
+                await asyncio.sleep(0.002)
+        return self.requests[self.running_id]
+
+    async def idle(self, timeout_s: float = 5.0) -> None:
+        """Once nothing runs any more."""
+        async with asyncio.timeout(timeout_s):
+            while self._listeners:
+                await asyncio.sleep(0.002)
+
+    def stats(self) -> EngineStats:
+        return EngineStats(
+            running=len(self._listeners),
+            waiting=0,
+            cells_total=100,
+            cells_used=25,
+            resident_sessions=2,
+            prompt_tokens_total=40,
+            cached_tokens_total=10,
+            completion_tokens_total=7,
+            requests_total={"stop": 3, "abort": 1},
+            steps_total=9,
+            first_token_s=(0.01, 0.02, 0.03),
+            inter_token_s=(0.001,),
+            tokens_per_second=12.5,
+        )
