@@ -38,6 +38,11 @@ class VirtualClock:
     def time(self) -> float:
         return self._now
 
+    @property
+    def sleeping(self) -> int:
+        """How many sleepers wait for the clock."""
+        return sum(1 for _, _, future in self._sleepers if not future.done())
+
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
             await asyncio.sleep(0)

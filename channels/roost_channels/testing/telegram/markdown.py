@@ -60,8 +60,13 @@ class _Parser:
     def run(self) -> tuple[str, list[dict[str, Any]]]:
         while self.at < len(self.source):
             self._step()
-        if self.in_quote and self.open and self.open[-1].kind == "blockquote":
-            self._close("blockquote")
+        if self.in_quote and self.open:
+            kind = "blockquote"
+            if self.open[-1].kind == "spoiler" and self.open[-1].at == len(self.source) - 2:
+                self.open.pop()
+                kind = "expandable_blockquote"
+            if self.open[-1].kind == "blockquote":
+                self._close(kind)
         if self.open:
             raise ValueError(self._unfinished(self.open[-1]))
         self.entities.sort(key=lambda e: (e["offset"], -e["length"]))

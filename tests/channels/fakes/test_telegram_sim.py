@@ -1,0 +1,56 @@
+"""The /sim API that the sandbox's phone uses."""
+
+from typing import Any
+
+import httpx2
+
+from roost_channels.testing import FakeTelegram
+
+
+async def test_a_phone_writes_quotes_presses_and_looks(
+    telegram: FakeTelegram, http: httpx2.AsyncClient, call: Any
+) -> None:
+    sim = f"{telegram.base_url}/sim"
+    said = await http.post(f"{sim}/chats/7/messages", json={"text": "Hi", "first_name": "Ada"})
+    keyboard = {"inline_keyboard": [[{"text": "Stop", "callback_data": "s"}]]}
+    _, sent = await call(telegram, "sendMessage", chat_id=7, text="Hello", reply_markup=keyboard)
+    message_id = sent["result"]["message_id"]
+    body = {"text": "What?", "reply_to_message_id": message_id, "quote": "ell"}
+    assert (await http.post(f"{sim}/chats/7/messages", json=body)).status_code == 200
+    pressed = await http.post(f"{sim}/chats/7/press", json={"message_id": message_id, "data": "s"})
+    assert pressed.status_code == 200
+    screen = (await http.get(f"{sim}/chats/7")).json()
+    assert (screen["typing"], screen["notifications"]) == (False, 1)
+    first, second, third = screen["messages"]
+    assert first["message_id"] == said.json()["message_id"]
+    assert (first["from"], second["from"]) == ("user", "bot")
+    assert second["buttons"] == [{"text": "Stop", "data": "s"}]
+    assert third["reply_to"] == {"message_id": message_id, "text": "Hello", "quote": "ell"}
+
+
+async def test_faults_calls_and_reset(
+    telegram: FakeTelegram, http: httpx2.AsyncClient, call: Any
+) -> None:
+    sim = f"{telegram.base_url}/sim"
+    order = {"method": "getMe", "kind": "http_500", "count": 1}
+    assert (await http.post(f"{sim}/faults", json=order)).json() == {"ok": True}
+    assert (await call(telegram, "getMe"))[0] == 500
+    calls = (await http.get(f"{sim}/calls")).json()["calls"]
+    assert [(c["method"], c["status"], c["fault"]) for c in calls] == [("getMe", 500, "http_500")]
+    await http.post(f"{sim}/reset")
+    assert (await http.get(f"{sim}/calls")).json() == {"calls": []}
+
+
+async def test_bad_requests_say_what_is_wrong(
+    telegram: FakeTelegram, http: httpx2.AsyncClient
+) -> None:
+    sim = f"{telegram.base_url}/sim"
+    wrong = await http.post(f"{sim}/faults", json={"kind": "earthquake"})
+    assert wrong.status_code == 400 and "unknown fault" in wrong.json()["error"]
+    nowhere = await http.post(f"{sim}/chats/-9/messages", json={"text": "x"})
+    assert nowhere.status_code == 400 and "no chat -9" in nowhere.json()["error"]
+    assert (await http.get(f"{sim}/nothing")).status_code == 404
+    made = await http.post(f"{sim}/chats", json={"id": -9, "title": "T", "topics": {"5": "A"}})
+    assert made.json()["is_forum"]
+    fine = await http.post(f"{sim}/chats/-9/messages", json={"text": "x", "thread": 5})
+    assert fine.status_code == 200
