@@ -22,7 +22,7 @@ class ServerEvent:
 
 
 class Api:
-    """Talks to one stack. Raises NotReachable when nobody answers, ApiRefused when the API says no."""
+    """Talks to one stack; raises NotReachable when nobody answers, ApiRefused when it says no."""
 
     def __init__(self, url: str, token: str) -> None:
         self.url = url
@@ -54,7 +54,7 @@ class Api:
         return self._request("POST", path, json=body or {})
 
     def events(self, path: str, *, silence_s: float, **params: Any) -> Iterator[ServerEvent]:
-        """A stream of events until the server ends it; NotReachable after `silence_s` without a byte."""
+        """Events until the server ends the stream; NotReachable after `silence_s` of silence."""
         timeout = httpx2.Timeout(TIMEOUT_S, read=silence_s)
         try:
             with self._http.stream("GET", path, params=params, timeout=timeout) as response:

@@ -89,7 +89,7 @@ def exchange_message(
     wait_s: float,
     on_event: Callable[[ServerEvent], None],
 ) -> Exchange:
-    """Send a message and follow its events until it is settled; survives a restart of the web part."""
+    """Send a message and follow its events until it is settled, also over a restart of `web`."""
     exchange = Exchange()
     began = time.monotonic()
     body = {"text": text} | ({"agent": agent} if agent else {})
@@ -133,7 +133,7 @@ def _follow(api: Api, session: str, inbox_id: str, deadline: float) -> Iterator[
 
 
 class _Printer:
-    """Shows an answer as it is written; a final text that differs from what was shown is printed whole."""
+    """Shows an answer as it is written; a final text that differs from it is printed whole."""
 
     def __init__(self) -> None:
         self.shown = ""

@@ -1,4 +1,4 @@
-"""The command line: run Roost, talk to it, look at it. Heavy imports wait until a command needs them."""
+"""The command line: run Roost, talk to it, look at it. Heavy imports wait until needed."""
 
 import os
 import sys

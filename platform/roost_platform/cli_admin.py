@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -19,7 +20,7 @@ def list_pairings(
 ) -> None:
     """People who wait with a code."""
     with connect(data) as api:
-        rows = api.get("/api/people", access="pending")
+        rows = api.get("/api/people", access="pending")["people"]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -36,8 +37,8 @@ def approve(
 ) -> None:
     """Let a person in; what they wrote meanwhile is answered now."""
     with connect(data) as api:
-        answer = api.post(f"/api/people/{code}/approve")
-    print(f"{answer['display_name'] or 'the person'} is connected")
+        api.post(f"/api/people/{quote(code, safe='')}/approve")
+    print("connected; what they wrote meanwhile is answered now")
 
 
 @admin.command()
@@ -55,8 +56,8 @@ def create(
         if password_stdin
         else typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     )
-    from roost_platform.operators import create_operator
     from roost_platform.console.errors import ConsoleError
+    from roost_platform.operators import create_operator
 
     try:
         asyncio.run(create_operator(read_settings(data), name, password, role))
@@ -68,8 +69,8 @@ def create(
 @admin.command("reset-token")
 def reset_token(data: Data = None) -> None:
     """Print a new one-time link that creates the first administrator."""
-    from roost_platform.operators import new_setup_link
     from roost_platform.console.errors import ConsoleError
+    from roost_platform.operators import new_setup_link
 
     try:
         print(asyncio.run(new_setup_link(read_settings(data))))

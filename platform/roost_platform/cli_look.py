@@ -11,7 +11,7 @@ import typer
 from roost_platform.cli_options import Data, connect
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-Limit = Annotated[int, typer.Option(help="At most this many rows.", min=1, max=500)]
+Page = Annotated[int, typer.Option(help="Which page of the list.", min=1)]
 LEVELS = {"ok": 0, "warning": 1, "broken": 2}
 
 
@@ -47,10 +47,10 @@ def doctor(data: Data = None, as_json: AsJson = False) -> None:
     sys.exit(worst)
 
 
-def sessions(data: Data = None, as_json: AsJson = False, limit: Limit = 30) -> None:
+def sessions(data: Data = None, as_json: AsJson = False, page: Page = 1) -> None:
     """Conversations, the most recent first."""
     with connect(data) as api:
-        rows = api.get("/api/sessions", limit=limit)
+        rows = api.get("/api/sessions", page=page)["sessions"]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -65,9 +65,9 @@ def sessions(data: Data = None, as_json: AsJson = False, limit: Limit = 30) -> N
 def deliveries(
     data: Data = None,
     as_json: AsJson = False,
-    limit: Limit = 30,
+    page: Page = 1,
     state: Annotated[
-        str | None, typer.Option(help="Only these: pending, sent, failed or cancelled.")
+        str | None, typer.Option(help="Only these: pending, uncertain, failed, sent or cancelled.")
     ] = None,
     redrive: Annotated[
         str | None, typer.Option(help="Send this failed delivery again, by its id.")
@@ -79,7 +79,7 @@ def deliveries(
             api.post(f"/api/deliveries/{redrive}/redrive")
             print(f"{redrive} will be sent again")
             return
-        rows = api.get("/api/deliveries", limit=limit, state=state)
+        rows = api.get("/api/deliveries", page=page, state=state)["deliveries"]
     if as_json:
         print(json.dumps(rows, indent=2))
         return

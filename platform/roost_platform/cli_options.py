@@ -1,4 +1,4 @@
-"""What several commands share: the data folder option, settings, the connection to a running stack."""
+"""What commands share: the data folder option, settings, the connection to a running stack."""
 
 import sys
 from collections.abc import Iterator, Mapping

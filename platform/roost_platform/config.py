@@ -20,6 +20,7 @@ from pydantic_settings import (
 from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
 from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
+from roost_workflows.config import WorkerConfig
 
 PREFIX = "ROOST_"
 # Not settings: where to find the file, and how the parts of one stack find each other.
@@ -70,10 +71,23 @@ class WebConfig(Section):
         default=WEB_PORT, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
     )
     allowed_hosts: tuple[str, ...] = Field(
-        default=("*",), description="Host names the web port answers to; `*` is any."
+        default=(),
+        description="Host names the web port answers to, besides this machine's loopback and the "
+        "host of `public_base_url`; `*` is any.",
     )
     max_body_bytes: int = Field(
         default=1_048_576, ge=1024, description="Largest request body that is read."
+    )
+
+
+class ConsoleConfig(Section):
+    """How the console presents itself."""
+
+    viewers_read_texts: bool = Field(
+        default=False, description="Whether the role viewer may read what people wrote."
+    )
+    environment: str = Field(
+        default="", max_length=32, description="A label beside the name, such as `staging`."
     )
 
 
@@ -116,10 +130,8 @@ class Settings(BaseSettings):
     )
     agents: tuple[str, ...] = Field(
         default=(),
-        description="Agents as `module:attribute`, besides the entry points `roost.agents`.",
-    )
-    default_agent: str = Field(
-        default="concierge", description="The agent that answers new conversations."
+        description="Agents as `module:attribute`, besides the entry points `roost.agents`. "
+        "The first one answers new conversations.",
     )
     sandbox: bool = Field(
         default=False,
@@ -128,10 +140,12 @@ class Settings(BaseSettings):
     database: DatabaseConfig = Field(default_factory=DatabaseConfig)
     temporal: TemporalConfig = Field(default_factory=TemporalConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
+    worker: WorkerConfig = Field(default_factory=WorkerConfig)
     telegram: TelegramConfig = Field(default_factory=TelegramConfig)
     twilio: TwilioConfig = Field(default_factory=TwilioConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
     web: WebConfig = Field(default_factory=WebConfig)
+    console: ConsoleConfig = Field(default_factory=ConsoleConfig)
     log: LogConfig = Field(default_factory=LogConfig)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)

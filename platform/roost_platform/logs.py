@@ -4,12 +4,16 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from functools import partial
 from typing import Any, TextIO
 
 import structlog
 
 # Loggers that would tell every request or every poll.
-QUIET = ("uvicorn.access", "aiosqlite", "httpx2", "httpcore2", "sqlalchemy", "asyncio", "aiogram")
+QUIET = (
+    *("uvicorn.access", "aiosqlite", "httpx2", "httpcore2", "sqlalchemy", "asyncio", "aiogram"),
+    *("alembic.runtime.plugins", "alembic.runtime.migration"),
+)
 SECRET_KEYS = re.compile(r"(token|secret|password|authorization|api_key|cookie)", re.IGNORECASE)
 SECRET_TEXT = (
     (re.compile(r"\b(\d{2,}):[A-Za-z0-9_-]{20,}"), r"\1:***"),  # a Telegram bot token
@@ -35,6 +39,14 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
     return event
 
 
+def name_part(
+    part: str, _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """structlog processor: which process said it, from whatever thread."""
+    event["part"] = part
+    return event
+
+
 def configure(
     part: str, *, level: str = "info", json_lines: bool | None = None, stream: TextIO | None = None
 ) -> None:
@@ -43,6 +55,7 @@ def configure(
     as_json = not out.isatty() if json_lines is None else json_lines
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        partial(name_part, part),
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.PositionalArgumentsFormatter(),
@@ -71,4 +84,3 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(part=part)

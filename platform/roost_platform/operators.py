@@ -1,4 +1,4 @@
-"""Who may enter the console, seen from the command line and from start-up: setup link, local token, operators."""
+"""Who may enter, seen from start-up and the command line: setup link, local token, operators."""
 
 import time
 
@@ -14,7 +14,7 @@ LOCAL_TOKEN_NAME = "local command line"
 
 
 async def prepare_access(settings: Settings, database: Database, web_url: str) -> None:
-    """At every start of the web part: a valid local API token, and a setup link while no admin exists."""
+    """At every start of `web`: a valid local API token, and a setup link while no admin exists."""
     file = settings.data_dir / stack.TOKEN_FILE
     token = stack.read_token(settings.data_dir)
     if not token:
@@ -32,7 +32,7 @@ async def prepare_access(settings: Settings, database: Database, web_url: str) -
 async def new_setup_link(settings: Settings) -> str:
     """A fresh one-time link; earlier ones end. Refused once an administrator exists."""
     run = stack.read_run(settings.data_dir)
-    web_url = run.web if run else f"http://{settings.web.host}:{settings.web.port}"
+    web_url = run.url if run else f"http://{settings.web.host}:{settings.web.port}"
     database = Database(settings.database_url)
     try:
         return _link(web_url, await Accounts(database, time.time).new_setup_token())

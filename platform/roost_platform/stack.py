@@ -21,13 +21,17 @@ LOCK_FILE = "roost.lock"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What `roost up` wrote about itself: its pid and where its parts listen."""
+    """What `roost up` wrote about itself: its pid and its ports; 0 where it runs no such part.
+
+    url: the console's address for this machine. parts: name to pid at start.
+    """
 
     pid: int
-    web: str
-    engine: str
-    temporal: str
+    web: int
+    engine: int
+    temporal: int
     started_at: float
+    url: str
     parts: Mapping[str, int] = field(default_factory=dict)
     sandbox: bool = False
 
@@ -52,7 +56,7 @@ def lock(data_dir: Path) -> Iterator[None]:
         except OSError:
             file.seek(0)
             run = read_run(data_dir)
-            at = f" at {run.web}" if run else ""
+            at = f" at {run.url}" if run else ""
             raise AlreadyRunning(
                 f"Another `roost up` (pid {file.read().strip() or 'unknown'}) already runs on "
                 f"{data_dir}{at}. Stop it, or choose another folder with --data."
@@ -101,7 +105,7 @@ def find(data_dir: Path, *, explicit: bool, web_url: str) -> Stack:
     candidates = [data_dir] if explicit else [data_dir, *_pointed_at()]
     for folder in candidates:
         if run := read_run(folder):
-            return Stack(run.web, read_token(folder), folder, run)
+            return Stack(run.url, read_token(folder), folder, run)
     if token := read_token(data_dir):
         return Stack(web_url, token, data_dir)
     raise StackNotFound(

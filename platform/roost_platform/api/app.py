@@ -1,0 +1,42 @@
+"""The API as its own ASGI app, mounted at /api; OpenAPI at /api/openapi.json."""
+
+import time
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from roost_platform.api.routes import Api, router
+from roost_platform.console.errors import ConsoleError
+from roost_platform.console.tokens import Tokens
+from roost_platform.errors import NotAllowed, NotFound, PlatformError
+from roost_platform.version import VERSION
+
+STATUS = {NotFound: 404, NotAllowed: 409}
+
+
+def build_api(api: Api) -> FastAPI:
+    """Routes over these parts, with every error as {"detail": …}."""
+    app = FastAPI(
+        title="Roost",
+        version=VERSION,
+        description="Talk to agents, follow and stop them, look at deliveries, let people in. "
+        "Send `Authorization: Bearer TOKEN`; tokens are made in the console.",
+        docs_url=None,  # both pages load scripts from other hosts
+        redoc_url=None,
+    )
+    app.include_router(router)
+    app.state.api = api
+    app.state.tokens = Tokens(api.stores.database, time.time)
+    app.add_exception_handler(PlatformError, _platform_error)
+    app.add_exception_handler(ConsoleError, _console_error)
+    return app
+
+
+async def _platform_error(_request: Request, error: Exception) -> Response:
+    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    return JSONResponse({"detail": str(error)}, status)
+
+
+async def _console_error(_request: Request, error: Exception) -> Response:
+    status = error.status if isinstance(error, ConsoleError) else 500
+    return JSONResponse({"detail": str(error)}, status)

@@ -1,0 +1,137 @@
+"""One conversation as events for programs: text as it grows, tools, messages, the end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.engine import Database
+
+POLL_S = 1.0  # how long to wait for news before looking anyway
+MESSAGES_MAX = 100  # read at once
+OUTCOMES = {"running": "", "done": "answered", "stopped": "stopped", "failed": "failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEvent:
+    """name: delta {text, reset}, tool {line}, answer | notice | error | approval
+    {id, text, sequence}, done {outcome}. A delta with `reset` starts over.
+    """
+
+    name: str
+    data: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Feed:
+    """Follows a conversation from outbox position `after` (0: everything, -1: from now on).
+
+    inbox_id: end with `done` once this message is settled; without it the feed has no end.
+    """
+
+    database: Database
+    conversation_id: str
+    after: int = -1
+    inbox_id: str | None = None
+    _turn_id: str = field(default="", init=False)
+    _text: str = field(default="", init=False)
+    _tools: set[str] = field(default_factory=set, init=False)
+
+    async def events(self, closing: asyncio.Event) -> AsyncIterator[FeedEvent]:
+        """Everything in order until `closing`; messages once, progress as it happens to be seen."""
+        await self.database.changed(0)  # news count from here
+        async with self.database.read() as session:
+            if self.after < 0:
+                self.after = await self._start_position(session)
+        while not closing.is_set():
+            async with self.database.read() as session:
+                # Settled first: whatever a settled message led to is then in what is read below.
+                outcome = await self._outcome(session)
+                found = [*await self._progress(session), *await self._messages(session)]
+            for event in found:
+                yield event
+            if outcome is not None and len(found) < MESSAGES_MAX:
+                yield FeedEvent("done", {"outcome": outcome})
+                return
+            await self.database.changed(POLL_S)
+
+    async def _start_position(self, session: AsyncSession) -> int:
+        """Where the outbox stood; for a message that was sent already, where it stood then."""
+        newest = select(models.Outbox.sequence).where(
+            models.Outbox.conversation_id == self.conversation_id
+        )
+        if self.inbox_id is not None:
+            received_at = (
+                select(models.Inbox.received_at)
+                .where(models.Inbox.id == self.inbox_id)
+                .scalar_subquery()
+            )
+            newest = newest.where(models.Outbox.created_at < received_at)
+        newest = newest.order_by(models.Outbox.sequence.desc()).limit(1)
+        return await session.scalar(newest) or 0
+
+    async def _outcome(self, session: AsyncSession) -> str | None:
+        """What became of the message; None while it waits or is being answered."""
+        if self.inbox_id is None:
+            return None
+        row = await session.get(models.Inbox, self.inbox_id)
+        if row is None:
+            return "unknown"
+        if row.state in ("pending", "held"):
+            return None
+        if row.turn_id is None:
+            return row.reason or row.state
+        turn = await session.get(models.Turn, row.turn_id)
+        state = turn.state if turn else "failed"
+        return OUTCOMES.get(state, state) or None
+
+    async def _messages(self, session: AsyncSession) -> list[FeedEvent]:
+        rows = await session.scalars(
+            select(models.Outbox)
+            .where(
+                models.Outbox.conversation_id == self.conversation_id,
+                models.Outbox.sequence > self.after,
+            )
+            .order_by(models.Outbox.sequence)
+            .limit(MESSAGES_MAX)
+        )
+        mine = await self._my_turn(session)
+        found = []
+        for row in rows:
+            self.after = row.sequence
+            if self.inbox_id is not None and row.turn_id not in (None, mine):
+                continue  # the answer to somebody else's message
+            data = {"id": row.id, "text": row.text, "sequence": row.sequence}
+            found.append(FeedEvent(row.kind, data))
+        return found
+
+    async def _my_turn(self, session: AsyncSession) -> str | None:
+        row = await session.get(models.Inbox, self.inbox_id) if self.inbox_id else None
+        return row.turn_id if row else None
+
+    async def _progress(self, session: AsyncSession) -> list[FeedEvent]:
+        row = await session.scalar(
+            select(models.RunProgress)
+            .join(models.Turn, models.Turn.id == models.RunProgress.turn_id)
+            .where(
+                models.Turn.conversation_id == self.conversation_id,
+                models.Turn.state == "running",
+            )
+        )
+        if row is None:
+            return []
+        if row.turn_id != self._turn_id:
+            self._turn_id, self._text, self._tools = row.turn_id, "", set()
+        new_lines = [line for line in row.tools if line not in self._tools]
+        self._tools.update(new_lines)
+        found = [FeedEvent("tool", {"line": line}) for line in new_lines]
+        if row.text != self._text:
+            reset = not row.text.startswith(self._text)
+            new = row.text if reset else row.text[len(self._text) :]
+            found.append(FeedEvent("delta", {"text": new, "reset": reset}))
+            self._text = row.text
+        return found

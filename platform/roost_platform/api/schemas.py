@@ -1,0 +1,160 @@
+"""What the API takes and gives, as OpenAPI shows it. Times are seconds since the epoch."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TEXT_CHARS_MAX = 65_536
+
+
+class Body(BaseModel):
+    """A request body: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Say(Body):
+    """A message to an agent."""
+
+    text: str = Field(min_length=1, max_length=TEXT_CHARS_MAX)
+    agent: str | None = Field(default=None, description="Who is to answer from now on.")
+    event_id: str | None = Field(
+        default=None, max_length=200, description="Send again with the same id: stored once."
+    )
+
+
+class Said(BaseModel):
+    """The message is stored; its answer comes by the session's events."""
+
+    inbox_id: str
+    conversation_id: str
+    key: str
+    duplicate: bool = False
+
+
+class Part(BaseModel):
+    """One running part of the platform."""
+
+    name: str
+    up: bool
+    detail: str
+
+
+class Status(BaseModel):
+    """How the stack is. `ok`: every part is up."""
+
+    ok: bool
+    version: str
+    parts: list[Part]
+    counts: dict[str, int]
+
+
+class SessionItem(BaseModel):
+    """One conversation in the list."""
+
+    id: str
+    key: str
+    channel: str
+    title: str
+    agent: str
+    state: str
+    turns: int
+    last_at: float
+
+
+class SessionList(BaseModel):
+    """A page of conversations, most recent first; `total` is how many there are."""
+
+    total: int
+    sessions: list[SessionItem]
+
+
+class Message(BaseModel):
+    """One entry of the transcript. role: user | assistant | tool | operator."""
+
+    id: str
+    role: str
+    content: str
+    at: float
+    turn_id: str | None = None
+    quoted: dict[str, Any] | None = None
+    tool_calls: list[Any] = []
+    tool_call_id: str = ""
+    name: str = ""
+    status: str = ""
+    note: str = ""
+
+
+class Turn(BaseModel):
+    """One answer. state: running | done | stopped | failed."""
+
+    id: str
+    number: int
+    state: str
+    reason: str
+    started_at: float
+    finished_at: float | None
+
+
+class SessionDetail(BaseModel):
+    """A conversation's current session."""
+
+    id: str
+    key: str
+    channel: str
+    title: str
+    agent: str
+    session_id: str | None
+    state: str
+    turns: list[Turn]
+    transcript: list[Message]
+
+
+class Stopping(BaseModel):
+    """What a stop found. `turn_id` is the turn that is being stopped."""
+
+    turn_id: str | None
+    dropped: int
+
+
+class DeliveryItem(BaseModel):
+    """One outgoing message.
+
+    state: pending | uncertain | failed | sent | delivered | read | cancelled.
+    """
+
+    id: str
+    key: str
+    channel: str
+    kind: str
+    state: str
+    parts: int
+    parts_sent: int
+    attempts: int
+    error: str
+    preview: str
+    created_at: float
+
+
+class DeliveryList(BaseModel):
+    """A page of outgoing messages, newest first."""
+
+    total: int
+    deliveries: list[DeliveryItem]
+
+
+class Person(BaseModel):
+    """Someone who wrote. access: pending | allowed | blocked; `code` while one is open."""
+
+    id: str
+    display_name: str
+    access: str
+    code: str
+    aliases: list[str]
+    created_at: float
+
+
+class PersonList(BaseModel):
+    """People, newest first."""
+
+    people: list[Person]

@@ -1,0 +1,65 @@
+"""The doors that Telegram and Twilio knock on; the channels check and read what comes in."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from roost_channels.telegram.inbound import TelegramWebhook
+from roost_channels.webhook import WebhookReply
+from roost_channels.whatsapp.inbound import TwilioWebhooks
+from roost_platform.config import Settings
+from roost_platform.intake import PlatformIntake
+
+NOT_CONFIGURED = WebhookReply(404, b"this channel is not configured\n")
+
+
+class Webhooks:
+    """One method per route. The provider's signature proves who asks, so no role is needed."""
+
+    def __init__(self, settings: Settings, intake: PlatformIntake) -> None:
+        self._account = settings.telegram.account
+        self._telegram: TelegramWebhook | None = None
+        self._twilio: TwilioWebhooks | None = None
+        if settings.telegram.configured and settings.telegram.mode == "webhook":
+            self._telegram = TelegramWebhook(settings.telegram, intake)
+        if settings.twilio.configured:
+            base = settings.public_base_url or ""
+            self._twilio = TwilioWebhooks(settings.twilio, base, intake)
+
+    async def telegram(self, request: Request) -> Response:
+        """An update from Telegram."""
+        if self._telegram is None or request.path_params["account"] != self._account:
+            return _response(NOT_CONFIGURED)
+        return _response(await self._telegram.handle(request.headers, await request.body()))
+
+    async def twilio_inbound(self, request: Request) -> Response:
+        """A message from Twilio."""
+        if self._twilio is None:
+            return _response(NOT_CONFIGURED)
+        body = await request.body()
+        return _response(await self._twilio.inbound(_path(request), request.headers, body))
+
+    async def twilio_status(self, request: Request) -> Response:
+        """A delivery receipt from Twilio."""
+        if self._twilio is None:
+            return _response(NOT_CONFIGURED)
+        body = await request.body()
+        return _response(await self._twilio.status(_path(request), request.headers, body))
+
+    async def close(self) -> None:
+        """Release the providers' clients."""
+        if self._telegram is not None:
+            await self._telegram.close()
+        if self._twilio is not None:
+            await self._twilio.close()
+
+
+def _path(request: Request) -> str:
+    """Path and query exactly as they came: the signature covers them."""
+    raw = request.scope.get("raw_path") or request.url.path.encode()
+    query = request.scope.get("query_string", b"")
+    path = raw.split(b"?")[0].decode("latin-1")
+    return f"{path}?{query.decode('latin-1')}" if query else path
+
+
+def _response(reply: WebhookReply) -> Response:
+    return Response(reply.body, reply.status, media_type=reply.content_type)

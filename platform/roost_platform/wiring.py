@@ -1,0 +1,197 @@
+"""The composition root: settings in, running parts out. Only here do all packages meet."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+from temporalio.client import Client
+
+from roost_channels.channel import Channel
+from roost_channels.console import ConsoleChannel
+from roost_channels.delivery import Courier
+from roost_channels.lanes import Lanes
+from roost_channels.limits import Limiter
+from roost_channels.progress import ProgressRenderer
+from roost_channels.telegram.channel import TelegramChannel
+from roost_channels.whatsapp.channel import WhatsAppChannel
+from roost_inference.client import EngineClient
+from roost_platform.config import Settings
+from roost_platform.db import models
+from roost_platform.db.access import AccessPolicy
+from roost_platform.db.stores import Stores, open_stores
+from roost_platform.errors import ConfigError, NotReachable
+from roost_platform.intake import PlatformIntake, Sweeper, TemporalDoorbell
+from roost_platform.version import VERSION
+from roost_workflows.agents import AgentRegistry, load_agents
+from roost_workflows.errors import AgentsError
+from roost_workflows.ports import Ports
+
+log = logging.getLogger(__name__)
+
+STORAGE_WAIT_S = 60.0
+STORAGE_RETRY_S = 0.5
+
+
+def load_registry(settings: Settings) -> AgentRegistry:
+    """The agents of this installation; raises ConfigError naming the one that can't be loaded."""
+    try:
+        return load_agents(",".join(settings.agents))
+    except AgentsError as error:
+        raise ConfigError(str(error)) from error
+
+
+def access_policies(settings: Settings) -> Mapping[tuple[str, str], AccessPolicy]:
+    """Who may talk, by (channel, account)."""
+    policies = {}
+    for name, config in (("telegram", settings.telegram), ("whatsapp", settings.twilio)):
+        if config.configured:
+            policies[name, config.account] = AccessPolicy(config.access, config.allowlist)
+    return policies
+
+
+@contextlib.asynccontextmanager
+async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
+    """The stores once the database has our tables; raises NotReachable after a minute."""
+    stores = open_stores(
+        settings.database_url,
+        policies=access_policies(settings),
+        default_agent=load_registry(settings).default,
+        version=VERSION,
+    )
+    try:
+        await _until_usable(stores)
+        yield stores
+    finally:
+        await stores.close()
+
+
+@contextlib.asynccontextmanager
+async def engine_client(settings: Settings) -> AsyncIterator[EngineClient]:
+    """A client of the engine in use, bundled or not."""
+    engine = settings.engine
+    # A name given to the bundled core is what it answers to, so it can be asked for as well.
+    client = EngineClient(
+        settings.engine_url,
+        api_key=engine.api_key.get_secret_value(),
+        model=engine.model_name or "",
+    )
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def worker_ports(stores: Stores) -> Ports:
+    """What sessions are given of storage."""
+    return Ports(turns=stores.turns, notes=stores.notes)
+
+
+async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
+    """A doorbell that connects when first rung: accepting messages never waits for Temporal."""
+    client = await Client.connect(
+        settings.temporal_address, namespace=settings.temporal.namespace, lazy=True
+    )
+    return TemporalDoorbell(client)
+
+
+def build_channels(settings: Settings) -> list[Channel]:
+    """Every configured account; the console's is always there."""
+    public = settings.public_base_url or ""
+    channels: list[Channel] = [ConsoleChannel()]
+    if settings.telegram.configured:
+        channels.append(TelegramChannel(settings.telegram, public_base_url=public))
+    if settings.twilio.configured:
+        channels.append(WhatsAppChannel(settings.twilio, public_base_url=public))
+    return channels
+
+
+@dataclass(slots=True)
+class CourierProcess:
+    """Everything the courier runs side by side; the end of any of it by an error ends them all."""
+
+    stores: Stores
+    jobs: Mapping[str, Coroutine[Any, Any, None]]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; raises what a job raised."""
+        tasks = {asyncio.create_task(job, name=name) for name, job in self.jobs.items()}
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            pending = {stopping, *tasks}
+            while not stopping.done():
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done - {stopping}:
+                    task.result()  # a channel fed by webhooks returns at once, others raise
+        finally:
+            for task in {stopping, *tasks}:
+                task.cancel()
+            await asyncio.gather(stopping, *tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
+    """Pollers, delivery lanes, progress and the sweeper over one database."""
+    async with open_storage(settings) as stores:
+        doorbell = await temporal_doorbell(settings)
+        intake = PlatformIntake(stores, doorbell)
+        channels = build_channels(settings)
+        owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        lanes = Lanes()
+        limiter = Limiter(
+            account_rate=settings.delivery.account_rate, chat_burst=settings.delivery.chat_burst
+        )
+        courier = Courier(
+            channels,
+            stores.outbox,
+            owner,
+            config=settings.delivery,
+            lanes=lanes,
+            limiter=limiter,
+            report=intake.channel_state,
+        )
+        progress = ProgressRenderer(
+            channels,
+            stores.outbox,
+            lanes,
+            limiter,
+            config=settings.delivery,
+            status_messages=settings.telegram.status_messages,
+        )
+        jobs = {
+            "deliver": courier.run(),
+            "progress": progress.run(),
+            "sweep": Sweeper(stores, doorbell).run(),
+            **{f"ingest {channel.name}": channel.ingest(intake) for channel in channels},
+        }
+        try:
+            yield CourierProcess(stores, jobs)
+        finally:
+            await intake.close()
+            for channel in channels:
+                await channel.close()
+
+
+async def _until_usable(stores: Stores) -> None:
+    """A part started before the migration waits for it."""
+    deadline = time.monotonic() + STORAGE_WAIT_S
+    while True:
+        try:
+            async with stores.database.read() as session:
+                await session.execute(select(models.Conversation.id).limit(1))
+            return
+        except (DBAPIError, OSError) as error:
+            if time.monotonic() > deadline:
+                raise NotReachable(
+                    f"The database has no tables or does not answer; `roost migrate` makes them: "
+                    f"{str(error).splitlines()[0]}"
+                ) from error
+        await asyncio.sleep(STORAGE_RETRY_S)
