@@ -159,8 +159,8 @@ def _matches(message: TextMessage, query: Mapping[str, str]) -> bool:
 
 
 def _moment(value: str) -> tuple[float, float]:
-    """A day or a second, as the half-open range it means."""
-    length = 86400.0 if len(value) == 10 else 1.0
+    """A day or a second, as the half-open range it means; midnight stands for its day."""
+    length = 86400.0 if len(value) == 10 or "T00:00:00" in value else 1.0
     try:
         moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
     except ValueError:

@@ -1,0 +1,116 @@
+"""The clock, the faults, the bounds, and the sandbox process."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from roost_channels.testing import FakeTelegram, VirtualClock
+from roost_channels.testing.clock import wait_for_event
+from roost_channels.testing.faults import FAULTS_MAX, Fault, FaultBook
+from roost_channels.testing.telegram import updates
+from roost_channels.testing.twilio.signature import signature
+
+
+async def test_sleepers_wake_in_the_order_of_their_times() -> None:
+    clock, woken = VirtualClock(start=0), list[tuple[str, float]]()
+
+    async def sleeper(name: str, seconds: float) -> None:
+        await clock.sleep(seconds)
+        woken.append((name, clock.time()))
+
+    tasks = [asyncio.create_task(sleeper(n, s)) for n, s in (("late", 9), ("early", 3), ("x", 20))]
+    await asyncio.sleep(0)
+    await clock.advance(10)
+    assert woken == [("early", 3), ("late", 9)]
+    assert (clock.time(), clock.sleeping) == (10, 1)
+    tasks[-1].cancel()
+
+
+async def test_waiting_for_an_event_ends_with_the_clock() -> None:
+    clock, event = VirtualClock(), asyncio.Event()
+    waiting = asyncio.create_task(wait_for_event(event, clock, 5))
+    while clock.sleeping == 0:
+        await asyncio.sleep(0)
+    await clock.advance(5)
+    assert await waiting is False
+    event.set()
+    assert await wait_for_event(event, clock, 5) is True
+
+
+def test_faults_skip_count_and_match_their_method() -> None:
+    book = FaultBook()
+    book.add(Fault("delay", "sendMessage", count=2, skip=1))
+    kinds = ("delay",)
+    outcomes = [book.take(name, kinds) is not None for name in ("getMe", *["SENDMESSAGE"] * 4)]
+    assert outcomes == [False, False, True, True, False]
+    book.add(Fault("delay", "*", count=-1))
+    assert all(book.take("anything", kinds) for _ in range(10))
+    with pytest.raises(ValueError, match="unknown fault"):
+        book.add(Fault("flood", "*"))  # type: ignore[arg-type]
+
+
+def test_open_faults_are_bounded() -> None:
+    book = FaultBook()
+    for _ in range(FAULTS_MAX):
+        book.add(Fault("delay"))
+    with pytest.raises(ValueError, match=f"more than {FAULTS_MAX}"):
+        book.add(Fault("delay"))
+
+
+async def test_waiting_updates_are_bounded(
+    telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(updates, "QUEUE_MAX", 3)
+    for _ in range(3):
+        await telegram.user_says(7, "x")
+    with pytest.raises(RuntimeError, match="more than 3 updates wait"):
+        await telegram.user_says(7, "x")
+
+
+def test_the_signature_of_twilios_documentation() -> None:
+    parameters = {
+        "CallSid": "CA1234567890ABCDE",
+        "Caller": "+14158675309",
+        "Digits": "1234",
+        "From": "+14158675309",
+        "To": "+18005551212",
+    }
+    url = "https://mycompany.com/myapp.php?foo=1&bar=2"
+    assert signature("12345", url, parameters, "sha1") == "RSOYDt4T1cUTdK1PDd93/VVr8B8="
+
+
+async def test_until_gives_up(telegram: FakeTelegram) -> None:
+    with pytest.raises(TimeoutError):
+        await telegram.until(lambda: False, timeout_s=0.1)
+
+
+async def test_the_sandbox_runs_both_as_a_process_and_ends_on_sigterm() -> None:
+    channels = str(Path(sys.modules["roost_channels"].__path__[0]).parent)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "roost_channels.testing",
+        "--token",
+        "42:SANDBOX-1",
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": channels},
+    )
+    assert process.stdout is not None
+    urls = {}
+    for _ in range(2):
+        name, url = (await process.stdout.readline()).decode().split()
+        urls[name] = url
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        me = await client.get(f"{urls['telegram']}/bot42:SANDBOX-1/getMe")
+        assert me.json()["result"]["is_bot"]
+        said = await client.post(f"{urls['telegram']}/sim/chats/7/messages", json={"text": "Hi"})
+        # Ids go on from the clock, so that a restarted sandbox never repeats one.
+        assert said.json()["message_id"] > 200_000_000
+        assert (await client.get(f"{urls['twilio']}/sim/users")).json() == {"users": []}
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), 10) == 0
