@@ -42,16 +42,17 @@ def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
     """
     if url.get_backend_name() != "sqlite":
         if migrating:
-            return create_async_engine(url, poolclass=NullPool)
+            return create_async_engine(url, poolclass=NullPool, hide_parameters=True)
         return create_async_engine(
             url,
             pool_size=POOL_SIZE,
             max_overflow=POOL_OVERFLOW_MAX,
             pool_timeout=POOL_TIMEOUT_S,
             pool_pre_ping=True,
+            hide_parameters=True,  # what people write stays out of logs
         )
     pool: dict[str, Any] = {"poolclass": NullPool} if migrating else {"pool_size": POOL_SIZE}
-    engine = create_async_engine(url, **pool)
+    engine = create_async_engine(url, hide_parameters=True, **pool)
     foreign_keys = "OFF" if migrating else "ON"
 
     @event.listens_for(engine.sync_engine, "connect")

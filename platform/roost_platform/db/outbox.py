@@ -1,7 +1,10 @@
 """Entries and parts to deliver: implements the port that delivery lanes run on."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -36,13 +39,25 @@ class OutboxStore(StatusStore):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._seen: int | None = None
+        self._seen: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
+        self._seen_last: int | None = None
 
     async def wait(self, timeout_s: float) -> None:
-        """As the port says. It remembers what it saw: a second consumer needs its own store."""
-        if self._seen is None:
-            self._seen = await self._database.version()
-        self._seen = await self._database.changed_since(self._seen, timeout_s)
+        """As the port says, and nothing is missed between two waits.
+
+        A consumer that waits in its own task is known by that task. One that waits in a new task
+        each time, as the courier does, goes on from the last such wait.
+        """
+        task = asyncio.current_task()
+        since = self._seen.get(task) if task is not None else None
+        if since is not None and task is not None:
+            self._seen[task] = await self._database.changed_since(since, timeout_s)
+            return
+        if self._seen_last is None:
+            self._seen_last = await self._database.version()
+        self._seen_last = await self._database.changed_since(self._seen_last, timeout_s)
+        if task is not None:
+            self._seen[task] = self._seen_last
 
     async def due(self, channels: Sequence[tuple[str, str]], now: float) -> Sequence[Address]:
         if not channels:

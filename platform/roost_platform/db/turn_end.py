@@ -14,13 +14,17 @@ DONE = frozenset({"ok"})
 UNDONE = frozenset({"error", "cancelled", "skipped"})
 # Parts in these states may have reached the person: their message is settled by the courier.
 UNDER_WAY = ("sending", "sent", "ambiguous")
-APOLOGY = "Something went wrong and I could not finish this answer. Please try again."
+# What people are told, by roost_workflows.ports.FAILURE_REASONS.
 APOLOGIES = {
     "engine_unavailable": "The model can't be reached right now. Please try again in a while.",
+    "engine_failed": "The model failed on this message again and again. Please try another way.",
     "queue_full": "Too many requests are waiting right now. Please try again in a while.",
-    "too_long": "This conversation has become too long for the model. Send /new to start afresh.",
+    "refused": "The model refused this request as not valid. Please try another way.",
+    "too_long": "This is too long for the model. Send /new to start afresh, or say less at once.",
     "too_many_steps": "I stopped after too many steps without reaching an answer.",
     "unknown_agent": "The agent of this conversation is not installed any more.",
+    "timeout": "This took too long, so I gave up. Please try again.",
+    "internal": "Something went wrong and I could not finish this answer. Please try again.",
 }
 
 
@@ -60,7 +64,11 @@ async def settle(
     await end_turn(session, turn, outcome, reason, now)
     await session.flush()
     settled = await counts(session, turn, already=False)
-    last_word = status_line(settled) if outcome == "stopped" else APOLOGIES.get(reason, APOLOGY)
+    last_word = (
+        status_line(settled)
+        if outcome == "stopped"
+        else APOLOGIES.get(reason, APOLOGIES["internal"])
+    )
     await queue(
         session,
         conversation,

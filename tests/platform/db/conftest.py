@@ -38,3 +38,13 @@ def intake(stores: Stores, doorbell: DoorbellLog) -> PlatformIntake:
 @pytest.fixture
 def ada(stores: Stores, intake: PlatformIntake, doorbell: DoorbellLog) -> Person:
     return Person(stores, intake, doorbell)
+
+
+@pytest.fixture
+async def sqlite_ada(sqlite_url: str, clock: HandClock) -> AsyncIterator[Person]:
+    """Ada on SQLite alone, for many cases of something that storage has no part in."""
+    policies = {("telegram", "42"): AccessPolicy("open")}
+    opened = open_stores(Database(sqlite_url, clock=clock), policies=policies)
+    bell = DoorbellLog()
+    yield Person(opened, PlatformIntake(opened, bell), bell)
+    await opened.close()
