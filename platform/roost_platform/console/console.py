@@ -1,0 +1,304 @@
+"""The console at run time: what handlers share, and the wrapper that lets only the right people reach them."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from roost_platform.console.accounts import Accounts
+from roost_platform.console.deps import ConsoleDeps
+from roost_platform.console.errors import (
+    ConsoleError,
+    NotFound,
+    NotSignedIn,
+    Refused,
+    TooManyTries,
+)
+from roost_platform.console.live import Live, LivePage
+from roost_platform.console.logins import SESSION_ABSOLUTE_S, Logins
+from roost_platform.console.phones import Phones
+from roost_platform.console.rendering import render
+from roost_platform.console.roles import Principal, Role
+from roost_platform.console.tokens import Tokens
+from roost_platform.errors import NotFound as MissingRow
+from roost_platform.errors import StorageError
+
+FLASH_LENGTH_MAX = 200
+FLASH_COOKIE = "roost_flash"
+THEME_COOKIE = "roost_theme"
+FORM_FIELDS_MAX = 40
+
+
+@dataclass(slots=True)
+class Console:
+    """What all handlers share in this process."""
+
+    deps: ConsoleDeps
+    accounts: Accounts = field(init=False)
+    logins: Logins = field(init=False)
+    tokens: Tokens = field(init=False)
+    live: Live = field(init=False)
+    phones: Phones | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        database, clock = self.deps.stores.database, self.deps.clock
+        self.accounts = Accounts(database, clock)
+        self.logins = Logins(database, clock, self.accounts.passwords)
+        self.tokens = Tokens(database, clock)
+        self.live = Live(database, render)
+        if self.deps.sandbox is not None:
+            self.phones = Phones(self.deps.sandbox)
+
+    async def close(self) -> None:
+        """Release connections."""
+        if self.phones is not None:
+            await self.phones.close()
+
+    @property
+    def session_cookie(self) -> str:
+        return "__Host-roost" if self.deps.is_https else "roost_session"
+
+    def set_session(self, response: Response, token: str) -> None:
+        """Hand the browser its session; never readable by scripts."""
+        response.set_cookie(
+            self.session_cookie,
+            token,
+            max_age=int(SESSION_ABSOLUTE_S),
+            path="/",
+            secure=self.deps.is_https,
+            httponly=True,
+            samesite="lax",
+        )
+
+    def clear_session(self, response: Response) -> None:
+        response.delete_cookie(
+            self.session_cookie,
+            path="/",
+            secure=self.deps.is_https,
+            httponly=True,
+            samesite="lax",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request to the console by someone whose role was checked; `principal` is None on public pages."""
+
+    console: Console
+    request: Request
+    principal: Principal | None
+
+    @property
+    def deps(self) -> ConsoleDeps:
+        return self.console.deps
+
+    @property
+    def me(self) -> Principal:
+        if self.principal is None:
+            raise NotSignedIn
+        return self.principal
+
+    @property
+    def now(self) -> float:
+        return self.deps.clock()
+
+    @property
+    def ip(self) -> str:
+        return self.request.client.host if self.request.client else ""
+
+    @property
+    def is_htmx(self) -> bool:
+        return self.request.headers.get("hx-request") == "true"
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether message texts are shown to this person."""
+        return self.me.role >= Role.operator or self.deps.viewers_read_texts
+
+    @property
+    def token(self) -> str | None:
+        return self.request.cookies.get(self.console.session_cookie)
+
+    def param(self, name: str) -> str:
+        return str(self.request.path_params[name])
+
+    def query(self, name: str, default: str = "", length_max: int = 200) -> str:
+        return self.request.query_params.get(name, default)[:length_max]
+
+    async def form(self) -> FormData:
+        return await self.request.form(max_fields=FORM_FIELDS_MAX, max_files=0)
+
+    async def audit(
+        self, action: str, object: str, detail: Mapping[str, Any] | None = None
+    ) -> None:
+        """Record what this person did."""
+        await self.deps.stores.audit.write(
+            actor=self.principal.name if self.principal else "",
+            action=action,
+            object=object,
+            detail=dict(detail or {}),
+            ip=self.ip,
+        )
+
+    def base_context(self) -> dict[str, Any]:
+        """What every template may use beside its page's own data."""
+        return {
+            "me": self.principal,
+            "theme": theme(self.request),
+            "path": self.request.url.path,
+            "flash": unquote(self.request.cookies.get(FLASH_COOKIE, ""))[:FLASH_LENGTH_MAX],
+            "has_sandbox": self.deps.sandbox is not None,
+            "environment": self.deps.environment,
+            "version": self.deps.version,
+            "reads_texts": self.principal is not None and self.reads_texts,
+        }
+
+    def page(self, template: str, data: Any, *, status: int = 200) -> Response:
+        """A full page; `data` is the page's frozen dataclass."""
+        html = render(template, {**self.base_context(), "page": data})
+        response = HTMLResponse(html, status_code=status)
+        response.headers["accept-ch"] = "Sec-CH-Prefers-Color-Scheme"
+        response.headers["vary"] = "Sec-CH-Prefers-Color-Scheme, Cookie"
+        if FLASH_COOKIE in self.request.cookies:
+            response.delete_cookie(FLASH_COOKIE, path="/")
+        return response
+
+    def json(self, data: Any) -> Response:
+        """The page's data as JSON, from the same object."""
+        return JSONResponse(
+            asdict(data) if is_dataclass(data) and not isinstance(data, type) else data
+        )
+
+    def stream(
+        self,
+        load: Callable[[], Awaitable[LivePage | None]],
+        *,
+        look_s: float | None = None,
+    ) -> Response:
+        """The page's one event stream."""
+        token = self.token
+
+        async def still_signed_in() -> bool:
+            return await self.console.logins.find(token) is not None
+
+        return self.console.live.response(
+            load, context=self.base_context(), still_signed_in=still_signed_in, look_s=look_s
+        )
+
+    def done(self, message: str, back: str = "") -> Response:
+        """After an action: a toast for htmx, else back to the page with the message on it."""
+        if self.is_htmx and not back:
+            return Response(status_code=204, headers={"x-roost-toast": quote(message)})
+        response = RedirectResponse(back or self.back(), status_code=303)
+        response.set_cookie(
+            FLASH_COOKIE,
+            quote(message[:FLASH_LENGTH_MAX]),
+            max_age=30,
+            path="/",
+            httponly=True,
+            samesite="lax",
+            secure=self.deps.is_https,
+        )
+        return response
+
+    def back(self) -> str:
+        """The page a form was sent from, if it is ours."""
+        referer = urlsplit(self.request.headers.get("referer", ""))
+        ours = referer.netloc == self.request.headers.get("host", "")
+        query = f"?{referer.query}" if referer.query else ""
+        return local_path(referer.path + query) if ours else "/"
+
+
+Handler = Callable[[Visit], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Endpoint:
+    """A handler with the role it needs; a test walks all routes and fails on one without."""
+
+    console: Console
+    role: Role
+    handler: Handler
+
+    async def serve(self, request: Request) -> Response:
+        visit = Visit(self.console, request, None)
+        try:
+            principal = await self.console.logins.find(visit.token)
+            visit = Visit(self.console, request, principal)
+            if self.role > Role.public:
+                visit.me.require(self.role)
+            return await self.handler(visit)
+        except ConsoleError as error:
+            return failure(visit, error)
+        except StorageError as error:  # what is asked does not fit what is stored
+            kind = NotFound if isinstance(error, MissingRow) else Refused
+            return failure(visit, kind(str(error)))
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorContext:
+    """The error page."""
+
+    status: int
+    title: str
+    message: str
+
+
+def failure(visit: Visit, error: ConsoleError) -> Response:
+    """An error in the form the caller reads: sign-in page, toast, JSON or a page."""
+    request = visit.request
+    headers = {}
+    if isinstance(error, TooManyTries):
+        headers["retry-after"] = str(int(error.retry_after_s) + 1)
+    wants_page = "text/html" in request.headers.get("accept", "") and not visit.is_htmx
+    if isinstance(error, NotSignedIn) and request.method == "GET" and wants_page:
+        target = local_path(request.url.path)
+        return RedirectResponse(f"/login?next={quote(target, safe='/')}", status_code=303)
+    if wants_page:
+        context = ErrorContext(error.status, error.title, error.message)
+        response = visit.page("error.html", context, status=error.status)
+    elif visit.is_htmx:
+        headers["x-roost-toast"] = quote(error.message)
+        response = Response(status_code=error.status)
+    else:
+        response = JSONResponse(
+            {"error": {"type": type(error).__name__, "message": error.message}},
+            status_code=error.status,
+        )
+    response.headers.update(headers)
+    return response
+
+
+def theme(request: Request) -> str:
+    """`dark` or `light`: the person's choice, else what their browser prefers."""
+    chosen = request.cookies.get(THEME_COOKIE)
+    if chosen in ("dark", "light"):
+        return chosen
+    prefers = request.headers.get("sec-ch-prefers-color-scheme", "").strip('"')
+    return "dark" if prefers == "dark" else "light"
+
+
+def local_path(path: str) -> str:
+    """A path of this site, or `/`: nobody is sent elsewhere by a crafted link."""
+    if path.startswith("/") and not path.startswith(("//", "/\\")) and "\n" not in path:
+        return path
+    return "/"
+
+
+def text_field(
+    form: FormData, name: str, *, required: bool = True, length_max: int = 20_000
+) -> str:
+    """A text of a form; refused when missing or longer than allowed."""
+    value = form.get(name, "")
+    if not isinstance(value, str):
+        raise Refused(f"“{name}” must be text.")
+    value = value.replace("\r\n", "\n")
+    if required and not value.strip():
+        raise Refused(f"“{name}” is empty.")
+    if len(value) > length_max:
+        raise Refused(f"“{name}” may have at most {length_max} characters.")
+    return value

@@ -1,0 +1,114 @@
+"""One event stream per page: fragments are rendered again when their data changed, and only then."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from roost_platform.console.errors import Busy
+from roost_platform.db.engine import Database
+
+STREAMS_MAX = 100
+INTERVAL_S = 0.15  # the least time between two updates of one page
+RELOAD_S = 2.0  # figures that depend on the clock are read again at least this often
+SIGN_IN_CHECK_S = 20.0  # a revoked login loses its streams within this time
+PING_S = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A part of a page that lives: the element's id, its template, and its data, compared by value."""
+
+    target: str
+    template: str
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class LivePage:
+    """What a stream sends: fragments to morph into the page, named events with JSON for scripts."""
+
+    fragments: Sequence[Fragment] = ()
+    events: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Live:
+    """All open streams of this process. `render` turns a template's name and context into HTML."""
+
+    database: Database
+    render: Callable[[str, Mapping[str, Any]], str]
+    interval_s: float = INTERVAL_S
+    reload_s: float = RELOAD_S
+    streams_max: int = STREAMS_MAX
+    sign_in_check_s: float = SIGN_IN_CHECK_S
+    open: int = field(default=0, init=False)
+
+    def response(
+        self,
+        load: Callable[[], Awaitable[LivePage | None]],
+        *,
+        context: Mapping[str, Any],
+        still_signed_in: Callable[[], Awaitable[bool]],
+        look_s: float | None = None,
+    ) -> EventSourceResponse:
+        """Stream a page; `load` returns None when its subject is gone. Raises Busy beyond the bound.
+
+        look_s: for a page whose subject is not in the database, how often to look.
+        """
+        if self.open >= self.streams_max:
+            raise Busy("Too many pages are open; close one and reload.")
+        stream = self._stream(load, context, still_signed_in, look_s)
+        return EventSourceResponse(stream, ping=PING_S, send_timeout=30)
+
+    async def _stream(
+        self,
+        load: Callable[[], Awaitable[LivePage | None]],
+        context: Mapping[str, Any],
+        still_signed_in: Callable[[], Awaitable[bool]],
+        look_s: float | None,
+    ) -> AsyncIterator[ServerSentEvent]:
+        shown: dict[str, Any] = {}
+        loop = asyncio.get_running_loop()
+        checked_at = loop.time()
+        self.open += 1
+        try:
+            while True:
+                version = await self.database.version()  # before reading: nothing is missed
+                page = await load()
+                if page is None:
+                    return
+                for event in self._changes(page, shown, context):
+                    yield event
+                await asyncio.sleep(look_s or self.interval_s)
+                if look_s is None:
+                    await self.database.changed_since(version, self.reload_s)
+                if loop.time() - checked_at > self.sign_in_check_s:
+                    if not await still_signed_in():
+                        return
+                    checked_at = loop.time()
+        finally:
+            self.open -= 1
+
+    def _changes(
+        self, page: LivePage, shown: dict[str, Any], context: Mapping[str, Any]
+    ) -> list[ServerSentEvent]:
+        """Events for what differs from `shown`, which is brought up to date."""
+        html = []
+        for fragment in page.fragments:
+            if fragment.target in shown and shown[fragment.target] == fragment.data:
+                continue
+            shown[fragment.target] = fragment.data
+            inner = self.render(fragment.template, {**context, "data": fragment.data})
+            html.append(
+                f'<hx-partial hx-target="#{fragment.target}" hx-swap="innerMorph">{inner}</hx-partial>'
+            )
+        events = [ServerSentEvent("".join(html))] if html else []
+        for name, value in page.events.items():
+            if f"event {name}" not in shown or shown[f"event {name}"] != value:
+                shown[f"event {name}"] = value
+                events.append(ServerSentEvent(json.dumps(value), event=name))
+        return events

@@ -1,0 +1,65 @@
+"""What models and people wrote, as HTML that can do nothing: Markdown, then an allow-list."""
+
+from functools import lru_cache
+
+import nh3
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup, escape
+
+TEXT_LENGTH_MAX = 64_000  # longer texts are shown plain: parsing time grows with the text
+CACHED_TEXTS_MAX = 512
+
+TAGS = set(
+    "p br hr strong em s code pre blockquote ul ol li h3 h4 h5 h6 a table thead tbody tr th td span".split()
+)
+ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "code": {"class"}}
+SCHEMES = {"http", "https", "mailto", "tel"}
+
+
+def _image_as_link(tokens: list[Token]) -> None:
+    """Images become links: looking at a transcript must not tell any server that someone looks."""
+    for token in tokens:
+        if token.type != "inline" or not token.children:
+            continue
+        children: list[Token] = []
+        for child in token.children:
+            if child.type != "image":
+                children.append(child)
+                continue
+            start = Token("link_open", "a", 1, attrs={"href": child.attrs.get("src", "")})
+            label = Token("text", "", 0, content=f"[image: {child.content or 'no description'}]")
+            children += [start, label, Token("link_close", "a", -1)]
+        token.children = children
+
+
+def _lower_headings(tokens: list[Token]) -> None:
+    """A message's headings start at h3: the page has its own h1 and h2."""
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
+
+
+_parser = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(
+    ["table", "strikethrough"]
+)
+
+
+@lru_cache(CACHED_TEXTS_MAX)
+def markdown(text: str) -> Markup:
+    """Sanitised HTML of a Markdown text; a text beyond the bound comes back escaped and plain."""
+    if len(text) > TEXT_LENGTH_MAX:
+        return Markup('<p class="pre">{}</p>').format(escape(text))
+    tokens = _parser.parse(text)
+    _image_as_link(tokens)
+    _lower_headings(tokens)
+    html = _parser.renderer.render(tokens, _parser.options, {})
+    return Markup(
+        nh3.clean(
+            html,
+            tags=TAGS,
+            attributes=ATTRIBUTES,
+            url_schemes=SCHEMES,
+            link_rel="noopener noreferrer nofollow",
+        )
+    )

@@ -1,0 +1,50 @@
+"""Channels: how each account is connected, its last traffic, its webhook addresses, how to set it up."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from starlette.responses import Response
+
+from roost_platform.console.console import Visit
+from roost_platform.console.deps import ChannelSetup
+from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.queries.health import ChannelHealth, channels
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelCard:
+    """One channel: as configured, and as its process reports it (None before it ever did)."""
+
+    setup: ChannelSetup
+    health: ChannelHealth | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelsContext:
+    """The Channels page."""
+
+    cards: Annotated[tuple[ChannelCard, ...], "Configured and reported accounts"]
+
+
+async def load(visit: Visit) -> ChannelsContext:
+    async with visit.deps.stores.database.read() as session:
+        reported = {(c.channel, c.account): c for c in await channels(session)}
+    cards = [
+        ChannelCard(setup, reported.pop((setup.channel, setup.account), None))
+        for setup in visit.deps.channels
+    ]
+    # An account that reported once and is configured no more still shows where its people are.
+    cards += [ChannelCard(ChannelSetup(c.channel, c.account), c) for c in reported.values()]
+    return ChannelsContext(tuple(cards))
+
+
+async def page(visit: Visit) -> Response:
+    return visit.page("channels.html", await load(visit))
+
+
+async def events(visit: Visit) -> Response:
+    async def live() -> LivePage:
+        data = await load(visit)
+        return LivePage((Fragment("channel-cards", "fragments/channel_cards.html", data.cards),))
+
+    return visit.stream(live)

@@ -1,0 +1,97 @@
+"""The test chat: talk to an agent through the same path as every channel, as `console:local:<name>`."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from starlette.responses import RedirectResponse, Response
+
+from roost_channels.message import Address
+from roost_platform.console.actions import say_on_console
+from roost_platform.console.console import Visit, text_field
+from roost_platform.console.errors import Refused
+from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.pages.session import SessionContext, find, fragments
+from roost_platform.console.queries.conversation import conversation_id_of_key
+from roost_platform.console.queries.sessions import SessionFilter, SessionRow, sessions
+
+NAME = re.compile(r"[\w.@-]{1,64}")
+RECENT_SHOWN_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ChatContext:
+    """The test chat; `session` is None until the first message."""
+
+    name: Annotated[str, "The chat's name, the last part of its session key"]
+    agents: Annotated[tuple[str, ...], "Agents to choose from for a new chat"]
+    recent: Annotated[tuple[SessionRow, ...], "Other console chats, newest first"]
+    session: Annotated[SessionContext | None, "The conversation as the session page shows it"]
+
+
+def address(name: str) -> Address:
+    return Address("console", "local", name)
+
+
+def checked(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise Refused("A chat's name has letters, digits and . _ @ - only, at most 64.")
+    return name
+
+
+async def load(visit: Visit) -> ChatContext:
+    name = checked(visit.param("name"))
+    async with visit.deps.stores.database.read() as session:
+        id = await conversation_id_of_key(session, address(name).key)
+        _, recent = await sessions(
+            session, SessionFilter(channel="console"), 1, with_texts=visit.reads_texts
+        )
+    return ChatContext(
+        name=name,
+        agents=tuple(visit.deps.agents),
+        recent=recent[:RECENT_SHOWN_MAX],
+        session=await find(visit, id) if id else None,
+    )
+
+
+async def start(visit: Visit) -> Response:
+    """To the chat asked for, or the visitor's own."""
+    own = re.sub(r"[^\w.@-]", "-", visit.me.name) or "me"
+    name = visit.query("name").strip() or own[:64]
+    return RedirectResponse(f"/chat/{checked(name)}", status_code=303)
+
+
+async def page(visit: Visit) -> Response:
+    data = await load(visit)
+    if data.session is not None:
+        await visit.audit("transcript.read", address(data.name).key)
+    return visit.page("chat.html", data)
+
+
+async def say(visit: Visit) -> Response:
+    name = checked(visit.param("name"))
+    form = await visit.form()
+    text = text_field(form, "text")
+    agent = text_field(form, "agent", required=False, length_max=64)
+    if agent and agent not in visit.deps.agents:
+        raise Refused(f"There is no agent “{agent}”.")
+    await say_on_console(visit.deps, name, text, visit.me, agent)
+    return visit.done("") if visit.is_htmx else RedirectResponse(f"/chat/{name}", status_code=303)
+
+
+async def events(visit: Visit) -> Response:
+    name = checked(visit.param("name"))
+
+    async def live() -> LivePage:
+        data = await load(visit)
+        if data.session is None:
+            return LivePage()
+        return LivePage(
+            (
+                *(f for f in fragments(data.session) if f.target not in ("facts",)),
+                Fragment("recent", "fragments/recent.html", data.recent),
+            )
+        )
+
+    assert name
+    return visit.stream(live)

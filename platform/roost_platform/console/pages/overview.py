@@ -1,0 +1,244 @@
+"""The Overview: live figures, the last hour as a chart, what runs, what needs a person."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from starlette.responses import Response
+
+from roost_platform.console.console import Visit
+from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.queries.deliveries import DeliveryFilter, DeliveryRow, deliveries
+from roost_platform.console.queries.figures import Figures, Minute, figures
+from roost_platform.console.queries.health import ChannelHealth, ServiceHealth, channels, services
+from roost_platform.console.queries.people import PairingRequest, requests
+from roost_platform.console.queries.sessions import SessionRow, running
+
+ENGINE_TIMEOUT_S = 1.0
+PROBE_TIMEOUT_S = 1.0
+ATTENTION_SHOWN_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Spark:
+    """A sparkline's points in a 100 by 24 box, ready for SVG; empty when there is nothing to draw."""
+
+    line: str = ""
+    area: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One figure. tone colours it when it wants attention; href leads to what is behind it."""
+
+    id: str
+    label: str
+    value: str
+    unit: str = ""
+    hint: str = ""
+    tone: str = ""
+    href: str = ""
+    spark: Spark | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The strip: processes, then channels."""
+
+    services: tuple[ServiceHealth, ...]
+    channels: tuple[ChannelHealth, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """What waits for a person: strangers and deliveries that failed."""
+
+    requests: tuple[PairingRequest, ...]
+    failed: tuple[DeliveryRow, ...]
+    failed_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewContext:
+    """The Overview page."""
+
+    tiles: Annotated[tuple[Tile, ...], "Figures in reading order"]
+    health: Annotated[Health, "Processes and channels"]
+    running: Annotated[tuple[SessionRow, ...], "Conversations being answered now"]
+    attention: Annotated[Attention, "What waits for a person"]
+    chart: Annotated[Mapping[str, Sequence[float | None]], "Columns of the chart, by minute"]
+
+
+def spark(values: Sequence[float | None]) -> Spark:
+    """A sparkline of these values from zero to their maximum."""
+    drawn = [value or 0.0 for value in values]
+    top = max(drawn, default=0.0)
+    if top <= 0 or len(drawn) < 2:
+        return Spark()
+    step = 100 / (len(drawn) - 1)
+    points = [f"{i * step:.1f},{22 - value / top * 20:.1f}" for i, value in enumerate(drawn)]
+    return Spark(" ".join(points), " ".join(["0,24", *points, "100,24"]))
+
+
+def milliseconds(value: float | None) -> tuple[str, str]:
+    """A latency with its unit."""
+    if value is None:
+        return "–", ""
+    return (f"{value:.0f}", "ms") if value < 1000 else (f"{value / 1000:.1f}", "s")
+
+
+def tiles(f: Figures, engine: Mapping[str, Any] | None) -> tuple[Tile, ...]:
+    """The figures as tiles; the engine's own numbers win where it tells them."""
+    engine = engine or {}
+    own = engine.get("ttft_ms") or {}
+    p50 = f.ttft_p50_ms if f.ttft_p50_ms is not None else own.get("p50")
+    p95 = f.ttft_p95_ms if f.ttft_p95_ms is not None else own.get("p95")
+    speed = engine.get("tokens_per_second") or f.tokens_per_second
+    in_engine = int(engine.get("waiting") or 0)
+    minutes = f.series
+    ttft, ttft_unit = milliseconds(p50)
+    worst, worst_unit = milliseconds(p95)
+    cached = f"{f.cached_share:.0%} of the prompt from cache" if f.cached_share is not None else ""
+    uncertain = f", {f.deliveries_uncertain} uncertain" if f.deliveries_uncertain else ""
+    return (
+        Tile(
+            "active",
+            "Active sessions",
+            str(f.sessions_active),
+            hint=f"{int(engine.get('running') or 0)} in the engine",
+            href="/sessions?state=running",
+        ),
+        Tile(
+            "turns",
+            "Turns per minute",
+            f"{f.turns_per_minute:.1f}",
+            hint="last 5 minutes",
+            spark=spark([m.turns for m in minutes]),
+        ),
+        Tile(
+            "ttft",
+            "Time to first token",
+            ttft,
+            ttft_unit,
+            hint=f"p95 {worst} {worst_unit}".strip(),
+            spark=spark([m.ttft_p50_ms for m in minutes]),
+        ),
+        Tile(
+            "speed",
+            "Tokens per second",
+            f"{speed:.0f}" if speed else "–",
+            hint=cached,
+            spark=spark([m.tokens for m in minutes]),
+        ),
+        Tile(
+            "queue",
+            "Queue",
+            str(f.messages_waiting),
+            hint=f"{in_engine} waiting in the engine",
+            tone="warn" if f.messages_waiting > 10 else "",
+            href="/sessions?state=waiting",
+        ),
+        Tile(
+            "failed",
+            "Deliveries failed",
+            str(f.deliveries_failed),
+            hint=f"to look at{uncertain}",
+            tone="bad" if f.deliveries_failed else "",
+            href="/deliveries?state=failed",
+        ),
+        Tile(
+            "people",
+            "People waiting",
+            str(f.people_waiting),
+            hint="for an approval",
+            tone="warn" if f.people_waiting else "",
+            href="/people",
+        ),
+    )
+
+
+def chart(minutes: Sequence[Minute]) -> dict[str, list[float | None]]:
+    """Columns for uPlot: seconds since the epoch, turns, tokens, first token in milliseconds."""
+    return {
+        "at": [m.at for m in minutes],
+        "turns": [float(m.turns) for m in minutes],
+        "tokens": [float(m.tokens) for m in minutes],
+        "ttft": [m.ttft_p50_ms for m in minutes],
+    }
+
+
+async def engine_health(visit: Visit) -> Mapping[str, Any] | None:
+    """The engine's own figures; None when it does not answer in time, which the strip shows."""
+    client = visit.deps.engine_client
+    if client is None:
+        return None
+    try:
+        return await asyncio.wait_for(client.health(), ENGINE_TIMEOUT_S)
+    except Exception:  # whatever is wrong with the engine, this page must say so, not fail
+        return {"status": "unreachable"}
+
+
+async def probed(visit: Visit, found: Sequence[ServiceHealth]) -> tuple[ServiceHealth, ...]:
+    """The strip with Temporal, which can't beat for itself, in front."""
+    probe = visit.deps.temporal_probe
+    if probe is None:
+        return tuple(found)
+    try:
+        is_up = await asyncio.wait_for(probe(), PROBE_TIMEOUT_S)
+    except Exception:  # a probe that fails says the same as one that answers no
+        is_up = False
+    state = ("up", "answers") if is_up else ("down", "does not answer")
+    return (ServiceHealth("temporal", *state), *found)
+
+
+async def load(visit: Visit) -> OverviewContext:
+    deps, now = visit.deps, visit.now
+    engine, temporal = await asyncio.gather(engine_health(visit), probed(visit, ()))
+    async with deps.stores.database.read() as session:
+        numbers = await figures(session, now)
+        alive = await services(session, deps.services, now)
+        channel_states = await channels(session)
+        live = await running(session, with_texts=visit.reads_texts)
+        waiting = await requests(session, now)
+        failed_count, failed = await deliveries(
+            session, DeliveryFilter(state="failed"), 1, with_texts=visit.reads_texts
+        )
+    if engine is not None and engine.get("status") != "ok":
+        said = str(engine.get("status", "unreachable"))
+        alive = tuple(
+            ServiceHealth("engine", "down", said) if s.name == "engine" else s for s in alive
+        )
+    return OverviewContext(
+        tiles=tiles(numbers, engine),
+        health=Health((*temporal, *alive), channel_states),
+        running=live,
+        attention=Attention(
+            waiting[:ATTENTION_SHOWN_MAX], failed[:ATTENTION_SHOWN_MAX], failed_count
+        ),
+        chart=chart(numbers.series),
+    )
+
+
+async def page(visit: Visit) -> Response:
+    return visit.page("overview.html", await load(visit))
+
+
+async def json_twin(visit: Visit) -> Response:
+    return visit.json(await load(visit))
+
+
+async def events(visit: Visit) -> Response:
+    async def live() -> LivePage:
+        data = await load(visit)
+        return LivePage(
+            fragments=(
+                Fragment("tiles", "fragments/tiles.html", data.tiles),
+                Fragment("health", "fragments/health.html", data.health),
+                Fragment("running", "fragments/running.html", data.running),
+                Fragment("attention", "fragments/attention.html", data.attention),
+            ),
+            events={"metrics": data.chart},
+        )
+
+    return visit.stream(live)

@@ -1,0 +1,71 @@
+"""People: who waits to be let in, everyone else with their addresses; approve and block."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from starlette.responses import Response
+
+from roost_platform.console.actions import approve, block
+from roost_platform.console.console import Visit
+from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.queries.pages import Pages, page_number
+from roost_platform.console.queries.people import PairingRequest, PersonRow, people, requests
+
+ACCESS = ("allowed", "pending", "blocked")
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleList:
+    """The table that lives."""
+
+    rows: Annotated[tuple[PersonRow, ...], "This page's people"]
+    pages: Annotated[Pages, "Where we are in the list"]
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleContext:
+    """The People page."""
+
+    access: Annotated[str, "Access the list is narrowed to, empty for all"]
+    text: Annotated[str, "Search text"]
+    requests: Annotated[tuple[PairingRequest, ...], "Strangers who wait, longest first"]
+    list: Annotated[PeopleList, "The rows and their pages"]
+    query: Annotated[str, "The query string, for the stream"]
+
+
+async def load(visit: Visit) -> PeopleContext:
+    access = visit.query("access") if visit.query("access") in ACCESS else ""
+    text = visit.query("q").strip()
+    number = page_number(visit.query("page"))
+    async with visit.deps.stores.database.read() as session:
+        waiting = await requests(session, visit.now)
+        count, rows = await people(session, access, text, number)
+    pages = Pages(number, count, "/people", (("access", access), ("q", text)))
+    return PeopleContext(access, text, waiting, PeopleList(rows, pages), visit.request.url.query)
+
+
+async def page(visit: Visit) -> Response:
+    return visit.page("people.html", await load(visit))
+
+
+async def events(visit: Visit) -> Response:
+    async def live() -> LivePage:
+        data = await load(visit)
+        return LivePage(
+            (
+                Fragment("requests", "fragments/requests.html", data.requests),
+                Fragment("people-list", "fragments/people_list.html", data.list),
+            )
+        )
+
+    return visit.stream(live)
+
+
+async def let_in(visit: Visit) -> Response:
+    name = await approve(visit.deps, visit.param("id"), visit.me, visit.ip)
+    return visit.done(f"{name} is connected.")
+
+
+async def shut_out(visit: Visit) -> Response:
+    name = await block(visit.deps, visit.param("id"), visit.me, visit.ip)
+    return visit.done(f"{name} is blocked.")

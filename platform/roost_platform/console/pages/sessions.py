@@ -1,0 +1,63 @@
+"""The list of conversations: filters, search, pages, live states."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from starlette.responses import Response
+
+from roost_platform.console.console import Visit
+from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.queries.pages import Pages, page_number
+from roost_platform.console.queries.sessions import STATES, SessionFilter, SessionRow, sessions
+
+
+@dataclass(frozen=True, slots=True)
+class SessionList:
+    """The part of the page that lives."""
+
+    rows: Annotated[tuple[SessionRow, ...], "This page's conversations"]
+    pages: Annotated[Pages, "Where we are in the list"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsContext:
+    """The Sessions page."""
+
+    by: Annotated[SessionFilter, "What the list is narrowed to"]
+    states: Annotated[tuple[str, ...], "States that can be chosen"]
+    list: Annotated[SessionList, "The rows and their pages"]
+    query: Annotated[str, "The query string, for the stream and the links"]
+
+
+async def load(visit: Visit) -> SessionsContext:
+    by = SessionFilter(
+        state=visit.query("state") if visit.query("state") in STATES else "",
+        channel=visit.query("channel"),
+        text=visit.query("q").strip(),
+    )
+    number = page_number(visit.query("page"))
+    async with visit.deps.stores.database.read() as session:
+        count, rows = await sessions(session, by, number, with_texts=visit.reads_texts)
+    query = (("state", by.state), ("channel", by.channel), ("q", by.text))
+    return SessionsContext(
+        by=by,
+        states=STATES,
+        list=SessionList(rows, Pages(number, count, "/sessions", query)),
+        query=visit.request.url.query,
+    )
+
+
+async def page(visit: Visit) -> Response:
+    return visit.page("sessions.html", await load(visit))
+
+
+async def json_twin(visit: Visit) -> Response:
+    return visit.json(await load(visit))
+
+
+async def events(visit: Visit) -> Response:
+    async def live() -> LivePage:
+        data = await load(visit)
+        return LivePage((Fragment("session-list", "fragments/session_list.html", data.list),))
+
+    return visit.stream(live)

@@ -1,0 +1,77 @@
+"""Whether the processes beat and the channels are connected."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+
+BEAT_LATE_S = 15.0  # a process that has not beaten for this long counts as down
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceHealth:
+    """One process. state: up | down | unknown."""
+
+    name: str
+    state: str
+    detail: str = ""
+    started_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelHealth:
+    """One account of one channel, as its own process reports it."""
+
+    channel: str
+    account: str
+    state: str
+    detail: str
+    name: str
+    last_in_at: float | None
+    last_out_at: float | None
+    updated_at: float | None
+
+
+async def services(
+    session: AsyncSession, expected: Sequence[str], now: float
+) -> tuple[ServiceHealth, ...]:
+    """Every expected process, then whatever else beats."""
+    rows = {
+        row.service: row for row in await session.scalars(select(models.ServiceHeartbeat)) if row
+    }
+    names = [*expected, *(name for name in sorted(rows) if name not in expected)]
+    found = []
+    for name in names:
+        row = rows.get(name)
+        if row is None:
+            found.append(ServiceHealth(name, "down", "not seen yet"))
+        elif now - row.seen_at > BEAT_LATE_S:
+            late = f"no sign of life for {round(now - row.seen_at)} s"
+            found.append(ServiceHealth(name, "down", late, row.started_at))
+        else:
+            found.append(ServiceHealth(name, "up", f"version {row.version}", row.started_at))
+    return tuple(found)
+
+
+async def channels(session: AsyncSession) -> tuple[ChannelHealth, ...]:
+    rows = await session.scalars(
+        select(models.ChannelState).order_by(
+            models.ChannelState.channel, models.ChannelState.account
+        )
+    )
+    return tuple(
+        ChannelHealth(
+            r.channel,
+            r.account,
+            r.state,
+            r.detail,
+            r.name,
+            r.last_in_at,
+            r.last_out_at,
+            r.updated_at,
+        )
+        for r in rows
+    )

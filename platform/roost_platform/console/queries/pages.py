@@ -1,0 +1,41 @@
+"""Numbered pages of a list: which rows, and the links beside them."""
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+PAGE_SIZE = 25
+PAGE_NUMBER_MAX = 10_000  # an offset beyond this reads too much for nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Where we are in a list. `path` and `query` make the links to its other pages."""
+
+    number: int
+    count: int
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    size: int = PAGE_SIZE
+
+    @property
+    def first(self) -> int:
+        return min(self.count, (self.number - 1) * self.size + 1)
+
+    @property
+    def last(self) -> int:
+        return min(self.count, self.number * self.size)
+
+    def link(self, number: int) -> str:
+        pairs = [(k, v) for k, v in self.query if v] + [("page", str(number))]
+        return f"{self.path}?{urlencode(pairs)}"
+
+
+def page_number(text: str) -> int:
+    """A page number as people may have mangled it."""
+    return min(max(1, int(text)), PAGE_NUMBER_MAX) if text.isdecimal() else 1
+
+
+def like(text: str) -> str:
+    """A LIKE pattern that finds the text literally (escape character `\\`)."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"

@@ -1,0 +1,109 @@
+"""Jinja2 for the console: autoescape on, unknown names are errors, filters for times and numbers."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from roost_platform.console.assets import icon, static_url
+from roost_platform.console.markdown import markdown
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+CHANNEL_NAMES = {"telegram": "Telegram", "whatsapp": "WhatsApp", "console": "Console"}
+CHANNEL_ICONS = {"telegram": "send", "whatsapp": "phone", "console": "terminal"}
+
+
+def duration(seconds: float | None) -> str:
+    """A span of time as people say it: `340 ms`, `2.4 s`, `3 min 5 s`, `2 h 4 min`, `3 d`."""
+    if seconds is None:
+        return "–"
+    if seconds < 0.0005:
+        return "0 ms"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole < 600 else f"{whole // 60} min"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d"
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A count with thin separators; big ones shortened."""
+    if value is None:
+        return "–"
+    if abs(value) >= 1_000_000:
+        return f"{value / 1_000_000:.1f} M"
+    if abs(value) >= 100_000:
+        return f"{value / 1_000:.0f} k"
+    return f"{value:,.{digits}f}".replace(",", "\u202f")
+
+
+def iso(at: float) -> str:
+    """Seconds since the epoch as an ISO 8601 instant in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def when(at: float | None) -> Markup:
+    """An instant; the script turns it into the reader's own `3 min ago`, with the full time on hover."""
+    if at is None:
+        return Markup('<span class="muted">never</span>')
+    text = datetime.fromtimestamp(at, UTC).strftime("%d %b %H:%M")
+    return Markup('<time datetime="{}" data-ago>{}</time>').format(iso(at), text)
+
+
+def initials(name: str) -> str:
+    """Up to two letters for an avatar."""
+    words = [word for word in name.replace("+", " ").split() if word[0].isalnum()]
+    return "".join(word[0] for word in words[:2]).upper() or "?"
+
+
+def pretty_json(text: str) -> str:
+    """JSON text indented for reading; what is not JSON stays as it is."""
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except ValueError:
+        return text
+
+
+@cache
+def environment() -> Environment:
+    """The one environment; it holds no request data."""
+    env = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],
+    )
+    env.globals.update(
+        icon=icon,
+        static=static_url,
+        channel_names=CHANNEL_NAMES,
+        channel_icons=CHANNEL_ICONS,
+    )
+    env.filters.update(
+        duration=duration,
+        number=number,
+        when=when,
+        iso=iso,
+        initials=initials,
+        markdown=markdown,
+        pretty_json=pretty_json,
+    )
+    return env
+
+
+def render(template: str, context: Mapping[str, Any]) -> str:
+    """A template's HTML; every name it uses must be in the context."""
+    return environment().get_template(template).render(context)

@@ -1,0 +1,136 @@
+"""Middleware for the whole web app: known hosts, security headers, no cross-site writes, bounded bodies."""
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY_BYTES_MAX = 1024 * 1024
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    # Not no-referrer: that makes a form post say `Origin: null`, and plain-http browsers send nothing better.
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+
+class SecurityHeaders:
+    """Every response says what a browser may do with it; one that says so itself is left alone."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+class KnownHosts:
+    """400 for a Host header we are not known by: DNS rebinding ends here. `*` allows all."""
+
+    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
+        self.app = app
+        self.allowed = frozenset(host.lower() for host in allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "*" not in self.allowed:
+            host = host_name(Headers(scope=scope).get("host", ""))
+            if host not in self.allowed:
+                response = PlainTextResponse("This host name is not configured.\n", status_code=400)
+                await response(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+class SameOriginWrites:
+    """403 for an unsafe request another site made: Fetch Metadata first, else Origin, else refused.
+
+    Paths under `exempt` prove themselves otherwise (bearer tokens, provider signatures) and never look at cookies.
+    """
+
+    def __init__(self, app: ASGIApp, exempt: Sequence[str]) -> None:
+        self.app = app
+        self.exempt = tuple(exempt)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] == "http"
+            and scope["method"] not in SAFE_METHODS
+            and not scope["path"].startswith(self.exempt)
+            and not is_same_origin(Headers(scope=scope))
+        ):
+            response = PlainTextResponse("This request came from another site.\n", status_code=403)
+            await response(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+def is_same_origin(headers: Headers) -> bool:
+    """Whether the browser says that our own page (or the person) made this request."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc == headers.get("host", "")
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without port, brackets or trailing dot."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".").lower()
+    except ValueError:
+        return ""
+
+
+def console_middleware(
+    *,
+    allowed_hosts: Sequence[str] = (),
+    public_base_url: str = "",
+    exempt: Sequence[str] = ("/api/", "/hooks/"),
+    body_bytes_max: int = BODY_BYTES_MAX,
+) -> list[Middleware]:
+    """For the whole app, outermost first. Loopback and the public URL's host are always known."""
+    hosts = [*LOOPBACK_HOSTS, *allowed_hosts]
+    if public := host_name(urlsplit(public_base_url).netloc):
+        hosts.append(public)
+    return [
+        Middleware(SecurityHeaders),
+        Middleware(KnownHosts, allowed=hosts),
+        Middleware(RequestBodyLimitMiddleware, max_body_size=body_bytes_max),
+        Middleware(SameOriginWrites, exempt=exempt),
+    ]
