@@ -1,6 +1,8 @@
 """`roost doctor`: what is wrong with this machine, the settings, the data and the running stack."""
 
 import asyncio
+import contextlib
+import io
 import os
 import shutil
 import stat
@@ -87,8 +89,10 @@ async def _database(settings: Settings) -> list[Check]:
         return [Check("database", "warning", "not made yet; `roost up` makes it")]
     database = Database(settings.database_url)
     try:
-        async with database.connect() as connection:
-            await connection.run_sync(check_schema)
+        # Alembic prints its verdict, and our stdout may be JSON.
+        with contextlib.redirect_stdout(io.StringIO()):
+            async with database.connect() as connection:
+                await connection.run_sync(check_schema)
     except Exception as error:  # every driver has its own errors; the person reads what it says
         return [Check("database", "broken", f"{type(error).__name__}: {error}".splitlines()[0])]
     finally:

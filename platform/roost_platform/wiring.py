@@ -21,8 +21,6 @@ from roost_channels.delivery import Courier
 from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter
 from roost_channels.progress import ProgressRenderer
-from roost_channels.telegram.channel import TelegramChannel
-from roost_channels.whatsapp.channel import WhatsAppChannel
 from roost_inference.client import EngineClient
 from roost_platform.config import Settings
 from roost_platform.db import models
@@ -104,12 +102,19 @@ async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
 
 
 def build_channels(settings: Settings) -> list[Channel]:
-    """Every configured account; the console's is always there."""
+    """Every configured account; the console's is always there.
+
+    Adapters are imported when needed: aiogram alone takes two seconds and 150 MB.
+    """
     public = settings.public_base_url or ""
     channels: list[Channel] = [ConsoleChannel()]
     if settings.telegram.configured:
+        from roost_channels.telegram.channel import TelegramChannel
+
         channels.append(TelegramChannel(settings.telegram, public_base_url=public))
     if settings.twilio.configured:
+        from roost_channels.whatsapp.channel import WhatsAppChannel
+
         channels.append(WhatsAppChannel(settings.twilio, public_base_url=public))
     return channels
 

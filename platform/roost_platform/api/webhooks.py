@@ -1,13 +1,17 @@
 """The doors that Telegram and Twilio knock on; the channels check and read what comes in."""
 
+from typing import TYPE_CHECKING
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from roost_channels.telegram.inbound import TelegramWebhook
 from roost_channels.webhook import WebhookReply
-from roost_channels.whatsapp.inbound import TwilioWebhooks
 from roost_platform.config import Settings
 from roost_platform.intake import PlatformIntake
+
+if TYPE_CHECKING:
+    from roost_channels.telegram.inbound import TelegramWebhook
+    from roost_channels.whatsapp.inbound import TwilioWebhooks
 
 NOT_CONFIGURED = WebhookReply(404, b"this channel is not configured\n")
 
@@ -19,9 +23,14 @@ class Webhooks:
         self._account = settings.telegram.account
         self._telegram: TelegramWebhook | None = None
         self._twilio: TwilioWebhooks | None = None
+        # Imported when needed: aiogram alone takes two seconds and 150 MB.
         if settings.telegram.configured and settings.telegram.mode == "webhook":
+            from roost_channels.telegram.inbound import TelegramWebhook
+
             self._telegram = TelegramWebhook(settings.telegram, intake)
         if settings.twilio.configured:
+            from roost_channels.whatsapp.inbound import TwilioWebhooks
+
             base = settings.public_base_url or ""
             self._twilio = TwilioWebhooks(settings.twilio, base, intake)
 
