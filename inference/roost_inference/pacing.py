@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-# A prompt always gets on by this much a step, whatever the target says.
-CHUNK_TOKENS_MIN = 16
+# A prompt always gets on by this much a step, whatever the target says: every step has a fixed
+# cost, and chunks much smaller than this would spend most of the time on it.
+CHUNK_TOKENS_MIN = 32
 SMOOTHING = 0.3
 
 

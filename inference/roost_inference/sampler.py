@@ -23,6 +23,9 @@ from roost_inference.request import SamplingParams, TokenLogprob
 # top_p is looked for among this many likeliest tokens before all of them are sorted
 TOP_P_CANDIDATES = 256
 GREEDY_TEMPERATURE = 1e-5
+# Tokens this far below the likeliest, after temperature, are left out: together they weigh less
+# than 1e-8, below the precision of the logits, and most of the vocabulary is among them.
+NEGLIGIBLE_NATS = 30.0
 
 # splitmix64's constants
 _GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -156,11 +159,9 @@ def _mix(value: int) -> int:
 
 def _candidates(logits: Logits, params: SamplingParams) -> Distribution:
     """Token ids and unnormalised weights that are left after temperature and the filters."""
-    scaled = logits.astype(np.float64)
-    scaled -= scaled.max()
-    scaled /= params.temperature
-    weights = np.exp(scaled)
-    tokens: NDArray[np.intp] = np.arange(len(weights), dtype=np.intp)
+    highest = float(logits.max())
+    tokens = np.flatnonzero(logits > highest - NEGLIGIBLE_NATS * params.temperature)
+    weights = np.exp((logits[tokens].astype(np.float64) - highest) / params.temperature)
     if params.min_p > 0.0:
         kept = weights >= params.min_p  # the likeliest weighs 1
         tokens, weights = tokens[kept], weights[kept]

@@ -46,10 +46,13 @@ def _load() -> Any:
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     try:
         version = importlib.metadata.version("llama-cpp-python")
+        import llama_cpp._utils
         import llama_cpp.llama_cpp as library
     except (ImportError, OSError, RuntimeError, importlib.metadata.PackageNotFoundError) as error:
         raise EngineUnavailable(f"llama-cpp-python can't be loaded: {error}") from error
     check_version(version)
+    for file in (llama_cpp._utils.outnull_file, llama_cpp._utils.errnull_file):
+        file.close()  # the package opens /dev/null twice on import, for a class we don't use
     return library
 
 
@@ -87,9 +90,16 @@ _recent: deque[str] = deque(maxlen=LOG_LINES_KEPT)
 _LEVELS = {3: logging.INFO, 4: logging.ERROR}
 
 
+# What an interrupted decode leaves in the log; its status says it already.
+_ABORT_LINES = ("graph_compute:", "process_ubatch:", "llama_decode:", "decode: removing memory")
+
+
 def _on_log(level: int, text: bytes, _data: object) -> None:
     line = text.decode("utf-8", "replace").rstrip()
-    if line and line.strip("."):
+    if line.startswith(_ABORT_LINES):
+        _recent.append(line)
+        log.debug("%s", line)
+    elif line and line.strip("."):
         if level in (3, 4):
             _recent.append(line)
         log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)

@@ -97,7 +97,7 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p() -> None:
 
 
 def test_top_p_is_exact_when_the_distribution_is_flat() -> None:
-    row: Logits = np.zeros(4096, np.float32)
+    row: Logits = np.zeros(4096, np.float32)  # more than are looked at first
     chosen = set(draws(sampler(seed=1, top_p=0.5), row, 4000))
     assert max(chosen) < 2048 and len(chosen) > 1000
 
