@@ -190,3 +190,17 @@ async def test_a_restart_refuses_connections_and_forgets_nothing(
     await down
     _, body = await call(telegram, "getUpdates")
     assert texts(body) == ["before"]
+
+
+async def test_with_privacy_a_group_shows_the_bot_only_what_is_meant_for_it(call: Call) -> None:
+    async with FakeTelegram(privacy=True) as fake:
+        fake.add_group(-1001)
+        await fake.user_says(-1001, "among ourselves")
+        await fake.user_says(-1001, "/status")
+        await fake.user_says(-1001, "hey @roost_test_bot")
+        _, sent = await call(fake, "sendMessage", chat_id=-1001, text="Yes?")
+        await fake.user_says(-1001, "this", reply_to=sent["result"]["message_id"])
+        _, body = await call(fake, "getUpdates")
+        assert texts(body) == ["/status", "hey @roost_test_bot", "this"]
+        _, me = await call(fake, "getMe")
+        assert me["result"]["can_read_all_group_messages"] is False

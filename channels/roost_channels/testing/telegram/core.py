@@ -46,6 +46,7 @@ class Core:
     clock: Clock
     updates: UpdateQueue
     flood: FloodControl
+    privacy: bool = False
     faults: FaultBook = field(default_factory=FaultBook)
     log: CallLog = field(default_factory=CallLog)
     webhook: WebhookSettings = field(default_factory=WebhookSettings)

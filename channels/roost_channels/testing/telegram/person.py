@@ -68,8 +68,21 @@ class People:
             message.quote = quote_json(Formatted(quote), quote_position or 0, is_manual=True)
         chat.blocked = False
         chat.messages[message.message_id] = message
-        self._emit("message", core.world.message_json(message), chat)
+        if self._bot_sees(chat, message):
+            self._emit("message", core.world.message_json(message), chat)
         return message
+
+    def _bot_sees(self, chat: Chat, message: Message) -> bool:
+        """Under privacy mode a group shows the bot commands, mentions of it and replies to it."""
+        if chat.is_private or not self._core.privacy or message.media:
+            return True
+        target = chat.messages.get(message.reply_to or 0)
+        text = message.formatted.text
+        return (
+            text.startswith("/")
+            or f"@{self._core.world.bot.username}".lower() in text.lower()
+            or (target is not None and target.sender.is_bot)
+        )
 
     def edit(self, message: Message, text: str) -> None:
         message.formatted = Formatted(text, find_entities(text))

@@ -1,13 +1,13 @@
 """FakeTelegram: a Bot API server on loopback with people in it."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
 from aiohttp import web
 
 from roost_channels.testing.clock import Clock, SystemClock
-from roost_channels.testing.faults import Fault, FaultKind
-from roost_channels.testing.loopback import Call, LoopbackServer, until
+from roost_channels.testing.fake import Fake
+from roost_channels.testing.loopback import LoopbackServer
 from roost_channels.testing.telegram.core import Core
 from roost_channels.testing.telegram.dispatch import Dispatcher
 from roost_channels.testing.telegram.flood import FloodControl, FloodLimits
@@ -22,12 +22,12 @@ from roost_channels.testing.telegram.world import Chat, ChatType, File, User, Wo
 DEFAULT_TOKEN = "42:TEST-TOKEN"
 
 
-class FakeTelegram:
+class FakeTelegram(Fake):
     """`async with FakeTelegram() as telegram:` serves one bot at `telegram.base_url`.
 
     People act through `user_says`, `press`, `user_edits`, `block`; `visible` answers what a person
     sees now. Positive chat ids are private chats and appear when first used; groups are made with
-    `add_group`.
+    `add_group`. With `privacy` the bot sees of a group's messages only those meant for it.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class FakeTelegram:
         stretch_empty_polls: bool = True,
         first_update_id: int = 1000,
         first_message_id: int = 1,
+        privacy: bool = False,
     ) -> None:
         self.token = token
         self.clock = clock or SystemClock()
@@ -49,16 +50,17 @@ class FakeTelegram:
         self._stretch = stretch_empty_polls
         self._first_update_id = first_update_id
         self._first_message_id = first_message_id
+        self._privacy = privacy
         self._server = LoopbackServer(self._handle, port)
-        self.reset()
+        self._build()
 
-    def reset(self) -> None:
-        """Forget everything but the address and the token."""
-        self.core = Core(
+    def _build(self) -> None:
+        self.core: Core = Core(
             World(self._bot, self._first_message_id),
             self.clock,
             UpdateQueue(self.clock, self._first_update_id, self._stretch),
             FloodControl(self._flood_limits),
+            privacy=self._privacy,
         )
         self._people = People(self.core)
         self._screen = Screen(self.core)
@@ -66,39 +68,16 @@ class FakeTelegram:
         self._sim = SimApi(self)
         self._webhook = WebhookSender(self.core, self._dispatcher.execute)
 
-    async def forget_everything(self) -> None:
-        """`reset` while the server runs."""
-        await self._webhook.stop()
-        self.reset()
-        self._webhook.start()
-
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/sim"):
             return await self._sim.handle(request)
         return await self._dispatcher.handle(request)
 
-    async def start(self) -> None:
-        await self._server.start()
+    async def _start_parts(self) -> None:
         self._webhook.start()
 
-    async def stop(self) -> None:
+    async def _stop_parts(self) -> None:
         await self._webhook.stop()
-        await self._server.stop()
-
-    async def restart(self, down_s: float = 0.0) -> None:
-        """The server goes away for a while: connections are refused, nothing is forgotten."""
-        await self._server.restart(down_s)
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.stop()
-
-    @property
-    def base_url(self) -> str:
-        return self._server.base_url
 
     @property
     def bot_id(self) -> int:
@@ -252,38 +231,3 @@ class FakeTelegram:
 
     def screen_json(self, chat_id: int) -> dict[str, Any]:
         return self._screen.to_json(chat_id)
-
-    @property
-    def calls(self) -> list[Call]:
-        """Every call of the bot, oldest first."""
-        return list(self.core.log.calls)
-
-    def calls_of(self, method: str) -> list[Call]:
-        return self.core.log.named(method)
-
-    @property
-    def early_calls(self) -> list[Call]:
-        """Calls made inside a wait that a 429 had asked for."""
-        return [call for call in self.core.log.calls if call.early]
-
-    async def until(self, predicate: Callable[[], Any], timeout_s: float = 10.0) -> None:
-        """Wait (in real time) until the predicate holds; TimeoutError otherwise."""
-        await until(lambda: self.core.event, predicate, timeout_s)
-
-    def fault(
-        self,
-        kind: FaultKind,
-        method: str = "*",
-        *,
-        count: int = 1,
-        value: float = 0.0,
-        skip: int = 0,
-    ) -> None:
-        """Order trouble for the next calls of `method`.
-
-        For duplicate_update and out_of_order `method` names the kind of update, such as `message`.
-        """
-        self.core.faults.add(Fault(kind, method, count, value, skip))
-
-    def clear_faults(self) -> None:
-        self.core.faults.clear()

@@ -59,7 +59,7 @@ class SimApi:
                 telegram.clear_faults()
                 return {"ok": True}
             case ("POST", "reset"):
-                await telegram.forget_everything()
+                await telegram.reset()
                 return {"ok": True}
         return None
 

@@ -1,13 +1,13 @@
 """FakeTwilio: Twilio's WhatsApp APIs on loopback, with people and their phones."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
 from aiohttp import web
 
 from roost_channels.testing.clock import Clock, SystemClock
-from roost_channels.testing.faults import Fault, FaultKind
-from roost_channels.testing.loopback import Call, LoopbackServer, until
+from roost_channels.testing.fake import Fake
+from roost_channels.testing.loopback import LoopbackServer
 from roost_channels.testing.twilio.content import create_content
 from roost_channels.testing.twilio.dispatch import Dispatcher
 from roost_channels.testing.twilio.person import People, location_parameters
@@ -28,7 +28,7 @@ DEFAULT_ACCOUNT = "AC" + "0" * 31 + "1"
 DEFAULT_SENDER = "whatsapp:+15550001000"
 
 
-class FakeTwilio:
+class FakeTwilio(Fake):
     """`async with FakeTwilio(webhook_url=...) as twilio:` serves api, messaging and content paths.
 
     People act through `user_says`, `press`, `user_sends_location`; `visible` answers what a person
@@ -66,11 +66,10 @@ class FakeTwilio:
         )
         self.clock = clock or SystemClock()
         self._server = LoopbackServer(self._handle, port)
-        self.reset()
+        self._build()
 
-    def reset(self) -> None:
-        """Forget messages and people; the account's settings stay."""
-        self.core = Core(self.settings, self.clock)
+    def _build(self) -> None:
+        self.core: Core = Core(self.settings, self.clock)
         self._webhooks = WebhookCaller(self.core)
         self._statuses = StatusEngine(self.core, self._webhooks)
         self._people = People(self.core, self._webhooks)
@@ -83,10 +82,6 @@ class FakeTwilio:
             return await self._sim.handle(request)
         return await self._dispatcher.handle(request)
 
-    async def start(self) -> None:
-        await self._server.start()
-        await self._start_parts()
-
     async def _start_parts(self) -> None:
         self.core.base_url = self._server.base_url
         await self._webhooks.start()
@@ -95,31 +90,6 @@ class FakeTwilio:
         await self._people.stop()
         await self._statuses.stop()
         await self._webhooks.stop()
-
-    async def stop(self) -> None:
-        await self._stop_parts()
-        await self._server.stop()
-
-    async def forget_everything(self) -> None:
-        """`reset` while the server runs."""
-        await self._stop_parts()
-        self.reset()
-        await self._start_parts()
-
-    async def restart(self, down_s: float = 0.0) -> None:
-        """The API goes away for a while: connections are refused, nothing is forgotten."""
-        await self._server.restart(down_s)
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.stop()
-
-    @property
-    def base_url(self) -> str:
-        return self._server.base_url
 
     @property
     def account_sid(self) -> str:
@@ -246,37 +216,6 @@ class FakeTwilio:
         """Every webhook tried, oldest first."""
         return list(self._webhooks.attempts)
 
-    @property
-    def calls(self) -> list[Call]:
-        return list(self.core.log.calls)
-
-    def calls_of(self, method: str) -> list[Call]:
-        return self.core.log.named(method)
-
-    @property
-    def early_calls(self) -> list[Call]:
-        """Calls made inside a wait that a 429 had asked for."""
-        return [call for call in self.core.log.calls if call.early]
-
-    async def until(self, predicate: Callable[[], Any], timeout_s: float = 10.0) -> None:
-        """Wait (in real time) until the predicate holds; TimeoutError otherwise."""
-        await until(lambda: self.core.event, predicate, timeout_s)
-
     async def settled(self, timeout_s: float = 10.0) -> None:
         """Wait until every outbound message has reached its last state and told us."""
         await self.until(lambda: self._statuses.running == 0, timeout_s)
-
-    def fault(
-        self,
-        kind: FaultKind,
-        method: str = "*",
-        *,
-        count: int = 1,
-        value: float = 0.0,
-        skip: int = 0,
-    ) -> None:
-        """Order trouble for the next calls of `method`, or for `inbound` or `status` webhooks."""
-        self.core.faults.add(Fault(kind, method, count, value, skip))
-
-    def clear_faults(self) -> None:
-        self.core.faults.clear()

@@ -59,7 +59,7 @@ class SimApi:
                 self._configure(body)
                 return {"ok": True}
             case ("POST", "reset"):
-                await twilio.forget_everything()
+                await twilio.reset()
                 return {"ok": True}
         return None
 

@@ -25,7 +25,7 @@ async def get_me(core: Core, parameters: Parameters) -> dict[str, Any]:
     return {
         **core.world.bot.to_json(),
         "can_join_groups": True,
-        "can_read_all_group_messages": False,
+        "can_read_all_group_messages": not core.privacy,
         "supports_inline_queries": False,
         "can_connect_to_business": False,
         "has_main_web_app": False,
