@@ -13,7 +13,7 @@ ARGS ?=
 export CMAKE_ARGS := -DLLAVA_BUILD=OFF $(CMAKE_ARGS)
 
 .NOTPARALLEL:
-.PHONY: help up test check format bench chaos lock install install-dev clean
+.PHONY: help up test check format bench docs chaos lock install install-dev clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ format: install-dev ## Format and sort the code
 
 bench: install-dev ## Measure; off in `make test`
 	@$(VENV)/bin/python -m pytest -q -m benchmark -s tests/benchmarks $(ARGS)
+
+docs: install ## Write docs/settings.md from the fields
+	@$(VENV)/bin/roost settings --markdown > docs/settings.md
 
 chaos: ## Not built yet: seeded kills under load, every invariant checked (SEED=n MINUTES=m)
 	@echo "make chaos does not exist yet: nothing was run." >&2; exit 2

@@ -64,7 +64,7 @@ class Api:
                 yield from _parse(response.iter_lines())
         except httpx2.HTTPError as error:
             raise NotReachable(
-                f"{self.url} does not answer: {error or type(error).__name__}."
+                f"{self.url} does not answer ({error or type(error).__name__}). Is Roost running?"
             ) from error
 
     def _request(self, method: str, path: str, **more: Any) -> Any:
@@ -72,7 +72,7 @@ class Api:
             response = self._http.request(method, path, **more)
         except httpx2.HTTPError as error:
             raise NotReachable(
-                f"{self.url} does not answer: {error or type(error).__name__}."
+                f"{self.url} does not answer ({error or type(error).__name__}). Is Roost running?"
             ) from error
         if response.status_code >= 400:
             raise _refusal(response)

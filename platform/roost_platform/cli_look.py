@@ -1,14 +1,15 @@
-"""The commands that only look: status, doctor, sessions, deliveries."""
+"""The commands that only look: status, doctor, sessions, deliveries, settings."""
 
 import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from roost_platform.cli_options import Data, connect
+from roost_platform.cli_options import Data, connect, read_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Page = Annotated[int, typer.Option(help="Which page of the list.", min=1)]
@@ -17,7 +18,7 @@ LEVELS = {"ok": 0, "warning": 1, "broken": 2}
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands on the root."""
-    for command in (status, doctor, sessions, deliveries):
+    for command in (status, doctor, sessions, deliveries, settings):
         app.command()(command)
 
 
@@ -97,6 +98,27 @@ def deliveries(
         for r in rows
     ]
     _table("no deliveries yet", columns, table)
+
+
+def settings(
+    data: Data = None,
+    as_json: AsJson = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", hidden=True, help="Print docs/settings.md.")
+    ] = False,
+) -> None:
+    """Every setting: its value, secrets hidden, and where it came from."""
+    from roost_platform.setting_rows import setting_rows
+    from roost_platform.settings_page import render_page
+
+    if markdown:
+        print(render_page(), end="")
+        return
+    rows = setting_rows(read_settings(data))
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    _table("", ("setting", "value", "from"), [(r.variable, r.value, r.origin) for r in rows])
 
 
 def _show_status(answer: dict[str, Any]) -> None:

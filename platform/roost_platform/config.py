@@ -4,11 +4,10 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -20,6 +19,13 @@ from pydantic_settings import (
 from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
 from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
+from roost_platform.sections import (
+    ConsoleConfig,
+    DatabaseConfig,
+    LogConfig,
+    TemporalConfig,
+    WebConfig,
+)
 from roost_workflows.config import WorkerConfig
 
 PREFIX = "ROOST_"
@@ -32,74 +38,8 @@ RESERVED = {
     "ROOST_SUPERVISOR_PID",
 }
 RESERVED_PREFIXES = ("ROOST_TEST_",)
-WEB_PORT = 8420
 TEMPORAL_PORT = 7233
 ENGINE_PORT = 8421
-
-
-class Section(BaseModel):
-    """A group of settings that refuses keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class DatabaseConfig(Section):
-    """Where everything that must not be lost is stored."""
-
-    url: SecretStr | None = Field(
-        default=None,
-        description="SQLAlchemy URL, `postgresql+psycopg://…` or `sqlite+aiosqlite:///…`. "
-        "Default: a SQLite file in the data folder.",
-    )
-
-
-class TemporalConfig(Section):
-    """The cluster that runs sessions durably."""
-
-    address: str | None = Field(
-        default=None,
-        description="`host:port` of a Temporal cluster. Default: `roost up` runs its own.",
-    )
-    namespace: str = Field(default="default", description="Temporal namespace.")
-
-
-class WebConfig(Section):
-    """The port that carries the console, the API and the webhooks."""
-
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    port: int = Field(
-        default=WEB_PORT, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
-    )
-    allowed_hosts: tuple[str, ...] = Field(
-        default=(),
-        description="Host names the web port answers to, besides this machine's loopback and the "
-        "host of `public_base_url`; `*` is any.",
-    )
-    max_body_bytes: int = Field(
-        default=1_048_576, ge=1024, description="Largest request body that is read."
-    )
-
-
-class ConsoleConfig(Section):
-    """How the console presents itself."""
-
-    viewers_read_texts: bool = Field(
-        default=False, description="Whether the role viewer may read what people wrote."
-    )
-    environment: str = Field(
-        default="", max_length=32, description="A label beside the name, such as `staging`."
-    )
-
-
-class LogConfig(Section):
-    """What is written to the logs."""
-
-    level: str = Field(
-        default="info", pattern="^(debug|info|warning|error)$", description="Least level written."
-    )
-    json_lines: bool | None = Field(
-        default=None, description="JSON lines; default: only where the output is not a terminal."
-    )
 
 
 def default_data_dir() -> Path:
@@ -192,20 +132,6 @@ class Settings(BaseSettings):
         return self._origins.get(path, "default")
 
 
-@dataclass(frozen=True, slots=True)
-class SettingRow:
-    """One setting for people: its names, its value (secrets hidden) and where it came from."""
-
-    path: str
-    variable: str
-    kind: str
-    default: str
-    value: str
-    origin: str
-    secret: bool
-    help: str
-
-
 class _Environment(EnvSettingsSource):
     """pydantic-settings' own reader, except that lists may also be written with commas."""
 
@@ -242,25 +168,6 @@ def load_settings(
     settings = settings.model_copy(update={"data_dir": data_dir})
     settings._origins, settings._config_file = origins, file
     return settings
-
-
-def setting_rows(settings: Settings) -> list[SettingRow]:
-    """Every setting as operators may see it, in the order of the fields."""
-    return [
-        SettingRow(
-            path=path,
-            variable=variable_of(path),
-            kind=_kind(field),
-            default=_shown(field.get_default(call_default_factory=True))
-            if path != "data_dir"
-            else "~/.roost",
-            value=_shown(_value_at(settings, path)),
-            origin=settings.origin(path),
-            secret=_is_secret(field),
-            help=field.description or "",
-        )
-        for path, field in walk_fields(Settings)
-    ]
 
 
 def walk_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -358,51 +265,3 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
         else:
             lines.append(f"{name}{where}: {problem['msg']}.")
     return "\n".join(lines)
-
-
-def _value_at(settings: Settings, path: str) -> Any:
-    value: Any = settings
-    for part in path.split("."):
-        names = {field.alias or name: name for name, field in type(value).model_fields.items()}
-        value = getattr(value, names[part])
-    return value
-
-
-_KINDS: dict[Any, str] = {str: "text", int: "number", float: "number", bool: "yes or no"}
-
-
-def _kind(field: FieldInfo) -> str:
-    text = str(field.annotation)
-    if _is_secret(field):
-        return "secret"
-    if "Literal[" in text:
-        inner = text.split("Literal[", 1)[1].split("]", 1)[0]
-        return " or ".join(part.strip().strip("'\"") for part in inner.split(","))
-    if "Path" in text:
-        return "path"
-    if text.startswith(("tuple", "list")):
-        return "list"
-    if "Mapping" in text or "dict" in text:
-        return "table"
-    for kind, name in _KINDS.items():
-        if field.annotation is kind or text.startswith(f"{kind.__name__} |"):
-            return name
-    return "text"
-
-
-def _is_secret(field: FieldInfo) -> bool:
-    return "SecretStr" in str(field.annotation)
-
-
-def _shown(value: Any) -> str:
-    if value is None or value == () or value == {}:
-        return ""
-    if isinstance(value, SecretStr):
-        return "set" if value.get_secret_value() else ""
-    if isinstance(value, Mapping):
-        return ", ".join(str(key) for key in value)
-    if isinstance(value, tuple):
-        return ", ".join(str(item) for item in value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)

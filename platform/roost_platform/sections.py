@@ -1,0 +1,70 @@
+"""The platform's own groups of settings; the other packages bring theirs."""
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+WEB_PORT = 8420
+
+
+class Section(BaseModel):
+    """A group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class DatabaseConfig(Section):
+    """Where everything that must not be lost is stored."""
+
+    url: SecretStr | None = Field(
+        default=None,
+        description="SQLAlchemy URL, `postgresql+psycopg://…` or `sqlite+aiosqlite:///…`. "
+        "Default: a SQLite file in the data folder.",
+    )
+
+
+class TemporalConfig(Section):
+    """The cluster that runs sessions durably."""
+
+    address: str | None = Field(
+        default=None,
+        description="`host:port` of a Temporal cluster. Default: `roost up` runs its own.",
+    )
+    namespace: str = Field(default="default", description="Temporal namespace.")
+
+
+class WebConfig(Section):
+    """The port that carries the console, the API and the webhooks."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(
+        default=WEB_PORT, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Host names the web port answers to, besides this machine's loopback and the "
+        "host of `public_base_url`; `*` is any.",
+    )
+    max_body_bytes: int = Field(
+        default=1_048_576, ge=1024, description="Largest request body that is read."
+    )
+
+
+class ConsoleConfig(Section):
+    """How the console presents itself."""
+
+    viewers_read_texts: bool = Field(
+        default=False, description="Whether the role viewer may read what people wrote."
+    )
+    environment: str = Field(
+        default="", max_length=32, description="A label beside the name, such as `staging`."
+    )
+
+
+class LogConfig(Section):
+    """What is written to the logs."""
+
+    level: str = Field(
+        default="info", pattern="^(debug|info|warning|error)$", description="Least level written."
+    )
+    json_lines: bool | None = Field(
+        default=None, description="JSON lines; default: only where the output is not a terminal."
+    )
