@@ -12,10 +12,11 @@ from typing import Any
 
 import httpx2
 
-from roost_inference.assembly import Answer, Completed, Delta
-from roost_inference.assembly import ToolCall as ToolCall
-from roost_inference.errors import EngineFailed, EngineUnavailable
+from roost_inference.assembly import Answer, Completed, Delta, ToolCall
+from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable, UnknownModel
 from roost_inference.refusals import json_of, refusal
+
+__all__ = ["ChatRequest", "Completed", "Delta", "EngineClient", "ToolCall"]
 
 CONNECT_TIMEOUT_S = 5.0
 # Between two reads. Engines without keep-alive comments are silent while they read a long prompt.
@@ -64,6 +65,7 @@ class EngineClient:
         self._api = str(url if url.path.strip("/") else url.copy_with(path="/v1")).rstrip("/")
         self._root = self._api.removesuffix("/v1")
         self._model = model
+        self._found_model = ""
         headers = {"accept-encoding": "identity"}
         if api_key:
             headers["authorization"] = f"Bearer {api_key}"
@@ -89,7 +91,7 @@ class EngineClient:
         with _network_errors():
             async with self._http.stream("POST", url, json=body, headers=headers) as response:
                 if response.status_code != 200:
-                    raise refusal(response.status_code, response.headers, await _bounded(response))
+                    raise self._refused(response, await _bounded(response))
                 async with contextlib.aclosing(_events(response)) as events:
                     async for value in events:
                         text = answer.add(value)
@@ -161,12 +163,22 @@ class EngineClient:
 
     async def _model_name(self) -> str:
         """The configured model, else the first one the engine serves."""
-        if not self._model:
+        if self._model:
+            return self._model
+        if not self._found_model:
             names = await self.models()
             if not names:
                 raise EngineUnavailable("The engine serves no model")
-            self._model = names[0]
-        return self._model
+            self._found_model = names[0]
+        return self._found_model
+
+    def _refused(self, response: httpx2.Response, body: bytes) -> EngineError:
+        error = refusal(response.status_code, response.headers, body)
+        if isinstance(error, UnknownModel) and not self._model:
+            # Nobody asked for that model by name: the engine serves another one since we looked.
+            self._found_model = ""
+            return EngineUnavailable(f"The engine's model has changed: {error.message}")
+        return error
 
 
 def _is_loopback(host: str) -> bool:

@@ -108,10 +108,16 @@ class EngineGeneration:
             await self._ready.wait()
             self._ready.clear()
             pieces: list[Piece] = []
+            failure: EngineError | None = None
             while self._events:
-                pieces += self._take(self._events.popleft())
+                try:
+                    pieces += self._take(self._events.popleft())
+                except EngineError as error:
+                    failure = error
             if pieces:
                 yield _joined(pieces)
+            if failure is not None:
+                raise failure
 
     def _take(self, event: Event) -> list[Piece]:
         if isinstance(event, FinishEvent):

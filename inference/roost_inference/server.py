@@ -17,7 +17,8 @@ from roost_inference.loading import load_engine
 from roost_inference.request import EnginePort
 
 WATCH_INTERVAL_S = 0.5
-LOAD_STOP_TIMEOUT_S = 10.0
+LOAD_STOP_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S = 15.0
 
 log = logging.getLogger(__name__)
 
@@ -81,11 +82,14 @@ class _Host:
 
     def __exit__(self, *exc_info: object) -> None:
         self._stop.set()
-        self._thread.join(LOAD_STOP_TIMEOUT_S)
+        loaded = self._slot.responder is not None
+        self._thread.join(CLOSE_TIMEOUT_S if loaded else LOAD_STOP_TIMEOUT_S)
         if self._thread.is_alive():
             # Kernels can't be stopped while they load, and ending Python under them crashes it.
-            log.warning("stopped while the model was loading")
-            os._exit(0)
+            log.warning(
+                "stopped without closing the engine: it is %s", "busy" if loaded else "loading"
+            )
+            os._exit(1 if loaded else 0)
 
     def _run(self) -> None:
         try:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from roost_inference import exchange
 from roost_inference.errors import EngineFailed
 from roost_inference.puppet import PuppetEngine
 from roost_inference.request import TokenLogprob
@@ -196,6 +197,21 @@ async def test_a_failure_after_the_first_word_is_an_event_not_a_broken_connectio
         lines = [line async for line in response.aiter_lines() if line]
     assert lines[-1] == "data: [DONE]"
     assert json.loads(lines[-2][6:])["error"]["code"] == "engine_failed"
+
+
+async def test_a_silent_stream_shows_that_it_lives(
+    http: httpx2.AsyncClient, puppet: PuppetEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "KEEP_ALIVE_S", 0.02)
+    async with http.stream("POST", CHAT, json={**BODY, "stream": True}) as response:
+        lines = response.aiter_lines()
+        async for line in lines:
+            if line.startswith(":"):
+                break
+        puppet.say("ok")
+        puppet.finish()
+        rest = [line async for line in lines if line.startswith("data")]
+    assert '"content": "ok"' in rest[0]
 
 
 async def test_logprobs_come_with_the_text_they_belong_to(

@@ -1,5 +1,6 @@
 """Every way to be refused, in OpenAI's shape, each with a code of its own."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from roost_inference import exchange
 from roost_inference.config import EngineConfig
 from roost_inference.errors import (
     EngineFailed,
@@ -18,7 +20,13 @@ from roost_inference.face import Slot, build_app
 from roost_inference.listening import listening
 from roost_inference.puppet import PuppetEngine
 from roost_inference.server import build_server
-from roost_inference.wire import JSON_DEPTH_MAX
+from roost_inference.wire import (
+    JSON_DEPTH_MAX,
+    SESSION_ID_CHARACTERS_MAX,
+    STOP_STRINGS_MAX,
+    TOOLS_MAX,
+    TOP_LOGPROBS_MAX,
+)
 
 CHAT = "/v1/chat/completions"
 USER = {"role": "user", "content": "hi"}
@@ -185,6 +193,46 @@ async def test_a_chunked_body_is_counted_as_it_comes(http: httpx2.AsyncClient) -
     assert response.json()["error"]["code"] == "body_too_large"
 
 
+async def test_a_body_without_end_is_answered_and_cut(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "LINGER_S", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    writer.write(head.encode())
+
+    async def pour() -> None:
+        while True:
+            writer.write(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.005)
+
+    pouring = asyncio.create_task(pour())
+    async with asyncio.timeout(5):
+        assert b"413" in await reader.readline()
+    pouring.cancel()
+    await asyncio.wait((pouring,))
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [tool()] * (TOOLS_MAX + 1)}, "tools"),
+        ({"stop": ["x"] * (STOP_STRINGS_MAX + 1)}, "stop"),
+        ({"logprobs": True, "top_logprobs": TOP_LOGPROBS_MAX + 1}, "top_logprobs"),
+        ({"session_id": "x" * (SESSION_ID_CHARACTERS_MAX + 1)}, "session_id"),
+        ({"logit_bias": {str(n): 1 for n in range(1025)}}, "logit_bias"),
+    ],
+)
+async def test_lists_and_names_have_a_longest_length(
+    http: httpx2.AsyncClient, fields: dict[str, Any], param: str
+) -> None:
+    response = await http.post(CHAT, json={"messages": [USER], **fields})
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == param
+
+
 async def test_a_body_at_the_limit_is_read(http: httpx2.AsyncClient, puppet: PuppetEngine) -> None:
     puppet.answer = "ok"
     frame = json.dumps({"messages": [{"role": "user", "content": ""}]})
@@ -240,8 +288,6 @@ async def test_while_the_model_loads_everything_says_so() -> None:
 async def test_a_failure_of_the_kernels_is_a_500_for_a_whole_answer(
     http: httpx2.AsyncClient, puppet: PuppetEngine
 ) -> None:
-    import asyncio
-
     asking = asyncio.create_task(http.post(CHAT, json={"messages": [USER]}))
     await puppet.asked()
     puppet.say("half an ans")

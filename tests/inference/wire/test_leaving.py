@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -9,8 +11,10 @@ from roost_inference.answering import EngineResponder
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.face import Slot, build_app
+from roost_inference.generation import Generation
 from roost_inference.listening import listening
 from roost_inference.puppet import PuppetEngine
+from roost_inference.wire import ChatCall
 
 STREAM = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
 WHOLE = {"messages": [{"role": "user", "content": "hi"}]}
@@ -67,7 +71,7 @@ async def test_leaving_while_the_request_is_prepared_aborts_it_as_soon_as_it_run
     responder = EngineResponder(puppet)
     respond, entered, go = responder.respond, asyncio.Event(), asyncio.Event()
 
-    async def slow(call, body):  # type: ignore[no-untyped-def]
+    async def slow(call: ChatCall, body: Mapping[str, Any]) -> Generation:
         entered.set()
         await go.wait()
         return await respond(call, body)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from roost_inference import chat
 from roost_inference.chat import ChatTemplate
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed, InvalidRequest
@@ -148,6 +149,12 @@ def test_a_broken_template_is_told_when_the_model_loads() -> None:
 def test_templates_run_in_a_sandbox() -> None:
     with pytest.raises(InvalidRequest):
         render("{{ messages.__class__.__mro__[1].__subclasses__() }}", said("user", "a"))
+
+
+def test_a_template_cannot_write_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat, "PROMPT_CHARACTERS_MAX", 100)
+    with pytest.raises(InvalidRequest, match="beyond any limit"):
+        render("{{ 'x' * 101 }}", said("user", "a"))
 
 
 def test_half_an_emoji_becomes_a_replacement_character() -> None:
