@@ -1,4 +1,4 @@
-"""The console's own channel: what is stored is delivered, pages and `roost chat` read it from there."""
+"""The console's own channel: what is stored is delivered; pages and `roost chat` read it there."""
 
 from collections.abc import Sequence
 from typing import Any, Literal

@@ -37,8 +37,8 @@ STILL_WORKING = "Still working on this. I will write when it is done."
 class ProgressRenderer:
     """Shows the progress of running turns. Lossy: nothing here is retried, the latest view wins.
 
-    `lanes` and `limiter` are the Courier's: one operation is in flight per chat, whoever's it is, and
-    progress gives way. Every turn is fenced: once its final is queued no more edits leave.
+    `lanes` and `limiter` are the Courier's: one operation is in flight per chat, whoever's it is,
+    and progress gives way. Every turn is fenced: once its final is queued no more edits leave.
     """
 
     def __init__(

@@ -35,7 +35,10 @@ _CUT_SHARES = {"block": 0.5, "line": 0.4, "word": 0.3}
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A formatted range in UTF-16 units, as Telegram's Bot API names its types; `url` for text_link, `language` for pre."""
+    """A formatted range in UTF-16 units, its type named as by Telegram's Bot API.
+
+    `url` is for text_link, `language` for pre.
+    """
 
     type: str
     offset: int
@@ -46,7 +49,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class RenderedPart:
-    """Text ready for one physical send. char_start and char_end place it in the logical message's plain text."""
+    """Text ready for one physical send; char_start and char_end place it in the plain text."""
 
     text: str
     entities: tuple[Entity, ...] = field(default=())

@@ -22,7 +22,7 @@ IDENTIFY_AGAIN_S = 30.0
 
 
 class RawSession(AiohttpSession):
-    """Gives results as they came: a field aiogram does not know must not make a sent message doubtful."""
+    """Gives results as they came: an unknown field must not make a sent message doubtful."""
 
     def check_response(
         self, bot: Bot, method: TelegramMethod[Any], status_code: int, content: str

@@ -55,8 +55,8 @@ def reply_parameters(reply: ReplyTarget | None) -> ReplyParameters | None:
 def checked_quote(reply: ReplyTarget) -> tuple[str, int | None]:
     """The quote if Telegram will find it, and its UTF-16 position; ("", None) otherwise.
 
-    The quote must be an exact part of the target, whose text the reply carries as `excerpt` where it
-    is known. Of several occurrences the one nearest to the wanted position is meant.
+    The quote must be an exact part of the target, whose text the reply carries as `excerpt` where
+    it is known. Of several occurrences the one nearest to the wanted position is meant.
     """
     quote = reply.quote.strip()
     if not quote or utf16_length(quote) > QUOTE_MAX:

@@ -33,8 +33,8 @@ def checked_secret(config: TelegramConfig) -> str:
 class TelegramWebhook:
     """Takes updates in at /hooks/telegram/{account}.
 
-    identify: gives the bot's username, which mentions in groups are compared with; by default Telegram
-    is asked when the first message of a group arrives.
+    identify: gives the bot's username, which mentions in groups are compared with; by default
+    Telegram is asked when the first message of a group arrives.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ POLL_SLACK_S = 10
 
 
 class Poller:
-    """The loop of one bot. States: up, degraded, conflict, auth_error; each is told once, on change."""
+    """The loop of one bot. States: up, degraded, conflict, auth_error; each is told on change."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Poller:
         if isinstance(error, AuthBroken):
             state, wait = "auth_error", AUTH_PROBE_S
         elif isinstance(error, DeliveryError) and error.code == "409":
-            # Another poller, or a webhook that somebody set: the first yields, the second we take back.
+            # Another poller, or a webhook that somebody set: the second we take back.
             state, wait = "conflict", min(wait * 5, CONFLICT_MAX_S)
             if "webhook" in error.description.lower():
                 await self._take_back()

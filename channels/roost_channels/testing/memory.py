@@ -33,7 +33,7 @@ class Attempt:
 
 
 class MemoryOutbox:
-    """Implements Outbox. `history` is everything ever filed; `fault` raises from the next call of a method."""
+    """Implements Outbox. `history` is all that was filed; `fault` raises from a method's next call."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()

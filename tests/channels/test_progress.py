@@ -1,0 +1,378 @@
+"""What people see while a turn runs, and that it never comes after the answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
+from roost_channels.console import ConsoleChannel
+from roost_channels.delivery import Courier
+from roost_channels.lanes import Lanes
+from roost_channels.limits import BUCKETS_MAX, Limiter
+from roost_channels.message import Address, ReplyTarget
+from roost_channels.outbox import ProgressSnapshot
+from roost_channels.progress import STILL_WORKING, ProgressRenderer
+from roost_channels.status_view import TOOL_LINES_MAX, elapsed_words, view
+from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
+from roost_channels.telegram.channel import TelegramChannel
+from roost_channels.testing import FakeTelegram, FakeTwilio, VirtualClock
+from roost_channels.testing.memory import MemoryOutbox
+from roost_channels.whatsapp.channel import WhatsAppChannel
+
+CHAT = 7
+ADDRESS = Address("telegram", "42", str(CHAT))
+
+
+class Phone:
+    """One chat, its renderer and its courier, on a clock that the test turns."""
+
+    def __init__(self, telegram: FakeTelegram, clock: VirtualClock) -> None:
+        self.telegram = telegram
+        self.clock = clock
+        settings = {"token": telegram.token, "api_base": telegram.base_url}
+        self.channel = TelegramChannel(TelegramConfig.model_validate(settings), clock=clock)
+        self.outbox = MemoryOutbox(clock)
+        self.restart()
+
+    def restart(self) -> None:
+        """A new courier process: nothing but storage survives."""
+        lanes, limiter, config = Lanes(), Limiter(), DeliveryConfig()
+        self.renderer = ProgressRenderer(
+            [self.channel], self.outbox, lanes, limiter, self.clock, config
+        )
+        self.courier = Courier(
+            [self.channel],
+            self.outbox,
+            "courier",
+            self.clock,
+            config,
+            lanes=lanes,
+            limiter=limiter,
+        )
+
+    def turn(self, phase: str = "thinking", address: Address = ADDRESS, **fields: object) -> None:
+        known = self.outbox.snapshots.get("turn-1") or ProgressSnapshot(
+            turn_id="turn-1",
+            conversation_id="c",
+            address=address,
+            generation=1,
+            phase=phase,
+            text="",
+            tools=(),
+            reply_to=ReplyTarget("1", quote="hello"),
+            inbound_message_id="1",
+            started_at=self.clock.time(),
+            updated_at=self.clock.time(),
+            version=0,
+        )
+        changed = replace(known, phase=phase, version=known.version + 1, **fields)  # type: ignore[arg-type]
+        self.outbox.running(changed)
+
+    async def after(self, seconds: float) -> list[str]:
+        """Let time pass in ticks; returns what the bot shows then."""
+        for _ in range(max(1, round(seconds / 0.25))):
+            await self.clock.advance(0.25)
+            await self.renderer.settle()
+        return self.telegram.bot_texts(CHAT)
+
+    def calls(self, method: str) -> int:
+        return len(self.telegram.calls_of(method))
+
+
+@pytest.fixture
+async def phone() -> AsyncIterator[Phone]:
+    clock = VirtualClock()
+    async with FakeTelegram(clock=clock) as telegram:
+        await telegram.user_says(CHAT, "hello")
+        found = Phone(telegram, clock)
+        yield found
+        await found.channel.close()
+
+
+async def test_typing_shows_at_once_and_is_kept_up(phone: Phone) -> None:
+    phone.turn()
+    await phone.renderer.settle()
+    assert phone.telegram.typing(CHAT) and not phone.telegram.bot_texts(CHAT)
+    await phone.after(12.0)
+    assert 3 <= phone.calls("sendChatAction") <= 4
+
+
+async def test_the_status_message_appears_after_a_while_with_a_stop_button(phone: Phone) -> None:
+    phone.turn()
+    assert await phone.after(1.0) == []
+    assert await phone.after(1.0) == ["Thinking…"]
+    shown = phone.telegram.visible(CHAT)[-1]
+    assert [(b.text, b.data) for b in shown.buttons] == [("Stop", "stop:turn-1")]
+    assert shown.reply_to is not None and shown.reply_to.quote is None and shown.silent
+
+
+async def test_a_quick_answer_has_no_status_message(phone: Phone) -> None:
+    phone.turn()
+    await phone.after(1.0)
+    phone.outbox.add(ADDRESS, "quick", turn_id="turn-1")
+    await phone.after(2.0)
+    await phone.courier.drain()
+    assert [call.method for call in phone.telegram.calls if call.method == "sendMessage"] == [
+        "sendMessage"
+    ]
+    assert await phone.after(3.0) == ["quick"]
+
+
+async def test_edits_come_only_on_change_and_not_too_often(phone: Phone) -> None:
+    phone.turn()
+    await phone.after(8.0)
+    assert phone.calls("editMessageText") == 0
+    for n in range(30):
+        phone.turn("tool", tools=tuple(f"tool {k}" for k in range(n + 1)))
+        await phone.after(0.25)
+    texts = await phone.after(2.0)
+    assert "tool 29" in texts[0] and len(texts) == 1
+    interval = phone.telegram.shortest_edit_interval(CHAT)
+    assert interval is not None and interval >= 1.5
+    assert phone.calls("editMessageText") <= 7
+
+
+async def test_groups_are_edited_less_often(phone: Phone) -> None:
+    phone.telegram.add_group(-100)
+    asked = await phone.telegram.user_says(-100, "hello")
+    group = Address("telegram", "42", "-100")
+    phone.turn(address=group, reply_to=ReplyTarget(str(asked)))
+    for n in range(60):
+        phone.turn("tool", tools=(f"tool {n}",))
+        await phone.after(0.25)
+    interval = phone.telegram.shortest_edit_interval(-100)
+    assert interval is not None and interval >= 3.0
+
+
+async def test_the_answer_is_a_new_message_and_then_the_status_goes(phone: Phone) -> None:
+    phone.turn()
+    await phone.after(3.0)
+    phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+    # Queued but not sent: the status stays, and is edited no more.
+    edits = phone.calls("editMessageText")
+    assert await phone.after(2.0) == ["Thinking…"] and phone.calls("editMessageText") == edits
+    await phone.courier.drain()
+    assert await phone.after(0.25) == ["the answer"]
+    assert phone.telegram.notifications(CHAT) == 1
+
+
+async def test_no_edit_leaves_after_the_fence(phone: Phone) -> None:
+    """Even a snapshot that still says `running` changes nothing once the final is queued."""
+    phone.turn()
+    await phone.after(3.0)
+    phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+    phone.turn("tool", tools=("late news",))
+    before = len(phone.telegram.calls)
+    await phone.after(10.0)
+    assert len(phone.telegram.calls) == before
+
+
+async def test_a_stopped_turn_is_fenced_too(phone: Phone) -> None:
+    phone.turn()
+    await phone.after(3.0)
+    phone.outbox.stopped.add("turn-1")
+    phone.turn("tool", tools=("late news",))
+    assert await phone.after(5.0) == ["Thinking…"]
+
+
+async def test_a_restarted_courier_goes_on_with_the_same_status_message(phone: Phone) -> None:
+    phone.turn()
+    await phone.after(3.0)
+    phone.restart()
+    phone.turn("tool", tools=("searching",))
+    assert await phone.after(3.0) == ["Working…\nsearching"]
+    phone.restart()
+    phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+    await phone.courier.drain()
+    assert await phone.after(1.0) == ["the answer"]
+
+
+async def test_progress_is_dropped_in_a_flood_wait_and_never_retried(phone: Phone) -> None:
+    phone.turn()
+    await phone.after(3.0)
+    phone.telegram.fault("rate_limit", "editMessageText", value=10)
+    phone.turn("tool", tools=("one",))
+    await phone.after(2.0)
+    calls = len(phone.telegram.calls)
+    phone.turn("tool", tools=("two",))
+    await phone.after(7.0)
+    assert len(phone.telegram.calls) == calls and not phone.telegram.early_calls
+    texts = await phone.after(5.0)
+    assert "two" in texts[0] and "one" not in texts[0]
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "http_502"])
+async def test_an_uncertain_status_message_is_not_sent_twice(phone: Phone, fault: str) -> None:
+    phone.telegram.fault(fault, "sendMessage")  # type: ignore[arg-type]
+    phone.turn()
+    await phone.after(10.0)
+    assert phone.calls("sendMessage") == 1
+
+
+async def test_a_status_message_that_the_person_deleted_is_left_alone(phone: Phone) -> None:
+    phone.turn()
+    await phone.after(3.0)
+    phone.telegram.user_deletes(CHAT, phone.telegram.visible(CHAT)[-1].message_id)
+    phone.turn("tool", tools=("one",))
+    await phone.after(3.0)
+    phone.turn("tool", tools=("two",))
+    assert await phone.after(5.0) == [] and phone.calls("editMessageText") == 1
+
+
+async def test_the_janitor_closes_what_a_dead_courier_left_open(phone: Phone) -> None:
+    phone.turn()
+    await phone.after(3.0)
+    phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+    await phone.courier.drain()
+    phone.outbox.snapshots.clear()
+    phone.restart()
+    assert await phone.after(6.0) == ["the answer"]
+
+
+async def test_progress_gives_way_to_an_answer_in_flight(phone: Phone) -> None:
+    lanes = Lanes()
+    renderer = ProgressRenderer([phone.channel], phone.outbox, lanes, Limiter(), phone.clock)
+    phone.turn()
+    async with lanes.hold(ADDRESS):
+        await renderer.settle()
+    assert phone.calls("sendChatAction") == 0
+
+
+async def test_whatsapp_types_every_twenty_seconds_and_says_once_that_work_goes_on() -> None:
+    clock = VirtualClock()
+    async with FakeTwilio(clock=clock) as twilio:
+        user = "whatsapp:+15551112222"
+        sid = await twilio.user_says(user, "hello")
+        config = {
+            "account_sid": twilio.account_sid,
+            "auth_token": twilio.auth_token,
+            "from": twilio.sender,
+            "api_base": twilio.base_url,
+        }
+        channel = WhatsAppChannel(TwilioConfig.model_validate(config), clock=clock)
+        outbox = MemoryOutbox(clock)
+        renderer = ProgressRenderer([channel], outbox, Lanes(), Limiter(), clock)
+        address = Address("whatsapp", twilio.sender, user)
+        outbox.running(
+            ProgressSnapshot(
+                turn_id="turn-1",
+                conversation_id="c",
+                address=address,
+                generation=1,
+                phase="thinking",
+                text="",
+                tools=(),
+                reply_to=None,
+                inbound_message_id=sid,
+                started_at=clock.time(),
+                updated_at=clock.time(),
+                version=1,
+            )
+        )
+        for _ in range(120):
+            await clock.advance(1.0)
+            await renderer.settle()
+        assert 5 <= len(twilio.calls_of("typing")) <= 7
+        created = twilio.calls_of("messages.create")
+        assert [call.parameters["Body"] for call in created] == [STILL_WORKING]
+        await channel.close()
+
+
+async def test_the_console_shows_progress_itself() -> None:
+    outbox, clock = MemoryOutbox(), VirtualClock()
+    renderer = ProgressRenderer([ConsoleChannel()], outbox, Lanes(), Limiter(), clock)
+    phone_snapshot = ProgressSnapshot(
+        "t", "c", Address("console", "local", "x"), 1, "thinking", "", (), None, "", 0.0, 0.0, 1
+    )
+    outbox.running(phone_snapshot)
+    await renderer.settle()
+    assert not outbox.statuses
+
+
+# The view ---------------------------------------------------------------------------------------
+
+
+@given(st.floats(0, 10_000), st.sampled_from(["queued", "thinking", "tool", "answering"]))
+def test_the_view_changes_at_most_every_ten_seconds(elapsed: float, phase: str) -> None:
+    snapshot = ProgressSnapshot("t", "c", ADDRESS, 1, phase, "", ("a",), None, "", 0.0, 0.0, 1)
+    moments = [view(snapshot, elapsed + step) for step in (0, 3, 6, 9.9)]
+    assert len({m.text for m in moments if m}) <= 2
+
+
+def test_a_turn_that_is_over_has_no_view_and_tools_are_few_and_short() -> None:
+    snapshot = ProgressSnapshot("t", "c", ADDRESS, 1, "done", "", (), None, "", 0.0, 0.0, 1)
+    assert view(snapshot, 5.0) is None
+    tools = tuple(f"tool {n} " + "x" * 300 for n in range(20))
+    shown = view(replace(snapshot, phase="tool", tools=tools), 75.0)
+    assert shown is not None
+    lines = shown.text.split("\n")
+    assert lines[0] == "Working… (1 min)" and lines[1] == "… 14 earlier"
+    assert len(lines) == 2 + TOOL_LINES_MAX and all(len(line) <= 120 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (3, ""),
+        (10, "(10 s)"),
+        (59, "(50 s)"),
+        (60, "(1 min)"),
+        (95, "(1 min 30 s)"),
+        (400, "(6 min)"),
+    ],
+)
+def test_time_is_told_coarsely(seconds: float, words: str) -> None:
+    assert elapsed_words(seconds) == words
+
+
+# Limits -----------------------------------------------------------------------------------------
+
+
+def test_a_chat_has_a_burst_and_then_its_pace() -> None:
+    limiter = Limiter(chat_burst=3)
+    for _ in range(3):
+        assert limiter.wait_s(ADDRESS, TELEGRAM, "send", 100.0) == 0
+        limiter.take(ADDRESS, TELEGRAM, "send", 100.0)
+    assert limiter.wait_s(ADDRESS, TELEGRAM, "send", 100.0) == pytest.approx(1.0)
+    assert limiter.wait_s(ADDRESS, TELEGRAM, "send", 101.0) == 0
+    other = replace(ADDRESS, chat="8")
+    assert limiter.wait_s(other, TELEGRAM, "send", 100.0) == 0
+
+
+def test_a_learned_wait_stops_every_family_of_that_chat_only() -> None:
+    limiter = Limiter()
+    limiter.learn(ADDRESS, 30.0, 100.0)
+    limiter.learn(ADDRESS, 5.0, 100.0)
+    for family in ("send", "edit", "typing", "delete"):
+        assert limiter.wait_s(ADDRESS, TELEGRAM, family, 110.0) == pytest.approx(20.0)
+    assert limiter.wait_s(replace(ADDRESS, chat="8"), TELEGRAM, "send", 110.0) == 0
+
+
+def test_an_account_has_a_rate_over_all_its_chats() -> None:
+    limiter = Limiter(account_rate=10)
+    chats = [replace(ADDRESS, chat=str(n)) for n in range(11)]
+    for chat in chats[:10]:
+        limiter.take(chat, TELEGRAM, "send", 100.0)
+    assert limiter.wait_s(chats[10], TELEGRAM, "send", 100.0) == pytest.approx(0.1)
+
+
+def test_buckets_are_bounded() -> None:
+    limiter = Limiter()
+    for n in range(BUCKETS_MAX + 10):
+        limiter.learn(replace(ADDRESS, chat=str(n)), 1.0, 0.0)
+        limiter.wait_s(replace(ADDRESS, chat=str(n)), TELEGRAM, "send", 0.0)
+    assert len(limiter._buckets) == BUCKETS_MAX == len(limiter._blocked)
+
+
+async def test_the_renderer_wakes_for_news_and_stops_cleanly() -> None:
+    outbox = MemoryOutbox()
+    renderer = ProgressRenderer([ConsoleChannel()], outbox, Lanes(), Limiter())
+    task = asyncio.create_task(renderer.run())
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
