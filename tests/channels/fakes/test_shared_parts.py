@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -9,10 +10,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from roost_channels.testing import FakeTelegram, VirtualClock
+from roost_channels import testing
+from roost_channels.testing import FakeTelegram, FakeTwilio, VirtualClock
 from roost_channels.testing.clock import wait_for_event
 from roost_channels.testing.faults import FAULTS_MAX, Fault, FaultBook
+from roost_channels.testing.loopback import CALLS_KEPT, Call, CallLog
 from roost_channels.testing.telegram import updates
+from roost_channels.testing.twilio import state, statuses
 from roost_channels.testing.twilio.signature import signature
 
 
@@ -114,3 +118,32 @@ async def test_the_sandbox_runs_both_as_a_process_and_ends_on_sigterm() -> None:
         assert (await client.get(f"{urls['twilio']}/sim/users")).json() == {"users": []}
     process.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_messages_under_way_and_kept_are_bounded(
+    twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "MESSAGES_MAX", 2)
+    for _ in range(2):
+        await twilio.user_says("whatsapp:+491701234567", "x")
+    with pytest.raises(RuntimeError, match="more than 2 messages"):
+        await twilio.user_says("whatsapp:+491701234567", "x")
+    monkeypatch.setattr(statuses, "RUNNING_MAX", 0)
+    with pytest.raises(RuntimeError, match="more than 0 messages are under way"):
+        twilio._statuses.accept(next(iter(twilio.messages.values())))
+
+
+def test_the_record_of_calls_forgets_the_oldest() -> None:
+    log = CallLog()
+    for number in range(CALLS_KEPT + 5):
+        log.calls.append(Call(str(number), {}, 0.0))
+    assert (len(log.calls), log.calls[0].method) == (CALLS_KEPT, "5")
+
+
+def test_the_fakes_share_no_code_with_the_adapters() -> None:
+    root = Path(testing.__path__[0])
+    ours = re.compile(r"^\s*(?:from|import) (aiogram|twilio|roost\w*)([.\w]*)", re.MULTILINE)
+    for path in root.rglob("*.py"):
+        if path.name != "memory.py":  # doubles of the platform's ports, not of the internet
+            for package, rest in ours.findall(path.read_text()):
+                assert f"{package}{rest}".startswith("roost_channels.testing"), path
