@@ -35,6 +35,13 @@ class RawSession(AiohttpSession):
             return Response[Any].model_construct(ok=True, result=answer.get("result"))
         return super().check_response(bot, method, status_code, content)
 
+    async def close(self) -> None:
+        """aiogram waits a quarter of a second for TLS to end; plain HTTP has none."""
+        if self.api.base.startswith("https:"):
+            await super().close()
+        elif self._session is not None:
+            await self._session.close()
+
 
 class TelegramClient:
     """One bot's connection to one Bot API server; every failure is a DeliveryError."""

@@ -1,4 +1,4 @@
-"""Outbox and intake in memory, by the same rules as the platform's, for tests of adapters and lanes."""
+"""Outbox and intake in memory, by the platform's rules, for tests of adapters and lanes."""
 
 import asyncio
 import itertools
@@ -33,7 +33,7 @@ class Attempt:
 
 
 class MemoryOutbox:
-    """Implements Outbox. `history` is all that was filed; `fault` raises from a method's next call."""
+    """Implements Outbox; `history` is all that was filed, `fault` fails a method's next call."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
