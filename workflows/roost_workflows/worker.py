@@ -11,6 +11,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from roost_workflows import names
 from roost_workflows.activities import Activities
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
@@ -49,6 +50,7 @@ def build_worker(
             activities.settle,
         ],
         workflow_runner=workflow_runner(),
+        build_id=names.WORKFLOW_TYPE,  # the default reads and hashes every loaded module
         max_cached_workflows=config.max_cached_workflows,
         max_concurrent_activities=config.max_concurrent_activities,
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=STICKY_TIMEOUT_S),

@@ -1,0 +1,143 @@
+"""Conversations on a real Temporal server with a scripted engine, for tests of sessions."""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from temporalio.client import Client, WorkflowHistory
+
+from roost.agent import Agent
+from roost.concierge import concierge
+from roost_inference.client import EngineClient
+from roost_inference.scripted import ScriptedEngine
+from roost_workflows import names
+from roost_workflows.agents import AgentRegistry
+from roost_workflows.config import WorkerConfig
+from roost_workflows.connection import connect
+from roost_workflows.devserver import find_binary, temporal_command
+from roost_workflows.generation import Engine
+from roost_workflows.state import SessionInput
+from roost_workflows.testing.ports import memory_ports
+from roost_workflows.testing.records import StoredTurn
+from roost_workflows.testing.store import MemoryStore
+from roost_workflows.worker import build_worker
+
+POLL_S: Final = 0.01
+PATIENCE_S: Final = 30.0
+SERVER_END_S: Final = 10.0
+
+
+@contextlib.contextmanager
+def running_server(data_dir: Path) -> Iterator[str]:
+    """A Temporal server with Roost's own settings; gives its address, ready or nearly so."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = temporal_command(find_binary(), data_dir, port)
+    with (data_dir / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            try:
+                server.wait(SERVER_END_S)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+class Lab:
+    """One test's conversations: a store, an engine, a task queue and workers over them."""
+
+    def __init__(self, client: Client, engine: ScriptedEngine, engine_client: EngineClient) -> None:
+        self.client = client
+        self.engine = engine
+        self.engine_client = engine_client
+        self.queue = f"test-{uuid4().hex[:12]}"
+        self.store = MemoryStore()
+
+    @contextlib.asynccontextmanager
+    async def worker(
+        self,
+        *agents: Agent,
+        max_cached_workflows: int = 100,
+        engine: Engine | None = None,
+    ) -> AsyncIterator[None]:
+        """A worker in this process; the first agent answers."""
+        registry = AgentRegistry.of(*(agents or (concierge,)))
+        self.store.agent = registry.default
+        config = WorkerConfig(
+            task_queue=self.queue,
+            max_cached_workflows=max_cached_workflows,
+            graceful_shutdown_s=1,
+        )
+        ports = memory_ports(self.store)
+        async with build_worker(self.client, ports, engine or self.engine_client, registry, config):
+            yield
+
+    async def say(self, conversation: str, text: str) -> None:
+        """A message arrives: committed first, then the doorbell."""
+        self.store.say(conversation, text)
+        await self.signal(conversation, names.SIGNAL_RING)
+
+    async def stop(self, conversation: str) -> None:
+        """A stop arrives: recorded first, then the doorbell."""
+        self.store.request_stop(conversation)
+        await self.signal(conversation, names.SIGNAL_STOP)
+
+    async def signal(self, conversation: str, signal: str) -> None:
+        await self.client.start_workflow(
+            names.WORKFLOW_TYPE,
+            SessionInput(conversation),
+            id=names.workflow_id(conversation),
+            task_queue=self.queue,
+            start_signal=signal,
+        )
+
+    async def until(self, condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+        """Wait for something to become true in this process."""
+        deadline = time.monotonic() + patience_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError("it did not happen in time")
+            await asyncio.sleep(POLL_S)
+
+    async def turn(
+        self, conversation: str, number: int = 1, patience_s: float = PATIENCE_S
+    ) -> StoredTurn:
+        """The conversation's turn of this number, once it has ended."""
+
+        def ended() -> bool:
+            turns = self.store.turns(conversation)
+            return len(turns) >= number and turns[number - 1].state != "running"
+
+        await self.until(ended, patience_s)
+        return self.store.turns(conversation)[number - 1]
+
+    async def closed(self, conversation: str) -> None:
+        """Wait until the conversation's run has completed."""
+        handle = self.client.get_workflow_handle(names.workflow_id(conversation))
+        await asyncio.wait_for(handle.result(), PATIENCE_S)
+
+    async def history(self, conversation: str) -> WorkflowHistory:
+        handle = self.client.get_workflow_handle(names.workflow_id(conversation))
+        return await handle.fetch_history()
+
+
+@contextlib.asynccontextmanager
+async def open_lab(address: str) -> AsyncIterator[Lab]:
+    """A lab on the server at `address`."""
+    client = await connect(address, identity="test")
+    async with ScriptedEngine() as engine:
+        engine_client = EngineClient(engine.base_url)
+        try:
+            yield Lab(client, engine, engine_client)
+        finally:
+            await engine_client.close()
