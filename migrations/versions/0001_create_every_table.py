@@ -303,6 +303,11 @@ def upgrade() -> None:
         "outbox",
         ["state", "channel", "account"],
     )
+    op.create_index(
+        "ix_outbox_conversation_id_state_sequence",
+        "outbox",
+        ["conversation_id", "state", "sequence"],
+    )
     op.create_index("ix_outbox_turn_id", "outbox", ["turn_id"])
 
     op.create_table(
@@ -445,6 +450,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_turns_session_id", "turns", ["session_id"])
     op.create_index("ix_turns_state", "turns", ["state"])
+    op.create_index(
+        "uq_turns_running",
+        "turns",
+        ["conversation_id"],
+        unique=True,
+        sqlite_where=sa.text("state = 'running'"),
+        postgresql_where=sa.text("state = 'running'"),
+    )
 
     op.create_table(
         "delivery_attempts",
@@ -507,6 +520,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["turn_id"], ["turns.id"], name="fk_status_messages_turn_id_turns"),
         sa.PrimaryKeyConstraint("turn_id", name="pk_status_messages"),
     )
+    op.create_index("ix_status_messages_state", "status_messages", ["state"])
     op.create_table(
         "tool_calls",
         sa.Column("turn_id", sa.Text(), nullable=False),

@@ -12,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -133,6 +134,14 @@ class Turn(Base):
         UniqueConstraint("conversation_id", "number"),
         Index(None, "state"),
         Index(None, "session_id"),
+        # The database itself refuses a second writer of a conversation.
+        Index(
+            "uq_turns_running",
+            "conversation_id",
+            unique=True,
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -237,6 +246,7 @@ class StatusMessageRow(Base):
     """The editable status message of a turn: its id is stored before its content changes."""
 
     __tablename__ = "status_messages"
+    __table_args__ = (Index(None, "state"),)
 
     turn_id: Mapped[str] = mapped_column(ForeignKey("turns.id"), primary_key=True)
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
@@ -257,6 +267,7 @@ class Outbox(Base):
     __table_args__ = (
         Index(None, "state", "channel", "account"),
         Index(None, "conversation_id", "sequence"),
+        Index(None, "conversation_id", "state", "sequence"),
         Index(None, "turn_id"),
     )
 

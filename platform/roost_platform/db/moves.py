@@ -23,18 +23,18 @@ async def move_conversation(
     if other_id == conversation.id:
         return
     await lock_conversation(session, other_id)
-    unsent = select(models.Outbox.id).where(
-        models.Outbox.conversation_id == conversation.id, models.Outbox.state == "pending"
+    found = await session.scalars(
+        select(models.Outbox)
+        .where(models.Outbox.conversation_id == conversation.id, models.Outbox.state == "pending")
+        .order_by(models.Outbox.sequence)
+        .with_for_update()
     )
+    unsent = found.all()
+    for entry in unsent:
+        entry.conversation_id = other_id
     await session.execute(
         update(models.Part)
-        .where(models.Part.outbox_id.in_(unsent))
-        .values(conversation_id=other_id)
-        .execution_options(synchronize_session=False)
-    )
-    await session.execute(
-        update(models.Outbox)
-        .where(models.Outbox.conversation_id == conversation.id, models.Outbox.state == "pending")
+        .where(models.Part.outbox_id.in_([entry.id for entry in unsent]))
         .values(conversation_id=other_id)
         .execution_options(synchronize_session=False)
     )

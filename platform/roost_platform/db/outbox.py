@@ -230,12 +230,14 @@ class OutboxStore(StatusStore):
 
     async def recover(self, owner: str) -> int:
         async with self._database.write() as session:
-            left = await session.scalars(
-                select(models.Part)
-                .where(models.Part.state == "sending", models.Part.owner != owner)
+            left = (models.Part.state == "sending", models.Part.owner != owner)
+            await session.execute(
+                select(models.Outbox.id)
+                .where(models.Outbox.id.in_(select(models.Part.outbox_id).where(*left)))
+                .order_by(models.Outbox.sequence)
                 .with_for_update()
             )
-            parts = left.all()
+            parts = (await session.scalars(select(models.Part).where(*left))).all()
             for part in parts:
                 await self._abandon(session, part, f"{part.owner} ended while sending")
             await session.execute(

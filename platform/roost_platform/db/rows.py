@@ -201,11 +201,14 @@ async def queue(
 async def reply_target(session: AsyncSession, row: models.Inbox) -> dict[str, Any]:
     """A reply to this inbound message. `is_latest` holds as of this transaction."""
     newest = await session.scalar(
-        select(func.max(models.Inbox.sequence)).where(
+        select(models.Inbox.sequence)
+        .where(
             models.Inbox.conversation_id == row.conversation_id,
             models.Inbox.kind == "message",
             models.Inbox.state.in_(("pending", "taken", "done")),
         )
+        .order_by(models.Inbox.sequence.desc())
+        .limit(1)
     )
     target = ReplyTarget(
         message_id=row.message_id,

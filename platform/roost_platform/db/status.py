@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, cast
 
-from sqlalchemy import Select, or_, select, tuple_
+from sqlalchemy import Select, select, tuple_, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
@@ -24,14 +24,19 @@ class StatusStore:
     async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
         if not channels:
             return []
+        # Two look-ups by index: most turns ever run are over, and their status messages closed.
+        shown = union(
+            select(models.Turn.id).where(models.Turn.state == "running"),
+            select(models.StatusMessageRow.turn_id).where(models.StatusMessageRow.state == "open"),
+        )
         query = (
-            _shown(channels)
-            .where(or_(models.Turn.state == "running", models.StatusMessageRow.state == "open"))
+            _snapshots(channels)
+            .where(models.Turn.id.in_(shown))
             .order_by(models.Turn.started_at)
             .limit(SNAPSHOTS_MAX)
         )
         async with self._database.read() as session:
-            return [snapshot_of(*row) for row in (await session.execute(query)).tuples()]
+            return [snapshot_of(*row) for row in await session.execute(query)]
 
     async def status_message(self, turn_id: str) -> StatusMessage | None:
         async with self._database.read() as session:
@@ -66,7 +71,7 @@ class StatusStore:
             .join(models.Turn, models.Turn.id == models.StatusMessageRow.turn_id)
             .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
             .where(
-                models.StatusMessageRow.state != "closed",
+                models.StatusMessageRow.state.in_(("planned", "open")),
                 models.Turn.state != "running",
                 ~unsent.exists(),
                 tuple_(models.Conversation.channel, models.Conversation.account).in_(
@@ -81,16 +86,13 @@ class StatusStore:
             return [await _status(session, row) for row in rows]
 
 
-def _shown(
+def _snapshots(
     channels: Sequence[tuple[str, str]],
 ) -> Select[models.RunProgress, models.Turn, models.Conversation]:
     return (
         select(models.RunProgress, models.Turn, models.Conversation)
         .join(models.Turn, models.Turn.id == models.RunProgress.turn_id)
         .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
-        .outerjoin(
-            models.StatusMessageRow, models.StatusMessageRow.turn_id == models.RunProgress.turn_id
-        )
         .where(tuple_(models.Conversation.channel, models.Conversation.account).in_(list(channels)))
     )
 

@@ -105,15 +105,18 @@ async def partial_text(session: AsyncSession, turn: models.Turn) -> tuple[str, s
 
 async def cancel_unsent(session: AsyncSession, turn_id: str, now: float) -> None:
     """Messages of the turn that did not begin to leave are not sent any more."""
-    begun = select(models.Part.outbox_id).where(models.Part.state.in_(UNDER_WAY))
+    begun = select(models.Part.id).where(
+        models.Part.outbox_id == models.Outbox.id, models.Part.state.in_(UNDER_WAY)
+    )
     await session.execute(
         update(models.Outbox)
         .where(
             models.Outbox.turn_id == turn_id,
             models.Outbox.state == "pending",
-            models.Outbox.id.not_in(begun),
+            ~begun.exists(),
         )
         .values(state="cancelled", finished_at=now)
+        .execution_options(synchronize_session=False)
     )
 
 

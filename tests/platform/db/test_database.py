@@ -1,6 +1,7 @@
 """The door to the database: transactions, writers taking turns, and news of commits."""
 
 import asyncio
+import random
 import subprocess
 import sys
 import time
@@ -11,9 +12,11 @@ from sqlalchemy import func, select, text
 
 from roost_platform.db import models
 from roost_platform.db.engine import Database
+from roost_platform.db.news import RECONNECT_S
 from roost_platform.db.rows import clean
 
 ROOT = Path(__file__).resolve().parents[3]
+CANCELLED_WRITERS = 60
 PROCESSES = 2
 WRITES_EACH = 40
 
@@ -159,3 +162,46 @@ async def test_foreign_keys_hold(database: Database) -> None:
 
 def test_text_that_databases_refuse_is_cleaned_at_any_depth() -> None:
     assert clean({"a\x00": ["b\x00", "\ud83d", 1, None]}) == {"a": ["b", "?", 1, None]}
+
+
+async def test_writers_cancelled_anywhere_leave_the_database_usable(database: Database) -> None:
+    dice = random.Random(7)
+
+    async def add(name: str) -> None:
+        async with database.write() as session:
+            session.add(token(f"{name}a"))
+            await session.flush()
+            session.add(token(f"{name}b"))
+
+    tasks = []
+    for number in range(CANCELLED_WRITERS):
+        tasks.append(asyncio.create_task(add(str(number))))
+        await asyncio.sleep(dice.random() * 0.004)
+        if dice.random() < 0.5:
+            dice.choice(tasks).cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.wait_for(add("last"), 10.0)
+    async with database.read() as session:
+        names = set(await session.scalars(select(models.SetupToken.token_hash)))
+    firsts, seconds = ({name[:-1] for name in names if name.endswith(end)} for end in ("a", "b"))
+    assert firsts == seconds and "last" in firsts
+    await database.close()
+
+
+async def test_news_come_again_after_postgresql_closed_the_connection(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    await database.changed(0)
+    async with database.write() as session:
+        await session.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+            )
+        )
+    assert await database.changed(5.0)  # the notification, or the news that news were lost
+    async with asyncio.timeout(20.0):
+        await asyncio.sleep(RECONNECT_S)
+        while not await database.changed(0.2):
+            async with database.write() as session:
+                await session.merge(token("again", time.time()))
+    await database.close()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from roost_channels.message import Quote
 from roost_platform.db import models, transcript, turn_end, turn_steps
@@ -342,3 +343,15 @@ async def test_notes_are_kept_per_person_and_added_once(ada: Person) -> None:
     assert not await notes.remove("somebody else", first.id)
     assert await notes.remove(context.person_id, first.id)
     assert [n.text for n in await notes.list(context.person_id)] == ["lives in Ghent"]
+
+
+async def test_the_database_refuses_a_second_running_turn(ada: Person) -> None:
+    await ada.says("hello")
+    turn = await ada.turn()
+    with pytest.raises(IntegrityError):
+        async with ada.stores.database.write() as session:
+            first = await session.get_one(models.Turn, turn.turn_id)
+            second = {
+                column.name: getattr(first, column.name) for column in models.Turn.__table__.columns
+            }
+            session.add(models.Turn(**{**second, "id": "second", "number": 2}))

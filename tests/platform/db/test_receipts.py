@@ -1,0 +1,130 @@
+"""Receipts in any order, and quotes resolved to what was said."""
+
+from dataclasses import replace
+
+import pytest
+
+from roost_channels.message import Quote
+from roost_channels.outbox import StatusMessage, StoredPart
+from roost_channels.rendering import RenderedPart
+from roost_platform.db import models
+from roost_platform.db.testing import Person
+
+TEXTS = ["First 😀. ", "Second. ", "Third."]
+
+
+async def parts_of_an_answer(ada: Person) -> list[StoredPart]:
+    await ada.says("hello")
+    await ada.agent_says(await ada.turn(), 1, "".join(TEXTS))
+    found = await ada.stores.outbox.next_entry(ada.address)
+    assert found is not None
+    rendered = [RenderedPart(text, (), 0, len(text)) for text in TEXTS]
+    return list(await ada.stores.outbox.plan(found[0].id, rendered))
+
+
+async def receipt(ada: Person, status: str, *, part_id: str = "", message_id: str = "") -> None:
+    await ada.intake.receipt(
+        "telegram", "42", part_id=part_id, message_id=message_id, status=status
+    )
+
+
+async def row_of(ada: Person, part: StoredPart) -> models.Part:
+    async with ada.stores.database.read() as session:
+        return await session.get_one(models.Part, part.id)
+
+
+async def test_receipts_only_go_forward(ada: Person) -> None:
+    part, *_ = await parts_of_an_answer(ada)
+    await ada.stores.outbox.sending(part.id, "c1", 30.0)
+    await ada.stores.outbox.sent(part.id, "SM1")
+    for status, shown in [
+        ("queued", "sent"),
+        ("delivered", "delivered"),
+        ("sent", "delivered"),
+        ("delivered", "delivered"),
+        ("read", "read"),
+        ("delivered", "read"),
+        ("failed", "read"),
+        ("a status of tomorrow", "read"),
+    ]:
+        await receipt(ada, status, message_id="SM1")
+        assert (await row_of(ada, part)).receipt == shown
+    notes = [line["note"] for line in (await row_of(ada, part)).evidence]
+    assert notes == ["A late receipt says failed, but it was read before."]
+
+
+@pytest.mark.parametrize("state", ["sending", "ambiguous"])
+async def test_a_receipt_proves_an_uncertain_send(ada: Person, state: str) -> None:
+    part, *_ = await parts_of_an_answer(ada)
+    await ada.stores.outbox.sending(part.id, "c1", 30.0)
+    if state == "ambiguous":
+        await ada.stores.outbox.ambiguous(part.id, error="timed out")
+    await receipt(ada, "queued", part_id=part.id, message_id="SM1")
+    row = await row_of(ada, part)
+    assert (row.state, row.message_id, row.receipt) == ("sent", "SM1", "sent")
+    await ada.stores.outbox.ambiguous(part.id, error="and now the time-out arrives")
+    assert (await row_of(ada, part)).state == "sent"
+
+
+async def test_a_failure_after_acceptance_is_a_dead_letter_for_good(ada: Person) -> None:
+    part, *_ = await parts_of_an_answer(ada)
+    await ada.stores.outbox.sent(part.id, "SM1")
+    await ada.intake.receipt(
+        "telegram",
+        "42",
+        part_id=part.id,
+        message_id="SM1",
+        status="undelivered",
+        error_code="63016",
+        description="outside the window",
+    )
+    for late in ("sent", "delivered", "undelivered"):
+        await receipt(ada, late, message_id="SM1")
+    row = await row_of(ada, part)
+    assert (row.state, row.receipt) == ("failed", "failed")
+    assert row.error == "undelivered 63016 outside the window"
+    assert await ada.stores.outbox.next_entry(ada.address) is None
+    await ada.stores.redrive(part.id, "olga")
+    assert (await row_of(ada, part)).message_id is None
+
+
+async def test_receipts_of_other_accounts_and_strangers_are_ignored(ada: Person) -> None:
+    part, *_ = await parts_of_an_answer(ada)
+    await ada.stores.outbox.sent(part.id, "SM1")
+    await receipt(ada, "read", message_id="SM9")
+    await ada.intake.receipt(
+        "whatsapp", "w", part_id=part.id, message_id="SM1", status="read", description=""
+    )
+    assert (await row_of(ada, part)).receipt == "sent"
+
+
+async def test_a_quote_of_one_part_is_its_passage_in_the_whole_answer(ada: Person) -> None:
+    parts = await parts_of_an_answer(ada)
+    for number, part in enumerate(parts):
+        await ada.stores.outbox.sent(part.id, f"b{number}")
+    quote = await ada.intake.resolve_quote("telegram", "42", "1001", "b1")
+    assert quote == Quote("b1", "bot", "".join(TEXTS), "Second. ", utf16_start=10)
+
+
+async def test_a_quote_of_an_inbound_message_is_its_newest_text(ada: Person) -> None:
+    first = ada.message("helo")
+    await ada.gives(first)
+    await ada.gives(replace(first, event_id="edit", text="hello", kind="edited"))
+    quote = await ada.intake.resolve_quote("telegram", "42", "1001", first.message_id)
+    assert quote is not None and (quote.author, quote.text) == ("user", "hello")
+
+
+async def test_a_quote_of_a_status_message_is_what_it_showed(ada: Person) -> None:
+    await ada.says("hello")
+    turn = await ada.turn()
+    status = StatusMessage(turn.turn_id, ada.address, "s1", "Thinking", "open", 0.0)
+    await ada.stores.outbox.put_status_message(status)
+    quote = await ada.intake.resolve_quote("telegram", "42", "1001", "s1")
+    assert quote is not None and (quote.author, quote.text) == ("bot", "Thinking")
+
+
+async def test_a_quote_from_another_chat_or_of_nothing_we_saw_is_unknown(ada: Person) -> None:
+    parts = await parts_of_an_answer(ada)
+    await ada.stores.outbox.sent(parts[0].id, "b0")
+    for chat, ref in [("1001", "b9"), ("1002", "b0"), ("1002", "m1")]:
+        assert await ada.intake.resolve_quote("telegram", "42", chat, ref) is None
