@@ -11,6 +11,7 @@ batch, another cell) give another token only at a near-tie.
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +21,15 @@ from roost_inference.batch import Tokens
 from roost_inference.grammar import Grammar
 from roost_inference.request import SamplingParams, TokenLogprob
 
-# top_p is looked for among this many likeliest tokens before all of them are sorted
-TOP_P_CANDIDATES = 256
 GREEDY_TEMPERATURE = 1e-5
-# Tokens this far below the likeliest, after temperature, are left out: together they weigh less
-# than 1e-8, below the precision of the logits, and most of the vocabulary is among them.
-NEGLIGIBLE_NATS = 30.0
 
-# splitmix64's constants
+# splitmix64 mixes seed and position, murmur3's 32-bit finaliser the tokens: it runs over the
+# whole vocabulary, where 64-bit products would cost twice as much.
 _GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK = 2**64 - 1
 
-Distribution = tuple[NDArray[np.intp], NDArray[np.float64]]
+Ids = NDArray[np.intp]
+Weights = NDArray[np.float32]
 
 
 @dataclass(eq=False, slots=True)
@@ -46,7 +44,7 @@ class Sampler:
     _seed: int = field(init=False)
     _position: int = 0
     _counts: dict[int, int] = field(default_factory=dict)
-    _bias_ids: NDArray[np.intp] = field(init=False)
+    _bias_ids: Ids = field(init=False)
     _bias: NDArray[np.float32] = field(init=False)
     _prompt_ids: Tokens = field(init=False)
 
@@ -77,8 +75,9 @@ class Sampler:
         params = self.params
         if params.temperature < GREEDY_TEMPERATURE:
             return int(logits.argmax())
-        tokens, weights = _candidates(logits, params)
-        race = weights / exponential_noise(self._seed, self._position, tokens)
+        weights = np.exp((logits - logits.max()) / np.float32(params.temperature))
+        tokens = candidates(weights, params)
+        race = weights[tokens] / exponential_noise(self._seed, self._position, tokens)
         return int(tokens[race.argmax()])
 
     def accept(self, token: int) -> None:
@@ -136,16 +135,16 @@ class Sampler:
             logits[seen] -= params.frequency_penalty * counts + params.presence_penalty
 
 
-def exponential_noise(seed: int, position: int, tokens: NDArray[np.intp]) -> NDArray[np.float64]:
-    """One exponentially distributed number a token, by splitmix64 of all three."""
-    bits = tokens.astype(np.uint64) * np.uint64(_GOLDEN) + np.uint64(_mix(seed + _mix(position)))
-    bits ^= bits >> np.uint64(30)
-    bits *= np.uint64(_MIX_1)
-    bits ^= bits >> np.uint64(27)
-    bits *= np.uint64(_MIX_2)
-    bits ^= bits >> np.uint64(31)
-    uniform = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    noise: NDArray[np.float64] = -np.log(uniform)
+def exponential_noise(seed: int, position: int, tokens: Ids) -> NDArray[np.float64]:
+    """One exponentially distributed number a token, a hash of all three."""
+    bits = tokens.astype(np.uint32) * np.uint32(0x9E3779B1)
+    bits += np.uint32(_mix(seed + _mix(position)) >> 32)
+    bits ^= bits >> np.uint32(16)
+    bits *= np.uint32(0x85EBCA6B)
+    bits ^= bits >> np.uint32(13)
+    bits *= np.uint32(0xC2B2AE35)
+    bits ^= bits >> np.uint32(16)
+    noise: NDArray[np.float64] = -np.log((bits + 0.5) * 2.0**-32)
     return noise
 
 
@@ -157,35 +156,31 @@ def _mix(value: int) -> int:
     return bits ^ (bits >> 31)
 
 
-def _candidates(logits: Logits, params: SamplingParams) -> Distribution:
-    """Token ids and unnormalised weights that are left after temperature and the filters."""
-    highest = float(logits.max())
-    tokens = np.flatnonzero(logits > highest - NEGLIGIBLE_NATS * params.temperature)
-    weights = np.exp((logits[tokens].astype(np.float64) - highest) / params.temperature)
+def candidates(weights: Weights, params: SamplingParams) -> Ids:
+    """The tokens that min_p, top_k and top_p leave, given weights of which the largest is 1."""
     if params.min_p > 0.0:
-        kept = weights >= params.min_p  # the likeliest weighs 1
-        tokens, weights = tokens[kept], weights[kept]
-    if 0 < params.top_k < len(weights):
-        largest = _largest(weights, params.top_k)
-        tokens, weights = tokens[largest], weights[largest]
+        tokens = np.flatnonzero(weights >= params.min_p)
+    else:
+        tokens = np.arange(len(weights))
+    if 0 < params.top_k < len(tokens):
+        tokens = tokens[_largest(weights[tokens], params.top_k)]
     if params.top_p < 1.0:
-        tokens, weights = _nucleus(tokens, weights, params.top_p)
-    return tokens, weights
+        tokens = tokens[_nucleus(weights[tokens], params.top_p)]
+    return tokens
 
 
-def _nucleus(tokens: NDArray[np.intp], weights: NDArray[np.float64], top_p: float) -> Distribution:
-    """The fewest likeliest tokens whose weight reaches top_p of the whole; at least one."""
-    needed = top_p * weights.sum()
-    order = _largest(weights, min(TOP_P_CANDIDATES, len(weights)))
-    cumulative = np.cumsum(weights[order])
-    if cumulative[-1] < needed and len(order) < len(weights):
-        order = _largest(weights, len(weights))
-        cumulative = np.cumsum(weights[order])
-    count = int(np.searchsorted(cumulative, needed, "left")) + 1
-    return tokens[order[:count]], weights[order[:count]]
+def _nucleus(weights: Weights, top_p: float) -> Ids:
+    """The fewest likeliest that weigh top_p of the whole together; at least one."""
+    total = float(weights.sum(dtype=np.float64))
+    # What lies below this weighs less than 1 - top_p in all, so none of it can be in the nucleus:
+    # only the rest, a few hundred of a vocabulary, has to be sorted.
+    likely = np.flatnonzero(weights >= (1.0 - top_p) * total / len(weights))
+    order = likely[np.argsort(-weights[likely], kind="stable")]
+    cumulative = np.cumsum(weights[order], dtype=np.float64)
+    return order[: int(np.searchsorted(cumulative, top_p * total, "left")) + 1]
 
 
-def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+def _largest(values: NDArray[np.floating[Any]], count: int) -> Ids:
     """Indices of the `count` largest values, largest first, ties by index."""
     count = min(count, len(values))
     if count < len(values):

@@ -102,6 +102,14 @@ def test_top_p_is_exact_when_the_distribution_is_flat() -> None:
     assert max(chosen) < 2048 and len(chosen) > 1000
 
 
+def test_filters_apply_one_after_the_other() -> None:
+    row = np.full(SIZE, -50.0, np.float32)
+    row[[1, 2, 3, 4]] = np.log([0.4, 0.3, 0.2, 0.1])
+    # of the three likeliest, renormalised, the first two weigh 0.78
+    assert set(draws(sampler(seed=1, top_k=3, top_p=0.75), row)) == {1, 2}
+    assert set(draws(sampler(seed=1, min_p=0.3, top_p=0.99), row)) == {1, 2, 3}
+
+
 def test_min_p_drops_what_is_far_below_the_likeliest() -> None:
     row = np.full(SIZE, -50.0, np.float32)
     row[[1, 2, 3]] = np.log([0.6, 0.3, 0.01])
