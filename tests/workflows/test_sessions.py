@@ -3,18 +3,22 @@
 import asyncio
 import json
 import random
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from temporalio.client import WorkflowHistory
+from temporalio.client import WorkflowExecutionStatus, WorkflowHistory
 from temporalio.worker import Replayer
 
 from roost import Agent, Context, ModelRetry, tool
+from roost_inference.assembly import Completed, Delta
+from roost_inference.client import ChatRequest
+from roost_inference.errors import PromptTooLong
 from roost_inference.scripts import Call, Say
 from roost_workflows import names
 from roost_workflows.session import SessionWorkflow
-from roost_workflows.testing.lab import Lab
+from roost_workflows.testing.lab import Lab, open_lab, running_server
 from roost_workflows.worker import workflow_runner
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -216,6 +220,58 @@ async def test_no_message_is_lost_while_runs_close_under_a_storm(lab: Lab) -> No
         turns = lab.store.turns(talk)
         assert all(turn.state == "done" for turn in turns), f"seed {seed}"
         assert len(lab.store.outbox(talk)) == len(turns)
+
+
+async def test_a_long_burst_continues_as_new_and_loses_nothing(tmp_path: Path) -> None:
+    settings = {"limit__historyCount__suggestContinueAsNew": "40"}
+    talk = f"burst-{uuid4().hex[:8]}"
+    with running_server(tmp_path, **settings) as address:
+        async with open_lab(address) as lab, lab.worker():
+            for number in range(40):
+                await lab.say(talk, f"m{number}.")
+                await asyncio.sleep(0.02)
+            await lab.closed(talk)
+            runs = [
+                run async for run in lab.client.list_workflows(f"WorkflowId = 'session:{talk}'")
+            ]
+    said = [m.content for m in lab.store.transcript(talk) if m.role == "user"]
+    assert said == [f"m{number}." for number in range(40)]
+    assert WorkflowExecutionStatus.CONTINUED_AS_NEW in [run.status for run in runs]
+
+
+class SmallEngine:
+    """An engine whose context takes a few messages only."""
+
+    def __init__(self, fits: int) -> None:
+        self.fits = fits
+        self.sizes: list[int] = []
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
+        self.sizes.append(len(request.messages))
+        if len(request.messages) > self.fits:
+            raise PromptTooLong
+        yield Delta("ok")
+        yield Completed("ok", (), "stop", "m", "id", 1, 0, 1)
+
+
+async def test_a_conversation_too_long_for_the_model_goes_on_without_its_oldest_turns(
+    lab: Lab, talk: str
+) -> None:
+    engine = SmallEngine(fits=8)
+    async with lab.worker(engine=engine):
+        for number in range(1, 7):
+            await lab.say(talk, f"m{number}")
+            turn = await lab.turn(talk, number)
+            assert turn.state == "done"
+    assert max(engine.sizes) > engine.fits
+    assert len(lab.store.transcript(talk)) == 12
+
+
+async def test_a_message_too_long_for_the_model_is_told(lab: Lab, talk: str) -> None:
+    async with lab.worker(engine=SmallEngine(fits=1)):
+        await lab.say(talk, "hello")
+        turn = await lab.turn(talk)
+    assert (turn.state, turn.reason) == ("failed", "too_long")
 
 
 async def test_content_never_enters_history_even_in_failures(lab: Lab, talk: str) -> None:

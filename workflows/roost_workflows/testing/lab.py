@@ -34,12 +34,17 @@ SERVER_END_S: Final = 10.0
 
 
 @contextlib.contextmanager
-def running_server(data_dir: Path) -> Iterator[str]:
-    """A Temporal server with Roost's own settings; gives its address, ready or nearly so."""
+def running_server(data_dir: Path, **dynamic_config: str) -> Iterator[str]:
+    """A Temporal server with Roost's own settings and these; gives its address, nearly ready.
+
+    Dynamic settings are given with `__` for their dots.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = temporal_command(find_binary(), data_dir, port)
+    for name, value in dynamic_config.items():
+        command += ["--dynamic-config-value", f"{name.replace('__', '.')}={value}"]
     with (data_dir / "server.log").open("wb") as log:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:

@@ -1,0 +1,130 @@
+"""What becomes of a model's answer before it is committed, and how engine errors are taken."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from roost import Agent, ModelSettings, tool
+from roost_inference.assembly import Completed, ToolCall
+from roost_inference.errors import (
+    BodyTooLarge,
+    EngineError,
+    EngineFailed,
+    EngineUnavailable,
+    PromptTooLong,
+    QueueFull,
+)
+from roost_workflows import policies
+from roost_workflows.generation import (
+    CALLS_PER_STEP_MAX,
+    UNPARSED,
+    build_request,
+    call_id,
+    engine_failure,
+    plan_calls,
+)
+from roost_workflows.ports import FAILURE_REASONS, TranscriptMessage, TurnContext, TurnRecord
+from roost_workflows.state import GenerateInput
+
+CALL = GenerateInput("turn-1", 2, last=False)
+
+
+@tool(effect="idempotent")
+def book(place: str) -> str:
+    """Book."""
+    return place
+
+
+AGENT = Agent("host", "Be kind.", tools=[book], model=ModelSettings(temperature=0.1, seed=7))
+
+
+def completed(*calls: ToolCall, finish_reason: str = "tool_calls") -> Completed:
+    return Completed("", calls, finish_reason, "model", "id", 1, 0, 1)
+
+
+def test_call_ids_are_ours_stable_and_fit_the_strictest_engine() -> None:
+    ids = [call_id(CALL, index) for index in range(50)]
+    assert len(set(ids)) == 50
+    assert all(len(one) == 9 and one.isalnum() for one in ids)
+    assert call_id(CALL, 0) == call_id(GenerateInput("turn-1", 2, last=True), 0)
+    assert call_id(GenerateInput("turn-1", 3, last=False), 0) not in ids
+
+
+def test_effects_are_planned_with_the_call() -> None:
+    planned = plan_calls(
+        AGENT, CALL, completed(ToolCall("x", "book", '{"place":"Roma"}'), ToolCall("x", "fly", ""))
+    )
+    assert [(one.name, one.effect) for one in planned] == [("book", "idempotent"), ("fly", "pure")]
+    assert [one.arguments for one in planned] == ['{"place": "Roma"}', "{}"]
+
+
+@pytest.mark.parametrize("arguments", ['{"place": "Ro', "[1, 2]", '"text"'])
+def test_arguments_that_are_no_object_stay_valid_json_and_are_refused_later(arguments: str) -> None:
+    (planned,) = plan_calls(AGENT, CALL, completed(ToolCall("x", "book", arguments)))
+    assert json.loads(planned.arguments) == {UNPARSED: arguments}
+
+
+def test_a_call_cut_off_by_the_token_limit_is_neither_run_nor_kept() -> None:
+    cut = completed(
+        ToolCall("a", "book", '{"place": "Roma"}'),
+        ToolCall("b", "book", '{"place": "Ro'),
+        finish_reason="length",
+    )
+    assert len(plan_calls(AGENT, CALL, cut)) == 1
+
+
+def test_calls_of_one_step_are_bounded() -> None:
+    many = completed(*(ToolCall(str(n), "book", "{}") for n in range(100)))
+    assert len(plan_calls(AGENT, CALL, many)) == CALLS_PER_STEP_MAX
+
+
+def context(*messages: TranscriptMessage) -> TurnContext:
+    turn = TurnRecord("turn-1", "talk", "session-1", 1, "host", False)
+    return TurnContext(turn, "ada", "Ada", "console", "key", "tenant-1", messages)
+
+
+def test_requests_carry_settings_and_declare_tools_on_the_last_step_too() -> None:
+    told = context(TranscriptMessage("user", "hi"))
+    usual = build_request(AGENT, told, last=False, shorter=0)
+    last = build_request(AGENT, told, last=True, shorter=0)
+    assert (usual.temperature, usual.seed, usual.session_id) == (0.1, 7, "session-1")
+    assert usual.cache_salt == "tenant-1"
+    assert last.tools == usual.tools
+    assert (usual.extra, last.extra) == ({}, {"tool_choice": "none"})
+    assert last.messages[-1]["content"].startswith(usual.messages[-1]["content"])
+
+
+@pytest.mark.parametrize(
+    ("error", "attempt", "code", "is_final"),
+    [
+        (EngineUnavailable(), 30, "engine_unavailable", False),
+        (EngineFailed(), 2, "engine_failed", False),
+        (EngineFailed(), policies.ENGINE_FAILURES_MAX, "engine_failed", True),
+        (PromptTooLong(), 1, "too_long", True),
+        (BodyTooLarge(), 1, "refused", True),
+        (EngineError("odd"), 1, "engine_failed", True),
+    ],
+)
+def test_engine_errors_become_reasons_without_their_text(
+    error: EngineError, attempt: int, code: str, is_final: bool
+) -> None:
+    failure = engine_failure(error, attempt)
+    assert (failure.type, failure.message, failure.non_retryable) == (code, code, is_final)
+    assert code in FAILURE_REASONS
+
+
+def test_a_full_queue_is_tried_again_when_the_engine_says() -> None:
+    failure = engine_failure(QueueFull(retry_after_s=7), 1)
+    assert failure.next_retry_delay == timedelta(seconds=7)
+    assert not failure.non_retryable
+
+
+def test_an_engine_that_stays_away_is_given_up_after_about_five_minutes() -> None:
+    retry = policies.GENERATE["retry_policy"]
+    assert retry is not None and retry.maximum_interval is not None
+    waited, interval = 0.0, retry.initial_interval.total_seconds()
+    for _ in range(retry.maximum_attempts - 1):
+        waited += interval
+        interval = min(interval * 2, retry.maximum_interval.total_seconds())
+    assert 270 <= waited <= 330

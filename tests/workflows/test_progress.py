@@ -1,0 +1,76 @@
+"""Progress: the latest wins, writes are paced, and a storage that fails costs nothing."""
+
+import asyncio
+
+import pytest
+
+from roost_workflows import progress
+from roost_workflows.ports import Snapshot
+from roost_workflows.progress import BOARD_TURNS_MAX, LINES_MAX, Board, ProgressWriter
+from roost_workflows.testing import MemoryStore, memory_ports
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    """A store with one running turn, `c-turn-1`."""
+    store = MemoryStore()
+    store.say("c", "hi")
+    store.call("begin", ("c",), {})
+    return store
+
+
+def snapshots(store: MemoryStore) -> list[Snapshot]:
+    return store.turns("c")[0].snapshots[1:]
+
+
+def writer(store: MemoryStore, board: Board | None = None) -> ProgressWriter:
+    return ProgressWriter(memory_ports(store).turns, board or Board(), "c-turn-1", "thinking")
+
+
+async def test_a_burst_is_written_ten_times_a_second_at_most(store: MemoryStore) -> None:
+    async with writer(store) as shown:
+        for number in range(250):
+            shown.show(phase="answering", text="x" * number)
+            await asyncio.sleep(0.001)
+    written = snapshots(store)
+    assert 2 <= len(written) <= 8
+    assert [len(one.text) for one in written] == sorted(len(one.text) for one in written)
+
+
+async def test_a_quiet_turn_is_refreshed(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "REFRESH_EVERY_S", 0.05)
+    async with writer(store):
+        await asyncio.sleep(0.5)
+    assert 3 <= len(snapshots(store)) <= 5
+
+
+async def test_failing_storage_does_not_fail_the_turn(store: MemoryStore) -> None:
+    store.fail("progress", ConnectionError("away"))
+    async with writer(store) as shown:
+        await asyncio.sleep(0.05)
+        store.fail("progress", None)
+        shown.show(text="here again")
+        await asyncio.sleep(0.2)
+    assert snapshots(store)[-1].text == "here again"
+
+
+async def test_closing_does_not_wait_for_the_next_write(store: MemoryStore) -> None:
+    began = asyncio.get_running_loop().time()
+    async with writer(store):
+        await asyncio.sleep(0.01)
+    assert asyncio.get_running_loop().time() - began < 0.09
+
+
+def test_the_board_keeps_the_newest_lines_of_the_newest_turns() -> None:
+    board = Board()
+    for number in range(LINES_MAX + 5):
+        board.put("turn", f"call {number}", f"line {number}")
+    assert len(board.lines("turn")) == LINES_MAX
+    assert board.lines("turn")[-1] == f"line {LINES_MAX + 4}"
+    for number in range(BOARD_TURNS_MAX):
+        board.put(f"turn {number}", "call", "line")
+    assert board.lines("turn") == ()
+    board.forget("turn 5")
+    assert board.lines("turn 5") == ()
