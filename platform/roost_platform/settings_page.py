@@ -14,7 +14,7 @@ Made by `make docs` from the fields in each package's `config.py`; change it the
 Every setting has three homes, the first one that names it wins:
 
 1. the environment: `ROOST_<SECTION>__<KEY>`, two underscores between the parts;
-2. one TOML file: `ROOST_CONFIG` names it, else `./roost.toml`, else `roost.toml` in the data folder;
+2. one TOML file: what `ROOST_CONFIG` names, else `roost.toml` here, else in the data folder;
 3. the default.
 
 ```toml

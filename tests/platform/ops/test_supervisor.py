@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from roost_platform.errors import PartFailed
 from roost_platform.supervisor import Bounds, Part, Supervisor
 

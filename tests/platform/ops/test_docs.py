@@ -1,0 +1,69 @@
+"""What the documents say is true of the program."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from roost_platform.cli import app
+from roost_platform.config import Settings, variable_of, walk_fields
+from roost_platform.settings_page import render_page
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+FOLDERS = "platform|channels|workflows|inference|migrations|tests|docs"
+NOT_SETTINGS = {"ROOST_CONFIG", "ROOST_URL", "ROOST_API_TOKEN", "ROOST_TEST_PG_URL"}
+
+
+def test_the_settings_page_is_made_from_the_fields() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text() == render_page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_variable_a_document_names_is_a_setting(document: Path) -> None:
+    known = {variable_of(path) for path, _ in walk_fields(Settings)} | NOT_SETTINGS
+    named = set(re.findall(r"\bROOST_[A-Z0-9]+(?:_+[A-Z0-9]+)*\b", document.read_text()))
+    assert named <= known
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_a_document_points_to_exists(document: Path) -> None:
+    text = document.read_text()
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text)
+    paths = re.findall(rf"`((?:{FOLDERS})/[^`]*)`", text)
+    missing = [link for link in links if not (document.parent / link).exists()]
+    missing += [path for path in paths if not any(ROOT.glob(path.rstrip("/")))]
+    assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_a_document_shows_exists(document: Path) -> None:
+    root = get_command(app)
+    commands = root.commands  # type: ignore[attr-defined]
+    for name, rest in re.findall(
+        r"(?<!from )\broost ([a-z-]+)((?: [a-z-]+| --[a-z-]+)*)", _code(document)
+    ):
+        assert name in commands, f"roost {name}"
+        known = {option for param in commands[name].params for option in param.opts}
+        for sub in getattr(commands[name], "commands", {}).values():
+            known |= {option for param in sub.params for option in param.opts}
+        options = set(re.findall(r"--[a-z-]+", rest))
+        assert options <= known, f"roost {name} {options - known}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_make_target_a_document_shows_exists(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)", _code(document))) <= targets
+
+
+def _code(document: Path) -> str:
+    """What stands in code blocks and code spans."""
+    text = document.read_text()
+    blocks = re.findall(r"```.*?```", text, re.DOTALL)
+    spans = re.findall(r"`[^`\n]+`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return "\n".join([*blocks, *spans])
