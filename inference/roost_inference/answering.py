@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from roost_inference.chat import ChatTemplate
 from roost_inference.errors import UnknownModel
-from roost_inference.generation import EngineGeneration, Generation
+from roost_inference.generation import Bell, EngineGeneration, Generation
 from roost_inference.ids import completion_id
 from roost_inference.metrics import EngineMetrics
 from roost_inference.request import EnginePort, Event, FinishEvent, Request
@@ -46,6 +46,7 @@ class EngineResponder:
         )
         self._markers = Markers(self._single_token(CALL_OPEN), self._single_token(CALL_CLOSE))
         self._metrics = EngineMetrics(engine)
+        self._bell: Bell | None = None
 
     def models(self) -> list[dict[str, Any]]:
         info = self.engine.model
@@ -73,11 +74,17 @@ class EngineResponder:
         generation = EngineGeneration(
             self.engine,
             request,
+            bell=self._bell_of_this_loop(),
             parse_calls=bool(call.functions) and call.tool_choice != "none",
             observe=self._observe,
         )
         await asyncio.to_thread(generation.submit)
         return generation
+
+    def _bell_of_this_loop(self) -> Bell:
+        if self._bell is None or self._bell.loop is not asyncio.get_running_loop():
+            self._bell = Bell()
+        return self._bell
 
     def _request(self, call: ChatCall) -> Request:
         grammar = build_grammar(call, self._markers)

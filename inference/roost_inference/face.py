@@ -15,8 +15,9 @@ from roost_inference.answering import Responder
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineError, EngineUnavailable, InvalidRequest, UnknownModel
 from roost_inference.exchange import Answer, RequireKey, error_response, read_body
+from roost_inference.jsonbody import parse_json
 from roost_inference.metrics import CONTENT_TYPE
-from roost_inference.wire import parse_chat_call, parse_json
+from roost_inference.wire import parse_chat_call
 
 
 @dataclass(slots=True)

@@ -61,6 +61,29 @@ class Generation(Protocol):
         ...
 
 
+class Bell:
+    """Wakes readers on the event loop from the engine thread, once for all that a step brought:
+    every wake-up of its own would cost the engine a change of threads."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._rung: deque[asyncio.Event] = deque()
+        self._on_its_way = False
+
+    def ring(self, reader: asyncio.Event) -> None:
+        """Called on the engine thread."""
+        self._rung.append(reader)
+        if not self._on_its_way and not self.loop.is_closed():
+            self._on_its_way = True
+            self.loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        # Before the queue is emptied: what is rung from here on calls again or is found below.
+        self._on_its_way = False
+        while self._rung:
+            self._rung.popleft().set()
+
+
 class EngineGeneration:
     """A Generation on an EnginePort. `submit` first.
 
@@ -72,6 +95,7 @@ class EngineGeneration:
         engine: EnginePort,
         request: Request,
         *,
+        bell: Bell,
         parse_calls: bool,
         observe: Listener = lambda event: None,
     ) -> None:
@@ -85,7 +109,7 @@ class EngineGeneration:
         self._events: deque[Event] = deque()
         self._logprobs: list[TokenLogprob] = []
         self._ready = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
+        self._bell = bell
         self._finished = False
 
     def submit(self) -> None:
@@ -100,8 +124,7 @@ class EngineGeneration:
         """Called on the engine thread."""
         self._observe(event)
         self._events.append(event)
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._ready.set)
+        self._bell.ring(self._ready)
 
     async def pieces(self) -> AsyncGenerator[list[Piece], None]:
         while not self._finished:

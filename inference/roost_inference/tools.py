@@ -14,6 +14,8 @@ CALL_OPEN = "<tool_call>"
 CALL_CLOSE = "</tool_call>"
 PARALLEL_CALLS_MAX = 8
 
+_WITHOUT_CALLS = f"/(?s:.*)/ & ~/(?s:.*){CALL_OPEN}(?s:.*)/"
+
 # One way to write a value keeps small models on the track and makes the markup forced tokens.
 _LAYOUT = {
     "whitespace_flexible": False,
@@ -69,9 +71,6 @@ def build_grammar(call: ChatCall, markers: Markers) -> str | None:
             opening = f"(head | TEXT <[{markers.open_token}]>)"
         rules.append(f"start: TEXT | {opening} call{more}")
     return "\n".join(rules) + "\n"
-
-
-_WITHOUT_CALLS = f"/(?s:.*)/ & ~/(?s:.*){CALL_OPEN}(?s:.*)/"
 
 
 def _call_rules(functions: Sequence[FunctionTool], markers: Markers) -> list[str]:

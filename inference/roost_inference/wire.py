@@ -4,26 +4,18 @@ OpenAI's fields plus vLLM's (`session_id`, `cache_salt`, `priority`, `kv_transfe
 `min_p`, `repetition_penalty`, `ignore_eos`). Unknown fields and tools of unknown type are ignored.
 """
 
-import json
-import re
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from roost_inference.errors import InvalidRequest
+from roost_inference.jsonbody import invalid
 from roost_inference.request import SamplingParams
 
-JSON_DEPTH_MAX = 96
 STOP_STRINGS_MAX = 16
 TOP_LOGPROBS_MAX = 20
 TOOLS_MAX = 512
 SESSION_ID_CHARACTERS_MAX = 256
-# Every escape in JSON text, pairs of surrogates as one: what is left alone is half a character.
-_ESCAPE = re.compile(
-    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    r"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
 TOOL_NAME = r"^[A-Za-z0-9_.:/-]{1,128}$"
 
 
@@ -203,45 +195,13 @@ class ChatCall(_Wire):
         )
 
 
-def parse_json(body: bytes) -> Any:
-    """The body as JSON. Raises InvalidRequest with code invalid_json, also for one nested too deep.
-
-    Halves of surrogate pairs, which texts cut in the middle of an emoji have, become U+FFFD.
-    """
-
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is not JSON")
-
-    try:
-        text = body.decode("utf-8")
-        if "\\u" in text:
-            text = _ESCAPE.sub(lambda m: r"\ufffd" if m["half"] else m[0], text)
-        value = json.loads(text, parse_constant=refuse)
-    except RecursionError:
-        _fail(f"The body is nested deeper than {JSON_DEPTH_MAX} levels", code="invalid_json")
-    except ValueError as error:
-        _fail(f"The body is not valid JSON: {error}", code="invalid_json")
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > JSON_DEPTH_MAX:
-            _fail(f"The body is nested deeper than {JSON_DEPTH_MAX} levels", code="invalid_json")
-        level = [
-            child
-            for item in level
-            if isinstance(item, (dict, list))
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
-    return value
-
-
 def parse_chat_call(value: Any, *, session_id: str | None = None) -> ChatCall:
     """A checked request from a body's JSON; `session_id` is the header's, for a body without.
 
     Raises InvalidRequest whose `param` is the path of the field at fault.
     """
     if not isinstance(value, dict):
-        _fail("The body must be a JSON object", code="invalid_json")
+        invalid("The body must be a JSON object", code="invalid_json")
     if session_id and value.get("session_id") is None:
         value = {**value, "session_id": session_id}
     try:
@@ -255,29 +215,29 @@ def parse_chat_call(value: Any, *, session_id: str | None = None) -> ChatCall:
 def _check_together(call: ChatCall) -> None:
     """The rules between fields that a type can't express."""
     if call.n not in (None, 1):
-        _fail("This engine gives one choice a request; n must be 1", param="n")
+        invalid("This engine gives one choice a request; n must be 1", param="n")
     if call.top_logprobs is not None and not call.logprobs:
-        _fail("top_logprobs needs logprobs to be true", param="top_logprobs")
+        invalid("top_logprobs needs logprobs to be true", param="top_logprobs")
     if call.stream_options is not None and not call.stream:
-        _fail("stream_options is for streams only; set stream to true", param="stream_options")
+        invalid("stream_options is for streams only; set stream to true", param="stream_options")
     for index, message in enumerate(call.messages):
         if message.content is None and not (message.role == "assistant" and message.tool_calls):
-            _fail("content must be text", param=f"messages[{index}].content")
+            invalid("content must be text", param=f"messages[{index}].content")
         if message.role == "tool" and not message.tool_call_id:
-            _fail("A tool message needs tool_call_id", param=f"messages[{index}].tool_call_id")
+            invalid("A tool message needs tool_call_id", param=f"messages[{index}].tool_call_id")
     names = [function.name for function in call.functions]
     if len(set(names)) < len(names):
-        _fail("Two tools have the same name", param="tools")
+        invalid("Two tools have the same name", param="tools")
     if call.tool_choice not in (None, "auto", "none") and not names:
-        _fail("tool_choice asks for a tool but none is declared", param="tool_choice")
+        invalid("tool_choice asks for a tool but none is declared", param="tool_choice")
     forced = call.forced_tool()
     if forced is not None and forced not in names:
-        _fail(f"tool_choice names {forced!r}, which is not declared", param="tool_choice")
+        invalid(f"tool_choice names {forced!r}, which is not declared", param="tool_choice")
     form = call.response_format
     if form is not None and form.type == "json_schema" and form.json_schema is None:
-        _fail("response_format json_schema needs a schema", param="response_format.json_schema")
+        invalid("response_format json_schema needs a schema", param="response_format.json_schema")
     if any(not token.isascii() or not token.isdigit() for token in call.logit_bias or ()):
-        _fail("The keys of logit_bias must be token ids", param="logit_bias")
+        invalid("The keys of logit_bias must be token ids", param="logit_bias")
 
 
 def _first_error(error: ValidationError) -> InvalidRequest:
@@ -297,10 +257,3 @@ def _first_error(error: ValidationError) -> InvalidRequest:
     elif first["type"] == "missing":
         invalid.code = "missing_field"
     return invalid
-
-
-def _fail(message: str, *, param: str | None = None, code: str | None = None) -> NoReturn:
-    error = InvalidRequest(message, param=param)
-    if code is not None:
-        error.code = code
-    raise error

@@ -1,7 +1,6 @@
 """The HTTP face over a puppet engine and over the real one, and clients for both."""
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -54,8 +53,3 @@ def real_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 async def real_url(real_engine: Engine) -> AsyncIterator[str]:
     async with listening(build_server(real_engine)) as base_url:
         yield base_url
-
-
-@pytest.fixture
-def model_folder(tmp_path: Path) -> Path:
-    return tmp_path

@@ -17,11 +17,11 @@ from roost_inference.errors import (
     QueueFull,
 )
 from roost_inference.face import Slot, build_app
+from roost_inference.jsonbody import JSON_DEPTH_MAX
 from roost_inference.listening import listening
 from roost_inference.puppet import PuppetEngine
 from roost_inference.server import build_server
 from roost_inference.wire import (
-    JSON_DEPTH_MAX,
     SESSION_ID_CHARACTERS_MAX,
     STOP_STRINGS_MAX,
     TOOLS_MAX,

@@ -9,8 +9,9 @@ from roost_inference import chat
 from roost_inference.chat import ChatTemplate
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed, InvalidRequest
+from roost_inference.jsonbody import parse_json
 from roost_inference.puppet import CHATML, PuppetEngine
-from roost_inference.wire import parse_chat_call, parse_json
+from roost_inference.wire import parse_chat_call
 
 TOOL: dict[str, Any] = {
     "type": "function",
