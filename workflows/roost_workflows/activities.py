@@ -8,7 +8,7 @@ from roost_workflows.agents import AgentRegistry
 from roost_workflows.generation import Engine, Generation
 from roost_workflows.ports import Ports
 from roost_workflows.progress import Board
-from roost_workflows.running import private
+from roost_workflows.running import finish, private
 from roost_workflows.state import (
     BegunTurn,
     CallInput,
@@ -52,7 +52,7 @@ class Activities:
     @activity.defn(name=names.ACTIVITY_CLOSE_GROUP)
     @private
     async def close_group(self, group: GroupInput) -> None:
-        await self._turns.close_group(group.turn_id, group.step)
+        await finish(self._turns.close_group(group.turn_id, group.step))
 
     @activity.defn(name=names.ACTIVITY_STOP_REQUESTED)
     @private

@@ -1,7 +1,6 @@
 """The tables behind the ports, in memory and faithful to the ports' contracts."""
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -12,7 +11,6 @@ from roost_workflows.ports import (
     CallStatus,
     Effect,
     Finish,
-    Note,
     PlannedCall,
     Settled,
     Snapshot,
@@ -22,6 +20,7 @@ from roost_workflows.ports import (
     TurnRecord,
     Usage,
 )
+from roost_workflows.testing.notes import NoteTable
 from roost_workflows.testing.records import (
     Sent,
     StoredCall,
@@ -33,16 +32,16 @@ from roost_workflows.testing.records import (
 FINISHED = frozenset({"ok", "error", "cancelled", "unknown", "skipped"})
 
 
-class MemoryStore:
+class MemoryStore(NoteTable):
     """The tables behind the ports; every method is one transaction under a lock."""
 
     def __init__(self, agent: str = "concierge") -> None:
+        super().__init__()
         self.agent = agent
         self._lock = threading.RLock()
         self._conversations: dict[str, StoredConversation] = {}
         self._turns: dict[str, StoredTurn] = {}
         self._outbox: dict[str, Sent] = {}
-        self._notes: dict[str, dict[str, Note]] = {}
         self._failures: dict[str, Exception] = {}
 
     # What tests do and see ---------------------------------------------------------------------
@@ -248,22 +247,6 @@ class MemoryStore:
         turn = self._turns[turn_id]
         if turn.state == "running":
             turn.snapshots.append(snapshot)
-
-    def _add(self, person_id: str, text: str, key: str) -> Note:
-        mine = self._notes.setdefault(person_id, {})
-        if key not in mine:
-            mine[key] = Note(len(mine) + 1, text, time.time())
-        return mine[key]
-
-    def _list(self, person_id: str) -> Sequence[Note]:
-        return tuple(self._notes.get(person_id, {}).values())
-
-    def _remove(self, person_id: str, note_id: int) -> bool:
-        mine = self._notes.get(person_id, {})
-        found = [key for key, note in mine.items() if note.id == note_id]
-        for key in found:
-            del mine[key]
-        return bool(found)
 
     # Helpers -----------------------------------------------------------------------------------
 
