@@ -27,9 +27,18 @@ def build_api(api: Api) -> FastAPI:
     app.include_router(router)
     app.state.api = api
     app.state.tokens = Tokens(api.stores.database, time.time)
+    _declare_bearer(app)
     app.add_exception_handler(PlatformError, _platform_error)
     app.add_exception_handler(ConsoleError, _console_error)
     return app
+
+
+def _declare_bearer(app: FastAPI) -> None:
+    """Say in the OpenAPI description how to authenticate; `/health` alone opts out of it."""
+    described = app.openapi()
+    scheme = {"type": "http", "scheme": "bearer"}
+    described.setdefault("components", {})["securitySchemes"] = {"bearer": scheme}
+    described["security"] = [{"bearer": []}]
 
 
 async def _platform_error(_request: Request, error: Exception) -> Response:

@@ -105,7 +105,7 @@ async def _keys(session: AsyncSession, ids: list[str]) -> dict[str, str]:
             models.Conversation.id.in_(ids)
         )
     )
-    return dict(found.tuples().all())
+    return {id: key for id, key in found}
 
 
 def _turn(turn: models.Turn) -> schemas.Turn:

@@ -1,0 +1,296 @@
+"""The command line: quick help, clear errors, exit codes that scripts can trust."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from roost_platform import stack
+from roost_platform.version import VERSION
+
+HEAVY = ("sqlalchemy", "temporalio", "fastapi", "aiogram", "numpy", "pydantic", "httpx2", "uvicorn")
+
+
+def roost(
+    *arguments: str, data: Path | None = None, stdin: str = "", **env: str
+) -> subprocess.CompletedProcess[str]:
+    base = {k: v for k, v in os.environ.items() if not k.startswith("ROOST_")}
+    base["PYTHONPATH"] = os.pathsep.join(sys.path)
+    if data is not None:
+        env["ROOST_DATA_DIR"] = str(data)
+    return subprocess.run(
+        [sys.executable, "-m", "roost_platform", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=base | env,
+    )
+
+
+@dataclass
+class FakeStack:
+    """A stack that answers what a test says; `asked` is what came."""
+
+    data: Path
+    events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    hang_up_after: int | None = None
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    answers: dict[str, object] = field(default_factory=dict)
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeStack]:
+    fake = FakeStack(tmp_path)
+
+    class Handler(BaseHTTPRequestHandler):
+        def _send(self, body: bytes, kind: str = "application/json", status: int = 200) -> None:
+            self.send_response(status)
+            self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            length = int(self.headers["content-length"])
+            self._note(self.rfile.read(length).decode())
+            self._send(b'{"inbox_id": "i1", "conversation_id": "c1", "key": "k"}', status=202)
+
+        def do_GET(self) -> None:
+            self._note("")
+            path = self.path.partition("?")[0]
+            if path.endswith("/events"):
+                events, fake.hang_up_after = fake.events[: fake.hang_up_after], None
+                body = "".join(f"event: {n}\ndata: {json.dumps(d)}\n\n" for n, d in events)
+                self._send(body.encode(), "text/event-stream")
+            else:
+                self._send(json.dumps(fake.answers[path]).encode())
+
+        def _note(self, body: str) -> None:
+            fake.asked.append((f"{self.command} {self.path}", self.headers["authorization"], body))
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    port = server.server_address[1]
+    stack.write_private(
+        tmp_path / stack.RUN_FILE,
+        json.dumps(
+            {
+                "pid": os.getpid(),
+                "web": port,
+                "engine": 0,
+                "temporal": 0,
+                "started_at": 0.0,
+                "url": f"http://127.0.0.1:{port}",
+            }
+        ),
+    )
+    stack.write_private(tmp_path / stack.TOKEN_FILE, "roost_local")
+    yield fake
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def message(kind: str, text: str, sequence: int = 1) -> tuple[str, dict[str, object]]:
+    return kind, {"id": f"o{sequence}", "text": text, "sequence": sequence}
+
+
+DONE = ("done", {"outcome": "answered"})
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys; from roost_platform.cli import app\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_version_is_the_installed_one() -> None:
+    assert roost("version").stdout.strip() == VERSION
+
+
+def test_an_unknown_part_is_told_with_the_known_ones(tmp_path: Path) -> None:
+    done = roost("serve", "pigeon", data=tmp_path)
+    assert done.returncode == 2
+    assert "temporal, engine, worker, courier, web" in done.stderr
+
+
+def test_a_wrong_setting_is_one_line_without_a_traceback(tmp_path: Path) -> None:
+    done = roost("up", data=tmp_path, ROOST_WEB__PROT="1")
+    assert (done.returncode, done.stdout) == (1, "")
+    expected = "ROOST_WEB__PROT (environment) is not a setting. Did you mean ROOST_WEB__PORT?"
+    assert done.stderr.strip() == f"roost: {expected}"
+
+
+def test_up_ends_with_the_parts_last_words_when_it_can_not_start(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "roost.db").write_text("this is not a database, and long enough to be read as one")
+    done = roost("up", "--headless", "--port", "0", data=data, HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert "file is not a database" in done.stderr
+    assert str(data / "logs" / "migrate.log") in done.stderr
+    assert "ready" not in done.stdout
+    assert not (data / "run.json").exists()
+
+
+def test_chat_prints_the_answer_and_nothing_else(fake: FakeStack) -> None:
+    fake.events = [
+        ("tool", {"line": "Looking at the clock"}),
+        ("delta", {"text": "It ", "reset": False}),
+        message("answer", "It is noon."),
+        DONE,
+    ]
+    done = roost("chat", "-m", "What time is it?", "--session", "a b", data=fake.data)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "It is noon.\n", "")
+    asked, authorization, body = fake.asked[0]
+    assert asked == "POST /api/sessions/a%20b/messages"
+    assert authorization == "Bearer roost_local"
+    assert json.loads(body) == {"text": "What time is it?"}
+
+
+def test_chat_as_json_tells_figures_too(fake: FakeStack) -> None:
+    fake.events = [message("answer", "Noon."), DONE]
+    done = roost("chat", "-m", "?", "--json", "--agent", "waiter", data=fake.data)
+    said = json.loads(done.stdout)
+    assert (said["answer"], said["outcome"], said["session"]) == ("Noon.", "answered", "cli")
+    assert said["first_text_s"] <= said["total_s"]
+    assert json.loads(fake.asked[0][2])["agent"] == "waiter"
+
+
+def test_a_failed_turn_is_told_on_stderr_with_exit_1(fake: FakeStack) -> None:
+    fake.events = [message("error", "The engine is down."), ("done", {"outcome": "failed"})]
+    done = roost("chat", "-m", "?", data=fake.data)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "The engine is down." in done.stderr
+
+
+def test_a_lost_event_stream_is_taken_up_after_the_last_message_seen(fake: FakeStack) -> None:
+    fake.events = [message("notice", "First.", 7), message("answer", "Second.", 9), DONE]
+    fake.hang_up_after = 1
+    done = roost("chat", "-m", "?", data=fake.data)
+    assert done.returncode == 0
+    followed = [asked for asked, _, _ in fake.asked if "/events" in asked]
+    assert len(followed) == 2
+    assert "after=-1" in followed[0]
+    assert "after=7" in followed[1]
+
+
+def test_a_conversation_goes_on_until_the_input_ends(fake: FakeStack) -> None:
+    fake.events = [
+        ("delta", {"text": "Go", "reset": False}),
+        ("delta", {"text": "od", "reset": False}),
+        message("answer", "Good day."),
+        DONE,
+    ]
+    done = roost("chat", data=fake.data, stdin="hello\n\nagain\n")
+    assert done.returncode == 0
+    assert done.stdout.count("Good day.") == 2
+    assert [json.loads(b)["text"] for _, _, b in fake.asked if b] == ["hello", "again"]
+
+
+def test_without_a_stack_the_way_to_start_one_is_told(tmp_path: Path) -> None:
+    for command in (("chat", "-m", "?"), ("status",), ("sessions",), ("pairing", "list")):
+        done = roost(*command, data=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "roost up" in done.stderr
+
+
+def test_status_exits_by_how_the_parts_are(fake: FakeStack) -> None:
+    answer = {
+        "ok": False,
+        "version": "1",
+        "parts": [{"name": "worker", "up": False, "detail": "not seen yet"}],
+        "counts": {"sessions": 3},
+    }
+    fake.answers["/api/status"] = answer
+    done = roost("status", data=fake.data)
+    assert done.returncode == 1
+    assert "worker" in done.stdout
+    assert "sessions 3" in done.stdout
+    fake.answers["/api/status"] = answer | {"ok": True}
+    done = roost("status", "--json", data=fake.data)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["counts"] == {"sessions": 3}
+
+
+def test_doctor_warns_before_the_first_start_and_breaks_on_a_wrong_setting(tmp_path: Path) -> None:
+    done = roost("doctor", "--json", data=tmp_path / "new")
+    report = json.loads(done.stdout)
+    assert done.returncode == report["exit"] == 1
+    levels = {check["name"]: check["level"] for check in report["checks"]}
+    assert levels["settings"] == "ok"
+    assert levels["stack"] == "warning"
+    done = roost("doctor", data=tmp_path, ROOST_WEB__PORT="x")
+    assert done.returncode == 2
+    assert "ROOST_WEB__PORT" in done.stdout
+
+
+def test_doctor_says_that_twilio_needs_a_public_address(tmp_path: Path) -> None:
+    done = roost(
+        "doctor",
+        "--json",
+        data=tmp_path,
+        ROOST_TWILIO__ACCOUNT_SID="AC1",
+        ROOST_TWILIO__AUTH_TOKEN="t",
+        ROOST_TWILIO__FROM="whatsapp:+1",
+    )
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 2
+    assert "ROOST_PUBLIC_BASE_URL" in checks["whatsapp"]["detail"]
+
+
+def test_a_container_health_check_fails_for_a_part_that_was_never_seen(sqlite_url: str) -> None:
+    done = roost("health", "worker", ROOST_DATABASE__URL=sqlite_url)
+    assert done.returncode == 1
+    assert "never seen" in done.stderr
+
+
+def test_an_operator_made_on_this_machine_ends_the_setup_link(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    env = {"ROOST_DATABASE__URL": sqlite_url}
+    link = roost("admin", "reset-token", data=tmp_path, **env)
+    assert link.stdout.startswith("http://127.0.0.1:8420/setup#token=")
+    short = roost(
+        "admin", "create", "ada", "--password-stdin", data=tmp_path, stdin="short\n", **env
+    )
+    assert (short.returncode, "at least" in short.stderr) == (1, True)
+    made = roost(
+        "admin",
+        "create",
+        "ada",
+        "--password-stdin",
+        data=tmp_path,
+        stdin="a good long password\n",
+        **env,
+    )
+    assert made.returncode == 0, made.stderr
+    again = roost("admin", "reset-token", data=tmp_path, **env)
+    assert again.returncode == 1
+    assert "roost admin create" in again.stderr
+
+
+def test_settings_are_listed_with_their_origin_and_without_secrets(tmp_path: Path) -> None:
+    done = roost("settings", "--json", data=tmp_path, ROOST_TELEGRAM__TOKEN="42:hush")
+    rows = {row["variable"]: row for row in json.loads(done.stdout)}
+    assert rows["ROOST_TELEGRAM__TOKEN"]["value"] == "set"
+    assert rows["ROOST_TELEGRAM__TOKEN"]["origin"] == "environment"
+    assert "hush" not in done.stdout
