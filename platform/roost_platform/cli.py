@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from roost_platform import cli_admin, cli_look
-from roost_platform.cli_options import Data, read_settings, refuse
+from roost_platform.cli_options import Data, keep_private, read_settings, refuse
 from roost_platform.errors import PlatformError
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ def up(
     from roost_platform.up import Options
     from roost_platform.up import up as run_up
 
+    keep_private()
     overrides: dict[str, Any] = {} if port is None else {"web": {"port": port}}
     settings = read_settings(data, overrides)
     sys.exit(run_up(settings, Options(sandbox, headless, verbose, settings.config_file)))
@@ -63,6 +64,7 @@ def serve(
     from roost_platform.lifeline import attach_to_supervisor
 
     attach_to_supervisor()
+    keep_private()
     if part not in PARTS:
         refuse(f"There is no part {part!r}. The parts are: {', '.join(PARTS)}.", code=2)
     settings = read_settings(data)
@@ -81,6 +83,7 @@ def migrate(data: Data = None) -> None:
     from roost_platform.lifeline import attach_to_supervisor
 
     attach_to_supervisor()
+    keep_private()
     settings = read_settings(data)
     from roost_platform.services import migrate as run_migrate
 

@@ -1,5 +1,6 @@
 """What commands share: the data folder option, settings, the connection to a running stack."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,11 @@ def refuse(message: str, code: int = 1) -> NoReturn:
     """Say why not, on stderr, and end."""
     print(f"roost: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def keep_private() -> None:
+    """Whatever this process writes is for its owner only: conversations, tokens, logs."""
+    os.umask(0o077)
 
 
 def read_settings(data: Path | None, overrides: Mapping[str, Any] | None = None) -> "Settings":

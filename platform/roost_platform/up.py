@@ -21,6 +21,7 @@ from roost_platform.supervisor import Part, Probe, Supervisor
 
 PROBE_TIMEOUT_S = 2.0
 FORCED_EXIT_CODE = 130
+SAME_REQUEST_S = 0.5
 SANDBOX_TOKEN = "42:SANDBOX-token-for-the-fake-telegram"
 SANDBOX_SENDER = "whatsapp:+15550001000"
 
@@ -269,14 +270,22 @@ def _write_run(
 
 
 def _stop_on_signals(supervisor: Supervisor, reporter: Reporter) -> asyncio.Event:
-    """The first signal stops gracefully, the second kills."""
+    """The first signal stops gracefully, the second kills.
+
+    A terminal, make and systemd may each pass on the same request, so two at once count as one.
+    """
     asked = asyncio.Event()
+    asked_at = 0.0
 
     def on_signal() -> None:
+        nonlocal asked_at
         if asked.is_set():
+            if time.monotonic() - asked_at < SAME_REQUEST_S:
+                return
             supervisor.kill()
             os._exit(FORCED_EXIT_CODE)
         asked.set()
+        asked_at = time.monotonic()
         reporter.close()
         reporter.note("stopping; once more to kill")
 

@@ -19,10 +19,11 @@ NOT_CONFIGURED = WebhookReply(404, b"this channel is not configured\n")
 class Webhooks:
     """One method per route. The provider's signature proves who asks, so no role is needed."""
 
+    _telegram: "TelegramWebhook | None" = None
+    _twilio: "TwilioWebhooks | None" = None
+
     def __init__(self, settings: Settings, intake: PlatformIntake) -> None:
         self._account = settings.telegram.account
-        self._telegram: TelegramWebhook | None = None
-        self._twilio: TwilioWebhooks | None = None
         # Imported when needed: aiogram alone takes two seconds and 150 MB.
         if settings.telegram.configured and settings.telegram.mode == "webhook":
             from roost_channels.telegram.inbound import TelegramWebhook

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ class FakeStack:
     """A stack that answers what a test says; `asked` is what came."""
 
     data: Path
-    events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    events: list[tuple[str, Any]] = field(default_factory=list)
     hang_up_after: int | None = None
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     answers: dict[str, object] = field(default_factory=dict)
@@ -103,7 +104,7 @@ def fake(tmp_path: Path) -> Iterator[FakeStack]:
     thread.join()
 
 
-def message(kind: str, text: str, sequence: int = 1) -> tuple[str, dict[str, object]]:
+def message(kind: str, text: str, sequence: int = 1) -> tuple[str, Any]:
     return kind, {"id": f"o{sequence}", "text": text, "sequence": sequence}
 
 
