@@ -11,11 +11,18 @@ from typing import Any, TypeVar
 import uvicorn
 from argon2 import PasswordHasher
 from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 
+from roost_platform.console.accounts import Accounts
+from roost_platform.console.console import Console
 from roost_platform.console.deps import ChannelSetup, ConsoleDeps, EngineHealth, SandboxUrls
+from roost_platform.console.live import Live
+from roost_platform.console.logins import Logins
 from roost_platform.console.passwords import Passwords
+from roost_platform.console.roles import parse_role
 from roost_platform.console.routes import build_console
 from roost_platform.console.security import console_middleware
+from roost_platform.console.tokens import Tokens
 from roost_platform.db import models
 from roost_platform.db.rows import new_id
 from roost_platform.db.stores import Stores, open_stores
@@ -87,6 +94,8 @@ class ConsoleServer:
     doorbell: QuietDoorbell = field(default_factory=QuietDoorbell)
     url: str = field(default="", init=False)
     stores: Stores = field(init=False)
+    intake: PlatformIntake = field(init=False)
+    routes: list[BaseRoute] = field(init=False)
     _loop: asyncio.AbstractEventLoop = field(init=False)
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -98,8 +107,6 @@ class ConsoleServer:
         return self.run(self._sign_in(name, role))
 
     async def _sign_in(self, name: str, role: str) -> dict[str, str]:
-        from roost_platform.console.roles import parse_role
-
         console = self._console
         principal = await console.accounts.create(name, PASSWORD, parse_role(role))
         token = await console.logins.open(principal, ip="127.0.0.1", user_agent="Tests")
@@ -119,15 +126,32 @@ class ConsoleServer:
             self._server.should_exit = True
             thread.join(START_S)
 
+    @property
+    def live(self) -> Live:
+        return self._console.live
+
+    @property
+    def accounts(self) -> Accounts:
+        return self._console.accounts
+
+    @property
+    def logins(self) -> Logins:
+        return self._console.logins
+
+    @property
+    def tokens(self) -> Tokens:
+        return self._console.tokens
+
     _server: uvicorn.Server = field(init=False)
-    _console: Any = field(init=False)
+    _console: Console = field(init=False)
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self.stores = open_stores(self.database_url, version="0.1.0")
+        self.intake = PlatformIntake(self.stores, self.doorbell)
         deps = ConsoleDeps(
             stores=self.stores,
-            intake=PlatformIntake(self.stores, self.doorbell),
+            intake=self.intake,
             engine_client=self.engine,
             sandbox=self.sandbox,
             clock=self.clock,
@@ -135,11 +159,11 @@ class ConsoleServer:
             version="0.1.0",
             **self.options,
         )
-        self._console, routes = build_console(deps)
+        self._console, self.routes = build_console(deps)
         # The real settings cost 130 ms of a core a time; tests sign in often.
         quick = Passwords(PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1))
         self._console.accounts.passwords = self._console.logins.passwords = quick
-        app = Starlette(routes=routes, middleware=console_middleware())
+        app = Starlette(routes=self.routes, middleware=console_middleware())
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -157,6 +181,7 @@ class ConsoleServer:
         self.url = f"http://127.0.0.1:{port}"
         ready.set()
         await serving
+        await self.intake.close()
         await self._console.close()
         await self.stores.close()
 
@@ -500,7 +525,7 @@ async def _delivered(
             error="" if state == "sent" else "63016: outside the 24 hour window",
             evidence=[]
             if state == "sent"
-            else [{"at": at, "text": "The list has no such message."}],
+            else [{"at": at, "note": "The list has no such message."}],
             started_at=at + 0.05,
             sent_at=at + 0.25 if state == "sent" else None,
         )

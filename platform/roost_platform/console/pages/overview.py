@@ -99,7 +99,7 @@ def tiles(f: Figures, engine: Mapping[str, Any] | None) -> tuple[Tile, ...]:
     minutes = f.series
     ttft, ttft_unit = milliseconds(p50)
     worst, worst_unit = milliseconds(p95)
-    cached = f"{f.cached_share:.0%} of the prompt from cache" if f.cached_share is not None else ""
+    cached = f"{f.cached_share:.0%} read from cache" if f.cached_share is not None else ""
     uncertain = f", {f.deliveries_uncertain} uncertain" if f.deliveries_uncertain else ""
     return (
         Tile(
@@ -135,7 +135,7 @@ def tiles(f: Figures, engine: Mapping[str, Any] | None) -> tuple[Tile, ...]:
             "queue",
             "Queue",
             str(f.messages_waiting),
-            hint=f"{in_engine} waiting in the engine",
+            hint=f"{in_engine} in the engine",
             tone="warn" if f.messages_waiting > 10 else "",
             href="/sessions?state=waiting",
         ),

@@ -213,7 +213,7 @@ async def sends_of(
         .where(models.Outbox.turn_id.in_(turn_ids))
         .order_by(models.Outbox.sequence, models.Part.position)
     )
-    for turn_id, part in rows.tuples():
+    for turn_id, part in rows:
         found[turn_id or ""].append(part)
     return found
 
@@ -321,13 +321,11 @@ async def delivery_states(session: AsyncSession, sent: Sequence[models.Outbox]) 
     order = ("failed", "expired", "ambiguous", "sending", "planned", "not_sent")
     receipts = {"read": 3, "delivered": 2, "sent": 1, "": 0}
     parts: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for id, state, receipt in (
-        await session.execute(
-            select(models.Part.outbox_id, models.Part.state, models.Part.receipt).where(
-                models.Part.outbox_id.in_([o.id for o in sent])
-            )
+    for id, state, receipt in await session.execute(
+        select(models.Part.outbox_id, models.Part.state, models.Part.receipt).where(
+            models.Part.outbox_id.in_([o.id for o in sent])
         )
-    ).tuples():
+    ):
         parts[id].append((state, receipt))
     found = {}
     for id, states in parts.items():

@@ -134,16 +134,12 @@ async def deliveries(
         select(func.count()).select_from(statement.with_only_columns(models.Outbox.id).subquery())
     )
     found = (
-        (
-            await session.execute(
-                statement.order_by(models.Outbox.sequence.desc())
-                .limit(PAGE_SIZE)
-                .offset((page - 1) * PAGE_SIZE)
-            )
+        await session.execute(
+            statement.order_by(models.Outbox.sequence.desc())
+            .limit(PAGE_SIZE)
+            .offset((page - 1) * PAGE_SIZE)
         )
-        .tuples()
-        .all()
-    )
+    ).all()
     parts = await parts_of(session, [outbox.id for outbox, _, _ in found])
     return total or 0, tuple(
         _row(outbox, conversation, person, parts.get(outbox.id, []), with_texts=with_texts)
@@ -152,7 +148,7 @@ async def deliveries(
 
 
 async def delivery(session: AsyncSession, id: str, *, with_texts: bool) -> DeliveryView | None:
-    found = (await session.execute(_joined().where(models.Outbox.id == id))).tuples().first()
+    found = (await session.execute(_joined().where(models.Outbox.id == id))).first()
     if found is None:
         return None
     outbox, conversation, person = found
@@ -278,6 +274,9 @@ def _part(part: models.Part, tries: tuple[AttemptView, ...], *, with_texts: bool
 
 def _evidence(entry: Any) -> str:
     if isinstance(entry, dict):
+        entry = {name: value for name, value in entry.items() if name != "at"}
+        if set(entry) == {"note"}:
+            return str(entry["note"])
         return ", ".join(
             f"{name} {value}" for name, value in entry.items() if value not in ("", None)
         )

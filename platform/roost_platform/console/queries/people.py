@@ -79,9 +79,7 @@ async def requests(session: AsyncSession, now: float) -> tuple[PairingRequest, .
                 .where(models.Inbox.identity_id.in_(ids), models.Inbox.state == "held")
                 .group_by(models.Inbox.identity_id)
             )
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     aliases = await aliases_of(session, ids)
     found = []
@@ -135,15 +133,13 @@ async def people(
     ids = [row.id for row in rows]
     aliases = await aliases_of(session, ids)
     conversations: dict[str, list[tuple[str, str]]] = {}
-    for id, identity_id, channel in (
-        await session.execute(
-            select(
-                models.Conversation.id,
-                models.Conversation.identity_id,
-                models.Conversation.channel,
-            ).where(models.Conversation.identity_id.in_(ids))
-        )
-    ).tuples():
+    for id, identity_id, channel in await session.execute(
+        select(
+            models.Conversation.id,
+            models.Conversation.identity_id,
+            models.Conversation.channel,
+        ).where(models.Conversation.identity_id.in_(ids))
+    ):
         conversations.setdefault(identity_id or "", []).append((id, channel))
     return total or 0, tuple(
         PersonRow(

@@ -163,9 +163,7 @@ async def rows_of(
                     models.RunProgress.turn_id.in_([t.id for t in turns.values()])
                 )
             )
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     waiting = dict(
         (
@@ -177,9 +175,7 @@ async def rows_of(
                 )
                 .group_by(models.Inbox.conversation_id)
             )
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     tokens = await tokens_by_session(session, [c.session_id for c, _ in conversations.values()])
     previews = await last_messages(session, [c.session_id for c, _ in conversations.values()])
@@ -233,7 +229,7 @@ async def tokens_by_session(session: AsyncSession, ids: list[str | None]) -> dic
         .where(models.Turn.session_id.in_(ids))
         .group_by(models.Turn.session_id)
     )
-    return {id: int(total or 0) for id, total in found.tuples()}
+    return {id: int(total or 0) for id, total in found}
 
 
 async def last_messages(session: AsyncSession, ids: list[str | None]) -> dict[str, tuple[str, str]]:
@@ -254,6 +250,5 @@ async def last_messages(session: AsyncSession, ids: list[str | None]) -> dict[st
         )
     )
     return {
-        id: (role, " ".join(content.split())[:PREVIEW_LENGTH_MAX])
-        for id, role, content in found.tuples()
+        id: (role, " ".join(content.split())[:PREVIEW_LENGTH_MAX]) for id, role, content in found
     }

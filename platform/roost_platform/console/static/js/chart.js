@@ -1,4 +1,4 @@
-// The last hour on the Overview: tokens as area, turns and first-token latency as lines.
+// The last hour on the Overview: tokens as bars, first-token latency as a line.
 "use strict";
 (() => {
   const box = document.getElementById("chart");
@@ -15,7 +15,7 @@
     const value = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     return `color-mix(in oklch, ${value} ${alpha}%, transparent)`;
   };
-  const data = () => [columns.at, columns.tokens, columns.turns, columns.ttft];
+  const data = () => [columns.at, columns.tokens, columns.ttft];
   const draw = () => {
     plot?.destroy();
     const grid = { stroke: faint("--foreground", 8), width: 1 };
@@ -28,16 +28,15 @@
       padding: [8, 4, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { size: 6 } },
-      scales: { tokens: { range: top(10) }, turns: { range: top(4) }, ms: { range: top(100) } },
+      scales: { tokens: { range: top(10) }, ms: { range: top(100) } },
       axes: [
-        axis({ grid: { show: false }, values: (_, at) => at.map((s) => new Date(s * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" })) }),
+        axis({ size: 28, space: 90, grid: { show: false }, values: (_, at) => at.map((s) => new Date(s * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" })) }),
         axis({ scale: "tokens", size: 46 }),
         axis({ scale: "ms", side: 1, size: 54, grid: { show: false }, values: (_, ms) => ms.map((v) => `${v} ms`) }),
       ],
       series: [
         {},
         { scale: "tokens", stroke: faint("--span-decode", 70), fill: faint("--span-decode", 18), width: 1, points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 12], radius: 0.2 }) },
-        { scale: "turns", stroke: colour("--span-tool"), width: 2, points: { show: false } },
         { scale: "ms", stroke: colour("--span-prefill"), width: 2, spanGaps: true, points: { size: 4 } },
       ],
     }, data(), box);

@@ -1,0 +1,51 @@
+"""Every page in a real browser: keeps to its policy, accessible, fits a phone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import Browser, expect
+
+PAGES = {
+    "overview": "/",
+    "sessions": "/sessions",
+    "session": "/sessions/{ada}",
+    "deliveries": "/deliveries",
+    "delivery": "/deliveries/{failed}",
+    "channels": "/channels",
+    "people": "/people",
+    "chat": "/chat/trial",
+    "new chat": "/chat/someone-new",
+    "operators": "/operators",
+    "tokens": "/tokens",
+    "audit": "/audit",
+    "account": "/account",
+    "patterns": "/patterns",
+    "not found": "/sessions/nothing",
+}
+LOOKS = {"light desktop": ("light", (1440, 900)), "dark phone": ("dark", (390, 844))}
+
+
+@pytest.fixture(scope="module", params=LOOKS)
+def looked_at(request: pytest.FixtureRequest, browser: Browser, seeded: Any) -> Iterator[Any]:
+    """One browser context for all pages in one look: what pages share is loaded once."""
+    theme, size = LOOKS[request.param]
+    watched = seeded.watch(browser, theme=theme, size=size)
+    yield watched, theme
+    watched.context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_accessible_keeps_to_its_policy_and_fits(
+    name: str, looked_at: Any, seeded: Any
+) -> None:
+    watched, theme = looked_at
+    page = watched.open(PAGES[name].format(**seeded.ids))
+    expect(page.locator("html")).to_have_class(theme)
+    if page.locator("#live").count():
+        expect(page.locator("#live-mark")).to_have_text("Live")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    watched.check()
