@@ -1,7 +1,6 @@
 """`roost doctor`: what is wrong with this machine, the settings, the data and the running stack."""
 
 import asyncio
-import contextlib
 import io
 import os
 import shutil
@@ -11,11 +10,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from roost_platform import ports, probes, stack
 from roost_platform.config import Settings, load_settings
 from roost_platform.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
 
 Level = Literal["ok", "warning", "broken"]
 DISK_FREE_MIN = 1 << 30
@@ -83,22 +85,30 @@ def _data(settings: Settings) -> Iterator[Check]:
 
 async def _database(settings: Settings) -> list[Check]:
     from roost_platform.db.engine import Database
-    from roost_platform.db.migrate import check as check_schema
 
     if settings.database.url is None and not (settings.data_dir / "roost.db").exists():
         return [Check("database", "warning", "not made yet; `roost up` makes it")]
     database = Database(settings.database_url)
     try:
-        # Alembic prints its verdict, and our stdout may be JSON.
-        with contextlib.redirect_stdout(io.StringIO()):
-            async with database.connect() as connection:
-                await connection.run_sync(check_schema)
+        async with database.connect() as connection:
+            await connection.run_sync(_compare_schema)
     except Exception as error:  # every driver has its own errors; the person reads what it says
         return [Check("database", "broken", f"{type(error).__name__}: {error}".splitlines()[0])]
     finally:
         await database.close()
     kind = "SQLite" if database.is_sqlite else "PostgreSQL"
     return [Check("database", "ok", f"{kind}, tables up to date")]
+
+
+def _compare_schema(connection: "Connection") -> None:
+    """Raise when the tables are not those of this version."""
+    from alembic import command
+
+    from roost_platform.db.migrate import alembic_config
+
+    config = alembic_config(connection)
+    config.stdout = io.StringIO()  # it prints its verdict, and our own output may be JSON
+    command.check(config)
 
 
 def _model(settings: Settings) -> Iterator[Check]:

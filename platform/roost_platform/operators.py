@@ -1,15 +1,18 @@
 """Who may enter, seen from start-up and the command line: setup link, local token, operators."""
 
 import time
+from pathlib import Path
 
 from roost_platform import stack
 from roost_platform.config import Settings
 from roost_platform.console.accounts import Accounts
-from roost_platform.console.passwords import new_token
+from roost_platform.console.passwords import new_token, token_hash
 from roost_platform.console.roles import Role, parse_role
 from roost_platform.console.tokens import TOKEN_PREFIX, Tokens
+from roost_platform.db import models
 from roost_platform.db.engine import Database
 
+KEEP_LINK_S = 300.0
 LOCAL_TOKEN_NAME = "local command line"
 
 
@@ -26,7 +29,9 @@ async def prepare_access(settings: Settings, database: Database, web_url: str) -
     if await accounts.has_admin():
         link.unlink(missing_ok=True)
     else:
-        stack.write_private(link, _link(web_url, await accounts.new_setup_token()))
+        # A restart must not end the link that was printed already.
+        kept = await _still_valid(database, link)
+        stack.write_private(link, _link(web_url, kept or await accounts.new_setup_token()))
 
 
 async def new_setup_link(settings: Settings) -> str:
@@ -47,6 +52,18 @@ async def create_operator(settings: Settings, name: str, password: str, role: st
         await Accounts(database, time.time).create(name, password, parse_role(role))
     finally:
         await database.close()
+
+
+async def _still_valid(database: Database, link: Path) -> str:
+    """The token of the link file if it can still be used for a while, else empty."""
+    try:
+        token = link.read_text(encoding="ascii").rpartition("#token=")[2].strip()
+    except OSError:
+        return ""
+    async with database.read() as session:
+        row = await session.get(models.SetupToken, token_hash(token))
+    fresh = row is not None and row.used_at is None and row.expires_at > time.time() + KEEP_LINK_S
+    return token if fresh else ""
 
 
 def _link(web_url: str, token: str) -> str:

@@ -1,5 +1,6 @@
 """What `roost up` tells about its parts: plain lines, or a live list of phases on a terminal."""
 
+import json
 import sys
 import time
 from typing import Protocol
@@ -82,7 +83,7 @@ class LiveReporter(PlainReporter):
     def output(self, name: str, line: str) -> None:
         super().output(name, line)
         if self._progress is not None and name in self._tasks and not self._verbose:
-            self._progress.update(self._tasks[name], detail=mask(line)[:80])
+            self._progress.update(self._tasks[name], detail=mask(_said(line))[:80])
 
     def note(self, text: str) -> None:
         self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {text}", highlight=False)
@@ -91,6 +92,14 @@ class LiveReporter(PlainReporter):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+def _said(line: str) -> str:
+    """The event of a JSON log line; any other line as it is."""
+    try:
+        return str(json.loads(line)["event"])
+    except (ValueError, KeyError, TypeError):
+        return line
 
 
 def how_it_ended(code: int) -> str:

@@ -244,6 +244,17 @@ def test_doctor_warns_before_the_first_start_and_breaks_on_a_wrong_setting(tmp_p
     assert "ROOST_WEB__PORT" in done.stdout
 
 
+def test_doctor_finds_the_tables_of_this_version_and_misses_them_elsewhere(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    found = {}
+    for name, url in (("ours", sqlite_url), ("empty", f"sqlite:///{tmp_path / 'empty.db'}")):
+        done = roost("doctor", "--json", data=tmp_path, ROOST_DATABASE__URL=url)
+        checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+        found[name] = (checks["database"]["level"], done.returncode)
+    assert found == {"ours": ("ok", 1), "empty": ("broken", 2)}
+
+
 def test_doctor_says_that_twilio_needs_a_public_address(tmp_path: Path) -> None:
     done = roost(
         "doctor",
