@@ -63,7 +63,8 @@ class ConsoleChannel:
         """Buttons on pages are answered by the page."""
 
     async def ingest(self, intake: Any) -> None:
-        """The console and the API put messages in by themselves."""
+        """The console and the API put messages in by themselves; there is nothing to wait for."""
+        await intake.channel_state(self.name, self.account, "up")
 
     async def close(self) -> None:
         """Nothing is open."""

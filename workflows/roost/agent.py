@@ -16,10 +16,15 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """How the model is asked; None leaves it to the engine. max_tokens bounds one model call."""
+    """How the model is asked; None leaves it to the engine. max_tokens bounds one model call.
+
+    frequency_penalty: lowers the odds of tokens by how often they came already, -2 to 2; small
+        models repeat themselves without.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
+    frequency_penalty: float | None = None
     max_tokens: int | None = 1024
     seed: int | None = None
     stop: tuple[str, ...] = ()

@@ -198,8 +198,18 @@ def build_request(agent: Agent, context: TurnContext, *, last: bool, shorter: in
         session_id=context.turn.session_id,
         cache_salt=context.tenant,
         priority=0,
-        extra={"tool_choice": "none"} if last and agent.tools else {},
+        extra=_extra(agent, last=last),
     )
+
+
+def _extra(agent: Agent, *, last: bool) -> dict[str, object]:
+    """Body fields beyond the common ones, only where they say something."""
+    extra: dict[str, object] = {}
+    if last and agent.tools:
+        extra["tool_choice"] = "none"
+    if agent.model.frequency_penalty is not None:
+        extra["frequency_penalty"] = agent.model.frequency_penalty
+    return extra
 
 
 def plan_calls(agent: Agent, call: GenerateInput, done: Completed) -> list[PlannedCall]:

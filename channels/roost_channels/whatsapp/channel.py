@@ -125,7 +125,8 @@ class WhatsAppChannel:
         """Quick replies are messages; nothing spins."""
 
     async def ingest(self, intake: Intake) -> None:
-        """Webhooks feed us."""
+        """Webhooks feed us; what fails on the way out changes the state later."""
+        await intake.channel_state(self.name, self.account, "up", "waiting for webhooks")
 
     async def close(self) -> None:
         await self._client.close()
