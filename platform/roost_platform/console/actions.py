@@ -1,6 +1,7 @@
 """What the console does to conversations, people and deliveries, through the platform's own doors.
 
-The stores audit reply, redrive, approve and block in their own transactions; stopping is audited here.
+The stores audit reply, redrive, approve and block in their own transactions; a stop is audited
+here.
 """
 
 from collections.abc import Sequence

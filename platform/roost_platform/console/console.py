@@ -1,4 +1,4 @@
-"""The console at run time: what handlers share, and the wrapper that lets only the right people reach them."""
+"""What handlers share at run time, and the wrapper that lets only the right people reach them."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
@@ -12,11 +12,8 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from roost_platform.console.accounts import Accounts
 from roost_platform.console.deps import ConsoleDeps
 from roost_platform.console.errors import (
-    ConsoleError,
-    NotFound,
     NotSignedIn,
     Refused,
-    TooManyTries,
 )
 from roost_platform.console.live import Live, LivePage
 from roost_platform.console.logins import SESSION_ABSOLUTE_S, Logins
@@ -24,8 +21,6 @@ from roost_platform.console.phones import Phones
 from roost_platform.console.rendering import render
 from roost_platform.console.roles import Principal, Role
 from roost_platform.console.tokens import Tokens
-from roost_platform.errors import NotFound as MissingRow
-from roost_platform.errors import StorageError
 
 FLASH_LENGTH_MAX = 200
 FLASH_COOKIE = "roost_flash"
@@ -86,7 +81,7 @@ class Console:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request to the console by someone whose role was checked; `principal` is None on public pages."""
+    """One request by someone whose role was checked; `principal` is None on public pages."""
 
     console: Console
     request: Request
@@ -211,66 +206,6 @@ class Visit:
         ours = referer.netloc == self.request.headers.get("host", "")
         query = f"?{referer.query}" if referer.query else ""
         return local_path(referer.path + query) if ours else "/"
-
-
-Handler = Callable[[Visit], Awaitable[Response]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Endpoint:
-    """A handler with the role it needs; a test walks all routes and fails on one without."""
-
-    console: Console
-    role: Role
-    handler: Handler
-
-    async def serve(self, request: Request) -> Response:
-        visit = Visit(self.console, request, None)
-        try:
-            principal = await self.console.logins.find(visit.token)
-            visit = Visit(self.console, request, principal)
-            if self.role > Role.public:
-                visit.me.require(self.role)
-            return await self.handler(visit)
-        except ConsoleError as error:
-            return failure(visit, error)
-        except StorageError as error:  # what is asked does not fit what is stored
-            kind = NotFound if isinstance(error, MissingRow) else Refused
-            return failure(visit, kind(str(error)))
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorContext:
-    """The error page."""
-
-    status: int
-    title: str
-    message: str
-
-
-def failure(visit: Visit, error: ConsoleError) -> Response:
-    """An error in the form the caller reads: sign-in page, toast, JSON or a page."""
-    request = visit.request
-    headers = {}
-    if isinstance(error, TooManyTries):
-        headers["retry-after"] = str(int(error.retry_after_s) + 1)
-    wants_page = "text/html" in request.headers.get("accept", "") and not visit.is_htmx
-    if isinstance(error, NotSignedIn) and request.method == "GET" and wants_page:
-        target = local_path(request.url.path)
-        return RedirectResponse(f"/login?next={quote(target, safe='/')}", status_code=303)
-    if wants_page:
-        context = ErrorContext(error.status, error.title, error.message)
-        response = visit.page("error.html", context, status=error.status)
-    elif visit.is_htmx:
-        headers["x-roost-toast"] = quote(error.message)
-        response = Response(status_code=error.status)
-    else:
-        response = JSONResponse(
-            {"error": {"type": type(error).__name__, "message": error.message}},
-            status_code=error.status,
-        )
-    response.headers.update(headers)
-    return response
 
 
 def theme(request: Request) -> str:

@@ -23,7 +23,8 @@ class ChannelSetup:
     """One channel as configured, for the Channels page.
 
     account: the bot id or sender; empty while the channel is not configured.
-    mode: how messages come in (`polling`, `webhook`). webhooks: (what it is for, URL to enter at the provider).
+    mode: how messages come in (`polling`, `webhook`).
+    webhooks: (what it is for, URL to enter at the provider).
     steps: how to set the channel up, one sentence each, Markdown allowed.
     """
 

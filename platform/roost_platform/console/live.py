@@ -1,4 +1,4 @@
-"""One event stream per page: fragments are rendered again when their data changed, and only then."""
+"""One event stream per page: a fragment is rendered again when its data changed, only then."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ PING_S = 15
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A part of a page that lives: the element's id, its template, and its data, compared by value."""
+    """A part of a page that lives: the element's id, its template, its data, compared by value."""
 
     target: str
     template: str
@@ -55,7 +55,7 @@ class Live:
         still_signed_in: Callable[[], Awaitable[bool]],
         look_s: float | None = None,
     ) -> EventSourceResponse:
-        """Stream a page; `load` returns None when its subject is gone. Raises Busy beyond the bound.
+        """Stream a page; `load` returns None when its subject is gone. Busy beyond the bound.
 
         look_s: for a page whose subject is not in the database, how often to look.
         """
@@ -103,9 +103,8 @@ class Live:
                 continue
             shown[fragment.target] = fragment.data
             inner = self.render(fragment.template, {**context, "data": fragment.data})
-            html.append(
-                f'<hx-partial hx-target="#{fragment.target}" hx-swap="innerMorph">{inner}</hx-partial>'
-            )
+            head = f'<hx-partial hx-target="#{fragment.target}" hx-swap="innerMorph">'
+            html.append(f"{head}{inner}</hx-partial>")
         events = [ServerSentEvent("".join(html))] if html else []
         for name, value in page.events.items():
             if f"event {name}" not in shown or shown[f"event {name}"] != value:

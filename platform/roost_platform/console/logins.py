@@ -24,7 +24,7 @@ KEY_LENGTH = 16  # hex digits of a hash that name a login in the page
 
 @dataclass(frozen=True, slots=True)
 class LoginRow:
-    """One open login; `key` is the start of the token's hash, enough to end it, useless to enter."""
+    """One open login; `key`, the start of the token's hash, can end it but not enter."""
 
     key: str
     ip: str
@@ -45,7 +45,7 @@ class Logins:
     async def sign_in(
         self, name: str, password: str, *, ip: str, user_agent: str, old_token: str | None
     ) -> tuple[Principal, str]:
-        """Check the password and open a session; returns it with its new token (rotated at every sign-in)."""
+        """Check the password and open a session with a new token, whatever the browser had."""
         name = " ".join(name.split())
         await self._reserve(name, ip)
         async with self.database.read() as session:
@@ -102,7 +102,7 @@ class Logins:
         return token
 
     async def find(self, token: str | None) -> Principal | None:
-        """Whose session this is, or None when it ended; moves the idle clock at most once a minute."""
+        """Whose session this is, None when it ended; moves the idle clock once a minute."""
         if not token:
             return None
         now, digest = self.clock(), token_hash(token)
@@ -175,7 +175,7 @@ class Logins:
             return found is not None
 
     async def _reserve(self, name: str, ip: str) -> None:
-        """Count this try as failed before it is checked, so that parallel guesses can't slip by the bound."""
+        """Count this try as failed before checking it, so that parallel guesses keep the bound."""
         now = self.clock()
         failures = models.LoginFailure
         bounds = ((f"{name}|{ip}", LOGIN_FAILURES_MAX), (f"|{ip}", LOGIN_FAILURES_PER_ADDRESS_MAX))
@@ -197,7 +197,7 @@ class Logins:
                 session.add(failures(subject=subject, at=now))
 
     async def _forgive(self, name: str, ip: str) -> None:
-        """The try succeeded: the account's count at this address starts again, the address's loses one."""
+        """The try succeeded: the account's count here starts again, the address's loses one."""
         failures = models.LoginFailure
         newest = select(func.max(failures.id)).where(failures.subject == f"|{ip}")
         async with self.database.write() as session:

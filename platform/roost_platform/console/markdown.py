@@ -10,9 +10,10 @@ from markupsafe import Markup, escape
 TEXT_LENGTH_MAX = 64_000  # longer texts are shown plain: parsing time grows with the text
 CACHED_TEXTS_MAX = 512
 
-TAGS = set(
-    "p br hr strong em s code pre blockquote ul ol li h3 h4 h5 h6 a table thead tbody tr th td span".split()
-)
+TAGS = {
+    *("p", "br", "hr", "strong", "em", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a"),
+    *("h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
+}
 ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "code": {"class"}}
 SCHEMES = {"http", "https", "mailto", "tel"}
 

@@ -43,7 +43,7 @@ WHATSAPP_MARKS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PhoneMessage:
-    """One bubble. status: sent | delivered | read | failed on our own side of WhatsApp, else empty."""
+    """One bubble. status: sent | delivered | read | failed for what we sent by WhatsApp."""
 
     id: str
     mine: bool
@@ -68,7 +68,7 @@ class Phone:
 
 
 def entities_html(text: str, entities: Sequence[Mapping[str, Any]]) -> Markup:
-    """Text with Telegram entities (UTF-16 offsets) as HTML whose text content is exactly the text."""
+    """Text with Telegram entities (UTF-16 offsets) as HTML; its text content is the text."""
     units = text.encode("utf-16-le")
     opens: dict[int, list[tuple[int, str]]] = {}
     closes: dict[int, list[tuple[int, str]]] = {}

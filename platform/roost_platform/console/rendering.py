@@ -1,4 +1,4 @@
-"""Jinja2 for the console: autoescape on, unknown names are errors, filters for times and numbers."""
+"""Jinja2 for the console: autoescape on, unknown names are errors, filters for figures."""
 
 import json
 from collections.abc import Mapping
@@ -15,6 +15,8 @@ from roost_platform.console.markdown import markdown
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+NOTHING = "\N{EN DASH}"  # a figure that was not measured
+
 CHANNEL_NAMES = {"telegram": "Telegram", "whatsapp": "WhatsApp", "console": "Console"}
 CHANNEL_ICONS = {"telegram": "send", "whatsapp": "phone", "console": "terminal"}
 
@@ -22,7 +24,7 @@ CHANNEL_ICONS = {"telegram": "send", "whatsapp": "phone", "console": "terminal"}
 def duration(seconds: float | None) -> str:
     """A span of time as people say it: `340 ms`, `2.4 s`, `3 min 5 s`, `2 h 4 min`, `3 d`."""
     if seconds is None:
-        return "–"
+        return NOTHING
     if seconds < 0.0005:
         return "0 ms"
     if seconds < 1:
@@ -40,7 +42,7 @@ def duration(seconds: float | None) -> str:
 def number(value: float | None, digits: int = 0) -> str:
     """A count with thin separators; big ones shortened."""
     if value is None:
-        return "–"
+        return NOTHING
     if abs(value) >= 1_000_000:
         return f"{value / 1_000_000:.1f} M"
     if abs(value) >= 100_000:
@@ -54,7 +56,7 @@ def iso(at: float) -> str:
 
 
 def when(at: float | None) -> Markup:
-    """An instant; the script turns it into the reader's own `3 min ago`, with the full time on hover."""
+    """An instant; the script turns it into `3 min ago`, with the full time on hover."""
     if at is None:
         return Markup('<span class="muted">never</span>')
     text = datetime.fromtimestamp(at, UTC).strftime("%d %b %H:%M")

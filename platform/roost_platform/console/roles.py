@@ -17,7 +17,7 @@ class Role(IntEnum):
 
 ROLE_HELP = {
     Role.viewer: "Sees figures, sessions and deliveries; message texts are hidden.",
-    Role.operator: "Also reads texts, stops and answers sessions, approves people, redrives deliveries.",
+    Role.operator: "Also reads texts, stops and answers sessions, lets people in, redrives.",
     Role.admin: "Also manages operators and API tokens.",
 }
 

@@ -7,8 +7,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from roost_platform.console.assets import static_file
-from roost_platform.console.console import Console, Endpoint, Handler, Visit
+from roost_platform.console.console import Console, Visit
 from roost_platform.console.deps import ConsoleDeps
+from roost_platform.console.endpoint import Endpoint, Handler
 from roost_platform.console.pages import (
     channels,
     chat,
@@ -96,7 +97,7 @@ TABLE: Sequence[Declared] = (
 
 
 def build_console(deps: ConsoleDeps) -> tuple[Console, list[BaseRoute]]:
-    """The console and its routes; call it inside the app's event loop, and `close` it at the end."""
+    """The console and its routes; `close` the console at the end."""
     console = Console(deps)
     return console, [
         Route(row.path, Endpoint(console, row.role, row.handler).serve, methods=[row.method])

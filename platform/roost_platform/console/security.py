@@ -1,4 +1,4 @@
-"""Middleware for the whole web app: known hosts, security headers, no cross-site writes, bounded bodies."""
+"""Middleware for the whole web app: known hosts, headers, no cross-site writes, small bodies."""
 
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -30,7 +30,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 HEADERS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
-    # Not no-referrer: that makes a form post say `Origin: null`, and plain-http browsers send nothing better.
+    # Not no-referrer: a form post would say `Origin: null`, and over plain http nothing better.
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
@@ -80,7 +80,7 @@ class KnownHosts:
 class SameOriginWrites:
     """403 for an unsafe request another site made: Fetch Metadata first, else Origin, else refused.
 
-    Paths under `exempt` prove themselves otherwise (bearer tokens, provider signatures) and never look at cookies.
+    Paths under `exempt` prove themselves by bearer tokens or signatures and ignore cookies.
     """
 
     def __init__(self, app: ASGIApp, exempt: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """Refresh static/vendor from npm, for maintainers: `python -m roost_platform.console.vendor`.
 
-The files are committed, so nobody needs npm to install or run the console. Each package is pinned exactly and
-its tarball's integrity is compared with the lock before anything is replaced.
+The files are committed, so nobody needs npm to install or run the console. Each package is pinned
+exactly, and its tarball's integrity is compared with the lock before anything is replaced.
 """
 
 import base64
@@ -20,15 +20,18 @@ from pathlib import Path
 VENDOR = Path(__file__).parent / "static" / "vendor"
 LOCK = VENDOR / "vendor.lock.toml"
 
+# fmt: off
 ICONS = (
-    "activity arrow-left arrow-up ban bird bot braces check check-check chevron-down chevron-left chevron-right "
-    "circle-check circle-dot circle-question-mark circle-stop circle-x clock copy cpu database "
-    "ellipsis-vertical external-link eye gauge history inbox info key-round layout-dashboard link loader-circle "
-    "log-out menu message-circle message-square messages-square mic moon palette paperclip phone plus quote "
-    "radio-tower refresh-cw reply rotate-cw scroll-text search send server shield-check smartphone smile "
-    "square sun terminal timer trash-2 triangle-alert truck user user-check user-x users video webhook "
-    "wrench x zap"
-).split()
+    "arrow-left", "arrow-up", "ban", "bird", "bot", "braces", "check", "check-check",
+    "chevron-down", "chevron-left", "chevron-right", "circle-check", "circle-question-mark",
+    "circle-stop", "circle-x", "clock", "copy", "ellipsis-vertical", "external-link", "history",
+    "info", "key-round", "layout-dashboard", "link", "loader-circle", "log-out", "menu",
+    "message-square", "messages-square", "moon", "palette", "phone", "plus", "quote",
+    "radio-tower", "reply", "rotate-cw", "scroll-text", "search", "send", "shield-check",
+    "smartphone", "sun", "terminal", "timer", "triangle-alert", "truck", "user", "user-check",
+    "users", "video", "webhook", "wrench", "x",
+)
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)

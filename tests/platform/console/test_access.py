@@ -8,7 +8,8 @@ import pytest
 
 from roost_platform.console.accounts import SETUP_LINK_S
 from roost_platform.console.assets import static_url
-from roost_platform.console.console import Endpoint, local_path
+from roost_platform.console.console import local_path
+from roost_platform.console.endpoint import Endpoint
 from roost_platform.console.logins import (
     LOGIN_FAILURES_MAX,
     LOGIN_WINDOW_S,

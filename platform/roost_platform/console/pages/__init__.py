@@ -1,1 +1,1 @@
-"""One module per page: its data as a frozen dataclass (each field says what it is for), its handlers."""
+"""One module per page: its data as a frozen dataclass with help per field, and its handlers."""

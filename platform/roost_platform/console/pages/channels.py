@@ -1,4 +1,4 @@
-"""Channels: how each account is connected, its last traffic, its webhook addresses, how to set it up."""
+"""Channels: how each account is connected, its traffic, its addresses, how to set it up."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The test chat: talk to an agent through the same path as every channel, as `console:local:<name>`."""
+"""The test chat: talk to an agent on the same path as every channel: `console:local:<name>`."""
 
 import re
 from dataclasses import dataclass

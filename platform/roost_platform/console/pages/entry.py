@@ -80,7 +80,7 @@ async def sign_out(visit: Visit) -> Response:
 
 
 async def setup_page(visit: Visit) -> Response:
-    """The token is in the URL's fragment, which never reaches a server; the page's script posts it."""
+    """The token is in the URL's fragment, which reaches no server; the page's script posts it."""
     if await visit.console.accounts.has_admin():
         return RedirectResponse("/login", status_code=303)
     return visit.page("setup.html", EntryContext(needs_setup=True))

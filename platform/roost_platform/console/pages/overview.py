@@ -14,6 +14,7 @@ from roost_platform.console.queries.figures import Figures, Minute, figures
 from roost_platform.console.queries.health import ChannelHealth, ServiceHealth, channels, services
 from roost_platform.console.queries.people import PairingRequest, requests
 from roost_platform.console.queries.sessions import SessionRow, running
+from roost_platform.console.rendering import NOTHING
 
 ENGINE_TIMEOUT_S = 1.0
 PROBE_TIMEOUT_S = 1.0
@@ -22,7 +23,7 @@ ATTENTION_SHOWN_MAX = 5
 
 @dataclass(frozen=True, slots=True)
 class Spark:
-    """A sparkline's points in a 100 by 24 box, ready for SVG; empty when there is nothing to draw."""
+    """A sparkline's points in a 100 by 24 box, ready for SVG; empty without values."""
 
     line: str = ""
     area: str = ""
@@ -84,7 +85,7 @@ def spark(values: Sequence[float | None]) -> Spark:
 def milliseconds(value: float | None) -> tuple[str, str]:
     """A latency with its unit."""
     if value is None:
-        return "–", ""
+        return NOTHING, ""
     return (f"{value:.0f}", "ms") if value < 1000 else (f"{value / 1000:.1f}", "s")
 
 
@@ -127,7 +128,7 @@ def tiles(f: Figures, engine: Mapping[str, Any] | None) -> tuple[Tile, ...]:
         Tile(
             "speed",
             "Tokens per second",
-            f"{speed:.0f}" if speed else "–",
+            f"{speed:.0f}" if speed else NOTHING,
             hint=cached,
             spark=spark([m.tokens for m in minutes]),
         ),
@@ -204,11 +205,10 @@ async def load(visit: Visit) -> OverviewContext:
         failed_count, failed = await deliveries(
             session, DeliveryFilter(state="failed"), 1, with_texts=visit.reads_texts
         )
-    if engine is not None and engine.get("status") != "ok":
+    if engine is not None:  # asked directly: another company's engine has no heartbeat here
         said = str(engine.get("status", "unreachable"))
-        alive = tuple(
-            ServiceHealth("engine", "down", said) if s.name == "engine" else s for s in alive
-        )
+        state = ServiceHealth("engine", "up" if said == "ok" else "down", said)
+        alive = tuple(state if s.name == "engine" else s for s in alive)
     return OverviewContext(
         tiles=tiles(numbers, engine),
         health=Health((*temporal, *alive), channel_states),

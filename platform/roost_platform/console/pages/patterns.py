@@ -8,15 +8,28 @@ from starlette.responses import Response
 from roost_platform.console.console import Visit
 from roost_platform.console.pages.overview import Health, Tile, spark
 from roost_platform.console.pages.session import Now, Transcript
-from roost_platform.console.queries.conversation import Bubble, CallView, QuoteView, Running
+from roost_platform.console.queries.conversation import Running
 from roost_platform.console.queries.health import ChannelHealth, ServiceHealth
 from roost_platform.console.queries.pages import Pages
 from roost_platform.console.queries.spans import Span, TurnView
+from roost_platform.console.queries.transcript import Bubble, CallView, QuoteView
 
 PHASES = (
-    "queued thinking tool answering waiting held failed stopped idle".split(),
-    "pending sending sent delivered read uncertain failed cancelled".split(),
+    *("queued", "thinking", "tool", "answering", "waiting", "held", "failed", "stopped", "idle"),
 )
+DELIVERIES = (
+    *("pending", "sending", "sent", "delivered", "read", "uncertain", "failed", "cancelled"),
+)
+TEXT = """It opens at **ten**.
+
+```python
+print('hello')
+```
+
+| day | hours |
+| --- | --- |
+| Mon | closed |
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +61,7 @@ def example(now: float) -> PatternsContext:
         Bubble(
             "p3",
             "assistant",
-            "It opens at **ten**.\n\n```python\nprint('hello')\n```\n\n| day | hours |\n| --- | --- |\n| Mon | closed |",
+            TEXT,
             now - 295,
             delivery="delivered",
             outbox_id="x",
@@ -74,8 +87,8 @@ def example(now: float) -> PatternsContext:
     turn = TurnView("t1", 3, "done", "", now - 100, 1.31, 420, 360, 42, 0.21, spans)
     wave = [3, 5, 4, 8, 7, 9, 12, 10, 14, 11, 13, 16]
     return PatternsContext(
-        phases=tuple(PHASES[0]),
-        deliveries=tuple(PHASES[1]),
+        phases=PHASES,
+        deliveries=DELIVERIES,
         tiles=(
             Tile("p-active", "Active sessions", "12", hint="3 in the engine"),
             Tile("p-ttft", "Time to first token", "184", "ms", "p95 420 ms", spark=spark(wave)),

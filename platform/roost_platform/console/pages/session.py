@@ -1,4 +1,4 @@
-"""One conversation: live transcript, tool cards, waterfalls; stop it, answer in the agent's place."""
+"""One conversation: transcript, tool cards, waterfalls, all live; stop it, answer in it."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,13 +9,9 @@ from roost_platform.console.actions import reply_as_operator, stop_session
 from roost_platform.console.console import Visit, text_field
 from roost_platform.console.errors import NotFound
 from roost_platform.console.live import Fragment, LivePage
-from roost_platform.console.queries.conversation import (
-    Bubble,
-    ConversationView,
-    Running,
-    conversation,
-)
+from roost_platform.console.queries.conversation import ConversationView, Running, conversation
 from roost_platform.console.queries.spans import TurnView
+from roost_platform.console.queries.transcript import Bubble
 
 
 @dataclass(frozen=True, slots=True)

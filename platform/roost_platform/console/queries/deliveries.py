@@ -28,7 +28,10 @@ class DeliveryFilter:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """One logical message. state: pending | uncertain | failed | sent | delivered | read | cancelled."""
+    """One logical message.
+
+    state: pending | uncertain | failed | sent | delivered | read | cancelled.
+    """
 
     id: str
     conversation_id: str

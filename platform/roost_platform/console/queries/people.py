@@ -23,7 +23,7 @@ class AliasView:
 
 @dataclass(frozen=True, slots=True)
 class PairingRequest:
-    """A stranger who waits. code is empty once it expired; held counts the messages kept for an approval."""
+    """A stranger who waits. code is empty once it expired; held counts the messages kept."""
 
     identity_id: str
     name: str

@@ -28,7 +28,8 @@ class SessionFilter:
 class SessionRow:
     """One conversation in the list.
 
-    state: queued | thinking | tool | answering (a running turn's phase) | waiting | held | idle | stopped | failed.
+    state: a running turn's phase (queued | thinking | tool | answering), else
+        waiting | held | idle | stopped | failed.
     since: when the running turn started. tokens: generated in the current session.
     """
 

@@ -1,4 +1,4 @@
-"""Where a turn's time went: queue, each model call (waiting for the first token, then writing), tools, delivery."""
+"""Where a turn's time went: queue, first tokens, writing, tools, delivery."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,0 +1,218 @@
+"""The transcript as the session page shows it: messages, tool cards, quotes, notices."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+
+MESSAGES_SHOWN_MAX = 200
+WAITING_SHOWN_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteView:
+    """A quoted passage: who said it and what."""
+
+    author: str
+    excerpt: str
+    resolved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CallView:
+    """One tool call. arguments is JSON text; duration_s None while it has not ended."""
+
+    call_id: str
+    name: str
+    arguments: str
+    effect: str
+    state: str
+    attempts: int
+    result: str
+    duration_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bubble:
+    """One thing in the transcript. role: user | assistant | operator | notice | error.
+
+    delivery: how the logical message it became fared: pending, sent, delivered, read, failed,
+        uncertain; empty when it became none.
+    """
+
+    id: str
+    role: str
+    text: str
+    at: float
+    author: str = ""
+    quote: QuoteView | None = None
+    calls: tuple[CallView, ...] = ()
+    note: str = ""
+    delivery: str = ""
+    outbox_id: str = ""
+    tokens: int = 0
+
+
+async def bubbles_of(
+    session: AsyncSession,
+    row: models.Conversation,
+    chosen: models.Session | None,
+    identity: models.Identity | None,
+    calls: Mapping[str, list[models.ToolCall]],
+) -> tuple[tuple[Bubble, ...], int]:
+    """The newest messages in order with notices between them, and how many are not shown."""
+    if chosen is None:
+        return (), 0
+    entries = (
+        await session.scalars(
+            select(models.Transcript)
+            .where(models.Transcript.session_id == chosen.id, models.Transcript.role != "tool")
+            .order_by(models.Transcript.position.desc())
+            .limit(MESSAGES_SHOWN_MAX)
+        )
+    ).all()[::-1]
+    total = await session.scalar(
+        select(func.count()).where(
+            models.Transcript.session_id == chosen.id, models.Transcript.role != "tool"
+        )
+    )
+    since = entries[0].created_at if len(entries) == MESSAGES_SHOWN_MAX else chosen.created_at
+    sent = (
+        await session.scalars(
+            select(models.Outbox)
+            .where(
+                models.Outbox.conversation_id == row.id,
+                models.Outbox.created_at >= since,
+                models.Outbox.created_at <= (chosen.closed_at or float("inf")),
+            )
+            .order_by(models.Outbox.sequence.desc())
+            .limit(MESSAGES_SHOWN_MAX)
+        )
+    ).all()[::-1]
+    states = await delivery_states(session, sent)
+    answers = {o.turn_id: o for o in sent if o.kind == "answer" and o.turn_id}
+    replies = {o.dedupe_key.removeprefix("operator:"): o for o in sent}
+    by_call = {(c.turn_id, c.call_id): c for turn in calls.values() for c in turn}
+    person = identity.display_name if identity else row.title or row.chat
+    bubbles = []
+    for entry in entries:
+        is_answer = entry.role == "assistant" and not entry.tool_calls
+        outbox = answers.get(entry.turn_id or "") if is_answer else replies.get(entry.id)
+        bubbles.append(
+            Bubble(
+                id=entry.id,
+                role=entry.role,
+                text=entry.content,
+                at=entry.created_at,
+                author=entry.name or (person if entry.role == "user" else ""),
+                quote=quote_view(entry.quoted),
+                calls=tuple(
+                    call_view(by_call[(entry.turn_id or "", id)])
+                    for id in call_ids(entry.tool_calls)
+                    if (entry.turn_id or "", id) in by_call
+                ),
+                note=entry.note,
+                delivery=states.get(outbox.id, outbox.state) if outbox else "",
+                outbox_id=outbox.id if outbox else "",
+                tokens=entry.completion_tokens,
+            )
+        )
+    shown = {bubble.outbox_id for bubble in bubbles}
+    bubbles += [
+        Bubble(
+            id=o.id,
+            role="error" if o.kind == "error" else "notice",
+            text=o.text,
+            at=o.created_at,
+            delivery=states.get(o.id, o.state),
+            outbox_id=o.id,
+        )
+        for o in sent
+        if o.kind in ("notice", "error") and o.id not in shown
+    ]
+    # Sorting is stable: entries of one transaction keep the transcript's order.
+    return tuple(sorted(bubbles, key=lambda b: b.at)), max(0, (total or 0) - len(entries))
+
+
+async def delivery_states(session: AsyncSession, sent: Sequence[models.Outbox]) -> dict[str, str]:
+    """How each logical message fared, from its worst part.
+
+    One of failed, uncertain, pending, sent, delivered, read.
+    """
+    order = ("failed", "expired", "ambiguous", "sending", "planned", "not_sent")
+    receipts = {"read": 3, "delivered": 2, "sent": 1, "": 0}
+    parts: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for id, state, receipt in await session.execute(
+        select(models.Part.outbox_id, models.Part.state, models.Part.receipt).where(
+            models.Part.outbox_id.in_([o.id for o in sent])
+        )
+    ):
+        parts[id].append((state, receipt))
+    found = {}
+    for id, states in parts.items():
+        worst = next((s for s in order if any(state == s for state, _ in states)), "sent")
+        if worst == "sent":
+            least = min((receipts.get(r, 0), r) for _, r in states)[1]
+            found[id] = least if least in ("delivered", "read") else "sent"
+        else:
+            names = {"ambiguous": "uncertain", "expired": "failed"}
+            found[id] = names.get(worst, "pending" if worst not in ("failed",) else "failed")
+    return found
+
+
+async def waiting_of(session: AsyncSession, id: str) -> tuple[Bubble, ...]:
+    """Messages that came in and are not taken into a turn yet."""
+    rows = await session.scalars(
+        select(models.Inbox)
+        .where(models.Inbox.conversation_id == id, models.Inbox.state.in_(("pending", "held")))
+        .order_by(models.Inbox.sequence)
+        .limit(WAITING_SHOWN_MAX)
+    )
+    return tuple(
+        Bubble(
+            id=r.id,
+            role="user",
+            text=r.text,
+            at=r.received_at,
+            author=str(r.sender.get("display_name", "")),
+            quote=quote_view(r.quote),
+            note=r.state,
+        )
+        for r in rows
+    )
+
+
+def call_view(call: models.ToolCall) -> CallView:
+    ended = call.finished_at is not None and call.started_at is not None
+    return CallView(
+        call_id=call.call_id,
+        name=call.name,
+        arguments=call.arguments,
+        effect=call.effect,
+        state=call.state,
+        attempts=call.attempts,
+        result=call.result,
+        duration_s=(call.finished_at or 0) - (call.started_at or 0) if ended else None,
+    )
+
+
+def call_ids(stored: Sequence[Any]) -> list[str]:
+    """The call ids of a stored assistant message, whichever way they are written."""
+    return [
+        str(c.get("id") or c.get("call_id")) if isinstance(c, dict) else str(c[0]) for c in stored
+    ]
+
+
+def quote_view(stored: Mapping[str, Any] | None) -> QuoteView | None:
+    if not stored:
+        return None
+    return QuoteView(
+        author=str(stored.get("author", "other")),
+        excerpt=str(stored.get("excerpt") or stored.get("text") or ""),
+        resolved=bool(stored.get("resolved", True)),
+    )

@@ -1,0 +1,184 @@
+"""A console in a thread of its own on loopback, for tests and screenshots."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import uvicorn
+from argon2 import PasswordHasher
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+from roost_platform.console.accounts import Accounts
+from roost_platform.console.console import Console
+from roost_platform.console.deps import ChannelSetup, ConsoleDeps, EngineHealth, SandboxUrls
+from roost_platform.console.live import Live
+from roost_platform.console.logins import Logins
+from roost_platform.console.passwords import Passwords
+from roost_platform.console.roles import parse_role
+from roost_platform.console.routes import build_console
+from roost_platform.console.security import console_middleware
+from roost_platform.console.tokens import Tokens
+from roost_platform.db.stores import Stores, open_stores
+from roost_platform.intake import PlatformIntake
+
+Result = TypeVar("Result")
+START_S = 10.0
+ADMIN, PASSWORD = "Grace Hopper", "correct horse battery"
+
+
+@dataclass(slots=True)
+class QuietDoorbell:
+    """Remembers what rang instead of waking Temporal."""
+
+    rings: list[str] = field(default_factory=list)
+    stops: list[str] = field(default_factory=list)
+
+    async def ring(self, conversation_id: str) -> None:
+        self.rings.append(conversation_id)
+
+    async def stop(self, conversation_id: str) -> None:
+        self.stops.append(conversation_id)
+
+
+class CalmEngine:
+    """An engine whose health is always the same."""
+
+    async def health(self) -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "running": 1,
+            "waiting": 0,
+            "tokens_per_second": 61.4,
+            "ttft_ms": {"p50": 212.0, "p95": 640.0},
+        }
+
+
+CHANNELS = (
+    ChannelSetup(
+        "telegram",
+        "42",
+        mode="polling",
+        access="pairing",
+        steps=("Ask **@BotFather** for a token.", "Set `ROOST_TELEGRAM__TOKEN` and restart."),
+    ),
+    ChannelSetup(
+        "whatsapp",
+        "whatsapp:+15550001000",
+        mode="webhook",
+        access="pairing",
+        webhooks=(
+            ("When a message comes in", "https://roost.example.org/hooks/twilio/inbound"),
+            ("Status callback", "https://roost.example.org/hooks/twilio/status"),
+        ),
+        steps=("Buy a sender in Twilio's console.", "Set `ROOST_TWILIO__ACCOUNT_SID`."),
+    ),
+)
+
+
+@dataclass(slots=True)
+class ConsoleServer:
+    """A console in a thread of its own, with its own event loop and database connections."""
+
+    database_url: str
+    sandbox: SandboxUrls | None = None
+    engine: EngineHealth | None = None
+    clock: Callable[[], float] = time.time
+    options: dict[str, Any] = field(default_factory=dict)
+    doorbell: QuietDoorbell = field(default_factory=QuietDoorbell)
+    url: str = field(default="", init=False)
+    stores: Stores = field(init=False)
+    intake: PlatformIntake = field(init=False)
+    routes: list[BaseRoute] = field(init=False)
+    _loop: asyncio.AbstractEventLoop = field(init=False)
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run something in the server's loop: its database connections live there."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    def sign_in_cookie(self, name: str, role: str) -> dict[str, str]:
+        """A session for an operator of this role, made on the way; returns its cookie."""
+        return self.run(self._sign_in(name, role))
+
+    async def _sign_in(self, name: str, role: str) -> dict[str, str]:
+        console = self._console
+        principal = await console.accounts.create(name, PASSWORD, parse_role(role))
+        token = await console.logins.open(principal, ip="127.0.0.1", user_agent="Tests")
+        return {"name": console.session_cookie, "value": token}
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator["ConsoleServer"]:
+        """Serve on a free loopback port until the block ends."""
+        ready = threading.Event()
+        thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
+        thread.start()
+        if not ready.wait(START_S):
+            raise TimeoutError("the console did not start")
+        try:
+            yield self
+        finally:
+            self._server.should_exit = True
+            thread.join(START_S)
+
+    @property
+    def live(self) -> Live:
+        return self._console.live
+
+    @property
+    def accounts(self) -> Accounts:
+        return self._console.accounts
+
+    @property
+    def logins(self) -> Logins:
+        return self._console.logins
+
+    @property
+    def tokens(self) -> Tokens:
+        return self._console.tokens
+
+    _server: uvicorn.Server = field(init=False)
+    _console: Console = field(init=False)
+
+    async def _serve(self, ready: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.stores = open_stores(self.database_url, version="0.1.0")
+        self.intake = PlatformIntake(self.stores, self.doorbell)
+        deps = ConsoleDeps(
+            stores=self.stores,
+            intake=self.intake,
+            engine_client=self.engine,
+            sandbox=self.sandbox,
+            clock=self.clock,
+            channels=CHANNELS,
+            version="0.1.0",
+            **self.options,
+        )
+        self._console, self.routes = build_console(deps)
+        # The real settings cost 130 ms of a core a time; tests sign in often.
+        quick = Passwords(PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1))
+        self._console.accounts.passwords = self._console.logins.passwords = quick
+        app = Starlette(routes=self.routes, middleware=console_middleware())
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host="127.0.0.1",
+                port=0,
+                log_config=None,
+                lifespan="off",
+                timeout_graceful_shutdown=1,
+            )
+        )
+        serving = asyncio.create_task(self._server.serve())
+        while not self._server.started:
+            await asyncio.sleep(0.01)
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        ready.set()
+        await serving
+        await self.intake.close()
+        await self._console.close()
+        await self.stores.close()

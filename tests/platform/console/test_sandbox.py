@@ -1,0 +1,159 @@
+"""The two phones, on the real fakes: what a person types arrives, what the bot sends shows."""
+
+import asyncio
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import Browser, expect
+
+from roost_channels.testing import FakeTelegram, FakeTwilio
+from roost_platform.console.deps import SandboxUrls
+from roost_platform.console.testing import ADMIN, ConsoleServer
+
+TOKEN = "42:SANDBOX-token"
+
+
+@dataclass
+class Fakes:
+    """Both fakes in a thread of their own."""
+
+    telegram: str = ""
+    twilio: str = ""
+    ready: threading.Event = field(default_factory=threading.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        sender = "whatsapp:+15550001000"
+        async with (
+            FakeTelegram(token=TOKEN) as telegram,
+            FakeTwilio(account_sid="AC1", auth_token="secret", sender=sender) as twilio,
+        ):
+            self.telegram, self.twilio = telegram.base_url, twilio.base_url
+            self.ready.set()
+            await self.ended.wait()
+
+    def bot(self, method: str, **parameters: Any) -> Any:
+        answer = httpx2.post(f"{self.telegram}/bot{TOKEN}/{method}", json=parameters)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["result"]
+
+
+@pytest.fixture(scope="module")
+def fakes() -> Iterator[Fakes]:
+    both = Fakes()
+    thread = threading.Thread(target=lambda: asyncio.run(both.serve()), daemon=True)
+    thread.start()
+    assert both.ready.wait(10)
+    yield both
+    both.loop.call_soon_threadsafe(both.ended.set)
+    thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def seeded(
+    fakes: Fakes, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """A console with the sandbox's pages, in the place of the conftest's."""
+    import shutil
+
+    folder = tmp_path_factory.mktemp("sandbox")
+    shutil.copy(sqlite_template, folder / "roost.db")
+    urls = SandboxUrls(fakes.telegram, fakes.twilio)
+    with ConsoleServer(f"sqlite:///{folder / 'roost.db'}", sandbox=urls).serving() as server:
+        yield server, server.sign_in_cookie(ADMIN, "admin")
+
+
+@pytest.fixture
+def sandbox(browser: Browser, seeded: Any) -> Iterator[Any]:
+    server, cookie = seeded
+    context = browser.new_context(reduced_motion="reduce")
+    context.add_cookies([{"name": cookie["name"], "value": cookie["value"], "url": server.url}])
+    page = context.new_page()
+    page.goto(f"{server.url}/sandbox")
+    expect(page.locator("#live-mark")).to_have_text("Live")
+    yield page
+    context.close()
+
+
+def test_a_message_a_quote_and_a_button_travel_both_ways(sandbox: Any, fakes: Fakes) -> None:
+    phone = sandbox.locator('.phone[data-kind="telegram"]')
+    phone.get_by_label("Message on Telegram").fill("Hello bot")
+    sandbox.keyboard.press("Enter")
+    expect(phone.locator('.pm[data-mine="yes"]')).to_contain_text("Hello bot")
+    expect(phone.get_by_label("Message on Telegram")).to_have_value("")
+    sent = fakes.bot(
+        "sendMessage",
+        chat_id=1001,
+        text="Working on it 😀 now",
+        entities=[{"type": "bold", "offset": 0, "length": 7}],
+        reply_markup={"inline_keyboard": [[{"text": "Stop", "callback_data": "stop:t1"}]]},
+    )
+    answer = phone.locator('.pm[data-mine="no"]')
+    expect(answer.locator("b")).to_have_text("Working")
+    answer.get_by_role("button", name="Stop").click()
+    fakes.bot(
+        "editMessageText", chat_id=1001, message_id=sent["message_id"], text="Half of it 😀 x"
+    )
+    expect(answer).to_contain_text("edited")
+    expect(answer).not_to_contain_text("Stop")
+    updates = fakes.bot("getUpdates", offset=0)
+    assert [next(iter(u.keys() - {"update_id"})) for u in updates] == ["message", "callback_query"]
+    assert updates[1]["callback_query"]["data"] == "stop:t1"
+    # Select the end of the answer, after a character of two UTF-16 units, and quote it.
+    sandbox.evaluate(
+        """() => {
+          const text = document.querySelector('.pm[data-mine="no"] [data-text]').firstChild;
+          const range = document.createRange();
+          range.setStart(text, 11); range.setEnd(text, 15);
+          getSelection().removeAllRanges(); getSelection().addRange(range);
+          text.parentElement.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+        }"""
+    )
+    expect(phone.locator("[data-reply-bar]")).to_contain_text("Quoting Roost")
+    phone.get_by_label("Message on Telegram").fill("What is x?")
+    sandbox.keyboard.press("Enter")
+    expect(phone.locator('.pm[data-mine="yes"]').last).to_contain_text("What is x?")
+    expect(phone.locator("[data-reply-bar]")).to_be_hidden()
+    message = fakes.bot("getUpdates", offset=updates[1]["update_id"] + 1)[0]["message"]
+    assert message["reply_to_message"]["message_id"] == sent["message_id"]
+    assert (message["quote"]["text"], message["quote"]["position"]) == ("😀 x", 11)
+
+
+def test_whatsapp_shows_marks_statuses_and_replies(sandbox: Any, fakes: Fakes) -> None:
+    phone = sandbox.locator('.phone[data-kind="whatsapp"]')
+    phone.get_by_label("Message on WhatsApp").fill("Are you open?")
+    sandbox.keyboard.press("Enter")
+    expect(phone.locator('.pm[data-mine="yes"]')).to_contain_text("Are you open?")
+    sent = httpx2.post(
+        f"{fakes.twilio}/2010-04-01/Accounts/AC1/Messages.json",
+        data={
+            "From": "whatsapp:+15550001000",
+            "To": "whatsapp:+15550009999",
+            "Body": "Yes, *every day*",
+        },
+        auth=("AC1", "secret"),
+    )
+    assert sent.status_code == 201, sent.text
+    answer = phone.locator('.pm[data-mine="no"]')
+    expect(answer.locator("b")).to_have_text("every day")
+    expect(answer.locator(".pm-status")).to_have_text(re.compile("delivered|read"), timeout=10_000)
+    answer.get_by_role("button", name="Reply to this message").click()
+    expect(phone.locator("[data-reply-bar]")).to_contain_text("Replying to Roost")
+    phone.get_by_label("Message on WhatsApp").fill("Thanks")
+    sandbox.keyboard.press("Enter")
+    expect(phone.locator('.pm[data-mine="yes"]').last.locator(".pm-reply")).to_contain_text(
+        "every day"
+    )
+
+
+def test_the_sandbox_is_accessible(sandbox: Any) -> None:
+    found = Axe().run(sandbox)
+    assert found.violations_count == 0, found.generate_report()
