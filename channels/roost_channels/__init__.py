@@ -1,1 +1,3 @@
-"""Channels: one message model, one renderer, one delivery lane, and an adapter for each chat network."""
+"""Channels: one message model, one renderer, one delivery lane, and an adapter for each chat
+network.
+"""

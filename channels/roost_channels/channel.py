@@ -82,7 +82,9 @@ class Channel(Protocol):
         ...
 
     async def ingest(self, intake: Any) -> None:
-        """Poll for events for ever, committing each before acknowledging it; returns at once if webhooks feed us."""
+        """Poll for events for ever, committing each before acknowledging it; returns at once if
+        webhooks feed us.
+        """
         ...
 
     async def close(self) -> None:

@@ -2,8 +2,10 @@
 
 DeliveryError
 ├── Throttled          retryable after `retry_after_s`; nothing was sent
-├── NotSent            retryable; provably nothing was sent (DNS, connect, TLS, 5xx before processing)
-├── Ambiguous          not retryable blindly: the request left and no proof of either outcome came back
+├── NotSent            retryable; provably nothing was sent (DNS, connect, TLS, 5xx before
+│                      processing)
+├── Ambiguous          not retryable blindly: the request left and no proof of either outcome came
+│                      back
 ├── RenderRejected     retryable with a plainer rendering: markup, quote or reply target was refused
 ├── NotModified        success of an edit: the message already reads so
 ├── EditTargetMissing  not retryable: the message to edit is gone or can't be edited

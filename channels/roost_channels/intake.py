@@ -26,9 +26,11 @@ class Intake(Protocol):
         *,
         cursor: int | None = None,
     ) -> Accepted:
-        """Commit the rows, and for a poller its next offset, in one transaction; then ring doorbells.
+        """Commit the rows, and for a poller its next offset, in one transaction; then ring
+        doorbells.
 
-        Returns only after the commit; raises if nothing was stored, so that the caller does not acknowledge.
+        Returns only after the commit; raises if nothing was stored, so that the caller does not
+        acknowledge.
         """
         ...
 
@@ -37,9 +39,11 @@ class Intake(Protocol):
         ...
 
     async def resolve_quote(self, channel: str, account: str, chat: str, ref: str) -> Quote | None:
-        """The message `ref` of this chat, inbound or one of our own parts, as a quote; None if we never saw it.
+        """The message `ref` of this chat, inbound or one of our own parts, as a quote; None if we
+        never saw it.
 
-        For one of our parts `text` is the whole logical message and `excerpt` the passage of that part.
+        For one of our parts `text` is the whole logical message and `excerpt` the passage of that
+        part.
         """
         ...
 
@@ -58,5 +62,7 @@ class Intake(Protocol):
         error_code: str = "",
         description: str = "",
     ) -> None:
-        """Record a delivery receipt (sent, delivered, read, failed, undelivered); older states never regress newer ones."""
+        """Record a delivery receipt (sent, delivered, read, failed, undelivered); older states
+        never regress newer ones.
+        """
         ...

@@ -13,7 +13,8 @@ InboundKind = Literal["message", "edited", "callback", "stop", "receipt", "other
 class Address:
     """Where a conversation lives: one chat (and thread) of one account on one channel.
 
-    account: the bot's id on Telegram, the sender number (`whatsapp:+…`) on Twilio, `local` for the console.
+    account: the bot's id on Telegram, the sender number (`whatsapp:+…`) on Twilio, `local` for the
+        console.
     chat: the chat id, the user's `whatsapp:+…`, or the session name given to `roost chat`.
     thread: a Telegram topic id, else the empty string.
     """
@@ -32,7 +33,8 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who wrote a message: `address` is the channel's own id for the person (Telegram user id, `whatsapp:+…`).
+    """Who wrote a message: `address` is the channel's own id for the person (Telegram user id,
+    `whatsapp:+…`).
 
     aliases: further ids the channel gives for the same person (a BSUID beside a phone number).
     """
@@ -113,7 +115,8 @@ class Button:
 class ReplyTarget:
     """The message an answer replies to; kept apart from quoted context.
 
-    quote: an exact excerpt of the target to show in the reply, empty for none; utf16_start as in Quote.
+    quote: an exact excerpt of the target to show in the reply, empty for none; utf16_start as in
+        Quote.
     author, excerpt: for channels without native replies, which render `> author: excerpt`.
     is_latest: no newer inbound message had arrived when the reply was decided.
     """

@@ -1,4 +1,6 @@
-"""What the delivery lanes need from storage: entries to send, parts with their states, status messages."""
+"""What the delivery lanes need from storage: entries to send, parts with their states, status
+messages.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ PartState = Literal["planned", "sending", "sent", "not_sent", "ambiguous", "fail
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """One logical message. `text` is Markdown; `generation` is the turn's fence (0 without a turn)."""
+    """One logical message. `text` is Markdown; `generation` is the turn's fence, 0 without one."""
 
     id: str
     address: Address
@@ -28,7 +30,8 @@ class OutboxEntry:
 
 @dataclass(frozen=True, slots=True)
 class StoredPart:
-    """One physical send: `rendered` covers characters [char_start, char_end) of the logical message's text.
+    """One physical send: `rendered` covers characters [char_start, char_end) of the logical
+    message's text.
 
     attempts counts tries begun; next_at is the earliest next try, seconds since the epoch.
     """
@@ -66,7 +69,8 @@ class ProgressSnapshot:
     phase: queued | thinking | tool | answering | done | stopped | failed.
     tools: lines already fit for people, oldest first.
     text: the partial answer as generated so far.
-    reply_to: the message the turn answers; inbound_message_id: the newest inbound, for typing indications.
+    reply_to: the message the turn answers; inbound_message_id: the newest inbound, for typing
+        indications.
     """
 
     turn_id: str
@@ -86,8 +90,10 @@ class ProgressSnapshot:
 class Outbox(Protocol):
     """Storage behind the lanes. Every method is one committed transaction.
 
-    Lanes are addresses; the order within a lane is the order in which entries were committed. `owner` names this
-    courier process: work claimed by a courier that died is taken over when its lease ends or by `recover`.
+    Lanes are addresses; the order within a lane is the order in which entries were committed.
+    `owner` names this
+    courier process: work claimed by a courier that died is taken over when its lease ends or by
+        `recover`.
     """
 
     async def wait(self, timeout_s: float) -> None:
@@ -95,7 +101,7 @@ class Outbox(Protocol):
         ...
 
     async def due(self, channels: Sequence[tuple[str, str]], now: float) -> Sequence[Address]:
-        """The lanes of these (channel, account) pairs that have an unfinished entry due at `now`."""
+        """The lanes of these (channel, account) pairs with an unfinished entry due at `now`."""
         ...
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
@@ -103,11 +109,13 @@ class Outbox(Protocol):
         ...
 
     async def plan(self, entry_id: str, parts: Sequence[RenderedPart]) -> Sequence[StoredPart]:
-        """Store the physical parts of an entry, once: a second call returns what the first stored."""
+        """Store an entry's physical parts, once: a second call returns what the first stored."""
         ...
 
     async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
-        """Commit BEFORE the request leaves: state `sending`, one more attempt. Returns the attempt's number."""
+        """Commit BEFORE the request leaves: state `sending`, one more attempt. Returns the
+        attempt's number.
+        """
         ...
 
     async def sent(self, part_id: str, message_id: str) -> None: ...
@@ -119,7 +127,9 @@ class Outbox(Protocol):
     async def replan(
         self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False
     ) -> None:
-        """Replace a part's rendering by a plainer one (same text range), and forget its entry's reply target if asked."""
+        """Replace a part's rendering by a plainer one (same text range), and forget its entry's
+        reply target if asked.
+        """
         ...
 
     async def ambiguous(
@@ -129,7 +139,9 @@ class Outbox(Protocol):
     async def failed(
         self, part_id: str, *, error: str, code: str = "", http_status: int = 0
     ) -> None:
-        """A dead letter: this part and the entry's later parts wait for an operator's redrive; the lane goes on."""
+        """A dead letter: this part and the entry's later parts wait for an operator's redrive; the
+        lane goes on.
+        """
         ...
 
     async def evidence(self, part_id: str, note: str) -> None:
@@ -144,10 +156,11 @@ class Outbox(Protocol):
         """The chat migrated: the conversation and its unfinished entries follow."""
         ...
 
-    # Progress and status messages ------------------------------------------------------------------------------
+    # Progress and status messages
+    # ------------------------------------------------------------------------------
 
     async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
-        """Snapshots of turns that run now, plus finished turns whose status message is still open."""
+        """Snapshots of running turns, and of finished ones whose status message is open."""
         ...
 
     async def status_message(self, turn_id: str) -> StatusMessage | None: ...
@@ -155,9 +168,13 @@ class Outbox(Protocol):
     async def put_status_message(self, status: StatusMessage) -> None: ...
 
     async def fenced(self, turn_id: str) -> bool:
-        """True once the turn's final is queued or the turn was stopped: no progress edit may leave after that."""
+        """True once the turn's final is queued or the turn was stopped: no progress edit may leave
+        after that.
+        """
         ...
 
     async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
-        """Open status messages whose turn is over and whose final is delivered: the janitor closes them."""
+        """Open status messages whose turn is over and whose final is delivered: the janitor closes
+        them.
+        """
         ...

@@ -11,7 +11,9 @@ FinishReason = Literal["stop", "length", "abort", "error"]
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How the next token is chosen; temperature 0 is greedy. Defaults are OpenAI's, top_k 0 and min_p 0 are off."""
+    """How the next token is chosen; temperature 0 is greedy. Defaults are OpenAI's, top_k 0 and
+    min_p 0 are off.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -27,9 +29,11 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One completion over token ids. `grammar` is an llguidance grammar (JSON or Lark text), None for free text.
+    """One completion over token ids. `grammar` is an llguidance grammar (JSON or Lark text), None
+    for free text.
 
-    session_id: continuations of one session reuse its KV; cache_salt: KV is never shared across different salts.
+    session_id: continuations of one session reuse its KV; cache_salt: KV is never shared across
+        different salts.
     priority: lower runs earlier. stop: strings that end the text and are not part of it.
     """
 

@@ -298,7 +298,9 @@ class ReceiptSeen:
 
 @dataclass(slots=True)
 class MemoryIntake:
-    """Implements Intake. `messages` by event id; `quotes` by (chat, message id) answer resolve_quote."""
+    """Implements Intake. `messages` by event id; `quotes` by (chat, message id) answer
+    resolve_quote.
+    """
 
     messages: dict[str, InboundMessage] = field(default_factory=dict)
     cursors: dict[tuple[str, str], int] = field(default_factory=dict)
