@@ -50,6 +50,7 @@ class Console:
 
     async def close(self) -> None:
         """Release connections."""
+        await self.live.close()
         if self.phones is not None:
             await self.phones.close()
 

@@ -46,6 +46,7 @@ class Live:
     streams_max: int = STREAMS_MAX
     sign_in_check_s: float = SIGN_IN_CHECK_S
     open: int = field(default=0, init=False)
+    _loading: set[asyncio.Task[LivePage | None]] = field(default_factory=set, init=False)
 
     def response(
         self,
@@ -78,7 +79,7 @@ class Live:
         try:
             while True:
                 version = await self.database.version()  # before reading: nothing is missed
-                page = await load()
+                page = await self._finished(load)
                 if page is None:
                     return
                 for event in self._changes(page, shown, context):
@@ -92,6 +93,21 @@ class Live:
                     checked_at = loop.time()
         finally:
             self.open -= 1
+
+    async def _finished(self, load: Callable[[], Awaitable[LivePage | None]]) -> LivePage | None:
+        """Load without being cancelled by a closed page: a query cut short costs its connection."""
+
+        async def loading() -> LivePage | None:
+            return await load()
+
+        task = asyncio.create_task(loading())
+        self._loading.add(task)
+        task.add_done_callback(self._loading.discard)
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Wait for what is still being read."""
+        await asyncio.gather(*self._loading, return_exceptions=True)
 
     def _changes(
         self, page: LivePage, shown: dict[str, Any], context: Mapping[str, Any]

@@ -140,7 +140,7 @@ def whatsapp_phone(title: str, screen: Mapping[str, Any]) -> Phone:
                 html=whatsapp_html(m["body"]),
                 at=float(m["date"]),
                 reply_author=("You" if target.get("from") == "user" else "Roost") if reply else "",
-                reply_text=str(reply.get("body") or ""),
+                reply_text=str(whatsapp_html(str(reply.get("body") or "")).striptags()),
                 status=str(m.get("status") or ""),
             )
         )

@@ -363,3 +363,10 @@ def test_changing_ones_password_ends_other_logins(
         http.post("/account/password", data={"old": PASSWORD, "new": "another long one"})
         assert http.get("/account").status_code == 200
         assert other.get("/account").status_code == 401
+
+
+def test_colours_follow_the_browser_until_someone_chooses(http: httpx2.Client) -> None:
+    dark = {"sec-ch-prefers-color-scheme": '"dark"'}
+    assert '<html lang="en" class="dark">' in http.get("/login", headers=dark).text
+    http.post("/theme", data={"theme": "light"})
+    assert '<html lang="en" class="light">' in http.get("/login", headers=dark).text

@@ -100,7 +100,7 @@ def tiles(f: Figures, engine: Mapping[str, Any] | None) -> tuple[Tile, ...]:
     minutes = f.series
     ttft, ttft_unit = milliseconds(p50)
     worst, worst_unit = milliseconds(p95)
-    cached = f"{f.cached_share:.0%} read from cache" if f.cached_share is not None else ""
+    cached = f"{f.cached_share:.0%} cached" if f.cached_share is not None else ""
     uncertain = f", {f.deliveries_uncertain} uncertain" if f.deliveries_uncertain else ""
     return (
         Tile(

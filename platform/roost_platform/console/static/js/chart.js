@@ -13,7 +13,7 @@
   };
   const faint = (name, alpha) => {
     const value = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-    return `color-mix(in oklch, ${value} ${alpha}%, transparent)`;
+    return `color-mix(in srgb, ${value} ${alpha}%, transparent)`;
   };
   const data = () => [columns.at, columns.tokens, columns.ttft];
   const draw = () => {
