@@ -8,7 +8,7 @@ its slice, opened and closed within it.
 """
 
 import logging
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 # Room kept in every part for the line that marks a possible repeat.
 REPEAT_LABEL = "(may be a repeat)\n"
+
+# Telegram drops the formatting beyond this many entities of a message without a word.
+ENTITIES_MAX = 100
+TOO_RICH = 1 << 30  # what a slice with more of them costs: more than any room
 
 _GRAPHEMES = regex.compile(r"\X")
 # A cut is taken at the best kind of place that leaves at least this share of a full part.
@@ -175,8 +179,11 @@ def _entity_part(document: Layout, unit: str) -> _Serialiser:
     text = document.text
     units = [0, *accumulate(2 if character > "\uffff" else 1 for character in text)]
     spans = _untangled(document.spans)
+    starts, ends = [span.start for span in spans], sorted(span.end for span in spans)
 
     def cost(start: int, end: int) -> int:
+        if bisect_left(starts, end) - bisect_right(ends, start) > ENTITIES_MAX:
+            return TOO_RICH
         return units[end] - units[start] if unit == "utf16" else end - start
 
     def part(start: int, end: int) -> RenderedPart:

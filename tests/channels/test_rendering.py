@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from roost_channels.channel import Capabilities
 from roost_channels.rendering import (
+    ENTITIES_MAX,
     REPEAT_LABEL,
     RenderedPart,
     labelled,
@@ -230,6 +231,15 @@ def test_code_stays_code_in_every_part() -> None:
         assert [(e.type, e.language) for e in part.entities] == [("pre", "python")]
     for part in render(f"```python\n{code}\n```", capabilities("whatsapp", 200)):
         assert part.text.startswith("```") and part.text.rstrip().endswith("```")
+
+
+def test_no_part_has_more_entities_than_telegram_keeps() -> None:
+    words = [f"word{number}" for number in range(300)]
+    parts = render(" ".join(f"**{word}**" for word in words), TELEGRAM)
+    assert "".join(part.text for part in parts).split() == words
+    assert sum(len(part.entities) for part in parts) == len(words)
+    assert max(len(part.entities) for part in parts) == ENTITIES_MAX
+    assert len(parts) == 3
 
 
 def test_telegram_gets_entities_and_never_markup() -> None:
