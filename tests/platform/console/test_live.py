@@ -41,6 +41,8 @@ def test_a_running_answer_grows_under_the_readers_eyes(admin_page: Any, seeded: 
     live = page.locator("#now .msg.live")
     expect(live).to_contain_text("The museum is quietest")
     expect(page.locator("#live-mark")).to_have_text("Live")
+    expect(live).to_be_in_viewport()  # the log starts at its end, the composer under it
+    expect(page.get_by_label("Answer in the agent's place")).to_be_in_viewport()
     page.locator("#transcript details.call summary").first.click()
     began = time.monotonic()
     text = "I'll remember that. The museum is quietest **before noon**"
