@@ -1,9 +1,20 @@
 """Settings of the channels: frozen, every key explained, unknown keys refused."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
+_TOKEN = re.compile(r"\d+:\S+")
+_SENDER = re.compile(r"whatsapp:\+\d+")
 Access = Literal["pairing", "allowlist", "open"]
 
 
@@ -53,6 +64,13 @@ class TelegramConfig(BaseModel):
         50, ge=0, le=50, description="How long one long poll waits for updates, in seconds."
     )
 
+    @field_validator("token")
+    @classmethod
+    def _has_both_halves(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not _TOKEN.fullmatch(token.get_secret_value()):
+            raise ValueError("a bot's token is its number, a colon and its secret")
+        return token
+
     @property
     def configured(self) -> bool:
         return self.token is not None
@@ -91,6 +109,21 @@ class TwilioConfig(BaseModel):
         description="Shared keys that sign webhooks with SHA-256: key id to secret.",
     )
 
+    @field_validator("from_")
+    @classmethod
+    def _is_sender(cls, sender: str | None) -> str | None:
+        if sender is not None and not _SENDER.fullmatch(sender):
+            raise ValueError("write whatsapp:+ and the number, such as whatsapp:+15550001000")
+        return sender
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        given = {"account_sid": self.account_sid, "auth_token": self.auth_token, "from": self.from_}
+        missing = [name for name, value in given.items() if not value]
+        if 0 < len(missing) < len(given):
+            raise ValueError(f"WhatsApp needs account_sid, auth_token and from; no {missing[0]}")
+        return self
+
     @property
     def configured(self) -> bool:
         return bool(self.account_sid and self.auth_token and self.from_)
@@ -127,7 +160,7 @@ class DeliveryConfig(BaseModel):
         20.0, gt=0, description="How long proof of an uncertain send is looked for."
     )
     auth_probe_s: float = Field(
-        60.0, gt=0, description="Wait between tries while credentials are refused."
+        60.0, gt=0, description="The longest wait between tries while credentials are refused."
     )
     lanes_max: int = Field(64, ge=1, description="Chats that are sent to at the same time.")
     account_rate: float = Field(25.0, gt=0, description="Requests per second to one account.")

@@ -39,6 +39,8 @@ REMEMBERED_MAX = 10_000
 # A provider's wait is over when its clock says so: ours may run a little ahead.
 RETRY_AFTER_MARGIN_S = 0.1
 HELD_AT_LEAST_S = 3600.0
+# A first refusal of credentials may be a server's hiccup: tried again soon, then ever later.
+AUTH_FIRST_PROBE_S = 5.0
 RECONCILE_AGAIN_S = 2.0
 # An idempotent edit that should settle a part is tried this long before the part is sent again.
 EDIT_PROOF_S = 600.0
@@ -70,6 +72,7 @@ class Sender:
         self._held: OrderedDict[str, float] = OrderedDict()
         # Accounts whose credentials fail, and when they are tried again.
         self.paused: dict[tuple[str, str], float] = {}
+        self._auth_waits: dict[tuple[str, str], float] = {}
 
     async def send(self, channel: Channel, entry: OutboxEntry, part: StoredPart) -> float | None:
         """One attempt. The state `sending` commits before the request leaves."""
@@ -91,6 +94,7 @@ class Sender:
             return await self._refused(channel, entry, part, attempt, Ambiguous(repr(error)))
         await self._record(part, receipt)
         if self.paused.pop((channel.name, channel.account), None) is not None:
+            self._auth_waits.pop((channel.name, channel.account), None)
             await self._tell(channel, "up", "")
         return None
 
@@ -166,7 +170,7 @@ class Sender:
                 self._remember(self._held, part.id, now)
                 return await self._later(part, now + self._config.hold_s, error)
             case AuthBroken() if not too_old:
-                until = now + self._config.auth_probe_s
+                until = now + self._auth_wait(channel)
                 self.paused[channel.name, channel.account] = until
                 await self._tell(channel, "auth_error", str(error))
                 return await self._later(part, until, error)
@@ -280,6 +284,13 @@ class Sender:
     def _backoff(self, attempt: int) -> float:
         """1, 3, 9, … times `retry_s`, never more than `retry_max_s`."""
         return float(min(self._config.retry_s * 3 ** (attempt - 1), self._config.retry_max_s))
+
+    def _auth_wait(self, channel: Channel) -> float:
+        """5, 10, 20 s and so on until the next try with refused credentials, up to a bound."""
+        account = channel.name, channel.account
+        wait_s = min(self._auth_waits.get(account, AUTH_FIRST_PROBE_S), self._config.auth_probe_s)
+        self._auth_waits[account] = wait_s * 2
+        return wait_s
 
     def _remember(self, store: OrderedDict[str, Any], key: str, value: Any) -> None:
         store[key] = value

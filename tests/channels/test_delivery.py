@@ -340,6 +340,21 @@ async def test_refused_credentials_pause_the_account_and_raise_an_alert() -> Non
     assert told == ["auth_error", "up"]
 
 
+async def test_refused_credentials_are_tried_again_soon_then_ever_later() -> None:
+    channel = Refusing(*[AuthBroken("Unauthorized")] * 5)
+    clock = VirtualClock()
+    outbox = MemoryOutbox(clock)
+    courier = lane(channel, outbox, clock=clock)
+    entry = outbox.add(ADDRESS, "answer")
+    waits = []
+    for _ in range(5):
+        await courier.drain()
+        waits.append(outbox.parts[entry.id][0].next_at - clock.time())
+        await clock.advance(waits[-1])
+    assert waits == [5.0, 10.0, 20.0, 40.0, QUICK.auth_probe_s]
+    await deliver(courier, outbox, entry)
+
+
 # Uncertain sends --------------------------------------------------------------------------------
 
 
