@@ -18,13 +18,13 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 class ModelSettings:
     """How the model is asked; None leaves it to the engine. max_tokens bounds one model call.
 
-    frequency_penalty: lowers the odds of tokens by how often they came already, -2 to 2; small
-        models repeat themselves without.
+    repetition_penalty: above 1 makes tokens that came already less likely; small models go in
+        circles without. The bundled core and vLLM know it, other engines answer without it.
     """
 
     temperature: float | None = None
     top_p: float | None = None
-    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
     max_tokens: int | None = 1024
     seed: int | None = None
     stop: tuple[str, ...] = ()

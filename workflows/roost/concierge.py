@@ -78,5 +78,5 @@ concierge = Agent(
         "remember, notes_list and forget_note for notes about the user."
     ),
     tools=[current_time, calculator, remember, notes_list, forget_note],
-    model=ModelSettings(temperature=0.3, frequency_penalty=0.2, max_tokens=512),
+    model=ModelSettings(temperature=0.2, top_p=0.9, repetition_penalty=1.1, max_tokens=512),
 )

@@ -207,8 +207,8 @@ def _extra(agent: Agent, *, last: bool) -> dict[str, object]:
     extra: dict[str, object] = {}
     if last and agent.tools:
         extra["tool_choice"] = "none"
-    if agent.model.frequency_penalty is not None:
-        extra["frequency_penalty"] = agent.model.frequency_penalty
+    if agent.model.repetition_penalty is not None:
+        extra["repetition_penalty"] = agent.model.repetition_penalty
     return extra
 
 
