@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 LANE_WAIT_MAX_S = 2.0
 FAULT_PAUSE_S = 1.0
 # A waiting lane is looked at again at least this often: something newer may have changed its case.
-DEFER_MAX_S = 30.0
+DEFER_MAX_S = 2.0
 _UNFINISHED = ("planned", "sending", "not_sent", "ambiguous")
 
 
@@ -141,7 +141,7 @@ class Courier:
         part = next((part for part in parts if part.state in _UNFINISHED), None)
         if part is None or part.state == "sending":
             return now + LANE_WAIT_MAX_S + FAULT_PAUSE_S
-        if part.next_at > now and not self._sender.may_try_held(part, now):
+        if part.next_at > now:
             return part.next_at
         until = self._sender.paused.get((channel.name, channel.account), 0.0)
         if until > now:

@@ -38,7 +38,6 @@ Report = Callable[[str, str, str, str], Awaitable[None]]
 REMEMBERED_MAX = 10_000
 # A provider's wait is over when its clock says so: ours may run a little ahead.
 RETRY_AFTER_MARGIN_S = 0.1
-HELD_AT_LEAST_S = 3600.0
 # A first refusal of credentials may be a server's hiccup: tried again soon, then ever later.
 AUTH_FIRST_PROBE_S = 5.0
 RECONCILE_AGAIN_S = 2.0
@@ -68,8 +67,6 @@ class Sender:
         self._report = report
         # Quotes that the provider refused: sent again as a plain reply.
         self._unquoted: OrderedDict[str, None] = OrderedDict()
-        # Parts held by a closed session window, and when they were last tried.
-        self._held: OrderedDict[str, float] = OrderedDict()
         # Accounts whose credentials fail, and when they are tried again.
         self.paused: dict[tuple[str, str], float] = {}
         self._auth_waits: dict[tuple[str, str], float] = {}
@@ -97,15 +94,6 @@ class Sender:
             self._auth_waits.pop((channel.name, channel.account), None)
             await self._tell(channel, "up", "")
         return None
-
-    def may_try_held(self, part: StoredPart, now: float) -> bool:
-        """A part held by a closed window may go when its lane is due: the person has written again.
-
-        No limit asks for more than an hour, so that after a restart a longer wait tells of a hold.
-        """
-        if part.id not in self._held and part.next_at - now <= HELD_AT_LEAST_S:
-            return False
-        return now - self._held.get(part.id, 0.0) >= self._config.auth_probe_s
 
     async def reconcile(
         self, channel: Channel, entry: OutboxEntry, part: StoredPart
@@ -166,8 +154,7 @@ class Sender:
                 return None
             case Throttled() if not too_old:
                 return await self._later(part, now + self._learn(entry, error), error)
-            case WindowClosed() if not too_old:
-                self._remember(self._held, part.id, now)
+            case WindowClosed() if not too_old:  # storage wakes it when the person writes again
                 return await self._later(part, now + self._config.hold_s, error)
             case AuthBroken() if not too_old:
                 until = now + self._auth_wait(channel)
@@ -211,7 +198,6 @@ class Sender:
 
     async def _record(self, part: StoredPart, receipt: Receipt) -> None:
         """Commit the proof; only after several failures leave the part to reconciliation."""
-        self._held.pop(part.id, None)
         self._unquoted.pop(part.id, None)
         for tries in range(1, RECORD_TRIES_MAX + 1):
             try:

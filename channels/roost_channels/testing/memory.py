@@ -88,6 +88,14 @@ class MemoryOutbox:
     def fault(self, method: str, error: Exception) -> None:
         self._faults.setdefault(method, []).append(error)
 
+    def person_wrote(self, address: Address) -> None:
+        """What waited for an open session window may go, as the database does it on intake."""
+        for entry in self.entries.values():
+            if entry.address == address and self._open(entry):
+                for part in self.parts[entry.id]:
+                    if part.state == "not_sent":
+                        self._put(replace(part, next_at=0.0), "woken")
+
     def states(self, entry: OutboxEntry) -> list[PartState]:
         return [part.state for part in self.parts[entry.id]]
 
@@ -112,14 +120,12 @@ class MemoryOutbox:
 
     async def due(self, channels: Sequence[tuple[str, str]], now: float) -> Sequence[Address]:
         self._strike("due")
-        addresses = []
+        heads: dict[Address, OutboxEntry] = {}
         for entry in self.entries.values():
-            key = (entry.address.channel, entry.address.account)
-            if key in channels and self._open(entry) and entry.address not in addresses:
-                head = self._head(entry)
-                if head is None or head.next_at <= now:
-                    addresses.append(entry.address)
-        return addresses
+            if (entry.address.channel, entry.address.account) in channels and self._open(entry):
+                heads.setdefault(entry.address, entry)
+        parts = {address: self._head(entry) for address, entry in heads.items()}
+        return [at for at, part in parts.items() if part is None or part.next_at <= now]
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
         self._strike("next_entry")

@@ -14,6 +14,7 @@ from roost_platform.db.channels import upsert_channel
 from roost_platform.db.chat_commands import obey
 from roost_platform.db.engine import Database
 from roost_platform.db.overdue import mark_rung, to_ring, to_stop
+from roost_platform.db.part_states import HELD_CODES
 from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
 from roost_platform.db.stop import Stopped, record_stop
 
@@ -127,6 +128,10 @@ class InboxStore:
                 row.state, row.reason = await hold(
                     session, conversation, identity, message, policy, now
                 )
+                said = commands.parse(message.text)
+                if row.state == "held" and said is not None and not said.is_phrase:
+                    # Everybody's first word is /start: it is not for the agent, then or later.
+                    row.state, row.reason = "ignored", "a command of a stranger"
             else:
                 row.state, row.reason = "ignored", "not admitted"
             return
@@ -232,13 +237,29 @@ async def _is_known(session: AsyncSession, channel: str, account: str, event_id:
 async def _wake_held_sends(
     session: AsyncSession, conversation: models.Conversation, now: float
 ) -> None:
-    """The person wrote again: what waited for an open session window may go."""
-    await session.execute(
-        update(models.Outbox)
+    """The person wrote again: what waited for an open session window may go at once."""
+    refused = (
+        select(models.DeliveryAttempt.id)
         .where(
-            models.Outbox.conversation_id == conversation.id,
-            models.Outbox.state == "pending",
-            models.Outbox.next_at > now,
+            models.DeliveryAttempt.part_id == models.Part.id,
+            models.DeliveryAttempt.attempt == models.Part.attempts,
+            models.DeliveryAttempt.code.in_(HELD_CODES),
         )
-        .values(next_at=now)
+        .exists()
     )
+    found = await session.execute(
+        select(models.Part.id, models.Part.outbox_id).where(
+            models.Part.conversation_id == conversation.id,
+            models.Part.state == "not_sent",
+            models.Part.next_at > now,
+            refused,
+        )
+    )
+    held = found.all()
+    if held:
+        parts, entries = [row[0] for row in held], [row[1] for row in held]
+        wake = {"next_at": now}
+        await session.execute(update(models.Part).where(models.Part.id.in_(parts)).values(**wake))
+        await session.execute(
+            update(models.Outbox).where(models.Outbox.id.in_(entries)).values(**wake)
+        )

@@ -13,6 +13,8 @@ from roost_platform.db import models
 from roost_platform.db.rows import reply_target_of
 from roost_platform.errors import NotFound
 
+# Refusals of a closed session window: what got one waits until the person writes again.
+HELD_CODES = ("63016",)
 EVIDENCE_MAX = 50  # lines kept per part; the oldest go first
 
 

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.message import Quote
 from roost_platform.db import models
 from roost_platform.db.part_states import (
+    HELD_CODES,
     conclude,
     finish_attempt,
     lock_part,
@@ -18,6 +19,9 @@ from roost_platform.db.part_states import (
 RANK = {"": 0, "sent": 1, "delivered": 2, "read": 3}
 ACCEPTED = frozenset({"accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"})
 FAILED = frozenset({"failed", "undelivered", "canceled"})
+# As DeliveryConfig.hold_s and give_up_s, for refusals that come after the acceptance.
+HOLD_S = 21_600.0
+GIVE_UP_S = 259_200.0
 
 
 async def find_part(
@@ -50,6 +54,8 @@ async def record_receipt(
 ) -> None:
     """Apply a receipt in any order and any number of times; it may prove an uncertain send."""
     entry, part = await lock_part(session, part_id)
+    if _is_about_an_earlier_try(part, message_id):
+        return
     if status in FAILED:
         if RANK.get(part.receipt, 0) >= RANK["delivered"]:
             note(part, f"A late receipt says {status}, but it was {part.receipt} before.", now)
@@ -57,6 +63,9 @@ async def record_receipt(
         if part.receipt == "failed":
             return
         what = " ".join(filter(None, (status, error_code, description)))
+        if error_code in HELD_CODES and now - entry.created_at < GIVE_UP_S:
+            await _hold(session, entry, part, message_id, what, error_code, now)
+            return
         part.message_id = part.message_id or message_id or None
         part.state, part.receipt, part.error, part.lease_until = "failed", "failed", what, None
         note(part, f"The provider's receipt: {what}.", now)
@@ -73,6 +82,34 @@ async def record_receipt(
         await mark_sent(session, entry, part, message_id, now)
     if RANK.get(status, 0) > RANK.get(part.receipt, 0):
         part.receipt = status
+
+
+def _is_about_an_earlier_try(part: models.Part, message_id: str) -> bool:
+    """Late and doubled receipts of a try that was refused say nothing about the next."""
+    return any(line["note"].startswith(_refusal(message_id)) for line in part.evidence)
+
+
+def _refusal(message_id: str) -> str:
+    return f"Window closed for {message_id}:"
+
+
+async def _hold(
+    session: AsyncSession,
+    entry: models.Outbox,
+    part: models.Part,
+    message_id: str,
+    what: str,
+    code: str,
+    now: float,
+) -> None:
+    """Accepted, then refused because the session window is closed: it waits for the person."""
+    note(part, f"{_refusal(message_id)} {what}. It is sent when the person writes again.", now)
+    part.state, part.message_id, part.receipt = "not_sent", None, ""
+    part.error, part.lease_until, part.next_at = what, None, now + HOLD_S
+    await finish_attempt(session, part, "not_sent", now, what, code, retry_at=part.next_at)
+    await conclude(session, entry, now)
+    if entry.state == "pending":
+        entry.next_at = part.next_at
 
 
 async def find_quote(

@@ -242,10 +242,27 @@ async def test_unsent_messages_follow_to_a_chat_that_is_known_already(ada: Perso
 
 async def test_a_person_who_writes_again_wakes_what_was_held(ada: Person, clock: HandClock) -> None:
     part, *_ = await planned(ada)
-    await ada.stores.outbox.not_sent(part.id, retry_at=clock.now + 86400, error="window closed")
+    outbox, later = ada.stores.outbox, clock.now + 86400
+    await outbox.sending(part.id, "c1", 30.0)
+    await outbox.not_sent(part.id, retry_at=later, error="window closed", code="63016")
     assert await due(ada) == []
     await ada.says("are you there?")
     assert await due(ada) == [ada.address]
+    _, parts = await head(ada)
+    assert parts[0].next_at <= clock.now
+
+
+async def test_writing_again_does_not_cut_a_providers_wait_short(
+    ada: Person, clock: HandClock
+) -> None:
+    part, *_ = await planned(ada)
+    outbox, later = ada.stores.outbox, clock.now + 30
+    await outbox.sending(part.id, "c1", 30.0)
+    await outbox.not_sent(part.id, retry_at=later, error="Too Many Requests", code="429")
+    await ada.says("are you there?")
+    assert await due(ada) == []
+    _, parts = await head(ada)
+    assert parts[0].next_at == later
 
 
 async def test_two_who_wait_for_the_outbox_both_hear_of_every_commit(ada: Person) -> None:

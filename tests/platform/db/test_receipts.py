@@ -8,7 +8,7 @@ from roost_channels.message import Quote
 from roost_channels.outbox import StatusMessage, StoredPart
 from roost_channels.rendering import RenderedPart
 from roost_platform.db import models
-from roost_platform.db.testing import Person
+from roost_platform.db.testing import HandClock, Person
 
 TEXTS = ["First 😀. ", "Second. ", "Third."]
 
@@ -75,17 +75,41 @@ async def test_a_failure_after_acceptance_is_a_dead_letter_for_good(ada: Person)
         part_id=part.id,
         message_id="SM1",
         status="undelivered",
-        error_code="63016",
-        description="outside the window",
+        error_code="63024",
+        description="invalid recipient",
     )
     for late in ("sent", "delivered", "undelivered"):
         await receipt(ada, late, message_id="SM1")
     row = await row_of(ada, part)
     assert (row.state, row.receipt) == ("failed", "failed")
-    assert row.error == "undelivered 63016 outside the window"
+    assert row.error == "undelivered 63024 invalid recipient"
     assert await ada.stores.outbox.next_entry(ada.address) is None
     await ada.stores.redrive(part.id, "olga")
     assert (await row_of(ada, part)).message_id is None
+
+
+async def test_a_window_found_closed_after_acceptance_holds_the_part(
+    ada: Person, clock: HandClock
+) -> None:
+    part, *_ = await parts_of_an_answer(ada)
+    outbox = ada.stores.outbox
+    await outbox.sending(part.id, "c1", 30.0)
+    await outbox.sent(part.id, "SM1")
+    closed = {"status": "failed", "error_code": "63016"}
+    for _ in range(2):
+        await ada.intake.receipt("telegram", "42", part_id=part.id, message_id="SM1", **closed)
+    row = await row_of(ada, part)
+    assert (row.state, row.message_id, row.receipt) == ("not_sent", None, "")
+    assert await outbox.due([("telegram", "42")], clock.now) == []
+    await receipt(ada, "sent", part_id=part.id, message_id="SM1")  # late, of the refused try
+    assert (await row_of(ada, part)).state == "not_sent"
+    await ada.says("I am back")
+    assert await outbox.due([("telegram", "42")], clock.now) == [ada.address]
+    await outbox.sending(part.id, "c1", 30.0)
+    await outbox.sent(part.id, "SM2")
+    await ada.intake.receipt("telegram", "42", part_id=part.id, message_id="SM1", **closed)
+    row = await row_of(ada, part)
+    assert (row.state, row.message_id) == ("sent", "SM2")
 
 
 async def test_receipts_of_other_accounts_and_strangers_are_ignored(ada: Person) -> None:
