@@ -246,6 +246,9 @@ async def test_media_places_and_choices_are_read(twilio: FakeTwilio, site: Site)
     assert (newest(site.intake).kind, newest(site.intake).text) == ("callback", "stop:t")
     await twilio.user_says(USER, "", extra={"MessageType": "reaction"})
     assert newest(site.intake).kind == "other"
+    await twilio.user_says(USER, "", extra={"MessageType": "hologram"})
+    assert newest(site.intake).kind == "message"
+    assert [a.kind for a in newest(site.intake).attachments] == ["hologram"]
 
 
 async def test_a_person_without_a_phone_number_is_known_by_their_id(

@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl
 from roost_channels.message import Address, Attachment, InboundKind, InboundMessage, Quote, Sender
 
 MEDIA_MAX = 10
+# Types whose text is in Body, and reactions, which nobody answers.
+_TYPES_WITHOUT_CONTENT = ("", "text", "reaction", "button", "interactive")
 _KINDS = {"image": "photo", "audio": "audio", "video": "video"}
 
 
@@ -90,6 +92,10 @@ def _attachments(form: Form) -> tuple[Attachment, ...]:
             form.get("Address"),
         )
         found.append(Attachment("location", "", " ".join(word for word in words if word)))
+    kind = form.get("MessageType").lower()
+    if not found and not form.get("Body") and kind not in _TYPES_WITHOUT_CONTENT:
+        # A type from after this was written: the agent is told, the person is not left in silence.
+        found.append(Attachment("".join(filter(str.isalnum, kind))[:20] or "message", ""))
     return tuple(found)
 
 
