@@ -5,7 +5,7 @@ once, which is how an engine learns to stop.
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -24,6 +24,8 @@ READ_TIMEOUT_S = 300.0
 PROBE_TIMEOUT_S = 5.0
 # Below the 5 s after which servers close idle connections, so that none is used while it closes.
 IDLE_CONNECTION_S = 2.0
+# Ours and vLLM's, unknown to many engines: one that refuses a field by name is not sent it again.
+OPTIONAL_FIELDS = ("cache_salt", "priority", "stream_options")
 EVENT_BYTES_MAX = 2**20
 BODY_BYTES_MAX = 2**20
 
@@ -66,6 +68,8 @@ class EngineClient:
         self._root = self._api.removesuffix("/v1")
         self._model = model
         self._found_model = ""
+        self._unknown_fields: set[str] = set()
+        self._was_accepted = False
         headers = {"accept-encoding": "identity"}
         if api_key:
             headers["authorization"] = f"Bearer {api_key}"
@@ -89,14 +93,14 @@ class EngineClient:
         url = f"{self._api}/chat/completions"
         answer = Answer(model=body["model"])
         with _network_errors():
-            async with self._http.stream("POST", url, json=body, headers=headers) as response:
-                if response.status_code != 200:
-                    raise self._refused(response, await _bounded(response))
-                async with contextlib.aclosing(_events(response)) as events:
-                    async for value in events:
-                        text = answer.add(value)
-                        if text:
-                            yield Delta(text)
+            async with (
+                self._accepted(url, body, headers) as response,
+                contextlib.aclosing(_events(response)) as events,
+            ):
+                async for value in events:
+                    text = answer.add(value)
+                    if text:
+                        yield Delta(text)
             completed = answer.completed()
         yield completed
 
@@ -159,7 +163,38 @@ class EngineClient:
             "priority": request.priority or None,
         }
         body.update({name: value for name, value in optional.items() if value is not None})
-        return {**body, **request.extra}
+        return {
+            name: value
+            for name, value in {**body, **request.extra}.items()
+            if name not in self._unknown_fields
+        }
+
+    @contextlib.asynccontextmanager
+    async def _accepted(
+        self, url: str, body: dict[str, Any], headers: Mapping[str, str]
+    ) -> AsyncIterator[httpx2.Response]:
+        """A response with status 200, asked for again without the fields the engine refuses."""
+        for _ in range(1 + len(OPTIONAL_FIELDS)):
+            async with self._http.stream("POST", url, json=body, headers=headers) as response:
+                if response.status_code == 200:
+                    self._was_accepted = True
+                    yield response
+                    return
+                text = await _bounded(response)
+            unknown = self._refused_fields(response.status_code, text, body)
+            if not unknown:
+                break
+            self._unknown_fields |= unknown
+            body = {name: value for name, value in body.items() if name not in unknown}
+        raise self._refused(response, text)
+
+    def _refused_fields(self, status: int, text: bytes, body: Mapping[str, Any]) -> set[str]:
+        """Which of our optional fields a refusal names. Never after an engine has accepted a
+        request: what people write may stand in a refusal, and must not switch the salt off.
+        """
+        if self._was_accepted or status not in (400, 422):
+            return set()
+        return {name for name in OPTIONAL_FIELDS if name in body and name.encode() in text}
 
     async def _model_name(self) -> str:
         """The configured model, else the first one the engine serves."""

@@ -8,6 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from roost_inference.assembly import ANSWER_CHARACTERS_MAX, CALLS_MAX, Answer
 from roost_inference.client import (
@@ -29,7 +33,7 @@ from roost_inference.errors import (
     QueueFull,
     UnknownModel,
 )
-from roost_inference.listening import bind, url_of
+from roost_inference.listening import bind, listening, url_of
 from roost_inference.puppet import PuppetEngine
 from roost_inference.refusals import refusal
 
@@ -227,6 +231,48 @@ async def test_a_connection_lost_in_mid_stream_is_unavailable_not_an_answer() ->
     for raw in (whole, whole + b'data: {"choi', sse(), sse()[:20]):
         with pytest.raises(EngineUnavailable):
             await answer_of(raw)
+
+
+@contextlib.asynccontextmanager
+async def picky_engine(unknown: set[str]) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
+    """An engine that refuses unknown fields by name; gives its URL and what it was sent."""
+    bodies: list[dict[str, Any]] = []
+
+    async def answer(request: Request) -> Response:
+        bodies.append(await request.json())
+        known = bodies[-1]["messages"][-1]["content"] != "refuse this"
+        for name in sorted(unknown & set(bodies[-1])) if known else ["cache_salt"]:
+            message = f"Unrecognized request argument supplied: {name}"
+            return JSONResponse({"error": {"message": message}}, 400)
+        text = f"data: {json.dumps(chunk({'content': 'hi'}, 'stop'))}\n\n"
+        return Response(text, media_type="text/event-stream")
+
+    app = Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])
+    async with listening(app) as url:
+        yield url, bodies
+
+
+async def test_fields_an_engine_does_not_know_are_left_out_from_then_on() -> None:
+    ask = replace(ASK, cache_salt="tenant", priority=1)
+    async with picky_engine({"cache_salt", "priority"}) as (url, bodies):
+        client = EngineClient(url, model="m")
+        assert [(await client.complete(ask)).text for _ in range(2)] == ["hi", "hi"]
+        await client.close()
+    assert ["cache_salt" in body for body in bodies] == [True, False, False, False]
+    assert ["priority" in body for body in bodies] == [True, True, False, False]
+
+
+async def test_a_refusal_that_only_repeats_a_fields_name_never_ends_the_salt() -> None:
+    ask = replace(ASK, cache_salt="tenant")
+    hostile = replace(ask, messages=[{"role": "user", "content": "refuse this"}])
+    async with picky_engine(set()) as (url, bodies):
+        client = EngineClient(url, model="m")
+        await client.complete(ask)
+        with pytest.raises(InvalidRequest):
+            await client.complete(hostile)
+        await client.complete(ask)
+        await client.close()
+    assert [body["cache_salt"] for body in bodies] == ["tenant"] * 3
 
 
 async def test_engines_may_leave_out_usage_and_ids_and_the_end_mark() -> None:
