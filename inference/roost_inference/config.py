@@ -4,7 +4,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 # llama.cpp's LLAMA_MAX_SEQ is 256; one id stays free as the scratch sequence of block export.
 MAX_SEQUENCES_LIMIT = 255
@@ -100,6 +108,13 @@ class EngineConfig(BaseModel):
     max_body_bytes: ByteSize = Field(
         default=8 * 2**20, description="Largest request body the engine accepts."
     )
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        if url and not re.match(r"https?://[^/\s]", url):
+            raise ValueError("write the engine's whole address, such as http://gpu-box:8000/v1")
+        return url
 
     @model_validator(mode="after")
     def _consistent(self) -> "EngineConfig":

@@ -6,8 +6,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -87,6 +88,14 @@ class Settings(BaseSettings):
     web: WebConfig = Field(default_factory=WebConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)
     log: LogConfig = Field(default_factory=LogConfig)
+
+    @field_validator("public_base_url")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        url = urlsplit(value or "https://none")
+        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+            raise ValueError("write the whole address, such as https://roost.example.org")
+        return value
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _config_file: Path | None = PrivateAttr(default=None)
@@ -263,5 +272,6 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
         if problem["type"] == "extra_forbidden":
             lines.append(f"{name}{where} is not a setting.{_suggest(variable_of(path))}")
         else:
-            lines.append(f"{name}{where}: {problem['msg']}.")
+            reason = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{name}{where}: {reason}.")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """The platform's own groups of settings; the other packages bring theirs."""
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 WEB_PORT = 8420
 
@@ -19,6 +19,14 @@ class DatabaseConfig(Section):
         description="SQLAlchemy URL, `postgresql+psycopg://…` or `sqlite+aiosqlite:///…`. "
         "Default: a SQLite file in the data folder.",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, url: SecretStr | None) -> SecretStr | None:
+        scheme, separator, _ = (url.get_secret_value() if url else "sqlite://").partition("://")
+        if not separator or scheme.partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
+            raise ValueError("write postgresql://user:password@host/name or sqlite:///path")
+        return url
 
 
 class TemporalConfig(Section):

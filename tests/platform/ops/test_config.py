@@ -126,8 +126,30 @@ def test_shared_keys_are_a_json_table_whose_ids_keep_their_case() -> None:
 
 
 def test_the_twilio_sender_is_called_from_outside() -> None:
-    settings = load_settings(environ={"ROOST_TWILIO__FROM": "whatsapp:+15550001000"})
+    whole = {"ROOST_TWILIO__ACCOUNT_SID": "AC1", "ROOST_TWILIO__AUTH_TOKEN": "hush"}
+    settings = load_settings(environ={**whole, "ROOST_TWILIO__FROM": "whatsapp:+15550001000"})
     assert settings.twilio.account == "whatsapp:+15550001000"
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({"ROOST_TELEGRAM__TOKEN": "garbage"}, "a bot's token is its number, a colon"),
+        ({"ROOST_TWILIO__AUTH_TOKEN": "garbage"}, "needs account_sid, auth_token and from"),
+        ({"ROOST_TWILIO__FROM": "+1555"}, "write whatsapp:+ and the number"),
+        ({"ROOST_DATABASE__URL": "mysql://garbage"}, "write postgresql://"),
+        ({"ROOST_DATABASE__URL": "garbage"}, "write postgresql://"),
+        ({"ROOST_PUBLIC_BASE_URL": "garbage"}, "write the whole address"),
+        ({"ROOST_ENGINE__URL": "garbage:8000"}, "write the engine's whole address"),
+    ],
+)
+def test_what_can_never_work_is_refused_before_anything_starts(
+    environ: dict[str, str], told: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_settings(environ=environ)
+    assert told in str(error.value)
+    assert "garbage" not in str(error.value)
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:

@@ -144,7 +144,12 @@ def test_what_runs_elsewhere_is_not_started(tmp_path: Path) -> None:
 
 
 def test_the_sandbox_never_uses_a_real_token(tmp_path: Path) -> None:
-    environ = {"ROOST_TELEGRAM__TOKEN": "1:real", "ROOST_TWILIO__AUTH_TOKEN": "real"}
+    environ = {
+        "ROOST_TELEGRAM__TOKEN": "1:real",
+        "ROOST_TWILIO__ACCOUNT_SID": "ACreal",
+        "ROOST_TWILIO__AUTH_TOKEN": "real",
+        "ROOST_TWILIO__FROM": "whatsapp:+1000",
+    }
     settings = load_settings({"data_dir": tmp_path, "web": {"port": 0}}, environ=environ)
     addresses = choose_ports(settings, sandbox=True)
     env = environ | environment(settings, Options(sandbox=True), addresses)
