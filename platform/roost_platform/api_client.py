@@ -84,9 +84,17 @@ def _refusal(response: httpx2.Response) -> ApiRefused:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):
         detail = response.text.strip()[:200]
-    return ApiRefused(
-        response.status_code, detail if isinstance(detail, str) else json.dumps(detail)
-    )
+    return ApiRefused(response.status_code, _in_words(detail))
+
+
+def _in_words(detail: Any) -> str:
+    """FastAPI lists what is wrong with a body: `text: String should have at least 1 character`."""
+    if isinstance(detail, str):
+        return detail
+    try:
+        return "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in detail)
+    except (KeyError, TypeError, IndexError):
+        return json.dumps(detail)
 
 
 def _parse(lines: Iterator[str]) -> Iterator[ServerEvent]:

@@ -44,8 +44,11 @@ def examine(data: Path | None) -> list[Check]:
         return [*checks, Check("settings", "broken", str(error))]
     source = settings.config_file or "defaults and environment"
     checks.append(Check("settings", "ok", f"read from {source}"))
-    run = stack.read_run(settings.data_dir)
-    if run:
+    found = stack.locate(settings.data_dir, explicit=settings.origin("data_dir") != "default")
+    run = None
+    if found:
+        folder, run = found
+        settings = settings.model_copy(update={"data_dir": folder})
         settings = _as_running(settings, run)
     checks += [*_data(settings), *asyncio.run(_database(settings)), *_model(settings)]
     checks += [*_running(settings, run), *asyncio.run(_channels(settings))]

@@ -4,7 +4,7 @@ PlatformError
 ├── ConfigError      not retryable: a setting is wrong or unknown; names the key and where it stands
 ├── AlreadyRunning   not retryable: another `roost up` holds this data folder
 ├── PortInUse        not retryable: something else listens there
-├── PartFailed       not retryable: a supervised part crashed again and again
+├── PartFailed       not retryable: a supervised part crashed again and again, or can't run at all
 ├── NotReachable     retryable: a part that this one needs does not answer
 ├── StackNotFound    retryable: no running stack to talk to
 └── StorageError     what is asked does not fit what is stored
@@ -15,6 +15,9 @@ PlatformError
 """
 
 from collections.abc import Sequence
+
+# Exit code of a part that no restart will help: a wrong setting, no such model (sysexits.h).
+EXIT_CONFIG = 78
 
 
 class PlatformError(Exception):
@@ -37,10 +40,16 @@ class PortInUse(PlatformError):
 
 
 class PartFailed(PlatformError):
-    """A part crashed again and again; `log_tail` are its last lines."""
+    """A part can't be kept running; `log_tail` are its last lines."""
 
-    def __init__(self, part: str, code: int, log_tail: Sequence[str] = ()) -> None:
-        super().__init__(f"{part} ended with code {code} too often; giving up.")
+    def __init__(
+        self, part: str, code: int, log_tail: Sequence[str] = (), *, too_often: bool = False
+    ) -> None:
+        super().__init__(
+            f"{part} ended with code {code} too often; giving up."
+            if too_often
+            else f"{part} can't run (code {code})."
+        )
         self.part = part
         self.code = code
         self.log_tail = tuple(log_tail)

@@ -23,6 +23,8 @@ def check(part: str, settings: Settings) -> str:
 
 
 async def _heartbeat(part: str, settings: Settings) -> str:
+    from sqlalchemy.exc import SQLAlchemyError
+
     from roost_platform.db.engine import Database
     from roost_platform.db.services import Heartbeats
 
@@ -32,5 +34,7 @@ async def _heartbeat(part: str, settings: Settings) -> str:
             if service.service == part:
                 return "" if service.is_alive else f"last sign of life at {service.seen_at:.0f}"
         return "never seen"
+    except (SQLAlchemyError, OSError) as error:
+        return f"the database can't be asked: {str(error).splitlines()[0]}"
     finally:
         await database.close()

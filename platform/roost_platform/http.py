@@ -11,10 +11,9 @@ import uvicorn
 from roost_platform import probes
 from roost_platform.app import WebParts, build_app
 from roost_platform.config import Settings
-from roost_platform.errors import PortInUse
 from roost_platform.intake import PlatformIntake
 from roost_platform.operators import prepare_access
-from roost_platform.ports import is_free, owner
+from roost_platform.ports import in_use, is_free
 from roost_platform.services import beating
 from roost_platform.wiring import engine_client, load_registry, open_storage, temporal_doorbell
 
@@ -79,8 +78,7 @@ class _Server(uvicorn.Server):
 async def _serve(settings: Settings) -> None:
     host, port = settings.web.host, settings.web.port
     if port and not is_free(host, port):
-        by = owner(port)
-        raise PortInUse(f"Port {port} (web) is in use{f' by {by}' if by else ''}.")
+        raise in_use(port, "web")
     async with open_web(settings) as parts:
         await prepare_access(settings, parts.stores.database, web_url(settings))
         ready = asyncio.Event()

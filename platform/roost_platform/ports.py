@@ -4,6 +4,8 @@ import os
 import socket
 from pathlib import Path
 
+from roost_platform.errors import PortInUse
+
 LISTEN = "0A"  # state of a listening socket in /proc/net/tcp
 
 
@@ -37,6 +39,12 @@ def owner(port: int) -> str:
             name = _read(process / "comm").strip() or "a process"
             return f"{name} (pid {process.name})"
     return ""
+
+
+def in_use(port: int, part: str) -> PortInUse:
+    """The error that says who has the port this part needs."""
+    by = owner(port)
+    return PortInUse(f"Port {port} ({part}) is in use{f' by {by}' if by else ''}.")
 
 
 def _listening_inodes(port: int) -> set[str]:

@@ -1,14 +1,18 @@
 """What `roost up` tells about its parts: plain lines, or a live list of phases on a terminal."""
 
 import json
+import re
 import sys
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from roost_platform.logs import mask
+
+_LOUD = re.compile(r'"level": "(error|critical)"')
 
 
 class Reporter(Protocol):
@@ -83,7 +87,7 @@ class LiveReporter(PlainReporter):
     def output(self, name: str, line: str) -> None:
         super().output(name, line)
         if self._progress is not None and name in self._tasks and not self._verbose:
-            self._progress.update(self._tasks[name], detail=mask(_said(line))[:80])
+            self._progress.update(self._tasks[name], detail=mask(said(line))[:80])
 
     def note(self, text: str) -> None:
         self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {text}", highlight=False)
@@ -94,12 +98,21 @@ class LiveReporter(PlainReporter):
             self._progress = None
 
 
-def _said(line: str) -> str:
-    """The event of a JSON log line; any other line as it is."""
+def said(line: str) -> str:
+    """What a JSON log line says, with its exception's last line; any other line as it is."""
     try:
-        return str(json.loads(line)["event"])
+        entry = json.loads(line)
+        text = str(entry["event"])
     except (ValueError, KeyError, TypeError):
         return line
+    trace = str(entry.get("exception") or "").strip()
+    return f"{text}: {trace.splitlines()[-1]}" if trace else text
+
+
+def complaints(lines: Sequence[str]) -> list[str]:
+    """Of a failed part's last lines those that complain, told once each; all if none does."""
+    complaining = [line for line in lines if _LOUD.search(line)]
+    return list(dict.fromkeys(said(line) for line in complaining or lines))
 
 
 def how_it_ended(code: int) -> str:

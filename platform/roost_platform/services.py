@@ -6,14 +6,15 @@ import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from roost_platform import logs
+from roost_platform import logs, ports
 from roost_platform.config import ENGINE_PORT, Settings
-from roost_platform.errors import NotReachable, PlatformError
+from roost_platform.errors import EXIT_CONFIG, ConfigError, NotReachable, PlatformError
 from roost_platform.lifeline import die_with_parent, tell_ready
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def serve(part: str, settings: Settings) -> int:
     }
     try:
         return runners[part](settings)
+    except ConfigError as error:
+        log.error("%s", error)
+        return EXIT_CONFIG
     except PlatformError as error:
         log.error("%s", error)
     except Exception:
@@ -86,11 +90,19 @@ def serve_engine(settings: Settings) -> int:
     from roost_inference.server import serve_engine as run_engine
 
     config = settings.engine.model_copy(update={"port": settings.engine.port or ENGINE_PORT})
+    if not ports.is_free(config.host, config.port):
+        raise ports.in_use(config.port, "engine")
+    loaded = threading.Event()
+
+    def on_ready() -> None:
+        loaded.set()
+        tell_ready()
+
     try:
-        run_engine(config, settings.data_dir, on_listening=lambda _url: tell_ready())
+        run_engine(config, settings.data_dir, on_ready=on_ready)
     except EngineError as error:
         log.error("%s", error)
-        return 1
+        return 1 if loaded.is_set() else EXIT_CONFIG
     return 0
 
 
@@ -103,10 +115,15 @@ def serve_web(settings: Settings) -> int:
 
 @dataclass(slots=True)
 class Running:
-    """What an asynchronous part is given: its settings and the event that ends it."""
+    """What an asynchronous part is given: its settings and the event that ends it.
+
+    ready: set by the part once it works; until then a stop cancels it, for what it waits for
+    (the database, Temporal) may never answer.
+    """
 
     settings: Settings
     stop: asyncio.Event
+    ready: asyncio.Event
 
 
 def _asynchronous(part: Callable[[Running], Awaitable[None]]) -> Callable[[Settings], int]:
@@ -115,7 +132,16 @@ def _asynchronous(part: Callable[[Running], Awaitable[None]]) -> Callable[[Setti
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await part(Running(settings, stop))
+        running = Running(settings, stop, asyncio.Event())
+        task = asyncio.ensure_future(part(running))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not task.done() and not running.ready.is_set():
+            task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
 
     def run(settings: Settings) -> int:
         asyncio.run(main(settings))
@@ -139,8 +165,7 @@ async def _worker(running: Running) -> None:
             )
         except TimeoutError as error:
             raise NotReachable(str(error)) from error
-        ready = asyncio.Event()
-        async with beating(stores.heartbeats, "worker", ready):
+        async with beating(stores.heartbeats, "worker", running.ready):
             await run_worker(
                 client,
                 worker_ports(stores),
@@ -148,7 +173,7 @@ async def _worker(running: Running) -> None:
                 registry,
                 settings.worker,
                 stop=running.stop,
-                ready=ready,
+                ready=running.ready,
             )
 
 
@@ -157,9 +182,8 @@ async def _courier(running: Running) -> None:
     from roost_platform.wiring import open_courier
 
     async with open_courier(running.settings) as courier:
-        ready = asyncio.Event()
-        ready.set()
-        async with beating(courier.stores.heartbeats, "courier", ready):
+        running.ready.set()
+        async with beating(courier.stores.heartbeats, "courier", running.ready):
             await courier.run(running.stop)
 
 
@@ -168,6 +192,7 @@ async def _sandbox(running: Running) -> None:
     from roost_platform.sandbox import open_fakes
 
     async with open_fakes(running.settings):
+        running.ready.set()
         tell_ready()
         await running.stop.wait()
 

@@ -102,16 +102,23 @@ def find(data_dir: Path, *, explicit: bool, web_url: str) -> Stack:
     """
     if url := os.environ.get("ROOST_URL"):
         return Stack(url.rstrip("/"), os.environ.get("ROOST_API_TOKEN") or read_token(data_dir))
-    candidates = [data_dir] if explicit else [data_dir, *_pointed_at()]
-    for folder in candidates:
-        if run := read_run(folder):
-            return Stack(run.url, read_token(folder), folder, run)
+    if found := locate(data_dir, explicit=explicit):
+        folder, run = found
+        return Stack(run.url, read_token(folder), folder, run)
     if token := read_token(data_dir):
         return Stack(web_url, token, data_dir)
     raise StackNotFound(
         f"No running Roost found for {data_dir}. "
         "Start it with `roost up`, or name its folder with --data."
     )
+
+
+def locate(data_dir: Path, *, explicit: bool) -> tuple[Path, Run] | None:
+    """The running stack of this folder; unless the folder was named, else the newest elsewhere."""
+    for folder in [data_dir] if explicit else [data_dir, *_pointed_at()]:
+        if run := read_run(folder):
+            return folder, run
+    return None
 
 
 def read_token(data_dir: Path) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roost_platform.errors import PartFailed
+from roost_platform.errors import EXIT_CONFIG, PartFailed
 from roost_platform.lifeline import READY_FILE, SUPERVISOR_PID, die_with_parent
+from roost_platform.logs import mask
 from roost_platform.part_log import PartLog
-from roost_platform.reporter import Reporter
+from roost_platform.reporter import Reporter, said
 
 DRAIN_S = 2.0  # for the last output of a process that ended
 Probe = Callable[[], Awaitable[bool]]
@@ -71,21 +72,29 @@ class Child:
         return self._process.pid if running and self._process else None
 
     async def keep_running(self) -> None:
-        """Run the part for ever; ends only by PartFailed (a crash loop) or by cancellation."""
+        """Run the part for ever; ends only by PartFailed (a crash loop, or a part that says at its
+        first start that no restart will help) or by cancellation.
+        """
         early_crashes = 0
+        was_ready = False
         backoff_s = self._bounds.backoff_min_s
         while True:
             started = time.monotonic()
             code = await self._run_once()
             lived_s = time.monotonic() - started
+            was_ready = was_ready or self.ready.is_set()
             self.ready.clear()
+            if code == EXIT_CONFIG and not was_ready:
+                raise PartFailed(self.part.name, code, self.log.tail())
             early_crashes = early_crashes + 1 if lived_s < self._bounds.early_s else 0
             if early_crashes >= self._bounds.early_crashes_max:
-                raise PartFailed(self.part.name, code, self.log.tail())
+                raise PartFailed(self.part.name, code, self.log.tail(), too_often=True)
             if lived_s >= self._bounds.healthy_s:
                 backoff_s = self._bounds.backoff_min_s
             self.restarts += 1
             self._reporter.crashed(self.part.name, code, backoff_s)
+            if code > 0 and self.log.tail():  # it ended by itself: its last words say why
+                self._reporter.note(f"{self.part.name}: {mask(said(self.log.tail()[-1]))}")
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, self._bounds.backoff_max_s)
 

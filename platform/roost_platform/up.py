@@ -16,7 +16,7 @@ from roost_platform import ports, stack
 from roost_platform.config import Settings
 from roost_platform.errors import PartFailed, PortInUse
 from roost_platform.logs import mask
-from roost_platform.reporter import LiveReporter, PlainReporter, Reporter
+from roost_platform.reporter import LiveReporter, PlainReporter, Reporter, complaints
 from roost_platform.supervisor import Part, Probe, Supervisor
 
 PROBE_TIMEOUT_S = 2.0
@@ -81,10 +81,8 @@ def choose_ports(settings: Settings, *, sandbox: bool) -> Addresses:
         ("engine", settings.engine.host, engine),
     ):
         if not ports.is_free(host, port):
-            by = ports.owner(port)
             raise PortInUse(
-                f"Port {port} ({name}) is in use{f' by {by}' if by else ''}. "
-                f"Stop that process, or choose another port"
+                f"{ports.in_use(port, name)} Stop that process, or choose another port"
                 f"{' with --port' if name == 'web' else ''}."
             )
     return Addresses(
@@ -245,7 +243,7 @@ def _report_failure(error: BaseException | None, data_dir: Path, reporter: Repor
         if error is not None:
             raise error
         return 0
-    for line in error.log_tail:
+    for line in complaints(error.log_tail):
         print(f"{error.part:>8} | {mask(line)}", file=sys.stderr)
     reporter.note(f"{error} Its whole log: {data_dir / 'logs' / f'{error.part}.log'}")
     return 1

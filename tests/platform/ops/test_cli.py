@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -45,6 +46,7 @@ class FakeStack:
     hang_up_after: int | None = None
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     answers: dict[str, object] = field(default_factory=dict)
+    refusal: tuple[int, object] | None = None
 
 
 @pytest.fixture
@@ -62,7 +64,9 @@ def fake(tmp_path: Path) -> Iterator[FakeStack]:
         def do_POST(self) -> None:
             length = int(self.headers["content-length"])
             self._note(self.rfile.read(length).decode())
-            self._send(b'{"inbox_id": "i1", "conversation_id": "c1", "key": "k"}', status=202)
+            said = {"inbox_id": "i1", "conversation_id": "c1", "key": "k"}
+            status, answer = fake.refusal or (202, said)
+            self._send(json.dumps(answer).encode(), status=status)
 
         def do_GET(self) -> None:
             self._note("")
@@ -150,6 +154,59 @@ def test_up_ends_with_the_parts_last_words_when_it_can_not_start(tmp_path: Path)
     assert str(data / "logs" / "migrate.log") in done.stderr
     assert "ready" not in done.stdout
     assert not (data / "run.json").exists()
+
+
+def test_up_tells_a_missing_model_at_once_in_one_line(tmp_path: Path) -> None:
+    done = roost(
+        *("up", "--headless", "--port", "0"),
+        data=tmp_path / "data",
+        HOME=str(tmp_path),
+        ROOST_ENGINE__MODEL="/nowhere.gguf",
+    )
+    assert done.returncode == 1
+    assert "engine | The model /nowhere.gguf does not exist or is not a file" in done.stderr
+    assert "engine can't run" in done.stderr
+    assert "starting it again" not in done.stderr
+    assert "{" not in done.stderr
+
+
+def test_a_part_that_waits_for_temporal_stops_at_once(sqlite_url: str, tmp_path: Path) -> None:
+    base = {k: v for k, v in os.environ.items() if not k.startswith("ROOST_")}
+    env = {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "ROOST_DATA_DIR": str(tmp_path),
+        "ROOST_DATABASE__URL": sqlite_url,
+        "ROOST_TEMPORAL__ADDRESS": "127.0.0.1:1",
+    }
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "roost_platform", "serve", "worker"], env=base | env
+    )
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(6)
+        worker.terminate()
+        assert worker.wait(5) == 0
+    finally:
+        worker.kill()
+
+
+def test_a_busy_port_is_told_with_its_holder(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = str(holder.getsockname()[1])
+        for part, variable in (("engine", "ROOST_ENGINE__PORT"), ("web", "ROOST_WEB__PORT")):
+            done = roost("serve", part, data=tmp_path, **{variable: port})
+            assert done.returncode == 1
+            assert f"Port {port} ({part}) is in use by" in done.stderr
+            assert "Traceback" not in done.stderr
+
+
+def test_a_refused_message_is_told_in_words(fake: FakeStack) -> None:
+    problem = {"loc": ["body", "text"], "msg": "String should have at least 1 character"}
+    fake.refusal = (422, {"detail": [problem]})
+    done = roost("chat", "-m", "", data=fake.data)
+    assert (done.returncode, done.stdout) == (1, "")
+    expected = "text: String should have at least 1 character (HTTP 422)"
+    assert done.stderr.strip() == f"roost: {expected}"
 
 
 def test_chat_prints_the_answer_and_nothing_else(fake: FakeStack) -> None:
@@ -242,6 +299,19 @@ def test_doctor_warns_before_the_first_start_and_breaks_on_a_wrong_setting(tmp_p
     done = roost("doctor", data=tmp_path, ROOST_WEB__PORT="x")
     assert done.returncode == 2
     assert "ROOST_WEB__PORT" in done.stdout
+
+
+def test_doctor_looks_at_the_running_stack_wherever_its_folder_is(
+    fake: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    run = stack.read_run(fake.data)
+    assert run
+    stack.write_run(fake.data, run)
+    done = roost("doctor", "--json", HOME=str(tmp_path / "home"))
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert run.url in checks["stack"]["detail"]
+    assert str(fake.data) in checks["data folder"]["detail"]
 
 
 def test_doctor_finds_the_tables_of_this_version_and_misses_them_elsewhere(

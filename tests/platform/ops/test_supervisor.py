@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from roost_platform.errors import PartFailed
+from roost_platform.errors import EXIT_CONFIG, PartFailed
 from roost_platform.supervisor import Bounds, Part, Supervisor
 
 READY = "import os; open(os.environ['ROOST_READY_FILE'], 'w').write(str(os.getpid()))"
@@ -131,6 +131,25 @@ async def test_back_off_doubles_up_to_its_bound_and_a_crash_loop_ends(
     assert failure.value.part == "bad"
     assert failure.value.code == 3
     assert failure.value.log_tail == ("no luck",) * 4
+
+
+async def test_a_part_that_can_never_start_is_not_started_again(make: Make, told: Told) -> None:
+    supervisor = make(bad=f"print('no such model'); raise SystemExit({EXIT_CONFIG})")
+    with pytest.raises(PartFailed, match="bad can't run") as failure:
+        await supervisor.start()
+    assert told.retries == []
+    assert failure.value.log_tail == ("no such model",)
+
+
+async def test_a_part_that_has_worked_is_started_again_whatever_it_says(
+    make: Make, told: Told
+) -> None:
+    supervisor = make(
+        bad=f"{READY}; import time; time.sleep(0.3); print('gone'); raise SystemExit({EXIT_CONFIG})"
+    )
+    await supervisor.start()
+    await until(lambda: len(told.retries) >= 2)
+    assert "bad: gone" in told.notes
 
 
 async def test_a_long_life_resets_the_back_off(make: Make, told: Told) -> None:
