@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import func, select, update
+from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import InboundMessage, Sender
@@ -98,6 +98,21 @@ def decide(identity: models.Identity, policy: AccessPolicy, sender: Sender, now:
         identity.access, identity.decided_at = access, now
         identity.decided_by = f"{BY_POLICY}{policy.mode}" if admitted else ""
     return admitted
+
+
+async def release(session: AsyncSession, identity_id: str, conversation_id: str) -> bool:
+    """What an admitted person wrote meanwhile waits for an answer; False if there is nothing."""
+    result = await session.execute(
+        update(models.Inbox)
+        .where(
+            models.Inbox.identity_id == identity_id,
+            models.Inbox.conversation_id == conversation_id,
+            models.Inbox.state == "held",
+        )
+        .values(state="pending", reason="")
+        .execution_options(synchronize_session=False)
+    )
+    return isinstance(result, CursorResult) and result.rowcount > 0
 
 
 async def hold(

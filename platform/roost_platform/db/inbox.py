@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.message import Address, InboundMessage
 from roost_platform import commands
 from roost_platform.db import models
-from roost_platform.db.access import OPEN, AccessPolicy, decide, hold, identify
+from roost_platform.db.access import OPEN, AccessPolicy, decide, hold, identify, release
 from roost_platform.db.channels import upsert_channel
 from roost_platform.db.chat_commands import obey
 from roost_platform.db.engine import Database
@@ -123,6 +123,7 @@ class InboxStore:
         if not message.is_group:
             conversation.identity_id = identity.id
             conversation.title = conversation.title or identity.display_name[:TITLE_MAX]
+        before = identity.access
         if not decide(identity, policy, message.sender, now):
             if message.kind == "message":
                 row.state, row.reason = await hold(
@@ -135,6 +136,8 @@ class InboxStore:
             else:
                 row.state, row.reason = "ignored", "not admitted"
             return
+        if before == "pending":  # the setting was opened meanwhile
+            await release(session, identity.id, conversation.id)
         await _wake_held_sends(session, conversation, now)
         command = commands.parse(message.text, message.kind)
         if command is not None:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.access import CONNECTED
+from roost_platform.db.access import CONNECTED, release
 from roost_platform.db.audit import audit
 from roost_platform.db.engine import Database
 from roost_platform.db.rows import lock_conversation, new_id, queue
@@ -81,7 +81,7 @@ class People:
             released = []
             for conversation_id in conversations:
                 conversation = await lock_conversation(session, conversation_id)
-                if await _release(session, identity.id, conversation_id):
+                if await release(session, identity.id, conversation_id):
                     released.append(conversation_id)
                 if identity.access != "allowed":
                     await queue(
@@ -173,20 +173,6 @@ async def _conversations_of(session: AsyncSession, identity_id: str) -> Sequence
         .order_by(models.Conversation.key)
     )
     return found.all()
-
-
-async def _release(session: AsyncSession, identity_id: str, conversation_id: str) -> bool:
-    result = await session.execute(
-        update(models.Inbox)
-        .where(
-            models.Inbox.identity_id == identity_id,
-            models.Inbox.conversation_id == conversation_id,
-            models.Inbox.state == "held",
-        )
-        .values(state="pending", reason="")
-        .execution_options(synchronize_session=False)
-    )
-    return isinstance(result, CursorResult) and result.rowcount > 0
 
 
 async def _decide(

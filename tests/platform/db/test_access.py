@@ -7,6 +7,7 @@ import pytest
 
 from roost_channels.message import Address, Sender
 from roost_platform.db.access import CODES_MAX, HELD_MAX, AccessPolicy, decide
+from roost_platform.db.inbox import InboxStore
 from roost_platform.db.models import Identity
 from roost_platform.db.testing import HandClock, Person
 from roost_platform.errors import NotFound
@@ -107,8 +108,25 @@ async def test_a_person_can_be_approved_by_id_and_blocked(bob: Person) -> None:
 async def test_a_stranger_can_not_use_commands(bob: Person) -> None:
     await bob.says("/start")
     await bob.gives(bob.message("stop:t1", kind="callback"))
-    assert [state for _, state in await bob.inbox()] == ["held", "ignored"]
+    assert [state for _, state in await bob.inbox()] == ["ignored", "ignored"]
     assert "give this code" in (await bob.outbox())[0][1]
+
+
+async def test_a_strangers_start_gets_the_code_and_is_never_put_to_the_agent(bob: Person) -> None:
+    await bob.says("/start", "hello?")
+    assert len(await bob.outbox()) == 1
+    assert [state for _, state in await bob.inbox()] == ["ignored", "held"]
+    await bob.intake.approve(await code_of(bob), "olga")
+    context = await bob.stores.turns.context((await bob.turn()).turn_id, 1)
+    assert [m.content for m in context.messages] == ["hello?"]
+
+
+async def test_what_a_stranger_wrote_is_answered_when_the_setting_is_opened(bob: Person) -> None:
+    await bob.says("hello?")
+    opened = InboxStore(bob.stores.database, {("telegram", "43"): AccessPolicy("open")})
+    outcome = await opened.accept("telegram", "43", [bob.message("still there?")])
+    assert [state for _, state in await bob.inbox()] == ["pending", "pending"]
+    assert list(outcome.ring) == [await bob.conversation_id()]
 
 
 async def test_strangers_in_groups_get_no_code(bob: Person) -> None:
