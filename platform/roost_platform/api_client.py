@@ -1,6 +1,7 @@
 """The command line's client of the API: JSON requests and one event stream."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -53,15 +54,21 @@ class Api:
         """POST, the answer's JSON."""
         return self._request("POST", path, json=body or {})
 
-    def events(self, path: str, *, silence_s: float, **params: Any) -> Iterator[ServerEvent]:
-        """Events until the server ends the stream; NotReachable after `silence_s` of silence."""
-        timeout = httpx2.Timeout(TIMEOUT_S, read=silence_s)
+    def events(
+        self, path: str, *, silence_s: float, deadline: float, **params: Any
+    ) -> Iterator[ServerEvent]:
+        """Events until the server ends the stream; NotReachable after `silence_s` of silence.
+
+        deadline: of time.monotonic(); the stream ends there, or with the ping that follows.
+        """
+        left_s = max(deadline - time.monotonic(), 0.1)
+        timeout = httpx2.Timeout(TIMEOUT_S, read=min(silence_s, left_s))
         try:
             with self._http.stream("GET", path, params=params, timeout=timeout) as response:
                 if response.status_code != 200:
                     response.read()
                     raise _refusal(response)
-                yield from _parse(response.iter_lines())
+                yield from _parse(_until(deadline, response.iter_lines()))
         except httpx2.HTTPError as error:
             raise NotReachable(
                 f"{self.url} does not answer ({error or type(error).__name__}). Is Roost running?"
@@ -95,6 +102,13 @@ def _in_words(detail: Any) -> str:
         return "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in detail)
     except (KeyError, TypeError, IndexError):
         return json.dumps(detail)
+
+
+def _until(deadline: float, lines: Iterator[str]) -> Iterator[str]:
+    for line in lines:
+        yield line
+        if time.monotonic() > deadline:
+            return
 
 
 def _parse(lines: Iterator[str]) -> Iterator[ServerEvent]:

@@ -116,6 +116,7 @@ def _follow(api: Api, session: str, inbox_id: str, deadline: float) -> Iterator[
             for event in api.events(
                 f"{_path(session)}/events",
                 silence_s=SILENCE_S,
+                deadline=deadline,
                 inbox=inbox_id,
                 after=after,
             ):
@@ -123,11 +124,11 @@ def _follow(api: Api, session: str, inbox_id: str, deadline: float) -> Iterator[
                 yield event
                 if event.name == "done":
                     return
-                if time.monotonic() > deadline:
-                    raise NotReachable("The answer takes longer than --timeout allows.")
         except NotReachable:
-            if time.monotonic() + RECONNECT_S > deadline:
+            if deadline - RECONNECT_S < time.monotonic() < deadline:
                 raise
+        if time.monotonic() >= deadline:
+            raise NotReachable("The answer takes longer than --timeout allows; it goes on.")
         time.sleep(RECONNECT_S)
     raise NotReachable("The connection was lost too often.")
 

@@ -138,6 +138,10 @@ def _running(settings: Settings, run: stack.Run | None) -> Iterator[Check]:
     from roost_platform.health import check
 
     for part in ("temporal", "engine", "worker", "courier", "web"):
+        if part == "engine" and not run.engine and not settings.engine.url:
+            asked = "the stack was started with another engine; `roost status` asks it"
+            yield Check(part, "warning", asked)
+            continue
         problem = check(part, settings)
         yield Check(part, "broken" if problem else "ok", problem or "answers")
 

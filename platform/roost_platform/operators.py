@@ -1,7 +1,11 @@
 """Who may enter, seen from start-up and the command line: setup link, local token, operators."""
 
+import contextlib
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
 
 from roost_platform import stack
 from roost_platform.config import Settings
@@ -11,6 +15,7 @@ from roost_platform.console.roles import Role, parse_role
 from roost_platform.console.tokens import TOKEN_PREFIX, Tokens
 from roost_platform.db import models
 from roost_platform.db.engine import Database
+from roost_platform.errors import NotReachable
 
 KEEP_LINK_S = 300.0
 LOCAL_TOKEN_NAME = "local command line"
@@ -38,18 +43,26 @@ async def new_setup_link(settings: Settings) -> str:
     """A fresh one-time link; earlier ones end. Refused once an administrator exists."""
     run = stack.read_run(settings.data_dir)
     web_url = run.url if run else f"http://{settings.web.host}:{settings.web.port}"
-    database = Database(settings.database_url)
-    try:
-        return _link(web_url, await Accounts(database, time.time).new_setup_token())
-    finally:
-        await database.close()
+    async with _accounts(settings) as accounts:
+        return _link(web_url, await accounts.new_setup_token())
 
 
 async def create_operator(settings: Settings, name: str, password: str, role: str) -> None:
     """Make an operator without asking another: whoever can read the database may."""
+    async with _accounts(settings) as accounts:
+        await accounts.create(name, password, parse_role(role))
+
+
+@contextlib.asynccontextmanager
+async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
     database = Database(settings.database_url)
     try:
-        await Accounts(database, time.time).create(name, password, parse_role(role))
+        yield Accounts(database, time.time)
+    except DBAPIError as error:
+        raise NotReachable(
+            f"The database does not answer or has no tables; `roost migrate` makes them: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
     finally:
         await database.close()
 

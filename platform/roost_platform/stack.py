@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from roost_platform.errors import AlreadyRunning, StackNotFound
+from roost_platform.errors import AlreadyRunning, ConfigError, StackNotFound
 
 RUN_FILE = "run.json"
 TOKEN_FILE = "api-token"
@@ -44,6 +44,21 @@ class Stack:
     token: str
     data_dir: Path | None = None
     run: Run | None = None
+
+
+def make_data_dir(data_dir: Path) -> None:
+    """Make the folder, for its owner only; ConfigError where it can't be made or written to."""
+    problem = ""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(data_dir, os.W_OK | os.X_OK):
+            problem = "it is not writable"
+    except OSError as error:
+        problem = (error.strerror or str(error)).lower()
+    if problem:
+        raise ConfigError(
+            f"The data folder {data_dir} can't be used: {problem}. Choose another with --data."
+        )
 
 
 @contextlib.contextmanager

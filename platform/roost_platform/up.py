@@ -55,8 +55,8 @@ class Addresses:
 
 
 def up(settings: Settings, options: Options) -> int:
-    """Run until Ctrl-C; returns the exit code. Raises AlreadyRunning, PortInUse."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Run until Ctrl-C; returns the exit code. Raises ConfigError, AlreadyRunning, PortInUse."""
+    stack.make_data_dir(settings.data_dir)
     with stack.lock(settings.data_dir):
         addresses = choose_ports(settings, sandbox=options.sandbox)
         plain = options.headless or not sys.stderr.isatty()

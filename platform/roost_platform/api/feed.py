@@ -5,14 +5,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_platform.commands import parse
 from roost_platform.db import models
 from roost_platform.db.engine import Database
 
 POLL_S = 1.0  # how long to wait for news before looking anyway
 MESSAGES_MAX = 100  # read at once
+STOP_RECORDED_S = 0.5  # a stop and the message that asks for it are stored in one transaction
 OUTCOMES = {"running": "", "done": "answered", "stopped": "stopped", "failed": "failed"}
 
 
@@ -83,9 +85,10 @@ class Feed:
             return "unknown"
         if row.state in ("pending", "held"):
             return None
-        if row.turn_id is None:
+        turn_id = await self._my_turn(session)
+        if turn_id is None:
             return row.reason or row.state
-        turn = await session.get(models.Turn, row.turn_id)
+        turn = await session.get(models.Turn, turn_id)
         state = turn.state if turn else "failed"
         return OUTCOMES.get(state, state) or None
 
@@ -110,8 +113,26 @@ class Feed:
         return found
 
     async def _my_turn(self, session: AsyncSession) -> str | None:
+        """The turn that answers the message, or that the message stopped."""
         row = await session.get(models.Inbox, self.inbox_id) if self.inbox_id else None
-        return row.turn_id if row else None
+        if row is None or row.turn_id is not None or row.state != "done":
+            return row.turn_id if row else None
+        command = parse(row.text, row.kind)
+        if command is None or command.name not in ("stop", "new"):
+            return None
+        return await session.scalar(
+            select(models.Turn.id)
+            .where(
+                models.Turn.conversation_id == self.conversation_id,
+                models.Turn.stop_requested_at <= row.received_at + STOP_RECORDED_S,
+                or_(
+                    models.Turn.state == "running",
+                    models.Turn.stop_requested_at >= row.received_at - STOP_RECORDED_S,
+                ),
+            )
+            .order_by(models.Turn.stop_requested_at.desc())
+            .limit(1)
+        )
 
     async def _progress(self, session: AsyncSession) -> list[FeedEvent]:
         row = await session.scalar(

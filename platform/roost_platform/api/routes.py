@@ -28,7 +28,7 @@ CONSOLE_KEY = "console:local:"
 NAME_CHARS_MAX = 200
 PEOPLE_MAX = 200
 STREAMS_MAX = 200  # open event streams of this process
-PING_S = 15
+PING_S = 5  # also how late a client notices that its own time is over
 
 
 @dataclass(slots=True)

@@ -239,6 +239,21 @@ async def test_a_command_is_answered_by_a_notice(web: Web) -> None:
     assert "/stop" in text
 
 
+async def test_stopping_in_words_is_answered_by_what_was_stopped(web: Web) -> None:
+    said = await web.say("hello")
+    turn_id = await web.turn(said["conversation_id"])
+    stop = await web.say("/stop")
+    feed = Feed(web.stores.database, said["conversation_id"], inbox_id=stop["inbox_id"])
+    events = feed.events(asyncio.Event())
+    first = asyncio.ensure_future(anext(events))
+    assert not (await asyncio.wait({first}, timeout=0.2))[0]  # it waits for the turn to end
+    await web.stores.turns.settle(turn_id, outcome="stopped", reason="asked")
+    assert (await first).name == "notice"
+    assert [(event.name, event.data) async for event in events] == [
+        ("done", {"outcome": "stopped"})
+    ]
+
+
 async def test_a_session_is_found_by_key_id_and_name(web: Web) -> None:
     said = await web.say("hello")
     await web.answer(await web.turn(said["conversation_id"]), "Good day")

@@ -156,6 +156,15 @@ def test_up_ends_with_the_parts_last_words_when_it_can_not_start(tmp_path: Path)
     assert not (data / "run.json").exists()
 
 
+def test_a_data_folder_that_can_not_be_used_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "inside", Path("/proc/roost")):
+        done = roost("up", "--headless", "--port", "0", data=folder)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"roost: The data folder {folder} can't be used: ")
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_up_tells_a_missing_model_at_once_in_one_line(tmp_path: Path) -> None:
     done = roost(
         *("up", "--headless", "--port", "0"),
@@ -249,6 +258,20 @@ def test_a_lost_event_stream_is_taken_up_after_the_last_message_seen(fake: FakeS
     assert len(followed) == 2
     assert "after=-1" in followed[0]
     assert "after=7" in followed[1]
+
+
+def test_chat_ends_when_the_answer_takes_longer_than_allowed(fake: FakeStack) -> None:
+    done = roost("chat", "-m", "hello", "--timeout", "0.5", data=fake.data)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "takes longer than --timeout allows" in done.stderr
+
+
+def test_an_operator_can_not_be_made_in_a_database_without_tables(tmp_path: Path) -> None:
+    password = "correct horse battery"
+    done = roost("admin", "create", "eve", "--password-stdin", data=tmp_path, stdin=password)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "`roost migrate` makes them" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_conversation_goes_on_until_the_input_ends(fake: FakeStack) -> None:
