@@ -198,6 +198,8 @@ async def _sandbox(running: Running) -> None:
 
 
 async def _migrate(settings: Settings) -> None:
+    from sqlalchemy.exc import OperationalError
+
     from roost_platform.db.engine import Database
 
     database = Database(settings.database_url)
@@ -206,9 +208,14 @@ async def _migrate(settings: Settings) -> None:
         while True:
             try:
                 return await database.migrate()
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise NotReachable(f"The database does not answer: {error}") from error
+            except (OperationalError, OSError) as error:
+                if database.is_sqlite:
+                    raise
+                reason = str(error).splitlines()[0]
+                # It answers and refuses: a wrong password or name does not mend by waiting.
+                refused = "FATAL" in reason and "starting up" not in reason
+                if refused or time.monotonic() > deadline:
+                    raise NotReachable(f"The database can't be used: {reason}") from error
                 await asyncio.sleep(DATABASE_RETRY_S)
     finally:
         await database.close()
