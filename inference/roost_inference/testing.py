@@ -136,7 +136,7 @@ TOY_BLOCK_BYTES = (3 + BLOCK_TOKENS) * 8
 def toy_store(
     *tiers: Tier, blocks: int = 64, identity: str = "toy", clock: Clock | None = None
 ) -> BlockStore:
-    """Room for so many whole toy blocks in RAM; all work is done at once, on the caller's thread."""
+    """Room for so many whole toy blocks in RAM; all work is done at once, by the caller."""
     store = BlockStore(
         identity,
         blocks * TOY_BLOCK_BYTES,
