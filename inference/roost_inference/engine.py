@@ -158,9 +158,10 @@ class Engine:
                 return
         else:
             self._end_all(EngineUnavailable(STOPPING))
-        if self._cache.pager is not None:
-            self._cache.evict_all()
-            self._cache.pager.store.close()
+        if self.store is not None:
+            if self._failure is None:
+                self._cache.evict_all()  # a restart finds it
+            self.store.close()
         self._backend.close()
 
     def check(self) -> None:
