@@ -13,6 +13,7 @@ from roost_inference.request import (
     FinishEvent,
     Listener,
     Request,
+    SpeculationFigures,
     TextEvent,
     Timings,
     TokenLogprob,
@@ -38,6 +39,7 @@ class Finished:
     reason: WireFinishReason
     usage: Usage
     timings: Timings | None = None
+    speculation: SpeculationFigures | None = None
 
 
 Piece = TextPiece | ParsedCall | Finished
@@ -179,7 +181,7 @@ class EngineGeneration:
                 reason = "tool_calls"
         if rest or self._logprobs:
             pieces.append(self._text(rest))
-        return [*pieces, Finished(reason, event.usage, event.timings)]
+        return [*pieces, Finished(reason, event.usage, event.timings, event.speculation)]
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
