@@ -100,7 +100,7 @@ class EngineConfig(BaseModel):
         "that it pays. The text is the same either way.",
     )
     speculation_depth_max: int = Field(
-        default=32, ge=1, le=64, description="Tokens guessed ahead at most."
+        default=63, ge=1, le=63, description="Tokens guessed ahead at most."
     )
     speculation_corpus_tokens: int = Field(
         default=65536,

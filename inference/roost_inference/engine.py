@@ -206,7 +206,8 @@ class Engine:
         if step.draft_tokens == 0:
             self._scheduler.pacer.observe(step.decoding, step.prefill_tokens, elapsed_ms)
         if self._speculator is not None and step.prefill_tokens == 0:
-            self._speculator.observe(step.batch.size, elapsed_ms)
+            context = sum(len(row.sequence.tokens) for row in step.rows) / len(step.rows)
+            self._speculator.observe(step.batch.size, elapsed_ms, context)
 
     def _sample_and_emit(self, step: Step) -> None:
         now, generated = self._clock(), 0

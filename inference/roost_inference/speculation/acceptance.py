@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 
 from roost_inference.speculation.drafter import SLOTS, Proposal
 
-# Weight of the newest outcome in a drafter's rate for a slot.
+# Weight of the newest outcome in a drafter's rate for a slot, once there are many; at first the
+# prior counts as PRIOR_OUTCOMES of them.
 SMOOTHING = 0.03
+PRIOR_OUTCOMES = 6
 # The drafter's rate counts as much as this many outcomes of the sequence itself.
 PRIOR_WEIGHT = 3.0
 # What a sequence's outcomes keep of their weight with each newer one.
 DECAY = 0.9
 # A token with less chance than this is never worth a row, nor is any after it.
-SURVIVAL_MIN = 0.1
+SURVIVAL_MIN = 0.03
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class Acceptance:
 
     prior: Callable[[int], float]
     rates: list[float] = field(init=False)
+    _outcomes: list[int] = field(default_factory=lambda: [PRIOR_OUTCOMES] * SLOTS)
 
     def __post_init__(self) -> None:
         self.rates = [self.prior(slot) for slot in range(SLOTS)]
@@ -46,7 +49,9 @@ class Acceptance:
         for place, (guess, token) in enumerate(zip(proposal.tokens, generated, strict=False)):
             slot = min(proposal.slot + place, SLOTS - 1)
             outcome = 1.0 if guess == token else 0.0
-            self.rates[slot] += SMOOTHING * (outcome - self.rates[slot])
+            self._outcomes[slot] += 1
+            weight = max(SMOOTHING, 1.0 / self._outcomes[slot])
+            self.rates[slot] += weight * (outcome - self.rates[slot])
             history.accepted = DECAY * history.accepted + outcome
             history.tried = DECAY * history.tried + 1.0
             if not outcome:
@@ -56,10 +61,14 @@ class Acceptance:
         """For each token the chance that it and all before it are accepted, as far as that is
         at least SURVIVAL_MIN."""
         chances: list[float] = []
-        chance = 1.0
+        chance, before = 1.0, 0.0
         weight = PRIOR_WEIGHT + history.tried
         for place in range(len(proposal.tokens)):
-            rate = self.rates[min(proposal.slot + place, SLOTS - 1)]
+            slot = min(proposal.slot + place, SLOTS - 1)
+            rate = self.rates[slot]
+            if self._outcomes[slot] == PRIOR_OUTCOMES:  # never seen: no worse than the one before
+                rate = max(rate, before)
+            before = rate
             chance *= (PRIOR_WEIGHT * rate + history.accepted) / weight
             if chance < SURVIVAL_MIN:
                 break

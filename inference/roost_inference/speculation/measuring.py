@@ -8,13 +8,25 @@ import numpy as np
 from roost_inference.backend import Backend, DecodeStatus
 from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
+from roost_inference.speculation.cost import Measurement
 
-# (sequences, rows of each), the most telling first: a slow model measures only these.
-SHAPES = ((1, 1), (1, 4), (1, 16), (1, 2), (1, 8), (16, 1), (1, 32), (4, 1), (1, 3), (4, 4), (1, 6))
-REPEATS = 2
+# (sequences, rows of each, context, repeats), the most telling first: a slow model measures only
+# these. The context is read once, before the first shape that wants it.
+SHAPES = (
+    (1, 1, 0, 2),
+    (1, 4, 0, 2),
+    (1, 16, 0, 1),
+    (1, 2, 0, 2),
+    (1, 8, 0, 1),
+    (1, 64, 0, 1),
+    (1, 32, 0, 1),
+    (1, 1, 256, 2),
+    (1, 16, 256, 1),
+    (1, 64, 256, 1),
+    (4, 4, 0, 1),
+    (16, 1, 0, 1),
+)
 MEASURE_MS_MAX = 600.0
-# Context before the measured rows, so that attention is part of the cost.
-CONTEXT_TOKENS = 32
 
 
 def measure(
@@ -23,45 +35,66 @@ def measure(
     rows_max: int,
     budget_ms: float = MEASURE_MS_MAX,
     clock: Callable[[], float] = time.monotonic,
-) -> list[tuple[int, float]]:
-    """(rows, milliseconds) of decodes; equal numbers of rows in other shapes are averaged. Uses
-    sequences of an idle backend and leaves them empty."""
-    batch = Batch(max(rows_max, CONTEXT_TOKENS))
-    _time_once(backend, batch, 1, 1, clock)  # the first touch of the weights says nothing
-    started = clock()
-    costs: dict[int, list[float]] = {}
-    for sequences, rows in SHAPES:
-        if sequences > backend.sequences or sequences * rows > rows_max:
-            continue
-        best: float | None = None
-        for _ in range(REPEATS):
-            if costs and (clock() - started) * 1000 > budget_ms:
-                break
-            ms = _time_once(backend, batch, sequences, rows, clock)
-            best = ms if best is None else min(best, ms)
-        if best is not None:
-            costs.setdefault(sequences * rows, []).append(best)
-    return [(rows, sum(found) / len(found)) for rows, found in sorted(costs.items())]
+) -> list[Measurement]:
+    """Costs of decodes, the best of the repeats; other shapes with the same rows are averaged.
+    Uses sequences of an idle backend and leaves them empty."""
+    batch = Batch(rows_max)
+    found: dict[tuple[int, int], list[float]] = {}
+    try:
+        _time_once(backend, batch, 1, 1, 0, clock)  # the first touch of the weights says nothing
+        started = clock()
+        for sequences, rows, context, repeats in SHAPES:
+            total, last = sequences * rows, context + rows
+            if sequences > backend.sequences or total > rows_max or last > backend.cells:
+                continue
+            _read(backend, batch, context)
+            times: list[float] = []
+            for _ in range(repeats):
+                if found and (clock() - started) * 1000 > budget_ms:
+                    break
+                times.append(_time_once(backend, batch, sequences, rows, context, clock))
+            if times:
+                found.setdefault((total, context), []).append(min(times))
+    finally:
+        backend.sequence_remove(0, 0)
+    return [
+        Measurement(rows, context, sum(times) / len(times))
+        for (rows, context), times in found.items()
+    ]
+
+
+def _read(backend: Backend, batch: Batch, context: int) -> None:
+    """Make sequence 0 hold exactly `context` tokens."""
+    held = backend.sequence_end(0)
+    if held > context:
+        backend.sequence_remove(0, context)
+    while held < context:
+        count = min(batch.capacity, context - held)
+        batch.clear()
+        batch.add(np.ones(count, np.int32), held, 0, output=False)
+        _decode(backend, batch)
+        held += count
 
 
 def _time_once(
-    backend: Backend, batch: Batch, sequences: int, rows: int, clock: Callable[[], float]
+    backend: Backend,
+    batch: Batch,
+    sequences: int,
+    rows: int,
+    context: int,
+    clock: Callable[[], float],
 ) -> float:
-    per_sequence = CONTEXT_TOKENS // sequences
+    batch.clear()
+    for sequence in range(sequences):
+        start = context if sequence == 0 else 0
+        batch.add(np.ones(rows, np.int32), start, sequence, every_output=True)
+    started = clock()
     try:
-        batch.clear()
-        for sequence in range(sequences):
-            batch.add(np.ones(per_sequence, np.int32), 0, sequence, output=False)
-        _decode(backend, batch)
-        batch.clear()
-        for sequence in range(sequences):
-            batch.add(np.ones(rows, np.int32), per_sequence, sequence, every_output=True)
-        started = clock()
         _decode(backend, batch)
         return (clock() - started) * 1000
     finally:
         for sequence in range(sequences):
-            backend.sequence_remove(sequence, 0)
+            backend.sequence_remove(sequence, context if sequence == 0 else 0)
 
 
 def _decode(backend: Backend, batch: Batch) -> None:

@@ -15,17 +15,18 @@ from roost_inference.request import DrafterFigures, SpeculationFigures
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.acceptance import Acceptance, History
 from roost_inference.speculation.controller import choose_depths
-from roost_inference.speculation.cost import CostCurve
+from roost_inference.speculation.cost import TILE_ROWS, CostCurve
 from roost_inference.speculation.drafter import Drafter, Proposal
 from roost_inference.speculation.figures import DrafterCounters, RequestCounters
 
-# Drafted tokens in one step over all sequences; each needs a row of logits.
+# Drafted tokens in one step over all sequences; each needs a row of logits. Beyond a tile of
+# rows in all the kernels get dearer again.
 DRAFT_ROWS_MAX = 64
 # A drafter that costs time and is not used is asked for this many tokens once in so many steps.
 PROBE_DEPTH = 2
 PROBE_STEPS = 64
 # Depths considered for drafters that cost time.
-COSTLY_DEPTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+COSTLY_DEPTHS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +91,14 @@ class Speculator:
         if not costly and not any(options):
             return [None] * len(candidates)
         rows = len(candidates)
+        context = sum(len(candidate.sequence.tokens) for candidate in candidates) / rows
+        if prompt_row_ms is None:
+            room = min(room, max(TILE_ROWS - rows, 0))
 
         def cost_ms(drafts: int) -> float:
             if prompt_row_ms is None:
-                return self.cost.ms(rows + drafts)
-            return self.cost.ms(rows) + prompt_row_ms * drafts
+                return self.cost.ms(rows + drafts, context)
+            return self.cost.ms(rows, context) + prompt_row_ms * drafts
 
         for drafter in costly:
             self._consider(drafter, candidates, options, cost_ms, room)
@@ -111,9 +115,9 @@ class Speculator:
         with self._lock:
             self._counters[draft.drafter].add(len(draft.tokens), accepted)
 
-    def observe(self, rows: int, ms: float) -> None:
-        """What a step without prompt tokens took."""
-        self.cost.observe(rows, ms)
+    def observe(self, rows: int, ms: float, context: float) -> None:
+        """What a step without prompt tokens took; context: mean length of its sequences."""
+        self.cost.observe(rows, ms, context)
 
     def end(self, sequence: Sequence, *, finished: bool) -> SpeculationFigures | None:
         """The sequence is gone; its figures, None if nothing was ever drafted for it."""
