@@ -14,7 +14,8 @@ KNOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 ROWS_MAX = KNOTS[-1]
 TILE_ROWS = 64
 # How far one step moves the cost of all rows, and that of its own number besides: other programs
-# that take the processor make every number of rows slower alike.
+# that take the processor make every number of rows slower alike. The first steps with a number
+# of rows weigh more: the start may have been a busy moment.
 COMMON_WEIGHT = 0.08
 OWN_WEIGHT = 0.04
 # One step counts as at most this many times slower or faster than expected.
@@ -41,6 +42,7 @@ class CostCurve:
         ]
         self._scale = 1.0
         self._own = [1.0] * len(KNOTS)
+        self._seen = [1] * len(KNOTS)
         # A guess until measured.
         self._base = [4.0 + 1.5 * rows for rows in range(ROWS_MAX + 1)]
         self._attention = {1: 0.0, TILE_ROWS - 1: 0.0, TILE_ROWS: 0.0}
@@ -72,7 +74,9 @@ class CostCurve:
         """Learn from a step without prompt tokens."""
         change = min(max(ms / self.ms(rows, context), 1 / OUTLIER), OUTLIER) - 1.0
         self._scale *= 1.0 + COMMON_WEIGHT * change
-        self._own[self._nearest[min(rows, ROWS_MAX)]] *= 1.0 + OWN_WEIGHT * change
+        nearest = self._nearest[min(rows, ROWS_MAX)]
+        self._seen[nearest] += 1
+        self._own[nearest] *= 1.0 + max(OWN_WEIGHT, 1.0 / (2 + self._seen[nearest])) * change
 
 
 def _kernel(rows: int) -> int:

@@ -25,6 +25,11 @@ DRAFT_ROWS_MAX = 64
 # A drafter that costs time and is not used is asked for this many tokens once in so many steps.
 PROBE_DEPTH = 2
 PROBE_STEPS = 64
+# Once in so many steps a likely proposal is verified twice as deep as seems to pay, at least this
+# deep: the machine may be faster at it than it was when that was last measured.
+COST_PROBE_STEPS = 128
+COST_PROBE_DEPTH = 4
+COST_PROBE_SURVIVAL = 0.6
 # Depths considered for drafters that cost time.
 COSTLY_DEPTHS = (1, 2, 3, 4, 6, 8, 12, 16)
 
@@ -74,6 +79,7 @@ class Speculator:
         self._counters = {d.name: DrafterCounters() for d in drafters}
         self._lock = threading.Lock()
         self._unused = 0
+        self._shallow = 0
 
     # For the scheduler
 
@@ -103,8 +109,24 @@ class Speculator:
         for drafter in costly:
             self._consider(drafter, candidates, options, cost_ms, room)
         survivals = [option.survivals if option else [] for option in options]
-        choice = choose_depths(survivals, cost_ms, room)
-        return [self._draft(o, d) for o, d in zip(options, choice.depths, strict=True)]
+        depths = choose_depths(survivals, cost_ms, room).depths
+        depths = self._probed(depths, survivals, room)
+        return [self._draft(o, d) for o, d in zip(options, depths, strict=True)]
+
+    def _probed(
+        self, depths: tuple[int, ...], survivals: Many[Many[float]], room: int
+    ) -> tuple[int, ...]:
+        """The depths, now and then with one that is deeper than what should pay."""
+        likely = [sum(1 for s in chances if s >= COST_PROBE_SURVIVAL) for chances in survivals]
+        at = max(range(len(likely)), key=lambda at: likely[at] - depths[at])
+        if likely[at] <= depths[at]:
+            return depths
+        self._shallow += 1
+        if self._shallow % COST_PROBE_STEPS:
+            return depths
+        deeper = min(likely[at], max(COST_PROBE_DEPTH, 2 * depths[at]))
+        deeper = min(deeper, depths[at] + room - sum(depths))
+        return (*depths[:at], deeper, *depths[at + 1 :])
 
     # For the engine
 

@@ -183,9 +183,13 @@ def test_an_end_inside_an_accepted_run_ends_the_answer_and_its_kv_there() -> Non
 
 @pytest.mark.parametrize("temperature", [0.0, 2.0])
 def test_a_grammar_is_followed_through_accepted_runs(temperature: float) -> None:
-    schema = {"type": "object", "properties": {"forename": {"enum": ["Ada", "Bob"]},
-              "occupation": {"const": "engineer"}}, "required": ["forename", "occupation"],
-              "additionalProperties": False, "x-guidance": {"whitespace_flexible": False}}  # fmt: skip
+    schema = {
+        "type": "object",
+        "properties": {"forename": {"enum": ["Ada", "Bob"]}, "occupation": {"const": "engineer"}},
+        "required": ["forename", "occupation"],
+        "additionalProperties": False,
+        "x-guidance": {"whitespace_flexible": False},
+    }
     grammar = json.dumps({"grammars": [{"json_schema": schema}]})
     for seed in range(4):
         sampling = SamplingParams(temperature=temperature, seed=seed)
@@ -232,9 +236,19 @@ def test_copying_goes_deep() -> None:
     backend, clock = timed(cost)
     speculator = toy_speculator(Oracle(confidence=0.3), cost=cost)
     engine = toy_engine(backend, clock=clock, speculator=speculator)
-    engine.submit(request("copy", 300, ignore_eos=True), Collector())
+    engine.submit(request("copy", 1500, ignore_eos=True), Collector())
     drive(engine)
     assert max(backend.decoded[1:]) == 17, "it learned that the guesses hold"
+
+
+def test_a_cost_that_was_measured_too_high_is_found_out() -> None:
+    """The engine was started while the machine was busy, and the guesses are right."""
+    backend, clock = timed(curve((1, 4.8), (4, 11.5), (16, 27.0)))
+    busy = curve((1, 4.8), (4, 30.0), (16, 120.0))
+    engine = toy_engine(backend, clock=clock, speculator=toy_speculator(Oracle(), cost=busy))
+    engine.submit(request("copy", 1900, ignore_eos=True), Collector())
+    drive(engine)
+    assert busy.ms(4) < 16.0 and max(backend.decoded[-50:]) > 4
 
 
 def test_a_drafter_that_raises_is_dropped_and_the_answer_goes_on() -> None:
