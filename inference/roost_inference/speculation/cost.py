@@ -76,7 +76,7 @@ class CostCurve:
         self._scale *= 1.0 + COMMON_WEIGHT * change
         nearest = self._nearest[min(rows, ROWS_MAX)]
         self._seen[nearest] += 1
-        self._own[nearest] *= 1.0 + max(OWN_WEIGHT, 1.0 / (2 + self._seen[nearest])) * change
+        self._own[nearest] *= 1.0 + max(OWN_WEIGHT, 1.0 / self._seen[nearest]) * change
 
 
 def _kernel(rows: int) -> int:

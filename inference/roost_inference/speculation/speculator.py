@@ -27,7 +27,7 @@ PROBE_DEPTH = 2
 PROBE_STEPS = 64
 # Once in so many steps a likely proposal is verified twice as deep as seems to pay, at least this
 # deep: the machine may be faster at it than it was when that was last measured.
-COST_PROBE_STEPS = 128
+COST_PROBE_STEPS = 64
 COST_PROBE_DEPTH = 4
 COST_PROBE_SURVIVAL = 0.6
 # Depths considered for drafters that cost time.

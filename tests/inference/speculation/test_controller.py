@@ -82,7 +82,7 @@ def test_the_curve_follows_the_machine(cost: CostCurve) -> None:
         cost.observe(8, 35.4)
     assert cost.ms(1) == pytest.approx(9.6, rel=0.1)
     assert cost.ms(8) == pytest.approx(35.4, rel=0.1)
-    assert cost.ms(16) > 34.0, "rows that were not seen are slower, too"
+    assert cost.ms(16) > 30.0, "rows that were not seen are slower, too"
 
 
 def test_a_long_context_makes_rows_dearer_except_in_a_whole_tile() -> None:
@@ -106,7 +106,7 @@ def test_a_long_context_makes_rows_dearer_except_in_a_whole_tile() -> None:
 
 def test_one_stalled_step_changes_little(cost: CostCurve) -> None:
     cost.observe(4, 5000.0)
-    assert cost.ms(4) < 1.5 * 11.5
+    assert cost.ms(4) < 1.7 * 11.5
     assert all(cost.ms(rows) > 0 for rows in KNOTS)
 
 

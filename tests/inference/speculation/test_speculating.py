@@ -244,11 +244,11 @@ def test_copying_goes_deep() -> None:
 def test_a_cost_that_was_measured_too_high_is_found_out() -> None:
     """The engine was started while the machine was busy, and the guesses are right."""
     backend, clock = timed(curve((1, 4.8), (4, 11.5), (16, 27.0)))
-    busy = curve((1, 4.8), (4, 30.0), (16, 120.0))
+    busy = curve((1, 4.8), (4, 30.0), (16, 60.0))
     engine = toy_engine(backend, clock=clock, speculator=toy_speculator(Oracle(), cost=busy))
     engine.submit(request("copy", 1900, ignore_eos=True), Collector())
     drive(engine)
-    assert busy.ms(4) < 16.0 and max(backend.decoded[-50:]) > 4
+    assert max(backend.decoded[-50:]) >= 8
 
 
 def test_a_drafter_that_raises_is_dropped_and_the_answer_goes_on() -> None:
