@@ -27,9 +27,17 @@ class Batch:
     def clear(self) -> None:
         self.size = 0
 
-    def add(self, tokens: Tokens | Many[int], position: int, sequence_id: int, output: bool) -> int:
+    def add(
+        self,
+        tokens: Tokens | Many[int],
+        position: int,
+        sequence_id: int,
+        output: bool = False,
+        *,
+        every_output: bool = False,
+    ) -> int:
         """Append consecutive tokens of one sequence from `position` on; with `output` the last
-        row yields logits. Returns the index of that last row."""
+        row yields logits, with `every_output` all do. Returns the index of that last row."""
         count = len(tokens)
         if not 0 < count <= self.room:
             raise ValueError(f"{count} rows do not fit, {self.room} are left")
@@ -37,7 +45,7 @@ class Batch:
         self.tokens[rows] = tokens
         self.positions[rows] = np.arange(position, position + count, dtype=np.int32)
         self.sequence_ids[rows] = sequence_id
-        self.outputs[rows] = 0
+        self.outputs[rows] = every_output
         self.size += count
-        self.outputs[self.size - 1] = output
+        self.outputs[self.size - 1] = output or every_output
         return self.size - 1

@@ -124,6 +124,25 @@ class EngineConfig(BaseModel):
     kv_object: ByteSize = Field(
         default=64 * 2**30, description="Bytes this engine may hold in the object store."
     )
+    speculation: Literal["auto", "off"] = Field(
+        default="off",
+        description="Set auto to guess several tokens and verify them in one step where "
+        "measurements say that it pays. The text is the same either way.",
+    )
+    speculation_depth_max: int = Field(
+        default=63, ge=1, le=63, description="Tokens guessed ahead at most."
+    )
+    speculation_corpus_tokens: int = Field(
+        default=65536,
+        ge=0,
+        le=2**22,
+        description="Tokens of finished answers kept per tenant as a source of guesses.",
+    )
+    draft_model: Path | None = Field(
+        default=None,
+        description="Path of a smaller GGUF model with the same vocabulary that guesses, too, "
+        "where speculation is on.",
+    )
     queue_limit: int = Field(
         default=256, ge=1, description="Requests that may wait; the next one gets a 429."
     )

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from roost_inference.admission import Admission
 from roost_inference.backend import Backend, Logits
@@ -29,8 +30,9 @@ from roost_inference.request import (
     Request,
     TextEvent,
 )
-from roost_inference.scheduler import Scheduler, Step
+from roost_inference.scheduler import Row, Scheduler, Step
 from roost_inference.sequence import Sequence
+from roost_inference.speculation.speculator import Speculator
 from roost_inference.stats import Gauges, StatsRecorder
 from roost_inference.tokenizer import Piece
 
@@ -61,6 +63,7 @@ class Engine:
         inter_token_target_ms: float = 100.0,
         store: BlockStore | None = None,
         clock: Callable[[], float] = time.monotonic,
+        speculator: Speculator | None = None,
     ) -> None:
         self.model = model
         self._backend = backend
@@ -79,7 +82,10 @@ class Engine:
             pacer,
             batch_tokens=batch_tokens,
             max_running=max_running,
+            context_length=model.context_length,
+            speculator=speculator,
         )
+        self._speculator = speculator
         self._admission = Admission(backend.vocabulary, model.context_length)
         self._stats = StatsRecorder(backend.cells, max_running)
         self._failures = 0
@@ -111,7 +117,10 @@ class Engine:
         self._mailbox.abort(request_id)
 
     def stats(self) -> EngineStats:
-        return self._stats.snapshot(self._clock())
+        stats = self._stats.snapshot(self._clock())
+        if self._speculator is None:
+            return stats
+        return replace(stats, speculation=self._speculator.figures())
 
     @property
     def has_work(self) -> bool:
@@ -158,6 +167,8 @@ class Engine:
                 return
         else:
             self._end_all(EngineUnavailable(STOPPING))
+        if self._speculator is not None:
+            self._speculator.close()
         if self.store is not None:
             if self._failure is None:
                 self._cache.evict_all()  # a restart finds it
@@ -167,6 +178,8 @@ class Engine:
     def check(self) -> None:
         """Raise AssertionError if cells or sequences do not add up. For tests, between steps."""
         self._scheduler.check()
+        if self._speculator is not None:
+            self._speculator.check(tuple(self._scheduler.sequences()))
 
     def _run(self) -> None:
         while self._mailbox.wait(
@@ -230,7 +243,7 @@ class Engine:
             self._mailbox.end_step()
         if status is Status.DONE:
             elapsed_ms = (self._clock() - started) * 1000
-            self._scheduler.pacer.observe(step.decoding, step.prefill_tokens, elapsed_ms)
+            self._observe(step, elapsed_ms)
             self._scheduler.complete(step)
             self._failures = 0
             return True
@@ -238,6 +251,13 @@ class Engine:
         if status is Status.NO_CELLS:
             raise EngineFailed("The kernels found no free cells although the ledger has some")
         return False
+
+    def _observe(self, step: Step, elapsed_ms: float) -> None:
+        if step.draft_tokens == 0:
+            self._scheduler.pacer.observe(step.decoding, step.prefill_tokens, elapsed_ms)
+        if self._speculator is not None and step.prefill_tokens == 0:
+            context = sum(len(row.sequence.tokens) for row in step.rows) / len(step.rows)
+            self._speculator.observe(step.batch.size, elapsed_ms, context)
 
     def _sample_and_emit(self, step: Step) -> None:
         now, generated = self._clock(), 0
@@ -248,15 +268,39 @@ class Engine:
             sequence = row.sequence
             if sequence.last_token_s is not None:
                 gaps_s.append(now - sequence.last_token_s)
-            generated += 1
-            try:
-                self._advance(sequence, self._backend.logits(row.output), now)
-            except EngineError as error:
-                self._finish(sequence, "error", error)
+            generated += self._advance_row(row, row.output, now)
         self._stats.step(now, generated, gaps_s)
 
-    def _advance(self, sequence: Sequence, logits: Logits, now: float) -> None:
-        """Give the sequence its next token, and its listener what became certain by it."""
+    def _advance_row(self, row: Row, output: int, now: float) -> int:
+        """Give the row's sequence its next token, and further ones as long as they are those of
+        its draft: each is chosen from logits that all before it led to. Returns how many."""
+        sequence, draft = row.sequence, row.draft
+        drafted = () if draft is None else draft.tokens
+        before, accepted = len(sequence.tokens), 0
+        reason: FinishReason | None = None
+        failed: EngineError | None = None
+        try:
+            for at in range(len(drafted) + 1):
+                logits = self._backend.logits(output if at == 0 else row.draft_row + at - 1)
+                reason = self._advance(sequence, logits, now)
+                is_drafted = at < len(drafted) and int(sequence.tokens.view[-1]) == drafted[at]
+                accepted += is_drafted
+                if reason is not None or not is_drafted:
+                    break
+        except EngineError as error:
+            reason, failed = "error", error
+        count = len(sequence.tokens) - before
+        if draft is not None and self._speculator is not None:
+            # the newest token stays to be computed, as without a draft
+            self._scheduler.settle(row, max(count - 1, 0))
+            self._speculator.verified(sequence, draft, accepted)
+        if reason is not None:
+            self._finish(sequence, reason, failed)
+        return count
+
+    def _advance(self, sequence: Sequence, logits: Logits, now: float) -> FinishReason | None:
+        """Give the sequence its next token, and its listener what became certain by it. Returns
+        why the sequence is over, None if it goes on."""
         sampler, text = sequence.sampler, sequence.text
         token = sampler.sample(logits)
         logprob = sampler.logprob(logits, token, self._vocabulary.token_bytes)
@@ -269,9 +313,8 @@ class Engine:
         if token not in self._vocabulary.end_tokens:
             self._emit_text(sequence, text.push(token, logprob))
         if sampler.is_over(token) or text.stop_string is not None:
-            self._finish(sequence, "stop")
-        elif sequence.is_full(self.model.context_length):
-            self._finish(sequence, "length")
+            return "stop"
+        return "length" if sequence.is_full(self.model.context_length) else None
 
     def _finish(
         self, sequence: Sequence, reason: FinishReason, error: EngineError | None = None
@@ -281,6 +324,9 @@ class Engine:
         self._mailbox.forget(sequence.id)
         now = self._clock()
         self._stats.finished(sequence, reason, now)
+        speculation = None
+        if self._speculator is not None:
+            speculation = self._speculator.end(sequence, finished=reason in ("stop", "length"))
         self._publish()
         self._emit_text(sequence, sequence.text.finish())
         end = FinishEvent(
@@ -290,7 +336,8 @@ class Engine:
             sequence.timings(now),
             error,
             sequence.text.stop_string,
-            sequence.kv_report,
+            kv=sequence.kv_report,
+            speculation=speculation,
         )
         self._emit(sequence, end)
 

@@ -13,6 +13,7 @@ from roost_inference.request import (
     FinishEvent,
     Listener,
     Request,
+    SpeculationFigures,
     TextEvent,
     Timings,
     TokenLogprob,
@@ -38,6 +39,7 @@ class Finished:
     reason: WireFinishReason
     usage: Usage
     timings: Timings | None = None
+    speculation: SpeculationFigures | None = None
     figures: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -217,7 +219,7 @@ class EngineGeneration:
             )
         )
         figures = {**self._figures, **({"kv": event.kv} if event.kv else {})}
-        return [*pieces, Finished(reason, event.usage, event.timings, figures)]
+        return [*pieces, Finished(reason, event.usage, event.timings, event.speculation, figures)]
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:

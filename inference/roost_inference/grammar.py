@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
@@ -32,6 +33,14 @@ class Grammar:
     def accept(self, token: int) -> None:
         if not self._matcher.consume_token(token):
             raise EngineFailed(f"The grammar refused a token: {self._matcher.get_error()}")
+
+    def forced(self) -> list[int]:
+        """Tokens of the text that alone may follow; empty where there is a choice."""
+        return self._matcher.compute_ff_tokens()
+
+    def allowed_prefix(self, tokens: Sequence[int]) -> int:
+        """How many of the tokens may follow one after the other. Changes nothing."""
+        return self._matcher.validate_tokens(list(tokens))
 
     @property
     def is_complete(self) -> bool:

@@ -18,6 +18,8 @@ from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.machine import physical_cores
 from roost_inference.llama.quantize import bundled_model, requantised
 from roost_inference.request import ModelInfo
+from roost_inference.speculation.building import build_speculator
+from roost_inference.speculation.speculator import DRAFT_ROWS_MAX, Speculator
 
 WARM_UP_TOKENS = 64
 BUNDLED_NAME = "smollm2-135m-instruct"
@@ -39,14 +41,14 @@ def load_engine(config: EngineConfig, data_dir: Path) -> Engine:
         cells=config.context_length,
         sequences=config.max_sequences,
         batch_tokens=config.batch_tokens,
-        outputs=config.max_sequences,
+        outputs=config.max_sequences + (DRAFT_ROWS_MAX if config.speculation != "off" else 0),
         threads=threads,
         kv_type=config.kv_type,
     )
     store = None
     try:
         store = open_block_store(config, backend, data_dir / "kv")
-        engine = _build(config, backend, store)
+        engine = _build(config, backend, store, build_speculator(config, backend, threads))
         _warm_up(backend, engine)
     except BaseException:
         if store is not None:
@@ -68,7 +70,12 @@ def _model_path(config: EngineConfig, data_dir: Path, threads: int) -> Path:
     return path
 
 
-def _build(config: EngineConfig, backend: LlamaBackend, store: BlockStore | None) -> Engine:
+def _build(
+    config: EngineConfig,
+    backend: LlamaBackend,
+    store: BlockStore | None,
+    speculator: Speculator | None,
+) -> Engine:
     resident = config.resident_cells
     return Engine(
         backend,
@@ -80,6 +87,7 @@ def _build(config: EngineConfig, backend: LlamaBackend, store: BlockStore | None
         queue_limit=config.queue_limit,
         inter_token_target_ms=config.inter_token_target_ms,
         store=store,
+        speculator=speculator,
     )
 
 

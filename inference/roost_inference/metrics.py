@@ -1,5 +1,6 @@
 """Prometheus figures of the engine: vLLM's names where the meaning is the same, our own besides."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics
@@ -15,6 +16,12 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 INTER_TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 REQUEST_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+SPECULATION_COUNTERS = {
+    "drafts": "Drafts verified",
+    "draft_tokens": "Tokens of these drafts",
+    "accepted_tokens": "Of these tokens, those accepted",
+}
 
 
 class EngineMetrics:
@@ -115,3 +122,40 @@ def _counters(stats: EngineStats, label: str) -> Iterator[Metric]:
     for reason, count in sorted(stats.requests_total.items()):
         ended.add_metric([label, reason], count)
     yield ended
+    yield from _speculation(stats, label)
+
+
+def _speculation(stats: EngineStats, label: str) -> Iterator[Metric]:
+    """Drafts as vLLM counts them, and the same by drafter under our own names."""
+    total: Counter[str] = Counter()
+    by_position: Counter[int] = Counter()
+    ours = {
+        name: CounterMetricFamily(f"roost_spec_{name}", text, labels=["model_name", "drafter"])
+        for name, text in SPECULATION_COUNTERS.items()
+    }
+    ours_by_position = CounterMetricFamily(
+        "roost_spec_accepted_tokens_per_pos",
+        "Drafted tokens accepted, by drafter and position",
+        labels=["model_name", "drafter", "position"],
+    )
+    for drafter, figures in sorted(stats.speculation.items()):
+        for name in SPECULATION_COUNTERS:
+            total[name] += getattr(figures, name)
+            ours[name].add_metric([label, drafter], getattr(figures, name))
+        for position, accepted in enumerate(figures.accepted_by_position):
+            by_position[position] += accepted
+            ours_by_position.add_metric([label, drafter, str(position)], accepted)
+    for name, text in SPECULATION_COUNTERS.items():
+        counter = CounterMetricFamily(f"vllm:spec_decode_num_{name}", text, labels=["model_name"])
+        counter.add_metric([label], total[name])
+        yield counter
+        yield ours[name]
+    positions = CounterMetricFamily(
+        "vllm:spec_decode_num_accepted_tokens_per_pos",
+        "Drafted tokens accepted, by position",
+        labels=["model_name", "position"],
+    )
+    for position, accepted in sorted(by_position.items()):
+        positions.add_metric([label, str(position)], accepted)
+    yield positions
+    yield ours_by_position

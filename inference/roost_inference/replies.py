@@ -6,7 +6,7 @@ from typing import Any
 
 from roost_inference.errors import EngineError
 from roost_inference.generation import Finished, Piece, TextPiece
-from roost_inference.request import Timings, TokenLogprob, Usage
+from roost_inference.request import SpeculationFigures, Timings, TokenLogprob, Usage
 from roost_inference.toolcalls import ParsedCall
 
 DONE = b"data: [DONE]\n\n"
@@ -134,6 +134,8 @@ def _figures(end: Finished) -> dict[str, Any]:
     figures: dict[str, Any] = {"usage": _usage(end.usage)}
     if end.timings is not None:
         figures["metrics"] = {**_timings(end.timings), **end.figures}
+    if end.speculation is not None:
+        figures.setdefault("metrics", {})["speculative_decoding"] = _speculation(end.speculation)
     return figures
 
 
@@ -158,6 +160,20 @@ def _timings(timings: Timings) -> dict[str, float | None]:
         "queue_ms": round(timings.queue_s * 1000, 3),
         "first_token_ms": None if first is None else round(first * 1000, 3),
         "total_ms": round(timings.total_s * 1000, 3),
+    }
+
+
+def _speculation(found: SpeculationFigures) -> dict[str, Any]:
+    """vLLM's names, and the accepted tokens by drafter."""
+    return {
+        "mean_acceptance_length": round(1 + found.accepted_tokens / found.steps, 3),
+        "draft_acceptance_rate": round(found.accepted_tokens / found.draft_tokens, 3),
+        "acceptance_histogram": list(found.histogram),
+        "num_spec_steps": found.steps,
+        "num_accepted_draft_tokens": found.accepted_tokens,
+        "num_draft_tokens": found.draft_tokens,
+        "num_spec_tokens": found.depth_max,
+        "accepted_by_drafter": dict(found.accepted_by_drafter),
     }
 
 

@@ -90,6 +90,29 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeculationFigures:
+    """A request's drafts. steps: decodes that verified a draft; histogram[n]: those of them that
+    accepted n tokens; depth_max: the most that could have been drafted in one."""
+
+    depth_max: int
+    steps: int
+    draft_tokens: int
+    accepted_tokens: int
+    histogram: tuple[int, ...]
+    accepted_by_drafter: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DrafterFigures:
+    """One drafter since start; accepted_by_position[n]: drafts whose token n was accepted."""
+
+    drafts: int
+    draft_tokens: int
+    accepted_tokens: int
+    accepted_by_position: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TextEvent:
     """New text that no stop string can take back, and the tokens it came from."""
 
@@ -110,6 +133,7 @@ class FinishEvent:
     error: EngineError | None = None
     stop_string: str | None = None
     kv: Mapping[str, object] = field(default_factory=dict)
+    speculation: SpeculationFigures | None = None
 
 
 Event = TextEvent | FinishEvent
@@ -148,6 +172,7 @@ class EngineStats:
     first_token_s: Sequence[float]
     inter_token_s: Sequence[float]
     tokens_per_second: float
+    speculation: Mapping[str, DrafterFigures] = field(default_factory=dict)
 
 
 class EnginePort(Protocol):

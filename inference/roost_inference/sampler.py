@@ -70,14 +70,20 @@ class Sampler:
 
     def sample(self, logits: Logits) -> int:
         """The next token. Changes neither the logits nor this; `accept` goes on to the next."""
-        if not self._is_plain:
-            logits = self._adjusted(logits)
+        return self._choose(logits if self._is_plain else self._adjusted(logits), self._position)
+
+    def guess(self, logits: Logits, ahead: int) -> int:
+        """What `sample` would choose `ahead` tokens further on, penalties and grammar aside: a
+        draft model's choice with the same noise is the target's wherever they nearly agree."""
+        return self._choose(logits, self._position + ahead)
+
+    def _choose(self, logits: Logits, position: int) -> int:
         params = self.params
         if params.temperature < GREEDY_TEMPERATURE:
             return int(logits.argmax())
         weights = np.exp((logits - logits.max()) / np.float32(params.temperature))
         tokens = candidates(weights, params)
-        race = weights[tokens] / exponential_noise(self._seed, self._position, tokens)
+        race = weights[tokens] / exponential_noise(self._seed, position, tokens)
         return int(tokens[race.argmax()])
 
     def accept(self, token: int) -> None:

@@ -16,6 +16,7 @@ from roost_inference.batch import Batch
 from roost_inference.kv.cache import NO_MATCH, KvCache, Match, common_prefix
 from roost_inference.pacing import Pacer
 from roost_inference.sequence import Sequence
+from roost_inference.speculation.speculator import Candidate, Draft, Speculator
 
 # Cells kept free for each running sequence when another is admitted: fewer preemptions.
 DECODE_RESERVE_CELLS = 32
@@ -25,7 +26,7 @@ SHARED_PREFIX_MIN = 32
 ADMISSIONS_PER_STEP = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """`count` tokens of a sequence in this step; `output` is the batch row with logits, if the
     last token of the sequence is among them."""
@@ -33,6 +34,13 @@ class Row:
     sequence: Sequence
     count: int
     output: int | None
+    # What is verified after the last token, and the batch row of its first token.
+    draft: Draft | None = None
+    draft_row: int = 0
+
+    @property
+    def drafted(self) -> int:
+        return 0 if self.draft is None else len(self.draft.tokens)
 
 
 @dataclass(slots=True)
@@ -43,19 +51,31 @@ class Step:
     rows: list[Row] = field(default_factory=list)
     decoding: int = 0
     prefill_tokens: int = 0
+    draft_tokens: int = 0
     expected_ms: float = 0.0
 
 
 class Scheduler:
     """Holds every unfinished sequence; owns no thread and no clock."""
 
-    def __init__(self, cache: KvCache, pacer: Pacer, *, batch_tokens: int, max_running: int):
+    def __init__(
+        self,
+        cache: KvCache,
+        pacer: Pacer,
+        *,
+        batch_tokens: int,
+        max_running: int,
+        context_length: int,
+        speculator: Speculator | None = None,
+    ) -> None:
         self.running: list[Sequence] = []
         self.pacer = pacer
         self.preemptions_total = 0
         self._cache = cache
         self._batch = Batch(batch_tokens)
         self._max_running = max_running
+        self._context_length = context_length
+        self._speculator = speculator
         self._waiting: list[tuple[tuple[int, int], Sequence]] = []
 
     @property
@@ -84,12 +104,22 @@ class Scheduler:
         self._add_decoding(step)
         self._add_prefilling(step)
         step.expected_ms = self.pacer.estimate_ms(step.decoding, step.prefill_tokens)
+        if self._speculator is not None and step.decoding:
+            self._add_drafts(step, self._speculator)
         return step if step.rows else None
 
     def complete(self, step: Step) -> None:
         """The step was computed: its tokens are in the KV."""
         for row in step.rows:
             row.sequence.computed += row.count
+
+    def settle(self, row: Row, accepted: int) -> None:
+        """Of the row's draft the first `accepted` tokens are part of the sequence now; the KV of
+        the others goes. Call after `complete`, before the sequence is removed."""
+        sequence = row.sequence
+        sequence.computed += accepted
+        if accepted < row.drafted and sequence.sequence_id is not None:
+            self._cache.rollback(sequence.sequence_id, sequence.computed)
 
     def undo(self, step: Step) -> None:
         """The step was not computed: give its cells back; its tokens are pending as before."""
@@ -194,6 +224,32 @@ class Scheduler:
                 self._add(step, sequence, count)
                 step.prefill_tokens += count
                 budget -= count
+
+    def _add_drafts(self, step: Step, speculator: Speculator) -> None:
+        """Drafts for the decoding sequences, in rows and cells that nobody else wants: they evict
+        and displace nothing, so what is cached does not depend on them."""
+        rows = step.rows[: step.decoding]
+        room = min(step.batch.room, self._cache.ledger.free)
+        prompt_row_ms = self.pacer.prefill_ms_per_token if step.prefill_tokens else None
+        candidates = [
+            Candidate(row.sequence, row.sequence.room(self._context_length) - 1) for row in rows
+        ]
+        drafts = speculator.plan(candidates, room=room, prompt_row_ms=prompt_row_ms)
+        for row, draft in zip(rows, drafts, strict=True):
+            if draft is not None:
+                self._add_draft(step, row, draft)
+        if step.draft_tokens:
+            decoding = speculator.cost.ms(step.decoding + step.draft_tokens)
+            step.expected_ms += decoding - speculator.cost.ms(step.decoding)
+
+    def _add_draft(self, step: Step, row: Row, draft: Draft) -> None:
+        sequence, count = row.sequence, len(draft.tokens)
+        assert sequence.sequence_id is not None
+        self._cache.reserve(sequence.sequence_id, count)
+        start = len(sequence.tokens)
+        last = step.batch.add(draft.tokens, start, sequence.sequence_id, every_output=True)
+        row.draft, row.draft_row = draft, last - count + 1
+        step.draft_tokens += count
 
     def _available(self, wanted: int) -> int:
         """How many of the wanted cells can be had, residents evicted if need be."""

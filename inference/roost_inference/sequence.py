@@ -87,8 +87,12 @@ class Sequence:
 
     def is_full(self, context_length: int) -> bool:
         """Whether it has generated all it may."""
+        return self.room(context_length) <= 0
+
+    def room(self, context_length: int) -> int:
+        """Tokens it may still generate."""
         limit = min(self.prompt_length + self.request.max_tokens, context_length)
-        return len(self.tokens) >= limit
+        return limit - len(self.tokens)
 
     def usage(self) -> Usage:
         return Usage(self.prompt_length, self.cached_tokens, self.generated)

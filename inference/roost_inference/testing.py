@@ -19,7 +19,12 @@ from roost_inference.request import (
     TextEvent,
     TokenLogprob,
 )
-from roost_inference.toy import ToyBackend
+from roost_inference.speculation.cost import CostCurve, Measurement
+from roost_inference.speculation.drafter import Drafter
+from roost_inference.speculation.forced import GrammarDrafter
+from roost_inference.speculation.speculator import Speculator
+from roost_inference.speculation.suffix_drafter import SuffixDrafter
+from roost_inference.toy import SIZE, ToyBackend
 
 GREEDY = SamplingParams(temperature=0.0)
 
@@ -104,6 +109,7 @@ def toy_engine(
     context_length: int | None = None,
     clock: FakeClock | None = None,
     store: BlockStore | None = None,
+    speculator: Speculator | None = None,
 ) -> Engine:
     """An engine without a thread: call `step` until it returns False."""
     backend = backend or ToyBackend()
@@ -127,6 +133,7 @@ def toy_engine(
         queue_limit=queue_limit,
         store=store,
         clock=clock or FakeClock(),
+        speculator=speculator,
     )
 
 
@@ -146,6 +153,18 @@ def toy_store(
     )
     store.start(background=())
     return store
+
+
+def toy_speculator(
+    *drafters: Drafter, depth_max: int = 16, cost: CostCurve | None = None
+) -> Speculator:
+    """Without drafters: the two that need no model. Rows are cheap unless `cost` says otherwise,
+    so whatever is likely at all is verified."""
+    if cost is None:
+        cost = CostCurve()
+        cost.load([Measurement(1, 0, 10.0), Measurement(64, 0, 10.5)])
+    chosen = drafters or (GrammarDrafter(), SuffixDrafter(4096))
+    return Speculator(chosen, cost, depth_max=depth_max, vocabulary_size=SIZE)
 
 
 def drive(engine: Engine, steps_max: int = 10_000) -> int:

@@ -1,6 +1,6 @@
 """Loading KV against computing it again, and a restart: ratios from one run.
 
-    python tests/benchmarks/kv_tiers.py [--tokens 1500] [--threads N]
+python tests/benchmarks/kv_tiers.py [--tokens 1500] [--threads N]
 """
 
 import argparse
@@ -26,9 +26,7 @@ _numbers = itertools.count()
 
 def ask(engine: Engine, tokens: list[int], count: int = 8, **fields: object) -> FinishEvent:
     heard = Collector()
-    wanted = Request(
-        f"bench-{next(_numbers)}", tokens, count, GREEDY, ignore_eos=True, **fields
-    )  # type: ignore[arg-type]
+    wanted = Request(f"bench-{next(_numbers)}", tokens, count, GREEDY, ignore_eos=True, **fields)  # type: ignore[arg-type]
     engine.submit(wanted, heard)
     return heard.wait(300)
 
@@ -74,8 +72,10 @@ def blocks(engine: Engine, tokens: int) -> None:
         loaded = int(str(event.kv["loaded_tokens"]))
         imports.append(float(str(event.kv["load_ms"])) * BLOCK_TOKENS / loaded)
     ram, disk = statistics.median(imports), statistics.median(reads) + statistics.median(imports)
-    print(f"block of {BLOCK_TOKENS}: computed {per_block_ms:.1f} ms, from {RAM} {ram:.2f} ms "
-          f"({per_block_ms / ram:.0f}x), from disk {disk:.2f} ms ({per_block_ms / disk:.0f}x)")  # fmt: skip
+    print(
+        f"block of {BLOCK_TOKENS}: computed {per_block_ms:.1f} ms, from {RAM} {ram:.2f} ms "
+        f"({per_block_ms / ram:.0f}x), from disk {disk:.2f} ms ({per_block_ms / disk:.0f}x)"
+    )
 
 
 def restart(config: EngineConfig, folder: Path, tokens: int) -> None:

@@ -18,7 +18,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def engine(model_folder: Path) -> Iterator[Engine]:
     """A running engine on the real kernels, small enough for any machine."""
-    config = EngineConfig(context_length=8192, max_sequences=24, max_running=12)
+    config = EngineConfig(context_length=8192, max_sequences=24, max_running=12, speculation="auto")
     loaded = load_engine(config, model_folder)
     yield loaded
     loaded.close()

@@ -1,0 +1,48 @@
+"""How many drafted tokens to verify: as many as raise the expected tokens a second."""
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+# Less than this is not worth the uncertainty.
+GAIN_MIN = 1.03
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Depths by sequence, and the expected tokens per millisecond with them."""
+
+    depths: tuple[int, ...]
+    rate: float
+
+
+def choose_depths(
+    survivals: Sequence[Sequence[float]], cost_ms: Callable[[int], float], room: int
+) -> Choice:
+    """The depth for each sequence.
+
+    survivals: per sequence, the falling chances that its first, second, … draft is accepted;
+    empty where it has none. cost_ms(rows) of the step with so many drafts in all. The likeliest
+    drafts of all sequences come first, and the step takes those that pay best together.
+    """
+    count = len(survivals)
+    plain = best_rate = count / cost_ms(0)
+    best_rate *= GAIN_MIN
+    order: list[int] = []
+    best = 0
+    tokens = float(count)
+    heap = [(-chances[0], at, 0) for at, chances in enumerate(survivals) if chances]
+    heapq.heapify(heap)
+    while heap and len(order) < room:
+        chance, at, depth = heapq.heappop(heap)
+        tokens -= chance
+        order.append(at)
+        rate = tokens / cost_ms(len(order))
+        if rate > best_rate:
+            best, best_rate = len(order), rate
+        if depth + 1 < len(survivals[at]):
+            heapq.heappush(heap, (-survivals[at][depth + 1], at, depth + 1))
+    depths = [0] * count
+    for at in order[:best]:
+        depths[at] += 1
+    return Choice(tuple(depths), best_rate if best else plain)

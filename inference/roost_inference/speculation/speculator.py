@@ -1,0 +1,306 @@
+"""Speculation as the scheduler and the engine see it: drafts for a step, and what became of them.
+
+Each step every free drafter is asked, the controller picks per sequence the proposal and the
+depth that pay, and the engine verifies the picked tokens in the same decode. A drafter that costs
+time is asked only where that is expected to pay, and now and then to keep its rates true.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+
+from roost_inference.request import DrafterFigures, SpeculationFigures
+from roost_inference.sequence import Sequence
+from roost_inference.speculation.acceptance import Acceptance, History
+from roost_inference.speculation.controller import choose_depths
+from roost_inference.speculation.cost import TILE_ROWS, CostCurve
+from roost_inference.speculation.drafter import Drafter, Proposal
+from roost_inference.speculation.figures import DrafterCounters, RequestCounters
+
+# Drafted tokens in one step over all sequences; each needs a row of logits. Beyond a tile of
+# rows in all the kernels get dearer again.
+DRAFT_ROWS_MAX = 64
+# A drafter that costs time and is not used is asked for this many tokens once in so many steps.
+PROBE_DEPTH = 2
+PROBE_STEPS = 64
+# Once in so many steps a likely proposal is verified twice as deep as seems to pay, at least this
+# deep: the machine may be faster at it than it was when that was last measured.
+COST_PROBE_STEPS = 64
+COST_PROBE_DEPTH = 4
+COST_PROBE_SURVIVAL = 0.6
+# Depths considered for drafters that cost time.
+COSTLY_DEPTHS = (1, 2, 3, 4, 6, 8, 12, 16)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Tokens to verify after the sequence's last one; at least one."""
+
+    drafter: str
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A sequence that may speculate in this step, by at most `limit` tokens."""
+
+    sequence: Sequence
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    drafter: str
+    tokens: Many[int]
+    survivals: list[float]
+
+    @property
+    def expected(self) -> float:
+        return sum(self.survivals)
+
+
+class Speculator:
+    """Used by the engine thread; `figures` by any."""
+
+    def __init__(
+        self, drafters: Many[Drafter], cost: CostCurve, *, depth_max: int, vocabulary_size: int
+    ) -> None:
+        self.cost = cost
+        self.depth_max = depth_max
+        self._vocabulary_size = vocabulary_size
+        self._drafters = list(drafters)
+        self._acceptance = {d.name: Acceptance(d.prior) for d in drafters}
+        self._histories: dict[tuple[str, str], History] = {}
+        self._requests: dict[str, RequestCounters] = {}
+        self._counters = {d.name: DrafterCounters() for d in drafters}
+        self._lock = threading.Lock()
+        self._unused = 0
+        self._shallow = 0
+
+    # For the scheduler
+
+    def plan(
+        self, candidates: Many[Candidate], *, room: int, prompt_row_ms: float | None
+    ) -> list[Draft | None]:
+        """Drafts for the decoding sequences of a step, at most `room` tokens and DRAFT_ROWS_MAX
+        in all. prompt_row_ms: the cost of one more row where prompts are in the step; None if
+        it only decodes."""
+        room = min(room, DRAFT_ROWS_MAX)
+        if room <= 0 or not self._drafters:
+            return [None] * len(candidates)
+        options = self._options(self._free, candidates)
+        costly = self._costly
+        if not costly and not any(options):
+            return [None] * len(candidates)
+        rows = len(candidates)
+        context = sum(len(candidate.sequence.tokens) for candidate in candidates) / rows
+        if prompt_row_ms is None:
+            room = min(room, max(TILE_ROWS - rows, 0))
+
+        def cost_ms(drafts: int) -> float:
+            if prompt_row_ms is None:
+                return self.cost.ms(rows + drafts, context)
+            return self.cost.ms(rows, context) + prompt_row_ms * drafts
+
+        for drafter in costly:
+            self._consider(drafter, candidates, options, cost_ms, room)
+        survivals = [option.survivals if option else [] for option in options]
+        depths = choose_depths(survivals, cost_ms, room).depths
+        depths = self._probed(depths, survivals, room)
+        return [self._draft(o, d) for o, d in zip(options, depths, strict=True)]
+
+    def _probed(
+        self, depths: tuple[int, ...], survivals: Many[Many[float]], room: int
+    ) -> tuple[int, ...]:
+        """The depths, now and then with one that is deeper than what should pay."""
+        likely = [sum(1 for s in chances if s >= COST_PROBE_SURVIVAL) for chances in survivals]
+        at = max(range(len(likely)), key=lambda at: likely[at] - depths[at])
+        if likely[at] <= depths[at]:
+            return depths
+        self._shallow += 1
+        if self._shallow % COST_PROBE_STEPS:
+            return depths
+        deeper = min(likely[at], max(COST_PROBE_DEPTH, 2 * depths[at]))
+        deeper = min(deeper, depths[at] + room - sum(depths))
+        return (*depths[:at], deeper, *depths[at + 1 :])
+
+    # For the engine
+
+    def verified(self, sequence: Sequence, draft: Draft, accepted: int) -> None:
+        """The draft was computed and its first `accepted` tokens are part of the text."""
+        counters = self._requests.setdefault(sequence.id, RequestCounters())
+        counters.add(draft.drafter, len(draft.tokens), accepted)
+        with self._lock:
+            self._counters[draft.drafter].add(len(draft.tokens), accepted)
+
+    def observe(self, rows: int, ms: float, context: float) -> None:
+        """What a step without prompt tokens took; context: mean length of its sequences."""
+        self.cost.observe(rows, ms, context)
+
+    def end(self, sequence: Sequence, *, finished: bool) -> SpeculationFigures | None:
+        """The sequence is gone; its figures, None if nothing was ever drafted for it."""
+        for drafter in self._drafters:
+            self._histories.pop((drafter.name, sequence.id), None)
+            drafter.forget(sequence, finished=finished)
+        counters = self._requests.pop(sequence.id, None)
+        return None if counters is None else counters.figures(self.depth_max)
+
+    def figures(self) -> dict[str, DrafterFigures]:
+        """Totals by drafter."""
+        with self._lock:
+            return {name: counters.figures() for name, counters in self._counters.items()}
+
+    def close(self) -> None:
+        for drafter in self._drafters:
+            drafter.close()
+
+    def check(self, sequences: Many[Sequence]) -> None:
+        """Raise AssertionError if anything is kept for a sequence that has ended. For tests."""
+        ids = {sequence.id for sequence in sequences}
+        kept = {key[1] for key in self._histories} | set(self._requests)
+        assert kept <= ids, f"speculation keeps {kept - ids}"
+
+    # Asking drafters
+
+    @property
+    def _free(self) -> list[Drafter]:
+        return [drafter for drafter in self._drafters if drafter.cost_ms(1, 1) == 0.0]
+
+    @property
+    def _costly(self) -> list[Drafter]:
+        return [drafter for drafter in self._drafters if drafter.cost_ms(1, 1) > 0.0]
+
+    def _options(
+        self, drafters: Many[Drafter], candidates: Many[Candidate]
+    ) -> list[_Option | None]:
+        """The best proposal for each sequence."""
+        best: list[_Option | None] = [None] * len(candidates)
+        for drafter in drafters:
+            for at, option in enumerate(self._ask(drafter, candidates, self.depth_max)):
+                present = best[at]
+                if option and (present is None or option.expected > present.expected):
+                    best[at] = option
+        return best
+
+    def _ask(
+        self, drafter: Drafter, candidates: Many[Candidate], depth: int
+    ) -> list[_Option | None]:
+        """The drafter's proposals, judged. One that fails is dropped: guesses are not needed."""
+        sequences = [candidate.sequence for candidate in candidates]
+        histories = [self._history(drafter, sequence) for sequence in sequences]
+        try:
+            proposals = drafter.propose(sequences, depth)
+        except Exception:
+            log.exception("the drafter %s failed and is not used any more", drafter.name)
+            self._drop(drafter)
+            return [None] * len(candidates)
+        acceptance = self._acceptance[drafter.name]
+        options: list[_Option | None] = []
+        for candidate, history, proposal in zip(candidates, histories, proposals, strict=True):
+            proposal = self._usable(candidate.sequence, proposal)
+            history.proposal, history.at = proposal, len(candidate.sequence.tokens)
+            survivals = acceptance.survivals(proposal, history) if proposal else []
+            del survivals[candidate.limit :]
+            options.append(
+                _Option(drafter.name, proposal.tokens, survivals)
+                if proposal and survivals
+                else None
+            )
+        return options
+
+    def _drop(self, drafter: Drafter) -> None:
+        self._drafters.remove(drafter)
+        for key in [key for key in self._histories if key[0] == drafter.name]:
+            del self._histories[key]
+        drafter.close()
+
+    def _history(self, drafter: Drafter, sequence: Sequence) -> History:
+        """The drafter's history with the sequence, its last proposal judged."""
+        key = (drafter.name, sequence.id)
+        history = self._histories.get(key)
+        if history is None:
+            history = self._histories[key] = History()
+        elif history.proposal is not None:
+            generated = sequence.tokens.view[history.at :].tolist()
+            self._acceptance[drafter.name].learn(history, generated)
+        return history
+
+    def _usable(self, sequence: Sequence, proposal: Proposal | None) -> Proposal | None:
+        """The proposal without what can't be accepted: unknown tokens, and what the grammar
+        forbids."""
+        if proposal is None or not proposal.tokens:
+            return None
+        tokens, size = proposal.tokens, self._vocabulary_size
+        if not 0 <= min(tokens) <= max(tokens) < size:
+            known = next(at for at, token in enumerate(tokens) if not 0 <= token < size)
+            tokens = tokens[:known]
+        grammar = sequence.sampler.grammar
+        if grammar is not None and tokens:
+            tokens = tokens[: grammar.allowed_prefix(tokens)]
+        return Proposal(tokens, proposal.slot) if tokens else None
+
+    # Drafters that cost time
+
+    def _consider(
+        self,
+        drafter: Drafter,
+        candidates: Many[Candidate],
+        options: list[_Option | None],
+        cost_ms: Callable[[int], float],
+        room: int,
+    ) -> None:
+        """Ask the drafter for the sequences without a proposal, if that should pay."""
+        places = [at for at, option in enumerate(options) if option is None]
+        if not places:
+            return
+        asked = [candidates[at] for at in places]
+        depth = self._costly_depth(drafter, asked, places, options, cost_ms, room)
+        self._unused = 0 if depth else self._unused + 1
+        if depth == 0:
+            if self._unused % PROBE_STEPS == 0:
+                self._ask(drafter, asked, min(PROBE_DEPTH, self.depth_max))
+            return
+        for at, option in zip(places, self._ask(drafter, asked, depth), strict=True):
+            options[at] = option
+
+    def _costly_depth(
+        self,
+        drafter: Drafter,
+        asked: Many[Candidate],
+        places: Many[int],
+        options: Many[_Option | None],
+        cost_ms: Callable[[int], float],
+        room: int,
+    ) -> int:
+        """The depth to ask for, 0 if asking should not pay."""
+        acceptance = self._acceptance[drafter.name]
+        longest = Proposal(range(self.depth_max))
+        expected = [
+            acceptance.survivals(longest, self._history(drafter, c.sequence))[: c.limit]
+            for c in asked
+        ]
+        survivals: list[list[float]] = [option.survivals if option else [] for option in options]
+        best, best_rate = 0, choose_depths(survivals, cost_ms, room).rate
+        for depth in COSTLY_DEPTHS:
+            if depth > self.depth_max:
+                break
+            for at, chances in zip(places, expected, strict=True):
+                survivals[at] = chances[:depth]
+            drafting_ms = drafter.cost_ms(len(asked), depth)
+
+            def with_drafting(drafts: int, extra: float = drafting_ms) -> float:
+                return cost_ms(drafts) + extra
+
+            choice = choose_depths(survivals, with_drafting, room)
+            if any(choice.depths) and choice.rate > best_rate:
+                best, best_rate = depth, choice.rate
+        return best
+
+    def _draft(self, option: _Option | None, depth: int) -> Draft | None:
+        if option is None or depth == 0:
+            return None
+        return Draft(option.drafter, tuple(option.tokens[:depth]))

@@ -1,0 +1,96 @@
+"""The longest earlier occurrence of what was just written, found in a few microseconds."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+# Shorter matches are chance.
+MATCH_MIN = 2
+# Longer ones are no surer.
+MATCH_MAX = 32
+# Occurrences of the last MATCH_MIN tokens that are compared, newest first.
+CANDIDATES_MAX = 12
+# A match at least this long is followed without looking for a longer one.
+FOLLOW_MIN = 8
+SEPARATOR = -1
+
+_SHIFT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The query's last `length` tokens stand right before `end` in the text."""
+
+    end: int
+    length: int
+
+
+class SuffixIndex:
+    """An append-only text of tokens and where each pair of tokens occurs in it.
+
+    Takes about 0.3 µs and 130 bytes a token. The text may hold SEPARATORs, which match nothing.
+    """
+
+    __slots__ = ("_last", "_previous", "tokens")
+
+    def __init__(self, tokens: Iterable[int] = ()) -> None:
+        self.tokens: list[int] = []
+        self._last: dict[int, int] = {}
+        # for each end of a pair, the end of the same pair before it; 0 is none
+        self._previous: list[int] = []
+        self.extend(tokens)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def extend(self, tokens: Iterable[int]) -> None:
+        known, last, previous = self.tokens, self._last, self._previous
+        before = known[-1] if known else SEPARATOR
+        for end, token in enumerate(tokens, start=len(known) + 1):
+            known.append(token)
+            if before >= 0 and token >= 0:
+                pair = (before << _SHIFT) | token
+                previous.append(last.get(pair, 0))
+                last[pair] = end
+            else:
+                previous.append(0)
+            before = token
+
+    def longest(self, query: Sequence[int]) -> Match | None:
+        """The longest match of the query's end that something follows; the newest of equals.
+
+        The query may be this text itself.
+        """
+        if len(query) < MATCH_MIN or query[-2] < 0 or query[-1] < 0:
+            return None
+        end = self._last.get((query[-2] << _SHIFT) | query[-1], 0)
+        best: Match | None = None
+        for _ in range(CANDIDATES_MAX):
+            if end == 0:
+                break
+            if end < len(self.tokens) and self.tokens[end] >= 0:
+                length = self._common(query, end)
+                if best is None or length > best.length:
+                    best = Match(end, length)
+                if length >= MATCH_MAX:
+                    break
+            end = self._previous[end - 1]
+        return best
+
+    def following(self, match: Match, depth: int) -> list[int]:
+        """Up to `depth` tokens after the match. Where the text ends it is taken to repeat what
+        it repeated, which is what loops and tables do."""
+        found = self.tokens[match.end : match.end + depth]
+        if SEPARATOR in found:
+            return found[: found.index(SEPARATOR)]
+        period = len(self.tokens) - match.end
+        while len(found) < depth and period > 0:
+            found.append(found[-period])
+        return found
+
+    def _common(self, query: Sequence[int], end: int) -> int:
+        """How many tokens before `end` equal the query's last ones."""
+        tokens, size = self.tokens, min(len(query), end, MATCH_MAX)
+        length = MATCH_MIN
+        while length < size and tokens[end - 1 - length] == query[-1 - length] >= 0:
+            length += 1
+        return length

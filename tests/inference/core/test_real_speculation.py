@@ -1,0 +1,144 @@
+"""Speculation on the real kernels: the same greedy texts, and draft models checked at load."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from roost_inference.config import EngineConfig
+from roost_inference.engine import Engine
+from roost_inference.errors import EngineUnavailable
+from roost_inference.loading import load_engine
+from roost_inference.request import Request, SamplingParams
+from roost_inference.speculation.cost import Measurement
+from roost_inference.testing import Collector
+
+# A difference of log-probabilities that the order of sums can turn round.
+NEAR_TIE = 0.05
+SMALL = {"context_length": 2048, "max_sequences": 8, "max_running": 4}
+TABLE = json.dumps([{"id": n, "city": "Lisbon", "open": True} for n in (11, 12, 13)])
+PROMPTS = [
+    *(f"Repeat this exactly: {TABLE[: 60 + n]}" for n in range(0, 32, 4)),
+    *(f"Count from {n} to twenty, one number a line." for n in range(6)),
+    *(f"Tell me about {what}." for what in ("bread", "rivers", "chess", "the moon", "trains")),
+    "Write the word yes ten times.",
+]
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def plain(model_folder: Path) -> Iterator[Engine]:
+    loaded = load_engine(EngineConfig(speculation="off", kv_ram=0, **SMALL), model_folder)
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture(scope="module")
+def speculating(model_folder: Path) -> Iterator[Engine]:
+    loaded = load_engine(EngineConfig(speculation="auto", kv_disk=0, **SMALL), model_folder)
+    assert loaded._speculator is not None
+    # On a busy machine nothing might pay; here rows are cheap, so drafts are verified.
+    loaded._speculator.cost.load([Measurement(1, 0, 10.0), Measurement(64, 0, 11.0)])
+    loaded._speculator.cost.observe = lambda *_: None  # type: ignore[method-assign]
+    yield loaded
+    loaded.close()
+
+
+def ask(engine: Engine, question: str, count: int = 24, **fields: object) -> Collector:
+    text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+    sampling = SamplingParams(temperature=0.0, top_logprobs=2)
+    # a salt of its own: what lies in the cache beside it is then the same for both engines
+    wanted = Request(
+        f"spec-{next(_numbers)}",
+        engine.tokenize(text),
+        count,
+        sampling,
+        cache_salt=question,
+        **fields,  # type: ignore[arg-type]
+    )
+    heard = Collector()
+    engine.submit(wanted, heard)
+    heard.wait()
+    return heard
+
+
+def drafting(plain: Engine, draft_model: Path) -> EngineConfig:
+    path = Path(plain.model.path)
+    return EngineConfig(model=path, draft_model=draft_model, speculation="auto", **SMALL)
+
+
+def first_gap(one: Collector, other: Collector) -> float | None:
+    """How close the two likeliest tokens were where the answers part; None if they do not."""
+    for mine, theirs, found in zip(one.tokens, other.tokens, one.logprobs, strict=False):
+        if mine != theirs:
+            return found.top[0][1] - found.top[1][1]
+    return None
+
+
+def test_greedy_texts_are_the_same_but_for_near_ties(plain: Engine, speculating: Engine) -> None:
+    gaps, accepted = {}, 0
+    for question in PROMPTS:
+        off, on = ask(plain, question), ask(speculating, question)
+        gap = first_gap(off, on)
+        if gap is not None:
+            gaps[question] = gap
+        else:
+            assert on.finish.usage.completion_tokens == off.finish.usage.completion_tokens
+        figures = on.finish.speculation
+        accepted += figures.accepted_tokens if figures else 0
+    print(f"{len(gaps)} of {len(PROMPTS)} texts differ: {gaps}; {accepted} drafts accepted")
+    assert all(gap < NEAR_TIE for gap in gaps.values()), gaps
+    assert len(gaps) <= 1
+    assert accepted > 0
+    for engine in (plain, speculating):
+        engine.check()
+
+
+def test_a_grammar_s_own_text_is_drafted(speculating: Engine) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"responsible_department": {"enum": ["sales", "support"]}},
+        "required": ["responsible_department"],
+        "additionalProperties": False,
+        "x-guidance": {"whitespace_flexible": False},
+    }
+    grammar = json.dumps({"grammars": [{"json_schema": schema}]})
+    heard = ask(speculating, "Whom should I write to?", 60, grammar=grammar)
+    assert json.loads(heard.text)["responsible_department"] in ("sales", "support")
+
+
+def test_the_costs_were_measured_at_the_start(engine: Engine) -> None:
+    speculator = engine._speculator
+    assert speculator is not None
+    one, many = speculator.cost.ms(1), speculator.cost.ms(16)
+    assert 0 < one < many < 64 * one
+
+
+def test_a_draft_model_of_another_vocabulary_is_refused(plain: Engine, tmp_path: Path) -> None:
+    model = Path(plain.model.path).read_bytes()
+    old, new = "Ġthe".encode(), "Ġqzx".encode()
+    length = len(old).to_bytes(8, "little")
+    assert model.count(length + old) == 1
+    other = tmp_path / "other.gguf"
+    other.write_bytes(model.replace(length + old, length + new))
+    config = drafting(plain, other)
+    with pytest.raises(EngineUnavailable, match=r"other\.gguf has another vocabulary: token \d+"):
+        load_engine(config, tmp_path)
+
+
+def test_a_draft_model_that_is_missing_is_named(plain: Engine, tmp_path: Path) -> None:
+    config = drafting(plain, tmp_path / "gone.gguf")
+    with pytest.raises(EngineUnavailable, match=r"draft model .*gone\.gguf does not exist"):
+        load_engine(config, tmp_path)
+
+
+def test_an_engine_with_a_draft_model_says_the_same(plain: Engine, tmp_path: Path) -> None:
+    engine = load_engine(drafting(plain, Path(plain.model.path)), tmp_path)
+    question = "Name three colours, please."
+    with_model, without = ask(engine, question), ask(plain, question)
+    gap = first_gap(without, with_model)
+    assert gap is None or gap < NEAR_TIE
+    engine.check()
+    engine.close()
