@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from roost_inference.chat import ChatTemplate
 from roost_inference.errors import UnknownModel
-from roost_inference.generation import Bell, EngineGeneration, Generation
+from roost_inference.exact import Answer, SessionMemory, section_of
+from roost_inference.generation import Bell, EngineGeneration, Generation, Written
 from roost_inference.ids import completion_id
+from roost_inference.kv.desk import SessionDesk
+from roost_inference.kv.paging import kv_summary
 from roost_inference.metrics import EngineMetrics
 from roost_inference.request import EnginePort, Event, FinishEvent, Request
 from roost_inference.tools import CALL_CLOSE, CALL_OPEN, Markers, build_grammar
-from roost_inference.wire import ChatCall
+from roost_inference.wire import ChatCall, SessionOrder
 
 
 class Responder(Protocol):
@@ -29,6 +33,10 @@ class Responder(Protocol):
 
     def sessions(self) -> list[dict[str, Any]]: ...
 
+    def session(self, session_id: str, action: str, order: SessionOrder) -> dict[str, Any]:
+        """`action` is pin, prefetch, offload or close; may block."""
+        ...
+
     def metrics(self) -> bytes: ...
 
 
@@ -45,7 +53,8 @@ class EngineResponder:
             tokenize=lambda text, special: engine.tokenize(text, special=special),
         )
         self._markers = Markers(self._single_token(CALL_OPEN), self._single_token(CALL_CLOSE))
-        self._metrics = EngineMetrics(engine)
+        self.memory = SessionMemory()
+        self._metrics = EngineMetrics(engine, self.memory)
         self._bell: Bell | None = None
 
     def models(self) -> list[dict[str, Any]]:
@@ -70,13 +79,15 @@ class EngineResponder:
                 param="model",
             )
         # Off the event loop: templates, tokens and grammars take milliseconds that streams feel.
-        request = await asyncio.to_thread(self._request, call)
+        request, figures = await asyncio.to_thread(self._request, call)
         generation = EngineGeneration(
             self.engine,
             request,
             bell=self._bell_of_this_loop(),
             parse_calls=bool(call.functions) and call.tool_choice != "none",
             observe=self._observe,
+            remember=partial(self._remember, request),
+            figures=figures,
         )
         await asyncio.to_thread(generation.submit)
         return generation
@@ -86,13 +97,24 @@ class EngineResponder:
             self._bell = Bell()
         return self._bell
 
-    def _request(self, call: ChatCall) -> Request:
+    def _request(self, call: ChatCall) -> tuple[Request, dict[str, object]]:
+        """The request, and what is known about it before it runs, for the answer's metrics."""
         grammar = build_grammar(call, self._markers)
-        prompt = self._template.render(call)
+        session = (call.cache_salt or "", call.session_id or "")
+        prompt = self._template.render(call, lambda message: self.memory.recall(session, message))
+        figures: dict[str, object] = {}
+        if call.session_id is not None:
+            divergence = self.memory.compare(
+                session,
+                prompt.tokens,
+                lambda token: section_of(prompt.text, call.messages, self._count, token),
+            )
+            if divergence is not None:
+                figures["divergence"] = divergence.report()
         room = self.engine.model.context_length - len(prompt.tokens)
         wanted = call.wanted_tokens
         # Without room the engine says so itself, with both numbers.
-        return Request(
+        request = Request(
             id=completion_id(),
             prompt_tokens=prompt.tokens,
             max_tokens=max(room if wanted is None else min(wanted, room), 1),
@@ -103,7 +125,20 @@ class EngineResponder:
             cache_salt=call.cache_salt or "",
             priority=call.priority or 0,
             ignore_eos=bool(call.ignore_eos),
+            kv=call.kv_policy(),
         )
+        return request, figures
+
+    def _count(self, text: str) -> int:
+        return len(self.engine.tokenize(text, special=True))
+
+    def _remember(self, request: Request, written: Written) -> None:
+        session = (request.cache_salt, request.session_id or "")
+        if written.whole:
+            answer = Answer(written.text, written.tokens)
+            self.memory.remember(session, written.content, written.calls, answer)
+        if request.session_id is not None:
+            self.memory.left(session, request.prompt_tokens, list(written.tokens))
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, FinishEvent):
@@ -132,12 +167,42 @@ class EngineResponder:
             "ttft_ms": _percentiles_ms(stats.first_token_s),
             "itl_ms": _percentiles_ms(stats.inter_token_s),
             "tokens_per_second": round(stats.tokens_per_second, 2),
+            "kv": self._kv(),
         }
 
+    def _kv(self) -> dict[str, Any]:
+        """The tiers below the device, empty if there are none."""
+        store = getattr(self.engine, "store", None)
+        return {} if store is None else dict(kv_summary(store))
+
     def sessions(self) -> list[dict[str, Any]]:
-        """Sessions with KV on the device, if the engine tells which."""
-        listing = getattr(self.engine, "sessions", None)
-        return [] if listing is None else [dict(session) for session in listing()]
+        """What the engine remembers of sessions, and where they last parted from themselves."""
+        desk = self._desk
+        if desk is None:
+            return []
+        return [
+            {**session, "divergence": self.memory.last_divergence(session["id"])}
+            for session in desk.listing()
+        ]
+
+    def session(self, session_id: str, action: str, order: SessionOrder) -> dict[str, Any]:
+        """Pin, prefetch, offload or close a session. Raises InvalidRequest, EngineUnavailable."""
+        desk = self._desk
+        if action == "close":
+            self.memory.close(session_id)
+        if desk is None:
+            return {"id": session_id, "known": False}
+        if action == "pin":
+            return desk.pin(session_id, order.reason, order.ttl_s, order.cache_salt)
+        if action == "prefetch":
+            return desk.prefetch(session_id, order.cache_salt)
+        if action == "offload":
+            return desk.offload(session_id, order.cache_salt)
+        return desk.close(session_id, order.cache_salt)
+
+    @property
+    def _desk(self) -> SessionDesk | None:
+        return getattr(self.engine, "desk", None)
 
     def metrics(self) -> bytes:
         return self._metrics.text()

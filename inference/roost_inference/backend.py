@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from roost_inference.batch import Batch
 
 Logits = NDArray[np.float32]
+# The KV of one block as the kernels wrote it; immutable once made.
+Payload = NDArray[np.uint8]
 
 
 class DecodeStatus(Enum):
@@ -87,6 +89,21 @@ class Backend(Protocol):
 
     def sequence_end(self, sequence: int) -> int:
         """One past the last position held, 0 for an empty sequence."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """What exported blocks depend on: weights, kernels, number format. KV of another
+        identity is never imported."""
+        ...
+
+    def export_block(self, sequence: int, start: int, end: int) -> Payload:
+        """A copy of the KV of positions [start, end). Raises EngineFailed."""
+        ...
+
+    def import_block(self, sequence: int, payload: Payload) -> bool:
+        """Append an exported block to a sequence that ends where the block starts. False if the
+        kernels refuse it; the sequence is unchanged then."""
         ...
 
     def interrupt(self) -> None:

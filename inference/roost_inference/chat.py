@@ -13,6 +13,7 @@ from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from roost_inference.errors import EngineFailed, InvalidRequest
+from roost_inference.exact import Answer
 from roost_inference.hermes import fold_system, merge_same_role, without_tools
 from roost_inference.tools import CALL_OPEN
 from roost_inference.wire import ChatCall, FunctionTool, Message
@@ -66,40 +67,46 @@ class ChatTemplate:
         self._folds_system = not self._accepts([{"role": "system", "content": "a"}, user])
         self._merges = not self._accepts([user, user])
 
-    def render(self, call: ChatCall) -> Prompt:
-        """The prompt of a request. Raises InvalidRequest if the template refuses the messages."""
+    def render(
+        self, call: ChatCall, recall: Callable[[Message], Answer | None] = lambda message: None
+    ) -> Prompt:
+        """The prompt of a request. `recall` knows what the engine wrote itself: such messages keep
+        the tokens they were written with. Raises InvalidRequest if the template refuses the
+        messages."""
         functions = call.functions
+        nonce = secrets.token_hex(8)
+        hidden: dict[str, str | Answer] = {}
+        given = [_marked(message, recall(message), hidden, nonce) for message in call.messages]
         if self.supports_tools and functions:
-            messages = [_native(message) for message in call.messages]
+            messages = [_native(message) for message in given]
             tools = [_declared(function) for function in functions]
         else:
-            messages = without_tools(call.messages, functions)
+            messages = without_tools(given, functions)
             tools = None
         if self._folds_system:
             messages = fold_system(messages)
         if self._merges:
             messages = merge_same_role(messages)
-        hidden: dict[str, str] = {}
-        nonce = secrets.token_hex(8)
         for message in messages:
             content = message["content"]
             if self._spells_control(content):
-                # No line of text can be mistaken for this: the nonce is made for one request.
-                mark = f"\ue000{nonce}:{len(hidden)}\ue001"
-                hidden[mark] = content
-                message["content"] = mark
+                message["content"] = _mark(hidden, nonce, content)
         text = self._run(messages, tools)
         if len(text) > PROMPT_CHARACTERS_MAX:
             raise InvalidRequest("The chat template made a prompt beyond any limit")
         return self._assemble(text, hidden)
 
-    def _assemble(self, text: str, hidden: Mapping[str, str]) -> Prompt:
+    def _assemble(self, text: str, hidden: Mapping[str, str | Answer]) -> Prompt:
         if not hidden:
             return Prompt(text, list(self._tokenize(text, True)))
         tokens: list[int] = []
         whole = ""
         for piece in re.split("(" + "|".join(map(re.escape, hidden)) + ")", text):
             plain = hidden.get(piece)
+            if isinstance(plain, Answer):
+                whole += plain.text
+                tokens += plain.tokens
+                continue
             whole += piece if plain is None else plain
             if piece:
                 tokens += self._tokenize(piece if plain is None else plain, plain is None)
@@ -134,6 +141,21 @@ class ChatTemplate:
         allowed = {k: v for k, v in options.items() if k in ("indent", "separators", "sort_keys")}
         text = json.dumps(value, ensure_ascii=False, **allowed)
         return text.replace("<", "\\u003c") if self._spells_control(text) else text
+
+
+def _mark(hidden: dict[str, str | Answer], nonce: str, what: str | Answer) -> str:
+    """A place holder no line of text can be mistaken for: the nonce is made for one request."""
+    mark = f"\ue000{nonce}:{len(hidden)}\ue001"
+    hidden[mark] = what
+    return mark
+
+
+def _marked(
+    message: Message, answer: Answer | None, hidden: dict[str, str | Answer], nonce: str
+) -> Message:
+    if answer is None:
+        return message
+    return Message(role="assistant", content=_mark(hidden, nonce, answer))
 
 
 def _raise_exception(message: str) -> NoReturn:

@@ -97,10 +97,32 @@ class EngineConfig(BaseModel):
     kv_type: Literal["f16", "q8_0", "q4_0"] = Field(
         default="f16", description="Number format of the KV cache. q8_0 halves its memory."
     )
-    kv_ram: ByteSize = Field(default=0, description="RAM for paged-out KV, e.g. 2GiB; 0 is off.")
-    kv_disk: ByteSize = Field(default=0, description="Disk for paged-out KV; 0 is off.")
+    kv_q4_0_accepted: bool = Field(
+        default=False,
+        description="Needed for kv_type q4_0, which answers measurably worse than f16 and q8_0.",
+    )
+    kv_ram: ByteSize = Field(
+        default=2**30,
+        description="RAM for the KV of sessions that are not on the device, e.g. 2GiB; 0 turns "
+        "paging off, on disk and in the object store, too.",
+    )
+    kv_disk: ByteSize = Field(
+        default=4 * 2**30,
+        description="Disk for paged-out KV, below the data directory; it outlives a restart. "
+        "0 is off.",
+    )
     kv_object_url: str | None = Field(
-        default=None, description="Object store for paged-out KV, e.g. s3://bucket/prefix."
+        default=None,
+        description="Object store for paged-out KV, e.g. s3://bucket/prefix or a file:/// folder. "
+        "Credentials come from the environment, as for every S3 client.",
+    )
+    kv_object_options: dict[str, str | bool] = Field(
+        default_factory=dict,
+        description="More settings of the object store by obstore's names: endpoint, region, "
+        "access_key_id, secret_access_key.",
+    )
+    kv_object: ByteSize = Field(
+        default=64 * 2**30, description="Bytes this engine may hold in the object store."
     )
     queue_limit: int = Field(
         default=256, ge=1, description="Requests that may wait; the next one gets a 429."
@@ -122,6 +144,8 @@ class EngineConfig(BaseModel):
             raise ValueError("max_running must not exceed max_sequences")
         if self.max_running > self.batch_tokens:
             raise ValueError("max_running must not exceed batch_tokens: each takes a row a step")
+        if self.kv_type == "q4_0" and not self.kv_q4_0_accepted:
+            raise ValueError("kv_type q4_0 costs quality; set kv_q4_0_accepted to use it")
         longest = self.request_context_length
         if longest is not None and longest > self.context_length:
             raise ValueError("request_context_length must not exceed context_length")

@@ -14,6 +14,9 @@ from roost_inference.backend import Backend, Logits
 from roost_inference.backend import DecodeStatus as Status
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
 from roost_inference.kv.cache import KvCache
+from roost_inference.kv.desk import SessionDesk
+from roost_inference.kv.paging import Pager
+from roost_inference.kv.store import BlockStore
 from roost_inference.mailbox import STOPPING, Mailbox
 from roost_inference.pacing import Pacer
 from roost_inference.request import (
@@ -35,6 +38,9 @@ from roost_inference.tokenizer import Piece
 INTERRUPT_ABOVE_MS = 15.0
 FAILURES_IN_A_ROW_MAX = 3
 CLOSE_TIMEOUT_S = 10.0
+# How often the deadline of blocks being read is looked at while nothing else is to be done.
+FETCH_POLL_S = 0.02
+STEPS_BETWEEN_STORING = 8
 
 log = logging.getLogger(__name__)
 
@@ -53,16 +59,24 @@ class Engine:
         resident_cells: int,
         queue_limit: int,
         inter_token_target_ms: float = 100.0,
+        store: BlockStore | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model = model
         self._backend = backend
         self._vocabulary = backend.vocabulary
         self._clock = clock
-        self._cache = KvCache(backend, sequences=max_sequences, resident_cells=resident_cells)
+        pacer = Pacer(inter_token_target_ms)
+        self._cache = KvCache(
+            backend,
+            sequences=max_sequences,
+            resident_cells=resident_cells,
+            pager=_pager(backend, store, pacer, clock),
+            clock=clock,
+        )
         self._scheduler = Scheduler(
             self._cache,
-            Pacer(inter_token_target_ms),
+            pacer,
             batch_tokens=batch_tokens,
             max_running=max_running,
         )
@@ -76,6 +90,11 @@ class Engine:
             interrupt=backend.interrupt,
             clear_interrupt=backend.clear_interrupt,
         )
+        self.desk = SessionDesk(self._cache, self._mailbox.post, clock)
+        self._steps_since_storing = 0
+        self._only_fetching = False
+        if store is not None:
+            store.on_change = self._mailbox.wake
 
     # For any thread
 
@@ -98,6 +117,16 @@ class Engine:
     def has_work(self) -> bool:
         """Whether anything is running or waiting."""
         return self._mailbox.has_live
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether a step would do anything."""
+        return self._scheduler.has_work or self._cache.has_unstored
+
+    @property
+    def store(self) -> BlockStore | None:
+        """The tiers below the device, None if there are none."""
+        return self._cache.pager.store if self._cache.pager is not None else None
 
     @property
     def preemptions_total(self) -> int:
@@ -129,6 +158,10 @@ class Engine:
                 return
         else:
             self._end_all(EngineUnavailable(STOPPING))
+        if self.store is not None:
+            if self._failure is None:
+                self._cache.evict_all()  # a restart finds it
+            self.store.close()
         self._backend.close()
 
     def check(self) -> None:
@@ -136,9 +169,12 @@ class Engine:
         self._scheduler.check()
 
     def _run(self) -> None:
-        while self._mailbox.wait(lambda: self._scheduler.has_work):
+        while self._mailbox.wait(
+            lambda: not self._only_fetching and self.has_tasks,
+            FETCH_POLL_S if self._only_fetching else None,
+        ):
             try:
-                self.step()
+                self._only_fetching = not self.step() and self._cache.is_reading
             except Exception as error:
                 self._give_up_step(error)
         self._end_all(EngineUnavailable(STOPPING))
@@ -146,14 +182,28 @@ class Engine:
     # One step
 
     def step(self) -> bool:
-        """Schedule, decode, sample, emit. False if nothing was computed."""
+        """Schedule, decode, sample, emit. False if nothing was computed or stored."""
         self._take_in()
+        for command in self._mailbox.take_commands():
+            command()
         step = self._scheduler.schedule(self._clock())
         done = step is not None and self._decode(step)
         if step is not None and done:
             self._sample_and_emit(step)
+        stored = self._store_some(idle=step is None)
         self._publish()
-        return done
+        return done or stored
+
+    def _store_some(self, idle: bool) -> bool:
+        """Copy a block of a finished sequence below: while idle at once, else now and then, as
+        it takes a millisecond."""
+        self._steps_since_storing += 1
+        due = idle or self._steps_since_storing >= STEPS_BETWEEN_STORING
+        if not due or not self._cache.has_unstored:
+            return False
+        self._steps_since_storing = 0
+        self._cache.store_some()
+        return True
 
     def _take_in(self) -> None:
         """Arrivals join the queue, aborted sequences leave."""
@@ -240,6 +290,7 @@ class Engine:
             sequence.timings(now),
             error,
             sequence.text.stop_string,
+            sequence.kv_report,
         )
         self._emit(sequence, end)
 
@@ -273,9 +324,10 @@ class Engine:
         if self._failures >= FAILURES_IN_A_ROW_MAX:
             self._failure = f"The engine failed {self._failures} times in a row: {error}"
         failed = error if isinstance(error, EngineError) else EngineFailed(repr(error))
-        for sequence in tuple(self._scheduler.running):
-            self._finish(sequence, "error", failed)
-        self._cache.evict_all()
+        with self._cache.distrusted():
+            for sequence in tuple(self._scheduler.running):
+                self._finish(sequence, "error", failed)
+            self._cache.evict_all()
         if self._failure is not None:
             self._mailbox.refuse(self._failure)
             self._end_all(EngineUnavailable(self._failure))
@@ -284,3 +336,14 @@ class Engine:
         self._take_in()
         for sequence in tuple(self._scheduler.sequences()):
             self._finish(sequence, "error", error)
+
+
+def _pager(
+    backend: Backend, store: BlockStore | None, pacer: Pacer, clock: Callable[[], float]
+) -> Pager | None:
+    """Paging needs tiers, and a model whose state can be cut into blocks."""
+    if store is None or not backend.truncates:
+        return None
+    return Pager(
+        backend, store, prefill_ms_per_token=lambda: pacer.prefill_ms_per_token, clock=clock
+    )

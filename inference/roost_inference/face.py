@@ -17,7 +17,9 @@ from roost_inference.errors import EngineError, EngineUnavailable, InvalidReques
 from roost_inference.exchange import Answer, RequireKey, error_response, read_body
 from roost_inference.jsonbody import parse_json
 from roost_inference.metrics import CONTENT_TYPE
-from roost_inference.wire import parse_chat_call
+from roost_inference.wire import parse_chat_call, parse_session_order
+
+SESSION_ACTIONS = ("pin", "prefetch", "offload")
 
 
 @dataclass(slots=True)
@@ -42,6 +44,8 @@ def build_app(slot: Slot, config: EngineConfig) -> Starlette:
             Route("/v1/models", face.models),
             Route("/v1/models/{name:path}", face.model),
             Route("/v1/sessions", face.sessions),
+            Route("/v1/sessions/{id}", face.close_session, methods=["DELETE"]),
+            Route("/v1/sessions/{id}/{action}", face.session, methods=["POST"]),
             Route("/health", face.health),
             Route("/metrics", face.metrics),
         ],
@@ -81,7 +85,25 @@ class _Face:
         raise UnknownModel(f"The model {name!r} does not exist", param="model")
 
     async def sessions(self, request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": self._slot.get().sessions()})
+        listing = await asyncio.to_thread(self._slot.get().sessions)
+        return JSONResponse({"object": "list", "data": listing})
+
+    async def session(self, request: Request) -> Response:
+        action = request.path_params["action"]
+        if action not in SESSION_ACTIONS:
+            raise HTTPException(404, f"no such action: {action}")
+        return await self._order(request, action)
+
+    async def close_session(self, request: Request) -> Response:
+        return await self._order(request, "close")
+
+    async def _order(self, request: Request, action: str) -> Response:
+        body = await read_body(request, self._max_body_bytes)
+        responder = self._slot.get()
+        order = parse_session_order(parse_json(body) if body else {})
+        session_id = request.path_params["id"]
+        done = await asyncio.to_thread(responder.session, session_id, action, order)
+        return JSONResponse(done)
 
     async def health(self, request: Request) -> Response:
         if self._slot.responder is None:

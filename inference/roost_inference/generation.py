@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from roost_inference.errors import EngineError, EngineUnavailable
@@ -38,9 +38,24 @@ class Finished:
     reason: WireFinishReason
     usage: Usage
     timings: Timings | None = None
+    figures: Mapping[str, object] = field(default_factory=dict)
 
 
 Piece = TextPiece | ParsedCall | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A whole answer: as the client sees it, and as it was written."""
+
+    content: str
+    calls: Sequence[tuple[str, str]]
+    text: str
+    tokens: tuple[int, ...]
+    whole: bool
+
+
+Remember = Callable[[Written], None]
 
 
 class Generation(Protocol):
@@ -98,7 +113,15 @@ class EngineGeneration:
         bell: Bell,
         parse_calls: bool,
         observe: Listener = lambda event: None,
+        remember: Remember = lambda written: None,
+        figures: Mapping[str, object] | None = None,
     ) -> None:
+        self._remember = remember
+        self._figures = figures or {}
+        self._texts: list[str] = []
+        self._tokens: list[int] = []
+        self._contents: list[str] = []
+        self._written_calls: list[tuple[str, str]] = []
         self.id = request.id
         self.model = engine.model.name
         self._engine = engine
@@ -123,6 +146,9 @@ class EngineGeneration:
     def _listen(self, event: Event) -> None:
         """Called on the engine thread."""
         self._observe(event)
+        if isinstance(event, TextEvent):
+            self._texts.append(event.text)
+            self._tokens += event.tokens
         self._events.append(event)
         self._bell.ring(self._ready)
 
@@ -156,12 +182,14 @@ class EngineGeneration:
         for found in self._parser.feed(event.text):
             if isinstance(found, ParsedCall):
                 self._calls += 1
+                self._written_calls.append((found.name, found.arguments))
                 pieces.append(found)
             else:
                 pieces.append(self._text(found))
         return pieces
 
     def _text(self, text: str) -> TextPiece:
+        self._contents.append(text)
         logprobs, self._logprobs = tuple(self._logprobs), []
         return TextPiece(text, logprobs)
 
@@ -179,7 +207,17 @@ class EngineGeneration:
                 reason = "tool_calls"
         if rest or self._logprobs:
             pieces.append(self._text(rest))
-        return [*pieces, Finished(reason, event.usage, event.timings)]
+        self._remember(
+            Written(
+                "".join(self._contents),
+                self._written_calls,
+                "".join(self._texts),
+                tuple(self._tokens),
+                whole=event.stop_string is None,
+            )
+        )
+        figures = {**self._figures, **({"kv": event.kv} if event.kv else {})}
+        return [*pieces, Finished(reason, event.usage, event.timings, figures)]
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:

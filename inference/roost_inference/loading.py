@@ -11,6 +11,8 @@ from roost_inference.batch import Batch
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed, EngineUnavailable
+from roost_inference.kv.opening import open_block_store
+from roost_inference.kv.store import BlockStore
 from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.machine import physical_cores
@@ -41,10 +43,14 @@ def load_engine(config: EngineConfig, data_dir: Path) -> Engine:
         threads=threads,
         kv_type=config.kv_type,
     )
+    store = None
     try:
-        engine = _build(config, backend)
+        store = open_block_store(config, backend, data_dir / "kv")
+        engine = _build(config, backend, store)
         _warm_up(backend, engine)
     except BaseException:
+        if store is not None:
+            store.close()
         backend.close()
         raise
     engine.start()
@@ -62,7 +68,7 @@ def _model_path(config: EngineConfig, data_dir: Path, threads: int) -> Path:
     return path
 
 
-def _build(config: EngineConfig, backend: LlamaBackend) -> Engine:
+def _build(config: EngineConfig, backend: LlamaBackend, store: BlockStore | None) -> Engine:
     resident = config.resident_cells
     return Engine(
         backend,
@@ -73,6 +79,7 @@ def _build(config: EngineConfig, backend: LlamaBackend) -> Engine:
         resident_cells=backend.cells // 2 if resident is None else resident,
         queue_limit=config.queue_limit,
         inter_token_target_ms=config.inter_token_target_ms,
+        store=store,
     )
 
 

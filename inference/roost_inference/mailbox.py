@@ -8,6 +8,7 @@ from roost_inference.errors import EngineUnavailable, InvalidRequest, QueueFull
 from roost_inference.sequence import Sequence
 
 STOPPING = "The engine is stopping"
+COMMANDS_MAX = 1024
 
 
 class Mailbox:
@@ -29,6 +30,8 @@ class Mailbox:
         self._arrived: deque[Sequence] = deque()
         self._aborted: set[str] = set()
         self._interruptible: frozenset[str] = frozenset()
+        self._commands: deque[Callable[[], None]] = deque()
+        self._woken = False
         self._running = 0
         self._refusal: str | None = None
         self._stopping = False
@@ -71,6 +74,22 @@ class Mailbox:
                 self._interrupt()
             self._changed.notify()
 
+    def post(self, command: Callable[[], None]) -> None:
+        """Have the engine thread run something between two steps. Raises EngineUnavailable."""
+        with self._changed:
+            if self._refusal is not None:
+                raise EngineUnavailable(self._refusal)
+            if len(self._commands) >= COMMANDS_MAX:
+                raise QueueFull(f"{COMMANDS_MAX} commands are waiting already")
+            self._commands.append(command)
+            self._changed.notify()
+
+    def wake(self) -> None:
+        """Something a waiting request waits for has happened."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
+
     def refuse(self, reason: str) -> None:
         """Take no more requests."""
         with self._changed:
@@ -86,12 +105,26 @@ class Mailbox:
 
     # For the engine thread
 
-    def wait(self, has_work: Callable[[], bool]) -> bool:
-        """Block until there is something to do; False once the engine is stopping."""
+    def wait(self, has_work: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Block until there is something to do, or so long; False once the engine is stopping."""
         with self._changed:
-            while not (self._stopping or self._arrived or self._aborted or has_work()):
-                self._changed.wait()
+            while not (
+                self._stopping
+                or self._woken
+                or self._arrived
+                or self._aborted
+                or self._commands
+                or has_work()
+            ):
+                if not self._changed.wait(timeout_s):
+                    break
+            self._woken = False
             return not self._stopping
+
+    def take_commands(self) -> Iterable[Callable[[], None]]:
+        with self._changed:
+            commands, self._commands = self._commands, deque()
+            return commands
 
     def take(self) -> tuple[Iterable[Sequence], list[Sequence]]:
         """What arrived and what is to be aborted, each once."""

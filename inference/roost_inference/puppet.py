@@ -79,11 +79,17 @@ class PuppetEngine:
             self.finish("abort", id=request_id)
 
     def say(
-        self, text: str, id: str | None = None, logprobs: tuple[TokenLogprob, ...] = ()
+        self,
+        text: str,
+        id: str | None = None,
+        logprobs: tuple[TokenLogprob, ...] = (),
+        tokens: tuple[int, ...] | None = None,
     ) -> None:
-        """Text from the running request, the only one if no id is given."""
+        """Text from the running request, the only one if no id is given; `tokens` where it was
+        written with other tokens than its own tokenisation."""
         id = id or self.running_id
-        self._listeners[id](TextEvent(id, text, tuple(text.encode()), logprobs))
+        spoken = tuple(text.encode()) if tokens is None else tokens
+        self._listeners[id](TextEvent(id, text, spoken, logprobs))
 
     def finish(
         self,

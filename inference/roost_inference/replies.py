@@ -133,7 +133,7 @@ def _figures(end: Finished) -> dict[str, Any]:
     """`usage`, and `metrics` with what the request waited for."""
     figures: dict[str, Any] = {"usage": _usage(end.usage)}
     if end.timings is not None:
-        figures["metrics"] = _timings(end.timings)
+        figures["metrics"] = {**_timings(end.timings), **end.figures}
     return figures
 
 

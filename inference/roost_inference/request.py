@@ -28,6 +28,17 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class KvPolicy:
+    """Bounds of paging for one request, None is no bound. At most so many tokens from its start
+    are stored below the device, at most so many beyond the device's are loaded, and only from
+    these tiers."""
+
+    max_offload_tokens: int | None = None
+    max_load_tokens: int | None = None
+    load_tiers: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One completion over token ids. `grammar` is an llguidance grammar (JSON or Lark text), None
     for free text.
@@ -47,6 +58,7 @@ class Request:
     cache_salt: str = ""
     priority: int = 0
     ignore_eos: bool = False
+    kv: KvPolicy = KvPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +109,7 @@ class FinishEvent:
     timings: Timings
     error: EngineError | None = None
     stop_string: str | None = None
+    kv: Mapping[str, object] = field(default_factory=dict)
 
 
 Event = TextEvent | FinishEvent

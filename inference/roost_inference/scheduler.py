@@ -104,6 +104,7 @@ class Scheduler:
             self.running.remove(sequence)
             self._cache.retire(sequence)
         else:
+            self._cache.forget(sequence)
             self._waiting = [entry for entry in self._waiting if entry[1] is not sequence]
             heapq.heapify(self._waiting)
 
@@ -124,7 +125,7 @@ class Scheduler:
                 break
             sequence = self._waiting[0][1]
             match = self._cache.match(sequence, self.running)
-            if self._will_be_computed(sequence, match):
+            if self._cache.is_fetching(sequence) or self._will_be_computed(sequence, match):
                 deferred.append(heapq.heappop(self._waiting)[1])
                 continue
             found = self._fitting(sequence, match)
@@ -136,18 +137,17 @@ class Scheduler:
             self.add(sequence)
 
     def _start(self, sequence: Sequence, match: Match, now: float) -> None:
-        sequence.sequence_id = self._cache.claim(match)
-        sequence.computed = match.length
+        self._cache.claim(match, sequence)
         if sequence.started_s is None:
             sequence.started_s = now
-            sequence.cached_tokens = match.length
+            sequence.cached_tokens = sequence.computed
         self.running.append(sequence)
 
     def _fitting(self, sequence: Sequence, match: Match) -> Match | None:
         """The match, or none of it if only that leaves room; None if it has to wait."""
         reserved = sum(s.pending + DECODE_RESERVE_CELLS for s in self.running)
         for option in (match, NO_MATCH):
-            if self._cache.fits(option, len(sequence.tokens) - option.length + reserved):
+            if self._cache.fits(option, len(sequence.tokens) - option.held + reserved):
                 return option
         # Alone, a sequence always fits: its length is bounded by the context.
         return None if self.running else NO_MATCH

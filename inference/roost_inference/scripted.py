@@ -23,7 +23,7 @@ from roost_inference.listening import Server, bind, listening, url_of
 from roost_inference.request import Timings, Usage
 from roost_inference.scripts import Call, Drop, Fail, Hang, Say, Step, plan, text_of
 from roost_inference.toolcalls import ParsedCall
-from roost_inference.wire import ChatCall
+from roost_inference.wire import ChatCall, SessionOrder
 
 MODEL = "scripted"
 REQUESTS_KEPT = 10_000
@@ -48,6 +48,7 @@ class ScriptedEngine:
     def __init__(self, *, model: str = MODEL, api_key: str = "") -> None:
         self.model = model
         self.requests: list[Mapping[str, Any]] = []
+        self.orders: list[tuple[str, str, str]] = []
         self.running = 0
         self.aborted = 0
         self.base_url = ""
@@ -131,6 +132,11 @@ class _ScriptedResponder(Responder):
 
     def sessions(self) -> list[dict[str, Any]]:
         return []
+
+    def session(self, session_id: str, action: str, order: SessionOrder) -> dict[str, Any]:
+        self._engine.orders.append((session_id, action, order.reason))
+        del self._engine.orders[:-REQUESTS_KEPT]
+        return {"id": session_id}
 
     def metrics(self) -> bytes:
         running = self._engine.running

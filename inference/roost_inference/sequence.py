@@ -57,6 +57,7 @@ class Sequence:
     last_token_s: float | None = None
     preemptions: int = 0
     abort_requested: bool = False
+    kv_report: dict[str, object] = field(default_factory=dict)
     prompt_length: int = field(init=False)
 
     def __post_init__(self) -> None:

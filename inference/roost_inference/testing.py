@@ -2,10 +2,14 @@
 
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from roost_inference.engine import Engine
+from roost_inference.kv.block import BLOCK_TOKENS
+from roost_inference.kv.lanes import InlineLane
+from roost_inference.kv.store import BlockStore
+from roost_inference.kv.tiers import Tier
 from roost_inference.request import (
     Event,
     FinishEvent,
@@ -18,6 +22,8 @@ from roost_inference.request import (
 from roost_inference.toy import ToyBackend
 
 GREEDY = SamplingParams(temperature=0.0)
+
+Clock = Callable[[], float]
 
 _ids = itertools.count(1)
 
@@ -97,6 +103,7 @@ def toy_engine(
     queue_limit: int = 100,
     context_length: int | None = None,
     clock: FakeClock | None = None,
+    store: BlockStore | None = None,
 ) -> Engine:
     """An engine without a thread: call `step` until it returns False."""
     backend = backend or ToyBackend()
@@ -118,8 +125,27 @@ def toy_engine(
         batch_tokens=batch_tokens,
         resident_cells=backend.cells // 2 if resident_cells is None else resident_cells,
         queue_limit=queue_limit,
+        store=store,
         clock=clock or FakeClock(),
     )
+
+
+TOY_BLOCK_BYTES = (3 + BLOCK_TOKENS) * 8
+
+
+def toy_store(
+    *tiers: Tier, blocks: int = 64, identity: str = "toy", clock: Clock | None = None
+) -> BlockStore:
+    """Room for so many whole toy blocks in RAM; all work is done at once, by the caller."""
+    store = BlockStore(
+        identity,
+        blocks * TOY_BLOCK_BYTES,
+        tiers,
+        clock=clock or FakeClock(),
+        lane=lambda name: InlineLane(),
+    )
+    store.start(background=())
+    return store
 
 
 def drive(engine: Engine, steps_max: int = 10_000) -> int:

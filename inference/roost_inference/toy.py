@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from llguidance import LLTokenizer, TokenizerWrapper
 
-from roost_inference.backend import DecodeStatus, Logits
+from roost_inference.backend import DecodeStatus, Logits, Payload
 from roost_inference.batch import Batch
 
 END = 256
@@ -73,6 +73,7 @@ class ToyBackend:
         cells: int = 512,
         sequences: int = 16,
         truncates: bool = True,
+        identity: str = "toy",
         on_decode: Callable[[Batch], None] = lambda batch: None,
     ) -> None:
         self.vocabulary = ToyVocabulary()
@@ -82,6 +83,8 @@ class ToyBackend:
         self.on_decode = on_decode
         self.decoded: list[int] = []
         self.trained_context = cells
+        self.identity = identity
+        self.refuse_imports = False
         self._interrupted = threading.Event()
         self._held: dict[int, list[tuple[int, object]]] = {}
         self._outputs: dict[int, list[int]] = {}
@@ -124,6 +127,25 @@ class ToyBackend:
     def sequence_end(self, sequence: int) -> int:
         return len(self._held.get(sequence, ()))
 
+    def export_block(self, sequence: int, start: int, end: int) -> Payload:
+        """The range, its tokens, and a hash of all before it: KV depends on the whole prefix."""
+        tokens = [token for token, _ in self._held[sequence][:end]]
+        assert 0 <= start < end == len(tokens), "export of positions not held"
+        head = [start, end, _prefix_hash(tokens[:start])]
+        return np.asarray(head + tokens[start:], np.int64).view(np.uint8)
+
+    def import_block(self, sequence: int, payload: Payload) -> bool:
+        if self.refuse_imports:
+            return False
+        values = payload.view(np.int64).tolist()
+        start, end, prefix_hash = values[:3]
+        held = self._held.setdefault(sequence, [])
+        assert end - start == len(values) - 3 and start == len(held), "a hole in the sequence"
+        assert prefix_hash == _prefix_hash([token for token, _ in held]), "a foreign block"
+        assert self._cells_used() + end - start <= self.cells, "an import without free cells"
+        held += [(token, object()) for token in values[3:]]
+        return True
+
     def interrupt(self) -> None:
         self._interrupted.set()
 
@@ -135,3 +157,7 @@ class ToyBackend:
 
     def _cells_used(self) -> int:
         return len({id(cell) for held in self._held.values() for _, cell in held})
+
+
+def _prefix_hash(tokens: Sequence[int]) -> int:
+    return zlib.crc32(np.asarray(tokens, np.int32).tobytes())

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from roost_inference.errors import InvalidRequest
 from roost_inference.jsonbody import invalid
-from roost_inference.request import SamplingParams
+from roost_inference.request import KvPolicy, SamplingParams
 
 STOP_STRINGS_MAX = 16
 TOP_LOGPROBS_MAX = 20
@@ -105,12 +105,50 @@ class StreamOptions(_Wire):
     include_usage: bool = False
 
 
+# vLLM names tiers by medium and locality; ours are ram, disk and object.
+_TIERS = {
+    ("CPU", None): ("ram",),
+    ("CPU", "LOCAL"): ("ram",),
+    ("CPU", "REMOTE"): (),
+    ("STORAGE", None): ("disk", "object"),
+    ("STORAGE", "LOCAL"): ("disk",),
+    ("STORAGE", "REMOTE"): ("object",),
+}
+
+
+def _tier_names(value: Any) -> Any:
+    """Names, or vLLM's {"medium", "locality"}; an empty list allows none. Loading from below RAM
+    goes through RAM, which needs no permission of its own."""
+    if not isinstance(value, list):
+        return value
+    names: list[str] = []
+    for item in value:
+        if isinstance(item, dict):
+            place = (item.get("medium"), item.get("locality"))
+            if place not in _TIERS:
+                raise ValueError("medium is CPU or STORAGE, locality LOCAL or REMOTE")
+            names += _TIERS[place]
+        elif item in ("ram", "disk", "object"):
+            names.append(item)
+        else:
+            raise ValueError("a tier is ram, disk, object, or an object with a medium")
+    return names
+
+
 class KVTransferParams(_Wire):
     """Bounds of paging for one request, in tokens, and the tiers it may load from."""
 
     max_offload_tokens: int | None = Field(default=None, ge=0)
     max_load_tokens: int | None = Field(default=None, ge=0)
-    kv_load_tiers: list[str] | None = None
+    kv_load_tiers: Annotated[list[str], BeforeValidator(_tier_names)] | None = None
+
+
+class SessionOrder(_Wire):
+    """What may stand in the body of a request about a session."""
+
+    reason: str = "tool"
+    ttl_s: float = Field(default=300.0, gt=0, le=7 * 86_400)
+    cache_salt: str | None = Field(default=None, max_length=1024)
 
 
 def _list_of_stops(value: Any) -> Any:
@@ -174,6 +212,17 @@ class ChatCall(_Wire):
     def wanted_tokens(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
 
+    def kv_policy(self) -> KvPolicy:
+        params = self.kv_transfer_params
+        if params is None:
+            return KvPolicy()
+        tiers = params.kv_load_tiers
+        return KvPolicy(
+            params.max_offload_tokens,
+            params.max_load_tokens,
+            None if tiers is None else frozenset(tiers),
+        )
+
     def forced_tool(self) -> str | None:
         return (
             self.tool_choice.function.name if isinstance(self.tool_choice, _NamedChoice) else None
@@ -210,6 +259,16 @@ def parse_chat_call(value: Any, *, session_id: str | None = None) -> ChatCall:
         raise _first_error(error) from error
     _check_together(call)
     return call
+
+
+def parse_session_order(value: Any) -> SessionOrder:
+    """The checked body of a request about a session. Raises InvalidRequest."""
+    if not isinstance(value, dict):
+        invalid("The body must be a JSON object", code="invalid_json")
+    try:
+        return SessionOrder.model_validate(value)
+    except ValidationError as error:
+        raise _first_error(error) from error
 
 
 def _check_together(call: ChatCall) -> None:

@@ -3,18 +3,26 @@
 A finished sequence becomes resident under its session and salt. The next request goes on in the
 resident (its own session), or copies the common prefix from any sequence of the same salt, which
 shares the cells. Residents leave in least-recently-used order when cells or ids are wanted, and
-when the idle cells exceed their budget.
+when the idle cells exceed their budget. With a pager, what leaves is stored below first, and what
+is stored there is loaded instead of computed again.
 """
 
+import time
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from roost_inference.backend import Backend
 from roost_inference.batch import Tokens
+from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.cells import CellLedger
+from roost_inference.kv.index import Found
+from roost_inference.kv.paging import Pager
+from roost_inference.kv.sessions import KEPT_ON_DEVICE, PAGED_OUT_AT_ONCE, Sessions
+from roost_inference.request import KvPolicy
 from roost_inference.sequence import Sequence
 
 
@@ -26,16 +34,20 @@ class Resident:
     tokens: Tokens
     session_id: str | None
     cache_salt: str
+    policy: KvPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Where the first `length` tokens of a prompt are: in `source`, which the request goes on in
-    (`take_over`) or copies from. Length 0 has no source."""
+    """Where the first `length` tokens of a prompt are: `held` of them in `source`, which the
+    request goes on in (`take_over`) or copies from, the rest in `loads`, blocks in RAM that follow
+    without a hole. Held 0 has no source."""
 
     length: int = 0
     source: int | None = None
     take_over: bool = False
+    held: int = 0
+    loads: tuple[Found, ...] = ()
 
 
 NO_MATCH = Match()
@@ -44,7 +56,20 @@ NO_MATCH = Match()
 class KvCache:
     """Every change of the backend's sequences goes through here, so the ledger stays true."""
 
-    def __init__(self, backend: Backend, *, sequences: int, resident_cells: int) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        sequences: int,
+        resident_cells: int,
+        pager: Pager | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.pager = pager
+        self.sessions = Sessions(clock)
+        self._clock = clock
+        self._stores = True
+        self._unstored: OrderedDict[int, None] = OrderedDict()
         self.ledger = CellLedger(backend.cells)
         self._backend = backend
         self._resident_cells = resident_cells
@@ -64,10 +89,38 @@ class KvCache:
         return self.ledger.exclusive(list(self._residents), list(self._active))
 
     def match(self, sequence: Sequence, running: Iterable[Sequence]) -> Match:
-        """The longest prefix already on the device under the same salt. Changes nothing.
+        """The longest prefix on the device under the same salt, and what is in RAM behind it.
 
-        The last token is never matched: its logits have to be computed.
+        The last token is never matched: its logits have to be computed. Blocks of lower tiers
+        begin to move to RAM; until they are there `is_fetching` holds.
         """
+        match = self._match_device(sequence, running)
+        if self.pager is None:
+            return match
+        loads = self.pager.plan(sequence, match.length)
+        if not loads:
+            return match
+        held = match.length // BLOCK_TOKENS * BLOCK_TOKENS
+        length = held + sum(part.used for part in loads)
+        if held == 0:
+            return Match(length, loads=loads)
+        return replace(match, length=length, held=held, loads=loads)
+
+    def is_fetching(self, sequence: Sequence) -> bool:
+        """Whether a waiting sequence should wait on for blocks that are being read."""
+        return self.pager is not None and self.pager.is_fetching(sequence)
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether any waiting sequence does."""
+        return self.pager is not None and self.pager.is_reading
+
+    def forget(self, sequence: Sequence) -> None:
+        """A waiting sequence leaves: what it would have loaded is not kept for it."""
+        if self.pager is not None:
+            self.pager.forget(sequence)
+
+    def _match_device(self, sequence: Sequence, running: Iterable[Sequence]) -> Match:
         request, wanted = sequence.request, sequence.tokens.view[:-1]
         best = NO_MATCH
         for resident in reversed(self._residents.values()):
@@ -80,14 +133,14 @@ class KvCache:
             if not self._backend.truncates and lost:
                 continue
             if length > best.length or (length == best.length and take_over and not best.take_over):
-                best = Match(length, resident.sequence_id, take_over)
+                best = Match(length, resident.sequence_id, take_over, length)
         if self._backend.truncates:
             for other in running:
                 if other.request.cache_salt != request.cache_salt:
                     continue
                 length = common_prefix(other.tokens.view[: other.computed], wanted)
                 if length > best.length:
-                    best = Match(length, other.sequence_id)
+                    best = Match(length, other.sequence_id, False, length)
         return best if best.length else NO_MATCH
 
     def fits(self, match: Match, cells: int) -> bool:
@@ -100,19 +153,37 @@ class KvCache:
             beside.append(match.source)
         return cells <= self.ledger.free + self.ledger.exclusive(others, beside)
 
-    def claim(self, match: Match) -> int:
-        """A sequence id holding the matched prefix. Evicts a resident if no id is free."""
+    def claim(self, match: Match, sequence: Sequence) -> int:
+        """Give the sequence an id that holds the matched prefix; `computed` says how much of it
+        could be had. Evicts residents if ids or cells are short."""
+        sequence_id = sequence.sequence_id = self._claim_id(match)
+        sequence.computed = match.held
+        if self.pager is not None:
+            started = self._clock()
+            gained = 0
+            if match.loads:
+                gained = self.pager.load(
+                    sequence_id, match.loads, lambda cells: self.reserve(sequence_id, cells)
+                )
+                sequence.computed = self._cut(sequence_id, match.held + gained)
+            elapsed_ms = (self._clock() - started) * 1000
+            self.pager.report(sequence, match.held, gained, elapsed_ms)
+            self.pager.forget(sequence)
+        return sequence_id
+
+    def _claim_id(self, match: Match) -> int:
         source = match.source
         if source is None:
             return self._new_id(keep=None)
         if match.take_over or not self._id_available(source):
             del self._residents[source]
             self._active.add(source)
-            self._cut(source, match.length)
+            self._unstored.pop(source, None)
+            self._cut(source, match.held)
             return source
         target = self._new_id(keep=source)
-        self._backend.sequence_copy(source, target, 0, match.length)
-        self.ledger.share(source, target, match.length)
+        self._backend.sequence_copy(source, target, 0, match.held)
+        self.ledger.share(source, target, match.held)
         if source in self._residents:
             self._residents.move_to_end(source)
         return target
@@ -143,14 +214,27 @@ class KvCache:
         request = sequence.request
         tokens = sequence.tokens.view[: sequence.computed].copy()
         self._residents[sequence_id] = Resident(
-            sequence_id, tokens, request.session_id, request.cache_salt
+            sequence_id, tokens, request.session_id, request.cache_salt, request.kv
         )
+        self._unstored[sequence_id] = None
+        if request.session_id is not None:
+            self.sessions.note(request.session_id, request.cache_salt, tokens)
+            reason = self.sessions.reason(request.session_id, request.cache_salt)
+            self.settle_pin(request.session_id, request.cache_salt, reason)
         while self._residents and self.idle_cells > self._resident_cells:
             self._evict_oldest()
 
     def release(self, sequence: Sequence) -> None:
-        """Drop a running sequence's KV altogether; it starts over when it is claimed again."""
+        """Take a running sequence off the device: its KV is paged out, and loaded when it is
+        claimed again. Without a pager it starts over."""
         assert sequence.sequence_id is not None
+        request = sequence.request
+        tokens = sequence.tokens.view[: sequence.computed]
+        self._page_out(
+            Resident(
+                sequence.sequence_id, tokens, request.session_id, request.cache_salt, request.kv
+            )
+        )
         self._drop(sequence.sequence_id)
         sequence.sequence_id = None
         sequence.computed = 0
@@ -159,8 +243,58 @@ class KvCache:
         while self._evict_oldest():
             pass
 
+    @contextmanager
+    def distrusted(self) -> Iterator[None]:
+        """What leaves the device meanwhile is not stored: the kernels have failed on it."""
+        self._stores = False
+        try:
+            yield
+        finally:
+            self._stores = True
+
+    def evict_session(self, session_id: str, cache_salt: str) -> None:
+        """Page out what one session has on the device."""
+        for resident in self.residents:
+            if (resident.session_id, resident.cache_salt) == (session_id, cache_salt):
+                self._evict(resident.sequence_id)
+
+    def settle_pin(self, session_id: str, cache_salt: str, reason: str | None) -> None:
+        """Act on a pin: who waits for a person gives back the cells at once."""
+        if self.pager is not None and reason in PAGED_OUT_AT_ONCE:
+            self.evict_session(session_id, cache_salt)
+
+    @property
+    def has_unstored(self) -> bool:
+        """Whether residents wait to be stored below, which is done while nothing else is."""
+        return self.pager is not None and bool(self._unstored)
+
+    def store_some(self, blocks_max: int = 1) -> None:
+        """Store a little of what residents hold, so that a restart finds it."""
+        while self._unstored:
+            sequence_id = next(iter(self._unstored))
+            resident = self._residents.get(sequence_id)
+            if resident is not None and not self._page_out(resident, blocks_max):
+                return
+            self._unstored.pop(sequence_id, None)
+            if resident is not None:
+                return
+
+    def _page_out(self, resident: Resident, blocks_max: int | None = None) -> bool:
+        if self.pager is None or not self._stores:
+            return True
+        return self.pager.page_out(
+            resident.sequence_id,
+            resident.tokens,
+            salt=resident.cache_salt,
+            session_id=resident.session_id or "",
+            policy=resident.policy,
+            blocks_max=blocks_max,
+        )
+
     def check(self, running: Iterable[Sequence] = ()) -> None:
         """Raise AssertionError if ledger, backend, residents and running sequences disagree."""
+        if self.pager is not None:
+            self.pager.store.check()
         self.ledger.check()
         active = {s.sequence_id: s.computed for s in running if s.sequence_id is not None}
         assert set(active) == self._active, "active ids are not those of running sequences"
@@ -180,20 +314,27 @@ class KvCache:
 
     def _new_id(self, keep: int | None) -> int:
         if not self._free_ids:
-            oldest = next(i for i in self._residents if i != keep)
-            self._evict(oldest)
+            self._evict(next(i for i in self._residents if i != keep))
         sequence_id = self._free_ids.pop()
         self._active.add(sequence_id)
         return sequence_id
 
     def _evict_oldest(self) -> bool:
         oldest = next(iter(self._residents), None)
-        if oldest is not None:
-            self._evict(oldest)
-        return oldest is not None
+        if oldest is None:
+            return False
+        for resident in self._residents.values():
+            reason = self.sessions.reason(resident.session_id, resident.cache_salt)
+            if reason not in KEPT_ON_DEVICE:
+                oldest = resident.sequence_id
+                break
+        self._evict(oldest)
+        return True
 
     def _evict(self, sequence_id: int) -> None:
-        del self._residents[sequence_id]
+        resident = self._residents.pop(sequence_id)
+        self._unstored.pop(sequence_id, None)
+        self._page_out(resident)
         self._drop(sequence_id)
 
     def _drop(self, sequence_id: int) -> None:

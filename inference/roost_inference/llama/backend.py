@@ -5,6 +5,7 @@ arguments are checked in Python first.
 """
 
 import ctypes
+import hashlib
 import threading
 import warnings
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from llguidance import LLTokenizer
 
-from roost_inference.backend import DecodeStatus, Logits
+from roost_inference.backend import DecodeStatus, Logits, Payload
 from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed, EngineUnavailable
 from roost_inference.llama import bindings
@@ -90,8 +91,8 @@ class LlamaBackend:
                 self._model,
                 cells=cells,
                 batch=batch_tokens,
-                sequences=sequences,
-                outputs=outputs,
+                sequences=sequences + 1,  # the last one is the scratch of block export
+                outputs=max(outputs, sequences + 1),
                 threads=threads,
                 kv_type=kv_type,
             )
@@ -102,6 +103,8 @@ class LlamaBackend:
         self.cells = min(cells, bindings.context_cells(self._context))
         self.sequences = sequences
         self.truncates = bindings.truncates(self._model)
+        self.identity = _identity(path, kv_type)
+        self._scratch = sequences
         self._memory = bindings.memory(self._context)
         self._flag = ctypes.create_string_buffer(2)
         bindings.set_abort_flag(self._context, self._flag)
@@ -174,6 +177,36 @@ class LlamaBackend:
     def sequence_end(self, sequence: int) -> int:
         return bindings.sequence_last(self._memory, sequence) + 1
 
+    def export_block(self, sequence: int, start: int, end: int) -> Payload:
+        if not 0 <= start < end <= self.sequence_end(sequence):
+            raise EngineFailed(f"Positions {start} to {end} are not held")
+        self.sequence_copy(sequence, self._scratch, start, end)
+        try:
+            payload = np.empty(
+                bindings.sequence_state_bytes(self._context, self._scratch), np.uint8
+            )
+            address, size = payload.ctypes.data, payload.nbytes
+            written = bindings.read_sequence(self._context, self._scratch, address, size)
+        finally:
+            self.sequence_remove(self._scratch, 0)
+        if written != size:
+            raise EngineFailed(f"A block was not exported: {bindings.recent_errors()}")
+        return payload
+
+    def import_block(self, sequence: int, payload: Payload) -> bool:
+        payload = np.ascontiguousarray(payload)
+        address, size = payload.ctypes.data, payload.nbytes
+        try:
+            if bindings.write_sequence(self._context, self._scratch, address, size) == 0:
+                return False
+            # what the blob says counts, so a block is never attached anywhere but at the end
+            if bindings.sequence_first(self._memory, self._scratch) != self.sequence_end(sequence):
+                return False
+            bindings.sequence_copy(self._memory, self._scratch, sequence, -1, -1)
+        finally:
+            self.sequence_remove(self._scratch, 0)
+        return True
+
     def interrupt(self) -> None:
         self._flag[0] = b"\x01"
 
@@ -188,3 +221,12 @@ class LlamaBackend:
         if self._model is not None:
             bindings.free_model(self._model)
             self._model = None
+
+
+def _identity(path: Path, kv_type: str) -> str:
+    """Weights by content, kernels by build, and everything that changes a stored number."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while chunk := file.read(2**22):
+            digest.update(chunk)
+    return f"{digest.hexdigest()} {kv_type} unified flash {bindings.build_id()}"

@@ -271,8 +271,29 @@ def sequence_remove(handle: Any, sequence: int, start: int) -> bool:
     return bool(_library.llama_memory_seq_rm(handle, sequence, start, -1))
 
 
+def sequence_first(handle: Any, sequence: int) -> int:
+    return int(_library.llama_memory_seq_pos_min(handle, sequence))
+
+
 def sequence_last(handle: Any, sequence: int) -> int:
     return int(_library.llama_memory_seq_pos_max(handle, sequence))
+
+
+def sequence_state_bytes(context: Any, sequence: int) -> int:
+    """Size of a sequence's state as `read_sequence` writes it."""
+    return int(_library.llama_state_seq_get_size(context, sequence))
+
+
+def read_sequence(context: Any, sequence: int, address: int, size: int) -> int:
+    """Copy a sequence's state to the caller's memory; the bytes written, 0 if that failed."""
+    target = ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8))
+    return int(_library.llama_state_seq_get_data(context, target, size, sequence))
+
+
+def write_sequence(context: Any, sequence: int, address: int, size: int) -> int:
+    """Replace a sequence by a state of `read_sequence`; the bytes read, 0 if it was refused."""
+    source = ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8))
+    return int(_library.llama_state_seq_set_data(context, source, size, sequence))
 
 
 def vocabulary(model: Any) -> Any:

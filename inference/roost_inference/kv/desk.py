@@ -1,0 +1,162 @@
+"""Sessions as the platform handles them: list, pin, prefetch, offload, close.
+
+Called from any thread; the work is done on the engine thread between two steps.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from roost_inference.errors import EngineUnavailable, InvalidRequest
+from roost_inference.kv.cache import KvCache
+from roost_inference.kv.index import RAM
+from roost_inference.kv.sessions import PIN_TTL_S_DEFAULT, REASONS, Session
+
+COMMAND_TIMEOUT_S = 10.0
+# Prefetched blocks are kept in RAM for the message that announced itself.
+PREFETCH_HOLD_S = 60.0
+
+T = TypeVar("T")
+
+
+class SessionDesk:
+    """`post` hands a command to the engine thread."""
+
+    def __init__(
+        self,
+        cache: KvCache,
+        post: Callable[[Callable[[], None]], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._cache = cache
+        self._post = post
+        self._clock = clock
+
+    def listing(self) -> list[dict[str, Any]]:
+        """Every session known, the most recently used last."""
+        return self._run(self._list)
+
+    def pin(
+        self,
+        session_id: str,
+        reason: str,
+        ttl_s: float = PIN_TTL_S_DEFAULT,
+        cache_salt: str | None = None,
+    ) -> dict[str, Any]:
+        """Say what a session waits for. Raises InvalidRequest for an unknown reason."""
+        if reason not in REASONS:
+            raise InvalidRequest(f"reason must be one of {', '.join(REASONS)}", param="reason")
+        return self._run(lambda: self._pin(session_id, reason, ttl_s, cache_salt))
+
+    def prefetch(self, session_id: str, cache_salt: str | None = None) -> dict[str, Any]:
+        """Bring a session's blocks to RAM: a message for it has arrived."""
+        return self._run(lambda: self._prefetch(session_id, cache_salt))
+
+    def offload(self, session_id: str, cache_salt: str | None = None) -> dict[str, Any]:
+        """Give back the session's cells; its KV is kept below."""
+        return self._run(lambda: self._offload(session_id, cache_salt))
+
+    def close(self, session_id: str, cache_salt: str | None = None) -> dict[str, Any]:
+        """Nothing more is expected: cells, pins and the record go; blocks age like all others."""
+        return self._run(lambda: self._close(session_id, cache_salt))
+
+    def _run(self, command: Callable[[], T]) -> T:
+        future: Future[T] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(command())
+            except Exception as error:
+                future.set_exception(error)
+
+        self._post(work)
+        try:
+            return future.result(COMMAND_TIMEOUT_S)
+        except TimeoutError as error:
+            raise EngineUnavailable("The engine did not get to it in time") from error
+
+    # On the engine thread
+
+    def _list(self) -> list[dict[str, Any]]:
+        on_device = {
+            (resident.cache_salt, resident.session_id): len(resident.tokens)
+            for resident in self._cache.residents
+        }
+        return [self._describe(s, on_device.get(s.key, 0)) for s in self._cache.sessions]
+
+    def _describe(self, session: Session, cells: int) -> dict[str, Any]:
+        now = self._clock()
+        reason = self._cache.sessions.reason(session.session_id, session.cache_salt)
+        return {
+            "id": session.session_id,
+            "tokens": len(session.tokens),
+            "cells": cells,
+            "stored_tokens": self._stored(session),
+            "turns": session.turns,
+            "idle_s": round(now - session.used_s, 3),
+            "pin": None
+            if reason is None or session.pin is None
+            else {"reason": reason, "expires_in_s": round(session.pin.until - now, 3)},
+        }
+
+    def _stored(self, session: Session) -> dict[str, int]:
+        """Tokens per tier."""
+        stored: dict[str, int] = {}
+        if self._cache.pager is not None:
+            store = self._cache.pager.store
+            root = store.root(session.cache_salt)
+            for part in store.walk(root, session.tokens, touch=False):
+                for tier in tuple(part.node.tiers):
+                    stored[tier] = stored.get(tier, 0) + part.used
+        return stored
+
+    def _pin(
+        self, session_id: str, reason: str, ttl_s: float, cache_salt: str | None
+    ) -> dict[str, Any]:
+        cache = self._cache
+        known = cache.sessions.named(session_id, cache_salt)
+        salts = [session.cache_salt for session in known] or [cache_salt or ""]
+        for salt in salts:
+            session = cache.sessions.pin(session_id, salt, reason, ttl_s)
+            assert session.pin is not None
+            if cache.pager is not None:
+                store = cache.pager.store
+                store.hold(store.root(salt), session.tokens, session.pin.until)
+            cache.settle_pin(session_id, salt, reason)
+        return {"id": session_id, "pinned": reason, "ttl_s": ttl_s, "sessions": len(salts)}
+
+    def _prefetch(self, session_id: str, cache_salt: str | None) -> dict[str, Any]:
+        blocks = started = 0
+        if self._cache.pager is not None:
+            store = self._cache.pager.store
+            known = self._cache.sessions.named(session_id, cache_salt)
+            chains = [
+                [p.node for p in store.walk(store.root(s.cache_salt), s.tokens)] for s in known
+            ]
+            # after a restart only the blocks remember whose they are
+            for chain in chains if any(chains) else [store.leaf_of(session_id)]:
+                sources = [store.source(node, None) for node in chain]
+                cut = sources.index(None) if None in sources else len(sources)
+                ready = [source for source in sources[:cut] if source is not None]
+                store.fetch(chain[:cut], ready)
+                blocks += cut
+                started += sum(source != RAM for source in ready)
+                until = self._clock() + PREFETCH_HOLD_S
+                for node in chain[:cut]:
+                    node.hold_until = max(node.hold_until, until)
+        return {"id": session_id, "blocks": blocks, "fetching": started}
+
+    def _offload(self, session_id: str, cache_salt: str | None) -> dict[str, Any]:
+        before = self._cache.ledger.used
+        for session in self._cache.sessions.named(session_id, cache_salt):
+            self._cache.evict_session(session_id, session.cache_salt)
+        return {"id": session_id, "cells_freed": before - self._cache.ledger.used}
+
+    def _close(self, session_id: str, cache_salt: str | None) -> dict[str, Any]:
+        freed = self._offload(session_id, cache_salt)
+        for session in self._cache.sessions.named(session_id, cache_salt):
+            if self._cache.pager is not None:
+                store = self._cache.pager.store
+                store.hold(store.root(session.cache_salt), session.tokens, 0.0)
+            self._cache.sessions.forget(session)
+        return {**freed, "closed": True}

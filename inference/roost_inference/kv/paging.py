@@ -1,0 +1,231 @@
+"""Between the device and the block store, on the engine thread: export, load, and the choice
+between loading and computing again.
+
+A load has two phases. The first finds a prompt's blocks, pins them and has those of lower tiers
+read to RAM while the sequence waits in the queue; the second, when the sequence is admitted,
+imports what has arrived, in ascending order and without a hole. Whatever is missing then is
+computed.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from roost_inference.backend import Backend
+from roost_inference.batch import Tokens
+from roost_inference.errors import EngineFailed
+from roost_inference.kv.block import BLOCK_TOKENS
+from roost_inference.kv.index import RAM, Found
+from roost_inference.kv.store import BlockStore, Fetch
+from roost_inference.request import KvPolicy
+from roost_inference.sequence import Sequence
+
+# Less than this is computed faster than it is found.
+GAIN_TOKENS_MIN = 16
+TAIL_TOKENS_MIN = 16
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a waiting sequence is going to load: blocks from number `first` on, all pinned."""
+
+    first: int = 0
+    found: list[Found] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    fetch: Fetch | None = None
+    report: dict[str, object] = field(default_factory=dict)
+
+
+class Pager:
+    """One per engine; the cache calls it."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        store: BlockStore,
+        *,
+        prefill_ms_per_token: Callable[[], float],
+        clock: Callable[[], float],
+    ) -> None:
+        self.store = store
+        self._backend = backend
+        self._prefill_ms_per_token = prefill_ms_per_token
+        self._clock = clock
+        self._plans: dict[str, Plan] = {}
+
+    # Phase one: find, decide, pin, read
+
+    def plan(self, sequence: Sequence, resident: int) -> tuple[Found, ...]:
+        """The blocks ready to be imported behind the first `resident` tokens, which the device
+        has; empty while they are on their way, and if computing is cheaper."""
+        plan = self._plans.get(sequence.id)
+        if plan is None or resident // BLOCK_TOKENS < plan.first:
+            self.forget(sequence)
+            plan = self._plans[sequence.id] = self._make(sequence, resident)
+        if plan.fetch is not None and not plan.fetch.done:
+            if self._clock() < plan.fetch.deadline:
+                return ()
+            self.store.give_up(plan.fetch)
+        return self._ready(plan, resident)
+
+    def is_fetching(self, sequence: Sequence) -> bool:
+        plan = self._plans.get(sequence.id)
+        return plan is not None and plan.fetch is not None and not plan.fetch.done
+
+    @property
+    def is_reading(self) -> bool:
+        return any(plan.fetch and not plan.fetch.done for plan in self._plans.values())
+
+    def forget(self, sequence: Sequence) -> None:
+        """The sequence has loaded, or never will."""
+        plan = self._plans.pop(sequence.id, None)
+        if plan is not None:
+            self.store.unpin(part.node for part in plan.found)
+
+    def _make(self, sequence: Sequence, resident: int) -> Plan:
+        policy = sequence.request.kv
+        wanted = sequence.tokens.view[:-1]
+        if policy.max_load_tokens is not None:
+            wanted = wanted[: resident + policy.max_load_tokens]
+        root = self.store.root(sequence.request.cache_salt)
+        found = self.store.walk(root, wanted)
+        first = resident // BLOCK_TOKENS
+        parts, sources = found[first:], []
+        for part in parts:
+            source = self.store.source(part.node, policy.load_tiers)
+            if source is None:
+                break
+            sources.append(source)
+        count, report = self._decide(parts[: len(sources)], sources, first, resident)
+        plan = Plan(first, parts[:count], sources[:count], report=report)
+        nodes = [part.node for part in plan.found]
+        self.store.pin(nodes)
+        if any(source != RAM for source in plan.sources):
+            plan.fetch = self.store.fetch(nodes, plan.sources)
+        return plan
+
+    def _decide(
+        self, parts: list[Found], sources: list[str], first: int, resident: int
+    ) -> tuple[int, dict[str, object]]:
+        """How many of the blocks to load: as many as make the whole cheapest, by what loading and
+        computing were measured to cost."""
+        figures, per_token_ms = self.store.figures, self._prefill_ms_per_token()
+        end, best, saved_best_ms, load_ms = first * BLOCK_TOKENS, 0, 0.0, 0.0
+        costs: dict[int, float] = {0: 0.0}
+        seen: set[str] = set()
+        for number, (part, source) in enumerate(zip(parts, sources, strict=True), 1):
+            if source not in seen:
+                seen.add(source)
+                load_ms += figures.latency_ms(source)
+            load_ms += figures.load_ms(source, part.node.head.size)
+            costs[number] = load_ms
+            end += part.used
+            saved_ms = (end - resident) * per_token_ms - load_ms
+            if end - resident >= GAIN_TOKENS_MIN and saved_ms > saved_best_ms:
+                best, saved_best_ms = number, saved_ms
+        gain = end - resident
+        for source in seen or {"all"}:
+            result = "miss" if gain < GAIN_TOKENS_MIN else "hit" if best else "recompute"
+            figures.looked_up(source, result)
+        decision = "load" if best else "recompute" if gain >= GAIN_TOKENS_MIN else "none"
+        return best, {
+            "decision": decision,
+            "expected_load_ms": round(costs[best or len(parts)], 3),
+            "expected_recompute_ms": round(max(gain, 0) * per_token_ms, 3),
+        }
+
+    def _ready(self, plan: Plan, resident: int) -> tuple[Found, ...]:
+        """The unbroken run of blocks in RAM from where the device ends."""
+        skip = resident // BLOCK_TOKENS - plan.first
+        run: list[Found] = []
+        for part in plan.found[skip:]:
+            if part.node.payload is None:
+                break
+            run.append(part)
+        gain = sum(part.used for part in run) - resident % BLOCK_TOKENS
+        return tuple(run) if gain >= GAIN_TOKENS_MIN else ()
+
+    # Phase two: import
+
+    def load(
+        self, sequence_id: int, loads: tuple[Found, ...], reserve: Callable[[int], bool]
+    ) -> int:
+        """Append blocks to a sequence that ends where the first one begins; `reserve` accounts
+        for the cells. Returns the tokens gained; stops at the first block that can't be had."""
+        gained = 0
+        for part in loads:
+            head, payload = part.node.head, part.node.payload
+            if payload is None or not reserve(head.count):
+                break
+            started = self._clock()
+            if not self._backend.import_block(sequence_id, payload):
+                self.store.drop(part.node)
+                break
+            self.store.figures.imported(self._clock() - started, head.size)
+            self.store.figures.moved(RAM, "device")
+            gained += part.used
+        return gained
+
+    def report(self, sequence: Sequence, resident: int, loaded: int, ms: float) -> None:
+        """Note on the sequence what was decided and what it took, for the response's metrics."""
+        plan = self._plans.get(sequence.id)
+        if plan is None or sequence.kv_report:
+            return
+        tiers: dict[str, int] = {}
+        left = loaded + resident % BLOCK_TOKENS
+        for part, source in zip(plan.found, plan.sources, strict=True):
+            tiers[source] = tiers.get(source, 0) + min(part.used, max(left, 0))
+            left -= part.used
+        sequence.kv_report = {
+            **plan.report,
+            "device_tokens": resident,
+            "loaded_tokens": loaded,
+            "loaded_from": tiers if loaded else {},
+            "load_ms": round(ms, 3),
+        }
+
+    # Export
+
+    def page_out(
+        self,
+        sequence_id: int,
+        tokens: Tokens,
+        *,
+        salt: str,
+        session_id: str,
+        policy: KvPolicy,
+        blocks_max: int | None = None,
+    ) -> bool:
+        """Store what of a sequence's KV is not stored yet, at most so many blocks. True when all
+        is stored that can be."""
+        if policy.max_offload_tokens is not None:
+            tokens = tokens[: policy.max_offload_tokens]
+        root = self.store.root(salt)
+        found = self.store.walk(root, tokens)
+        if sum(part.used for part in found) + TAIL_TOKENS_MIN > len(tokens):
+            return True
+        whole = [part for part in found if part.used == BLOCK_TOKENS]
+        parent = whole[-1].node.head.key if whole else root
+        exported = 0
+        for start in range(len(whole) * BLOCK_TOKENS, len(tokens), BLOCK_TOKENS):
+            end = min(start + BLOCK_TOKENS, len(tokens))
+            if end - start < TAIL_TOKENS_MIN:
+                break
+            if exported == blocks_max:
+                return False
+            try:
+                payload = self._backend.export_block(sequence_id, start, end)
+            except EngineFailed:
+                return True
+            key = self.store.put(parent, start, tokens[start:end], payload, session_id)
+            if key is None:
+                return True
+            parent, exported = key, exported + 1
+        return True
+
+
+def kv_summary(store: BlockStore) -> Mapping[str, object]:
+    """The tiers for health pages."""
+    return {
+        name: {"bytes": size, "blocks": count, "problem": problem}
+        for name, (size, count, problem) in store.usage().items()
+    }

@@ -1,0 +1,45 @@
+"""What a lower tier is: named blobs with a quota, whose every call may fail or hang."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from roost_inference.backend import Payload
+from roost_inference.kv.block import BlockHead
+
+
+class TierError(Exception):
+    """A tier can't do what it should: full, unwritable, unreachable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Bytes a tier may hold; a load that takes longer than the deadline is given up."""
+
+    bytes: int
+    deadline_s: float
+
+
+class Tier(Protocol):
+    """Blocks below RAM. Called from the tier's own worker threads; all but `delete` may raise
+    TierError, reads raise BadBlock and KeyError as well."""
+
+    name: str
+    quota: Quota
+    stores_tails: bool
+
+    def scan(self) -> Iterator[BlockHead]:
+        """The usable blocks there, in any order; what is damaged is deleted on the way."""
+        ...
+
+    def read(self, head: BlockHead) -> Payload:
+        """The block's KV, checked. Raises KeyError if it is gone, BadBlock if it is damaged."""
+        ...
+
+    def write(self, head: BlockHead, payload: Payload) -> None:
+        """Store it as a whole or not at all."""
+        ...
+
+    def delete(self, head: BlockHead) -> None:
+        """Best effort, never raises."""
+        ...
