@@ -23,14 +23,14 @@ Probe = Callable[[], Awaitable[bool]]
 class Bounds:
     """Every limit of supervision.
 
-    A crash is *early* when the part had not lived `early_s`; `early_crashes_max` of them in a row
-    end the whole. The wait before a restart doubles from `backoff_min_s` to `backoff_max_s` and
-    starts over after `healthy_s`.
+    A crash is *early* when the part had not lived `early_s` and never became ready;
+    `early_crashes_max` of them in a row end the whole. The wait before a restart doubles from
+    `backoff_min_s` to `backoff_max_s` and starts over once the part ran for `healthy_s`.
     """
 
     backoff_min_s: float = 0.5
     backoff_max_s: float = 30.0
-    healthy_s: float = 60.0
+    healthy_s: float = 10.0
     early_s: float = 10.0
     early_crashes_max: int = 5
     poll_s: float = 0.05
@@ -82,11 +82,14 @@ class Child:
             started = time.monotonic()
             code = await self._run_once()
             lived_s = time.monotonic() - started
-            was_ready = was_ready or self.ready.is_set()
+            became_ready = self.ready.is_set()
+            was_ready = was_ready or became_ready
             self.ready.clear()
             if code == EXIT_CONFIG and not was_ready:
                 raise PartFailed(self.part.name, code, self.log.tail())
-            early_crashes = early_crashes + 1 if lived_s < self._bounds.early_s else 0
+            # What was up and then got killed can run: giving up would stop all the others too.
+            is_early = lived_s < self._bounds.early_s and not became_ready
+            early_crashes = early_crashes + 1 if is_early else 0
             if early_crashes >= self._bounds.early_crashes_max:
                 raise PartFailed(self.part.name, code, self.log.tail(), too_often=True)
             if lived_s >= self._bounds.healthy_s:

@@ -51,24 +51,33 @@ def test_killing_the_engine_in_the_middle_of_an_answer_leaves_exactly_one_answer
     assert len(phone.bot_messages(chat, after=asked)) == 1
 
 
+STOP_TRIES_MAX = 6  # the small model may finish a "very long" story before it can be stopped
+
+
 def test_stop_frees_the_engine_and_keeps_the_partial_answer(real: World) -> None:
-    chat = next(_chats)
-    phone = real.phones.telegram
-    asked = phone.say(
-        chat, "Write a very long story about a lighthouse keeper, with many chapters."
+    chat, stopped_after_s = next(
+        found for found in (_stop_a_story(real) for _ in range(STOP_TRIES_MAX)) if found
     )
-    eventually("the engine to run", lambda: _running(real.stack.engine_url()) > 0)
-    time.sleep(1.0)
-    began = time.monotonic()
-    phone.say(chat, "/stop")
-    stopped = phone.answer(chat, asked, within_s=5)
-    visible_after = time.monotonic() - began
-    assert "Stopped after" in stopped["text"]
-    assert visible_after < 5
+    assert stopped_after_s < 5
     eventually("no sequence running", lambda: _running(real.stack.engine_url()) == 0, within_s=2)
     session = real.stack.api(f"/api/sessions/telegram:4242:{chat}")
     partial = [m for m in session["transcript"] if m["role"] == "assistant"]
     assert partial and partial[-1]["content"].strip()
+
+
+def _stop_a_story(world: World) -> tuple[int, float] | None:
+    """Ask for a story and stop it: the chat and the seconds until seen, None if it was over."""
+    chat = next(_chats)
+    phone = world.phones.telegram
+    asked = phone.say(
+        chat, "Write a very long story about a lighthouse keeper, with many chapters."
+    )
+    eventually("the engine to run", lambda: _running(world.stack.engine_url()) > 0)
+    time.sleep(0.5)
+    began = time.monotonic()
+    phone.say(chat, "/stop")
+    stopped = phone.answer(chat, asked, within_s=10)
+    return (chat, time.monotonic() - began) if "Stopped after" in stopped["text"] else None
 
 
 def test_a_conversation_goes_on_after_everything_was_stopped_and_started(real: World) -> None:

@@ -1,6 +1,7 @@
 """One door to the database, SQLite or PostgreSQL: transactions that write, that read, and news."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,11 +13,14 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.util import await_only
 
 from roost_platform.db.migrate import upgrade
 from roost_platform.db.news import CHANNEL, News, NotifyNews, PollNews
 
 BUSY_TIMEOUT_MS = 30_000  # the longest a writer waits for another process's write
+WAL_RETRY_S = 0.05
+WAL_ATTEMPTS_MAX = 200  # ten seconds
 POOL_SIZE = 8
 POOL_OVERFLOW_MAX = 16
 POOL_TIMEOUT_S = 30.0
@@ -33,6 +37,20 @@ def normalise(url: str) -> URL:
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     raise ValueError(f"Unknown database {parsed.drivername!r}: use sqlite:/// or postgresql://.")
+
+
+def switch_to_wal(cursor: Any) -> None:
+    """Make the file's journal a WAL. The switch wants the file alone for a moment, and SQLite's
+    busy timeout does not wait for that.
+    """
+    for attempt in range(1, WAL_ATTEMPTS_MAX + 1):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if attempt == WAL_ATTEMPTS_MAX:
+                raise
+            await_only(asyncio.sleep(WAL_RETRY_S))
 
 
 def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
@@ -61,12 +79,12 @@ def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
         cursor = dbapi_connection.cursor()
         for pragma in (
             f"busy_timeout={BUSY_TIMEOUT_MS}",
-            "journal_mode=WAL",
             "synchronous=NORMAL",
             f"foreign_keys={foreign_keys}",
             f"journal_size_limit={JOURNAL_BYTES_MAX}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
+        switch_to_wal(cursor)
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")

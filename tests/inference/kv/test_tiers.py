@@ -202,12 +202,7 @@ def test_ram_gives_up_what_disk_has_before_what_it_has_not(tmp_path: Path) -> No
     tier.on_write = failing
     fill(store, chain(1, 1))
     clock.advance(BACK_OFF_S_MAX)
-
-    def fail_after_one() -> None:
-        if store.figures.moves["ram", "disk"]:
-            failing()
-
-    tier.on_write = fail_after_one
+    tier.on_write = lambda: failing() if store.figures.moves["ram", "disk"] else None
     fill(store, chain(2, 3))
     kept = [n for n in (1, 2) if found(store, chain(n, 1))]
     assert kept == [1, 2]
@@ -427,13 +422,13 @@ def test_the_back_off_is_bounded() -> None:
     assert health.available
 
 
+def _wait(go: threading.Event) -> None:
+    assert go.wait(10)
+
+
 def test_a_lane_takes_a_bounded_number_of_jobs() -> None:
     lane, go = ThreadLane("test", jobs_max=3), threading.Event()
-
-    def wait() -> None:
-        go.wait(10)
-
-    assert lane.submit(wait)
+    assert lane.submit(lambda: _wait(go))
     time.sleep(0.05)
     assert [lane.submit(lambda: None) for _ in range(4)] == [True, True, True, False]
     go.set()

@@ -1,11 +1,13 @@
 """Migrations: up, in line with the models, down and up again, on both databases."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 
 from roost_platform.db import migrate
@@ -52,3 +54,15 @@ async def test_processes_that_start_together_migrate_once(empty_database_url: st
 def test_an_unknown_database_is_refused_with_the_known_ones(url: str) -> None:
     with pytest.raises(ValueError, match="use sqlite:/// or postgresql://"):
         normalise(url)
+
+
+async def test_the_first_switch_to_wal_waits_for_a_file_in_use(tmp_path: Path) -> None:
+    file = tmp_path / "busy.db"
+    holder = sqlite3.connect(file, check_same_thread=False)
+    holder.execute("BEGIN EXCLUSIVE")
+    asyncio.get_running_loop().call_later(0.3, holder.rollback)
+    database = Database(f"sqlite:///{file}")
+    async with database.connect() as connection:
+        assert await connection.scalar(text("PRAGMA journal_mode")) == "wal"
+    await database.close()
+    holder.close()

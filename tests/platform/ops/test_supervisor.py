@@ -152,6 +152,20 @@ async def test_a_part_that_has_worked_is_started_again_whatever_it_says(
     assert "bad: gone" in told.notes
 
 
+async def test_a_part_that_is_killed_again_and_again_does_not_end_the_others(
+    make: Make, told: Told
+) -> None:
+    killed = f"{READY}; import signal, time; time.sleep(0.3); os.kill(os.getpid(), signal.SIGKILL)"
+    supervisor = make(other=SERVE, victim=killed)
+    await supervisor.start()
+    other = supervisor.pids()["other"]
+    await until(lambda: len(told.retries) > QUICK.early_crashes_max)
+    waiting = asyncio.create_task(supervisor.wait())
+    await asyncio.sleep(0.1)
+    assert not waiting.done() and supervisor.pids()["other"] == other
+    waiting.cancel()
+
+
 async def test_a_long_life_resets_the_back_off(make: Make, told: Told) -> None:
     bounds = Bounds(0.02, 1.0, healthy_s=0.0, early_s=0.0, early_crashes_max=3, poll_s=0.01)
     supervisor = make(bounds, flaky=f"{READY}; raise SystemExit(1)")
