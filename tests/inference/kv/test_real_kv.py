@@ -170,7 +170,7 @@ def test_q4_0_needs_an_explicit_switch() -> None:
 
 def start(folder: Path, **fields: object) -> Engine:
     fields = {"context_length": 4096, "max_sequences": 24, "max_running": 8, "threads": 1, **fields}
-    return load_engine(EngineConfig(**fields), folder)  # type: ignore[arg-type]
+    return load_engine(EngineConfig(**fields), folder)
 
 
 def ask(engine: Engine, tokens: list[int], count: int = 24, **fields: object) -> Collector:

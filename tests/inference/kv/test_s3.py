@@ -1,5 +1,6 @@
 """The object tier against a real S3 server, straight and through a line that fails."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import obstore
@@ -45,7 +47,7 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a SeaweedFS server with a bucket "roost-kv"."""
-    weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin"]))
+    weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     assert weed is not None, "install the development requirements"
     folder = tmp_path_factory.mktemp("s3")
     s3, filer, master, volume, admin = free_ports(5)
@@ -83,7 +85,7 @@ def wait_for_bucket(port: int, server: "subprocess.Popen[bytes]", log: Path) -> 
             time.sleep(0.2)
 
 
-def client(port: int, deadline_s: float = 2.0, prefix: str = "tests") -> object:
+def client(port: int, deadline_s: float = 2.0, prefix: str = "tests") -> Any:
     return open_store(
         f"s3://roost-kv/{prefix}",
         deadline_s,
@@ -140,10 +142,8 @@ class Line:
         except OSError:
             pass  # the other side has gone
         for end in (source, target):
-            try:
+            with contextlib.suppress(OSError):  # closed already
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # closed already
 
 
 @pytest.fixture
@@ -209,9 +209,7 @@ def test_blocks_survive_in_a_real_bucket(s3: int) -> None:
 
 
 @pytest.mark.parametrize("fault", ["500", "hang", "cut"])
-def test_a_line_that_fails_costs_a_deadline_and_the_tier_comes_back(
-    line: Line, fault: str
-) -> None:
+def test_a_line_that_fails_costs_a_deadline_and_the_tier_comes_back(line: Line, fault: str) -> None:
     writing = opened(line.port, fault)
     fill(writing, tokens_of(2))
     writing.close()

@@ -116,10 +116,10 @@ async def test_bounds_of_paging_reach_the_engine_in_both_spellings(
     params = {"max_offload_tokens": 10, "max_load_tokens": 0, "kv_load_tiers": ["ram", "disk"]}
     request, _ = await turn(http, puppet, [user("a")], "b", kv_transfer_params=params)
     assert (request.kv.max_offload_tokens, request.kv.max_load_tokens) == (10, 0)
-    assert request.kv.load_tiers == {"ram", "disk"}
+    assert request.kv.load_tiers == frozenset({"ram", "disk"})
     params = {"kv_load_tiers": [{"medium": "STORAGE", "locality": "REMOTE"}, {"medium": "CPU"}]}
     request, _ = await turn(http, puppet, [user("a")], "b", kv_transfer_params=params)
-    assert request.kv.load_tiers == {"ram", "object"}
+    assert request.kv.load_tiers == frozenset({"ram", "object"})
     request, _ = await turn(
         http, puppet, [user("a")], "b", kv_transfer_params={"kv_load_tiers": []}
     )
