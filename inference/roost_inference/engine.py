@@ -100,7 +100,7 @@ class Engine:
         self._steps_since_storing = 0
         self._only_fetching = False
         if store is not None:
-            store.on_change = self._mailbox.wake
+            store.movers.on_change = self._mailbox.wake
 
     # For any thread
 

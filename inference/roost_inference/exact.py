@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from roost_inference.batch import Tokens
-from roost_inference.kv.cache import common_prefix
+from roost_inference.kv.match import common_prefix
 from roost_inference.wire import Message
 
 ANSWERS_KEPT = 8192

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from roost_inference.batch import Batch
-from roost_inference.kv.cache import NO_MATCH, KvCache, Match, common_prefix
+from roost_inference.kv.cache import KvCache
+from roost_inference.kv.match import NO_MATCH, Match, common_prefix
 from roost_inference.pacing import Pacer
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.speculator import Candidate, Draft, Speculator

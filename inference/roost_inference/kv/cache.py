@@ -11,46 +11,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import replace
 
 from roost_inference.backend import Backend
-from roost_inference.batch import Tokens
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.cells import CellLedger
-from roost_inference.kv.index import Found
+from roost_inference.kv.match import NO_MATCH, Match, Resident, common_prefix
 from roost_inference.kv.paging import Pager
 from roost_inference.kv.sessions import KEPT_ON_DEVICE, PAGED_OUT_AT_ONCE, Sessions
-from roost_inference.request import KvPolicy
 from roost_inference.sequence import Sequence
-
-
-@dataclass(frozen=True, slots=True)
-class Resident:
-    """A finished sequence whose KV holds exactly `tokens`."""
-
-    sequence_id: int
-    tokens: Tokens
-    session_id: str | None
-    cache_salt: str
-    policy: KvPolicy
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """Where the first `length` tokens of a prompt are: `held` of them in `source`, which the
-    request goes on in (`take_over`) or copies from, the rest in `loads`, blocks in RAM that follow
-    without a hole. Held 0 has no source."""
-
-    length: int = 0
-    source: int | None = None
-    take_over: bool = False
-    held: int = 0
-    loads: tuple[Found, ...] = ()
-
-
-NO_MATCH = Match()
 
 
 class KvCache:
@@ -348,12 +317,3 @@ class KvCache:
             self._backend.sequence_remove(sequence_id, 0)
         self.ledger.truncate(sequence_id, length)
         return length
-
-
-def common_prefix(held: Tokens, wanted: Tokens) -> int:
-    """How many leading tokens the two have in common."""
-    size = min(len(held), len(wanted))
-    if size == 0 or held[0] != wanted[0]:
-        return 0
-    differs = np.flatnonzero(held[:size] != wanted[:size])
-    return int(differs[0]) if differs.size else size

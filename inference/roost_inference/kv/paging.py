@@ -15,7 +15,8 @@ from roost_inference.batch import Tokens
 from roost_inference.errors import EngineFailed
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.index import RAM, Found
-from roost_inference.kv.store import BlockStore, Fetch
+from roost_inference.kv.moving import Fetch
+from roost_inference.kv.store import BlockStore
 from roost_inference.request import KvPolicy
 from roost_inference.sequence import Sequence
 

@@ -10,7 +10,7 @@ import numpy as np
 from roost_inference.backend import Backend, DecodeStatus
 from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
-from roost_inference.kv.cache import common_prefix
+from roost_inference.kv.match import common_prefix
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.cost import CostCurve
 from roost_inference.speculation.drafter import Proposal

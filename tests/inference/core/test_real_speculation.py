@@ -109,10 +109,13 @@ def test_a_grammar_s_own_text_is_drafted(speculating: Engine) -> None:
     assert json.loads(heard.text)["responsible_department"] in ("sales", "support")
 
 
-def test_the_costs_were_measured_at_the_start(engine: Engine) -> None:
+def test_the_costs_were_measured_at_the_start(plain: Engine, tmp_path: Path) -> None:
+    config = EngineConfig(model=Path(plain.model.path), speculation="auto", **SMALL)
+    engine = load_engine(config, tmp_path)
     speculator = engine._speculator
     assert speculator is not None
     one, many = speculator.cost.ms(1), speculator.cost.ms(16)
+    engine.close()
     assert 0 < one < many < 64 * one
 
 

@@ -47,9 +47,7 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a SeaweedFS server with a bucket "roost-kv"."""
-    weed = shutil.which(
-        "weed", path=os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin"])
-    )
+    weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     assert weed is not None, "install the development requirements"
     folder = tmp_path_factory.mktemp("s3")
     s3, filer, master, volume, admin = free_ports(5)
