@@ -34,8 +34,8 @@ format: install-dev ## Format and sort the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: ## Not built yet: measures the inference core against its peers
-	@echo "make bench does not exist yet: nothing was run." >&2; exit 2
+bench: install-dev ## Measure; off in `make test`
+	@$(VENV)/bin/python -m pytest -q -m benchmark -s tests/benchmarks $(ARGS)
 
 docs: install ## Write docs/settings.md from the fields
 	@$(VENV)/bin/roost settings --markdown > docs/settings.md

@@ -1,0 +1,1 @@
+"""Measurements of engines over the wire: workloads, the servers they run against, the record."""

@@ -1,0 +1,214 @@
+"""One request against others: a flooding tenant, a long prompt, and how fast an abort frees."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
+from typing import Any
+
+from roost_inference.benchmarking.asking import Call
+from roost_inference.benchmarking.bench import Bench
+from roost_inference.benchmarking.figures import Figure, Goal, median, percentile
+from roost_inference.benchmarking.servers import Server, peers, roost
+from roost_inference.errors import EngineFailed
+
+FAIRNESS, ABORT, STALL = "fairness", "abort", "stall"
+VICTIM_PROMPT_TOKENS, VICTIM_ANSWER_TOKENS = 100, 8
+FLOOD_ANSWER_TOKENS = 48
+FLOOD_RAMP_S = 1.0
+LONG_ANSWER_TOKENS = 3000
+PIECES_BEFORE = 5
+PREFILL_BEFORE_S = 0.1
+WAIT_MAX_S = 60.0
+GOAL_ABORT, GOAL_STALL = Goal(50, 15), Goal(200, 120)
+
+
+async def _everywhere(
+    bench: Bench, name: str, measure: Callable[[Server], Awaitable[None]]
+) -> None:
+    """On ours and on every peer, each alone on the machine's cores while it is measured."""
+    p = bench.parameters
+    async with contextlib.AsyncExitStack() as stack:
+        data = bench.folder / name
+        ours = await stack.enter_async_context(roost(bench.model, data, p.threads))
+        others = await stack.enter_async_context(peers(p, bench.model, ("", "")))
+        for server in (ours, *others):
+            await measure(server)
+
+
+async def measure_fairness(bench: Bench) -> None:
+    """A tenant's requests alone, then while another tenant keeps many open."""
+    found: dict[str, tuple[float, float]] = {}
+
+    async def measure(server: Server) -> None:
+        alone = await _victims(bench, server)
+        async with _flood(bench, server):
+            await asyncio.sleep(FLOOD_RAMP_S)
+            flooded = await _victims(bench, server)
+        found[server.name] = alone, flooded
+
+    await _everywhere(bench, FAIRNESS, measure)
+    (alone, flooded), *_ = found.values()
+    others = dict(list(found.items())[1:])
+    bench.add(Figure(FAIRNESS, "victim's TTFT p50, alone", alone, "ms"))
+    bench.add(
+        Figure(FAIRNESS, "victim's TTFT p50, in the flood", flooded, "ms"),
+        {name: values[1] for name, values in others.items()},
+    )
+    bench.add(
+        Figure(FAIRNESS, "slower in the flood by", flooded / alone, "x"),
+        {name: values[1] / values[0] for name, values in others.items()},
+    )
+
+
+async def _victims(bench: Bench, server: Server) -> float:
+    waits: list[float] = []
+    for _ in range(bench.parameters.victims):
+        messages = [{"role": "user", "content": bench.text(VICTIM_PROMPT_TOKENS)}]
+        call = await server.ask(messages, VICTIM_ANSWER_TOKENS, salt="victim")
+        waits.append(call.ttft_ms)
+    return median(waits)
+
+
+@contextlib.asynccontextmanager
+async def _flood(bench: Bench, server: Server) -> AsyncIterator[None]:
+    """Requests of one tenant, each followed by the next, until the block ends."""
+    p = bench.parameters
+
+    async def keep_asking() -> None:
+        while True:
+            messages = [{"role": "user", "content": bench.text(p.flood_tokens)}]
+            await server.ask(messages, FLOOD_ANSWER_TOKENS, salt="flood")
+
+    tasks = [asyncio.create_task(keep_asking()) for _ in range(p.flood)]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            await _cancel(task)
+    await _until_idle(server)
+
+
+async def measure_stall(bench: Bench) -> None:
+    """The worst gap of a stream while a long prompt is read, and how long that reading takes."""
+    found: dict[str, tuple[list[float], list[float]]] = {}
+
+    async def measure(server: Server) -> None:
+        gaps, waits = found.setdefault(server.name, ([], []))
+        for _ in range(bench.parameters.stalls):
+            gap, wait = await _stall(bench, server)
+            gaps.append(gap)
+            waits.append(wait)
+
+    await _everywhere(bench, STALL, measure)
+    (gaps, waits), *_ = found.values()
+    others = dict(list(found.items())[1:])
+    tokens = bench.parameters.stall_tokens
+    name = f"worst gap while {tokens} tokens are read"
+    bench.add(Figure(STALL, name, max(gaps), "ms", goal=GOAL_STALL))
+    if others:
+        bench.add(
+            Figure(STALL, name, max(gaps), "ms"),
+            {name: max(values[0]) for name, values in others.items()},
+        )
+    bench.add(
+        Figure(STALL, f"TTFT of the {tokens} tokens", median(waits), "ms"),
+        {name: median(values[1]) for name, values in others.items()},
+    )
+
+
+async def _stall(bench: Bench, server: Server) -> tuple[float, float]:
+    async with _answering(bench, server) as stream:
+        messages = [{"role": "user", "content": bench.text(bench.parameters.stall_tokens)}]
+        prompt = await server.ask(messages, 1)
+        first_s = prompt.piece_s[0]
+        seen = [at for at in stream.piece_s if prompt.sent_s <= at <= first_s]
+    # Silence counts up to the prompt's first token: a stream that stood still has one gap.
+    times = [prompt.sent_s, *seen, first_s]
+    gaps = [(after - before) * 1000 for before, after in pairwise(times)]
+    await _until_idle(server)
+    return max(gaps), prompt.ttft_ms
+
+
+async def measure_abort(bench: Bench) -> None:
+    """From the client's cancel until the engine says that nothing runs, asked continuously."""
+    found: dict[str, tuple[list[float], list[float]]] = {}
+
+    async def measure(server: Server) -> None:
+        if await server.running() is None:
+            bench.run.note(f"{ABORT}: {server.name} does not tell what it runs")
+            return
+        decoding = [await _abort_decoding(bench, server) for _ in range(bench.parameters.aborts)]
+        reading = [await _abort_reading(bench, server) for _ in range(bench.parameters.aborts)]
+        found[server.name] = decoding, reading
+
+    await _everywhere(bench, ABORT, measure)
+    ours, *_ = found.values()
+    others = dict(list(found.items())[1:])
+    for index, doing in enumerate(("writing", "reading a prompt")):
+        name = f"cancel to freed while {doing}, p50"
+        bench.add(Figure(ABORT, name, median(ours[index]), "ms", goal=GOAL_ABORT))
+        if others:
+            bench.add(
+                Figure(ABORT, name, median(ours[index]), "ms"),
+                {other: median(values[index]) for other, values in others.items()},
+            )
+        worst = f"cancel to freed while {doing}, p95"
+        bench.add(Figure(ABORT, worst, percentile(ours[index], 95), "ms", goal=GOAL_ABORT))
+
+
+async def _abort_decoding(bench: Bench, server: Server) -> float:
+    async with _answering(bench, server):
+        pass
+    return await _until_idle(server)
+
+
+async def _abort_reading(bench: Bench, server: Server) -> float:
+    messages = [{"role": "user", "content": bench.text(bench.parameters.stall_tokens)}]
+    task = asyncio.create_task(server.ask(messages, 1))
+    deadline = time.perf_counter() + WAIT_MAX_S
+    while not await server.running():
+        _in_time(deadline, "the prompt was not taken up")
+        await asyncio.sleep(0.002)
+    await asyncio.sleep(PREFILL_BEFORE_S)
+    await _cancel(task)
+    return await _until_idle(server)
+
+
+@contextlib.asynccontextmanager
+async def _answering(bench: Bench, server: Server) -> AsyncIterator[Call]:
+    """A stream that is well under way, cancelled with the block."""
+    call = Call(0.0)
+    messages = [{"role": "user", "content": bench.text(24)}]
+    task = asyncio.create_task(server.ask(messages, LONG_ANSWER_TOKENS, call=call))
+    try:
+        deadline = time.perf_counter() + WAIT_MAX_S
+        while len(call.piece_s) < PIECES_BEFORE:
+            if task.done():
+                raise EngineFailed("The stream ended early") from task.exception()
+            _in_time(deadline, "the stream did not begin")
+            await asyncio.sleep(0.002)
+        yield call
+    finally:
+        await _cancel(task)
+
+
+async def _cancel(task: "asyncio.Task[Any]") -> None:
+    """Which closes the connection; a request that failed says so here."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _until_idle(server: Server) -> float:
+    """Milliseconds until nothing runs; 0 at once where the server does not tell."""
+    started = time.perf_counter()
+    while await server.running():
+        _in_time(started + WAIT_MAX_S, "the cancelled request was not freed")
+    return (time.perf_counter() - started) * 1000
+
+
+def _in_time(deadline: float, problem: str) -> None:
+    if time.perf_counter() > deadline:
+        raise EngineFailed(f"After {WAIT_MAX_S:.0f} s {problem}")

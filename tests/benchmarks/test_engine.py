@@ -1,0 +1,29 @@
+"""Every scenario on real engine processes, over HTTP. Run by `make bench`, never by `make test`.
+
+Nothing is asserted about speed: the table says what was reached, and on what machine.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from roost_inference.benchmarking import contention, decoding, restoring, sessions
+from roost_inference.benchmarking.bench import Bench
+
+SCENARIOS: dict[str, Callable[[Bench], Awaitable[None]]] = {
+    "decode": decoding.measure_decode,
+    "sessions": sessions.measure,
+    "restart": restoring.measure_restart,
+    "tiers": restoring.measure_tiers,
+    "speculation": decoding.measure_speculation,
+    "fairness": contention.measure_fairness,
+    "stall": contention.measure_stall,
+    "abort": contention.measure_abort,
+}
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("scenario", SCENARIOS)
+async def test_measure(bench: Bench, scenario: str) -> None:
+    print(f"\n{scenario}", flush=True)
+    await SCENARIOS[scenario](bench)
