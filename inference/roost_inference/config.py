@@ -144,7 +144,10 @@ class EngineConfig(BaseModel):
         "where speculation is on.",
     )
     queue_limit: int = Field(
-        default=256, ge=1, description="Requests that may wait; the next one gets a 429."
+        default=256,
+        ge=1,
+        description="Requests that may wait in each class (interactive, tool continuation, "
+        "background), one tenant in three quarters of the places; the next one gets a 429.",
     )
     max_body_bytes: ByteSize = Field(
         default=8 * 2**20, description="Largest request body the engine accepts."
