@@ -24,6 +24,7 @@ from roost_platform.sections import (
     ConsoleConfig,
     DatabaseConfig,
     LogConfig,
+    SessionsConfig,
     TemporalConfig,
     WebConfig,
 )
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     temporal: TemporalConfig = Field(default_factory=TemporalConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
+    sessions: SessionsConfig = Field(default_factory=SessionsConfig)
     telegram: TelegramConfig = Field(default_factory=TelegramConfig)
     twilio: TwilioConfig = Field(default_factory=TwilioConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)

@@ -17,6 +17,7 @@ from roost_platform.db.overdue import mark_rung, to_ring, to_stop
 from roost_platform.db.part_states import HELD_CODES
 from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
 from roost_platform.db.stop import Stopped, record_stop
+from roost_platform.db.tenants import EngineSession, Tenants
 
 TITLE_MAX = 80  # characters of the chat's name kept for lists
 DEFAULT_AGENT = "concierge"
@@ -24,13 +25,18 @@ DEFAULT_AGENT = "concierge"
 
 @dataclass(slots=True)
 class Outcome:
-    """What a committed batch asks for: conversations to ring and to stop, in order of arrival."""
+    """What a committed batch asks for: conversations to ring and to stop, in order of arrival.
+
+    expected, closed: sessions that are about to go on, and those that /new has ended.
+    """
 
     stored: int = 0
     duplicates: int = 0
     ring: dict[str, None] = field(default_factory=dict)
     stop: dict[str, None] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
+    expected: list[EngineSession] = field(default_factory=list)
+    closed: list[EngineSession] = field(default_factory=list)
 
 
 class InboxStore:
@@ -41,8 +47,10 @@ class InboxStore:
         database: Database,
         policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
         default_agent: str = DEFAULT_AGENT,
+        tenants: Tenants | None = None,
     ) -> None:
         self._database = database
+        self._tenants = tenants or Tenants(database)
         self._policies = dict(policies or {})
         self._default_agent = default_agent
 
@@ -60,6 +68,7 @@ class InboxStore:
         async with self._database.write() as session:
             now = self._database.now()
             conversations = await self._conversations(session, batch, now)
+            sessions = {each.id: each.session_id for each in conversations.values()}
             for message in batch:
                 conversation = conversations[message.address.key]
                 if agent and conversation.agent != agent:
@@ -69,12 +78,30 @@ class InboxStore:
                     continue
                 await self._store(session, conversation, message, outcome, now)
                 outcome.stored += 1
+            for conversation in conversations.values():
+                await self._note_session(session, conversation, sessions[conversation.id], outcome)
             values: dict[str, float] = {} if cursor is None else {"cursor": cursor}
             if outcome.stored:
                 values["last_in_at"] = now
             if values:
                 await upsert_channel(session, channel, account, now, **values)
         return outcome
+
+    async def _note_session(
+        self,
+        session: AsyncSession,
+        conversation: models.Conversation,
+        before: str | None,
+        outcome: Outcome,
+    ) -> None:
+        """What the engine may know beforehand: which session goes on, and which is over."""
+        current = conversation.session_id
+        if before is not None and before != current:
+            ended = await self._tenants.engine_session(session, conversation, before)
+            outcome.closed.append(ended)
+        elif current is not None and conversation.id in outcome.ring:
+            waiting = await self._tenants.engine_session(session, conversation, current)
+            outcome.expected.append(waiting)
 
     async def _conversations(
         self, session: AsyncSession, batch: Sequence[InboundMessage], now: float

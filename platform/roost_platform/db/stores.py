@@ -15,7 +15,9 @@ from roost_platform.db.people import People
 from roost_platform.db.queries import Queries
 from roost_platform.db.services import Heartbeats
 from roost_platform.db.stop import Stopped
+from roost_platform.db.tenants import Tenants
 from roost_platform.db.turns import TurnStore
+from roost_platform.sections import TenantScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Stores:
     channels: ChannelStates
     operators: OperatorActions
     queries: Queries
+    tenants: Tenants
 
     async def say_as_operator(
         self, conversation_id: str, text: str, operator: str, ip: str = ""
@@ -58,16 +61,19 @@ def open_stores(
     policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
     default_agent: str = DEFAULT_AGENT,
     version: str = "",
+    tenant_scope: TenantScope = "account",
 ) -> Stores:
     """Stores over a database or its URL; nothing is connected or migrated yet.
 
     policies: who may talk, by (channel, account); strangers pair where none is given.
+    tenant_scope: whose conversations share cached prefixes.
     """
     opened = Database(database) if isinstance(database, str) else database
+    tenants = Tenants(opened, tenant_scope)
     return Stores(
         database=opened,
-        inbox=InboxStore(opened, policies, default_agent),
-        turns=TurnStore(opened),
+        inbox=InboxStore(opened, policies, default_agent, tenants=tenants),
+        turns=TurnStore(opened, tenants=tenants),
         outbox=OutboxStore(opened),
         notes=NoteStore(opened),
         people=People(opened),
@@ -76,4 +82,5 @@ def open_stores(
         channels=ChannelStates(opened),
         operators=OperatorActions(opened),
         queries=Queries(opened),
+        tenants=tenants,
     )
