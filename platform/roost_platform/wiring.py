@@ -64,6 +64,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         policies=access_policies(settings),
         default_agent=load_registry(settings).default,
         version=VERSION,
+        queueing=settings.inbound.rules,
     )
     try:
         await _until_usable(stores)
