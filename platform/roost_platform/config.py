@@ -23,6 +23,7 @@ from roost_platform.errors import ConfigError
 from roost_platform.sections import (
     ConsoleConfig,
     DatabaseConfig,
+    InboundConfig,
     LogConfig,
     SessionsConfig,
     TemporalConfig,
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     sessions: SessionsConfig = Field(default_factory=SessionsConfig)
     telegram: TelegramConfig = Field(default_factory=TelegramConfig)
     twilio: TwilioConfig = Field(default_factory=TwilioConfig)
+    inbound: InboundConfig = Field(default_factory=InboundConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
     web: WebConfig = Field(default_factory=WebConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)

@@ -12,11 +12,11 @@ from uuid_utils import uuid7
 
 from roost_channels.intake import Accepted
 from roost_channels.message import Address, InboundMessage, Quote, Sender
-from roost_platform.db.inbox import Outcome
 from roost_platform.db.people import Decision
 from roost_platform.db.receipts import find_part, find_quote, record_receipt
 from roost_platform.db.stop import Stopped
 from roost_platform.db.stores import Stores
+from roost_platform.db.tenants import SessionNews
 from roost_workflows.names import (
     SIGNAL_RING,
     SIGNAL_STOP,
@@ -100,7 +100,7 @@ class PlatformIntake:
         cursor: int | None = None,
     ) -> Accepted:
         outcome = await self._stores.inbox.accept(channel, account, batch, cursor=cursor)
-        self._tell_engine(outcome)
+        self._tell_engine(outcome.news)
         self._announce(list(outcome.stop), list(outcome.ring))
         return Accepted(outcome.stored, outcome.duplicates)
 
@@ -129,7 +129,7 @@ class PlatformIntake:
         outcome = await self._stores.inbox.accept(
             address.channel, address.account, [message], agent=agent
         )
-        self._tell_engine(outcome)
+        self._tell_engine(outcome.news)
         self._announce(list(outcome.stop), list(outcome.ring))
         conversation_id = await self._stores.queries.conversation_id(address.key)
         assert conversation_id is not None  # accepted above
@@ -185,11 +185,11 @@ class PlatformIntake:
                 now=self._stores.database.now(),
             )
 
-    def _tell_engine(self, outcome: Outcome) -> None:
+    def _tell_engine(self, news: SessionNews) -> None:
         """After the commit and before the doorbell: the KV comes near while the turn begins."""
-        for each in outcome.closed:
+        for each in news.closed:
             self._orders.closed(each.session_id, each.salt)
-        for each in outcome.expected:
+        for each in news.expected:
             self._orders.expected(each.session_id, each.salt)
 
     # Doorbells: after the commit, and never a reason to refuse what was committed -------------

@@ -68,6 +68,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         default_agent=load_registry(settings).default,
         version=VERSION,
         tenant_scope=settings.sessions.tenant,
+        queueing=settings.inbound.rules,
     )
     try:
         await _until_usable(stores)

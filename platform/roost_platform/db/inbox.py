@@ -16,8 +16,9 @@ from roost_platform.db.engine import Database
 from roost_platform.db.overdue import mark_rung, to_ring, to_stop
 from roost_platform.db.part_states import HELD_CODES
 from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
-from roost_platform.db.stop import Stopped, record_stop
-from roost_platform.db.tenants import EngineSession, Tenants
+from roost_platform.db.stop import Stopped, interrupt, record_stop, tell_dropped
+from roost_platform.db.tenants import SessionNews, Tenants
+from roost_platform.queueing import QueueRules
 
 TITLE_MAX = 80  # characters of the chat's name kept for lists
 DEFAULT_AGENT = "concierge"
@@ -27,7 +28,7 @@ DEFAULT_AGENT = "concierge"
 class Outcome:
     """What a committed batch asks for: conversations to ring and to stop, in order of arrival.
 
-    expected, closed: sessions that are about to go on, and those that /new has ended.
+    news: which sessions are about to go on, and which /new has ended.
     """
 
     stored: int = 0
@@ -35,8 +36,7 @@ class Outcome:
     ring: dict[str, None] = field(default_factory=dict)
     stop: dict[str, None] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
-    expected: list[EngineSession] = field(default_factory=list)
-    closed: list[EngineSession] = field(default_factory=list)
+    news: SessionNews = field(default_factory=SessionNews)
 
 
 class InboxStore:
@@ -47,8 +47,10 @@ class InboxStore:
         database: Database,
         policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
         default_agent: str = DEFAULT_AGENT,
+        queueing: QueueRules | None = None,
         tenants: Tenants | None = None,
     ) -> None:
+        self._queueing = queueing or QueueRules()
         self._database = database
         self._tenants = tenants or Tenants(database)
         self._policies = dict(policies or {})
@@ -78,30 +80,15 @@ class InboxStore:
                     continue
                 await self._store(session, conversation, message, outcome, now)
                 outcome.stored += 1
-            for conversation in conversations.values():
-                await self._note_session(session, conversation, sessions[conversation.id], outcome)
+            for each in conversations.values():
+                goes_on = each.id in outcome.ring
+                await self._tenants.note(session, each, sessions[each.id], goes_on, outcome.news)
             values: dict[str, float] = {} if cursor is None else {"cursor": cursor}
             if outcome.stored:
                 values["last_in_at"] = now
             if values:
                 await upsert_channel(session, channel, account, now, **values)
         return outcome
-
-    async def _note_session(
-        self,
-        session: AsyncSession,
-        conversation: models.Conversation,
-        before: str | None,
-        outcome: Outcome,
-    ) -> None:
-        """What the engine may know beforehand: which session goes on, and which is over."""
-        current = conversation.session_id
-        if before is not None and before != current:
-            ended = await self._tenants.engine_session(session, conversation, before)
-            outcome.closed.append(ended)
-        elif current is not None and conversation.id in outcome.ring:
-            waiting = await self._tenants.engine_session(session, conversation, current)
-            outcome.expected.append(waiting)
 
     async def _conversations(
         self, session: AsyncSession, batch: Sequence[InboundMessage], now: float
@@ -168,7 +155,7 @@ class InboxStore:
         await _wake_held_sends(session, conversation, now)
         command = commands.parse(message.text, message.kind)
         if command is not None:
-            stopping = await obey(session, conversation, row, command, now)
+            stopping = await obey(session, conversation, row, command, self._queueing, now)
             if stopping:
                 outcome.stop[conversation.id] = None
         elif message.kind == "message":
@@ -177,6 +164,9 @@ class InboxStore:
             row.state, row.reason = "ignored", "unknown button"
         if row.state == "pending":
             outcome.ring[conversation.id] = None
+            mode = self._queueing.mode_of(conversation.channel, conversation.settings)
+            if mode == "interrupt" and await interrupt(session, conversation, now):
+                outcome.stop[conversation.id] = None
 
     def _policy(self, address: Address) -> AccessPolicy:
         if address.channel == "console":
@@ -187,7 +177,10 @@ class InboxStore:
         """Record a stop asked for elsewhere than in the chat; the caller rings."""
         async with self._database.write() as session:
             conversation = await lock_conversation(session, conversation_id)
-            return await record_stop(session, conversation, by, self._database.now())
+            now = self._database.now()
+            stopped = await record_stop(session, conversation, by, now)
+            await tell_dropped(session, conversation, stopped, now)
+            return stopped
 
     async def overdue(
         self, *, older_than: float, not_rung_since: float, silent_since: float, limit: int

@@ -17,6 +17,7 @@ from roost_platform.db.services import Heartbeats
 from roost_platform.db.stop import Stopped
 from roost_platform.db.tenants import Tenants
 from roost_platform.db.turns import TurnStore
+from roost_platform.queueing import QueueRules
 from roost_platform.sections import TenantScope
 
 
@@ -36,6 +37,7 @@ class Stores:
     operators: OperatorActions
     queries: Queries
     tenants: Tenants
+    queueing: QueueRules
 
     async def say_as_operator(
         self, conversation_id: str, text: str, operator: str, ip: str = ""
@@ -62,25 +64,29 @@ def open_stores(
     default_agent: str = DEFAULT_AGENT,
     version: str = "",
     tenant_scope: TenantScope = "account",
+    queueing: QueueRules | None = None,
 ) -> Stores:
     """Stores over a database or its URL; nothing is connected or migrated yet.
 
     policies: who may talk, by (channel, account); strangers pair where none is given.
     tenant_scope: whose conversations share cached prefixes.
+    queueing: how messages that come in a row are queued; by default they steer.
     """
     opened = Database(database) if isinstance(database, str) else database
+    rules = queueing or QueueRules()
     tenants = Tenants(opened, tenant_scope)
     return Stores(
         database=opened,
-        inbox=InboxStore(opened, policies, default_agent, tenants=tenants),
-        turns=TurnStore(opened, tenants=tenants),
+        inbox=InboxStore(opened, policies, default_agent, rules, tenants),
+        turns=TurnStore(opened, rules, tenants),
         outbox=OutboxStore(opened),
         notes=NoteStore(opened),
         people=People(opened),
         audit=Audit(opened),
         heartbeats=Heartbeats(opened, version),
         channels=ChannelStates(opened),
-        operators=OperatorActions(opened),
+        operators=OperatorActions(opened, rules),
         queries=Queries(opened),
         tenants=tenants,
+        queueing=rules,
     )

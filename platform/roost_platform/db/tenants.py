@@ -1,7 +1,7 @@
 """Tenants: whose conversations share cached prefixes, and the salts that keep the others apart."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from secrets import token_hex
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,6 +20,14 @@ class EngineSession:
 
     session_id: str
     salt: str
+
+
+@dataclass(slots=True)
+class SessionNews:
+    """What the engine may be told after a commit."""
+
+    expected: list[EngineSession] = field(default_factory=list)
+    closed: list[EngineSession] = field(default_factory=list)
 
 
 class Tenants:
@@ -50,9 +58,21 @@ class Tenants:
             found = [await self.salt(session, *account) for account in accounts]
         return list(dict.fromkeys(found))
 
-    async def engine_session(
-        self, session: AsyncSession, conversation: models.Conversation, session_id: str
-    ) -> EngineSession:
-        """How the engine knows a conversation's session."""
+    async def note(
+        self,
+        session: AsyncSession,
+        conversation: models.Conversation,
+        before: str | None,
+        goes_on: bool,
+        news: SessionNews,
+    ) -> None:
+        """What an accepted batch means for a conversation's session, which was `before`."""
+        current = conversation.session_id
+        is_over = before is not None and before != current
+        if not is_over and not (goes_on and current is not None):
+            return
         salt = await self.salt(session, conversation.channel, conversation.account)
-        return EngineSession(session_id, salt)
+        if is_over and before is not None:
+            news.closed.append(EngineSession(before, salt))
+        elif current is not None:
+            news.expected.append(EngineSession(current, salt))
