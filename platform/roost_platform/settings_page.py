@@ -43,6 +43,7 @@ SECTIONS = {
     "telegram": ("Telegram", "See [telegram.md](telegram.md)."),
     "twilio": ("WhatsApp through Twilio", "See [whatsapp.md](whatsapp.md)."),
     "delivery": ("Delivery", ""),
+    "files": ("Files", ""),
     "web": ("Web", ""),
     "console": ("Console", ""),
     "log": ("Logs", ""),

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from roost_platform.db.access import AccessPolicy
+from roost_platform.db.artifacts import ArtifactStore
 from roost_platform.db.audit import Audit
 from roost_platform.db.channels import ChannelStates
 from roost_platform.db.engine import Database
@@ -27,6 +29,7 @@ class Stores:
     turns: TurnStore
     outbox: OutboxStore
     notes: NoteStore
+    artifacts: ArtifactStore
     people: People
     audit: Audit
     heartbeats: Heartbeats
@@ -58,10 +61,12 @@ def open_stores(
     policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
     default_agent: str = DEFAULT_AGENT,
     version: str = "",
+    files: Path | None = None,
 ) -> Stores:
     """Stores over a database or its URL; nothing is connected or migrated yet.
 
     policies: who may talk, by (channel, account); strangers pair where none is given.
+    files: the folder of artifacts; none can be stored without one.
     """
     opened = Database(database) if isinstance(database, str) else database
     return Stores(
@@ -70,6 +75,7 @@ def open_stores(
         turns=TurnStore(opened),
         outbox=OutboxStore(opened),
         notes=NoteStore(opened),
+        artifacts=ArtifactStore(opened, files),
         people=People(opened),
         audit=Audit(opened),
         heartbeats=Heartbeats(opened, version),
