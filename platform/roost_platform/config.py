@@ -23,6 +23,7 @@ from roost_platform.errors import ConfigError
 from roost_platform.sections import (
     ConsoleConfig,
     DatabaseConfig,
+    InboundConfig,
     LogConfig,
     TemporalConfig,
     WebConfig,
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     telegram: TelegramConfig = Field(default_factory=TelegramConfig)
     twilio: TwilioConfig = Field(default_factory=TwilioConfig)
+    inbound: InboundConfig = Field(default_factory=InboundConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
     files: FilesConfig = Field(default_factory=FilesConfig)
     web: WebConfig = Field(default_factory=WebConfig)

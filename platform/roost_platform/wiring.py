@@ -66,6 +66,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         default_agent=load_registry(settings).default,
         version=VERSION,
         files=settings.data_dir / "files",
+        queueing=settings.inbound.rules,
     )
     try:
         await _until_usable(stores)

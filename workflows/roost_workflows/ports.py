@@ -39,6 +39,13 @@ class TurnRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Postponed:
+    """Messages wait, but more may come in the same breath: ask again in `wait_s` seconds."""
+
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class TranscriptMessage:
     """One message of the transcript as the model is to see it.
 
@@ -144,13 +151,18 @@ class Settled:
     elapsed_s: float = 0.0
     already: bool = False
 
+    @property
+    def calls(self) -> int:
+        """How many tool calls there were."""
+        return self.done + self.undone + self.unknown
+
 
 class Turns(Protocol):
     """The life of a turn in storage."""
 
-    async def begin(self, conversation_id: str) -> TurnRecord | None:
-        """Resume the conversation's running turn, or start one from its pending inbox rows; None
-        when there is nothing.
+    async def begin(self, conversation_id: str) -> TurnRecord | Postponed | None:
+        """Resume the conversation's running turn, or start one from its pending inbox rows, as many
+        as its queue mode takes at once; None when there is nothing.
 
         Starting writes the user messages to the transcript and a first progress snapshot in the
         same transaction.
@@ -164,8 +176,8 @@ class Turns(Protocol):
         ...
 
     async def context(self, turn_id: str, step: int) -> TurnContext:
-        """Pull messages that arrived meanwhile (steer) into the transcript, then read what the
-        model is to see.
+        """Pull messages that arrived meanwhile into the transcript if the conversation steers, then
+        read what the model is to see.
 
         Nothing is pulled while a tool group is open: no user comes between a call and its result.
         """

@@ -18,6 +18,7 @@ COMMANDS = (
     ("new", "Start a new conversation"),
     ("stop", "Stop what is running"),
     ("status", "What is going on"),
+    ("queue", "What happens to messages you send while I work"),
     ("help", "What I can do"),
 )
 BATCH_MAX = 100

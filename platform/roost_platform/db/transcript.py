@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -14,14 +14,32 @@ TURN_MESSAGES_MAX = 50  # inbox rows one turn starts with or one step steers in;
 CONTEXT_MESSAGES_MAX = 1000  # transcript rows read for a model call, newest kept
 
 
-async def pending_rows(session: AsyncSession, conversation_id: str) -> Sequence[models.Inbox]:
+async def pending_rows(
+    session: AsyncSession, conversation_id: str, limit: int = TURN_MESSAGES_MAX
+) -> Sequence[models.Inbox]:
     found = await session.scalars(
         select(models.Inbox)
         .where(models.Inbox.conversation_id == conversation_id, models.Inbox.state == "pending")
         .order_by(models.Inbox.sequence)
-        .limit(TURN_MESSAGES_MAX)
+        .limit(limit)
     )
     return found.all()
+
+
+async def waiting_span(
+    session: AsyncSession, conversation_id: str
+) -> tuple[int, float, float] | None:
+    """How many messages wait for a turn, and when the first and the last of them were received."""
+    count, oldest, newest = (
+        await session.execute(
+            select(
+                func.count(), func.min(models.Inbox.received_at), func.max(models.Inbox.received_at)
+            ).where(
+                models.Inbox.conversation_id == conversation_id, models.Inbox.state == "pending"
+            )
+        )
+    ).one()
+    return (count, oldest, newest) if count else None
 
 
 async def take(

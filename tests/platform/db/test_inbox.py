@@ -12,6 +12,7 @@ from roost_platform.db.access import AccessPolicy
 from roost_platform.db.stores import open_stores
 from roost_platform.db.testing import DoorbellLog, HandClock, Person, count_rows
 from roost_platform.intake import SWEEP_MAX, PlatformIntake, Sweeper
+from roost_workflows.ports import TurnRecord
 
 
 async def test_a_redelivered_event_is_counted_and_not_stored_again(ada: Person) -> None:
@@ -175,7 +176,7 @@ async def test_the_console_talks_without_pairing(ada: Person) -> None:
     assert said.inbox_id
     assert (again.inbox_id, again.conversation_id) == ("", said.conversation_id)
     turn = await ada.stores.turns.begin(said.conversation_id)
-    assert turn is not None and turn.agent == "helper"
+    assert isinstance(turn, TurnRecord) and turn.agent == "helper"
 
 
 async def test_two_bots_keep_the_same_person_apart(ada: Person) -> None:
