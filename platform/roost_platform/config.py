@@ -17,7 +17,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
+from roost_channels.config import DeliveryConfig, FilesConfig, TelegramConfig, TwilioConfig
 from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
 from roost_platform.sections import (
@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     twilio: TwilioConfig = Field(default_factory=TwilioConfig)
     inbound: InboundConfig = Field(default_factory=InboundConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
+    files: FilesConfig = Field(default_factory=FilesConfig)
     web: WebConfig = Field(default_factory=WebConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)
     log: LogConfig = Field(default_factory=LogConfig)

@@ -49,6 +49,7 @@ SECTIONS = {
         "See [operations.md](operations.md#messages-in-a-row).",
     ),
     "delivery": ("Delivery", ""),
+    "files": ("Files", ""),
     "web": ("Web", ""),
     "console": ("Console", ""),
     "log": ("Logs", ""),

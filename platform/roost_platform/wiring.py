@@ -18,6 +18,7 @@ from temporalio.client import Client
 from roost_channels.channel import Channel
 from roost_channels.console import ConsoleChannel
 from roost_channels.delivery import Courier
+from roost_channels.files import Fetcher, Files
 from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter
 from roost_channels.progress import ProgressRenderer
@@ -68,6 +69,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         default_agent=load_registry(settings).default,
         version=VERSION,
         tenant_scope=settings.sessions.tenant,
+        files=settings.data_dir / "files",
         queueing=settings.inbound.rules,
     )
     try:
@@ -105,7 +107,9 @@ async def engine_orders(engine: EngineClient) -> AsyncIterator[EngineOrders]:
 
 def worker_ports(stores: Stores, orders: SessionOrders) -> Ports:
     """What sessions are given of storage and of the engine."""
-    return Ports(turns=stores.turns, notes=stores.notes, orders=orders)
+    return Ports(
+        turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts, orders=orders
+    )
 
 
 async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
@@ -116,17 +120,17 @@ async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
     return TemporalDoorbell(client)
 
 
-def build_channels(settings: Settings) -> list[Channel]:
-    """Every configured account; the console's is always there.
+def build_channels(settings: Settings, files: Files | None = None) -> list[Channel]:
+    """Every configured account; the console's is always there. files: what answers carry.
 
-    Adapters are imported when needed: aiogram alone takes two seconds and 150 MB.
+    Adapters are imported when needed: who has no WhatsApp need not load Twilio's library.
     """
     public = settings.public_base_url or ""
     channels: list[Channel] = [ConsoleChannel()]
     if settings.telegram.configured:
         from roost_channels.telegram.channel import TelegramChannel
 
-        channels.append(TelegramChannel(settings.telegram, public_base_url=public))
+        channels.append(TelegramChannel(settings.telegram, public_base_url=public, files=files))
     if settings.twilio.configured:
         from roost_channels.whatsapp.channel import WhatsAppChannel
 
@@ -167,7 +171,7 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
     ):
         doorbell = await temporal_doorbell(settings)
         intake = PlatformIntake(stores, doorbell, orders)
-        channels = build_channels(settings)
+        channels = build_channels(settings, stores.artifacts)
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         lanes = Lanes()
         limiter = Limiter(
@@ -193,6 +197,7 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
         jobs = {
             "deliver": courier.run(),
             "progress": progress.run(),
+            "fetch files": Fetcher(channels, stores.artifacts, config=settings.files).run(),
             "sweep": Sweeper(stores, doorbell).run(),
             **{f"ingest {channel.name}": channel.ingest(intake) for channel in channels},
         }

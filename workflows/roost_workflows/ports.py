@@ -263,10 +263,44 @@ class Notes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file of a conversation. state: pending (still fetched) | stored | failed | expired; size in
+    bytes, None until it is known.
+    """
+
+    id: str
+    kind: str
+    name: str
+    mime_type: str
+    size: int | None
+    state: str
+    reason: str = ""
+
+
+class Artifacts(Protocol):
+    """Files of the conversation that a turn belongs to; those of others are not found."""
+
+    async def get(self, turn_id: str, artifact_id: str) -> Artifact | None: ...
+
+    async def load(self, turn_id: str, artifact_id: str) -> bytes: ...
+
+    async def add(
+        self, turn_id: str, key: str, data: bytes, *, kind: str, name: str, mime_type: str
+    ) -> Artifact:
+        """Store a file, once per `key`."""
+        ...
+
+    async def attach(self, turn_id: str, artifact_id: str) -> None:
+        """Send the file with the turn's answer; attached already is success."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """Everything the worker is given by the platform's wiring."""
 
     turns: Turns
     notes: Notes
     orders: SessionOrders = field(default_factory=NoOrders)
+    artifacts: Artifacts | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from roost_channels.message import Address, InboundMessage
 from roost_platform import commands
 from roost_platform.db import models
 from roost_platform.db.access import OPEN, AccessPolicy, decide, hold, identify, release
+from roost_platform.db.artifacts import register
 from roost_platform.db.channels import upsert_channel
 from roost_platform.db.chat_commands import obey
 from roost_platform.db.engine import Database
@@ -119,6 +120,7 @@ class InboxStore:
             await self._admit(session, conversation, row, message, outcome, now)
         session.add(row)
         await session.flush()
+        await register(session, row, message.attachments, now)
 
     async def _admit(
         self,
@@ -211,7 +213,7 @@ def _row(conversation: models.Conversation, message: InboundMessage, now: float)
         sender=clean(asdict(message.sender)),
         text=clean(message.text),
         quote=quote,
-        attachments=[clean(asdict(attachment)) for attachment in message.attachments],
+        attachments=[],
         raw=clean(message.raw),
         state="done",
         reason="",

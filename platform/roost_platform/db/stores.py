@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from roost_platform.db.access import AccessPolicy
+from roost_platform.db.artifacts import ArtifactStore
 from roost_platform.db.audit import Audit
 from roost_platform.db.channels import ChannelStates
 from roost_platform.db.engine import Database
@@ -30,6 +32,7 @@ class Stores:
     turns: TurnStore
     outbox: OutboxStore
     notes: NoteStore
+    artifacts: ArtifactStore
     people: People
     audit: Audit
     heartbeats: Heartbeats
@@ -64,12 +67,14 @@ def open_stores(
     default_agent: str = DEFAULT_AGENT,
     version: str = "",
     tenant_scope: TenantScope = "account",
+    files: Path | None = None,
     queueing: QueueRules | None = None,
 ) -> Stores:
     """Stores over a database or its URL; nothing is connected or migrated yet.
 
     policies: who may talk, by (channel, account); strangers pair where none is given.
     tenant_scope: whose conversations share cached prefixes.
+    files: the folder of artifacts; none can be stored without one.
     queueing: how messages that come in a row are queued; by default they steer.
     """
     opened = Database(database) if isinstance(database, str) else database
@@ -81,6 +86,7 @@ def open_stores(
         turns=TurnStore(opened, rules, tenants),
         outbox=OutboxStore(opened),
         notes=NoteStore(opened),
+        artifacts=ArtifactStore(opened, files),
         people=People(opened),
         audit=Audit(opened),
         heartbeats=Heartbeats(opened, version),
