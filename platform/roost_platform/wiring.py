@@ -107,9 +107,7 @@ async def engine_orders(engine: EngineClient) -> AsyncIterator[EngineOrders]:
 
 def worker_ports(stores: Stores, orders: SessionOrders) -> Ports:
     """What sessions are given of storage and of the engine."""
-    return Ports(
-        turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts, orders=orders
-    )
+    return Ports(turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts, orders=orders)
 
 
 async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
