@@ -17,7 +17,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
+from roost_channels.config import DeliveryConfig, FilesConfig, TelegramConfig, TwilioConfig
 from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
 from roost_platform.sections import (
@@ -25,6 +25,7 @@ from roost_platform.sections import (
     DatabaseConfig,
     InboundConfig,
     LogConfig,
+    SessionsConfig,
     TemporalConfig,
     WebConfig,
 )
@@ -83,10 +84,12 @@ class Settings(BaseSettings):
     temporal: TemporalConfig = Field(default_factory=TemporalConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
+    sessions: SessionsConfig = Field(default_factory=SessionsConfig)
     telegram: TelegramConfig = Field(default_factory=TelegramConfig)
     twilio: TwilioConfig = Field(default_factory=TwilioConfig)
     inbound: InboundConfig = Field(default_factory=InboundConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
+    files: FilesConfig = Field(default_factory=FilesConfig)
     web: WebConfig = Field(default_factory=WebConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)
     log: LogConfig = Field(default_factory=LogConfig)

@@ -10,6 +10,7 @@ from roost_channels.message import Address, InboundMessage
 from roost_platform import commands
 from roost_platform.db import models
 from roost_platform.db.access import OPEN, AccessPolicy, decide, hold, identify, release
+from roost_platform.db.artifacts import register
 from roost_platform.db.channels import upsert_channel
 from roost_platform.db.chat_commands import obey
 from roost_platform.db.engine import Database
@@ -17,6 +18,7 @@ from roost_platform.db.overdue import mark_rung, to_ring, to_stop
 from roost_platform.db.part_states import HELD_CODES
 from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
 from roost_platform.db.stop import Stopped, interrupt, record_stop, tell_dropped
+from roost_platform.db.tenants import SessionNews, Tenants
 from roost_platform.queueing import QueueRules
 
 TITLE_MAX = 80  # characters of the chat's name kept for lists
@@ -25,13 +27,17 @@ DEFAULT_AGENT = "concierge"
 
 @dataclass(slots=True)
 class Outcome:
-    """What a committed batch asks for: conversations to ring and to stop, in order of arrival."""
+    """What a committed batch asks for: conversations to ring and to stop, in order of arrival.
+
+    news: which sessions are about to go on, and which /new has ended.
+    """
 
     stored: int = 0
     duplicates: int = 0
     ring: dict[str, None] = field(default_factory=dict)
     stop: dict[str, None] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
+    news: SessionNews = field(default_factory=SessionNews)
 
 
 class InboxStore:
@@ -43,9 +49,11 @@ class InboxStore:
         policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
         default_agent: str = DEFAULT_AGENT,
         queueing: QueueRules | None = None,
+        tenants: Tenants | None = None,
     ) -> None:
         self._queueing = queueing or QueueRules()
         self._database = database
+        self._tenants = tenants or Tenants(database)
         self._policies = dict(policies or {})
         self._default_agent = default_agent
 
@@ -63,6 +71,7 @@ class InboxStore:
         async with self._database.write() as session:
             now = self._database.now()
             conversations = await self._conversations(session, batch, now)
+            sessions = {each.id: each.session_id for each in conversations.values()}
             for message in batch:
                 conversation = conversations[message.address.key]
                 if agent and conversation.agent != agent:
@@ -72,6 +81,9 @@ class InboxStore:
                     continue
                 await self._store(session, conversation, message, outcome, now)
                 outcome.stored += 1
+            for each in conversations.values():
+                goes_on = each.id in outcome.ring
+                await self._tenants.note(session, each, sessions[each.id], goes_on, outcome.news)
             values: dict[str, float] = {} if cursor is None else {"cursor": cursor}
             if outcome.stored:
                 values["last_in_at"] = now
@@ -108,6 +120,7 @@ class InboxStore:
             await self._admit(session, conversation, row, message, outcome, now)
         session.add(row)
         await session.flush()
+        await register(session, row, message.attachments, now)
 
     async def _admit(
         self,
@@ -200,7 +213,7 @@ def _row(conversation: models.Conversation, message: InboundMessage, now: float)
         sender=clean(asdict(message.sender)),
         text=clean(message.text),
         quote=quote,
-        attachments=[clean(asdict(attachment)) for attachment in message.attachments],
+        attachments=[],
         raw=clean(message.raw),
         state="done",
         reason="",

@@ -123,6 +123,16 @@ class Inbox(Base):
     rung_at: Mapped[float | None]  # last doorbell; the sweeper rings again
 
 
+class Tenant(Base):
+    """Whose sessions share cached prefixes. `salt` is random and goes to the engine only."""
+
+    __tablename__ = "tenants"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    salt: Mapped[str]
+    created_at: Mapped[float]
+
+
 class Turn(Base):
     """One answer in the making; `number` is the generation fence.
 
@@ -162,7 +172,7 @@ class Turn(Base):
 class TurnStep(Base):
     """One model call of a turn; its content stays here until the tool group closes.
 
-    state: open (tools outstanding) | closed.
+    state: open (tools outstanding) | closed. engine: the engine's own figures of the call.
     """
 
     __tablename__ = "turn_steps"
@@ -179,6 +189,7 @@ class TurnStep(Base):
     completion_tokens: Mapped[int] = mapped_column(default=0)
     time_to_first_token_s: Mapped[float | None]
     duration_s: Mapped[float] = mapped_column(default=0.0)
+    engine: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     started_at: Mapped[float]
     created_at: Mapped[float]
 
@@ -282,6 +293,7 @@ class Outbox(Base):
     text: Mapped[str]
     reply_to: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     buttons: Mapped[list[Any]] = mapped_column(default=list)
+    media: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     state: Mapped[str]
     dedupe_key: Mapped[str] = mapped_column(unique=True)
     next_at: Mapped[float]
@@ -351,6 +363,45 @@ class DeliveryAttempt(Base):
     retry_at: Mapped[float | None]
     started_at: Mapped[float]
     finished_at: Mapped[float | None]
+
+
+class Artifact(Base):
+    """A file: one that came with a message, or one that an agent made.
+
+    The bytes lie in the data folder under the artifact's id, a short word that models can repeat.
+    state: pending (to be fetched) | stored | failed | expired.
+    origin: the inbound message's id and the attachment's number, or the tool call that made it.
+    attached: its place among the files that go with the turn's answer.
+    """
+
+    __tablename__ = "artifacts"
+    __table_args__ = (
+        UniqueConstraint("conversation_id", "origin"),
+        Index(None, "state", "next_at"),
+        Index(None, "turn_id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
+    inbox_id: Mapped[str | None] = mapped_column(ForeignKey("inbox.id"))
+    turn_id: Mapped[str | None]
+    origin: Mapped[str]
+    channel: Mapped[str]
+    account: Mapped[str]
+    kind: Mapped[str]
+    name: Mapped[str] = mapped_column(default="")
+    mime_type: Mapped[str] = mapped_column(default="")
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(default="")
+    provider_id: Mapped[str] = mapped_column(default="")
+    url: Mapped[str] = mapped_column(default="")
+    state: Mapped[str]
+    reason: Mapped[str] = mapped_column(default="")
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[float]
+    attached: Mapped[int | None]
+    created_at: Mapped[float]
+    stored_at: Mapped[float | None]
 
 
 class Identity(Base):

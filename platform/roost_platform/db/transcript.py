@@ -80,9 +80,12 @@ def content_of(row: models.Inbox) -> str:
 
 
 def attachment_line(attachment: dict[str, Any]) -> str:
+    """`[photo: artifact k3m9x2p7qa, holiday.jpg]`; what is no file is told in words alone."""
     kind = attachment.get("kind") or "attachment"
-    name = attachment.get("name")
-    return f"[{kind}: {name}]" if name else f"[{kind}]"
+    artifact_id = attachment.get("artifact_id")
+    named = (f"artifact {artifact_id}" if artifact_id else "", attachment.get("name") or "")
+    details = ", ".join(word for word in named if word)
+    return f"[{kind}: {details}]" if details else f"[{kind}]"
 
 
 async def messages(session: AsyncSession, session_id: str) -> list[TranscriptMessage]:
