@@ -108,6 +108,22 @@ class TwilioConfig(BaseModel):
         default_factory=dict,
         description="Shared keys that sign webhooks with SHA-256: key id to secret.",
     )
+    window_template: OptionalText = Field(
+        None,
+        description="Content SID (HX…) of an approved template without variables, sent when an"
+        " answer is ready but the person has not written for 24 hours. Empty: none is sent.",
+    )
+    reconcile_s: float = Field(
+        60.0,
+        ge=0,
+        description="How often Twilio's list of messages is searched for those that no webhook"
+        " brought, in seconds; 0 never.",
+    )
+    reconcile_back_s: float = Field(
+        259_200.0,
+        gt=0,
+        description="How far back that search goes after we were away, in seconds.",
+    )
 
     @field_validator("from_")
     @classmethod

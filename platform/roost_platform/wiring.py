@@ -175,7 +175,10 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
             "deliver": courier.run(),
             "progress": progress.run(),
             "sweep": Sweeper(stores, doorbell).run(),
-            **{f"ingest {channel.name}": channel.ingest(intake) for channel in channels},
+            **{
+                f"ingest {channel.name} {channel.account}": channel.ingest(intake)
+                for channel in channels
+            },
         }
         try:
             yield CourierProcess(stores, jobs)
