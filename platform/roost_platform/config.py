@@ -17,7 +17,12 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
+from roost_channels.config import (
+    DeliveryConfig,
+    TelegramConfig,
+    TwilioConfig,
+    WhatsAppCloudConfig,
+)
 from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
 from roost_platform.sections import (
@@ -84,6 +89,7 @@ class Settings(BaseSettings):
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     telegram: TelegramConfig = Field(default_factory=TelegramConfig)
     twilio: TwilioConfig = Field(default_factory=TwilioConfig)
+    whatsapp_cloud: WhatsAppCloudConfig = Field(default_factory=WhatsAppCloudConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
     web: WebConfig = Field(default_factory=WebConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)

@@ -42,6 +42,7 @@ SECTIONS = {
     "worker": ("Worker", ""),
     "telegram": ("Telegram", "See [telegram.md](telegram.md)."),
     "twilio": ("WhatsApp through Twilio", "See [whatsapp.md](whatsapp.md)."),
+    "whatsapp_cloud": ("WhatsApp through Meta's Cloud API", "See [whatsapp.md](whatsapp.md)."),
     "delivery": ("Delivery", ""),
     "web": ("Web", ""),
     "console": ("Console", ""),

@@ -50,7 +50,11 @@ def load_registry(settings: Settings) -> AgentRegistry:
 def access_policies(settings: Settings) -> Mapping[tuple[str, str], AccessPolicy]:
     """Who may talk, by (channel, account)."""
     policies = {}
-    for name, config in (("telegram", settings.telegram), ("whatsapp", settings.twilio)):
+    for name, config in (
+        ("telegram", settings.telegram),
+        ("whatsapp", settings.twilio),
+        ("whatsapp", settings.whatsapp_cloud),
+    ):
         if config.configured:
             policies[name, config.account] = AccessPolicy(config.access, config.allowlist)
     return policies
@@ -116,6 +120,10 @@ def build_channels(settings: Settings) -> list[Channel]:
         from roost_channels.whatsapp.channel import WhatsAppChannel
 
         channels.append(WhatsAppChannel(settings.twilio, public_base_url=public))
+    if settings.whatsapp_cloud.configured:
+        from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
+
+        channels.append(WhatsAppCloudChannel(settings.whatsapp_cloud))
     return channels
 
 
