@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from roost_channels.message import Address, Button, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart
 
 
@@ -21,6 +21,8 @@ class Capabilities:
     button_text_max: the longest text that may carry buttons, None for `text_max`.
     invitation: what the approved template says that asks people to open a closed session window;
         empty where none is set. A channel with one is `Inviting`.
+    media_bytes_max: the largest file that can be sent, 0 where none can be; photo_bytes_max: the
+        largest that is sent as a photo.
     """
 
     text_max: int
@@ -37,6 +39,8 @@ class Capabilities:
     send_burst: int | None = None
     button_text_max: int | None = None
     invitation: str = ""
+    media_bytes_max: int = 0
+    photo_bytes_max: int = 0
 
 
 class Channel(Protocol):
@@ -82,6 +86,10 @@ class Channel(Protocol):
         self, address: Address, part: RenderedPart, *, since: float, part_id: str
     ) -> Receipt | Literal["absent", "unknown"]:
         """Reconcile an ambiguous send: a receipt proves it went out, `absent` proves it did not."""
+        ...
+
+    async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        """The bytes of a file that came in; raises Rejected for one that is larger or gone."""
         ...
 
     async def acknowledge(self, callback_id: str, text: str = "") -> None:

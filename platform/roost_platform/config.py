@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 from roost_channels.config import (
     DeliveryConfig,
+    FilesConfig,
     TelegramConfig,
     TwilioConfig,
     WhatsAppCloudConfig,
@@ -28,6 +29,7 @@ from roost_platform.errors import ConfigError
 from roost_platform.sections import (
     ConsoleConfig,
     DatabaseConfig,
+    InboundConfig,
     LogConfig,
     TemporalConfig,
     WebConfig,
@@ -90,7 +92,9 @@ class Settings(BaseSettings):
     telegram: TelegramConfig = Field(default_factory=TelegramConfig)
     twilio: TwilioConfig = Field(default_factory=TwilioConfig)
     whatsapp_cloud: WhatsAppCloudConfig = Field(default_factory=WhatsAppCloudConfig)
+    inbound: InboundConfig = Field(default_factory=InboundConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
+    files: FilesConfig = Field(default_factory=FilesConfig)
     web: WebConfig = Field(default_factory=WebConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)
     log: LogConfig = Field(default_factory=LogConfig)

@@ -422,6 +422,24 @@ async def test_an_anonymous_person_is_answered_by_their_id(
     assert cloud.calls_of("messages")[-1].parameters["recipient"] == "US.1349"
 
 
+async def test_files_are_fetched_with_the_token_and_within_bounds(
+    cloud: FakeCloud, site: Site, channel: WhatsAppCloudChannel
+) -> None:
+    await cloud.user_says(USER, "look", media=(b"x" * 1000, "image/png"))
+    [photo] = newest(site.intake).attachments
+    assert (photo.kind, photo.mime_type, photo.is_file) == ("photo", "image/png", True)
+    assert await channel.download(photo, 1000) == b"x" * 1000
+    with pytest.raises(Rejected):
+        await channel.download(photo, 999)
+    for fault, kind in (("http_502", NotSent), ("drop_before", NotSent), ("garbage", NotSent)):
+        cloud.fault(fault, "media.info")  # type: ignore[arg-type]
+        with pytest.raises(kind):
+            await channel.download(photo, 1000)
+    cloud.core.media.clear()
+    with pytest.raises(Rejected):
+        await channel.download(photo, 1000)
+
+
 async def test_the_template_reaches_people_outside_the_window(
     cloud: FakeCloud, site: Site, channel: WhatsAppCloudChannel
 ) -> None:

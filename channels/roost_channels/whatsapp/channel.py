@@ -13,7 +13,7 @@ from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import TwilioConfig
 from roost_channels.errors import Ambiguous, DeliveryError, EditTargetMissing, Rejected
 from roost_channels.intake import Intake
-from roost_channels.message import Address, Button, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart, utf16_length
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.format import needs_quote_line, quote_prefix
@@ -136,6 +136,9 @@ class WhatsAppChannel:
                 self._remember(address.chat, sid)
                 return Receipt(sid)
         return "absent" if self._clock.time() - since >= ABSENT_AFTER_S else "unknown"
+
+    async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        return await self._client.fetch_media(attachment.url, bytes_max)
 
     async def acknowledge(self, callback_id: str, text: str = "") -> None:
         """Quick replies are messages; nothing spins."""

@@ -17,7 +17,7 @@ from roost_channels.errors import (
     RenderRejected,
 )
 from roost_channels.intake import Intake
-from roost_channels.message import Address, Button, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart
 from roost_channels.whatsapp.window import INVITATION, SESSION_WINDOW_S
 from roost_channels.whatsapp_cloud import format as cloud_format
@@ -115,6 +115,9 @@ class WhatsAppCloudChannel:
     ) -> Receipt | Literal["absent", "unknown"]:
         """Meta lists nothing of what was sent; a receipt with the part's id is the only proof."""
         return "unknown"
+
+    async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        return await self._client.download(attachment.provider_id, bytes_max)
 
     async def acknowledge(self, callback_id: str, text: str = "") -> None:
         """Pressed buttons are messages; nothing spins."""

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx2
 
 from roost_channels.config import WhatsAppCloudConfig
-from roost_channels.errors import Ambiguous
+from roost_channels.errors import Ambiguous, Rejected
 from roost_channels.whatsapp.client import CONNECT_TIMEOUT_S, TIMEOUT_S, translate
 from roost_channels.whatsapp_cloud.errors import refusal
 
@@ -55,6 +55,28 @@ class CloudClient:
             "typing_indicator": {"type": "text"},
         }
         await self._request("POST", f"{self._number}/messages", body, timeout_s=SIGNAL_TIMEOUT_S)
+
+    async def download(self, media_id: str, bytes_max: int) -> bytes:
+        """A file that came in: its link is asked for anew each time, as links last minutes."""
+        known = await self._request("GET", f"{self._base}/{quote(media_id, safe='')}")
+        url, size = known.get("url"), str(known.get("file_size") or "0")
+        if not isinstance(url, str) or not url:
+            raise Rejected(f"media {media_id} has no link")
+        if size.isdigit() and int(size) > bytes_max:
+            raise Rejected(f"the file has {size} bytes, more than {bytes_max}")
+        data = bytearray()
+        try:
+            async with self._http.stream("GET", url, follow_redirects=True) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise refusal(response.status_code, None, response.headers, repeatable=True)
+                async for chunk in response.aiter_bytes():
+                    data += chunk
+                    if len(data) > bytes_max:
+                        raise Rejected(f"the file has more than {bytes_max} bytes")
+        except (httpx2.HTTPError, OSError) as error:
+            raise translate(error, repeatable=True) from error
+        return bytes(data)
 
     async def number(self) -> dict[str, Any]:
         """The phone number as Meta knows it: proof that the token works."""
