@@ -17,6 +17,7 @@ from roost_platform.db.engine import Database
 from roost_platform.db.overdue import mark_rung, to_ring, to_stop
 from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
 from roost_platform.db.stop import Stopped, interrupt, record_stop, tell_dropped
+from roost_platform.db.tenants import SessionNews, Tenants
 from roost_platform.db.window import wake_held
 from roost_platform.queueing import QueueRules
 
@@ -27,13 +28,17 @@ DEFAULT_AGENT = "concierge"
 
 @dataclass(slots=True)
 class Outcome:
-    """What a committed batch asks for: conversations to ring and to stop, in order of arrival."""
+    """What a committed batch asks for: conversations to ring and to stop, in order of arrival.
+
+    news: which sessions are about to go on, and which /new has ended.
+    """
 
     stored: int = 0
     duplicates: int = 0
     ring: dict[str, None] = field(default_factory=dict)
     stop: dict[str, None] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
+    news: SessionNews = field(default_factory=SessionNews)
 
 
 class InboxStore:
@@ -45,9 +50,11 @@ class InboxStore:
         policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
         default_agent: str = DEFAULT_AGENT,
         queueing: QueueRules | None = None,
+        tenants: Tenants | None = None,
     ) -> None:
         self._queueing = queueing or QueueRules()
         self._database = database
+        self._tenants = tenants or Tenants(database)
         self._policies = dict(policies or {})
         self._default_agent = default_agent
 
@@ -65,6 +72,7 @@ class InboxStore:
         async with self._database.write() as session:
             now = self._database.now()
             conversations = await self._conversations(session, batch, now)
+            sessions = {each.id: each.session_id for each in conversations.values()}
             for message in batch:
                 conversation = conversations[message.address.key]
                 if agent and conversation.agent != agent:
@@ -74,6 +82,9 @@ class InboxStore:
                     continue
                 await self._store(session, conversation, message, outcome, now)
                 outcome.stored += 1
+            for each in conversations.values():
+                goes_on = each.id in outcome.ring
+                await self._tenants.note(session, each, sessions[each.id], goes_on, outcome.news)
             values: dict[str, float] = {} if cursor is None else {"cursor": cursor}
             if outcome.stored:
                 values["last_in_at"] = now
