@@ -13,6 +13,9 @@ from roost_channels.rendering import RenderedPart
 EntryKind = Literal["answer", "notice", "approval", "error", "invitation"]
 PartState = Literal["planned", "sending", "sent", "not_sent", "ambiguous", "failed", "expired"]
 
+# How the error of a part begins that was given up without proof of either outcome.
+OUTCOME_UNKNOWN = "outcome unknown"
+
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
@@ -71,7 +74,7 @@ class StatusMessage:
 class ProgressSnapshot:
     """How a running turn stands: the latest wins, older ones are never shown.
 
-    phase: queued | thinking | tool | answering | done | stopped | failed.
+    phase: queued | thinking | tool | answering | unreachable | done | stopped | failed.
     tools: lines already fit for people, oldest first.
     text: the partial answer as generated so far.
     reply_to: the message the turn answers; inbound_message_id: the newest inbound, for typing
@@ -163,8 +166,12 @@ class Outbox(Protocol):
         """
         ...
 
-    async def evidence(self, part_id: str, note: str) -> None:
-        """An operator-readable line about how an ambiguous send was settled."""
+    async def evidence(
+        self, part_id: str, note: str, *, asked: str = "", answered: str = ""
+    ) -> None:
+        """How an ambiguous send was settled, for operators: the conclusion, what was asked for it
+        and what came back.
+        """
         ...
 
     async def recover(self, owner: str) -> int:

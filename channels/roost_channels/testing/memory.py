@@ -217,8 +217,11 @@ class MemoryOutbox:
         for later in self.parts[part.outbox_id][part.index :]:
             self._put(replace(later, state="failed"), "failed", error)
 
-    async def evidence(self, part_id: str, note: str) -> None:
-        self.history.append(Attempt(part_id, "evidence", self._clock.time(), note))
+    async def evidence(
+        self, part_id: str, note: str, *, asked: str = "", answered: str = ""
+    ) -> None:
+        detail = f"{asked} | {answered} | {note}" if asked else note
+        self.history.append(Attempt(part_id, "evidence", self._clock.time(), detail))
 
     async def recover(self, owner: str) -> int:
         self._strike("recover")

@@ -344,7 +344,11 @@ class Part(Base):
 
 
 class DeliveryAttempt(Base):
-    """One try of one part, for operators."""
+    """One try of one part, or one look at what became of it, for operators.
+
+    kind: send | check (we asked the provider) | receipt (it told us) | operator.
+    asked: what we wanted; description: what came back; concluded: what followed from it.
+    """
 
     __tablename__ = "delivery_attempts"
     __table_args__ = (Index(None, "part_id", "attempt"),)
@@ -352,7 +356,10 @@ class DeliveryAttempt(Base):
     id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
     part_id: Mapped[str] = mapped_column(ForeignKey("parts.id"))
     attempt: Mapped[int]
-    outcome: Mapped[str]  # sending | sent | not_sent | ambiguous | failed
+    kind: Mapped[str] = mapped_column(default="send")
+    outcome: Mapped[str]  # sending | sent | not_sent | ambiguous | failed | looked
+    asked: Mapped[str] = mapped_column(default="")
+    concluded: Mapped[str] = mapped_column(default="")
     http_status: Mapped[int] = mapped_column(default=0)
     code: Mapped[str] = mapped_column(default="")
     description: Mapped[str] = mapped_column(default="")

@@ -14,6 +14,7 @@ from roost_channels.outbox import OutboxEntry, StoredPart
 from roost_channels.rendering import RenderedPart
 from roost_platform.db import models
 from roost_platform.db.engine import Database
+from roost_platform.db.evidence import look
 from roost_platform.db.moves import move_conversation
 from roost_platform.db.part_states import (
     conclude,
@@ -152,14 +153,21 @@ class OutboxStore(StatusStore):
             tried = await session.scalar(
                 select(func.count())
                 .select_from(models.DeliveryAttempt)
-                .where(models.DeliveryAttempt.part_id == part_id)
+                .where(
+                    models.DeliveryAttempt.part_id == part_id, models.DeliveryAttempt.kind == "send"
+                )
             )
             part.state, part.owner, part.lease_until = "sending", owner, now + lease_s
             part.started_at, part.held = now, False
             part.attempts += 1
             session.add(
                 models.DeliveryAttempt(
-                    part_id=part_id, attempt=(tried or 0) + 1, outcome="sending", started_at=now
+                    part_id=part_id,
+                    attempt=(tried or 0) + 1,
+                    outcome="sending",
+                    asked=f"send part {part.position + 1} of {part.count}, "
+                    f"{len(str(part.rendered['text']))} characters",
+                    started_at=now,
                 )
             )
             return part.attempts
@@ -249,10 +257,16 @@ class OutboxStore(StatusStore):
             await finish_attempt(session, part, "failed", now, error, code, http_status)
             await conclude(session, entry, now)
 
-    async def evidence(self, part_id: str, note_text: str) -> None:
+    async def evidence(
+        self, part_id: str, note_text: str, *, asked: str = "", answered: str = ""
+    ) -> None:
         async with self._database.write() as session:
             _, part = await lock_part(session, part_id)
-            note(part, note_text, self._database.now())
+            now = self._database.now()
+            if not asked:
+                note(part, note_text, now)
+                return
+            await look(session, part, now, asked=asked, answered=answered, concluded=note_text)
 
     async def recover(self, owner: str) -> int:
         async with self._database.write() as session:

@@ -120,7 +120,7 @@ async def finish_attempt(
     """Write down how the part's last try ended."""
     attempt = await session.scalar(
         select(models.DeliveryAttempt)
-        .where(models.DeliveryAttempt.part_id == part.id)
+        .where(models.DeliveryAttempt.part_id == part.id, models.DeliveryAttempt.kind == "send")
         .order_by(models.DeliveryAttempt.attempt.desc())
         .limit(1)
     )

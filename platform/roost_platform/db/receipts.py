@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.intake import Refusal
 from roost_channels.message import Quote
 from roost_platform.db import models
+from roost_platform.db.evidence import look
 from roost_platform.db.part_states import (
     conclude,
     finish_attempt,
@@ -87,7 +88,15 @@ async def record_receipt(
         note(part, f"A receipt says {status} after a failure; the failure stands.", now)
         return
     if part.state != "sent" and message_id:
-        note(part, f"A receipt ({status}) proves that it was sent.", now)
+        await look(
+            session,
+            part,
+            now,
+            kind="receipt",
+            asked="the provider's receipt",
+            answered=f"{status}, message {message_id}",
+            concluded=f"A receipt ({status}) proves that it was sent.",
+        )
         await mark_sent(session, entry, part, message_id, now)
     if RANK.get(status, 0) > RANK.get(part.receipt, 0):
         part.receipt = status
