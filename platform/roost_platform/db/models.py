@@ -12,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -268,10 +269,10 @@ class StatusMessageRow(Base):
 
 
 class Outbox(Base):
-    """One logical message to a chat. kind: answer | notice | approval | error.
+    """One logical message to a chat. kind: answer | notice | approval | error | invitation.
 
     state: pending | sent | failed | cancelled.
-    dedupe_key makes queueing idempotent. sequence orders a lane.
+    dedupe_key makes queueing idempotent. sequence orders a lane; below zero goes before the rest.
     """
 
     __tablename__ = "outbox"
@@ -332,6 +333,8 @@ class Part(Base):
     lease_until: Mapped[float | None]
     next_at: Mapped[float]
     message_id: Mapped[str | None]
+    # It waits for the person: the session window is closed until they write again.
+    held: Mapped[bool] = mapped_column(default=False, server_default=false())
     plain: Mapped[bool] = mapped_column(default=False)
     duplicate_label: Mapped[bool] = mapped_column(default=False)
     error: Mapped[str] = mapped_column(default="")
