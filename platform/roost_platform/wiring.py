@@ -56,7 +56,11 @@ def load_registry(settings: Settings) -> AgentRegistry:
 def access_policies(settings: Settings) -> Mapping[tuple[str, str], AccessPolicy]:
     """Who may talk, by (channel, account)."""
     policies = {}
-    for name, config in (("telegram", settings.telegram), ("whatsapp", settings.twilio)):
+    for name, config in (
+        ("telegram", settings.telegram),
+        ("whatsapp", settings.twilio),
+        ("whatsapp", settings.whatsapp_cloud),
+    ):
         if config.configured:
             policies[name, config.account] = AccessPolicy(config.access, config.allowlist)
     return policies
@@ -162,6 +166,10 @@ def build_channels(settings: Settings, files: Files | None = None) -> list[Chann
         from roost_channels.whatsapp.channel import WhatsAppChannel
 
         channels.append(WhatsAppChannel(settings.twilio, public_base_url=public))
+    if settings.whatsapp_cloud.configured:
+        from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
+
+        channels.append(WhatsAppCloudChannel(settings.whatsapp_cloud))
     return channels
 
 
@@ -226,7 +234,10 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
             "progress": progress.run(),
             "fetch files": Fetcher(channels, stores.artifacts, config=settings.files).run(),
             "sweep": Sweeper(stores, doorbell).run(),
-            **{f"ingest {channel.name}": channel.ingest(intake) for channel in channels},
+            **{
+                f"ingest {channel.name} {channel.account}": channel.ingest(intake)
+                for channel in channels
+            },
         }
         try:
             yield CourierProcess(stores, jobs)
