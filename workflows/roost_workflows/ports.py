@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from roost_workflows.waiting import NoOrders, SessionOrders
+
 CallStatus = Literal["ok", "error", "cancelled", "unknown", "skipped"]
 CallState = Literal["planned", "running", "ok", "error", "cancelled", "unknown", "skipped"]
 Effect = Literal["pure", "idempotent", "verifiable", "unsafe"]
@@ -39,6 +41,13 @@ class TurnRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Postponed:
+    """Messages wait, but more may come in the same breath: ask again in `wait_s` seconds."""
+
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class TranscriptMessage:
     """One message of the transcript as the model is to see it.
 
@@ -61,8 +70,8 @@ class TranscriptMessage:
 
 @dataclass(frozen=True, slots=True)
 class TurnContext:
-    """All that one model call needs, read in one transaction. `person_id` scopes notes; `tenant`
-    salts caches.
+    """All that one model call needs, read in one transaction. `person_id` scopes notes; `tenant` is
+    the salt that keeps caches of different tenants apart.
     """
 
     turn: TurnRecord
@@ -98,13 +107,16 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one model call and its times in seconds."""
+    """Token counts of one model call and its times in seconds. `engine`: what the engine tells of
+    the call, small and without content (figures.py).
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
     time_to_first_token_s: float | None = None
     duration_s: float = 0.0
+    engine: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +156,18 @@ class Settled:
     elapsed_s: float = 0.0
     already: bool = False
 
+    @property
+    def calls(self) -> int:
+        """How many tool calls there were."""
+        return self.done + self.undone + self.unknown
+
 
 class Turns(Protocol):
     """The life of a turn in storage."""
 
-    async def begin(self, conversation_id: str) -> TurnRecord | None:
-        """Resume the conversation's running turn, or start one from its pending inbox rows; None
-        when there is nothing.
+    async def begin(self, conversation_id: str) -> TurnRecord | Postponed | None:
+        """Resume the conversation's running turn, or start one from its pending inbox rows, as many
+        as its queue mode takes at once; None when there is nothing.
 
         Starting writes the user messages to the transcript and a first progress snapshot in the
         same transaction.
@@ -164,8 +181,8 @@ class Turns(Protocol):
         ...
 
     async def context(self, turn_id: str, step: int) -> TurnContext:
-        """Pull messages that arrived meanwhile (steer) into the transcript, then read what the
-        model is to see.
+        """Pull messages that arrived meanwhile into the transcript if the conversation steers, then
+        read what the model is to see.
 
         Nothing is pulled while a tool group is open: no user comes between a call and its result.
         """
@@ -246,9 +263,44 @@ class Notes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file of a conversation. state: pending (still fetched) | stored | failed | expired; size in
+    bytes, None until it is known.
+    """
+
+    id: str
+    kind: str
+    name: str
+    mime_type: str
+    size: int | None
+    state: str
+    reason: str = ""
+
+
+class Artifacts(Protocol):
+    """Files of the conversation that a turn belongs to; those of others are not found."""
+
+    async def get(self, turn_id: str, artifact_id: str) -> Artifact | None: ...
+
+    async def load(self, turn_id: str, artifact_id: str) -> bytes: ...
+
+    async def add(
+        self, turn_id: str, key: str, data: bytes, *, kind: str, name: str, mime_type: str
+    ) -> Artifact:
+        """Store a file, once per `key`."""
+        ...
+
+    async def attach(self, turn_id: str, artifact_id: str) -> None:
+        """Send the file with the turn's answer; attached already is success."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """Everything the worker is given by the platform's wiring."""
 
     turns: Turns
     notes: Notes
+    orders: SessionOrders = field(default_factory=NoOrders)
+    artifacts: Artifacts | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
