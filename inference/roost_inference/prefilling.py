@@ -8,9 +8,6 @@ from roost_inference.kv.match import common_prefix
 from roost_inference.request import ServiceClass
 from roost_inference.sequence import Sequence
 
-# A prompt waits for a running one to compute their common prefix if that saves this much.
-SHARED_PREFIX_MIN = 32
-
 
 class PromptTurns:
     """By class with a floor, in a class by tenant, of a tenant in order of arrival."""
@@ -49,11 +46,13 @@ def _served(sequence: Sequence) -> float:
 
 
 def is_being_read(sequence: Sequence, held: int, running: Iterable[Sequence]) -> bool:
-    """Whether a running prompt is about to compute clearly more of this one's prefix than the
-    `held` tokens that it could begin with now."""
+    """Whether a running prompt, of no lower class, is about to compute more of this one's prefix
+    than the `held` tokens that it could begin with now."""
     wanted = sequence.tokens.view[:-1]
     return any(
-        common_prefix(other.tokens.view, wanted) >= held + SHARED_PREFIX_MIN
+        common_prefix(other.tokens.view, wanted) > held
         for other in running
-        if not other.is_decoding and other.request.cache_salt == sequence.request.cache_salt
+        if not other.is_decoding
+        and other.service <= sequence.service
+        and other.request.cache_salt == sequence.request.cache_salt
     )

@@ -3,7 +3,8 @@
 OpenAI's fields plus vLLM's (`session_id`, `cache_salt`, `priority`, `kv_transfer_params`, `top_k`,
 `min_p`, `repetition_penalty`, `ignore_eos`), and our `tenant`. `priority` names the class, lower
 goes first as with vLLM: up to 0 interactive, 1 a tool's continuation, from 2 on background;
-`tenant` says whose share is used, where that is not what `cache_salt` says. Unknown fields and tools of unknown type are ignored.
+`tenant` says whose share is used, where that is not what `cache_salt` says. Unknown fields and
+tools of unknown type are ignored.
 """
 
 from typing import Annotated, Any, Literal

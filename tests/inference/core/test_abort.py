@@ -84,10 +84,10 @@ def test_an_abort_between_scheduling_and_decoding_is_not_lost() -> None:
     engine.submit(request("r" * 100, id="r"), heard)
     begin = engine._mailbox.begin_step
 
-    def begin_after_abort(ids):  # type: ignore[no-untyped-def]
+    def begin_after_abort(ids, *, is_long):  # type: ignore[no-untyped-def]
         engine._mailbox.begin_step = begin  # type: ignore[method-assign]
         engine.abort("r")
-        return begin(ids)
+        return begin(ids, is_long=is_long)
 
     engine._mailbox.begin_step = begin_after_abort  # type: ignore[method-assign]
     assert not engine.step()

@@ -47,7 +47,7 @@ def test_the_tenant_is_the_salt_s_unless_it_is_named() -> None:
 
 
 def test_classes_are_admitted_in_order() -> None:
-    engine, ends = toy_engine(max_running=1), []
+    engine, ends = toy_engine(max_running=1), list[str]()
     for name, priority in (("batch", BACKGROUND), ("tool", CONTINUATION), ("person", 0)):
         ask(engine, ends, name, priority=priority)
     drive(engine)
@@ -55,7 +55,7 @@ def test_classes_are_admitted_in_order() -> None:
 
 
 def test_a_tenant_s_flood_delays_another_tenant_by_one_request() -> None:
-    engine, ends = toy_engine(max_running=1), []
+    engine, ends = toy_engine(max_running=1), list[str]()
     for number in range(12):
         ask(engine, ends, f"flood {number}", cache_salt="flood")
     engine.step()
@@ -65,7 +65,7 @@ def test_a_tenant_s_flood_delays_another_tenant_by_one_request() -> None:
 
 
 def test_a_long_prompt_of_one_tenant_does_not_hold_up_a_short_one_of_another() -> None:
-    engine, ends = toy_engine(ToyBackend(cells=8192), batch_tokens=64), []
+    engine, ends = toy_engine(ToyBackend(cells=8192), batch_tokens=64), list[str]()
     ask(engine, ends, "long", prompt="l" * 5000, cache_salt="a")
     for _ in range(20):
         engine.step()
@@ -76,7 +76,7 @@ def test_a_long_prompt_of_one_tenant_does_not_hold_up_a_short_one_of_another() -
 
 def test_what_comes_from_the_kv_is_not_charged() -> None:
     backend = ToyBackend(cells=4096)
-    engine, ends = toy_engine(backend, max_running=1), []
+    engine, ends = toy_engine(backend, max_running=1), list[str]()
     story = "s" * 1000
     ask(engine, ends, "first", prompt=story, cache_salt="a", session_id="a")
     ask(engine, ends, "other", prompt="o" * 1000, cache_salt="b")
@@ -90,7 +90,7 @@ def test_what_comes_from_the_kv_is_not_charged() -> None:
 
 
 def test_a_cancelled_request_gives_back_what_was_reserved() -> None:
-    engine, ends = toy_engine(max_running=1), []
+    engine, ends = toy_engine(max_running=1), list[str]()
     for number in range(3):
         ask(engine, ends, f"gone {number}", 250, id=f"gone {number}", cache_salt="a")
         engine.step()
@@ -103,7 +103,7 @@ def test_a_cancelled_request_gives_back_what_was_reserved() -> None:
 
 def test_a_person_takes_the_place_of_background_work_which_goes_on_where_it_was() -> None:
     backend = ToyBackend(cells=2048, sequences=8)
-    engine, ends = toy_engine(backend, max_running=2, store=toy_store(blocks=200)), []
+    engine, ends = toy_engine(backend, max_running=2, store=toy_store(blocks=200)), list[str]()
     batch = [
         ask(engine, ends, f"batch {n}", 100, prompt=f"batch {n} " * 30, priority=BACKGROUND)
         for n in range(2)
@@ -127,7 +127,7 @@ def test_a_person_takes_the_place_of_background_work_which_goes_on_where_it_was(
 
 
 def test_without_a_place_below_the_device_nobody_is_preempted_for_a_class() -> None:
-    engine, ends = toy_engine(max_running=1), []
+    engine, ends = toy_engine(max_running=1), list[str]()
     ask(engine, ends, "batch", 20, priority=BACKGROUND)
     engine.step()
     ask(engine, ends, "person")
@@ -137,7 +137,7 @@ def test_without_a_place_below_the_device_nobody_is_preempted_for_a_class() -> N
 
 def test_background_work_gets_its_floor_while_people_keep_asking() -> None:
     backend = ToyBackend(cells=2048, sequences=8)
-    engine, ends = toy_engine(backend, max_running=2, store=toy_store(blocks=200)), []
+    engine, ends = toy_engine(backend, max_running=2, store=toy_store(blocks=200)), list[str]()
     background = [
         ask(engine, ends, "batch", 10, prompt=f"batch {n} " * 4, priority=BACKGROUND)
         for n in range(8)
@@ -156,7 +156,7 @@ def test_background_work_gets_its_floor_while_people_keep_asking() -> None:
 
 
 def test_a_full_queue_of_background_work_does_not_refuse_a_person() -> None:
-    engine, ends = toy_engine(queue_limit=4), []
+    engine, ends = toy_engine(queue_limit=4), list[str]()
     for number in range(4):
         ask(engine, ends, "batch", priority=BACKGROUND, cache_salt=f"t{number}")
     with pytest.raises(QueueFull, match="4 background requests are waiting") as refused:
@@ -168,7 +168,7 @@ def test_a_full_queue_of_background_work_does_not_refuse_a_person() -> None:
 
 
 def test_a_tenant_can_t_take_every_place_of_the_queue() -> None:
-    engine, ends = toy_engine(queue_limit=8), []
+    engine, ends = toy_engine(queue_limit=8), list[str]()
     for _ in range(6):
         ask(engine, ends, "flood", cache_salt="flood")
     with pytest.raises(QueueFull, match="6 interactive requests of this tenant"):
