@@ -1,6 +1,6 @@
 """What providers tell afterwards: delivery receipts, and which message a quote means."""
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Quote
@@ -166,3 +166,34 @@ async def _part_quote(session: AsyncSession, part: models.Part, ref: str) -> Quo
         excerpt=texts[part.position],
         utf16_start=len(before.encode("utf-16-le")) // 2,
     )
+
+
+async def wake_held_sends(
+    session: AsyncSession, conversation: models.Conversation, now: float
+) -> None:
+    """The person wrote again: what waited for an open session window may go at once."""
+    refused = (
+        select(models.DeliveryAttempt.id)
+        .where(
+            models.DeliveryAttempt.part_id == models.Part.id,
+            models.DeliveryAttempt.attempt == models.Part.attempts,
+            models.DeliveryAttempt.code.in_(HELD_CODES),
+        )
+        .exists()
+    )
+    found = await session.execute(
+        select(models.Part.id, models.Part.outbox_id).where(
+            models.Part.conversation_id == conversation.id,
+            models.Part.state == "not_sent",
+            models.Part.next_at > now,
+            refused,
+        )
+    )
+    held = found.all()
+    if held:
+        parts, entries = [row[0] for row in held], [row[1] for row in held]
+        wake = {"next_at": now}
+        await session.execute(update(models.Part).where(models.Part.id.in_(parts)).values(**wake))
+        await session.execute(
+            update(models.Outbox).where(models.Outbox.id.in_(entries)).values(**wake)
+        )
