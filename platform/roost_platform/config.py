@@ -25,6 +25,7 @@ from roost_platform.sections import (
     DatabaseConfig,
     InboundConfig,
     LogConfig,
+    SessionsConfig,
     TemporalConfig,
     WebConfig,
 )
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     temporal: TemporalConfig = Field(default_factory=TemporalConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
+    sessions: SessionsConfig = Field(default_factory=SessionsConfig)
     telegram: TelegramConfig = Field(default_factory=TelegramConfig)
     twilio: TwilioConfig = Field(default_factory=TwilioConfig)
     inbound: InboundConfig = Field(default_factory=InboundConfig)

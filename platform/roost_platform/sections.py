@@ -1,10 +1,14 @@
 """The platform's own groups of settings; the other packages bring theirs."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from roost_platform.queueing import DEFAULT_MODE, QueueMode, QueueRules
 
 WEB_PORT = 8420
+
+TenantScope = Literal["account", "installation"]
 
 
 class Section(BaseModel):
@@ -29,6 +33,16 @@ class DatabaseConfig(Section):
         if not separator or scheme.partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
             raise ValueError("write postgresql://user:password@host/name or sqlite:///path")
         return url
+
+
+class SessionsConfig(Section):
+    """How the engine keeps conversations apart."""
+
+    tenant: TenantScope = Field(
+        default="account",
+        description="Whose conversations may share cached prefixes in the engine: those of one "
+        "channel `account`, or all of this `installation`.",
+    )
 
 
 class InboundConfig(Section):

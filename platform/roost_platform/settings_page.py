@@ -40,6 +40,7 @@ SECTIONS = {
         "Either the bundled core, or with `url` any OpenAI-compatible engine.",
     ),
     "worker": ("Worker", ""),
+    "sessions": ("Sessions in the engine", ""),
     "telegram": ("Telegram", "See [telegram.md](telegram.md)."),
     "twilio": ("WhatsApp through Twilio", "See [whatsapp.md](whatsapp.md)."),
     "inbound": (

@@ -23,6 +23,7 @@ from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter
 from roost_channels.progress import ProgressRenderer
 from roost_inference.client import EngineClient
+from roost_inference.sessions_client import EngineSessions
 from roost_platform.config import Settings
 from roost_platform.db import models
 from roost_platform.db.access import AccessPolicy
@@ -32,7 +33,9 @@ from roost_platform.intake import PlatformIntake, Sweeper, TemporalDoorbell
 from roost_platform.version import VERSION
 from roost_workflows.agents import AgentRegistry, load_agents
 from roost_workflows.errors import AgentsError
+from roost_workflows.orders import EngineOrders
 from roost_workflows.ports import Ports
+from roost_workflows.waiting import SessionOrders
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +68,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         policies=access_policies(settings),
         default_agent=load_registry(settings).default,
         version=VERSION,
+        tenant_scope=settings.sessions.tenant,
         files=settings.data_dir / "files",
         queueing=settings.inbound.rules,
     )
@@ -91,9 +95,19 @@ async def engine_client(settings: Settings) -> AsyncIterator[EngineClient]:
         await client.close()
 
 
-def worker_ports(stores: Stores) -> Ports:
-    """What sessions are given of storage."""
-    return Ports(turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts)
+@contextlib.asynccontextmanager
+async def engine_orders(engine: EngineClient) -> AsyncIterator[EngineOrders]:
+    """How the engine is told what sessions wait for."""
+    orders = EngineOrders(EngineSessions(engine))
+    try:
+        yield orders
+    finally:
+        await orders.close()
+
+
+def worker_ports(stores: Stores, orders: SessionOrders) -> Ports:
+    """What sessions are given of storage and of the engine."""
+    return Ports(turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts, orders=orders)
 
 
 async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
@@ -148,9 +162,13 @@ class CourierProcess:
 @contextlib.asynccontextmanager
 async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
     """Pollers, delivery lanes, progress and the sweeper over one database."""
-    async with open_storage(settings) as stores:
+    async with (
+        open_storage(settings) as stores,
+        engine_client(settings) as engine,
+        engine_orders(engine) as orders,
+    ):
         doorbell = await temporal_doorbell(settings)
-        intake = PlatformIntake(stores, doorbell)
+        intake = PlatformIntake(stores, doorbell, orders)
         channels = build_channels(settings, stores.artifacts)
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         lanes = Lanes()

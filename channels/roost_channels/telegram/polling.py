@@ -56,7 +56,7 @@ class Poller:
         await self._repeat(self._use_polling)
         while True:
             try:
-                await self._poll()
+                await self.poll()
                 self._failures = 0
                 await self._tell("up")
             except DeliveryError as error:
@@ -68,7 +68,7 @@ class Poller:
                 self._refused += 1
                 await self._rest(error)
 
-    async def _poll(self) -> None:
+    async def poll(self) -> None:
         """One long poll and its commit; the offset then is past what was committed.
 
         Without an offset Telegram gives what was not acknowledged yet. That is asked for at the

@@ -18,6 +18,7 @@ from roost_platform.db.overdue import mark_rung, to_ring, to_stop
 from roost_platform.db.receipts import wake_held_sends
 from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
 from roost_platform.db.stop import Stopped, interrupt, record_stop, tell_dropped
+from roost_platform.db.tenants import SessionNews, Tenants
 from roost_platform.queueing import QueueRules
 
 TITLE_MAX = 80  # characters of the chat's name kept for lists
@@ -29,6 +30,7 @@ class Outcome:
     """What a committed batch asks for: conversations to ring and to stop, in order of arrival.
 
     answers: by event id, what the person who pressed a button is told.
+    news: which sessions are about to go on, and which /new has ended.
     """
 
     stored: int = 0
@@ -37,6 +39,7 @@ class Outcome:
     stop: dict[str, None] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
     answers: dict[str, str] = field(default_factory=dict)
+    news: SessionNews = field(default_factory=SessionNews)
 
 
 class InboxStore:
@@ -48,9 +51,11 @@ class InboxStore:
         policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
         default_agent: str = DEFAULT_AGENT,
         queueing: QueueRules | None = None,
+        tenants: Tenants | None = None,
     ) -> None:
         self._queueing = queueing or QueueRules()
         self._database = database
+        self._tenants = tenants or Tenants(database)
         self._policies = dict(policies or {})
         self._default_agent = default_agent
 
@@ -69,6 +74,7 @@ class InboxStore:
             now = self._database.now()
             batch = [await arrivals.at_home(session, message) for message in batch]
             conversations = await self._conversations(session, batch, now)
+            sessions = {each.id: each.session_id for each in conversations.values()}
             for message in batch:
                 conversation = conversations[message.address.key]
                 if agent and conversation.agent != agent:
@@ -81,6 +87,11 @@ class InboxStore:
                     session, conversation, replace(message, event_id=event_id), outcome, now
                 )
                 outcome.stored += 1
+                # A chat that moved goes on under its new key.
+                conversations[conversation.key] = conversation
+            for each in {each.id: each for each in conversations.values()}.values():
+                goes_on = each.id in outcome.ring
+                await self._tenants.note(session, each, sessions[each.id], goes_on, outcome.news)
             values: dict[str, float] = {} if cursor is None else {"cursor": cursor}
             if outcome.stored:
                 values["last_in_at"] = now

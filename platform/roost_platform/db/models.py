@@ -124,6 +124,16 @@ class Inbox(Base):
     rung_at: Mapped[float | None]  # last doorbell; the sweeper rings again
 
 
+class Tenant(Base):
+    """Whose sessions share cached prefixes. `salt` is random and goes to the engine only."""
+
+    __tablename__ = "tenants"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    salt: Mapped[str]
+    created_at: Mapped[float]
+
+
 class Turn(Base):
     """One answer in the making; `number` is the generation fence.
 
@@ -163,7 +173,7 @@ class Turn(Base):
 class TurnStep(Base):
     """One model call of a turn; its content stays here until the tool group closes.
 
-    state: open (tools outstanding) | closed.
+    state: open (tools outstanding) | closed. engine: the engine's own figures of the call.
     """
 
     __tablename__ = "turn_steps"
@@ -180,6 +190,7 @@ class TurnStep(Base):
     completion_tokens: Mapped[int] = mapped_column(default=0)
     time_to_first_token_s: Mapped[float | None]
     duration_s: Mapped[float] = mapped_column(default=0.0)
+    engine: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     started_at: Mapped[float]
     created_at: Mapped[float]
 

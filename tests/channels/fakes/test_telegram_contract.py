@@ -234,6 +234,8 @@ async def test_refusals_are_the_client_s_typed_errors(telegram: FakeTelegram, bo
     assert moved.value.migrate_to_chat_id == -1005
     with pytest.raises(TelegramNotFound, match="method not found"):
         await bot.session.make_request(bot, _Unknown(chat_id=7, text="x"))
+    assert telegram.complaints == ["sendNothing: no such method"]
+    telegram.core.log.calls.pop()
 
 
 class _Unknown(SendMessage):
