@@ -11,7 +11,6 @@ from roost_platform.db.moves import move_conversation
 from roost_platform.db.rows import append
 from roost_platform.db.stop import record_stop
 
-UNREADABLE = "unreadable: "
 NOT_ADDRESSED = "not addressed to the agent"
 IN_ALBUM = "part of an album"
 BLOCKED = "blocked_at"  # among a conversation's settings: since when we can't write there

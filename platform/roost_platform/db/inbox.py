@@ -11,7 +11,7 @@ from roost_platform import commands
 from roost_platform.db import arrivals, models
 from roost_platform.db.access import OPEN, AccessPolicy, decide, hold, identify, release
 from roost_platform.db.artifacts import register
-from roost_platform.db.channels import upsert_channel
+from roost_platform.db.channels import UNREADABLE, upsert_channel
 from roost_platform.db.chat_commands import obey
 from roost_platform.db.engine import Database
 from roost_platform.db.overdue import mark_rung, to_ring, to_stop
@@ -121,7 +121,7 @@ class InboxStore:
         row = _row(conversation, message, now)
         outcome.ids.append(row.id)
         if message.problem:
-            row.state, row.reason = "ignored", f"{arrivals.UNREADABLE}{clean(message.problem)}"
+            row.state, row.reason = "ignored", f"{UNREADABLE}{clean(message.problem)}"
         elif message.kind == "edited":
             await arrivals.edit(session, conversation, row, now)
         elif message.kind == "migrated":

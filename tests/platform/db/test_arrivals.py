@@ -90,7 +90,7 @@ async def test_edits_without_a_consequence_are_kept_with_a_reason(
 # Albums -----------------------------------------------------------------------------------------
 
 
-def part(person: Person, number: int, text: str = "", **fields: Any) -> InboundMessage:
+def part(person: Person, number: int, text: str = "", /, **fields: Any) -> InboundMessage:
     picture = Attachment("photo", f"f{number}", name=f"{number}.jpg")
     return replace(person.message(text), album="a1", attachments=(picture,), **fields)
 
@@ -101,7 +101,7 @@ async def test_an_album_is_one_message_with_its_files_in_order(
     first = part(ada, 1, "our garden")
     await ada.gives(first)
     waits = await ada.stores.turns.begin(await ada.conversation_id())
-    assert isinstance(waits, Postponed) and 0 < waits.after_s <= ALBUM_S
+    assert isinstance(waits, Postponed) and 0 < waits.wait_s <= ALBUM_S
     await ada.gives(part(ada, 2), part(ada, 3))
     clock.advance(ALBUM_S)
     (message,) = await seen(ada)
@@ -130,7 +130,7 @@ async def test_in_groups_the_caption_brings_the_whole_album_along(
     ada: Person, clock: HandClock
 ) -> None:
     team = replace(ada, address=GROUP)
-    silent = {"is_group": True, "is_addressed": False}
+    silent: dict[str, Any] = {"is_group": True, "is_addressed": False}
     await team.gives(part(team, 1, **silent))
     await team.gives(part(team, 2, "@bot look", is_group=True), part(team, 3, **silent))
     clock.advance(ALBUM_S)
