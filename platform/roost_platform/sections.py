@@ -25,6 +25,10 @@ class DatabaseConfig(Section):
         description="SQLAlchemy URL, `postgresql+psycopg://…` or `sqlite+aiosqlite:///…`. "
         "Default: a SQLite file in the data folder.",
     )
+    password: SecretStr = Field(
+        default=SecretStr(""),
+        description="Password put into the URL; here it may hold characters such as `@` and `/`.",
+    )
 
     @field_validator("url")
     @classmethod

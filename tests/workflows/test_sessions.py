@@ -372,6 +372,7 @@ async def test_the_engine_may_be_away_for_a_while(lab: Lab, talk: str) -> None:
         turn = await lab.turn(talk)
     assert turn.state == "done"
     assert lab.store.outbox(talk)[0].text == "back"
+    assert "unreachable" in [snapshot.phase for snapshot in turn.snapshots], "people see why"
 
 
 async def test_a_lost_stream_is_asked_again_and_answered_once(lab: Lab, talk: str) -> None:

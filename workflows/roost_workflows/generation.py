@@ -30,6 +30,7 @@ from roost_workflows.policies import ENGINE_FAILURES_MAX
 from roost_workflows.ports import (
     Finish,
     PlannedCall,
+    Snapshot,
     StepRecord,
     TurnContext,
     Turns,
@@ -150,7 +151,17 @@ class Generation:
             except EngineError as error:
                 so_far.text = ""  # the next attempt begins anew
                 log.warning("turn %s: model call failed: %r", call.turn_id, error)
+                if isinstance(error, EngineUnavailable):
+                    await self._show_unreachable(call.turn_id)
                 raise engine_failure(error, activity.info().attempt) from None
+
+    async def _show_unreachable(self, turn_id: str) -> None:
+        """People see why nothing happens until another attempt; lossy, as all progress."""
+        shot = Snapshot("unreachable", tools=self._board.lines(turn_id))
+        try:
+            await self._turns.progress(turn_id, shot)
+        except Exception as error:
+            log.warning("progress of turn %s not written: %r", turn_id, error)
 
     async def _commit(self, call: GenerateInput, agent: Agent, so_far: _Progress) -> StepResult:
         done = so_far.completed

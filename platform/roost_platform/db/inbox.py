@@ -15,12 +15,13 @@ from roost_platform.db.channels import UNREADABLE, upsert_channel
 from roost_platform.db.chat_commands import obey
 from roost_platform.db.engine import Database
 from roost_platform.db.overdue import mark_rung, to_ring, to_stop
-from roost_platform.db.receipts import wake_held_sends
 from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
 from roost_platform.db.stop import Stopped, interrupt, record_stop, tell_dropped
 from roost_platform.db.tenants import SessionNews, Tenants
+from roost_platform.db.window import wake_held
 from roost_platform.queueing import QueueRules
 
+IDS_MAX = 500  # event ids asked for in one query
 TITLE_MAX = 80  # characters of the chat's name kept for lists
 DEFAULT_AGENT = "concierge"
 
@@ -177,7 +178,7 @@ class InboxStore:
             return
         if before == "pending":  # the setting was opened meanwhile
             await release(session, identity.id, conversation.id)
-        await wake_held_sends(session, conversation, now)
+        await wake_held(session, conversation, now)
         command = commands.parse(message.text, message.kind)
         if command is not None:
             stopping = await obey(session, conversation, row, command, self._queueing, now)
@@ -197,6 +198,21 @@ class InboxStore:
         if address.channel == "console":
             return OPEN  # the console has its own logins
         return self._policies.get((address.channel, address.account), AccessPolicy())
+
+    async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
+        """Which of these events were never accepted."""
+        found: set[str] = set()
+        async with self._database.read() as session:
+            for start in range(0, len(event_ids), IDS_MAX):
+                known = await session.scalars(
+                    select(models.Inbox.event_id).where(
+                        models.Inbox.channel == channel,
+                        models.Inbox.account == account,
+                        models.Inbox.event_id.in_(event_ids[start : start + IDS_MAX]),
+                    )
+                )
+                found.update(known)
+        return frozenset(event_ids) - found
 
     async def request_stop(self, conversation_id: str, by: str) -> Stopped:
         """Record a stop asked for elsewhere than in the chat; the caller rings."""

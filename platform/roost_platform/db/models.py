@@ -12,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -272,10 +273,10 @@ class StatusMessageRow(Base):
 
 
 class Outbox(Base):
-    """One logical message to a chat. kind: answer | notice | approval | error.
+    """One logical message to a chat. kind: answer | notice | approval | error | invitation.
 
     state: pending | sent | failed | cancelled.
-    dedupe_key makes queueing idempotent. sequence orders a lane.
+    dedupe_key makes queueing idempotent. sequence orders a lane; below zero goes before the rest.
     """
 
     __tablename__ = "outbox"
@@ -336,6 +337,8 @@ class Part(Base):
     lease_until: Mapped[float | None]
     next_at: Mapped[float]
     message_id: Mapped[str | None]
+    # It waits for the person: the session window is closed until they write again.
+    held: Mapped[bool] = mapped_column(default=False, server_default=false())
     plain: Mapped[bool] = mapped_column(default=False)
     duplicate_label: Mapped[bool] = mapped_column(default=False)
     error: Mapped[str] = mapped_column(default="")
@@ -345,7 +348,11 @@ class Part(Base):
 
 
 class DeliveryAttempt(Base):
-    """One try of one part, for operators."""
+    """One try of one part, or one look at what became of it, for operators.
+
+    kind: send | check (we asked the provider) | receipt (it told us) | operator.
+    asked: what we wanted; description: what came back; concluded: what followed from it.
+    """
 
     __tablename__ = "delivery_attempts"
     __table_args__ = (Index(None, "part_id", "attempt"),)
@@ -353,7 +360,10 @@ class DeliveryAttempt(Base):
     id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
     part_id: Mapped[str] = mapped_column(ForeignKey("parts.id"))
     attempt: Mapped[int]
-    outcome: Mapped[str]  # sending | sent | not_sent | ambiguous | failed
+    kind: Mapped[str] = mapped_column(default="send")
+    outcome: Mapped[str]  # sending | sent | not_sent | ambiguous | failed | looked
+    asked: Mapped[str] = mapped_column(default="")
+    concluded: Mapped[str] = mapped_column(default="")
     http_status: Mapped[int] = mapped_column(default=0)
     code: Mapped[str] = mapped_column(default="")
     description: Mapped[str] = mapped_column(default="")

@@ -52,6 +52,10 @@ class Stores:
         """Give a dead letter new attempts; returns the outbox id."""
         return await self.operators.redrive(part_or_outbox_id, operator, ip)
 
+    async def confirm(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
+        """An operator knows that an uncertain message arrived; returns the outbox id."""
+        return await self.operators.confirm(part_or_outbox_id, operator, ip)
+
     async def request_stop(self, conversation_id: str, by: str) -> Stopped:
         """Record a stop. `PlatformIntake.request_stop` also rings; else the sweeper does."""
         return await self.inbox.request_stop(conversation_id, by)
