@@ -44,13 +44,22 @@ class RawSession(AiohttpSession):
 
 
 class TelegramClient:
-    """One bot's connection to one Bot API server; every failure is a DeliveryError."""
+    """One bot's connection to one Bot API server; every failure is a DeliveryError.
 
-    def __init__(self, config: TelegramConfig, clock: Clock | None = None) -> None:
+    session: for simulations, which have no network.
+    """
+
+    def __init__(
+        self,
+        config: TelegramConfig,
+        clock: Clock | None = None,
+        *,
+        session: RawSession | None = None,
+    ) -> None:
         if config.token is None:
             raise ValueError("telegram.token is not set")
         server = TelegramAPIServer.from_base(config.api_base)
-        self._bot = Bot(config.token.get_secret_value(), session=RawSession(api=server))
+        self._bot = Bot(config.token.get_secret_value(), session=session or RawSession(api=server))
         self._clock = clock or SystemClock()
         self._username = ""
         self._identify_at = 0.0

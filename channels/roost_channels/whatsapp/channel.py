@@ -53,9 +53,14 @@ class WhatsAppChannel:
     name = "whatsapp"
 
     def __init__(
-        self, config: TwilioConfig, *, public_base_url: str = "", clock: Clock | None = None
+        self,
+        config: TwilioConfig,
+        *,
+        public_base_url: str = "",
+        clock: Clock | None = None,
+        client: TwilioClient | None = None,
     ) -> None:
-        self._client = TwilioClient(config)
+        self._client = client or TwilioClient(config)
         self._public_base_url = public_base_url.rstrip("/")
         self._clock = clock or SystemClock()
         # The last message of each chat and when it went out.

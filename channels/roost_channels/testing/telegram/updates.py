@@ -91,6 +91,7 @@ class UpdateQueue:
         update = Update(self._next_id, kind, payload, self._clock.time() + lifetime, lane)
         self._next_id += 1
         if fault == "out_of_order":
+            self.release()  # one is held back at a time, none is forgotten
             self._withheld = update
             return update.update_id
         self.pending.append(update)
