@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from roost_channels.message import Address, Button, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart
 
 
@@ -17,6 +17,8 @@ class Capabilities:
     edit_interval_s: the least time between edits of one message (private, group).
     send_interval_s: the least time between sends to one chat.
     session_window_s: how long after an inbound message free text is allowed, None for ever.
+    media_bytes_max: the largest file that can be sent, 0 where none can be; photo_bytes_max: the
+        largest that is sent as a photo.
     """
 
     text_max: int
@@ -30,6 +32,8 @@ class Capabilities:
     edit_interval_s: tuple[float, float]
     send_interval_s: float
     session_window_s: float | None = None
+    media_bytes_max: int = 0
+    photo_bytes_max: int = 0
 
 
 class Channel(Protocol):
@@ -75,6 +79,10 @@ class Channel(Protocol):
         self, address: Address, part: RenderedPart, *, since: float, part_id: str
     ) -> Receipt | Literal["absent", "unknown"]:
         """Reconcile an ambiguous send: a receipt proves it went out, `absent` proves it did not."""
+        ...
+
+    async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        """The bytes of a file that came in; raises Rejected for one that is larger or gone."""
         ...
 
     async def acknowledge(self, callback_id: str, text: str = "") -> None:

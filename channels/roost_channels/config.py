@@ -179,3 +179,18 @@ class DeliveryConfig(BaseModel):
     shutdown_s: float = Field(
         5.0, ge=0, description="How long sends in flight may finish when the courier stops."
     )
+
+
+class FilesConfig(BaseModel):
+    """Files that people send and agents make; kept in the data folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inbound_bytes_max: int = Field(
+        20_971_520,
+        ge=1024,
+        description="Largest file taken in, in bytes. Telegram gives bots no more than 20 MiB.",
+    )
+    keep_days: float = Field(
+        30.0, gt=0, description="Days after which files are deleted; the conversation stays."
+    )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from roost_channels.channel import Capabilities
-from roost_channels.message import Address, Button, Receipt, ReplyTarget
+from roost_channels.errors import Rejected
+from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart
 
 
@@ -58,6 +59,9 @@ class ConsoleChannel:
         self, address: Address, part: RenderedPart, *, since: float, part_id: str
     ) -> Receipt | Literal["absent", "unknown"]:
         return Receipt(part_id)
+
+    async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        raise Rejected("the console takes no files in")
 
     async def acknowledge(self, callback_id: str, text: str = "") -> None:
         """Buttons on pages are answered by the page."""

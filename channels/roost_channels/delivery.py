@@ -3,14 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
-from roost_channels.channel import Channel
+from roost_channels.channel import Capabilities, Channel
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import DeliveryConfig
 from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter
-from roost_channels.message import Address
+from roost_channels.message import Address, Media
 from roost_channels.outbox import Outbox, OutboxEntry, StoredPart
 from roost_channels.rendering import RenderedPart, render
 from roost_channels.sending import Report, Sender
@@ -184,9 +185,26 @@ class Courier:
 
 
 def plan(entry: OutboxEntry, channel: Channel) -> list[RenderedPart]:
-    """The physical parts of an entry for a channel; never none, so that every entry ends."""
+    """The physical parts of an entry for a channel: its text, then its files, one part each.
+
+    Never none, so that every entry ends.
+    """
     reply = entry.reply_to
     quoted = reply is not None and not channel.capabilities.native_quote and not reply.is_latest
     reserve = QUOTE_PREFIX_MAX if quoted else 0
     parts = render(entry.text, channel.capabilities, reserve=reserve)
+    end = parts[-1].char_end if parts else 0
+    parts += [_file_part(media, channel.capabilities, end) for media in entry.media]
     return parts or [RenderedPart("(no text)", (), 0, 0)]
+
+
+def _file_part(media: Media, capabilities: Capabilities, at: int) -> RenderedPart:
+    """The part that carries a file, or says its name where the channel can't."""
+    if media.size > capabilities.media_bytes_max:
+        name = media.name or media.kind
+        if not capabilities.media_bytes_max:
+            return RenderedPart(f"[file: {name}]", (), at, at)
+        return RenderedPart(f"[file: {name}, too large to be sent here]", (), at, at)
+    if media.kind == "photo" and media.size > capabilities.photo_bytes_max:
+        media = replace(media, kind="document")
+    return RenderedPart("", (), at, at, media)

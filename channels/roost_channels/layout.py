@@ -13,6 +13,10 @@ TABLE_WIDTH_MAX = 100
 _BLANKS = re.compile(rf"\s{{{WHITESPACE_RUN_MAX},}}")
 # No network shows control characters, and lone surrogates have no encoding.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+# Letters and marks by their category that show nothing.
+_FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
+    chr(code) for code in range(0xFE00, 0xFE10)
+}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -45,6 +49,16 @@ def printable(text: str) -> str:
 def clean(text: str) -> str:
     """Printable text without endless blanks, which could fill a part that then shows nothing."""
     return _BLANKS.sub(lambda run: run.group()[:WHITESPACE_RUN_MAX], printable(text))
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: blanks, joiners, marks of direction, fillers."""
+    return all(
+        character.isspace()
+        or character in _FILLERS
+        or unicodedata.category(character) in ("Cc", "Cf", "Cs")
+        for character in text
+    )
 
 
 def plain(text: str) -> Layout:

@@ -7,6 +7,22 @@ from typing import Any, Literal
 ChannelName = Literal["telegram", "whatsapp", "console"]
 Author = Literal["user", "bot", "other"]
 InboundKind = Literal["message", "edited", "callback", "stop", "receipt", "other"]
+MediaKind = Literal["photo", "document", "voice", "audio", "video"]
+
+# Attachments that are files: these become artifacts, the others (a place, a poll) are words.
+FILE_KINDS = frozenset(
+    {
+        "photo",
+        "image",
+        "voice",
+        "audio",
+        "video",
+        "video_note",
+        "animation",
+        "document",
+        "sticker",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +83,10 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that came with a message, by reference; size in bytes when the provider tells it."""
+    """A file that came with a message, by reference; size in bytes when the provider tells it.
+
+    artifact_id: where storage keeps the file, given when the message is accepted.
+    """
 
     kind: str
     provider_id: str
@@ -75,6 +94,23 @@ class Attachment:
     mime_type: str = ""
     size: int | None = None
     url: str = ""
+    artifact_id: str = ""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether there are bytes to fetch."""
+        return self.kind in FILE_KINDS and bool(self.provider_id or self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A stored file on its way out; `kind` is how people are to see it, size is in bytes."""
+
+    artifact_id: str
+    kind: MediaKind
+    name: str
+    mime_type: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

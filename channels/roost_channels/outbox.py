@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from roost_channels.message import Address, Button, ReplyTarget
+from roost_channels.message import Address, Button, Media, ReplyTarget
 from roost_channels.rendering import RenderedPart
 
 EntryKind = Literal["answer", "notice", "approval", "error"]
@@ -15,7 +15,10 @@ PartState = Literal["planned", "sending", "sent", "not_sent", "ambiguous", "fail
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """One logical message. `text` is Markdown; `generation` is the turn's fence, 0 without one."""
+    """One logical message. `text` is Markdown; `generation` is the turn's fence, 0 without one.
+
+    media: the files that follow the text.
+    """
 
     id: str
     address: Address
@@ -26,6 +29,7 @@ class OutboxEntry:
     turn_id: str | None
     generation: int
     created_at: float
+    media: tuple[Media, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ its slice, opened and closed within it.
 import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ import regex  # type: ignore[import-untyped]
 
 from roost_channels import layout, markup
 from roost_channels.layout import Layout, Span
+from roost_channels.message import Media
 from roost_channels.whatsapp import format as whatsapp_format
 
 if TYPE_CHECKING:
@@ -53,12 +54,16 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class RenderedPart:
-    """Text ready for one physical send; char_start and char_end place it in the plain text."""
+    """Text ready for one physical send; char_start and char_end place it in the plain text.
+
+    media: the file that is sent, `text` being its caption.
+    """
 
     text: str
     entities: tuple[Entity, ...] = field(default=())
     char_start: int = 0
     char_end: int = 0
+    media: Media | None = None
 
 
 def utf16_length(text: str) -> int:
@@ -75,7 +80,7 @@ def render(
     that every part keeps for REPEAT_LABEL.
     """
     document = _lay_out(markdown, capabilities.markup, plain)
-    if not document.text:
+    if layout.is_blank(document.text):
         return []
     limit = capabilities.text_max - utf16_length(REPEAT_LABEL)
     if capabilities.markup == "whatsapp":
@@ -85,7 +90,7 @@ def render(
 
 def plainer(part: RenderedPart) -> RenderedPart:
     """The same range without formatting, for a provider that refused it."""
-    return RenderedPart(part.text, (), part.char_start, part.char_end)
+    return replace(part, entities=())
 
 
 def labelled(part: RenderedPart) -> RenderedPart:
@@ -96,7 +101,7 @@ def labelled(part: RenderedPart) -> RenderedPart:
     entities = tuple(
         Entity(e.type, e.offset + shift, e.length, e.url, e.language) for e in part.entities
     )
-    return RenderedPart(REPEAT_LABEL + part.text, entities, part.char_start, part.char_end)
+    return replace(part, text=REPEAT_LABEL + part.text, entities=entities)
 
 
 def _lay_out(markdown: str, target: str, plain: bool) -> Layout:
@@ -105,7 +110,7 @@ def _lay_out(markdown: str, target: str, plain: bool) -> Layout:
             blocks = markup.parse(layout.printable(markdown))
             bullet = "• " if target == "entities" else "- "
             document = layout.lay_out(blocks, bullet=bullet, link_spans=target == "entities")
-            if document.text.strip():
+            if not layout.is_blank(document.text):
                 return document if target != "plain" else Layout(document.text, (), document.breaks)
         except (markup.MarkupError, RecursionError) as error:
             logger.info("shown without formatting: %s", error)

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from roost_inference.admission import Admission
-from roost_inference.backend import Backend, Logits
-from roost_inference.backend import DecodeStatus as Status
+from roost_inference.backend import Backend
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
 from roost_inference.kv.cache import KvCache
 from roost_inference.kv.desk import SessionDesk
@@ -20,24 +19,13 @@ from roost_inference.kv.paging import Pager
 from roost_inference.kv.store import BlockStore
 from roost_inference.mailbox import STOPPING, Mailbox
 from roost_inference.pacing import Pacer
-from roost_inference.request import (
-    EngineStats,
-    Event,
-    FinishEvent,
-    FinishReason,
-    Listener,
-    ModelInfo,
-    Request,
-    TextEvent,
-)
-from roost_inference.scheduler import Row, Scheduler, Step
-from roost_inference.sequence import Sequence
+from roost_inference.request import EngineStats, Listener, ModelInfo, Request
+from roost_inference.runner import Runner
+from roost_inference.scheduler import Scheduler
 from roost_inference.speculation.speculator import Speculator
-from roost_inference.stats import Gauges, StatsRecorder
-from roost_inference.tokenizer import Piece
+from roost_inference.stats import StatsRecorder
+from roost_inference.writer import Writer
 
-# A step shorter than this is let finish when one of its requests is aborted.
-INTERRUPT_ABOVE_MS = 15.0
 FAILURES_IN_A_ROW_MAX = 3
 CLOSE_TIMEOUT_S = 10.0
 # How often the deadline of blocks being read is looked at while nothing else is to be done.
@@ -95,6 +83,19 @@ class Engine:
             queue_limit=queue_limit,
             interrupt=backend.interrupt,
             clear_interrupt=backend.clear_interrupt,
+        )
+        self._runner = Runner(
+            backend, self._scheduler, self._mailbox, clock=clock, speculator=speculator
+        )
+        self._writer = Writer(
+            backend,
+            self._scheduler,
+            self._cache,
+            self._mailbox,
+            self._stats,
+            context_length=model.context_length,
+            clock=clock,
+            speculator=speculator,
         )
         self.desk = SessionDesk(self._cache, self._mailbox.post, clock)
         self._steps_since_storing = 0
@@ -200,11 +201,12 @@ class Engine:
         for command in self._mailbox.take_commands():
             command()
         step = self._scheduler.schedule(self._clock())
-        done = step is not None and self._decode(step)
+        done = step is not None and self._runner.run(step)
         if step is not None and done:
-            self._sample_and_emit(step)
+            self._failures = 0
+            self._writer.write(step)
         stored = self._store_some(idle=step is None)
-        self._publish()
+        self._writer.publish()
         return done or stored
 
     def _store_some(self, idle: bool) -> bool:
@@ -224,142 +226,7 @@ class Engine:
         for sequence in arrived:
             self._scheduler.add(sequence)
         for sequence in leaving:
-            self._finish(sequence, "abort")
-
-    def _decode(self, step: Step) -> bool:
-        """Compute the step. False if it was interrupted or came too late for an abort: nothing
-        of it counts then, and the others repeat it with unchanged results."""
-        is_long = step.expected_ms > INTERRUPT_ABOVE_MS
-        if not self._mailbox.begin_step(row.sequence.id for row in step.rows if is_long):
-            self._scheduler.undo(step)
-            return False
-        started = self._clock()
-        try:
-            status = self._backend.decode(step.batch)
-        except EngineFailed:
-            self._scheduler.undo(step)
-            raise
-        finally:
-            self._mailbox.end_step()
-        if status is Status.DONE:
-            elapsed_ms = (self._clock() - started) * 1000
-            self._observe(step, elapsed_ms)
-            self._scheduler.complete(step)
-            self._failures = 0
-            return True
-        self._scheduler.undo(step)
-        if status is Status.NO_CELLS:
-            raise EngineFailed("The kernels found no free cells although the ledger has some")
-        return False
-
-    def _observe(self, step: Step, elapsed_ms: float) -> None:
-        if step.draft_tokens == 0:
-            self._scheduler.pacer.observe(step.decoding, step.prefill_tokens, elapsed_ms)
-        if self._speculator is not None and step.prefill_tokens == 0:
-            context = sum(len(row.sequence.tokens) for row in step.rows) / len(step.rows)
-            self._speculator.observe(step.batch.size, elapsed_ms, context)
-
-    def _sample_and_emit(self, step: Step) -> None:
-        now, generated = self._clock(), 0
-        gaps_s: list[float] = []
-        for row in step.rows:
-            if row.output is None:
-                continue
-            sequence = row.sequence
-            if sequence.last_token_s is not None:
-                gaps_s.append(now - sequence.last_token_s)
-            generated += self._advance_row(row, row.output, now)
-        self._stats.step(now, generated, gaps_s)
-
-    def _advance_row(self, row: Row, output: int, now: float) -> int:
-        """Give the row's sequence its next token, and further ones as long as they are those of
-        its draft: each is chosen from logits that all before it led to. Returns how many."""
-        sequence, draft = row.sequence, row.draft
-        drafted = () if draft is None else draft.tokens
-        before, accepted = len(sequence.tokens), 0
-        reason: FinishReason | None = None
-        failed: EngineError | None = None
-        try:
-            for at in range(len(drafted) + 1):
-                logits = self._backend.logits(output if at == 0 else row.draft_row + at - 1)
-                reason = self._advance(sequence, logits, now)
-                is_drafted = at < len(drafted) and int(sequence.tokens.view[-1]) == drafted[at]
-                accepted += is_drafted
-                if reason is not None or not is_drafted:
-                    break
-        except EngineError as error:
-            reason, failed = "error", error
-        count = len(sequence.tokens) - before
-        if draft is not None and self._speculator is not None:
-            # the newest token stays to be computed, as without a draft
-            self._scheduler.settle(row, max(count - 1, 0))
-            self._speculator.verified(sequence, draft, accepted)
-        if reason is not None:
-            self._finish(sequence, reason, failed)
-        return count
-
-    def _advance(self, sequence: Sequence, logits: Logits, now: float) -> FinishReason | None:
-        """Give the sequence its next token, and its listener what became certain by it. Returns
-        why the sequence is over, None if it goes on."""
-        sampler, text = sequence.sampler, sequence.text
-        token = sampler.sample(logits)
-        logprob = sampler.logprob(logits, token, self._vocabulary.token_bytes)
-        sequence.tokens.append(token)
-        sampler.accept(token)
-        if sequence.first_token_s is None:
-            sequence.first_token_s = now
-            self._stats.first_token(sequence, now)
-        sequence.last_token_s = now
-        if token not in self._vocabulary.end_tokens:
-            self._emit_text(sequence, text.push(token, logprob))
-        if sampler.is_over(token) or text.stop_string is not None:
-            return "stop"
-        return "length" if sequence.is_full(self.model.context_length) else None
-
-    def _finish(
-        self, sequence: Sequence, reason: FinishReason, error: EngineError | None = None
-    ) -> None:
-        """Free the sequence, then tell its listener: withheld text first, the end last."""
-        self._scheduler.remove(sequence)
-        self._mailbox.forget(sequence.id)
-        now = self._clock()
-        self._stats.finished(sequence, reason, now)
-        speculation = None
-        if self._speculator is not None:
-            speculation = self._speculator.end(sequence, finished=reason in ("stop", "length"))
-        self._publish()
-        self._emit_text(sequence, sequence.text.finish())
-        end = FinishEvent(
-            sequence.id,
-            reason,
-            sequence.usage(),
-            sequence.timings(now),
-            error,
-            sequence.text.stop_string,
-            kv=sequence.kv_report,
-            speculation=speculation,
-        )
-        self._emit(sequence, end)
-
-    def _emit_text(self, sequence: Sequence, piece: Piece | None) -> None:
-        if piece is not None:
-            event = TextEvent(sequence.id, piece.text, piece.tokens, piece.logprobs)
-            self._emit(sequence, event)
-
-    def _emit(self, sequence: Sequence, event: Event) -> None:
-        """Call the listener; one that raises loses its request, not the engine."""
-        try:
-            sequence.emit(event)
-        except Exception:
-            log.exception("the listener of request %s failed", sequence.id)
-            self.abort(sequence.id)
-
-    def _publish(self) -> None:
-        sessions = {r.session_id for r in self._cache.residents if r.session_id is not None}
-        running = len(self._scheduler.running)
-        self._mailbox.report_running(running)
-        used = self._cache.ledger.used
-        self._stats.publish(Gauges(running, self._mailbox.waiting, used, len(sessions)))
+            self._writer.finish(sequence, "abort")
 
     # When things fail
 
@@ -373,7 +240,7 @@ class Engine:
         failed = error if isinstance(error, EngineError) else EngineFailed(repr(error))
         with self._cache.distrusted():
             for sequence in tuple(self._scheduler.running):
-                self._finish(sequence, "error", failed)
+                self._writer.finish(sequence, "error", failed)
             self._cache.evict_all()
         if self._failure is not None:
             self._mailbox.refuse(self._failure)
@@ -382,7 +249,7 @@ class Engine:
     def _end_all(self, error: EngineError) -> None:
         self._take_in()
         for sequence in tuple(self._scheduler.sequences()):
-            self._finish(sequence, "error", error)
+            self._writer.finish(sequence, "error", error)
 
 
 def _pager(

@@ -4,9 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-CommandName = Literal["new", "stop", "status", "help", "start"]
+from roost_platform.queueing import MEANINGS, QueueMode
 
-COMMANDS: tuple[CommandName, ...] = ("new", "stop", "status", "help", "start")
+CommandName = Literal["new", "stop", "status", "queue", "help", "start"]
+
+COMMANDS: tuple[CommandName, ...] = ("new", "stop", "status", "queue", "help", "start")
+WITH_ARGUMENT: tuple[CommandName, ...] = ("queue",)
 # Whole messages only, lower-cased, without punctuation. No "wait": people say it and go on.
 ABORT_PHRASES: tuple[str, ...] = ("stop", "abort", "cancel", "halt", "please stop", "stop please")
 STOP_BUTTON = "stop:"
@@ -16,13 +19,16 @@ HELP = (
     "/new starts a new conversation\n"
     "/stop stops what I am doing\n"
     "/status tells what I am doing\n"
+    "/queue chooses what happens to messages you send while I work\n"
     "/help shows this"
 )
 WELCOME = f"Hello! {HELP}"
 NEW_SESSION = "New conversation. I no longer see what was said before."
 NOTHING_RUNNING = "Nothing is running."
+NOT_BEGUN = "Stopped before I began."
+QUEUE_DEFAULT = "default"
 
-_COMMAND = re.compile(r"/([a-z]+)(?:@\w+)?", re.IGNORECASE)
+_COMMAND = re.compile(r"/([a-z]+)(?:@\w+)?(?:\s+([a-z]+))?", re.IGNORECASE)
 _MENTION = re.compile(r"^@\w+[\s,:]+")
 _PUNCTUATION = " \t\r\n.!?,;:…'\"()*_~-"
 
@@ -32,11 +38,13 @@ class Command:
     """A message meant for the platform. turn_id: the turn a Stop button belongs to, empty for any.
 
     is_phrase: said in plain words; it counts only while there is something to stop.
+    argument: the word after the command, lower-cased, where the command takes one.
     """
 
     name: CommandName
     turn_id: str = ""
     is_phrase: bool = False
+    argument: str = ""
 
 
 def parse(
@@ -53,8 +61,11 @@ def parse(
     said = _MENTION.sub("", text.strip())
     found = _COMMAND.fullmatch(said)
     if found is not None:
-        name = found.group(1).lower()
-        return next((Command(known) for known in COMMANDS if known == name), None)
+        name, argument = found.group(1).lower(), (found.group(2) or "").lower()
+        command = next((known for known in COMMANDS if known == name), None)
+        if command is None or (argument and command not in WITH_ARGUMENT):
+            return None
+        return Command(command, argument=argument)
     if " ".join(said.lower().strip(_PUNCTUATION).split()) in phrases:
         return Command("stop", is_phrase=True)
     return None
@@ -65,3 +76,23 @@ def dropped_line(count: int) -> str:
     if not count:
         return ""
     return f"{count} waiting message{'' if count == 1 else 's'} dropped."
+
+
+def told(dropped: int, *, was_running: bool) -> str:
+    """What a stop is answered with at once; empty where the turn's own last word says it all."""
+    if was_running:
+        return dropped_line(dropped)
+    return f"{NOT_BEGUN} {dropped_line(dropped)}" if dropped else NOTHING_RUNNING
+
+
+def queue_lines(mode: QueueMode, default: QueueMode) -> str:
+    """The modes there are, the one in force marked, for people."""
+    lines = [
+        f"/queue {one}{' (now)' if one == mode else ''}: {meaning}"
+        for one, meaning in MEANINGS.items()
+    ]
+    return "\n".join([*lines, f"/queue {QUEUE_DEFAULT}: as usual here, which is {default}"])
+
+
+def queue_set(mode: QueueMode) -> str:
+    return f"Queue mode {mode}: {MEANINGS[mode]}."

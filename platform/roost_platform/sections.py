@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from roost_platform.queueing import DEFAULT_MODE, QueueMode, QueueRules
+
 WEB_PORT = 8420
 
 
@@ -27,6 +29,47 @@ class DatabaseConfig(Section):
         if not separator or scheme.partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
             raise ValueError("write postgresql://user:password@host/name or sqlite:///path")
         return url
+
+
+class InboundConfig(Section):
+    """How messages are queued that come in a row, or while an answer is being written.
+
+    `steer` adds them to the running answer, `followup` answers one after the other, `collect`
+    answers what came in a row together, `interrupt` stops the answer and begins anew. A
+    conversation's own `/queue` comes first.
+    """
+
+    queue: QueueMode = Field(default=DEFAULT_MODE, description="Queue mode of every channel.")
+    queue_telegram: QueueMode | None = Field(
+        default=None, description="Queue mode of Telegram, if another."
+    )
+    queue_whatsapp: QueueMode | None = Field(
+        default=None, description="Queue mode of WhatsApp, if another."
+    )
+    queue_console: QueueMode | None = Field(
+        default=None, description="Queue mode of the console, the API and the terminal, if another."
+    )
+    debounce_s: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=60.0,
+        description="Seconds of quiet before a turn begins, 0 for none. Five times this is the "
+        "most that anybody waits.",
+    )
+    collect_s: float = Field(
+        default=1.5, gt=0.0, le=60.0, description="The same where the queue mode is `collect`."
+    )
+
+    @property
+    def rules(self) -> QueueRules:
+        """What storage goes by."""
+        own = {
+            "telegram": self.queue_telegram,
+            "whatsapp": self.queue_whatsapp,
+            "console": self.queue_console,
+        }
+        by_channel = {channel: mode for channel, mode in own.items() if mode is not None}
+        return QueueRules(self.queue, by_channel, self.debounce_s, self.collect_s)
 
 
 class TemporalConfig(Section):

@@ -42,7 +42,13 @@ SECTIONS = {
     "worker": ("Worker", ""),
     "telegram": ("Telegram", "See [telegram.md](telegram.md)."),
     "twilio": ("WhatsApp through Twilio", "See [whatsapp.md](whatsapp.md)."),
+    "inbound": (
+        "Messages in a row",
+        "What becomes of messages that come while an answer is being written. "
+        "See [operations.md](operations.md#messages-in-a-row).",
+    ),
     "delivery": ("Delivery", ""),
+    "files": ("Files", ""),
     "web": ("Web", ""),
     "console": ("Console", ""),
     "log": ("Logs", ""),

@@ -18,6 +18,7 @@ from temporalio.client import Client
 from roost_channels.channel import Channel
 from roost_channels.console import ConsoleChannel
 from roost_channels.delivery import Courier
+from roost_channels.files import Fetcher, Files
 from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter
 from roost_channels.progress import ProgressRenderer
@@ -64,6 +65,8 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         policies=access_policies(settings),
         default_agent=load_registry(settings).default,
         version=VERSION,
+        files=settings.data_dir / "files",
+        queueing=settings.inbound.rules,
     )
     try:
         await _until_usable(stores)
@@ -90,7 +93,7 @@ async def engine_client(settings: Settings) -> AsyncIterator[EngineClient]:
 
 def worker_ports(stores: Stores) -> Ports:
     """What sessions are given of storage."""
-    return Ports(turns=stores.turns, notes=stores.notes)
+    return Ports(turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts)
 
 
 async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
@@ -101,17 +104,17 @@ async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
     return TemporalDoorbell(client)
 
 
-def build_channels(settings: Settings) -> list[Channel]:
-    """Every configured account; the console's is always there.
+def build_channels(settings: Settings, files: Files | None = None) -> list[Channel]:
+    """Every configured account; the console's is always there. files: what answers carry.
 
-    Adapters are imported when needed: aiogram alone takes two seconds and 150 MB.
+    Adapters are imported when needed: who has no WhatsApp need not load Twilio's library.
     """
     public = settings.public_base_url or ""
     channels: list[Channel] = [ConsoleChannel()]
     if settings.telegram.configured:
         from roost_channels.telegram.channel import TelegramChannel
 
-        channels.append(TelegramChannel(settings.telegram, public_base_url=public))
+        channels.append(TelegramChannel(settings.telegram, public_base_url=public, files=files))
     if settings.twilio.configured:
         from roost_channels.whatsapp.channel import WhatsAppChannel
 
@@ -148,7 +151,7 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
     async with open_storage(settings) as stores:
         doorbell = await temporal_doorbell(settings)
         intake = PlatformIntake(stores, doorbell)
-        channels = build_channels(settings)
+        channels = build_channels(settings, stores.artifacts)
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         lanes = Lanes()
         limiter = Limiter(
@@ -174,6 +177,7 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
         jobs = {
             "deliver": courier.run(),
             "progress": progress.run(),
+            "fetch files": Fetcher(channels, stores.artifacts, config=settings.files).run(),
             "sweep": Sweeper(stores, doorbell).run(),
             **{f"ingest {channel.name}": channel.ingest(intake) for channel in channels},
         }

@@ -21,7 +21,7 @@ from roost_channels.errors import (
 )
 from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter
-from roost_channels.message import Address, Button, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.outbox import OutboxEntry, StatusMessage
 from roost_channels.rendering import REPEAT_LABEL, RenderedPart
 from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
@@ -180,6 +180,9 @@ class Refusing:
         self, address: Address, part: RenderedPart, *, since: float, part_id: str
     ) -> Receipt | Literal["absent", "unknown"]:
         return self.found
+
+    async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        return b""
 
     async def acknowledge(self, callback_id: str, text: str = "") -> None: ...
 

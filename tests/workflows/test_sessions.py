@@ -196,6 +196,25 @@ async def test_messages_that_arrive_in_a_turn_are_steered_in_after_the_group(
     assert len(lab.store.turns(talk)) == 1
 
 
+async def test_a_postponed_turn_begins_after_its_wait_and_takes_what_came_meanwhile(
+    lab: Lab, talk: str
+) -> None:
+    lab.store.postponements = [0.3, 0.0]
+    async with lab.worker():
+        await lab.say(talk, "one")
+        await lab.until(lambda: len(lab.store.postponements) == 1)
+        await lab.say(talk, "two")
+        await lab.turn(talk)
+        await lab.closed(talk)
+        history = await lab.history(talk)
+    assert len(lab.store.turns(talk)) == 1
+    assert [m.content for m in lab.store.transcript(talk)][:2] == ["one", "two"]
+    assert history.to_json().count("EVENT_TYPE_TIMER_FIRED") == 2
+    await Replayer(workflows=[SessionWorkflow], workflow_runner=workflow_runner()).replay_workflow(
+        history
+    )
+
+
 async def test_no_message_is_lost_while_runs_close_under_a_storm(lab: Lab) -> None:
     seed = random.randrange(10**6)
     chance = random.Random(seed)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from roost import process
+from roost.files import Files
 
 
 class NoteRecord(Protocol):
@@ -70,6 +71,7 @@ class Context:
 
     key: identifies this call for ever; the same on every attempt, so use it as an idempotency key.
     person, session: who asked, and where. notes: what is remembered about that person.
+    files: what people sent in this conversation, and what goes with the answer.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Context:
         person: Person,
         session: SessionInfo,
         notes: NoteStore,
+        files: Files | None = None,
         attempt: int = 1,
         on_progress: Callable[[str], None] | None = None,
     ) -> None:
@@ -87,6 +90,7 @@ class Context:
         self.session = session
         self.attempt = attempt
         self.notes = Notes(notes, person, key)
+        self.files = files or Files(None, key)
         self._on_progress = on_progress
         self._stopped = False
 

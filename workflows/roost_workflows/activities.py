@@ -6,7 +6,7 @@ from roost.agent import MAX_STEPS_DEFAULT
 from roost_workflows import names
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.generation import Engine, Generation
-from roost_workflows.ports import Ports
+from roost_workflows.ports import Ports, Postponed
 from roost_workflows.progress import Board
 from roost_workflows.running import finish, private
 from roost_workflows.state import (
@@ -36,6 +36,8 @@ class Activities:
         turn = await self._turns.begin(conversation_id)
         if turn is None:
             return None
+        if isinstance(turn, Postponed):
+            return BegunTurn.postponed(turn.wait_s)
         agent = self._registry.get(turn.agent)
         return BegunTurn.of(turn, agent.max_steps if agent else MAX_STEPS_DEFAULT)
 

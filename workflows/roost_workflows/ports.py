@@ -39,6 +39,13 @@ class TurnRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Postponed:
+    """Messages wait, but more may come in the same breath: ask again in `wait_s` seconds."""
+
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class TranscriptMessage:
     """One message of the transcript as the model is to see it.
 
@@ -144,13 +151,18 @@ class Settled:
     elapsed_s: float = 0.0
     already: bool = False
 
+    @property
+    def calls(self) -> int:
+        """How many tool calls there were."""
+        return self.done + self.undone + self.unknown
+
 
 class Turns(Protocol):
     """The life of a turn in storage."""
 
-    async def begin(self, conversation_id: str) -> TurnRecord | None:
-        """Resume the conversation's running turn, or start one from its pending inbox rows; None
-        when there is nothing.
+    async def begin(self, conversation_id: str) -> TurnRecord | Postponed | None:
+        """Resume the conversation's running turn, or start one from its pending inbox rows, as many
+        as its queue mode takes at once; None when there is nothing.
 
         Starting writes the user messages to the transcript and a first progress snapshot in the
         same transaction.
@@ -164,8 +176,8 @@ class Turns(Protocol):
         ...
 
     async def context(self, turn_id: str, step: int) -> TurnContext:
-        """Pull messages that arrived meanwhile (steer) into the transcript, then read what the
-        model is to see.
+        """Pull messages that arrived meanwhile into the transcript if the conversation steers, then
+        read what the model is to see.
 
         Nothing is pulled while a tool group is open: no user comes between a call and its result.
         """
@@ -246,9 +258,43 @@ class Notes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file of a conversation. state: pending (still fetched) | stored | failed | expired; size in
+    bytes, None until it is known.
+    """
+
+    id: str
+    kind: str
+    name: str
+    mime_type: str
+    size: int | None
+    state: str
+    reason: str = ""
+
+
+class Artifacts(Protocol):
+    """Files of the conversation that a turn belongs to; those of others are not found."""
+
+    async def get(self, turn_id: str, artifact_id: str) -> Artifact | None: ...
+
+    async def load(self, turn_id: str, artifact_id: str) -> bytes: ...
+
+    async def add(
+        self, turn_id: str, key: str, data: bytes, *, kind: str, name: str, mime_type: str
+    ) -> Artifact:
+        """Store a file, once per `key`."""
+        ...
+
+    async def attach(self, turn_id: str, artifact_id: str) -> None:
+        """Send the file with the turn's answer; attached already is success."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """Everything the worker is given by the platform's wiring."""
 
     turns: Turns
     notes: Notes
+    artifacts: Artifacts | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)

@@ -105,12 +105,15 @@ class SessionWorkflow:
         while True:
             self._rung = False
             begun = await self._begin()
-            if begun is not None:
+            if begun is None:
+                if not self._rung:
+                    # No await since the check. A ring that reaches the server before this return
+                    # does makes the return fail and run again; a later one opens the next run.
+                    return
+            elif begun.wait_s:
+                await workflow.sleep(begun.wait_s)  # rings meanwhile change nothing: we look after
+            else:
                 await self._answer(begun)
-            elif not self._rung:
-                # No await since the check. A ring that reaches the server before this return does
-                # makes the return fail and run again; a later one opens the next run.
-                return
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(session)
 

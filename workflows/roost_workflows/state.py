@@ -5,6 +5,8 @@ from typing import Literal
 
 from roost_workflows.ports import Finish, StepRecord, TurnRecord
 
+WAIT_LEAST_S = 0.01  # a timer of no length would be no timer
+
 
 @dataclass(frozen=True, slots=True)
 class SessionInput:
@@ -17,15 +19,23 @@ class SessionInput:
 
 @dataclass(frozen=True, slots=True)
 class BegunTurn:
-    """A turn to run, and what its agent sets for it."""
+    """A turn to run, and what its agent sets for it.
+
+    wait_s: there is none yet, ask again in so many seconds; histories of older code lack it.
+    """
 
     turn_id: str
     stop_requested: bool
     max_steps: int
+    wait_s: float = 0.0
 
     @classmethod
     def of(cls, turn: TurnRecord, max_steps: int) -> "BegunTurn":
         return cls(turn.turn_id, turn.stop_requested, max_steps)
+
+    @classmethod
+    def postponed(cls, wait_s: float) -> "BegunTurn":
+        return cls("", False, 0, max(wait_s, WAIT_LEAST_S))
 
 
 @dataclass(frozen=True, slots=True)

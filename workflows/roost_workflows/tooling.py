@@ -7,6 +7,7 @@ from typing import Final
 from roost.agent import Agent
 from roost.context import Context, Person, SessionInfo
 from roost.execution import NOT_REPEATED, Outcome, interrupted, run_tool, verify
+from roost.files import Files
 from roost.tools import Tool
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.policies import TOOL_ATTEMPTS_MAX
@@ -29,6 +30,7 @@ class Tooling:
     def __init__(self, ports: Ports, registry: AgentRegistry, board: Board) -> None:
         self._turns = ports.turns
         self._notes = ports.notes
+        self._artifacts = ports.artifacts
         self._registry = registry
         self._board = board
 
@@ -123,5 +125,6 @@ class Tooling:
             person=Person(read.person_id, read.person_name),
             session=SessionInfo(read.turn.session_id, read.session_key, read.channel),
             notes=self._notes,
+            files=Files(self._artifacts, record.key, turn_id),
             on_progress=show_soon,
         )

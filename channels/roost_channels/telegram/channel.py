@@ -3,31 +3,28 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Literal
-
-from aiogram.methods import (
-    AnswerCallbackQuery,
-    DeleteMessage,
-    EditMessageText,
-    SendChatAction,
-    SendMessage,
-)
+from typing import Any, Literal
 
 from roost_channels.channel import Capabilities
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import TelegramConfig
-from roost_channels.errors import Ambiguous, DeliveryError, EditTargetMissing
+from roost_channels.errors import Ambiguous, DeliveryError, EditTargetMissing, Rejected
+from roost_channels.files import Files
 from roost_channels.intake import Intake
-from roost_channels.message import Address, Button, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart
 from roost_channels.telegram import format as telegram_format
-from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.client import TelegramClient, Upload
 from roost_channels.telegram.polling import Poller, register_commands, register_webhook
 
 logger = logging.getLogger(__name__)
 
+OCTETS = "application/octet-stream"
 SIGNAL_TIMEOUT_S = 5
 ACKNOWLEDGE_TASKS_MAX = 100
+UPLOAD_TIMEOUT_S = 300
+# The topic that every forum begins with: messages go there without a thread.
+GENERAL_TOPIC = 1
 
 CAPABILITIES = Capabilities(
     text_max=4096,
@@ -40,11 +37,24 @@ CAPABILITIES = Capabilities(
     typing_s=5.0,
     edit_interval_s=(1.5, 3.0),
     send_interval_s=1.0,
+    media_bytes_max=50 * 1024 * 1024,
+    photo_bytes_max=10 * 1024 * 1024,
 )
+
+# How each kind of file is sent: method and parameter.
+_METHODS = {
+    "photo": ("sendPhoto", "photo"),
+    "voice": ("sendVoice", "voice"),
+    "audio": ("sendAudio", "audio"),
+    "video": ("sendVideo", "video"),
+    "document": ("sendDocument", "document"),
+}
 
 
 class TelegramChannel:
-    """One bot. `public_base_url` is where Telegram reaches our webhook, in webhook mode."""
+    """One bot. `public_base_url` is where Telegram reaches our webhook, in webhook mode; `files`
+    holds what answers carry.
+    """
 
     name = "telegram"
 
@@ -54,11 +64,13 @@ class TelegramChannel:
         *,
         public_base_url: str = "",
         clock: Clock | None = None,
+        files: Files | None = None,
         client: TelegramClient | None = None,
     ) -> None:
         self._config = config
         self._public_base_url = public_base_url
         self._clock = clock or SystemClock()
+        self._files = files
         self._client = client or TelegramClient(config, self._clock)
         self._acknowledging: set[asyncio.Task[None]] = set()
         self.account = config.account
@@ -75,21 +87,39 @@ class TelegramChannel:
         part_id: str = "",
     ) -> Receipt:
         """Send a message. A lost answer is Ambiguous: Telegram has no key to ask by."""
-        sent = await self._client.call(
-            SendMessage(
-                chat_id=_chat_id(address),
-                message_thread_id=_thread_id(address),
-                text=part.text,
-                entities=telegram_format.entities(part),
-                parse_mode=None,
-                reply_parameters=telegram_format.reply_parameters(reply_to),
-                reply_markup=telegram_format.keyboard(buttons),
-                disable_notification=silent or None,
-            )
-        )
+        shared = {
+            "chat_id": _chat_id(address),
+            "message_thread_id": _send_thread(address),
+            "reply_parameters": telegram_format.reply_parameters(reply_to),
+            "reply_markup": telegram_format.keyboard(buttons),
+            "disable_notification": silent or None,
+        }
+        if part.media is not None:
+            sent = await self._send_file(part, part.media, shared)
+        else:
+            text = {"text": part.text, "entities": telegram_format.entities(part)}
+            sent = await self._client.call("sendMessage", {**shared, **text})
         if not isinstance(sent, dict) or "message_id" not in sent:
             raise Ambiguous("accepted without a message id", code="decode")
         return Receipt(str(sent["message_id"]))
+
+    async def _send_file(self, part: RenderedPart, media: Media, shared: dict[str, Any]) -> Any:
+        if self._files is None:
+            raise Rejected("no store of files is connected")
+        method, name = _METHODS[media.kind]
+        data = await self._files.read(media.artifact_id)
+        upload = Upload(media.name or media.kind, media.mime_type or OCTETS, data)
+        caption = {
+            "caption": part.text or None,
+            "caption_entities": telegram_format.entities(part),
+            name: f"attach://{name}_file",
+        }
+        return await self._client.call(
+            method,
+            {**shared, **caption},
+            uploads={f"{name}_file": upload},
+            timeout_s=UPLOAD_TIMEOUT_S,
+        )
 
     async def edit(
         self,
@@ -100,31 +130,34 @@ class TelegramChannel:
         buttons: Sequence[Button] = (),
     ) -> None:
         await self._client.call(
-            EditMessageText(
-                chat_id=_chat_id(address),
-                message_id=int(message_id),
-                text=part.text,
-                entities=telegram_format.entities(part),
-                parse_mode=None,
-                reply_markup=telegram_format.keyboard(buttons),
-            ),
+            "editMessageText",
+            {
+                "chat_id": _chat_id(address),
+                "message_id": int(message_id),
+                "text": part.text,
+                "entities": telegram_format.entities(part),
+                "reply_markup": telegram_format.keyboard(buttons),
+            },
             repeatable=True,
         )
 
     async def delete(self, address: Address, message_id: str) -> None:
         """Raises EditTargetMissing for a message too old to be removed; gone already is success."""
-        method = DeleteMessage(chat_id=_chat_id(address), message_id=int(message_id))
+        which = {"chat_id": _chat_id(address), "message_id": int(message_id)}
         try:
-            await self._client.call(method, repeatable=True)
+            await self._client.call("deleteMessage", which, repeatable=True)
         except EditTargetMissing as error:
             if error.code != "gone":
                 raise
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
-        method = SendChatAction(
-            chat_id=_chat_id(address), message_thread_id=_thread_id(address), action="typing"
+        where = {"chat_id": _chat_id(address), "message_thread_id": _thread(address)}
+        await self._client.call(
+            "sendChatAction",
+            {**where, "action": "typing"},
+            repeatable=True,
+            timeout_s=SIGNAL_TIMEOUT_S,
         )
-        await self._client.call(method, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S)
 
     async def find_sent(
         self, address: Address, part: RenderedPart, *, since: float, part_id: str
@@ -132,10 +165,15 @@ class TelegramChannel:
         """The Bot API shows a bot nothing of what it sent."""
         return "unknown"
 
+    async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        return await self._client.download(attachment.provider_id, bytes_max)
+
     async def acknowledge(self, callback_id: str, text: str = "") -> None:
-        method = AnswerCallbackQuery(callback_query_id=callback_id, text=text or None)
+        answer = {"callback_query_id": callback_id, "text": text or None}
         try:
-            await self._client.call(method, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S)
+            await self._client.call(
+                "answerCallbackQuery", answer, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S
+            )
         except DeliveryError as error:
             # The button stops spinning by itself; what it asked for is stored already.
             logger.info("callback %s not answered: %s", callback_id, error)
@@ -170,5 +208,11 @@ def _chat_id(address: Address) -> int | str:
     return int(address.chat) if address.chat.lstrip("-").isdigit() else address.chat
 
 
-def _thread_id(address: Address) -> int | None:
-    return int(address.thread) if address.thread else None
+def _thread(address: Address) -> int | None:
+    return int(address.thread) if address.thread.isdigit() else None
+
+
+def _send_thread(address: Address) -> int | None:
+    """The topic a message goes to. The General topic has an id that only typing accepts."""
+    thread = _thread(address)
+    return None if thread == GENERAL_TOPIC else thread

@@ -1,22 +1,9 @@
-"""Every failure of the Bot API, of aiogram and of the network, read in one place."""
+"""Every failure of the Bot API and of the network, read in one place."""
 
 import re
+from typing import Any
 
-from aiogram.exceptions import (
-    AiogramError,
-    ClientDecodeError,
-    TelegramAPIError,
-    TelegramConflictError,
-    TelegramEntityTooLarge,
-    TelegramForbiddenError,
-    TelegramMigrateToChat,
-    TelegramNetworkError,
-    TelegramNotFound,
-    TelegramRetryAfter,
-    TelegramServerError,
-    TelegramUnauthorizedError,
-)
-from aiohttp import ClientConnectorError, ConnectionTimeoutError
+import httpx2
 
 from roost_channels.errors import (
     Ambiguous,
@@ -47,8 +34,14 @@ _MEANINGS: tuple[tuple[str, type[DeliveryError], str], ...] = (
     ("can't parse entities", RenderRejected, "markup"),
     ("can't parse reply", RenderRejected, "reply"),
     ("entit", RenderRejected, "markup"),
+    ("photo_invalid_dimensions", RenderRejected, "media"),
+    ("image_process_failed", RenderRejected, "media"),
+    ("photo_save_file_invalid", RenderRejected, "media"),
+    ("voice_messages_forbidden", RenderRejected, "media"),
     ("chat not found", Unreachable, ""),
     ("message thread not found", Unreachable, "thread"),
+    ("topic_closed", Unreachable, "thread"),
+    ("topic_deleted", Unreachable, "thread"),
     ("user not found", Unreachable, ""),
     ("user is deactivated", Unreachable, ""),
     ("peer_id_invalid", Unreachable, ""),
@@ -61,60 +54,73 @@ _MEANINGS: tuple[tuple[str, type[DeliveryError], str], ...] = (
 )
 _RETRY_AFTER = re.compile(r"retry after (\d+)", re.IGNORECASE)
 DEFAULT_RETRY_AFTER_S = 5.0
+# Nothing left us: no connection was made.
+_UNSENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.UnsupportedProtocol,
+)
 
 
-def translate(error: Exception, *, repeatable: bool = False) -> DeliveryError:
-    """The DeliveryError that an exception of a call means.
+def unanswered(error: Exception, *, repeatable: bool = False) -> DeliveryError:
+    """What a transport's failure means: not sent where no connection was made, in doubt otherwise.
 
     repeatable: the call changes nothing if made twice (edits, deletions, readings), so that an
     unknown outcome is as good as none.
     """
+    words = str(error) or type(error).__name__
+    if isinstance(error, _UNSENT):
+        return NotSent(words, code="connect")
+    return (NotSent if repeatable else Ambiguous)(words, code="network")
+
+
+def refused(status: int, answer: Any, *, repeatable: bool = False) -> DeliveryError:
+    """What an answer other than a success means.
+
+    answer: the decoded body, None if it could not be read. The server's words decide before the
+    HTTP status, which also serves servers that answer errors with 200.
+    """
     unknown: type[DeliveryError] = NotSent if repeatable else Ambiguous
-    match error:
-        case TelegramRetryAfter():
-            return Throttled(float(error.retry_after), error.message)
-        case TelegramMigrateToChat():
-            return ChatMigrated(str(error.migrate_to_chat_id), error.message)
-        case TelegramEntityTooLarge():
-            return Rejected(error.message, code="413", http_status=413)
-        case TelegramNetworkError():
-            cause = error.__cause__
-            if isinstance(cause, (ClientConnectorError, ConnectionTimeoutError)):
-                return NotSent(error.message, code="connect")
-            return unknown(error.message, code="network")
-        case ClientDecodeError():
-            # A gateway's HTML page, or half an answer: the request may have been worked on.
-            return unknown(f"answer could not be read: {error.message}", code="decode")
-        case TelegramServerError():
-            return unknown(error.message, code="5xx", http_status=500)
-        case TelegramUnauthorizedError():
-            return AuthBroken(error.message, code="401", http_status=401)
-        case TelegramConflictError():
-            return NotSent(error.message, code="409", http_status=409)
-        case TelegramAPIError():
-            return _by_description(error)
-        case AiogramError() | OSError() | TimeoutError():
-            return unknown(str(error) or type(error).__name__, code="client")
-    raise error
+    if not isinstance(answer, dict) or "description" not in answer:
+        # A gateway's HTML page, or half an answer: the request may have been worked on.
+        if status == 413:
+            return Rejected("Request Entity Too Large", code="413", http_status=status)
+        return unknown(f"HTTP {status}: answer could not be read", code="decode")
+    text = str(answer["description"])
+    code = answer.get("error_code")
+    code = code if isinstance(code, int) else status
+    parameters = answer.get("parameters")
+    parameters = parameters if isinstance(parameters, dict) else {}
+    if "migrate_to_chat_id" in parameters:
+        return ChatMigrated(str(parameters["migrate_to_chat_id"]), text)
+    if code == 429 or "retry_after" in parameters or "too many requests" in text.lower():
+        return Throttled(_retry_after(parameters, text), text)
+    if code >= 500:
+        return unknown(text, code="5xx", http_status=code)
+    return _by_description(code, text)
 
 
-def _by_description(error: TelegramAPIError) -> DeliveryError:
-    """By the server's words, which also serves servers that answer errors with HTTP 200."""
-    text = error.message
+def _by_description(code: int, text: str) -> DeliveryError:
     lowered = text.lower()
-    if "too many requests" in lowered:
-        found = _RETRY_AFTER.search(text)
-        return Throttled(float(found.group(1)) if found else DEFAULT_RETRY_AFTER_S, text)
-    for words, kind, code in _MEANINGS:
+    for words, kind, meaning in _MEANINGS:
         if words in lowered:
-            return kind(text, code=code, http_status=400)
-    if isinstance(error, TelegramForbiddenError) or lowered.startswith("forbidden"):
+            return kind(text, code=meaning, http_status=code)
+    if code == 403 or lowered.startswith("forbidden"):
         return Unreachable(text, code="403", http_status=403)
-    if lowered.startswith("unauthorized"):
+    if code == 401 or lowered.startswith("unauthorized"):
         return AuthBroken(text, code="401", http_status=401)
-    if lowered.startswith("conflict"):
+    if code == 409 or lowered.startswith("conflict"):
         return NotSent(text, code="409", http_status=409)
-    if isinstance(error, TelegramNotFound) and "method" not in lowered:
+    if code == 404 and "method" not in lowered:
         # A token of the wrong shape is no address of the API at all.
         return AuthBroken(text, code="404", http_status=404)
-    return Rejected(text, http_status=400)
+    return Rejected(text, code=str(code) if code == 413 else "", http_status=code)
+
+
+def _retry_after(parameters: dict[str, Any], text: str) -> float:
+    given = parameters.get("retry_after")
+    if isinstance(given, int | float):
+        return float(given)
+    found = _RETRY_AFTER.search(text)
+    return float(found.group(1)) if found else DEFAULT_RETRY_AFTER_S

@@ -1,13 +1,7 @@
 """Our parts, replies and buttons as the Bot API wants them; entities always, never parse_mode."""
 
 from collections.abc import Sequence
-
-from aiogram.types import (
-    InlineKeyboardButton,
-    InlineKeyboardMarkup,
-    MessageEntity,
-    ReplyParameters,
-)
+from typing import Any
 
 from roost_channels.message import Button, ReplyTarget
 from roost_channels.rendering import RenderedPart, utf16_length
@@ -16,40 +10,42 @@ QUOTE_MAX = 1024
 CALLBACK_DATA_BYTES_MAX = 64
 
 
-def entities(part: RenderedPart) -> list[MessageEntity] | None:
+def entities(part: RenderedPart) -> list[dict[str, Any]] | None:
     """A part's formatting; None where there is none."""
     return [
-        MessageEntity(
-            type=entity.type,
-            offset=entity.offset,
-            length=entity.length,
-            url=entity.url or None,
-            language=entity.language or None,
-        )
+        {
+            "type": entity.type,
+            "offset": entity.offset,
+            "length": entity.length,
+            **({"url": entity.url} if entity.url else {}),
+            **({"language": entity.language} if entity.language else {}),
+        }
         for entity in part.entities
     ] or None
 
 
-def keyboard(buttons: Sequence[Button]) -> InlineKeyboardMarkup | None:
+def keyboard(buttons: Sequence[Button]) -> dict[str, Any] | None:
     """One row of buttons; an edit without a keyboard removes it."""
     if not buttons:
         return None
-    row = [InlineKeyboardButton(text=b.label, callback_data=b.data) for b in buttons]
-    return InlineKeyboardMarkup(inline_keyboard=[row])
+    row = [{"text": button.label, "callback_data": button.data} for button in buttons]
+    return {"inline_keyboard": [row]}
 
 
-def reply_parameters(reply: ReplyTarget | None) -> ReplyParameters | None:
+def reply_parameters(reply: ReplyTarget | None) -> dict[str, Any] | None:
     """A native reply that survives the loss of its target; None for what is no message id."""
     if reply is None or not reply.message_id.isdigit():
         return None
     quote, position = checked_quote(reply)
-    return ReplyParameters(
-        message_id=int(reply.message_id),
-        allow_sending_without_reply=True,
-        quote=quote or None,
-        quote_parse_mode=None,
-        quote_position=position,
-    )
+    given: dict[str, Any] = {
+        "message_id": int(reply.message_id),
+        "allow_sending_without_reply": True,
+    }
+    if quote:
+        given["quote"] = quote
+    if position is not None:
+        given["quote_position"] = position
+    return given
 
 
 def checked_quote(reply: ReplyTarget) -> tuple[str, int | None]:

@@ -4,15 +4,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from aiogram.methods import (
-    DeleteWebhook,
-    GetMyCommands,
-    GetUpdates,
-    SetMyCommands,
-    SetWebhook,
-)
-from aiogram.types import BotCommand
-
 from roost_channels.clock import Clock
 from roost_channels.config import TelegramConfig
 from roost_channels.errors import AuthBroken, DeliveryError, Throttled
@@ -27,6 +18,7 @@ COMMANDS = (
     ("new", "Start a new conversation"),
     ("stop", "Stop what is running"),
     ("status", "What is going on"),
+    ("queue", "What happens to messages you send while I work"),
     ("help", "What I can do"),
 )
 BATCH_MAX = 100
@@ -80,14 +72,14 @@ class Poller:
 
     async def _poll(self, offset: int | None) -> int | None:
         """One long poll and its commit; returns the next offset."""
-        method = GetUpdates(
-            offset=offset,
-            limit=BATCH_MAX,
-            timeout=self._config.poll_timeout_s,
-            allowed_updates=list(updates.ALLOWED_UPDATES),
-        )
+        asked = {
+            "offset": offset,
+            "limit": BATCH_MAX,
+            "timeout": self._config.poll_timeout_s,
+            "allowed_updates": list(updates.ALLOWED_UPDATES),
+        }
         timeout_s = self._config.poll_timeout_s + POLL_SLACK_S
-        batch = await self._client.call(method, repeatable=True, timeout_s=timeout_s)
+        batch = await self._client.call("getUpdates", asked, repeatable=True, timeout_s=timeout_s)
         if not batch:
             return offset
         cursor = max(int(update["update_id"]) for update in batch) + 1
@@ -101,7 +93,7 @@ class Poller:
         return cursor
 
     async def _use_polling(self) -> None:
-        await self._client.call(DeleteWebhook(drop_pending_updates=False), repeatable=True)
+        await self._client.call("deleteWebhook", repeatable=True)
 
     async def _repeat(self, action: Callable[[], Any]) -> None:
         while True:
@@ -152,11 +144,10 @@ async def register_commands(client: TelegramClient) -> None:
     """Set the command menu if it differs; a failure is harmless."""
     wanted = [{"command": name, "description": text} for name, text in COMMANDS]
     try:
-        current = await client.call(GetMyCommands(), repeatable=True, timeout_s=5)
+        current = await client.call("getMyCommands", repeatable=True, timeout_s=5)
         shown = [{key: c.get(key) for key in ("command", "description")} for c in current or ()]
         if shown != wanted:
-            commands = [BotCommand(command=name, description=text) for name, text in COMMANDS]
-            await client.call(SetMyCommands(commands=commands), repeatable=True, timeout_s=5)
+            await client.call("setMyCommands", {"commands": wanted}, repeatable=True, timeout_s=5)
     except DeliveryError as error:
         logger.warning("commands not registered: %s", error)
 
@@ -170,16 +161,15 @@ async def register_webhook(
 ) -> None:
     """Point Telegram at our webhook, trying until it is done."""
     secret = checked_secret(config)
-    method = SetWebhook(
-        url=f"{public_base_url.rstrip('/')}/hooks/telegram/{config.account}",
-        secret_token=secret,
-        allowed_updates=list(updates.ALLOWED_UPDATES),
-        drop_pending_updates=False,
-    )
+    hook = {
+        "url": f"{public_base_url.rstrip('/')}/hooks/telegram/{config.account}",
+        "secret_token": secret,
+        "allowed_updates": list(updates.ALLOWED_UPDATES),
+    }
     wait = BACKOFF_S
     while True:
         try:
-            await client.call(method, repeatable=True)
+            await client.call("setWebhook", hook, repeatable=True)
             await intake.channel_state("telegram", config.account, "up", "webhook")
             return
         except DeliveryError as error:

@@ -1,18 +1,12 @@
 """The fakes without sockets: requests handed over in this process, on whatever clock it runs."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
-from aiogram import Bot
-from aiogram.exceptions import TelegramNetworkError
-from aiogram.methods import TelegramMethod
-from aiohttp import ServerDisconnectedError, web
+from aiohttp import web
 from multidict import CIMultiDict, MultiDict
-
-from roost_channels.telegram.client import RawSession
 
 
 
@@ -78,50 +72,6 @@ Exchange = Callable[[LocalRequest, float], Awaitable[web.Response]]
 TimeoutError."""
 
 
-class LocalTelegramSession(RawSession):
-    """aiogram's session with the HTTP left out; errors are those that aiohttp's would become."""
-
-    def __init__(self, exchange: Exchange, base: str = "http://telegram") -> None:
-        from aiogram.client.telegram import TelegramAPIServer
-
-        super().__init__(api=TelegramAPIServer.from_base(base))
-        self._exchange = exchange
-
-    async def make_request(
-        self, bot: Bot, method: TelegramMethod[Any], timeout: int | None = None
-    ) -> Any:
-        url = self.api.api_url(token=bot.token, method=method.__api_method__)
-        fields = {
-            key: str(prepared)
-            for key, value in method.model_dump(warnings=False).items()
-            if (prepared := self.prepare_value(value, bot=bot, files={}))
-        }
-        body = httpx2.QueryParams(fields)
-        request = LocalRequest(
-            "POST", url, {}, str(body).encode(), "application/x-www-form-urlencoded"
-        )
-        try:
-            answer = await self._exchange(request, float(timeout or 60))
-        except TimeoutError as error:
-            raise TelegramNetworkError(method=method, message="Request timeout error") from error
-        except ConnectFailed as error:
-            raise TelegramNetworkError(method=method, message="cannot connect") from _refused(error)
-        except ConnectionCut:
-            cut = ServerDisconnectedError()
-            raise TelegramNetworkError(method=method, message=repr(cut)) from cut
-        return self.check_response(bot, method, answer.status, answer.text or "").result
-
-    async def close(self) -> None:
-        """There is nothing to release."""
-
-
-def _refused(error: Exception) -> Exception:
-    from aiohttp.client_exceptions import ConnectionTimeoutError
-
-    refused = ConnectionTimeoutError(str(error))
-    return refused
-
-
 class LocalTransport(httpx2.AsyncBaseTransport):
     """httpx2 with the HTTP left out."""
 
@@ -140,7 +90,7 @@ class LocalTransport(httpx2.AsyncBaseTransport):
         limits = request.extensions.get("timeout") or {}
         try:
             answer = await self._exchange(local, float(limits.get("read") or 20.0))
-        except (TimeoutError, asyncio.TimeoutError) as error:
+        except TimeoutError as error:
             raise httpx2.ReadTimeout("no answer in time", request=request) from error
         except ConnectFailed as error:
             raise httpx2.ConnectError("connection refused", request=request) from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.intake import Accepted
-from roost_channels.message import Address, Button, InboundMessage, Quote, ReplyTarget
+from roost_channels.message import Address, Button, InboundMessage, Media, Quote, ReplyTarget
 from roost_channels.outbox import (
     EntryKind,
     OutboxEntry,
@@ -60,6 +60,7 @@ class MemoryOutbox:
         buttons: Sequence[Button] = (),
         turn_id: str | None = None,
         generation: int = 0,
+        media: Sequence[Media] = (),
     ) -> OutboxEntry:
         """Queue a logical message; a turn's final fences its progress."""
         entry = OutboxEntry(
@@ -72,6 +73,7 @@ class MemoryOutbox:
             turn_id=turn_id,
             generation=generation,
             created_at=self._clock.time(),
+            media=tuple(media),
         )
         self.entries[entry.id] = entry
         self.parts[entry.id] = []

@@ -10,9 +10,9 @@ from urllib.parse import quote
 from roost_channels.channel import Capabilities
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import TwilioConfig
-from roost_channels.errors import Ambiguous, DeliveryError, EditTargetMissing
+from roost_channels.errors import Ambiguous, DeliveryError, EditTargetMissing, Throttled
 from roost_channels.intake import Intake
-from roost_channels.message import Address, Button, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart, utf16_length
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.format import quote_prefix
@@ -126,6 +126,9 @@ class WhatsAppChannel:
                 return Receipt(sid)
         return "absent" if self._clock.time() - since >= ABSENT_AFTER_S else "unknown"
 
+    async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        return await self._client.fetch_media(attachment.url, bytes_max)
+
     async def acknowledge(self, callback_id: str, text: str = "") -> None:
         """Quick replies are messages; nothing spins."""
 
@@ -142,6 +145,8 @@ class WhatsAppChannel:
         while sid and self._clock.time() - at < GATE_S:
             try:
                 message = await self._client.fetch_message(sid)
+            except Throttled:
+                raise  # the account was asked to wait: the message did not leave
             except DeliveryError as error:
                 logger.info("order of messages to %s not checked: %s", chat, error)
                 return

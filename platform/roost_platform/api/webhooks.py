@@ -24,7 +24,7 @@ class Webhooks:
 
     def __init__(self, settings: Settings, intake: PlatformIntake) -> None:
         self._account = settings.telegram.account
-        # Imported when needed: aiogram alone takes two seconds and 150 MB.
+        # Imported when needed: who has no WhatsApp need not load Twilio's library.
         if settings.telegram.configured and settings.telegram.mode == "webhook":
             from roost_channels.telegram.inbound import TelegramWebhook
 

@@ -7,7 +7,9 @@ here.
 from collections.abc import Sequence
 
 from roost_channels.message import Sender
+from roost_platform.commands import dropped_line, queue_set, told
 from roost_platform.console.deps import ConsoleDeps
+from roost_platform.console.errors import Refused
 from roost_platform.console.roles import Principal
 from roost_platform.errors import NotAllowed, NotFound
 
@@ -19,13 +21,23 @@ async def stop_session(deps: ConsoleDeps, id: str, by: Principal, ip: str) -> st
     stopped = await deps.intake.request_stop(id, by.name)
     detail = {"turn": stopped.turn_id or "", "dropped": stopped.dropped}
     await deps.stores.audit.write(by.name, "conversation.stop", id, detail, ip)
-    dropped = f" {stopped.dropped} waiting dropped." if stopped.dropped else ""
-    return ("Stopping." if stopped.turn_id else "Nothing is running.") + dropped
+    if stopped.turn_id:
+        return f"Stopping. {dropped_line(stopped.dropped)}".strip()
+    return told(stopped.dropped, was_running=False)
 
 
 async def reply_as_operator(deps: ConsoleDeps, id: str, text: str, by: Principal, ip: str) -> None:
     """Answer in the agent's place; the lane delivers it like any answer."""
     await deps.stores.say_as_operator(id, text, by.name, ip)
+
+
+async def set_queue(deps: ConsoleDeps, id: str, word: str, by: Principal, ip: str) -> str:
+    """Choose the queue mode of a conversation; tells what holds now."""
+    try:
+        mode = await deps.stores.operators.set_queue(id, word, by.name, ip)
+    except NotAllowed as error:
+        raise Refused(str(error)) from None
+    return queue_set(mode)
 
 
 async def say_on_console(

@@ -136,6 +136,14 @@ async def hold(
         .where(models.Inbox.identity_id == identity.id, models.Inbox.state == "held")
     )
     if (held or 0) >= HELD_MAX:
+        await queue(
+            session,
+            conversation,
+            kind="notice",
+            body=f"I keep {HELD_MAX} of your messages until you are let in, and no more than that.",
+            dedupe_key=f"held:{identity.id}:{now // NOTICE_EVERY_S:.0f}",
+            now=now,
+        )
         return "ignored", "too many messages while waiting for approval"
     code = await _code(session, conversation, identity, now)
     return "held", "waiting for approval" if code else "waiting for a free pairing code"

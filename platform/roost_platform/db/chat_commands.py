@@ -8,6 +8,7 @@ from roost_platform.commands import Command
 from roost_platform.db import models
 from roost_platform.db.rows import current_session, open_session, queue, reply_target, running_turn
 from roost_platform.db.stop import record_stop, waiting_count
+from roost_platform.queueing import QUEUE_MODES, SETTING, QueueRules
 
 
 async def obey(
@@ -15,6 +16,7 @@ async def obey(
     conversation: models.Conversation,
     row: models.Inbox,
     command: Command,
+    queueing: QueueRules,
     now: float,
 ) -> bool:
     """Carry a command out and set the row's state; True when a running turn is to be stopped."""
@@ -29,6 +31,8 @@ async def obey(
         return stopped.turn_id is not None
     if command.name == "status":
         said = await _status(session, conversation, now)
+    elif command.name == "queue":
+        said = choose_queue(conversation, command.argument, queueing)
     else:
         said = commands.WELCOME if command.name == "start" else commands.HELP
     await _tell(session, conversation, row, said, now)
@@ -50,14 +54,22 @@ async def _stop(
         row.state = "pending"  # nothing to stop: the words are meant for the agent
         return False
     stopped = await record_stop(session, conversation, _by(row), now, before=row.sequence)
-    dropped = commands.dropped_line(stopped.dropped)
-    if stopped.turn_id is None:
-        await _tell(
-            session, conversation, row, f"{commands.NOTHING_RUNNING} {dropped}".strip(), now
-        )
-    elif dropped:
-        await _tell(session, conversation, row, dropped, now)
+    said = commands.told(stopped.dropped, was_running=stopped.turn_id is not None)
+    if said:
+        await _tell(session, conversation, row, said, now)
     return stopped.turn_id is not None
+
+
+def choose_queue(conversation: models.Conversation, word: str, rules: QueueRules) -> str:
+    """Set the conversation's queue mode to `word`, or tell which there are."""
+    default = rules.default_of(conversation.channel)
+    mode = next((known for known in QUEUE_MODES if known == word), None)
+    if mode is None and word != commands.QUEUE_DEFAULT:
+        now = rules.mode_of(conversation.channel, conversation.settings)
+        return commands.queue_lines(now, default)
+    settings = {name: v for name, v in conversation.settings.items() if name != SETTING}
+    conversation.settings = settings if mode is None else {**settings, SETTING: mode}
+    return commands.queue_set(mode or default)
 
 
 def _by(row: models.Inbox) -> str:

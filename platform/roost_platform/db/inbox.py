@@ -10,13 +10,15 @@ from roost_channels.message import Address, InboundMessage
 from roost_platform import commands
 from roost_platform.db import models
 from roost_platform.db.access import OPEN, AccessPolicy, decide, hold, identify, release
+from roost_platform.db.artifacts import register
 from roost_platform.db.channels import upsert_channel
 from roost_platform.db.chat_commands import obey
 from roost_platform.db.engine import Database
 from roost_platform.db.overdue import mark_rung, to_ring, to_stop
 from roost_platform.db.part_states import HELD_CODES
 from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
-from roost_platform.db.stop import Stopped, record_stop
+from roost_platform.db.stop import Stopped, interrupt, record_stop, tell_dropped
+from roost_platform.queueing import QueueRules
 
 TITLE_MAX = 80  # characters of the chat's name kept for lists
 DEFAULT_AGENT = "concierge"
@@ -41,7 +43,9 @@ class InboxStore:
         database: Database,
         policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
         default_agent: str = DEFAULT_AGENT,
+        queueing: QueueRules | None = None,
     ) -> None:
+        self._queueing = queueing or QueueRules()
         self._database = database
         self._policies = dict(policies or {})
         self._default_agent = default_agent
@@ -105,6 +109,7 @@ class InboxStore:
             await self._admit(session, conversation, row, message, outcome, now)
         session.add(row)
         await session.flush()
+        await register(session, row, message.attachments, now)
 
     async def _admit(
         self,
@@ -141,7 +146,7 @@ class InboxStore:
         await _wake_held_sends(session, conversation, now)
         command = commands.parse(message.text, message.kind)
         if command is not None:
-            stopping = await obey(session, conversation, row, command, now)
+            stopping = await obey(session, conversation, row, command, self._queueing, now)
             if stopping:
                 outcome.stop[conversation.id] = None
         elif message.kind == "message":
@@ -150,6 +155,9 @@ class InboxStore:
             row.state, row.reason = "ignored", "unknown button"
         if row.state == "pending":
             outcome.ring[conversation.id] = None
+            mode = self._queueing.mode_of(conversation.channel, conversation.settings)
+            if mode == "interrupt" and await interrupt(session, conversation, now):
+                outcome.stop[conversation.id] = None
 
     def _policy(self, address: Address) -> AccessPolicy:
         if address.channel == "console":
@@ -160,7 +168,10 @@ class InboxStore:
         """Record a stop asked for elsewhere than in the chat; the caller rings."""
         async with self._database.write() as session:
             conversation = await lock_conversation(session, conversation_id)
-            return await record_stop(session, conversation, by, self._database.now())
+            now = self._database.now()
+            stopped = await record_stop(session, conversation, by, now)
+            await tell_dropped(session, conversation, stopped, now)
+            return stopped
 
     async def overdue(
         self, *, older_than: float, not_rung_since: float, silent_since: float, limit: int
@@ -191,7 +202,7 @@ def _row(conversation: models.Conversation, message: InboundMessage, now: float)
         sender=clean(asdict(message.sender)),
         text=clean(message.text),
         quote=quote,
-        attachments=[clean(asdict(attachment)) for attachment in message.attachments],
+        attachments=[],
         raw=clean(message.raw),
         state="done",
         reason="",

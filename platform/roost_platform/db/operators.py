@@ -3,19 +3,23 @@
 from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_platform.commands import QUEUE_DEFAULT
 from roost_platform.db import models
 from roost_platform.db.audit import audit
+from roost_platform.db.chat_commands import choose_queue
 from roost_platform.db.engine import Database
 from roost_platform.db.part_states import note
 from roost_platform.db.rows import append, clean, current_session, lock_conversation, queue
 from roost_platform.errors import NotAllowed, NotFound
+from roost_platform.queueing import QUEUE_MODES, QueueMode, QueueRules
 
 
 class OperatorActions:
     """Each action is one audited transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, queueing: QueueRules | None = None) -> None:
         self._database = database
+        self._queueing = queueing or QueueRules()
 
     async def say(self, conversation_id: str, text: str, operator: str, ip: str = "") -> str:
         """Answer in the agent's place, in transcript and outbox; returns the outbox id."""
@@ -42,6 +46,21 @@ class OperatorActions:
             detail = {"outbox_id": outbox_id, "characters": len(said)}
             await audit(session, now, operator, "conversation.reply", conversation_id, detail, ip)
             return outbox_id
+
+    async def set_queue(
+        self, conversation_id: str, word: str, operator: str, ip: str = ""
+    ) -> QueueMode:
+        """Set a conversation's queue mode, `default` for the channel's; returns what holds now."""
+        if word not in (*QUEUE_MODES, QUEUE_DEFAULT):
+            raise NotAllowed(f"There is no queue mode {word!r}.")
+        async with self._database.write() as session:
+            conversation = await lock_conversation(session, conversation_id)
+            choose_queue(conversation, word, self._queueing)
+            now = self._database.now()
+            await audit(
+                session, now, operator, "conversation.queue", conversation_id, {"mode": word}, ip
+            )
+            return self._queueing.mode_of(conversation.channel, conversation.settings)
 
     async def redrive(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
         """Give a dead letter new attempts; parts that arrived stay. Returns the outbox id."""

@@ -6,7 +6,7 @@ from typing import Any, cast
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.message import Address, Button
+from roost_channels.message import Address, Button, Media
 from roost_channels.outbox import EntryKind, OutboxEntry, PartState, StoredPart
 from roost_channels.rendering import Entity, RenderedPart
 from roost_platform.db import models
@@ -57,6 +57,7 @@ def entry_of(row: models.Outbox, address: Address) -> OutboxEntry:
         turn_id=row.turn_id,
         generation=row.generation,
         created_at=row.created_at,
+        media=tuple(Media(**media) for media in row.media or ()),
     )
 
 
@@ -79,7 +80,9 @@ def part_of(row: models.Part) -> StoredPart:
 
 def rendered_of(value: Mapping[str, Any]) -> RenderedPart:
     entities = tuple(Entity(**entity) for entity in value["entities"])
-    return RenderedPart(**{**value, "entities": entities})
+    media = value.get("media")
+    given = {**value, "entities": entities, "media": Media(**media) if media else None}
+    return RenderedPart(**given)
 
 
 def note(part: models.Part, text: str, now: float) -> None:

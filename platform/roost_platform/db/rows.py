@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
-from roost_channels.message import Address, Button, ChannelName, Quote, ReplyTarget
+from roost_channels.message import Address, Button, ChannelName, Media, Quote, ReplyTarget
 from roost_platform.db import models
 from roost_platform.errors import NotFound, TurnOver
 
@@ -166,6 +166,7 @@ async def queue(
     turn: models.Turn | None = None,
     reply_to: Mapping[str, Any] | None = None,
     buttons: Sequence[Button] = (),
+    media: Sequence[Media] = (),
 ) -> str:
     """Queue a logical message, once per `dedupe_key`; returns its outbox id."""
     found = await session.scalar(
@@ -188,6 +189,7 @@ async def queue(
         text=body,
         reply_to=None if reply_to is None else dict(reply_to),
         buttons=[asdict(button) for button in buttons],
+        media=[asdict(one) for one in media],
         state="pending",
         dedupe_key=dedupe_key,
         next_at=now,

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_platform.commands import told
 from roost_platform.db import models
-from roost_platform.db.rows import running_turn
+from roost_platform.db.rows import queue, running_turn
+from roost_platform.queueing import INTERRUPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,8 @@ async def record_stop(
 ) -> Stopped:
     """Mark the running turn, drop what waits before `before`; the conversation is locked."""
     turn = await running_turn(session, conversation.id)
-    if turn is not None and turn.stop_requested_at is None:
-        turn.stop_requested_at, turn.stop_requested_by = now, by
+    if turn is not None and (turn.stop_requested_at is None or turn.reason == INTERRUPTED):
+        turn.stop_requested_at, turn.stop_requested_by, turn.reason = now, by, ""
     waiting = [
         models.Inbox.conversation_id == conversation.id,
         models.Inbox.state == "pending",
@@ -48,6 +50,30 @@ async def record_stop(
     )
     dropped = result.rowcount if isinstance(result, CursorResult) else 0
     return Stopped(conversation.id, None if turn is None else turn.id, dropped)
+
+
+async def interrupt(session: AsyncSession, conversation: models.Conversation, now: float) -> bool:
+    """Stop the running turn for a newer message, which then gets a turn; False if none ran."""
+    turn = await running_turn(session, conversation.id)
+    if turn is None or turn.stop_requested_at is not None:
+        return False
+    turn.stop_requested_at, turn.stop_requested_by, turn.reason = now, INTERRUPTED, INTERRUPTED
+    return True
+
+
+async def tell_dropped(
+    session: AsyncSession, conversation: models.Conversation, stopped: Stopped, now: float
+) -> None:
+    """People hear of messages that were dropped by a stop from elsewhere than their chat."""
+    if stopped.dropped:
+        await queue(
+            session,
+            conversation,
+            kind="notice",
+            body=told(stopped.dropped, was_running=stopped.turn_id is not None),
+            dedupe_key=f"dropped:{conversation.id}:{conversation.inbox_sequence}:{now}",
+            now=now,
+        )
 
 
 async def waiting_count(session: AsyncSession, conversation_id: str) -> int:

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from roost_platform.db.access import AccessPolicy
+from roost_platform.db.artifacts import ArtifactStore
 from roost_platform.db.audit import Audit
 from roost_platform.db.channels import ChannelStates
 from roost_platform.db.engine import Database
@@ -16,6 +18,7 @@ from roost_platform.db.queries import Queries
 from roost_platform.db.services import Heartbeats
 from roost_platform.db.stop import Stopped
 from roost_platform.db.turns import TurnStore
+from roost_platform.queueing import QueueRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,14 @@ class Stores:
     turns: TurnStore
     outbox: OutboxStore
     notes: NoteStore
+    artifacts: ArtifactStore
     people: People
     audit: Audit
     heartbeats: Heartbeats
     channels: ChannelStates
     operators: OperatorActions
     queries: Queries
+    queueing: QueueRules
 
     async def say_as_operator(
         self, conversation_id: str, text: str, operator: str, ip: str = ""
@@ -58,22 +63,29 @@ def open_stores(
     policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
     default_agent: str = DEFAULT_AGENT,
     version: str = "",
+    files: Path | None = None,
+    queueing: QueueRules | None = None,
 ) -> Stores:
     """Stores over a database or its URL; nothing is connected or migrated yet.
 
     policies: who may talk, by (channel, account); strangers pair where none is given.
+    files: the folder of artifacts; none can be stored without one.
+    queueing: how messages that come in a row are queued; by default they steer.
     """
     opened = Database(database) if isinstance(database, str) else database
+    rules = queueing or QueueRules()
     return Stores(
         database=opened,
-        inbox=InboxStore(opened, policies, default_agent),
-        turns=TurnStore(opened),
+        inbox=InboxStore(opened, policies, default_agent, rules),
+        turns=TurnStore(opened, rules),
         outbox=OutboxStore(opened),
         notes=NoteStore(opened),
+        artifacts=ArtifactStore(opened, files),
         people=People(opened),
         audit=Audit(opened),
         heartbeats=Heartbeats(opened, version),
         channels=ChannelStates(opened),
-        operators=OperatorActions(opened),
+        operators=OperatorActions(opened, rules),
         queries=Queries(opened),
+        queueing=rules,
     )

@@ -90,7 +90,7 @@ class Person:
     async def turn(self) -> TurnRecord:
         """The running turn, begun when there is none."""
         turn = await self.stores.turns.begin(await self.conversation_id())
-        assert turn is not None
+        assert isinstance(turn, TurnRecord)
         return turn
 
     async def agent_says(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -14,14 +14,32 @@ TURN_MESSAGES_MAX = 50  # inbox rows one turn starts with or one step steers in;
 CONTEXT_MESSAGES_MAX = 1000  # transcript rows read for a model call, newest kept
 
 
-async def pending_rows(session: AsyncSession, conversation_id: str) -> Sequence[models.Inbox]:
+async def pending_rows(
+    session: AsyncSession, conversation_id: str, limit: int = TURN_MESSAGES_MAX
+) -> Sequence[models.Inbox]:
     found = await session.scalars(
         select(models.Inbox)
         .where(models.Inbox.conversation_id == conversation_id, models.Inbox.state == "pending")
         .order_by(models.Inbox.sequence)
-        .limit(TURN_MESSAGES_MAX)
+        .limit(limit)
     )
     return found.all()
+
+
+async def waiting_span(
+    session: AsyncSession, conversation_id: str
+) -> tuple[int, float, float] | None:
+    """How many messages wait for a turn, and when the first and the last of them were received."""
+    count, oldest, newest = (
+        await session.execute(
+            select(
+                func.count(), func.min(models.Inbox.received_at), func.max(models.Inbox.received_at)
+            ).where(
+                models.Inbox.conversation_id == conversation_id, models.Inbox.state == "pending"
+            )
+        )
+    ).one()
+    return (count, oldest, newest) if count else None
 
 
 async def take(
@@ -62,9 +80,12 @@ def content_of(row: models.Inbox) -> str:
 
 
 def attachment_line(attachment: dict[str, Any]) -> str:
+    """`[photo: artifact k3m9x2p7qa, holiday.jpg]`; what is no file is told in words alone."""
     kind = attachment.get("kind") or "attachment"
-    name = attachment.get("name")
-    return f"[{kind}: {name}]" if name else f"[{kind}]"
+    artifact_id = attachment.get("artifact_id")
+    named = (f"artifact {artifact_id}" if artifact_id else "", attachment.get("name") or "")
+    details = ", ".join(word for word in named if word)
+    return f"[{kind}: {details}]" if details else f"[{kind}]"
 
 
 async def messages(session: AsyncSession, session_id: str) -> list[TranscriptMessage]:

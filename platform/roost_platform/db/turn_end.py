@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.db import models
 from roost_platform.db.rows import append, lock_turn, queue, refresh_reply_target
 from roost_platform.db.turn_steps import close_group, end_turn
+from roost_platform.queueing import INTERRUPTED
 from roost_workflows.ports import Settled
 
 DONE = frozenset({"ok"})
@@ -49,7 +50,10 @@ async def settle(
     partial, engine_message_id = await partial_text(session, turn)
     chat = await session.get_one(models.Session, turn.session_id)
     elapsed = f"{now - turn.started_at:.0f} s"
+    is_interrupted = outcome == "stopped" and turn.reason == INTERRUPTED
     marker = f"stopped by the user after {elapsed}" if outcome == "stopped" else f"failed: {reason}"
+    if is_interrupted:
+        marker, reason = f"interrupted by a newer message after {elapsed}", INTERRUPTED
     message = models.Transcript(
         turn_id=turn_id,
         role="assistant",
@@ -64,8 +68,10 @@ async def settle(
     await end_turn(session, turn, outcome, reason, now)
     await session.flush()
     settled = await counts(session, turn, already=False)
+    if is_interrupted and not partial and not settled.calls:
+        return settled  # nothing was said or done: the next turn answers both messages
     last_word = (
-        status_line(settled)
+        status_line(settled, "Interrupted" if is_interrupted else "Stopped")
         if outcome == "stopped"
         else APOLOGIES.get(reason, APOLOGIES["internal"])
     )
@@ -136,9 +142,9 @@ async def counts(session: AsyncSession, turn: models.Turn, *, already: bool) -> 
     )
 
 
-def status_line(settled: Settled) -> str:
+def status_line(settled: Settled, what: str = "Stopped") -> str:
     """`Stopped after 42 s: 3 done, 1 undone, 1 unknown.`; no figures when no tool was called."""
-    head = f"Stopped after {settled.elapsed_s:.0f} s"
-    if not (settled.done or settled.undone or settled.unknown):
+    head = f"{what} after {settled.elapsed_s:.0f} s"
+    if not settled.calls:
         return f"{head}."
     return f"{head}: {settled.done} done, {settled.undone} undone, {settled.unknown} unknown."

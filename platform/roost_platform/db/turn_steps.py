@@ -7,7 +7,9 @@ from typing import cast
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.layout import is_blank
 from roost_platform.db import models
+from roost_platform.db.artifacts import media_of
 from roost_platform.db.rows import (
     append,
     clean,
@@ -130,22 +132,27 @@ async def _answer(
 ) -> None:
     row = await session.get_one(models.TurnStep, (turn.id, step))
     chat = await session.get_one(models.Session, turn.session_id)
-    is_empty = not row.text.strip()
+    media = await media_of(session, turn.id)
+    has_text = not is_blank(row.text)
+    is_empty = not has_text and not media
     message = assistant_message(turn, row, now)
     message.note = LENGTH_NOTE if finish == "length" else ""
     if is_empty:
         message.content, message.note = "", "gave no answer"
+    elif not has_text:
+        message.content, message.note = "", f"answered with {len(media)} file(s)"
     await append(session, chat, [message])
     turn.reply_to = await refresh_reply_target(session, turn)
     await queue(
         session,
         conversation,
         kind="notice" if is_empty else "answer",
-        body=EMPTY_NOTICE if is_empty else row.text,
+        body=EMPTY_NOTICE if is_empty else row.text if has_text else "",
         dedupe_key=f"turn:{turn.id}:answer",
         now=now,
         turn=turn,
         reply_to=turn.reply_to,
+        media=media,
     )
     await end_turn(session, turn, "done", "", now)
 

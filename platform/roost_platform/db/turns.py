@@ -17,14 +17,22 @@ from roost_platform.db.rows import (
     new_id,
     running_turn,
 )
-from roost_platform.db.transcript import messages, pending_rows, take
+from roost_platform.db.transcript import (
+    TURN_MESSAGES_MAX,
+    messages,
+    pending_rows,
+    take,
+    waiting_span,
+)
 from roost_platform.db.turn_steps import ModelCall
 from roost_platform.errors import NotFound
+from roost_platform.queueing import QueueRules, batch_max
 from roost_workflows.ports import (
     CallRecord,
     CallStatus,
     Finish,
     PlannedCall,
+    Postponed,
     Settled,
     Snapshot,
     StepRecord,
@@ -39,26 +47,34 @@ TENANT = "default"  # one installation is one tenant: its sessions may share cac
 class TurnStore:
     """Implements `roost_workflows.ports.Turns`; every method is one transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, queueing: QueueRules | None = None) -> None:
         self._database = database
+        self._queueing = queueing or QueueRules()
 
-    async def begin(self, conversation_id: str) -> TurnRecord | None:
+    async def begin(self, conversation_id: str) -> TurnRecord | Postponed | None:
         async with self._database.write() as session:
             try:
                 conversation = await lock_conversation(session, conversation_id)
             except NotFound:
                 return None
             turn = await running_turn(session, conversation_id)
-            if turn is None:
-                turn = await self._start(session, conversation)
-            return None if turn is None else record(turn)
+            if turn is not None:
+                return record(turn)
+            waiting = await waiting_span(session, conversation_id)
+            if waiting is None:
+                return None
+            count, oldest, newest = waiting
+            mode = self._queueing.mode_of(conversation.channel, conversation.settings)
+            wait_s = self._queueing.wait_s(mode, oldest, newest, self._database.now())
+            if wait_s:
+                return Postponed(wait_s)
+            limit = batch_max(mode, count, TURN_MESSAGES_MAX)
+            return record(await self._start(session, conversation, limit))
 
     async def _start(
-        self, session: AsyncSession, conversation: models.Conversation
-    ) -> models.Turn | None:
-        pending = await pending_rows(session, conversation.id)
-        if not pending:
-            return None
+        self, session: AsyncSession, conversation: models.Conversation, limit: int
+    ) -> models.Turn:
+        pending = await pending_rows(session, conversation.id, limit)
         now = self._database.now()
         chat = await current_session(session, conversation, now)
         conversation.turn_count += 1
@@ -101,7 +117,7 @@ class TurnStore:
             turn, conversation = await lock_turn(session, turn_id)
             chat = await session.get_one(models.Session, turn.session_id)
             steered = 0
-            if turn.stop_requested_at is None and not await has_open_group(session, turn_id):
+            if await self._may_steer(session, turn, conversation):
                 pending = await pending_rows(session, conversation.id)
                 await take(session, turn, chat, pending, self._database.now())
                 steered = len(pending)
@@ -117,6 +133,14 @@ class TurnStore:
                 messages=await messages(session, chat.id),
                 steered=steered,
             )
+
+    async def _may_steer(
+        self, session: AsyncSession, turn: models.Turn, conversation: models.Conversation
+    ) -> bool:
+        mode = self._queueing.mode_of(conversation.channel, conversation.settings)
+        if mode != "steer" or turn.stop_requested_at is not None:
+            return False
+        return not await has_open_group(session, turn.id)
 
     async def commit_step(
         self,

@@ -293,6 +293,9 @@ def test_reading_and_acting_leave_audit_rows(console: ConsoleServer, http: httpx
     http.get(f"/sessions/{ids['ada']}.json")
     http.post(f"/sessions/{ids['ada']}/reply", data={"text": "I am here."})
     http.post(f"/sessions/{ids['ada']}/stop")
+    http.post(f"/sessions/{ids['ada']}/queue", data={"mode": "collect"})
+    assert http.post(f"/sessions/{ids['ada']}/queue", data={"mode": "chaos"}).status_code == 422
+    assert http.get(f"/sessions/{ids['ada']}.json").json()["facts"]["queue"] == "collect"
     http.post(f"/people/{ids['eve']}/approve")
     http.post(f"/people/{ids['eve']}/block")
     http.post(f"/deliveries/{ids['failed']}/redrive")
@@ -302,6 +305,8 @@ def test_reading_and_acting_leave_audit_rows(console: ConsoleServer, http: httpx
         "transcript.read",
         "conversation.reply",
         "conversation.stop",
+        "conversation.queue",
+        "transcript.read",
         "person.approve",
         "person.block",
         "delivery.redrive",

@@ -1,6 +1,7 @@
 """A person in a chat, on each kind of database, with a clock turned by hand."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +18,11 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-async def stores(database_url: str, clock: HandClock) -> AsyncIterator[Stores]:
+async def stores(database_url: str, clock: HandClock, tmp_path: Path) -> AsyncIterator[Stores]:
     """All stores; the bot 42 is open to everyone, the bot 43 pairs."""
     policies = {("telegram", "42"): AccessPolicy("open"), ("whatsapp", "w"): AccessPolicy("open")}
-    opened = open_stores(Database(database_url, clock=clock), policies=policies)
+    database = Database(database_url, clock=clock)
+    opened = open_stores(database, policies=policies, files=tmp_path / "files")
     yield opened
     await opened.close()
 

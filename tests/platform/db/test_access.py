@@ -89,6 +89,8 @@ async def test_messages_kept_of_a_stranger_are_bounded(bob: Person) -> None:
     await bob.says(*(f"message {n}" for n in range(HELD_MAX + 2)))
     states = [state for _, state in await bob.inbox()]
     assert states == ["held"] * HELD_MAX + ["ignored"] * 2
+    told = [text for _, text in await bob.outbox()]
+    assert len(told) == 2 and told[1].startswith(f"I keep {HELD_MAX} of your messages")
 
 
 async def test_a_person_can_be_approved_by_id_and_blocked(bob: Person) -> None:

@@ -115,7 +115,7 @@ async def test_a_stop_with_nothing_running_says_so(ada: Person) -> None:
     await ada.says("a question", "/stop")
     assert (await ada.outbox())[1] == (
         "notice",
-        "Nothing is running. 1 waiting message dropped.",
+        "Stopped before I began. 1 waiting message dropped.",
     )
     assert ada.doorbell.stopped == []
 

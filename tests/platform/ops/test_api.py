@@ -24,7 +24,7 @@ from roost_platform.console.tokens import Tokens
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
 from roost_workflows.agents import load_agents
-from roost_workflows.ports import Snapshot, Usage
+from roost_workflows.ports import Snapshot, TurnRecord, Usage
 
 OPEN_ROUTES = {"/health"}
 
@@ -71,7 +71,7 @@ class Web:
     async def turn(self, conversation_id: str) -> str:
         """Begin the turn as a worker would; returns its id."""
         turn = await self.stores.turns.begin(conversation_id)
-        assert turn is not None
+        assert isinstance(turn, TurnRecord)
         return turn.turn_id
 
     async def answer(self, turn_id: str, text: str) -> None:

@@ -12,6 +12,7 @@ from roost_workflows.ports import (
     Effect,
     Finish,
     PlannedCall,
+    Postponed,
     Settled,
     Snapshot,
     StepRecord,
@@ -38,6 +39,7 @@ class MemoryStore(NoteTable):
     def __init__(self, agent: str = "concierge") -> None:
         super().__init__()
         self.agent = agent
+        self.postponements: list[float] = []  # waits that the next begins are answered with
         self._lock = threading.RLock()
         self._conversations: dict[str, StoredConversation] = {}
         self._turns: dict[str, StoredTurn] = {}
@@ -92,13 +94,15 @@ class MemoryStore(NoteTable):
                 raise self._failures[method]
             return getattr(self, f"_{method}")(*args, **kwargs)
 
-    def _begin(self, conversation_id: str) -> TurnRecord | None:
+    def _begin(self, conversation_id: str) -> TurnRecord | Postponed | None:
         conversation = self._conversation(conversation_id)
         running = self._running(conversation)
         if running is not None:
             return running.record
         if not conversation.pending:
             return None
+        if self.postponements:
+            return Postponed(self.postponements.pop(0))
         number = len(conversation.turns) + 1
         turn_id = f"{conversation_id}-turn-{number}"
         record = TurnRecord(

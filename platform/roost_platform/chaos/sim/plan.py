@@ -134,7 +134,7 @@ def _strike(rng: random.Random, call: int) -> Strike:
     kind = rng.choices([kind for kind, _ in FAULTS], [weight for _, weight in FAULTS])[0]
     value = 0.0
     if kind == "delay":
-        value = rng.choice((0.5, 4.0, 35.0))
+        value = rng.choice((0.5, 4.0, 15.0))
     elif kind == "rate_limit":
         value = rng.choice((1.0, 3.0, 20.0))
     return Strike(call, kind, value)

@@ -20,7 +20,6 @@ from roost_channels.testing.inprocess import (
     ConnectFailed,
     ConnectionCut,
     LocalRequest,
-    LocalTelegramSession,
     LocalTransport,
 )
 from roost_channels.testing.telegram import FakeTelegram
@@ -99,19 +98,19 @@ class Parts:
         return SimDoorbell(life, self._temporal, self._rng, self._plan.rings_lost)
 
     def _channels(self, life: Life) -> list[Channel]:
-        session = LocalTelegramSession(self._network.to(self._telegram, life))
-        transport = LocalTransport(self._network.to(self._twilio, life))
+        telegram = LocalTransport(self._network.to(self._telegram, life))
+        twilio = LocalTransport(self._network.to(self._twilio, life))
         return [
             TelegramChannel(
                 TELEGRAM,
                 clock=self._clock,
-                client=TelegramClient(TELEGRAM, self._clock, session=session),
+                client=TelegramClient(TELEGRAM, self._clock, transport=telegram),
             ),
             WhatsAppChannel(
                 TWILIO,
                 public_base_url=WEB,
                 clock=self._clock,
-                client=TwilioClient(TWILIO, transport=transport),
+                client=TwilioClient(TWILIO, transport=twilio),
             ),
         ]
 

@@ -24,6 +24,7 @@ from roost_platform.chaos.sim.temporal import SimTemporal
 
 END_S = 1800.0  # what is unfinished by then is stuck
 LOOK_S = 2.0
+UNDER_WAY = ("accepted", "queued", "sent")
 RECEIPTS = {
     "plain": StatusPlan(),
     "doubled": StatusPlan(doubled=True),
@@ -192,6 +193,11 @@ class Schedule:
                 left.append("people are still writing, or parts are down")
             else:
                 left = await unfinished(self._plan, database, self._temporal)
+                left += [
+                    f"{message.sid} is only {message.status}"
+                    for message in self._twilio.messages.values()
+                    if not message.inbound and message.status in UNDER_WAY
+                ]
             quiet = 0 if left else quiet + 1
             if quiet >= 3:
                 return ()

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from roost_platform.console.actions import reply_as_operator, stop_session
+from roost_platform.console.actions import reply_as_operator, set_queue, stop_session
 from roost_platform.console.console import Visit, text_field
 from roost_platform.console.errors import NotFound
 from roost_platform.console.live import Fragment, LivePage
@@ -29,10 +30,15 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said; changes when something is committed."""
+    """What was said; changes when something is committed.
+
+    older, newer: links to the messages around these, empty where there are none.
+    """
 
     bubbles: tuple[Bubble, ...]
     earlier: int
+    older: str = ""
+    newer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,9 @@ class Facts:
     completion_tokens: int
     turn_count: int
     created_at: float
+    queue: str
+    queue_default: str
+    is_current: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,7 @@ class SessionContext:
 
     id: Annotated[str, "Conversation id"]
     number: Annotated[int | None, "Session asked for, None for the current one"]
+    query: Annotated[str, "The query string, for the stream and the JSON"]
     is_current: Annotated[bool, "Whether people are in this session now"]
     head: Annotated[Head, "Who, on which channel, in which state"]
     transcript: Annotated[Transcript, "What was said"]
@@ -73,11 +83,14 @@ class SessionContext:
     turns: Annotated[tuple[TurnView, ...], "Turns with their waterfalls, newest first"]
 
 
-def context_of(view: ConversationView, number: int | None) -> SessionContext:
+def context_of(
+    view: ConversationView, number: int | None, before: int | None, default: str
+) -> SessionContext:
     run = view.running
     return SessionContext(
         id=view.id,
         number=number,
+        query=query_of(number, before),
         is_current=view.is_current,
         head=Head(
             view_id=view.id,
@@ -88,7 +101,12 @@ def context_of(view: ConversationView, number: int | None) -> SessionContext:
             started_at=run.started_at if run else None,
             stop_requested=run.stop_requested if run else False,
         ),
-        transcript=Transcript(view.bubbles, view.earlier),
+        transcript=Transcript(
+            view.bubbles,
+            view.earlier,
+            older=_link(view.id, number, view.first) if view.earlier else "",
+            newer=_link(view.id, number, None) if before is not None else "",
+        ),
         now=Now(run, view.waiting),
         facts=Facts(
             key=view.key,
@@ -101,9 +119,22 @@ def context_of(view: ConversationView, number: int | None) -> SessionContext:
             completion_tokens=view.completion_tokens,
             turn_count=view.turn_count,
             created_at=view.created_at,
+            queue=view.queue,
+            queue_default=default,
+            is_current=view.is_current,
         ),
         turns=view.turns,
     )
+
+
+def query_of(number: int | None, before: int | None) -> str:
+    asked = (("number", number), ("before", before))
+    return urlencode([(name, value) for name, value in asked if value is not None])
+
+
+def _link(id: str, number: int | None, before: int | None) -> str:
+    query = query_of(number, before)
+    return f"/sessions/{id}?{query}" if query else f"/sessions/{id}"
 
 
 def fragments(data: SessionContext) -> tuple[Fragment, ...]:
@@ -117,16 +148,19 @@ def fragments(data: SessionContext) -> tuple[Fragment, ...]:
     )
 
 
-def asked_number(visit: Visit) -> int | None:
-    text = visit.query("number")
+def asked_number(visit: Visit, name: str) -> int | None:
+    text = visit.query(name)
     return int(text) if text.isdecimal() and len(text) < 9 else None
 
 
 async def find(visit: Visit, id: str) -> SessionContext | None:
-    number = asked_number(visit)
-    async with visit.deps.stores.database.read() as session:
-        view = await conversation(session, id, number, with_texts=visit.reads_texts)
-    return context_of(view, number) if view else None
+    number, before = asked_number(visit, "number"), asked_number(visit, "before")
+    stores = visit.deps.stores
+    async with stores.database.read() as session:
+        view = await conversation(session, id, number, before=before, with_texts=visit.reads_texts)
+    if view is None:
+        return None
+    return context_of(view, number, before, stores.queueing.default_of(view.channel))
 
 
 async def load(visit: Visit) -> SessionContext:
@@ -163,6 +197,12 @@ async def events(visit: Visit) -> Response:
 async def stop(visit: Visit) -> Response:
     data = await load(visit)
     return visit.done(await stop_session(visit.deps, data.id, visit.me, visit.ip))
+
+
+async def queue(visit: Visit) -> Response:
+    data = await load(visit)
+    word = text_field(await visit.form(), "mode", length_max=32)
+    return visit.done(await set_queue(visit.deps, data.id, word, visit.me, visit.ip))
 
 
 async def reply(visit: Visit) -> Response:

@@ -17,6 +17,7 @@ from roost_platform.console.queries.transcript import (
     waiting_of,
 )
 from roost_platform.db import models
+from roost_platform.queueing import SETTING
 
 TURNS_SHOWN_MAX = 30
 
@@ -55,6 +56,8 @@ class ConversationView:
     completion_tokens: int
     bubbles: tuple[Bubble, ...]
     earlier: int
+    first: int
+    queue: str
     waiting: tuple[Bubble, ...]
     running: Running | None
     turns: tuple[TurnView, ...]
@@ -69,9 +72,17 @@ async def conversation_id_of_key(session: AsyncSession, key: str) -> str | None:
 
 
 async def conversation(
-    session: AsyncSession, id: str, number: int | None, *, with_texts: bool
+    session: AsyncSession,
+    id: str,
+    number: int | None,
+    *,
+    with_texts: bool,
+    before: int | None = None,
 ) -> ConversationView | None:
-    """The page's data for session `number` of a conversation, the current one for None."""
+    """The page's data for session `number` of a conversation, the current one for None.
+
+    before: show the messages before this position instead of the newest.
+    """
     found = (
         await session.execute(
             select(models.Conversation, models.Identity)
@@ -107,7 +118,7 @@ async def conversation(
     sends = await sends_of(session, [turn.id for turn in turns])
     views = tuple(turn_view(t, steps[t.id], calls[t.id], sends[t.id]) for t in turns)
     totals = await totals_of(session, session_id)
-    bubbles, earlier = await bubbles_of(session, row, chosen, identity, calls)
+    shown = await bubbles_of(session, row, chosen, identity, calls, before)
     view = ConversationView(
         id=id,
         key=row.key,
@@ -127,8 +138,10 @@ async def conversation(
         prompt_tokens=totals[0],
         cached_tokens=totals[1],
         completion_tokens=totals[2],
-        bubbles=bubbles,
-        earlier=earlier,
+        bubbles=shown.bubbles,
+        earlier=shown.earlier,
+        first=shown.first,
+        queue=str(row.settings.get(SETTING, "")),
         waiting=await waiting_of(session, id) if is_current else (),
         running=await running_of(session, turns, steps, calls),
         turns=views,

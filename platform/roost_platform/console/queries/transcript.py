@@ -58,30 +58,52 @@ class Bubble:
     tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A page of a transcript. earlier: how many messages are before it; first: its first's
+    position.
+    """
+
+    bubbles: tuple[Bubble, ...] = ()
+    earlier: int = 0
+    first: int = 0
+
+
 async def bubbles_of(
     session: AsyncSession,
     row: models.Conversation,
     chosen: models.Session | None,
     identity: models.Identity | None,
     calls: Mapping[str, list[models.ToolCall]],
-) -> tuple[tuple[Bubble, ...], int]:
-    """The newest messages in order with notices between them, and how many are not shown."""
+    before: int | None = None,
+) -> Shown:
+    """One page of messages in order with notices between them: the newest, or those before a
+    position.
+    """
     if chosen is None:
-        return (), 0
+        return Shown()
+    said = (models.Transcript.session_id == chosen.id, models.Transcript.role != "tool")
+    older = [] if before is None else [models.Transcript.position < before]
     entries = (
         await session.scalars(
             select(models.Transcript)
-            .where(models.Transcript.session_id == chosen.id, models.Transcript.role != "tool")
+            .where(*said, *older)
             .order_by(models.Transcript.position.desc())
             .limit(MESSAGES_SHOWN_MAX)
         )
     ).all()[::-1]
-    total = await session.scalar(
-        select(func.count()).where(
-            models.Transcript.session_id == chosen.id, models.Transcript.role != "tool"
-        )
+    first = entries[0].position if entries else 0
+    earlier = await session.scalar(
+        select(func.count()).where(*said, models.Transcript.position < first)
     )
-    since = entries[0].created_at if len(entries) == MESSAGES_SHOWN_MAX else chosen.created_at
+    since = entries[0].created_at if earlier else chosen.created_at
+    until = None
+    if before is not None:
+        until = await session.scalar(
+            select(func.min(models.Transcript.created_at)).where(
+                *said, models.Transcript.position >= before
+            )
+        )
     sent = (
         await session.scalars(
             select(models.Outbox)
@@ -89,6 +111,7 @@ async def bubbles_of(
                 models.Outbox.conversation_id == row.id,
                 models.Outbox.created_at >= since,
                 models.Outbox.created_at <= (chosen.closed_at or float("inf")),
+                *([] if until is None else [models.Outbox.created_at < until]),
             )
             .order_by(models.Outbox.sequence.desc())
             .limit(MESSAGES_SHOWN_MAX)
@@ -136,7 +159,7 @@ async def bubbles_of(
         if o.kind in ("notice", "error") and o.id not in shown
     ]
     # Sorting is stable: entries of one transaction keep the transcript's order.
-    return tuple(sorted(bubbles, key=lambda b: b.at)), max(0, (total or 0) - len(entries))
+    return Shown(tuple(sorted(bubbles, key=lambda b: b.at)), earlier or 0, first)
 
 
 async def delivery_states(session: AsyncSession, sent: Sequence[models.Outbox]) -> dict[str, str]:

@@ -1,0 +1,63 @@
+"""One step through the kernels: it may be interrupted, and then nothing of it counts."""
+
+from collections.abc import Callable
+
+from roost_inference.backend import Backend
+from roost_inference.backend import DecodeStatus as Status
+from roost_inference.errors import EngineFailed
+from roost_inference.mailbox import Mailbox
+from roost_inference.scheduler import Scheduler, Step
+from roost_inference.speculation.speculator import Speculator
+
+# A step shorter than this is let finish when one of its requests is aborted.
+INTERRUPT_ABOVE_MS = 15.0
+
+
+class Runner:
+    """The middle of a step, on the engine thread."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        scheduler: Scheduler,
+        mailbox: Mailbox,
+        *,
+        clock: Callable[[], float],
+        speculator: Speculator | None,
+    ) -> None:
+        self._backend = backend
+        self._scheduler = scheduler
+        self._mailbox = mailbox
+        self._clock = clock
+        self._speculator = speculator
+
+    def run(self, step: Step) -> bool:
+        """Compute the step. False if it was interrupted or came too late for an abort: nothing
+        of it counts then, and the others repeat it with unchanged results."""
+        is_long = step.expected_ms > INTERRUPT_ABOVE_MS
+        if not self._mailbox.begin_step(row.sequence.id for row in step.rows if is_long):
+            self._scheduler.undo(step)
+            return False
+        started = self._clock()
+        try:
+            status = self._backend.decode(step.batch)
+        except EngineFailed:
+            self._scheduler.undo(step)
+            raise
+        finally:
+            self._mailbox.end_step()
+        if status is Status.DONE:
+            self._observe(step, (self._clock() - started) * 1000)
+            self._scheduler.complete(step)
+            return True
+        self._scheduler.undo(step)
+        if status is Status.NO_CELLS:
+            raise EngineFailed("The kernels found no free cells although the ledger has some")
+        return False
+
+    def _observe(self, step: Step, elapsed_ms: float) -> None:
+        if step.draft_tokens == 0:
+            self._scheduler.pacer.observe(step.decoding, step.prefill_tokens, elapsed_ms)
+        if self._speculator is not None and step.prefill_tokens == 0:
+            context = sum(len(row.sequence.tokens) for row in step.rows) / len(step.rows)
+            self._speculator.observe(step.batch.size, elapsed_ms, context)

@@ -1,0 +1,294 @@
+"""Files that people send and agents make: rows in the database, bytes in the data folder."""
+
+import asyncio
+import hashlib
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+from sqlalchemy import select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_channels.errors import Rejected
+from roost_channels.files import Fetch
+from roost_channels.message import Attachment, Media, MediaKind
+from roost_platform.db import models
+from roost_platform.db.engine import Database
+from roost_platform.db.rows import clean, get_turn
+from roost_platform.errors import NotAllowed, NotFound
+from roost_workflows.ports import Artifact
+
+# No vowels and nothing that reads like something else: ids are no words, and are easy to repeat.
+ID_ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
+ID_LENGTH = 10
+NAME_MAX = 200  # characters of a file's name
+ATTACHED_MAX = 10  # files that one answer carries
+EXPIRED_MAX = 500  # files deleted by one sweep
+ACCEPTED = ("pending", "taken", "done")  # files of other messages are not fetched
+
+
+class ArtifactStore:
+    """Implements `roost_channels.files.Files` and `roost_workflows.ports.Artifacts`."""
+
+    def __init__(self, database: Database, folder: Path | None) -> None:
+        self._database = database
+        self._folder = folder
+
+    # What comes in ---------------------------------------------------------------------------
+
+    async def fetches(
+        self, channels: Sequence[tuple[str, str]], now: float, limit: int
+    ) -> Sequence[Fetch]:
+        row = models.Artifact
+        query = (
+            select(row)
+            .join(models.Inbox, models.Inbox.id == row.inbox_id)
+            .where(
+                row.state == "pending",
+                row.next_at <= now,
+                tuple_(row.channel, row.account).in_(list(channels)),
+                models.Inbox.state.in_(ACCEPTED),
+            )
+            .order_by(row.next_at)
+            .limit(limit)
+        )
+        async with self._database.read() as session:
+            return [_fetch_of(found) for found in await session.scalars(query)]
+
+    async def fetched(self, artifact_id: str, data: bytes) -> None:
+        digest = await asyncio.to_thread(self._write, artifact_id, data)
+        async with self._database.write() as session:
+            row = await session.get(models.Artifact, artifact_id)
+            if row is not None and row.state == "pending":
+                row.state, row.reason, row.stored_at = "stored", "", self._database.now()
+                row.size, row.sha256 = len(data), digest
+
+    async def not_fetched(
+        self, artifact_id: str, reason: str, *, retry_at: float | None = None
+    ) -> None:
+        async with self._database.write() as session:
+            row = await session.get(models.Artifact, artifact_id)
+            if row is None or row.state != "pending":
+                return
+            row.reason, row.attempts = clean(reason), row.attempts + 1
+            if retry_at is None:
+                row.state = "failed"
+            else:
+                row.next_at = retry_at
+
+    # What agents do --------------------------------------------------------------------------
+
+    async def get(self, turn_id: str, artifact_id: str) -> Artifact | None:
+        async with self._database.read() as session:
+            row = await self._of_turn(session, turn_id, artifact_id)
+            return None if row is None else _artifact_of(row)
+
+    async def load(self, turn_id: str, artifact_id: str) -> bytes:
+        async with self._database.read() as session:
+            row = await self._of_turn(session, turn_id, artifact_id)
+        if row is None:
+            raise NotFound(f"No artifact {artifact_id} in this conversation.")
+        return await self.read(row.id)
+
+    async def add(
+        self, turn_id: str, key: str, data: bytes, *, kind: str, name: str, mime_type: str
+    ) -> Artifact:
+        async with self._database.read() as session:
+            known = await self._made_by(session, turn_id, key)
+        if known is not None:
+            return _artifact_of(known)
+        artifact_id = new_artifact_id()
+        digest = await asyncio.to_thread(self._write, artifact_id, data)
+        async with self._database.write() as session:
+            turn = await get_turn(session, turn_id)
+            conversation = await session.get_one(models.Conversation, turn.conversation_id)
+            known = await self._made_by(session, turn_id, key)
+            if known is None:
+                now = self._database.now()
+                known = models.Artifact(
+                    id=artifact_id,
+                    conversation_id=turn.conversation_id,
+                    turn_id=turn_id,
+                    origin=key,
+                    channel=conversation.channel,
+                    account=conversation.account,
+                    kind=kind,
+                    name=clean(name)[:NAME_MAX],
+                    mime_type=clean(mime_type),
+                    size=len(data),
+                    sha256=digest,
+                    state="stored",
+                    next_at=now,
+                    created_at=now,
+                    stored_at=now,
+                )
+                session.add(known)
+            return _artifact_of(known)
+
+    async def attach(self, turn_id: str, artifact_id: str) -> None:
+        async with self._database.write() as session:
+            row = await self._of_turn(session, turn_id, artifact_id)
+            if row is None or row.state != "stored":
+                raise NotFound(f"No stored artifact {artifact_id} in this conversation.")
+            attached = await _attached(session, turn_id)
+            if any(one.id == artifact_id for one in attached):
+                return
+            if len(attached) >= ATTACHED_MAX:
+                raise NotAllowed(f"An answer carries at most {ATTACHED_MAX} files.")
+            row.turn_id, row.attached = turn_id, len(attached)
+
+    async def _of_turn(
+        self, session: AsyncSession, turn_id: str, artifact_id: str
+    ) -> models.Artifact | None:
+        """The artifact, if the turn's conversation has it: ids of others mean nothing."""
+        turn = await get_turn(session, turn_id)
+        row = await session.get(models.Artifact, artifact_id)
+        return row if row is not None and row.conversation_id == turn.conversation_id else None
+
+    async def _made_by(
+        self, session: AsyncSession, turn_id: str, key: str
+    ) -> models.Artifact | None:
+        turn = await get_turn(session, turn_id)
+        return await session.scalar(
+            select(models.Artifact).where(
+                models.Artifact.conversation_id == turn.conversation_id,
+                models.Artifact.origin == key,
+            )
+        )
+
+    # Bytes -----------------------------------------------------------------------------------
+
+    async def read(self, artifact_id: str) -> bytes:
+        try:
+            return await asyncio.to_thread(self.path(artifact_id).read_bytes)
+        except FileNotFoundError:
+            raise Rejected(f"the file of artifact {artifact_id} is gone") from None
+
+    def path(self, artifact_id: str) -> Path:
+        """Where the bytes lie; spread over folders by the id's end."""
+        if self._folder is None:
+            raise NotAllowed("No folder for files is set.")
+        if not artifact_id or not set(artifact_id) <= set(ID_ALPHABET):
+            raise NotFound(f"No artifact {artifact_id}.")
+        return self._folder / artifact_id[-2:] / artifact_id
+
+    async def record(self, artifact_id: str) -> Artifact | None:
+        """The artifact of that id, whoever's it is: for what has its own right to know."""
+        async with self._database.read() as session:
+            row = await session.get(models.Artifact, artifact_id)
+            return None if row is None else _artifact_of(row)
+
+    async def sweep(self, older_than: float) -> int:
+        async with self._database.write() as session:
+            waiting = await session.scalars(
+                select(models.Outbox.media).where(models.Outbox.state == "pending")
+            )
+            needed = {str(media["artifact_id"]) for found in waiting for media in found or ()}
+            old = await session.scalars(
+                select(models.Artifact.id)
+                .where(models.Artifact.created_at < older_than, models.Artifact.state != "expired")
+                .order_by(models.Artifact.created_at)
+                .limit(EXPIRED_MAX + len(needed))
+            )
+            gone = [one for one in old if one not in needed][:EXPIRED_MAX]
+            await session.execute(
+                update(models.Artifact)
+                .where(models.Artifact.id.in_(gone))
+                .values(state="expired", reason="kept long enough")
+            )
+        for artifact_id in gone:
+            await asyncio.to_thread(self.path(artifact_id).unlink, missing_ok=True)
+        return len(gone)
+
+    def _write(self, artifact_id: str, data: bytes) -> str:
+        """Whole or not at all; returns the digest."""
+        path = self.path(artifact_id)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+        return hashlib.sha256(data).hexdigest()
+
+
+def new_artifact_id() -> str:
+    return "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
+
+
+async def register(
+    session: AsyncSession, row: models.Inbox, attachments: Sequence[Attachment], now: float
+) -> None:
+    """Make an artifact of every file of an accepted message, to be fetched by the courier."""
+    named: list[dict[str, Any]] = []
+    for number, attachment in enumerate(attachments):
+        if attachment.is_file:
+            attachment = replace(attachment, artifact_id=new_artifact_id())
+            session.add(_artifact_row(row, attachment, number, now))
+        named.append(clean(asdict(attachment)))
+    row.attachments = named
+
+
+def _artifact_row(
+    row: models.Inbox, attachment: Attachment, number: int, now: float
+) -> models.Artifact:
+    return models.Artifact(
+        id=attachment.artifact_id,
+        conversation_id=row.conversation_id,
+        inbox_id=row.id,
+        origin=f"inbox:{row.id}:{number}",
+        channel=row.channel,
+        account=row.account,
+        kind=attachment.kind,
+        name=clean(attachment.name)[:NAME_MAX],
+        mime_type=clean(attachment.mime_type),
+        size=attachment.size,
+        provider_id=clean(attachment.provider_id),
+        url=clean(attachment.url),
+        state="pending",
+        next_at=now,
+        created_at=now,
+    )
+
+
+async def media_of(session: AsyncSession, turn_id: str) -> list[Media]:
+    """The files that go with the turn's answer, in the order they were attached."""
+    return [
+        Media(row.id, media_kind(row.kind, row.mime_type), row.name, row.mime_type, row.size or 0)
+        for row in await _attached(session, turn_id)
+    ]
+
+
+def media_kind(kind: str, mime_type: str) -> MediaKind:
+    """How people are to see a file: by what it came as, else by its type."""
+    if kind in ("photo", "voice", "audio", "video", "document"):
+        return cast(MediaKind, kind)
+    if mime_type in ("image/jpeg", "image/png", "image/webp"):
+        return "photo"
+    family = mime_type.partition("/")[0]
+    return cast(MediaKind, family) if family in ("audio", "video") else "document"
+
+
+async def _attached(session: AsyncSession, turn_id: str) -> Sequence[models.Artifact]:
+    found = await session.scalars(
+        select(models.Artifact)
+        .where(models.Artifact.turn_id == turn_id, models.Artifact.attached.is_not(None))
+        .order_by(models.Artifact.attached)
+    )
+    return found.all()
+
+
+def _fetch_of(row: models.Artifact) -> Fetch:
+    attachment = Attachment(
+        row.kind, row.provider_id, row.name, row.mime_type, row.size, row.url, row.id
+    )
+    return Fetch(row.id, row.channel, row.account, attachment, row.attempts)
+
+
+def _artifact_of(row: models.Artifact) -> Artifact:
+    return Artifact(row.id, row.kind, row.name, row.mime_type, row.size, row.state, row.reason)
