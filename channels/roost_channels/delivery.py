@@ -66,6 +66,9 @@ class Courier:
     async def run(self) -> None:
         """Deliver for ever. Cancelled, it lets sends in flight finish for `shutdown_s`."""
         doubtful = await self._outbox.recover(self._owner)
+        now = self._clock.time()
+        for address, until in await self._outbox.waits(tuple(self._channels), now):
+            self._limiter.learn(address, until - now, now)
         if doubtful:
             logger.warning("%d sends of an earlier courier have an unknown outcome", doubtful)
         try:

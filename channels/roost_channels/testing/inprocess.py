@@ -9,7 +9,6 @@ from aiohttp import web
 from multidict import CIMultiDict, MultiDict
 
 
-
 class ConnectFailed(Exception):
     """Nobody listens: the request did not leave."""
 

@@ -55,7 +55,7 @@ class StatusEdit:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """The moment a turn's last word was queued; from then on its status may only go."""
+    """The moment a turn's last word reached the provider; from then on its status may only go."""
 
     chat: str
     turn_id: str
@@ -64,10 +64,11 @@ class Final:
 
 @dataclass(slots=True)
 class Record:
-    """Everything the invariants look at. early: calls made although a wait was asked for.
+    """Everything the invariants look at. early: calls to a chat made in spite of a wait.
 
     sent: words that people sent and the provider promised to deliver; each must be among `asked`.
     stuck: whatever was still unfinished when nothing more was to be expected, in words.
+    unknowable: status messages whose sending nobody was told the outcome of; they may stay.
     """
 
     asked: list[Asked] = field(default_factory=list)
@@ -78,9 +79,11 @@ class Record:
     finals: list[Final] = field(default_factory=list)
     early: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
+    unknowable: set[tuple[str, str]] = field(default_factory=set)
     transcripts: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in order, each once."""
-    return list(dict.fromkeys(WORD.findall(text)))
+    """The words of a text in order, each once; a quoted line speaks of others."""
+    own = "\n".join(line for line in text.splitlines() if not line.startswith(">"))
+    return list(dict.fromkeys(WORD.findall(own)))

@@ -45,7 +45,9 @@ class SimTurn:
         context = await self._turns.context(turn_id, step)
         asked = questions(context)
         await self._think(asked)
-        wants_tool = any(" tool" in text for text in asked) and not last and not _has_called(context)
+        wants_tool = (
+            any(" tool" in text for text in asked) and not last and not _has_called(context)
+        )
         calls = (PlannedCall(f"{turn_id}-{step}", "clock", "{}", "idempotent"),)
         done = await self._turns.commit_step(
             turn_id,
@@ -80,7 +82,9 @@ class SimTurn:
             await asyncio.sleep(min(left, TICK_S))
             left -= TICK_S
             await self._check()
-            await self._turns.progress(self._turn.turn_id, Snapshot("answering", answer(asked)[:40]))
+            await self._turns.progress(
+                self._turn.turn_id, Snapshot("answering", answer(asked)[:40])
+            )
 
     async def _check(self) -> None:
         if await self._turns.stop_requested(self._turn.turn_id):

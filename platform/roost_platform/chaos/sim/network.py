@@ -62,4 +62,3 @@ class Network:
 def _ignored(task: "asyncio.Task[web.Response]") -> None:
     """Nobody waits for it any more: its outcome is only the provider's."""
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
-

@@ -32,7 +32,7 @@ from roost_platform.chaos.sim.life import Life
 from roost_platform.chaos.sim.loop import LoopClock
 from roost_platform.chaos.sim.network import Network
 from roost_platform.chaos.sim.plan import Plan
-from roost_platform.chaos.sim.storage import MortalDatabase, QuietOutbox, World
+from roost_platform.chaos.sim.storage import MortalDatabase, QuietInbox, QuietOutbox, World
 from roost_platform.chaos.sim.temporal import SimDoorbell, SimTemporal, SimWorker
 from roost_platform.db.access import OPEN
 from roost_platform.db.stores import Stores, open_stores
@@ -92,7 +92,12 @@ class Parts:
         database: MortalDatabase = self._storage.open(life)
         policies = {("telegram", TELEGRAM.account): OPEN, ("whatsapp", TWILIO.account): OPEN}
         stores = open_stores(database, policies=policies)
-        return replace(stores, outbox=QuietOutbox(database, self._storage.commits))
+        commits = self._storage.commits
+        return replace(
+            stores,
+            inbox=QuietInbox(database, policies, commits),
+            outbox=QuietOutbox(database, commits),
+        )
 
     def _doorbell(self, life: Life) -> SimDoorbell:
         return SimDoorbell(life, self._temporal, self._rng, self._plan.rings_lost)
@@ -130,9 +135,7 @@ class Parts:
             limiter=limiter,
             report=intake.channel_state,
         )
-        progress = ProgressRenderer(
-            channels, stores.outbox, lanes, limiter, self._clock, DELIVERY
-        )
+        progress = ProgressRenderer(channels, stores.outbox, lanes, limiter, self._clock, DELIVERY)
         life.spawn(courier.run())
         life.spawn(progress.run())
         life.spawn(Sweeper(stores, doorbell).run())

@@ -8,21 +8,19 @@ from sqlalchemy import select
 from roost_channels.testing.loopback import Call
 from roost_channels.testing.telegram import FakeTelegram
 from roost_channels.testing.twilio import FakeTwilio
+from roost_platform.chaos.calls import STOP_DATA, early, status_edits, unknowable
 from roost_platform.chaos.record import (
     Asked,
     Final,
     Record,
     Removed,
     Shown,
-    StatusEdit,
     words,
 )
 from roost_platform.chaos.sim.plan import Plan, Says
 from roost_platform.chaos.sim.temporal import SimTemporal
 from roost_platform.db import models
 from roost_platform.db.engine import Database
-
-STOP_DATA = "stop:"
 
 
 async def unfinished(plan: Plan, database: Database, temporal: SimTemporal) -> list[str]:
@@ -38,9 +36,7 @@ async def unfinished(plan: Plan, database: Database, temporal: SimTemporal) -> l
         left += [f"not answered: {text!r}" for text in inbox]
         accepted = set((await session.scalars(select(models.Inbox.text))).all())
         left += [f"not accepted: {says.text!r}" for says in promised(plan, accepted)]
-        turns = await session.scalars(
-            select(models.Turn.id).where(models.Turn.state == "running")
-        )
+        turns = await session.scalars(select(models.Turn.id).where(models.Turn.state == "running"))
         left += [f"turn {turn} runs" for turn in turns]
         statuses = await session.scalars(
             select(models.StatusMessageRow.turn_id).where(models.StatusMessageRow.state == "open")
@@ -60,9 +56,13 @@ def promised(plan: Plan, accepted: Set[str]) -> list[Says]:
 
 
 async def read(
-    plan: Plan, database: Database, telegram: FakeTelegram, twilio: FakeTwilio
+    plan: Plan,
+    database: Database,
+    telegram: FakeTelegram,
+    twilio: FakeTwilio,
+    deaths: Sequence[float],
 ) -> Record:
-    """The record of a schedule."""
+    """The record of a schedule. deaths: when couriers died, by the fakes' clock."""
     record = Record()
     fills = {says.word: says.fill for says in plan.says}
     async with database.read() as session:
@@ -79,25 +79,22 @@ async def read(
         )
         record.stuck += [f"dead letter: {text[:60]!r}" for text in failed]
         record.transcripts = await _transcripts(session)
-        turns = (
+        finals = (
             await session.execute(
-                select(models.Turn, models.Conversation).join(
-                    models.Conversation, models.Conversation.id == models.Turn.conversation_id
-                )
+                select(models.Outbox.text, models.Outbox.turn_id, models.Conversation.chat)
+                .join(models.Conversation, models.Conversation.id == models.Outbox.conversation_id)
+                .where(models.Outbox.turn_id.is_not(None))
             )
         ).all()
-        record.finals = [
-            Final(talk.chat, turn.id, turn.finished_at)
-            for turn, talk in turns
-            if turn.finished_at is not None
-        ]
     record.sent = [
         Asked(says.chat, says.word, 0)
         for says in plan.says
         if not says.stop and not says.chat.startswith("whatsapp:")
     ]
-    record.early = [f"{c.method} {c.parameters}"[:200] for c in telegram.early_calls]
-    record.early += [f"{c.method} {c.parameters}"[:200] for c in twilio.early_calls]
+    record.early += early(telegram.calls, deaths)
+    record.early += early(twilio.calls, deaths)
+    record.finals += _finals([tuple(row) for row in finals], telegram.calls)
+    record.unknowable |= unknowable(telegram.calls, deaths)
     for chat in plan.chats:
         if chat.startswith("whatsapp:"):
             record.shown += _whatsapp(chat, twilio)
@@ -108,9 +105,7 @@ async def read(
     return record
 
 
-def asked(
-    rows: Iterator[tuple[str, int, str]], fills: Mapping[str, int]
-) -> Iterator[Asked]:
+def asked(rows: Iterator[tuple[str, int, str]], fills: Mapping[str, int]) -> Iterator[Asked]:
     """Accepted questions; those before a stop of their chat are excused from a whole answer."""
     found = list(rows)
     for text, place, chat in found:
@@ -159,15 +154,13 @@ def _removed(fake: FakeTelegram) -> Iterator[Removed]:
                 yield Removed(str(chat.id), str(message.message_id), message.formatted.text)
 
 
-def status_edits(calls: Sequence[Call]) -> Iterator[StatusEdit]:
-    """Calls that showed a status with its Stop button, by the turn the button names."""
-    for call in calls:
-        if call.method.lower() not in ("sendmessage", "editmessagetext") or not call.ok:
-            continue
-        markup = call.parameters.get("reply_markup")
-        rows = markup.get("inline_keyboard", []) if isinstance(markup, dict) else []
-        for button in (button for row in rows for button in row):
-            data = str(button.get("callback_data", ""))
-            if data.startswith(STOP_DATA):
-                chat = str(call.parameters.get("chat_id"))
-                yield StatusEdit(chat, data.removeprefix(STOP_DATA), call.started_at)
+def _finals(answers: Sequence[tuple[str, str, str]], calls: Sequence[Call]) -> Iterator[Final]:
+    """When the first part of each turn's last word reached Telegram."""
+    for text, turn_id, chat in answers:
+        heads = words(text)[:1]
+        for call in calls:
+            named = words(str(call.parameters.get("text", "")))[:1]
+            if call.method == "sendMessage" and call.ok and heads and named == heads:
+                if str(call.parameters.get("chat_id")) == chat:
+                    yield Final(chat, turn_id, call.started_at)
+                    break

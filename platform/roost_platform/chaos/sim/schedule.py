@@ -1,4 +1,4 @@
-"""One schedule from beginning to end: people write, things break, and when all is quiet, a record."""
+"""One schedule: people write, things break, and when all is quiet, a record of what came."""
 
 import asyncio
 import logging
@@ -43,6 +43,7 @@ class Outcome:
     violations: list[Violation] = field(default_factory=list)
     points: dict[str, int] = field(default_factory=dict)
     calls: int = 0
+    crashes: int = 0
     took_s: float = 0.0
 
 
@@ -89,6 +90,7 @@ class Schedule:
         self._points = dict.fromkeys(PARTS, 0)
         self._crashes: dict[tuple[str, int], Crash] = {(c.part, c.point): c for c in plan.crashes}
         self._restarts: set[asyncio.Task[None]] = set()
+        self._deaths: list[float] = []
         self._over = False
 
     async def run(self) -> Outcome:
@@ -113,7 +115,11 @@ class Schedule:
         stuck = await self._until_quiet(writing)
         self._over = True
         record = await read(
-            self._plan, self._storage.open(self._immortal), self._telegram, self._twilio
+            self._plan,
+            self._storage.open(self._immortal),
+            self._telegram,
+            self._twilio,
+            self._deaths,
         )
         record.stuck += stuck
         record.stuck += [f"unhandled: {what}" for what in loop.unhandled]  # type: ignore[attr-defined]
@@ -122,7 +128,15 @@ class Schedule:
         await self._telegram.stop_in_process()
         await self._twilio.stop_in_process()
         calls = len(self._telegram.calls) + len(self._twilio.calls)
-        return Outcome(self._plan, record, check(record), self._points, calls, loop.time())
+        return Outcome(
+            self._plan,
+            record,
+            check(record),
+            self._points,
+            calls,
+            len(self._plan.crashes) - len(self._crashes),
+            loop.time(),
+        )
 
     async def _open_fakes(self) -> None:
         flood = FloodLimits.documented() if self._plan.flood else FloodLimits()
@@ -152,6 +166,8 @@ class Schedule:
         crash = self._crashes.pop((life.part, self._points[life.part]), None)
         if crash is None or self._over:
             return False
+        if life.part == "courier":
+            self._deaths.append(self._clock.time())
         restart = outside(self._back_after(life.part, crash.down_s))
         self._restarts.add(restart)
         restart.add_done_callback(self._restarts.discard)

@@ -4,12 +4,12 @@ import asyncio
 import functools
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event, func, select
+from sqlalchemy import event, func, select, union_all
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import StaticPool
 
@@ -17,7 +17,9 @@ from roost_channels.message import Address
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
 from roost_platform.chaos.sim.life import Life
 from roost_platform.db import models
+from roost_platform.db.access import AccessPolicy
 from roost_platform.db.engine import Database, begin_as_told, normalise
+from roost_platform.db.inbox import InboxStore
 from roost_platform.db.outbox import OutboxStore
 
 URL = "sqlite:///:memory:"
@@ -185,7 +187,7 @@ class QuietOutbox(OutboxStore):
         self._commits = commits
         self._progress: tuple[int, Sequence[ProgressSnapshot]] | None = None
         self._orphans: tuple[int, Sequence[StatusMessage]] | None = None
-        self._nothing_until: tuple[int, float] = (-1, 0.0)
+        self._due: tuple[int, float, Sequence[Address]] = (-1, 0.0, ())
 
     async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
         count = self._commits.count
@@ -200,14 +202,49 @@ class QuietOutbox(OutboxStore):
         return self._orphans[1]
 
     async def due(self, channels: Sequence[tuple[str, str]], now: float) -> Sequence[Address]:
-        count, until = self._nothing_until
+        count, until, found = self._due
         if count == self._commits.count and now < until:
-            return ()
+            return found
         count = self._commits.count
         found = await super().due(channels, now)
-        if not found:
-            ask = select(func.min(models.Outbox.next_at)).where(models.Outbox.state == "pending")
-            async with self._database.read() as session:
-                earliest = await session.scalar(ask)
-            self._nothing_until = count, earliest if earliest is not None else float("inf")
+        ask = select(func.min(models.Outbox.next_at)).where(
+            models.Outbox.state == "pending", models.Outbox.next_at > now
+        )
+        async with self._database.read() as session:
+            until = await session.scalar(ask) or float("inf")
+        self._due = count, until, found
         return found
+
+
+class QuietInbox(InboxStore):
+    """The sweeper's look, likewise: with nothing waiting and nothing running there is no answer."""
+
+    def __init__(
+        self,
+        database: MortalDatabase,
+        policies: Mapping[tuple[str, str], AccessPolicy],
+        commits: Commits,
+    ) -> None:
+        super().__init__(database, policies)
+        self._commits = commits
+        self._idle_at = -1
+
+    async def overdue(
+        self, *, older_than: float, not_rung_since: float, silent_since: float, limit: int
+    ) -> tuple[list[str], list[str]]:
+        count = self._commits.count
+        if self._idle_at == count:
+            return [], []
+        pending = select(models.Inbox.id).where(models.Inbox.state == "pending")
+        running = select(models.Turn.id).where(models.Turn.state == "running")
+        async with self._database.read() as session:
+            found = await session.scalar(union_all(pending, running).limit(1))
+        if found is None:
+            self._idle_at = count
+            return [], []
+        return await super().overdue(
+            older_than=older_than,
+            not_rung_since=not_rung_since,
+            silent_since=silent_since,
+            limit=limit,
+        )

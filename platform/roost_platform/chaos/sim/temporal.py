@@ -9,9 +9,11 @@ from roost.turn import run_turn
 from roost_platform.chaos.sim.agent import SimTurn
 from roost_platform.chaos.sim.life import Life
 from roost_platform.db.stores import Stores
+from roost_workflows.ports import Postponed
 
 MAX_STEPS = 6
 RETRY_S = 1.0
+POSTPONED_LEAST_S = 0.05
 
 
 @dataclass(slots=True)
@@ -98,6 +100,9 @@ class SimWorker:
         begun = await turns.begin(conversation_id)
         if begun is None:
             return False
+        if isinstance(begun, Postponed):
+            await asyncio.sleep(max(begun.wait_s, POSTPONED_LEAST_S))
+            return True
         try:
             await run_turn(SimTurn(turns, begun), max_steps=MAX_STEPS)
         except TurnStopped:
