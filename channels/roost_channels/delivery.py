@@ -15,7 +15,7 @@ from roost_channels.message import Address, Media
 from roost_channels.outbox import Outbox, OutboxEntry, StoredPart
 from roost_channels.rendering import RenderedPart, render
 from roost_channels.sending import Report, Sender
-from roost_channels.whatsapp.format import QUOTE_PREFIX_MAX
+from roost_channels.whatsapp.format import QUOTE_PREFIX_MAX, needs_quote_line
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +66,7 @@ class Courier:
     async def run(self) -> None:
         """Deliver for ever. Cancelled, it lets sends in flight finish for `shutdown_s`."""
         doubtful = await self._outbox.recover(self._owner)
-        now = self._clock.time()
-        for address, until in await self._outbox.waits(tuple(self._channels), now):
-            self._limiter.learn(address, until - now, now)
+        await self.obey_waits(tuple(self._channels))
         if doubtful:
             logger.warning("%d sends of an earlier courier have an unknown outcome", doubtful)
         try:
@@ -81,6 +79,12 @@ class Courier:
                 await self._wait()
         finally:
             await self.close()
+
+    async def obey_waits(self, accounts: Sequence[tuple[str, str]]) -> None:
+        """Go on waiting where a courier before this one was told to."""
+        now = self._clock.time()
+        for address, until in await self._outbox.waits(accounts, now):
+            self._limiter.learn(address, until - now, now)
 
     async def step(self) -> int:
         """Start a lane for every chat with due work; returns how many were started."""
@@ -193,7 +197,8 @@ def plan(entry: OutboxEntry, channel: Channel) -> list[RenderedPart]:
     Never none, so that every entry ends.
     """
     reply = entry.reply_to
-    quoted = reply is not None and not channel.capabilities.native_quote and not reply.is_latest
+    is_native = channel.capabilities.native_quote
+    quoted = reply is not None and not is_native and needs_quote_line(reply)
     reserve = QUOTE_PREFIX_MAX if quoted else 0
     parts = render(entry.text, channel.capabilities, reserve=reserve)
     end = parts[-1].char_end if parts else 0

@@ -15,6 +15,20 @@ class Accepted:
     duplicates: int
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a provider's late refusal means for the part; without one it is final.
+
+    held: the session window is closed; it is sent when the person writes again, who is asked to
+        by `invitation` where the account has one.
+    retry_after_s: it may be sent again after a while.
+    """
+
+    held: bool = False
+    invitation: str = ""
+    retry_after_s: float | None = None
+
+
 class Intake(Protocol):
     """Implemented by the platform; adapters call nothing else when something arrives."""
 
@@ -36,6 +50,10 @@ class Intake(Protocol):
 
     async def cursor(self, channel: str, account: str) -> int | None:
         """The offset stored with the last accepted batch."""
+        ...
+
+    async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
+        """Which of these events were never accepted: what a provider lists and we missed."""
         ...
 
     async def resolve_quote(self, channel: str, account: str, chat: str, ref: str) -> Quote | None:
@@ -61,8 +79,9 @@ class Intake(Protocol):
         status: str,
         error_code: str = "",
         description: str = "",
+        refusal: Refusal | None = None,
     ) -> None:
         """Record a delivery receipt (sent, delivered, read, failed, undelivered); older states
-        never regress newer ones.
+        never regress newer ones. `refusal` goes with a failure that is not the last word.
         """
         ...

@@ -9,8 +9,12 @@ from typing import Literal, Protocol
 from roost_channels.message import Address, Button, Media, ReplyTarget
 from roost_channels.rendering import RenderedPart
 
-EntryKind = Literal["answer", "notice", "approval", "error"]
+# An invitation asks the person to open a closed session window; it goes before what it is for.
+EntryKind = Literal["answer", "notice", "approval", "error", "invitation"]
 PartState = Literal["planned", "sending", "sent", "not_sent", "ambiguous", "failed", "expired"]
+
+# How the error of a part begins that was given up without proof of either outcome.
+OUTCOME_UNKNOWN = "outcome unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class StatusMessage:
 class ProgressSnapshot:
     """How a running turn stands: the latest wins, older ones are never shown.
 
-    phase: queued | thinking | tool | answering | done | stopped | failed.
+    phase: queued | thinking | tool | answering | unreachable | done | stopped | failed.
     tools: lines already fit for people, oldest first.
     text: the partial answer as generated so far.
     reply_to: the message the turn answers; inbound_message_id: the newest inbound, for typing
@@ -125,8 +129,22 @@ class Outbox(Protocol):
     async def sent(self, part_id: str, message_id: str) -> None: ...
 
     async def not_sent(
-        self, part_id: str, *, retry_at: float, error: str, code: str = "", http_status: int = 0
-    ) -> None: ...
+        self,
+        part_id: str,
+        *,
+        retry_at: float,
+        error: str,
+        code: str = "",
+        http_status: int = 0,
+        held: bool = False,
+        invitation: str = "",
+    ) -> None:
+        """Provably not sent, and due again at `retry_at`.
+
+        held: it waits for the person, who wakes it by writing. invitation: queued ahead of the
+        lane, once until the person writes.
+        """
+        ...
 
     async def replan(
         self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False
@@ -148,8 +166,12 @@ class Outbox(Protocol):
         """
         ...
 
-    async def evidence(self, part_id: str, note: str) -> None:
-        """An operator-readable line about how an ambiguous send was settled."""
+    async def evidence(
+        self, part_id: str, note: str, *, asked: str = "", answered: str = ""
+    ) -> None:
+        """How an ambiguous send was settled, for operators: the conclusion, what was asked for it
+        and what came back.
+        """
         ...
 
     async def recover(self, owner: str) -> int:

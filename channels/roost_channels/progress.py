@@ -32,6 +32,7 @@ JANITOR_S = 5.0
 TURNS_SHOWN_MAX = 64
 TURNS_REMEMBERED_MAX = 10_000
 STILL_WORKING = "Still working on this. I will write when it is done."
+UNREACHABLE = "The model can't be reached right now. I go on trying and will write."
 
 
 class ProgressRenderer:
@@ -244,7 +245,7 @@ class ProgressRenderer:
             turn_id=snapshot.turn_id,
             address=snapshot.address,
             message_id=None,
-            shown=STILL_WORKING,
+            shown=_still_working(snapshot),
             state="closed",
             edited_at=self._clock.time(),
         )
@@ -254,7 +255,7 @@ class ProgressRenderer:
             self._take(channel, snapshot.address, "send")
             await self._outbox.put_status_message(said)
             try:
-                receipt = await channel.send(snapshot.address, RenderedPart(STILL_WORKING))
+                receipt = await channel.send(snapshot.address, RenderedPart(said.shown))
             except DeliveryError as error:
                 await self._dropped(snapshot.address, error)
                 return
@@ -278,6 +279,10 @@ class ProgressRenderer:
 
 def _buttons(snapshot: ProgressSnapshot, wanted: StatusView) -> tuple[Button, ...]:
     return (Button("Stop", f"stop:{snapshot.turn_id}"),) if wanted.can_stop else ()
+
+
+def _still_working(snapshot: ProgressSnapshot) -> str:
+    return UNREACHABLE if snapshot.phase == "unreachable" else STILL_WORKING
 
 
 def _plain_reply(snapshot: ProgressSnapshot) -> ReplyTarget | None:

@@ -8,9 +8,10 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
-from roost_channels.channel import Channel
+from roost_channels.channel import Channel, Inviting
 from roost_channels.clock import Clock
 from roost_channels.config import DeliveryConfig
 from roost_channels.errors import (
@@ -21,13 +22,14 @@ from roost_channels.errors import (
     EditTargetMissing,
     NotModified,
     NotSent,
+    Rejected,
     RenderRejected,
     Throttled,
     WindowClosed,
 )
 from roost_channels.limits import Limiter, learn
 from roost_channels.message import Receipt, ReplyTarget
-from roost_channels.outbox import Outbox, OutboxEntry, StatusMessage, StoredPart
+from roost_channels.outbox import OUTCOME_UNKNOWN, Outbox, OutboxEntry, StatusMessage, StoredPart
 from roost_channels.rendering import labelled, plainer
 
 logger = logging.getLogger(__name__)
@@ -74,13 +76,16 @@ class Sender:
         attempt = await self._outbox.sending(part.id, self._owner, self._config.lease_s)
         self._limiter.take(entry.address, channel.capabilities, "send", self._clock.time())
         try:
-            receipt = await channel.send(
-                entry.address,
-                part.rendered,
-                reply_to=self._reply(entry, part),
-                buttons=entry.buttons if part.index == part.count - 1 else (),
-                part_id=part.id,
-            )
+            if entry.kind == "invitation":
+                receipt = await _invite(channel, entry, part)
+            else:
+                receipt = await channel.send(
+                    entry.address,
+                    part.rendered,
+                    reply_to=self._reply(entry, part),
+                    buttons=entry.buttons if part.index == part.count - 1 else (),
+                    part_id=part.id,
+                )
         except DeliveryError as error:
             return await self._refused(channel, entry, part, attempt, error)
         except Exception as error:
@@ -100,6 +105,7 @@ class Sender:
         now = self._clock.time()
         since = part.started_at if part.started_at is not None else now
         proof: Receipt | str
+        asked, answered = _question(channel, entry, since), "can't be told"
         try:
             proof = await channel.find_sent(
                 entry.address, part.rendered, since=since, part_id=part.id
@@ -107,26 +113,47 @@ class Sender:
         except DeliveryError as error:
             if isinstance(error, Throttled):
                 await self._learn(entry, error)
-            proof = "unknown"
+            proof, answered = "unknown", f"no answer: {error}"
         if isinstance(proof, Receipt):
-            await self._outbox.evidence(part.id, f"found at the provider as {proof.message_id}")
+            found = f"found at the provider as {proof.message_id}"
+            await self._outbox.evidence(
+                part.id, f"{found}; not sent again", asked=asked, answered=found
+            )
             await self._record(part, proof)
             return None
         if part.attempts >= self._config.attempts_max:
-            await self._outbox.failed(part.id, error="outcome unknown, no tries left")
+            given_up = f"{OUTCOME_UNKNOWN}, no tries left"
+            await self._outbox.evidence(
+                part.id, f"{given_up}; left to an operator", asked=asked, answered=answered
+            )
+            await self._outbox.failed(part.id, error=given_up)
             return None
-        if proof == "absent":
-            await self._outbox.evidence(part.id, "proven absent at the provider; sent again")
+        # A template's words are the provider's: not finding ours in the list proves nothing.
+        if proof == "absent" and entry.kind != "invitation":
+            await self._outbox.evidence(
+                part.id,
+                "proven absent at the provider; sent again",
+                asked=asked,
+                answered="no such message",
+            )
             await self._later(part, now, "proven absent")
             return None
         if not channel.capabilities.can_edit and now - since < self._config.reconcile_s:
             return now + RECONCILE_AGAIN_S
+        if entry.kind == "invitation":  # a second one would be worse than none
+            await self._outbox.failed(part.id, error=f"{OUTCOME_UNKNOWN}; not repeated")
+            return None
         status = await self._status(entry, part)
         if status and now - since < EDIT_PROOF_S:
             again, settled = await self._edit_status(channel, entry, part, status)
             if settled or again:
                 return again
-        await self._outbox.evidence(part.id, "no proof of either outcome; sent again, labelled")
+        await self._outbox.evidence(
+            part.id,
+            "no proof of either outcome; sent again, labelled",
+            asked=asked,
+            answered=answered,
+        )
         await self._outbox.replan(part.id, labelled(part.rendered))
         await self._later(part, now, "outcome unknown")
         return None
@@ -152,8 +179,11 @@ class Sender:
                 return None
             case Throttled() if not too_old:
                 return await self._later(part, now + await self._learn(entry, error), error)
-            case WindowClosed() if not too_old:  # storage wakes it when the person writes again
-                return await self._later(part, now + self._config.hold_s, error)
+            case WindowClosed() if not too_old and entry.kind != "invitation":
+                # Storage wakes it when the person writes again.
+                invitation = channel.capabilities.invitation
+                until = now + self._config.hold_s
+                return await self._later(part, until, error, held=True, invitation=invitation)
             case AuthBroken() if not too_old:
                 until = now + self._auth_wait(channel)
                 self.paused[channel.name, channel.account] = until
@@ -186,11 +216,25 @@ class Sender:
             return False
         return True
 
-    async def _later(self, part: StoredPart, at: float, error: DeliveryError | str) -> float:
+    async def _later(
+        self,
+        part: StoredPart,
+        at: float,
+        error: DeliveryError | str,
+        *,
+        held: bool = False,
+        invitation: str = "",
+    ) -> float:
         code = error.code if isinstance(error, DeliveryError) else ""
         status = error.http_status if isinstance(error, DeliveryError) else 0
         await self._outbox.not_sent(
-            part.id, retry_at=at, error=str(error), code=code, http_status=status
+            part.id,
+            retry_at=at,
+            error=str(error),
+            code=code,
+            http_status=status,
+            held=held,
+            invitation=invitation,
         )
         return at
 
@@ -230,6 +274,7 @@ class Sender:
             replace(status, state="closed", shown=_taken(part), edited_at=now)
         )
         self._limiter.take(entry.address, channel.capabilities, "edit", now)
+        answered = "edited"
         try:
             await channel.edit(
                 entry.address,
@@ -238,7 +283,7 @@ class Sender:
                 buttons=entry.buttons if part.count == 1 else (),
             )
         except NotModified:
-            logger.debug("part %s was committed by an earlier edit", part.id)
+            answered = "not modified: it reads so already"
         except EditTargetMissing:
             return None, False
         except Throttled as error:
@@ -246,7 +291,10 @@ class Sender:
         except DeliveryError:
             return now + RECONCILE_AGAIN_S, False
         await self._outbox.evidence(
-            part.id, f"no proof of either outcome; the status message {status.message_id} became it"
+            part.id,
+            f"no proof of either outcome; the status message {status.message_id} became it",
+            asked=f"{channel.name}: show this text, labelled, in message {status.message_id}",
+            answered=answered,
         )
         await self._record(part, Receipt(status.message_id))
         return None, True
@@ -283,6 +331,18 @@ class Sender:
     async def _tell(self, channel: Channel, state: str, detail: str) -> None:
         if self._report is not None:
             await self._report(channel.name, channel.account, state, detail)
+
+
+async def _invite(channel: Channel, entry: OutboxEntry, part: StoredPart) -> Receipt:
+    if not isinstance(channel, Inviting):
+        raise Rejected("this account has no template any more", code="template")
+    return await channel.invite(entry.address, part_id=part.id)
+
+
+def _question(channel: Channel, entry: OutboxEntry, since: float) -> str:
+    """What is asked of the provider about an uncertain send, for operators."""
+    at = datetime.fromtimestamp(since, UTC).strftime("%H:%M:%S UTC")
+    return f"{channel.name}: was this text sent to {entry.address.chat} since {at}?"
 
 
 def _taken(part: StoredPart) -> str:

@@ -11,6 +11,7 @@ _RUNNING = {
     "thinking": "Thinking…",
     "tool": "Working…",
     "answering": "Writing the answer…",
+    "unreachable": "The model is not reachable, retrying…",
 }
 
 

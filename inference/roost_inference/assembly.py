@@ -1,7 +1,8 @@
 """Chunks of a streamed answer → the answer, lenient with what engines leave out."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from roost_inference.errors import EngineFailed, EngineUnavailable
@@ -30,7 +31,8 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Completed:
-    """The whole answer. Token counts are 0 where the engine does not tell them."""
+    """The whole answer. Token counts are 0 where the engine does not tell them; `metrics` is what
+    our core and vLLM tell besides."""
 
     text: str
     tool_calls: tuple[ToolCall, ...]
@@ -40,6 +42,7 @@ class Completed:
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class Answer:
         self._size = 0
         self._finish_reason: str | None = None
         self._usage: dict[str, Any] = {}
+        self._metrics: dict[str, Any] = {}
 
     def add(self, chunk: Any) -> str:
         """Take one chunk; the new text in it. Raises the error an event carries."""
@@ -74,6 +78,8 @@ class Answer:
         self._model = str(chunk.get("model") or self._model)
         if isinstance(chunk.get("usage"), dict):
             self._usage = chunk["usage"]
+        if isinstance(chunk.get("metrics"), dict):
+            self._metrics = chunk["metrics"]
         choices = chunk.get("choices")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
             return ""
@@ -145,4 +151,5 @@ class Answer:
             prompt_tokens=int(self._usage.get("prompt_tokens") or 0),
             cached_tokens=int(details.get("cached_tokens") or 0),
             completion_tokens=int(self._usage.get("completion_tokens") or 0),
+            metrics=self._metrics,
         )

@@ -26,6 +26,9 @@ PROBE_TIMEOUT_S = 5.0
 IDLE_CONNECTION_S = 2.0
 # Ours and vLLM's, unknown to many engines: one that refuses a field by name is not sent it again.
 OPTIONAL_FIELDS = ("cache_salt", "priority", "stream_options")
+# Of these, what may be left out at any time: vLLM refuses a priority by its settings, and only one
+# other than 0, so the first refusal may come after many answers.
+HARMLESS_FIELDS = frozenset({"priority"})
 EVENT_BYTES_MAX = 2**20
 BODY_BYTES_MAX = 2**20
 
@@ -112,12 +115,24 @@ class EngineClient:
                     return item
         raise EngineFailed("The stream ended without an answer")
 
+    async def call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Any other request of the engine's own, such as `/v1/sessions`: status, headers, body.
+
+        Raises EngineUnavailable. Cut off beyond BODY_BYTES_MAX.
+        """
+        url = f"{self._api}{path[3:]}" if path.startswith("/v1/") else f"{self._root}{path}"
+        with _network_errors():
+            async with self._http.stream(method, url, json=body, timeout=PROBE_TIMEOUT_S) as reply:
+                return reply.status_code, reply.headers, await _bounded(reply)
+
     async def health(self) -> dict[str, Any]:
         """The engine's own /health, or {"status": "ok", …} for engines that have none like it.
 
         A bundled engine that is loading says {"status": "starting"}. Raises EngineUnavailable.
         """
-        status, headers, body = await self._get(f"{self._root}/health")
+        status, headers, body = await self.call("GET", "/health")
         value = json_of(body)
         if isinstance(value, dict) and isinstance(value.get("status"), str):
             return value
@@ -130,7 +145,7 @@ class EngineClient:
 
     async def models(self) -> list[str]:
         """Names of the models the engine serves."""
-        status, headers, body = await self._get(f"{self._api}/models")
+        status, headers, body = await self.call("GET", "/v1/models")
         if status != 200:
             raise refusal(status, headers, body)
         value = json_of(body)
@@ -138,11 +153,6 @@ class EngineClient:
         if not isinstance(entries, list):
             raise EngineFailed("The engine's list of models is not in OpenAI's form")
         return [str(entry["id"]) for entry in entries if isinstance(entry, dict) and "id" in entry]
-
-    async def _get(self, url: str) -> tuple[int, Mapping[str, str], bytes]:
-        with _network_errors():
-            async with self._http.stream("GET", url, timeout=PROBE_TIMEOUT_S) as response:
-                return response.status_code, response.headers, await _bounded(response)
 
     async def _body(self, request: ChatRequest) -> dict[str, Any]:
         """The request on the wire. Fields that hosted engines refuse are sent only when set."""
@@ -174,27 +184,30 @@ class EngineClient:
         self, url: str, body: dict[str, Any], headers: Mapping[str, str]
     ) -> AsyncIterator[httpx2.Response]:
         """A response with status 200, asked for again without the fields the engine refuses."""
+        left_out: set[str] = set()
         for _ in range(1 + len(OPTIONAL_FIELDS)):
             async with self._http.stream("POST", url, json=body, headers=headers) as response:
                 if response.status_code == 200:
                     self._was_accepted = True
+                    self._unknown_fields |= left_out
                     yield response
                     return
                 text = await _bounded(response)
             unknown = self._refused_fields(response.status_code, text, body)
             if not unknown:
                 break
-            self._unknown_fields |= unknown
+            left_out |= unknown
             body = {name: value for name, value in body.items() if name not in unknown}
         raise self._refused(response, text)
 
     def _refused_fields(self, status: int, text: bytes, body: Mapping[str, Any]) -> set[str]:
-        """Which of our optional fields a refusal names. Never after an engine has accepted a
-        request: what people write may stand in a refusal, and must not switch the salt off.
+        """Which of our optional fields a refusal names. After an engine has accepted a request only
+        a harmless one: what people write may stand in a refusal, and must not switch the salt off.
         """
-        if self._was_accepted or status not in (400, 422):
+        if status not in (400, 422):
             return set()
-        return {name for name in OPTIONAL_FIELDS if name in body and name.encode() in text}
+        named = {name for name in OPTIONAL_FIELDS if name in body and name.encode() in text}
+        return named & HARMLESS_FIELDS if self._was_accepted else named
 
     async def _model_name(self) -> str:
         """The configured model, else the first one the engine serves."""

@@ -4,7 +4,8 @@ EngineError
 ├── InvalidRequest        400  the caller's fault, not retryable
 │   ├── PromptTooLong     400  code context_length_exceeded
 │   ├── BadGrammar        400  code invalid_schema
-│   └── UnknownModel      404  code model_not_found
+│   ├── UnknownModel      404  code model_not_found
+│   └── NoSessions        404  an engine that knows no /v1/sessions
 ├── BodyTooLarge          413  not retryable
 ├── QueueFull             429  retryable after `retry_after_s`
 ├── EngineUnavailable     503  retryable: starting, stopping, connection refused or lost
@@ -51,6 +52,13 @@ class UnknownModel(InvalidRequest):
 
     http_status = 404
     code = "model_not_found"
+
+
+class NoSessions(InvalidRequest):
+    """The engine has no /v1/sessions."""
+
+    http_status = 404
+    code = "no_sessions"
 
 
 class BodyTooLarge(InvalidRequest):

@@ -70,8 +70,15 @@ def deliveries(
     state: Annotated[
         str | None, typer.Option(help="Only these: pending, uncertain, failed, sent or cancelled.")
     ] = None,
+    uncertain: Annotated[
+        bool, typer.Option("--uncertain", help="Only those nobody knows the outcome of.")
+    ] = False,
     redrive: Annotated[
-        str | None, typer.Option(help="Send this failed delivery again, by its id.")
+        str | None,
+        typer.Option(
+            help="Send this failed or uncertain delivery again, by its id; what may have arrived "
+            "is labelled as a possible repeat."
+        ),
     ] = None,
 ) -> None:
     """Messages to people and how they fared; with --redrive, try a dead one again."""
@@ -80,11 +87,13 @@ def deliveries(
             api.post(f"/api/deliveries/{redrive}/redrive")
             print(f"{redrive} will be sent again")
             return
+        state = "uncertain" if uncertain else state
         rows = api.get("/api/deliveries", page=page, state=state)["deliveries"]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    columns = ("id", "to", "kind", "state", "attempts", "created", "error")
+    told = "evidence" if uncertain else "error"
+    columns = ("id", "to", "kind", "state", "attempts", "created", told)
     table = [
         (
             r["id"],
@@ -93,7 +102,7 @@ def deliveries(
             r["state"],
             str(r["attempts"]),
             _ago(r["created_at"]),
-            r["error"],
+            "\n".join(r["evidence"]) if uncertain else r["error"],
         )
         for r in rows
     ]

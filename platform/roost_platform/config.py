@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -17,7 +17,13 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from roost_channels.config import DeliveryConfig, FilesConfig, TelegramConfig, TwilioConfig
+from roost_channels.config import (
+    DeliveryConfig,
+    FilesConfig,
+    TelegramConfig,
+    TwilioConfig,
+    WhatsAppCloudConfig,
+)
 from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
 from roost_platform.sections import (
@@ -25,6 +31,7 @@ from roost_platform.sections import (
     DatabaseConfig,
     InboundConfig,
     LogConfig,
+    SessionsConfig,
     TemporalConfig,
     WebConfig,
 )
@@ -83,8 +90,10 @@ class Settings(BaseSettings):
     temporal: TemporalConfig = Field(default_factory=TemporalConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
+    sessions: SessionsConfig = Field(default_factory=SessionsConfig)
     telegram: TelegramConfig = Field(default_factory=TelegramConfig)
     twilio: TwilioConfig = Field(default_factory=TwilioConfig)
+    whatsapp_cloud: WhatsAppCloudConfig = Field(default_factory=WhatsAppCloudConfig)
     inbound: InboundConfig = Field(default_factory=InboundConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
     files: FilesConfig = Field(default_factory=FilesConfig)
@@ -124,7 +133,9 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """The SQLAlchemy URL in use."""
         if self.database.url is not None:
-            return self.database.url.get_secret_value()
+            url = self.database.url.get_secret_value()
+            password = self.database.password.get_secret_value()
+            return url if not password else _with_password(url, password)
         return f"sqlite+aiosqlite:///{self.data_dir / 'roost.db'}"
 
     @property
@@ -142,6 +153,14 @@ class Settings(BaseSettings):
     def origin(self, path: str) -> str:
         """Where a value came from: `environment`, a file's path, `command line` or `default`."""
         return self._origins.get(path, "default")
+
+
+def _with_password(url: str, password: str) -> str:
+    """The URL with this password in its user part, quoted."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    user = user.partition(":")[0]
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
 
 class _Environment(EnvSettingsSource):

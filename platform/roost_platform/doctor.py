@@ -155,6 +155,8 @@ async def _channels(settings: Settings) -> list[Check]:
         checks.append(Check("whatsapp", "broken", problem))
     elif settings.twilio.configured:
         checks.append(Check("whatsapp", "ok", f"sender {settings.twilio.account}"))
+    if settings.whatsapp_cloud.configured:
+        checks.append(await _whatsapp_cloud(settings))
     url = settings.public_base_url
     if url and not url.startswith("https://") and not settings.sandbox:
         checks.append(Check("public address", "warning", f"{url} is not https"))
@@ -174,6 +176,26 @@ async def _telegram(settings: Settings) -> Check:
     if status in (401, 404):
         return Check("telegram", "broken", "Telegram refuses the token")
     return Check("telegram", "warning", f"{base} answers {status or 'nothing'}")
+
+
+async def _whatsapp_cloud(settings: Settings) -> Check:
+    config, name = settings.whatsapp_cloud, "whatsapp cloud"
+    if not settings.public_base_url:
+        return Check(name, "broken", "Meta delivers to webhooks only: set ROOST_PUBLIC_BASE_URL")
+    url = f"{config.api_base.rstrip('/')}/{config.api_version}/{config.account}"
+    token = config.access_token.get_secret_value() if config.access_token else ""
+    status, body = await asyncio.to_thread(probes.get_json, url, token=token)
+    if status == 200:
+        number = body.get("display_phone_number", config.account)
+        return Check(name, "ok", f"number {number}, webhook at {_cloud_webhook(settings)}")
+    if status in (400, 401, 403):
+        return Check(name, "broken", "Meta refuses the access token or the phone number's id")
+    return Check(name, "warning", f"{config.api_base} answers {status or 'nothing'}")
+
+
+def _cloud_webhook(settings: Settings) -> str:
+    base = (settings.public_base_url or "").rstrip("/")
+    return f"{base}/hooks/whatsapp-cloud/{settings.whatsapp_cloud.account}"
 
 
 def _as_running(settings: Settings, run: stack.Run) -> Settings:

@@ -15,7 +15,13 @@ from roost_platform.intake import PlatformIntake
 from roost_platform.operators import prepare_access
 from roost_platform.ports import in_use, is_free
 from roost_platform.services import beating
-from roost_platform.wiring import engine_client, load_registry, open_storage, temporal_doorbell
+from roost_platform.wiring import (
+    engine_client,
+    engine_orders,
+    load_registry,
+    open_storage,
+    temporal_doorbell,
+)
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +48,12 @@ async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
     async def temporal_answers() -> bool:
         return await asyncio.to_thread(probes.port_answers, settings.temporal_address)
 
-    async with open_storage(settings) as stores, engine_client(settings) as engine:
-        intake = PlatformIntake(stores, await temporal_doorbell(settings))
+    async with (
+        open_storage(settings) as stores,
+        engine_client(settings) as engine,
+        engine_orders(engine) as orders,
+    ):
+        intake = PlatformIntake(stores, await temporal_doorbell(settings), orders)
         try:
             yield WebParts(
                 settings,

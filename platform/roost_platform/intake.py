@@ -10,12 +10,13 @@ from typing import Any, Protocol
 from temporalio.client import Client
 from uuid_utils import uuid7
 
-from roost_channels.intake import Accepted
+from roost_channels.intake import Accepted, Refusal
 from roost_channels.message import Address, InboundMessage, Quote, Sender
 from roost_platform.db.people import Decision
 from roost_platform.db.receipts import find_part, find_quote, record_receipt
 from roost_platform.db.stop import Stopped
 from roost_platform.db.stores import Stores
+from roost_platform.db.tenants import SessionNews
 from roost_workflows.names import (
     SIGNAL_RING,
     SIGNAL_STOP,
@@ -24,6 +25,7 @@ from roost_workflows.names import (
     workflow_id,
 )
 from roost_workflows.state import SessionInput
+from roost_workflows.waiting import NoOrders, SessionOrders
 
 RINGS_MAX = 200  # doorbells under way; beyond that the sweeper rings
 RING_TIMEOUT_S = 5.0
@@ -76,10 +78,16 @@ class Submitted:
 
 
 class PlatformIntake:
-    """Implements `roost_channels.intake.Intake`, and the same door for the console, API and CLI."""
+    """Implements `roost_channels.intake.Intake`, and the same door for the console, API and CLI.
 
-    def __init__(self, stores: Stores, doorbell: Doorbell) -> None:
+    orders: how the engine is told which sessions go on and which are over.
+    """
+
+    def __init__(
+        self, stores: Stores, doorbell: Doorbell, orders: SessionOrders | None = None
+    ) -> None:
         self._stores = stores
+        self._orders = orders or NoOrders()
         self._doorbell = doorbell
         self._rings: set[asyncio.Task[None]] = set()
 
@@ -92,6 +100,7 @@ class PlatformIntake:
         cursor: int | None = None,
     ) -> Accepted:
         outcome = await self._stores.inbox.accept(channel, account, batch, cursor=cursor)
+        self._tell_engine(outcome.news)
         self._announce(list(outcome.stop), list(outcome.ring))
         return Accepted(outcome.stored, outcome.duplicates)
 
@@ -120,6 +129,7 @@ class PlatformIntake:
         outcome = await self._stores.inbox.accept(
             address.channel, address.account, [message], agent=agent
         )
+        self._tell_engine(outcome.news)
         self._announce(list(outcome.stop), list(outcome.ring))
         conversation_id = await self._stores.queries.conversation_id(address.key)
         assert conversation_id is not None  # accepted above
@@ -142,6 +152,9 @@ class PlatformIntake:
         view = await self._stores.channels.get(channel, account)
         return None if view is None else view.cursor
 
+    async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
+        return await self._stores.inbox.unseen(channel, account, event_ids)
+
     async def resolve_quote(self, channel: str, account: str, chat: str, ref: str) -> Quote | None:
         async with self._stores.database.read() as session:
             return await find_quote(session, channel, account, chat, ref)
@@ -159,6 +172,7 @@ class PlatformIntake:
         status: str,
         error_code: str = "",
         description: str = "",
+        refusal: Refusal | None = None,
     ) -> None:
         async with self._stores.database.write() as session:
             found = await find_part(session, channel, account, part_id, message_id)
@@ -172,8 +186,16 @@ class PlatformIntake:
                 status=status,
                 error_code=error_code,
                 description=description,
+                refusal=refusal,
                 now=self._stores.database.now(),
             )
+
+    def _tell_engine(self, news: SessionNews) -> None:
+        """After the commit and before the doorbell: the KV comes near while the turn begins."""
+        for each in news.closed:
+            self._orders.closed(each.session_id, each.salt)
+        for each in news.expected:
+            self._orders.expected(each.session_id, each.salt)
 
     # Doorbells: after the commit, and never a reason to refuse what was committed -------------
 

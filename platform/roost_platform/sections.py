@@ -1,10 +1,14 @@
 """The platform's own groups of settings; the other packages bring theirs."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from roost_platform.queueing import DEFAULT_MODE, QueueMode, QueueRules
 
 WEB_PORT = 8420
+
+TenantScope = Literal["account", "installation"]
 
 
 class Section(BaseModel):
@@ -21,6 +25,10 @@ class DatabaseConfig(Section):
         description="SQLAlchemy URL, `postgresql+psycopg://…` or `sqlite+aiosqlite:///…`. "
         "Default: a SQLite file in the data folder.",
     )
+    password: SecretStr = Field(
+        default=SecretStr(""),
+        description="Password put into the URL; here it may hold characters such as `@` and `/`.",
+    )
 
     @field_validator("url")
     @classmethod
@@ -29,6 +37,16 @@ class DatabaseConfig(Section):
         if not separator or scheme.partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
             raise ValueError("write postgresql://user:password@host/name or sqlite:///path")
         return url
+
+
+class SessionsConfig(Section):
+    """How the engine keeps conversations apart."""
+
+    tenant: TenantScope = Field(
+        default="account",
+        description="Whose conversations may share cached prefixes in the engine: those of one "
+        "channel `account`, or all of this `installation`.",
+    )
 
 
 class InboundConfig(Section):

@@ -152,23 +152,37 @@ def _asynchronous(part: Callable[[Running], Awaitable[None]]) -> Callable[[Setti
 
 async def _worker(running: Running) -> None:
     """Runs sessions: workflows and their activities."""
-    from roost_platform.wiring import engine_client, load_registry, open_storage, worker_ports
+    from roost_platform.wiring import (
+        engine_client,
+        engine_orders,
+        load_registry,
+        open_storage,
+        warming,
+        worker_ports,
+    )
     from roost_workflows.connection import connect
     from roost_workflows.worker import run_worker
 
     settings = running.settings
     registry = load_registry(settings)
-    async with open_storage(settings) as stores, engine_client(settings) as engine:
+    async with (
+        open_storage(settings) as stores,
+        engine_client(settings) as engine,
+        engine_orders(engine) as orders,
+    ):
         try:
             client = await connect(
                 settings.temporal_address, settings.temporal.namespace, timeout_s=TEMPORAL_WAIT_S
             )
         except TimeoutError as error:
             raise NotReachable(str(error)) from error
-        async with beating(stores.heartbeats, "worker", running.ready):
+        async with (
+            beating(stores.heartbeats, "worker", running.ready),
+            warming(settings, stores, engine, registry),
+        ):
             await run_worker(
                 client,
-                worker_ports(stores),
+                worker_ports(stores, orders),
                 engine,
                 registry,
                 settings.worker,

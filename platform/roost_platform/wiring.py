@@ -23,6 +23,7 @@ from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter
 from roost_channels.progress import ProgressRenderer
 from roost_inference.client import EngineClient
+from roost_inference.sessions_client import EngineSessions
 from roost_platform.config import Settings
 from roost_platform.db import models
 from roost_platform.db.access import AccessPolicy
@@ -32,12 +33,16 @@ from roost_platform.intake import PlatformIntake, Sweeper, TemporalDoorbell
 from roost_platform.version import VERSION
 from roost_workflows.agents import AgentRegistry, load_agents
 from roost_workflows.errors import AgentsError
+from roost_workflows.orders import EngineOrders
 from roost_workflows.ports import Ports
+from roost_workflows.waiting import SessionOrders
+from roost_workflows.warming import warm
 
 log = logging.getLogger(__name__)
 
 STORAGE_WAIT_S = 60.0
 STORAGE_RETRY_S = 0.5
+CONSOLE, CONSOLE_ACCOUNT = "console", "local"
 
 
 def load_registry(settings: Settings) -> AgentRegistry:
@@ -51,7 +56,11 @@ def load_registry(settings: Settings) -> AgentRegistry:
 def access_policies(settings: Settings) -> Mapping[tuple[str, str], AccessPolicy]:
     """Who may talk, by (channel, account)."""
     policies = {}
-    for name, config in (("telegram", settings.telegram), ("whatsapp", settings.twilio)):
+    for name, config in (
+        ("telegram", settings.telegram),
+        ("whatsapp", settings.twilio),
+        ("whatsapp", settings.whatsapp_cloud),
+    ):
         if config.configured:
             policies[name, config.account] = AccessPolicy(config.access, config.allowlist)
     return policies
@@ -65,6 +74,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         policies=access_policies(settings),
         default_agent=load_registry(settings).default,
         version=VERSION,
+        tenant_scope=settings.sessions.tenant,
         files=settings.data_dir / "files",
         queueing=settings.inbound.rules,
     )
@@ -91,9 +101,46 @@ async def engine_client(settings: Settings) -> AsyncIterator[EngineClient]:
         await client.close()
 
 
-def worker_ports(stores: Stores) -> Ports:
-    """What sessions are given of storage."""
-    return Ports(turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts)
+@contextlib.asynccontextmanager
+async def engine_orders(engine: EngineClient) -> AsyncIterator[EngineOrders]:
+    """How the engine is told what sessions wait for."""
+    orders = EngineOrders(EngineSessions(engine))
+    try:
+        yield orders
+    finally:
+        await orders.close()
+
+
+@contextlib.asynccontextmanager
+async def warming(
+    settings: Settings, stores: Stores, engine: EngineClient, registry: AgentRegistry
+) -> AsyncIterator[None]:
+    """Have the default agent's prefix computed for every account, beside what the block does."""
+    agent = registry.get(registry.default)
+    accounts = [(CONSOLE, CONSOLE_ACCOUNT), *access_policies(settings)]
+
+    async def run() -> None:
+        if agent is not None:
+            await warm(engine, agent, await stores.tenants.salts(accounts))
+
+    task = asyncio.create_task(run())
+    task.add_done_callback(_told)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.warning("warming failed: %r", error)
+
+
+def worker_ports(stores: Stores, orders: SessionOrders) -> Ports:
+    """What sessions are given of storage and of the engine."""
+    return Ports(turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts, orders=orders)
 
 
 async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
@@ -119,6 +166,10 @@ def build_channels(settings: Settings, files: Files | None = None) -> list[Chann
         from roost_channels.whatsapp.channel import WhatsAppChannel
 
         channels.append(WhatsAppChannel(settings.twilio, public_base_url=public))
+    if settings.whatsapp_cloud.configured:
+        from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
+
+        channels.append(WhatsAppCloudChannel(settings.whatsapp_cloud))
     return channels
 
 
@@ -148,9 +199,13 @@ class CourierProcess:
 @contextlib.asynccontextmanager
 async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
     """Pollers, delivery lanes, progress and the sweeper over one database."""
-    async with open_storage(settings) as stores:
+    async with (
+        open_storage(settings) as stores,
+        engine_client(settings) as engine,
+        engine_orders(engine) as orders,
+    ):
         doorbell = await temporal_doorbell(settings)
-        intake = PlatformIntake(stores, doorbell)
+        intake = PlatformIntake(stores, doorbell, orders)
         channels = build_channels(settings, stores.artifacts)
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         lanes = Lanes()
@@ -179,7 +234,10 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
             "progress": progress.run(),
             "fetch files": Fetcher(channels, stores.artifacts, config=settings.files).run(),
             "sweep": Sweeper(stores, doorbell).run(),
-            **{f"ingest {channel.name}": channel.ingest(intake) for channel in channels},
+            **{
+                f"ingest {channel.name} {channel.account}": channel.ingest(intake)
+                for channel in channels
+            },
         }
         try:
             yield CourierProcess(stores, jobs)

@@ -136,6 +136,13 @@ async def test_edits_come_only_on_change_and_not_too_often(phone: Phone) -> None
     assert phone.calls("editMessageText") <= 7
 
 
+async def test_a_model_that_can_not_be_reached_is_told(phone: Phone) -> None:
+    phone.turn("unreachable")
+    assert await phone.after(2.0) == ["The model is not reachable, retrying…"]
+    phone.turn("thinking")
+    assert await phone.after(2.0) == ["Thinking…"]
+
+
 async def test_groups_are_edited_less_often(phone: Phone) -> None:
     phone.telegram.add_group(-100)
     asked = await phone.telegram.user_says(-100, "hello")

@@ -16,15 +16,22 @@ from roost_inference.errors import (
     QueueFull,
 )
 from roost_workflows import policies
+from roost_workflows.figures import NAME_CHARS_MAX, engine_figures
 from roost_workflows.generation import (
     CALLS_PER_STEP_MAX,
     UNPARSED,
-    build_request,
     call_id,
     engine_failure,
     plan_calls,
 )
 from roost_workflows.ports import FAILURE_REASONS, TranscriptMessage, TurnContext, TurnRecord
+from roost_workflows.requests import (
+    PRIORITY_BACKGROUND,
+    PRIORITY_CONTINUATION,
+    PRIORITY_TURN,
+    build_request,
+    warming_request,
+)
 from roost_workflows.state import GenerateInput
 
 CALL = GenerateInput("turn-1", 2, last=False)
@@ -86,13 +93,42 @@ def context(*messages: TranscriptMessage) -> TurnContext:
 
 def test_requests_carry_settings_and_declare_tools_on_the_last_step_too() -> None:
     told = context(TranscriptMessage("user", "hi"))
-    usual = build_request(AGENT, told, last=False, shorter=0)
-    last = build_request(AGENT, told, last=True, shorter=0)
+    usual = build_request(AGENT, told, step=1, last=False, shorter=0)
+    last = build_request(AGENT, told, step=8, last=True, shorter=0)
+    assert (usual.priority, last.priority) == (PRIORITY_TURN, PRIORITY_CONTINUATION)
     assert (usual.temperature, usual.seed, usual.session_id) == (0.1, 7, "session-1")
     assert usual.cache_salt == "tenant-1"
     assert last.tools == usual.tools
     assert (usual.extra, last.extra) == ({}, {"tool_choice": "none"})
     assert last.messages[-1]["content"].startswith(usual.messages[-1]["content"])
+
+
+def test_warming_asks_for_one_token_of_the_same_prefix_behind_everybody() -> None:
+    told = context(TranscriptMessage("user", "hi"))
+    usual = build_request(AGENT, told, step=1, last=False, shorter=0)
+    warm = warming_request(AGENT, "tenant-1")
+    assert (warm.messages[0], warm.tools) == (usual.messages[0], usual.tools)
+    assert (warm.cache_salt, warm.session_id, warm.max_tokens) == ("tenant-1", None, 1)
+    assert warm.priority == PRIORITY_BACKGROUND > PRIORITY_CONTINUATION > PRIORITY_TURN
+
+
+def test_an_engines_figures_are_kept_small_and_without_content() -> None:
+    told = {
+        "queue_ms": 1.5,
+        "first_token_ms": None,
+        "divergence": {"at_token": 7, "lost_tokens": 3, "in": "messages[1] (user)" * 20},
+        "kv": {"decision": "load", "loaded_from": {"ram": 64, "disk": "no"}, "text": "secret"},
+        "speculative_decoding": {"num_draft_tokens": 4, "acceptance_histogram": [1, 2]},
+        "surprise": {"text": "secret"},
+    }
+    kept = engine_figures(told)
+    assert kept["queue_ms"] == 1.5
+    assert kept["kv"] == {"decision": "load", "loaded_from": {"ram": 64}}
+    assert kept["speculative_decoding"] == {"num_draft_tokens": 4}
+    assert kept["divergence"]["at_token"] == 7
+    assert len(kept["divergence"]["in"]) == NAME_CHARS_MAX
+    assert "secret" not in json.dumps(kept)
+    assert engine_figures({"kv": [1], "queue_ms": float("nan"), "divergence": {}}) == {}
 
 
 @pytest.mark.parametrize(

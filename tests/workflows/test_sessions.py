@@ -16,9 +16,12 @@ from roost_inference.assembly import Completed, Delta
 from roost_inference.client import ChatRequest
 from roost_inference.errors import PromptTooLong
 from roost_inference.scripts import Call, Say
+from roost_inference.sessions_client import EngineSessions
 from roost_workflows import names
+from roost_workflows.orders import EngineOrders
 from roost_workflows.session import SessionWorkflow
 from roost_workflows.testing.lab import Lab, open_lab, running_server
+from roost_workflows.waiting import Wait
 from roost_workflows.worker import workflow_runner
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -49,12 +52,41 @@ async def test_the_engine_is_told_session_salt_and_tools_in_order(lab: Lab, talk
     assert body["session_id"] == f"s-{talk}"
     assert body["cache_salt"] == "default"
     assert [one["function"]["name"] for one in body["tools"]] == [
-        "current_time",
         "calculator",
-        "remember",
-        "notes_list",
+        "current_time",
         "forget_note",
+        "notes_list",
+        "remember",
     ]
+
+
+async def test_the_engine_knows_what_a_session_waits_for_and_whose_turn_comes_first(
+    lab: Lab, talk: str
+) -> None:
+    async with lab.worker():
+        await lab.say(talk, '[[tool:calculator {"expression": "2 + 2"}]]')
+        await lab.turn(talk)
+        await lab.orders.drain()
+    assert lab.engine.orders[-1] == (f"s-{talk}", "pin", "idle")
+    assert {reason for _, _, reason in lab.engine.orders} <= {"tool", "idle"}
+    assert [body.get("priority", 0) for body in lab.engine.requests] == [0, 1]
+
+
+async def test_an_engine_that_hangs_over_an_order_delays_no_turn(lab: Lab, talk: str) -> None:
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    class Hanging(EngineSessions):
+        async def pin(self, session_id: str, salt: str, wait: Wait, ttl_s: float) -> None:
+            asked.set()
+            await never.wait()
+
+    lab.orders = EngineOrders(Hanging(lab.engine_client))
+    async with lab.worker():
+        await lab.say(talk, '[[tool:calculator {"expression": "2 + 2"}]]')
+        turn = await lab.turn(talk)
+    assert asked.is_set()
+    assert turn.state == "done"
+    await lab.orders.close()
 
 
 async def test_a_conversation_remembers_its_turns(lab: Lab, talk: str) -> None:
@@ -340,6 +372,7 @@ async def test_the_engine_may_be_away_for_a_while(lab: Lab, talk: str) -> None:
         turn = await lab.turn(talk)
     assert turn.state == "done"
     assert lab.store.outbox(talk)[0].text == "back"
+    assert "unreachable" in [snapshot.phase for snapshot in turn.snapshots], "people see why"
 
 
 async def test_a_lost_stream_is_asked_again_and_answered_once(lab: Lab, talk: str) -> None:

@@ -15,7 +15,6 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from roost.agent import Agent
-from roost.prompt import build_messages
 from roost_inference.assembly import Completed, Delta, ToolCall
 from roost_inference.client import ChatRequest
 from roost_inference.errors import (
@@ -26,19 +25,23 @@ from roost_inference.errors import (
     QueueFull,
 )
 from roost_workflows.agents import AgentRegistry
+from roost_workflows.figures import engine_figures
 from roost_workflows.policies import ENGINE_FAILURES_MAX
 from roost_workflows.ports import (
     Finish,
     PlannedCall,
+    Snapshot,
     StepRecord,
     TurnContext,
     Turns,
     Usage,
 )
 from roost_workflows.progress import Board, ProgressWriter
+from roost_workflows.requests import build_request
 from roost_workflows.running import beating, finish, stop_was_asked
 from roost_workflows.state import GenerateInput, StepResult
-from roost_workflows.window import SHORTER_MAX, window
+from roost_workflows.waiting import IDLE_TTL_S, TOOL_GRACE_S, SessionOrders
+from roost_workflows.window import SHORTER_MAX
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,7 @@ class _Progress:
     first_token_at: float | None = None
     text: str = ""
     completed: Completed | None = None
+    context: TurnContext | None = None
 
     def usage(self) -> Usage:
         done, first = self.completed, self.first_token_at
@@ -71,14 +75,23 @@ class _Progress:
             completion_tokens=done.completion_tokens if done else 0,
             time_to_first_token_s=None if first is None else first - self.started_at,
             duration_s=time.time() - self.started_at,
+            engine=engine_figures(done.metrics) if done else {},
         )
 
 
 class Generation:
     """Model calls over storage and an engine."""
 
-    def __init__(self, turns: Turns, engine: Engine, registry: AgentRegistry, board: Board) -> None:
+    def __init__(
+        self,
+        turns: Turns,
+        engine: Engine,
+        registry: AgentRegistry,
+        board: Board,
+        orders: SessionOrders,
+    ) -> None:
         self._turns = turns
+        self._orders = orders
         self._engine = engine
         self._registry = registry
         self._board = board
@@ -99,8 +112,8 @@ class Generation:
             raise ApplicationError("unknown_agent", type="unknown_agent", non_retryable=True)
         so_far = _Progress()
         try:
-            context = await self._turns.context(call.turn_id, call.step)
-            await self._stream(call, agent, context, so_far)
+            so_far.context = await self._turns.context(call.turn_id, call.step)
+            await self._stream(call, agent, so_far.context, so_far)
             if await self._turns.stop_requested(call.turn_id):
                 return await self._stop(call, so_far)
             return await self._commit(call, agent, so_far)
@@ -115,7 +128,7 @@ class Generation:
     ) -> None:
         """Stream one completion, of a shorter history if the whole one does not fit the model."""
         for shorter in range(SHORTER_MAX + 1):
-            request = build_request(agent, context, last=call.last, shorter=shorter)
+            request = build_request(agent, context, step=call.step, last=call.last, shorter=shorter)
             try:
                 async with (
                     beating(),
@@ -138,7 +151,17 @@ class Generation:
             except EngineError as error:
                 so_far.text = ""  # the next attempt begins anew
                 log.warning("turn %s: model call failed: %r", call.turn_id, error)
+                if isinstance(error, EngineUnavailable):
+                    await self._show_unreachable(call.turn_id)
                 raise engine_failure(error, activity.info().attempt) from None
+
+    async def _show_unreachable(self, turn_id: str) -> None:
+        """People see why nothing happens until another attempt; lossy, as all progress."""
+        shot = Snapshot("unreachable", tools=self._board.lines(turn_id))
+        try:
+            await self._turns.progress(turn_id, shot)
+        except Exception as error:
+            log.warning("progress of turn %s not written: %r", turn_id, error)
 
     async def _commit(self, call: GenerateInput, agent: Agent, so_far: _Progress) -> StepResult:
         done = so_far.completed
@@ -164,7 +187,7 @@ class Generation:
         so_far: _Progress,
     ) -> StepRecord:
         done = so_far.completed
-        return await finish(
+        record = await finish(
             self._turns.commit_step(
                 call.turn_id,
                 call.step,
@@ -177,39 +200,19 @@ class Generation:
                 started_at=so_far.started_at,
             )
         )
+        if so_far.context is not None:
+            self._tell_engine(so_far.context, record)
+        return record
 
-
-def build_request(agent: Agent, context: TurnContext, *, last: bool, shorter: int) -> ChatRequest:
-    """The wire request: tools always in the agent's order, so that equal prefixes stay equal.
-
-    On the last step tools are still declared, only not allowed: leaving them out would change the
-    prompt's beginning and throw the session's cache away.
-    """
-    settings = agent.model
-    messages = window(context.messages, shorter)
-    return ChatRequest(
-        messages=build_messages(agent.instructions, messages, last_step=last and bool(agent.tools)),
-        tools=[tool.schema() for tool in agent.tools],
-        max_tokens=settings.max_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        seed=settings.seed,
-        stop=list(settings.stop),
-        session_id=context.turn.session_id,
-        cache_salt=context.tenant,
-        priority=0,
-        extra=_extra(agent, last=last),
-    )
-
-
-def _extra(agent: Agent, *, last: bool) -> dict[str, object]:
-    """Body fields beyond the common ones, only where they say something."""
-    extra: dict[str, object] = {}
-    if last and agent.tools:
-        extra["tool_choice"] = "none"
-    if agent.model.repetition_penalty is not None:
-        extra["repetition_penalty"] = agent.model.repetition_penalty
-    return extra
+    def _tell_engine(self, context: TurnContext, record: StepRecord) -> None:
+        """What the session waits for now: its tools, or whatever is said next."""
+        agent, session_id = self._registry.get(context.turn.agent), context.turn.session_id
+        if record.finish != "tools":
+            self._orders.waits(session_id, context.tenant, "idle", IDLE_TTL_S)
+            return
+        tools = [agent.tool(call.name) for call in record.calls] if agent else []
+        longest_s = max((tool.timeout_s for tool in tools if tool), default=0.0)
+        self._orders.waits(session_id, context.tenant, "tool", longest_s + TOOL_GRACE_S)
 
 
 def plan_calls(agent: Agent, call: GenerateInput, done: Completed) -> list[PlannedCall]:

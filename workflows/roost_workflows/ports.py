@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from roost_workflows.waiting import NoOrders, SessionOrders
+
 CallStatus = Literal["ok", "error", "cancelled", "unknown", "skipped"]
 CallState = Literal["planned", "running", "ok", "error", "cancelled", "unknown", "skipped"]
 Effect = Literal["pure", "idempotent", "verifiable", "unsafe"]
@@ -68,8 +70,8 @@ class TranscriptMessage:
 
 @dataclass(frozen=True, slots=True)
 class TurnContext:
-    """All that one model call needs, read in one transaction. `person_id` scopes notes; `tenant`
-    salts caches.
+    """All that one model call needs, read in one transaction. `person_id` scopes notes; `tenant` is
+    the salt that keeps caches of different tenants apart.
     """
 
     turn: TurnRecord
@@ -105,13 +107,16 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one model call and its times in seconds."""
+    """Token counts of one model call and its times in seconds. `engine`: what the engine tells of
+    the call, small and without content (figures.py).
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
     time_to_first_token_s: float | None = None
     duration_s: float = 0.0
+    engine: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,5 +301,6 @@ class Ports:
 
     turns: Turns
     notes: Notes
+    orders: SessionOrders = field(default_factory=NoOrders)
     artifacts: Artifacts | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)

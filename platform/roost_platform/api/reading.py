@@ -92,6 +92,7 @@ async def read_deliveries(
                 attempts=row.attempts,
                 error=row.error,
                 preview=row.preview,
+                evidence=row.evidence,
                 created_at=row.created_at,
             )
             for row in rows

@@ -168,7 +168,7 @@ async def deliveries(
 
 @router.post("/deliveries/{id}/redrive", tags=["deliveries"])
 async def redrive(request: Request, api: UsesApi, me: Operator, id: str) -> dict[str, str]:
-    """Give a failed message new attempts; parts that arrived are not sent again."""
+    """Give a failed or uncertain message new attempts; parts that arrived are not sent again."""
     return {"outbox_id": await api.stores.redrive(id, me.name, _ip(request))}
 
 

@@ -121,6 +121,7 @@ class DeliveryItem(BaseModel):
     """One outgoing message.
 
     state: pending | uncertain | failed | sent | delivered | read | cancelled.
+    evidence: what was concluded about it, oldest first.
     """
 
     id: str
@@ -133,6 +134,7 @@ class DeliveryItem(BaseModel):
     attempts: int
     error: str
     preview: str
+    evidence: tuple[str, ...]
     created_at: float
 
 

@@ -70,6 +70,7 @@ TABLE: Sequence[Declared] = (
     Declared("GET", "/deliveries/{id}.json", Role.viewer, deliveries.one_json),
     Declared("GET", "/deliveries/{id}", Role.viewer, deliveries.one_page),
     Declared("GET", "/deliveries/{id}/events", Role.viewer, deliveries.one_events),
+    Declared("POST", "/deliveries/{id}/confirm", Role.operator, deliveries.confirm_one),
     Declared("POST", "/deliveries/{id}/redrive", Role.operator, deliveries.redrive_one),
     Declared("GET", "/channels", Role.viewer, channels.page),
     Declared("GET", "/channels/events", Role.viewer, channels.events),

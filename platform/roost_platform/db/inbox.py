@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address, InboundMessage
@@ -15,24 +15,30 @@ from roost_platform.db.channels import upsert_channel
 from roost_platform.db.chat_commands import obey
 from roost_platform.db.engine import Database
 from roost_platform.db.overdue import mark_rung, to_ring, to_stop
-from roost_platform.db.part_states import HELD_CODES
 from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
 from roost_platform.db.stop import Stopped, interrupt, record_stop, tell_dropped
+from roost_platform.db.tenants import SessionNews, Tenants
+from roost_platform.db.window import wake_held
 from roost_platform.queueing import QueueRules
 
+IDS_MAX = 500  # event ids asked for in one query
 TITLE_MAX = 80  # characters of the chat's name kept for lists
 DEFAULT_AGENT = "concierge"
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a committed batch asks for: conversations to ring and to stop, in order of arrival."""
+    """What a committed batch asks for: conversations to ring and to stop, in order of arrival.
+
+    news: which sessions are about to go on, and which /new has ended.
+    """
 
     stored: int = 0
     duplicates: int = 0
     ring: dict[str, None] = field(default_factory=dict)
     stop: dict[str, None] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
+    news: SessionNews = field(default_factory=SessionNews)
 
 
 class InboxStore:
@@ -44,9 +50,11 @@ class InboxStore:
         policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
         default_agent: str = DEFAULT_AGENT,
         queueing: QueueRules | None = None,
+        tenants: Tenants | None = None,
     ) -> None:
         self._queueing = queueing or QueueRules()
         self._database = database
+        self._tenants = tenants or Tenants(database)
         self._policies = dict(policies or {})
         self._default_agent = default_agent
 
@@ -64,6 +72,7 @@ class InboxStore:
         async with self._database.write() as session:
             now = self._database.now()
             conversations = await self._conversations(session, batch, now)
+            sessions = {each.id: each.session_id for each in conversations.values()}
             for message in batch:
                 conversation = conversations[message.address.key]
                 if agent and conversation.agent != agent:
@@ -73,6 +82,9 @@ class InboxStore:
                     continue
                 await self._store(session, conversation, message, outcome, now)
                 outcome.stored += 1
+            for each in conversations.values():
+                goes_on = each.id in outcome.ring
+                await self._tenants.note(session, each, sessions[each.id], goes_on, outcome.news)
             values: dict[str, float] = {} if cursor is None else {"cursor": cursor}
             if outcome.stored:
                 values["last_in_at"] = now
@@ -143,7 +155,7 @@ class InboxStore:
             return
         if before == "pending":  # the setting was opened meanwhile
             await release(session, identity.id, conversation.id)
-        await _wake_held_sends(session, conversation, now)
+        await wake_held(session, conversation, now)
         command = commands.parse(message.text, message.kind)
         if command is not None:
             stopping = await obey(session, conversation, row, command, self._queueing, now)
@@ -163,6 +175,21 @@ class InboxStore:
         if address.channel == "console":
             return OPEN  # the console has its own logins
         return self._policies.get((address.channel, address.account), AccessPolicy())
+
+    async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
+        """Which of these events were never accepted."""
+        found: set[str] = set()
+        async with self._database.read() as session:
+            for start in range(0, len(event_ids), IDS_MAX):
+                known = await session.scalars(
+                    select(models.Inbox.event_id).where(
+                        models.Inbox.channel == channel,
+                        models.Inbox.account == account,
+                        models.Inbox.event_id.in_(event_ids[start : start + IDS_MAX]),
+                    )
+                )
+                found.update(known)
+        return frozenset(event_ids) - found
 
     async def request_stop(self, conversation_id: str, by: str) -> Stopped:
         """Record a stop asked for elsewhere than in the chat; the caller rings."""
@@ -246,34 +273,3 @@ async def _is_known(session: AsyncSession, channel: str, account: str, event_id:
         models.Inbox.event_id == event_id,
     )
     return (await session.scalar(query)) is not None
-
-
-async def _wake_held_sends(
-    session: AsyncSession, conversation: models.Conversation, now: float
-) -> None:
-    """The person wrote again: what waited for an open session window may go at once."""
-    refused = (
-        select(models.DeliveryAttempt.id)
-        .where(
-            models.DeliveryAttempt.part_id == models.Part.id,
-            models.DeliveryAttempt.attempt == models.Part.attempts,
-            models.DeliveryAttempt.code.in_(HELD_CODES),
-        )
-        .exists()
-    )
-    found = await session.execute(
-        select(models.Part.id, models.Part.outbox_id).where(
-            models.Part.conversation_id == conversation.id,
-            models.Part.state == "not_sent",
-            models.Part.next_at > now,
-            refused,
-        )
-    )
-    held = found.all()
-    if held:
-        parts, entries = [row[0] for row in held], [row[1] for row in held]
-        wake = {"next_at": now}
-        await session.execute(update(models.Part).where(models.Part.id.in_(parts)).values(**wake))
-        await session.execute(
-            update(models.Outbox).where(models.Outbox.id.in_(entries)).values(**wake)
-        )

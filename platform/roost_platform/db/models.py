@@ -12,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -123,6 +124,16 @@ class Inbox(Base):
     rung_at: Mapped[float | None]  # last doorbell; the sweeper rings again
 
 
+class Tenant(Base):
+    """Whose sessions share cached prefixes. `salt` is random and goes to the engine only."""
+
+    __tablename__ = "tenants"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    salt: Mapped[str]
+    created_at: Mapped[float]
+
+
 class Turn(Base):
     """One answer in the making; `number` is the generation fence.
 
@@ -162,7 +173,7 @@ class Turn(Base):
 class TurnStep(Base):
     """One model call of a turn; its content stays here until the tool group closes.
 
-    state: open (tools outstanding) | closed.
+    state: open (tools outstanding) | closed. engine: the engine's own figures of the call.
     """
 
     __tablename__ = "turn_steps"
@@ -179,6 +190,7 @@ class TurnStep(Base):
     completion_tokens: Mapped[int] = mapped_column(default=0)
     time_to_first_token_s: Mapped[float | None]
     duration_s: Mapped[float] = mapped_column(default=0.0)
+    engine: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     started_at: Mapped[float]
     created_at: Mapped[float]
 
@@ -257,10 +269,10 @@ class StatusMessageRow(Base):
 
 
 class Outbox(Base):
-    """One logical message to a chat. kind: answer | notice | approval | error.
+    """One logical message to a chat. kind: answer | notice | approval | error | invitation.
 
     state: pending | sent | failed | cancelled.
-    dedupe_key makes queueing idempotent. sequence orders a lane.
+    dedupe_key makes queueing idempotent. sequence orders a lane; below zero goes before the rest.
     """
 
     __tablename__ = "outbox"
@@ -321,6 +333,8 @@ class Part(Base):
     lease_until: Mapped[float | None]
     next_at: Mapped[float]
     message_id: Mapped[str | None]
+    # It waits for the person: the session window is closed until they write again.
+    held: Mapped[bool] = mapped_column(default=False, server_default=false())
     plain: Mapped[bool] = mapped_column(default=False)
     duplicate_label: Mapped[bool] = mapped_column(default=False)
     error: Mapped[str] = mapped_column(default="")
@@ -330,7 +344,11 @@ class Part(Base):
 
 
 class DeliveryAttempt(Base):
-    """One try of one part, for operators."""
+    """One try of one part, or one look at what became of it, for operators.
+
+    kind: send | check (we asked the provider) | receipt (it told us) | operator.
+    asked: what we wanted; description: what came back; concluded: what followed from it.
+    """
 
     __tablename__ = "delivery_attempts"
     __table_args__ = (Index(None, "part_id", "attempt"),)
@@ -338,7 +356,10 @@ class DeliveryAttempt(Base):
     id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
     part_id: Mapped[str] = mapped_column(ForeignKey("parts.id"))
     attempt: Mapped[int]
-    outcome: Mapped[str]  # sending | sent | not_sent | ambiguous | failed
+    kind: Mapped[str] = mapped_column(default="send")
+    outcome: Mapped[str]  # sending | sent | not_sent | ambiguous | failed | looked
+    asked: Mapped[str] = mapped_column(default="")
+    concluded: Mapped[str] = mapped_column(default="")
     http_status: Mapped[int] = mapped_column(default=0)
     code: Mapped[str] = mapped_column(default="")
     description: Mapped[str] = mapped_column(default="")

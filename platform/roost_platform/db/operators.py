@@ -1,17 +1,24 @@
 """What operators do to conversations and deliveries: reply, and send a dead letter again."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
+
 from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.rendering import labelled
 from roost_platform.commands import QUEUE_DEFAULT
 from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.chat_commands import choose_queue
 from roost_platform.db.engine import Database
-from roost_platform.db.part_states import note
+from roost_platform.db.evidence import is_in_doubt, look
+from roost_platform.db.part_states import conclude, note, rendered_of
 from roost_platform.db.rows import append, clean, current_session, lock_conversation, queue
 from roost_platform.errors import NotAllowed, NotFound
 from roost_platform.queueing import QUEUE_MODES, QueueMode, QueueRules
+
+REDRIVEN = ("failed", "expired", "ambiguous")
 
 
 class OperatorActions:
@@ -63,23 +70,28 @@ class OperatorActions:
             return self._queueing.mode_of(conversation.channel, conversation.settings)
 
     async def redrive(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
-        """Give a dead letter new attempts; parts that arrived stay. Returns the outbox id."""
+        """Give a dead letter new attempts; parts that arrived stay. Returns the outbox id.
+
+        What may have arrived already is sent with the label of a possible repeat.
+        """
         async with self._database.write() as session:
-            entry = await self._find(session, part_or_outbox_id)
-            if entry.state != "failed":
+            entry, parts = await self._find(session, part_or_outbox_id)
+            again = [part for part in parts if part.state in REDRIVEN]
+            if not again and entry.state != "failed":
                 raise NotAllowed(
-                    f"Only a failed message can be sent again; this one is {entry.state}."
+                    "Only a failed or uncertain message can be sent again; "
+                    f"this one is {entry.state}."
                 )
             now = self._database.now()
-            parts = await session.scalars(
-                select(models.Part)
-                .where(models.Part.outbox_id == entry.id, models.Part.state == "failed")
-                .with_for_update()
-            )
-            for part in parts:
+            for part in again:
+                said = f"Sent again by {operator}."
+                if is_in_doubt(part):
+                    part.rendered = asdict(labelled(rendered_of(part.rendered)))
+                    part.duplicate_label = True
+                    said = f"Sent again by {operator}, labelled as a possible repeat."
                 part.state, part.attempts, part.receipt = "planned", 0, ""
                 part.message_id, part.error = None, ""
-                note(part, f"Sent again by {operator}.", now)
+                note(part, said, now)
             await session.execute(
                 update(models.Part)
                 .where(models.Part.outbox_id == entry.id, models.Part.state != "sent")
@@ -90,7 +102,36 @@ class OperatorActions:
             await audit(session, now, operator, "delivery.redrive", entry.id, {}, ip)
             return entry.id
 
-    async def _find(self, session: AsyncSession, part_or_outbox_id: str) -> models.Outbox:
+    async def confirm(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
+        """An operator knows that the uncertain parts of a message arrived: they are not sent again.
+
+        Returns the outbox id.
+        """
+        async with self._database.write() as session:
+            entry, parts = await self._find(session, part_or_outbox_id)
+            known = [part for part in parts if is_in_doubt(part)]
+            if not known:
+                raise NotAllowed("Nothing is uncertain about this message.")
+            now = self._database.now()
+            for part in known:
+                part.state, part.sent_at, part.error, part.lease_until = "sent", now, "", None
+                await look(
+                    session,
+                    part,
+                    now,
+                    kind="operator",
+                    asked="did it arrive?",
+                    answered=f"yes, says {operator}",
+                    concluded=f"{operator} knows that it arrived; not sent again",
+                )
+            await conclude(session, entry, now)
+            await audit(session, now, operator, "delivery.confirm", entry.id, {}, ip)
+            return entry.id
+
+    async def _find(
+        self, session: AsyncSession, part_or_outbox_id: str
+    ) -> tuple[models.Outbox, Sequence[models.Part]]:
+        """A message and its parts, held."""
         by_part = select(models.Part.outbox_id).where(models.Part.id == part_or_outbox_id)
         entry = await session.scalar(
             select(models.Outbox)
@@ -99,4 +140,10 @@ class OperatorActions:
         )
         if entry is None:
             raise NotFound(f"No delivery {part_or_outbox_id}.")
-        return entry
+        parts = await session.scalars(
+            select(models.Part)
+            .where(models.Part.outbox_id == entry.id)
+            .order_by(models.Part.position)
+            .with_for_update()
+        )
+        return entry, parts.all()

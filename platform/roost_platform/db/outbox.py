@@ -14,21 +14,25 @@ from roost_channels.outbox import OutboxEntry, StoredPart
 from roost_channels.rendering import RenderedPart
 from roost_platform.db import models
 from roost_platform.db.engine import Database
+from roost_platform.db.evidence import look
 from roost_platform.db.moves import move_conversation
 from roost_platform.db.part_states import (
     conclude,
     entry_of,
     finish_attempt,
     head_of,
+    hold_conversation_of,
     lock_part,
     mark_sent,
     note,
     part_of,
     parts_of,
+    was_refused,
 )
 from roost_platform.db.rows import address_of, lock_conversation, new_id
 from roost_platform.db.status import StatusStore
 from roost_platform.db.waits import WaitStore
+from roost_platform.db.window import hold_part
 from roost_platform.errors import NotAllowed, NotFound, PartClaimed
 
 LANES_MAX = 500  # lanes handed out by one `due`; the rest come with the next
@@ -150,14 +154,21 @@ class OutboxStore(StatusStore, WaitStore):
             tried = await session.scalar(
                 select(func.count())
                 .select_from(models.DeliveryAttempt)
-                .where(models.DeliveryAttempt.part_id == part_id)
+                .where(
+                    models.DeliveryAttempt.part_id == part_id, models.DeliveryAttempt.kind == "send"
+                )
             )
             part.state, part.owner, part.lease_until = "sending", owner, now + lease_s
-            part.started_at = now
+            part.started_at, part.held = now, False
             part.attempts += 1
             session.add(
                 models.DeliveryAttempt(
-                    part_id=part_id, attempt=(tried or 0) + 1, outcome="sending", started_at=now
+                    part_id=part_id,
+                    attempt=(tried or 0) + 1,
+                    outcome="sending",
+                    asked=f"send part {part.position + 1} of {part.count}, "
+                    f"{len(str(part.rendered['text']))} characters",
+                    started_at=now,
                 )
             )
             return part.attempts
@@ -165,19 +176,42 @@ class OutboxStore(StatusStore, WaitStore):
     async def sent(self, part_id: str, message_id: str) -> None:
         async with self._database.write() as session:
             entry, part = await lock_part(session, part_id)
+            if part.receipt == "failed" or was_refused(part, message_id):
+                return  # its refusal was faster than the answer to the request
             await mark_sent(session, entry, part, message_id, self._database.now())
 
     async def not_sent(
-        self, part_id: str, *, retry_at: float, error: str, code: str = "", http_status: int = 0
+        self,
+        part_id: str,
+        *,
+        retry_at: float,
+        error: str,
+        code: str = "",
+        http_status: int = 0,
+        held: bool = False,
+        invitation: str = "",
     ) -> None:
         async with self._database.write() as session:
+            conversation = await hold_conversation_of(session, part_id) if held else None
             entry, part = await lock_part(session, part_id)
             if part.state in ("sent", "failed"):
                 return
             now = self._database.now()
             part.state, part.error, part.lease_until = "not_sent", error, None
             part.next_at = entry.next_at = retry_at
-            await finish_attempt(session, part, "not_sent", now, error, code, http_status, retry_at)
+            if conversation is not None:
+                await hold_part(
+                    session,
+                    conversation,
+                    entry,
+                    part,
+                    until=retry_at,
+                    invitation=invitation,
+                    now=now,
+                )
+            await finish_attempt(
+                session, part, "not_sent", now, error, code, http_status, part.next_at
+            )
 
     async def replan(
         self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False
@@ -224,10 +258,16 @@ class OutboxStore(StatusStore, WaitStore):
             await finish_attempt(session, part, "failed", now, error, code, http_status)
             await conclude(session, entry, now)
 
-    async def evidence(self, part_id: str, note_text: str) -> None:
+    async def evidence(
+        self, part_id: str, note_text: str, *, asked: str = "", answered: str = ""
+    ) -> None:
         async with self._database.write() as session:
             _, part = await lock_part(session, part_id)
-            note(part, note_text, self._database.now())
+            now = self._database.now()
+            if not asked:
+                note(part, note_text, now)
+                return
+            await look(session, part, now, asked=asked, answered=answered, concluded=note_text)
 
     async def recover(self, owner: str) -> int:
         async with self._database.write() as session:

@@ -17,8 +17,10 @@ from roost_platform.db.people import People
 from roost_platform.db.queries import Queries
 from roost_platform.db.services import Heartbeats
 from roost_platform.db.stop import Stopped
+from roost_platform.db.tenants import Tenants
 from roost_platform.db.turns import TurnStore
 from roost_platform.queueing import QueueRules
+from roost_platform.sections import TenantScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Stores:
     channels: ChannelStates
     operators: OperatorActions
     queries: Queries
+    tenants: Tenants
     queueing: QueueRules
 
     async def say_as_operator(
@@ -48,6 +51,10 @@ class Stores:
     async def redrive(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
         """Give a dead letter new attempts; returns the outbox id."""
         return await self.operators.redrive(part_or_outbox_id, operator, ip)
+
+    async def confirm(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
+        """An operator knows that an uncertain message arrived; returns the outbox id."""
+        return await self.operators.confirm(part_or_outbox_id, operator, ip)
 
     async def request_stop(self, conversation_id: str, by: str) -> Stopped:
         """Record a stop. `PlatformIntake.request_stop` also rings; else the sweeper does."""
@@ -63,21 +70,24 @@ def open_stores(
     policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
     default_agent: str = DEFAULT_AGENT,
     version: str = "",
+    tenant_scope: TenantScope = "account",
     files: Path | None = None,
     queueing: QueueRules | None = None,
 ) -> Stores:
     """Stores over a database or its URL; nothing is connected or migrated yet.
 
     policies: who may talk, by (channel, account); strangers pair where none is given.
+    tenant_scope: whose conversations share cached prefixes.
     files: the folder of artifacts; none can be stored without one.
     queueing: how messages that come in a row are queued; by default they steer.
     """
     opened = Database(database) if isinstance(database, str) else database
     rules = queueing or QueueRules()
+    tenants = Tenants(opened, tenant_scope)
     return Stores(
         database=opened,
-        inbox=InboxStore(opened, policies, default_agent, rules),
-        turns=TurnStore(opened, rules),
+        inbox=InboxStore(opened, policies, default_agent, rules, tenants),
+        turns=TurnStore(opened, rules, tenants),
         outbox=OutboxStore(opened),
         notes=NoteStore(opened),
         artifacts=ArtifactStore(opened, files),
@@ -87,5 +97,6 @@ def open_stores(
         channels=ChannelStates(opened),
         operators=OperatorActions(opened, rules),
         queries=Queries(opened),
+        tenants=tenants,
         queueing=rules,
     )

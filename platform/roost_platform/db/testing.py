@@ -12,6 +12,7 @@ from roost_platform.db import models
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
 from roost_workflows.ports import Finish, PlannedCall, StepRecord, TurnRecord, Usage
+from roost_workflows.waiting import Wait
 
 
 @dataclass(slots=True)
@@ -44,6 +45,22 @@ class DoorbellLog:
         if self.broken:
             raise ConnectionError("no workflow server")
         self.stopped.append(conversation_id)
+
+
+@dataclass(slots=True)
+class OrderLog:
+    """Remembers what the engine would have been told about sessions: (order, session, salt)."""
+
+    told: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def waits(self, session_id: str, tenant: str, wait: Wait, ttl_s: float) -> None:
+        self.told.append((wait, session_id, tenant))
+
+    def expected(self, session_id: str, tenant: str) -> None:
+        self.told.append(("expected", session_id, tenant))
+
+    def closed(self, session_id: str, tenant: str) -> None:
+        self.told.append(("closed", session_id, tenant))
 
 
 @dataclass(slots=True)

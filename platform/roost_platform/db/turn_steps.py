@@ -98,6 +98,7 @@ async def commit(
             completion_tokens=call.usage.completion_tokens,
             time_to_first_token_s=call.usage.time_to_first_token_s,
             duration_s=call.usage.duration_s,
+            engine=clean(call.usage.engine) or None,
             started_at=call.started_at,
             created_at=now,
         )

@@ -17,6 +17,7 @@ from roost_platform.db.rows import (
     new_id,
     running_turn,
 )
+from roost_platform.db.tenants import Tenants
 from roost_platform.db.transcript import (
     TURN_MESSAGES_MAX,
     messages,
@@ -41,15 +42,19 @@ from roost_workflows.ports import (
     Usage,
 )
 
-TENANT = "default"  # one installation is one tenant: its sessions may share cached prefixes
-
 
 class TurnStore:
     """Implements `roost_workflows.ports.Turns`; every method is one transaction."""
 
-    def __init__(self, database: Database, queueing: QueueRules | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        queueing: QueueRules | None = None,
+        tenants: Tenants | None = None,
+    ) -> None:
         self._database = database
         self._queueing = queueing or QueueRules()
+        self._tenants = tenants or Tenants(database)
 
     async def begin(self, conversation_id: str) -> TurnRecord | Postponed | None:
         async with self._database.write() as session:
@@ -123,13 +128,14 @@ class TurnStore:
                 steered = len(pending)
             await session.flush()
             person = await person_of(session, turn, conversation)
+            salt = await self._tenants.salt(session, conversation.channel, conversation.account)
             return TurnContext(
                 turn=record(turn),
                 person_id="" if person is None else person.id,
                 person_name="" if person is None else person.display_name,
                 channel=conversation.channel,
                 session_key=conversation.key,
-                tenant=TENANT,
+                tenant=salt,
                 messages=await messages(session, chat.id),
                 steered=steered,
             )

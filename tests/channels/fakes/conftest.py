@@ -118,6 +118,7 @@ async def bot(telegram: FakeTelegram) -> AsyncIterator[Bot]:
     made = Bot(telegram.token, session=session)
     yield made
     await made.session.close()
+    assert telegram.complaints == []
 
 
 class RedirectingClient(TwilioHttpClient):  # type: ignore[misc]

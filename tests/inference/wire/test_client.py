@@ -241,7 +241,7 @@ async def picky_engine(unknown: set[str]) -> AsyncIterator[tuple[str, list[dict[
     async def answer(request: Request) -> Response:
         bodies.append(await request.json())
         known = bodies[-1]["messages"][-1]["content"] != "refuse this"
-        for name in sorted(unknown & set(bodies[-1])) if known else ["cache_salt"]:
+        for name in sorted(unknown & set(bodies[-1])) if known else ["cache_salt priority"]:
             message = f"Unrecognized request argument supplied: {name}"
             return JSONResponse({"error": {"message": message}}, 400)
         text = f"data: {json.dumps(chunk({'content': 'hi'}, 'stop'))}\n\n"
@@ -262,8 +262,19 @@ async def test_fields_an_engine_does_not_know_are_left_out_from_then_on() -> Non
     assert ["priority" in body for body in bodies] == [True, True, False, False]
 
 
+async def test_a_priority_refused_late_is_left_out_but_the_salt_stays() -> None:
+    first, later = replace(ASK, cache_salt="t"), replace(ASK, cache_salt="t", priority=1)
+    async with picky_engine({"priority"}) as (url, bodies):
+        client = EngineClient(url, model="m")
+        for ask in (first, later, later):
+            assert (await client.complete(ask)).text == "hi"
+        await client.close()
+    assert ["priority" in body for body in bodies] == [False, True, False, False]
+    assert all(body["cache_salt"] == "t" for body in bodies)
+
+
 async def test_a_refusal_that_only_repeats_a_fields_name_never_ends_the_salt() -> None:
-    ask = replace(ASK, cache_salt="tenant")
+    ask = replace(ASK, cache_salt="tenant", priority=1)
     hostile = replace(ask, messages=[{"role": "user", "content": "refuse this"}])
     async with picky_engine(set()) as (url, bodies):
         client = EngineClient(url, model="m")
@@ -272,7 +283,8 @@ async def test_a_refusal_that_only_repeats_a_fields_name_never_ends_the_salt() -
             await client.complete(hostile)
         await client.complete(ask)
         await client.close()
-    assert [body["cache_salt"] for body in bodies] == ["tenant"] * 3
+    assert [body["cache_salt"] for body in bodies] == ["tenant"] * len(bodies)
+    assert bodies[-1]["priority"] == 1
 
 
 async def test_engines_may_leave_out_usage_and_ids_and_the_end_mark() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import update
 
 from roost_platform.console.accounts import SETUP_LINK_S
 from roost_platform.console.assets import static_url
@@ -20,6 +21,8 @@ from roost_platform.console.logins import (
 from roost_platform.console.roles import Principal, Role
 from roost_platform.console.routes import TABLE
 from roost_platform.console.testing import PASSWORD, ConsoleServer, seed
+from roost_platform.db import models
+from roost_platform.db.stores import Stores
 
 COOKIE = "roost_session"
 
@@ -43,6 +46,16 @@ def clock() -> Clock:
 def console(sqlite_url: str, clock: Clock) -> Any:
     with ConsoleServer(sqlite_url, clock=clock).serving() as server:
         yield server
+
+
+async def lose_track(stores: Stores, outbox_id: str) -> None:
+    """Nobody knows what became of the message."""
+    async with stores.database.write() as session:
+        await session.execute(
+            update(models.Part)
+            .where(models.Part.outbox_id == outbox_id)
+            .values(state="ambiguous", error="timed out")
+        )
 
 
 def sign_in(http: httpx2.Client, name: str, password: str = PASSWORD) -> httpx2.Response:
@@ -299,6 +312,16 @@ def test_reading_and_acting_leave_audit_rows(console: ConsoleServer, http: httpx
     http.post(f"/people/{ids['eve']}/approve")
     http.post(f"/people/{ids['eve']}/block")
     http.post(f"/deliveries/{ids['failed']}/redrive")
+    assert http.post(f"/deliveries/{ids['failed']}/confirm").status_code == 422
+    console.run(lose_track(console.stores, ids["failed"]))
+    listed = http.get("/deliveries.json?state=uncertain").json()
+    assert ([row["id"] for row in listed["list"]["rows"]], listed["uncertain"]) == (
+        [ids["failed"]],
+        1,
+    )
+    assert "may have arrived already" in http.get(f"/deliveries/{ids['failed']}").text
+    http.post(f"/deliveries/{ids['failed']}/confirm")
+    assert http.get("/deliveries.json").json()["uncertain"] == 0
     done = [row.action for row in console.run(console.stores.audit.list())][::-1]
     assert done == [
         "transcript.read",
@@ -310,6 +333,7 @@ def test_reading_and_acting_leave_audit_rows(console: ConsoleServer, http: httpx
         "person.approve",
         "person.block",
         "delivery.redrive",
+        "delivery.confirm",
     ]
     assert console.run(console.stores.audit.verify()) is None
     assert console.doorbell.stops == [ids["ada"]]

@@ -9,7 +9,8 @@ import yaml
 from typer.main import get_command
 
 from roost_platform.cli import PARTS, app
-from roost_platform.config import Settings, variable_of, walk_fields
+from roost_platform.config import Settings, load_settings, variable_of, walk_fields
+from roost_platform.db.engine import Database
 from roost_workflows.devserver import DYNAMIC_CONFIG
 
 ROOT = Path(__file__).parents[3]
@@ -37,6 +38,18 @@ def test_every_command_is_one_of_the_command_line(name: str) -> None:
 def test_every_variable_is_a_setting(name: str) -> None:
     known = {variable_of(path) for path, _ in walk_fields(Settings)}
     assert set(OURS[name]["environment"]) <= known
+
+
+@pytest.mark.parametrize("password", ["plain", "p@ss/w:rd?#[1] %41é"])
+def test_any_password_reaches_the_database_as_it_was_chosen(password: str) -> None:
+    given = {
+        key: value.replace("${POSTGRES_PASSWORD:?choose a password}", password)
+        for key, value in OURS["web"]["environment"].items()
+        if key.startswith("ROOST_DATABASE__")
+    }
+    url = Database.parse(load_settings(environ=given).database_url)
+    assert (url.username, url.password) == ("roost", password)
+    assert (url.host, url.port, url.database) == ("postgres", 5432, "roost")
 
 
 @pytest.mark.parametrize("name", OURS)

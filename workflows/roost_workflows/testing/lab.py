@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -16,12 +17,14 @@ from roost.agent import Agent
 from roost.concierge import concierge
 from roost_inference.client import EngineClient
 from roost_inference.scripted import ScriptedEngine
+from roost_inference.sessions_client import EngineSessions
 from roost_workflows import names
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
 from roost_workflows.connection import connect
 from roost_workflows.devserver import find_binary, temporal_command
 from roost_workflows.generation import Engine
+from roost_workflows.orders import EngineOrders
 from roost_workflows.state import SessionInput
 from roost_workflows.testing.ports import memory_ports
 from roost_workflows.testing.records import StoredTurn
@@ -67,6 +70,7 @@ class Lab:
         self.engine_client = engine_client
         self.queue = f"test-{uuid4().hex[:12]}"
         self.store = MemoryStore()
+        self.orders = EngineOrders(EngineSessions(engine_client))
 
     @contextlib.asynccontextmanager
     async def worker(
@@ -83,7 +87,7 @@ class Lab:
             max_cached_workflows=max_cached_workflows,
             graceful_shutdown_s=1,
         )
-        ports = memory_ports(self.store)
+        ports = replace(memory_ports(self.store), orders=self.orders)
         async with build_worker(self.client, ports, engine or self.engine_client, registry, config):
             yield
 
@@ -143,6 +147,8 @@ async def open_lab(address: str) -> AsyncIterator[Lab]:
     async with ScriptedEngine() as engine:
         engine_client = EngineClient(engine.base_url)
         try:
-            yield Lab(client, engine, engine_client)
+            lab = Lab(client, engine, engine_client)
+            yield lab
+            await lab.orders.close()
         finally:
             await engine_client.close()

@@ -47,6 +47,7 @@ class Core:
     updates: UpdateQueue
     flood: FloodControl
     privacy: bool = False
+    private_topics: bool = False
     faults: FaultBook = field(default_factory=FaultBook)
     log: CallLog = field(default_factory=CallLog)
     webhook: WebhookSettings = field(default_factory=WebhookSettings)

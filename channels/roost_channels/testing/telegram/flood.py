@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from roost_channels.testing.telegram.errors import too_many_requests
 
+PENALTY_MAX_S = 1800
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -21,7 +23,7 @@ class FloodLimits:
 
     private, group: messages to one chat. bot: messages to all chats. typing: chat actions and
     drafts of one chat, which share a budget. edit_private, edit_group: edits in one chat. The
-    topics of a forum count as one chat.
+    topics of a forum count as one chat. penalty_s: added to the wait by each call made inside it.
     """
 
     private: tuple[Window, ...] = ()
@@ -30,6 +32,7 @@ class FloodLimits:
     typing: tuple[Window, ...] = ()
     edit_private: tuple[Window, ...] = ()
     edit_group: tuple[Window, ...] = ()
+    penalty_s: int = 0
 
     @classmethod
     def documented(cls) -> "FloodLimits":
@@ -60,11 +63,13 @@ class FloodControl:
     def inside_wait(self, bucket: str, now: float) -> bool:
         return now < self._announced.get(bucket, 0.0)
 
-    def send(self, chat_id: int, private: bool, now: float) -> None:
+    def send(self, chat_id: int, private: bool, now: float, messages: int = 1) -> None:
+        """An album counts each of its messages, but is let through as a whole."""
         self._spend(
             now,
             (f"send:{chat_id}", self.limits.private if private else self.limits.group),
             ("send", self.limits.bot),
+            count=messages,
         )
 
     def edit(self, chat_id: int, private: bool, now: float) -> None:
@@ -74,18 +79,23 @@ class FloodControl:
     def typing(self, chat_id: int, now: float) -> None:
         self._spend(now, (f"typing:{chat_id}", self.limits.typing))
 
-    def _spend(self, now: float, *buckets: tuple[str, tuple[Window, ...]]) -> None:
+    def _spend(self, now: float, *buckets: tuple[str, tuple[Window, ...]], count: int = 1) -> None:
         for bucket, windows in buckets:
-            wait = max(self._wait(bucket, windows, now), self._closed_until.get(bucket, 0.0) - now)
+            closed = self._closed_until.get(bucket, 0.0) - now
+            wait = max(self._wait(bucket, windows, now), closed)
             if wait > 0:
                 seconds = max(1, math.ceil(wait))
+                if closed > 0:
+                    # Who calls inside the wait is told to wait longer each time.
+                    seconds = min(seconds + self.limits.penalty_s, PENALTY_MAX_S)
                 self._closed_until[bucket] = now + seconds
                 self.announce(bucket, now + seconds)
                 raise too_many_requests(seconds)
         for bucket, windows in buckets:
             if windows:
                 longest = max(window.calls for window in windows)
-                self._calls.setdefault(bucket, deque(maxlen=longest)).append(now)
+                kept = self._calls.setdefault(bucket, deque(maxlen=longest))
+                kept.extend(now for _ in range(count))
 
     def _wait(self, bucket: str, windows: tuple[Window, ...], now: float) -> float:
         calls = self._calls.get(bucket, deque())

@@ -5,10 +5,12 @@ from typing import Any
 
 from roost_channels.testing.telegram.core import Core, Pressed
 from roost_channels.testing.telegram.found import find_entities
+from roost_channels.testing.telegram.media import KINDS
+from roost_channels.testing.telegram.methods.members import bot_member
 from roost_channels.testing.telegram.replies import quote_json
 from roost_channels.testing.telegram.text import Formatted
 from roost_channels.testing.telegram.utf16 import utf16_find
-from roost_channels.testing.telegram.world import Chat, File, Message, User
+from roost_channels.testing.telegram.world import Chat, Message, Topic, User
 
 
 class People:
@@ -17,7 +19,6 @@ class People:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._press_ids = itertools.count(1)
-        self._file_ids = itertools.count(1)
 
     def chat(self, chat_id: int, user: User) -> Chat:
         chats = self._core.world.chats
@@ -39,6 +40,7 @@ class People:
         external_reply: dict[str, Any] | None = None,
         thread: int = 0,
         media: dict[str, Any] | None = None,
+        forward_origin: dict[str, Any] | None = None,
     ) -> Message:
         """A message written by a person; a quote is a passage they selected in `reply_to`."""
         core = self._core
@@ -51,7 +53,10 @@ class People:
             thread=thread,
             external_reply=external_reply,
             media=media or {},
+            forward_origin=forward_origin,
         )
+        if thread and thread not in chat.topics:
+            raise ValueError(f"no topic {thread} in chat {chat.id}")
         if reply_to is not None:
             target = chat.messages.get(reply_to)
             if target is None or not target.exists:
@@ -73,8 +78,11 @@ class People:
         return message
 
     def _bot_sees(self, chat: Chat, message: Message) -> bool:
-        """Under privacy mode a group shows the bot commands, mentions of it and replies to it."""
-        if chat.is_private or not self._core.privacy or message.media:
+        """Under privacy mode a group shows the bot commands, mentions of it and replies to it;
+        what the server says about the chat it always hears.
+        """
+        is_service = message.media and not any(kind in message.media for kind in KINDS)
+        if chat.is_private or not self._core.privacy or is_service:
             return True
         target = chat.messages.get(message.reply_to or 0)
         text = message.formatted.text
@@ -128,35 +136,78 @@ class People:
             payload["message_thread_id"] = draft.thread
         self._emit("stopped_message_generation", payload, chat)
 
-    def block(self, chat: Chat, user: User, blocked: bool) -> None:
-        """Block the bot or take it back; the bot is told by my_chat_member."""
-        chat.blocked = blocked
-        bot = {"user": self._core.world.bot.to_json()}
-        kicked = {**bot, "status": "kicked", "until_date": 0}
-        member = {**bot, "status": "member"}
+    def set_membership(self, chat: Chat, user: User, **changes: bool) -> None:
+        """`blocked`, `kicked` or `bot_is_admin` changes; the bot is told by my_chat_member."""
+        before = bot_member(self._core, chat)
+        for name, value in changes.items():
+            setattr(chat, name, value)
         payload = {
             "chat": chat.to_json(),
             "from": user.to_json(),
             "date": int(self._core.now()),
-            "old_chat_member": member if blocked else kicked,
-            "new_chat_member": kicked if blocked else member,
+            "old_chat_member": before,
+            "new_chat_member": bot_member(self._core, chat),
         }
         self._emit("my_chat_member", payload, chat)
 
-    def store_file(
-        self, data: bytes, name: str, content_type: str, size: int | None = None
-    ) -> File:
-        number = next(self._file_ids)
-        file = File(
-            f"FILE{number:08d}",
-            f"U{number:08d}",
-            name,
-            content_type,
-            data,
-            len(data) if size is None else size,
+    def album(
+        self, chat: Chat, user: User, items: list[dict[str, Any]], caption: str, thread: int
+    ) -> list[Message]:
+        """Several media sent at once: a message each, in one group, the caption on the first."""
+        group = {"media_group_id": str(int(self._core.now())) + f"{next(self._press_ids):06d}"}
+        return [
+            self.say(
+                chat,
+                user,
+                Formatted("" if index else caption),
+                thread=thread,
+                media={**media, **group},
+            )
+            for index, media in enumerate(items)
+        ]
+
+    def open_topic(self, chat: Chat, user: User, name: str) -> int:
+        """A person opens a topic; the service message that says so is its first."""
+        if not chat.is_forum and not (chat.is_private and self._core.private_topics):
+            raise ValueError(f"chat {chat.id} has no topics")
+        topic = Topic(name)
+        message = Message(
+            self._core.world.next_message_id(chat),
+            chat.id,
+            self._core.now(),
+            user,
+            Formatted(""),
+            media={"forum_topic_created": topic.to_json()},
         )
-        self._core.world.files[file.file_id] = file
-        return file
+        message.thread = message.message_id
+        chat.topics[message.thread] = topic
+        chat.messages[message.message_id] = message
+        self._emit("message", self._core.world.message_json(message), chat)
+        return message.thread
+
+    def close_topic(self, chat: Chat, user: User, thread: int, closed: bool) -> None:
+        what = "forum_topic_closed" if closed else "forum_topic_reopened"
+        self.say(chat, user, Formatted(""), thread=thread, media={what: {}})
+        chat.topics[thread].closed = closed
+
+    def react(self, chat: Chat, user: User, message_id: int, emoji: tuple[str, ...]) -> None:
+        """Set a person's reactions; in a group the bot hears of it as an administrator only."""
+        message = chat.messages[message_id]
+        before = message.people_reacted.get(user.id, [])
+        after = [{"type": "emoji", "emoji": one} for one in emoji]
+        message.people_reacted[user.id] = after
+        payload = {
+            "chat": chat.to_json(),
+            "message_id": message_id,
+            "user": user.to_json(),
+            "date": int(self._core.now()),
+            "old_reaction": before,
+            "new_reaction": after,
+        }
+        if chat.is_private or chat.bot_is_admin:
+            self._emit("message_reaction", payload, chat)
+        else:
+            self._core.changed()
 
     def _emit(self, kind: str, payload: dict[str, Any], chat: Chat) -> None:
         fault = self._core.faults.take(kind, ("duplicate_update", "out_of_order"))

@@ -100,7 +100,11 @@ class Screen:
             message.date,
             message.thread,
             message.silent,
-            tuple(reaction["emoji"] for reaction in message.reactions),
+            tuple(
+                reaction["emoji"]
+                for given in (message.reactions, *message.people_reacted.values())
+                for reaction in given
+            ),
             message.media,
         )
 

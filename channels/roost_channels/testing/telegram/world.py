@@ -7,6 +7,7 @@ from roost_channels.testing.telegram.errors import BotApiError, bad_request, for
 from roost_channels.testing.telegram.text import Formatted
 
 GENERAL_TOPIC = 1
+TOPIC_COLOR = 7322096
 ChatType = Literal["private", "group", "supergroup"]
 
 
@@ -45,6 +46,8 @@ class File:
     size: int
     path: str = ""
     path_until: float = 0.0
+    folder: str = "documents"
+    gone: bool = False
 
 
 @dataclass(slots=True)
@@ -63,12 +66,14 @@ class Message:
     quote: dict[str, Any] | None = None
     keyboard: list[list[dict[str, Any]]] = field(default_factory=list)
     media: dict[str, Any] = field(default_factory=dict)
+    forward_origin: dict[str, Any] | None = None
     silent: bool = False
     edited_at: float | None = None
     edits: list[float] = field(default_factory=list)
     deleted_at: float | None = None
     editable: bool = True
     reactions: list[dict[str, Any]] = field(default_factory=list)
+    people_reacted: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def exists(self) -> bool:
@@ -88,15 +93,36 @@ class Draft:
 
 
 @dataclass(slots=True)
+class Topic:
+    """A topic of a forum, or of a private chat whose bot has topics."""
+
+    name: str
+    icon_color: int = TOPIC_COLOR
+    icon_custom_emoji_id: str = ""
+    closed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        body: dict[str, Any] = {"name": self.name, "icon_color": self.icon_color}
+        if self.icon_custom_emoji_id:
+            body["icon_custom_emoji_id"] = self.icon_custom_emoji_id
+        return body
+
+
+@dataclass(slots=True)
 class Chat:
-    """A private chat, basic group or supergroup; topics by their id."""
+    """A private chat, basic group or supergroup; topics by their id.
+
+    bot_is_admin: it may manage topics, delete others' messages, and hears of reactions.
+    """
 
     id: int
     type: ChatType
     title: str
     username: str = ""
     is_forum: bool = False
-    topics: dict[int, str] = field(default_factory=dict)
+    topics: dict[int, Topic] = field(default_factory=dict)
+    general: Topic = field(default_factory=lambda: Topic("General"))
+    bot_is_admin: bool = True
     blocked: bool = False
     kicked: bool = False
     migrated_to: int | None = None
@@ -186,6 +212,8 @@ class World:
     def thread(self, chat: Chat, thread: int) -> int:
         """A topic that exists; 0 where the chat has none, as the server ignores it there."""
         if thread == 0 or chat.type == "group":
+            if chat.is_forum and chat.general.closed and not chat.bot_is_admin:
+                raise bad_request("TOPIC_CLOSED")
             return 0
         if chat.is_forum and thread == GENERAL_TOPIC:
             raise bad_request("message thread not found")
@@ -193,6 +221,8 @@ class World:
             return 0
         if thread not in chat.topics:
             raise bad_request("message thread not found")
+        if chat.topics[thread].closed and not chat.bot_is_admin:
+            raise bad_request("TOPIC_CLOSED")
         return thread
 
     def message_json(self, message: Message, *, with_reply: bool = True) -> dict[str, Any]:
@@ -207,6 +237,9 @@ class World:
         if message.thread:
             body["message_thread_id"] = message.thread
             body["is_topic_message"] = True
+        elif chat.type == "supergroup" and not chat.is_forum and message.reply_to:
+            # Not a topic: outside forums it names the first message of the chain of replies.
+            body["message_thread_id"] = self._chain_root(chat, message)
         if message.edited_at is not None:
             body["edit_date"] = int(message.edited_at)
         if with_reply:
@@ -220,6 +253,8 @@ class World:
         text_name, entities_name = (
             ("caption", "caption_entities") if message.media else ("text", "entities")
         )
+        if message.forward_origin is not None:
+            body["forward_origin"] = message.forward_origin
         if message.formatted.text:
             body[text_name] = message.formatted.text
         if message.formatted.entities:
@@ -229,9 +264,20 @@ class World:
             body["reply_markup"] = {"inline_keyboard": message.keyboard}
         return body
 
+    def _chain_root(self, chat: Chat, message: Message) -> int:
+        at: Message | None = message
+        root = message.message_id
+        while at is not None and at.reply_to is not None:
+            root = at.reply_to
+            at = chat.messages.get(root)
+        return root
+
     def _topic_root(self, chat: Chat, message: Message) -> dict[str, Any] | None:
         """In a topic the server names the message that opened it where there is no other reply."""
-        if not message.thread or not chat.is_forum:
+        if not message.thread or message.message_id == message.thread or not chat.is_forum:
+            return None
+        topic = chat.topics.get(message.thread)
+        if topic is None:
             return None
         return {
             "message_id": message.thread,
@@ -240,5 +286,5 @@ class World:
             "date": int(message.date),
             "message_thread_id": message.thread,
             "is_topic_message": True,
-            "forum_topic_created": {"name": chat.topics[message.thread], "icon_color": 7322096},
+            "forum_topic_created": topic.to_json(),
         }

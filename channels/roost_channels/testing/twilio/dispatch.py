@@ -10,24 +10,14 @@ from typing import Any
 from aiohttp import web
 from multidict import CIMultiDict, MultiDict
 
-from roost_channels.testing.faults import Fault
-from roost_channels.testing.loopback import BAD_GATEWAY_HTML, Call, cut_connection
+from roost_channels.testing.faults import CALL_FAULTS, Fault
+from roost_channels.testing.loopback import BAD_GATEWAY_HTML, Call, cut_body, cut_connection
 from roost_channels.testing.twilio import content, messages
 from roost_channels.testing.twilio.errors import TwilioError, not_found
 from roost_channels.testing.twilio.state import API_VERSION, Core
 from roost_channels.testing.twilio.statuses import StatusEngine
 
 TYPING_S = 25.0
-CALL_FAULTS = (
-    "drop_before",
-    "drop_after",
-    "delay",
-    "http_502",
-    "http_500",
-    "rate_limit",
-    "unauthorized",
-    "garbage",
-)
 _ACCOUNT = rf"/{API_VERSION}/Accounts/(?P<account>AC[0-9a-zA-Z]+)"
 _SID = r"(?P<sid>[A-Z]{2}[0-9a-zA-Z]+)"
 
@@ -134,6 +124,8 @@ class Dispatcher:
             return cut_connection(request)
         if kind == "garbage":
             return web.Response(text='{"sid": ', content_type="application/json")
+        if kind == "cut_body":
+            return await cut_body(request, json.dumps(_shown(call.response)).encode())
         if isinstance(call.response, web.Response):
             answer, call.response = call.response, None
             return answer
@@ -229,6 +221,10 @@ class Dispatcher:
         if "Authorization" in request.headers:
             return web.Response(status=400, text="Only one auth mechanism allowed")
         return web.Response(body=media.data, headers={"Content-Type": media.content_type})
+
+
+def _shown(response: Any) -> Any:
+    return {} if isinstance(response, web.Response) else response
 
 
 def _flat(shown: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Network:
 
         async def exchange(request: LocalRequest, timeout_s: float) -> web.Response:
             await life.point()
-            under_way = outside(self._arrive(fake, request))
+            under_way: asyncio.Task[web.Response] = outside(self._arrive(fake, request))
             try:
                 answer = await asyncio.wait_for(asyncio.shield(under_way), timeout_s)
             except TimeoutError:

@@ -93,7 +93,7 @@ async def read(
     ]
     record.early += early(telegram.calls, deaths)
     record.early += early(twilio.calls, deaths)
-    record.finals += _finals([tuple(row) for row in finals], telegram.calls)
+    record.finals += _finals(finals, telegram.calls)
     record.unknowable |= unknowable(telegram.calls, deaths)
     for chat in plan.chats:
         if chat.startswith("whatsapp:"):
@@ -154,13 +154,13 @@ def _removed(fake: FakeTelegram) -> Iterator[Removed]:
                 yield Removed(str(chat.id), str(message.message_id), message.formatted.text)
 
 
-def _finals(answers: Sequence[tuple[str, str, str]], calls: Sequence[Call]) -> Iterator[Final]:
-    """When the first part of each turn's last word reached Telegram."""
+def _finals(answers: Sequence[Any], calls: Sequence[Call]) -> Iterator[Final]:
+    """When the first part of each turn's last word, (text, turn, chat), reached Telegram."""
+    sends = [call for call in calls if call.method == "sendMessage" and call.ok]
     for text, turn_id, chat in answers:
         heads = words(text)[:1]
-        for call in calls:
+        for call in sends:
             named = words(str(call.parameters.get("text", "")))[:1]
-            if call.method == "sendMessage" and call.ok and heads and named == heads:
-                if str(call.parameters.get("chat_id")) == chat:
-                    yield Final(chat, turn_id, call.started_at)
-                    break
+            if heads and named == heads and str(call.parameters.get("chat_id")) == chat:
+                yield Final(chat, turn_id, call.started_at)
+                break

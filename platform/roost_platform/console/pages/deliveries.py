@@ -7,18 +7,20 @@ from starlette.responses import Response
 
 from roost_platform.console.actions import REDRIVE_MAX, redrive
 from roost_platform.console.console import Visit
-from roost_platform.console.errors import NotFound
+from roost_platform.console.errors import NotFound, Refused
 from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.queries.deliveries import (
     STATES,
     DeliveryFilter,
     DeliveryRow,
     DeliveryView,
+    count_of,
     deliveries,
     delivery,
     failed_ids,
 )
 from roost_platform.console.queries.pages import Pages, page_number
+from roost_platform.errors import NotAllowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class DeliveriesContext:
     list: Annotated[DeliveryList, "The rows and their pages"]
     query: Annotated[str, "The query string, for the stream"]
     failed: Annotated[int, "How many failed, over all pages"]
+    uncertain: Annotated[int, "Of how many nobody knows whether they arrived"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ async def load(visit: Visit) -> DeliveriesContext:
     texts = visit.reads_texts
     async with visit.deps.stores.database.read() as session:
         count, rows = await deliveries(session, by, number, with_texts=texts)
-        failed, _ = await deliveries(session, DeliveryFilter(state="failed"), 1, with_texts=False)
+        failed = await count_of(session, "failed")
+        uncertain = await count_of(session, "uncertain")
     query = (("state", by.state), ("channel", by.channel), ("q", by.text))
     return DeliveriesContext(
         by=by,
@@ -65,6 +69,7 @@ async def load(visit: Visit) -> DeliveriesContext:
         list=DeliveryList(rows, Pages(number, count, "/deliveries", query)),
         query=visit.request.url.query,
         failed=failed,
+        uncertain=uncertain,
     )
 
 
@@ -120,6 +125,15 @@ async def redrive_one(visit: Visit) -> Response:
     found = (await load_one(visit)).delivery
     count = await redrive(visit.deps, [found.row.id], visit.me, visit.ip)
     return visit.done("It will be tried again." if count else "There is nothing to try again.")
+
+
+async def confirm_one(visit: Visit) -> Response:
+    found = (await load_one(visit)).delivery
+    try:
+        await visit.deps.stores.confirm(found.row.id, visit.me.name, visit.ip)
+    except NotAllowed as error:
+        raise Refused(str(error)) from None
+    return visit.done("Noted: it arrived.")
 
 
 async def redrive_failed(visit: Visit) -> Response:

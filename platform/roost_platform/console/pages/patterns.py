@@ -15,7 +15,18 @@ from roost_platform.console.queries.spans import Span, TurnView
 from roost_platform.console.queries.transcript import Bubble, CallView, QuoteView
 
 PHASES = (
-    *("queued", "thinking", "tool", "answering", "waiting", "held", "failed", "stopped", "idle"),
+    *(
+        "queued",
+        "thinking",
+        "tool",
+        "answering",
+        "unreachable",
+        "waiting",
+        "held",
+        "failed",
+        "stopped",
+        "idle",
+    ),
 )
 DELIVERIES = (
     *("pending", "sending", "sent", "delivered", "read", "uncertain", "failed", "cancelled"),

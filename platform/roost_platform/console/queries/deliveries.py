@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.console.queries.pages import PAGE_SIZE, like
 from roost_platform.console.queries.sessions import display_title, hidden
 from roost_platform.db import models
+from roost_platform.db.evidence import in_doubt, is_in_doubt
 
 PREVIEW_LENGTH_MAX = 120
 ATTEMPTS_SHOWN_MAX = 50
@@ -46,13 +47,17 @@ class DeliveryRow:
     error: str
     created_at: float
     finished_at: float | None
+    evidence: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
-    """One try of one part."""
+    """One try of one part, or one look at what became of it: see DeliveryAttempt.kind."""
 
     attempt: int
+    kind: str
+    asked: str
+    concluded: str
     outcome: str
     http_status: int
     code: str
@@ -107,8 +112,11 @@ def has_part(state: str) -> ColumnElement[bool]:
 def narrowed(statement: Select[Any], by: DeliveryFilter, *, with_texts: bool) -> Select[Any]:
     match by.state:
         case "uncertain":
-            statement = statement.where(has_part("ambiguous"))
-        case "pending" | "sent" | "failed" | "cancelled":
+            statement = statement.where(in_doubt())
+        case "failed":
+            failed = has_part("failed"), has_part("expired")
+            statement = statement.where(or_(models.Outbox.state == "failed", *failed))
+        case "pending" | "sent" | "cancelled":
             statement = statement.where(models.Outbox.state == by.state)
     if by.channel:
         statement = statement.where(models.Outbox.channel == by.channel)
@@ -138,7 +146,7 @@ async def deliveries(
     )
     found = (
         await session.execute(
-            statement.order_by(models.Outbox.sequence.desc())
+            statement.order_by(models.Outbox.id.desc())
             .limit(PAGE_SIZE)
             .offset((page - 1) * PAGE_SIZE)
         )
@@ -148,6 +156,14 @@ async def deliveries(
         _row(outbox, conversation, person, parts.get(outbox.id, []), with_texts=with_texts)
         for outbox, conversation, person in found
     )
+
+
+async def count_of(session: AsyncSession, state: str) -> int:
+    """How many messages are in a state of `STATES`; failed ones that are in doubt count there."""
+    statement = narrowed(select(func.count()), DeliveryFilter(state=state), with_texts=False)
+    if state == "failed":
+        statement = statement.where(~in_doubt())
+    return await session.scalar(statement.select_from(models.Outbox)) or 0
 
 
 async def delivery(session: AsyncSession, id: str, *, with_texts: bool) -> DeliveryView | None:
@@ -178,10 +194,11 @@ async def delivery(session: AsyncSession, id: str, *, with_texts: bool) -> Deliv
 
 
 async def failed_ids(session: AsyncSession, limit: int) -> list[str]:
-    """Logical messages with a part that failed for good, oldest first."""
+    """Logical messages with a part that failed for good, oldest first; not those in doubt."""
     return list(
         await session.scalars(
             narrowed(select(models.Outbox.id), DeliveryFilter(state="failed"), with_texts=False)
+            .where(~in_doubt())
             .order_by(models.Outbox.sequence)
             .limit(limit)
         )
@@ -200,10 +217,10 @@ async def parts_of(session: AsyncSession, ids: list[str]) -> Mapping[str, list[m
 def state_of(outbox: models.Outbox, parts: list[models.Part]) -> str:
     """One word for a logical message: its own state, sharpened by its parts and receipts."""
     states = {part.state for part in parts}
+    if any(is_in_doubt(part) for part in parts):
+        return "uncertain"
     if states & {"failed", "expired"} or outbox.state == "failed":
         return "failed"
-    if "ambiguous" in states:
-        return "uncertain"
     if outbox.state == "sent" and parts:
         receipts = {part.receipt for part in parts}
         if receipts == {"read"}:
@@ -236,12 +253,16 @@ def _row(
         error=next((part.error for part in parts if part.error and part.state != "sent"), ""),
         created_at=outbox.created_at,
         finished_at=outbox.finished_at,
+        evidence=tuple(_evidence(line) for part in parts for line in part.evidence),
     )
 
 
 def _attempt(row: models.DeliveryAttempt) -> AttemptView:
     return AttemptView(
         attempt=row.attempt,
+        kind=row.kind,
+        asked=row.asked,
+        concluded=row.concluded,
         outcome=row.outcome,
         http_status=row.http_status,
         code=row.code,

@@ -12,6 +12,7 @@ from roost_platform.db import models
 PREVIEW_LENGTH_MAX = 140
 RUNNING_SHOWN_MAX = 12
 
+RUNNING_PHASES = ("queued", "thinking", "tool", "answering", "unreachable")
 STATES = ("running", "waiting", "failed", "stopped", "idle")
 
 
@@ -28,7 +29,7 @@ class SessionFilter:
 class SessionRow:
     """One conversation in the list.
 
-    state: a running turn's phase (queued | thinking | tool | answering), else
+    state: a running turn's phase (RUNNING_PHASES), else
         waiting | held | idle | stopped | failed.
     since: when the running turn started. tokens: generated in the current session.
     """
@@ -209,7 +210,7 @@ def state_of(turn: models.Turn | None, phases: dict[str, str], waiting: str | No
     """The live state in one word."""
     if turn is not None and turn.state == "running":
         phase = phases.get(turn.id, "queued")
-        return phase if phase in ("queued", "thinking", "tool", "answering") else "thinking"
+        return phase if phase in RUNNING_PHASES else "thinking"
     if waiting:
         return "held" if waiting == "held" else "waiting"
     if turn is not None and turn.state in ("failed", "stopped"):

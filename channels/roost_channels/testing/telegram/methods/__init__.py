@@ -3,10 +3,14 @@
 from roost_channels.testing.telegram.core import METHODS
 from roost_channels.testing.telegram.methods import (
     about,
+    drafts,
     editing,
     files,
+    members,
+    rich,
     sending,
     signalling,
+    topics,
     updating,
 )
 from roost_channels.testing.telegram.methods.updating import Described
@@ -15,10 +19,14 @@ __all__ = [
     "ALL_METHODS",
     "Described",
     "about",
+    "drafts",
     "editing",
     "files",
+    "members",
+    "rich",
     "sending",
     "signalling",
+    "topics",
     "updating",
 ]
 

@@ -29,8 +29,8 @@ async def get_me(core: Core, parameters: Parameters) -> dict[str, Any]:
         "supports_inline_queries": False,
         "can_connect_to_business": False,
         "has_main_web_app": False,
-        "has_topics_enabled": False,
-        "allows_users_to_create_topics": False,
+        "has_topics_enabled": core.private_topics,
+        "allows_users_to_create_topics": core.private_topics,
     }
 
 

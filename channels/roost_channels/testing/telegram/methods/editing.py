@@ -5,12 +5,16 @@ from typing import Any
 from roost_channels.testing.telegram.core import Core, method
 from roost_channels.testing.telegram.errors import bad_request, forbidden
 from roost_channels.testing.telegram.keyboards import Keyboard, read_keyboard
+from roost_channels.testing.telegram.media import KINDS
+from roost_channels.testing.telegram.methods.files import read_caption, read_input_media
+from roost_channels.testing.telegram.methods.rich import read_rich
 from roost_channels.testing.telegram.methods.sending import read_text
 from roost_channels.testing.telegram.parameters import Parameters
 from roost_channels.testing.telegram.text import Formatted
 from roost_channels.testing.telegram.world import Chat, Message
 
 DELETE_WINDOW_S = 48 * 3600
+DELETE_MAX = 100
 NOT_MODIFIED = (
     "message is not modified: specified new message content and reply markup are exactly the same "
     "as a current content and reply markup of the message"
@@ -34,16 +38,22 @@ def find_message(
 
 
 def _change(
-    core: Core, chat: Chat, message: Message, formatted: Formatted, keyboard: Keyboard
+    core: Core,
+    chat: Chat,
+    message: Message,
+    formatted: Formatted,
+    keyboard: Keyboard,
+    media: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     if not message.sender.is_bot or not message.editable:
         raise bad_request("message can't be edited")
     if chat.blocked:
         raise forbidden("bot was blocked by the user")
     core.flood.edit(chat.id, chat.is_private, core.now())
-    if message.formatted == formatted and message.keyboard == keyboard:
+    media = message.media if media is None else media
+    if (message.formatted, message.keyboard, message.media) == (formatted, keyboard, media):
         raise bad_request(NOT_MODIFIED)
-    message.formatted, message.keyboard = formatted, keyboard
+    message.formatted, message.keyboard, message.media = formatted, keyboard, media
     message.edited_at = core.now()
     message.edits.append(core.now())
     core.changed()
@@ -52,13 +62,35 @@ def _change(
 
 @method("editMessageText")
 async def edit_message_text(core: Core, parameters: Parameters) -> dict[str, Any]:
-    formatted = read_text(parameters)
+    rich = read_rich(parameters)
+    formatted = read_text(parameters) if rich is None else rich.formatted
     # Left out, the keyboard goes: an edit states the whole message.
     keyboard, _ = read_keyboard(parameters)
     chat, message = find_message(core, parameters, "message to edit")
-    if message.media:
+    if message.media and "rich_message" not in message.media:
         raise bad_request("there is no text in the message to edit")
-    return _change(core, chat, message, formatted, keyboard)
+    return _change(core, chat, message, formatted, keyboard, rich.media if rich else {})
+
+
+@method("editMessageCaption")
+async def edit_message_caption(core: Core, parameters: Parameters) -> dict[str, Any]:
+    caption = read_caption(parameters)
+    keyboard, _ = read_keyboard(parameters)
+    chat, message = find_message(core, parameters, "message to edit")
+    if not any(kind in message.media for kind in KINDS):
+        raise bad_request("there is no caption in the message to edit")
+    return _change(core, chat, message, caption, keyboard)
+
+
+@method("editMessageMedia")
+async def edit_message_media(core: Core, parameters: Parameters) -> dict[str, Any]:
+    given = parameters.json("media", "Can't parse media JSON object")
+    if given is None:
+        raise bad_request("input media is empty")
+    _, item = read_input_media(core, given, parameters)
+    keyboard, _ = read_keyboard(parameters)
+    chat, message = find_message(core, parameters, "message to edit")
+    return _change(core, chat, message, item.formatted, keyboard, item.media)
 
 
 @method("editMessageReplyMarkup")
@@ -75,9 +107,30 @@ async def delete_message(core: Core, parameters: Parameters) -> bool:
     if parameters.integer("message_id") == 0:
         raise bad_request("Message identifier is not specified")
     chat, message = find_message(core, parameters, "message to delete")
-    too_old = core.now() - message.date > DELETE_WINDOW_S
-    if too_old or (not message.sender.is_bot and not chat.is_private):
+    if not _deletable(core, chat, message):
         raise bad_request("message can't be deleted")
     message.deleted_at = core.now()
+    core.changed()
+    return True
+
+
+def _deletable(core: Core, chat: Chat, message: Message) -> bool:
+    too_old = core.now() - message.date > DELETE_WINDOW_S
+    own = message.sender.is_bot or chat.is_private
+    return not too_old and (own or chat.bot_is_admin)
+
+
+@method("deleteMessages")
+async def delete_messages(core: Core, parameters: Parameters) -> bool:
+    """All that can be deleted; those that cannot be found are skipped."""
+    ids = parameters.json("message_ids", "Can't parse message identifiers JSON object")
+    if not isinstance(ids, list) or any(not isinstance(one, int) for one in ids):
+        raise bad_request("Message identifiers are not specified")
+    if not 1 <= len(ids) <= DELETE_MAX:
+        raise bad_request("too many messages to delete" if ids else "there are no messages")
+    chat = core.world.writable_chat(parameters.text("chat_id"))
+    for message in (chat.messages.get(one) for one in ids):
+        if message is not None and message.exists and _deletable(core, chat, message):
+            message.deleted_at = core.now()
     core.changed()
     return True

@@ -1,12 +1,19 @@
-"""Files in and out: getFile, sendPhoto, sendDocument."""
+"""Files in and out: getFile, the send methods of each kind, and albums."""
 
 import itertools
 from typing import Any
 
-from roost_channels.testing.telegram.core import Core, method
+from roost_channels.testing.telegram.core import METHODS, Core, Method, method
 from roost_channels.testing.telegram.errors import BotApiError, bad_request
-from roost_channels.testing.telegram.methods.sending import deliver
-from roost_channels.testing.telegram.parameters import Parameters
+from roost_channels.testing.telegram.media import (
+    DOWNLOAD_BYTES_MAX,
+    KINDS,
+    LINK_LIFETIME_S,
+    media_fields,
+    store,
+)
+from roost_channels.testing.telegram.methods.sending import Item, deliver, deliver_album
+from roost_channels.testing.telegram.parameters import Parameters, from_mapping
 from roost_channels.testing.telegram.text import (
     CAPTION_CODEPOINTS_MAX,
     Formatted,
@@ -15,11 +22,8 @@ from roost_channels.testing.telegram.text import (
 )
 from roost_channels.testing.telegram.world import File
 
-DOWNLOAD_BYTES_MAX = 20 << 20
-PHOTO_BYTES_MAX = 10 << 20
-DOCUMENT_BYTES_MAX = 50 << 20
-LINK_LIFETIME_S = 3600.0
-_uploads = itertools.count(1)
+ALBUM_MAX = 10
+_albums = itertools.count(13_000_000_000_000_000)
 
 
 @method("getFile")
@@ -32,7 +36,9 @@ async def get_file(core: Core, parameters: Parameters) -> dict[str, Any]:
         raise bad_request("invalid file_id")
     if file.size > DOWNLOAD_BYTES_MAX:
         raise bad_request("file is too big")
-    file.path = f"documents/{file.file_id}/{file.name}"
+    if file.gone:
+        raise bad_request("wrong file_id or the file is temporarily unavailable")
+    file.path = f"{file.folder}/{file.file_id}/{file.name}"
     file.path_until = core.now() + LINK_LIFETIME_S
     return {
         "file_id": file.file_id,
@@ -42,26 +48,18 @@ async def get_file(core: Core, parameters: Parameters) -> dict[str, Any]:
     }
 
 
-def _incoming(core: Core, parameters: Parameters, kind: str, size_max: int) -> File:
+def incoming(core: Core, parameters: Parameters, name: str, kind: str) -> File:
     """The file of a send method: uploaded, known by its id, or named by a URL."""
-    upload = parameters.upload(kind)
-    given = parameters.text(kind)
+    upload = parameters.upload(name)
+    given = parameters.text(name)
     if upload is not None:
-        if len(upload.data) > size_max:
+        if len(upload.data) > KINDS[kind].bytes_max:
             raise BotApiError(413, "Request Entity Too Large")
-        number = next(_uploads)
-        file = File(
-            f"SENT{number:08d}",
-            f"S{number:08d}",
-            upload.name,
-            upload.content_type,
-            upload.data,
-            len(upload.data),
-        )
-        core.world.files[file.file_id] = file
-        return file
+        if not upload.data:
+            raise bad_request("file must be non-empty")
+        return store(core.world, kind, upload.data, upload.name, upload.content_type)
     if not given or given.startswith("attach://"):
-        raise bad_request(f"there is no {kind} in the request")
+        raise bad_request(f"there is no {kind.replace('_', ' ')} in the request")
     if given.startswith(("http://", "https://")):
         # The fake stands for the internet and fetches nothing from it.
         raise bad_request("Failed to get HTTP URL content")
@@ -71,7 +69,7 @@ def _incoming(core: Core, parameters: Parameters, kind: str, size_max: int) -> F
     return known
 
 
-def _caption(parameters: Parameters) -> Formatted:
+def read_caption(parameters: Parameters) -> Formatted:
     raw = parameters.text("caption")
     entities = parameters.json("caption_entities", "Can't parse entities JSON object")
     formatted = read_formatted(raw, parameters.text("parse_mode"), entities)
@@ -83,23 +81,53 @@ def _caption(parameters: Parameters) -> Formatted:
     return formatted
 
 
-def _ids(file: File) -> dict[str, Any]:
-    return {
-        "file_id": file.file_id,
-        "file_unique_id": file.unique_id,
-        "file_size": file.size,
-    }
+def read_item(core: Core, parameters: Parameters, name: str, kind: str) -> Item:
+    file = incoming(core, parameters, name, kind)
+    about = {edge: parameters.integer(edge) for edge in ("duration", "width", "height")}
+    caption = Formatted("") if kind == "video_note" else read_caption(parameters)
+    return Item(caption, media_fields(core.world, kind, file, about))
 
 
-@method("sendPhoto")
-async def send_photo(core: Core, parameters: Parameters) -> dict[str, Any]:
-    file = _incoming(core, parameters, "photo", PHOTO_BYTES_MAX)
-    sizes = [{**_ids(file), "width": 90, "height": 90}]
-    return deliver(core, parameters, _caption(parameters), {"photo": sizes})
+def _sender(kind: str) -> Method:
+    async def send(core: Core, parameters: Parameters) -> dict[str, Any]:
+        return deliver(core, parameters, read_item(core, parameters, kind, kind))
+
+    return send
 
 
-@method("sendDocument")
-async def send_document(core: Core, parameters: Parameters) -> dict[str, Any]:
-    file = _incoming(core, parameters, "document", DOCUMENT_BYTES_MAX)
-    document = {**_ids(file), "file_name": file.name, "mime_type": file.content_type}
-    return deliver(core, parameters, _caption(parameters), {"document": document})
+for _kind in KINDS:
+    METHODS[f"send{_kind.replace('_', '')}"] = _sender(_kind)
+
+
+def read_input_media(core: Core, given: Any, parameters: Parameters) -> tuple[str, Item]:
+    """One InputMedia object: its kind, and what the message will carry."""
+    if not isinstance(given, dict):
+        raise bad_request("Can't parse InputMedia: expected an Object")
+    kind = given.get("type")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise bad_request("Can't parse InputMedia: invalid media type specified")
+    if not isinstance(given.get("media"), str):
+        raise bad_request("Can't parse InputMedia: media not found")
+    fields = from_mapping(given)
+    fields.files = parameters.files
+    return kind, read_item(core, fields, "media", kind)
+
+
+@method("sendMediaGroup")
+async def send_media_group(core: Core, parameters: Parameters) -> list[dict[str, Any]]:
+    given = parameters.json("media", "Can't parse media JSON object")
+    if not isinstance(given, list):
+        raise bad_request("Expected an Array of InputMedia")
+    if not given:
+        raise bad_request("There are no messages to send")
+    if len(given) > ALBUM_MAX:
+        raise bad_request("Too many messages to send as an album")
+    read = [read_input_media(core, one, parameters) for one in given]
+    albums = {KINDS[kind].album for kind, _ in read}
+    for kind, _ in read:
+        if not KINDS[kind].album:
+            raise bad_request(f"{kind.capitalize()} can't be sent in an album")
+        if len(albums) > 1 and KINDS[kind].album != "visual":
+            raise bad_request(f"{kind.capitalize()} can't be mixed with other media types")
+    group = str(next(_albums)) if len(read) > 1 else ""
+    return deliver_album(core, parameters, [item for _, item in read], group)

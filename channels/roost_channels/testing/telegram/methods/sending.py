@@ -1,5 +1,6 @@
 """Methods that create messages."""
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from roost_channels.testing.telegram.core import Core, method
@@ -13,7 +14,7 @@ from roost_channels.testing.telegram.text import (
     read_formatted,
     settle,
 )
-from roost_channels.testing.telegram.world import Message
+from roost_channels.testing.telegram.world import GENERAL_TOPIC, Message
 
 
 def read_text(parameters: Parameters) -> Formatted:
@@ -28,42 +29,59 @@ def read_text(parameters: Parameters) -> Formatted:
     return formatted
 
 
-def deliver(
-    core: Core, parameters: Parameters, formatted: Formatted, media: dict[str, Any] | None = None
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What one message says: a text, or media with a caption."""
+
+    formatted: Formatted
+    media: dict[str, Any] = field(default_factory=dict)
+
+
+def deliver(core: Core, parameters: Parameters, item: Item) -> dict[str, Any]:
     """Put a bot's message into its chat, with everything all send methods share."""
+    return deliver_album(core, parameters, [item])[0]
+
+
+def deliver_album(
+    core: Core, parameters: Parameters, items: list[Item], group: str = ""
+) -> list[dict[str, Any]]:
+    """Messages sent at once; with `group` they are one album on the phone."""
     keyboard, editable = read_keyboard(parameters)
     chat = core.world.writable_chat(parameters.text("chat_id"))
     thread = core.world.thread(chat, parameters.integer("message_thread_id"))
     reply = read_reply(core, parameters, chat, thread)
     if chat.blocked:
         raise forbidden("bot was blocked by the user")
-    core.flood.send(chat.id, chat.is_private, core.now())
-    message = Message(
-        core.world.next_message_id(chat),
-        chat.id,
-        core.now(),
-        core.world.bot,
-        formatted,
-        thread=thread,
-        reply_to=reply.message_id,
-        reply_snapshot=reply.snapshot,
-        external_reply=reply.external,
-        quote=reply.quote,
-        keyboard=keyboard,
-        media=media or {},
-        silent=parameters.boolean("disable_notification"),
-        editable=editable,
-    )
-    chat.messages[message.message_id] = message
+    core.flood.send(chat.id, chat.is_private, core.now(), len(items))
+    sent = []
+    for item in items:
+        message = Message(
+            core.world.next_message_id(chat),
+            chat.id,
+            core.now(),
+            core.world.bot,
+            item.formatted,
+            thread=thread,
+            reply_to=reply.message_id,
+            reply_snapshot=reply.snapshot,
+            external_reply=reply.external,
+            quote=reply.quote,
+            keyboard=keyboard,
+            media={**item.media, **({"media_group_id": group} if group else {})},
+            silent=parameters.boolean("disable_notification"),
+            editable=editable,
+        )
+        chat.messages[message.message_id] = message
+        sent.append(message)
     # A real message ends the indication and takes the place of the draft.
+    chat.typing.pop(thread or (GENERAL_TOPIC if chat.is_forum else 0), None)
     chat.typing.pop(thread, None)
     if chat.draft is not None and chat.draft.thread == thread:
         chat.draft = None
     core.changed()
-    return core.world.message_json(message)
+    return [core.world.message_json(message) for message in sent]
 
 
 @method("sendMessage")
 async def send_message(core: Core, parameters: Parameters) -> dict[str, Any]:
-    return deliver(core, parameters, read_text(parameters))
+    return deliver(core, parameters, Item(read_text(parameters)))

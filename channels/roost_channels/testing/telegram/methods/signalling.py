@@ -1,22 +1,16 @@
-"""Methods that show something without a message: typing, drafts, reactions, answers to presses."""
+"""Methods that show something without a message: typing, reactions, answers to presses."""
 
 from typing import Any
 
 from roost_channels.testing.telegram.core import Core, method
-from roost_channels.testing.telegram.errors import bad_request, forbidden
+from roost_channels.testing.telegram.errors import bad_request
+from roost_channels.testing.telegram.methods.drafts import reachable
 from roost_channels.testing.telegram.methods.editing import find_message
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.text import (
-    TEXT_CODEPOINTS_MAX,
-    Formatted,
-    read_formatted,
-    settle,
-)
 from roost_channels.testing.telegram.updates import CALLBACK_LIFETIME_S
-from roost_channels.testing.telegram.world import Chat, Draft
+from roost_channels.testing.telegram.world import GENERAL_TOPIC
 
 TYPING_S = 5.0
-DRAFT_S = 30.0
 CALLBACK_TEXT_MAX = 200
 ACTIONS = {
     "typing",
@@ -43,55 +37,22 @@ REACTIONS = frozenset(_EMOJI.split())
 TOO_OLD = "query is too old and response timeout expired or query ID is invalid"
 
 
-def _reachable(core: Core, chat_id: str) -> Chat:
-    chat = core.world.writable_chat(chat_id)
-    if chat.blocked:
-        raise forbidden("bot was blocked by the user")
-    return chat
-
-
 @method("sendChatAction")
 async def send_chat_action(core: Core, parameters: Parameters) -> bool:
     action = parameters.text("action").lower()
     if action not in ACTIONS:
         raise bad_request("Wrong parameter action in request")
-    chat = _reachable(core, parameters.text("chat_id"))
+    chat = reachable(core, parameters.text("chat_id"))
     core.flood.typing(chat.id, core.now())
     thread = parameters.integer("message_thread_id")
+    # Here alone the General topic goes by its number.
+    if not (chat.is_forum and thread == GENERAL_TOPIC):
+        thread = core.world.thread(chat, thread)
     if action == "cancel":
         chat.typing.pop(thread, None)
     else:
         chat.typing[thread] = (action, core.now() + TYPING_S)
         chat.typings.append(core.now())
-    core.changed()
-    return True
-
-
-@method("sendMessageDraft")
-async def send_message_draft(core: Core, parameters: Parameters) -> bool:
-    text = parameters.text("text")
-    entities = parameters.json("entities", "Can't parse entities JSON object")
-    formatted = read_formatted(text, parameters.text("parse_mode"), entities)
-    if text:
-        formatted = settle(formatted)
-    if len(formatted.text) > TEXT_CODEPOINTS_MAX:
-        raise bad_request("Message is too long")
-    chat = _reachable(core, parameters.text("chat_id"))
-    # The next two texts are not in the published sources; only their code 400 is certain.
-    if not chat.is_private:
-        raise bad_request("TEXTDRAFT_PEER_INVALID")
-    draft_id = parameters.integer("draft_id")
-    if draft_id == 0:
-        raise bad_request("draft_id must be non-zero")
-    core.flood.typing(chat.id, core.now())
-    chat.draft = Draft(
-        draft_id,
-        core.world.thread(chat, parameters.integer("message_thread_id")),
-        formatted if text else Formatted("Thinking…"),
-        core.now() + DRAFT_S,
-        can_stop=parameters.boolean("can_stop"),
-        keep_on_stop=parameters.boolean("keep_on_stop"),
-    )
     core.changed()
     return True
 

@@ -1,0 +1,56 @@
+"""Drafts: previews of an answer that is still being written."""
+
+from roost_channels.testing.telegram.core import Core, method
+from roost_channels.testing.telegram.errors import bad_request, forbidden
+from roost_channels.testing.telegram.parameters import Parameters
+from roost_channels.testing.telegram.text import (
+    TEXT_CODEPOINTS_MAX,
+    Formatted,
+    read_formatted,
+    settle,
+)
+from roost_channels.testing.telegram.world import Chat, Draft
+
+DRAFT_S = 30.0
+
+
+def reachable(core: Core, chat_id: str) -> Chat:
+    """The chat, if what the bot does there is seen by anybody."""
+    chat = core.world.writable_chat(chat_id)
+    if chat.blocked:
+        raise forbidden("bot was blocked by the user")
+    return chat
+
+
+def put_draft(core: Core, parameters: Parameters, formatted: Formatted) -> bool:
+    """Show a draft in a private chat, in place of the one there."""
+    chat = reachable(core, parameters.text("chat_id"))
+    # The next two texts are not in the published sources; only their code 400 is certain.
+    if not chat.is_private:
+        raise bad_request("TEXTDRAFT_PEER_INVALID")
+    draft_id = parameters.integer("draft_id")
+    if draft_id == 0:
+        raise bad_request("draft_id must be non-zero")
+    core.flood.typing(chat.id, core.now())
+    chat.draft = Draft(
+        draft_id,
+        core.world.thread(chat, parameters.integer("message_thread_id")),
+        formatted,
+        core.now() + DRAFT_S,
+        can_stop=parameters.boolean("can_stop"),
+        keep_on_stop=parameters.boolean("keep_on_stop"),
+    )
+    core.changed()
+    return True
+
+
+@method("sendMessageDraft")
+async def send_message_draft(core: Core, parameters: Parameters) -> bool:
+    text = parameters.text("text")
+    entities = parameters.json("entities", "Can't parse entities JSON object")
+    formatted = read_formatted(text, parameters.text("parse_mode"), entities)
+    if text:
+        formatted = settle(formatted)
+    if len(formatted.text) > TEXT_CODEPOINTS_MAX:
+        raise bad_request("Message is too long")
+    return put_draft(core, parameters, formatted if text else Formatted("Thinking…"))
