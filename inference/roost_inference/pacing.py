@@ -11,8 +11,9 @@ from roost_inference.stepcost import TILE_ROWS, StepCost
 CHUNK_TOKENS_MIN = 8
 # A whole tile may exceed the target by so much: a part of one that holds it gets on far slower.
 STRETCH = 1.2
-# Steps while nobody waits for a next token, in targets: who arrives meanwhile waits for its end.
-ALONE_TARGETS = 2.0
+# Steps while nobody waits for a next token, in targets: who arrives meanwhile waits for their end.
+# Long enough that where a prompt is cut, and so its numbers to the last bit, seldom depends on it.
+ALONE_TARGETS = 8.0
 
 
 class Pacer:
@@ -36,15 +37,18 @@ class Pacer:
         decoding_ms: what the step of answers costs that takes turns with this one, 0 if nobody
             waits for a next token. 0 if the step is full; never for the first in it.
         """
-        limit_ms = self.target_ms - decoding_ms
-        if decoding_ms == 0.0:
-            limit_ms = ALONE_TARGETS * self.target_ms
+        alone = decoding_ms == 0.0
+        limit_ms = ALONE_TARGETS * self.target_ms if alone else self.target_ms - decoding_ms
 
         def fits(count: int, stretch: float = 1.0) -> bool:
             more = count * (context + count / 2)
             return self.cost.ms(rows + count, work + more) <= limit_ms * stretch
 
         if fits(wanted):
+            return wanted
+        if alone and not rows:
+            while wanted > TILE_ROWS and not fits(wanted):
+                wanted = max(wanted // 2 // TILE_ROWS, 1) * TILE_ROWS
             return wanted
         tiles = (rows + wanted) // TILE_ROWS
         while tiles and tiles * TILE_ROWS > rows:

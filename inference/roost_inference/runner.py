@@ -31,6 +31,8 @@ class Runner:
         self._mailbox = mailbox
         self._clock = clock
         self._speculator = speculator
+        watch = speculator.clock if speculator is not None else None
+        self._watch = clock if watch is None else watch
 
     def run(self, step: Step) -> bool:
         """Compute the step. False if it was interrupted or came too late for an abort: nothing
@@ -39,7 +41,7 @@ class Runner:
         if not self._mailbox.begin_step((row.sequence.id for row in step.rows), is_long=is_long):
             self._scheduler.undo(step)
             return False
-        started, status = self._clock(), None
+        started, watched, status = self._clock(), self._watch(), None
         try:
             status = self._backend.decode(step.batch)
         except EngineFailed:
@@ -48,7 +50,8 @@ class Runner:
         finally:
             self._mailbox.end_step(interrupted=status is Status.ABORTED)
         if status is Status.DONE:
-            self._observe(step, (self._clock() - started) * 1000)
+            watched_ms = (self._watch() - watched) * 1000
+            self._observe(step, (self._clock() - started) * 1000, watched_ms)
             self._scheduler.complete(step)
             return True
         self._scheduler.undo(step)
@@ -56,8 +59,8 @@ class Runner:
             raise EngineFailed("The kernels found no free cells although the ledger has some")
         return False
 
-    def _observe(self, step: Step, elapsed_ms: float) -> None:
+    def _observe(self, step: Step, elapsed_ms: float, watched_ms: float) -> None:
         self._scheduler.pacer.observe(step.batch.size, step.work, elapsed_ms)
         if self._speculator is not None and step.prefill_tokens == 0:
             context = sum(len(row.sequence.tokens) for row in step.rows) / len(step.rows)
-            self._speculator.observe(step.batch.size, elapsed_ms, context)
+            self._speculator.observe(step.batch.size, watched_ms, context)

@@ -9,6 +9,7 @@ arrival. Its KV stays as a resident, and is paged out as every other is, so it g
 was. The first in rank is never preempted and always fits alone, so every sequence comes to its end.
 """
 
+import math
 from bisect import insort
 from collections.abc import Iterator
 from operator import attrgetter
@@ -231,12 +232,13 @@ class Scheduler:
         """Prompts in their turns. Where cells are short a prompt takes what there is and waits for
         the answers to end; only if nothing else could run is the last in rank preempted."""
         prompts = [s for s in self.running if not s.is_decoding]
+        answers = len(self.running) - len(prompts)
         for sequence in self._prompts.order(prompts) if prompts else ():
             if sequence.sequence_id is None or not step.batch.room:
                 continue
             wanted = self._wanted(step, sequence)
             count = self._available(wanted) if wanted else 0
-            while wanted and not count and not step.rows and self._nothing_else_runs():
+            while wanted and not (count or step.rows or answers) and len(self.running) > 1:
                 self._preempt(self.running[-1])
                 count = self._available(wanted)
             if wanted == 0:
@@ -256,10 +258,6 @@ class Scheduler:
             work=step.work,
         )
 
-    def _nothing_else_runs(self) -> bool:
-        """No answer is being written that would give its cells back, and one can be preempted."""
-        return len(self.running) > 1 and all(not s.is_decoding for s in self.running)
-
     def _add_drafts(self, step: Step, speculator: Speculator) -> None:
         """Drafts for the decoding sequences, in rows and cells that nobody else wants: they evict
         and displace nothing, so what is cached does not depend on them."""
@@ -268,7 +266,15 @@ class Scheduler:
         candidates = [
             Candidate(row.sequence, row.sequence.room(self._context_length) - 1) for row in rows
         ]
-        drafts = speculator.plan(candidates, room=room, prompt_row_ms=None)
+        # A text of its own may come in bursts; nobody else's may wait for them.
+        reading = len(self.running) > step.decoding
+        target_ms = self.pacer.target_ms
+        drafts = speculator.plan(
+            candidates,
+            room=room,
+            prompt_row_ms=None,
+            step_ms_max=target_ms / 2 if reading else target_ms if len(rows) > 1 else math.inf,
+        )
         for row, draft in zip(rows, drafts, strict=True):
             sequence_id = row.sequence.sequence_id
             if draft is not None and sequence_id is not None:
