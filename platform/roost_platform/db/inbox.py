@@ -14,6 +14,7 @@ from roost_platform.db.artifacts import register
 from roost_platform.db.channels import upsert_channel
 from roost_platform.db.chat_commands import obey
 from roost_platform.db.engine import Database
+from roost_platform.db.homes import home_of
 from roost_platform.db.overdue import mark_rung, to_ring, to_stop
 from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
 from roost_platform.db.stop import Stopped, interrupt, record_stop, tell_dropped
@@ -82,7 +83,7 @@ class InboxStore:
                     continue
                 await self._store(session, conversation, message, outcome, now)
                 outcome.stored += 1
-            for each in conversations.values():
+            for each in {one.id: one for one in conversations.values()}.values():
                 goes_on = each.id in outcome.ring
                 await self._tenants.note(session, each, sessions[each.id], goes_on, outcome.news)
             values: dict[str, float] = {} if cursor is None else {"cursor": cursor}
@@ -96,11 +97,16 @@ class InboxStore:
         self, session: AsyncSession, batch: Sequence[InboundMessage], now: float
     ) -> dict[str, models.Conversation]:
         """Every conversation of the batch, made when new, and locked in the order of their keys."""
-        addresses = {message.address.key: message.address for message in batch}
-        return {
+        homes = {
+            key: await home_of(session, message)
+            for key, message in {message.address.key: message for message in batch}.items()
+        }
+        addresses = {home.key: home for home in homes.values()}
+        found = {
             key: await conversation_at(session, addresses[key], now, self._default_agent)
             for key in sorted(addresses)
         }
+        return {key: found[home.key] for key, home in homes.items()}
 
     async def _store(
         self,
