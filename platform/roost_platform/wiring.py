@@ -36,11 +36,13 @@ from roost_workflows.errors import AgentsError
 from roost_workflows.orders import EngineOrders
 from roost_workflows.ports import Ports
 from roost_workflows.waiting import SessionOrders
+from roost_workflows.warming import warm
 
 log = logging.getLogger(__name__)
 
 STORAGE_WAIT_S = 60.0
 STORAGE_RETRY_S = 0.5
+CONSOLE, CONSOLE_ACCOUNT = "console", "local"
 
 
 def load_registry(settings: Settings) -> AgentRegistry:
@@ -107,6 +109,33 @@ async def engine_orders(engine: EngineClient) -> AsyncIterator[EngineOrders]:
         yield orders
     finally:
         await orders.close()
+
+
+@contextlib.asynccontextmanager
+async def warming(
+    settings: Settings, stores: Stores, engine: EngineClient, registry: AgentRegistry
+) -> AsyncIterator[None]:
+    """Have the default agent's prefix computed for every account, beside what the block does."""
+    agent = registry.get(registry.default)
+    accounts = [(CONSOLE, CONSOLE_ACCOUNT), *access_policies(settings)]
+
+    async def run() -> None:
+        if agent is not None:
+            await warm(engine, agent, await stores.tenants.salts(accounts))
+
+    task = asyncio.create_task(run())
+    task.add_done_callback(_told)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.warning("warming failed: %r", error)
 
 
 def worker_ports(stores: Stores, orders: SessionOrders) -> Ports:

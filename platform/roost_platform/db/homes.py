@@ -14,7 +14,7 @@ from roost_platform.db import models
 from roost_platform.db.rows import address_of
 
 
-async def home_of(session: AsyncSession, message: InboundMessage) -> Address:
+async def private_home(session: AsyncSession, message: InboundMessage) -> Address:
     """Where a message belongs: its own address, unless its writer has a private chat already."""
     address, sender = message.address, message.sender
     if message.is_group or address.thread or address.chat != sender.address:
