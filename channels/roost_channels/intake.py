@@ -1,7 +1,7 @@
 """The door every inbound event goes through: commit first, acknowledge after."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from roost_channels.message import InboundMessage, Quote
@@ -9,10 +9,14 @@ from roost_channels.message import InboundMessage, Quote
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of a batch: how many rows are new; redeliveries count as duplicates."""
+    """What became of a batch: how many rows are new; redeliveries count as duplicates.
+
+    answers: by event id, what the person who pressed a button is told.
+    """
 
     stored: int
     duplicates: int
+    answers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ class PlatformIntake:
         outcome = await self._stores.inbox.accept(channel, account, batch, cursor=cursor)
         self._tell_engine(outcome.news)
         self._announce(list(outcome.stop), list(outcome.ring))
-        return Accepted(outcome.stored, outcome.duplicates)
+        return Accepted(outcome.stored, outcome.duplicates, outcome.answers)
 
     async def say(
         self,

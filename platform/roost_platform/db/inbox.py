@@ -1,17 +1,17 @@
 """Accepting events: rows, offset, commands and access in one transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address, InboundMessage
 from roost_platform import commands
-from roost_platform.db import models
+from roost_platform.db import arrivals, models
 from roost_platform.db.access import OPEN, AccessPolicy, decide, hold, identify, release
 from roost_platform.db.artifacts import register
-from roost_platform.db.channels import upsert_channel
+from roost_platform.db.channels import UNREADABLE, upsert_channel
 from roost_platform.db.chat_commands import obey
 from roost_platform.db.engine import Database
 from roost_platform.db.overdue import mark_rung, to_ring, to_stop
@@ -30,6 +30,7 @@ DEFAULT_AGENT = "concierge"
 class Outcome:
     """What a committed batch asks for: conversations to ring and to stop, in order of arrival.
 
+    answers: by event id, what the person who pressed a button is told.
     news: which sessions are about to go on, and which /new has ended.
     """
 
@@ -38,6 +39,7 @@ class Outcome:
     ring: dict[str, None] = field(default_factory=dict)
     stop: dict[str, None] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
+    answers: dict[str, str] = field(default_factory=dict)
     news: SessionNews = field(default_factory=SessionNews)
 
 
@@ -71,18 +73,24 @@ class InboxStore:
         outcome = Outcome()
         async with self._database.write() as session:
             now = self._database.now()
+            batch = [await arrivals.at_home(session, message) for message in batch]
             conversations = await self._conversations(session, batch, now)
             sessions = {each.id: each.session_id for each in conversations.values()}
             for message in batch:
                 conversation = conversations[message.address.key]
                 if agent and conversation.agent != agent:
                     conversation.agent = agent
-                if await _is_known(session, channel, account, message.event_id):
+                event_id = await arrivals.new_event_id(session, channel, account, message)
+                if event_id is None:
                     outcome.duplicates += 1
                     continue
-                await self._store(session, conversation, message, outcome, now)
+                await self._store(
+                    session, conversation, replace(message, event_id=event_id), outcome, now
+                )
                 outcome.stored += 1
-            for each in conversations.values():
+                # A chat that moved goes on under its new key.
+                conversations[conversation.key] = conversation
+            for each in {each.id: each for each in conversations.values()}.values():
                 goes_on = each.id in outcome.ring
                 await self._tenants.note(session, each, sessions[each.id], goes_on, outcome.news)
             values: dict[str, float] = {} if cursor is None else {"cursor": cursor}
@@ -113,8 +121,17 @@ class InboxStore:
         conversation.inbox_sequence += 1
         row = _row(conversation, message, now)
         outcome.ids.append(row.id)
-        if message.is_group and not message.is_addressed:
-            row.state, row.reason = "ignored", "not addressed to the agent"
+        if message.problem:
+            row.state, row.reason = "ignored", f"{UNREADABLE}{clean(message.problem)}"
+        elif message.kind == "edited":
+            await arrivals.edit(session, conversation, row, now)
+        elif message.kind == "migrated":
+            await arrivals.migrate(session, conversation, row, message.text)
+        elif message.kind == "membership":
+            if await arrivals.change_membership(session, conversation, row, now):
+                outcome.stop[conversation.id] = None
+        elif message.is_group and not message.is_addressed:
+            row.state, row.reason = "ignored", arrivals.NOT_ADDRESSED
         elif message.kind not in ("message", "callback", "stop"):
             row.state, row.reason = "ignored", message.kind
         else:
@@ -122,6 +139,12 @@ class InboxStore:
         session.add(row)
         await session.flush()
         await register(session, row, message.attachments, now)
+        if row.album and message.kind == "message":
+            joined = await arrivals.join_album(session, conversation, row)
+            if not joined and row.state in ("pending", "held"):
+                await arrivals.gather_album(session, conversation, row)
+        if message.kind == "callback":
+            outcome.answers[message.event_id] = commands.pressed(row.state, row.reason)
 
     async def _admit(
         self,
@@ -151,7 +174,7 @@ class InboxStore:
                     # Everybody's first word is /start: it is not for the agent, then or later.
                     row.state, row.reason = "ignored", "a command of a stranger"
             else:
-                row.state, row.reason = "ignored", "not admitted"
+                row.state, row.reason = "ignored", commands.NOT_ADMITTED
             return
         if before == "pending":  # the setting was opened meanwhile
             await release(session, identity.id, conversation.id)
@@ -164,7 +187,7 @@ class InboxStore:
         elif message.kind == "message":
             row.state = "pending"
         else:
-            row.state, row.reason = "ignored", "unknown button"
+            row.state, row.reason = "ignored", commands.UNKNOWN_BUTTON
         if row.state == "pending":
             outcome.ring[conversation.id] = None
             mode = self._queueing.mode_of(conversation.channel, conversation.settings)
@@ -226,6 +249,7 @@ def _row(conversation: models.Conversation, message: InboundMessage, now: float)
         event_id=message.event_id,
         message_id=message.message_id,
         kind=message.kind,
+        album=clean(message.album) or None,
         sender=clean(asdict(message.sender)),
         text=clean(message.text),
         quote=quote,
@@ -264,12 +288,3 @@ async def conversation_at(
         found = await session.scalar(by_key)
     assert found is not None
     return await lock_conversation(session, found)
-
-
-async def _is_known(session: AsyncSession, channel: str, account: str, event_id: str) -> bool:
-    query = select(models.Inbox.id).where(
-        models.Inbox.channel == channel,
-        models.Inbox.account == account,
-        models.Inbox.event_id == event_id,
-    )
-    return (await session.scalar(query)) is not None

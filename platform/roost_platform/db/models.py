@@ -110,6 +110,7 @@ class Inbox(Base):
     event_id: Mapped[str]
     message_id: Mapped[str]
     kind: Mapped[str]
+    album: Mapped[str | None]
     identity_id: Mapped[str | None] = mapped_column(ForeignKey("identities.id"))
     sender: Mapped[dict[str, Any]]
     text: Mapped[str]
@@ -224,9 +225,12 @@ class Transcript(Base):
     session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"))
     position: Mapped[int]
     turn_id: Mapped[str | None]
-    role: Mapped[str]  # user | assistant | tool | operator (a person answered in the agent's place)
+    # user | assistant | tool | operator (a person answered in the agent's place) | system (a note)
+    role: Mapped[str]
     content: Mapped[str]
     quoted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    # In groups, [name, text] of what was said since the agent was last spoken to; else None.
+    context: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     tool_calls: Mapped[list[Any]] = mapped_column(default=list)
     tool_call_id: Mapped[str] = mapped_column(default="")
     name: Mapped[str] = mapped_column(default="")
@@ -556,6 +560,17 @@ class ChannelState(Base):
     last_in_at: Mapped[float | None]
     last_out_at: Mapped[float | None]
     updated_at: Mapped[float]
+
+
+class ChatWait(Base):
+    """A chat in which the provider asked for silence; over when `until` is past."""
+
+    __tablename__ = "chat_waits"
+
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    chat: Mapped[str] = mapped_column(primary_key=True)
+    until: Mapped[float]
 
 
 class ServiceHeartbeat(Base):
