@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart
@@ -17,6 +17,10 @@ class Capabilities:
     edit_interval_s: the least time between edits of one message (private, group).
     send_interval_s: the least time between sends to one chat.
     session_window_s: how long after an inbound message free text is allowed, None for ever.
+    send_burst: sends to one chat that the network lets follow at once; None for the setting's.
+    button_text_max: the longest text that may carry buttons, None for `text_max`.
+    invitation: what the approved template says that asks people to open a closed session window;
+        empty where none is set. A channel with one is `Inviting`.
     media_bytes_max: the largest file that can be sent, 0 where none can be; photo_bytes_max: the
         largest that is sent as a photo.
     """
@@ -32,6 +36,9 @@ class Capabilities:
     edit_interval_s: tuple[float, float]
     send_interval_s: float
     session_window_s: float | None = None
+    send_burst: int | None = None
+    button_text_max: int | None = None
+    invitation: str = ""
     media_bytes_max: int = 0
     photo_bytes_max: int = 0
 
@@ -97,4 +104,13 @@ class Channel(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
+        ...
+
+
+@runtime_checkable
+class Inviting(Protocol):
+    """A channel that can reach people outside the session window, by an approved template."""
+
+    async def invite(self, address: Address, *, part_id: str) -> Receipt:
+        """Send `capabilities.invitation`; `part_id` travels as with `Channel.send`."""
         ...

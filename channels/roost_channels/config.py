@@ -15,6 +15,7 @@ from pydantic import (
 
 _TOKEN = re.compile(r"\d+:\S+")
 _SENDER = re.compile(r"whatsapp:\+\d+")
+_GRAPH_VERSION = re.compile(r"v\d+\.\d+")
 Access = Literal["pairing", "allowlist", "open"]
 
 
@@ -108,6 +109,22 @@ class TwilioConfig(BaseModel):
         default_factory=dict,
         description="Shared keys that sign webhooks with SHA-256: key id to secret.",
     )
+    window_template: OptionalText = Field(
+        None,
+        description="Content SID (HX…) of an approved template without variables, sent when an"
+        " answer is ready but the person has not written for 24 hours. Empty: none is sent.",
+    )
+    reconcile_s: float = Field(
+        60.0,
+        ge=0,
+        description="How often Twilio's list of messages is searched for those that no webhook"
+        " brought, in seconds; 0 never.",
+    )
+    reconcile_back_s: float = Field(
+        259_200.0,
+        gt=0,
+        description="How far back that search goes after we were away, in seconds.",
+    )
 
     @field_validator("from_")
     @classmethod
@@ -132,6 +149,78 @@ class TwilioConfig(BaseModel):
     def account(self) -> str:
         """The sender every conversation of this account belongs to."""
         return self.from_ or ""
+
+
+class WhatsAppCloudConfig(BaseModel):
+    """One WhatsApp number at Meta's Cloud API; not configured without its id and its secrets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    access_token: OptionalSecret = Field(
+        None, description="A system user's access token with whatsapp_business_messaging."
+    )
+    phone_number_id: OptionalText = Field(
+        None, description="The business phone number's id (digits), not the number itself."
+    )
+    app_secret: OptionalSecret = Field(
+        None, description="The Meta app's secret, which signs webhooks."
+    )
+    verify_token: OptionalSecret = Field(
+        None, description="The word you enter beside the webhook's address; Meta repeats it once."
+    )
+    api_base: str = Field(
+        "https://graph.facebook.com", description="Base URL of the Graph API to talk to."
+    )
+    api_version: str = Field("v25.0", description="Version of the Graph API.")
+    access: Access = Field(
+        "pairing",
+        description="Who may talk to the agents: people with an approved pairing code, people on"
+        " the allowlist, or everybody.",
+    )
+    allowlist: Names = Field((), description="Numbers (`whatsapp:+…`) that may always talk.")
+    window_template: OptionalText = Field(
+        None,
+        description="Name of an approved template without variables, sent when an answer is ready"
+        " but the person has not written for 24 hours. Empty: none is sent.",
+    )
+    window_template_language: str = Field("en_US", description="That template's language.")
+
+    @field_validator("phone_number_id")
+    @classmethod
+    def _is_id(cls, value: str | None) -> str | None:
+        if value is not None and not value.isdigit():
+            raise ValueError("the id is digits alone; Meta shows it beside the phone number")
+        return value
+
+    @field_validator("api_version")
+    @classmethod
+    def _is_version(cls, value: str) -> str:
+        if not _GRAPH_VERSION.fullmatch(value):
+            raise ValueError("write it as v25.0")
+        return value
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        given = {
+            "access_token": self.access_token,
+            "phone_number_id": self.phone_number_id,
+            "app_secret": self.app_secret,
+            "verify_token": self.verify_token,
+        }
+        missing = [name for name, value in given.items() if not value]
+        if 0 < len(missing) < len(given):
+            needed = "access_token, phone_number_id, app_secret and verify_token"
+            raise ValueError(f"the Cloud API needs {needed}; no {missing[0]}")
+        return self
+
+    @property
+    def configured(self) -> bool:
+        return bool(self.access_token and self.phone_number_id)
+
+    @property
+    def account(self) -> str:
+        """The phone number's id every conversation of this account belongs to."""
+        return self.phone_number_id or ""
 
 
 class DeliveryConfig(BaseModel):

@@ -15,7 +15,7 @@ from roost_channels.message import Address, Media
 from roost_channels.outbox import Outbox, OutboxEntry, StoredPart
 from roost_channels.rendering import RenderedPart, render
 from roost_channels.sending import Report, Sender
-from roost_channels.whatsapp.format import QUOTE_PREFIX_MAX
+from roost_channels.whatsapp.format import QUOTE_PREFIX_MAX, needs_quote_line
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +190,8 @@ def plan(entry: OutboxEntry, channel: Channel) -> list[RenderedPart]:
     Never none, so that every entry ends.
     """
     reply = entry.reply_to
-    quoted = reply is not None and not channel.capabilities.native_quote and not reply.is_latest
+    is_native = channel.capabilities.native_quote
+    quoted = reply is not None and not is_native and needs_quote_line(reply)
     reserve = QUOTE_PREFIX_MAX if quoted else 0
     parts = render(entry.text, channel.capabilities, reserve=reserve)
     end = parts[-1].char_end if parts else 0

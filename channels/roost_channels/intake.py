@@ -1,7 +1,7 @@
 """The door every inbound event goes through: commit first, acknowledge after."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from roost_channels.message import InboundMessage, Quote
@@ -9,10 +9,28 @@ from roost_channels.message import InboundMessage, Quote
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of a batch: how many rows are new; redeliveries count as duplicates."""
+    """What became of a batch: how many rows are new; redeliveries count as duplicates.
+
+    answers: by event id, what the person who pressed a button is told.
+    """
 
     stored: int
     duplicates: int
+    answers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a provider's late refusal means for the part; without one it is final.
+
+    held: the session window is closed; it is sent when the person writes again, who is asked to
+        by `invitation` where the account has one.
+    retry_after_s: it may be sent again after a while.
+    """
+
+    held: bool = False
+    invitation: str = ""
+    retry_after_s: float | None = None
 
 
 class Intake(Protocol):
@@ -38,6 +56,10 @@ class Intake(Protocol):
         """The offset stored with the last accepted batch."""
         ...
 
+    async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
+        """Which of these events were never accepted: what a provider lists and we missed."""
+        ...
+
     async def resolve_quote(self, channel: str, account: str, chat: str, ref: str) -> Quote | None:
         """The message `ref` of this chat, inbound or one of our own parts, as a quote; None if we
         never saw it.
@@ -61,8 +83,9 @@ class Intake(Protocol):
         status: str,
         error_code: str = "",
         description: str = "",
+        refusal: Refusal | None = None,
     ) -> None:
         """Record a delivery receipt (sent, delivered, read, failed, undelivered); older states
-        never regress newer ones.
+        never regress newer ones. `refusal` goes with a failure that is not the last word.
         """
         ...

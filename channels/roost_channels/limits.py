@@ -91,7 +91,7 @@ class Limiter:
         interval = capabilities.send_interval_s
         if group:  # a group's budget is shared by all that we do there
             interval = max(interval, capabilities.edit_interval_s[1])
-        return 1.0 / max(interval, 0.001), float(self._chat_burst)
+        return 1.0 / max(interval, 0.001), float(capabilities.send_burst or self._chat_burst)
 
     def _bucket(self, key: tuple[str, ...], per_s: float, capacity: float, now: float) -> Bucket:
         bucket = self._buckets.get(key)

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 ChannelName = Literal["telegram", "whatsapp", "console"]
 Author = Literal["user", "bot", "other"]
-InboundKind = Literal["message", "edited", "callback", "stop", "receipt", "other"]
+InboundKind = Literal[
+    "message", "edited", "callback", "stop", "receipt", "migrated", "membership", "other"
+]
 MediaKind = Literal["photo", "document", "voice", "audio", "video"]
 
 # Attachments that are files: these become artifacts, the others (a place, a poll) are words.
@@ -119,10 +121,14 @@ class InboundMessage:
 
     event_id: unique per (channel, account) for ever; a redelivery carries the same one.
     message_id: the provider's id of the message itself, which replies and quotes use.
-    kind: `message` starts or steers a turn; `callback` is a pressed button with its data in `text`;
-        `stop` is a native stop; the others are kept and not answered.
+    kind: `message` starts or steers a turn; `edited` is a message as it reads now; `callback` is a
+        pressed button with its data in `text`; `stop` is a native stop; `migrated` says that the
+        chat of this address has the id `text` now; `membership` that we are `in` the chat or `out`;
+        the others are kept and not answered.
     raw: the provider's payload as it came.
     sent_at: seconds since the epoch, by the provider's clock.
+    album: what messages have in common that people sent as one.
+    problem: why the event could not be read; it is kept as a dead letter.
     """
 
     address: Address
@@ -136,6 +142,8 @@ class InboundMessage:
     attachments: tuple[Attachment, ...] = ()
     is_group: bool = False
     is_addressed: bool = True
+    album: str = ""
+    problem: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -9,7 +9,8 @@ from typing import Literal, Protocol
 from roost_channels.message import Address, Button, Media, ReplyTarget
 from roost_channels.rendering import RenderedPart
 
-EntryKind = Literal["answer", "notice", "approval", "error"]
+# An invitation asks the person to open a closed session window; it goes before what it is for.
+EntryKind = Literal["answer", "notice", "approval", "error", "invitation"]
 PartState = Literal["planned", "sending", "sent", "not_sent", "ambiguous", "failed", "expired"]
 
 # How the error of a part begins that was given up without proof of either outcome.
@@ -128,8 +129,22 @@ class Outbox(Protocol):
     async def sent(self, part_id: str, message_id: str) -> None: ...
 
     async def not_sent(
-        self, part_id: str, *, retry_at: float, error: str, code: str = "", http_status: int = 0
-    ) -> None: ...
+        self,
+        part_id: str,
+        *,
+        retry_at: float,
+        error: str,
+        code: str = "",
+        http_status: int = 0,
+        held: bool = False,
+        invitation: str = "",
+    ) -> None:
+        """Provably not sent, and due again at `retry_at`.
+
+        held: it waits for the person, who wakes it by writing. invitation: queued ahead of the
+        lane, once until the person writes.
+        """
+        ...
 
     async def replan(
         self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from roost_channels.channel import Channel
+from roost_channels.channel import Channel, Inviting
 from roost_channels.clock import Clock
 from roost_channels.config import DeliveryConfig
 from roost_channels.errors import (
@@ -22,6 +22,7 @@ from roost_channels.errors import (
     EditTargetMissing,
     NotModified,
     NotSent,
+    Rejected,
     RenderRejected,
     Throttled,
     WindowClosed,
@@ -77,13 +78,16 @@ class Sender:
         attempt = await self._outbox.sending(part.id, self._owner, self._config.lease_s)
         self._limiter.take(entry.address, channel.capabilities, "send", self._clock.time())
         try:
-            receipt = await channel.send(
-                entry.address,
-                part.rendered,
-                reply_to=self._reply(entry, part),
-                buttons=entry.buttons if part.index == part.count - 1 else (),
-                part_id=part.id,
-            )
+            if entry.kind == "invitation":
+                receipt = await _invite(channel, entry, part)
+            else:
+                receipt = await channel.send(
+                    entry.address,
+                    part.rendered,
+                    reply_to=self._reply(entry, part),
+                    buttons=entry.buttons if part.index == part.count - 1 else (),
+                    part_id=part.id,
+                )
         except DeliveryError as error:
             return await self._refused(channel, entry, part, attempt, error)
         except Exception as error:
@@ -126,7 +130,8 @@ class Sender:
             )
             await self._outbox.failed(part.id, error=given_up)
             return None
-        if proof == "absent":
+        # A template's words are the provider's: not finding ours in the list proves nothing.
+        if proof == "absent" and entry.kind != "invitation":
             await self._outbox.evidence(
                 part.id,
                 "proven absent at the provider; sent again",
@@ -137,6 +142,9 @@ class Sender:
             return None
         if not channel.capabilities.can_edit and now - since < self._config.reconcile_s:
             return now + RECONCILE_AGAIN_S
+        if entry.kind == "invitation":  # a second one would be worse than none
+            await self._outbox.failed(part.id, error=f"{OUTCOME_UNKNOWN}; not repeated")
+            return None
         status = await self._status(entry, part)
         if status and now - since < EDIT_PROOF_S:
             again, settled = await self._edit_status(channel, entry, part, status)
@@ -173,8 +181,11 @@ class Sender:
                 return None
             case Throttled() if not too_old:
                 return await self._later(part, now + self._learn(entry, error), error)
-            case WindowClosed() if not too_old:  # storage wakes it when the person writes again
-                return await self._later(part, now + self._config.hold_s, error)
+            case WindowClosed() if not too_old and entry.kind != "invitation":
+                # Storage wakes it when the person writes again.
+                invitation = channel.capabilities.invitation
+                until = now + self._config.hold_s
+                return await self._later(part, until, error, held=True, invitation=invitation)
             case AuthBroken() if not too_old:
                 until = now + self._auth_wait(channel)
                 self.paused[channel.name, channel.account] = until
@@ -207,11 +218,25 @@ class Sender:
             return False
         return True
 
-    async def _later(self, part: StoredPart, at: float, error: DeliveryError | str) -> float:
+    async def _later(
+        self,
+        part: StoredPart,
+        at: float,
+        error: DeliveryError | str,
+        *,
+        held: bool = False,
+        invitation: str = "",
+    ) -> float:
         code = error.code if isinstance(error, DeliveryError) else ""
         status = error.http_status if isinstance(error, DeliveryError) else 0
         await self._outbox.not_sent(
-            part.id, retry_at=at, error=str(error), code=code, http_status=status
+            part.id,
+            retry_at=at,
+            error=str(error),
+            code=code,
+            http_status=status,
+            held=held,
+            invitation=invitation,
         )
         return at
 
@@ -309,6 +334,12 @@ class Sender:
     async def _tell(self, channel: Channel, state: str, detail: str) -> None:
         if self._report is not None:
             await self._report(channel.name, channel.account, state, detail)
+
+
+async def _invite(channel: Channel, entry: OutboxEntry, part: StoredPart) -> Receipt:
+    if not isinstance(channel, Inviting):
+        raise Rejected("this account has no template any more", code="template")
+    return await channel.invite(entry.address, part_id=part.id)
 
 
 def _question(channel: Channel, entry: OutboxEntry, since: float) -> str:

@@ -10,9 +10,10 @@ from roost_inference.errors import UnknownModel
 from roost_inference.exact import Answer, SessionMemory, section_of
 from roost_inference.generation import Bell, EngineGeneration, Generation, Written
 from roost_inference.ids import completion_id
+from roost_inference.kv.ceiling import Ceiling, Trail
 from roost_inference.kv.desk import SessionDesk
-from roost_inference.kv.paging import kv_summary
 from roost_inference.metrics import EngineMetrics
+from roost_inference.reporting import report
 from roost_inference.request import EnginePort, Event, FinishEvent, Request
 from roost_inference.tools import CALL_CLOSE, CALL_OPEN, Markers, build_grammar
 from roost_inference.wire import ChatCall, SessionOrder
@@ -31,7 +32,9 @@ class Responder(Protocol):
         """HTTP status and body."""
         ...
 
-    def sessions(self) -> list[dict[str, Any]]: ...
+    def sessions(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """What is known of the `limit` latest sessions, or of all; may block."""
+        ...
 
     def session(self, session_id: str, action: str, order: SessionOrder) -> dict[str, Any]:
         """`action` is pin, prefetch, offload or close; may block."""
@@ -54,7 +57,8 @@ class EngineResponder:
         )
         self._markers = Markers(self._single_token(CALL_OPEN), self._single_token(CALL_CLOSE))
         self.memory = SessionMemory()
-        self._metrics = EngineMetrics(engine, self.memory)
+        self._ceiling = Ceiling()
+        self._metrics = EngineMetrics(engine, self.memory, self._ceiling)
         self._bell: Bell | None = None
 
     def models(self) -> list[dict[str, Any]]:
@@ -80,17 +84,22 @@ class EngineResponder:
             )
         # Off the event loop: templates, tokens and grammars take milliseconds that streams feel.
         request, figures = await asyncio.to_thread(self._request, call)
+        trail = Trail()
         generation = EngineGeneration(
             self.engine,
             request,
             bell=self._bell_of_this_loop(),
             parse_calls=bool(call.functions) and call.tool_choice != "none",
             observe=self._observe,
-            remember=partial(self._remember, request),
+            remember=partial(self._remember, request, trail),
             figures=figures,
         )
-        await asyncio.to_thread(generation.submit)
+        await asyncio.to_thread(self._submit, generation, request, trail)
         return generation
+
+    def _submit(self, generation: EngineGeneration, request: Request, trail: Trail) -> None:
+        generation.submit()
+        self._ceiling.prompt(trail, request.cache_salt, request.prompt_tokens)
 
     def _bell_of_this_loop(self) -> Bell:
         if self._bell is None or self._bell.loop is not asyncio.get_running_loop():
@@ -132,7 +141,8 @@ class EngineResponder:
     def _count(self, text: str) -> int:
         return len(self.engine.tokenize(text, special=True))
 
-    def _remember(self, request: Request, written: Written) -> None:
+    def _remember(self, request: Request, trail: Trail, written: Written) -> None:
+        self._ceiling.answer(trail, written.tokens)
         session = (request.cache_salt, request.session_id or "")
         if written.whole:
             answer = Answer(written.text, written.tokens)
@@ -152,37 +162,18 @@ class EngineResponder:
         failure = getattr(self.engine, "failure", None)
         if failure is not None:
             return 503, {"status": "failed", "reason": str(failure)}
-        stats = self.engine.stats()
-        return 200, {
-            "status": "ok",
-            "model": self.engine.model.name,
-            "running": stats.running,
-            "waiting": stats.waiting,
-            "cells_used": stats.cells_used,
-            "cells_total": stats.cells_total,
-            "resident_sessions": stats.resident_sessions,
-            "prompt_tokens_total": stats.prompt_tokens_total,
-            "cached_tokens_total": stats.cached_tokens_total,
-            "completion_tokens_total": stats.completion_tokens_total,
-            "ttft_ms": _percentiles_ms(stats.first_token_s),
-            "itl_ms": _percentiles_ms(stats.inter_token_s),
-            "tokens_per_second": round(stats.tokens_per_second, 2),
-            "kv": self._kv(),
-        }
-
-    def _kv(self) -> dict[str, Any]:
-        """The tiers below the device, empty if there are none."""
         store = getattr(self.engine, "store", None)
-        return {} if store is None else dict(kv_summary(store))
+        figures = report(self.engine.stats(), store, self.memory, self._ceiling)
+        return 200, {"status": "ok", "model": self.engine.model.name, **figures}
 
-    def sessions(self) -> list[dict[str, Any]]:
+    def sessions(self, limit: int | None = None) -> list[dict[str, Any]]:
         """What the engine remembers of sessions, and where they last parted from themselves."""
         desk = self._desk
         if desk is None:
             return []
         return [
             {**session, "divergence": self.memory.last_divergence(session["id"])}
-            for session in desk.listing()
+            for session in desk.listing(limit)
         ]
 
     def session(self, session_id: str, action: str, order: SessionOrder) -> dict[str, Any]:
@@ -206,15 +197,3 @@ class EngineResponder:
 
     def metrics(self) -> bytes:
         return self._metrics.text()
-
-
-def _percentiles_ms(values_s: Any) -> dict[str, float | None]:
-    """Median and 95th percentile in ms, None without values."""
-    ordered = sorted(values_s)
-    if not ordered:
-        return {"p50": None, "p95": None}
-    last = len(ordered) - 1
-    return {
-        "p50": round(ordered[round(last * 0.5)] * 1000, 3),
-        "p95": round(ordered[round(last * 0.95)] * 1000, 3),
-    }

@@ -16,6 +16,7 @@ from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineError, EngineUnavailable, InvalidRequest, UnknownModel
 from roost_inference.exchange import Answer, RequireKey, error_response, read_body
 from roost_inference.jsonbody import parse_json
+from roost_inference.kv.sessions import SESSIONS_KEPT
 from roost_inference.metrics import CONTENT_TYPE
 from roost_inference.wire import parse_chat_call, parse_session_order
 
@@ -85,7 +86,7 @@ class _Face:
         raise UnknownModel(f"The model {name!r} does not exist", param="model")
 
     async def sessions(self, request: Request) -> Response:
-        listing = await asyncio.to_thread(self._slot.get().sessions)
+        listing = await asyncio.to_thread(self._slot.get().sessions, _limit(request))
         return JSONResponse({"object": "list", "data": listing})
 
     async def session(self, request: Request) -> Response:
@@ -113,6 +114,16 @@ class _Face:
 
     async def metrics(self, request: Request) -> Response:
         return Response(self._slot.get().metrics(), media_type=CONTENT_TYPE)
+
+
+def _limit(request: Request) -> int | None:
+    """How many sessions are wanted, None for all."""
+    given = request.query_params.get("limit")
+    if given is None:
+        return None
+    if not (given.isdecimal() and len(given) < 9 and 0 < int(given) <= SESSIONS_KEPT):
+        raise InvalidRequest(f"limit must be 1 to {SESSIONS_KEPT}", param="limit")
+    return int(given)
 
 
 async def _engine_error(request: Request, error: Exception) -> Response:

@@ -9,6 +9,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from roost_inference.exact import SessionMemory
+from roost_inference.kv.ceiling import Ceiling
 from roost_inference.kv.collecting import KvCollector
 from roost_inference.request import EnginePort, EngineStats, FinishEvent
 
@@ -28,13 +29,18 @@ class EngineMetrics:
     """One registry for one engine: counters and gauges are read from its stats when scraped,
     latencies observed as requests end. Thread-safe."""
 
-    def __init__(self, engine: EnginePort, memory: SessionMemory | None = None) -> None:
+    def __init__(
+        self,
+        engine: EnginePort,
+        memory: SessionMemory | None = None,
+        ceiling: Ceiling | None = None,
+    ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._model = engine.model.name
         self.registry.register(_StatsCollector(engine))
         store = getattr(engine, "store", None)
-        self.registry.register(KvCollector(self._model, store, memory))
+        self.registry.register(KvCollector(self._model, store, memory, ceiling))
         self._first_token = [
             self._histogram("vllm:time_to_first_token_seconds", FIRST_TOKEN_BUCKETS_S),
             self._histogram("roost_engine_ttft_seconds", FIRST_TOKEN_BUCKETS_S),

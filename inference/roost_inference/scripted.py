@@ -130,7 +130,7 @@ class _ScriptedResponder(Responder):
             "tokens_per_second": 0.0,
         }
 
-    def sessions(self) -> list[dict[str, Any]]:
+    def sessions(self, limit: int | None = None) -> list[dict[str, Any]]:
         return []
 
     def session(self, session_id: str, action: str, order: SessionOrder) -> dict[str, Any]:

@@ -19,9 +19,9 @@ class EngineSessions:
     def __init__(self, client: EngineClient) -> None:
         self._client = client
 
-    async def list(self) -> list[dict[str, Any]]:
-        """What the engine remembers, the most recently used last."""
-        value = await self._call("GET", "/v1/sessions", None)
+    async def list(self, limit: int) -> list[dict[str, Any]]:
+        """What the engine remembers of the latest sessions, the most recently used last."""
+        value = await self._call("GET", f"/v1/sessions?limit={limit}", None)
         data = value.get("data")
         if not isinstance(data, list):
             raise EngineFailed("The engine's list of sessions is not a list")

@@ -48,6 +48,11 @@ def build_app(parts: WebParts) -> Starlette:
         Route("/hooks/telegram/{account}", webhooks.telegram, methods=["POST"]),
         Route("/hooks/twilio/inbound", webhooks.twilio_inbound, methods=["POST"]),
         Route("/hooks/twilio/status", webhooks.twilio_status, methods=["POST"]),
+        Route(
+            "/hooks/whatsapp-cloud/{phone_number_id}",
+            webhooks.whatsapp_cloud,
+            methods=["GET", "POST"],
+        ),
         *console_routes(console_deps(parts)),
     ]
 

@@ -28,6 +28,16 @@ NOTHING_RUNNING = "Nothing is running."
 NOT_BEGUN = "Stopped before I began."
 QUEUE_DEFAULT = "default"
 
+# What became of a pressed button, and what the person who pressed it is told.
+NOT_ADMITTED = "not admitted"
+UNKNOWN_BUTTON = "unknown button"
+TURN_OVER = "that turn is over"
+_PRESSED = {
+    NOT_ADMITTED: "This button is not for you.",
+    UNKNOWN_BUTTON: "This button does nothing any more.",
+    TURN_OVER: "That is over already.",
+}
+
 _COMMAND = re.compile(r"/([a-z]+)(?:@\w+)?(?:\s+([a-z]+))?", re.IGNORECASE)
 _MENTION = re.compile(r"^@\w+[\s,:]+")
 _PUNCTUATION = " \t\r\n.!?,;:…'\"()*_~-"
@@ -69,6 +79,11 @@ def parse(
     if " ".join(said.lower().strip(_PUNCTUATION).split()) in phrases:
         return Command("stop", is_phrase=True)
     return None
+
+
+def pressed(state: str, reason: str) -> str:
+    """What the person who pressed a button is told, at most 200 characters."""
+    return _PRESSED.get(reason, "Stopping." if state == "done" else "")
 
 
 def dropped_line(count: int) -> str:

@@ -17,7 +17,13 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from roost_channels.config import DeliveryConfig, FilesConfig, TelegramConfig, TwilioConfig
+from roost_channels.config import (
+    DeliveryConfig,
+    FilesConfig,
+    TelegramConfig,
+    TwilioConfig,
+    WhatsAppCloudConfig,
+)
 from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
 from roost_platform.sections import (
@@ -87,6 +93,7 @@ class Settings(BaseSettings):
     sessions: SessionsConfig = Field(default_factory=SessionsConfig)
     telegram: TelegramConfig = Field(default_factory=TelegramConfig)
     twilio: TwilioConfig = Field(default_factory=TwilioConfig)
+    whatsapp_cloud: WhatsAppCloudConfig = Field(default_factory=WhatsAppCloudConfig)
     inbound: InboundConfig = Field(default_factory=InboundConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
     files: FilesConfig = Field(default_factory=FilesConfig)

@@ -7,8 +7,13 @@ from roost_platform.console.deps import ChannelSetup, SandboxUrls
 
 
 def channel_setups(settings: Settings) -> Sequence[ChannelSetup]:
-    """Both chat networks, configured or not, with how to set them up."""
-    return (_telegram(settings), _whatsapp(settings))
+    """Both chat networks, configured or not, with how to set them up.
+
+    WhatsApp's second way is told of once it is used: most need one of the two.
+    """
+    setups = (_telegram(settings), _whatsapp(settings))
+    cloud = settings.whatsapp_cloud.configured
+    return (*setups, _whatsapp_cloud(settings)) if cloud else setups
 
 
 def sandbox_urls(settings: Settings) -> SandboxUrls | None:
@@ -53,5 +58,22 @@ def _whatsapp(settings: Settings) -> ChannelSetup:
             "Set `ROOST_PUBLIC_BASE_URL` to the https address under which Twilio reaches us.",
             "Set `ROOST_TWILIO__ACCOUNT_SID`, `ROOST_TWILIO__AUTH_TOKEN` and `ROOST_TWILIO__FROM`.",
             "Enter the inbound address as the sender's webhook in Twilio's console.",
+        ),
+    )
+
+
+def _whatsapp_cloud(settings: Settings) -> ChannelSetup:
+    config, base = settings.whatsapp_cloud, (settings.public_base_url or "").rstrip("/")
+    address = f"{base}/hooks/whatsapp-cloud/{config.account}"
+    return ChannelSetup(
+        channel="whatsapp",
+        account=config.account,
+        mode="webhook",
+        access=config.access,
+        webhooks=(("messages and statuses", address),) if base else (),
+        steps=(
+            "Set `ROOST_PUBLIC_BASE_URL` to the https address under which Meta reaches us.",
+            "Enter the webhook's address and the verify token in the app's WhatsApp settings.",
+            "Subscribe the webhook to the field `messages`.",
         ),
     )

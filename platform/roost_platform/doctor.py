@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import logging
 import os
 import shutil
 import stat
@@ -19,10 +20,16 @@ from roost_platform.errors import ConfigError
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+log = logging.getLogger(__name__)
+
 Level = Literal["ok", "warning", "broken"]
 DISK_FREE_MIN = 1 << 30
 MEMORY_MIN = 1 << 30
 PRIVATE_FILES = (stack.TOKEN_FILE, stack.RUN_FILE, stack.SETUP_FILE, "roost.toml")
+ALERTS = {
+    "conflict": "somebody else takes this account's messages",
+    "auth_error": "the credentials are refused",
+}
 SLOW_CPU = "without AVX2 answers are several times slower"
 
 
@@ -52,6 +59,8 @@ def examine(data: Path | None) -> list[Check]:
         settings = _as_running(settings, run)
     checks += [*_data(settings), *asyncio.run(_database(settings)), *_model(settings)]
     checks += [*_running(settings, run), *asyncio.run(_channels(settings))]
+    if run is not None:
+        checks += asyncio.run(_reported(settings))
     return checks
 
 
@@ -101,6 +110,34 @@ async def _database(settings: Settings) -> list[Check]:
         await database.close()
     kind = "SQLite" if database.is_sqlite else "PostgreSQL"
     return [Check("database", "ok", f"{kind}, tables up to date")]
+
+
+async def _reported(settings: Settings) -> list[Check]:
+    """What the running parts say about their accounts."""
+    from roost_platform.db.channels import unreadable_counts
+    from roost_platform.db.stores import open_stores
+
+    stores = open_stores(settings.database_url)
+    try:
+        states = await stores.channels.all()
+        async with stores.database.read() as session:
+            unreadable = await unreadable_counts(session, stores.database.now())
+    except Exception as error:  # what is wrong with the database is told by its own check
+        log.debug("the accounts' states can't be read: %s", error)
+        return []
+    finally:
+        await stores.close()
+    checks = []
+    for view in states:
+        name = f"{view.channel} {view.account}"
+        if view.state in ("conflict", "auth_error"):
+            checks.append(Check(name, "broken", f"{ALERTS[view.state]}: {view.detail}"))
+        elif view.state == "degraded":
+            checks.append(Check(name, "warning", view.detail or "degraded"))
+        if count := unreadable.get((view.channel, view.account)):
+            told = f"{count} events of the last week could not be read; see Channels in the console"
+            checks.append(Check(name, "warning", told))
+    return checks
 
 
 def _compare_schema(connection: "Connection") -> None:
@@ -155,6 +192,8 @@ async def _channels(settings: Settings) -> list[Check]:
         checks.append(Check("whatsapp", "broken", problem))
     elif settings.twilio.configured:
         checks.append(Check("whatsapp", "ok", f"sender {settings.twilio.account}"))
+    if settings.whatsapp_cloud.configured:
+        checks.append(await _whatsapp_cloud(settings))
     url = settings.public_base_url
     if url and not url.startswith("https://") and not settings.sandbox:
         checks.append(Check("public address", "warning", f"{url} is not https"))
@@ -174,6 +213,26 @@ async def _telegram(settings: Settings) -> Check:
     if status in (401, 404):
         return Check("telegram", "broken", "Telegram refuses the token")
     return Check("telegram", "warning", f"{base} answers {status or 'nothing'}")
+
+
+async def _whatsapp_cloud(settings: Settings) -> Check:
+    config, name = settings.whatsapp_cloud, "whatsapp cloud"
+    if not settings.public_base_url:
+        return Check(name, "broken", "Meta delivers to webhooks only: set ROOST_PUBLIC_BASE_URL")
+    url = f"{config.api_base.rstrip('/')}/{config.api_version}/{config.account}"
+    token = config.access_token.get_secret_value() if config.access_token else ""
+    status, body = await asyncio.to_thread(probes.get_json, url, token=token)
+    if status == 200:
+        number = body.get("display_phone_number", config.account)
+        return Check(name, "ok", f"number {number}, webhook at {_cloud_webhook(settings)}")
+    if status in (400, 401, 403):
+        return Check(name, "broken", "Meta refuses the access token or the phone number's id")
+    return Check(name, "warning", f"{config.api_base} answers {status or 'nothing'}")
+
+
+def _cloud_webhook(settings: Settings) -> str:
+    base = (settings.public_base_url or "").rstrip("/")
+    return f"{base}/hooks/whatsapp-cloud/{settings.whatsapp_cloud.account}"
 
 
 def _as_running(settings: Settings, run: stack.Run) -> Settings:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from temporalio.client import Client
 from uuid_utils import uuid7
 
-from roost_channels.intake import Accepted
+from roost_channels.intake import Accepted, Refusal
 from roost_channels.message import Address, InboundMessage, Quote, Sender
 from roost_platform.db.people import Decision
 from roost_platform.db.receipts import find_part, find_quote, record_receipt
@@ -102,7 +102,7 @@ class PlatformIntake:
         outcome = await self._stores.inbox.accept(channel, account, batch, cursor=cursor)
         self._tell_engine(outcome.news)
         self._announce(list(outcome.stop), list(outcome.ring))
-        return Accepted(outcome.stored, outcome.duplicates)
+        return Accepted(outcome.stored, outcome.duplicates, outcome.answers)
 
     async def say(
         self,
@@ -152,6 +152,9 @@ class PlatformIntake:
         view = await self._stores.channels.get(channel, account)
         return None if view is None else view.cursor
 
+    async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
+        return await self._stores.inbox.unseen(channel, account, event_ids)
+
     async def resolve_quote(self, channel: str, account: str, chat: str, ref: str) -> Quote | None:
         async with self._stores.database.read() as session:
             return await find_quote(session, channel, account, chat, ref)
@@ -169,6 +172,7 @@ class PlatformIntake:
         status: str,
         error_code: str = "",
         description: str = "",
+        refusal: Refusal | None = None,
     ) -> None:
         async with self._stores.database.write() as session:
             found = await find_part(session, channel, account, part_id, message_id)
@@ -182,6 +186,7 @@ class PlatformIntake:
                 status=status,
                 error_code=error_code,
                 description=description,
+                refusal=refusal,
                 now=self._stores.database.now(),
             )
 

@@ -157,6 +157,7 @@ async def _worker(running: Running) -> None:
         engine_orders,
         load_registry,
         open_storage,
+        warming,
         worker_ports,
     )
     from roost_workflows.connection import connect
@@ -175,7 +176,10 @@ async def _worker(running: Running) -> None:
             )
         except TimeoutError as error:
             raise NotReachable(str(error)) from error
-        async with beating(stores.heartbeats, "worker", running.ready):
+        async with (
+            beating(stores.heartbeats, "worker", running.ready),
+            warming(settings, stores, engine, registry),
+        ):
             await run_worker(
                 client,
                 worker_ports(stores, orders),

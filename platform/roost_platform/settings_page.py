@@ -43,6 +43,7 @@ SECTIONS = {
     "sessions": ("Sessions in the engine", ""),
     "telegram": ("Telegram", "See [telegram.md](telegram.md)."),
     "twilio": ("WhatsApp through Twilio", "See [whatsapp.md](whatsapp.md)."),
+    "whatsapp_cloud": ("WhatsApp through Meta's Cloud API", "See [whatsapp.md](whatsapp.md)."),
     "inbound": (
         "Messages in a row",
         "What becomes of messages that come while an answer is being written. "

@@ -36,11 +36,13 @@ from roost_workflows.errors import AgentsError
 from roost_workflows.orders import EngineOrders
 from roost_workflows.ports import Ports
 from roost_workflows.waiting import SessionOrders
+from roost_workflows.warming import warm
 
 log = logging.getLogger(__name__)
 
 STORAGE_WAIT_S = 60.0
 STORAGE_RETRY_S = 0.5
+CONSOLE, CONSOLE_ACCOUNT = "console", "local"
 
 
 def load_registry(settings: Settings) -> AgentRegistry:
@@ -54,7 +56,11 @@ def load_registry(settings: Settings) -> AgentRegistry:
 def access_policies(settings: Settings) -> Mapping[tuple[str, str], AccessPolicy]:
     """Who may talk, by (channel, account)."""
     policies = {}
-    for name, config in (("telegram", settings.telegram), ("whatsapp", settings.twilio)):
+    for name, config in (
+        ("telegram", settings.telegram),
+        ("whatsapp", settings.twilio),
+        ("whatsapp", settings.whatsapp_cloud),
+    ):
         if config.configured:
             policies[name, config.account] = AccessPolicy(config.access, config.allowlist)
     return policies
@@ -106,6 +112,33 @@ async def engine_orders(engine: EngineClient) -> AsyncIterator[EngineOrders]:
         await orders.close()
 
 
+@contextlib.asynccontextmanager
+async def warming(
+    settings: Settings, stores: Stores, engine: EngineClient, registry: AgentRegistry
+) -> AsyncIterator[None]:
+    """Have the default agent's prefix computed for every account, beside what the block does."""
+    agent = registry.get(registry.default)
+    accounts = [(CONSOLE, CONSOLE_ACCOUNT), *access_policies(settings)]
+
+    async def run() -> None:
+        if agent is not None:
+            await warm(engine, agent, await stores.tenants.salts(accounts))
+
+    task = asyncio.create_task(run())
+    task.add_done_callback(_told)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.warning("warming failed: %r", error)
+
+
 def worker_ports(stores: Stores, orders: SessionOrders) -> Ports:
     """What sessions are given of storage and of the engine."""
     return Ports(turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts, orders=orders)
@@ -134,6 +167,10 @@ def build_channels(settings: Settings, files: Files | None = None) -> list[Chann
         from roost_channels.whatsapp.channel import WhatsAppChannel
 
         channels.append(WhatsAppChannel(settings.twilio, public_base_url=public))
+    if settings.whatsapp_cloud.configured:
+        from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
+
+        channels.append(WhatsAppCloudChannel(settings.whatsapp_cloud))
     return channels
 
 
@@ -198,7 +235,10 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
             "progress": progress.run(),
             "fetch files": Fetcher(channels, stores.artifacts, config=settings.files).run(),
             "sweep": Sweeper(stores, doorbell).run(),
-            **{f"ingest {channel.name}": channel.ingest(intake) for channel in channels},
+            **{
+                f"ingest {channel.name} {channel.account}": channel.ingest(intake)
+                for channel in channels
+            },
         }
         try:
             yield CourierProcess(stores, jobs)

@@ -23,9 +23,11 @@ from roost_channels.errors import (
 from roost_channels.message import Address, Button, ReplyTarget
 from roost_channels.rendering import Entity, RenderedPart
 from roost_channels.telegram.channel import TelegramChannel
+from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.format import checked_quote
 from roost_channels.telegram.inbound import TelegramWebhook
-from roost_channels.testing import FakeTelegram
+from roost_channels.telegram.polling import QUIET_S, Poller
+from roost_channels.testing import FakeTelegram, VirtualClock
 from roost_channels.testing.memory import MemoryIntake
 
 CHAT = 7
@@ -120,16 +122,72 @@ async def test_a_poller_killed_before_the_commit_leaves_the_update_to_the_next(
         assert await arrived(intake, 1) == ["precious"]
 
 
-async def test_a_restarted_poller_goes_on_where_the_commit_stood(telegram: FakeTelegram) -> None:
+async def test_a_restarted_poller_takes_in_nothing_twice(telegram: FakeTelegram) -> None:
     intake = MemoryIntake()
     await telegram.user_says(CHAT, "one")
     async with polling(telegram, intake):
         await arrived(intake, 1)
-    before = len(telegram.calls_of("getUpdates"))
+    await telegram.user_says(CHAT, "two")
     async with polling(telegram, intake):
-        await telegram.until(lambda: len(telegram.calls_of("getUpdates")) > before)
-    resumed = telegram.calls_of("getUpdates")[before]
-    assert int(resumed.parameters["offset"]) == intake.cursors["telegram", "42"]
+        assert await arrived(intake, 2) == ["one", "two"]
+
+
+async def test_updates_numbered_anew_below_the_cursor_are_not_lost(telegram: FakeTelegram) -> None:
+    """After a quiet week Telegram goes on at a random number."""
+    intake = MemoryIntake(cursors={("telegram", "42"): 900_000_000})
+    await telegram.user_says(CHAT, "hello again")
+    async with polling(telegram, intake):
+        assert await arrived(intake, 1) == ["hello again"]
+
+
+async def test_after_a_quiet_day_the_offset_is_not_trusted() -> None:
+    clock = VirtualClock()
+    async with FakeTelegram(clock=clock, stretch_empty_polls=False) as telegram:
+        settings = config(telegram, poll_timeout_s=0)
+        client = TelegramClient(settings, clock)
+        poller = Poller(client, settings, MemoryIntake(), clock, lambda callback_id, text: None)
+        await telegram.user_says(CHAT, "one")
+        for _ in range(2):
+            await poller.poll()
+        await clock.advance(QUIET_S + 1)
+        await poller.poll()
+        offsets = [call.parameters.get("offset") for call in telegram.calls_of("getUpdates")]
+        assert offsets[0] is None and offsets[1] is not None and offsets[2] is None
+        await client.close()
+
+
+async def test_an_update_that_can_not_be_read_blocks_nothing(telegram: FakeTelegram) -> None:
+    intake = MemoryIntake()
+    telegram.core.updates.add("message", {"chat": {"id": CHAT}, "text": 5}, str(CHAT))
+    await telegram.user_says(CHAT, "after it")
+    async with polling(telegram, intake):
+        await arrived(intake, 2)
+    poison, after = intake.messages.values()
+    assert poison.problem and poison.raw["message"]["text"] == 5 and after.text == "after it"
+
+
+async def test_an_update_that_storage_refuses_blocks_nothing(telegram: FakeTelegram) -> None:
+    class Picky(MemoryIntake):
+        async def accept(self, channel: str, account: str, batch: Any, **fields: Any) -> Any:
+            if any("poison" in str(message.raw) for message in batch):
+                raise ValueError("a row that the database refuses")
+            return await super().accept(channel, account, batch, **fields)
+
+    intake, clock = Picky(), VirtualClock()
+    for text in ("before", "poison", "after"):
+        await telegram.user_says(CHAT, text)
+    settings = config(telegram, poll_timeout_s=0)
+    client = TelegramClient(settings, clock)
+    poller = Poller(client, settings, intake, clock, lambda callback_id, text: None)
+    polls = asyncio.create_task(poller.run())
+    while len(intake.messages) < 3:
+        await clock.advance(1.0)
+        await asyncio.sleep(0.01)
+    polls.cancel()
+    await asyncio.gather(polls, return_exceptions=True)
+    await client.close()
+    assert [message.text for message in intake.messages.values()] == ["before", "", "after"]
+    assert "refuses" in list(intake.messages.values())[1].problem
 
 
 async def test_doubled_updates_are_stored_once(telegram: FakeTelegram) -> None:

@@ -170,10 +170,7 @@ def test_a_native_stop_is_a_stop() -> None:
         (message(new_chat_title="t"), "other"),
         (message(text="beep", **{"from": {**ADA, "is_bot": True}}), "other"),
         (message(text="post", chat={"id": -5, "type": "channel"}), "other"),
-        ({"update_id": 5, "my_chat_member": {"chat": PRIVATE, "from": ADA}}, "other"),
         ({"update_id": 6, "something_new": {"chat": PRIVATE}}, "other"),
-        # A known kind in an unexpected shape is kept and stops nothing.
-        ({"update_id": 7, "message": {"chat": PRIVATE, "text": "no id"}}, "other"),
     ],
 )
 def test_what_is_not_answered_is_kept(update: dict[str, Any], kind: str) -> None:
@@ -183,7 +180,64 @@ def test_what_is_not_answered_is_kept(update: dict[str, Any], kind: str) -> None
 
 @pytest.mark.parametrize(
     "update",
-    [{"update_id": 8}, {"update_id": 9, "poll": {"id": "1"}}, {"update_id": 10, "message": 5}],
+    [{"update_id": 8}, {"update_id": 9, "poll": {"id": "1"}}],
 )
 def test_updates_without_a_chat_are_nobodys(update: dict[str, Any]) -> None:
     assert read(update, "42") is None
+
+
+@pytest.mark.parametrize(
+    ("update", "chat", "event_id"),
+    [
+        ({"update_id": 7, "message": {"chat": PRIVATE, "text": "no id"}}, "7", "7"),
+        ({"update_id": 10, "message": 5}, "unreadable", "10"),
+        ({"update_id": 11, "callback_query": {"message": {"chat": 4}}}, "unreadable", "11"),
+        ({"update_id": 12, "my_chat_member": {"chat": PRIVATE, "from": ADA}}, "7", "12"),
+        (message(text="x", entities=[{"type": "mention"}], chat=GROUP), "-100", "1001"),
+    ],
+)
+def test_what_can_not_be_read_is_a_dead_letter_with_its_reason(
+    update: dict[str, Any], chat: str, event_id: str
+) -> None:
+    found = parsed(update)
+    assert found.kind == "other" and found.problem and found.raw == update
+    assert (found.address.chat, found.event_id) == (chat, event_id)
+
+
+@pytest.mark.parametrize("update", [5, None, ["x"], {"message": message()["message"]}])
+def test_what_is_no_update_at_all_is_kept_as_well(update: Any) -> None:
+    found = read(update, "42")
+    assert found is not None and found.problem and found.event_id.startswith("unnumbered:")
+    again = read(update, "42")
+    assert again is not None and again.event_id == found.event_id
+
+
+def test_the_general_topic_of_a_forum_is_a_topic() -> None:
+    forum = {**GROUP, "is_forum": True}
+    assert parsed(message(text="hi", chat=forum)).address.thread == "1"
+    inside = message(text="hi", chat=forum, message_thread_id=9, is_topic_message=True)
+    assert parsed(inside).address.thread == "9"
+
+
+def test_a_message_in_a_topic_that_we_opened_is_not_addressed_to_us() -> None:
+    root = {"message_id": 9, "from": BOT, "chat": GROUP, "forum_topic_created": {"name": "x"}}
+    assert not parsed(message(text="hi", chat=GROUP, reply_to_message=root)).is_addressed
+    reply = {"message_id": 10, "from": BOT, "chat": GROUP, "text": "yes?"}
+    assert parsed(message(text="hi", chat=GROUP, reply_to_message=reply)).is_addressed
+
+
+def test_both_notices_of_a_move_name_the_old_chat_and_the_new_id() -> None:
+    basic = {"id": -5, "type": "group", "title": "Team"}
+    told = parsed(message(chat=basic, migrate_to_chat_id=-100))
+    heard = parsed(message(chat=GROUP, migrate_from_chat_id=-5))
+    for found in (told, heard):
+        assert (found.kind, found.address.chat, found.text) == ("migrated", "-5", "-100")
+
+
+@pytest.mark.parametrize(
+    ("status", "text"), [("kicked", "out"), ("left", "out"), ("member", "in"), ("restricted", "in")]
+)
+def test_being_let_in_and_shut_out_is_told(status: str, text: str) -> None:
+    member = {"chat": PRIVATE, "from": ADA, "date": 1, "new_chat_member": {"status": status}}
+    found = parsed({"update_id": 5, "my_chat_member": member})
+    assert (found.kind, found.text, found.address.chat) == ("membership", text, "7")

@@ -11,13 +11,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from roost import Agent
 from roost_inference.client import EngineClient
 from roost_inference.errors import EngineFailed, NoSessions
 from roost_inference.listening import listening
 from roost_inference.scripted import ScriptedEngine
 from roost_inference.sessions_client import EngineSessions
 from roost_workflows import orders as module
+from roost_workflows import warming
 from roost_workflows.orders import AT_ONCE_MAX, AWAY_S, UNABLE_S, EngineOrders
+from roost_workflows.warming import TENANTS_MAX, warm
 
 
 class Desk:
@@ -133,6 +136,33 @@ async def test_an_engine_that_is_down_or_hangs_costs_nothing(
     await client.close()
 
 
+async def test_warming_computes_one_token_for_each_tenant_of_an_engine_with_sessions() -> None:
+    agent = Agent("host", "Be kind.")
+    async with ScriptedEngine() as engine:
+        client = EngineClient(engine.base_url)
+        assert await warm(client, agent, [f"t{n}" for n in range(TENANTS_MAX + 3)]) == TENANTS_MAX
+        salts = [body["cache_salt"] for body in engine.requests]
+        assert salts == [f"t{n}" for n in range(TENANTS_MAX)]
+        assert {(body["max_tokens"], body["priority"]) for body in engine.requests} == {(1, 2)}
+        await client.close()
+
+
+async def test_warming_waits_for_a_loading_engine_and_gives_up_without_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(warming, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(warming, "LOOKS_MAX", 5)
+    desk, agent = Desk(), Agent("host", "Be kind.")
+    desk.gate.set()
+    async with listening(desk.app) as url:
+        client = EngineClient(url)
+        for status, looks in ((503, 5), (404, 1), (500, 1)):
+            desk.status, before = status, len(desk.seen)
+            assert await warm(client, agent, ["t"]) == 0
+            assert len(desk.seen) - before == looks
+        await client.close()
+
+
 async def test_the_engine_lists_what_it_knows_and_says_when_it_knows_nothing() -> None:
     desk = Desk()
     desk.gate.set()
@@ -140,11 +170,11 @@ async def test_the_engine_lists_what_it_knows_and_says_when_it_knows_nothing() -
         knowing, strange = EngineClient(engine.base_url), EngineClient(url)
         await EngineSessions(knowing).prefetch("s", "t")
         assert engine.orders == [("s", "prefetch", "tool")]
-        assert await EngineSessions(knowing).list() == []
+        assert await EngineSessions(knowing).list(5) == []
         with pytest.raises(EngineFailed):
-            await EngineSessions(strange).list()
+            await EngineSessions(strange).list(5)
         desk.status = 404
         with pytest.raises(NoSessions):
-            await EngineSessions(strange).list()
+            await EngineSessions(strange).list(5)
         await knowing.close()
         await strange.close()

@@ -34,8 +34,8 @@ class ModelSettings:
 class Agent:
     """Who answers.
 
-    instructions: the system prompt. tools: in the order given, which never changes between calls of
-        the model.
+    instructions: the system prompt; keep out of it what changes by the hour, such as the time, or
+        nothing behind it stays cached. tools: shown to the model by name, in every call the same.
     max_steps: model calls in one turn; the last one is asked to answer without tools.
 
     Messages that arrive while a turn runs are shown to the model at its next call.

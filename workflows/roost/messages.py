@@ -15,6 +15,8 @@ class Message(Protocol):
     @property
     def quoted(self) -> Mapping[str, Any] | None: ...
     @property
+    def context(self) -> tuple[tuple[str, str], ...] | None: ...
+    @property
     def tool_calls(self) -> tuple[tuple[str, str, str], ...]: ...
     @property
     def tool_call_id(self) -> str: ...
@@ -33,6 +35,7 @@ class LocalMessage:
     role: str
     content: str
     quoted: Mapping[str, Any] | None = None
+    context: tuple[tuple[str, str], ...] | None = None
     tool_calls: tuple[tuple[str, str, str], ...] = ()
     tool_call_id: str = ""
     name: str = ""

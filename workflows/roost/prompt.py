@@ -1,5 +1,6 @@
 """Building chat messages from a transcript: the stable first, the volatile last."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ STATUS_TEXT: Final = {
     "unknown": "[outcome unknown]",
     "skipped": "[skipped: not run]",
 }
+# What opens or closes a fence, however it is written.
+_FENCE: Final = re.compile(r"<(?=\s*/?\s*(?:quoted|context)\b)", re.IGNORECASE)
 QUOTE_AUTHORS: Final = {"bot": "assistant", "user": "user", "other": "other"}
 
 
@@ -36,7 +39,7 @@ def build_messages(
         elif message.role == "tool":
             built.append(_tool_result(message))
         else:
-            _add_user(built, f"[{message.content}]")
+            _add_user(built, f"[{unfenced(message.content)}]")
         if message.note:
             _add_user(built, _marker(message))
     if last_step:
@@ -81,9 +84,31 @@ def _marker(message: Message) -> str:
 
 
 def _user_text(message: Message) -> str:
-    if not message.quoted:
-        return message.content
-    return f"{quote_block(message.quoted)}\n{message.content}"
+    """Context first, then what is quoted, then the person's own words, which fence nothing."""
+    said = unfenced(message.content)
+    if message.context is not None:
+        said = f"{_one_line(message.name)}: {said}" if message.name else said
+    blocks = [said]
+    if message.quoted:
+        blocks.insert(0, quote_block(message.quoted))
+    if message.context:
+        blocks.insert(0, context_block(message.context))
+    return "\n".join(blocks)
+
+
+def unfenced(text: str) -> str:
+    """Text in which nothing opens or closes a fence of ours: only we write those."""
+    return _FENCE.sub("<\u200b", text)
+
+
+def context_block(context: Sequence[tuple[str, str]]) -> str:
+    """What others said in the group, fenced so that it can't pass for words to the agent."""
+    lines = "\n".join(f"{_one_line(name) or 'Somebody'}: {text}" for name, text in context)
+    return f"<context>\n{unfenced(lines)}\n</context>"
+
+
+def _one_line(name: str) -> str:
+    return unfenced(" ".join(name.split()))
 
 
 def quote_block(quoted: Mapping[str, Any]) -> str:
@@ -94,5 +119,4 @@ def quote_block(quoted: Mapping[str, Any]) -> str:
         passage = passage or f"[{QUOTE_MISSING}]"
     if len(passage) > QUOTE_CHARS_MAX:
         passage = f"{passage[:QUOTE_CHARS_MAX]} […]"
-    passage = passage.replace("</quoted", "<\u200b/quoted")  # a quote can't close its own fence
-    return f'<quoted author="{author}">{passage}</quoted>'
+    return f'<quoted author="{author}">{unfenced(passage)}</quoted>'

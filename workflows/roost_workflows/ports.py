@@ -52,6 +52,8 @@ class TranscriptMessage:
     """One message of the transcript as the model is to see it.
 
     quoted: the quoted passage a user message came with, rendered apart from its text.
+    context: in groups, (name, text) of what was said since the agent was last spoken to; None
+        elsewhere.
     tool_calls: (call id, tool name, arguments as JSON text) of an assistant message.
     note: markers such as `stopped`, shown to the model after the message.
     """
@@ -60,6 +62,7 @@ class TranscriptMessage:
     content: str
     message_id: str = ""
     quoted: Mapping[str, Any] | None = None
+    context: tuple[tuple[str, str], ...] | None = None
     tool_calls: tuple[tuple[str, str, str], ...] = ()
     tool_call_id: str = ""
     name: str = ""

@@ -15,7 +15,9 @@ from roost_channels.message import Address, Attachment, Button, Media, Receipt, 
 from roost_channels.rendering import RenderedPart
 from roost_channels.telegram import format as telegram_format
 from roost_channels.telegram.client import TelegramClient, Upload
-from roost_channels.telegram.polling import Poller, register_commands, register_webhook
+from roost_channels.telegram.polling import Poller
+from roost_channels.telegram.registering import register_commands, register_webhook
+from roost_channels.telegram.updates import GENERAL_TOPIC
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +25,6 @@ OCTETS = "application/octet-stream"
 SIGNAL_TIMEOUT_S = 5
 ACKNOWLEDGE_TASKS_MAX = 100
 UPLOAD_TIMEOUT_S = 300
-# The topic that every forum begins with: messages go there without a thread.
-GENERAL_TOPIC = 1
 
 CAPABILITIES = Capabilities(
     text_max=4096,
@@ -194,11 +194,11 @@ class TelegramChannel:
         await asyncio.gather(*self._acknowledging, return_exceptions=True)
         await self._client.close()
 
-    def _acknowledge_soon(self, callback_id: str) -> None:
+    def _acknowledge_soon(self, callback_id: str, text: str) -> None:
         """Answer beside the poller, which must not wait for it; a flood of presses is dropped."""
         if len(self._acknowledging) >= ACKNOWLEDGE_TASKS_MAX:
             return
-        task = asyncio.create_task(self.acknowledge(callback_id))
+        task = asyncio.create_task(self.acknowledge(callback_id, text))
         self._acknowledging.add(task)
         task.add_done_callback(self._acknowledging.discard)
 
@@ -214,4 +214,4 @@ def _thread(address: Address) -> int | None:
 def _send_thread(address: Address) -> int | None:
     """The topic a message goes to. The General topic has an id that only typing accepts."""
     thread = _thread(address)
-    return None if thread == GENERAL_TOPIC else thread
+    return None if address.thread == GENERAL_TOPIC else thread

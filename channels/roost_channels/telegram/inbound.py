@@ -10,6 +10,7 @@ from roost_channels.config import TelegramConfig
 from roost_channels.intake import Intake
 from roost_channels.telegram import updates
 from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.contents import Json
 from roost_channels.webhook import WebhookReply, lowered
 
 logger = logging.getLogger(__name__)
@@ -64,23 +65,27 @@ class TelegramWebhook:
             return WebhookReply(400, b"not an update\n")
         username = await self._username(update)
         message = updates.read(update, self._account, username)
+        answers: Mapping[str, str] = {}
         if message is not None:
             try:
-                await self._intake.accept("telegram", self._account, (message,))
+                accepted = await self._intake.accept("telegram", self._account, (message,))
+                answers = accepted.answers
             except Exception:
                 logger.exception("update %s was not stored; Telegram will repeat it", update_id)
                 return WebhookReply(500, b"not stored\n")
-        return self._answer(update)
+        return self._answer(update, answers.get(str(update_id), ""))
 
-    def _answer(self, update: updates.Json) -> WebhookReply:
+    def _answer(self, update: Json, text: str) -> WebhookReply:
         """A pressed button is answered in the response itself: no call of ours can fail then."""
         callback = update.get("callback_query")
         if not isinstance(callback, Mapping) or "id" not in callback:
             return WebhookReply(200)
         call = {"method": "answerCallbackQuery", "callback_query_id": callback["id"]}
+        if text:
+            call["text"] = text
         return WebhookReply(200, json.dumps(call).encode(), "application/json")
 
-    async def _username(self, update: updates.Json) -> str:
+    async def _username(self, update: Json) -> str:
         message = update.get("message") or {}
         chat = message.get("chat") if isinstance(message, Mapping) else None
         if not isinstance(chat, Mapping) or chat.get("type") == "private":

@@ -1,32 +1,29 @@
 """Telegram's updates pulled in: commit first, and only then let the next poll acknowledge."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from roost_channels.clock import Clock
 from roost_channels.config import TelegramConfig
 from roost_channels.errors import AuthBroken, DeliveryError, Throttled
 from roost_channels.intake import Intake
+from roost_channels.message import InboundMessage
 from roost_channels.telegram import updates
 from roost_channels.telegram.client import TelegramClient
-from roost_channels.telegram.inbound import checked_secret
 
 logger = logging.getLogger(__name__)
 
-COMMANDS = (
-    ("new", "Start a new conversation"),
-    ("stop", "Stop what is running"),
-    ("status", "What is going on"),
-    ("queue", "What happens to messages you send while I work"),
-    ("help", "What I can do"),
-)
 BATCH_MAX = 100
 BACKOFF_S = 1.0
 BACKOFF_MAX_S = 30.0
 CONFLICT_MAX_S = 60.0
 # Credentials that fail are tried again this slowly: a new token comes with a restart.
 AUTH_PROBE_S = 60.0
+# An offset is not used longer than this after the last update.
+QUIET_S = 86_400.0
+# Batches that storage refuses in a row before it is given their events one by one.
+REFUSED_MAX = 3
 # Time the answer of a long poll may take beyond its own timeout.
 POLL_SLACK_S = 10
 
@@ -40,7 +37,7 @@ class Poller:
         config: TelegramConfig,
         intake: Intake,
         clock: Clock,
-        acknowledge: Callable[[str], None],
+        acknowledge: Callable[[str, str], None],
     ) -> None:
         self._client = client
         self._config = config
@@ -50,16 +47,16 @@ class Poller:
         self._account = config.account
         self._state = ""
         self._failures = 0
+        self._offset: int | None = None
+        self._heard_at = 0.0
+        self._refused = 0
 
     async def run(self) -> None:
         """Poll for ever. The offset only moves past updates whose rows are committed."""
         await self._repeat(self._use_polling)
-        offset: int | None = None
         while True:
             try:
-                if offset is None:
-                    offset = await self._intake.cursor("telegram", self._account)
-                offset = await self._poll(offset)
+                await self.poll()
                 self._failures = 0
                 await self._tell("up")
             except DeliveryError as error:
@@ -67,13 +64,21 @@ class Poller:
             except Exception as error:
                 # Storage failed: nothing was acknowledged, the next poll brings the same again.
                 logger.exception("updates were not stored")
+                self._offset = None
+                self._refused += 1
                 await self._rest(error)
-                offset = None
 
-    async def _poll(self, offset: int | None) -> int | None:
-        """One long poll and its commit; returns the next offset."""
+    async def poll(self) -> None:
+        """One long poll and its commit; the offset then is past what was committed.
+
+        Without an offset Telegram gives what was not acknowledged yet. That is asked for at the
+        start and after a quiet day: after a quiet week it numbers updates anew, maybe below all
+        that came before, and an offset from then would drop them unseen.
+        """
+        if self._clock.time() - self._heard_at > QUIET_S:
+            self._offset = None
         asked = {
-            "offset": offset,
+            "offset": self._offset,
             "limit": BATCH_MAX,
             "timeout": self._config.poll_timeout_s,
             "allowed_updates": list(updates.ALLOWED_UPDATES),
@@ -81,16 +86,49 @@ class Poller:
         timeout_s = self._config.poll_timeout_s + POLL_SLACK_S
         batch = await self._client.call("getUpdates", asked, repeatable=True, timeout_s=timeout_s)
         if not batch:
-            return offset
-        cursor = max(int(update["update_id"]) for update in batch) + 1
+            return
+        numbers = [n for n in map(updates.update_id, batch) if n is not None]
+        cursor = max(numbers) + 1 if numbers else None
         username = await self._client.username()
         found = (updates.read(update, self._account, username) for update in batch)
         messages = [message for message in found if message is not None]
-        await self._intake.accept("telegram", self._account, messages, cursor=cursor)
-        for update in batch:
-            if callback := update.get("callback_query"):
-                self._acknowledge(str(callback["id"]))
-        return cursor
+        answers = await self._accept(messages, cursor)
+        self._offset, self._heard_at, self._refused = cursor, self._clock.time(), 0
+        for message in messages:
+            if message.kind == "callback":
+                query = message.raw["callback_query"]
+                self._acknowledge(str(query["id"]), answers.get(message.event_id, ""))
+
+    async def _accept(
+        self, messages: Sequence[InboundMessage], cursor: int | None
+    ) -> Mapping[str, str]:
+        """Commit a batch; one that storage refused before is committed event by event.
+
+        What storage refuses by itself, while it takes a note of it, is a dead letter.
+        """
+        if self._refused < REFUSED_MAX:
+            accepted = await self._intake.accept("telegram", self._account, messages, cursor=cursor)
+            return accepted.answers
+        answers: dict[str, str] = {}
+        for message in messages:
+            answers |= await self._accept_alone(message)
+        await self._intake.accept("telegram", self._account, (), cursor=cursor)
+        return answers
+
+    async def _accept_alone(self, message: InboundMessage) -> Mapping[str, str]:
+        number = {"update_id": updates.update_id(message.raw)}
+        refusal: Exception | None = None
+        for raw in (None, None, message.raw, number):
+            event = message
+            if refusal is not None:
+                await self._intake.accept("telegram", self._account, ())  # does storage work?
+                event = message if raw is None else updates.unreadable(raw, self._account, refusal)
+            try:
+                return (await self._intake.accept("telegram", self._account, (event,))).answers
+            except Exception as error:
+                logger.exception("update %s is refused by storage", message.event_id)
+                refusal = refusal or error
+        raise RuntimeError(f"update {message.event_id} can't be stored in any form") from refusal
 
     async def _use_polling(self) -> None:
         await self._client.call("deleteWebhook", repeatable=True)
@@ -138,42 +176,3 @@ class Poller:
             self._state = state
         except Exception:
             logger.exception("the channel's state could not be recorded")
-
-
-async def register_commands(client: TelegramClient) -> None:
-    """Set the command menu if it differs; a failure is harmless."""
-    wanted = [{"command": name, "description": text} for name, text in COMMANDS]
-    try:
-        current = await client.call("getMyCommands", repeatable=True, timeout_s=5)
-        shown = [{key: c.get(key) for key in ("command", "description")} for c in current or ()]
-        if shown != wanted:
-            await client.call("setMyCommands", {"commands": wanted}, repeatable=True, timeout_s=5)
-    except DeliveryError as error:
-        logger.warning("commands not registered: %s", error)
-
-
-async def register_webhook(
-    client: TelegramClient,
-    config: TelegramConfig,
-    public_base_url: str,
-    intake: Intake,
-    clock: Clock,
-) -> None:
-    """Point Telegram at our webhook, trying until it is done."""
-    secret = checked_secret(config)
-    hook = {
-        "url": f"{public_base_url.rstrip('/')}/hooks/telegram/{config.account}",
-        "secret_token": secret,
-        "allowed_updates": list(updates.ALLOWED_UPDATES),
-    }
-    wait = BACKOFF_S
-    while True:
-        try:
-            await client.call("setWebhook", hook, repeatable=True)
-            await intake.channel_state("telegram", config.account, "up", "webhook")
-            return
-        except DeliveryError as error:
-            state = "auth_error" if isinstance(error, AuthBroken) else "degraded"
-            await intake.channel_state("telegram", config.account, state, str(error))
-            await clock.sleep(AUTH_PROBE_S if isinstance(error, AuthBroken) else wait)
-            wait = min(wait * 2, BACKOFF_MAX_S)

@@ -4,23 +4,16 @@ Works on the raw JSON, so that fields and kinds of update we have never heard of
 https://core.telegram.org/bots/api#update
 """
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
-from roost_channels.message import (
-    Address,
-    Attachment,
-    Author,
-    InboundKind,
-    InboundMessage,
-    Quote,
-    Sender,
-)
+from roost_channels.message import Address, InboundKind, InboundMessage, Sender
+from roost_channels.telegram.contents import Json, attachments_of, quote_of
 
 logger = logging.getLogger(__name__)
-
-Json = Mapping[str, Any]
 
 ALLOWED_UPDATES = (
     "message",
@@ -29,25 +22,69 @@ ALLOWED_UPDATES = (
     "stopped_message_generation",
     "my_chat_member",
 )
-_MEDIA = ("voice", "audio", "video", "video_note", "animation", "document", "sticker")
 _GROUPS = ("group", "supergroup", "channel")
+# Messages are sent to it without a topic, typing is shown in it by this number.
+GENERAL_TOPIC = "1"
+# The chat of dead letters that name none.
+UNREADABLE_CHAT = "unreadable"
+PROBLEM_MAX = 500
 
 
 def read(update: Json, account: str, username: str = "") -> InboundMessage | None:
     """One update as an event; None for those without a chat, which nobody can be answered in.
 
-    account: the bot's id. username: the bot's name, by which groups mention it. A known kind in an
-    unexpected shape becomes an `other` event: it is kept, never lost, and never stops the poller.
+    account: the bot's id. username: the bot's name, by which groups mention it. An update that
+    can't be read becomes a dead letter: it is kept, never lost, and never stops the poller.
     """
     try:
         return _read(update, account, username.lower())
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        logger.exception("update %s has an unexpected shape", update.get("update_id"))
-        return _other(update, account)
+    except Exception as error:
+        # Whatever is wrong with it, the next poll would bring the same update again.
+        logger.exception("update %s can't be read", _id(update))
+        return unreadable(update, account, error)
+
+
+def unreadable(update: Any, account: str, error: Exception) -> InboundMessage:
+    """A dead letter: the raw update and what went wrong, in its chat if it names one."""
+    raw = dict(update) if isinstance(update, Mapping) else {"update": update}
+    try:
+        found = _other(raw, account)
+    except Exception:
+        logger.debug("update %s names no chat that we can read", _id(update))
+        found = None
+    return InboundMessage(
+        address=found.address if found else Address("telegram", account, UNREADABLE_CHAT),
+        event_id=_id(update),
+        message_id="",
+        sender=Sender(""),
+        text="",
+        sent_at=0.0,
+        kind="other",
+        problem=f"{type(error).__name__}: {error}"[:PROBLEM_MAX],
+        raw=raw,
+    )
+
+
+def update_id(update: Any) -> int | None:
+    """The number that offsets count by."""
+    found = update.get("update_id") if isinstance(update, Mapping) else None
+    return found if isinstance(found, int) else None
+
+
+def _id(update: Any) -> str:
+    """The update's number; what has none is known by its content."""
+    number = update_id(update)
+    if number is not None:
+        return str(number)
+    content = json.dumps(update, sort_keys=True, default=str).encode()
+    return f"unnumbered:{hashlib.sha256(content).hexdigest()[:32]}"
 
 
 def _read(update: Json, account: str, username: str) -> InboundMessage | None:
-    if message := update.get("message"):
+    message = update.get("message")
+    if message and (moved := _migrated(update, message, account)):
+        return moved
+    if message:
         return _message(update, message, account, username, "message")
     if message := update.get("edited_message"):
         return _message(update, message, account, username, "edited")
@@ -55,6 +92,8 @@ def _read(update: Json, account: str, username: str) -> InboundMessage | None:
         return _callback(update, query, account)
     if stopped := update.get("stopped_message_generation"):
         return _stopped(update, stopped, account)
+    if member := update.get("my_chat_member"):
+        return _membership(update, member, account)
     return _other(update, account)
 
 
@@ -63,7 +102,7 @@ def _message(
 ) -> InboundMessage:
     sender = message.get("from") or message.get("sender_chat") or message["chat"]
     text = message.get("text") or message.get("caption") or ""
-    attachments = _attachments(message)
+    attachments = attachments_of(message)
     is_group = message["chat"].get("type") in _GROUPS
     if kind == "message" and not (text or attachments):
         kind = "other"  # a service message: somebody joined, a title changed
@@ -77,10 +116,49 @@ def _message(
         text=text,
         sent_at=float(message.get("edit_date") or message.get("date") or 0),
         kind=kind,
-        quote=_quote(message, account),
+        quote=quote_of(message, account),
         attachments=attachments,
         is_group=is_group,
         is_addressed=not is_group or _is_addressed(message, text, account, username),
+        album=str(message.get("media_group_id") or ""),
+        raw=dict(update),
+    )
+
+
+def _migrated(update: Json, message: Json, account: str) -> InboundMessage | None:
+    """A group that became a supergroup tells it twice, in the old chat and in the new one."""
+    here = str(message["chat"]["id"])
+    if new := message.get("migrate_to_chat_id"):
+        old, now = here, str(new)
+    elif before := message.get("migrate_from_chat_id"):
+        old, now = str(before), here
+    else:
+        return None
+    return InboundMessage(
+        address=Address("telegram", account, old),
+        event_id=str(update["update_id"]),
+        message_id=str(message["message_id"]),
+        sender=_sender(message.get("from") or message["chat"]),
+        text=now,
+        sent_at=float(message.get("date") or 0),
+        kind="migrated",
+        is_group=True,
+        raw=dict(update),
+    )
+
+
+def _membership(update: Json, member: Json, account: str) -> InboundMessage:
+    """We were blocked, removed, let in or let in again."""
+    is_out = member["new_chat_member"]["status"] in ("kicked", "left")
+    return InboundMessage(
+        address=Address("telegram", account, str(member["chat"]["id"])),
+        event_id=str(update["update_id"]),
+        message_id="",
+        sender=_sender(member["from"]),
+        text="out" if is_out else "in",
+        sent_at=float(member.get("date") or 0),
+        kind="membership",
+        is_group=member["chat"].get("type") in _GROUPS,
         raw=dict(update),
     )
 
@@ -142,8 +220,13 @@ def _other(update: Json, account: str) -> InboundMessage | None:
 
 
 def _address(message: Json, account: str) -> Address:
-    thread = message.get("message_thread_id") if message.get("is_topic_message") else None
-    return Address("telegram", account, str(message["chat"]["id"]), str(thread) if thread else "")
+    """The chat and its topic. A forum's first topic, General, is not named in messages."""
+    thread = ""
+    if message.get("is_topic_message"):
+        thread = str(message.get("message_thread_id") or "")
+    elif message["chat"].get("is_forum"):
+        thread = GENERAL_TOPIC
+    return Address("telegram", account, str(message["chat"]["id"]), thread)
 
 
 def _sender(who: Json) -> Sender:
@@ -155,7 +238,9 @@ def _sender(who: Json) -> Sender:
 def _is_addressed(message: Json, text: str, account: str, username: str) -> bool:
     """In a group: a reply to us, our name, or a command that names nobody else."""
     replied = message.get("reply_to_message") or {}
-    if str((replied.get("from") or {}).get("id", "")) == account:
+    # In a topic every message hangs on the one that opened it, which may be ours.
+    is_reply = not replied.get("forum_topic_created")
+    if is_reply and str((replied.get("from") or {}).get("id", "")) == account:
         return True
     units = text.encode("utf-16-le")
     for entity in (*message.get("entities", ()), *message.get("caption_entities", ())):
@@ -170,82 +255,3 @@ def _is_addressed(message: Json, text: str, account: str, username: str) -> bool
             if not named or named == username:
                 return True
     return False
-
-
-def _attachments(message: Json) -> tuple[Attachment, ...]:
-    found = []
-    if photo := message.get("photo"):
-        found.append(_file("photo", photo[-1]))  # sizes come smallest first
-    for kind in _MEDIA:
-        # An animation repeats itself as a document.
-        if (body := message.get(kind)) and not (kind == "document" and "animation" in message):
-            found.append(_file(kind, body))
-    if place := message.get("venue") or message.get("location"):
-        point = place.get("location", place)
-        words = (f"{point['latitude']},{point['longitude']}", place.get("title", ""))
-        found.append(Attachment("location", "", " ".join(word for word in words if word)))
-    if contact := message.get("contact"):
-        words = (contact.get("first_name", ""), contact.get("phone_number", ""))
-        found.append(Attachment("contact", "", " ".join(word for word in words if word)))
-    if poll := message.get("poll"):
-        found.append(Attachment("poll", str(poll.get("id", "")), poll.get("question", "")))
-    if dice := message.get("dice"):
-        found.append(Attachment("dice", "", f"{dice.get('emoji', '')} {dice.get('value', '')}"))
-    return tuple(found)
-
-
-def _file(kind: str, body: Json) -> Attachment:
-    return Attachment(
-        kind=kind,
-        provider_id=body.get("file_id", ""),
-        name=body.get("file_name") or body.get("emoji") or "",
-        mime_type=body.get("mime_type") or "",
-        size=body.get("file_size"),
-    )
-
-
-def _quote(message: Json, account: str) -> Quote | None:
-    """What the message refers to: there is no history to ask, the update's copy is the snapshot."""
-    selected = message.get("quote") or {}
-    replied = message.get("reply_to_message")
-    # In a topic every message hangs on the one that opened it.
-    if replied and not replied.get("forum_topic_created"):
-        text = _words(replied)
-        return Quote(
-            ref=str(replied["message_id"]),
-            author=_author(replied, message, account),
-            text=text,
-            excerpt=selected.get("text") or text,
-            utf16_start=selected.get("position"),
-            is_manual=bool(selected.get("is_manual")),
-            resolved=bool(text),
-        )
-    if external := message.get("external_reply"):
-        text = selected.get("text") or _words(external)
-        return Quote(
-            ref=None,
-            author="other",
-            text=text,
-            excerpt=text,
-            utf16_start=selected.get("position"),
-            is_manual=bool(selected.get("is_manual")),
-            resolved=bool(text),
-        )
-    if message.get("reply_to_story"):
-        return Quote(ref=None, author="other", text="[story]", excerpt="[story]")
-    return None
-
-
-def _words(message: Json) -> str:
-    """A message's text, else what kind of thing it is."""
-    text = message.get("text") or message.get("caption")
-    if text:
-        return str(text)
-    return " ".join(f"[{attachment.kind}]" for attachment in _attachments(message))
-
-
-def _author(replied: Json, message: Json, account: str) -> Author:
-    who = str((replied.get("from") or {}).get("id", ""))
-    if who == account:
-        return "bot"
-    return "user" if who == str((message.get("from") or {}).get("id", "-")) else "other"

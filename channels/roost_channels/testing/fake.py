@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
-from roost_channels.testing.faults import Fault, FaultBook, FaultKind
+from roost_channels.testing.faults import Fault, FaultBook, FaultKind, FaultPlan
 from roost_channels.testing.loopback import Call, CallLog, LoopbackServer, until
 
 
@@ -21,6 +21,8 @@ class Fake:
 
     core: Watched
     _server: LoopbackServer
+    restarts: int = 0
+    _restarting: asyncio.Future[None] | None = None
 
     def _build(self) -> None:
         """Make the state and the parts around it anew."""
@@ -37,12 +39,19 @@ class Fake:
         await self._start_parts()
 
     async def stop(self) -> None:
+        if self._restarting is not None:
+            await self._restarting
         await self._stop_parts()
         await self._server.stop()
 
     async def restart(self, down_s: float = 0.0) -> None:
         """The provider goes away for a while: connections are refused, nothing is forgotten."""
         await self._server.restart(down_s)
+        self.restarts += 1
+
+    def start_restart(self, down_s: float = 0.0) -> None:
+        """The same, without waiting for it."""
+        self._restarting = asyncio.ensure_future(self.restart(down_s))
 
     async def reset(self) -> None:
         """Forget all that happened; address, credentials and settings stay."""
@@ -94,6 +103,13 @@ class Fake:
         take these, drop_before and delay.
         """
         self.core.faults.add(Fault(kind, method, count, value, skip))
+
+    def random_faults(self, seed: int, rate: float, **more: Any) -> FaultPlan:
+        """Strike calls and events at random, repeatably; `more` as in FaultPlan, whose `struck`
+        counts what happened. Faults that were ordered go first.
+        """
+        self.core.faults.plan = FaultPlan(seed, rate, **more)
+        return self.core.faults.plan
 
     def clear_faults(self) -> None:
         self.core.faults.clear()

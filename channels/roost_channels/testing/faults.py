@@ -1,7 +1,9 @@
 """What can go wrong on the way to a provider, to order."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
 FaultKind = Literal[
@@ -13,11 +15,18 @@ FaultKind = Literal[
     "rate_limit",
     "unauthorized",
     "garbage",
+    "cut_body",
     "duplicate_update",
     "out_of_order",
 ]
-FAULT_KINDS: tuple[str, ...] = get_args(FaultKind)
+FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+# What a random plan orders unless told otherwise: a revoked token is no passing trouble.
+PASSING_KINDS: tuple[FaultKind, ...] = tuple(k for k in FAULT_KINDS if k != "unauthorized")
+# What can strike a call; the rest strikes events on their way to us.
+CALL_FAULTS: tuple[FaultKind, ...] = FAULT_KINDS[:-2]
 FAULTS_MAX = 1000
+# An event held back by out_of_order goes on alone when none follows it.
+OUT_OF_ORDER_MAX_S = 2.0
 
 
 @dataclass(slots=True)
@@ -26,8 +35,9 @@ class Fault:
 
     kind: drop_before cuts the connection before anything happens; drop_after does the work and
         then cuts it; delay waits `value` seconds and goes on; rate_limit answers 429 with `value`
-        seconds to wait; duplicate_update delivers the next event twice; out_of_order delivers it
-        after the one that follows.
+        seconds to wait; garbage answers what is no JSON; cut_body does the work and hangs up in
+        the middle of the answer; duplicate_update delivers the next event twice; out_of_order
+        delivers it after the one that follows, or after two seconds.
     method: which API method it hits, `*` for any; compared without regard to case.
     count: how often it strikes, -1 for ever. skip: how many matching calls it lets pass first.
     """
@@ -49,11 +59,55 @@ class Fault:
         )
 
 
+@dataclass(slots=True)
+class FaultPlan:
+    """Random trouble that a seed repeats: the nth call of a method always fares the same.
+
+    rate: the share of calls it strikes. methods: only these, all when empty; spare: never these.
+    delay_s, retry_after_s: the longest delay and the longest wait that it orders.
+    """
+
+    seed: int
+    rate: float
+    kinds: Sequence[FaultKind] = PASSING_KINDS
+    methods: Sequence[str] = ()
+    spare: Sequence[str] = ()
+    delay_s: float = 0.5
+    retry_after_s: float = 2.0
+    struck: Counter[str] = field(default_factory=Counter)
+    _seen: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.kinds) - set(FAULT_KINDS):
+            raise ValueError(f"unknown faults: {', '.join(sorted(unknown))}")
+        if not 0 <= self.rate <= 1:
+            raise ValueError("rate is a share between 0 and 1")
+
+    def draw(self, method: str, kinds: Sequence[str]) -> Fault | None:
+        """What becomes of the next call of `method`, of the kinds that can strike it."""
+        name = method.lower()
+        listed = [other.lower() for other in self.methods]
+        if (listed and name not in listed) or name in [other.lower() for other in self.spare]:
+            return None
+        # Events and calls have names of their own, so each keeps its own count.
+        self._seen[name] += 1
+        chance = random.Random(f"{self.seed}:{name}:{self._seen[name]}")
+        struck = chance.random() < self.rate
+        possible = [kind for kind in self.kinds if kind in kinds]
+        if not struck or not possible:
+            return None
+        kind = chance.choice(possible)
+        longest = self.retry_after_s if kind == "rate_limit" else self.delay_s
+        self.struck[kind] += 1
+        return Fault(kind, method, value=chance.uniform(0, longest))
+
+
 class FaultBook:
-    """The orders still open, first come first served."""
+    """The orders still open, first come first served; then what a random plan draws."""
 
     def __init__(self) -> None:
         self._open: list[Fault] = []
+        self.plan: FaultPlan | None = None
 
     @property
     def open(self) -> tuple[Fault, ...]:
@@ -68,8 +122,9 @@ class FaultBook:
 
     def clear(self) -> None:
         self._open.clear()
+        self.plan = None
 
-    def take(self, method: str, kinds: tuple[str, ...]) -> Fault | None:
+    def take(self, method: str, kinds: Sequence[str]) -> Fault | None:
         """The next fault for this call, counted down; None when all goes well."""
         for fault in self._open:
             if fault.kind not in kinds or fault.method.lower() not in ("*", method.lower()):
@@ -82,4 +137,4 @@ class FaultBook:
                 if fault.count == 0:
                     self._open.remove(fault)
             return fault
-        return None
+        return None if self.plan is None else self.plan.draw(method, kinds)

@@ -114,6 +114,17 @@ def cut_connection(request: web.Request) -> web.Response:
     return web.Response()
 
 
+async def cut_body(request: web.Request, body: bytes) -> web.StreamResponse:
+    """Hang up in the middle of an answer that promised more."""
+    answer = web.StreamResponse(headers={"Content-Length": str(len(body) + 1)})
+    answer.content_type = "application/json"
+    await answer.prepare(request)
+    await answer.write(body)
+    if request.transport is not None:
+        request.transport.abort()
+    return answer
+
+
 async def until(
     changed: Callable[[], asyncio.Event], predicate: Callable[[], Any], timeout_s: float
 ) -> None:

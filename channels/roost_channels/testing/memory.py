@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.intake import Accepted
+from roost_channels.intake import Accepted, Refusal
 from roost_channels.message import Address, Button, InboundMessage, Media, Quote, ReplyTarget
 from roost_channels.outbox import (
     EntryKind,
@@ -44,6 +44,7 @@ class MemoryOutbox:
         self.snapshots: dict[str, ProgressSnapshot] = {}
         self.statuses: dict[str, StatusMessage] = {}
         self.stopped: set[str] = set()
+        self.invited: set[Address] = set()
         self.history: list[Attempt] = []
         self._faults: dict[str, list[Exception]] = {}
         self._changed = asyncio.Event()
@@ -92,6 +93,7 @@ class MemoryOutbox:
 
     def person_wrote(self, address: Address) -> None:
         """What waited for an open session window may go, as the database does it on intake."""
+        self.invited.discard(address)
         for entry in self.entries.values():
             if entry.address == address and self._open(entry):
                 for part in self.parts[entry.id]:
@@ -173,12 +175,23 @@ class MemoryOutbox:
         self._put(replace(self.part(part_id), state="sent", message_id=message_id), "sent")
 
     async def not_sent(
-        self, part_id: str, *, retry_at: float, error: str, code: str = "", http_status: int = 0
+        self,
+        part_id: str,
+        *,
+        retry_at: float,
+        error: str,
+        code: str = "",
+        http_status: int = 0,
+        held: bool = False,
+        invitation: str = "",
     ) -> None:
         self._strike("not_sent")
-        self._put(
-            replace(self.part(part_id), state="not_sent", next_at=retry_at), "not_sent", error
-        )
+        part = replace(self.part(part_id), state="not_sent", next_at=retry_at)
+        self._put(part, "not_sent", error)
+        address = self.entries[part.outbox_id].address
+        if held and invitation and address not in self.invited:
+            self.invited.add(address)
+            self._put_first(self.add(address, invitation, kind="invitation"))
 
     async def replan(
         self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False
@@ -273,6 +286,9 @@ class MemoryOutbox:
         self.history.append(Attempt(part.id, what, self._clock.time(), detail))
         self._notify()
 
+    def _put_first(self, entry: OutboxEntry) -> None:
+        self.entries = {entry.id: entry, **self.entries}
+
     def _open(self, entry: OutboxEntry) -> bool:
         parts = self.parts[entry.id]
         return not parts or any(part.state in UNFINISHED for part in parts)
@@ -305,6 +321,7 @@ class ReceiptSeen:
     message_id: str
     status: str
     error_code: str
+    refusal: Refusal | None = None
 
 
 @dataclass(slots=True)
@@ -342,6 +359,9 @@ class MemoryIntake:
     async def cursor(self, channel: str, account: str) -> int | None:
         return self.cursors.get((channel, account))
 
+    async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
+        return frozenset(event_ids) - self.messages.keys()
+
     async def resolve_quote(self, channel: str, account: str, chat: str, ref: str) -> Quote | None:
         return self.quotes.get((chat, ref))
 
@@ -355,5 +375,6 @@ class MemoryIntake:
                 fields["message_id"],
                 fields["status"],
                 fields.get("error_code", ""),
+                fields.get("refusal"),
             )
         )

@@ -3,6 +3,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -10,12 +11,14 @@ from urllib.parse import quote
 from roost_channels.channel import Capabilities
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import TwilioConfig
-from roost_channels.errors import Ambiguous, DeliveryError, EditTargetMissing
+from roost_channels.errors import Ambiguous, DeliveryError, EditTargetMissing, Rejected
 from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart, utf16_length
 from roost_channels.whatsapp.client import TwilioClient
-from roost_channels.whatsapp.format import quote_prefix
+from roost_channels.whatsapp.format import needs_quote_line, quote_prefix
+from roost_channels.whatsapp.reconcile import Reconciler
+from roost_channels.whatsapp.window import INVITATION, SESSION_WINDOW_S
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +45,10 @@ CAPABILITIES = Capabilities(
     buttons=False,
     typing_s=25.0,
     edit_interval_s=(0.0, 0.0),
-    send_interval_s=1.0,
-    session_window_s=86_400.0,
+    # WhatsApp's pair limit: one message in 6 s to the same person, up to 45 at once.
+    send_interval_s=6.0,
+    send_burst=45,
+    session_window_s=SESSION_WINDOW_S,
 )
 
 
@@ -61,7 +66,9 @@ class WhatsAppChannel:
         # The last message of each chat and when it went out.
         self._last: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self.account = config.account
-        self.capabilities = CAPABILITIES
+        self._template = config.window_template
+        self._reconciler = Reconciler(self._client, config, self._clock)
+        self.capabilities = replace(CAPABILITIES, invitation=INVITATION if self._template else "")
 
     async def send(
         self,
@@ -75,7 +82,16 @@ class WhatsAppChannel:
     ) -> Receipt:
         """Send once the chat's previous message is on its way; the callback carries the part id."""
         await self._gate(address.chat)
-        form = {"To": address.chat, "From": self.account, "Body": body_of(part, reply_to)}
+        return await self._create(address.chat, part_id, {"Body": body_of(part, reply_to)})
+
+    async def invite(self, address: Address, *, part_id: str) -> Receipt:
+        """The approved template, which may be sent outside the session window."""
+        if not self._template:
+            raise Rejected("twilio.window_template is not set", code="template")
+        return await self._create(address.chat, part_id, {"ContentSid": self._template})
+
+    async def _create(self, chat: str, part_id: str, content: dict[str, str]) -> Receipt:
+        form = {"To": chat, "From": self.account, **content}
         if self._public_base_url and part_id:
             callback = f"{self._public_base_url}{STATUS_PATH}?part={quote(part_id, safe='')}"
             form["StatusCallback"] = callback
@@ -83,7 +99,7 @@ class WhatsAppChannel:
         sid = sent.get("sid")
         if not isinstance(sid, str) or not sid:
             raise Ambiguous("accepted without a SID", code="decode")
-        self._remember(address.chat, sid)
+        self._remember(chat, sid)
         return Receipt(sid)
 
     async def edit(
@@ -128,8 +144,9 @@ class WhatsAppChannel:
         """Quick replies are messages; nothing spins."""
 
     async def ingest(self, intake: Intake) -> None:
-        """Webhooks feed us; what fails on the way out changes the state later."""
+        """Webhooks feed us; beside them, search for what they did not bring."""
         await intake.channel_state(self.name, self.account, "up", "waiting for webhooks")
+        await self._reconciler.run(intake)
 
     async def close(self) -> None:
         await self._client.close()
@@ -155,10 +172,10 @@ class WhatsAppChannel:
 
 
 def body_of(part: RenderedPart, reply_to: ReplyTarget | None) -> str:
-    """The text as sent: with the quote line where the reply is not to the newest message."""
-    if reply_to is None or reply_to.is_latest:
+    """The text as sent, with the quote line where one is needed."""
+    if reply_to is None or not needs_quote_line(reply_to):
         return part.text
-    prefix = quote_prefix(reply_to.author, reply_to.excerpt)
+    prefix = quote_prefix(reply_to.author, reply_to.quote or reply_to.excerpt)
     body = prefix + part.text
     # Parts are cut with room for the line; without it the text goes first.
     return body if utf16_length(body) <= BODY_MAX else part.text

@@ -6,7 +6,7 @@ errors.
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx2
 
@@ -60,9 +60,31 @@ class TwilioClient:
 
     async def list_messages(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
         """Messages that match, newest first, one page."""
-        found = await self._request("GET", f"{self._messages}.json", query=query)
-        messages = found.get("messages")
-        return [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
+        found, _ = await self.page_of_messages(query)
+        return found
+
+    async def page_of_messages(
+        self, query: Mapping[str, str], following: str = ""
+    ) -> tuple[list[dict[str, Any]], str]:
+        """A page, newest first, and where the one after it is: pass that as `following`."""
+        # Only the path of a following page is taken: the credentials go to no other host.
+        split = urlsplit(following)
+        path = f"{self._api}{split.path}?{split.query}" if following else f"{self._messages}.json"
+        found = await self._request("GET", path, query=None if following else query)
+        messages, more = found.get("messages"), found.get("next_page_uri")
+        known = messages if isinstance(messages, list) else []
+        return [m for m in known if isinstance(m, dict)], more if isinstance(more, str) else ""
+
+    async def list_media(self, sid: str) -> list[tuple[str, str]]:
+        """(URL, MIME type) of the files that came with a message."""
+        url = f"{self._messages}/{quote(sid, safe='')}"
+        found = await self._request("GET", f"{url}/Media.json")
+        media = found.get("media_list")
+        return [
+            (f"{url}/Media/{quote(str(item['sid']), safe='')}", str(item.get("content_type") or ""))
+            for item in (media if isinstance(media, list) else [])
+            if isinstance(item, dict) and item.get("sid")
+        ]
 
     async def indicate_typing(self, inbound_sid: str) -> None:
         """Mark an inbound message read and show typing, up to 25 s or until we answer."""
@@ -72,8 +94,9 @@ class TwilioClient:
 
     async def fetch_media(self, url: str, bytes_max: int) -> bytes:
         """A file that came in. Credentials go to Twilio alone, not to where it redirects."""
+        own = f"{self._api}{urlsplit(url).path}"  # whatever host a link names
         try:
-            async with self._http.stream("GET", url, follow_redirects=True) as response:
+            async with self._http.stream("GET", own, follow_redirects=True) as response:
                 if response.status_code != 200:
                     body = await response.aread()
                     raise refusal(response.status_code, body, response.headers, repeatable=True)

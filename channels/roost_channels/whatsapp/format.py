@@ -7,6 +7,7 @@ characters. A style that can't stand there is dropped; its words stay.
 import re
 
 from roost_channels.layout import Layout, Span
+from roost_channels.message import ReplyTarget
 
 MARKS = {"bold": "*", "italic": "_", "strikethrough": "~", "code": "`"}
 FENCE = "```"
@@ -35,6 +36,11 @@ def serialise(document: Layout, start: int, end: int) -> str:
         position = high
     pieces.append(_lines(document.text, position, end, spans, start))
     return "".join(pieces)
+
+
+def needs_quote_line(reply: ReplyTarget) -> bool:
+    """Without a native quote the line says what is meant: for an older message, or on request."""
+    return bool(reply.quote) or not reply.is_latest
 
 
 def quote_prefix(author: str, excerpt: str) -> str:

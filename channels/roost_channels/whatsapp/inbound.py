@@ -18,8 +18,9 @@ from roost_channels.intake import Intake
 from roost_channels.message import Quote
 from roost_channels.webhook import WebhookReply, lowered
 from roost_channels.whatsapp import forms
-from roost_channels.whatsapp.client import TwilioClient
+from roost_channels.whatsapp.client import TwilioClient, by_code
 from roost_channels.whatsapp.forms import Form
+from roost_channels.whatsapp.window import refusal_of
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class TwilioWebhooks:
         self._shared = {
             key: secret.get_secret_value() for key, secret in config.shared_keys.items()
         }
+        self._has_template = bool(config.window_template)
         self._intake = intake
         self._client = client or TwilioClient(config)
         self._clock = clock or SystemClock()
@@ -83,6 +85,7 @@ class TwilioWebhooks:
         status = form.get("MessageStatus") or form.get("SmsStatus")
         if not sid or not status:
             return WebhookReply(400, b"not a receipt\n")
+        error = by_code(form.get("ErrorCode"), form.get("ErrorMessage"))
         part_id = parse_qs(urlsplit(url_path).query).get("part", [""])[0]
         try:
             await self._intake.receipt(
@@ -93,6 +96,7 @@ class TwilioWebhooks:
                 status=status,
                 error_code=form.get("ErrorCode"),
                 description=form.get("ErrorMessage"),
+                refusal=refusal_of(error, has_template=self._has_template),
             )
         except Exception:
             logger.exception("receipt of %s was not stored; Twilio may repeat it", sid)

@@ -11,14 +11,22 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from roost_inference.exact import SessionMemory
+from roost_inference.kv.ceiling import Ceiling
 from roost_inference.kv.store import BlockStore
 
 
 class KvCollector(Collector):
-    """`store` and `memory` are None where an engine has none."""
+    """`store`, `memory` and `ceiling` are None where an engine has none."""
 
-    def __init__(self, model: str, store: BlockStore | None, memory: SessionMemory | None) -> None:
+    def __init__(
+        self,
+        model: str,
+        store: BlockStore | None,
+        memory: SessionMemory | None,
+        ceiling: Ceiling | None,
+    ) -> None:
         self._model = model
+        self._ceiling = ceiling
         self._store = store
         self._memory = memory
 
@@ -26,18 +34,28 @@ class KvCollector(Collector):
         if self._store is not None:
             yield from self._tiers(self._store)
             yield from self._flows(self._store)
+        counters: list[tuple[str, str, float]] = []
+        if self._ceiling is not None:
+            known = self._ceiling.figures()
+            counters += [
+                ("roost_kv_ceiling_queries", "Prompt tokens looked up in a cache without end",
+                 known.prompt_tokens),
+                ("roost_kv_ceiling_hits", "Prompt tokens that such a cache would have had",
+                 known.seen_tokens),
+            ]  # fmt: skip
         if self._memory is not None:
-            for name, text, value in (
+            counters += [
                 ("roost_kv_divergences", "Prompts that left their session's last turn",
                  self._memory.divergences_total),
                 ("roost_kv_divergent_tokens", "Tokens such prompts could not reuse",
                  self._memory.lost_tokens_total),
                 ("roost_kv_spliced_answers", "Assistant messages given their own tokens again",
                  self._memory.spliced_total),
-            ):  # fmt: skip
-                counter = CounterMetricFamily(name, text, labels=["model_name"])
-                counter.add_metric([self._model], value)
-                yield counter
+            ]  # fmt: skip
+        for name, text, value in counters:
+            counter = CounterMetricFamily(name, text, labels=["model_name"])
+            counter.add_metric([self._model], value)
+            yield counter
 
     def _tiers(self, store: BlockStore) -> Iterator[Metric]:
         labels = ["model_name", "tier"]

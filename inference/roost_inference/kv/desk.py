@@ -32,9 +32,9 @@ class SessionDesk:
         self._post = post
         self._clock = clock
 
-    def listing(self) -> list[dict[str, Any]]:
-        """Every session known, the most recently used last."""
-        return self._run(self._list)
+    def listing(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """The sessions known, or the `limit` latest of them, the most recently used last."""
+        return self._run(lambda: self._list(limit))
 
     def pin(
         self,
@@ -77,12 +77,14 @@ class SessionDesk:
 
     # On the engine thread
 
-    def _list(self) -> list[dict[str, Any]]:
+    def _list(self, limit: int | None) -> list[dict[str, Any]]:
         on_device = {
             (resident.cache_salt, resident.session_id): len(resident.tokens)
             for resident in self._cache.residents
         }
-        return [self._describe(s, on_device.get(s.key, 0)) for s in self._cache.sessions]
+        known = list(self._cache.sessions)
+        wanted = known if limit is None else known[max(len(known) - limit, 0) :]
+        return [self._describe(s, on_device.get(s.key, 0)) for s in wanted]
 
     def _describe(self, session: Session, cells: int) -> dict[str, Any]:
         now = self._clock()

@@ -7,7 +7,7 @@ imports what has arrived, in ascending order and without a hole. Whatever is mis
 computed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from roost_inference.backend import Backend
@@ -222,11 +222,3 @@ class Pager:
                 return True
             parent, exported = key, exported + 1
         return True
-
-
-def kv_summary(store: BlockStore) -> Mapping[str, object]:
-    """The tiers for health pages."""
-    return {
-        name: {"bytes": size, "blocks": count, "problem": problem}
-        for name, (size, count, problem) in store.usage().items()
-    }

@@ -6,7 +6,7 @@ reader and one writer thread per tier, so a tier that hangs holds up nothing but
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from roost_inference.backend import Payload
 from roost_inference.batch import Tokens
@@ -156,6 +156,11 @@ class BlockStore:
                 name: (size, self._index.count(name), problems.get(name))
                 for name, size in self._index.bytes.items()
             }
+
+    @property
+    def quotas(self) -> Mapping[str, int]:
+        """Per tier the bytes it may hold."""
+        return self._shelf.quotas
 
     def check(self) -> None:
         """Raise AssertionError if the index does not add up or a quota is exceeded."""

@@ -1,4 +1,4 @@
-"""The doors that Telegram and Twilio knock on; the channels check and read what comes in."""
+"""The doors that Telegram, Twilio and Meta knock on; the channels check and read what comes in."""
 
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from roost_platform.intake import PlatformIntake
 if TYPE_CHECKING:
     from roost_channels.telegram.inbound import TelegramWebhook
     from roost_channels.whatsapp.inbound import TwilioWebhooks
+    from roost_channels.whatsapp_cloud.inbound import CloudWebhooks
 
 NOT_CONFIGURED = WebhookReply(404, b"this channel is not configured\n")
 
@@ -21,9 +22,11 @@ class Webhooks:
 
     _telegram: "TelegramWebhook | None" = None
     _twilio: "TwilioWebhooks | None" = None
+    _cloud: "CloudWebhooks | None" = None
 
     def __init__(self, settings: Settings, intake: PlatformIntake) -> None:
         self._account = settings.telegram.account
+        self._number = settings.whatsapp_cloud.account
         # Imported when needed: who has no WhatsApp need not load Twilio's library.
         if settings.telegram.configured and settings.telegram.mode == "webhook":
             from roost_channels.telegram.inbound import TelegramWebhook
@@ -34,6 +37,10 @@ class Webhooks:
 
             base = settings.public_base_url or ""
             self._twilio = TwilioWebhooks(settings.twilio, base, intake)
+        if settings.whatsapp_cloud.configured:
+            from roost_channels.whatsapp_cloud.inbound import CloudWebhooks
+
+            self._cloud = CloudWebhooks(settings.whatsapp_cloud, intake)
 
     async def telegram(self, request: Request) -> Response:
         """An update from Telegram."""
@@ -54,6 +61,14 @@ class Webhooks:
             return _response(NOT_CONFIGURED)
         body = await request.body()
         return _response(await self._twilio.status(_path(request), request.headers, body))
+
+    async def whatsapp_cloud(self, request: Request) -> Response:
+        """Messages and receipts from Meta; a GET is its question whether the address is ours."""
+        if self._cloud is None or request.path_params["phone_number_id"] != self._number:
+            return _response(NOT_CONFIGURED)
+        if request.method == "GET":
+            return _response(self._cloud.verify(request.query_params))
+        return _response(await self._cloud.receive(request.headers, await request.body()))
 
     async def close(self) -> None:
         """Release the providers' clients."""

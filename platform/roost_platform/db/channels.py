@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.engine import Database
 from roost_platform.db.rows import clean, insert_missing
 
+UNREADABLE = "unreadable: "  # how the reason of a dead letter begins
+UNREADABLE_S = 7 * 86_400.0  # how far back dead letters are counted
 DETAIL_MAX = 2000  # characters of a state's explanation
 
 
@@ -58,6 +60,20 @@ class ChannelStates:
             values["name"] = clean(name)
         async with self._database.write() as session:
             await upsert_channel(session, channel, account, self._database.now(), **values)
+
+
+async def unreadable_counts(session: AsyncSession, now: float) -> dict[tuple[str, str], int]:
+    """By (channel, account): events of the last week that could not be read and were set aside."""
+    rows = await session.execute(
+        select(models.Inbox.channel, models.Inbox.account, func.count())
+        .where(
+            models.Inbox.state == "ignored",
+            models.Inbox.received_at >= now - UNREADABLE_S,
+            models.Inbox.reason.startswith(UNREADABLE),
+        )
+        .group_by(models.Inbox.channel, models.Inbox.account)
+    )
+    return {(channel, account): count for channel, account, count in rows}
 
 
 async def upsert_channel(

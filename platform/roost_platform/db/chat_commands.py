@@ -48,7 +48,7 @@ async def _stop(
 ) -> bool:
     turn = await running_turn(session, conversation.id)
     if command.turn_id and (turn is None or turn.id != command.turn_id):
-        row.reason = "that turn is over"
+        row.reason = commands.TURN_OVER
         return False
     if command.is_phrase and turn is None and not await waiting_count(session, conversation.id):
         row.state = "pending"  # nothing to stop: the words are meant for the agent

@@ -1,26 +1,27 @@
 """Accepting events: rows, offset, commands and access in one transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address, InboundMessage
 from roost_platform import commands
-from roost_platform.db import models
+from roost_platform.db import arrivals, models
 from roost_platform.db.access import OPEN, AccessPolicy, decide, hold, identify, release
 from roost_platform.db.artifacts import register
-from roost_platform.db.channels import upsert_channel
+from roost_platform.db.channels import UNREADABLE, upsert_channel
 from roost_platform.db.chat_commands import obey
 from roost_platform.db.engine import Database
 from roost_platform.db.overdue import mark_rung, to_ring, to_stop
-from roost_platform.db.part_states import HELD_CODES
 from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
 from roost_platform.db.stop import Stopped, interrupt, record_stop, tell_dropped
 from roost_platform.db.tenants import SessionNews, Tenants
+from roost_platform.db.window import wake_held
 from roost_platform.queueing import QueueRules
 
+IDS_MAX = 500  # event ids asked for in one query
 TITLE_MAX = 80  # characters of the chat's name kept for lists
 DEFAULT_AGENT = "concierge"
 
@@ -29,6 +30,7 @@ DEFAULT_AGENT = "concierge"
 class Outcome:
     """What a committed batch asks for: conversations to ring and to stop, in order of arrival.
 
+    answers: by event id, what the person who pressed a button is told.
     news: which sessions are about to go on, and which /new has ended.
     """
 
@@ -37,6 +39,7 @@ class Outcome:
     ring: dict[str, None] = field(default_factory=dict)
     stop: dict[str, None] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
+    answers: dict[str, str] = field(default_factory=dict)
     news: SessionNews = field(default_factory=SessionNews)
 
 
@@ -72,18 +75,24 @@ class InboxStore:
         outcome = Outcome()
         async with self._database.write() as session:
             now = self._database.now()
+            batch = [await arrivals.at_home(session, message) for message in batch]
             conversations = await self._conversations(session, batch, now)
             sessions = {each.id: each.session_id for each in conversations.values()}
             for message in batch:
                 conversation = conversations[message.address.key]
                 if agent and conversation.agent != agent:
                     conversation.agent = agent
-                if await _is_known(session, channel, account, message.event_id):
+                event_id = await arrivals.new_event_id(session, channel, account, message)
+                if event_id is None:
                     outcome.duplicates += 1
                     continue
-                await self._store(session, conversation, message, outcome, now)
+                await self._store(
+                    session, conversation, replace(message, event_id=event_id), outcome, now
+                )
                 outcome.stored += 1
-            for each in conversations.values():
+                # A chat that moved goes on under its new key.
+                conversations[conversation.key] = conversation
+            for each in {each.id: each for each in conversations.values()}.values():
                 goes_on = each.id in outcome.ring
                 await self._tenants.note(session, each, sessions[each.id], goes_on, outcome.news)
             values: dict[str, float] = {} if cursor is None else {"cursor": cursor}
@@ -114,8 +123,17 @@ class InboxStore:
         conversation.inbox_sequence += 1
         row = _row(conversation, message, now)
         outcome.ids.append(row.id)
-        if message.is_group and not message.is_addressed:
-            row.state, row.reason = "ignored", "not addressed to the agent"
+        if message.problem:
+            row.state, row.reason = "ignored", f"{UNREADABLE}{clean(message.problem)}"
+        elif message.kind == "edited":
+            await arrivals.edit(session, conversation, row, now)
+        elif message.kind == "migrated":
+            await arrivals.migrate(session, conversation, row, message.text)
+        elif message.kind == "membership":
+            if await arrivals.change_membership(session, conversation, row, now):
+                outcome.stop[conversation.id] = None
+        elif message.is_group and not message.is_addressed:
+            row.state, row.reason = "ignored", arrivals.NOT_ADDRESSED
         elif message.kind not in ("message", "callback", "stop"):
             row.state, row.reason = "ignored", message.kind
         else:
@@ -123,6 +141,12 @@ class InboxStore:
         session.add(row)
         await session.flush()
         await register(session, row, message.attachments, now)
+        if row.album and message.kind == "message":
+            joined = await arrivals.join_album(session, conversation, row)
+            if not joined and row.state in ("pending", "held"):
+                await arrivals.gather_album(session, conversation, row)
+        if message.kind == "callback":
+            outcome.answers[message.event_id] = commands.pressed(row.state, row.reason)
 
     async def _admit(
         self,
@@ -152,11 +176,11 @@ class InboxStore:
                     # Everybody's first word is /start: it is not for the agent, then or later.
                     row.state, row.reason = "ignored", "a command of a stranger"
             else:
-                row.state, row.reason = "ignored", "not admitted"
+                row.state, row.reason = "ignored", commands.NOT_ADMITTED
             return
         if before == "pending":  # the setting was opened meanwhile
             await release(session, identity.id, conversation.id)
-        await _wake_held_sends(session, conversation, now)
+        await wake_held(session, conversation, now)
         command = commands.parse(message.text, message.kind, self._abort_phrases)
         if command is not None:
             stopping = await obey(session, conversation, row, command, self._queueing, now)
@@ -165,7 +189,7 @@ class InboxStore:
         elif message.kind == "message":
             row.state = "pending"
         else:
-            row.state, row.reason = "ignored", "unknown button"
+            row.state, row.reason = "ignored", commands.UNKNOWN_BUTTON
         if row.state == "pending":
             outcome.ring[conversation.id] = None
             mode = self._queueing.mode_of(conversation.channel, conversation.settings)
@@ -176,6 +200,21 @@ class InboxStore:
         if address.channel == "console":
             return OPEN  # the console has its own logins
         return self._policies.get((address.channel, address.account), AccessPolicy())
+
+    async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
+        """Which of these events were never accepted."""
+        found: set[str] = set()
+        async with self._database.read() as session:
+            for start in range(0, len(event_ids), IDS_MAX):
+                known = await session.scalars(
+                    select(models.Inbox.event_id).where(
+                        models.Inbox.channel == channel,
+                        models.Inbox.account == account,
+                        models.Inbox.event_id.in_(event_ids[start : start + IDS_MAX]),
+                    )
+                )
+                found.update(known)
+        return frozenset(event_ids) - found
 
     async def request_stop(self, conversation_id: str, by: str) -> Stopped:
         """Record a stop asked for elsewhere than in the chat; the caller rings."""
@@ -212,6 +251,7 @@ def _row(conversation: models.Conversation, message: InboundMessage, now: float)
         event_id=message.event_id,
         message_id=message.message_id,
         kind=message.kind,
+        album=clean(message.album) or None,
         sender=clean(asdict(message.sender)),
         text=clean(message.text),
         quote=quote,
@@ -250,43 +290,3 @@ async def conversation_at(
         found = await session.scalar(by_key)
     assert found is not None
     return await lock_conversation(session, found)
-
-
-async def _is_known(session: AsyncSession, channel: str, account: str, event_id: str) -> bool:
-    query = select(models.Inbox.id).where(
-        models.Inbox.channel == channel,
-        models.Inbox.account == account,
-        models.Inbox.event_id == event_id,
-    )
-    return (await session.scalar(query)) is not None
-
-
-async def _wake_held_sends(
-    session: AsyncSession, conversation: models.Conversation, now: float
-) -> None:
-    """The person wrote again: what waited for an open session window may go at once."""
-    refused = (
-        select(models.DeliveryAttempt.id)
-        .where(
-            models.DeliveryAttempt.part_id == models.Part.id,
-            models.DeliveryAttempt.attempt == models.Part.attempts,
-            models.DeliveryAttempt.code.in_(HELD_CODES),
-        )
-        .exists()
-    )
-    found = await session.execute(
-        select(models.Part.id, models.Part.outbox_id).where(
-            models.Part.conversation_id == conversation.id,
-            models.Part.state == "not_sent",
-            models.Part.next_at > now,
-            refused,
-        )
-    )
-    held = found.all()
-    if held:
-        parts, entries = [row[0] for row in held], [row[1] for row in held]
-        wake = {"next_at": now}
-        await session.execute(update(models.Part).where(models.Part.id.in_(parts)).values(**wake))
-        await session.execute(
-            update(models.Outbox).where(models.Outbox.id.in_(entries)).values(**wake)
-        )

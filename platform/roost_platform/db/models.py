@@ -12,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -109,6 +110,7 @@ class Inbox(Base):
     event_id: Mapped[str]
     message_id: Mapped[str]
     kind: Mapped[str]
+    album: Mapped[str | None]
     identity_id: Mapped[str | None] = mapped_column(ForeignKey("identities.id"))
     sender: Mapped[dict[str, Any]]
     text: Mapped[str]
@@ -223,9 +225,12 @@ class Transcript(Base):
     session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"))
     position: Mapped[int]
     turn_id: Mapped[str | None]
-    role: Mapped[str]  # user | assistant | tool | operator (a person answered in the agent's place)
+    # user | assistant | tool | operator (a person answered in the agent's place) | system (a note)
+    role: Mapped[str]
     content: Mapped[str]
     quoted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    # In groups, [name, text] of what was said since the agent was last spoken to; else None.
+    context: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     tool_calls: Mapped[list[Any]] = mapped_column(default=list)
     tool_call_id: Mapped[str] = mapped_column(default="")
     name: Mapped[str] = mapped_column(default="")
@@ -268,10 +273,10 @@ class StatusMessageRow(Base):
 
 
 class Outbox(Base):
-    """One logical message to a chat. kind: answer | notice | approval | error.
+    """One logical message to a chat. kind: answer | notice | approval | error | invitation.
 
     state: pending | sent | failed | cancelled.
-    dedupe_key makes queueing idempotent. sequence orders a lane.
+    dedupe_key makes queueing idempotent. sequence orders a lane; below zero goes before the rest.
     """
 
     __tablename__ = "outbox"
@@ -332,6 +337,8 @@ class Part(Base):
     lease_until: Mapped[float | None]
     next_at: Mapped[float]
     message_id: Mapped[str | None]
+    # It waits for the person: the session window is closed until they write again.
+    held: Mapped[bool] = mapped_column(default=False, server_default=false())
     plain: Mapped[bool] = mapped_column(default=False)
     duplicate_label: Mapped[bool] = mapped_column(default=False)
     error: Mapped[str] = mapped_column(default="")

@@ -11,18 +11,24 @@ from roost_platform.db.rows import address_of, lock_conversation
 async def move_conversation(
     session: AsyncSession, conversation: models.Conversation, new_chat: str
 ) -> None:
-    """Rename the conversation, or hand its unsent messages to the one with the new id."""
+    """Rename the conversation, or hand its unsent messages to one with the new id that has a life
+    of its own by now.
+    """
     old = address_of(conversation)
     key = Address(old.channel, old.account, new_chat, old.thread).key
     other_id = await session.scalar(
         select(models.Conversation.id).where(models.Conversation.key == key)
     )
-    if other_id is None:
+    other = None if other_id is None else await lock_conversation(session, other_id)
+    if other is not None and other.id != conversation.id and not other.inbox_sequence:
+        await session.delete(other)  # made in this very transaction, by a message after the move
+        await session.flush()
+        other = None
+    if other is None:
         conversation.chat, conversation.key = new_chat, key
         return
-    if other_id == conversation.id:
+    if other.id == conversation.id:
         return
-    await lock_conversation(session, other_id)
     found = await session.scalars(
         select(models.Outbox)
         .where(models.Outbox.conversation_id == conversation.id, models.Outbox.state == "pending")
@@ -31,10 +37,10 @@ async def move_conversation(
     )
     unsent = found.all()
     for entry in unsent:
-        entry.conversation_id = other_id
+        entry.conversation_id = other.id
     await session.execute(
         update(models.Part)
         .where(models.Part.outbox_id.in_([entry.id for entry in unsent]))
-        .values(conversation_id=other_id)
+        .values(conversation_id=other.id)
         .execution_options(synchronize_session=False)
     )

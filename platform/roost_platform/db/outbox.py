@@ -21,14 +21,17 @@ from roost_platform.db.part_states import (
     entry_of,
     finish_attempt,
     head_of,
+    hold_conversation_of,
     lock_part,
     mark_sent,
     note,
     part_of,
     parts_of,
+    was_refused,
 )
 from roost_platform.db.rows import address_of, lock_conversation, new_id
 from roost_platform.db.status import StatusStore
+from roost_platform.db.window import hold_part
 from roost_platform.errors import NotAllowed, NotFound, PartClaimed
 
 LANES_MAX = 500  # lanes handed out by one `due`; the rest come with the next
@@ -155,7 +158,7 @@ class OutboxStore(StatusStore):
                 )
             )
             part.state, part.owner, part.lease_until = "sending", owner, now + lease_s
-            part.started_at = now
+            part.started_at, part.held = now, False
             part.attempts += 1
             session.add(
                 models.DeliveryAttempt(
@@ -172,19 +175,42 @@ class OutboxStore(StatusStore):
     async def sent(self, part_id: str, message_id: str) -> None:
         async with self._database.write() as session:
             entry, part = await lock_part(session, part_id)
+            if part.receipt == "failed" or was_refused(part, message_id):
+                return  # its refusal was faster than the answer to the request
             await mark_sent(session, entry, part, message_id, self._database.now())
 
     async def not_sent(
-        self, part_id: str, *, retry_at: float, error: str, code: str = "", http_status: int = 0
+        self,
+        part_id: str,
+        *,
+        retry_at: float,
+        error: str,
+        code: str = "",
+        http_status: int = 0,
+        held: bool = False,
+        invitation: str = "",
     ) -> None:
         async with self._database.write() as session:
+            conversation = await hold_conversation_of(session, part_id) if held else None
             entry, part = await lock_part(session, part_id)
             if part.state in ("sent", "failed"):
                 return
             now = self._database.now()
             part.state, part.error, part.lease_until = "not_sent", error, None
             part.next_at = entry.next_at = retry_at
-            await finish_attempt(session, part, "not_sent", now, error, code, http_status, retry_at)
+            if conversation is not None:
+                await hold_part(
+                    session,
+                    conversation,
+                    entry,
+                    part,
+                    until=retry_at,
+                    invitation=invitation,
+                    now=now,
+                )
+            await finish_attempt(
+                session, part, "not_sent", now, error, code, http_status, part.next_at
+            )
 
     async def replan(
         self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False

@@ -10,11 +10,9 @@ from roost_channels.message import Address, Button, Media
 from roost_channels.outbox import EntryKind, OutboxEntry, PartState, StoredPart
 from roost_channels.rendering import Entity, RenderedPart
 from roost_platform.db import models
-from roost_platform.db.rows import reply_target_of
+from roost_platform.db.rows import lock_conversation, reply_target_of
 from roost_platform.errors import NotFound
 
-# Refusals of a closed session window: what got one waits until the person writes again.
-HELD_CODES = ("63016",)
 EVIDENCE_MAX = 50  # lines kept per part; the oldest go first
 
 
@@ -26,6 +24,16 @@ async def lock_part(session: AsyncSession, part_id: str) -> tuple[models.Outbox,
     entry = await session.get_one(models.Outbox, entry_id, with_for_update=True)
     part = await session.get_one(models.Part, part_id, with_for_update=True)
     return entry, part
+
+
+async def hold_conversation_of(session: AsyncSession, part_id: str) -> models.Conversation:
+    """The conversation of a part, held: taken before the part's own locks where both are needed."""
+    conversation_id = await session.scalar(
+        select(models.Part.conversation_id).where(models.Part.id == part_id)
+    )
+    if conversation_id is None:
+        raise NotFound(f"No part {part_id}.")
+    return await lock_conversation(session, conversation_id)
 
 
 async def head_of(session: AsyncSession, address: Address) -> models.Outbox | None:
@@ -88,6 +96,15 @@ def rendered_of(value: Mapping[str, Any]) -> RenderedPart:
 def note(part: models.Part, text: str, now: float) -> None:
     """Add a line for operators; a new list, so that the change is seen."""
     part.evidence = [*part.evidence, {"at": now, "note": text}][-EVIDENCE_MAX:]
+
+
+def refusal_note(message_id: str) -> str:
+    return f"Refused after its acceptance as {message_id}:"
+
+
+def was_refused(part: models.Part, message_id: str) -> bool:
+    """A receipt told already that this try came to nothing, and that it may be tried again."""
+    return any(line["note"].startswith(refusal_note(message_id)) for line in part.evidence)
 
 
 async def finish_attempt(

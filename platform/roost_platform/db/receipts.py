@@ -3,25 +3,28 @@
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.intake import Refusal
 from roost_channels.message import Quote
 from roost_platform.db import models
 from roost_platform.db.evidence import look
 from roost_platform.db.part_states import (
-    HELD_CODES,
     conclude,
     finish_attempt,
+    hold_conversation_of,
     lock_part,
     mark_sent,
     note,
     parts_of,
+    refusal_note,
+    was_refused,
 )
+from roost_platform.db.window import HOLD_S, hold_part
 
 # Later states win; a failure is the last word unless the person has it already.
 RANK = {"": 0, "sent": 1, "delivered": 2, "read": 3}
 ACCEPTED = frozenset({"accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"})
 FAILED = frozenset({"failed", "undelivered", "canceled"})
-# As DeliveryConfig.hold_s and give_up_s, for refusals that come after the acceptance.
-HOLD_S = 21_600.0
+# As DeliveryConfig.give_up_s, for refusals that come after the acceptance.
 GIVE_UP_S = 259_200.0
 
 
@@ -51,12 +54,14 @@ async def record_receipt(
     status: str,
     error_code: str,
     description: str,
+    refusal: Refusal | None,
     now: float,
 ) -> None:
     """Apply a receipt in any order and any number of times; it may prove an uncertain send."""
+    conversation = await hold_conversation_of(session, part_id) if refusal else None
     entry, part = await lock_part(session, part_id)
-    if _is_about_an_earlier_try(part, message_id):
-        return
+    if was_refused(part, message_id):
+        return  # late or doubled, about a try before this one
     if status in FAILED:
         if RANK.get(part.receipt, 0) >= RANK["delivered"]:
             note(part, f"A late receipt says {status}, but it was {part.receipt} before.", now)
@@ -64,8 +69,12 @@ async def record_receipt(
         if part.receipt == "failed":
             return
         what = " ".join(filter(None, (status, error_code, description)))
-        if error_code in HELD_CODES and now - entry.created_at < GIVE_UP_S:
-            await _hold(session, entry, part, message_id, what, error_code, now)
+        is_young = now - entry.created_at < GIVE_UP_S and entry.kind != "invitation"
+        if refusal is not None and conversation is not None and is_young:
+            note(part, f"{refusal_note(message_id)} {what}.", now)
+            part.message_id, part.receipt, part.error = None, "", what
+            await _again(session, conversation, entry, part, refusal, now)
+            await finish_attempt(session, part, "not_sent", now, what, error_code, 0, part.next_at)
             return
         part.message_id = part.message_id or message_id or None
         part.state, part.receipt, part.error, part.lease_until = "failed", "failed", what, None
@@ -93,30 +102,29 @@ async def record_receipt(
         part.receipt = status
 
 
-def _is_about_an_earlier_try(part: models.Part, message_id: str) -> bool:
-    """Late and doubled receipts of a try that was refused say nothing about the next."""
-    return any(line["note"].startswith(_refusal(message_id)) for line in part.evidence)
-
-
-def _refusal(message_id: str) -> str:
-    return f"Window closed for {message_id}:"
-
-
-async def _hold(
+async def _again(
     session: AsyncSession,
+    conversation: models.Conversation,
     entry: models.Outbox,
     part: models.Part,
-    message_id: str,
-    what: str,
-    code: str,
+    refusal: Refusal,
     now: float,
 ) -> None:
-    """Accepted, then refused because the session window is closed: it waits for the person."""
-    note(part, f"{_refusal(message_id)} {what}. It is sent when the person writes again.", now)
-    part.state, part.message_id, part.receipt = "not_sent", None, ""
-    part.error, part.lease_until, part.next_at = what, None, now + HOLD_S
-    await finish_attempt(session, part, "not_sent", now, what, code, retry_at=part.next_at)
+    """Accepted and then refused, but not for good: it waits for the person, or for a while."""
+    part.state, part.lease_until = "not_sent", None
     await conclude(session, entry, now)
+    if refusal.held:
+        await hold_part(
+            session,
+            conversation,
+            entry,
+            part,
+            until=now + HOLD_S,
+            invitation=refusal.invitation,
+            now=now,
+        )
+        return
+    part.next_at = now + max(refusal.retry_after_s or 0.0, 1.0)
     if entry.state == "pending":
         entry.next_at = part.next_at
 

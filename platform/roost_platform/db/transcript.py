@@ -6,12 +6,17 @@ from typing import Any, Literal, cast
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.limits import is_group
 from roost_platform.db import models
-from roost_platform.db.rows import append, reply_target
+from roost_platform.db.arrivals import NOT_ADDRESSED
+from roost_platform.db.rows import address_of, append, reply_target
 from roost_workflows.ports import TranscriptMessage
 
 TURN_MESSAGES_MAX = 50  # inbox rows one turn starts with or one step steers in; the rest wait
 CONTEXT_MESSAGES_MAX = 1000  # transcript rows read for a model call, newest kept
+GROUP_MESSAGES_MAX = 30  # what a group said before the agent was spoken to, newest kept
+GROUP_CHARS_MAX = 4000
+ALBUM_S = 1.0  # a turn waits this long, from its first part on, for an album to be whole
 
 
 async def pending_rows(
@@ -24,6 +29,24 @@ async def pending_rows(
         .limit(limit)
     )
     return found.all()
+
+
+async def settled_rows(
+    session: AsyncSession, conversation_id: str, now: float, limit: int = TURN_MESSAGES_MAX
+) -> Sequence[models.Inbox]:
+    """The pending rows before the first album that may not be whole yet."""
+    rows = await pending_rows(session, conversation_id, limit)
+    return rows[: next((i for i, row in enumerate(rows) if _album_wait_s(row, now)), len(rows))]
+
+
+async def album_wait_s(session: AsyncSession, conversation_id: str, now: float) -> float:
+    """How much longer the oldest pending row waits for the rest of its album, 0 for not."""
+    first = await pending_rows(session, conversation_id, 1)
+    return _album_wait_s(first[0], now) if first else 0.0
+
+
+def _album_wait_s(row: models.Inbox, now: float) -> float:
+    return max(row.received_at + ALBUM_S - now, 0.0) if row.album else 0.0
 
 
 async def waiting_span(
@@ -58,6 +81,7 @@ async def take(
             role="user",
             content=content_of(row),
             quoted=row.quote,
+            context=await context_of(session, row),
             name=str(row.sender.get("display_name", "")),
             inbox_id=row.id,
             message_id=row.message_id,
@@ -69,6 +93,42 @@ async def take(
     for row in rows:
         row.state, row.turn_id = "taken", turn.id
     turn.reply_to = await reply_target(session, rows[-1])
+
+
+async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]] | None:
+    """What a group said since the agent was last spoken to, newest kept; None outside groups."""
+    conversation = await session.get_one(models.Conversation, row.conversation_id)
+    if not is_group(address_of(conversation)):
+        return None
+    spoken_to = select(func.max(models.Inbox.sequence)).where(
+        models.Inbox.conversation_id == row.conversation_id,
+        models.Inbox.sequence < row.sequence,
+        models.Inbox.kind == "message",
+        models.Inbox.state.in_(("taken", "done")),
+        models.Inbox.turn_id.is_not(None),
+    )
+    since = (await session.scalar(spoken_to)) or 0
+    found = await session.scalars(
+        select(models.Inbox)
+        .where(
+            models.Inbox.conversation_id == row.conversation_id,
+            models.Inbox.sequence > since,
+            models.Inbox.sequence < row.sequence,
+            models.Inbox.kind == "message",
+            models.Inbox.reason == NOT_ADDRESSED,
+        )
+        .order_by(models.Inbox.sequence.desc())
+        .limit(GROUP_MESSAGES_MAX)
+    )
+    lines: list[list[str]] = []
+    room = GROUP_CHARS_MAX
+    for other in found.all():
+        text = content_of(other)
+        room -= len(text)
+        if room < 0:
+            break
+        lines.append([str(other.sender.get("display_name", "")), text])
+    return lines[::-1]
 
 
 def content_of(row: models.Inbox) -> str:
@@ -108,10 +168,11 @@ def message_of(row: models.Transcript) -> TranscriptMessage:
     is_operator = row.role == "operator"
     role = "assistant" if is_operator else row.role
     return TranscriptMessage(
-        role=cast(Literal["user", "assistant", "tool"], role),
+        role=cast(Literal["user", "assistant", "tool", "system"], role),
         content=row.content,
         message_id=row.id,
         quoted=row.quoted,
+        context=None if row.context is None else tuple((str(c[0]), str(c[1])) for c in row.context),
         tool_calls=tuple((str(c[0]), str(c[1]), str(c[2])) for c in row.tool_calls),
         tool_call_id=row.tool_call_id,
         name=row.name,

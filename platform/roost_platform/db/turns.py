@@ -20,8 +20,9 @@ from roost_platform.db.rows import (
 from roost_platform.db.tenants import Tenants
 from roost_platform.db.transcript import (
     TURN_MESSAGES_MAX,
+    album_wait_s,
     messages,
-    pending_rows,
+    settled_rows,
     take,
     waiting_span,
 )
@@ -70,7 +71,11 @@ class TurnStore:
                 return None
             count, oldest, newest = waiting
             mode = self._queueing.mode_of(conversation.channel, conversation.settings)
-            wait_s = self._queueing.wait_s(mode, oldest, newest, self._database.now())
+            now = self._database.now()
+            wait_s = max(
+                self._queueing.wait_s(mode, oldest, newest, now),
+                await album_wait_s(session, conversation_id, now),
+            )
             if wait_s:
                 return Postponed(wait_s)
             limit = batch_max(mode, count, TURN_MESSAGES_MAX)
@@ -79,8 +84,8 @@ class TurnStore:
     async def _start(
         self, session: AsyncSession, conversation: models.Conversation, limit: int
     ) -> models.Turn:
-        pending = await pending_rows(session, conversation.id, limit)
         now = self._database.now()
+        pending = await settled_rows(session, conversation.id, now, limit)
         chat = await current_session(session, conversation, now)
         conversation.turn_count += 1
         turn = models.Turn(
@@ -123,8 +128,9 @@ class TurnStore:
             chat = await session.get_one(models.Session, turn.session_id)
             steered = 0
             if await self._may_steer(session, turn, conversation):
-                pending = await pending_rows(session, conversation.id)
-                await take(session, turn, chat, pending, self._database.now())
+                now = self._database.now()
+                pending = await settled_rows(session, conversation.id, now)
+                await take(session, turn, chat, pending, now)
                 steered = len(pending)
             await session.flush()
             person = await person_of(session, turn, conversation)

@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from roost_channels import testing
 from roost_channels.testing import FakeTelegram, FakeTwilio, VirtualClock
 from roost_channels.testing.clock import wait_for_event
-from roost_channels.testing.faults import FAULTS_MAX, Fault, FaultBook
+from roost_channels.testing.faults import CALL_FAULTS, FAULTS_MAX, Fault, FaultBook, FaultPlan
 from roost_channels.testing.loopback import CALLS_KEPT, Call, CallLog
 from roost_channels.testing.telegram import updates
 from roost_channels.testing.twilio import state, statuses
@@ -56,6 +57,42 @@ def test_faults_skip_count_and_match_their_method() -> None:
     assert all(book.take("anything", kinds) for _ in range(10))
     with pytest.raises(ValueError, match="unknown fault"):
         book.add(Fault("flood", "*"))  # type: ignore[arg-type]
+
+
+def drawn(seed: int, names: list[str], **more: Any) -> list[tuple[str, str, float] | None]:
+    book = FaultBook()
+    book.plan = FaultPlan(seed, 0.3, **more)
+    found = [book.take(name, CALL_FAULTS) for name in names]
+    assert sum(book.plan.struck.values()) == sum(1 for fault in found if fault)
+    return [(fault.method, fault.kind, fault.value) if fault else None for fault in found]
+
+
+def test_a_seed_repeats_its_faults_whatever_comes_between() -> None:
+    names = ["sendMessage", "getUpdates"] * 100
+    once = drawn(1, names)
+    assert once == drawn(1, names) != drawn(2, names)
+    # The nth call of a method fares the same, however often others are called.
+    assert [fault for fault in once if fault and fault[0] == "sendMessage"] == [
+        fault for fault in drawn(1, ["sendMessage"] * 100) if fault
+    ]
+    struck = sum(1 for fault in once if fault)
+    assert 30 <= struck <= 90
+    assert {fault[0] for fault in drawn(1, names, spare=["getupdates"]) if fault} == {"sendMessage"}
+    only = drawn(1, names, methods=["getUpdates"], kinds=["http_502"])
+    assert {fault[:2] for fault in only if fault} == {("getUpdates", "http_502")}
+
+
+def test_orders_go_before_random_faults_and_bad_plans_are_refused() -> None:
+    book = FaultBook()
+    book.plan = FaultPlan(1, 1.0, kinds=["http_502"])
+    book.add(Fault("garbage", "x"))
+    found = [book.take("x", CALL_FAULTS) for _ in range(2)]
+    assert [fault.kind for fault in found if fault] == ["garbage", "http_502"]
+    book.clear()
+    assert book.take("x", CALL_FAULTS) is None
+    for wrong in ({"rate": 2.0}, {"rate": 0.1, "kinds": ["flood"]}):
+        with pytest.raises(ValueError):
+            FaultPlan(1, **wrong)
 
 
 def test_open_faults_are_bounded() -> None:
@@ -143,8 +180,8 @@ def test_the_record_of_calls_forgets_the_oldest() -> None:
 def test_the_fakes_share_no_code_with_the_adapters() -> None:
     root = Path(testing.__path__[0])
     ours = re.compile(r"^\s*(?:from|import) (aiogram|twilio|roost\w*)([.\w]*)", re.MULTILINE)
-    for path in root.rglob("*.py"):
-        # Doubles of the platform's ports, and an oracle about recorded calls: neither answers any.
-        if path.name not in ("memory.py", "schema.py"):
+    # The folders hold the fakes; beside them lie doubles of the platform's ports.
+    for path in root.glob("*/**/*.py"):
+        if path.name != "schema.py":  # judges recorded calls by the client's schema, answers none
             for package, rest in ours.findall(path.read_text()):
                 assert f"{package}{rest}".startswith("roost_channels.testing"), path

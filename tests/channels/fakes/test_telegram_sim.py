@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx2
+import pytest
 
 from roost_channels.testing import FakeTelegram
 
@@ -37,8 +38,27 @@ async def test_faults_calls_and_reset(
     assert (await call(telegram, "getMe"))[0] == 500
     calls = (await http.get(f"{sim}/calls")).json()["calls"]
     assert [(c["method"], c["status"], c["fault"]) for c in calls] == [("getMe", 500, "http_500")]
+    plan = {"seed": 4, "rate": 1.0, "kinds": ["http_502"], "methods": ["getMe"]}
+    assert (await http.post(f"{sim}/faults", json=plan)).json() == {"ok": True}
+    with pytest.raises(ValueError):
+        await call(telegram, "getMe")
+    assert (await http.get(f"{sim}/faults")).json() == {"open": 0, "struck": {"http_502": 1}}
+    assert len((await http.get(f"{sim}/calls?after=1")).json()["calls"]) == 1
+    assert (await http.delete(f"{sim}/faults")).json() == {"ok": True}
+    assert (await call(telegram, "getMe"))[0] == 200
     await http.post(f"{sim}/reset")
     assert (await http.get(f"{sim}/calls")).json() == {"calls": []}
+
+
+async def test_a_restart_can_be_asked_for_from_outside(
+    telegram: FakeTelegram, http: httpx2.AsyncClient
+) -> None:
+    await telegram.user_says(7, "Hi")
+    sim = f"{telegram.base_url}/sim"
+    assert (await http.post(f"{sim}/restart", json={"down_s": 0.01})).json() == {"ok": True}
+    await telegram.until(lambda: telegram.restarts == 1)
+    assert len((await http.get(f"{sim}/chats/7")).json()["messages"]) == 1
+    assert (await http.get(f"{sim}/early_calls")).json() == {"calls": []}
 
 
 async def test_bad_requests_say_what_is_wrong(

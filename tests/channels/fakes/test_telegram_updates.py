@@ -166,6 +166,17 @@ async def test_out_of_order_delivers_the_later_message_first(
     assert ids(body) == sorted(ids(body))
 
 
+async def test_an_update_held_back_goes_on_alone_after_two_seconds(
+    timed_telegram: FakeTelegram, clock: VirtualClock, call: Call
+) -> None:
+    timed_telegram.fault("out_of_order", "message", count=2)
+    await timed_telegram.user_says(7, "only")
+    assert (await call(timed_telegram, "getUpdates"))[1]["result"] == []
+    await clock.advance(2)
+    (update,) = (await call(timed_telegram, "getUpdates"))[1]["result"]
+    assert update["message"]["text"] == "only"
+
+
 async def test_private_chats_share_one_mailbox_and_supergroups_count_alone(
     telegram: FakeTelegram,
 ) -> None:

@@ -192,6 +192,17 @@ async def test_webhooks_may_come_twice_or_out_of_order(twilio: FakeTwilio, recei
     assert bodies == ["twice", "twice", "second", "first"]
 
 
+async def test_a_webhook_held_back_goes_on_alone_after_two_seconds(
+    timed_twilio: FakeTwilio, clock: Any, receiver: Any
+) -> None:
+    timed_twilio.fault("out_of_order", "inbound")
+    await timed_twilio.user_says(ADA, "only")
+    assert receiver.received == []
+    await clock.advance(2)
+    await receiver.got(1)
+    assert receiver.received[0].form["Body"] == "only"
+
+
 async def test_typing_ends_after_25_seconds_or_with_a_message(
     timed_twilio: FakeTwilio, clock: Any, http: httpx2.AsyncClient
 ) -> None:

@@ -288,11 +288,13 @@ async def test_models_sessions_health_and_metrics(
     models = (await http.get("/v1/models")).json()
     assert [(m["id"], m["max_model_len"]) for m in models["data"]] == [("puppet", 4096)]
     assert (await http.get("/v1/models/puppet")).json()["id"] == "puppet"
-    assert (await http.get("/v1/sessions")).json() == {"object": "list", "data": []}
+    assert (await http.get("/v1/sessions?limit=5")).json() == {"object": "list", "data": []}
+    for limit in ("0", "-1", "many", "99999999999"):
+        assert (await http.get(f"/v1/sessions?limit={limit}")).status_code == 400
     health = (await http.get("/health")).json()
     assert health["status"] == "ok"
     assert (health["cells_used"], health["cells_total"]) == (25, 100)
-    assert health["ttft_ms"] == {"p50": 20.0, "p95": 30.0}
+    assert health["ttft_ms"] == {"p50": 20.0, "p95": 30.0, "p99": 30.0}
     puppet.answer = "ok"
     await http.post(CHAT, json=BODY)
     text = (await http.get("/metrics")).text

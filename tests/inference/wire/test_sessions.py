@@ -179,4 +179,7 @@ async def test_a_real_session_never_parts_from_itself(real_url: str, real_engine
         text = (await http.get("/metrics")).text
         assert 'roost_kv_bytes{model_name="smollm2-135m-instruct",tier="ram"}' in text
         assert "roost_kv_restore_seconds_bucket" in text and "roost_kv_lookups_total" in text
-        assert (await http.get("/health")).json()["kv"]["ram"]["blocks"] > 0
+        health = (await http.get("/health")).json()
+        assert health["kv"]["ram"]["blocks"] > 0 < health["kv"]["ram"]["quota"]
+        assert health["paging"]["restores"]["ram"]["blocks"] > 0
+        assert 0 < health["ceiling"]["seen_tokens"] < health["ceiling"]["prompt_tokens"]

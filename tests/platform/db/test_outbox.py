@@ -244,7 +244,7 @@ async def test_a_person_who_writes_again_wakes_what_was_held(ada: Person, clock:
     part, *_ = await planned(ada)
     outbox, later = ada.stores.outbox, clock.now + 86400
     await outbox.sending(part.id, "c1", 30.0)
-    await outbox.not_sent(part.id, retry_at=later, error="window closed", code="63016")
+    await outbox.not_sent(part.id, retry_at=later, error="window closed", held=True)
     assert await due(ada) == []
     await ada.says("are you there?")
     assert await due(ada) == [ada.address]

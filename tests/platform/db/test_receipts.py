@@ -1,9 +1,11 @@
 """Receipts in any order, and quotes resolved to what was said."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from roost_channels.intake import Refusal
 from roost_channels.message import Quote
 from roost_channels.outbox import StatusMessage, StoredPart
 from roost_channels.rendering import RenderedPart
@@ -95,7 +97,7 @@ async def test_r21_a_window_found_closed_after_acceptance_holds_the_part(
     outbox = ada.stores.outbox
     await outbox.sending(part.id, "c1", 30.0)
     await outbox.sent(part.id, "SM1")
-    closed = {"status": "failed", "error_code": "63016"}
+    closed: Any = {"status": "failed", "error_code": "63016", "refusal": Refusal(held=True)}
     for _ in range(2):
         await ada.intake.receipt("telegram", "42", part_id=part.id, message_id="SM1", **closed)
     row = await row_of(ada, part)
@@ -152,3 +154,87 @@ async def test_a_quote_from_another_chat_or_of_nothing_we_saw_is_unknown(ada: Pe
     await ada.stores.outbox.sent(parts[0].id, "b0")
     for chat, ref in [("1001", "b9"), ("1002", "b0"), ("1002", "m1")]:
         assert await ada.intake.resolve_quote("telegram", "42", chat, ref) is None
+
+
+async def test_a_refusal_that_outruns_the_answer_to_the_request_stands(ada: Person) -> None:
+    first, second, _ = await parts_of_an_answer(ada)
+    outbox = ada.stores.outbox
+    for part, refusal in ((first, Refusal(held=True)), (second, None)):
+        await outbox.sending(part.id, "c1", 30.0)
+        await ada.intake.receipt(
+            "telegram",
+            "42",
+            part_id=part.id,
+            message_id="SM1",
+            status="failed",
+            refusal=refusal,
+        )
+        await outbox.sent(part.id, "SM1")
+    assert (await row_of(ada, first)).state == "not_sent"
+    assert (await row_of(ada, second)).state == "failed"
+
+
+async def test_a_person_who_wrote_while_the_refusal_was_under_way_is_answered_at_once(
+    ada: Person, clock: HandClock
+) -> None:
+    part, *_ = await parts_of_an_answer(ada)
+    await ada.stores.outbox.sending(part.id, "c1", 30.0)
+    await ada.stores.outbox.sent(part.id, "SM1")
+    clock.advance(1.0)
+    await ada.says("/help")
+    refusal = Refusal(held=True, invitation="Your answer is ready.")
+    await ada.intake.receipt(
+        "telegram", "42", part_id=part.id, message_id="SM1", status="failed", refusal=refusal
+    )
+    row = await row_of(ada, part)
+    assert (row.state, row.held, row.next_at) == ("not_sent", False, clock.now)
+    assert "invitation" not in [kind for kind, _ in await ada.outbox()]
+
+
+async def test_one_invitation_goes_before_all_that_waits_and_is_dropped_when_the_person_writes(
+    ada: Person, clock: HandClock
+) -> None:
+    first, second, _ = await parts_of_an_answer(ada)
+    outbox = ada.stores.outbox
+    refusal = Refusal(held=True, invitation="Your answer is ready.")
+    for part, sid in ((first, "SM1"), (second, "SM2")):
+        await outbox.sending(part.id, "c1", 30.0)
+        await outbox.sent(part.id, sid)
+        await ada.intake.receipt(
+            "telegram", "42", part_id=part.id, message_id=sid, status="failed", refusal=refusal
+        )
+    found = await outbox.next_entry(ada.address)
+    assert found is not None and (found[0].kind, found[1]) == ("invitation", [])
+    assert await outbox.due([("telegram", "42")], clock.now) == [ada.address]
+    [invitation] = await outbox.plan(found[0].id, [RenderedPart(found[0].text, (), 0, 21)])
+    await outbox.sending(invitation.id, "c1", 30.0)
+    await outbox.sent(invitation.id, "SM3")
+    assert await outbox.due([("telegram", "42")], clock.now) == []
+    clock.advance(1.0)
+    await ada.says("yes?")
+    await outbox.sending(first.id, "c1", 30.0)
+    await outbox.not_sent(
+        first.id, retry_at=clock.now + 60, error="closed", held=True, invitation="Ready."
+    )
+    clock.advance(1.0)
+    await ada.says("and now?")  # before the second invitation left
+    kinds = [kind for kind, _ in await ada.outbox()]
+    assert kinds[:3] == ["invitation", "invitation", "answer"]
+    found = await outbox.next_entry(ada.address)
+    assert found is not None and found[1][0].id == first.id
+
+
+async def test_what_the_provider_throttled_after_its_acceptance_is_sent_again_later(
+    ada: Person, clock: HandClock
+) -> None:
+    part, *_ = await parts_of_an_answer(ada)
+    await ada.stores.outbox.sending(part.id, "c1", 30.0)
+    await ada.stores.outbox.sent(part.id, "SM1")
+    slow = Refusal(retry_after_s=60.0)
+    await ada.intake.receipt(
+        "telegram", "42", part_id=part.id, message_id="SM1", status="failed", refusal=slow
+    )
+    row = await row_of(ada, part)
+    assert (row.state, row.next_at) == ("not_sent", clock.now + 60.0)
+    await ada.says("/help")
+    assert (await row_of(ada, part)).next_at == clock.now + 60.0

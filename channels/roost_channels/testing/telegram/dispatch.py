@@ -6,23 +6,13 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from roost_channels.testing.faults import Fault
-from roost_channels.testing.loopback import BAD_GATEWAY_HTML, Call, cut_connection
+from roost_channels.testing.faults import CALL_FAULTS, Fault
+from roost_channels.testing.loopback import BAD_GATEWAY_HTML, Call, cut_body, cut_connection
 from roost_channels.testing.telegram.core import METHODS, Core
 from roost_channels.testing.telegram.errors import BotApiError, too_many_requests
 from roost_channels.testing.telegram.methods import ALL_METHODS, Described
 from roost_channels.testing.telegram.parameters import Parameters, from_request
 
-CALL_FAULTS = (
-    "drop_before",
-    "drop_after",
-    "delay",
-    "http_502",
-    "http_500",
-    "rate_limit",
-    "unauthorized",
-    "garbage",
-)
 NOT_FOUND = BotApiError(404, "Not Found")
 assert ALL_METHODS  # importing the package registers the methods
 
@@ -90,7 +80,10 @@ class Dispatcher:
             return cut_connection(request)
         if fault is not None and fault.kind == "garbage":
             return web.Response(text='{"ok":true,"result":', content_type="application/json")
-        return _answer(call.status, call.response)
+        answer = _answer(call.status, call.response)
+        if fault is not None and fault.kind == "cut_body":
+            return await cut_body(request, bytes(answer.body or b""))  # type: ignore[arg-type]
+        return answer
 
     def _refuse(self, call: Call, fault: Fault) -> None:
         errors = {

@@ -81,6 +81,7 @@ class FakeTelegram(Acts, Fake):
         self._webhook.start()
 
     async def _stop_parts(self) -> None:
+        self.core.updates.stop()
         await self._webhook.stop()
 
     @property

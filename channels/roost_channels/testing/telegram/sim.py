@@ -1,11 +1,11 @@
 """The /sim API: what the sandbox's phones and outside tests use to play the people."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from roost_channels.testing.faults import Fault
-from roost_channels.testing.loopback import call_json
+from roost_channels.testing.sim import shared_route
 
 if TYPE_CHECKING:
     from roost_channels.testing.telegram.server import FakeTelegram
@@ -21,7 +21,7 @@ class SimApi:
         parts = request.path.strip("/").split("/")[1:]
         try:
             body: dict[str, Any] = await request.json() if request.can_read_body else {}
-            answer = await self._route(request.method, parts, body)
+            answer = await self._route(request.method, parts, body, request.query)
         except (ValueError, KeyError, TypeError) as problem:
             return web.json_response({"error": str(problem)}, status=400)
         if answer is None:
@@ -29,7 +29,7 @@ class SimApi:
         return web.json_response(answer)
 
     async def _route(
-        self, verb: str, parts: list[str], body: dict[str, Any]
+        self, verb: str, parts: list[str], body: dict[str, Any], query: Mapping[str, str]
     ) -> dict[str, Any] | None:
         telegram = self._telegram
         match (verb, *parts):
@@ -50,18 +50,7 @@ class SimApi:
                 return telegram.screen_json(int(chat_id))
             case ("POST", "chats", chat_id, action):
                 return await self._act(int(chat_id), action, body)
-            case ("GET", "calls"):
-                return {"calls": [call_json(call) for call in telegram.calls]}
-            case ("POST", "faults"):
-                telegram.core.faults.add(Fault.from_json(body))
-                return {"ok": True}
-            case ("DELETE", "faults"):
-                telegram.clear_faults()
-                return {"ok": True}
-            case ("POST", "reset"):
-                await telegram.reset()
-                return {"ok": True}
-        return None
+        return await shared_route(telegram, verb, parts, body, query)
 
     async def _act(self, chat_id: int, action: str, body: dict[str, Any]) -> dict[str, Any] | None:
         telegram = self._telegram

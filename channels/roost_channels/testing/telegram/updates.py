@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roost_channels.testing.clock import Clock, wait_for_event
+from roost_channels.testing.faults import OUT_OF_ORDER_MAX_S
 from roost_channels.testing.telegram.errors import conflict
 from roost_channels.testing.telegram.parameters import Parameters
 
@@ -71,6 +72,7 @@ class UpdateQueue:
         self._last_start = float("-inf")
         self._next_conflict_at = 0.0
         self._withheld: Update | None = None
+        self._late: asyncio.Future[None] | None = None
         self._again: deque[Update] = deque()
 
     @property
@@ -81,7 +83,7 @@ class UpdateQueue:
         """Queue an update; None when allowed_updates leaves it out, else its id.
 
         duplicate_update: it is delivered once more after it was confirmed, under the same id.
-        out_of_order: it waits until the next update has gone before it.
+        out_of_order: it waits until the next update has gone before it, at most two seconds.
         """
         if kind not in self.allowed:
             return None
@@ -90,8 +92,9 @@ class UpdateQueue:
         lifetime = CALLBACK_LIFETIME_S if kind == "callback_query" else MESSAGE_LIFETIME_S
         update = Update(self._next_id, kind, payload, self._clock.time() + lifetime, lane)
         self._next_id += 1
-        if fault == "out_of_order":
+        if fault == "out_of_order" and self._withheld is None:
             self._withheld = update
+            self._late = asyncio.ensure_future(self._release_late())
             return update.update_id
         self.pending.append(update)
         if fault == "duplicate_update":
@@ -99,6 +102,15 @@ class UpdateQueue:
         self.release()
         self._wake()
         return update.update_id
+
+    async def _release_late(self) -> None:
+        await self._clock.sleep(OUT_OF_ORDER_MAX_S)
+        self.release()
+        self._wake()
+
+    def stop(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
 
     def release(self) -> None:
         """Queue what an out_of_order fault held back, with an id of its new place."""

@@ -1,6 +1,7 @@
 """Content templates: text, quick replies and lists, with their variables filled in."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +9,16 @@ from roost_channels.testing.twilio.errors import TwilioError, not_found
 from roost_channels.testing.twilio.state import Core, new_sid
 
 QUICK_REPLIES_MAX = 10
+QUICK_REPLIES_IN_SESSION_MAX = 3
+QUICK_REPLY_TITLE_MAX = 20
 LIST_ITEMS_MAX = 10
+LIST_BUTTON_MAX = 20
+ITEM_MAX = 24
+ITEM_DESCRIPTION_MAX = 72
+CHOICE_ID_MAX = 200
+CHOICE_BODY_MAX = 1024
+PAGE_SIZE_DEFAULT = 50
+CATEGORIES = ("UTILITY", "MARKETING", "AUTHENTICATION")
 KNOWN_TYPES = ("twilio/text", "twilio/media", "twilio/quick-reply", "twilio/list-picker")
 
 Rendered = tuple[str, list[tuple[str, str]], bool]
@@ -22,9 +32,7 @@ def create_content(core: Core, body: Any) -> dict[str, Any]:
         for name, value in body["types"].items()
         if name in KNOWN_TYPES and isinstance(value, dict)
     }
-    replies = types.get("twilio/quick-reply", {}).get("actions") or []
-    items = types.get("twilio/list-picker", {}).get("items") or []
-    if not types or len(replies) > QUICK_REPLIES_MAX or len(items) > LIST_ITEMS_MAX:
+    if not types or not all(_fits(name, value) for name, value in types.items()):
         raise TwilioError(400, 20001)
     sid = new_sid("HX")
     stamp = _iso(core)
@@ -48,30 +56,136 @@ def create_content(core: Core, body: Any) -> dict[str, Any]:
     return content_json(core, sid)
 
 
+def _fits(name: str, value: dict[str, Any]) -> bool:
+    """Whether a type keeps WhatsApp's limits; a length counts variables by their names."""
+
+    def short(text: Any, length_max: int, *, needed: bool = True) -> bool:
+        return (isinstance(text, str) and 0 < len(text) <= length_max) or (
+            not needed and text in (None, "")
+        )
+
+    if name == "twilio/quick-reply":
+        actions = value.get("actions") or []
+        return (
+            short(value.get("body"), CHOICE_BODY_MAX)
+            and 1 <= len(actions) <= QUICK_REPLIES_MAX
+            and all(
+                short(action.get("title"), QUICK_REPLY_TITLE_MAX)
+                and short(action.get("id"), CHOICE_ID_MAX, needed=False)
+                for action in actions
+            )
+        )
+    if name == "twilio/list-picker":
+        items = value.get("items") or []
+        return (
+            short(value.get("body"), CHOICE_BODY_MAX)
+            and short(value.get("button"), LIST_BUTTON_MAX)
+            and 1 <= len(items) <= LIST_ITEMS_MAX
+            and all(
+                short(item.get("item"), ITEM_MAX)
+                and short(item.get("id"), CHOICE_ID_MAX)
+                and short(item.get("description"), ITEM_DESCRIPTION_MAX, needed=False)
+                for item in items
+            )
+        )
+    return True
+
+
 def _iso(core: Core) -> str:
     return datetime.fromtimestamp(int(core.now()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def content_json(core: Core, sid: str) -> dict[str, Any]:
+def _find(core: Core, sid: str) -> dict[str, Any]:
     content = core.contents.get(sid)
     if content is None:
         raise not_found(f"/Content/{sid}")
-    return {name: value for name, value in content.items() if name != "approved"}
+    return content
 
 
-def list_contents(core: Core) -> dict[str, Any]:
+def content_json(core: Core, sid: str) -> dict[str, Any]:
+    return {name: value for name, value in _find(core, sid).items() if name != "approval"}
+
+
+def list_contents(core: Core, query: Mapping[str, str], path: str = "Content") -> dict[str, Any]:
+    """In pages, oldest first; ContentAndApprovals adds what became of the approval."""
+    size = min(max(int(query.get("PageSize") or PAGE_SIZE_DEFAULT), 1), 500)
+    page = max(int(query.get("Page") or 0), 0)
+    known = list(core.contents)
+
+    def url(number: int) -> str:
+        return f"https://content.twilio.com/v1/{path}?PageSize={size}&Page={number}"
+
+    shown = [content_json(core, sid) for sid in known[page * size : (page + 1) * size]]
+    if path == "ContentAndApprovals":
+        for content in shown:
+            content["approval_requests"] = approval_json(core, content["sid"])["whatsapp"]
     return {
-        "contents": [content_json(core, sid) for sid in core.contents],
+        "contents": shown,
         "meta": {
             "key": "contents",
-            "page": 0,
-            "page_size": 50,
-            "url": "https://content.twilio.com/v1/Content?PageSize=50&Page=0",
-            "first_page_url": "https://content.twilio.com/v1/Content?PageSize=50&Page=0",
-            "next_page_url": None,
-            "previous_page_url": None,
+            "page": page,
+            "page_size": size,
+            "url": url(page),
+            "first_page_url": url(0),
+            "next_page_url": url(page + 1) if (page + 1) * size < len(known) else None,
+            "previous_page_url": url(page - 1) if page else None,
         },
     }
+
+
+def request_approval(core: Core, sid: str, body: Any) -> dict[str, Any]:
+    """Ask WhatsApp to allow a template; the answer comes later (`approve_content`)."""
+    content = _find(core, sid)
+    given = body if isinstance(body, dict) else {}
+    name, category = given.get("name"), str(given.get("category") or "").upper()
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_]{1,512}", name):
+        raise TwilioError(400, 20001)
+    if category not in CATEGORIES or content.get("approval"):
+        raise TwilioError(400, 20001)
+    content["approval"] = _approval(content, "received", name, category)
+    return dict(content["approval"])
+
+
+def _approval(
+    content: dict[str, Any], status: str, name: str = "", category: str = ""
+) -> dict[str, Any]:
+    return {
+        "type": "whatsapp",
+        "name": name or content.get("friendly_name") or content["sid"].lower(),
+        "category": category or "UTILITY",
+        "content_type": next(iter(content["types"])),
+        "status": status,
+        "rejection_reason": "",
+        "allow_category_change": True,
+    }
+
+
+def decide(core: Core, sid: str, status: str, reason: str = "") -> None:
+    """WhatsApp's decision on a template: approved, rejected, pending or paused."""
+    content = _find(core, sid)
+    approval = content.get("approval") or _approval(content, status)
+    content["approval"] = {**approval, "status": status, "rejection_reason": reason}
+    core.changed()
+
+
+def approval_json(core: Core, sid: str) -> dict[str, Any]:
+    content = _find(core, sid)
+    return {
+        "sid": sid,
+        "account_sid": core.settings.account_sid,
+        "whatsapp": content.get("approval") or {**_approval(content, "unsubmitted"), "name": ""},
+        "url": f"https://content.twilio.com/v1/Content/{sid}/ApprovalRequests",
+    }
+
+
+def is_approved(content: dict[str, Any]) -> bool:
+    return bool(content.get("approval", {}).get("status") == "approved")
+
+
+def fits_session(content: dict[str, Any]) -> bool:
+    """Without an approval a message shows three quick replies at most."""
+    replies = content["types"].get("twilio/quick-reply", {}).get("actions") or []
+    return is_approved(content) or len(replies) <= QUICK_REPLIES_IN_SESSION_MAX
 
 
 def delete_content(core: Core, sid: str) -> None:

@@ -10,26 +10,17 @@ from typing import Any
 from aiohttp import web
 from multidict import CIMultiDict, MultiDict
 
-from roost_channels.testing.faults import Fault
-from roost_channels.testing.loopback import BAD_GATEWAY_HTML, Call, cut_connection
-from roost_channels.testing.twilio import content, messages
+from roost_channels.testing.faults import CALL_FAULTS, Fault
+from roost_channels.testing.loopback import BAD_GATEWAY_HTML, Call, cut_body, cut_connection
+from roost_channels.testing.twilio import content, media, messages
 from roost_channels.testing.twilio.errors import TwilioError, not_found
 from roost_channels.testing.twilio.state import API_VERSION, Core
 from roost_channels.testing.twilio.statuses import StatusEngine
 
 TYPING_S = 25.0
-CALL_FAULTS = (
-    "drop_before",
-    "drop_after",
-    "delay",
-    "http_502",
-    "http_500",
-    "rate_limit",
-    "unauthorized",
-    "garbage",
-)
 _ACCOUNT = rf"/{API_VERSION}/Accounts/(?P<account>AC[0-9a-zA-Z]+)"
 _SID = r"(?P<sid>[A-Z]{2}[0-9a-zA-Z]+)"
+_MEDIA = _ACCOUNT + rf"/Messages/{_SID}/Media/(?P<media>ME\w+?)(?P<json>\.json)?"
 
 Form = MultiDict[str]
 Answer = tuple[int, Any]
@@ -48,24 +39,26 @@ class Dispatcher:
             ("POST", re.compile(_ACCOUNT + rf"/Messages/{_SID}\.json"), "messages.update"),
             ("DELETE", re.compile(_ACCOUNT + rf"/Messages/{_SID}\.json"), "messages.delete"),
             ("GET", re.compile(_ACCOUNT + rf"/Messages/{_SID}/Media\.json"), "media.list"),
-            (
-                "GET",
-                re.compile(
-                    _ACCOUNT + rf"/Messages/{_SID}/Media/(?P<media>ME\w+?)(?P<json>\.json)?"
-                ),
-                "media.fetch",
-            ),
+            ("GET", re.compile(_MEDIA), "media.fetch"),
+            ("DELETE", re.compile(_MEDIA), "media.delete"),
             ("POST", re.compile(r"/v2/Indicators/Typing\.json"), "typing"),
             ("POST", re.compile(r"/v3/Indicators/Typing\.json"), "typing.v3"),
             ("POST", re.compile(r"/v1/Content"), "content.create"),
             ("GET", re.compile(r"/v1/Content"), "content.list"),
             ("GET", re.compile(rf"/v1/Content/{_SID}"), "content.fetch"),
             ("DELETE", re.compile(rf"/v1/Content/{_SID}"), "content.delete"),
+            ("GET", re.compile(r"/v1/ContentAndApprovals"), "content.approvals"),
+            ("GET", re.compile(rf"/v1/Content/{_SID}/ApprovalRequests"), "content.approval"),
+            (
+                "POST",
+                re.compile(rf"/v1/Content/{_SID}/ApprovalRequests/whatsapp"),
+                "content.approve",
+            ),
         ]
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/cdn/"):
-            return self._cdn(request)
+            return media.serve_file(self._core, request)
         name, groups = self._resolve(request)
         form: Form = MultiDict()
         body: Any = None
@@ -134,6 +127,8 @@ class Dispatcher:
             return cut_connection(request)
         if kind == "garbage":
             return web.Response(text='{"sid": ', content_type="application/json")
+        if kind == "cut_body":
+            return await cut_body(request, json.dumps(_shown(call.response)).encode())
         if isinstance(call.response, web.Response):
             answer, call.response = call.response, None
             return answer
@@ -169,9 +164,15 @@ class Dispatcher:
                 del core.messages[messages.find_message(core, sid).sid]
                 return 204, None
             case "media.list":
-                return 200, messages.list_media(core, sid)
+                return 200, media.list_media(core, sid)
             case "media.fetch":
-                return self._media(request, groups)
+                found = media.find_media(core, groups, request.path)
+                if "json" in groups:
+                    return 200, media.media_json(core, found)
+                return 307, media.redirect_to_file(core, found)
+            case "media.delete":
+                media.delete_media(core, groups, request.path)
+                return 204, None
             case "typing":
                 return self._typing(form.get("channel", ""), form.get("messageId", ""), "whatsapp")
             case "typing.v3":
@@ -181,7 +182,13 @@ class Dispatcher:
             case "content.create":
                 return 201, content.create_content(core, body)
             case "content.list":
-                return 200, content.list_contents(core)
+                return 200, content.list_contents(core, query)
+            case "content.approvals":
+                return 200, content.list_contents(core, query, "ContentAndApprovals")
+            case "content.approve":
+                return 201, content.request_approval(core, sid, body)
+            case "content.approval":
+                return 200, content.approval_json(core, sid)
             case "content.fetch":
                 return 200, content.content_json(core, sid)
             case _:
@@ -211,24 +218,9 @@ class Dispatcher:
         self._core.changed()
         return 200, {"success": True}
 
-    def _media(self, request: web.Request, groups: dict[str, str]) -> Answer:
-        media = self._core.media.get(groups["media"])
-        if media is None or media.parent_sid != groups["sid"]:
-            raise not_found(request.path)
-        if "json" in groups:
-            return 200, messages.media_json(self._core, media)
-        # Another origin, as in reality: a client must not carry the credentials over.
-        port = self._core.base_url.rpartition(":")[2]
-        location = f"http://localhost:{port}/cdn/{media.sid}"
-        return 307, web.Response(status=307, headers={"Location": location})
 
-    def _cdn(self, request: web.Request) -> web.StreamResponse:
-        media = self._core.media.get(request.path.removeprefix("/cdn/"))
-        if media is None:
-            return web.Response(status=404)
-        if "Authorization" in request.headers:
-            return web.Response(status=400, text="Only one auth mechanism allowed")
-        return web.Response(body=media.data, headers={"Content-Type": media.content_type})
+def _shown(response: Any) -> Any:
+    return {} if isinstance(response, web.Response) else response
 
 
 def _flat(shown: Any) -> dict[str, Any]:

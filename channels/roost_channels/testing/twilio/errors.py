@@ -6,6 +6,7 @@ TwilioError    never leaves the fake; becomes the answer of a request
 from typing import Any
 
 MESSAGES = {
+    11751: "Media Message - Media exceeds messaging provider size limit",
     20001: "Invalid parameter",
     20003: "Authenticate",
     20404: "The requested resource {detail} was not found",
@@ -27,6 +28,8 @@ MESSAGES = {
         "If you are using WhatsApp, please use a Message Template."
     ),
     63018: "Rate limit exceeded for Channel",
+    63019: "Media failed to download",
+    63021: "Channel invalid content error",
     63024: "Invalid message recipient",
 }
 

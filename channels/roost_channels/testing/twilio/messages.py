@@ -9,19 +9,18 @@ from urllib.parse import urlencode
 
 from multidict import MultiMapping
 
-from roost_channels.testing.twilio.content import render_content
+from roost_channels.testing.twilio.content import fits_session, is_approved, render_content
 from roost_channels.testing.twilio.errors import TwilioError, not_found
 from roost_channels.testing.twilio.state import (
     API_VERSION,
     Core,
-    Media,
     TextMessage,
     new_sid,
-    rfc2822,
 )
 
 BODY_MAX = 1600
 MEDIA_MAX = 1
+INVALID_CONTENT = 63021
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 1000
 _PHONE = re.compile(r"whatsapp:\+[1-9]\d{6,14}")
@@ -91,7 +90,11 @@ def _apply_content(core: Core, message: TextMessage, sid: str, variables: str) -
         raise TwilioError(400, 21656)
     rendered = render_content(content, values)
     message.body, message.buttons, message.is_list = rendered
-    message.is_template = bool(content.get("approved"))
+    message.is_template = is_approved(content)
+    media = content["types"].get("twilio/media", {}).get("media") or []
+    message.media_urls += [str(url) for url in media]
+    if not fits_session(content):
+        message.refused = INVALID_CONTENT
 
 
 def find_message(core: Core, sid: str) -> TextMessage:
@@ -168,29 +171,3 @@ def _moment(value: str) -> tuple[float, float]:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return moment.timestamp(), moment.timestamp() + length
-
-
-def media_json(core: Core, media: Media) -> dict[str, Any]:
-    account = core.settings.account_sid
-    return {
-        "account_sid": account,
-        "content_type": media.content_type,
-        "date_created": rfc2822(media.created_at),
-        "date_updated": rfc2822(media.created_at),
-        "parent_sid": media.parent_sid,
-        "sid": media.sid,
-        "uri": f"/{API_VERSION}/Accounts/{account}/Messages/{media.parent_sid}"
-        f"/Media/{media.sid}.json",
-    }
-
-
-def list_media(core: Core, sid: str) -> dict[str, Any]:
-    message = find_message(core, sid)
-    found = [media_json(core, core.media[name]) for name in message.media_sids]
-    return {
-        "media_list": found,
-        "page": 0,
-        "page_size": PAGE_SIZE_DEFAULT,
-        "next_page_uri": None,
-        "uri": f"/{API_VERSION}/Accounts/{core.settings.account_sid}/Messages/{sid}/Media.json",
-    }

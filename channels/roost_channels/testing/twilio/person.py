@@ -3,9 +3,10 @@
 import asyncio
 import json
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from roost_channels.testing.faults import OUT_OF_ORDER_MAX_S
 from roost_channels.testing.twilio.state import API_VERSION, Core, Media, TextMessage, new_sid
 from roost_channels.testing.twilio.webhooks import Attempt, WebhookCaller
 
@@ -105,8 +106,9 @@ class People:
         kind = fault.kind if fault else ""
         if kind == "drop_before":
             return
-        if kind == "out_of_order":
+        if kind == "out_of_order" and self._withheld is None:
             self._withheld = parameters
+            self._spawn(self._release_late(parameters))
             return
         if fault is not None and kind == "delay":
             await self._core.clock.sleep(fault.value)
@@ -116,6 +118,12 @@ class People:
         if self._withheld is not None:
             late, self._withheld = self._withheld, None
             await self._post(late)
+
+    async def _release_late(self, parameters: dict[str, str]) -> None:
+        await self._core.clock.sleep(OUT_OF_ORDER_MAX_S)
+        if self._withheld is parameters:
+            self._withheld = None
+            await self._post(parameters)
 
     async def _post(self, parameters: dict[str, str]) -> None:
         settings = self._core.settings
@@ -139,7 +147,10 @@ class People:
             self._core.store(reply)
 
     def start_delivery(self, parameters: dict[str, str]) -> asyncio.Task[None]:
-        task = asyncio.create_task(self.deliver(parameters))
+        return self._spawn(self.deliver(parameters))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._deliveries.add(task)
         task.add_done_callback(self._deliveries.discard)
         return task

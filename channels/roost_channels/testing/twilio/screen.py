@@ -63,7 +63,7 @@ class Screen:
             None if message.reply_to is None else (message.reply_to, target.body if target else ""),
             arrived if arrived is not None else message.created_at,
             tuple(message.buttons),
-            tuple(message.media_urls or message.media_sids),
+            tuple(message.media_sids or message.media_urls),
         )
 
     def typing(self, address: str) -> bool:

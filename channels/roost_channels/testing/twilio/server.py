@@ -8,7 +8,7 @@ from aiohttp import web
 from roost_channels.testing.clock import Clock, SystemClock
 from roost_channels.testing.fake import Fake
 from roost_channels.testing.loopback import LoopbackServer
-from roost_channels.testing.twilio.content import create_content
+from roost_channels.testing.twilio.content import create_content, decide
 from roost_channels.testing.twilio.dispatch import Dispatcher
 from roost_channels.testing.twilio.person import People, location_parameters
 from roost_channels.testing.twilio.screen import Screen, SeenText
@@ -114,13 +114,16 @@ class FakeTwilio(Fake):
         profile_name: str = "",
         media: Sequence[tuple[bytes, str]] = (),
         extra: dict[str, str] | None = None,
+        forwarded: bool = False,
         wait: bool = True,
     ) -> str:
         """A person writes; returns the SID, with `wait` once the webhook was taken or given up.
 
         user: `whatsapp:+…` or a business-scoped id. media: (data, content type). extra: further
-        parameters of the webhook.
+        parameters of the webhook, such as those of a referral.
         """
+        if forwarded:
+            extra = {**(extra or {}), "Forwarded": "true"}
         message, parameters = self._people.write(
             user,
             text,
@@ -168,6 +171,33 @@ class FakeTwilio(Fake):
         message, parameters = self._people.write(user, "", extra=extra, message_type="location")
         return await self._deliver(message, parameters, wait)
 
+    async def user_sends(
+        self,
+        user: str,
+        *media: tuple[bytes, str],
+        caption: str = "",
+        reply_to_sid: str | None = None,
+        wait: bool = True,
+    ) -> list[str]:
+        """Photos, voice messages or files: one message each, as WhatsApp sends them, the caption
+        with the first.
+        """
+        return [
+            await self.user_says(
+                user,
+                "" if index else caption,
+                reply_to_sid=reply_to_sid,
+                media=[one],
+                wait=wait,
+            )
+            for index, one in enumerate(media)
+        ]
+
+    def media_of(self, sid: str) -> list[tuple[bytes, str]]:
+        """The media of a message, (data, content type), fetched from us where we sent it."""
+        found = [self.core.media[name] for name in self.core.messages[sid].media_sids]
+        return [(media.data, media.content_type) for media in found]
+
     def add_person(self, phone: str = "", *, bsuid: str = "", name: str = "Ada") -> Person:
         """A person with a phone, a business-scoped id, or both."""
         person = Person(phone, bsuid, name)
@@ -188,8 +218,13 @@ class FakeTwilio(Fake):
     def add_content(self, body: dict[str, Any], *, approved: bool = False) -> str:
         """A content that exists already; an approved one may be sent outside the window."""
         sid = str(create_content(self.core, body)["sid"])
-        self.core.contents[sid]["approved"] = approved
+        if approved:
+            decide(self.core, sid, "approved")
         return sid
+
+    def approve_content(self, sid: str, status: str = "approved", reason: str = "") -> None:
+        """WhatsApp's decision on a template that waits for one."""
+        decide(self.core, sid, status, reason)
 
     # What can be asked
 

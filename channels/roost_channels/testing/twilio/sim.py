@@ -1,13 +1,13 @@
 """The /sim API of FakeTwilio: what the sandbox's phone and outside tests use to play the people."""
 
 import base64
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
-from roost_channels.testing.faults import Fault
-from roost_channels.testing.loopback import call_json
+from roost_channels.testing.sim import shared_route
 from roost_channels.testing.twilio.state import StatusPlan
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class SimApi:
         parts = [unquote(part) for part in request.rel_url.raw_path.strip("/").split("/")[1:]]
         try:
             body: dict[str, Any] = await request.json() if request.can_read_body else {}
-            answer = await self._route(request.method, parts, body)
+            answer = await self._route(request.method, parts, body, request.query)
         except (ValueError, KeyError, TypeError) as problem:
             return web.json_response({"error": str(problem)}, status=400)
         if answer is None:
@@ -34,7 +34,7 @@ class SimApi:
         return web.json_response(answer)
 
     async def _route(
-        self, verb: str, parts: list[str], body: dict[str, Any]
+        self, verb: str, parts: list[str], body: dict[str, Any], query: Mapping[str, str]
     ) -> dict[str, Any] | None:
         twilio = self._twilio
         match (verb, *parts):
@@ -47,21 +47,10 @@ class SimApi:
             case ("POST", "users", user, "press"):
                 sid = await twilio.press(user, str(body["sid"]), str(body["id"]))
                 return {"sid": sid}
-            case ("GET", "calls"):
-                return {"calls": [call_json(call) for call in twilio.calls]}
-            case ("POST", "faults"):
-                twilio.core.faults.add(Fault.from_json(body))
-                return {"ok": True}
-            case ("DELETE", "faults"):
-                twilio.clear_faults()
-                return {"ok": True}
             case ("POST", "config"):
                 self._configure(body)
                 return {"ok": True}
-            case ("POST", "reset"):
-                await twilio.reset()
-                return {"ok": True}
-        return None
+        return await shared_route(twilio, verb, parts, body, query)
 
     async def _say(self, user: str, body: dict[str, Any]) -> str:
         media = [

@@ -88,6 +88,7 @@ class TextMessage:
     status_callback: str = ""
     reply_to: str | None = None
     read_by_bot: bool = False
+    refused: int | None = None
 
 
 @dataclass(slots=True)
@@ -185,7 +186,7 @@ class Core:
             "error_message": None if not failed else "",
             "from": message.from_,
             "messaging_service_sid": message.messaging_service_sid,
-            "num_media": str(len(message.media_sids) + len(message.media_urls)),
+            "num_media": str(max(len(message.media_sids), len(message.media_urls))),
             "num_segments": "1",
             "price": None,
             "price_unit": None,

@@ -2,7 +2,9 @@
 
 import asyncio
 
+from roost_channels.testing.faults import OUT_OF_ORDER_MAX_S
 from roost_channels.testing.twilio.errors import MESSAGES
+from roost_channels.testing.twilio.media import fetch_media
 from roost_channels.testing.twilio.state import Core, Person, StatusPlan, TextMessage
 from roost_channels.testing.twilio.webhooks import WebhookCaller
 
@@ -19,6 +21,7 @@ class StatusEngine:
         self._core = core
         self._webhooks = webhooks
         self._running: set[asyncio.Task[None]] = set()
+        self._withheld: dict[str, dict[str, str]] = {}
 
     @property
     def running(self) -> int:
@@ -47,10 +50,16 @@ class StatusEngine:
         if message.status == "canceled":
             return
         person = core.person(message.to)
-        problem = plan.error_code or self._refusal(message, person)
+        problem = (
+            plan.error_code
+            or message.refused
+            or self._refusal(message, person)
+            or await fetch_media(core, message)
+        )
         if problem is not None:
             message.error_code = problem
-            status = "failed" if problem in (OUTSIDE_WINDOW, PAIR_LIMIT) else plan.error_status
+            planned = problem == plan.error_code
+            status = plan.error_status if planned or problem == BLOCKED else "failed"
             await self._reach(message, status, plan, callbacks)
         else:
             message.sent_at = core.now()
@@ -65,6 +74,12 @@ class StatusEngine:
         if plan.shuffled:
             for parameters in reversed(callbacks):
                 await self._call_back(message, parameters, plan)
+        if message.sid in self._withheld:
+            await core.clock.sleep(OUT_OF_ORDER_MAX_S)
+            await self._release(message, self._url(message))
+
+    def _url(self, message: TextMessage) -> str:
+        return message.status_callback or self._core.settings.status_callback
 
     def _refusal(self, message: TextMessage, person: Person) -> int | None:
         settings, now = self._core.settings, self._core.now()
@@ -125,14 +140,27 @@ class StatusEngine:
     async def _call_back(
         self, message: TextMessage, parameters: dict[str, str], plan: StatusPlan
     ) -> None:
-        url = message.status_callback or self._core.settings.status_callback
+        url = self._url(message)
         if not url or plan.silent:
             return
-        fault = self._core.faults.take("status", ("drop_before", "delay", "duplicate_update"))
-        if fault is not None and fault.kind == "drop_before":
+        fault = self._core.faults.take(
+            "status", ("drop_before", "delay", "duplicate_update", "out_of_order")
+        )
+        kind = fault.kind if fault else ""
+        if kind == "drop_before":
             return
-        if fault is not None and fault.kind == "delay":
+        if kind == "out_of_order" and message.sid not in self._withheld:
+            self._withheld[message.sid] = parameters
+            return
+        if fault is not None and kind == "delay":
             await self._core.clock.sleep(fault.value)
         await self._webhooks.call(url, parameters)
-        if plan.doubled or (fault is not None and fault.kind == "duplicate_update"):
+        if plan.doubled or kind == "duplicate_update":
             await self._webhooks.call(url, parameters)
+        await self._release(message, url)
+
+    async def _release(self, message: TextMessage, url: str) -> None:
+        """Send what an out_of_order fault held back of this message."""
+        late = self._withheld.pop(message.sid, None)
+        if late is not None:
+            await self._webhooks.call(url, late)

@@ -27,8 +27,9 @@ class ChannelsContext:
 
 
 async def load(visit: Visit) -> ChannelsContext:
+    now = visit.deps.stores.database.now()
     async with visit.deps.stores.database.read() as session:
-        reported = {(c.channel, c.account): c for c in await channels(session)}
+        reported = {(c.channel, c.account): c for c in await channels(session, now)}
     cards = [
         ChannelCard(setup, reported.pop((setup.channel, setup.account), None))
         for setup in visit.deps.channels

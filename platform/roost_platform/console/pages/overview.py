@@ -199,7 +199,7 @@ async def load(visit: Visit) -> OverviewContext:
     async with deps.stores.database.read() as session:
         numbers = await figures(session, now)
         alive = await services(session, deps.services, now)
-        channel_states = await channels(session)
+        channel_states = await channels(session, now)
         live = await running(session, with_texts=visit.reads_texts)
         waiting = await requests(session, now)
         failed_count, failed = await deliveries(

@@ -146,7 +146,7 @@ async def deliveries(
     )
     found = (
         await session.execute(
-            statement.order_by(models.Outbox.sequence.desc())
+            statement.order_by(models.Outbox.id.desc())
             .limit(PAGE_SIZE)
             .offset((page - 1) * PAGE_SIZE)
         )

@@ -1,5 +1,6 @@
 """Whether the processes beat and the channels are connected."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,8 +8,12 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.db.channels import UNREADABLE, UNREADABLE_S, unreadable_counts
 
 BEAT_LATE_S = 15.0  # a process that has not beaten for this long counts as down
+
+LETTERS_MAX = 20  # dead letters shown on the page
+RAW_MAX = 2000  # characters of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,15 @@ class ServiceHealth:
     state: str
     detail: str = ""
     started_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that could not be read: why, and as it came."""
+
+    at: float
+    reason: str
+    raw: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +47,8 @@ class ChannelHealth:
     last_in_at: float | None
     last_out_at: float | None
     updated_at: float | None
+    unreadable: int = 0  # events of the last week that were set aside
+    dead_letters: tuple["DeadLetter", ...] = ()  # the newest of them
 
 
 async def services(
@@ -56,7 +72,9 @@ async def services(
     return tuple(found)
 
 
-async def channels(session: AsyncSession) -> tuple[ChannelHealth, ...]:
+async def channels(session: AsyncSession, now: float) -> tuple[ChannelHealth, ...]:
+    unreadable = await unreadable_counts(session, now)
+    letters = await _dead_letters(session, now) if unreadable else {}
     rows = await session.scalars(
         select(models.ChannelState).order_by(
             models.ChannelState.channel, models.ChannelState.account
@@ -72,6 +90,29 @@ async def channels(session: AsyncSession) -> tuple[ChannelHealth, ...]:
             r.last_in_at,
             r.last_out_at,
             r.updated_at,
+            unreadable.get((r.channel, r.account), 0),
+            tuple(letters.get((r.channel, r.account), ())),
         )
         for r in rows
     )
+
+
+async def _dead_letters(
+    session: AsyncSession, now: float
+) -> dict[tuple[str, str], list[DeadLetter]]:
+    rows = await session.scalars(
+        select(models.Inbox)
+        .where(
+            models.Inbox.state == "ignored",
+            models.Inbox.received_at >= now - UNREADABLE_S,
+            models.Inbox.reason.startswith(UNREADABLE),
+        )
+        .order_by(models.Inbox.received_at.desc())
+        .limit(LETTERS_MAX)
+    )
+    found: dict[tuple[str, str], list[DeadLetter]] = {}
+    for row in rows:
+        raw = json.dumps(row.raw, ensure_ascii=False)[:RAW_MAX]
+        letter = DeadLetter(row.received_at, row.reason.removeprefix(UNREADABLE), raw)
+        found.setdefault((row.channel, row.account), []).append(letter)
+    return found

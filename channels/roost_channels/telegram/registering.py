@@ -1,0 +1,61 @@
+"""What a bot tells Telegram when it starts: its commands and, if it has one, its webhook."""
+
+import logging
+
+from roost_channels.clock import Clock
+from roost_channels.config import TelegramConfig
+from roost_channels.errors import AuthBroken, DeliveryError
+from roost_channels.intake import Intake
+from roost_channels.telegram import updates
+from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.inbound import checked_secret
+from roost_channels.telegram.polling import AUTH_PROBE_S, BACKOFF_MAX_S, BACKOFF_S
+
+logger = logging.getLogger(__name__)
+
+COMMANDS = (
+    ("new", "Start a new conversation"),
+    ("stop", "Stop what is running"),
+    ("status", "What is going on"),
+    ("queue", "What happens to messages you send while I work"),
+    ("help", "What I can do"),
+)
+
+
+async def register_commands(client: TelegramClient) -> None:
+    """Set the command menu if it differs; a failure is harmless."""
+    wanted = [{"command": name, "description": text} for name, text in COMMANDS]
+    try:
+        current = await client.call("getMyCommands", repeatable=True, timeout_s=5)
+        shown = [{key: c.get(key) for key in ("command", "description")} for c in current or ()]
+        if shown != wanted:
+            await client.call("setMyCommands", {"commands": wanted}, repeatable=True, timeout_s=5)
+    except DeliveryError as error:
+        logger.warning("commands not registered: %s", error)
+
+
+async def register_webhook(
+    client: TelegramClient,
+    config: TelegramConfig,
+    public_base_url: str,
+    intake: Intake,
+    clock: Clock,
+) -> None:
+    """Point Telegram at our webhook, trying until it is done."""
+    secret = checked_secret(config)
+    hook = {
+        "url": f"{public_base_url.rstrip('/')}/hooks/telegram/{config.account}",
+        "secret_token": secret,
+        "allowed_updates": list(updates.ALLOWED_UPDATES),
+    }
+    wait = BACKOFF_S
+    while True:
+        try:
+            await client.call("setWebhook", hook, repeatable=True)
+            await intake.channel_state("telegram", config.account, "up", "webhook")
+            return
+        except DeliveryError as error:
+            state = "auth_error" if isinstance(error, AuthBroken) else "degraded"
+            await intake.channel_state("telegram", config.account, state, str(error))
+            await clock.sleep(AUTH_PROBE_S if isinstance(error, AuthBroken) else wait)
+            wait = min(wait * 2, BACKOFF_MAX_S)

@@ -1,0 +1,159 @@
+"""From HTTP to a named call and back: `messages`, `number`, `media.upload`, `media.info`…"""
+
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_request import FileField
+
+from roost_channels.testing.cloud.errors import GraphError
+from roost_channels.testing.cloud.messages import perform
+from roost_channels.testing.cloud.state import CloudCore, CloudMedia
+from roost_channels.testing.cloud.statuses import CloudStatuses
+from roost_channels.testing.faults import Fault
+from roost_channels.testing.loopback import BAD_GATEWAY_HTML, Call, cut_connection
+
+CALL_FAULTS = (
+    "drop_before",
+    "drop_after",
+    "delay",
+    "http_502",
+    "http_500",
+    "rate_limit",
+    "unauthorized",
+    "garbage",
+)
+_ROUTES = (
+    ("POST", re.compile(r"/v\d+\.\d+/(?P<id>\d+)/messages"), "messages"),
+    ("POST", re.compile(r"/v\d+\.\d+/(?P<id>\d+)/media"), "media.upload"),
+    ("GET", re.compile(r"/lookaside/(?P<id>\d+)"), "media.download"),
+    ("GET", re.compile(r"/v\d+\.\d+/(?P<id>\d+)"), "node"),
+    ("DELETE", re.compile(r"/v\d+\.\d+/(?P<id>\d+)"), "media.delete"),
+)
+
+
+class CloudDispatcher:
+    """Every request is authenticated, struck by the faults ordered for it, and logged."""
+
+    def __init__(self, core: CloudCore, statuses: CloudStatuses) -> None:
+        self._core = core
+        self._statuses = statuses
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        name, node = self._resolve(request)
+        body: Any = None
+        if request.content_type == "application/json" and request.can_read_body:
+            try:
+                body = json.loads(await request.read())
+            except ValueError:
+                body = None
+        call = Call(name, body if isinstance(body, dict) else {"id": node}, self._core.now())
+        self._core.log.calls.append(call)
+        fault = self._core.faults.take(name, CALL_FAULTS)
+        try:
+            return await self._perform(
+                request, call, fault, lambda: self._run(request, name, node, body)
+            )
+        finally:
+            call.finished_at = self._core.now()
+            self._core.changed()
+
+    def _resolve(self, request: web.Request) -> tuple[str, str]:
+        for verb, pattern, name in _ROUTES:
+            found = pattern.fullmatch(request.path)
+            if found and verb == request.method:
+                node = found["id"]
+                own = node == self._core.settings.phone_number_id
+                if name == "node":
+                    return ("number" if own else "media.info"), node
+                return name, node
+        return "unknown", ""
+
+    async def _perform(
+        self,
+        request: web.Request,
+        call: Call,
+        fault: Fault | None,
+        work: Callable[[], Awaitable[Any]],
+    ) -> web.StreamResponse:
+        call.fault = kind = fault.kind if fault else ""
+        call.early = self._core.now() < self._core.waits.get(call.method, 0.0)
+        if kind == "drop_before":
+            return cut_connection(request)
+        if fault is not None and kind == "delay":
+            await self._core.clock.sleep(fault.value)
+        if kind == "http_502":
+            call.status, call.response = 502, BAD_GATEWAY_HTML
+            return web.Response(status=502, text=BAD_GATEWAY_HTML, content_type="text/html")
+        headers: dict[str, str] = {}
+        codes = {"http_500": 131000, "rate_limit": 130429, "unauthorized": 190}
+        try:
+            if fault is not None and kind in codes:
+                if kind == "rate_limit" and fault.value > 0:
+                    headers["Retry-After"] = str(round(fault.value))
+                    self._core.waits[call.method] = self._core.now() + fault.value
+                raise GraphError(codes[kind])
+            call.status, call.response = 200, await work()
+        except GraphError as error:
+            call.status, call.response = error.status, error.body()
+        if kind == "drop_after":
+            return cut_connection(request)
+        if kind == "garbage":
+            return web.Response(text='{"messages": [', content_type="application/json")
+        if isinstance(call.response, web.Response):
+            answer, call.response = call.response, None
+            return answer
+        return web.json_response(call.response, status=call.status, headers=headers)
+
+    async def _run(self, request: web.Request, name: str, node: str, body: Any) -> Any:
+        core = self._core
+        if request.headers.get("Authorization") != f"Bearer {core.settings.access_token}":
+            raise GraphError(190)
+        if name in ("messages", "media.upload") and node != core.settings.phone_number_id:
+            raise GraphError(33, f"Object with ID {node} does not exist")
+        match name:
+            case "messages":
+                answer, message = perform(core, body)
+                if message is not None:
+                    self._statuses.accept(message)
+                return answer
+            case "number":
+                return {"id": node, "verified_name": "Roost", **core.metadata()}
+            case "media.upload":
+                return await self._upload(request)
+            case "media.info":
+                return self._info(self._media(node))
+            case "media.download":
+                media = self._media(node)
+                return web.Response(body=media.data, headers={"Content-Type": media.mime_type})
+            case "media.delete":
+                del core.media[self._media(node).id]
+                return {"success": True}
+        raise GraphError(33, "Unknown path")
+
+    async def _upload(self, request: web.Request) -> dict[str, Any]:
+        form = await request.post()
+        file = form.get("file")
+        if form.get("messaging_product") != "whatsapp" or not isinstance(file, FileField):
+            raise GraphError(100, "messaging_product and file are needed")
+        mime = str(form.get("type") or file.content_type)
+        return {"id": self._core.keep(file.file.read(), mime, file.filename).id}
+
+    def _media(self, node: str) -> CloudMedia:
+        media = self._core.media.get(node)
+        if media is None:
+            raise GraphError(33, f"Object with ID {node} does not exist")
+        return media
+
+    def _info(self, media: CloudMedia) -> dict[str, Any]:
+        return {
+            "messaging_product": "whatsapp",
+            "url": f"{self._core.base_url}/lookaside/{media.id}",
+            "mime_type": media.mime_type,
+            "sha256": hashlib.sha256(media.data).hexdigest(),
+            "file_size": str(len(media.data)),
+            "id": media.id,
+        }

@@ -1,0 +1,194 @@
+"""POST /messages: what is checked at once, and the message it makes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from roost_channels.testing.cloud.errors import GraphError
+from roost_channels.testing.cloud.state import CloudCore, CloudMessage, CloudPerson, new_wamid
+
+TEXT_MAX, CAPTION_MAX, INTERACTIVE_MAX = 4096, 1024, 1024
+BUTTONS_MAX, TITLE_MAX, ID_MAX = 3, 20, 256
+ROWS_MAX, ROW_TITLE_MAX, ROW_DESCRIPTION_MAX, ROW_ID_MAX = 10, 24, 72, 200
+CALLBACK_DATA_MAX = 512
+MEDIA = ("image", "document", "audio", "video", "sticker")
+TYPING_S = 25.0
+
+Choices = list[tuple[str, str]]
+
+
+def perform(core: CloudCore, body: Any) -> tuple[dict[str, Any], CloudMessage | None]:
+    """(the answer, the message that was accepted; None for signals)."""
+    if not isinstance(body, dict) or body.get("messaging_product") != "whatsapp":
+        raise GraphError(100, "messaging_product must be whatsapp")
+    if body.get("status") == "read":
+        return _mark_read(core, body), None
+    person, given = _recipient(core, body)
+    kind = body.get("type", "text")
+    content = body.get(kind)
+    if kind == "reaction":
+        return _react(core, person, given, content), None
+    if not isinstance(content, dict):
+        raise GraphError(131008, f"{kind} is missing")
+    _check_pair(core, person)
+    message = _message(core, person, str(kind), content)
+    message.context = _context(body)
+    message.callback_data = str(body.get("biz_opaque_callback_data") or "")
+    if len(message.callback_data) > CALLBACK_DATA_MAX:
+        raise GraphError(131009, "biz_opaque_callback_data is too long")
+    core.store(message)
+    return _accepted(person, given, message.id), message
+
+
+def _recipient(core: CloudCore, body: Mapping[str, Any]) -> tuple[CloudPerson, str]:
+    """`to` is a phone number and wins over `recipient`, a business-scoped id."""
+    to, recipient = str(body.get("to") or ""), str(body.get("recipient") or "")
+    if to:
+        digits = to.removeprefix("+")
+        if not digits.isdigit():
+            raise GraphError(131009, "to is not a phone number")
+        return core.person(digits), to
+    if not recipient:
+        raise GraphError(131008, "to is missing")
+    if "." not in recipient:
+        raise GraphError(131009, "recipient is not a business-scoped user id")
+    return core.person(recipient), recipient
+
+
+def _accepted(person: CloudPerson, given: str, wamid: str) -> dict[str, Any]:
+    is_phone = given.removeprefix("+").isdigit()
+    name = {"wa_id": person.wa_id} if is_phone else {"user_id": person.user_id}
+    return {
+        "messaging_product": "whatsapp",
+        "contacts": [{"input": given, **name}],
+        "messages": [{"id": wamid}],
+    }
+
+
+def _context(body: Mapping[str, Any]) -> str:
+    """A message id that Meta does not know is accepted, and no bubble is shown."""
+    context = body.get("context")
+    if context is None:
+        return ""
+    found = context.get("message_id") if isinstance(context, dict) else None
+    if not isinstance(found, str) or not found.startswith("wamid."):
+        raise GraphError(131009, "context.message_id is not a message id")
+    return found
+
+
+def _message(
+    core: CloudCore, person: CloudPerson, kind: str, content: Mapping[str, Any]
+) -> CloudMessage:
+    made = CloudMessage(new_wamid(), False, person.address, "", core.now(), "accepted", kind)
+    if kind == "text":
+        made.body = _bounded(content.get("body"), TEXT_MAX, "text.body")
+    elif kind == "interactive":
+        made.body, made.buttons, made.is_list = _interactive(content)
+    elif kind in MEDIA:
+        made.media_id = _media(core, kind, content)
+        made.body = str(content.get("caption") or "")
+        if len(made.body) > CAPTION_MAX or (made.body and kind in ("audio", "sticker")):
+            raise GraphError(131009, f"{kind}.caption")
+    elif kind == "template":
+        name = content.get("name")
+        if name not in core.settings.templates or not content.get("language"):
+            raise GraphError(132001, f"template name ({name}) does not exist")
+        made.body, made.is_template = core.settings.templates[str(name)], True
+    else:
+        raise GraphError(131051, kind)
+    return made
+
+
+def _media(core: CloudCore, kind: str, content: Mapping[str, Any]) -> str:
+    found, link = content.get("id"), content.get("link")
+    if link:
+        raise GraphError(131053, "the fake fetches no links; upload the file")
+    if found not in core.media:
+        raise GraphError(131009, f"{kind}.id")
+    return str(found)
+
+
+def _interactive(content: Mapping[str, Any]) -> tuple[str, Choices, bool]:
+    action = content.get("action")
+    body = content.get("body")
+    if not isinstance(action, dict) or not isinstance(body, dict):
+        raise GraphError(131008, "interactive.action")
+    text = _bounded(body.get("text"), INTERACTIVE_MAX, "interactive.body.text")
+    if content.get("type") == "button":
+        replies = [button.get("reply", {}) for button in action.get("buttons") or []]
+        choices = [
+            (
+                _bounded(reply.get("id"), ID_MAX, "reply.id"),
+                _bounded(reply.get("title"), TITLE_MAX, "reply.title"),
+            )
+            for reply in replies
+        ]
+        return text, _distinct(choices, BUTTONS_MAX), False
+    if content.get("type") != "list":
+        raise GraphError(131009, "interactive.type")
+    _bounded(action.get("button"), TITLE_MAX, "action.button")
+    rows = [row for section in action.get("sections") or [] for row in section.get("rows") or []]
+    for row in rows:
+        if len(str(row.get("description") or "")) > ROW_DESCRIPTION_MAX:
+            raise GraphError(131009, "row.description")
+    choices = [
+        (
+            _bounded(row.get("id"), ROW_ID_MAX, "row.id"),
+            _bounded(row.get("title"), ROW_TITLE_MAX, "row.title"),
+        )
+        for row in rows
+    ]
+    return text, _distinct(choices, ROWS_MAX), True
+
+
+def _distinct(choices: Choices, most: int) -> Choices:
+    ids, titles = {key for key, _ in choices}, {title for _, title in choices}
+    if not 1 <= len(choices) <= most or len(ids) < len(choices) or len(titles) < len(choices):
+        raise GraphError(131009, "too many, no, or equal choices")
+    return choices
+
+
+def _bounded(value: Any, most: int, name: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise GraphError(131008, f"{name} is missing")
+    if len(value) > most:
+        raise GraphError(131009, f"{name} is longer than {most}")
+    return value
+
+
+def _check_pair(core: CloudCore, person: CloudPerson) -> None:
+    """One message in so many seconds to the same person, after a burst."""
+    limit = core.settings.pair_limit
+    if limit is None:
+        return
+    burst, seconds = limit
+    tokens = float(burst) if person.pair_tokens is None else person.pair_tokens
+    tokens = min(float(burst), tokens + (core.now() - person.pair_at) / seconds)
+    person.pair_at = core.now()
+    person.pair_tokens = tokens if tokens < 1 else tokens - 1
+    if tokens < 1:
+        raise GraphError(131056, "Too many messages sent to the same phone number.")
+
+
+def _mark_read(core: CloudCore, body: Mapping[str, Any]) -> dict[str, Any]:
+    message = core.messages.get(str(body.get("message_id")))
+    if message is None or not message.inbound:
+        raise GraphError(100, "message_id")
+    message.read_by_business = True
+    typing = body.get("typing_indicator")
+    if isinstance(typing, dict) and typing.get("type") == "text":
+        core.person(message.person).typing_until = core.now() + TYPING_S
+    core.changed()
+    return {"success": True}
+
+
+def _react(core: CloudCore, person: CloudPerson, given: str, content: Any) -> dict[str, Any]:
+    target = (
+        core.messages.get(str(content.get("message_id"))) if isinstance(content, dict) else None
+    )
+    if target is None or not isinstance(content.get("emoji"), str):
+        raise GraphError(131009, "reaction.message_id")
+    target.reactions["business"] = content["emoji"]
+    if not content["emoji"]:
+        del target.reactions["business"]
+    core.changed()
+    return _accepted(person, given, new_wamid())

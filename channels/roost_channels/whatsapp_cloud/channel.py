@@ -1,0 +1,147 @@
+"""WhatsApp through Meta's Cloud API as a Channel: native quotes and buttons, no edits."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from roost_channels.channel import Capabilities
+from roost_channels.clock import Clock, SystemClock
+from roost_channels.config import WhatsAppCloudConfig
+from roost_channels.errors import (
+    AuthBroken,
+    DeliveryError,
+    EditTargetMissing,
+    Rejected,
+    RenderRejected,
+)
+from roost_channels.intake import Intake
+from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
+from roost_channels.rendering import RenderedPart
+from roost_channels.whatsapp.window import INVITATION, SESSION_WINDOW_S
+from roost_channels.whatsapp_cloud import format as cloud_format
+from roost_channels.whatsapp_cloud.client import CloudClient
+from roost_channels.whatsapp_cloud.errors import BAD_PARAMETER
+
+logger = logging.getLogger(__name__)
+
+# Meta keeps no order and tells nobody how a message stands: two to one chat keep this distance.
+GAP_S = 0.5
+CHATS_REMEMBERED_MAX = 10_000
+
+CAPABILITIES = Capabilities(
+    text_max=cloud_format.TEXT_MAX,
+    text_unit="utf16",
+    markup="whatsapp",
+    can_edit=False,
+    can_delete=False,
+    native_quote=True,
+    buttons=True,
+    button_text_max=cloud_format.INTERACTIVE_TEXT_MAX,
+    typing_s=25.0,
+    edit_interval_s=(0.0, 0.0),
+    # The pair limit: one message in 6 s to the same person, up to 45 at once.
+    send_interval_s=6.0,
+    send_burst=45,
+    session_window_s=SESSION_WINDOW_S,
+)
+
+
+class WhatsAppCloudChannel:
+    """One business phone number; its id is the account."""
+
+    name = "whatsapp"
+
+    def __init__(self, config: WhatsAppCloudConfig, *, clock: Clock | None = None) -> None:
+        self._client = CloudClient(config)
+        self._clock = clock or SystemClock()
+        self._template = config.window_template
+        self._language = config.window_template_language
+        # When each chat was last sent to.
+        self._last: OrderedDict[str, float] = OrderedDict()
+        self.account = config.account
+        self.capabilities = replace(CAPABILITIES, invitation=INVITATION if self._template else "")
+
+    async def send(
+        self,
+        address: Address,
+        part: RenderedPart,
+        *,
+        reply_to: ReplyTarget | None = None,
+        buttons: Sequence[Button] = (),
+        silent: bool = False,
+        part_id: str = "",
+    ) -> Receipt:
+        """Send; the part id comes back in every receipt."""
+        message = cloud_format.message(part, reply_to, buttons, part_id)
+        await self._keep_distance(address.chat)
+        try:
+            return Receipt(await self._client.send(address.chat, message))
+        except Rejected as error:
+            if "context" in message and error.code in BAD_PARAMETER:
+                raise RenderRejected(
+                    error.description, code="reply", http_status=error.http_status
+                ) from error
+            raise
+
+    async def invite(self, address: Address, *, part_id: str) -> Receipt:
+        """The approved template, which may be sent outside the session window."""
+        if not self._template:
+            raise Rejected("whatsapp_cloud.window_template is not set", code="template")
+        message = cloud_format.template(self._template, self._language, part_id)
+        return Receipt(await self._client.send(address.chat, message))
+
+    async def edit(
+        self,
+        address: Address,
+        message_id: str,
+        part: RenderedPart,
+        *,
+        buttons: Sequence[Button] = (),
+    ) -> None:
+        raise EditTargetMissing("WhatsApp messages can't be edited")
+
+    async def delete(self, address: Address, message_id: str) -> None:
+        raise EditTargetMissing("WhatsApp messages can't be deleted")
+
+    async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
+        """Typing is tied to an inbound message, and marks it read."""
+        if inbound_message_id:
+            await self._client.show_typing(inbound_message_id)
+
+    async def find_sent(
+        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+    ) -> Receipt | Literal["absent", "unknown"]:
+        """Meta lists nothing of what was sent; a receipt with the part's id is the only proof."""
+        return "unknown"
+
+    async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        return await self._client.download(attachment.provider_id, bytes_max)
+
+    async def acknowledge(self, callback_id: str, text: str = "") -> None:
+        """Pressed buttons are messages; nothing spins."""
+
+    async def ingest(self, intake: Intake) -> None:
+        """Webhooks feed us: only say whether the token works."""
+        state, detail = "up", "waiting for webhooks"
+        try:
+            number = await self._client.number()
+            logger.info("WhatsApp number %s", number.get("display_phone_number", self.account))
+        except AuthBroken as error:
+            state, detail = "auth_error", str(error)
+        except DeliveryError as error:
+            logger.warning("the Cloud API could not be asked: %s", error)
+        await intake.channel_state(self.name, self.account, state, detail)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _keep_distance(self, chat: str) -> None:
+        wait_s = self._last.get(chat, 0.0) + GAP_S - self._clock.time()
+        if wait_s > 0:
+            await self._clock.sleep(wait_s)
+        self._last[chat] = self._clock.time()
+        self._last.move_to_end(chat)
+        while len(self._last) > CHATS_REMEMBERED_MAX:
+            self._last.popitem(last=False)

@@ -1,0 +1,115 @@
+"""Meta's Graph API, the few calls we make; the only place of this adapter with HTTP requests."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+
+from roost_channels.config import WhatsAppCloudConfig
+from roost_channels.errors import Ambiguous, Rejected
+from roost_channels.whatsapp.client import CONNECT_TIMEOUT_S, TIMEOUT_S, translate
+from roost_channels.whatsapp_cloud.errors import refusal
+
+SIGNAL_TIMEOUT_S = 5.0
+
+
+class CloudClient:
+    """One business phone number. Raises DeliveryError for everything that can go wrong."""
+
+    def __init__(self, config: WhatsAppCloudConfig) -> None:
+        if not config.configured or config.access_token is None:
+            raise ValueError("whatsapp_cloud.access_token and phone_number_id are needed")
+        self._base = f"{config.api_base.rstrip('/')}/{config.api_version}"
+        self._number = f"{self._base}/{quote(config.account, safe='')}"
+        self._http = httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {config.access_token.get_secret_value()}"},
+            timeout=httpx2.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+        )
+
+    async def send(self, to: str, message: Mapping[str, Any]) -> str:
+        """Send a message to `whatsapp:+…` or `whatsapp:CC.…`; returns its id (wamid).
+
+        Without proof of the outcome raises Ambiguous.
+        """
+        body = {
+            "messaging_product": "whatsapp",
+            "recipient_type": "individual",
+            **recipient(to),
+            **message,
+        }
+        answer = await self._request("POST", f"{self._number}/messages", body, repeatable=False)
+        messages = answer.get("messages")
+        first = messages[0] if isinstance(messages, list) and messages else {}
+        found = first.get("id") if isinstance(first, dict) else None
+        if not isinstance(found, str) or not found:
+            raise Ambiguous("accepted without an id", code="decode")
+        return found
+
+    async def show_typing(self, inbound_id: str) -> None:
+        """Mark a message read and show typing, up to 25 s or until we answer."""
+        body = {
+            "messaging_product": "whatsapp",
+            "status": "read",
+            "message_id": inbound_id,
+            "typing_indicator": {"type": "text"},
+        }
+        await self._request("POST", f"{self._number}/messages", body, timeout_s=SIGNAL_TIMEOUT_S)
+
+    async def download(self, media_id: str, bytes_max: int) -> bytes:
+        """A file that came in: its link is asked for anew each time, as links last minutes."""
+        known = await self._request("GET", f"{self._base}/{quote(media_id, safe='')}")
+        url, size = known.get("url"), str(known.get("file_size") or "0")
+        if not isinstance(url, str) or not url:
+            raise Rejected(f"media {media_id} has no link")
+        if size.isdigit() and int(size) > bytes_max:
+            raise Rejected(f"the file has {size} bytes, more than {bytes_max}")
+        data = bytearray()
+        try:
+            async with self._http.stream("GET", url, follow_redirects=True) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise refusal(response.status_code, None, response.headers, repeatable=True)
+                async for chunk in response.aiter_bytes():
+                    data += chunk
+                    if len(data) > bytes_max:
+                        raise Rejected(f"the file has more than {bytes_max} bytes")
+        except (httpx2.HTTPError, OSError) as error:
+            raise translate(error, repeatable=True) from error
+        return bytes(data)
+
+    async def number(self) -> dict[str, Any]:
+        """The phone number as Meta knows it: proof that the token works."""
+        return await self._request("GET", self._number, timeout_s=SIGNAL_TIMEOUT_S)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _request(
+        self,
+        verb: str,
+        url: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        repeatable: bool = True,
+        timeout_s: float | None = None,
+    ) -> dict[str, Any]:
+        try:
+            response = await self._http.request(
+                verb, url, json=body, timeout=timeout_s or httpx2.USE_CLIENT_DEFAULT
+            )
+        except (httpx2.HTTPError, OSError) as error:
+            raise translate(error, repeatable=repeatable) from error
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if response.status_code < 300 and isinstance(answer, dict) and "error" not in answer:
+            return answer
+        raise refusal(response.status_code, answer, response.headers, repeatable=repeatable)
+
+
+def recipient(address: str) -> dict[str, str]:
+    """`to` for a phone number, `recipient` for a business-scoped id."""
+    name = address.removeprefix("whatsapp:")
+    return {"to": name.removeprefix("+")} if name.startswith("+") else {"recipient": name}

@@ -1,0 +1,83 @@
+"""What the Graph API's error codes mean for a delivery; the same for answers and for receipts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from roost_channels.errors import (
+    Ambiguous,
+    AuthBroken,
+    DeliveryError,
+    NotSent,
+    Rejected,
+    Throttled,
+    Unreachable,
+    WindowClosed,
+)
+
+DEFAULT_RETRY_AFTER_S = 5.0
+# A pair of business and person may exchange one message in six seconds after a burst.
+PAIR_RETRY_AFTER_S = 6.0
+PAIR_LIMIT = 131056
+# A wrong value among the parameters, such as a message to reply to that is not there.
+BAD_PARAMETER = ("100", "131009")
+
+_WINDOW = {131047}
+_THROTTLED = {4, 80007, 130429, 131048, PAIR_LIMIT, 131057, 133016}
+_UNREACHABLE = {130472, 130497, 131021, 131026, 131030, 131049, 131050, 131062}
+# The token, the permissions, the bill, or the account itself: nothing is sent until it is mended.
+_AUTH = {0, 3, 10, 190, 368, 131005, 131031, 131042, 133010}
+_PERMISSIONS = range(200, 300)
+_DOWN = {2, 131016, 133004}
+
+
+def by_code(code: Any, words: str, status: int = 0, retry_after_s: float = 0.0) -> DeliveryError:
+    """The meaning of a code; a refusal for good where it has none of its own."""
+    number = int(code) if str(code).lstrip("-").isdigit() else -1
+    known = str(code if code is not None else "")
+    if number in _WINDOW:
+        return WindowClosed(words, code=known, http_status=status)
+    if number in _THROTTLED:
+        least = PAIR_RETRY_AFTER_S if number == PAIR_LIMIT else DEFAULT_RETRY_AFTER_S
+        return Throttled(retry_after_s or least, words, code=known, http_status=status)
+    if number in _UNREACHABLE:
+        return Unreachable(words, code=known, http_status=status)
+    if number in _AUTH or number in _PERMISSIONS:
+        return AuthBroken(words, code=known, http_status=status)
+    return Rejected(words, code=known, http_status=status)
+
+
+def refusal(
+    status: int, body: Any, headers: Mapping[str, str], *, repeatable: bool
+) -> DeliveryError:
+    """What an answer other than a success means."""
+    error = body.get("error") if isinstance(body, dict) else None
+    known: Mapping[str, Any] = error if isinstance(error, dict) else {}
+    code = known.get("code")
+    words = _words(known) or f"HTTP {status}"
+    retry_after_s = _retry_after(headers)
+    found = by_code(code, words, status, retry_after_s)
+    if not isinstance(found, Rejected):
+        return found
+    if code in _DOWN:
+        return NotSent(words, code=str(code), http_status=status)
+    if status == 429:
+        wait_s = retry_after_s or DEFAULT_RETRY_AFTER_S
+        return Throttled(wait_s, words, code=str(code or ""), http_status=status)
+    if status in (401, 403):
+        return AuthBroken(words, code=str(code or ""), http_status=status)
+    if status >= 500 or status < 300:
+        kind = NotSent if repeatable else Ambiguous
+        return kind(words, code=str(code or ""), http_status=status)
+    return found
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    """The message and its details, which say more."""
+    data = error.get("error_data")
+    details = data.get("details") if isinstance(data, dict) else ""
+    return ": ".join(str(text) for text in (error.get("message"), details) if text)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    given = headers.get("Retry-After", "")
+    return float(given) if given.replace(".", "", 1).isdigit() else 0.0

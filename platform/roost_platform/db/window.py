@@ -1,0 +1,85 @@
+"""Closed session windows: parts that wait for the person, and the invitation to write again."""
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.rows import next_outbox_sequence, queue
+
+# As DeliveryConfig.hold_s, for refusals that come after the acceptance.
+HOLD_S = 21_600.0
+
+
+async def hold_part(
+    session: AsyncSession,
+    conversation: models.Conversation,
+    entry: models.Outbox,
+    part: models.Part,
+    *,
+    until: float,
+    invitation: str,
+    now: float,
+) -> None:
+    """Keep a refused part for the person's next message; the caller holds all three rows.
+
+    Who wrote after the request left has opened the window already: it is tried again at once.
+    """
+    has_written = (conversation.last_inbound_at or 0.0) > (part.started_at or now)
+    part.state, part.held, part.lease_until = "not_sent", not has_written, None
+    part.next_at = now if has_written else until
+    if entry.state == "pending":
+        entry.next_at = part.next_at
+    if invitation and not has_written:
+        await _invite(session, conversation, invitation, now)
+
+
+async def _invite(
+    session: AsyncSession, conversation: models.Conversation, text: str, now: float
+) -> None:
+    """Once until the person writes, and before everything that waits in the lane."""
+    key = f"invitation:{conversation.id}:{conversation.last_inbound_at}"
+    queued = await queue(
+        session, conversation, kind="invitation", body=text, dedupe_key=key, now=now
+    )
+    entry = await session.get_one(models.Outbox, queued)
+    if entry.sequence > 0:
+        entry.sequence = await _first_of_all(session)
+
+
+async def _first_of_all(session: AsyncSession) -> int:
+    """A number below zero that nobody has: before all entries of a lane."""
+    if session.get_bind().dialect.name == "postgresql":
+        return -await next_outbox_sequence(session)
+    lowest = await session.scalar(select(func.min(models.Outbox.sequence)))
+    return min(lowest or 0, 0) - 1
+
+
+async def wake_held(session: AsyncSession, conversation: models.Conversation, now: float) -> None:
+    """The person wrote: what waited for that may go at once, and need not be announced."""
+    held = models.Part.conversation_id == conversation.id, models.Part.held
+    await session.execute(
+        update(models.Outbox)
+        .where(models.Outbox.id.in_(select(models.Part.outbox_id).where(*held)))
+        .values(next_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    await session.execute(
+        update(models.Part)
+        .where(*held)
+        .values(held=False, next_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    begun = select(models.Part.id).where(
+        models.Part.outbox_id == models.Outbox.id, models.Part.state != "planned"
+    )
+    await session.execute(
+        update(models.Outbox)
+        .where(
+            models.Outbox.conversation_id == conversation.id,
+            models.Outbox.kind == "invitation",
+            models.Outbox.state == "pending",
+            ~begun.exists(),
+        )
+        .values(state="cancelled", finished_at=now)
+        .execution_options(synchronize_session=False)
+    )
