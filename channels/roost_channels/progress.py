@@ -18,7 +18,7 @@ from roost_channels.errors import (
 )
 from roost_channels.janitor import Janitor
 from roost_channels.lanes import Lanes
-from roost_channels.limits import Family, Limiter, is_group
+from roost_channels.limits import Family, Limiter, is_group, learn
 from roost_channels.message import Address, Button, ReplyTarget
 from roost_channels.outbox import Outbox, ProgressSnapshot, StatusMessage
 from roost_channels.rendering import RenderedPart
@@ -153,7 +153,7 @@ class ProgressRenderer:
                     snapshot.address, inbound_message_id=snapshot.inbound_message_id
                 )
             except DeliveryError as error:
-                self._dropped(snapshot.address, error)
+                await self._dropped(snapshot.address, error)
 
     async def _show_status(
         self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView
@@ -192,7 +192,7 @@ class ProgressRenderer:
                 )
             except DeliveryError as error:
                 # Maybe it arrived, maybe not: a second one would only add to the confusion.
-                self._dropped(snapshot.address, error)
+                await self._dropped(snapshot.address, error)
                 await self._outbox.put_status_message(replace(status, state="closed"))
                 return
             await self._outbox.put_status_message(
@@ -228,7 +228,7 @@ class ProgressRenderer:
             except EditTargetMissing:
                 changed = replace(status, state="closed")
             except DeliveryError as error:
-                self._dropped(snapshot.address, error)
+                await self._dropped(snapshot.address, error)
                 changed = replace(status, edited_at=self._clock.time())
             await self._outbox.put_status_message(changed)
 
@@ -257,7 +257,7 @@ class ProgressRenderer:
             try:
                 receipt = await channel.send(snapshot.address, RenderedPart(said.shown))
             except DeliveryError as error:
-                self._dropped(snapshot.address, error)
+                await self._dropped(snapshot.address, error)
                 return
             await self._outbox.put_status_message(replace(said, message_id=receipt.message_id))
 
@@ -270,9 +270,10 @@ class ProgressRenderer:
     def _take(self, channel: Channel, address: Address, family: Family) -> None:
         self._limiter.take(address, channel.capabilities, family, self._clock.time())
 
-    def _dropped(self, address: Address, error: DeliveryError) -> None:
+    async def _dropped(self, address: Address, error: DeliveryError) -> None:
         if isinstance(error, Throttled):
-            self._limiter.learn(address, error.retry_after_s, self._clock.time())
+            now = self._clock.time()
+            await learn(self._limiter, self._outbox, address, error.retry_after_s, now)
         logger.info("progress in %s dropped: %s", address.key, error)
 
 

@@ -27,7 +27,7 @@ from roost_channels.errors import (
     Throttled,
     WindowClosed,
 )
-from roost_channels.limits import Limiter
+from roost_channels.limits import Limiter, learn
 from roost_channels.message import Receipt, ReplyTarget
 from roost_channels.outbox import OUTCOME_UNKNOWN, Outbox, OutboxEntry, StatusMessage, StoredPart
 from roost_channels.rendering import labelled, plainer
@@ -38,8 +38,6 @@ logger = logging.getLogger(__name__)
 Report = Callable[[str, str, str, str], Awaitable[None]]
 
 REMEMBERED_MAX = 10_000
-# A provider's wait is over when its clock says so: ours may run a little ahead.
-RETRY_AFTER_MARGIN_S = 0.1
 # A first refusal of credentials may be a server's hiccup: tried again soon, then ever later.
 AUTH_FIRST_PROBE_S = 5.0
 RECONCILE_AGAIN_S = 2.0
@@ -114,7 +112,7 @@ class Sender:
             )
         except DeliveryError as error:
             if isinstance(error, Throttled):
-                self._learn(entry, error)
+                await self._learn(entry, error)
             proof, answered = "unknown", f"no answer: {error}"
         if isinstance(proof, Receipt):
             found = f"found at the provider as {proof.message_id}"
@@ -180,7 +178,7 @@ class Sender:
                 )
                 return None
             case Throttled() if not too_old:
-                return await self._later(part, now + self._learn(entry, error), error)
+                return await self._later(part, now + await self._learn(entry, error), error)
             case WindowClosed() if not too_old and entry.kind != "invitation":
                 # Storage wakes it when the person writes again.
                 invitation = channel.capabilities.invitation
@@ -289,7 +287,7 @@ class Sender:
         except EditTargetMissing:
             return None, False
         except Throttled as error:
-            return now + self._learn(entry, error), False
+            return now + await self._learn(entry, error), False
         except DeliveryError:
             return now + RECONCILE_AGAIN_S, False
         await self._outbox.evidence(
@@ -310,10 +308,9 @@ class Sender:
             return replace(entry.reply_to, quote="", utf16_start=None)
         return entry.reply_to
 
-    def _learn(self, entry: OutboxEntry, error: Throttled) -> float:
-        wait_s = max(error.retry_after_s, 0.0) + RETRY_AFTER_MARGIN_S
-        self._limiter.learn(entry.address, wait_s, self._clock.time())
-        return wait_s
+    async def _learn(self, entry: OutboxEntry, error: Throttled) -> float:
+        now = self._clock.time()
+        return await learn(self._limiter, self._outbox, entry.address, error.retry_after_s, now)
 
     def _backoff(self, attempt: int) -> float:
         """1, 3, 9, … times `retry_s`, never more than `retry_max_s`."""

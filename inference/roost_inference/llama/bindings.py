@@ -170,6 +170,11 @@ def trained_context(model: Any) -> int:
     return int(_library.llama_model_n_ctx_train(model))
 
 
+def computes_on_gpu() -> bool:
+    """Whether this build hands layers to a GPU."""
+    return bool(_library.llama_supports_gpu_offload())
+
+
 def truncates(model: Any) -> bool:
     """Whether parts of a sequence can be removed; recurrent state can't be cut."""
     return not (_library.llama_model_is_recurrent(model) or _library.llama_model_is_hybrid(model))
