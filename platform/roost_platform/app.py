@@ -44,12 +44,13 @@ def build_app(parts: WebParts) -> Starlette:
     overview = Overview(parts.stores, parts.engine, parts.temporal_probe)
     watch = EngineWatch(parts.engine)
     api = Api(parts.stores, parts.intake, parts.registry, overview, parts.closing)
-    webhooks = Webhooks(settings, parts.intake)
+    webhooks = Webhooks(settings, parts.intake, parts.stores.artifacts)
     routes: list[BaseRoute] = [
         Mount("/api", build_api(api)),
         Route("/hooks/telegram/{account}", webhooks.telegram, methods=["POST"]),
         Route("/hooks/twilio/inbound", webhooks.twilio_inbound, methods=["POST"]),
         Route("/hooks/twilio/status", webhooks.twilio_status, methods=["POST"]),
+        Route("/hooks/twilio/media/{artifact_id}/{name}", webhooks.twilio_media, methods=["GET"]),
         Route(
             "/hooks/whatsapp-cloud/{phone_number_id}",
             webhooks.whatsapp_cloud,
