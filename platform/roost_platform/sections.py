@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from roost_platform.commands import ABORT_PHRASES
 from roost_platform.queueing import DEFAULT_MODE, QueueMode, QueueRules
 
 WEB_PORT = 8420
@@ -78,6 +79,12 @@ class InboundConfig(Section):
         default=1.5, gt=0.0, le=60.0, description="The same where the queue mode is `collect`."
     )
 
+    abort_phrases: tuple[str, ...] = Field(
+        default=ABORT_PHRASES,
+        description="Whole messages that mean `/stop` while something runs, lower-case and without "
+        "punctuation.",
+    )
+
     @property
     def rules(self) -> QueueRules:
         """What storage goes by."""
@@ -113,7 +120,9 @@ class WebConfig(Section):
         "host of `public_base_url`; `*` is any.",
     )
     max_body_bytes: int = Field(
-        default=1_048_576, ge=1024, description="Largest request body that is read."
+        default=4_194_304,
+        ge=1024,
+        description="Largest request body that is read. Meta's webhooks have up to 3 MB.",
     )
 
 
