@@ -35,8 +35,8 @@ class Mailbox:
         self._live: dict[str, Sequence] = {}
         self._arrived: deque[Sequence] = deque()
         self._aborted: set[str] = set()
-        self._computed: frozenset[str] = frozenset()
-        self._is_interruptible = False
+        self._interruptible: frozenset[str] = frozenset()
+        self._reads_long = self._anybody_interrupts = False
         self._was_interrupted = False
         self.refused: Counter[str] = Counter()
         self._commands: deque[Callable[[], None]] = deque()
@@ -82,16 +82,14 @@ class Mailbox:
         )
 
     def abort(self, request_id: str) -> None:
-        """Mark a request for the next step, and interrupt the present one if it is long. One that
-        computes others only is interrupted for it, too, as freeing must not wait, but never twice
-        in a row, as they have to repeat it. Unknown ids are ignored."""
+        """Mark a request for the next step, and interrupt the present one if it is long and
+        computes the request. One that reads the prompts of others is interrupted for it, too, as
+        freeing must not wait, but never twice in a row. Unknown ids are ignored."""
         with self._changed:
             if request_id not in self._live:
                 return
             self._aborted.add(request_id)
-            if self._is_interruptible and (
-                request_id in self._computed or not self._was_interrupted
-            ):
+            if request_id in self._interruptible or self._anybody_interrupts:
                 self._interrupt()
             self._changed.notify()
 
@@ -154,20 +152,23 @@ class Mailbox:
             aborted, self._aborted = self._aborted, set()
             return arrived, [self._live[i] for i in sorted(aborted & self._live.keys())]
 
-    def begin_step(self, computed: Iterable[str], *, is_long: bool) -> bool:
-        """Announce a step that computes these requests, and whether an abort may interrupt it;
-        False if it should not begin because one came since `take`."""
+    def begin_step(self, interruptible: Iterable[str], *, by_anybody: bool) -> bool:
+        """Announce a step that the aborts of these requests may interrupt, or those of any; False
+        if it should not begin because an abort came since `take`."""
         with self._changed:
             if self._aborted or self._stopping:
                 return False
-            self._is_interruptible = is_long
-            self._computed = frozenset(computed) if is_long else frozenset()
+            self._interruptible = frozenset(interruptible)
+            self._reads_long = by_anybody
+            self._anybody_interrupts = by_anybody and not self._was_interrupted
             return True
 
     def end_step(self, *, interrupted: bool) -> None:
         with self._changed:
-            self._is_interruptible = False
-            self._was_interrupted = interrupted
+            self._interruptible = frozenset()
+            self._anybody_interrupts = False
+            if self._reads_long:
+                self._was_interrupted = interrupted
             if not self._stopping:
                 self._clear_interrupt()
 

@@ -38,7 +38,8 @@ class Runner:
         """Compute the step. False if it was interrupted or came too late for an abort: nothing
         of it counts then, and the others repeat it with unchanged results."""
         is_long = step.expected_ms > INTERRUPT_ABOVE_MS
-        if not self._mailbox.begin_step((row.sequence.id for row in step.rows), is_long=is_long):
+        ids = (row.sequence.id for row in step.rows if is_long)
+        if not self._mailbox.begin_step(ids, by_anybody=is_long and step.decoding == 0):
             self._scheduler.undo(step)
             return False
         started, watched, status = self._clock(), self._watch(), None
