@@ -9,7 +9,7 @@ from roost_platform.chaos.record import Final, Removed, StatusEdit, words
 STOP_DATA = "stop:"
 # An answer on its way to a process that dies, or not yet committed by it, was never learned.
 HEARD_S = 1.0
-UNHEARD = ("drop_after", "garbage")
+UNHEARD = ("drop_after", "garbage", "cut_body")
 
 
 def early(calls: Sequence[Call], deaths: Sequence[float]) -> Iterator[str]:
