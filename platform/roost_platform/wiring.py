@@ -77,6 +77,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         tenant_scope=settings.sessions.tenant,
         files=settings.data_dir / "files",
         queueing=settings.inbound.rules,
+        abort_phrases=settings.inbound.abort_phrases,
     )
     try:
         await _until_usable(stores)
@@ -169,7 +170,7 @@ def build_channels(settings: Settings, files: Files | None = None) -> list[Chann
     if settings.whatsapp_cloud.configured:
         from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
 
-        channels.append(WhatsAppCloudChannel(settings.whatsapp_cloud))
+        channels.append(WhatsAppCloudChannel(settings.whatsapp_cloud, files=files))
     return channels
 
 
