@@ -187,7 +187,7 @@ async def load(visit: Visit) -> InferenceContext:
             found.is_ours,
         ),
         loads=Loads(found.loads, found.found_nowhere, found.bad_blocks, found.is_ours),
-        speculation=Speculation(found.drafters),
+        speculation=Speculation(tuple(d for d in found.drafters if d.drafts)),
         sessions=Sessions(rows),
         chart=chart(minutes),
     )
