@@ -92,7 +92,11 @@ class EngineConfig(BaseModel):
         "`context_length`; idle cells slow every step a little.",
     )
     threads: int | None = Field(
-        default=None, ge=1, le=512, description="Compute threads. Default: the physical cores."
+        default=None,
+        ge=1,
+        le=512,
+        description="Compute threads at most; a step gets fewer where they compute it faster. "
+        "Default: the physical cores.",
     )
     kv_type: Literal["f16", "q8_0", "q4_0"] = Field(
         default="f16", description="Number format of the KV cache. q8_0 halves its memory."
