@@ -40,9 +40,9 @@ class WaitingLine:
         """How many accounts are kept, one for a tenant in each class."""
         return sum(map(len, self._accounts.values()))
 
-    def accounts(self) -> Iterator[Account]:
-        for accounts in self._accounts.values():
-            yield from accounts
+    def accounts(self, service: ServiceClass) -> Iterator[Account]:
+        """Of everybody who was served in the class of late."""
+        return iter(self._accounts[service])
 
     def add(self, sequence: Sequence) -> None:
         """A new sequence, or one that was preempted."""

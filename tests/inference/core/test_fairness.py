@@ -97,7 +97,7 @@ def test_a_cancelled_request_gives_back_what_was_reserved() -> None:
         engine.abort(f"gone {number}")
         engine.step()
         engine.check()
-    (account,) = [a for a in engine._scheduler.waiting.accounts() if a.tenant == "a"]
+    (account,) = engine._scheduler.waiting.accounts(ServiceClass.INTERACTIVE)
     assert account.reserved == 0 and 0 < account.served < 60
 
 
