@@ -8,6 +8,10 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # Arguments of the program behind a target: make up ARGS="--sandbox", make test ARGS="-k stop"
 ARGS ?=
+# make chaos: the first seed, minutes of real kills (0 for none), simulated schedules (0 for none).
+SEED ?= 1
+MINUTES ?= 0
+SCHEDULES ?= 10000
 
 # The multimodal part of llama-cpp-python is not used and doubles its build.
 export CMAKE_ARGS := -DLLAVA_BUILD=OFF $(CMAKE_ARGS)
@@ -40,8 +44,8 @@ bench: install-dev ## Measure; off in `make test`
 docs: install ## Write docs/settings.md from the fields
 	@$(VENV)/bin/roost settings --markdown > docs/settings.md
 
-chaos: ## Not built yet: seeded kills under load, every invariant checked (SEED=n MINUTES=m)
-	@echo "make chaos does not exist yet: nothing was run." >&2; exit 2
+chaos: install-dev ## Seeded crashes and faults, every invariant checked (SEED=n MINUTES=m SCHEDULES=k)
+	@$(VENV)/bin/python -m roost_platform.chaos --seed $(SEED) --minutes $(MINUTES) --schedules $(SCHEDULES)
 
 install: $(VENV)/.roost ## Set up what `roost` needs to run
 

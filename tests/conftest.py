@@ -1,4 +1,4 @@
-"""Databases for every test: SQLite files and a real PostgreSQL, each fresh and migrated."""
+"""For every test: SQLite files and a real PostgreSQL, fresh and migrated, and a Temporal server."""
 
 import asyncio
 import os
@@ -14,6 +14,7 @@ import pytest
 
 from roost_platform.db.engine import Database
 from roost_platform.db.stores import Stores, open_stores
+from roost_workflows.testing.lab import Lab, open_lab, running_server
 
 TEMPLATE = "roost_template"
 # A test database that loses power is thrown away.
@@ -168,3 +169,17 @@ async def sqlite_stores(sqlite_url: str) -> AsyncIterator[Stores]:
     opened = open_stores(sqlite_url)
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def temporal_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Temporal server as `roost serve temporal` starts it."""
+    with running_server(tmp_path_factory.mktemp("temporal")) as address:
+        yield address
+
+
+@pytest.fixture
+async def lab(temporal_address: str) -> AsyncIterator[Lab]:
+    """Conversations of one test: own task queue, own store, own engine."""
+    async with open_lab(temporal_address) as opened:
+        yield opened

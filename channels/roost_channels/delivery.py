@@ -68,6 +68,7 @@ class Courier:
     async def run(self) -> None:
         """Deliver for ever. Cancelled, it lets sends in flight finish for `shutdown_s`."""
         doubtful = await self._outbox.recover(self._owner)
+        await self.obey_waits(tuple(self._channels))
         if doubtful:
             logger.warning("%d sends of an earlier courier have an unknown outcome", doubtful)
         try:
@@ -80,6 +81,12 @@ class Courier:
                 await self._wait()
         finally:
             await self.close()
+
+    async def obey_waits(self, accounts: Sequence[tuple[str, str]]) -> None:
+        """Go on waiting where a courier before this one was told to."""
+        now = self._clock.time()
+        for address, until in await self._outbox.waits(accounts, now):
+            self._limiter.learn(address, until - now, now)
 
     async def step(self) -> int:
         """Start a lane for every chat with due work; returns how many were started."""

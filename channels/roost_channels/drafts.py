@@ -71,7 +71,7 @@ class Drafts:
                 self._without.add((channel.name, channel.account))
                 logger.warning("%s takes no drafts: %s", channel.name, error)
             except DeliveryError as error:
-                room.dropped(snapshot.address, error)
+                await room.dropped(snapshot.address, error)
 
 
 def _part(channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView) -> RenderedPart:

@@ -5,14 +5,12 @@ import logging
 from roost_channels.clock import Clock
 from roost_channels.config import DeliveryConfig
 from roost_channels.errors import DeliveryError, Throttled
-from roost_channels.limits import Limiter
+from roost_channels.limits import Limiter, learn
 from roost_channels.message import Receipt
 from roost_channels.outbox import Outbox, OutboxEntry, StoredPart
 
 logger = logging.getLogger(__name__)
 
-# A provider's wait is over when its clock says so: ours may run a little ahead.
-RETRY_AFTER_MARGIN_S = 0.1
 # A message the provider accepted is recorded even if storage needs a few tries.
 RECORD_TRIES_MAX = 5
 
@@ -61,7 +59,6 @@ class Filing:
                 logger.exception("receipt of part %s not stored, trying again", part.id)
                 await self._clock.sleep(0.2 * tries)
 
-    def _learn(self, entry: OutboxEntry, error: Throttled) -> float:
-        wait_s = max(error.retry_after_s, 0.0) + RETRY_AFTER_MARGIN_S
-        self._limiter.learn(entry.address, wait_s, self._clock.time())
-        return wait_s
+    async def _learn(self, entry: OutboxEntry, error: Throttled) -> float:
+        now = self._clock.time()
+        return await learn(self._limiter, self._outbox, entry.address, error.retry_after_s, now)

@@ -13,7 +13,7 @@ from roost_channels.errors import (
     Throttled,
 )
 from roost_channels.lanes import Lanes
-from roost_channels.limits import Limiter
+from roost_channels.limits import Limiter, learn
 from roost_channels.outbox import Outbox, StatusMessage
 from roost_channels.rendering import RenderedPart
 from roost_channels.status_view import closing_line
@@ -46,7 +46,8 @@ class Janitor:
                 await self._remove(channel, current)
             except (Throttled, NotSent) as error:
                 if isinstance(error, Throttled):
-                    self._limiter.learn(status.address, error.retry_after_s, self._clock.time())
+                    at, wait_s = self._clock.time(), error.retry_after_s
+                    await learn(self._limiter, self._outbox, status.address, wait_s, at)
                 logger.info("status of turn %s stays for now: %s", status.turn_id, error)
                 return
             except DeliveryError as error:

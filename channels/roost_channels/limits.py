@@ -6,11 +6,14 @@ from typing import Literal
 
 from roost_channels.channel import Capabilities
 from roost_channels.message import Address
+from roost_channels.outbox import Outbox
 
 Family = Literal["send", "edit", "delete", "typing"]
 
 # Buckets remembered at once; the longest unused is forgotten, and starts full again.
 BUCKETS_MAX = 20_000
+# A provider's wait is over when its clock says so: ours may run a little ahead.
+RETRY_AFTER_MARGIN_S = 0.1
 
 
 @dataclass(slots=True)
@@ -101,6 +104,16 @@ class Limiter:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(key)
         return bucket
+
+
+async def learn(
+    limiter: Limiter, outbox: Outbox, address: Address, retry_after_s: float, now: float
+) -> float:
+    """Obey a wait that a provider asked for, in this process and the next; returns its seconds."""
+    wait_s = max(retry_after_s, 0.0) + RETRY_AFTER_MARGIN_S
+    limiter.learn(address, wait_s, now)
+    await outbox.keep_wait(address, now + wait_s)
+    return wait_s
 
 
 def is_group(address: Address) -> bool:

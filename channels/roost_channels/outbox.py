@@ -197,6 +197,16 @@ class Outbox(Protocol):
         """The chat migrated: the conversation and its unfinished entries follow."""
         ...
 
+    async def keep_wait(self, address: Address, until: float) -> None:
+        """The provider asked for silence in this chat: also of the courier that comes after."""
+        ...
+
+    async def waits(
+        self, channels: Sequence[tuple[str, str]], now: float
+    ) -> Sequence[tuple[Address, float]]:
+        """The chats in which silence was asked for, and until when; topics share their chat's."""
+        ...
+
     # Progress and status messages
     # ------------------------------------------------------------------------------
 

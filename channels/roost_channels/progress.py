@@ -166,7 +166,7 @@ class ProgressRenderer:
                     snapshot.address, inbound_message_id=snapshot.inbound_message_id
                 )
             except DeliveryError as error:
-                self._room.dropped(snapshot.address, error)
+                await self._room.dropped(snapshot.address, error)
 
     async def _say_still_working(self, channel: Channel, snapshot: ProgressSnapshot) -> None:
         """Once per turn, where nothing can be edited and every message costs."""
@@ -193,7 +193,7 @@ class ProgressRenderer:
             try:
                 receipt = await channel.send(snapshot.address, RenderedPart(said.shown))
             except DeliveryError as error:
-                self._room.dropped(snapshot.address, error)
+                await self._room.dropped(snapshot.address, error)
                 return
             await self._outbox.put_status_message(replace(said, message_id=receipt.message_id))
 

@@ -34,7 +34,7 @@ class Reconciler(Filing):
             )
         except DeliveryError as error:
             if isinstance(error, Throttled):
-                self._learn(entry, error)
+                await self._learn(entry, error)
             proof, answered = "unknown", f"no answer: {error}"
         if isinstance(proof, Receipt):
             found = f"found at the provider as {proof.message_id}"
@@ -117,7 +117,7 @@ class Reconciler(Filing):
         except EditTargetMissing:
             return None, False
         except Throttled as error:
-            return now + self._learn(entry, error), False
+            return now + await self._learn(entry, error), False
         except DeliveryError:
             return now + RECONCILE_AGAIN_S, False
         await self._outbox.evidence(

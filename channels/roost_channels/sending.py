@@ -109,7 +109,7 @@ class Sender(Filing):
                 )
                 return None
             case Throttled() if not too_old:
-                return await self._later(part, now + self._learn(entry, error), error)
+                return await self._later(part, now + await self._learn(entry, error), error)
             case WindowClosed() if not too_old and entry.kind != "invitation":
                 # Storage wakes it when the person writes again.
                 invitation = channel.capabilities.invitation

@@ -14,7 +14,7 @@ from roost_channels.errors import (
     Throttled,
 )
 from roost_channels.lanes import Lanes
-from roost_channels.limits import Family, Limiter, is_group
+from roost_channels.limits import Family, Limiter, is_group, learn
 from roost_channels.message import Address, Button, ReplyTarget
 from roost_channels.outbox import Outbox, ProgressSnapshot, StatusMessage
 from roost_channels.rendering import RenderedPart
@@ -40,10 +40,11 @@ class Room:
     def take(self, channel: Channel, address: Address, family: Family) -> None:
         self.limiter.take(address, channel.capabilities, family, self.clock.time())
 
-    def dropped(self, address: Address, error: DeliveryError) -> None:
+    async def dropped(self, address: Address, error: DeliveryError) -> None:
         """Progress is not retried; what a refusal teaches about limits is kept."""
         if isinstance(error, Throttled):
-            self.limiter.learn(address, error.retry_after_s, self.clock.time())
+            now = self.clock.time()
+            await learn(self.limiter, self.outbox, address, error.retry_after_s, now)
         logger.info("progress in %s dropped: %s", address.key, error)
 
 
@@ -89,7 +90,7 @@ class StatusMessages:
                     silent=True,
                 )
             except DeliveryError as error:
-                room.dropped(snapshot.address, error)
+                await room.dropped(snapshot.address, error)
                 # Maybe it arrived, maybe not: a second one would only add to the confusion. The
                 # janitor looks for it when the turn is over.
                 is_lost = isinstance(error, Ambiguous)
@@ -131,7 +132,7 @@ class StatusMessages:
             except EditTargetMissing:
                 changed = replace(status, state="closed")
             except DeliveryError as error:
-                room.dropped(snapshot.address, error)
+                await room.dropped(snapshot.address, error)
                 changed = replace(status, edited_at=room.clock.time())
             await room.outbox.put_status_message(changed)
 

@@ -125,9 +125,9 @@ class EngineConfig(BaseModel):
         default=64 * 2**30, description="Bytes this engine may hold in the object store."
     )
     speculation: Literal["auto", "off"] = Field(
-        default="off",
-        description="Set auto to guess several tokens and verify them in one step where "
-        "measurements say that it pays. The text is the same either way.",
+        default="auto",
+        description="auto guesses several tokens and verifies them in one step where "
+        "measurements say that it pays; off never does. The text is the same either way.",
     )
     speculation_depth_max: int = Field(
         default=63, ge=1, le=63, description="Tokens guessed ahead at most."

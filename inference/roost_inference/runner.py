@@ -30,6 +30,8 @@ class Runner:
         self._mailbox = mailbox
         self._clock = clock
         self._speculator = speculator
+        watch = speculator.clock if speculator is not None else None
+        self._watch = clock if watch is None else watch
 
     def run(self, step: Step) -> bool:
         """Compute the step. False if it was interrupted or came too late for an abort: nothing
@@ -38,7 +40,7 @@ class Runner:
         if not self._mailbox.begin_step(row.sequence.id for row in step.rows if is_long):
             self._scheduler.undo(step)
             return False
-        started = self._clock()
+        started, watched = self._clock(), self._watch()
         try:
             status = self._backend.decode(step.batch)
         except EngineFailed:
@@ -47,7 +49,8 @@ class Runner:
         finally:
             self._mailbox.end_step()
         if status is Status.DONE:
-            self._observe(step, (self._clock() - started) * 1000)
+            watched_ms = (self._watch() - watched) * 1000
+            self._observe(step, (self._clock() - started) * 1000, watched_ms)
             self._scheduler.complete(step)
             return True
         self._scheduler.undo(step)
@@ -55,9 +58,9 @@ class Runner:
             raise EngineFailed("The kernels found no free cells although the ledger has some")
         return False
 
-    def _observe(self, step: Step, elapsed_ms: float) -> None:
+    def _observe(self, step: Step, elapsed_ms: float, watched_ms: float) -> None:
         if step.draft_tokens == 0:
             self._scheduler.pacer.observe(step.decoding, step.prefill_tokens, elapsed_ms)
         if self._speculator is not None and step.prefill_tokens == 0:
             context = sum(len(row.sequence.tokens) for row in step.rows) / len(step.rows)
-            self._speculator.observe(step.batch.size, elapsed_ms, context)
+            self._speculator.observe(step.batch.size, watched_ms, context)

@@ -9,6 +9,7 @@ every sequence comes to its end.
 """
 
 import heapq
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -235,7 +236,15 @@ class Scheduler:
         candidates = [
             Candidate(row.sequence, row.sequence.room(self._context_length) - 1) for row in rows
         ]
-        drafts = speculator.plan(candidates, room=room, prompt_row_ms=prompt_row_ms)
+        # A text of its own may come in bursts; nobody else's may wait for them.
+        alone = step.decoding == 1 and not step.prefill_tokens
+        left_ms = self.pacer.target_ms - self.pacer.prefill_ms_per_token * step.prefill_tokens
+        drafts = speculator.plan(
+            candidates,
+            room=room,
+            prompt_row_ms=prompt_row_ms,
+            step_ms_max=math.inf if alone else left_ms,
+        )
         for row, draft in zip(rows, drafts, strict=True):
             if draft is not None:
                 self._add_draft(step, row, draft)

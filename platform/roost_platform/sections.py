@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from roost_platform.commands import ABORT_PHRASES
 from roost_platform.queueing import DEFAULT_MODE, QueueMode, QueueRules
 
 WEB_PORT = 8420
@@ -76,6 +77,12 @@ class InboundConfig(Section):
     )
     collect_s: float = Field(
         default=1.5, gt=0.0, le=60.0, description="The same where the queue mode is `collect`."
+    )
+
+    abort_phrases: tuple[str, ...] = Field(
+        default=ABORT_PHRASES,
+        description="Whole messages that mean `/stop` while something runs, lower-case and without "
+        "punctuation.",
     )
 
     @property

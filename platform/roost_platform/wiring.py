@@ -77,6 +77,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         tenant_scope=settings.sessions.tenant,
         files=settings.data_dir / "files",
         queueing=settings.inbound.rules,
+        abort_phrases=settings.inbound.abort_phrases,
     )
     try:
         await _until_usable(stores)

@@ -107,7 +107,7 @@ async def test_the_reply_is_native_on_the_first_part_and_buttons_are_on_the_last
     assert last.reply_to is None and [b.data for b in last.buttons] == ["yes", "no"]
 
 
-async def test_a_refused_quote_falls_back_to_a_plain_reply(
+async def test_r17_a_refused_quote_falls_back_to_a_plain_reply(
     telegram: FakeTelegram, channel: TelegramChannel
 ) -> None:
     outbox = MemoryOutbox()
@@ -118,7 +118,7 @@ async def test_a_refused_quote_falls_back_to_a_plain_reply(
     assert shown.text == "answer" and shown.reply_to is not None and shown.reply_to.quote is None
 
 
-async def test_a_lost_reply_target_does_not_lose_the_answer(
+async def test_r17_a_lost_reply_target_does_not_lose_the_answer(
     telegram: FakeTelegram, channel: TelegramChannel
 ) -> None:
     outbox = MemoryOutbox()
@@ -198,7 +198,7 @@ def lane(
     return Courier([channel], outbox, "courier-1", config=config, limiter=limiter, **extra)  # type: ignore[arg-type]
 
 
-async def test_one_operation_is_in_flight_per_chat_and_many_chats_go_at_once() -> None:
+async def test_r10_one_operation_is_in_flight_per_chat_and_many_chats_go_at_once() -> None:
     channel, outbox = Refusing(), MemoryOutbox()
     one = [outbox.add(ADDRESS, f"message {n}") for n in range(10)]
     await deliver(lane(channel, outbox), outbox, *one)
@@ -234,7 +234,7 @@ async def test_what_was_not_sent_is_tried_again_and_becomes_a_dead_letter_after_
     assert outbox.states(later) == ["sent"]
 
 
-async def test_a_throttled_chat_is_left_alone_and_others_are_served() -> None:
+async def test_r11_a_throttled_chat_is_left_alone_and_others_are_served() -> None:
     clock, channel = VirtualClock(), Refusing(Throttled(1200.0))
     outbox = MemoryOutbox(clock)
     throttled = outbox.add(ADDRESS, "waits")
@@ -253,7 +253,7 @@ async def test_a_throttled_chat_is_left_alone_and_others_are_served() -> None:
     assert [part.text for _, part, _ in channel.sent][2:] == ["waits", "newer"]
 
 
-async def test_no_call_is_made_inside_a_flood_wait(channel: TelegramChannel) -> None:
+async def test_r11_no_call_is_made_inside_a_flood_wait(channel: TelegramChannel) -> None:
     limits = FloodLimits(private=(Window(2, 1.0),))
     async with FakeTelegram(flood=limits) as server:
         await server.user_says(CHAT, "hello")
@@ -269,7 +269,7 @@ async def test_no_call_is_made_inside_a_flood_wait(channel: TelegramChannel) -> 
         assert any(call.status == 429 for call in server.calls) and not server.early_calls
 
 
-async def test_refused_formatting_is_sent_plain(telegram: FakeTelegram) -> None:
+async def test_r14_refused_formatting_is_sent_plain(telegram: FakeTelegram) -> None:
     outbox = MemoryOutbox()
     channel = Refusing(RenderRejected("can't parse entities", code="markup"))
     entry = outbox.add(ADDRESS, "**bold** words")
@@ -287,7 +287,7 @@ async def test_refusals_end_in_a_dead_letter_when_nothing_plainer_is_left() -> N
     assert channel.sent[1][2] is None
 
 
-async def test_a_migrated_chat_takes_its_messages_along(
+async def test_r16_a_migrated_chat_takes_its_messages_along(
     telegram: FakeTelegram, channel: TelegramChannel
 ) -> None:
     telegram.add_group(-5, type="group")
@@ -298,7 +298,7 @@ async def test_a_migrated_chat_takes_its_messages_along(
     assert telegram.bot_texts(-1005) == ["answer"]
 
 
-async def test_a_blocked_bot_files_a_dead_letter_with_the_reason(
+async def test_r37_a_blocked_bot_files_a_dead_letter_with_the_reason(
     telegram: FakeTelegram, channel: TelegramChannel
 ) -> None:
     await telegram.block(CHAT)
@@ -309,7 +309,7 @@ async def test_a_blocked_bot_files_a_dead_letter_with_the_reason(
     assert "blocked" in outbox.history[-1].detail
 
 
-async def test_a_closed_window_holds_the_answer_until_the_person_writes_again() -> None:
+async def test_r21_a_closed_window_holds_the_answer_until_the_person_writes_again() -> None:
     clock, channel = VirtualClock(), Refusing(WindowClosed(code="63016"))
     outbox = MemoryOutbox(clock)
     courier = lane(channel, outbox, clock=clock)
@@ -364,7 +364,7 @@ async def test_refused_credentials_are_tried_again_soon_then_ever_later() -> Non
 # Uncertain sends --------------------------------------------------------------------------------
 
 
-async def test_a_crash_between_sending_and_sent_leaves_one_visible_copy(
+async def test_r2_a_crash_between_sending_and_sent_leaves_one_visible_copy(
     telegram: FakeTelegram, channel: TelegramChannel
 ) -> None:
     outbox = MemoryOutbox()
@@ -401,7 +401,7 @@ async def test_the_settling_edit_may_itself_be_interrupted_and_repeated(
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "http_502", "garbage", "http_500"])
-async def test_an_uncertain_send_is_repeated_once_and_labelled(
+async def test_r2_without_proof_a_send_is_repeated_once_and_labelled(
     telegram: FakeTelegram, channel: TelegramChannel, fault: str
 ) -> None:
     outbox = MemoryOutbox()
@@ -414,7 +414,7 @@ async def test_an_uncertain_send_is_repeated_once_and_labelled(
     assert outbox.filed(outbox.parts[entry.id][0].id).count("evidence") == 1
 
 
-async def test_a_refused_connection_is_no_doubt_and_needs_no_label(
+async def test_r3_a_refused_connection_is_no_doubt_and_needs_no_label(
     telegram: FakeTelegram, channel: TelegramChannel
 ) -> None:
     outbox = MemoryOutbox()
@@ -427,7 +427,7 @@ async def test_a_refused_connection_is_no_doubt_and_needs_no_label(
     assert telegram.bot_texts(CHAT) == ["the answer"]
 
 
-async def test_proof_settles_an_uncertain_send_without_a_second_one() -> None:
+async def test_r2_proof_settles_an_uncertain_send_without_a_second_one() -> None:
     channel, outbox = Refusing(Ambiguous()), MemoryOutbox()
     channel.found = Receipt("SM1")
     entry = outbox.add(ADDRESS, "x")

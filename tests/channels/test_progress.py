@@ -163,7 +163,7 @@ async def test_groups_are_edited_less_often(phone: Phone) -> None:
     assert interval is not None and interval >= 3.0
 
 
-async def test_the_answer_is_a_new_message_and_then_the_status_goes(phone: Phone) -> None:
+async def test_r8_the_answer_is_a_new_message_and_then_the_status_goes(phone: Phone) -> None:
     phone.turn()
     await phone.after(3.0)
     phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
@@ -175,7 +175,7 @@ async def test_the_answer_is_a_new_message_and_then_the_status_goes(phone: Phone
     assert phone.telegram.notifications(CHAT) == 1
 
 
-async def test_no_edit_leaves_after_the_fence(phone: Phone) -> None:
+async def test_r8_no_edit_leaves_after_the_fence(phone: Phone) -> None:
     """Even a snapshot that still says `running` changes nothing once the final is queued."""
     phone.turn()
     await phone.after(3.0)
@@ -194,7 +194,7 @@ async def test_a_stopped_turn_is_fenced_too(phone: Phone) -> None:
     assert await phone.after(5.0) == ["Thinking…"]
 
 
-async def test_a_restarted_courier_goes_on_with_the_same_status_message(phone: Phone) -> None:
+async def test_r9_a_restarted_courier_goes_on_with_the_same_status_message(phone: Phone) -> None:
     phone.turn()
     await phone.after(3.0)
     phone.restart()
@@ -206,7 +206,7 @@ async def test_a_restarted_courier_goes_on_with_the_same_status_message(phone: P
     assert await phone.after(1.0) == ["the answer"]
 
 
-async def test_progress_is_dropped_in_a_flood_wait_and_never_retried(phone: Phone) -> None:
+async def test_r11_progress_is_dropped_in_a_flood_wait_and_never_retried(phone: Phone) -> None:
     phone.turn()
     await phone.after(3.0)
     phone.telegram.fault("rate_limit", "editMessageText", value=10)
@@ -334,7 +334,7 @@ async def test_a_status_message_that_the_person_deleted_is_left_alone(phone: Pho
     assert await phone.after(5.0) == [] and phone.calls("editMessageText") == 1
 
 
-async def test_the_janitor_closes_what_a_dead_courier_left_open(phone: Phone) -> None:
+async def test_r9_the_janitor_closes_what_a_dead_courier_left_open(phone: Phone) -> None:
     phone.turn()
     await phone.after(3.0)
     phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")

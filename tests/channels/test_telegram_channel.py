@@ -92,7 +92,7 @@ async def test_messages_are_taken_in_with_their_cursor_and_raw_update(
     assert intake.states[0] == ("up", "")
 
 
-async def test_an_update_is_never_acknowledged_before_it_is_committed(
+async def test_r35_an_update_is_never_acknowledged_before_it_is_committed(
     telegram: FakeTelegram,
 ) -> None:
     intake = MemoryIntake(faults=[RuntimeError("database is locked")])
@@ -222,7 +222,9 @@ async def test_refused_credentials_are_a_state_and_no_loop(telegram: FakeTelegra
         assert intake.states[0][0] == "auth_error" and len(telegram.calls) == calls
 
 
-async def test_a_foreign_webhook_is_a_conflict_that_is_taken_back(telegram: FakeTelegram) -> None:
+async def test_r13_a_foreign_webhook_is_a_conflict_that_is_taken_back(
+    telegram: FakeTelegram,
+) -> None:
     channel = TelegramChannel(config(telegram))
     await channel.close()
     intake = MemoryIntake()
@@ -251,12 +253,15 @@ async def test_a_pressed_button_is_answered_after_the_commit(telegram: FakeTeleg
     assert (pressed.kind, pressed.text) == ("callback", "stop:t")
 
 
-async def test_commands_are_registered_only_when_they_differ(telegram: FakeTelegram) -> None:
-    for _ in range(2):
+async def test_r12_ten_restarts_register_the_commands_once_and_meet_no_conflict(
+    telegram: FakeTelegram,
+) -> None:
+    for _ in range(10):
         before = len(telegram.calls_of("getUpdates"))
         async with polling(telegram, MemoryIntake()):
             await telegram.until(lambda: len(telegram.calls_of("getUpdates")) > before)  # noqa: B023
     assert len(telegram.calls_of("setMyCommands")) == 1
+    assert 409 not in {call.status for call in telegram.calls}
 
 
 async def test_groups_are_heard_when_they_mention_us(telegram: FakeTelegram) -> None:

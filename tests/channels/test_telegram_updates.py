@@ -38,7 +38,7 @@ def test_a_text_carries_its_ids_its_sender_and_the_raw_update() -> None:
     assert found.raw == update and found.is_addressed and not found.is_group
 
 
-def test_topics_are_conversations_of_their_own() -> None:
+def test_r16_topics_are_conversations_of_their_own() -> None:
     update = message(text="hi", chat=GROUP, message_thread_id=9, is_topic_message=True)
     assert parsed(update).address.key == "telegram:42:-100:9"
     # A thread that is no topic (a plain reply thread) stays with the chat.

@@ -204,7 +204,7 @@ async def test_another_accounts_messages_are_refused() -> None:
     await webhooks.close()
 
 
-async def test_a_message_that_was_not_stored_is_not_acknowledged(
+async def test_r35_a_message_that_was_not_stored_is_not_acknowledged(
     twilio: FakeTwilio, site: Site
 ) -> None:
     site.intake.faults.append(RuntimeError("database is locked"))
@@ -212,7 +212,7 @@ async def test_a_message_that_was_not_stored_is_not_acknowledged(
     assert site.replies[0].status == 500 and not site.intake.messages
 
 
-async def test_a_quoted_message_of_ours_is_resolved_from_storage(
+async def test_r18_a_quoted_message_of_ours_is_resolved_from_storage(
     twilio: FakeTwilio, site: Site, channel: WhatsAppChannel
 ) -> None:
     sent = await channel.send(ADDRESS, RenderedPart("part two"))
@@ -223,7 +223,7 @@ async def test_a_quoted_message_of_ours_is_resolved_from_storage(
     assert newest(site.intake).quote == whole
 
 
-async def test_a_quoted_message_we_never_stored_is_fetched_or_marked(
+async def test_r18_a_quoted_message_we_never_stored_is_fetched_or_marked(
     twilio: FakeTwilio, site: Site
 ) -> None:
     old = await twilio.user_says(USER, "long ago")
@@ -301,7 +301,7 @@ async def deliver(courier: Courier, outbox: MemoryOutbox, entry_id: str) -> None
     await asyncio.wait_for(finished(), 30)
 
 
-async def test_the_quote_line_is_written_only_when_the_reply_is_not_to_the_latest(
+async def test_r18_the_quote_line_is_written_only_when_the_reply_is_not_to_the_latest(
     twilio: FakeTwilio, channel: WhatsAppChannel
 ) -> None:
     outbox = MemoryOutbox()
@@ -394,7 +394,7 @@ async def test_too_long_a_body_is_refused(twilio: FakeTwilio, channel: WhatsAppC
     assert caught.value.code == "21617"
 
 
-async def test_an_uncertain_send_is_proven_by_the_list_and_not_repeated(
+async def test_r2_an_uncertain_send_is_proven_by_the_list_and_not_repeated(
     twilio: FakeTwilio, channel: WhatsAppChannel
 ) -> None:
     await channel.send(ADDRESS, RenderedPart("the answer"))  # the same words, earlier

@@ -51,7 +51,7 @@ def texts(intake: MemoryIntake) -> list[str]:
     return [message.text for message in intake.messages.values()]
 
 
-async def test_an_hour_without_webhooks_is_caught_up_in_order_and_once(
+async def test_r19_an_hour_without_webhooks_is_caught_up_in_order_and_once(
     twilio: FakeTwilio, client: TwilioClient, clock: VirtualClock
 ) -> None:
     intake = MemoryIntake()

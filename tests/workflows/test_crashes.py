@@ -136,11 +136,11 @@ def test_killed_in_a_model_call_the_message_is_answered_once(aftermath: Aftermat
     assert roles == ["user", "assistant"]
 
 
-def test_every_conversation_of_the_dead_worker_gets_one_last_word(aftermath: Aftermath) -> None:
+def test_r28_every_conversation_of_the_dead_worker_gets_one_last_word(aftermath: Aftermath) -> None:
     assert [len(aftermath.store.outbox(talk)) for talk in TOOLS] == [1] * len(TOOLS)
 
 
-def test_killed_in_an_unsafe_tool_it_is_not_repeated_and_called_unknown(
+def test_r25_killed_in_an_unsafe_tool_it_is_not_repeated_and_called_unknown(
     aftermath: Aftermath,
 ) -> None:
     assert len(aftermath.runs("unsafe")) == 1
@@ -176,7 +176,7 @@ def test_killed_in_a_verifiable_tool_it_runs_again_if_it_did_not_happen(
     assert len([line for line in aftermath.lines if line.startswith("check")]) == 2
 
 
-def test_a_stop_while_no_worker_lives_holds_after_the_restart(aftermath: Aftermath) -> None:
+def test_r22_a_stop_while_no_worker_lives_holds_after_the_restart(aftermath: Aftermath) -> None:
     assert aftermath.turn("stopped").state == "stopped"
     assert len(aftermath.runs("stopped")) == 1
     assert aftermath.result("stopped")[0] == "unknown"
@@ -190,7 +190,7 @@ def test_a_tool_that_ends_its_worker_every_time_is_given_up(aftermath: Aftermath
     assert f"died {TOOL_ATTEMPTS_MAX} times" in text
 
 
-async def test_an_orderly_restart_in_a_model_call_loses_nothing(
+async def test_r29_an_orderly_restart_in_a_model_call_loses_nothing(
     lab: Lab, temporal_address: str, tmp_path: Path
 ) -> None:
     workers = Workers(lab, temporal_address, tmp_path)

@@ -189,7 +189,7 @@ async def test_tools_asked_for_in_the_last_step_are_not_run(lab: Lab, talk: str)
     assert lab.store.outbox(talk)[0].kind == "notice"
 
 
-async def test_an_empty_answer_becomes_a_visible_notice(lab: Lab, talk: str) -> None:
+async def test_r36_an_empty_answer_becomes_a_visible_notice(lab: Lab, talk: str) -> None:
     async with lab.worker():
         await lab.say(talk, "[[say:]]")
         turn = await lab.turn(talk)
@@ -247,7 +247,7 @@ async def test_a_postponed_turn_begins_after_its_wait_and_takes_what_came_meanwh
     )
 
 
-async def test_no_message_is_lost_while_runs_close_under_a_storm(lab: Lab) -> None:
+async def test_r28_no_message_is_lost_while_runs_close_under_a_storm(lab: Lab) -> None:
     seed = random.randrange(10**6)
     chance = random.Random(seed)
     talks = [f"storm-{uuid4().hex[:8]}" for _ in range(4)]
@@ -359,7 +359,7 @@ async def test_a_finished_history_replays(lab: Lab, talk: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(HISTORIES.glob("*.json")), ids=lambda path: path.stem)
-async def test_recorded_histories_of_released_code_replay(path: Path) -> None:
+async def test_r29_recorded_histories_of_released_code_replay(path: Path) -> None:
     """These were recorded by earlier code: a run that is open during an upgrade must go on."""
     history = WorkflowHistory.from_json("session:recorded", json.loads(path.read_text()))
     replayer = Replayer(workflows=[SessionWorkflow], workflow_runner=workflow_runner())
@@ -375,7 +375,7 @@ async def test_the_engine_may_be_away_for_a_while(lab: Lab, talk: str) -> None:
     assert "unreachable" in [snapshot.phase for snapshot in turn.snapshots], "people see why"
 
 
-async def test_a_lost_stream_is_asked_again_and_answered_once(lab: Lab, talk: str) -> None:
+async def test_r34_a_lost_stream_is_asked_again_and_answered_once(lab: Lab, talk: str) -> None:
     async with lab.worker():
         await lab.say(talk, "[[drop x1]] [[say:whole]]")
         await lab.turn(talk)
@@ -407,7 +407,7 @@ async def test_an_agent_that_is_gone_ends_the_turn_visibly(lab: Lab, talk: str) 
     assert (turn.state, turn.reason) == ("failed", "unknown_agent")
 
 
-async def test_storage_that_is_away_for_a_moment_only_delays(lab: Lab, talk: str) -> None:
+async def test_r35_storage_that_is_away_for_a_moment_only_delays(lab: Lab, talk: str) -> None:
     async with lab.worker():
         lab.store.fail("begin", ConnectionError("storage"))
         await lab.say(talk, "hello")

@@ -46,7 +46,7 @@ async def nothing_later(lab: Lab, talk: str) -> None:
     assert len(outbox) <= 1
 
 
-async def test_stop_before_the_worker_begins_answers_nothing(lab: Lab, talk: str) -> None:
+async def test_r22_stop_before_the_worker_begins_answers_nothing(lab: Lab, talk: str) -> None:
     await lab.say(talk, "hello")
     await lab.stop(talk)
     async with lab.worker():
@@ -55,7 +55,9 @@ async def test_stop_before_the_worker_begins_answers_nothing(lab: Lab, talk: str
     assert lab.engine.requests == []
 
 
-async def test_stop_recorded_on_a_turn_whose_worker_is_gone_settles_it(lab: Lab, talk: str) -> None:
+async def test_r22_stop_recorded_on_a_turn_whose_worker_is_gone_settles_it(
+    lab: Lab, talk: str
+) -> None:
     lab.store.say(talk, "hello")
     lab.store.call("begin", (talk,), {})
     await lab.stop(talk)
@@ -66,7 +68,7 @@ async def test_stop_recorded_on_a_turn_whose_worker_is_gone_settles_it(lab: Lab,
     assert lab.engine.requests == []
 
 
-async def test_stop_in_a_model_call_keeps_the_partial_text_and_closes_the_stream(
+async def test_r22_stop_in_a_model_call_keeps_the_partial_text_and_closes_the_stream(
     lab: Lab, talk: str
 ) -> None:
     async with lab.worker():
@@ -84,7 +86,7 @@ async def test_stop_in_a_model_call_keeps_the_partial_text_and_closes_the_stream
     assert lab.engine.aborted == 1
 
 
-async def test_stop_before_the_first_token(lab: Lab, talk: str) -> None:
+async def test_r22_stop_before_the_first_token(lab: Lab, talk: str) -> None:
     lab.engine.when("silence", Hang())
     async with lab.worker():
         await lab.say(talk, "silence")
@@ -107,7 +109,7 @@ async def test_the_next_turn_sees_the_marker(lab: Lab, talk: str) -> None:
     assert "was stopped by the user" in lab.engine.requests[-1]["messages"][-1]["content"]
 
 
-async def test_stop_in_a_tool_kills_its_processes_and_types_its_result(
+async def test_r22_stop_in_a_tool_kills_its_processes_and_types_its_result(
     lab: Lab, talk: str, tmp_path: Path
 ) -> None:
     pid_file = tmp_path / "pid"
@@ -131,7 +133,7 @@ async def test_stop_in_a_tool_kills_its_processes_and_types_its_result(
     assert len(lab.engine.requests) == 1
 
 
-async def test_stop_in_parallel_tools_says_what_was_done_undone_and_unknown(
+async def test_r22_stop_in_parallel_tools_says_what_was_done_undone_and_unknown(
     lab: Lab, talk: str
 ) -> None:
     waiting: set[str] = set()
@@ -185,7 +187,7 @@ async def test_stop_in_parallel_tools_says_what_was_done_undone_and_unknown(
     assert "2 done, 1 undone, 1 unknown" in lab.store.outbox(talk)[0].text
 
 
-async def test_stop_between_steps_starts_no_later_model_call(lab: Lab, talk: str) -> None:
+async def test_r22_stop_between_steps_starts_no_later_model_call(lab: Lab, talk: str) -> None:
     """The stop is recorded while a tool ends by itself; its signal comes only later."""
 
     @tool(effect="pure")
@@ -216,7 +218,7 @@ class StopAtCommit:
         yield Completed("All of it", (), "stop", "m", "id", 1, 0, 3)
 
 
-async def test_a_stop_recorded_before_the_final_commit_wins(lab: Lab, talk: str) -> None:
+async def test_r22_a_stop_recorded_before_the_final_commit_wins(lab: Lab, talk: str) -> None:
     async with lab.worker(concierge, engine=StopAtCommit(lab, talk)):
         await lab.say(talk, "hello")
         turn = await lab.turn(talk)
@@ -225,7 +227,7 @@ async def test_a_stop_recorded_before_the_final_commit_wins(lab: Lab, talk: str)
     assert lab.store.transcript(talk)[-1].content == "All of it"
 
 
-async def test_a_stop_after_the_final_commit_changes_nothing(lab: Lab, talk: str) -> None:
+async def test_r22_a_stop_after_the_final_commit_changes_nothing(lab: Lab, talk: str) -> None:
     async with lab.worker():
         await lab.say(talk, "hello")
         turn = await lab.turn(talk)
@@ -245,7 +247,9 @@ async def test_a_late_stop_signal_does_not_stop_the_next_turn(lab: Lab, talk: st
 
 
 @pytest.mark.parametrize("phase_s", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4])
-async def test_a_stop_at_any_moment_ends_the_turn_once(lab: Lab, talk: str, phase_s: float) -> None:
+async def test_r22_a_stop_at_any_moment_ends_the_turn_once(
+    lab: Lab, talk: str, phase_s: float
+) -> None:
     @tool(effect="pure")
     async def step() -> str:
         """Step."""
@@ -268,7 +272,7 @@ async def test_a_stop_at_any_moment_ends_the_turn_once(lab: Lab, talk: str, phas
     assert asked == answered
 
 
-async def test_twelve_stops_at_once_are_all_visible_in_time(lab: Lab) -> None:
+async def test_r22_twelve_stops_at_once_are_all_visible_in_time(lab: Lab) -> None:
     talks = [f"many-{uuid4().hex[:8]}" for _ in range(12)]
     async with lab.worker():
         for talk in talks:

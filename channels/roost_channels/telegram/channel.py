@@ -74,12 +74,13 @@ class TelegramChannel:
         public_base_url: str = "",
         clock: Clock | None = None,
         files: Files | None = None,
+        client: TelegramClient | None = None,
     ) -> None:
         self._config = config
         self._public_base_url = public_base_url
         self._clock = clock or SystemClock()
         self._files = files
-        self._client = TelegramClient(config, self._clock)
+        self._client = client or TelegramClient(config, self._clock)
         self._acknowledging: set[asyncio.Task[None]] = set()
         self.account = config.account
         self.capabilities = replace(CAPABILITIES, rich=config.rich_messages)

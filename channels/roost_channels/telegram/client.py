@@ -37,9 +37,18 @@ class Upload:
 
 
 class TelegramClient:
-    """One bot's connection to one Bot API server; every failure is a DeliveryError."""
+    """One bot's connection to one Bot API server; every failure is a DeliveryError.
 
-    def __init__(self, config: TelegramConfig, clock: Clock | None = None) -> None:
+    transport: for simulations, which have no network.
+    """
+
+    def __init__(
+        self,
+        config: TelegramConfig,
+        clock: Clock | None = None,
+        *,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
         if config.token is None:
             raise ValueError("telegram.token is not set")
         base, token = config.api_base.rstrip("/"), config.token.get_secret_value()
@@ -48,6 +57,7 @@ class TelegramClient:
         self._http = httpx2.AsyncClient(
             timeout=httpx2.Timeout(CALL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             limits=httpx2.Limits(max_connections=CONNECTIONS_MAX),
+            transport=transport,
         )
         self._clock = clock or SystemClock()
         self._username = ""

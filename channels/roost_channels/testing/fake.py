@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
+from aiohttp import web
+
 from roost_channels.testing.faults import Fault, FaultBook, FaultKind, FaultPlan
 from roost_channels.testing.loopback import Call, CallLog, LoopbackServer, until
 
@@ -43,6 +45,17 @@ class Fake:
             await self._restarting
         await self._stop_parts()
         await self._server.stop()
+
+    async def start_in_process(self) -> None:
+        """Everything but the socket: requests come through `handle`; `stop_in_process` ends it."""
+        await self._start_parts()
+
+    async def stop_in_process(self) -> None:
+        await self._stop_parts()
+
+    async def handle(self, request: Any) -> web.StreamResponse:
+        """Answer one request, whoever carried it here."""
+        return await self._server.handler(request)
 
     async def restart(self, down_s: float = 0.0) -> None:
         """The provider goes away for a while: connections are refused, nothing is forgotten."""

@@ -69,7 +69,7 @@ class LoopbackServer:
     """Serves one handler for every path."""
 
     def __init__(self, handler: Handler, port: int = 0) -> None:
-        self._handler = handler
+        self.handler = handler
         self._port = port
         self._runner: web.AppRunner | None = None
 
@@ -85,7 +85,7 @@ class LoopbackServer:
 
     async def start(self) -> None:
         app = web.Application(client_max_size=BODY_BYTES_MAX)
-        app.router.add_route("*", "/{tail:.*}", self._handler)
+        app.router.add_route("*", "/{tail:.*}", self.handler)
         # A caller that hangs up ends its long poll: handlers are cancelled, as the providers do it.
         self._runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=0.0

@@ -44,6 +44,7 @@ class MemoryOutbox:
         self.snapshots: dict[str, ProgressSnapshot] = {}
         self.statuses: dict[str, StatusMessage] = {}
         self.stopped: set[str] = set()
+        self.kept_waits: dict[Address, float] = {}
         self.invited: set[Address] = set()
         self.history: list[Attempt] = []
         self._faults: dict[str, list[Exception]] = {}
@@ -239,6 +240,19 @@ class MemoryOutbox:
                 moved = replace(entry, address=replace(address, chat=new_chat))
                 self.entries[entry.id] = moved
         self._notify()
+
+    async def keep_wait(self, address: Address, until: float) -> None:
+        chat = replace(address, thread="")
+        self.kept_waits[chat] = max(until, self.kept_waits.get(chat, 0.0))
+
+    async def waits(
+        self, channels: Sequence[tuple[str, str]], now: float
+    ) -> Sequence[tuple[Address, float]]:
+        return [
+            (address, until)
+            for address, until in self.kept_waits.items()
+            if (address.channel, address.account) in channels and until > now
+        ]
 
     async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
         self._strike("progress")

@@ -11,7 +11,13 @@ from urllib.parse import quote
 from roost_channels.channel import Capabilities
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import TwilioConfig
-from roost_channels.errors import Ambiguous, DeliveryError, EditTargetMissing, Rejected
+from roost_channels.errors import (
+    Ambiguous,
+    DeliveryError,
+    EditTargetMissing,
+    Rejected,
+    Throttled,
+)
 from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart, utf16_length
@@ -58,9 +64,14 @@ class WhatsAppChannel:
     name = "whatsapp"
 
     def __init__(
-        self, config: TwilioConfig, *, public_base_url: str = "", clock: Clock | None = None
+        self,
+        config: TwilioConfig,
+        *,
+        public_base_url: str = "",
+        clock: Clock | None = None,
+        client: TwilioClient | None = None,
     ) -> None:
-        self._client = TwilioClient(config)
+        self._client = client or TwilioClient(config)
         self._public_base_url = public_base_url.rstrip("/")
         self._clock = clock or SystemClock()
         # The last message of each chat and when it went out.
@@ -157,6 +168,8 @@ class WhatsAppChannel:
         while sid and self._clock.time() - at < GATE_S:
             try:
                 message = await self._client.fetch_message(sid)
+            except Throttled:
+                raise  # the account was asked to wait: the message did not leave
             except DeliveryError as error:
                 logger.info("order of messages to %s not checked: %s", chat, error)
                 return

@@ -36,9 +36,14 @@ _AUTH = {20003, 20005, 20006, 20008}
 
 
 class TwilioClient:
-    """One account. Raises DeliveryError for everything that can go wrong."""
+    """One account. Raises DeliveryError for everything that can go wrong.
 
-    def __init__(self, config: TwilioConfig) -> None:
+    transport: for simulations, which have no network.
+    """
+
+    def __init__(
+        self, config: TwilioConfig, *, transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
         if not (config.account_sid and config.auth_token):
             raise ValueError("twilio.account_sid and twilio.auth_token are needed")
         self._api = (config.api_base or API).rstrip("/")
@@ -47,6 +52,7 @@ class TwilioClient:
         self._http = httpx2.AsyncClient(
             auth=(config.account_sid, config.auth_token.get_secret_value()),
             timeout=httpx2.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            transport=transport,
         )
 
     async def create_message(self, form: Mapping[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ arguments are checked in Python first.
 import ctypes
 import hashlib
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed, EngineUnavailable
 from roost_inference.llama import bindings
 from roost_inference.llama.machine import available_memory_bytes
+from roost_inference.llama.threads import ThreadTuner
 
 # Beside the KV the compute buffers and the logits take memory; below this it would be a gamble.
 MEMORY_MARGIN_BYTES = 256 * 2**20
@@ -108,6 +110,7 @@ class LlamaBackend:
         self._memory = bindings.memory(self._context)
         self._flag = ctypes.create_string_buffer(2)
         bindings.set_abort_flag(self._context, self._flag)
+        self._tuner, self._threads = ThreadTuner(threads), threads
         self._capacity = batch_tokens
         self._allocate(batch_tokens)
 
@@ -152,7 +155,7 @@ class LlamaBackend:
         self._positions[:rows] = batch.positions[:rows]
         self._ids[:rows] = batch.sequence_ids[:rows]
         self._outputs[:rows] = batch.outputs[:rows]
-        status = bindings.decode(self._context, self._batch, rows)
+        status = self._compute(rows)
         if status == bindings.DECODE_DONE:
             return DecodeStatus.DONE
         if status == bindings.DECODE_NO_CELLS:
@@ -160,6 +163,18 @@ class LlamaBackend:
         if status == bindings.DECODE_ABORTED:
             return DecodeStatus.ABORTED
         raise EngineFailed(f"llama.cpp failed ({status}): {bindings.recent_errors()}")
+
+    def _compute(self, rows: int) -> int:
+        """Decode the batch with as many threads as do it fastest."""
+        threads = self._tuner.choose(rows)
+        if threads != self._threads:
+            bindings.set_threads(self._context, threads)
+            self._threads = threads
+        started = time.perf_counter()
+        status = bindings.decode(self._context, self._batch, rows)
+        if status == bindings.DECODE_DONE:
+            self._tuner.observe(rows, (time.perf_counter() - started) * 1000)
+        return status
 
     def logits(self, row: int) -> Logits:
         address = bindings.logits_address(self._context, row)

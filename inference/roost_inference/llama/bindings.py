@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from roost_inference.errors import EngineFailed, EngineUnavailable
+from roost_inference.llama.threads import limit_spinning
 
 PACKAGE_VERSION = "0.3.36"
 CONTEXT_PARAMS_BYTES = 160
@@ -44,6 +45,7 @@ def _load() -> Any:
     """The low-level module of llama-cpp-python, or EngineUnavailable saying what is missing."""
     # on an assertion it would otherwise start a debugger on this process and print for seconds
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    limit_spinning()
     try:
         version = importlib.metadata.version("llama-cpp-python")
         import llama_cpp._utils
@@ -168,6 +170,11 @@ def trained_context(model: Any) -> int:
     return int(_library.llama_model_n_ctx_train(model))
 
 
+def computes_on_gpu() -> bool:
+    """Whether this build hands layers to a GPU."""
+    return bool(_library.llama_supports_gpu_offload())
+
+
 def truncates(model: Any) -> bool:
     """Whether parts of a sequence can be removed; recurrent state can't be cut."""
     return not (_library.llama_model_is_recurrent(model) or _library.llama_model_is_hybrid(model))
@@ -221,6 +228,11 @@ def create_context(
     if not context:
         raise EngineUnavailable(f"No context of {cells} KV cells: {recent_errors()}")
     return context
+
+
+def set_threads(context: Any, threads: int) -> None:
+    """For decodes from now on."""
+    _library.llama_set_n_threads(context, threads, threads)
 
 
 def free_context(context: Any) -> None:

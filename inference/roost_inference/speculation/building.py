@@ -1,10 +1,12 @@
 """From settings to a speculator: its drafters, and the cost curve measured."""
 
 import logging
+import time
 
 from roost_inference.backend import Backend
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineUnavailable
+from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.speculation.cost import CostCurve
 from roost_inference.speculation.drafter import Drafter
@@ -13,6 +15,10 @@ from roost_inference.speculation.measuring import measure
 from roost_inference.speculation.model_drafter import CATCH_UP_TOKENS, ModelDrafter
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.speculation.suffix_drafter import SuffixDrafter
+
+# The engine thread computes and, while it waits for its helpers, spins; so its processor time is
+# what a step takes, without what other programs take meanwhile. A GPU leaves it idle.
+STEP_CLOCK = time.monotonic if bindings.computes_on_gpu() else time.thread_time
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +41,13 @@ def build_speculator(
         _measured(backend, config.batch_tokens),
         depth_max=config.speculation_depth_max,
         vocabulary_size=backend.vocabulary.size,
+        clock=STEP_CLOCK,
     )
 
 
 def _measured(backend: Backend, rows_max: int) -> CostCurve:
     cost = CostCurve()
-    cost.load(measure(backend, rows_max=rows_max))
+    cost.load(measure(backend, rows_max=rows_max, clock=STEP_CLOCK))
     return cost
 
 
@@ -60,7 +67,7 @@ def _model_drafter(config: EngineConfig, target: LlamaBackend, threads: int) -> 
     )
     try:
         check_vocabulary(target, backend)
-        return ModelDrafter(backend, _measured(backend, 32))
+        return ModelDrafter(backend, _measured(backend, 32), clock=STEP_CLOCK)
     except BaseException:
         backend.close()
         raise

@@ -46,3 +46,18 @@ def choose_depths(
     for at in order[:best]:
         depths[at] += 1
     return Choice(tuple(depths), best_rate if best else plain)
+
+
+def fill_tile(
+    depths: tuple[int, ...], there: Sequence[int], cost_ms: Callable[[int], float], room: int
+) -> tuple[int, ...]:
+    """The depths, `room` tokens in all where so many cost less than not quite so many: with what
+    is there to verify by sequence, however unlikely."""
+    drafted = sum(depths)
+    missing = room - drafted
+    if not drafted or not missing or cost_ms(room) >= cost_ms(drafted):
+        return depths
+    for at, depth in enumerate(depths):
+        if depth and there[at] - depth >= missing:
+            return (*depths[:at], depth + missing, *depths[at + 1 :])
+    return depths

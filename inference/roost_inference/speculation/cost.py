@@ -13,6 +13,9 @@ from dataclasses import dataclass
 KNOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 ROWS_MAX = KNOTS[-1]
 TILE_ROWS = 64
+_FEW = TILE_ROWS - 1
+# What a row's attention costs in a tile, against one of a few rows, until measured.
+TILE_SHARE = 0.4
 # How far one step moves the cost of all rows, and that of its own number besides: other programs
 # that take the processor make every number of rows slower alike. The first steps with a number
 # of rows weigh more: the start may have been a busy moment.
@@ -45,7 +48,7 @@ class CostCurve:
         self._seen = [1] * len(KNOTS)
         # A guess until measured.
         self._base = [4.0 + 1.5 * rows for rows in range(ROWS_MAX + 1)]
-        self._attention = {1: 0.0, TILE_ROWS - 1: 0.0, TILE_ROWS: 0.0}
+        self._attention = {1: 0.0, _FEW: 0.0, TILE_ROWS: 0.0}
 
     def load(self, measured: Sequence[Measurement]) -> None:
         """Take measurements; what was not measured follows from its neighbours."""
@@ -62,6 +65,10 @@ class CostCurve:
             if found.context:
                 extra = max(found.ms - self._base[found.rows], 0.0)
                 self._attention[_kernel(found.rows)] = extra / (found.rows * found.context)
+        # What was not measured follows from what is known of the kernels.
+        few = self._attention[_FEW] or self._attention[1]
+        tile = self._attention[TILE_ROWS] or TILE_SHARE * few
+        self._attention |= {_FEW: few, TILE_ROWS: min(tile, few)}
 
     def ms(self, rows: int, context: float = 0.0) -> float:
         beyond = max(rows / ROWS_MAX, 1.0)
@@ -83,7 +90,7 @@ def _kernel(rows: int) -> int:
     """The attention kernel for a batch: of one row, of a few, of a whole tile."""
     if rows == 1 or rows == TILE_ROWS:
         return rows
-    return TILE_ROWS - 1
+    return _FEW
 
 
 def _interpolate(rows: Sequence[int], costs: Sequence[float], wanted: int) -> float:

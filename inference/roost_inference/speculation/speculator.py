@@ -6,6 +6,7 @@ time is asked only where that is expected to pay, and now and then to keep its r
 """
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from collections.abc import Sequence as Many
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from roost_inference.request import DrafterFigures, SpeculationFigures
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.acceptance import Acceptance, History
-from roost_inference.speculation.controller import choose_depths
+from roost_inference.speculation.controller import choose_depths, fill_tile
 from roost_inference.speculation.cost import TILE_ROWS, CostCurve
 from roost_inference.speculation.drafter import Drafter, Proposal
 from roost_inference.speculation.figures import DrafterCounters, RequestCounters
@@ -67,9 +68,17 @@ class Speculator:
     """Used by the engine thread; `figures` by any."""
 
     def __init__(
-        self, drafters: Many[Drafter], cost: CostCurve, *, depth_max: int, vocabulary_size: int
+        self,
+        drafters: Many[Drafter],
+        cost: CostCurve,
+        *,
+        depth_max: int,
+        vocabulary_size: int,
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        """clock: what steps are to be timed with for `observe`; None leaves it to the engine."""
         self.cost = cost
+        self.clock = clock
         self.depth_max = depth_max
         self._vocabulary_size = vocabulary_size
         self._drafters = list(drafters)
@@ -80,20 +89,31 @@ class Speculator:
         self._lock = threading.Lock()
         self._unused = 0
         self._shallow = 0
+        self._sort()
+
+    def _sort(self) -> None:
+        """Drafters that are asked in every step, and those that cost time."""
+        self._free = [drafter for drafter in self._drafters if drafter.cost_ms(1, 1) == 0.0]
+        self._costly = [drafter for drafter in self._drafters if drafter.cost_ms(1, 1) > 0.0]
 
     # For the scheduler
 
     def plan(
-        self, candidates: Many[Candidate], *, room: int, prompt_row_ms: float | None
+        self,
+        candidates: Many[Candidate],
+        *,
+        room: int,
+        prompt_row_ms: float | None,
+        step_ms_max: float = math.inf,
     ) -> list[Draft | None]:
         """Drafts for the decoding sequences of a step, at most `room` tokens and DRAFT_ROWS_MAX
         in all. prompt_row_ms: the cost of one more row where prompts are in the step; None if
-        it only decodes."""
+        it only decodes. step_ms_max: what the rows may cost together, where others wait."""
         room = min(room, DRAFT_ROWS_MAX)
         if room <= 0 or not self._drafters:
             return [None] * len(candidates)
         options = self._options(self._free, candidates)
-        costly = self._costly
+        costly = tuple(self._costly)
         if not costly and not any(options):
             return [None] * len(candidates)
         rows = len(candidates)
@@ -103,14 +123,22 @@ class Speculator:
 
         def cost_ms(drafts: int) -> float:
             if prompt_row_ms is None:
-                return self.cost.ms(rows + drafts, context)
-            return self.cost.ms(rows, context) + prompt_row_ms * drafts
+                ms = self.cost.ms(rows + drafts, context)
+            else:
+                ms = self.cost.ms(rows, context) + prompt_row_ms * drafts
+            return ms if ms <= step_ms_max else math.inf
 
         for drafter in costly:
             self._consider(drafter, candidates, options, cost_ms, room)
         survivals = [option.survivals if option else [] for option in options]
         depths = choose_depths(survivals, cost_ms, room).depths
         depths = self._probed(depths, survivals, room)
+        if prompt_row_ms is None:
+            there = [
+                min(len(option.tokens), candidate.limit) if option else 0
+                for option, candidate in zip(options, candidates, strict=True)
+            ]
+            depths = fill_tile(depths, there, cost_ms, room)
         return [self._draft(o, d) for o, d in zip(options, depths, strict=True)]
 
     def _probed(
@@ -166,14 +194,6 @@ class Speculator:
 
     # Asking drafters
 
-    @property
-    def _free(self) -> list[Drafter]:
-        return [drafter for drafter in self._drafters if drafter.cost_ms(1, 1) == 0.0]
-
-    @property
-    def _costly(self) -> list[Drafter]:
-        return [drafter for drafter in self._drafters if drafter.cost_ms(1, 1) > 0.0]
-
     def _options(
         self, drafters: Many[Drafter], candidates: Many[Candidate]
     ) -> list[_Option | None]:
@@ -204,7 +224,7 @@ class Speculator:
             proposal = self._usable(candidate.sequence, proposal)
             history.proposal, history.at = proposal, len(candidate.sequence.tokens)
             survivals = acceptance.survivals(proposal, history) if proposal else []
-            del survivals[candidate.limit :]
+            del survivals[min(candidate.limit, _until_end(candidate, proposal)) :]
             options.append(
                 _Option(drafter.name, proposal.tokens, survivals)
                 if proposal and survivals
@@ -214,6 +234,7 @@ class Speculator:
 
     def _drop(self, drafter: Drafter) -> None:
         self._drafters.remove(drafter)
+        self._sort()
         for key in [key for key in self._histories if key[0] == drafter.name]:
             del self._histories[key]
         drafter.close()
@@ -304,3 +325,12 @@ class Speculator:
         if option is None or depth == 0:
             return None
         return Draft(option.drafter, tuple(option.tokens[:depth]))
+
+
+def _until_end(candidate: Candidate, proposal: Proposal | None) -> int:
+    """How many tokens of the proposal can be accepted: none after one that ends the text."""
+    sampler = candidate.sequence.sampler
+    if proposal is None or sampler.ignore_end or sampler.end_tokens.isdisjoint(proposal.tokens):
+        return candidate.limit
+    tokens = proposal.tokens
+    return 1 + next(at for at, token in enumerate(tokens) if token in sampler.end_tokens)

@@ -10,6 +10,10 @@ from roost_inference.speculation.suffix import FOLLOW_MIN, Match, SuffixIndex
 
 # Of a longer prompt only the end is indexed: about 10 ms and 4 MB.
 INDEXED_TOKENS_MAX = 32768
+# Every answer of a chat begins after the same few tokens, which says nothing: of a match, what
+# the model wrote itself counts this much more than what it was given to read.
+WRITTEN_WEIGHT = 2
+READ_MAX = 2
 
 
 @dataclass(slots=True)
@@ -57,7 +61,7 @@ class SuffixDrafter:
 
     def prior(self, slot: int) -> float:
         """Measured on chats and tool results: short matches are mostly chance."""
-        return min(0.96, 0.15 + 0.1 * slot) if slot < 8 else 0.96
+        return 0.15 + 0.1 * slot if slot < 8 else 0.95 if slot < 16 else 0.98
 
     def cost_ms(self, sequences: int, depth: int) -> float:
         return 0.0
@@ -77,7 +81,7 @@ class SuffixDrafter:
             text.match, text.source = match, source
         if match is None or source is None:
             return None
-        return Proposal(source.following(match, depth), min(match.length, SLOTS - 1))
+        return Proposal(source.following(match, depth), _slot(match, sequence))
 
     def _search(self, own: SuffixIndex, salt: str) -> tuple[Match | None, SuffixIndex | None]:
         """The longest match; the session's own text before the tenant's where they are equal."""
@@ -96,6 +100,13 @@ class SuffixDrafter:
 
     def close(self) -> None:
         self._texts.clear()
+
+
+def _slot(match: Match, sequence: Sequence) -> int:
+    """How good the grounds are that the sequence goes on like the match."""
+    written = min(match.length, sequence.generated)
+    grounds = WRITTEN_WEIGHT * written + min(match.length - written, READ_MAX)
+    return min(grounds, match.length, SLOTS - 1)
 
 
 def _ends(match: Match, source: SuffixIndex) -> bool:

@@ -54,6 +54,24 @@ class PhoneMessage:
     buttons: tuple[tuple[str, str], ...] = ()
     edited: bool = False
     status: str = ""
+    files: tuple[str, ...] = ()
+    reactions: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneFile:
+    """A file that a person picked. data: base64, as the form carried it."""
+
+    name: str
+    content_type: str
+    data: str
+
+    @property
+    def telegram_kind(self) -> str:
+        """What Telegram's own client would make of it."""
+        if self.content_type in ("image/jpeg", "image/png", "image/webp"):
+            return "photo"
+        return "voice" if self.content_type == "audio/ogg" else "document"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +140,8 @@ def telegram_phone(title: str, screen: Mapping[str, Any]) -> Phone:
                 reply_text=str(reply.get("quote") or reply.get("text") or ""),
                 buttons=tuple((b["text"], b["data"]) for b in m.get("buttons") or ()),
                 edited=bool(m.get("edited")),
+                files=tuple(f["name"] or f["kind"].capitalize() for f in m.get("files") or ()),
+                reactions=" ".join(m.get("reactions") or ()),
             )
         )
     return Phone("telegram", title, tuple(messages), bool(screen.get("typing")))
@@ -141,7 +161,9 @@ def whatsapp_phone(title: str, screen: Mapping[str, Any]) -> Phone:
                 at=float(m["date"]),
                 reply_author=("You" if target.get("from") == "user" else "Roost") if reply else "",
                 reply_text=str(whatsapp_html(str(reply.get("body") or "")).striptags()),
+                buttons=tuple((b["title"], b["id"]) for b in m.get("buttons") or ()),
                 status=str(m.get("status") or ""),
+                files=tuple(f["content_type"] for f in m.get("files") or ()),
             )
         )
     return Phone("whatsapp", title, tuple(messages), bool(screen.get("typing")))
@@ -169,24 +191,55 @@ class Phones:
         return whatsapp_phone("Roost", screen)
 
     async def telegram_says(
-        self, text: str, reply_to: str = "", quote: str = "", position: int | None = None
+        self,
+        text: str,
+        reply_to: str = "",
+        quote: str = "",
+        position: int | None = None,
+        file: PhoneFile | None = None,
     ) -> None:
         body: dict[str, Any] = {"text": text, "first_name": self.urls.telegram_name}
         if reply_to:
             body["reply_to_message_id"] = int(reply_to)
         if quote:
             body |= {"quote": quote, "quote_position": position}
-        await self._post(f"{self.urls.telegram}/sim/chats/{self.urls.telegram_chat}/messages", body)
+        if file:
+            body["media"] = {
+                "kind": file.telegram_kind,
+                "name": file.name,
+                "content_type": file.content_type,
+                "data": file.data,
+            }
+        await self._telegram("messages", body)
 
     async def telegram_presses(self, message_id: int, data: str) -> None:
-        path = f"{self.urls.telegram}/sim/chats/{self.urls.telegram_chat}/press"
-        await self._post(path, {"message_id": message_id, "data": data})
+        await self._telegram("press", {"message_id": message_id, "data": data})
 
-    async def whatsapp_says(self, text: str, reply_to: str = "") -> None:
+    async def telegram_edits(self, message_id: int, text: str) -> None:
+        await self._telegram("edit", {"message_id": message_id, "text": text})
+
+    async def telegram_reacts(self, message_id: int, *emoji: str) -> None:
+        await self._telegram("react", {"message_id": message_id, "emoji": list(emoji)})
+
+    async def _telegram(self, action: str, body: Mapping[str, Any]) -> None:
+        path = f"{self.urls.telegram}/sim/chats/{self.urls.telegram_chat}/{action}"
+        await self._post(path, body)
+
+    async def whatsapp_says(
+        self, text: str, reply_to: str = "", file: PhoneFile | None = None
+    ) -> None:
         body: dict[str, Any] = {"text": text, "profile_name": self.urls.whatsapp_name}
         if reply_to:
             body["reply_to_sid"] = reply_to
-        path = f"{self.urls.twilio}/sim/users/{self.urls.whatsapp_user}/messages"
+        if file:
+            body["media"] = [{"content_type": file.content_type, "data": file.data}]
+        await self._whatsapp("messages", body)
+
+    async def whatsapp_chooses(self, sid: str, choice: str) -> None:
+        await self._whatsapp("press", {"sid": sid, "id": choice})
+
+    async def _whatsapp(self, action: str, body: Mapping[str, Any]) -> None:
+        path = f"{self.urls.twilio}/sim/users/{self.urls.whatsapp_user}/{action}"
         await self._post(path, body)
 
     async def _get(self, url: str) -> Mapping[str, Any] | None:

@@ -87,30 +87,43 @@ def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
         switch_to_wal(cursor)
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
-    def on_begin(connection: Connection) -> None:
-        # A writer that starts as a reader can't wait for its turn: it gets SQLITE_BUSY at once.
-        how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
-        connection.exec_driver_sql(f"BEGIN {how}")
-
+    event.listen(engine.sync_engine, "begin", begin_as_told)
     return engine
 
 
-class Database:
-    """The database of one process and event loop. `clock` gives seconds since the epoch."""
+def begin_as_told(connection: Connection) -> None:
+    """Open SQLite's transaction: a writer that starts as a reader can't wait for its turn, it gets
+    SQLITE_BUSY at once.
+    """
+    how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
+    connection.exec_driver_sql(f"BEGIN {how}")
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+
+class Database:
+    """The database of one process and event loop. `clock` gives seconds since the epoch.
+
+    engine, news: for simulations, which bring their own; made from the URL otherwise.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        engine: AsyncEngine | None = None,
+        news: News | None = None,
+    ) -> None:
         self.url = normalise(url)
         self.clock = clock
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite and self.url.database and self.url.database != ":memory:":
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
-        self._engine = create_engine(self.url)
+        self._engine = engine or create_engine(self.url)
         self._writer = self._engine.execution_options(**{BEGIN: "IMMEDIATE"})
         self._reader = self._engine.execution_options(**{BEGIN: "DEFERRED"})
         # SQLite has one writer: queueing here is fair, and cheaper than its busy handler's naps.
         self._turn = asyncio.Lock()
-        self._news: News = PollNews(self.url) if self.is_sqlite else NotifyNews(self.url)
+        self._news = news or (PollNews(self.url) if self.is_sqlite else NotifyNews(self.url))
         self._seen: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
 
     @staticmethod

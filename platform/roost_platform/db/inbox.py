@@ -54,8 +54,10 @@ class InboxStore:
         default_agent: str = DEFAULT_AGENT,
         queueing: QueueRules | None = None,
         tenants: Tenants | None = None,
+        abort_phrases: tuple[str, ...] = commands.ABORT_PHRASES,
     ) -> None:
         self._queueing = queueing or QueueRules()
+        self._abort_phrases = abort_phrases
         self._database = database
         self._tenants = tenants or Tenants(database)
         self._policies = dict(policies or {})
@@ -169,7 +171,7 @@ class InboxStore:
                 row.state, row.reason = await hold(
                     session, conversation, identity, message, policy, now
                 )
-                said = commands.parse(message.text)
+                said = commands.parse(message.text, phrases=self._abort_phrases)
                 if row.state == "held" and said is not None and not said.is_phrase:
                     # Everybody's first word is /start: it is not for the agent, then or later.
                     row.state, row.reason = "ignored", "a command of a stranger"
@@ -179,7 +181,7 @@ class InboxStore:
         if before == "pending":  # the setting was opened meanwhile
             await release(session, identity.id, conversation.id)
         await wake_held(session, conversation, now)
-        command = commands.parse(message.text, message.kind)
+        command = commands.parse(message.text, message.kind, self._abort_phrases)
         if command is not None:
             stopping = await obey(session, conversation, row, command, self._queueing, now)
             if stopping:

@@ -563,6 +563,17 @@ class ChannelState(Base):
     updated_at: Mapped[float]
 
 
+class ChatWait(Base):
+    """A chat in which the provider asked for silence; over when `until` is past."""
+
+    __tablename__ = "chat_waits"
+
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    chat: Mapped[str] = mapped_column(primary_key=True)
+    until: Mapped[float]
+
+
 class ServiceHeartbeat(Base):
     """A running part tells that it lives, for the health strip and `roost status`."""
 

@@ -31,6 +31,7 @@ from roost_platform.db.part_states import (
 )
 from roost_platform.db.rows import address_of, lock_conversation, new_id
 from roost_platform.db.status import StatusStore
+from roost_platform.db.waits import WaitStore
 from roost_platform.db.window import hold_part
 from roost_platform.errors import NotAllowed, NotFound, PartClaimed
 
@@ -38,7 +39,7 @@ LANES_MAX = 500  # lanes handed out by one `due`; the rest come with the next
 UNFINISHED = ("planned", "sending", "not_sent", "ambiguous")
 
 
-class OutboxStore(StatusStore):
+class OutboxStore(StatusStore, WaitStore):
     """Implements `roost_channels.outbox.Outbox`; every method is one transaction."""
 
     def __init__(self, database: Database) -> None:

@@ -126,6 +126,12 @@ async def finish_attempt(
     )
     if attempt is None:
         return
+    is_told = bool(code or http_status)
+    if attempt.outcome == "ambiguous" and not is_told:
+        # What came back of an uncertain try stays on record: what follows is our conclusion.
+        attempt.outcome = "sent" if outcome == "sent" else "ambiguous"
+        attempt.retry_at = retry_at
+        return
     attempt.outcome, attempt.finished_at = outcome, now
     attempt.description, attempt.code = error, code
     attempt.http_status, attempt.retry_at = http_status, retry_at

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from roost_platform.commands import ABORT_PHRASES
 from roost_platform.db.access import AccessPolicy
 from roost_platform.db.artifacts import ArtifactStore
 from roost_platform.db.audit import Audit
@@ -73,6 +74,7 @@ def open_stores(
     tenant_scope: TenantScope = "account",
     files: Path | None = None,
     queueing: QueueRules | None = None,
+    abort_phrases: tuple[str, ...] = ABORT_PHRASES,
 ) -> Stores:
     """Stores over a database or its URL; nothing is connected or migrated yet.
 
@@ -80,13 +82,14 @@ def open_stores(
     tenant_scope: whose conversations share cached prefixes.
     files: the folder of artifacts; none can be stored without one.
     queueing: how messages that come in a row are queued; by default they steer.
+    abort_phrases: whole messages that mean /stop while something runs.
     """
     opened = Database(database) if isinstance(database, str) else database
     rules = queueing or QueueRules()
     tenants = Tenants(opened, tenant_scope)
     return Stores(
         database=opened,
-        inbox=InboxStore(opened, policies, default_agent, rules, tenants),
+        inbox=InboxStore(opened, policies, default_agent, rules, tenants, abort_phrases),
         turns=TurnStore(opened, rules, tenants),
         outbox=OutboxStore(opened),
         notes=NoteStore(opened),

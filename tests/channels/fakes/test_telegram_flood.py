@@ -1,6 +1,7 @@
 """Flood control: real windows, honest waits, and a record of who ignores them."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -86,6 +87,30 @@ async def test_calls_inside_the_wait_are_refused_and_noted(
     await clock.advance(5)
     await call(strict, "sendMessage", chat_id=7, text="x")
     assert len(strict.early_calls) == 1
+
+
+async def test_who_calls_inside_the_wait_waits_longer_where_floods_are_punished(
+    clock: VirtualClock, call: Call
+) -> None:
+    limits = replace(FloodLimits.documented(), penalty_s=5)
+    async with FakeTelegram(clock=clock, flood=limits) as fake:
+        await fake.user_says(7, "Hi")
+        waits = []
+        for _ in range(8):
+            _, body = await call(fake, "sendMessage", chat_id=7, text="x")
+            waits.append(body.get("parameters", {}).get("retry_after"))
+        assert waits == [None] * 5 + [5, 10, 15]
+        await clock.advance(15)
+        assert (await call(fake, "sendMessage", chat_id=7, text="x"))[0] == 200
+
+
+async def test_an_album_counts_each_of_its_messages(strict: FakeTelegram, call: Call) -> None:
+    known = strict.add_file(b"x").file_id
+    media = [{"type": "document", "media": known} for _ in range(5)]
+    assert (await call(strict, "sendMediaGroup", chat_id=7, media=media))[0] == 200
+    assert (await call(strict, "sendMessage", chat_id=7, text="x"))[0] == 429
+    assert (await call(strict, "sendRichMessageDraft", chat_id=7, draft_id=1))[0] == 400
+    assert [early.method for early in strict.early_calls] == []
 
 
 async def test_an_ordered_rate_limit_strikes_as_often_as_ordered_and_is_noted(

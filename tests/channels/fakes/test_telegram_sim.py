@@ -1,5 +1,6 @@
 """The /sim API that the sandbox's phone uses."""
 
+import base64
 from typing import Any
 
 import httpx2
@@ -74,3 +75,41 @@ async def test_bad_requests_say_what_is_wrong(
     assert made.json()["is_forum"]
     fine = await http.post(f"{sim}/chats/-9/messages", json={"text": "x", "thread": 5})
     assert fine.status_code == 200
+
+
+async def test_a_phone_sends_files_albums_edits_reacts_and_deletes(
+    telegram: FakeTelegram, http: httpx2.AsyncClient
+) -> None:
+    sim = f"{telegram.base_url}/sim"
+    chat = f"{sim}/chats/7"
+    media = {"kind": "voice", "data": base64.b64encode(b"song").decode(), "duration": 2}
+    sent = (await http.post(f"{chat}/messages", json={"text": "Listen", "media": media})).json()
+    items = [{"kind": "photo", "data": "AAAA"}, {"kind": "photo", "data": "BBBB"}]
+    album = (await http.post(f"{chat}/album", json={"items": items, "text": "Two"})).json()
+    assert len(album["message_ids"]) == 2
+    for action, body in (
+        ("edit", {"message_id": sent["message_id"], "text": "Hear"}),
+        ("react", {"message_id": sent["message_id"], "emoji": ["🔥"]}),
+        ("delete", {"message_id": album["message_ids"][0]}),
+    ):
+        assert (await http.post(f"{chat}/{action}", json=body)).json() == {"ok": True}
+    voice, photo = (await http.get(chat)).json()["messages"]
+    assert (voice["text"], voice["reactions"], voice["edited"]) == ("Hear", ["🔥"], True)
+    (file,) = voice["files"]
+    assert (file["kind"], file["size"], photo["files"][0]["kind"]) == ("voice", 4, "photo")
+    assert (await http.get(f"{sim}/files/{file['file_id']}")).content == b"song"
+    assert (await http.get(f"{sim}/files/none")).status_code == 404
+    wrong = await http.post(f"{chat}/messages", json={"media": {"kind": "smell", "data": ""}})
+    assert wrong.status_code == 400 and "unknown media" in wrong.json()["error"]
+
+
+async def test_groups_are_played_from_outside(
+    telegram: FakeTelegram, http: httpx2.AsyncClient
+) -> None:
+    sim = f"{telegram.base_url}/sim"
+    await http.post(f"{sim}/chats", json={"id": -9, "topics": {}})
+    opened = await http.post(f"{sim}/chats/-9/topics", json={"name": "Ideas", "user_id": 3})
+    said = {"text": "x", "thread": opened.json()["thread"], "user_id": 3}
+    assert (await http.post(f"{sim}/chats/-9/messages", json=said)).status_code == 200
+    assert (await http.post(f"{sim}/chats/-9/kick", json={})).json() == {"ok": True}
+    assert telegram.core.world.chats[-9].kicked

@@ -119,6 +119,7 @@ async def test_an_ordered_duplicate_is_posted_twice(
     ("parameters", "description"),
     [
         ({"url": "http://example.org/"}, "bad webhook: An HTTPS URL must be provided for webhook"),
+        ({"url": "https://e.org:8080/"}, "bad webhook: Webhook can be set up only on ports 80"),
         ({"url": "https://e.org", "secret_token": "a b"}, "secret token contains unallowed"),
         ({"url": "https://e.org", "secret_token": "a" * 257}, "secret token is too long"),
     ],

@@ -239,3 +239,30 @@ async def test_the_phone_of_the_sandbox(
     assert [fault.kind for fault in twilio.core.faults.open] == ["http_500"]
     await http.post(f"{sim}/reset")
     assert (await http.get(user)).json()["messages"] == []
+
+
+async def test_the_phone_of_the_sandbox_chooses_and_shows_files(
+    twilio: FakeTwilio, receiver: Any, http: httpx2.AsyncClient
+) -> None:
+    sim = f"{twilio.base_url}/sim"
+    user = f"{sim}/users/whatsapp:%2B491701234567"
+    media = {"content_type": "image/png", "data": "AAAA"}
+    await http.post(f"{user}/messages", json={"media": [media], "wait": True})
+    actions = [{"title": "Yes", "id": "yes"}]
+    types = {"twilio/quick-reply": {"body": "Go on?", "actions": actions}}
+    form = {"To": ADA, "From": twilio.sender, "ContentSid": twilio.add_content({"types": types})}
+    url = f"{twilio.base_url}/2010-04-01/Accounts/{twilio.account_sid}/Messages.json"
+    auth = (twilio.account_sid, twilio.auth_token)
+    sid = (await http.post(url, data=form, auth=auth)).json()["sid"]
+    await twilio.settled()
+    photo, question = (await http.get(user)).json()["messages"]
+    assert photo["files"][0]["content_type"] == "image/png"
+    shown = await http.get(f"{sim}/media/{photo['files'][0]['sid']}")
+    assert (shown.content, shown.headers["Content-Type"]) == (bytes(3), "image/png")
+    assert (question["buttons"], question["is_list"]) == ([{"id": "yes", "title": "Yes"}], False)
+    await http.post(f"{user}/press", json={"sid": sid, "id": "yes"})
+    await http.post(f"{user}/location", json={"latitude": 1, "longitude": 2})
+    await receiver.got(3)
+    fields = [request.form for request in receiver.received]
+    assert any(form.get("ButtonPayload") == "yes" for form in fields)
+    assert any(form.get("Latitude") == "1.0" for form in fields)

@@ -169,7 +169,8 @@ def test_q4_0_needs_an_explicit_switch() -> None:
 
 
 def start(folder: Path, **fields: object) -> Engine:
-    fields = {"context_length": 4096, "max_sequences": 24, "max_running": 8, "threads": 1, **fields}
+    sizes = {"context_length": 4096, "max_sequences": 24, "max_running": 8, "threads": 1}
+    fields = {"speculation": "off", **sizes, **fields}
     return load_engine(EngineConfig(**fields), folder)
 
 

@@ -281,6 +281,44 @@ def test_a_step_carries_so_many_drafts_and_no_more(monkeypatch: pytest.MonkeyPat
     assert max(backend.decoded[1:]) == 14
 
 
+def test_a_text_alone_is_drafted_as_deep_as_pays_and_beside_others_within_their_gap() -> None:
+    cost = curve((1, 5.0), (16, 40.0), (64, 140.0))
+    for texts, rows_max in ((1, 64), (2, 44)):
+        backend, clock = timed(cost)
+        speculator = toy_speculator(Oracle(), cost=cost, depth_max=63)
+        engine = toy_engine(backend, clock=clock, speculator=speculator)
+        for number in range(texts):
+            engine.submit(request(f"text {number}", 300, ignore_eos=True), Collector())
+        drive(engine)
+        most = max(backend.decoded[1:])
+        assert rows_max - 4 <= most <= rows_max, "100 ms is the gap others are promised"
+
+
+def test_rows_are_added_to_a_tile_where_that_is_cheaper() -> None:
+    cost = CostCurve()
+    rows = [Measurement(1, 0, 5.0), Measurement(16, 0, 30.0), Measurement(64, 0, 90.0)]
+    cost.load([*rows, Measurement(1, 256, 7.5), Measurement(64, 256, 100.0)])
+
+    class EndsAfterTwenty(Oracle):
+        def _propose(self, sequence: Sequence, depth: int) -> Proposal:
+            right = continuation(sequence.tokens.view.tolist(), 19)
+            return Proposal([*right, END, *[0] * (depth - 20)])
+
+    prompt = next(p for p in (f"{n}" * 400 for n in range(9)) if END not in answer_to(p, 20))
+
+    rows_in_steps = []
+    for tile_ms in (100.0, 300.0):
+        cost.load([*rows, Measurement(1, 256, 7.5), Measurement(64, 256, tile_ms)])
+        backend = ToyBackend(cells=2048)
+        speculator = toy_speculator(EndsAfterTwenty(), cost=cost, depth_max=63)
+        speculator.observe = lambda *_: None  # type: ignore[method-assign]
+        engine = toy_engine(backend, batch_tokens=512, speculator=speculator)
+        engine.submit(request(prompt, 200), Collector())
+        drive(engine)
+        rows_in_steps.append(backend.decoded[1])
+    assert rows_in_steps == [64, 21]
+
+
 def test_an_interrupted_verification_counts_for_nothing() -> None:
     def interrupt_once(batch: Batch) -> None:
         if batch.size > 4 and batch.positions[0] > 20:

@@ -106,6 +106,17 @@ def test_a_copy_is_followed_without_a_new_search(monkeypatch) -> None:  # type: 
     assert drafter.propose([text], 4)[0] is None and searches
 
 
+def test_what_was_only_read_alike_counts_less_than_what_was_written_alike() -> None:
+    drafter, start = SuffixDrafter(0), "<|end|>assistant:"
+    read = sequence(f"{start} I am fine. And now? {start}")
+    first = drafter.propose([read], 4)[0]
+    assert first is not None and first.slot == 2, "every answer begins after these"
+    for token in tokens(" I am"):
+        read.tokens.append(token)
+    second = drafter.propose([read], 4)[0]
+    assert second is not None and second.slot == 12
+
+
 def test_an_answer_is_a_source_for_its_tenant_and_no_other() -> None:
     drafter = SuffixDrafter(1000)
     first = sequence("q", "alice")

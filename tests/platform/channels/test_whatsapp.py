@@ -145,7 +145,7 @@ async def test_without_a_template_the_answer_waits_in_silence(office: Office) ->
     await office.delivers("the answer")
 
 
-async def test_receipts_that_come_late_doubled_and_backwards_change_nothing_that_is_known(
+async def test_r20_receipts_late_doubled_and_backwards_change_nothing_that_is_known(
     office: Office,
 ) -> None:
     await office.twilio.user_says(USER, "hello")

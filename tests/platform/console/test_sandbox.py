@@ -154,6 +154,41 @@ def test_whatsapp_shows_marks_statuses_and_replies(sandbox: Any, fakes: Fakes) -
     )
 
 
+def test_files_edits_reactions_and_choices_travel_too(sandbox: Any, fakes: Fakes) -> None:
+    phone = sandbox.locator('.phone[data-kind="telegram"]')
+    photo = {"name": "cat.png", "mimeType": "image/png", "buffer": b"cat"}
+    phone.locator("[data-file]").set_input_files(photo)
+    expect(phone.locator("[data-reply-bar]")).to_contain_text("cat.png")
+    phone.get_by_label("Message on Telegram").fill("Loook")
+    sandbox.keyboard.press("Enter")
+    mine = phone.locator('.pm[data-mine="yes"]').last
+    expect(mine.locator(".pm-file")).to_have_text("Photo")
+    mine.get_by_role("button", name="Edit this message").click()
+    phone.get_by_label("Message on Telegram").fill("Look")
+    sandbox.keyboard.press("Enter")
+    expect(mine).to_contain_text("edited")
+    expect(mine.locator("[data-text]")).to_have_text("Look")
+    fakes.bot("sendMessage", chat_id=1001, text="A cat.")
+    answer = phone.locator('.pm[data-mine="no"]').last
+    expect(answer).to_contain_text("A cat.")
+    answer.get_by_role("button", name="React with a thumb up").click()
+    expect(answer.get_by_label("Reactions")).to_have_text("👍")
+
+    whatsapp = sandbox.locator('.phone[data-kind="whatsapp"]')
+    whatsapp.locator("[data-file]").set_input_files(photo)
+    expect(whatsapp.locator("[data-reply-bar]")).to_contain_text("cat.png")
+    whatsapp.get_by_role("button", name="Send on WhatsApp").click()
+    expect(whatsapp.locator(".pm-file").last).to_have_text("image/png")
+    content = {"types": {"twilio/quick-reply": {"body": "Keep?", "actions": [{"title": "Yes"}]}}}
+    auth = ("AC1", "secret")
+    made = httpx2.post(f"{fakes.twilio}/v1/Content", json=content, auth=auth).json()
+    sender, person = "whatsapp:+15550001000", "whatsapp:+15550009999"
+    form = {"From": sender, "To": person, "ContentSid": made["sid"]}
+    httpx2.post(f"{fakes.twilio}/2010-04-01/Accounts/AC1/Messages.json", data=form, auth=auth)
+    whatsapp.get_by_role("button", name="Yes").click()
+    expect(whatsapp.locator('.pm[data-mine="yes"]').last).to_contain_text("Yes")
+
+
 def test_the_sandbox_is_accessible(sandbox: Any) -> None:
     found = Axe().run(sandbox)
     assert found.violations_count == 0, found.generate_report()

@@ -3,6 +3,7 @@
 import pytest
 
 from roost_platform.commands import Command, parse
+from roost_platform.config import load_settings
 from roost_platform.db import models
 from roost_platform.db.testing import HandClock, Person, count_rows
 from roost_platform.errors import NotAllowed
@@ -31,7 +32,7 @@ from roost_workflows.ports import Snapshot
         ("@roost_bot stop", "stop"),
     ],
 )
-def test_a_whole_message_is_a_command(text: str, name: str) -> None:
+def test_r24_a_whole_message_is_a_command(text: str, name: str) -> None:
     command = parse(text)
     assert command is not None and command.name == name
 
@@ -59,13 +60,15 @@ def test_a_whole_message_is_a_command(text: str, name: str) -> None:
         "hi\nstop",
     ],
 )
-def test_other_messages_are_for_the_agent(text: str) -> None:
+def test_r24_other_messages_are_for_the_agent(text: str) -> None:
     assert parse(text) is None
 
 
-def test_phrases_can_be_chosen() -> None:
+def test_r24_phrases_can_be_chosen() -> None:
     assert parse("para", phrases=("para",)) == Command("stop", is_phrase=True)
     assert parse("stop", phrases=("para",)) is None
+    chosen = load_settings(environ={"ROOST_INBOUND__ABORT_PHRASES": "para, alto"})
+    assert chosen.inbound.abort_phrases == ("para", "alto")
 
 
 def test_buttons_and_native_stops_are_commands_and_edits_are_not() -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import StatementError
 from roost_channels.message import Attachment
 from roost_platform.db import models
 from roost_platform.db.access import AccessPolicy
+from roost_platform.db.engine import Database
 from roost_platform.db.stores import open_stores
 from roost_platform.db.testing import DoorbellLog, HandClock, Person, count_rows
 from roost_platform.intake import SWEEP_MAX, PlatformIntake, Sweeper
@@ -23,17 +24,21 @@ async def test_a_redelivered_event_is_counted_and_not_stored_again(ada: Person) 
     assert await ada.inbox() == [("hello", "pending")]
 
 
-async def test_a_redelivery_after_a_restart_is_known(
-    ada: Person, database_url: str, doorbell: DoorbellLog
+async def test_r5_redelivered_update_starts_one_run(
+    ada: Person, database_url: str, doorbell: DoorbellLog, clock: HandClock
 ) -> None:
+    """Again after a restart, and again after 25 hours, when a cache would have forgotten it."""
     hello = ada.message("hello")
     await ada.gives(hello)
     turn = await ada.turn()
     await ada.agent_says(turn, 1, "Hello.")
-    reopened = open_stores(database_url, policies={("telegram", "42"): AccessPolicy("open")})
-    accepted = await PlatformIntake(reopened, doorbell).accept("telegram", "42", [hello])
-    assert (accepted.stored, accepted.duplicates) == (0, 1)
-    assert await reopened.turns.begin(turn.conversation_id) is None
+    policies = {("telegram", "42"): AccessPolicy("open")}
+    reopened = open_stores(Database(database_url, clock=clock), policies=policies)
+    for hours in (0, 25):
+        clock.advance(hours * 3600)
+        accepted = await PlatformIntake(reopened, doorbell).accept("telegram", "42", [hello])
+        assert (accepted.stored, accepted.duplicates) == (0, 1)
+        assert await reopened.turns.begin(turn.conversation_id) is None
     await reopened.close()
 
 
@@ -69,7 +74,7 @@ async def test_text_that_databases_refuse_does_not_stop_the_offset(ada: Person) 
     assert await ada.intake.cursor("telegram", "42") == 9
 
 
-async def test_a_dead_workflow_server_does_not_refuse_messages(
+async def test_r6_a_lost_doorbell_is_rung_again_by_the_next_sweep(
     ada: Person, clock: HandClock
 ) -> None:
     ada.doorbell.broken = True
@@ -179,7 +184,7 @@ async def test_the_console_talks_without_pairing(ada: Person) -> None:
     assert isinstance(turn, TurnRecord) and turn.agent == "helper"
 
 
-async def test_two_bots_keep_the_same_person_apart(ada: Person) -> None:
+async def test_r38_two_bots_keep_the_same_person_apart(ada: Person) -> None:
     await ada.says("to the first")
     other = replace(ada.address, account="43")
     message = replace(ada.message("to the second"), address=other, event_id="1001:1")

@@ -35,7 +35,7 @@ async def row_of(ada: Person, part: StoredPart) -> models.Part:
         return await session.get_one(models.Part, part.id)
 
 
-async def test_receipts_only_go_forward(ada: Person) -> None:
+async def test_r20_receipts_only_go_forward(ada: Person) -> None:
     part, *_ = await parts_of_an_answer(ada)
     await ada.stores.outbox.sending(part.id, "c1", 30.0)
     await ada.stores.outbox.sent(part.id, "SM1")
@@ -68,7 +68,7 @@ async def test_a_receipt_proves_an_uncertain_send(ada: Person, state: str) -> No
     assert (await row_of(ada, part)).state == "sent"
 
 
-async def test_a_failure_after_acceptance_is_a_dead_letter_for_good(ada: Person) -> None:
+async def test_r20_a_failure_after_acceptance_is_a_dead_letter_for_good(ada: Person) -> None:
     part, *_ = await parts_of_an_answer(ada)
     await ada.stores.outbox.sent(part.id, "SM1")
     await ada.intake.receipt(
@@ -90,7 +90,7 @@ async def test_a_failure_after_acceptance_is_a_dead_letter_for_good(ada: Person)
     assert (await row_of(ada, part)).message_id is None
 
 
-async def test_a_window_found_closed_after_acceptance_holds_the_part(
+async def test_r21_a_window_found_closed_after_acceptance_holds_the_part(
     ada: Person, clock: HandClock
 ) -> None:
     part, *_ = await parts_of_an_answer(ada)

@@ -345,7 +345,7 @@ async def test_notes_are_kept_per_person_and_added_once(ada: Person) -> None:
     assert [n.text for n in await notes.list(context.person_id)] == ["lives in Ghent"]
 
 
-async def test_the_database_refuses_a_second_running_turn(ada: Person) -> None:
+async def test_r7_the_database_refuses_a_second_running_turn(ada: Person) -> None:
     await ada.says("hello")
     turn = await ada.turn()
     with pytest.raises(IntegrityError):

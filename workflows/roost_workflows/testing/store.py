@@ -45,6 +45,7 @@ class MemoryStore(NoteTable):
         self._turns: dict[str, StoredTurn] = {}
         self._outbox: dict[str, Sent] = {}
         self._failures: dict[str, Exception] = {}
+        self._lost: set[str] = set()
 
     # What tests do and see ---------------------------------------------------------------------
 
@@ -85,6 +86,11 @@ class MemoryStore(NoteTable):
             else:
                 self._failures[method] = error
 
+    def lose_reply(self, method: str) -> None:
+        """Let the next call of a method commit and then fail, as if its caller had died."""
+        with self._lock:
+            self._lost.add(method)
+
     # The ports ---------------------------------------------------------------------------------
 
     def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -92,7 +98,11 @@ class MemoryStore(NoteTable):
         with self._lock:
             if method in self._failures:
                 raise self._failures[method]
-            return getattr(self, f"_{method}")(*args, **kwargs)
+            result = getattr(self, f"_{method}")(*args, **kwargs)
+            if method in self._lost:
+                self._lost.remove(method)
+                raise ConnectionError("the reply was lost")
+            return result
 
     def _begin(self, conversation_id: str) -> TurnRecord | Postponed | None:
         conversation = self._conversation(conversation_id)

@@ -132,11 +132,12 @@ def _buckets(call: Call) -> tuple[str, ...]:
     """The waits a call falls under when a fault or a limit announced one, the narrowest first."""
     chat = call.parameters.get("chat_id", "")
     name = call.method.lower()
-    if name in ("sendchataction", "sendmessagedraft"):
+    if name in ("sendchataction", "sendmessagedraft", "sendrichmessagedraft"):
         return (f"typing:{chat}",)
     if name.startswith("edit"):
         return (f"edit:{chat}",)
-    return (f"send:{chat}", "send") if name.startswith("send") else (name,)
+    sends = name.startswith("send") or name == "createforumtopic"
+    return (f"send:{chat}", "send") if sends else (name,)
 
 
 def _answer(status: int, body: dict[str, Any]) -> web.Response:

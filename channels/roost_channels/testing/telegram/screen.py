@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from roost_channels.testing.telegram.core import Core
+from roost_channels.testing.telegram.media import KINDS
 from roost_channels.testing.telegram.world import Chat, Message
 
 
@@ -40,6 +41,23 @@ class SeenMessage:
     reactions: tuple[str, ...] = ()
     media: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        """The files it carries: kind, file_id, size and a name where it has one."""
+        found = []
+        for kind, value in self.media.items():
+            file = value[-1] if kind == "photo" else value
+            if kind in KINDS and not (kind == "document" and "animation" in self.media):
+                found.append(
+                    {
+                        "kind": kind,
+                        "file_id": file["file_id"],
+                        "size": file["file_size"],
+                        "name": file.get("file_name", ""),
+                    }
+                )
+        return found
+
     def to_json(self) -> dict[str, Any]:
         reply = self.reply_to
         return {
@@ -56,6 +74,7 @@ class SeenMessage:
             "thread": self.thread,
             "reactions": list(self.reactions),
             "media": sorted(self.media),
+            "files": self.files,
         }
 
 

@@ -1,11 +1,13 @@
 """The /sim API: what the sandbox's phones and outside tests use to play the people."""
 
+import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from roost_channels.testing.sim import shared_route
+from roost_channels.testing.telegram.world import ChatType
 
 if TYPE_CHECKING:
     from roost_channels.testing.telegram.server import FakeTelegram
@@ -19,6 +21,8 @@ class SimApi:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         parts = request.path.strip("/").split("/")[1:]
+        if request.method == "GET" and parts[:1] == ["files"]:
+            return self._file(parts[-1])
         try:
             body: dict[str, Any] = await request.json() if request.can_read_body else {}
             answer = await self._route(request.method, parts, body, request.query)
@@ -42,42 +46,96 @@ class SimApi:
                     if "topics" in body
                     else None
                 )
-                chat = telegram.add_group(
-                    int(body["id"]), str(body.get("title", "Group")), topics=topics
-                )
+                kind: ChatType = "group" if body.get("type") == "group" else "supergroup"
+                title = str(body.get("title", "Group"))
+                chat = telegram.add_group(int(body["id"]), title, type=kind, topics=topics)
                 return chat.to_json()
             case ("GET", "chats", chat_id):
                 return telegram.screen_json(int(chat_id))
             case ("POST", "chats", chat_id, action):
                 return await self._act(int(chat_id), action, body)
+            case ("GET", "complaints"):
+                return {"complaints": telegram.complaints}
         return await shared_route(telegram, verb, parts, body, query)
 
     async def _act(self, chat_id: int, action: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """What a person does in a chat; `user_id` names who, in groups."""
+        telegram, who = self._telegram, body.get("user_id")
+        match action:
+            case "messages":
+                return {"message_id": await self._say(chat_id, body)}
+            case "album":
+                items = [(str(one["kind"]), _bytes(one)) for one in body["items"]]
+                caption, thread = str(body.get("text", "")), int(body.get("thread", 0))
+                return {
+                    "message_ids": await telegram.user_sends_album(
+                        chat_id, items, caption=caption, user_id=who, thread=thread
+                    )
+                }
+            case "press":
+                message_id, data = int(body["message_id"]), str(body["data"])
+                pressed = await telegram.press(chat_id, message_id, data, user_id=who)
+                return {"callback_query_id": pressed}
+            case "topics":
+                name = str(body["name"])
+                return {"thread": await telegram.user_opens_topic(chat_id, name, user_id=who)}
+            case "edit":
+                await telegram.user_edits(chat_id, int(body["message_id"]), str(body["text"]))
+            case "react":
+                emoji = [str(one) for one in body.get("emoji") or ()]
+                message_id = int(body["message_id"])
+                await telegram.user_reacts(chat_id, message_id, *emoji, user_id=who)
+            case "delete":
+                telegram.user_deletes(chat_id, int(body["message_id"]))
+            case "block":
+                await telegram.block(chat_id, bool(body.get("blocked", True)))
+            case "kick":
+                telegram.kick(chat_id, bool(body.get("kicked", True)))
+            case "migrate":
+                await telegram.migrate(chat_id, int(body["to"]))
+            case "stop_draft":
+                await telegram.stop_draft(chat_id)
+            case _:
+                return None
+        return {"ok": True}
+
+    async def _say(self, chat_id: int, body: dict[str, Any]) -> int:
+        """A text, or with `media` (kind, data in base64, and what `user_sends` takes) a file."""
         telegram = self._telegram
-        if action == "messages":
-            message_id = await telegram.user_says(
+        shared: dict[str, Any] = {
+            "user_id": body.get("user_id"),
+            "reply_to": body.get("reply_to_message_id"),
+            "quote": str(body.get("quote") or ""),
+            "thread": int(body.get("thread", 0)),
+        }
+        if media := body.get("media"):
+            return await telegram.user_sends(
                 chat_id,
-                str(body["text"]),
-                user_id=body.get("user_id"),
-                first_name=str(body.get("first_name", "Ada")),
-                reply_to=body.get("reply_to_message_id"),
-                quote=str(body.get("quote") or ""),
-                quote_position=body.get("quote_position"),
-                thread=int(body.get("thread", 0)),
+                str(media["kind"]),
+                _bytes(media),
+                caption=str(body.get("text", "")),
+                name=str(media.get("name", "")),
+                content_type=str(media.get("content_type", "")),
+                size=media.get("size"),
+                duration=int(media.get("duration", 0)),
+                **shared,
             )
-            return {"message_id": message_id}
-        if action == "press":
-            callback_id = await telegram.press(
-                chat_id, int(body["message_id"]), str(body["data"]), user_id=body.get("user_id")
-            )
-            return {"callback_query_id": callback_id}
-        if action == "edit":
-            await telegram.user_edits(chat_id, int(body["message_id"]), str(body["text"]))
-            return {"ok": True}
-        if action == "block":
-            await telegram.block(chat_id, bool(body.get("blocked", True)))
-            return {"ok": True}
-        if action == "stop_draft":
-            await telegram.stop_draft(chat_id)
-            return {"ok": True}
-        return None
+        return await telegram.user_says(
+            chat_id,
+            str(body["text"]),
+            first_name=str(body.get("first_name", "Ada")),
+            username=str(body.get("username", "")),
+            quote_position=body.get("quote_position"),
+            forwarded_from=str(body.get("forwarded_from", "")),
+            **shared,
+        )
+
+    def _file(self, file_id: str) -> web.Response:
+        file = self._telegram.core.world.files.get(file_id)
+        if file is None:
+            return web.json_response({"error": "no such file"}, status=404)
+        return web.Response(body=file.data, headers={"Content-Type": file.content_type})
+
+
+def _bytes(given: Mapping[str, Any]) -> bytes:
+    return base64.b64decode(str(given.get("data", "")), validate=True)

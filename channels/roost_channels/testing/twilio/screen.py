@@ -20,6 +20,8 @@ class SeenText:
     date: float
     buttons: tuple[tuple[str, str], ...] = ()
     media: tuple[str, ...] = ()
+    is_list: bool = False
+    files: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         reply = self.reply_to
@@ -31,6 +33,8 @@ class SeenText:
             "reply_to": None if reply is None else {"sid": reply[0], "body": reply[1]},
             "buttons": [{"id": key, "title": title} for key, title in self.buttons],
             "media": list(self.media),
+            "is_list": self.is_list,
+            "files": [{"sid": sid, "content_type": kind} for sid, kind in self.files],
             "date": self.date,
         }
 
@@ -64,6 +68,8 @@ class Screen:
             arrived if arrived is not None else message.created_at,
             tuple(message.buttons),
             tuple(message.media_sids or message.media_urls),
+            message.is_list,
+            tuple((sid, self._core.media[sid].content_type) for sid in message.media_sids),
         )
 
     def typing(self, address: str) -> bool:

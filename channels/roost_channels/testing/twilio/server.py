@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import httpx2
 from aiohttp import web
 
 from roost_channels.testing.clock import Clock, SystemClock
@@ -51,7 +52,9 @@ class FakeTwilio(Fake):
         status_plan: StatusPlan | None = None,
         clock: Clock | None = None,
         port: int = 0,
+        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
+        self._transport = transport
         self.settings = Settings(
             account_sid,
             auth_token,
@@ -70,7 +73,7 @@ class FakeTwilio(Fake):
 
     def _build(self) -> None:
         self.core: Core = Core(self.settings, self.clock)
-        self._webhooks = WebhookCaller(self.core)
+        self._webhooks = WebhookCaller(self.core, transport=self._transport)
         self._statuses = StatusEngine(self.core, self._webhooks)
         self._people = People(self.core, self._webhooks)
         self._screen = Screen(self.core)

@@ -24,6 +24,8 @@ class SimApi:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         parts = [unquote(part) for part in request.rel_url.raw_path.strip("/").split("/")[1:]]
+        if request.method == "GET" and parts[:1] == ["media"]:
+            return self._media(parts[-1])
         try:
             body: dict[str, Any] = await request.json() if request.can_read_body else {}
             answer = await self._route(request.method, parts, body, request.query)
@@ -45,12 +47,27 @@ class SimApi:
             case ("POST", "users", user, "messages"):
                 return {"sid": await self._say(user, body)}
             case ("POST", "users", user, "press"):
-                sid = await twilio.press(user, str(body["sid"]), str(body["id"]))
+                sid = await twilio.press(user, str(body["sid"]), str(body["id"]), wait=False)
                 return {"sid": sid}
+            case ("POST", "users", user, "location"):
+                place = (float(body["latitude"]), float(body["longitude"]))
+                return {"sid": await twilio.user_sends_location(user, *place, wait=False)}
+            case ("POST", "users", user, "close_window"):
+                twilio.close_window(user)
+                return {"ok": True}
+            case ("POST", "contents", sid, "approve"):
+                twilio.approve_content(sid, str(body.get("status", "approved")))
+                return {"ok": True}
             case ("POST", "config"):
                 self._configure(body)
                 return {"ok": True}
         return await shared_route(twilio, verb, parts, body, query)
+
+    def _media(self, sid: str) -> web.Response:
+        media = self._twilio.core.media.get(sid)
+        if media is None:
+            return web.json_response({"error": "no such media"}, status=404)
+        return web.Response(body=media.data, headers={"Content-Type": media.content_type})
 
     async def _say(self, user: str, body: dict[str, Any]) -> str:
         media = [

@@ -59,10 +59,11 @@ class WebhookCaller:
 
     core: Core
     attempts: list[Attempt] = field(default_factory=list)
+    transport: httpx2.AsyncBaseTransport | None = None
     _client: httpx2.AsyncClient | None = None
 
     async def start(self) -> None:
-        self._client = httpx2.AsyncClient(trust_env=False)
+        self._client = httpx2.AsyncClient(trust_env=False, transport=self.transport)
 
     async def stop(self) -> None:
         if self._client is not None:

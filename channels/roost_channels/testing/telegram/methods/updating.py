@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from roost_channels.testing.telegram.core import Core, method
 from roost_channels.testing.telegram.errors import bad_request, too_many_requests
@@ -9,6 +10,7 @@ from roost_channels.testing.telegram.parameters import Parameters
 from roost_channels.testing.telegram.updates import DEFAULT_TYPES, WEBHOOK_ACTIVE
 
 SECRET_MAX = 256
+PORTS = (80, 88, 443, 8443)
 
 
 @method("getUpdates")
@@ -40,6 +42,8 @@ def _change_webhook(core: Core, parameters: Parameters, url: str) -> Any:
     if url and not re.match(r"https://|http://(127\.0\.0\.1|localhost)[:/]", url):
         # Plain HTTP is for loopback alone; the real server takes none.
         raise bad_request("bad webhook: An HTTPS URL must be provided for webhook")
+    if url.startswith("https://") and (urlsplit(url).port or 443) not in PORTS:
+        raise bad_request("bad webhook: Webhook can be set up only on ports 80, 88, 443 or 8443")
     drop = parameters.boolean("drop_pending_updates")
     connections = parameters.integer("max_connections", 40, 1, 100) if url else 40
     same = (webhook.url, webhook.secret, webhook.max_connections) == (url, secret, connections)

@@ -1,0 +1,1 @@
+"""Proof by machine that nothing is lost: seeded simulation, seeded kills, and the invariants."""

@@ -1,0 +1,57 @@
+"""`python -m roost_platform.chaos`: simulated schedules first, then kills under load."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from roost_platform.chaos.report import simulation_lines, write
+from roost_platform.chaos.sim.run import Tally, run
+from roost_platform.config import load_settings
+
+TELL_S = 20.0
+
+
+def main() -> int:
+    options = _options()
+    if options.minutes:
+        print("kills of real processes do not exist yet: use --minutes 0", file=sys.stderr)
+        return 2
+    folder = options.data / f"{time.strftime('%Y%m%dT%H%M%S')}-seed{options.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"chaos: seed {options.seed}, report in {folder}", flush=True)
+    held = True
+    if options.schedules:
+        tally = run(options.seed, options.schedules, _teller(options.schedules))
+        write(folder, "simulation", simulation_lines(options.seed, tally))
+        held = not tally.failures
+    return 0 if held else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m roost_platform.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="first seed; the same gives the same")
+    parser.add_argument("--schedules", type=int, default=10_000, help="simulated; 0 for none")
+    parser.add_argument("--minutes", type=float, default=0.0, help="of kills; 0 for none")
+    parser.add_argument(
+        "--data", type=Path, default=load_settings().data_dir / "chaos", help="where reports go"
+    )
+    return parser.parse_args()
+
+
+class _teller:
+    """Tells how far it is, every so often."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._told = time.monotonic()
+
+    def __call__(self, tally: Tally) -> None:
+        if time.monotonic() - self._told >= TELL_S:
+            self._told = time.monotonic()
+            failed = f", {len(tally.failures)} failed" if tally.failures else ""
+            print(f"  {tally.schedules} of {self._count} schedules{failed}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""What the fakes' record of calls tells the invariants, and what nobody could have known."""
+
+from collections.abc import Iterator, Sequence
+
+from roost_channels.testing.loopback import Call
+from roost_platform.chaos.record import StatusEdit
+
+STOP_DATA = "stop:"
+# An answer on its way to a process that dies, or not yet committed by it, was never learned.
+HEARD_S = 1.0
+UNHEARD = ("drop_after", "garbage")
+
+
+def early(calls: Sequence[Call], deaths: Sequence[float]) -> Iterator[str]:
+    """Calls to a chat inside a wait that somebody who lived on had been told of."""
+    asked: dict[str, Call] = {}
+    for call in calls:
+        chat = _chat(call)
+        if not chat:
+            continue
+        asker = asked.get(chat)
+        if call.early and not (asker and _unheard(asker, deaths)):
+            yield f"{call.method} to {chat} at {call.started_at:.3f}: {_shown(call)!r}"
+        if call.status == 429:
+            asked[chat] = call
+
+
+def unknowable(calls: Sequence[Call], deaths: Sequence[float]) -> set[tuple[str, str]]:
+    """Messages sent with a Stop button whose id never reached a process that lived on."""
+    found = set()
+    for call in calls:
+        if not call.ok or not list(_stops(call)) or call.method.lower() != "sendmessage":
+            continue
+        if _unheard(call, deaths):
+            found.add((_chat(call), str(call.response["result"]["message_id"])))
+    return found
+
+
+def status_edits(calls: Sequence[Call]) -> Iterator[StatusEdit]:
+    """Calls that showed a status with its Stop button, by the turn the button names."""
+    for call in calls:
+        if call.method.lower() in ("sendmessage", "editmessagetext") and call.ok:
+            for turn_id in _stops(call):
+                yield StatusEdit(_chat(call), turn_id, call.started_at)
+
+
+def _stops(call: Call) -> Iterator[str]:
+    markup = call.parameters.get("reply_markup")
+    rows = markup.get("inline_keyboard", []) if isinstance(markup, dict) else []
+    for button in (button for row in rows for button in row):
+        data = str(button.get("callback_data", ""))
+        if data.startswith(STOP_DATA):
+            yield data.removeprefix(STOP_DATA)
+
+
+def _unheard(call: Call, deaths: Sequence[float]) -> bool:
+    """Its answer got lost, or whoever waited for it died before it could be written down."""
+    end = (call.finished_at or call.started_at) + HEARD_S
+    return call.fault in UNHEARD or any(
+        call.started_at - HEARD_S <= death <= end for death in deaths
+    )
+
+
+def _chat(call: Call) -> str:
+    return str(call.parameters.get("chat_id") or call.parameters.get("To") or "")
+
+
+def _shown(call: Call) -> str:
+    return str(call.parameters.get("text") or call.parameters.get("Body") or "")[:60]

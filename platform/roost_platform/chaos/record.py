@@ -1,0 +1,89 @@
+"""What happened, in one form for the simulation and for real processes: input of the invariants."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+# Every message bears a word of its own, which its answer repeats; long answers number it on.
+WORD = re.compile(r"\bw\d+(?:\.\d+)?\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A message that was accepted. fill: how many numbered words its answer adds.
+
+    place: the order of acceptance within the chat. excused: a stop came after it, so its answer may
+    be partial or missing.
+    """
+
+    chat: str
+    word: str
+    place: int
+    fill: int = 0
+    excused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A message of ours that a person sees at the end; `place` is its order on the screen."""
+
+    chat: str
+    message_id: str
+    place: int
+    text: str
+    is_status: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A message of ours that was deleted, as it last read."""
+
+    chat: str
+    message_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusEdit:
+    """A status message was shown or changed: at is when the provider took the call."""
+
+    chat: str
+    turn_id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """The moment a turn's last word reached the provider; from then on its status may only go."""
+
+    chat: str
+    turn_id: str
+    at: float
+
+
+@dataclass(slots=True)
+class Record:
+    """Everything the invariants look at. early: calls to a chat made in spite of a wait.
+
+    sent: words that people sent and the provider promised to deliver; each must be among `asked`.
+    stuck: whatever was still unfinished when nothing more was to be expected, in words.
+    unknowable: status messages whose sending nobody was told the outcome of; they may stay.
+    """
+
+    asked: list[Asked] = field(default_factory=list)
+    sent: list[Asked] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
+    removed: list[Removed] = field(default_factory=list)
+    status_edits: list[StatusEdit] = field(default_factory=list)
+    finals: list[Final] = field(default_factory=list)
+    early: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+    unknowable: set[tuple[str, str]] = field(default_factory=set)
+    transcripts: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in order, each once; a quoted line speaks of others."""
+    own = "\n".join(line for line in text.splitlines() if not line.startswith(">"))
+    return list(dict.fromkeys(WORD.findall(own)))

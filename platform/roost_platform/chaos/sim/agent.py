@@ -1,0 +1,119 @@
+"""A model by rule: it thinks as long as it was told, and answers each question by its word."""
+
+import asyncio
+import re
+from dataclasses import dataclass
+
+from roost.errors import TurnStopped
+from roost_platform.chaos.record import words
+from roost_platform.db.turns import TurnStore
+from roost_workflows.ports import (
+    Finish,
+    PlannedCall,
+    Snapshot,
+    TranscriptMessage,
+    TurnContext,
+    TurnRecord,
+    Usage,
+)
+
+TICK_S = 0.5
+_THINK = re.compile(r"think=([\d.]+)")
+_FILL = re.compile(r"fill=(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class SimStep:
+    """What the turn loop reads of a step."""
+
+    finish: Finish
+    call_ids: tuple[str, ...] = ()
+
+
+class SimTurn:
+    """A turn's ports over the platform's own store; every method commits before it returns."""
+
+    def __init__(self, turns: TurnStore, record: TurnRecord) -> None:
+        self._turns = turns
+        self._turn = record
+
+    async def generate(self, step: int, *, last: bool) -> SimStep:
+        turn_id = self._turn.turn_id
+        if (done := await self._turns.step(turn_id, step)) is not None:
+            return SimStep(done.finish, tuple(call.call_id for call in done.calls))
+        await self._check()
+        context = await self._turns.context(turn_id, step)
+        asked = questions(context)
+        await self._think(asked)
+        wants_tool = (
+            any(" tool" in text for text in asked) and not last and not _has_called(context)
+        )
+        calls = (PlannedCall(f"{turn_id}-{step}", "clock", "{}", "idempotent"),)
+        done = await self._turns.commit_step(
+            turn_id,
+            step,
+            finish="tools" if wants_tool else "answer",
+            text="" if wants_tool else answer(asked),
+            calls=calls if wants_tool else (),
+            usage=Usage(),
+            model="by rule",
+            engine_message_id="",
+            started_at=0.0,
+        )
+        return SimStep(done.finish, tuple(call.call_id for call in done.calls))
+
+    async def call_tool(self, step: int, call_id: str) -> None:
+        await self._check()
+        call = await self._turns.begin_call(self._turn.turn_id, step, call_id)
+        if call.state in ("planned", "running"):
+            await self._turns.finish_call(
+                self._turn.turn_id, step, call_id, status="ok", result="noon"
+            )
+
+    async def close_group(self, step: int) -> None:
+        await self._check()
+        await self._turns.close_group(self._turn.turn_id, step)
+
+    async def _think(self, asked: list[str]) -> None:
+        """Show progress while time passes; a recorded stop ends it."""
+        left = max((float(found[1]) for text in asked if (found := _THINK.search(text))), default=0)
+        await self._turns.progress(self._turn.turn_id, Snapshot("thinking"))
+        while left > 0:
+            await asyncio.sleep(min(left, TICK_S))
+            left -= TICK_S
+            await self._check()
+            await self._turns.progress(
+                self._turn.turn_id, Snapshot("answering", answer(asked)[:40])
+            )
+
+    async def _check(self) -> None:
+        if await self._turns.stop_requested(self._turn.turn_id):
+            raise TurnStopped
+
+
+def questions(context: TurnContext) -> list[str]:
+    """What people said since the last answer, oldest first."""
+    asked: list[str] = []
+    for message in context.messages:
+        if message.role == "user":
+            asked.append(message.content)
+        elif message.role == "assistant" and not message.tool_calls:
+            asked = []
+    return asked
+
+
+def answer(asked: list[str]) -> str:
+    """Names every question's word; then the numbers of each, long enough for several parts."""
+    heads = [word for text in asked for word in words(text)[:1]]
+    lines = [f"Answer to {', '.join(heads)}."]
+    for text in asked:
+        found, name = _FILL.search(text), words(text)[:1]
+        if found and name and int(found[1]):
+            lines.append(" ".join(f"{name[0]}.{n}" for n in range(1, int(found[1]) + 1)))
+    return "\n\n".join(lines)
+
+
+def _has_called(context: TurnContext) -> bool:
+    """A tool was called since the last question."""
+    last: TranscriptMessage | None = context.messages[-1] if context.messages else None
+    return last is not None and last.role == "tool"

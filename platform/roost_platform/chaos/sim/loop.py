@@ -1,0 +1,70 @@
+"""An event loop whose clock jumps to the next timer: seconds of waiting cost nothing."""
+
+import asyncio
+import selectors
+from collections.abc import Mapping
+from typing import Any
+
+EPOCH_S = 1_790_000_000.0
+# A round that does not move the clock this often means tasks that wake each other for ever.
+ROUNDS_STILL_MAX = 100_000
+
+
+class Livelock(RuntimeError):
+    """Tasks kept each other busy without time passing."""
+
+
+class _NoFiles(selectors.BaseSelector):
+    """Waits for nothing: told how long the loop would wait, it turns the clock by as much."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.still = 0
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        return selectors.SelectorKey(fileobj, 0, events, data)
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return selectors.SelectorKey(fileobj, 0, 0, None)
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return {}
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise Livelock("every task waits for another")
+        if timeout > 0:
+            self.now += timeout
+            self.still = 0
+        else:
+            self.still += 1
+            if self.still > ROUNDS_STILL_MAX:
+                raise Livelock("tasks kept each other busy without time passing")
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """No sockets, no threads, no wall clock: the order of events follows from the program alone."""
+
+    def __init__(self) -> None:
+        self._virtual = _NoFiles()
+        super().__init__(self._virtual)
+        self.unhandled: list[str] = []
+        self.set_exception_handler(self._note)
+
+    def time(self) -> float:
+        return self._virtual.now
+
+    def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self.unhandled.append(f"{context.get('message')}: {error!r}")
+
+
+class LoopClock:
+    """Seconds since the epoch by the running loop: the channels' and the fakes' Clock."""
+
+    def time(self) -> float:
+        return EPOCH_S + asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)

@@ -1,0 +1,140 @@
+"""A schedule by its seed: who writes when, which calls fail how, and where which process dies."""
+
+import random
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from roost_channels.testing.faults import FaultKind
+
+PARTS = ("courier", "worker", "web")
+TELEGRAM_CHATS = ("101", "102")
+WHATSAPP_CHATS = ("whatsapp:+4915550010001", "whatsapp:+4915550010002")
+CALLS_FAULTY_MAX = 120  # provider calls that may be struck, counted from the first
+# Awaits per process among which crashes are drawn; a schedule has a few hundred.
+POINTS_MAX = 240
+STORM_S = 40.0  # afterwards nothing new goes wrong
+FAULTS: tuple[tuple[FaultKind, float], ...] = (
+    ("drop_before", 3.0),
+    ("drop_after", 3.0),
+    ("http_502", 2.0),
+    ("http_500", 1.0),
+    ("garbage", 1.0),
+    ("rate_limit", 3.0),
+    ("delay", 3.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Says:
+    """Somebody writes. think_s: how long the agent takes; fill: numbered words of the answer."""
+
+    at: float
+    chat: str
+    word: str
+    think_s: float = 0.0
+    fill: int = 0
+    tool: bool = False
+    stop: bool = False
+    trouble: FaultKind | None = None
+
+    @property
+    def text(self) -> str:
+        if self.stop:
+            return "/stop"
+        tool = " tool" if self.tool else ""
+        return f"{self.word} think={self.think_s} fill={self.fill}{tool}"
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """The part dies at its nth await, and is back after a while."""
+
+    part: str
+    point: int
+    down_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """What happens to the nth call of a provider."""
+
+    call: int
+    kind: FaultKind
+    value: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a schedule is made of. `seed` also draws latencies and the receipts' fates."""
+
+    seed: int
+    says: tuple[Says, ...]
+    crashes: tuple[Crash, ...] = ()
+    strikes: tuple[Strike, ...] = ()
+    rings_lost: float = 0.0
+    receipts: str = "plain"
+    flood: bool = field(default=False)
+
+    @property
+    def chats(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(say.chat for say in self.says))
+
+    def without(self, name: str, index: int) -> "Plan":
+        """The plan with one item left out, for shrinking."""
+        items = list(getattr(self, name))
+        del items[index]
+        changes: dict[str, Any] = {name: tuple(items)}
+        return replace(self, **changes)
+
+
+def draw(seed: int) -> Plan:
+    """The plan of a seed."""
+    rng = random.Random(seed)
+    chats = rng.sample(TELEGRAM_CHATS + WHATSAPP_CHATS, rng.choice((1, 1, 2, 3)))
+    says = sorted(
+        (_says(rng, chats, number) for number in range(1, rng.randint(2, 6) + 1)),
+        key=lambda say: say.at,
+    )
+    trouble = rng.choice((0.0, 0.05, 0.15, 0.35))
+    strikes = tuple(
+        _strike(rng, call) for call in range(1, CALLS_FAULTY_MAX) if rng.random() < trouble
+    )
+    crashes = tuple(
+        Crash(rng.choice(PARTS), rng.randint(1, POINTS_MAX), rng.choice((0.05, 0.5, 3.0)))
+        for _ in range(rng.choice((0, 1, 1, 2, 3)))
+    )
+    return Plan(
+        seed=seed,
+        says=tuple(says),
+        crashes=crashes,
+        strikes=strikes,
+        rings_lost=rng.choice((0.0, 0.0, 0.3)),
+        receipts=rng.choice(("plain", "doubled", "shuffled", "silent", "slow")),
+        flood=rng.random() < 0.5,
+    )
+
+
+def _says(rng: random.Random, chats: list[str], number: int) -> Says:
+    chat = rng.choice(chats)
+    at = round(rng.uniform(0.0, 20.0), 3)
+    if rng.random() < 0.08:
+        return Says(at, chat, f"w{number}", stop=True)
+    return Says(
+        at,
+        chat,
+        f"w{number}",
+        think_s=rng.choice((0.0, 0.3, 2.0, 5.0)),
+        fill=rng.choice((0, 0, 0, 700)),
+        tool=rng.random() < 0.2,
+        trouble=rng.choice((None, None, None, "duplicate_update", "out_of_order")),
+    )
+
+
+def _strike(rng: random.Random, call: int) -> Strike:
+    kind = rng.choices([kind for kind, _ in FAULTS], [weight for _, weight in FAULTS])[0]
+    value = 0.0
+    if kind == "delay":
+        value = rng.choice((0.5, 4.0, 15.0))
+    elif kind == "rate_limit":
+        value = rng.choice((1.0, 3.0, 20.0))
+    return Strike(call, kind, value)

@@ -1,0 +1,169 @@
+"""The courier, the web part and the worker of a simulation: real code over simulated ports."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from aiohttp import web
+from pydantic import SecretStr
+
+from roost_channels.channel import Channel
+from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
+from roost_channels.delivery import Courier
+from roost_channels.lanes import Lanes
+from roost_channels.limits import Limiter
+from roost_channels.progress import ProgressRenderer
+from roost_channels.telegram.channel import TelegramChannel
+from roost_channels.telegram.client import TelegramClient
+from roost_channels.testing.inprocess import (
+    ConnectFailed,
+    ConnectionCut,
+    LocalRequest,
+    LocalTransport,
+)
+from roost_channels.testing.telegram import FakeTelegram
+from roost_channels.testing.twilio import FakeTwilio
+from roost_channels.webhook import WebhookReply
+from roost_channels.whatsapp.channel import WhatsAppChannel
+from roost_channels.whatsapp.client import TwilioClient
+from roost_channels.whatsapp.inbound import TwilioWebhooks
+from roost_platform.chaos.sim.life import Life
+from roost_platform.chaos.sim.loop import LoopClock
+from roost_platform.chaos.sim.network import Network
+from roost_platform.chaos.sim.plan import Plan
+from roost_platform.chaos.sim.storage import MortalDatabase, QuietInbox, QuietOutbox, World
+from roost_platform.chaos.sim.temporal import SimDoorbell, SimTemporal, SimWorker
+from roost_platform.db.access import OPEN
+from roost_platform.db.stores import Stores, open_stores
+from roost_platform.intake import PlatformIntake, Sweeper
+
+TOKEN = "42:SIMULATED"
+WEB = "http://web"
+TELEGRAM = TelegramConfig.model_validate({"token": TOKEN, "access": "open"})
+TWILIO = TwilioConfig(
+    account_sid="AC" + "0" * 31 + "1",
+    auth_token=SecretStr("test-auth-token"),
+    from_="whatsapp:+15550001000",
+    access="open",
+)
+DELIVERY = DeliveryConfig(shutdown_s=0.0)
+
+
+class Parts:
+    """Starts processes over one world; each `start_…` gives back a new life."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        rng: random.Random,
+        storage: World,
+        network: Network,
+        temporal: SimTemporal,
+        telegram: FakeTelegram,
+        twilio: FakeTwilio,
+        crash: Callable[[Life], bool],
+    ) -> None:
+        self._plan = plan
+        self._rng = rng
+        self._storage = storage
+        self._network = network
+        self._temporal = temporal
+        self._telegram = telegram
+        self._twilio = twilio
+        self._crash = crash
+        self._clock = LoopClock()
+        self._web: tuple[Life, TwilioWebhooks] | None = None
+        self._started = 0
+
+    def start(self, part: str) -> Life:
+        """A new process of that kind."""
+        self._started += 1
+        life = Life(part, self._crash, self._pause)
+        stores = self._stores(life)
+        begin = {"courier": self._courier, "worker": self._worker, "web": self._web_part}[part]
+        begin(life, stores)
+        return life
+
+    def _pause(self) -> float:
+        return self._rng.choice((0.0, 0.0, 0.001, 0.02))
+
+    def _stores(self, life: Life) -> Stores:
+        database: MortalDatabase = self._storage.open(life)
+        policies = {("telegram", TELEGRAM.account): OPEN, ("whatsapp", TWILIO.account): OPEN}
+        stores = open_stores(database, policies=policies)
+        commits = self._storage.commits
+        return replace(
+            stores,
+            inbox=QuietInbox(database, policies, commits),
+            outbox=QuietOutbox(database, commits),
+        )
+
+    def _doorbell(self, life: Life) -> SimDoorbell:
+        return SimDoorbell(life, self._temporal, self._rng, self._plan.rings_lost)
+
+    def _channels(self, life: Life) -> list[Channel]:
+        telegram = LocalTransport(self._network.to(self._telegram, life))
+        twilio = LocalTransport(self._network.to(self._twilio, life))
+        return [
+            TelegramChannel(
+                TELEGRAM,
+                clock=self._clock,
+                client=TelegramClient(TELEGRAM, self._clock, transport=telegram),
+            ),
+            WhatsAppChannel(
+                TWILIO,
+                public_base_url=WEB,
+                clock=self._clock,
+                client=TwilioClient(TWILIO, transport=twilio),
+            ),
+        ]
+
+    def _courier(self, life: Life, stores: Stores) -> None:
+        doorbell = self._doorbell(life)
+        intake = PlatformIntake(stores, doorbell)
+        channels = self._channels(life)
+        lanes = Lanes()
+        limiter = Limiter(account_rate=DELIVERY.account_rate, chat_burst=DELIVERY.chat_burst)
+        courier = Courier(
+            channels,
+            stores.outbox,
+            f"courier-{self._started}",
+            self._clock,
+            DELIVERY,
+            lanes=lanes,
+            limiter=limiter,
+            report=intake.channel_state,
+        )
+        progress = ProgressRenderer(channels, stores.outbox, lanes, limiter, self._clock, DELIVERY)
+        life.spawn(courier.run())
+        life.spawn(progress.run())
+        life.spawn(Sweeper(stores, doorbell).run())
+        for channel in channels:
+            life.spawn(channel.ingest(intake))
+
+    def _worker(self, life: Life, stores: Stores) -> None:
+        life.spawn(SimWorker(life, self._temporal, stores).run())
+
+    def _web_part(self, life: Life, stores: Stores) -> None:
+        transport = LocalTransport(self._network.to(self._twilio, life))
+        intake = PlatformIntake(stores, self._doorbell(life))
+        client = TwilioClient(TWILIO, transport=transport)
+        self._web = life, TwilioWebhooks(TWILIO, WEB, intake, client=client, clock=self._clock)
+
+    async def to_web(self, request: LocalRequest, timeout_s: float) -> web.Response:
+        """A webhook on its way to whichever web process lives now."""
+        await asyncio.sleep(self._rng.choice((0.001, 0.05)))
+        if self._web is None or self._web[0].is_dead:
+            raise ConnectFailed("nobody listens")
+        life, webhooks = self._web
+        body = await request.read()
+        call = webhooks.status if request.path.endswith("/status") else webhooks.inbound
+        working = life.spawn(call(request.path_qs, request.headers, body))
+        try:
+            reply: WebhookReply = await asyncio.wait_for(working, timeout_s)
+        except asyncio.CancelledError:
+            if not life.is_dead:
+                raise
+            raise ConnectionCut from None
+        return web.Response(status=reply.status, body=reply.body)

@@ -1,0 +1,220 @@
+"""One schedule: people write, things break, and when all is quiet, a record of what came."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from roost_channels.testing.inprocess import LocalTransport
+from roost_channels.testing.telegram import FakeTelegram
+from roost_channels.testing.telegram.flood import FloodLimits
+from roost_channels.testing.twilio import FakeTwilio
+from roost_channels.testing.twilio.state import StatusPlan
+from roost_platform.chaos.invariants import Violation, check
+from roost_platform.chaos.record import Record
+from roost_platform.chaos.sim.life import Life, know_tasks, outside
+from roost_platform.chaos.sim.loop import Livelock, LoopClock, VirtualLoop
+from roost_platform.chaos.sim.network import Network
+from roost_platform.chaos.sim.plan import PARTS, STORM_S, Crash, Plan, Says
+from roost_platform.chaos.sim.processes import TOKEN, TWILIO, WEB, Parts
+from roost_platform.chaos.sim.reading import read, unfinished
+from roost_platform.chaos.sim.storage import World, image
+from roost_platform.chaos.sim.temporal import SimTemporal
+
+END_S = 1800.0  # what is unfinished by then is stuck
+LOOK_S = 2.0
+UNDER_WAY = ("accepted", "queued", "sent")
+RECEIPTS = {
+    "plain": StatusPlan(),
+    "doubled": StatusPlan(doubled=True),
+    "shuffled": StatusPlan(shuffled=True),
+    "silent": StatusPlan(silent=True),
+    "slow": StatusPlan(sent_s=6.0, delivered_s=3.0),
+}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a schedule gave. points: awaits per part, at each of which it could have died."""
+
+    plan: Plan
+    record: Record
+    violations: list[Violation] = field(default_factory=list)
+    points: dict[str, int] = field(default_factory=dict)
+    calls: int = 0
+    crashes: int = 0
+    took_s: float = 0.0
+
+
+def simulate(plan: Plan) -> Outcome:
+    """Run a plan; the same plan gives the same outcome."""
+    logging.disable(logging.CRITICAL)  # thousands of faults are told by thousands of lines
+    image()
+    loop = VirtualLoop()
+    know_tasks(loop)
+    schedule: Schedule | None = None
+    try:
+        schedule = Schedule(plan)
+        return loop.run_until_complete(schedule.run())
+    except Livelock as error:
+        return Outcome(plan, Record(), [Violation("stuck", "", str(error))])
+    finally:
+        _clear(loop)
+        logging.disable(logging.NOTSET)
+
+
+def _clear(loop: VirtualLoop) -> None:
+    """Let every task end, so that none is destroyed while it waits."""
+    left = asyncio.all_tasks(loop)
+    for _ in range(20):
+        if not left:
+            break
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        left = asyncio.all_tasks(loop)
+    loop.close()
+
+
+class Schedule:
+    """The world of one plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._rng = random.Random(plan.seed)
+        self._clock = LoopClock()
+        self._storage = World(self._clock.time)
+        self._temporal = SimTemporal()
+        self._lives: dict[str, Life] = {}
+        self._points = dict.fromkeys(PARTS, 0)
+        self._crashes: dict[tuple[str, int], Crash] = {(c.part, c.point): c for c in plan.crashes}
+        self._restarts: set[asyncio.Task[None]] = set()
+        self._deaths: list[float] = []
+        self._over = False
+
+    async def run(self) -> Outcome:
+        loop = asyncio.get_running_loop()
+        await self._storage.start()
+        self._immortal = Life("observer", lambda _: False, lambda: 0.0)
+        await self._open_fakes()
+        network = Network(self._plan, self._rng, self._is_calm)
+        self._parts = Parts(
+            self._plan,
+            self._rng,
+            self._storage,
+            network,
+            self._temporal,
+            self._telegram,
+            self._twilio,
+            self._crash,
+        )
+        for part in PARTS:
+            self._lives[part] = self._parts.start(part)
+        writing = asyncio.create_task(self._people_write())
+        stuck = await self._until_quiet(writing)
+        self._over = True
+        record = await read(
+            self._plan,
+            self._storage.open(self._immortal),
+            self._telegram,
+            self._twilio,
+            self._deaths,
+        )
+        record.stuck += stuck
+        record.stuck += [f"unhandled: {what}" for what in loop.unhandled]  # type: ignore[attr-defined]
+        for life in self._lives.values():
+            life.die()
+        await self._telegram.stop_in_process()
+        await self._twilio.stop_in_process()
+        calls = len(self._telegram.calls) + len(self._twilio.calls)
+        return Outcome(
+            self._plan,
+            record,
+            check(record),
+            self._points,
+            calls,
+            len(self._plan.crashes) - len(self._crashes),
+            loop.time(),
+        )
+
+    async def _open_fakes(self) -> None:
+        flood = FloodLimits.documented() if self._plan.flood else FloodLimits()
+        self._telegram = FakeTelegram(TOKEN, clock=self._clock, port=9, flood=flood)
+        transport = LocalTransport(lambda request, limit: self._parts.to_web(request, limit))
+        self._twilio = FakeTwilio(
+            TWILIO.account_sid or "",
+            "test-auth-token",
+            TWILIO.account,
+            webhook_url=f"{WEB}/hooks/twilio/inbound#rc=5&rp=all",
+            status_plan=RECEIPTS[self._plan.receipts],
+            clock=self._clock,
+            port=9,
+            transport=transport,
+        )
+        await self._telegram.start_in_process()
+        await self._twilio.start_in_process()
+
+    # Trouble ---------------------------------------------------------------------------------
+
+    def _is_calm(self) -> bool:
+        return asyncio.get_running_loop().time() > STORM_S
+
+    def _crash(self, life: Life) -> bool:
+        """Whether a process dies at this await; it comes back after its time."""
+        self._points[life.part] += 1
+        crash = self._crashes.pop((life.part, self._points[life.part]), None)
+        if crash is None or self._over:
+            return False
+        if life.part == "courier":
+            self._deaths.append(self._clock.time())
+        restart = outside(self._back_after(life.part, crash.down_s))
+        self._restarts.add(restart)
+        restart.add_done_callback(self._restarts.discard)
+        return True
+
+    async def _back_after(self, part: str, down_s: float) -> None:
+        await asyncio.sleep(down_s)
+        if not self._over:
+            self._lives[part] = self._parts.start(part)
+
+    # People ----------------------------------------------------------------------------------
+
+    async def _people_write(self) -> None:
+        for says in self._plan.says:
+            wait = says.at - asyncio.get_running_loop().time()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            await self._write(says)
+
+    async def _write(self, says: Says) -> None:
+        if says.chat.startswith("whatsapp:"):
+            if says.trouble:
+                self._twilio.fault(says.trouble, "inbound")
+            await self._twilio.user_says(says.chat, says.text, wait=False)
+            return
+        if says.trouble:
+            self._telegram.fault(says.trouble, "message")
+        await self._telegram.user_says(int(says.chat), says.text)
+
+    async def _until_quiet(self, writing: "asyncio.Task[None]") -> Sequence[str]:
+        """Wait until nothing is left to do; what is left at the end, in words."""
+        loop = asyncio.get_running_loop()
+        database = self._storage.open(self._immortal)
+        quiet = 0
+        while loop.time() < END_S:
+            await asyncio.sleep(LOOK_S)
+            left: list[str] = []
+            if not writing.done() or self._restarts:
+                left.append("people are still writing, or parts are down")
+            else:
+                left = await unfinished(self._plan, database, self._temporal)
+                left += [
+                    f"{message.sid} is only {message.status}"
+                    for message in self._twilio.messages.values()
+                    if not message.inbound and message.status in UNDER_WAY
+                ]
+            quiet = 0 if left else quiet + 1
+            if quiet >= 3:
+                return ()
+        return left

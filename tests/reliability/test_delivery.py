@@ -1,0 +1,201 @@
+"""R2 to R4, R10, R14, R15: what leaves a lane arrives once, whole and in order."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from roost_channels.channel import Capabilities
+from roost_channels.config import DeliveryConfig, TelegramConfig
+from roost_channels.delivery import Courier
+from roost_channels.errors import RenderRejected
+from roost_channels.limits import Limiter
+from roost_channels.message import Address, Button, Receipt, ReplyTarget
+from roost_channels.outbox import EntryKind, OutboxEntry
+from roost_channels.rendering import REPEAT_LABEL, RenderedPart, render
+from roost_channels.telegram.channel import CAPABILITIES, TelegramChannel
+from roost_channels.testing import FakeTelegram
+from roost_channels.testing.memory import MemoryOutbox
+from roost_platform.db import models
+from roost_platform.db.access import AccessPolicy
+from roost_platform.db.stores import Stores, open_stores
+from roost_platform.db.testing import DoorbellLog, Person
+from roost_platform.intake import PlatformIntake
+
+CHAT = 1001
+QUICK = DeliveryConfig(retry_s=0.01, retry_max_s=0.02, poll_s=0.02, shutdown_s=1.0)
+CORPUS = (
+    "mail me at first.last+tag@example.org",
+    "<b>not bold</b> & <script>alert(1)</script>",
+    "**bold *italic `code* bold** unclosed **",
+    "[a link](http://x.example/?a=(1)) and [broken](",
+    "_snake_case_name_ and __dunder__ and \\*escaped\\*",
+    "```\nno end of the fence",
+    "| a | b |\n|---|---|\n| 1 | **2** |",
+    "1. one\n   - two\n     > three\n\n***\n# Four",
+    "😀👨‍👩‍👧‍👦🏳️‍🌈 " * 40,
+    "é\u0301\u202e right to left \u2066x\u2069",
+    "a" * 4095 + "👨‍👩‍👧‍👦" + "b" * 50,
+    "||spoiler|| ~~gone~~ <tg-spoiler>x</tg-spoiler> {{x}} %s \\",
+)
+
+
+def courier(channel: Any, outbox: Any) -> Courier:
+    limiter = Limiter(chat_burst=1000, account_rate=100_000)
+    return Courier([channel], outbox, "courier-1", config=QUICK, limiter=limiter)
+
+
+@pytest.fixture
+async def telegram() -> AsyncIterator[FakeTelegram]:
+    async with FakeTelegram() as server:
+        await server.user_says(CHAT, "hello")
+        yield server
+
+
+def channel_of(telegram: FakeTelegram, kind: type[TelegramChannel] = TelegramChannel) -> Any:
+    config = TelegramConfig.model_validate({"token": telegram.token, "api_base": telegram.base_url})
+    return kind(config)
+
+
+@pytest.fixture
+async def ada(sqlite_url: str, telegram: FakeTelegram) -> AsyncIterator[Person]:
+    """Ada in the fake's chat, over a real database and the real time."""
+    account = telegram.token.partition(":")[0]
+    stores = open_stores(sqlite_url, policies={("telegram", account): AccessPolicy("open")})
+    intake = PlatformIntake(stores, DoorbellLog())
+    address = Address("telegram", account, str(CHAT))
+    yield Person(stores, intake, DoorbellLog(), address)
+    await intake.close()
+    await stores.close()
+
+
+async def delivered(ada: Person, channel: Any, text: str) -> None:
+    """Answer with this text and bring it to its end."""
+    await ada.says("hello")
+    await ada.agent_says(await ada.turn(), 1, text)
+    work = courier(channel, ada.stores.outbox)
+
+    async def finished() -> None:
+        while await ada.stores.outbox.next_entry(ada.address) is not None:
+            await work.drain()
+            await asyncio.sleep(0.005)
+
+    await asyncio.wait_for(finished(), 30)
+
+
+async def looks(stores: Stores) -> list[tuple[str, str, str]]:
+    async with stores.database.read() as session:
+        rows = await session.scalars(
+            select(models.DeliveryAttempt).order_by(models.DeliveryAttempt.id)
+        )
+        return [(row.kind, row.outcome, row.concluded) for row in rows]
+
+
+async def test_r4_three_lost_requests_cost_four_calls_and_leave_one_labelled_copy(
+    telegram: FakeTelegram, ada: Person
+) -> None:
+    telegram.fault("drop_before", "sendMessage", count=3)
+    channel = channel_of(telegram)
+    await delivered(ada, channel, "the answer")
+    await channel.close()
+    assert telegram.bot_texts(CHAT) == [f"{REPEAT_LABEL}the answer"]
+    assert len(telegram.calls_of("sendMessage")) == 4
+    repeated = "no proof of either outcome; sent again, labelled"
+    assert await looks(ada.stores) == [
+        *[("send", "ambiguous", ""), ("check", "looked", repeated)] * 3,
+        ("send", "sent", ""),
+    ]
+
+
+class Slow:
+    """A channel whose sends take a random time."""
+
+    name, account, capabilities = "telegram", "42", CAPABILITIES
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.sent: list[tuple[str, str]] = []
+
+    async def send(
+        self,
+        address: Address,
+        part: RenderedPart,
+        *,
+        reply_to: ReplyTarget | None = None,
+        buttons: Sequence[Button] = (),
+        silent: bool = False,
+        part_id: str = "",
+    ) -> Receipt:
+        await asyncio.sleep(self.chance.random() * 0.01)
+        self.sent.append((address.chat, part.text))
+        return Receipt(str(len(self.sent)))
+
+
+async def test_r10_answers_notices_and_errors_leave_in_the_order_they_were_decided() -> None:
+    seed = random.randrange(10**6)
+    chance = random.Random(seed)
+    outbox, channel = MemoryOutbox(), Slow(chance)
+    kinds: tuple[EntryKind, ...] = ("answer", "notice", "error", "approval")
+    decided: dict[str, list[OutboxEntry]] = {str(chat): [] for chat in range(100, 106)}
+    for number in range(60):
+        chat = chance.choice(list(decided))
+        text = f"{number} " + "word " * chance.choice((1, 1, 1500))
+        address = Address("telegram", "42", chat)
+        decided[chat].append(outbox.add(address, text, kind=chance.choice(kinds)))
+    work = courier(channel, outbox)
+    await work.drain()
+    for chat, entries in decided.items():
+        expected = [p.text for e in entries for p in render(e.text, CAPABILITIES)]
+        assert [text for to, text in channel.sent if to == chat] == expected, f"seed {seed}"
+
+
+async def test_r14_whatever_markup_a_model_writes_it_arrives(
+    telegram: FakeTelegram, ada: Person
+) -> None:
+    channel = channel_of(telegram)
+    for text in CORPUS:
+        before = len(telegram.bot_texts(CHAT))
+        await delivered(ada, channel, text)
+        parts = telegram.bot_texts(CHAT)[before:]
+        assert "".join(parts) == "".join(part.text for part in render(text, CAPABILITIES)), text
+        assert len(telegram.calls_of("sendMessage")) == len(telegram.bot_texts(CHAT)), text
+    await channel.close()
+
+
+class Picky(TelegramChannel):
+    """Refuses the formatting of the second part it is given, once."""
+
+    calls = 0
+
+    async def send(self, *args: Any, **named: Any) -> Receipt:
+        self.calls += 1
+        if self.calls == 2:
+            raise RenderRejected("can't parse entities", code="entities", http_status=400)
+        return await super().send(*args, **named)
+
+
+async def test_r15_a_long_answer_with_a_refused_part_is_whole_and_each_part_there_once(
+    telegram: FakeTelegram, ada: Person
+) -> None:
+    code = "\n".join(f"line_{number} = {number}  # {'x' * 40}" for number in range(150))
+    words, end = "Words and words. " * 200, "The end of it. " * 300
+    text = f"# Long\n\n{words}\n\n```python\n{code}\n```\n\n{end}"
+    assert len(text) > 15_000
+    channel = channel_of(telegram, Picky)
+    await delivered(ada, channel, text)
+    await channel.close()
+    rendered = render(text, CAPABILITIES)
+    shown = [message for message in telegram.visible(CHAT) if message.sender == "bot"]
+    # Telegram cuts blanks at the ends of a message off.
+    assert [message.text for message in shown] == [part.text.strip() for part in rendered]
+    limits: Capabilities = CAPABILITIES
+    assert all(len(part.text) <= limits.text_max for part in rendered)
+    plain = [index for index, message in enumerate(shown) if not message.entities]
+    assert 1 in plain, "the refused part lost its formatting, and only that"
+    fenced = [index for index, part in enumerate(rendered) if "line_" in part.text]
+    assert len(fenced) > 1
+    for index in fenced:
+        assert index == 1 or any(entity["type"] == "pre" for entity in shown[index].entities)

@@ -1,0 +1,71 @@
+"""Seeded schedules of faults and crashes over the real lanes, stores, intake and fakes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from roost_platform.chaos.sim.plan import Crash, Plan, Says, Strike, draw
+from roost_platform.chaos.sim.run import Failure, run, shrunk
+from roost_platform.chaos.sim.schedule import Outcome, simulate
+
+SEEDS = [
+    int(line.split()[0])
+    for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
+# `make chaos` runs ten thousand; these are others, so that both add to what was tried.
+FIRST_SEED, SCHEDULES = 1_000_000, 12
+
+ONE_QUESTION = Plan(1, (Says(0.5, "101", "w1", think_s=2.0),))
+
+
+def trace(outcome: Outcome) -> object:
+    record = outcome.record
+    shown = [(message.chat, message.place, message.text) for message in record.shown]
+    return shown, record.asked, outcome.points, outcome.calls, outcome.took_s
+
+
+def test_no_schedule_loses_doubles_or_reorders_anything() -> None:
+    tally = run(FIRST_SEED, SCHEDULES, workers=1)
+    assert tally.schedules == SCHEDULES and tally.messages >= SCHEDULES
+    assert not tally.failures
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_seed_that_once_failed_holds(seed: int) -> None:
+    assert simulate(draw(seed)).violations == []
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    first, second = (simulate(draw(9)) for _ in range(2))
+    assert trace(first) == trace(second)
+
+
+@pytest.mark.parametrize("part", ["courier", "worker"])
+def test_a_part_that_dies_at_any_await_of_an_answer_costs_nothing(part: str) -> None:
+    """Every seventh await here, for time's sake; `make chaos` draws them all."""
+    awaits = simulate(ONE_QUESTION).points[part]
+    for point in range(1, awaits, 7):
+        plan = replace(ONE_QUESTION, crashes=(Crash(part, point, 0.2),))
+        assert simulate(plan).violations == [], f"{part} died at its await {point}"
+
+
+def test_a_broken_rule_is_found_and_shrunk_to_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without its label a repeat is a violation: the strike that makes it stays, the rest goes."""
+    monkeypatch.setattr("roost_channels.sending.labelled", lambda part: part)
+    send = 5  # after getMyCommands, setMyCommands, deleteWebhook and getMe or so
+    plan = Plan(
+        3,
+        (Says(0.5, "101", "w1"), Says(9.0, "102", "w2")),
+        crashes=(Crash("web", 1, 0.05),),
+        strikes=tuple(Strike(call, "drop_after") for call in range(send, send + 8)),
+    )
+    found = simulate(plan).violations
+    assert [violation.rule for violation in found if "duplicate" in violation.rule]
+    duplicate = next(str(violation) for violation in found if "duplicate" in violation.rule)
+    small = shrunk(Failure(3, (duplicate,), plan)).plan
+    assert not small.crashes
+    assert len(small.strikes) < len(plan.strikes)
