@@ -14,7 +14,7 @@ from roost_channels.limits import Limiter
 from roost_channels.message import Address, Media
 from roost_channels.outbox import Outbox, OutboxEntry, StoredPart
 from roost_channels.reconciling import Reconciler
-from roost_channels.rendering import RenderedPart, render
+from roost_channels.rendering import RenderedPart, render, utf16_length
 from roost_channels.sending import Report, Sender
 from roost_channels.whatsapp.format import QUOTE_PREFIX_MAX, needs_quote_line
 
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 # A lane sleeps through waits up to this long; for longer ones it ends and is started again.
 LANE_WAIT_MAX_S = 2.0
 FAULT_PAUSE_S = 1.0
+CHOOSE = "Please choose:"
 # A waiting lane is looked at again at least this often: something newer may have changed its case.
 DEFER_MAX_S = 2.0
 _UNFINISHED = ("planned", "sending", "not_sent", "ambiguous")
@@ -209,7 +210,17 @@ def plan(entry: OutboxEntry, channel: Channel) -> list[RenderedPart]:
         parts = [replace(parts[0], rich=entry.text)]
     end = parts[-1].char_end if parts else 0
     parts += [_file_part(media, channel.capabilities, end) for media in entry.media]
+    if entry.buttons and _has_no_room(parts, channel.capabilities):
+        parts.append(RenderedPart(CHOOSE, (), end, end))
     return parts or [RenderedPart("(no text)", (), 0, 0)]
+
+
+def _has_no_room(parts: Sequence[RenderedPart], capabilities: Capabilities) -> bool:
+    """Buttons hang under the last part, unless it is a file or too long for the network."""
+    most = capabilities.button_text_max
+    if most is None or not parts:
+        return False
+    return parts[-1].media is not None or utf16_length(parts[-1].text) > most
 
 
 def _file_part(media: Media, capabilities: Capabilities, at: int) -> RenderedPart:

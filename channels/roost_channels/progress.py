@@ -18,8 +18,8 @@ from roost_channels.limits import Limiter
 from roost_channels.message import Address
 from roost_channels.outbox import Outbox, ProgressSnapshot, StatusMessage
 from roost_channels.rendering import RenderedPart
-from roost_channels.status_messages import Room, StatusMessages
-from roost_channels.status_view import view, with_text
+from roost_channels.status_messages import Room, StatusMessages, stop_buttons
+from roost_channels.status_view import StatusView, view, with_text
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class ProgressRenderer:
         if mode == "off":
             return
         if not channel.capabilities.can_edit:
-            await self._say_still_working(channel, snapshot)
+            await self._say_still_working(channel, snapshot, wanted)
             return
         if mode == "stream" and snapshot.phase == "answering":
             wanted = with_text(wanted, snapshot)
@@ -168,7 +168,9 @@ class ProgressRenderer:
             except DeliveryError as error:
                 await self._room.dropped(snapshot.address, error)
 
-    async def _say_still_working(self, channel: Channel, snapshot: ProgressSnapshot) -> None:
+    async def _say_still_working(
+        self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView
+    ) -> None:
         """Once per turn, where nothing can be edited and every message costs."""
         waited = self._clock.time() - snapshot.started_at
         if not channel.capabilities.typing_s or waited < self._config.still_working_s:
@@ -191,7 +193,11 @@ class ProgressRenderer:
             self._room.take(channel, snapshot.address, "send")
             await self._outbox.put_status_message(said)
             try:
-                receipt = await channel.send(snapshot.address, RenderedPart(said.shown))
+                receipt = await channel.send(
+                    snapshot.address,
+                    RenderedPart(said.shown),
+                    buttons=stop_buttons(snapshot, wanted) if channel.capabilities.buttons else (),
+                )
             except DeliveryError as error:
                 await self._room.dropped(snapshot.address, error)
                 return

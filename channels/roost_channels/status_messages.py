@@ -86,7 +86,7 @@ class StatusMessages:
                     snapshot.address,
                     RenderedPart(wanted.text),
                     reply_to=_plain_reply(snapshot),
-                    buttons=_buttons(snapshot, wanted),
+                    buttons=stop_buttons(snapshot, wanted),
                     silent=True,
                 )
             except DeliveryError as error:
@@ -125,7 +125,7 @@ class StatusMessages:
                     snapshot.address,
                     status.message_id,
                     RenderedPart(wanted.text),
-                    buttons=_buttons(snapshot, wanted),
+                    buttons=stop_buttons(snapshot, wanted),
                 )
             except NotModified:
                 logger.debug("status of turn %s read so already", snapshot.turn_id)
@@ -137,7 +137,7 @@ class StatusMessages:
             await room.outbox.put_status_message(changed)
 
 
-def _buttons(snapshot: ProgressSnapshot, wanted: StatusView) -> tuple[Button, ...]:
+def stop_buttons(snapshot: ProgressSnapshot, wanted: StatusView) -> tuple[Button, ...]:
     return (Button("Stop", f"stop:{snapshot.turn_id}"),) if wanted.can_stop else ()
 
 

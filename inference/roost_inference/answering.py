@@ -142,7 +142,7 @@ class EngineResponder:
         return len(self.engine.tokenize(text, special=True))
 
     def _remember(self, request: Request, trail: Trail, written: Written) -> None:
-        self._ceiling.answer(trail, written.tokens)
+        self._ceiling.answer(trail, written.tokens, written.cached_tokens)
         session = (request.cache_salt, request.session_id or "")
         if written.whole:
             answer = Answer(written.text, written.tokens)

@@ -48,13 +48,15 @@ Piece = TextPiece | ParsedCall | Finished
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A whole answer: as the client sees it, and as it was written."""
+    """A whole answer: as the client sees it, and as it was written; and how much of its prompt was
+    not computed."""
 
     content: str
     calls: Sequence[tuple[str, str]]
     text: str
     tokens: tuple[int, ...]
     whole: bool
+    cached_tokens: int = 0
 
 
 Remember = Callable[[Written], None]
@@ -216,6 +218,7 @@ class EngineGeneration:
                 "".join(self._texts),
                 tuple(self._tokens),
                 whole=event.stop_string is None,
+                cached_tokens=event.usage.cached_tokens,
             )
         )
         figures = {**self._figures, **({"kv": event.kv} if event.kv else {})}

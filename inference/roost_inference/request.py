@@ -92,7 +92,8 @@ class Timings:
 @dataclass(frozen=True, slots=True)
 class SpeculationFigures:
     """A request's drafts. steps: decodes that verified a draft; histogram[n]: those of them that
-    accepted n tokens; depth_max: the most that could have been drafted in one."""
+    accepted n tokens; by_draft_length[k][n]: those of them that had drafted k; depth_max: the
+    most that could have been drafted in one."""
 
     depth_max: int
     steps: int
@@ -100,6 +101,7 @@ class SpeculationFigures:
     accepted_tokens: int
     histogram: tuple[int, ...]
     accepted_by_drafter: Mapping[str, int]
+    by_draft_length: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,9 @@
 """`/v1/sessions` from the outside: what a client tells an engine about its sessions."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
-from roost_inference.client import EngineClient
 from roost_inference.errors import EngineFailed, NoSessions
 from roost_inference.refusals import json_of, refusal
 
@@ -12,11 +11,19 @@ Wait = Literal["tool", "approval", "user", "idle"]
 UNKNOWN_STATUSES = frozenset({404, 405, 501})
 
 
+class Caller(Protocol):
+    """What is needed of EngineClient."""
+
+    async def call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> tuple[int, Mapping[str, str], bytes]: ...
+
+
 class EngineSessions:
     """Orders to one engine. Every method raises NoSessions where it has no such thing, and what
     EngineClient raises."""
 
-    def __init__(self, client: EngineClient) -> None:
+    def __init__(self, client: Caller) -> None:
         self._client = client
 
     async def list(self, limit: int) -> list[dict[str, Any]]:

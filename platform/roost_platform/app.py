@@ -18,6 +18,7 @@ from roost_platform.console.routes import console_routes
 from roost_platform.console.security import console_middleware
 from roost_platform.console_setup import channel_setups, sandbox_urls
 from roost_platform.db.stores import Stores
+from roost_platform.engine_watch import EngineWatch
 from roost_platform.intake import PlatformIntake
 from roost_platform.overview import Overview
 from roost_platform.version import VERSION
@@ -41,29 +42,35 @@ def build_app(parts: WebParts) -> Starlette:
     """Every route in one table. Call it inside the event loop that will serve it."""
     settings = parts.settings
     overview = Overview(parts.stores, parts.engine, parts.temporal_probe)
+    watch = EngineWatch(parts.engine)
     api = Api(parts.stores, parts.intake, parts.registry, overview, parts.closing)
-    webhooks = Webhooks(settings, parts.intake)
+    webhooks = Webhooks(settings, parts.intake, parts.stores.artifacts)
     routes: list[BaseRoute] = [
         Mount("/api", build_api(api)),
         Route("/hooks/telegram/{account}", webhooks.telegram, methods=["POST"]),
         Route("/hooks/twilio/inbound", webhooks.twilio_inbound, methods=["POST"]),
         Route("/hooks/twilio/status", webhooks.twilio_status, methods=["POST"]),
+        Route("/hooks/twilio/media/{artifact_id}/{name}", webhooks.twilio_media, methods=["GET"]),
         Route(
             "/hooks/whatsapp-cloud/{phone_number_id}",
             webhooks.whatsapp_cloud,
             methods=["GET", "POST"],
         ),
-        *console_routes(console_deps(parts)),
+        *console_routes(console_deps(parts, watch)),
     ]
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        watching = asyncio.create_task(overview.watch_engine())
+        watching = {
+            asyncio.create_task(overview.watch_engine()),
+            asyncio.create_task(watch.run()),
+        }
         try:
             yield
         finally:
-            watching.cancel()
-            await asyncio.wait({watching})
+            for task in watching:
+                task.cancel()
+            await asyncio.wait(watching)
             await webhooks.close()
 
     return Starlette(
@@ -77,13 +84,14 @@ def build_app(parts: WebParts) -> Starlette:
     )
 
 
-def console_deps(parts: WebParts) -> ConsoleDeps:
+def console_deps(parts: WebParts, watch: EngineWatch) -> ConsoleDeps:
     """What the console is given."""
     names = [name for name in parts.registry.names if name != parts.registry.default]
     return ConsoleDeps(
         stores=parts.stores,
         intake=parts.intake,
         engine_client=parts.engine,
+        engine_watch=watch,
         sandbox=sandbox_urls(parts.settings),
         public_base_url=parts.settings.public_base_url or "",
         agents=(parts.registry.default, *names),

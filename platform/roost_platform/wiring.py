@@ -170,7 +170,7 @@ def build_channels(settings: Settings, files: Files | None = None) -> list[Chann
     if settings.whatsapp_cloud.configured:
         from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
 
-        channels.append(WhatsAppCloudChannel(settings.whatsapp_cloud))
+        channels.append(WhatsAppCloudChannel(settings.whatsapp_cloud, files=files))
     return channels
 
 

@@ -43,6 +43,7 @@ def config(telegram: FakeTelegram, **fields: Any) -> TelegramConfig:
 async def telegram() -> AsyncIterator[FakeTelegram]:
     async with FakeTelegram(stretch_empty_polls=False) as server:
         yield server
+        assert server.complaints == []
 
 
 @pytest.fixture

@@ -90,6 +90,7 @@ async def twilio(site: Site) -> AsyncIterator[FakeTwilio]:
     async with FakeTwilio(webhook_url=f"{site.base_url}/hooks/twilio/inbound") as server:
         site.hooks = TwilioWebhooks(settings(server), site.base_url, site.intake)
         yield server
+        assert server.complaints == []
 
 
 @pytest.fixture

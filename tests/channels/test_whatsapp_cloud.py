@@ -24,9 +24,10 @@ from roost_channels.errors import (
     WindowClosed,
 )
 from roost_channels.intake import Refusal
-from roost_channels.message import Address, Button, InboundMessage, Quote, ReplyTarget
+from roost_channels.message import Address, Button, InboundMessage, Media, Quote, ReplyTarget
 from roost_channels.rendering import RenderedPart
 from roost_channels.testing import CloudPlan, FakeCloud, VirtualClock
+from roost_channels.testing.files import MemoryFiles
 from roost_channels.testing.memory import MemoryIntake, MemoryOutbox
 from roost_channels.whatsapp.window import INVITATION
 from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
@@ -438,6 +439,41 @@ async def test_files_are_fetched_with_the_token_and_within_bounds(
     cloud.core.media.clear()
     with pytest.raises(Rejected):
         await channel.download(photo, 1000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mime_type", "size", "caption", "sent_as"),
+    [
+        ("photo", "image/png", 4, "", "image"),
+        ("photo", "image/png", 6 * 1024 * 1024, "", "document"),
+        ("photo", "image/webp", 4, "", "document"),
+        ("video", "video/mp4", 4, "a film", "video"),
+        ("voice", "audio/ogg; codecs=opus", 4, "", "audio"),
+        ("voice", "audio/ogg", 4, "(may be a repeat)", "document"),
+        ("document", "", 4, "", "document"),
+    ],
+)
+async def test_files_are_uploaded_and_shown_as_what_whatsapp_can_show(
+    cloud: FakeCloud, kind: Any, mime_type: str, size: int, caption: str, sent_as: str
+) -> None:
+    files = MemoryFiles({"bcd": b"\x00\xff" * 2})
+    channel = WhatsAppCloudChannel(settings(api_base=cloud.base_url), files=files)
+    await cloud.user_says(USER, "send it")
+    part = RenderedPart(caption, (), 0, 0, Media("bcd", kind, "a file", mime_type, size))
+    sent = await channel.send(ADDRESS, part)
+    message = cloud.messages[sent.message_id]
+    assert (message.type, message.body) == (sent_as, caption)
+    kept = cloud.core.media[message.media_id]
+    assert (kept.data, kept.filename) == (b"\x00\xff" * 2, "a file")
+    named = cloud.calls_of("messages")[-1].parameters[sent_as].get("filename")
+    assert named == ("a file" if sent_as == "document" else None)
+    cloud.fault("http_500", "media.upload")
+    with pytest.raises(NotSent):
+        await channel.send(ADDRESS, part)
+    files.data.clear()
+    with pytest.raises(Rejected):
+        await channel.send(ADDRESS, part)
+    await channel.close()
 
 
 async def test_the_template_reaches_people_outside_the_window(

@@ -1,5 +1,6 @@
 """What can go wrong on the way to a provider, to order."""
 
+import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,11 @@ CALL_FAULTS: tuple[FaultKind, ...] = FAULT_KINDS[:-2]
 FAULTS_MAX = 1000
 # An event held back by out_of_order goes on alone when none follows it.
 OUT_OF_ORDER_MAX_S = 2.0
+
+
+def whole_seconds(wait_s: float) -> int:
+    """A wait as a header can say it: never shorter, never nothing."""
+    return max(1, math.ceil(wait_s))
 
 
 @dataclass(slots=True)

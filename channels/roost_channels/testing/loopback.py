@@ -114,15 +114,18 @@ def cut_connection(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def cut_body(request: web.Request, body: bytes) -> web.StreamResponse:
+async def cut_body(request: web.Request, answer: web.Response) -> web.StreamResponse:
     """Hang up in the middle of an answer that promised more."""
-    answer = web.StreamResponse(headers={"Content-Length": str(len(body) + 1)})
-    answer.content_type = "application/json"
-    await answer.prepare(request)
-    await answer.write(body)
+    if not isinstance(request, web.BaseRequest):  # handed over without a socket
+        return cut_connection(request)
+    body = answer.body if isinstance(answer.body, bytes) else b""
+    begun = web.StreamResponse(status=answer.status, headers={"Content-Length": str(len(body) + 1)})
+    begun.content_type = answer.content_type
+    await begun.prepare(request)
+    await begun.write(body)
     if request.transport is not None:
         request.transport.abort()
-    return answer
+    return begun
 
 
 async def until(

@@ -19,10 +19,13 @@ from roost_channels.errors import (
     Throttled,
 )
 from roost_channels.intake import Intake
-from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart, utf16_length
+from roost_channels.whatsapp import contents
 from roost_channels.whatsapp.client import TwilioClient
+from roost_channels.whatsapp.contents import Contents
 from roost_channels.whatsapp.format import needs_quote_line, quote_prefix
+from roost_channels.whatsapp.links import MediaLinks
 from roost_channels.whatsapp.reconcile import Reconciler
 from roost_channels.whatsapp.window import INVITATION, SESSION_WINDOW_S
 
@@ -38,6 +41,9 @@ CHATS_REMEMBERED_MAX = 10_000
 ABSENT_AFTER_S = 10.0
 CLOCK_SKEW_S = 5.0
 LIST_PAGE = 50
+# What WhatsApp takes of a photo, and Twilio of any file.
+PHOTO_BYTES_MAX = 5 * 1024 * 1024
+MEDIA_BYTES_MAX = 16 * 1024 * 1024
 _ON_ITS_WAY = {"sent", "delivered", "read", "failed", "undelivered", "canceled"}
 
 CAPABILITIES = Capabilities(
@@ -48,7 +54,8 @@ CAPABILITIES = Capabilities(
     can_edit=False,
     can_delete=False,
     native_quote=False,
-    buttons=False,
+    buttons=True,
+    button_text_max=contents.TEXT_MAX,
     typing_s=25.0,
     edit_interval_s=(0.0, 0.0),
     # WhatsApp's pair limit: one message in 6 s to the same person, up to 45 at once.
@@ -78,8 +85,17 @@ class WhatsAppChannel:
         self._last: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self.account = config.account
         self._template = config.window_template
+        self._contents = Contents(self._client)
         self._reconciler = Reconciler(self._client, config, self._clock)
-        self.capabilities = replace(CAPABILITIES, invitation=INVITATION if self._template else "")
+        self._links: MediaLinks | None = None
+        if self._public_base_url and config.auth_token is not None:
+            self._links = MediaLinks(config.auth_token, self._public_base_url)
+        self.capabilities = replace(
+            CAPABILITIES,
+            invitation=INVITATION if self._template else "",
+            media_bytes_max=MEDIA_BYTES_MAX if self._links else 0,
+            photo_bytes_max=PHOTO_BYTES_MAX if self._links else 0,
+        )
 
     async def send(
         self,
@@ -93,7 +109,26 @@ class WhatsAppChannel:
     ) -> Receipt:
         """Send once the chat's previous message is on its way; the callback carries the part id."""
         await self._gate(address.chat)
-        return await self._create(address.chat, part_id, {"Body": body_of(part, reply_to)})
+        body = body_of(part, reply_to)
+        if part.media is not None:
+            return await self._create(address.chat, part_id, self._media(part.media, body))
+        if not buttons or utf16_length(body) > contents.TEXT_MAX:
+            return await self._create(address.chat, part_id, {"Body": body})
+        try:
+            content = await self._contents.form(body, buttons)
+            return await self._create(address.chat, part_id, content)
+        except Rejected as error:
+            # Provably not sent: the words must arrive, whatever is wrong with the buttons.
+            logger.warning("sent without its buttons: %s", error)
+            self._contents.forget()
+            return await self._create(address.chat, part_id, {"Body": body})
+
+    def _media(self, media: Media, caption: str) -> dict[str, str]:
+        """Twilio fetches the file from us, by a link that only it is told."""
+        if self._links is None:
+            raise Rejected("files need public_base_url", code="media")
+        link = self._links.link(media.artifact_id, media.name, self._clock.time())
+        return {"MediaUrl": link, **({"Body": caption} if caption else {})}
 
     async def invite(self, address: Address, *, part_id: str) -> Receipt:
         """The approved template, which may be sent outside the session window."""
@@ -142,8 +177,15 @@ class WhatsAppChannel:
         for message in found:
             body, sid = str(message.get("body") or ""), str(message.get("sid") or "")
             # The quote line was written in front of the part when it was sent.
-            same = body == part.text or body.endswith(f"\n\n{part.text}")
-            if same and sid and sid != known and _created(message, since) >= since - CLOCK_SKEW_S:
+            same = body == part.text or (part.text and body.endswith(f"\n\n{part.text}"))
+            has_file = str(message.get("num_media") or "0") != "0"
+            if (
+                same
+                and has_file == (part.media is not None)
+                and sid
+                and sid != known
+                and _created(message, since) >= since - CLOCK_SKEW_S
+            ):
                 self._remember(address.chat, sid)
                 return Receipt(sid)
         return "absent" if self._clock.time() - since >= ABSENT_AFTER_S else "unknown"

@@ -24,6 +24,7 @@ from roost_channels.errors import (
 
 API = "https://api.twilio.com"
 MESSAGING = "https://messaging.twilio.com"
+CONTENT = "https://content.twilio.com"
 TIMEOUT_S = 20.0
 CONNECT_TIMEOUT_S = 5.0
 DEFAULT_RETRY_AFTER_S = 5.0
@@ -48,6 +49,7 @@ class TwilioClient:
             raise ValueError("twilio.account_sid and twilio.auth_token are needed")
         self._api = (config.api_base or API).rstrip("/")
         self._messaging = (config.api_base or MESSAGING).rstrip("/")
+        self._content = (config.api_base or CONTENT).rstrip("/")
         self._messages = f"{self._api}/2010-04-01/Accounts/{config.account_sid}/Messages"
         self._http = httpx2.AsyncClient(
             auth=(config.account_sid, config.auth_token.get_secret_value()),
@@ -98,6 +100,33 @@ class TwilioClient:
         url = f"{self._messaging}/v2/Indicators/Typing.json"
         await self._request("POST", url, form=form, timeout_s=5.0)
 
+    async def contents_named(self, prefix: str, page_size: int, pages_max: int) -> dict[str, str]:
+        """Content resources whose friendly name begins so: name to SID."""
+        found: dict[str, str] = {}
+        url = f"{self._content}/v1/Content?PageSize={page_size}"
+        for _ in range(pages_max):
+            page = await self._request("GET", url)
+            listed = page.get("contents")
+            for item in listed if isinstance(listed, list) else []:
+                name = str(item.get("friendly_name") or "")
+                if name.startswith(prefix):
+                    found.setdefault(name, str(item.get("sid")))
+            meta = page.get("meta")
+            following = meta.get("next_page_url") if isinstance(meta, dict) else None
+            if not isinstance(following, str) or not following:
+                break
+            split = urlsplit(following)
+            url = f"{self._content}{split.path}?{split.query}"
+        return found
+
+    async def create_content(self, resource: Mapping[str, Any]) -> str:
+        """Make a Content resource; returns its SID. A second one of the same name does no harm."""
+        made = await self._request("POST", f"{self._content}/v1/Content", body=resource)
+        sid = made.get("sid")
+        if not isinstance(sid, str) or not sid:
+            raise NotSent("a Content resource without a SID", code="decode")
+        return sid
+
     async def fetch_media(self, url: str, bytes_max: int) -> bytes:
         """A file that came in. Credentials go to Twilio alone, not to where it redirects."""
         own = f"{self._api}{urlsplit(url).path}"  # whatever host a link names
@@ -124,6 +153,7 @@ class TwilioClient:
         url: str,
         *,
         form: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
         repeatable: bool = True,
         timeout_s: float | None = None,
@@ -133,18 +163,19 @@ class TwilioClient:
                 verb,
                 url,
                 data=dict(form) if form else None,
+                json=body,
                 params=dict(query) if query else None,
                 timeout=timeout_s or httpx2.USE_CLIENT_DEFAULT,
             )
         except (httpx2.HTTPError, OSError) as error:
             raise translate(error, repeatable=repeatable) from error
         try:
-            body = response.json()
+            answer = response.json()
         except ValueError:
-            body = None
-        if response.status_code < 300 and isinstance(body, dict):
-            return body
-        raise refusal(response.status_code, body, response.headers, repeatable=repeatable)
+            answer = None
+        if response.status_code < 300 and isinstance(answer, dict):
+            return answer
+        raise refusal(response.status_code, answer, response.headers, repeatable=repeatable)
 
 
 def translate(error: Exception, *, repeatable: bool) -> DeliveryError:

@@ -17,8 +17,11 @@ QUOTE_PREFIX_MAX = 200
 EXCERPT_MAX = 120
 AUTHOR_MAX = 40
 
-# Characters of the text that would read as marks: at word boundaries, closed on the same line.
-_ACCIDENTAL = re.compile(r"(?<![\w*_~])([*_~])(?=\S[^\n]*?\S?\1(?!\w))")
+# Characters of the text that would read as marks: at word boundaries, closed on the same line; and
+# fences, which pair over lines.
+_ACCIDENTAL = re.compile(
+    r"`(?=``)|(?<=`)`(?=`)|(?<=``)`|(?<![\w*_~`])([*_~`])(?=\S[^\n]*?\S?\1(?!\w))"
+)
 
 
 def serialise(document: Layout, start: int, end: int) -> str:
@@ -105,7 +108,7 @@ def _line(text: str, start: int, end: int, spans: list[Span]) -> str:
     if not opens and not _ACCIDENTAL.search(text, start, end):
         return text[start:end]
     disarmed = {
-        match.end(1)
+        match.end()
         for match in _ACCIDENTAL.finditer(text, start, end)
         if not any(low <= match.start() < high for low, high in shielded)
     }

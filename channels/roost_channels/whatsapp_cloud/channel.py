@@ -16,8 +16,9 @@ from roost_channels.errors import (
     Rejected,
     RenderRejected,
 )
+from roost_channels.files import Files
 from roost_channels.intake import Intake
-from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart
 from roost_channels.whatsapp.window import INVITATION, SESSION_WINDOW_S
 from roost_channels.whatsapp_cloud import format as cloud_format
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 # Meta keeps no order and tells nobody how a message stands: two to one chat keep this distance.
 GAP_S = 0.5
 CHATS_REMEMBERED_MAX = 10_000
+OCTETS = "application/octet-stream"
 
 CAPABILITIES = Capabilities(
     text_max=cloud_format.TEXT_MAX,
@@ -49,19 +51,31 @@ CAPABILITIES = Capabilities(
 
 
 class WhatsAppCloudChannel:
-    """One business phone number; its id is the account."""
+    """One business phone number; its id is the account. `files` holds what answers carry."""
 
     name = "whatsapp"
 
-    def __init__(self, config: WhatsAppCloudConfig, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        config: WhatsAppCloudConfig,
+        *,
+        clock: Clock | None = None,
+        files: Files | None = None,
+    ) -> None:
         self._client = CloudClient(config)
         self._clock = clock or SystemClock()
+        self._files = files
         self._template = config.window_template
         self._language = config.window_template_language
         # When each chat was last sent to.
         self._last: OrderedDict[str, float] = OrderedDict()
         self.account = config.account
-        self.capabilities = replace(CAPABILITIES, invitation=INVITATION if self._template else "")
+        self.capabilities = replace(
+            CAPABILITIES,
+            invitation=INVITATION if self._template else "",
+            media_bytes_max=cloud_format.DOCUMENT_BYTES_MAX if files else 0,
+            photo_bytes_max=cloud_format.SHOWN["image"][1] if files else 0,
+        )
 
     async def send(
         self,
@@ -74,7 +88,8 @@ class WhatsAppCloudChannel:
         part_id: str = "",
     ) -> Receipt:
         """Send; the part id comes back in every receipt."""
-        message = cloud_format.message(part, reply_to, buttons, part_id)
+        media_id = await self._upload(part.media) if part.media else ""
+        message = cloud_format.message(part, reply_to, buttons, part_id, media_id)
         await self._keep_distance(address.chat)
         try:
             return Receipt(await self._client.send(address.chat, message))
@@ -84,6 +99,13 @@ class WhatsAppCloudChannel:
                     error.description, code="reply", http_status=error.http_status
                 ) from error
             raise
+
+    async def _upload(self, media: Media) -> str:
+        if self._files is None:
+            raise Rejected("no files are kept here", code="media")
+        data = await self._files.read(media.artifact_id)
+        name = media.name or media.artifact_id
+        return await self._client.upload(data, media.mime_type or OCTETS, name)
 
     async def invite(self, address: Address, *, part_id: str) -> Receipt:
         """The approved template, which may be sent outside the session window."""

@@ -7,11 +7,12 @@ from urllib.parse import quote
 import httpx2
 
 from roost_channels.config import WhatsAppCloudConfig
-from roost_channels.errors import Ambiguous, Rejected
+from roost_channels.errors import Ambiguous, NotSent, Rejected
 from roost_channels.whatsapp.client import CONNECT_TIMEOUT_S, TIMEOUT_S, translate
 from roost_channels.whatsapp_cloud.errors import refusal
 
 SIGNAL_TIMEOUT_S = 5.0
+UPLOAD_TIMEOUT_S = 120.0
 
 
 class CloudClient:
@@ -56,6 +57,18 @@ class CloudClient:
         }
         await self._request("POST", f"{self._number}/messages", body, timeout_s=SIGNAL_TIMEOUT_S)
 
+    async def upload(self, data: bytes, mime_type: str, name: str) -> str:
+        """Give Meta a file, kept for 30 days; returns its id."""
+        form = {"messaging_product": "whatsapp", "type": mime_type}
+        files = {"file": (name, data, mime_type)}
+        answer = await self._request(
+            "POST", f"{self._number}/media", form=form, files=files, timeout_s=UPLOAD_TIMEOUT_S
+        )
+        found = answer.get("id")
+        if not isinstance(found, str) or not found:
+            raise NotSent("uploaded without an id", code="decode")
+        return found
+
     async def download(self, media_id: str, bytes_max: int) -> bytes:
         """A file that came in: its link is asked for anew each time, as links last minutes."""
         known = await self._request("GET", f"{self._base}/{quote(media_id, safe='')}")
@@ -91,12 +104,19 @@ class CloudClient:
         url: str,
         body: Mapping[str, Any] | None = None,
         *,
+        form: Mapping[str, str] | None = None,
+        files: Mapping[str, tuple[str, bytes, str]] | None = None,
         repeatable: bool = True,
         timeout_s: float | None = None,
     ) -> dict[str, Any]:
         try:
             response = await self._http.request(
-                verb, url, json=body, timeout=timeout_s or httpx2.USE_CLIENT_DEFAULT
+                verb,
+                url,
+                json=body,
+                data=form,
+                files=files,
+                timeout=timeout_s or httpx2.USE_CLIENT_DEFAULT,
             )
         except (httpx2.HTTPError, OSError) as error:
             raise translate(error, repeatable=repeatable) from error

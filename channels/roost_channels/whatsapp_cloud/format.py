@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from roost_channels.message import Button, ReplyTarget
+from roost_channels.message import Button, Media, ReplyTarget
 from roost_channels.rendering import RenderedPart
 
 TEXT_MAX = 4096
@@ -11,14 +11,33 @@ INTERACTIVE_TEXT_MAX = 1024
 BUTTONS_MAX, BUTTON_TITLE_MAX = 3, 20
 ROWS_MAX, ROW_TITLE_MAX, ROW_DESCRIPTION_MAX = 10, 24, 72
 LIST_LABEL = "Choose"
+CAPTION_MAX = 1024
+MEGABYTE = 1024 * 1024
+DOCUMENT_BYTES_MAX = 100 * MEGABYTE
+# What is shown as more than a document: MIME types and the largest size.
+SHOWN = {
+    "image": (("image/jpeg", "image/png"), 5 * MEGABYTE),
+    "video": (("video/mp4", "video/3gpp"), 16 * MEGABYTE),
+    "audio": (
+        ("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"),
+        16 * MEGABYTE,
+    ),
+}
 MESSAGE_ID_PREFIX = "wamid."
 
 
 def message(
-    part: RenderedPart, reply_to: ReplyTarget | None, buttons: Sequence[Button], part_id: str
+    part: RenderedPart,
+    reply_to: ReplyTarget | None,
+    buttons: Sequence[Button],
+    part_id: str,
+    media_id: str = "",
 ) -> dict[str, Any]:
-    """The body of a send without its recipient."""
-    made = interactive(part.text, buttons) if buttons else text(part.text)
+    """The body of a send without its recipient. media_id: of the part's file, uploaded before."""
+    if part.media is not None:
+        made = media(part.media, media_id, part.text[:CAPTION_MAX])
+    else:
+        made = interactive(part.text, buttons) if buttons else text(part.text)
     if reply_to is not None and reply_to.message_id.startswith(MESSAGE_ID_PREFIX):
         made["context"] = {"message_id": reply_to.message_id}
     return made | correlation(part_id)
@@ -26,6 +45,25 @@ def message(
 
 def text(body: str) -> dict[str, Any]:
     return {"type": "text", "text": {"body": body, "preview_url": False}}
+
+
+def media(file: Media, media_id: str, caption: str) -> dict[str, Any]:
+    """An uploaded file, shown as what it is where WhatsApp can, else as a document."""
+    kind = media_type(file)
+    if caption and kind == "audio":
+        kind = "document"  # a voice has no caption
+    content = {"id": media_id, **({"caption": caption} if caption else {})}
+    if kind == "document" and file.name:
+        content["filename"] = file.name
+    return {"type": kind, kind: content}
+
+
+def media_type(file: Media) -> str:
+    """By MIME type and size: what WhatsApp would refuse to show it can still carry."""
+    for kind, (mime_types, bytes_max) in SHOWN.items():
+        if file.mime_type.partition(";")[0] in mime_types and file.size <= bytes_max:
+            return kind
+    return "document"
 
 
 def interactive(body: str, buttons: Sequence[Button]) -> dict[str, Any]:

@@ -22,10 +22,12 @@ _KEY_BYTES = 8
 
 @dataclass(slots=True)
 class Trail:
-    """Where a request stands in its chain: the key of its last whole chunk and what follows."""
+    """Where a request stands in its chain: the key of its last whole chunk and what follows; and
+    how much of its prompt was seen before."""
 
     key: bytes = b""
     rest: bytes = b""
+    seen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,15 @@ class Ceiling:
             seen = min(seen, max(len(tokens) - 1, 0))
             self._prompt_tokens += len(tokens)
             self._seen_tokens += seen
+            trail.seen = seen
             return seen
 
-    def answer(self, trail: Trail, tokens: Sequence[int]) -> None:
-        """Remember what was written after a prompt that was counted."""
+    def answer(self, trail: Trail, tokens: Sequence[int], reused: int = 0) -> None:
+        """Remember what was written after a prompt that was counted. What was `reused` was seen
+        before, by an earlier run of the engine if not by this one."""
         if trail.key:
             with self._lock:
+                self._seen_tokens += max(reused - trail.seen, 0)
                 self._walk(trail, trail.rest + np.asarray(tokens, np.int32).tobytes())
 
     def figures(self) -> CeilingFigures:

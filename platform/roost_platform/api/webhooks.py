@@ -1,17 +1,22 @@
 """The doors that Telegram, Twilio and Meta knock on; the channels check and read what comes in."""
 
+import time
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from roost_channels.errors import Rejected
 from roost_channels.webhook import WebhookReply
 from roost_platform.config import Settings
+from roost_platform.db.artifacts import ArtifactStore
+from roost_platform.errors import NotFound
 from roost_platform.intake import PlatformIntake
 
 if TYPE_CHECKING:
     from roost_channels.telegram.inbound import TelegramWebhook
     from roost_channels.whatsapp.inbound import TwilioWebhooks
+    from roost_channels.whatsapp.links import MediaLinks
     from roost_channels.whatsapp_cloud.inbound import CloudWebhooks
 
 NOT_CONFIGURED = WebhookReply(404, b"this channel is not configured\n")
@@ -22,9 +27,13 @@ class Webhooks:
 
     _telegram: "TelegramWebhook | None" = None
     _twilio: "TwilioWebhooks | None" = None
+    _links: "MediaLinks | None" = None
     _cloud: "CloudWebhooks | None" = None
 
-    def __init__(self, settings: Settings, intake: PlatformIntake) -> None:
+    def __init__(
+        self, settings: Settings, intake: PlatformIntake, artifacts: ArtifactStore
+    ) -> None:
+        self._artifacts = artifacts
         self._account = settings.telegram.account
         self._number = settings.whatsapp_cloud.account
         # Imported when needed: who has no WhatsApp need not load Twilio's library.
@@ -34,9 +43,12 @@ class Webhooks:
             self._telegram = TelegramWebhook(settings.telegram, intake)
         if settings.twilio.configured:
             from roost_channels.whatsapp.inbound import TwilioWebhooks
+            from roost_channels.whatsapp.links import MediaLinks
 
             base = settings.public_base_url or ""
             self._twilio = TwilioWebhooks(settings.twilio, base, intake)
+            if settings.twilio.auth_token is not None:
+                self._links = MediaLinks(settings.twilio.auth_token, base)
         if settings.whatsapp_cloud.configured:
             from roost_channels.whatsapp_cloud.inbound import CloudWebhooks
 
@@ -61,6 +73,24 @@ class Webhooks:
             return _response(NOT_CONFIGURED)
         body = await request.body()
         return _response(await self._twilio.status(_path(request), request.headers, body))
+
+    async def twilio_media(self, request: Request) -> Response:
+        """A file of an answer, for who has the link that Twilio was given."""
+        if self._links is None:
+            return _response(NOT_CONFIGURED)
+        artifact_id, query = str(request.path_params["artifact_id"]), request.query_params
+        expires, signature = query.get("expires", ""), query.get("signature", "")
+        if not self._links.is_good(artifact_id, expires, signature, time.time()):
+            return _response(WebhookReply(403, b"this link is not good, or not any more\n"))
+        try:
+            found = await self._artifacts.record(artifact_id)
+            data = await self._artifacts.read(artifact_id)
+        except (NotFound, Rejected):
+            found, data = None, b""
+        if found is None:
+            return _response(WebhookReply(404, b"the file is gone\n"))
+        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
+        return Response(data, 200, headers, found.mime_type or "application/octet-stream")
 
     async def whatsapp_cloud(self, request: Request) -> Response:
         """Messages and receipts from Meta; a GET is its question whether the address is ours."""

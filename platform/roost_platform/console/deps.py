@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from roost_platform.db.stores import Stores
+from roost_platform.engine_watch import EngineWatch
 from roost_platform.intake import PlatformIntake
 
 
@@ -52,6 +53,7 @@ class SandboxUrls:
 class ConsoleDeps:
     """Everything the console needs. `clock` gives seconds since the epoch.
 
+    engine_watch: the engine's figures and their last hour, for the Inference page.
     public_base_url: the address people use; https makes cookies Secure and `__Host-`.
     agents: names offered in the test chat, the default one first.
     services: processes the health strip expects to see beating, in order.
@@ -63,6 +65,7 @@ class ConsoleDeps:
     stores: Stores
     intake: PlatformIntake
     engine_client: EngineHealth | None = None
+    engine_watch: EngineWatch | None = None
     sandbox: SandboxUrls | None = None
     clock: Callable[[], float] = time.time
     public_base_url: str = ""

@@ -50,6 +50,15 @@ def number(value: float | None, digits: int = 0) -> str:
     return f"{value:,.{digits}f}".replace(",", "\u202f")
 
 
+def size(count: float) -> str:
+    """Bytes with the unit people use: `0 B`, `512 KiB`, `1.4 GiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
 def iso(at: float) -> str:
     """Seconds since the epoch as an ISO 8601 instant in UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -97,6 +106,7 @@ def environment() -> Environment:
     env.filters.update(
         duration=duration,
         number=number,
+        size=size,
         when=when,
         iso=iso,
         initials=initials,

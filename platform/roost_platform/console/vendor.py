@@ -24,8 +24,8 @@ LOCK = VENDOR / "vendor.lock.toml"
 ICONS = (
     "arrow-left", "arrow-up", "ban", "bird", "bot", "braces", "check", "check-check",
     "chevron-down", "chevron-left", "chevron-right", "circle-check", "circle-question-mark",
-    "circle-stop", "circle-x", "clock", "copy", "ellipsis-vertical", "external-link", "history",
-    "info", "key-round", "layout-dashboard", "link", "loader-circle", "log-out", "menu",
+    "circle-stop", "circle-x", "clock", "copy", "cpu", "ellipsis-vertical", "external-link",
+    "history", "info", "key-round", "layout-dashboard", "link", "loader-circle", "log-out", "menu",
     "message-square", "messages-square", "moon", "palette", "phone", "plus", "quote",
     "radio-tower", "reply", "rotate-cw", "scroll-text", "search", "send", "shield-check",
     "smartphone", "sun", "terminal", "timer", "triangle-alert", "truck", "user", "user-check",

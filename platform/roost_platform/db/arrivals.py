@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address, InboundMessage
 from roost_platform.db import models
+from roost_platform.db.homes import private_home
 from roost_platform.db.moves import move_conversation
 from roost_platform.db.rows import append
 from roost_platform.db.stop import record_stop
@@ -186,7 +187,7 @@ async def home_of(session: AsyncSession, message: InboundMessage) -> Address:
     """The conversation an event belongs to, where its own address does not say it whole.
 
     A button under a message too old to be shown comes without its topic; a chat that moved is
-    known by its new id.
+    known by its new id; a person may write under another of their names.
     """
     if message.kind == "callback" and message.text.startswith(STOP_BUTTON_OF):
         turn = await session.get(models.Turn, message.text.removeprefix(STOP_BUTTON_OF))
@@ -202,7 +203,7 @@ async def home_of(session: AsyncSession, message: InboundMessage) -> Address:
         by_key = select(models.Conversation.id).where(models.Conversation.key == old.key)
         if (await session.scalar(by_key)) is None:
             return new
-    return message.address
+    return await private_home(session, message)
 
 
 async def at_home(session: AsyncSession, message: InboundMessage) -> InboundMessage:

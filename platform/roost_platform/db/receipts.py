@@ -7,6 +7,7 @@ from roost_channels.intake import Refusal
 from roost_channels.message import Quote
 from roost_platform.db import models
 from roost_platform.db.evidence import look
+from roost_platform.db.homes import is_chat
 from roost_platform.db.part_states import (
     conclude,
     finish_attempt,
@@ -133,16 +134,12 @@ async def find_quote(
     session: AsyncSession, channel: str, account: str, chat: str, ref: str
 ) -> Quote | None:
     """A message of this chat as a quote: inbound, one of our parts, or a status message."""
-    here = (
-        models.Conversation.channel == channel,
-        models.Conversation.account == account,
-        models.Conversation.chat == chat,
-    )
+    here = is_chat(channel, account, chat)
     inbound = await session.scalar(
         select(models.Inbox)
         .join(models.Conversation, models.Conversation.id == models.Inbox.conversation_id)
         .where(
-            *here,
+            here,
             models.Inbox.message_id == ref,
             or_(models.Inbox.kind == "message", models.Inbox.kind == "edited"),
         )
@@ -154,7 +151,7 @@ async def find_quote(
     part = await session.scalar(
         select(models.Part)
         .join(models.Conversation, models.Conversation.id == models.Part.conversation_id)
-        .where(*here, models.Part.message_id == ref)
+        .where(here, models.Part.message_id == ref)
         .limit(1)
     )
     if part is not None:
@@ -164,7 +161,7 @@ async def find_quote(
         .join(
             models.Conversation, models.Conversation.id == models.StatusMessageRow.conversation_id
         )
-        .where(*here, models.StatusMessageRow.message_id == ref)
+        .where(here, models.StatusMessageRow.message_id == ref)
         .limit(1)
     )
     if status is None:

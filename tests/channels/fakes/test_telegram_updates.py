@@ -211,6 +211,7 @@ async def test_with_privacy_a_group_shows_the_bot_only_what_is_meant_for_it(call
         await fake.user_says(-1001, "hey @roost_test_bot")
         _, sent = await call(fake, "sendMessage", chat_id=-1001, text="Yes?")
         await fake.user_says(-1001, "this", reply_to=sent["result"]["message_id"])
+        await fake.user_sends(-1001, "photo", b"x", caption="of ourselves")
         _, body = await call(fake, "getUpdates")
         assert texts(body) == ["/status", "hey @roost_test_bot", "this"]
         _, me = await call(fake, "getMe")

@@ -1,21 +1,25 @@
 """The official twilio client works against FakeTwilio, and its validator takes our signatures."""
 
 import asyncio
+import inspect
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx2
 import pytest
 from twilio.base.exceptions import TwilioRestException  # type: ignore[import-untyped]
 from twilio.request_validator import (  # type: ignore[import-untyped]
     RequestValidator,
     get_signature_algorithm,
 )
+from twilio.rest.api.v2010.account.message import MessageList  # type: ignore[import-untyped]
 from twilio.rest.content.v1.content import ContentList  # type: ignore[import-untyped]
 from twilio.rest.messaging.v3.typing_indicator import (  # type: ignore[import-untyped]
     TypingIndicatorList,
 )
 
 from roost_channels.testing import FakeTwilio
+from roost_channels.testing.twilio import schema
 
 ADA = "whatsapp:+491701234567"
 
@@ -155,6 +159,24 @@ async def test_refusals_carry_twilios_codes(
         await asyncio.to_thread(lambda: client.messages.create(**given))
     assert (refused.value.status, refused.value.code) == (400, code)
     assert twilio.messages == {}
+
+
+def test_the_parameters_of_a_message_are_those_of_the_client() -> None:
+    names = set(inspect.signature(MessageList.create).parameters) - {"self"}
+    assert {name.rstrip("_").title().replace("_", "") for name in names} == schema.CREATE
+
+
+async def test_parameters_that_twilio_ignores_are_listed(twilio: FakeTwilio, client: Any) -> None:
+    create = client.messages.create
+    await asyncio.to_thread(create, to=ADA, from_=twilio.sender, body="x", media_url=["http://a/b"])
+    await asyncio.to_thread(client.messages.list, to=ADA, date_sent_after=datetime.now(UTC))
+    assert twilio.complaints == []
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        url = f"{twilio.base_url}/2010-04-01/Accounts/{twilio.account_sid}/Messages.json"
+        form = {"To": ADA, "From": twilio.sender, "Body": "x", "ReplyTo": "SM1"}
+        answer = await http.post(url, data=form, auth=(twilio.account_sid, twilio.auth_token))
+    assert answer.status_code == 201
+    assert twilio.complaints == ["messages.create: ReplyTo: no such parameter"]
 
 
 async def test_wrong_credentials_are_20003(twilio: FakeTwilio, client: Any) -> None:

@@ -34,6 +34,15 @@ def test_what_was_written_counts_for_the_next_turn_to_the_token() -> None:
         assert seen(ceiling, prompt, answer=answer) == (turn - 1) * 23 + (7 if turn > 1 else 0)
 
 
+def test_what_an_earlier_run_left_on_disk_was_seen_before() -> None:
+    ceiling, trail = Ceiling(), Trail()
+    assert ceiling.prompt(trail, "t", TEXT[:100]) == 0
+    ceiling.answer(trail, [1, 2], reused=99)
+    assert ceiling.figures().seen_tokens == 99
+    assert seen(ceiling, TEXT[:100]) == 99
+    assert ceiling.figures().seen_tokens == 198
+
+
 def test_chains_that_part_within_a_chunk_share_what_comes_before() -> None:
     ceiling = Ceiling()
     shared = TEXT[:90]

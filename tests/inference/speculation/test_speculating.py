@@ -150,6 +150,7 @@ def test_right_guesses_save_steps() -> None:
     assert figures is not None
     assert (figures.steps, figures.draft_tokens, figures.accepted_tokens) == (4, 36, 36)
     assert figures.histogram == (0,) * 9 + (4,)
+    assert figures.by_draft_length == {9: (0,) * 9 + (4,)}
     assert engine.stats().speculation["oracle"].accepted_by_position == (4,) * 9
 
 

@@ -10,8 +10,17 @@ from typing import Any, cast
 import httpx2
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from sqlalchemy import select
 
-from roost_platform.console.testing import ADMIN, CalmEngine, ConsoleServer, seed
+from roost_platform.console.testing import (
+    ADMIN,
+    CalmEngine,
+    ConsoleServer,
+    an_hour_of,
+    engine_session,
+    seed,
+)
+from roost_platform.db import models
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -44,6 +53,11 @@ def copied(template: Path, folder: Path) -> str:
     return f"sqlite:///{folder / 'roost.db'}"
 
 
+async def session_ids(server: ConsoleServer) -> list[str]:
+    async with server.stores.database.read() as session:
+        return list(await session.scalars(select(models.Session.id)))
+
+
 @pytest.fixture
 def console(sqlite_url: str) -> Iterator[ConsoleServer]:
     """A console over an empty database."""
@@ -63,8 +77,13 @@ def http(console: ConsoleServer) -> Iterator[httpx2.Client]:
 def seeded(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
     """A console with a plausible day in it, shared by one module's tests."""
     url = copied(sqlite_template, tmp_path_factory.mktemp("seeded"))
-    with ConsoleServer(url, engine=CalmEngine()).serving() as server:
+    engine = CalmEngine()
+    with ConsoleServer(url, engine=engine).serving() as server:
         ids = server.run(seed(server.stores, time.time()))
+        known = [*server.run(session_ids(server)), "a-session-of-nobody-here"]
+        engine.sessions = [engine_session(id, at) for at, id in enumerate(known)][::-1]
+        assert server.watch is not None
+        an_hour_of(server.watch, time.time())
         yield Seeded(server, ids, server.sign_in_cookie(ADMIN, "admin"))
 
 

@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, expect
 from sqlalchemy import update
 
 from roost_platform.console.testing import ADMIN, PASSWORD, ConsoleServer
+from roost_platform.console.testing.engine import HEALTH
 from roost_platform.db import models
 
 XSS = (
@@ -75,6 +76,30 @@ def test_the_overview_lives(admin_page: Any, seeded: Any) -> None:
     expect(page.locator("#chart canvas")).to_be_visible()
     server.run(server.intake.say("someone", "Hello?"))
     expect(page.locator("#tile-queue .tile-value")).to_have_text("1", timeout=3000)
+
+
+def test_inference_shows_sessions_by_name_and_what_they_wait_for(
+    admin_page: Any, seeded: Any
+) -> None:
+    page = admin_page.open("/inference")
+    expect(page.locator("#chart canvas")).to_be_visible()
+    ada = page.locator("#sessions tr", has_text="Ada Lovelace")
+    expect(ada).to_contain_text("its tools")
+    expect(ada.get_by_role("link")).to_have_attribute("href", f"/sessions/{seeded.ids['ada']}")
+    expect(page.locator("#tile-hit")).to_contain_text("at best 78.6%")
+    expect(page.locator("#memory")).to_contain_text("left alone for 30 s")
+    assert seeded.server.watch is not None
+    engine = seeded.server.engine
+    engine.told = {**HEALTH, "running": 41}
+    expect(page.locator("#tile-running .tile-value")).to_have_text("41", timeout=10_000)
+    engine.told = HEALTH
+
+
+def test_a_session_page_tells_what_the_engine_did(admin_page: Any, seeded: Any) -> None:
+    page = admin_page.open(f"/sessions/{seeded.ids['ada']}")
+    notes = page.locator("#turns .turn-engine")
+    expect(notes).to_contain_text("512 tokens came from disk in 3.4 ms (306 ms to compute).")
+    expect(notes).to_contain_text("parted from the session's last one at token 610")
 
 
 def test_the_test_chat_takes_the_way_of_every_channel(admin_page: Any, seeded: Any) -> None:

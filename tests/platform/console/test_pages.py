@@ -15,6 +15,7 @@ PAGES = {
     "delivery": "/deliveries/{failed}",
     "channels": "/channels",
     "people": "/people",
+    "inference": "/inference",
     "chat": "/chat/trial",
     "new chat": "/chat/someone-new",
     "operators": "/operators",

@@ -176,3 +176,29 @@ def test_operators_decisions_outlive_the_setting_and_the_setting_does_not() -> N
     assert decide(identity, AccessPolicy("pairing"), Sender("1"), 3.0)
     identity.access = "blocked"
     assert not decide(identity, AccessPolicy("open"), Sender("1"), 4.0)
+
+
+async def test_who_hides_the_phone_number_goes_on_in_the_same_conversation(ada: Person) -> None:
+    phone, scoped = "whatsapp:+15551112222", "whatsapp:US.1349"
+    ada.address = Address("whatsapp", "w", phone)
+    ada.sender = Sender(phone, "Ada", aliases=(scoped,))
+    await ada.says("my number is known")
+    home = await ada.conversation_id()
+    hidden = replace(ada.message("and now it is not"), sender=Sender(scoped, "Ada"))
+    hidden = replace(hidden, address=Address("whatsapp", "w", scoped), event_id="hidden")
+    await ada.gives(hidden, ada.message("both in one batch"))
+    assert [text for text, _ in await ada.inbox()] == [
+        "my number is known",
+        "and now it is not",
+        "both in one batch",
+    ]
+    quote = await ada.intake.resolve_quote("whatsapp", "w", scoped, hidden.message_id)
+    assert quote is not None and quote.text == "and now it is not"
+    assert (await ada.turn()).conversation_id == home
+    # Another account keeps its own chat with them, and so does a stranger with another id.
+    for account, name in (("v", scoped), ("w", "whatsapp:US.2")):
+        address = Address("whatsapp", account, name)
+        other = replace(hidden, address=address, sender=Sender(name), event_id=f"{account}{name}")
+        await ada.intake.accept("whatsapp", account, [other])
+        assert await ada.stores.queries.conversation_id(address.key) not in (None, home)
+    assert await ada.intake.resolve_quote("whatsapp", "w", "whatsapp:US.2", "m1") is None

@@ -13,19 +13,9 @@ from roost_channels.testing.cloud.errors import GraphError
 from roost_channels.testing.cloud.messages import perform
 from roost_channels.testing.cloud.state import CloudCore, CloudMedia
 from roost_channels.testing.cloud.statuses import CloudStatuses
-from roost_channels.testing.faults import Fault
-from roost_channels.testing.loopback import BAD_GATEWAY_HTML, Call, cut_connection
+from roost_channels.testing.faults import CALL_FAULTS, Fault, whole_seconds
+from roost_channels.testing.loopback import BAD_GATEWAY_HTML, Call, cut_body, cut_connection
 
-CALL_FAULTS = (
-    "drop_before",
-    "drop_after",
-    "delay",
-    "http_502",
-    "http_500",
-    "rate_limit",
-    "unauthorized",
-    "garbage",
-)
 _ROUTES = (
     ("POST", re.compile(r"/v\d+\.\d+/(?P<id>\d+)/messages"), "messages"),
     ("POST", re.compile(r"/v\d+\.\d+/(?P<id>\d+)/media"), "media.upload"),
@@ -93,8 +83,9 @@ class CloudDispatcher:
         try:
             if fault is not None and kind in codes:
                 if kind == "rate_limit" and fault.value > 0:
-                    headers["Retry-After"] = str(round(fault.value))
-                    self._core.waits[call.method] = self._core.now() + fault.value
+                    wait_s = whole_seconds(fault.value)
+                    headers["Retry-After"] = str(wait_s)
+                    self._core.waits[call.method] = self._core.now() + wait_s
                 raise GraphError(codes[kind])
             call.status, call.response = 200, await work()
         except GraphError as error:
@@ -105,8 +96,9 @@ class CloudDispatcher:
             return web.Response(text='{"messages": [', content_type="application/json")
         if isinstance(call.response, web.Response):
             answer, call.response = call.response, None
-            return answer
-        return web.json_response(call.response, status=call.status, headers=headers)
+        else:
+            answer = web.json_response(call.response, status=call.status, headers=headers)
+        return await cut_body(request, answer) if kind == "cut_body" else answer
 
     async def _run(self, request: web.Request, name: str, node: str, body: Any) -> Any:
         core = self._core

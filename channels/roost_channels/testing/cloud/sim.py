@@ -1,14 +1,14 @@
 """The /sim API of FakeCloud: what outside tests and a phone on a page use to play the people."""
 
 import base64
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
 from roost_channels.testing.cloud.state import CloudPlan
-from roost_channels.testing.faults import Fault
-from roost_channels.testing.loopback import call_json
+from roost_channels.testing.sim import shared_route
 
 if TYPE_CHECKING:
     from roost_channels.testing.cloud.server import FakeCloud
@@ -24,7 +24,7 @@ class CloudSim:
         parts = [unquote(part) for part in request.rel_url.raw_path.strip("/").split("/")[1:]]
         try:
             body: dict[str, Any] = await request.json() if request.can_read_body else {}
-            answer = await self._route(request.method, parts, body)
+            answer = await self._route(request.method, parts, body, request.query)
         except (ValueError, KeyError, TypeError) as problem:
             return web.json_response({"error": str(problem)}, status=400)
         if answer is None:
@@ -32,7 +32,7 @@ class CloudSim:
         return web.json_response(answer)
 
     async def _route(
-        self, verb: str, parts: list[str], body: dict[str, Any]
+        self, verb: str, parts: list[str], body: dict[str, Any], query: Mapping[str, str]
     ) -> dict[str, Any] | None:
         cloud = self._cloud
         match (verb, *parts):
@@ -44,21 +44,10 @@ class CloudSim:
                 return {"sid": await self._say(user, body)}
             case ("POST", "users", user, "press"):
                 return {"sid": await cloud.press(user, str(body["sid"]), str(body["id"]))}
-            case ("GET", "calls"):
-                return {"calls": [call_json(call) for call in cloud.calls]}
-            case ("POST", "faults"):
-                cloud.core.faults.add(Fault.from_json(body))
-                return {"ok": True}
-            case ("DELETE", "faults"):
-                cloud.clear_faults()
-                return {"ok": True}
             case ("POST", "config"):
                 self._configure(body)
                 return {"ok": True}
-            case ("POST", "reset"):
-                await cloud.reset()
-                return {"ok": True}
-        return None
+        return await shared_route(cloud, verb, parts, body, query)
 
     async def _say(self, user: str, body: dict[str, Any]) -> str:
         media = [

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from roost_channels.testing.faults import CALL_FAULTS, Fault
+from roost_channels.testing.faults import CALL_FAULTS, Fault, whole_seconds
 from roost_channels.testing.loopback import BAD_GATEWAY_HTML, Call, cut_body, cut_connection
 from roost_channels.testing.telegram.core import METHODS, Core
 from roost_channels.testing.telegram.errors import BotApiError, too_many_requests
@@ -82,7 +82,7 @@ class Dispatcher:
             return web.Response(text='{"ok":true,"result":', content_type="application/json")
         answer = _answer(call.status, call.response)
         if fault is not None and fault.kind == "cut_body":
-            return await cut_body(request, bytes(answer.body or b""))  # type: ignore[arg-type]
+            return await cut_body(request, answer)
         return answer
 
     def _refuse(self, call: Call, fault: Fault) -> None:
@@ -90,7 +90,7 @@ class Dispatcher:
             "http_500": BotApiError(500, "Internal Server Error"),
             "unauthorized": BotApiError(401, "Unauthorized"),
         }
-        error = errors.get(fault.kind) or too_many_requests(max(1, round(fault.value)))
+        error = errors.get(fault.kind) or too_many_requests(whole_seconds(fault.value))
         if fault.kind == "rate_limit":
             call.early = self._is_early(call)
             until = self._core.now() + error.parameters["retry_after"]

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from multidict import CIMultiDict, MultiDict
 
-from roost_channels.testing.faults import CALL_FAULTS, Fault
+from roost_channels.testing.faults import CALL_FAULTS, Fault, whole_seconds
 from roost_channels.testing.loopback import BAD_GATEWAY_HTML, Call, cut_body, cut_connection
 from roost_channels.testing.twilio import content, media, messages
 from roost_channels.testing.twilio.errors import TwilioError, not_found
@@ -115,8 +115,9 @@ class Dispatcher:
                 "unauthorized": TwilioError(401, 20003),
             }[kind]
             if kind == "rate_limit" and fault.value > 0:
-                headers["Retry-After"] = str(round(fault.value))
-                self._core.waits[call.method] = self._core.now() + fault.value
+                wait_s = whole_seconds(fault.value)
+                headers["Retry-After"] = str(wait_s)
+                self._core.waits[call.method] = self._core.now() + wait_s
             call.status, call.response = error.status, error.body()
             return _answer(call.status, call.response, headers)
         try:
@@ -127,12 +128,11 @@ class Dispatcher:
             return cut_connection(request)
         if kind == "garbage":
             return web.Response(text='{"sid": ', content_type="application/json")
-        if kind == "cut_body":
-            return await cut_body(request, json.dumps(_shown(call.response)).encode())
         if isinstance(call.response, web.Response):
             answer, call.response = call.response, None
-            return answer
-        return _answer(call.status, call.response, headers)
+        else:
+            answer = _answer(call.status, call.response, headers)
+        return await cut_body(request, answer) if kind == "cut_body" else answer
 
     async def _run(
         self,
@@ -217,10 +217,6 @@ class Dispatcher:
         self._core.person(message.from_).typing_until = self._core.now() + TYPING_S
         self._core.changed()
         return 200, {"success": True}
-
-
-def _shown(response: Any) -> Any:
-    return {} if isinstance(response, web.Response) else response
 
 
 def _flat(shown: Any) -> dict[str, Any]:

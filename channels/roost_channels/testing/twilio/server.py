@@ -12,6 +12,7 @@ from roost_channels.testing.loopback import LoopbackServer
 from roost_channels.testing.twilio.content import create_content, decide
 from roost_channels.testing.twilio.dispatch import Dispatcher
 from roost_channels.testing.twilio.person import People, location_parameters
+from roost_channels.testing.twilio.schema import complaints
 from roost_channels.testing.twilio.screen import Screen, SeenText
 from roost_channels.testing.twilio.sim import SimApi
 from roost_channels.testing.twilio.state import (
@@ -253,6 +254,11 @@ class FakeTwilio(Fake):
     def webhooks(self) -> list[Attempt]:
         """Every webhook tried, oldest first."""
         return list(self._webhooks.attempts)
+
+    @property
+    def complaints(self) -> list[str]:
+        """What Twilio would have ignored in the calls so far: parameters that it does not know."""
+        return [text for call in self.core.log.calls for text in complaints(call)]
 
     async def settled(self, timeout_s: float = 10.0) -> None:
         """Wait until every outbound message has reached its last state and told us."""

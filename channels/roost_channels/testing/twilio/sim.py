@@ -61,6 +61,8 @@ class SimApi:
             case ("POST", "config"):
                 self._configure(body)
                 return {"ok": True}
+            case ("GET", "complaints"):
+                return {"complaints": twilio.complaints}
         return await shared_route(twilio, verb, parts, body, query)
 
     def _media(self, sid: str) -> web.Response:

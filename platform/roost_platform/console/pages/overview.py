@@ -164,8 +164,8 @@ def chart(minutes: Sequence[Minute]) -> dict[str, list[float | None]]:
     return {
         "at": [m.at for m in minutes],
         "turns": [float(m.turns) for m in minutes],
-        "tokens": [float(m.tokens) for m in minutes],
-        "ttft": [m.ttft_p50_ms for m in minutes],
+        "bars": [float(m.tokens) for m in minutes],
+        "line": [m.ttft_p50_ms for m in minutes],
     }
 
 

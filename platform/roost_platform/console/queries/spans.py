@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from roost_platform.console.queries.engine_notes import engine_notes
 from roost_platform.db import models
 
 SPANS_MAX = 40  # rows of one waterfall; a turn has at most 8 steps, so only many tools reach it
@@ -22,7 +23,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class TurnView:
-    """One turn with its waterfall."""
+    """One turn with its waterfall. engine: what the engine tells of its model calls, in words."""
 
     id: str
     number: int
@@ -35,6 +36,7 @@ class TurnView:
     completion_tokens: int
     ttft_s: float | None
     spans: tuple[Span, ...]
+    engine: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ def turn_view(
         completion_tokens=sum(s.completion_tokens for s in steps),
         ttft_s=next((s.time_to_first_token_s for s in steps), None),
         spans=scaled(turn.queued_at, raw_spans(turn, steps, calls, parts)),
+        engine=engine_notes(steps),
     )
 
 

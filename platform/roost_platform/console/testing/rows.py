@@ -65,9 +65,11 @@ def step_row(
     tokens: int,
     finish: str = "answer",
     state: str = "closed",
+    engine: dict[str, Any] | None = None,
 ) -> models.TurnStep:
     return models.TurnStep(
         turn_id=turn.id,
+        engine=engine,
         step=step,
         state=state,
         finish=finish,

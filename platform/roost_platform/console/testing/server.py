@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 
 from roost_platform.console.accounts import Accounts
 from roost_platform.console.console import Console
-from roost_platform.console.deps import ChannelSetup, ConsoleDeps, EngineHealth, SandboxUrls
+from roost_platform.console.deps import ChannelSetup, ConsoleDeps, SandboxUrls
 from roost_platform.console.live import Live
 from roost_platform.console.logins import Logins
 from roost_platform.console.passwords import Passwords
@@ -24,6 +24,7 @@ from roost_platform.console.routes import build_console
 from roost_platform.console.security import console_middleware
 from roost_platform.console.tokens import Tokens
 from roost_platform.db.stores import Stores, open_stores
+from roost_platform.engine_watch import EngineWatch, WatchedEngine
 from roost_platform.intake import PlatformIntake
 
 Result = TypeVar("Result")
@@ -43,19 +44,6 @@ class QuietDoorbell:
 
     async def stop(self, conversation_id: str) -> None:
         self.stops.append(conversation_id)
-
-
-class CalmEngine:
-    """An engine whose health is always the same."""
-
-    async def health(self) -> dict[str, Any]:
-        return {
-            "status": "ok",
-            "running": 1,
-            "waiting": 0,
-            "tokens_per_second": 61.4,
-            "ttft_ms": {"p50": 212.0, "p95": 640.0},
-        }
 
 
 CHANNELS = (
@@ -86,12 +74,13 @@ class ConsoleServer:
 
     database_url: str
     sandbox: SandboxUrls | None = None
-    engine: EngineHealth | None = None
+    engine: WatchedEngine | None = None
     clock: Callable[[], float] = time.time
     options: dict[str, Any] = field(default_factory=dict)
     doorbell: QuietDoorbell = field(default_factory=QuietDoorbell)
     url: str = field(default="", init=False)
     stores: Stores = field(init=False)
+    watch: EngineWatch | None = field(default=None, init=False)
     intake: PlatformIntake = field(init=False)
     routes: list[BaseRoute] = field(init=False)
     _loop: asyncio.AbstractEventLoop = field(init=False)
@@ -147,10 +136,13 @@ class ConsoleServer:
         self._loop = asyncio.get_running_loop()
         self.stores = open_stores(self.database_url, version="0.1.0")
         self.intake = PlatformIntake(self.stores, self.doorbell)
+        if self.engine is not None:
+            self.watch = EngineWatch(self.engine, self.clock)
         deps = ConsoleDeps(
             stores=self.stores,
             intake=self.intake,
             engine_client=self.engine,
+            engine_watch=self.watch,
             sandbox=self.sandbox,
             clock=self.clock,
             channels=CHANNELS,

@@ -15,6 +15,20 @@ from roost_platform.console.testing.rows import (
 )
 from roost_platform.db import models
 
+# What the engine told of one of the calls.
+ENGINE = {
+    "divergence": {"at_token": 610, "lost_tokens": 137, "in": "messages[7] (assistant)"},
+    "kv": {
+        "decision": "load",
+        "loaded_tokens": 512,
+        "loaded_from": {"disk": 512},
+        "load_ms": 3.4,
+        "expected_load_ms": 3.1,
+        "expected_recompute_ms": 305.6,
+    },
+    "speculative_decoding": {"num_draft_tokens": 64, "num_accepted_draft_tokens": 41},
+}
+
 
 async def long_talk(
     add: Any, channel: str, account: str, chat: str, person: str, now: float
@@ -29,7 +43,7 @@ async def long_talk(
     await add(
         step_row(first, 1, now - 899.9, ttft=0.21, took=0.6, tokens=22, finish="tools"),
         step_row(first, 2, now - 899.1, ttft=0.08, took=0.9, tokens=58),
-        step_row(second, 1, now - 609.9, ttft=0.19, took=3.1, tokens=171),
+        step_row(second, 1, now - 609.9, ttft=0.19, took=3.1, tokens=171, engine=ENGINE),
         step_row(third, 1, now - 299.9, ttft=0.2, took=2.6, tokens=96, finish="stopped"),
         step_row(
             running, 1, now - 5.9, ttft=0.24, took=0.5, tokens=31, finish="tools", state="open"

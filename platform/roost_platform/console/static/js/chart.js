@@ -1,4 +1,4 @@
-// The last hour on the Overview: tokens as bars, first-token latency as a line.
+// The last hour on the Overview and on Inference: tokens as bars, a latency as a line.
 "use strict";
 (() => {
   const box = document.getElementById("chart");
@@ -15,7 +15,7 @@
     const value = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     return `color-mix(in srgb, ${value} ${alpha}%, transparent)`;
   };
-  const data = () => [columns.at, columns.tokens, columns.ttft];
+  const data = () => [columns.at, columns.bars, columns.line];
   const draw = () => {
     plot?.destroy();
     const grid = { stroke: faint("--foreground", 8), width: 1 };
@@ -28,7 +28,7 @@
       padding: [8, 4, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { size: 6 } },
-      scales: { tokens: { range: top(10) }, ms: { range: top(100) } },
+      scales: { tokens: { range: top(10) }, ms: { range: top(Number(box.dataset.lineLeast)) } },
       axes: [
         axis({ size: 28, space: 90, grid: { show: false }, values: (_, at) => at.map((s) => new Date(s * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" })) }),
         axis({ scale: "tokens", size: 46 }),

@@ -1,0 +1,61 @@
+"""Parameters that Twilio knows; the real API ignores others, so they are listed after the fact."""
+
+from roost_channels.testing.loopback import Call
+
+# As the official client sends them; a test holds them to it.
+CREATE = frozenset(
+    [
+        "To",
+        "From",
+        "Body",
+        "MediaUrl",
+        "ContentSid",
+        "ContentVariables",
+        "StatusCallback",
+        "MessagingServiceSid",
+        "ApplicationSid",
+        "MaxPrice",
+        "ProvideFeedback",
+        "Attempt",
+        "ValidityPeriod",
+        "ForceDelivery",
+        "ContentRetention",
+        "AddressRetention",
+        "SmartEncoded",
+        "PersistentAction",
+        "TrafficType",
+        "ShortenUrls",
+        "ScheduleType",
+        "SendAt",
+        "SendAsMms",
+        "MessageIntent",
+        "RiskCheck",
+        "FallbackFrom",
+    ]
+)
+KNOWN = {
+    "messages.create": CREATE,
+    "messages.list": frozenset(
+        {"To", "From", "DateSent", "DateSent<", "DateSent>", "PageSize", "Page", "PageToken"}
+    ),
+    "messages.fetch": frozenset[str](),
+    "messages.update": frozenset({"Body", "Status"}),
+    "typing": frozenset({"channel", "messageId"}),
+    "typing.v3": frozenset({"channel", "messageId"}),
+}
+# Parts of the path, which the record of calls keeps beside the parameters.
+IN_PATH = frozenset({"account", "sid", "media", "json"})
+
+
+def complaints(call: Call) -> list[str]:
+    """What is wrong with a call by the published parameters; empty when nothing is."""
+    if call.method == "unknown":
+        return ["unknown: no such resource"]
+    known = KNOWN.get(call.method)
+    if known is None:
+        return []
+    return [
+        f"{call.method}: {name}: no such parameter"
+        for name in call.parameters
+        if name not in known | IN_PATH
+    ]

@@ -1,0 +1,220 @@
+"""Inference: the engine's speed, memory, hit rate, drafts and sessions, live."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from starlette.responses import Response
+
+from roost_platform.console.console import Visit
+from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.pages.overview import Tile, milliseconds, spark
+from roost_platform.console.queries.engine_sessions import EngineSessionRow, engine_session_rows
+from roost_platform.console.rendering import NOTHING, number
+from roost_platform.engine_figures import DrafterFigures, EngineFigures, LoadFigures, TierFigures
+from roost_platform.engine_watch import Sample
+
+SESSIONS_SHOWN_MAX = 50
+LOOK_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The line on top. problem: why there are no figures; model: what is served."""
+
+    problem: str
+    model: str
+    is_ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """Prompt tokens that were not computed again, against a cache that never forgets."""
+
+    hit_rate: float | None
+    hit_ceiling: float | None
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    ceiling_forgets: bool
+    divergences: int | None
+    lost_tokens: int
+    spliced_answers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Where KV is."""
+
+    cells_used: int | None
+    cells_total: int | None
+    cells_share: float | None
+    resident_sessions: int | None
+    tiers: tuple[TierFigures, ...]
+    is_ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """What was loaded and what was computed again although it could have been loaded."""
+
+    rows: tuple[LoadFigures, ...]
+    found_nowhere: int
+    bad_blocks: int
+    is_ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """Drafts by drafter and position."""
+
+    drafters: tuple[DrafterFigures, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """None: the engine keeps no sessions, or tells nothing of them."""
+
+    rows: tuple[EngineSessionRow, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceContext:
+    """The Inference page."""
+
+    status: Annotated[Status, "Which engine answers, or why none does"]
+    tiles: Annotated[tuple[Tile, ...], "Figures in reading order"]
+    reuse: Annotated[Reuse, "Hit rate and its ceiling"]
+    memory: Annotated[Memory, "Cells and bytes by tier"]
+    loads: Annotated[Loads, "Loads and recomputes by tier"]
+    speculation: Annotated[Speculation, "Acceptance by drafter and position"]
+    sessions: Annotated[Sessions, "Sessions in the engine, with their pins"]
+    chart: Annotated[Mapping[str, Sequence[float | None]], "Columns of the chart, by minute"]
+
+
+def share(value: float | None) -> tuple[str, str]:
+    """A share as percent, with its unit."""
+    return (NOTHING, "") if value is None else (f"{value * 100:.1f}", "%")
+
+
+def tiles(f: EngineFigures, minutes: Sequence[Sample]) -> tuple[Tile, ...]:
+    """The figures as tiles; a dash where this engine does not tell."""
+
+    def line(value: Callable[[Sample], float | None]) -> list[float | None]:
+        return [value(sample) for sample in minutes]
+
+    ttft, ttft_unit = milliseconds(f.ttft.p50)
+    itl, itl_unit = milliseconds(f.itl.p50)
+    cells, hit, accepted = share(f.cells_share), share(f.hit_rate), share(f.acceptance)
+    speed = NOTHING if f.tokens_per_second is None else f"{f.tokens_per_second:.0f}"
+    room = "" if f.cells_total is None else f"{number(f.cells_used)} of {number(f.cells_total)}"
+    best = "" if f.hit_ceiling is None else f"at best {f.hit_ceiling:.1%}"
+    drafting = f"{len(f.drafters)} drafter{'' if len(f.drafters) == 1 else 's'}"
+    return (
+        Tile(
+            "speed",
+            "Tokens per second",
+            speed,
+            hint=f"{number(f.completion_tokens)} since the start",
+            spark=spark(line(lambda s: s.tokens_per_second)),
+        ),
+        Tile("ttft", "First token", ttft, ttft_unit, hint=tail(f.ttft.p95, f.ttft.p99)),
+        Tile("itl", "Between tokens", itl, itl_unit, hint=tail(f.itl.p95, f.itl.p99)),
+        Tile(
+            "running",
+            "Running",
+            NOTHING if f.running is None else str(f.running),
+            hint="" if f.waiting is None else f"{f.waiting} in the queue",
+            tone="warn" if (f.waiting or 0) > 10 else "",
+            spark=spark(line(lambda s: s.running)),
+        ),
+        Tile(
+            "cells",
+            "KV cells in use",
+            *cells,
+            hint=room,
+            spark=spark(line(lambda s: s.cells_share)),
+        ),
+        Tile("hit", "From cache", *hit, hint=best, spark=spark(line(lambda s: s.hit_rate))),
+        Tile("drafts", "Drafts accepted", *accepted, hint=drafting if f.drafters else "no drafts"),
+    )
+
+
+def tail(p95: float | None, p99: float | None) -> str:
+    """The slow ones, as a hint."""
+    named = (("p95", milliseconds(p95)), ("p99", milliseconds(p99)))
+    return " · ".join(f"{name} {value} {unit}" for name, (value, unit) in named if unit)
+
+
+def chart(minutes: Sequence[Sample]) -> dict[str, list[float | None]]:
+    """Columns for uPlot: seconds since the epoch, tokens each second, ms between tokens."""
+    return {
+        "at": [m.at for m in minutes],
+        "bars": [m.tokens_per_second for m in minutes],
+        "line": [m.itl_ms for m in minutes],
+    }
+
+
+async def load(visit: Visit) -> InferenceContext:
+    watch = visit.deps.engine_watch
+    if watch is None:
+        found, told, minutes = EngineFigures("no engine is set up"), None, []
+    else:
+        found, told = await watch.figures(), await watch.sessions(SESSIONS_SHOWN_MAX)
+        minutes = watch.minutes()
+    rows = None
+    if told is not None:
+        async with visit.deps.stores.database.read() as session:
+            rows = await engine_session_rows(session, told)
+    return InferenceContext(
+        status=Status("" if found.is_up else found.status, found.model, found.is_ours),
+        tiles=tiles(found, minutes),
+        reuse=Reuse(
+            found.hit_rate,
+            found.hit_ceiling,
+            found.prompt_tokens,
+            found.cached_tokens,
+            found.ceiling_forgets,
+            found.divergences,
+            found.lost_tokens,
+            found.spliced_answers,
+        ),
+        memory=Memory(
+            found.cells_used,
+            found.cells_total,
+            found.cells_share,
+            found.resident_sessions,
+            found.tiers,
+            found.is_ours,
+        ),
+        loads=Loads(found.loads, found.found_nowhere, found.bad_blocks, found.is_ours),
+        speculation=Speculation(tuple(d for d in found.drafters if d.drafts)),
+        sessions=Sessions(rows),
+        chart=chart(minutes),
+    )
+
+
+async def page(visit: Visit) -> Response:
+    return visit.page("inference.html", await load(visit))
+
+
+async def json_twin(visit: Visit) -> Response:
+    return visit.json(await load(visit))
+
+
+async def events(visit: Visit) -> Response:
+    async def live() -> LivePage:
+        data = await load(visit)
+        return LivePage(
+            fragments=(
+                Fragment("engine-status", "fragments/engine_status.html", data.status),
+                Fragment("tiles", "fragments/tiles.html", data.tiles),
+                Fragment("reuse", "fragments/engine_reuse.html", data.reuse),
+                Fragment("memory", "fragments/engine_memory.html", data.memory),
+                Fragment("loads", "fragments/engine_loads.html", data.loads),
+                Fragment("speculation", "fragments/engine_drafts.html", data.speculation),
+                Fragment("sessions", "fragments/engine_sessions.html", data.sessions),
+            ),
+            events={"metrics": data.chart},
+        )
+
+    return visit.stream(live, look_s=LOOK_S)

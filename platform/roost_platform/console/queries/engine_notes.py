@@ -1,0 +1,59 @@
+"""What the engine tells of a turn's model calls, in words: parted prompts, loads, drafts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from roost_platform.db import models
+
+TIERS = {"ram": "RAM", "disk": "disk", "object": "the object store"}
+
+
+def engine_notes(steps: Sequence[models.TurnStep]) -> tuple[str, ...]:
+    """One line for each thing worth knowing; nothing for engines that tell nothing."""
+    notes: list[str] = []
+    for step in steps:
+        told = step.engine or {}
+        for say in (_parted, _loaded, _drafted):
+            line = say(told)
+            if line:
+                notes.append(f"Call {step.step}: {line}." if len(steps) > 1 else sentence(line))
+    return tuple(notes)
+
+
+def sentence(line: str) -> str:
+    return f"{line[0].upper()}{line[1:]}."
+
+
+def _parted(told: Mapping[str, Any]) -> str:
+    parted = told.get("divergence")
+    if not parted:
+        return ""
+    return (
+        f"the prompt parted from the session's last one at token {parted.get('at_token', 0)}, in "
+        f"{parted.get('in', 'an unknown place')}; {parted.get('lost_tokens', 0)} tokens could not "
+        "be used again"
+    )
+
+
+def _loaded(told: Mapping[str, Any]) -> str:
+    kv = told.get("kv") or {}
+    loading = f"{kv.get('expected_load_ms', 0):.0f} ms to load"
+    computing = f"{kv.get('expected_recompute_ms', 0):.0f} ms to compute"
+    if kv.get("decision") == "load" and kv.get("loaded_tokens"):
+        tiers = [
+            TIERS.get(tier, tier) for tier, count in (kv.get("loaded_from") or {}).items() if count
+        ]
+        source = " and ".join(tiers) or "below"
+        took = f"{kv.get('load_ms', 0):.1f} ms"
+        return f"{kv['loaded_tokens']} tokens came from {source} in {took} ({computing})"
+    if kv.get("decision") == "recompute":
+        return f"computing was cheaper than loading ({computing}, {loading})"
+    return ""
+
+
+def _drafted(told: Mapping[str, Any]) -> str:
+    drafts = told.get("speculative_decoding") or {}
+    if not drafts.get("num_draft_tokens"):
+        return ""
+    accepted = drafts.get("num_accepted_draft_tokens", 0)
+    return f"{accepted} of {drafts['num_draft_tokens']} drafted tokens were accepted"
