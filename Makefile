@@ -10,8 +10,8 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 ARGS ?=
 # make chaos: the first seed, minutes of real kills (0 for none), simulated schedules (0 for none).
 SEED ?= 1
-MINUTES ?= 0
-SCHEDULES ?= 10000
+MINUTES ?= 5
+SCHEDULES ?= 1000
 
 # The multimodal part of llama-cpp-python is not used and doubles its build.
 export CMAKE_ARGS := -DLLAVA_BUILD=OFF $(CMAKE_ARGS)
@@ -45,7 +45,7 @@ docs: install ## Write docs/settings.md from the fields
 	@$(VENV)/bin/roost settings --markdown > docs/settings.md
 
 chaos: install-dev ## Seeded crashes and faults, every invariant checked (SEED=n MINUTES=m SCHEDULES=k)
-	@$(VENV)/bin/python -m roost_platform.chaos --seed $(SEED) --minutes $(MINUTES) --schedules $(SCHEDULES)
+	@$(VENV)/bin/python -m roost_platform.chaos --seed $(SEED) --minutes $(MINUTES) --schedules $(SCHEDULES) $(ARGS)
 
 install: $(VENV)/.roost ## Set up what `roost` needs to run
 

@@ -131,7 +131,7 @@ class ProgressRenderer:
             return
         await self._type(channel, snapshot)
         if not channel.capabilities.can_edit:
-            await self._say_still_working(channel, snapshot)
+            await self._say_still_working(channel, snapshot, wanted)
         elif self._status_messages:
             await self._show_status(channel, snapshot, wanted)
 
@@ -232,7 +232,9 @@ class ProgressRenderer:
                 changed = replace(status, edited_at=self._clock.time())
             await self._outbox.put_status_message(changed)
 
-    async def _say_still_working(self, channel: Channel, snapshot: ProgressSnapshot) -> None:
+    async def _say_still_working(
+        self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView
+    ) -> None:
         """Once per turn, where nothing can be edited and every message costs."""
         waited = self._clock.time() - snapshot.started_at
         if not channel.capabilities.typing_s or waited < self._config.still_working_s:
@@ -255,7 +257,11 @@ class ProgressRenderer:
             self._take(channel, snapshot.address, "send")
             await self._outbox.put_status_message(said)
             try:
-                receipt = await channel.send(snapshot.address, RenderedPart(said.shown))
+                receipt = await channel.send(
+                    snapshot.address,
+                    RenderedPart(said.shown),
+                    buttons=_buttons(snapshot, wanted) if channel.capabilities.buttons else (),
+                )
             except DeliveryError as error:
                 await self._dropped(snapshot.address, error)
                 return

@@ -141,6 +141,9 @@ class Sender:
         if not channel.capabilities.can_edit and now - since < self._config.reconcile_s:
             return now + RECONCILE_AGAIN_S
         if entry.kind == "invitation":  # a second one would be worse than none
+            await self._outbox.evidence(
+                part.id, "an invitation is never repeated", asked=asked, answered=answered
+            )
             await self._outbox.failed(part.id, error=f"{OUTCOME_UNKNOWN}; not repeated")
             return None
         status = await self._status(entry, part)

@@ -120,7 +120,9 @@ class WebConfig(Section):
         "host of `public_base_url`; `*` is any.",
     )
     max_body_bytes: int = Field(
-        default=1_048_576, ge=1024, description="Largest request body that is read."
+        default=4_194_304,
+        ge=1024,
+        description="Largest request body that is read. Meta's webhooks have up to 3 MB.",
     )
 
 

@@ -130,7 +130,7 @@ class Stack:
         self.env = clean | {"PYTHONPATH": SOURCES, "ROOST_DATA_DIR": str(data)} | settings
         self.process: Process | None = None
 
-    def start(self) -> None:
+    def start(self, within_s: float = 90.0) -> None:
         self.process = Process(
             [
                 *[sys.executable, "-m", "roost_platform", "up", "--headless"],
@@ -139,7 +139,7 @@ class Stack:
             self.env,
         )
         self.process.start()
-        line = self.process.wait_for("ready ", 90)
+        line = self.process.wait_for("ready ", within_s)
         assert line == f"ready {self.url}"
 
     def stop(self) -> None:

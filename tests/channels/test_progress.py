@@ -284,8 +284,8 @@ async def test_whatsapp_types_every_twenty_seconds_and_says_once_that_work_goes_
             await clock.advance(1.0)
             await renderer.settle()
         assert 5 <= len(twilio.calls_of("typing")) <= 7
-        created = twilio.calls_of("messages.create")
-        assert [call.parameters["Body"] for call in created] == [STILL_WORKING]
+        [said] = [message for message in twilio.messages.values() if not message.inbound]
+        assert (said.body, said.buttons) == (STILL_WORKING, [("stop:turn-1", "Stop")])
         await channel.close()
 
 

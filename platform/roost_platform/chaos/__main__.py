@@ -5,8 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from roost_platform.chaos.report import simulation_lines, write
+from roost_platform.chaos.report import simulation_lines, storm_lines, write
 from roost_platform.chaos.sim.run import Tally, run
+from roost_platform.chaos.storm import StormConfig, storm
 from roost_platform.config import load_settings
 
 TELL_S = 20.0
@@ -14,9 +15,6 @@ TELL_S = 20.0
 
 def main() -> int:
     options = _options()
-    if options.minutes:
-        print("kills of real processes do not exist yet: use --minutes 0", file=sys.stderr)
-        return 2
     folder = options.data / f"{time.strftime('%Y%m%dT%H%M%S')}-seed{options.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     print(f"chaos: seed {options.seed}, report in {folder}", flush=True)
@@ -25,14 +23,33 @@ def main() -> int:
         tally = run(options.seed, options.schedules, _teller(options.schedules))
         write(folder, "simulation", simulation_lines(options.seed, tally))
         held = not tally.failures
+    if options.minutes:
+        config = StormConfig(
+            options.seed,
+            options.minutes,
+            options.kill_every,
+            options.write_every,
+            options.database,
+            options.real_engine,
+        )
+        report = storm(config, folder)
+        write(folder, "storm", storm_lines(report))
+        held = held and not report.violations
+    print("every invariant held" if held else "INVARIANTS BROKEN", flush=True)
     return 0 if held else 1
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m roost_platform.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="first seed; the same gives the same")
-    parser.add_argument("--schedules", type=int, default=10_000, help="simulated; 0 for none")
-    parser.add_argument("--minutes", type=float, default=0.0, help="of kills; 0 for none")
+    parser.add_argument("--schedules", type=int, default=1000, help="simulated; 0 for none")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of kills; 0 for none")
+    parser.add_argument("--kill-every", type=float, default=5.0, help="seconds, on average")
+    parser.add_argument("--write-every", type=float, default=12.0, help="seconds, per person")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument(
+        "--real-engine", action="store_true", help="the bundled core instead of the scripted engine"
+    )
     parser.add_argument(
         "--data", type=Path, default=load_settings().data_dir / "chaos", help="where reports go"
     )

@@ -1,14 +1,15 @@
 """What the fakes' record of calls tells the invariants, and what nobody could have known."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from roost_channels.testing.loopback import Call
-from roost_platform.chaos.record import StatusEdit
+from roost_platform.chaos.record import Final, Removed, StatusEdit, words
 
 STOP_DATA = "stop:"
 # An answer on its way to a process that dies, or not yet committed by it, was never learned.
 HEARD_S = 1.0
-UNHEARD = ("drop_after", "garbage")
+UNHEARD = ("drop_after", "garbage", "cut_body")
 
 
 def early(calls: Sequence[Call], deaths: Sequence[float]) -> Iterator[str]:
@@ -42,6 +43,33 @@ def status_edits(calls: Sequence[Call]) -> Iterator[StatusEdit]:
         if call.method.lower() in ("sendmessage", "editmessagetext") and call.ok:
             for turn_id in _stops(call):
                 yield StatusEdit(_chat(call), turn_id, call.started_at)
+
+
+def finals(answers: Sequence[Any], calls: Sequence[Call]) -> Iterator[Final]:
+    """When the first part of each turn's last word, (text, turn, chat), reached Telegram."""
+    sends = [call for call in calls if call.method.lower() == "sendmessage" and call.ok]
+    for text, turn_id, chat in answers:
+        heads = words(text)[:1]
+        for call in sends:
+            if heads and words(_shown(call))[:1] == heads and _chat(call) == chat:
+                yield Final(chat, turn_id, call.started_at)
+                break
+
+
+def removed(calls: Sequence[Call]) -> Iterator[Removed]:
+    """Messages of ours that were deleted, as they read by then."""
+    texts: dict[tuple[str, str], str] = {}
+    for call in calls:
+        if not call.ok:
+            continue
+        method, chat = call.method.lower(), _chat(call)
+        message_id = str(call.parameters.get("message_id", ""))
+        if method == "sendmessage":
+            texts[chat, str(call.response["result"]["message_id"])] = _shown(call)
+        elif method == "editmessagetext":
+            texts[chat, message_id] = _shown(call)
+        elif method == "deletemessage" and (chat, message_id) in texts:
+            yield Removed(chat, message_id, texts[chat, message_id])
 
 
 def _stops(call: Call) -> Iterator[str]:

@@ -1,9 +1,13 @@
 """What a run of chaos prints and leaves behind."""
 
+import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from roost_channels.rendering import REPEAT_LABEL
 from roost_platform.chaos.sim.run import Failure, Tally
+from roost_platform.chaos.storm import StormReport
 
 
 def write(folder: Path, name: str, lines: Sequence[str]) -> Path:
@@ -33,3 +37,29 @@ def _failure_lines(failure: Failure) -> list[str]:
     plan = failure.plan
     lines.append(f"    needs {plan.says}, {plan.crashes}, {plan.strikes}")
     return lines
+
+
+def storm_lines(report: StormReport) -> list[str]:
+    """What was killed, what came of it, and each violation with its evidence."""
+    config, record = report.config, report.record
+    kills = Counter(part for _, part, _ in report.kills)
+    repeats = sum(shown.text.startswith(REPEAT_LABEL) for shown in record.shown)
+    lines = [
+        f"storm: seed {config.seed}, {config.minutes:g} minutes on {config.database},"
+        f" {len(report.said)} messages written, {len(record.asked)} accepted,"
+        f" {report.telegram_calls} Telegram and {report.twilio_calls} Twilio calls",
+        f"  killed {sum(kills.values())}: "
+        + ", ".join(f"{part} {count}" for part, count in sorted(kills.items())),
+        f"  struck {sum(report.struck.values())} calls and events: "
+        + ", ".join(f"{kind} {count}" for kind, count in sorted(report.struck.items())),
+        f"  at rest {report.settled_s:.0f} s after the last kill; {repeats} labelled repeats,"
+        f" {len(record.unknowable)} status messages of unknown outcome",
+        f"  {len(report.violations)} violations",
+    ]
+    lines += [f"    {violation}" for violation in report.violations]
+    lines += [f"  {clock(at)} kill -9 {part} ({pid})" for at, part, pid in report.kills]
+    return lines
+
+
+def clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"

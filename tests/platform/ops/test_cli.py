@@ -1,5 +1,6 @@
 """The command line: quick help, clear errors, exit codes that scripts can trust."""
 
+import asyncio
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from roost_channels.testing import FakeCloud
 from roost_platform import stack
 from roost_platform.version import VERSION
 
@@ -360,6 +362,26 @@ def test_doctor_says_that_twilio_needs_a_public_address(tmp_path: Path) -> None:
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert done.returncode == 2
     assert "ROOST_PUBLIC_BASE_URL" in checks["whatsapp"]["detail"]
+
+
+async def test_doctor_asks_meta_whether_it_takes_the_token(tmp_path: Path) -> None:
+    async with FakeCloud() as cloud:
+        done = await asyncio.to_thread(
+            roost,
+            "doctor",
+            "--json",
+            data=tmp_path,
+            ROOST_PUBLIC_BASE_URL="https://roost.example.org",
+            ROOST_WHATSAPP_CLOUD__ACCESS_TOKEN="an old one",
+            ROOST_WHATSAPP_CLOUD__PHONE_NUMBER_ID=cloud.settings.phone_number_id,
+            ROOST_WHATSAPP_CLOUD__APP_SECRET="s",
+            ROOST_WHATSAPP_CLOUD__VERIFY_TOKEN="v",
+            ROOST_WHATSAPP_CLOUD__API_BASE=cloud.base_url,
+        )
+        assert [call.status for call in cloud.calls_of("number")] == [401]
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks["whatsapp cloud"]["level"] == "broken"
+    assert "refuses the access token" in checks["whatsapp cloud"]["detail"]
 
 
 def test_a_container_health_check_fails_for_a_part_that_was_never_seen(sqlite_url: str) -> None:

@@ -1,11 +1,10 @@
 """A model by rule: it thinks as long as it was told, and answers each question by its word."""
 
 import asyncio
-import re
 from dataclasses import dataclass
 
 from roost.errors import TurnStopped
-from roost_platform.chaos.record import words
+from roost_platform.chaos.answers import answer, questions, think_s
 from roost_platform.db.turns import TurnStore
 from roost_workflows.ports import (
     Finish,
@@ -18,8 +17,6 @@ from roost_workflows.ports import (
 )
 
 TICK_S = 0.5
-_THINK = re.compile(r"think=([\d.]+)")
-_FILL = re.compile(r"fill=(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +40,10 @@ class SimTurn:
             return SimStep(done.finish, tuple(call.call_id for call in done.calls))
         await self._check()
         context = await self._turns.context(turn_id, step)
-        asked = questions(context)
+        asked = asked_in(context)
         await self._think(asked)
         wants_tool = (
-            any(" tool" in text for text in asked) and not last and not _has_called(context)
+            any(found.tool for found in questions(asked)) and not last and not _has_called(context)
         )
         calls = (PlannedCall(f"{turn_id}-{step}", "clock", "{}", "idempotent"),)
         done = await self._turns.commit_step(
@@ -76,7 +73,7 @@ class SimTurn:
 
     async def _think(self, asked: list[str]) -> None:
         """Show progress while time passes; a recorded stop ends it."""
-        left = max((float(found[1]) for text in asked if (found := _THINK.search(text))), default=0)
+        left = think_s(asked)
         await self._turns.progress(self._turn.turn_id, Snapshot("thinking"))
         while left > 0:
             await asyncio.sleep(min(left, TICK_S))
@@ -91,7 +88,7 @@ class SimTurn:
             raise TurnStopped
 
 
-def questions(context: TurnContext) -> list[str]:
+def asked_in(context: TurnContext) -> list[str]:
     """What people said since the last answer, oldest first."""
     asked: list[str] = []
     for message in context.messages:
@@ -100,17 +97,6 @@ def questions(context: TurnContext) -> list[str]:
         elif message.role == "assistant" and not message.tool_calls:
             asked = []
     return asked
-
-
-def answer(asked: list[str]) -> str:
-    """Names every question's word; then the numbers of each, long enough for several parts."""
-    heads = [word for text in asked for word in words(text)[:1]]
-    lines = [f"Answer to {', '.join(heads)}."]
-    for text in asked:
-        found, name = _FILL.search(text), words(text)[:1]
-        if found and name and int(found[1]):
-            lines.append(" ".join(f"{name[0]}.{n}" for n in range(1, int(found[1]) + 1)))
-    return "\n\n".join(lines)
 
 
 def _has_called(context: TurnContext) -> bool:

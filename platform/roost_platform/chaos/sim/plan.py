@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from roost_channels.testing.faults import FaultKind
+from roost_platform.chaos.answers import Question
 
 PARTS = ("courier", "worker", "web")
 TELEGRAM_CHATS = ("101", "102")
@@ -41,8 +42,7 @@ class Says:
     def text(self) -> str:
         if self.stop:
             return "/stop"
-        tool = " tool" if self.tool else ""
-        return f"{self.word} think={self.think_s} fill={self.fill}{tool}"
+        return str(Question(self.word, self.think_s, self.fill, self.tool))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ from roost_channels.testing.telegram.flood import FloodLimits
 from roost_channels.testing.twilio import FakeTwilio
 from roost_channels.testing.twilio.state import StatusPlan
 from roost_platform.chaos.invariants import Violation, check
+from roost_platform.chaos.reading import Sources, read, unfinished
 from roost_platform.chaos.record import Record
 from roost_platform.chaos.sim.life import Life, know_tasks, outside
 from roost_platform.chaos.sim.loop import Livelock, LoopClock, VirtualLoop
 from roost_platform.chaos.sim.network import Network
 from roost_platform.chaos.sim.plan import PARTS, STORM_S, Crash, Plan, Says
 from roost_platform.chaos.sim.processes import TOKEN, TWILIO, WEB, Parts
-from roost_platform.chaos.sim.reading import read, unfinished
 from roost_platform.chaos.sim.storage import World, image
 from roost_platform.chaos.sim.temporal import SimTemporal
 
@@ -114,13 +114,7 @@ class Schedule:
         writing = asyncio.create_task(self._people_write())
         stuck = await self._until_quiet(writing)
         self._over = True
-        record = await read(
-            self._plan,
-            self._storage.open(self._immortal),
-            self._telegram,
-            self._twilio,
-            self._deaths,
-        )
+        record = await read(self._storage.open(self._immortal), self._sources())
         record.stuck += stuck
         record.stuck += [f"unhandled: {what}" for what in loop.unhandled]  # type: ignore[attr-defined]
         for life in self._lives.values():
@@ -136,6 +130,23 @@ class Schedule:
             calls,
             len(self._plan.crashes) - len(self._crashes),
             loop.time(),
+        )
+
+    def _said(self) -> list[tuple[str, str]]:
+        return [(says.chat, says.word) for says in self._plan.says if not says.stop]
+
+    def _sources(self) -> Sources:
+        chats = self._plan.chats
+        return Sources(
+            said=self._said(),
+            fills={says.word: says.fill for says in self._plan.says},
+            telegram={
+                chat: self._telegram.screen_json(int(chat)) for chat in chats if chat.isdigit()
+            },
+            whatsapp={chat: self._twilio.screen_json(chat) for chat in chats if not chat.isdigit()},
+            telegram_calls=self._telegram.calls,
+            twilio_calls=self._twilio.calls,
+            deaths=self._deaths,
         )
 
     async def _open_fakes(self) -> None:
@@ -208,7 +219,8 @@ class Schedule:
             if not writing.done() or self._restarts:
                 left.append("people are still writing, or parts are down")
             else:
-                left = await unfinished(self._plan, database, self._temporal)
+                left = await unfinished(database, self._said())
+                left += [f"session {talk} is open" for talk in self._temporal.open]
                 left += [
                     f"{message.sid} is only {message.status}"
                     for message in self._twilio.messages.values()

@@ -1,0 +1,41 @@
+"""How questions are worded and what answers them, the same in the simulation and for real."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+_QUESTION = re.compile(r"(w\d+) think=([\d.]+) fill=(\d+)( tool)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A word, how long its answer takes, how many numbered words that adds, and if by a tool."""
+
+    word: str
+    think_s: float
+    fill: int
+    tool: bool
+
+    def __str__(self) -> str:
+        return f"{self.word} think={self.think_s} fill={self.fill}{' tool' if self.tool else ''}"
+
+
+def questions(texts: Sequence[str]) -> Iterator[Question]:
+    """Every question in some messages; one message may hold several, as prompts join them."""
+    for text in texts:
+        for word, think_s, fill, tool in _QUESTION.findall(text):
+            yield Question(word, float(think_s), int(fill), bool(tool))
+
+
+def think_s(texts: Sequence[str]) -> float:
+    return max((asked.think_s for asked in questions(texts)), default=0.0)
+
+
+def answer(texts: Sequence[str]) -> str:
+    """Names every question's word; then the numbers of each, long enough for several parts."""
+    found = list(questions(texts))
+    lines = [f"Answer to {', '.join(asked.word for asked in found)}."]
+    for asked in found:
+        if asked.fill:
+            lines.append(" ".join(f"{asked.word}.{n}" for n in range(1, asked.fill + 1)))
+    return "\n\n".join(lines)

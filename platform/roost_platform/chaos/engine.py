@@ -1,0 +1,50 @@
+"""The scripted engine with one rule: every question is answered by its word, as slowly as asked.
+
+`python -m roost_platform.chaos.engine --port N` prints `ready` and serves until it is killed.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from roost_inference.listening import Server, bind, url_of
+from roost_inference.scripted import ScriptedEngine
+from roost_inference.scripts import Call, Say, Step, text_of
+from roost_platform.chaos.answers import answer, questions, think_s
+
+
+class ByWord(ScriptedEngine):
+    """Answers all that people said since the last answer."""
+
+    def steps(self, body: Mapping[str, Any]) -> Sequence[Step]:
+        messages = [m for m in body.get("messages", ()) if isinstance(m, dict)]
+        asked: list[str] = []
+        for message in messages:
+            if message.get("role") == "user":
+                asked.append(text_of(message))
+            elif message.get("role") == "assistant" and not message.get("tool_calls"):
+                asked = []
+        if (
+            messages
+            and messages[-1].get("role") == "user"
+            and any(found.tool for found in questions(asked))
+        ):
+            return [Call("calculator", '{"expression": "6*7"}')]
+        text = answer(asked)
+        seconds = think_s(asked)
+        return [Say(text, len(text.split()) / seconds if seconds else None)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m roost_platform.chaos.engine")
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    options = parser.parse_args()
+    listener = bind("127.0.0.1", options.port)
+    print(f"ready {url_of(listener)}", flush=True)
+    Server(ByWord().app, catch_signals=True).run(sockets=[listener])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

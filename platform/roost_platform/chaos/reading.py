@@ -1,0 +1,139 @@
+"""What happened, read from the database, the phones' screens and the providers' calls."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_channels.testing.loopback import Call
+from roost_platform.chaos.calls import (
+    STOP_DATA,
+    early,
+    finals,
+    removed,
+    status_edits,
+    unknowable,
+)
+from roost_platform.chaos.record import Asked, Record, Shown, words
+from roost_platform.db import models
+from roost_platform.db.engine import Database
+
+Screen = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Sources:
+    """Where a record comes from.
+
+    said: what people wrote, chat and word. fills: how many numbered words each answer adds.
+    screens: each chat as its phone shows it. deaths: when couriers died, by the fakes' clock.
+    """
+
+    said: Sequence[tuple[str, str]]
+    fills: Mapping[str, int]
+    telegram: Mapping[str, Screen]
+    whatsapp: Mapping[str, Screen]
+    telegram_calls: Sequence[Call]
+    twilio_calls: Sequence[Call]
+    deaths: Sequence[float] = field(default_factory=tuple)
+
+
+async def unfinished(database: Database, said: Sequence[tuple[str, str]]) -> list[str]:
+    """Everything that is still to be done, in words."""
+    turn, inbox, outbox = models.Turn, models.Inbox, models.Outbox
+    status = models.StatusMessageRow
+    async with database.read() as session:
+        pending = await session.scalars(select(outbox.text).where(outbox.state == "pending"))
+        left = [f"not delivered: {text[:60]!r}" for text in pending]
+        waiting = await session.scalars(
+            select(inbox.text).where(inbox.state.in_(("pending", "taken")))
+        )
+        left += [f"not answered: {text!r}" for text in waiting]
+        texts = await session.scalars(select(inbox.text))
+        accepted = {word for text in texts for word in words(text)[:1]}
+        left += [f"not accepted: {word}" for _, word in said if word not in accepted]
+        running = await session.scalars(select(turn.id).where(turn.state == "running"))
+        left += [f"turn {turn_id} runs" for turn_id in running]
+        shown = await session.scalars(select(status.turn_id).where(status.state == "open"))
+        left += [f"status of turn {turn_id} is open" for turn_id in shown]
+    return left
+
+
+async def read(database: Database, sources: Sources) -> Record:
+    """The record of a run."""
+    record = Record(sent=[Asked(chat, word, 0) for chat, word in sources.said])
+    async with database.read() as session:
+        record.asked += await _asked(session, sources.fills)
+        failed = await session.scalars(
+            select(models.Outbox.text).where(models.Outbox.state == "failed")
+        )
+        record.stuck += [f"dead letter: {text[:60]!r}" for text in failed]
+        record.transcripts = await _transcripts(session)
+        answers = (
+            await session.execute(
+                select(models.Outbox.text, models.Outbox.turn_id, models.Conversation.chat)
+                .join(models.Conversation, models.Conversation.id == models.Outbox.conversation_id)
+                .where(models.Outbox.turn_id.is_not(None))
+            )
+        ).all()
+    record.early += early(sources.telegram_calls, sources.deaths)
+    record.early += early(sources.twilio_calls, sources.deaths)
+    record.finals += finals(answers, sources.telegram_calls)
+    record.removed += removed(sources.telegram_calls)
+    record.status_edits += status_edits(sources.telegram_calls)
+    record.unknowable |= unknowable(sources.telegram_calls, sources.deaths)
+    for chat, screen in sources.telegram.items():
+        record.shown += _telegram(chat, screen)
+    for chat, screen in sources.whatsapp.items():
+        record.shown += _whatsapp(chat, screen)
+    return record
+
+
+async def _asked(session: AsyncSession, fills: Mapping[str, int]) -> list[Asked]:
+    """Accepted questions; those before a stop of their chat are excused from a whole answer."""
+    rows = await session.execute(
+        select(models.Inbox.text, models.Inbox.sequence, models.Conversation.chat)
+        .join(models.Conversation, models.Conversation.id == models.Inbox.conversation_id)
+        .order_by(models.Inbox.sequence)
+    )
+    found = [(text, place, chat) for text, place, chat in rows]
+    stops: dict[str, int] = {chat: place for text, place, chat in found if text == "/stop"}
+    return [
+        Asked(chat, word, place, fills.get(word, 0), place < stops.get(chat, -1))
+        for text, place, chat in found
+        for word in words(text)[:1]
+    ]
+
+
+async def _transcripts(session: AsyncSession) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    rows = await session.scalars(
+        select(models.Transcript).order_by(models.Transcript.session_id, models.Transcript.position)
+    )
+    talks: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        message = {
+            "role": row.role,
+            "content": row.content,
+            "note": row.note,
+            "tool_calls": row.tool_calls,
+            "tool_call_id": row.tool_call_id,
+        }
+        talks.setdefault(row.session_id, []).append(message)
+    return talks
+
+
+def _telegram(chat: str, screen: Screen) -> Iterator[Shown]:
+    for message in screen["messages"]:
+        if message["from"] == "bot":
+            buttons = [str(button["data"]) for button in message["buttons"]]
+            is_status = any(data.startswith(STOP_DATA) for data in buttons)
+            place = int(message["message_id"])
+            yield Shown(chat, str(place), place, message["text"], is_status)
+
+
+def _whatsapp(chat: str, screen: Screen) -> Iterator[Shown]:
+    for place, message in enumerate(screen["messages"]):
+        if message["from"] == "bot":
+            yield Shown(chat, message["sid"], place, message["body"])

@@ -1,0 +1,300 @@
+"""Real processes under fire: `roost up`, both fakes, twenty people who write, and kill -9."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from roost_channels.testing.loopback import Call
+from roost_platform.chaos.answers import Question
+from roost_platform.chaos.invariants import Violation, check
+from roost_platform.chaos.postgres import running_postgres
+from roost_platform.chaos.reading import Sources, read, unfinished
+from roost_platform.chaos.record import Record
+from roost_platform.db.engine import Database
+from roost_platform.testing import (
+    SOURCES,
+    Phones,
+    Process,
+    Stack,
+    free_port,
+    start_phones,
+)
+
+PARTS = ("worker", "courier", "web", "engine", "temporal")
+TALKS_TELEGRAM = 10
+TALKS_WHATSAPP = 10
+SETTLE_S = 300.0  # what is unfinished this long after the storm is stuck
+LOOK_S = 1.0
+START_S = 300.0
+ENGINE_DOWN_S = 0.5
+DATABASE_EVERY_S = 45.0
+FAULT_RATE = 0.04
+
+
+@dataclass(frozen=True, slots=True)
+class StormConfig:
+    """How hard it blows. kill_every_s and write_every_s are averages; the latter per person."""
+
+    seed: int
+    minutes: float
+    kill_every_s: float = 5.0
+    write_every_s: float = 12.0
+    database: str = "sqlite"
+    real_engine: bool = False
+
+
+@dataclass(slots=True)
+class StormReport:
+    """What was done and what came of it."""
+
+    config: StormConfig
+    said: list[tuple[str, str]] = field(default_factory=list)
+    fills: dict[str, int] = field(default_factory=dict)
+    kills: list[tuple[float, str, int]] = field(default_factory=list)
+    record: Record = field(default_factory=Record)
+    violations: list[Violation] = field(default_factory=list)
+    telegram_calls: int = 0
+    twilio_calls: int = 0
+    struck: dict[str, int] = field(default_factory=dict)
+    settled_s: float = 0.0
+    wall_s: float = 0.0
+
+
+def storm(config: StormConfig, folder: Path) -> StormReport:
+    """Run it on a fresh data folder below `folder`."""
+    with running_stack(config, folder) as world:
+        return world.run()
+
+
+@contextmanager
+def running_stack(config: StormConfig, folder: Path) -> Iterator["Storm"]:
+    """The stack, the phones and the engine; everything ends with the block."""
+    with running_postgres(config.database) as postgres:
+        settings: dict[str, str] = {}
+        engine = None if config.real_engine else EngineProcess()
+        if engine is not None:
+            engine.start()
+            settings |= engine.settings
+        if postgres is not None:
+            settings["ROOST_DATABASE__URL"] = postgres.url
+        stack = Stack(folder / "stack", settings)
+        process, phones = start_phones(stack.url)
+        stack.env |= phones.settings | {"ROOST_TWILIO__RECONCILE_S": "10"}
+        try:
+            stack.start(START_S)
+            yield Storm(config, stack, phones, engine, postgres)
+        finally:
+            stack.stop()
+            process.stop()
+            if engine is not None:
+                engine.stop()
+            phones.telegram.http.close()
+            phones.whatsapp.http.close()
+
+
+class EngineProcess:
+    """The scripted engine as a process of its own that comes back after a kill."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.settings = {
+            "ROOST_ENGINE__URL": f"http://127.0.0.1:{self.port}",
+            "ROOST_ENGINE__MODEL_NAME": "scripted",
+        }
+        self._process: Process | None = None
+
+    def start(self) -> None:
+        argv = [sys.executable, "-m", "roost_platform.chaos.engine", "--port", str(self.port)]
+        self._process = Process(argv, dict(os.environ) | {"PYTHONPATH": SOURCES})
+        self._process.start()
+        self._process.wait_for("ready", 60)
+
+    def kill(self) -> int:
+        assert self._process is not None
+        pid = self._process.popen.pid
+        os.kill(pid, signal.SIGKILL)
+        self._process.popen.wait(10)
+        self._process.stop()
+        time.sleep(ENGINE_DOWN_S)
+        self.start()
+        return pid
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+
+
+class Storm:
+    """One run: people write and parts die until the time is up, then all must come to rest."""
+
+    def __init__(
+        self,
+        config: StormConfig,
+        stack: Stack,
+        phones: Phones,
+        engine: EngineProcess | None,
+        postgres: Any,
+    ) -> None:
+        self.stack = stack
+        self.phones = phones
+        self._config = config
+        self._engine = engine
+        self._postgres = postgres
+        self._report = StormReport(config)
+        self._rng = random.Random(config.seed)
+        self._telegram = [str(9001 + n) for n in range(TALKS_TELEGRAM)]
+        self._whatsapp = [f"whatsapp:+49155500200{n:02d}" for n in range(TALKS_WHATSAPP)]
+        self._word = 0
+        self._url = settings_url(stack)
+
+    def run(self) -> StormReport:
+        began = time.monotonic()
+        until = began + self._config.minutes * 60
+        self._faults(self._config.seed)
+        killer = threading.Thread(target=self._kill_until, args=(until,), daemon=True)
+        killer.start()
+        self._write_until(until)
+        killer.join()
+        self._calm()
+        calm = time.monotonic()
+        left = asyncio.run(self._until_quiet())
+        report = self._report
+        report.settled_s = time.monotonic() - calm
+        report.record = asyncio.run(self._read())
+        report.record.stuck += left
+        report.violations = check(report.record)
+        report.wall_s = time.monotonic() - began
+        return report
+
+    # Trouble ---------------------------------------------------------------------------------
+
+    def _faults(self, seed: int) -> None:
+        """Both providers misbehave at random."""
+        body = {"seed": seed, "rate": FAULT_RATE, "delay_s": 3.0, "retry_after_s": 4.0}
+        for http in (self.phones.telegram.http, self.phones.whatsapp.http):
+            http.post("/sim/faults", json=body).raise_for_status()
+
+    def _calm(self) -> None:
+        for http in (self.phones.telegram.http, self.phones.whatsapp.http):
+            for kind, count in http.get("/sim/faults").json()["struck"].items():
+                self._report.struck[kind] = self._report.struck.get(kind, 0) + int(count)
+            http.delete("/sim/faults").raise_for_status()
+
+    def _kill_until(self, until: float) -> None:
+        rng = random.Random(self._config.seed + 1)
+        database_at = time.monotonic() + DATABASE_EVERY_S
+        while (now := time.monotonic()) < until:
+            time.sleep(min(rng.expovariate(1 / self._config.kill_every_s), max(until - now, 0)))
+            if time.monotonic() >= until:
+                return
+            if self._postgres is not None and time.monotonic() > database_at:
+                database_at = time.monotonic() + DATABASE_EVERY_S
+                self._report.kills.append((time.time(), "postgres", self._postgres.crash()))
+            self._kill(rng.choice(PARTS))
+
+    def _kill(self, part: str) -> None:
+        """kill -9 of one process that we started; one that is just starting is spared."""
+        if part == "engine" and self._engine is not None:
+            self._report.kills.append((time.time(), part, self._engine.kill()))
+            return
+        try:
+            pid = self.stack.part(part)
+            os.kill(pid, signal.SIGKILL)
+        except (AssertionError, ProcessLookupError):
+            return  # it is down already
+        self._report.kills.append((time.time(), part, pid))
+
+    # People ----------------------------------------------------------------------------------
+
+    def _write_until(self, until: float) -> None:
+        chats = self._telegram + self._whatsapp
+        gap = self._config.write_every_s / len(chats)
+        while time.monotonic() < until:
+            self._write(self._rng.choice(chats))
+            time.sleep(min(self._rng.expovariate(1 / gap), gap * 5))
+
+    def _write(self, chat: str) -> None:
+        self._word += 1
+        word = f"w{self._word}"
+        fill = self._rng.choice((0, 0, 0, 0, 700))
+        think_s = self._rng.choice((0.0, 0.5, 2.0, 5.0))
+        text = str(Question(word, think_s, fill, self._rng.random() < 0.2))
+        self._report.said.append((chat, word))
+        self._report.fills[word] = fill
+        if chat in self._telegram:
+            self.phones.telegram.say(int(chat), text)
+        else:
+            self.phones.whatsapp.say(chat, text)
+
+    # The end ---------------------------------------------------------------------------------
+
+    async def _until_quiet(self) -> list[str]:
+        """Wait until nothing is left to do; what is left when patience ends, in words."""
+        database = Database(self._url)
+        end = time.monotonic() + SETTLE_S
+        quiet, left = 0, ["nothing was looked at"]
+        try:
+            while time.monotonic() < end:
+                left = await unfinished(database, self._report.said)
+                left += self._under_way()
+                quiet = 0 if left else quiet + 1
+                if quiet >= 3:
+                    return []
+                await asyncio.sleep(LOOK_S)
+        finally:
+            await database.close()
+        return left
+
+    def _under_way(self) -> list[str]:
+        found = []
+        for user in self._whatsapp:
+            screen = self.phones.whatsapp.http.get(f"/sim/users/{user}").json()
+            found += [
+                f"{message['sid']} is only {message['status']}"
+                for message in screen["messages"]
+                if message["from"] == "bot" and message["status"] in ("queued", "accepted", "sent")
+            ]
+        return found
+
+    async def _read(self) -> Record:
+        telegram, whatsapp = self.phones.telegram, self.phones.whatsapp
+        sources = Sources(
+            said=self._report.said,
+            fills=self._report.fills,
+            telegram={chat: telegram.screen(int(chat)) for chat in self._telegram},
+            whatsapp={
+                user: whatsapp.http.get(f"/sim/users/{user}").json() for user in self._whatsapp
+            },
+            telegram_calls=calls_of(telegram.http),
+            twilio_calls=calls_of(whatsapp.http),
+            deaths=[at for at, part, _ in self._report.kills if part in ("courier", "postgres")],
+        )
+        self._report.telegram_calls = len(sources.telegram_calls)
+        self._report.twilio_calls = len(sources.twilio_calls)
+        database = Database(self._url)
+        try:
+            return await read(database, sources)
+        finally:
+            await database.close()
+
+
+def calls_of(http: httpx2.Client) -> list[Call]:
+    """Every call that a fake saw, without the polls, which are most of them."""
+    listed = http.get("/sim/calls", timeout=60).json()["calls"]
+    return [Call(**call) for call in listed if call["method"].lower() != "getupdates"]
+
+
+def settings_url(stack: Stack) -> str:
+    """The database of a stack."""
+    return stack.env.get("ROOST_DATABASE__URL") or f"sqlite:///{stack.data / 'roost.db'}"
