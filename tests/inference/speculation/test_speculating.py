@@ -314,6 +314,7 @@ def test_rows_are_added_to_a_tile_where_that_is_cheaper() -> None:
         speculator = toy_speculator(EndsAfterTwenty(), cost=cost, depth_max=63)
         speculator.observe = lambda *_: None  # type: ignore[method-assign]
         engine = toy_engine(backend, batch_tokens=512, speculator=speculator)
+        engine.calibrate([Measurement(1, 0, 1.0), Measurement(512, 0, 100.0)])  # one step reads it
         engine.submit(request(prompt, 200), Collector())
         drive(engine)
         rows_in_steps.append(backend.decoded[1])
