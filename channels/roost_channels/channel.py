@@ -7,6 +7,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart
 
+DRAFT_S = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -23,6 +25,7 @@ class Capabilities:
         empty where none is set. A channel with one is `Inviting`.
     media_bytes_max: the largest file that can be sent, 0 where none can be; photo_bytes_max: the
         largest that is sent as a photo.
+    rich: answers may be sent as Markdown that the channel lays out itself.
     """
 
     text_max: int
@@ -41,6 +44,7 @@ class Capabilities:
     invitation: str = ""
     media_bytes_max: int = 0
     photo_bytes_max: int = 0
+    rich: bool = False
 
 
 class Channel(Protocol):
@@ -104,6 +108,34 @@ class Channel(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
+        ...
+
+
+@runtime_checkable
+class Drafting(Protocol):
+    """A channel that can show a message while it is written, where `can_draft` says so.
+
+    Drafts and typing indications are one budget. A draft goes by itself when a message is sent, or
+    after `DRAFT_S`.
+    """
+
+    def can_draft(self, address: Address) -> bool: ...
+
+    async def draft(self, address: Address, number: int, part: RenderedPart) -> None:
+        """Show the draft of this number (not 0) as it reads now."""
+        ...
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """A channel where a status message whose send had an unknown outcome can be looked for."""
+
+    async def remove_lost_status(
+        self, address: Address, *, after: str, before: str, known: Sequence[str]
+    ) -> bool:
+        """Delete our message with buttons between two messages that is none of `known`; True when
+        it was found. Other messages stay as they are.
+        """
         ...
 
 

@@ -17,6 +17,7 @@ _TOKEN = re.compile(r"\d+:\S+")
 _SENDER = re.compile(r"whatsapp:\+\d+")
 _GRAPH_VERSION = re.compile(r"v\d+\.\d+")
 Access = Literal["pairing", "allowlist", "open"]
+Progress = Literal["off", "status", "stream"]
 
 
 def _split(value: object) -> object:
@@ -58,8 +59,16 @@ class TelegramConfig(BaseModel):
         " the allowlist, or everybody.",
     )
     allowlist: Names = Field((), description="Telegram user ids that may always talk.")
-    status_messages: bool = Field(
-        True, description="Show a status message with a Stop button while a long answer is made."
+    progress: Progress = Field(
+        "status",
+        description="What people see while an answer is made: typing alone, a status message with a"
+        " Stop button, or the answer as it is written (a draft in private chats). `/progress` in a"
+        " chat chooses for that chat.",
+    )
+    rich_messages: bool = Field(
+        False,
+        description="Send answers as rich messages, with real tables and headings. Some apps of"
+        " Telegram show them as unsupported.",
     )
     poll_timeout_s: int = Field(
         50, ge=0, le=50, description="How long one long poll waits for updates, in seconds."

@@ -13,6 +13,7 @@ from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter
 from roost_channels.message import Address, Media
 from roost_channels.outbox import Outbox, OutboxEntry, StoredPart
+from roost_channels.reconciling import Reconciler
 from roost_channels.rendering import RenderedPart, render, utf16_length
 from roost_channels.sending import Report, Sender
 from roost_channels.whatsapp.format import QUOTE_PREFIX_MAX, needs_quote_line
@@ -58,6 +59,7 @@ class Courier:
         self._sender = Sender(
             outbox, owner, self._clock, self._config, self._limiter, report=report
         )
+        self._reconciler = Reconciler(outbox, self._clock, self._config, self._limiter)
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         # Lanes that asked to be left alone for a while; never more than lanes that are due.
         self._not_before: dict[Address, float] = {}
@@ -159,7 +161,8 @@ class Courier:
             now = self._clock.time()
             wait = self._limiter.wait_s(entry.address, channel.capabilities, "send", now)
             if not wait:
-                act = self._sender.reconcile if part.state == "ambiguous" else self._sender.send
+                is_in_doubt = part.state == "ambiguous"
+                act = self._reconciler.reconcile if is_in_doubt else self._sender.send
                 return await act(channel, entry, part)
         return now + wait
 
@@ -202,6 +205,9 @@ def plan(entry: OutboxEntry, channel: Channel) -> list[RenderedPart]:
     quoted = reply is not None and not is_native and needs_quote_line(reply)
     reserve = QUOTE_PREFIX_MAX if quoted else 0
     parts = render(entry.text, channel.capabilities, reserve=reserve)
+    if channel.capabilities.rich and entry.kind == "answer" and len(parts) == 1:
+        # What does not fit one message has no plain form of the same shape to fall back on.
+        parts = [replace(parts[0], rich=entry.text)]
     end = parts[-1].char_end if parts else 0
     parts += [_file_part(media, channel.capabilities, end) for media in entry.media]
     if entry.buttons and _has_no_room(parts, channel.capabilities):

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import replace
 
-from roost_channels.channel import Channel
+from roost_channels.channel import Channel, Probing
 from roost_channels.clock import Clock
 from roost_channels.errors import (
     DeliveryError,
@@ -16,10 +16,9 @@ from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter, learn
 from roost_channels.outbox import Outbox, StatusMessage
 from roost_channels.rendering import RenderedPart
+from roost_channels.status_view import closing_line
 
 logger = logging.getLogger(__name__)
-
-FINISHED_LINE = "Done."
 
 
 class Janitor:
@@ -39,8 +38,9 @@ class Janitor:
         async with self._lanes.hold(status.address):
             # The courier may have made it the answer meanwhile.
             current = await self._outbox.status_message(status.turn_id)
-            if current is None or current.state != "open":
+            if current is None or current.state == "closed":
                 return
+            current = replace(status, message_id=current.message_id, shown=current.shown)
             self._limiter.take(status.address, channel.capabilities, "delete", now)
             try:
                 await self._remove(channel, current)
@@ -56,13 +56,25 @@ class Janitor:
 
     async def _remove(self, channel: Channel, status: StatusMessage) -> None:
         if status.message_id is None:
-            return
+            return await self._remove_lost(channel, status)
         if channel.capabilities.can_delete:
             try:
                 return await channel.delete(status.address, status.message_id)
             except EditTargetMissing:
                 logger.debug("status of turn %s can't be deleted", status.turn_id)
         try:
-            await channel.edit(status.address, status.message_id, RenderedPart(FINISHED_LINE))
+            await channel.edit(
+                status.address, status.message_id, RenderedPart(closing_line(status))
+            )
         except (NotModified, EditTargetMissing):
             logger.debug("status of turn %s is gone", status.turn_id)
+
+    async def _remove_lost(self, channel: Channel, status: StatusMessage) -> None:
+        """Its send had an unknown outcome: look where it would be."""
+        if not isinstance(channel, Probing) or not status.before:
+            return
+        found = await channel.remove_lost_status(
+            status.address, after=status.after, before=status.before, known=status.known
+        )
+        words = "was found and removed" if found else "never arrived, or is beyond our reach"
+        logger.info("the status of turn %s %s", status.turn_id, words)

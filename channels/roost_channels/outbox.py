@@ -60,14 +60,26 @@ class StoredPart:
 
 @dataclass(frozen=True, slots=True)
 class StatusMessage:
-    """The one editable status message of a turn, stored before its content changes."""
+    """The one editable status message of a turn, stored before its content changes.
+
+    state: `planned` before it leaves, `lost` when nobody knows whether it arrived, `open`,
+        `closed`.
+
+    Of orphans also: outcome (done | stopped | failed) and elapsed_s of the turn; after, before: the
+    messages that one without an id must be between; known: ids that are other messages' of ours.
+    """
 
     turn_id: str
     address: Address
     message_id: str | None
     shown: str
-    state: Literal["planned", "open", "closed"]
+    state: Literal["planned", "lost", "open", "closed"]
     edited_at: float
+    outcome: str = ""
+    elapsed_s: float = 0.0
+    after: str = ""
+    before: str = ""
+    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +87,9 @@ class ProgressSnapshot:
     """How a running turn stands: the latest wins, older ones are never shown.
 
     phase: queued | thinking | tool | answering | unreachable | done | stopped | failed.
-    tools: lines already fit for people, oldest first.
+    tools: lines already fit for people, oldest first; plan: the steps a tool told, with marks.
     text: the partial answer as generated so far.
+    mode: what the conversation chose to see, empty for the account's default.
     reply_to: the message the turn answers; inbound_message_id: the newest inbound, for typing
         indications.
     """
@@ -93,6 +106,8 @@ class ProgressSnapshot:
     started_at: float
     updated_at: float
     version: int
+    plan: tuple[str, ...] = ()
+    mode: str = ""
 
 
 class Outbox(Protocol):

@@ -9,20 +9,17 @@ from typing import Any
 
 from roost_channels.channel import Channel
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import DeliveryConfig
-from roost_channels.errors import (
-    DeliveryError,
-    EditTargetMissing,
-    NotModified,
-    Throttled,
-)
+from roost_channels.config import DeliveryConfig, Progress
+from roost_channels.drafts import Drafts
+from roost_channels.errors import DeliveryError
 from roost_channels.janitor import Janitor
 from roost_channels.lanes import Lanes
-from roost_channels.limits import Family, Limiter, is_group, learn
-from roost_channels.message import Address, Button, ReplyTarget
+from roost_channels.limits import Limiter
+from roost_channels.message import Address
 from roost_channels.outbox import Outbox, ProgressSnapshot, StatusMessage
 from roost_channels.rendering import RenderedPart
-from roost_channels.status_view import StatusView, view
+from roost_channels.status_messages import Room, StatusMessages, stop_buttons
+from roost_channels.status_view import StatusView, view, with_text
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +37,8 @@ class ProgressRenderer:
 
     `lanes` and `limiter` are the Courier's: one operation is in flight per chat, whoever's it is,
     and progress gives way. Every turn is fenced: once its final is queued no more edits leave.
+    `mode` is what conversations see that chose nothing else: typing alone, a status message, or the
+    answer as it is written.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class ProgressRenderer:
         clock: Clock | None = None,
         config: DeliveryConfig | None = None,
         *,
-        status_messages: bool = True,
+        mode: Progress = "status",
     ) -> None:
         self._channels = {(channel.name, channel.account): channel for channel in channels}
         self._outbox = outbox
@@ -59,10 +58,13 @@ class ProgressRenderer:
         self._limiter = limiter
         self._clock = clock or SystemClock()
         self._config = config or DeliveryConfig()
-        self._status_messages = status_messages
+        self._mode = mode
         self._typed: OrderedDict[str, float] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._swept_at = 0.0
+        self._room = Room(outbox, lanes, limiter, self._clock, self._config)
+        self._statuses = StatusMessages(self._room)
+        self._drafts = Drafts(self._room)
         self._janitor = Janitor(outbox, lanes, limiter, self._clock)
 
     async def run(self) -> None:
@@ -129,17 +131,28 @@ class ProgressRenderer:
         wanted = view(snapshot, self._clock.time())
         if wanted is None or self._lanes.busy(snapshot.address):
             return
+        mode = snapshot.mode or self._mode
+        if mode == "stream" and self._drafts.fits(channel, snapshot):
+            return await self._drafts.show(channel, snapshot, wanted)
         await self._type(channel, snapshot)
+        if mode == "off":
+            return
         if not channel.capabilities.can_edit:
             await self._say_still_working(channel, snapshot, wanted)
-        elif self._status_messages:
-            await self._show_status(channel, snapshot, wanted)
+            return
+        if mode == "stream" and snapshot.phase == "answering":
+            wanted = with_text(wanted, snapshot)
+        await self._statuses.show(channel, snapshot, wanted)
 
     async def _type(self, channel: Channel, snapshot: ProgressSnapshot) -> None:
         lasts = channel.capabilities.typing_s
         now = self._clock.time()
         since = now - self._typed.get(snapshot.turn_id, 0.0)
-        if not lasts or since < lasts * 0.8 or not self._may(channel, snapshot.address, "typing"):
+        if (
+            not lasts
+            or since < lasts * 0.8
+            or not self._room.may(channel, snapshot.address, "typing")
+        ):
             return
         self._typed[snapshot.turn_id] = now
         while len(self._typed) > TURNS_REMEMBERED_MAX:
@@ -147,90 +160,13 @@ class ProgressRenderer:
         async with self._lanes.hold(snapshot.address):
             if await self._outbox.fenced(snapshot.turn_id):
                 return
-            self._take(channel, snapshot.address, "typing")
+            self._room.take(channel, snapshot.address, "typing")
             try:
                 await channel.indicate(
                     snapshot.address, inbound_message_id=snapshot.inbound_message_id
                 )
             except DeliveryError as error:
-                await self._dropped(snapshot.address, error)
-
-    async def _show_status(
-        self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView
-    ) -> None:
-        status = await self._outbox.status_message(snapshot.turn_id)
-        if status is None:
-            if self._clock.time() - snapshot.started_at >= self._config.status_delay_s:
-                await self._open(channel, snapshot, wanted)
-        elif status.state == "open" and status.message_id and status.shown != wanted.text:
-            await self._edit(channel, snapshot, status, wanted)
-
-    async def _open(self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView) -> None:
-        """Send the status message. It is planned before it leaves and never sent a second time."""
-        if not self._may(channel, snapshot.address, "send"):
-            return
-        status = StatusMessage(
-            turn_id=snapshot.turn_id,
-            address=snapshot.address,
-            message_id=None,
-            shown="",
-            state="planned",
-            edited_at=self._clock.time(),
-        )
-        async with self._lanes.hold(snapshot.address):
-            if await self._outbox.fenced(snapshot.turn_id):
-                return
-            self._take(channel, snapshot.address, "send")
-            await self._outbox.put_status_message(status)
-            try:
-                receipt = await channel.send(
-                    snapshot.address,
-                    RenderedPart(wanted.text),
-                    reply_to=_plain_reply(snapshot),
-                    buttons=_buttons(snapshot, wanted),
-                    silent=True,
-                )
-            except DeliveryError as error:
-                # Maybe it arrived, maybe not: a second one would only add to the confusion.
-                await self._dropped(snapshot.address, error)
-                await self._outbox.put_status_message(replace(status, state="closed"))
-                return
-            await self._outbox.put_status_message(
-                replace(status, message_id=receipt.message_id, shown=wanted.text, state="open")
-            )
-
-    async def _edit(
-        self,
-        channel: Channel,
-        snapshot: ProgressSnapshot,
-        status: StatusMessage,
-        wanted: StatusView,
-    ) -> None:
-        interval = channel.capabilities.edit_interval_s[is_group(snapshot.address)]
-        if self._clock.time() - status.edited_at < interval:
-            return
-        if not self._may(channel, snapshot.address, "edit") or status.message_id is None:
-            return
-        changed = replace(status, shown=wanted.text, edited_at=self._clock.time())
-        async with self._lanes.hold(snapshot.address):
-            if await self._outbox.fenced(snapshot.turn_id):
-                return
-            self._take(channel, snapshot.address, "edit")
-            try:
-                await channel.edit(
-                    snapshot.address,
-                    status.message_id,
-                    RenderedPart(wanted.text),
-                    buttons=_buttons(snapshot, wanted),
-                )
-            except NotModified:
-                logger.debug("status of turn %s read so already", snapshot.turn_id)
-            except EditTargetMissing:
-                changed = replace(status, state="closed")
-            except DeliveryError as error:
-                await self._dropped(snapshot.address, error)
-                changed = replace(status, edited_at=self._clock.time())
-            await self._outbox.put_status_message(changed)
+                await self._room.dropped(snapshot.address, error)
 
     async def _say_still_working(
         self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView
@@ -241,7 +177,7 @@ class ProgressRenderer:
             return
         if await self._outbox.status_message(snapshot.turn_id) is not None:
             return
-        if not self._may(channel, snapshot.address, "send"):
+        if not self._room.may(channel, snapshot.address, "send"):
             return
         said = StatusMessage(
             turn_id=snapshot.turn_id,
@@ -254,45 +190,19 @@ class ProgressRenderer:
         async with self._lanes.hold(snapshot.address):
             if await self._outbox.fenced(snapshot.turn_id):
                 return
-            self._take(channel, snapshot.address, "send")
+            self._room.take(channel, snapshot.address, "send")
             await self._outbox.put_status_message(said)
             try:
                 receipt = await channel.send(
                     snapshot.address,
                     RenderedPart(said.shown),
-                    buttons=_buttons(snapshot, wanted) if channel.capabilities.buttons else (),
+                    buttons=stop_buttons(snapshot, wanted) if channel.capabilities.buttons else (),
                 )
             except DeliveryError as error:
-                await self._dropped(snapshot.address, error)
+                await self._room.dropped(snapshot.address, error)
                 return
             await self._outbox.put_status_message(replace(said, message_id=receipt.message_id))
-
-    # Small parts -----------------------------------------------------------------------------
-
-    def _may(self, channel: Channel, address: Address, family: Family) -> bool:
-        now = self._clock.time()
-        return not self._limiter.wait_s(address, channel.capabilities, family, now)
-
-    def _take(self, channel: Channel, address: Address, family: Family) -> None:
-        self._limiter.take(address, channel.capabilities, family, self._clock.time())
-
-    async def _dropped(self, address: Address, error: DeliveryError) -> None:
-        if isinstance(error, Throttled):
-            now = self._clock.time()
-            await learn(self._limiter, self._outbox, address, error.retry_after_s, now)
-        logger.info("progress in %s dropped: %s", address.key, error)
-
-
-def _buttons(snapshot: ProgressSnapshot, wanted: StatusView) -> tuple[Button, ...]:
-    return (Button("Stop", f"stop:{snapshot.turn_id}"),) if wanted.can_stop else ()
 
 
 def _still_working(snapshot: ProgressSnapshot) -> str:
     return UNREACHABLE if snapshot.phase == "unreachable" else STILL_WORKING
-
-
-def _plain_reply(snapshot: ProgressSnapshot) -> ReplyTarget | None:
-    """The status replies to the person's message, without quoting it."""
-    if snapshot.reply_to is None:
-        return None
-    return replace(snapshot.reply_to, quote="", utf16_start=None)

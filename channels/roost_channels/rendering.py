@@ -57,6 +57,7 @@ class RenderedPart:
     """Text ready for one physical send; char_start and char_end place it in the plain text.
 
     media: the file that is sent, `text` being its caption.
+    rich: the same range as Markdown, for a channel that lays it out itself; dropped where refused.
     """
 
     text: str
@@ -64,6 +65,7 @@ class RenderedPart:
     char_start: int = 0
     char_end: int = 0
     media: Media | None = None
+    rich: str = ""
 
 
 def utf16_length(text: str) -> int:
@@ -90,7 +92,7 @@ def render(
 
 def plainer(part: RenderedPart) -> RenderedPart:
     """The same range without formatting, for a provider that refused it."""
-    return replace(part, entities=())
+    return replace(part, entities=(), rich="")
 
 
 def labelled(part: RenderedPart) -> RenderedPart:
@@ -101,7 +103,7 @@ def labelled(part: RenderedPart) -> RenderedPart:
     entities = tuple(
         Entity(e.type, e.offset + shift, e.length, e.url, e.language) for e in part.entities
     )
-    return replace(part, text=REPEAT_LABEL + part.text, entities=entities)
+    return replace(part, text=REPEAT_LABEL + part.text, entities=entities, rich="")
 
 
 def _lay_out(markdown: str, target: str, plain: bool) -> Layout:

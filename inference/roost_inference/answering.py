@@ -132,6 +132,7 @@ class EngineResponder:
             grammar=grammar,
             session_id=call.session_id,
             cache_salt=call.cache_salt or "",
+            tenant=call.tenant,
             priority=call.priority or 0,
             ignore_eos=bool(call.ignore_eos),
             kv=call.kv_policy(),

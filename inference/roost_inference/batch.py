@@ -49,3 +49,14 @@ class Batch:
         self.size += count
         self.outputs[self.size - 1] = output or every_output
         return self.size - 1
+
+    def add_last(self, tokens: list[int], positions: list[int], sequence_ids: list[int]) -> None:
+        """Append one row each of several sequences, all with logits."""
+        rows = slice(self.size, self.size + len(tokens))
+        if rows.stop > self.capacity:
+            raise ValueError(f"{len(tokens)} rows do not fit, {self.room} are left")
+        self.tokens[rows] = tokens
+        self.positions[rows] = positions
+        self.sequence_ids[rows] = sequence_ids
+        self.outputs[rows] = 1
+        self.size = rows.stop

@@ -92,7 +92,11 @@ class EngineConfig(BaseModel):
         "`context_length`; idle cells slow every step a little.",
     )
     threads: int | None = Field(
-        default=None, ge=1, le=512, description="Compute threads. Default: the physical cores."
+        default=None,
+        ge=1,
+        le=512,
+        description="Compute threads at most; a step gets fewer where they compute it faster. "
+        "Default: the physical cores.",
     )
     kv_type: Literal["f16", "q8_0", "q4_0"] = Field(
         default="f16", description="Number format of the KV cache. q8_0 halves its memory."
@@ -144,7 +148,10 @@ class EngineConfig(BaseModel):
         "where speculation is on.",
     )
     queue_limit: int = Field(
-        default=256, ge=1, description="Requests that may wait; the next one gets a 429."
+        default=256,
+        ge=1,
+        description="Requests that may wait in each class (interactive, tool continuation, "
+        "background), one tenant in three quarters of the places; the next one gets a 429.",
     )
     max_body_bytes: ByteSize = Field(
         default=8 * 2**20, description="Largest request body the engine accepts."

@@ -7,7 +7,7 @@ engine thread takes them in between steps. It knows nothing of HTTP, templates o
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from roost_inference.admission import Admission
@@ -22,6 +22,7 @@ from roost_inference.pacing import Pacer
 from roost_inference.request import EngineStats, Listener, ModelInfo, Request
 from roost_inference.runner import Runner
 from roost_inference.scheduler import Scheduler
+from roost_inference.speculation.cost import Measurement
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.stats import StatsRecorder
 from roost_inference.writer import Writer
@@ -118,10 +119,11 @@ class Engine:
         self._mailbox.abort(request_id)
 
     def stats(self) -> EngineStats:
-        stats = self._stats.snapshot(self._clock())
-        if self._speculator is None:
-            return stats
-        return replace(stats, speculation=self._speculator.figures())
+        return replace(
+            self._stats.snapshot(self._clock()),
+            refused_by_class=dict(self._mailbox.refused),
+            speculation={} if self._speculator is None else self._speculator.figures(),
+        )
 
     @property
     def has_work(self) -> bool:
@@ -150,9 +152,9 @@ class Engine:
 
     # Life
 
-    def observe(self, decoding: int, prefill_tokens: int, elapsed_ms: float) -> None:
-        """Tell the pacer what a step cost before the engine starts: the warm-up's figures."""
-        self._scheduler.pacer.observe(decoding, prefill_tokens, elapsed_ms)
+    def calibrate(self, measured: Sequence[Measurement]) -> None:
+        """Tell the pacer what steps were measured to cost, before the engine starts."""
+        self._scheduler.pacer.cost.load(measured)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)

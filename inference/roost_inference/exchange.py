@@ -92,6 +92,7 @@ class Answer:
         self._generation = generation
         self._call = call
         self._created = int(time.time())
+        self._sent_s = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         produce = self._stream if self._call.stream else self._whole
@@ -151,24 +152,27 @@ class Answer:
         await _send_part(send, b"", more=False)
 
     async def _send_pieces(self, send: Send, chunks: Chunks) -> None:
-        async with contextlib.aclosing(self._generation.pieces()) as pieces:
-            upcoming = asyncio.ensure_future(anext(pieces, None))
-            try:
-                while True:
-                    done, _ = await asyncio.wait((upcoming,), timeout=KEEP_ALIVE_S)
-                    if not done:
-                        await _send_part(send, KEEP_ALIVE)
-                        continue
-                    batch = upcoming.result()
-                    if batch is None:
-                        return
+        self._sent_s = asyncio.get_running_loop().time()
+        keeper = asyncio.ensure_future(self._keep_alive(send))
+        try:
+            async with contextlib.aclosing(self._generation.pieces()) as batches:
+                async for batch in batches:
                     parts = [chunk for piece in batch for chunk in chunks.of(piece)]
                     await _send_part(send, b"".join(parts))
-                    upcoming = asyncio.ensure_future(anext(pieces, None))
-            finally:
-                if not upcoming.done():
-                    upcoming.cancel()
-                    await asyncio.wait((upcoming,))
+                    self._sent_s = asyncio.get_running_loop().time()
+        finally:
+            keeper.cancel()
+            await asyncio.wait((keeper,))
+
+    async def _keep_alive(self, send: Send) -> None:
+        """A comment where nothing else was sent for long. A task of its own, as a timeout around
+        every piece would be a third of what a piece costs."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._sent_s + KEEP_ALIVE_S - loop.time())
+            if loop.time() >= self._sent_s + KEEP_ALIVE_S:
+                await _send_part(send, KEEP_ALIVE)
+                self._sent_s = loop.time()
 
 
 async def _send_part(

@@ -5,13 +5,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
-from roost_inference.backend import DecodeStatus
-from roost_inference.batch import Batch
+from roost_inference.calibrating import calibrate
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
-from roost_inference.errors import EngineFailed, EngineUnavailable
+from roost_inference.errors import EngineUnavailable
 from roost_inference.kv.opening import open_block_store
 from roost_inference.kv.store import BlockStore
 from roost_inference.llama import bindings
@@ -22,7 +19,6 @@ from roost_inference.request import ModelInfo
 from roost_inference.speculation.building import build_speculator
 from roost_inference.speculation.speculator import DRAFT_ROWS_MAX, Speculator
 
-WARM_UP_TOKENS = 64
 BUNDLED_NAME = "smollm2-135m-instruct"
 
 log = logging.getLogger(__name__)
@@ -61,7 +57,8 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
     try:
         store = open_block_store(config, backend, data_dir / "kv")
         engine = _build(config, backend, store, build_speculator(config, backend, threads))
-        _warm_up(backend, engine)
+        backend.vocabulary.grammar_tokenizer()
+        engine.calibrate(calibrate(backend, config.batch_tokens))
     except BaseException:
         if store is not None:
             store.close()
@@ -119,22 +116,3 @@ def _describe(config: EngineConfig, backend: LlamaBackend) -> ModelInfo:
         eos=vocabulary.special_text(eos),
         build=bindings.build_id(),
     )
-
-
-def _warm_up(backend: LlamaBackend, engine: Engine) -> None:
-    """Touch all weights once, and give the pacer its first measurements."""
-    batch = Batch(WARM_UP_TOKENS)
-    backend.vocabulary.grammar_tokenizer()
-    position = 0
-    for count in (1, 32, 32, 1, 1):
-        batch.clear()
-        batch.add(np.zeros(count, np.int32), position, 0, output=True)
-        started = time.monotonic()
-        if backend.decode(batch) is not DecodeStatus.DONE:
-            raise EngineFailed("The kernels did not compute a first batch")
-        elapsed_ms = (time.monotonic() - started) * 1000
-        if position > 0:
-            is_decode = count == 1
-            engine.observe(int(is_decode), 0 if is_decode else count, elapsed_ms)
-        position += count
-    backend.sequence_remove(0, 0)

@@ -1,7 +1,8 @@
 """Where other threads leave requests and aborts for the engine thread, under one lock."""
 
+import math
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
 from roost_inference.errors import EngineUnavailable, InvalidRequest, QueueFull
@@ -9,11 +10,16 @@ from roost_inference.sequence import Sequence
 
 STOPPING = "The engine is stopping"
 COMMANDS_MAX = 1024
+# Of the places of its class one tenant may take so many; the others are for the other tenants.
+TENANT_SHARE = 0.75
 
 
 class Mailbox:
     """`interrupt` and `clear_interrupt` act on the kernels' abort flag, always under the lock:
-    it is only ever set while a step that may be interrupted is being computed."""
+    it is only ever set while a step that may be interrupted is being computed.
+
+    Each class has `queue_limit` places of its own, so those who can wait never keep out those who
+    can't."""
 
     def __init__(
         self,
@@ -30,18 +36,15 @@ class Mailbox:
         self._arrived: deque[Sequence] = deque()
         self._aborted: set[str] = set()
         self._interruptible: frozenset[str] = frozenset()
+        self._reads_long = self._anybody_interrupts = False
+        self._was_interrupted = False
+        self.refused: Counter[str] = Counter()
         self._commands: deque[Callable[[], None]] = deque()
         self._woken = False
-        self._running = 0
         self._refusal: str | None = None
         self._stopping = False
 
     # For any thread
-
-    @property
-    def waiting(self) -> int:
-        """Requests taken but not being computed."""
-        return len(self._live) - self._running
 
     @property
     def has_live(self) -> bool:
@@ -54,23 +57,39 @@ class Mailbox:
                 raise EngineUnavailable(self._refusal)
             if sequence.id in self._live:
                 raise InvalidRequest(f"A request with the id {sequence.id!r} is running")
-            if self.waiting >= self._queue_limit:
-                raise QueueFull(
-                    f"{self.waiting} requests are waiting already",
-                    retry_after_s=retry_after_s(self.waiting),
-                )
+            self._find_place(sequence, retry_after_s)
             self._live[sequence.id] = sequence
             self._arrived.append(sequence)
             self._changed.notify()
 
+    def _find_place(self, sequence: Sequence, retry_after_s: Callable[[int], float]) -> None:
+        """Raise QueueFull if the places of its class, or its tenant's share of them, are taken."""
+        waiting = [
+            other
+            for other in self._live.values()
+            if other.service is sequence.service and other.sequence_id is None
+        ]
+        count, share = len(waiting), math.ceil(TENANT_SHARE * self._queue_limit)
+        own = sum(other.tenant == sequence.tenant for other in waiting)
+        if count < self._queue_limit and own < share:
+            return
+        service = sequence.service.name.lower()
+        self.refused[service] += 1
+        whose = "" if count >= self._queue_limit else " of this tenant"
+        raise QueueFull(
+            f"{own if whose else count} {service} requests{whose} are waiting already",
+            retry_after_s=retry_after_s(count),
+        )
+
     def abort(self, request_id: str) -> None:
-        """Mark a request for the next step, and interrupt the present one if it is a long one
-        that computes it. Unknown ids are ignored."""
+        """Mark a request for the next step, and interrupt the present one if it is long and
+        computes the request. One that reads the prompts of others is interrupted for it, too, as
+        freeing must not wait, but never twice in a row. Unknown ids are ignored."""
         with self._changed:
             if request_id not in self._live:
                 return
             self._aborted.add(request_id)
-            if request_id in self._interruptible:
+            if request_id in self._interruptible or self._anybody_interrupts:
                 self._interrupt()
             self._changed.notify()
 
@@ -133,18 +152,23 @@ class Mailbox:
             aborted, self._aborted = self._aborted, set()
             return arrived, [self._live[i] for i in sorted(aborted & self._live.keys())]
 
-    def begin_step(self, interruptible: Iterable[str]) -> bool:
-        """Announce a step whose requests may interrupt it; False if it should not begin because
-        an abort came since `take`."""
+    def begin_step(self, interruptible: Iterable[str], *, by_anybody: bool) -> bool:
+        """Announce a step that the aborts of these requests may interrupt, or those of any; False
+        if it should not begin because an abort came since `take`."""
         with self._changed:
             if self._aborted or self._stopping:
                 return False
             self._interruptible = frozenset(interruptible)
+            self._reads_long = by_anybody
+            self._anybody_interrupts = by_anybody and not self._was_interrupted
             return True
 
-    def end_step(self) -> None:
+    def end_step(self, *, interrupted: bool) -> None:
         with self._changed:
             self._interruptible = frozenset()
+            self._anybody_interrupts = False
+            if self._reads_long:
+                self._was_interrupted = interrupted
             if not self._stopping:
                 self._clear_interrupt()
 
@@ -153,7 +177,3 @@ class Mailbox:
         with self._changed:
             self._live.pop(request_id, None)
             self._aborted.discard(request_id)
-
-    def report_running(self, count: int) -> None:
-        with self._changed:
-            self._running = count

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from roost_inference.exact import SessionMemory
 from roost_inference.kv.ceiling import Ceiling
 from roost_inference.kv.collecting import KvCollector
-from roost_inference.request import EnginePort, EngineStats, FinishEvent
+from roost_inference.request import EnginePort, EngineStats, FinishEvent, ServiceClass
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -94,11 +94,31 @@ class _StatsCollector(Collector):
                 stats.resident_sessions,
             ),
             ("roost_engine_tokens_per_second", "Tokens generated of late", stats.tokens_per_second),
+            ("roost_engine_tenants", "Accounts of tenants, one in each class", stats.tenants),
         ):
             gauge = GaugeMetricFamily(name, help_text, labels=["model_name"])
             gauge.add_metric([label], value)
             yield gauge
         yield from _counters(stats, label)
+        yield from _classes(stats, label)
+
+
+def _classes(stats: EngineStats, label: str) -> Iterator[Metric]:
+    """The queue by class; tenants are no label, as there may be any number of them."""
+    waiting = GaugeMetricFamily(
+        "roost_engine_waiting", "Requests in the queue, by class", labels=["model_name", "class"]
+    )
+    refused = CounterMetricFamily(
+        "roost_engine_refused",
+        "Requests refused as the queue was full, by class",
+        labels=["model_name", "class"],
+    )
+    for service in ServiceClass:
+        name = service.name.lower()
+        waiting.add_metric([label, name], stats.waiting_by_class.get(name, 0))
+        refused.add_metric([label, name], stats.refused_by_class.get(name, 0))
+    yield waiting
+    yield refused
 
 
 def _counters(stats: EngineStats, label: str) -> Iterator[Metric]:
@@ -109,6 +129,7 @@ def _counters(stats: EngineStats, label: str) -> Iterator[Metric]:
         ("vllm:prefix_cache_queries", "Prompt tokens looked up in the KV", prompt),
         ("vllm:prefix_cache_hits", "Prompt tokens whose KV was reused", cached),
         ("roost_engine_steps", "Steps computed", stats.steps_total),
+        ("vllm:num_preemptions", "Sequences that gave up their place", stats.preemptions_total),
     ):
         counter = CounterMetricFamily(name, help_text, labels=["model_name"])
         counter.add_metric([label], value)

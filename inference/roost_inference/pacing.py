@@ -1,54 +1,68 @@
-"""How many prompt tokens a step may carry without making the answers being written wait."""
+"""How many prompt tokens a step may carry without making the answers being written wait.
 
-from dataclasses import dataclass
+Prompts and answers take turns, a step each: in one batch the tiles of the attention kernels would
+have to pass over the contexts of all. So the gap between two tokens of an answer is a step of
+prompt tokens and one of answers, and the first is cut to what the target leaves.
+"""
 
-# A prompt always gets on by this much a step, whatever the target says: every step has a fixed
-# cost, and chunks much smaller than this would spend most of the time on it.
-CHUNK_TOKENS_MIN = 32
-SMOOTHING = 0.3
+from roost_inference.stepcost import TILE_ROWS, StepCost
+
+# A prompt always gets on by this much a step, whatever the target says.
+CHUNK_TOKENS_MIN = 8
+# A whole tile may exceed the target by so much: a part of one that holds it gets on far slower.
+STRETCH = 1.2
+# Steps while nobody waits for a next token, in targets: who arrives meanwhile waits for their end.
+# Long enough that where a prompt is cut, and so its numbers to the last bit, seldom depends on it.
+ALONE_TARGETS = 8.0
 
 
-@dataclass(slots=True)
 class Pacer:
-    """Learns the cost of steps: milliseconds per prompt token, and per step for decoding rows.
+    """Sizes chunks by what steps are measured to cost."""
 
-    The first guesses stand until the warm-up has measured.
-    """
+    def __init__(self, target_ms: float) -> None:
+        self.target_ms = target_ms
+        self.cost = StepCost()
 
-    target_ms: float
-    prefill_ms_per_token: float = 1.0
-    decode_ms_per_step: float = 10.0
-    decode_ms_per_row: float = 1.0
+    @property
+    def prefill_ms_per_token(self) -> float:
+        """Of a prompt of moderate length read in efficient chunks."""
+        rows = 2 * TILE_ROWS
+        return self.cost.ms(rows, rows * rows / 2) / rows
 
-    def estimate_ms(self, decoding: int, prefill_tokens: int) -> float:
-        """Expected duration of a step."""
-        return self._decode_ms(decoding) + self.prefill_ms_per_token * prefill_tokens
+    def chunk(
+        self, wanted: int, context: int, *, decoding_ms: float, rows: int = 0, work: float = 0.0
+    ) -> int:
+        """Tokens after `context` others that may join a step of so many rows and work already.
 
-    def prefill_budget(self, decoding: int, room: int) -> int:
-        """Prompt tokens for the next step: all the room if nobody waits for a next token."""
-        if decoding == 0:
-            return room
-        left_ms = self.target_ms - self._decode_ms(decoding)
-        tokens = int(left_ms / max(self.prefill_ms_per_token, 1e-6))
-        return min(room, max(CHUNK_TOKENS_MIN, tokens))
+        decoding_ms: what the step of answers costs that takes turns with this one, 0 if nobody
+            waits for a next token. 0 if the step is full; never for the first in it.
+        """
+        alone = decoding_ms == 0.0
+        limit_ms = ALONE_TARGETS * self.target_ms if alone else self.target_ms - decoding_ms
 
-    def observe(self, decoding: int, prefill_tokens: int, elapsed_ms: float) -> None:
-        """Learn from a finished step. Small mixed chunks say too little about either cost."""
-        if prefill_tokens == 0 and decoding == 1:
-            self.decode_ms_per_step = _smooth(self.decode_ms_per_step, elapsed_ms)
-        elif prefill_tokens == 0 and decoding > 1:
-            per_row = (elapsed_ms - self.decode_ms_per_step) / (decoding - 1)
-            self.decode_ms_per_row = _smooth(self.decode_ms_per_row, max(per_row, 0.0))
-        elif prefill_tokens >= CHUNK_TOKENS_MIN:
-            per_token = (elapsed_ms - self._decode_ms(decoding)) / prefill_tokens
-            floor = 0.1 * self.prefill_ms_per_token
-            self.prefill_ms_per_token = _smooth(self.prefill_ms_per_token, max(per_token, floor))
+        def fits(count: int, stretch: float = 1.0) -> bool:
+            more = count * (context + count / 2)
+            return self.cost.ms(rows + count, work + more) <= limit_ms * stretch
 
-    def _decode_ms(self, decoding: int) -> float:
-        if decoding == 0:
-            return 0.0
-        return self.decode_ms_per_step + self.decode_ms_per_row * (decoding - 1)
+        if fits(wanted):
+            return wanted
+        if alone and not rows:
+            while wanted > TILE_ROWS and not fits(wanted):
+                wanted = max(wanted // 2 // TILE_ROWS, 1) * TILE_ROWS
+            return wanted
+        tiles = (rows + wanted) // TILE_ROWS
+        while tiles and tiles * TILE_ROWS > rows:
+            count = tiles * TILE_ROWS - rows
+            if fits(count, STRETCH if tiles == 1 else 1.0):
+                return count
+            tiles -= 1
+        if rows:
+            return 0
+        small = min(wanted, TILE_ROWS - 1)
+        while small > CHUNK_TOKENS_MIN and not fits(small):
+            small -= max(small // 8, 1)
+        return min(wanted, max(small, CHUNK_TOKENS_MIN))
 
-
-def _smooth(old: float, new: float) -> float:
-    return old + SMOOTHING * (new - old)
+    def observe(self, rows: int, work: float, elapsed_ms: float) -> None:
+        """Learn from a finished step."""
+        self.cost.observe(rows, work, elapsed_ms)

@@ -164,11 +164,15 @@ def _timings(timings: Timings) -> dict[str, float | None]:
 
 
 def _speculation(found: SpeculationFigures) -> dict[str, Any]:
-    """vLLM's names, and the accepted tokens by drafter."""
+    """vLLM's names and shapes, and the accepted tokens by drafter."""
+    unseen = [0] * (found.depth_max + 1 - len(found.histogram))
     return {
         "mean_acceptance_length": round(1 + found.accepted_tokens / found.steps, 3),
         "draft_acceptance_rate": round(found.accepted_tokens / found.draft_tokens, 3),
-        "acceptance_histogram": list(found.histogram),
+        "acceptance_histogram": [*found.histogram, *unseen],
+        "acceptance_histogram_by_draft_length": {
+            str(length): list(counts) for length, counts in found.by_draft_length.items()
+        },
         "num_spec_steps": found.steps,
         "num_accepted_draft_tokens": found.accepted_tokens,
         "num_draft_tokens": found.draft_tokens,

@@ -2,11 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Literal, Protocol
 
 from roost_inference.errors import EngineError
 
 FinishReason = Literal["stop", "length", "abort", "error"]
+
+
+class ServiceClass(IntEnum):
+    """Who goes first. The numbers are the priorities on the wire: everything below 1 is
+    interactive, a person waits for it; 1 is a tool's result, a session that already runs; 2 and
+    more is background."""
+
+    INTERACTIVE = 0
+    CONTINUATION = 1
+    BACKGROUND = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,9 @@ class Request:
 
     session_id: continuations of one session reuse its KV; cache_salt: KV is never shared across
         different salts.
-    priority: lower runs earlier. stop: strings that end the text and are not part of it.
+    tenant: whose share of the engine is used; by default the salt names the tenant.
+    priority: its class, and within the class and the tenant lower runs earlier.
+    stop: strings that end the text and are not part of it.
     """
 
     id: str
@@ -56,9 +69,19 @@ class Request:
     grammar: str | None = None
     session_id: str | None = None
     cache_salt: str = ""
+    tenant: str | None = None
     priority: int = 0
     ignore_eos: bool = False
     kv: KvPolicy = KvPolicy()
+
+    @property
+    def service(self) -> ServiceClass:
+        lowest, highest = ServiceClass.INTERACTIVE, ServiceClass.BACKGROUND
+        return ServiceClass(min(max(self.priority, lowest), highest))
+
+    @property
+    def tenant_key(self) -> str:
+        return self.cache_salt if self.tenant is None else self.tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +115,8 @@ class Timings:
 @dataclass(frozen=True, slots=True)
 class SpeculationFigures:
     """A request's drafts. steps: decodes that verified a draft; histogram[n]: those of them that
-    accepted n tokens; depth_max: the most that could have been drafted in one."""
+    accepted n tokens; by_draft_length[k][n]: those of them that had drafted k; depth_max: the
+    most that could have been drafted in one."""
 
     depth_max: int
     steps: int
@@ -100,6 +124,7 @@ class SpeculationFigures:
     accepted_tokens: int
     histogram: tuple[int, ...]
     accepted_by_drafter: Mapping[str, int]
+    by_draft_length: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +198,11 @@ class EngineStats:
     inter_token_s: Sequence[float]
     tokens_per_second: float
     speculation: Mapping[str, DrafterFigures] = field(default_factory=dict)
+    # Waiting and refused by the class's name; tenants with an account, one in each class.
+    waiting_by_class: Mapping[str, int] = field(default_factory=dict)
+    refused_by_class: Mapping[str, int] = field(default_factory=dict)
+    tenants: int = 0
+    preemptions_total: int = 0
 
 
 class EnginePort(Protocol):

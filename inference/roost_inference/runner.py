@@ -6,11 +6,12 @@ from roost_inference.backend import Backend
 from roost_inference.backend import DecodeStatus as Status
 from roost_inference.errors import EngineFailed
 from roost_inference.mailbox import Mailbox
-from roost_inference.scheduler import Scheduler, Step
+from roost_inference.scheduler import Scheduler
 from roost_inference.speculation.speculator import Speculator
+from roost_inference.step import Step
 
-# A step shorter than this is let finish when one of its requests is aborted.
-INTERRUPT_ABOVE_MS = 15.0
+# A step shorter than this is let finish when a request is aborted.
+INTERRUPT_ABOVE_MS = 10.0
 
 
 class Runner:
@@ -37,17 +38,18 @@ class Runner:
         """Compute the step. False if it was interrupted or came too late for an abort: nothing
         of it counts then, and the others repeat it with unchanged results."""
         is_long = step.expected_ms > INTERRUPT_ABOVE_MS
-        if not self._mailbox.begin_step(row.sequence.id for row in step.rows if is_long):
+        ids = (row.sequence.id for row in step.rows if is_long)
+        if not self._mailbox.begin_step(ids, by_anybody=is_long and step.decoding == 0):
             self._scheduler.undo(step)
             return False
-        started, watched = self._clock(), self._watch()
+        started, watched, status = self._clock(), self._watch(), None
         try:
             status = self._backend.decode(step.batch)
         except EngineFailed:
             self._scheduler.undo(step)
             raise
         finally:
-            self._mailbox.end_step()
+            self._mailbox.end_step(interrupted=status is Status.ABORTED)
         if status is Status.DONE:
             watched_ms = (self._watch() - watched) * 1000
             self._observe(step, (self._clock() - started) * 1000, watched_ms)
@@ -59,8 +61,7 @@ class Runner:
         return False
 
     def _observe(self, step: Step, elapsed_ms: float, watched_ms: float) -> None:
-        if step.draft_tokens == 0:
-            self._scheduler.pacer.observe(step.decoding, step.prefill_tokens, elapsed_ms)
+        self._scheduler.pacer.observe(step.batch.size, step.work, elapsed_ms)
         if self._speculator is not None and step.prefill_tokens == 0:
             context = sum(len(row.sequence.tokens) for row in step.rows) / len(step.rows)
             self._speculator.observe(step.batch.size, watched_ms, context)

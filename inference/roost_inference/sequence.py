@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from roost_inference.batch import Tokens
-from roost_inference.request import Event, Listener, Request, Timings, Usage
+from roost_inference.fairness import Account
+from roost_inference.request import Event, Listener, Request, ServiceClass, Timings, Usage
 from roost_inference.sampler import Sampler
 from roost_inference.tokenizer import TextStream
 
@@ -24,6 +25,10 @@ class TokenBuffer:
     @property
     def view(self) -> Tokens:
         return self._array[: self._size]
+
+    @property
+    def last(self) -> int:
+        return int(self._array[self._size - 1])
 
     def append(self, token: int) -> None:
         if self._size == len(self._array):
@@ -49,6 +54,15 @@ class Sequence:
     sampler: Sampler
     text: TextStream
     tokens: TokenBuffer
+    service: ServiceClass = field(init=False)
+    tenant: str = field(init=False)
+    # Its tenant's account while it is in the scheduler, and what is reserved of it there.
+    account: Account | None = None
+    reserved: float = 0.0
+    # It waits or reads its prompt, again after it was preempted.
+    wants: bool = False
+    # It was admitted before those of a higher class, and is not preempted for them.
+    carried: bool = False
     sequence_id: int | None = None
     computed: int = 0
     cached_tokens: int = 0
@@ -62,6 +76,8 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)
+        self.service = self.request.service
+        self.tenant = self.request.tenant_key
 
     @property
     def id(self) -> str:
@@ -69,8 +85,8 @@ class Sequence:
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Lower runs earlier: priority first, then order of arrival."""
-        return (self.request.priority, self.order)
+        """Lower is preempted later: class, then order of arrival."""
+        return (ServiceClass.INTERACTIVE if self.carried else self.service, self.order)
 
     @property
     def pending(self) -> int:
@@ -83,7 +99,8 @@ class Sequence:
 
     @property
     def is_decoding(self) -> bool:
-        return self.generated > 0 and self.pending == 1
+        length = len(self.tokens)
+        return length - self.computed == 1 and length > self.prompt_length
 
     def is_full(self, context_length: int) -> bool:
         """Whether it has generated all it may."""

@@ -2,9 +2,10 @@
 
 import threading
 from collections import Counter, deque
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
-from roost_inference.request import EngineStats, FinishReason
+from roost_inference.request import EngineStats, FinishReason, ServiceClass
 from roost_inference.sequence import Sequence
 
 REQUESTS_KEPT = 512
@@ -19,9 +20,11 @@ class Gauges:
     """Where things stand after a step."""
 
     running: int = 0
-    waiting: int = 0
+    waiting: Many[int] = (0,) * len(ServiceClass)
+    tenants: int = 0
     cells_used: int = 0
     resident_sessions: int = 0
+    preemptions_total: int = 0
 
 
 class StatsRecorder:
@@ -75,7 +78,7 @@ class StatsRecorder:
             recent = sum(count for at, count in self._tokens if at > now - RATE_WINDOW_S)
             return EngineStats(
                 running=self._gauges.running,
-                waiting=self._gauges.waiting,
+                waiting=sum(self._gauges.waiting),
                 cells_total=self._cells_total,
                 cells_used=self._gauges.cells_used,
                 resident_sessions=self._gauges.resident_sessions,
@@ -87,4 +90,9 @@ class StatsRecorder:
                 first_token_s=tuple(self._first_token_s),
                 inter_token_s=tuple(self._gaps_s),
                 tokens_per_second=recent / RATE_WINDOW_S,
+                waiting_by_class={
+                    service.name.lower(): self._gauges.waiting[service] for service in ServiceClass
+                },
+                tenants=self._gauges.tenants,
+                preemptions_total=self._gauges.preemptions_total,
             )

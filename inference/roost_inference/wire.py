@@ -1,7 +1,10 @@
 """The chat-completion request as it comes over the wire, checked field by field.
 
 OpenAI's fields plus vLLM's (`session_id`, `cache_salt`, `priority`, `kv_transfer_params`, `top_k`,
-`min_p`, `repetition_penalty`, `ignore_eos`). Unknown fields and tools of unknown type are ignored.
+`min_p`, `repetition_penalty`, `ignore_eos`), and our `tenant`. `priority` names the class, lower
+goes first as with vLLM: up to 0 interactive, 1 a tool's continuation, from 2 on background;
+`tenant` says whose share is used, where that is not what `cache_salt` says. Unknown fields and
+tools of unknown type are ignored.
 """
 
 from typing import Annotated, Any, Literal
@@ -200,6 +203,7 @@ class ChatCall(_Wire):
     ignore_eos: bool | None = None
     session_id: str | None = Field(default=None, min_length=1, max_length=SESSION_ID_CHARACTERS_MAX)
     cache_salt: str | None = Field(default=None, min_length=1, max_length=1024)
+    tenant: str | None = Field(default=None, min_length=1, max_length=256)
     priority: int | None = Field(default=None, ge=-(2**31), lt=2**31)
     kv_transfer_params: KVTransferParams | None = None
 

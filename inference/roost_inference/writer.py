@@ -8,10 +8,11 @@ from roost_inference.errors import EngineError
 from roost_inference.kv.cache import KvCache
 from roost_inference.mailbox import Mailbox
 from roost_inference.request import Event, FinishEvent, FinishReason, TextEvent
-from roost_inference.scheduler import Row, Scheduler, Step
+from roost_inference.scheduler import Scheduler
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.stats import Gauges, StatsRecorder
+from roost_inference.step import Row, Step
 from roost_inference.tokenizer import Piece
 
 log = logging.getLogger(__name__)
@@ -83,10 +84,17 @@ class Writer:
     def publish(self) -> None:
         """Let other threads see where things stand."""
         sessions = {r.session_id for r in self._cache.residents if r.session_id is not None}
-        running = len(self._scheduler.running)
-        self._mailbox.report_running(running)
-        used = self._cache.ledger.used
-        self._stats.publish(Gauges(running, self._mailbox.waiting, used, len(sessions)))
+        scheduler = self._scheduler
+        self._stats.publish(
+            Gauges(
+                running=len(scheduler.running),
+                waiting=scheduler.waiting.counts(),
+                tenants=scheduler.waiting.tenants,
+                cells_used=self._cache.ledger.used,
+                resident_sessions=len(sessions),
+                preemptions_total=scheduler.preemptions_total,
+            )
+        )
 
     def _advance_row(self, row: Row, output: int, now: float) -> int:
         """Give the row's sequence its next token, and further ones as long as they are those of

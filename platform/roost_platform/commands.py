@@ -1,15 +1,24 @@
 """What people can say to the platform itself: commands, the Stop button, and abort phrases."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from roost_platform.queueing import MEANINGS, QueueMode
 
-CommandName = Literal["new", "stop", "status", "queue", "help", "start"]
+CommandName = Literal["new", "stop", "status", "queue", "progress", "help", "start"]
 
-COMMANDS: tuple[CommandName, ...] = ("new", "stop", "status", "queue", "help", "start")
-WITH_ARGUMENT: tuple[CommandName, ...] = ("queue",)
+COMMANDS: tuple[CommandName, ...] = (
+    "new",
+    "stop",
+    "status",
+    "queue",
+    "progress",
+    "help",
+    "start",
+)
+WITH_ARGUMENT: tuple[CommandName, ...] = ("queue", "progress")
 # Whole messages only, lower-cased, without punctuation. No "wait": people say it and go on.
 ABORT_PHRASES: tuple[str, ...] = ("stop", "abort", "cancel", "halt", "please stop", "stop please")
 STOP_BUTTON = "stop:"
@@ -20,6 +29,7 @@ HELP = (
     "/stop stops what I am doing\n"
     "/status tells what I am doing\n"
     "/queue chooses what happens to messages you send while I work\n"
+    "/progress chooses what you see while I work\n"
     "/help shows this"
 )
 WELCOME = f"Hello! {HELP}"
@@ -27,6 +37,12 @@ NEW_SESSION = "New conversation. I no longer see what was said before."
 NOTHING_RUNNING = "Nothing is running."
 NOT_BEGUN = "Stopped before I began."
 QUEUE_DEFAULT = "default"
+PROGRESS_DEFAULT = "default"
+PROGRESS_MEANINGS: Mapping[str, str] = {
+    "off": "you see that I type, nothing else",
+    "status": "a message tells what I am doing, with a button to stop me",
+    "stream": "you see the answer while I write it",
+}
 
 # What became of a pressed button, and what the person who pressed it is told.
 NOT_ADMITTED = "not admitted"
@@ -107,6 +123,21 @@ def queue_lines(mode: QueueMode, default: QueueMode) -> str:
         for one, meaning in MEANINGS.items()
     ]
     return "\n".join([*lines, f"/queue {QUEUE_DEFAULT}: as usual here, which is {default}"])
+
+
+def progress_lines(mode: str) -> str:
+    """What can be seen of work in progress, the choice in force marked, for people."""
+    lines = [
+        f"/progress {one}{' (now)' if one == mode else ''}: {meaning}"
+        for one, meaning in PROGRESS_MEANINGS.items()
+    ]
+    usual = " (now)" if not mode else ""
+    return "\n".join([*lines, f"/progress {PROGRESS_DEFAULT}{usual}: as usual here"])
+
+
+def progress_set(mode: str) -> str:
+    meaning = PROGRESS_MEANINGS.get(mode)
+    return f"Progress {mode}: {meaning}." if meaning else "Progress is shown as usual here."
 
 
 def queue_set(mode: QueueMode) -> str:

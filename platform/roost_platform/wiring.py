@@ -228,7 +228,7 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
             lanes,
             limiter,
             config=settings.delivery,
-            status_messages=settings.telegram.status_messages,
+            mode=settings.telegram.progress,
         )
         jobs = {
             "deliver": courier.run(),

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from roost_inference.benchmarking import contention, decoding, restoring, sessions
+from roost_inference.benchmarking import contention, decoding, equality, restoring, sessions
 from roost_inference.benchmarking.bench import Bench
 
 SCENARIOS: dict[str, Callable[[Bench], Awaitable[None]]] = {
@@ -16,6 +16,7 @@ SCENARIOS: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "restart": restoring.measure_restart,
     "tiers": restoring.measure_tiers,
     "speculation": decoding.measure_speculation,
+    "equality": equality.measure,
     "fairness": contention.measure_fairness,
     "stall": contention.measure_stall,
     "abort": contention.measure_abort,

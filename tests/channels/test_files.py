@@ -1,15 +1,19 @@
 """Files on Telegram: fetched beside the intake within limits, sent after the answer's text."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from roost_channels.config import FilesConfig, TelegramConfig
 from roost_channels.delivery import Courier, plan
+from roost_channels.errors import RenderRejected
 from roost_channels.files import FETCH_ATTEMPTS_MAX, FETCHES_MAX, Fetcher
-from roost_channels.message import Address, Attachment, Media
+from roost_channels.message import Address, Attachment, Media, Receipt
 from roost_channels.outbox import OutboxEntry
 from roost_channels.rendering import RenderedPart, labelled, plainer
+from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.testing import FakeTelegram, VirtualClock
 from roost_channels.testing.files import MemoryFiles
@@ -120,3 +124,74 @@ def test_a_part_keeps_its_file_when_it_is_labelled_or_made_plainer() -> None:
     media = Media("p", "photo", "cat.png", "image/png", 12)
     assert labelled(RenderedPart("", media=media)).media == media
     assert plainer(RenderedPart("", media=media)).media == media
+
+
+async def test_a_photo_that_is_refused_as_one_goes_as_a_document(desk: Desk) -> None:
+    desk.files.data = {"p": b"odd picture"}
+    refused = RenderRejected("PHOTO_INVALID_DIMENSIONS", code="media")
+    asked: list[str] = []
+    send = desk.channel.send
+
+    async def picky(address: Address, part: RenderedPart, **fields: Any) -> Receipt:
+        assert part.media is not None
+        asked.append(part.media.kind)
+        if part.media.kind == "photo":
+            raise refused
+        return await send(address, part, **fields)
+
+    desk.channel.send = picky  # type: ignore[method-assign]
+    outbox = MemoryOutbox(desk.clock)
+    sent = outbox.add(ADDRESS, "", media=[Media("p", "photo", "wide.png", "image/png", 11)])
+    await Courier([desk.channel], outbox, "c", desk.clock).drain()
+    assert asked == ["photo", "document"] and outbox.states(sent) == ["sent"]
+
+
+async def rich_answer(desk: Desk, text: str) -> list[str]:
+    """The methods an answer went out by, where rich messages are allowed."""
+    settings = {"token": desk.telegram.token, "api_base": desk.telegram.base_url}
+    config = TelegramConfig.model_validate({**settings, "rich_messages": True})
+    channel = TelegramChannel(config, clock=desk.clock)
+    outbox = MemoryOutbox(desk.clock)
+    outbox.add(ADDRESS, text)
+    before = len(desk.telegram.calls)
+    courier = Courier([channel], outbox, "c", desk.clock)
+    for _ in range(4):
+        await courier.drain()
+        await desk.clock.advance(2.0)
+    await channel.close()
+    return [call.method for call in desk.telegram.calls[before:]]
+
+
+async def test_rich_messages_are_sent_when_allowed_and_give_way_when_refused(desk: Desk) -> None:
+    assert await rich_answer(desk, "# Title\n\n| a | b |\n|---|---|\n| 1 | 2 |") == [
+        "sendRichMessage"
+    ]
+    desk.telegram.core.faults.clear()
+    desk.telegram.core.world.chats[CHAT].messages.clear()
+    assert set(await rich_answer(desk, "word " * 2000)) == {"sendMessage"}
+
+
+async def test_a_refused_rich_message_is_sent_plain() -> None:
+    channel = PickyRich()
+    outbox = MemoryOutbox()
+    sent = outbox.add(ADDRESS, "# Title")
+    await Courier([channel], outbox, "c").drain()  # type: ignore[list-item]
+    assert [bool(part.rich) for part in channel.asked] == [True, False]
+    assert outbox.states(sent) == ["sent"] and channel.asked[1].text == "Title"
+
+
+class PickyRich:
+    """A channel whose server knows no rich messages."""
+
+    name = "telegram"
+    account = "42"
+    capabilities = replace(TELEGRAM, rich=True)
+
+    def __init__(self) -> None:
+        self.asked: list[RenderedPart] = []
+
+    async def send(self, address: Address, part: RenderedPart, **fields: Any) -> Receipt:
+        self.asked.append(part)
+        if part.rich:
+            raise RenderRejected("method not found", code="rich")
+        return Receipt("1")

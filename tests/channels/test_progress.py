@@ -14,9 +14,17 @@ from roost_channels.delivery import Courier
 from roost_channels.lanes import Lanes
 from roost_channels.limits import BUCKETS_MAX, Limiter
 from roost_channels.message import Address, ReplyTarget
-from roost_channels.outbox import ProgressSnapshot
+from roost_channels.outbox import ProgressSnapshot, StatusMessage
 from roost_channels.progress import STILL_WORKING, ProgressRenderer
-from roost_channels.status_view import TOOL_LINES_MAX, elapsed_words, view
+from roost_channels.status_view import (
+    PLAN_LINES_MAX,
+    STREAM_CHARS_MAX,
+    TOOL_LINES_MAX,
+    closing_line,
+    elapsed_words,
+    stream_text,
+    view,
+)
 from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.testing import FakeTelegram, FakeTwilio, VirtualClock
@@ -220,6 +228,102 @@ async def test_an_uncertain_status_message_is_not_sent_twice(phone: Phone, fault
     assert phone.calls("sendMessage") == 1
 
 
+@pytest.mark.parametrize("fault", ["drop_after", "drop_before"])
+async def test_a_status_message_that_was_lost_on_the_way_is_removed_in_the_end(
+    phone: Phone, fault: str
+) -> None:
+    """Whether it arrived or not, nothing of it is left, and nothing else is touched."""
+    phone.turn()
+    await phone.after(1.0)
+    phone.telegram.fault(fault, "sendMessage")  # type: ignore[arg-type]
+    await phone.after(2.0)
+    also = await phone.telegram.user_says(CHAT, "are you there?")
+    phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+    await phone.courier.drain()
+    assert await phone.after(10.0) == ["the answer"]
+    assert {m.message_id for m in phone.telegram.visible(CHAT)} >= {1, also}
+    assert phone.outbox.statuses["turn-1"].state == "closed"
+
+
+async def test_an_answer_in_doubt_is_not_mistaken_for_a_lost_status(phone: Phone) -> None:
+    phone.turn()
+    await phone.after(1.0)
+    phone.telegram.fault("drop_before", "sendMessage")
+    await phone.after(2.0)
+    phone.telegram.fault("drop_after", "sendMessage")
+    phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+    for _ in range(20):
+        await phone.after(0.5)
+        await phone.courier.drain()
+    shown = phone.telegram.bot_texts(CHAT)
+    assert shown == ["the answer", "(may be a repeat)\nthe answer"]
+
+
+async def test_a_status_message_that_can_not_be_deleted_shrinks_to_a_line(phone: Phone) -> None:
+    phone.turn()
+    await phone.after(3.0)
+    phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+    await phone.courier.drain()
+    await phone.clock.advance(49 * 3600)
+    assert await phone.after(1.0) == ["Done.", "the answer"]
+    assert not phone.telegram.visible(CHAT)[1].buttons
+
+
+async def test_with_progress_off_people_see_typing_alone(phone: Phone) -> None:
+    phone.turn(mode="off")
+    assert await phone.after(5.0) == [] and phone.telegram.typing(CHAT)
+
+
+async def test_a_stream_shows_the_answer_as_a_draft_within_its_budget(phone: Phone) -> None:
+    phone.turn(mode="stream")
+    await phone.after(1.0)
+    assert phone.telegram.draft(CHAT) == "Thinking…"
+    for n in range(80):
+        phone.turn("answering", text="**word** " * (n + 1))
+        await phone.after(0.25)
+    draft = phone.telegram.draft(CHAT)
+    assert draft is not None and draft.startswith("word word") and not phone.telegram.early_calls
+    drafts = phone.telegram.calls_of("sendMessageDraft")
+    assert 15 <= len(drafts) <= 22 and phone.calls("sendMessage") == 0
+    assert {call.response["ok"] for call in drafts} == {True}
+    assert len({call.parameters["draft_id"] for call in drafts}) == 1
+    phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+    await phone.courier.drain()
+    assert await phone.after(3.0) == ["the answer"] and phone.telegram.draft(CHAT) is None
+    assert phone.telegram.notifications(CHAT) == 1
+
+
+async def test_a_quiet_draft_is_kept_alive_and_fenced(phone: Phone) -> None:
+    phone.turn("answering", mode="stream", text="so far")
+    for _ in range(12):
+        await phone.after(5.0)
+        assert phone.telegram.draft(CHAT) == "so far"
+    assert phone.calls("sendMessageDraft") <= 4
+    phone.outbox.stopped.add("turn-1")
+    before = phone.calls("sendMessageDraft")
+    await phone.after(60.0)
+    assert phone.calls("sendMessageDraft") == before
+
+
+async def test_groups_stream_into_the_status_message(phone: Phone) -> None:
+    phone.telegram.add_group(-100)
+    asked = await phone.telegram.user_says(-100, "hello")
+    group = Address("telegram", "42", "-100")
+    phone.turn(address=group, reply_to=ReplyTarget(str(asked)), mode="stream")
+    await phone.after(3.0)
+    phone.turn("answering", text="so far so good")
+    await phone.after(5.0)
+    assert phone.telegram.bot_texts(-100) == ["Writing the answer…\n\nso far so good"]
+    assert phone.calls("sendMessageDraft") == 0
+
+
+async def test_a_server_without_drafts_gets_a_status_message_instead(phone: Phone) -> None:
+    phone.telegram.core.world.chats[CHAT].type = "group"  # whose drafts the server refuses
+    phone.turn("answering", mode="stream", text="so far")
+    shown = await phone.after(5.0)
+    assert shown == ["Writing the answer…\n\nso far"] and phone.calls("sendMessageDraft") == 1
+
+
 async def test_a_status_message_that_the_person_deleted_is_left_alone(phone: Phone) -> None:
     phone.turn()
     await phone.after(3.0)
@@ -319,6 +423,37 @@ def test_a_turn_that_is_over_has_no_view_and_tools_are_few_and_short() -> None:
     lines = shown.text.split("\n")
     assert lines[0] == "Working… (1 min)" and lines[1] == "… 14 earlier"
     assert len(lines) == 2 + TOOL_LINES_MAX and all(len(line) <= 120 for line in lines)
+
+
+def test_the_plan_stands_between_the_headline_and_the_tools() -> None:
+    snapshot = ProgressSnapshot("t", "c", ADDRESS, 1, "tool", "", ("Search",), None, "", 0, 0, 1)
+    planned = replace(snapshot, plan=("✓ look", "▸ read", "· write"))
+    shown = view(planned, 2.0)
+    assert shown is not None
+    assert shown.text == "Working…\n✓ look\n▸ read\n· write\nSearch"
+    long = replace(snapshot, plan=tuple(f"· {n}" for n in range(PLAN_LINES_MAX + 5)))
+    shown = view(long, 2.0)
+    assert shown is not None and "… 5 earlier" in shown.text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "line"),
+    [
+        ("done", "Done in 42 s."),
+        ("stopped", "Stopped after 42 s."),
+        ("failed", "Failed after 42 s."),
+    ],
+)
+def test_a_closed_status_says_how_the_turn_ended(outcome: str, line: str) -> None:
+    status = StatusMessage("t", ADDRESS, "1", "", "open", 0.0, outcome=outcome, elapsed_s=42.0)
+    assert closing_line(status) == line
+
+
+@given(st.text(max_size=9000))
+def test_a_stream_shows_the_end_of_a_long_text(text: str) -> None:
+    snapshot = ProgressSnapshot("t", "c", ADDRESS, 1, "answering", text, (), None, "", 0, 0, 1)
+    shown = stream_text(snapshot)
+    assert len(shown) <= STREAM_CHARS_MAX + 1 and text.endswith(shown.removeprefix("…"))
 
 
 @pytest.mark.parametrize(

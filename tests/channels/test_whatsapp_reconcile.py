@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from roost_channels.config import TwilioConfig
-from roost_channels.testing import FakeTwilio, VirtualClock
+from roost_channels.intake import Refusal
+from roost_channels.testing import FakeTwilio, StatusPlan, VirtualClock
 from roost_channels.testing.memory import MemoryIntake
 from roost_channels.whatsapp import reconcile
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.reconcile import GRACE_S, OVERLAP_S, Reconciler
+from roost_channels.whatsapp.window import INVITATION
 
 ADA, BEN = "whatsapp:+15551112222", "whatsapp:+15553334444"
 
@@ -169,3 +171,30 @@ async def test_zero_seconds_turn_the_search_off(
 ) -> None:
     await Reconciler(client, settings(twilio, reconcile_s=0), clock).run(MemoryIntake())
     assert twilio.calls == []
+
+
+async def test_r21_a_failure_whose_callback_was_lost_is_found_in_the_list(
+    twilio: FakeTwilio, client: TwilioClient, clock: VirtualClock
+) -> None:
+    intake = MemoryIntake()
+    reconciler = Reconciler(client, settings(twilio, window_template="HX1"), clock)
+    await reconciler.search(intake)
+    await twilio.user_says(ADA, "hello")
+    sids = []
+    for plan in (StatusPlan(silent=True), StatusPlan(error_code=63016, silent=True)):
+        twilio.plan_next(plan)
+        form = {"To": ADA, "From": twilio.sender, "Body": "the answer"}
+        sids.append((await client.create_message(form))["sid"])
+    await clock.advance(10)
+    await reconciler.search(intake)
+    [receipt] = intake.receipts
+    assert (receipt.message_id, receipt.error_code) == (sids[1], "63016")
+    assert receipt.refusal == Refusal(held=True, invitation=INVITATION)
+    await clock.advance(3600)
+    await reconciler.search(intake)
+    await reconciler.search(intake)
+    assert {found.message_id for found in intake.receipts} == {sids[1]}
+    seen = len(intake.receipts)
+    await clock.advance(3600)
+    await reconciler.search(intake)
+    assert len(intake.receipts) == seen  # too long ago to be asked about again

@@ -71,7 +71,7 @@ def styled(line: str) -> str:
     return line[: found.start()] + inner + styled(line[found.end() :])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(PIECES, max_size=40).map("".join))
 @example("word " * 700)
 def test_a_phone_shows_the_text_itself_whatever_its_marks(markdown: str) -> None:
@@ -81,7 +81,7 @@ def test_a_phone_shows_the_text_itself_whatever_its_marks(markdown: str) -> None
     assert "".join(seen(part.text) for part in parts) == plain
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(MARKDOWN, st.sampled_from([CAPABILITIES, CLOUD]), st.booleans())
 @example("👨‍👩‍👧" * 800, CAPABILITIES, True)
 @example("*" * 4000, CAPABILITIES, False)
@@ -108,7 +108,7 @@ def test_parts_keep_the_limit_tile_the_text_and_cut_no_grapheme(
             assert len(regex.findall(r"\X", seam)) == 2 or "\n" in seam
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(MARKDOWN)
 @example("```\n" + "code `x` ``` y\n" * 300 + "```")
 def test_fences_open_and_close_in_every_part(markdown: str) -> None:

@@ -4,9 +4,16 @@ import asyncio
 
 import pytest
 
+from roost.context import plan_lines
 from roost_workflows import progress
 from roost_workflows.ports import Snapshot
-from roost_workflows.progress import BOARD_TURNS_MAX, LINES_MAX, Board, ProgressWriter
+from roost_workflows.progress import (
+    BOARD_TURNS_MAX,
+    LINES_MAX,
+    PLAN_MAX,
+    Board,
+    ProgressWriter,
+)
 from roost_workflows.testing import MemoryStore, memory_ports
 
 
@@ -74,3 +81,24 @@ def test_the_board_keeps_the_newest_lines_of_the_newest_turns() -> None:
     assert board.lines("turn") == ()
     board.forget("turn 5")
     assert board.lines("turn 5") == ()
+
+
+def test_a_plan_is_kept_until_another_comes_and_is_bounded() -> None:
+    board = Board()
+    board.plan("turn", plan_lines(("look", "read", "write"), 1))
+    assert board.steps("turn") == ("✓ look", "▸ read", "· write")
+    board.plan("turn", plan_lines(("look",), 1))
+    assert board.steps("turn") == ("✓ look",)
+    board.plan("turn", ("· step",) * (PLAN_MAX + 5))
+    assert len(board.steps("turn")) == PLAN_MAX
+    for number in range(BOARD_TURNS_MAX):
+        board.plan(f"turn {number}", ("· step",))
+    assert board.steps("turn") == ()
+
+
+async def test_what_a_tool_plans_is_in_the_snapshot(store: MemoryStore) -> None:
+    board = Board()
+    board.plan("c-turn-1", ("▸ read",))
+    async with writer(store, board):
+        await asyncio.sleep(0.01)
+    assert snapshots(store)[-1].plan == ("▸ read",)

@@ -84,6 +84,7 @@ class Context:
         files: Files | None = None,
         attempt: int = 1,
         on_progress: Callable[[str], None] | None = None,
+        on_plan: Callable[[tuple[str, ...]], None] | None = None,
     ) -> None:
         self.key = key
         self.person = person
@@ -92,6 +93,7 @@ class Context:
         self.notes = Notes(notes, person, key)
         self.files = files or Files(None, key)
         self._on_progress = on_progress
+        self._on_plan = on_plan
         self._stopped = False
 
     @property
@@ -103,11 +105,16 @@ class Context:
         """Mark the call stopped; the runtime calls this before it cancels."""
         self._stopped = True
 
-    def progress(self, text: str) -> None:
+    def progress(self, text: str = "", *, steps: Sequence[str] = (), done: int = 0) -> None:
         """Tell people what the tool is doing; the latest wins.
+
+        steps: the plan it follows, of which the first `done` are finished; it stays on show until
+        another call gives another.
 
         May be called from any thread. Being alive needs no call: the runtime beats by itself.
         """
+        if steps and self._on_plan is not None:
+            self._on_plan(plan_lines(steps, done))
         if self._on_progress is not None:
             self._on_progress(text)
 
@@ -126,3 +133,9 @@ class Context:
         """
         async with asyncio.timeout(timeout_s):
             return await process.run(argv, cwd=cwd, env=env, input=input)
+
+
+def plan_lines(steps: Sequence[str], done: int) -> tuple[str, ...]:
+    """Steps with their marks: ✓ finished, ▸ under way, · to come."""
+    marks = ("✓" if n < done else "▸" if n == done else "·" for n in range(len(steps)))
+    return tuple(f"{mark} {step}" for mark, step in zip(marks, steps, strict=True))

@@ -147,6 +147,7 @@ class Snapshot:
     phase: str
     text: str = ""
     tools: tuple[str, ...] = ()
+    plan: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

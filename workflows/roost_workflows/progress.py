@@ -16,6 +16,7 @@ WRITE_EVERY_S: Final = 0.1
 REFRESH_EVERY_S: Final = 10.0
 BOARD_TURNS_MAX: Final = 1000
 LINES_MAX: Final = 32
+PLAN_MAX: Final = 32  # steps of a plan
 
 
 class Board:
@@ -25,6 +26,7 @@ class Board:
 
     def __init__(self) -> None:
         self._turns: OrderedDict[str, OrderedDict[str, str]] = OrderedDict()
+        self._plans: OrderedDict[str, tuple[str, ...]] = OrderedDict()
 
     def put(self, turn_id: str, call_key: str, line: str) -> None:
         lines = self._turns.setdefault(turn_id, OrderedDict())
@@ -35,11 +37,22 @@ class Board:
         while len(self._turns) > BOARD_TURNS_MAX:
             self._turns.popitem(last=False)
 
+    def plan(self, turn_id: str, steps: tuple[str, ...]) -> None:
+        """What the turn is to go through, with marks; the latest wins."""
+        self._plans[turn_id] = steps[:PLAN_MAX]
+        self._plans.move_to_end(turn_id)
+        while len(self._plans) > BOARD_TURNS_MAX:
+            self._plans.popitem(last=False)
+
+    def steps(self, turn_id: str) -> tuple[str, ...]:
+        return self._plans.get(turn_id, ())
+
     def lines(self, turn_id: str) -> tuple[str, ...]:
         return tuple(self._turns.get(turn_id, {}).values())
 
     def forget(self, turn_id: str) -> None:
         self._turns.pop(turn_id, None)
+        self._plans.pop(turn_id, None)
 
 
 class ProgressWriter:
@@ -80,7 +93,8 @@ class ProgressWriter:
     async def _write_changes(self) -> None:
         while not self._closed.is_set():
             self._changed.clear()
-            snapshot = Snapshot(self._phase, self._text, self._board.lines(self._turn_id))
+            lines, steps = self._board.lines(self._turn_id), self._board.steps(self._turn_id)
+            snapshot = Snapshot(self._phase, self._text, lines, steps)
             try:
                 await self._turns.progress(self._turn_id, snapshot)
             except Exception as error:

@@ -118,6 +118,13 @@ class Tooling:
         def show_soon(text: str) -> None:  # tools call it from their own threads, too
             loop.call_soon_threadsafe(show, text)
 
+        def plan(steps: tuple[str, ...]) -> None:
+            self._board.plan(turn_id, steps)
+            progress.show()
+
+        def plan_soon(steps: tuple[str, ...]) -> None:
+            loop.call_soon_threadsafe(plan, steps)
+
         show("")
         return Context(
             key=record.key,
@@ -127,4 +134,5 @@ class Tooling:
             notes=self._notes,
             files=Files(self._artifacts, record.key, turn_id),
             on_progress=show_soon,
+            on_plan=plan_soon,
         )

@@ -3,12 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from roost_channels.channel import Capabilities
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import TelegramConfig
-from roost_channels.errors import Ambiguous, DeliveryError, EditTargetMissing, Rejected
+from roost_channels.errors import (
+    Ambiguous,
+    DeliveryError,
+    EditTargetMissing,
+    NotModified,
+    Rejected,
+    RenderRejected,
+)
 from roost_channels.files import Files
 from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
@@ -25,6 +33,7 @@ OCTETS = "application/octet-stream"
 SIGNAL_TIMEOUT_S = 5
 ACKNOWLEDGE_TASKS_MAX = 100
 UPLOAD_TIMEOUT_S = 300
+PROBES_MAX = 8  # ids asked for in search of one lost status message
 
 CAPABILITIES = Capabilities(
     text_max=4096,
@@ -74,7 +83,7 @@ class TelegramChannel:
         self._client = client or TelegramClient(config, self._clock)
         self._acknowledging: set[asyncio.Task[None]] = set()
         self.account = config.account
-        self.capabilities = CAPABILITIES
+        self.capabilities = replace(CAPABILITIES, rich=config.rich_messages)
 
     async def send(
         self,
@@ -96,12 +105,22 @@ class TelegramChannel:
         }
         if part.media is not None:
             sent = await self._send_file(part, part.media, shared)
+        elif part.rich:
+            sent = await self._send_rich(part, shared)
         else:
             text = {"text": part.text, "entities": telegram_format.entities(part)}
             sent = await self._client.call("sendMessage", {**shared, **text})
         if not isinstance(sent, dict) or "message_id" not in sent:
             raise Ambiguous("accepted without a message id", code="decode")
         return Receipt(str(sent["message_id"]))
+
+    async def _send_rich(self, part: RenderedPart, shared: dict[str, Any]) -> Any:
+        """A refusal of any kind is one of the form: the plain one is tried next."""
+        try:
+            rich = {"rich_message": {"markdown": part.rich}}
+            return await self._client.call("sendRichMessage", {**shared, **rich})
+        except Rejected as error:
+            raise RenderRejected(error.description, code="rich", http_status=400) from error
 
     async def _send_file(self, part: RenderedPart, media: Media, shared: dict[str, Any]) -> Any:
         if self._files is None:
@@ -158,6 +177,44 @@ class TelegramChannel:
             repeatable=True,
             timeout_s=SIGNAL_TIMEOUT_S,
         )
+
+    def can_draft(self, address: Address) -> bool:
+        """Drafts are for private chats, whose ids are above zero."""
+        return address.chat.isdigit()
+
+    async def draft(self, address: Address, number: int, part: RenderedPart) -> None:
+        await self._client.call(
+            "sendMessageDraft",
+            {
+                "chat_id": _chat_id(address),
+                "message_thread_id": _send_thread(address),
+                "draft_id": number,
+                "text": part.text,
+                "entities": telegram_format.entities(part),
+                "can_stop": True,
+            },
+            repeatable=True,
+            timeout_s=SIGNAL_TIMEOUT_S,
+        )
+
+    async def remove_lost_status(
+        self, address: Address, *, after: str, before: str, known: Sequence[str]
+    ) -> bool:
+        """A bot can't list its messages, but it can ask of an id to lose its buttons: only one of
+        ours that has some does, and only status messages have some.
+        """
+        if not (after.isdigit() and before.isdigit()):
+            return False
+        candidates = [str(n) for n in range(int(after) + 1, int(before))]
+        for message_id in [one for one in candidates if one not in known][:PROBES_MAX]:
+            which = {"chat_id": _chat_id(address), "message_id": int(message_id)}
+            try:
+                await self._client.call("editMessageReplyMarkup", which, repeatable=True)
+            except (NotModified, EditTargetMissing, Rejected):
+                continue  # somebody else's, none at all, or one of ours without buttons
+            await self.delete(address, message_id)
+            return True
+        return False
 
     async def find_sent(
         self, address: Address, part: RenderedPart, *, since: float, part_id: str

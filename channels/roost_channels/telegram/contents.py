@@ -60,9 +60,14 @@ def quote_of(message: Json, account: str) -> Quote | None:
         )
     if external := message.get("external_reply"):
         text = selected.get("text") or _words(external)
+        origin = external.get("origin") or {}
+        sender = {"from": origin.get("sender_user") or {}}
+        # From another topic of this chat it has an id that we may know; from elsewhere it has none.
+        is_here = (external.get("chat") or {}).get("id") == message["chat"]["id"]
+        ref = external.get("message_id") if is_here else None
         return Quote(
-            ref=None,
-            author="other",
+            ref=None if ref is None else str(ref),
+            author=_author(sender, message, account),
             text=text,
             excerpt=text,
             utf16_start=selected.get("position"),

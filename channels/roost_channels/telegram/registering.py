@@ -18,6 +18,7 @@ COMMANDS = (
     ("stop", "Stop what is running"),
     ("status", "What is going on"),
     ("queue", "What happens to messages you send while I work"),
+    ("progress", "What you see while I work"),
     ("help", "What I can do"),
 )
 

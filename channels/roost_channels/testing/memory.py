@@ -279,9 +279,9 @@ class MemoryOutbox:
     async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
         self._strike("orphans")
         return [
-            status
+            self._orphan(status)
             for status in self.statuses.values()
-            if status.state == "open"
+            if status.state != "closed"
             and (status.address.channel, status.address.account) in channels
             and self._delivered(status.turn_id)
         ]
@@ -313,6 +313,20 @@ class MemoryOutbox:
     def _shown(self, snapshot: ProgressSnapshot) -> bool:
         status = self.statuses.get(snapshot.turn_id)
         return status is not None and status.state == "open"
+
+    def _orphan(self, status: StatusMessage) -> StatusMessage:
+        """With where a status message without an id would be."""
+        snapshot = self.snapshots.get(status.turn_id)
+        entries = [entry for entry in self.entries.values() if entry.turn_id == status.turn_id]
+        sent = [p.message_id for e in entries for p in self.parts[e.id] if p.message_id]
+        reply = snapshot.reply_to if snapshot else None
+        return replace(
+            status,
+            outcome="done",
+            after=reply.message_id if reply else "",
+            before=sent[0] if sent else "",
+            known=tuple(sent),
+        )
 
     def _delivered(self, turn_id: str) -> bool:
         entries = [entry for entry in self.entries.values() if entry.turn_id == turn_id]

@@ -1,4 +1,8 @@
-"""Finds messages that no webhook brought: Twilio does not repeat one for long, but lists them."""
+"""Finds what no webhook brought: Twilio does not repeat one for long, but lists messages.
+
+Missing messages of people are taken in; failures of ours, which would else be lost without a word,
+are filed as their receipts.
+"""
 
 import logging
 from collections import deque
@@ -14,8 +18,9 @@ from roost_channels.errors import AuthBroken, DeliveryError, Rejected
 from roost_channels.intake import Intake
 from roost_channels.message import InboundMessage
 from roost_channels.whatsapp import forms
-from roost_channels.whatsapp.client import TwilioClient
+from roost_channels.whatsapp.client import TwilioClient, by_code
 from roost_channels.whatsapp.forms import Form
+from roost_channels.whatsapp.window import refusal_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +34,7 @@ GRACE_S = 45.0
 # Searched again before the cursor: the list may show a message later than it dates it.
 OVERLAP_S = 300.0
 FAILURES_TOLD = 3
+FAILED = ("failed", "undelivered", "canceled")
 RETRY_MAX_S = 900.0
 
 
@@ -44,6 +50,7 @@ class Reconciler:
         self._account = config.account
         self._every_s = config.reconcile_s
         self._back_s = config.reconcile_back_s
+        self._has_template = bool(config.window_template)
         self._clock = clock
         self._state = ("up", "waiting for webhooks")
 
@@ -76,6 +83,7 @@ class Reconciler:
             await intake.accept("whatsapp", self._account, (), cursor=int(until))
             return 0
         since = max(cursor - OVERLAP_S, now - self._back_s)
+        await self._file_failures(intake, since)
         missing = await self._missing(intake, since, until)
         batch = [await self._read(message) for message in missing]
         # Full: what is newer than the last of these is still to be looked at.
@@ -85,6 +93,30 @@ class Reconciler:
             logger.warning("%d messages came without a webhook", len(batch))
         await intake.accept("whatsapp", self._account, batch, cursor=moved)
         return len(batch)
+
+    async def _file_failures(self, intake: Intake, since: float) -> None:
+        """Our messages that came to nothing since then; what is known already changes nothing."""
+        day = datetime.fromtimestamp(since, UTC).date().isoformat()
+        query = {"From": self._account, "DateSent>": day, "PageSize": str(PAGE_SIZE)}
+        following = ""
+        for _ in range(PAGES_MAX):
+            page, following = await self._client.page_of_messages(query, following)
+            for message in page:
+                if message.get("status") not in FAILED or _sent_at(message) < since:
+                    continue
+                code = message.get("error_code")
+                await intake.receipt(
+                    "whatsapp",
+                    self._account,
+                    part_id="",
+                    message_id=str(message.get("sid") or ""),
+                    status=str(message["status"]),
+                    error_code=str(code or ""),
+                    description=str(message.get("error_message") or ""),
+                    refusal=refusal_of(by_code(code, ""), has_template=self._has_template),
+                )
+            if not following or (page and _sent_at(page[-1]) < since):
+                return
 
     async def _missing(
         self, intake: Intake, since: float, until: float

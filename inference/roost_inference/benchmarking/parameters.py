@@ -40,6 +40,9 @@ class Parameters(BaseModel):
     speculation_tokens: int = Field(default=160, ge=8)
     speculation_rounds: int = Field(default=2, ge=1)
 
+    equality_prompts: int = Field(default=50, ge=1)
+    equality_tokens: int = Field(default=48, ge=4)
+
     flood: int = Field(default=16, ge=1, description="requests the flooding tenant keeps open")
     flood_tokens: int = Field(default=400, ge=8)
     victims: int = Field(default=5, ge=1)

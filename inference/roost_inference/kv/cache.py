@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from roost_inference.backend import Backend
+from roost_inference.batch import Tokens
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.cells import CellLedger
 from roost_inference.kv.match import NO_MATCH, Match, Resident, common_prefix
@@ -160,10 +161,16 @@ class KvCache:
     def reserve(self, sequence_id: int, cells: int) -> bool:
         """Account for `cells` about to be decoded, evicting residents; False if there is no
         room even then, and nothing is taken."""
+        if not self.make_free(cells):
+            return False
+        self.ledger.extend(sequence_id, cells)
+        return True
+
+    def make_free(self, cells: int) -> bool:
+        """Evict residents until so many cells are free; False if there are not enough."""
         while self.ledger.free < cells:
             if not self._evict_oldest():
                 return False
-        self.ledger.extend(sequence_id, cells)
         return True
 
     def rollback(self, sequence_id: int, length: int) -> int:
@@ -173,20 +180,8 @@ class KvCache:
 
     def retire(self, sequence: Sequence) -> None:
         """Keep a finished sequence's KV as resident, then bring idle cells under their budget."""
-        sequence_id = sequence.sequence_id
-        assert sequence_id is not None
-        sequence.sequence_id = None
-        if sequence.computed == 0:
-            self._drop(sequence_id)
-            return
-        self._active.discard(sequence_id)
-        request = sequence.request
-        tokens = sequence.tokens.view[: sequence.computed].copy()
-        self._residents[sequence_id] = Resident(
-            sequence_id, tokens, request.session_id, request.cache_salt, request.kv
-        )
-        self._unstored[sequence_id] = None
-        if request.session_id is not None:
+        request, tokens = sequence.request, self._lay_down(sequence)
+        if request.session_id is not None and len(tokens):
             self.sessions.note(request.session_id, request.cache_salt, tokens)
             reason = self.sessions.reason(request.session_id, request.cache_salt)
             self.settle_pin(request.session_id, request.cache_salt, reason)
@@ -194,19 +189,27 @@ class KvCache:
             self._evict_oldest()
 
     def release(self, sequence: Sequence) -> None:
-        """Take a running sequence off the device: its KV is paged out, and loaded when it is
-        claimed again. Without a pager it starts over."""
-        assert sequence.sequence_id is not None
-        request = sequence.request
-        tokens = sequence.tokens.view[: sequence.computed]
-        self._page_out(
-            Resident(
-                sequence.sequence_id, tokens, request.session_id, request.cache_salt, request.kv
-            )
-        )
-        self._drop(sequence.sequence_id)
-        sequence.sequence_id = None
+        """Keep a preempted sequence's KV as the newest resident: it is paged out like any other
+        if its cells are wanted, and found again when the sequence is claimed. Only without a
+        pager may it have to start over."""
+        self._lay_down(sequence)
         sequence.computed = 0
+
+    def _lay_down(self, sequence: Sequence) -> Tokens:
+        """Make a running sequence a resident, if it has any KV; returns the tokens in it."""
+        sequence_id, request = sequence.sequence_id, sequence.request
+        assert sequence_id is not None
+        sequence.sequence_id = None
+        tokens = sequence.tokens.view[: sequence.computed].copy()
+        if not len(tokens):
+            self._drop(sequence_id)
+            return tokens
+        self._active.discard(sequence_id)
+        self._residents[sequence_id] = Resident(
+            sequence_id, tokens, request.session_id, request.cache_salt, request.kv
+        )
+        self._unstored[sequence_id] = None
+        return tokens
 
     def evict_all(self) -> None:
         while self._evict_oldest():

@@ -40,6 +40,13 @@ class CellLedger:
         self._holders[taken] = 1
         self._held.setdefault(sequence_id, []).extend(taken)
 
+    def extend_each(self, sequence_ids: list[int]) -> None:
+        """Take one free cell for each; the caller made sure there are enough."""
+        taken = [self._free.pop() for _ in sequence_ids]
+        for sequence_id, cell in zip(sequence_ids, taken, strict=True):
+            self._held[sequence_id].append(cell)
+        self._holders[taken] = 1
+
     def share(self, source: int, target: int, count: int) -> None:
         """Let the empty `target` hold the first `count` cells of `source`, too."""
         if self._held.get(target):

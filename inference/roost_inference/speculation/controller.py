@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 # Less than this is not worth the uncertainty.
-GAIN_MIN = 1.03
+GAIN_MIN = 1.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,11 +35,13 @@ class RequestCounters:
 
     draft_tokens: int = 0
     by_accepted: Counter[int] = field(default_factory=Counter)
+    by_length: dict[int, list[int]] = field(default_factory=dict)
     accepted_by_drafter: Counter[str] = field(default_factory=Counter)
 
     def add(self, drafter: str, drafted: int, accepted: int) -> None:
         self.draft_tokens += drafted
         self.by_accepted[accepted] += 1
+        self.by_length.setdefault(drafted, [0] * (drafted + 1))[accepted] += 1
         self.accepted_by_drafter[drafter] += accepted
 
     def figures(self, depth_max: int) -> SpeculationFigures:
@@ -51,4 +53,5 @@ class RequestCounters:
             accepted_tokens=sum(n * count for n, count in self.by_accepted.items()),
             histogram=tuple(self.by_accepted[accepted] for accepted in range(most + 1)),
             accepted_by_drafter=dict(self.accepted_by_drafter),
+            by_draft_length={k: tuple(n) for k, n in sorted(self.by_length.items())},
         )

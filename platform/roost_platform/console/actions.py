@@ -40,6 +40,14 @@ async def set_queue(deps: ConsoleDeps, id: str, word: str, by: Principal, ip: st
     return queue_set(mode)
 
 
+async def set_progress(deps: ConsoleDeps, id: str, word: str, by: Principal, ip: str) -> str:
+    """Choose what a conversation sees of work in progress; tells what holds now."""
+    try:
+        return await deps.stores.operators.set_progress(id, word, by.name, ip)
+    except NotAllowed as error:
+        raise Refused(str(error)) from None
+
+
 async def say_on_console(
     deps: ConsoleDeps, name: str, text: str, by: Principal, agent: str
 ) -> None:

@@ -63,6 +63,7 @@ TABLE: Sequence[Declared] = (
     Declared("GET", "/sessions/{id}/events", Role.viewer, session.events),
     Declared("POST", "/sessions/{id}/stop", Role.operator, session.stop),
     Declared("POST", "/sessions/{id}/queue", Role.operator, session.queue),
+    Declared("POST", "/sessions/{id}/progress", Role.operator, session.progress),
     Declared("POST", "/sessions/{id}/reply", Role.operator, session.reply),
     Declared("GET", "/deliveries", Role.viewer, deliveries.page),
     Declared("GET", "/deliveries.json", Role.viewer, deliveries.json_twin),

@@ -7,6 +7,7 @@ from roost_platform import commands
 from roost_platform.commands import Command
 from roost_platform.db import models
 from roost_platform.db.rows import current_session, open_session, queue, reply_target, running_turn
+from roost_platform.db.status import PROGRESS
 from roost_platform.db.stop import record_stop, waiting_count
 from roost_platform.queueing import QUEUE_MODES, SETTING, QueueRules
 
@@ -33,6 +34,8 @@ async def obey(
         said = await _status(session, conversation, now)
     elif command.name == "queue":
         said = choose_queue(conversation, command.argument, queueing)
+    elif command.name == "progress":
+        said = choose_progress(conversation, command.argument)
     else:
         said = commands.WELCOME if command.name == "start" else commands.HELP
     await _tell(session, conversation, row, said, now)
@@ -70,6 +73,16 @@ def choose_queue(conversation: models.Conversation, word: str, rules: QueueRules
     settings = {name: v for name, v in conversation.settings.items() if name != SETTING}
     conversation.settings = settings if mode is None else {**settings, SETTING: mode}
     return commands.queue_set(mode or default)
+
+
+def choose_progress(conversation: models.Conversation, word: str) -> str:
+    """Set what the conversation sees of work in progress, or tell what there is to choose."""
+    if word not in commands.PROGRESS_MEANINGS and word != commands.PROGRESS_DEFAULT:
+        return commands.progress_lines(str(conversation.settings.get(PROGRESS, "")))
+    settings = {name: v for name, v in conversation.settings.items() if name != PROGRESS}
+    chosen = word if word in commands.PROGRESS_MEANINGS else ""
+    conversation.settings = {**settings, PROGRESS: chosen} if chosen else settings
+    return commands.progress_set(chosen)
 
 
 def _by(row: models.Inbox) -> str:

@@ -15,6 +15,7 @@ from roost_platform.db.channels import UNREADABLE, upsert_channel
 from roost_platform.db.chat_commands import obey
 from roost_platform.db.engine import Database
 from roost_platform.db.overdue import mark_rung, to_ring, to_stop
+from roost_platform.db.quotes import resolved
 from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
 from roost_platform.db.stop import Stopped, interrupt, record_stop, tell_dropped
 from roost_platform.db.tenants import SessionNews, Tenants
@@ -86,9 +87,8 @@ class InboxStore:
                 if event_id is None:
                     outcome.duplicates += 1
                     continue
-                await self._store(
-                    session, conversation, replace(message, event_id=event_id), outcome, now
-                )
+                event = replace(message, event_id=event_id, quote=await resolved(session, message))
+                await self._store(session, conversation, event, outcome, now)
                 outcome.stored += 1
                 # A chat that moved goes on under its new key.
                 conversations[conversation.key] = conversation

@@ -254,6 +254,7 @@ class RunProgress(Base):
     phase: Mapped[str]
     text: Mapped[str] = mapped_column(default="")
     tools: Mapped[list[Any]] = mapped_column(default=list)
+    plan: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     version: Mapped[int] = mapped_column(default=1)
     updated_at: Mapped[float]
 
@@ -268,7 +269,7 @@ class StatusMessageRow(Base):
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
     message_id: Mapped[str | None]
     shown: Mapped[str] = mapped_column(default="")
-    state: Mapped[str]  # planned | open | closed
+    state: Mapped[str]  # planned | lost | open | closed
     edited_at: Mapped[float]
 
 

@@ -7,10 +7,10 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.rendering import labelled
-from roost_platform.commands import QUEUE_DEFAULT
+from roost_platform.commands import PROGRESS_DEFAULT, PROGRESS_MEANINGS, QUEUE_DEFAULT
 from roost_platform.db import models
 from roost_platform.db.audit import audit
-from roost_platform.db.chat_commands import choose_queue
+from roost_platform.db.chat_commands import choose_progress, choose_queue
 from roost_platform.db.engine import Database
 from roost_platform.db.evidence import is_in_doubt, look
 from roost_platform.db.part_states import conclude, note, rendered_of
@@ -68,6 +68,22 @@ class OperatorActions:
                 session, now, operator, "conversation.queue", conversation_id, {"mode": word}, ip
             )
             return self._queueing.mode_of(conversation.channel, conversation.settings)
+
+    async def set_progress(
+        self, conversation_id: str, word: str, operator: str, ip: str = ""
+    ) -> str:
+        """Set what a conversation sees of work in progress; returns the words that say so."""
+        if word not in (*PROGRESS_MEANINGS, PROGRESS_DEFAULT):
+            raise NotAllowed(f"There is no way {word!r} to show progress.")
+        async with self._database.write() as session:
+            conversation = await lock_conversation(session, conversation_id)
+            said = choose_progress(conversation, word)
+            now = self._database.now()
+            detail = {"mode": word}
+            await audit(
+                session, now, operator, "conversation.progress", conversation_id, detail, ip
+            )
+            return said
 
     async def redrive(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
         """Give a dead letter new attempts; parts that arrived stay. Returns the outbox id.

@@ -1,6 +1,7 @@
 """Progress of running turns and their status messages, as the channels show them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, cast
 
 from sqlalchemy import Select, select, tuple_, union
@@ -12,6 +13,8 @@ from roost_platform.db.engine import Database
 from roost_platform.db.rows import address_of, reply_target_of
 
 SNAPSHOTS_MAX = 500  # running turns shown at once; the longest running go first
+PROGRESS = "progress"  # among a conversation's settings: what people see while it works
+KNOWN_MAX = 200  # messages of ours looked at around a lost status message
 ORPHANS_MAX = 100  # status messages the janitor is given at once
 
 
@@ -71,7 +74,7 @@ class StatusStore:
             .join(models.Turn, models.Turn.id == models.StatusMessageRow.turn_id)
             .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
             .where(
-                models.StatusMessageRow.state.in_(("planned", "open")),
+                models.StatusMessageRow.state.in_(("planned", "lost", "open")),
                 models.Turn.state != "running",
                 ~unsent.exists(),
                 tuple_(models.Conversation.channel, models.Conversation.account).in_(
@@ -83,7 +86,34 @@ class StatusStore:
         )
         async with self._database.read() as session:
             rows = (await session.scalars(query)).all()
-            return [await _status(session, row) for row in rows]
+            return [await _orphan(session, row) for row in rows]
+
+
+async def _orphan(session: AsyncSession, row: models.StatusMessageRow) -> StatusMessage:
+    """With how its turn ended and, where it has no id, where it would be."""
+    turn = await session.get_one(models.Turn, row.turn_id)
+    status = replace(
+        await _status(session, row),
+        outcome=turn.state,
+        elapsed_s=max((turn.finished_at or turn.started_at) - turn.started_at, 0.0),
+    )
+    if row.message_id is not None or turn.reply_to is None:
+        return status
+    ours = await session.execute(
+        select(models.Part.message_id, models.Outbox.turn_id)
+        .join(models.Outbox, models.Outbox.id == models.Part.outbox_id)
+        .where(
+            models.Part.conversation_id == row.conversation_id,
+            models.Part.sent_at >= turn.started_at,
+            models.Part.message_id.is_not(None),
+        )
+        .order_by(models.Part.sent_at)
+        .limit(KNOWN_MAX)
+    )
+    parts = [(str(message_id), turn_id) for message_id, turn_id in ours]
+    final = next((message_id for message_id, turn_id in parts if turn_id == turn.id), "")
+    after = str(turn.reply_to.get("message_id", ""))
+    return replace(status, after=after, before=final, known=tuple(one for one, _ in parts))
 
 
 def _snapshots(
@@ -114,6 +144,8 @@ def snapshot_of(
         started_at=turn.started_at,
         updated_at=progress.updated_at,
         version=progress.version,
+        plan=tuple(str(line) for line in progress.plan or ()),
+        mode=str(conversation.settings.get(PROGRESS, "")),
     )
 
 
@@ -124,6 +156,6 @@ async def _status(session: AsyncSession, row: models.StatusMessageRow) -> Status
         address=address_of(conversation),
         message_id=row.message_id,
         shown=row.shown,
-        state=cast(Literal["planned", "open", "closed"], row.state),
+        state=cast(Literal["planned", "lost", "open", "closed"], row.state),
         edited_at=row.edited_at,
     )

@@ -211,6 +211,7 @@ class TurnStore:
                     phase=snapshot.phase,
                     text=clean(snapshot.text),
                     tools=clean(snapshot.tools),
+                    plan=clean(snapshot.plan),
                     version=models.RunProgress.version + 1,
                     updated_at=self._database.now(),
                 )

@@ -6,7 +6,7 @@ import pytest
 
 from roost_inference.batch import Batch
 from roost_inference.testing import Collector, drive, request, toy_engine
-from roost_inference.toy import ToyBackend, continuation
+from roost_inference.toy import END, ToyBackend, continuation
 
 
 def test_a_waiting_request_ends_without_being_computed() -> None:
@@ -84,10 +84,10 @@ def test_an_abort_between_scheduling_and_decoding_is_not_lost() -> None:
     engine.submit(request("r" * 100, id="r"), heard)
     begin = engine._mailbox.begin_step
 
-    def begin_after_abort(ids):  # type: ignore[no-untyped-def]
+    def begin_after_abort(ids, *, by_anybody):  # type: ignore[no-untyped-def]
         engine._mailbox.begin_step = begin  # type: ignore[method-assign]
         engine.abort("r")
-        return begin(ids)
+        return begin(ids, by_anybody=by_anybody)
 
     engine._mailbox.begin_step = begin_after_abort  # type: ignore[method-assign]
     assert not engine.step()
@@ -121,3 +121,31 @@ def test_aborts_from_other_threads_end_every_request_once(round: int) -> None:
     for listener in heard.values():
         assert listener.wait().reason in ("abort", "length")
     engine.close()
+
+
+def test_a_prompt_being_read_is_interrupted_to_free_another_but_not_twice_in_a_row() -> None:
+    victims = [f"v{number}" for number in range(4)]
+
+    def abort_one(batch: Batch) -> None:
+        if batch.size > 40 and victims:
+            engine.abort(victims.pop())
+
+    backend = ToyBackend(cells=2048)
+    engine, long = toy_engine(backend), Collector()
+    writers = {name: Collector() for name in victims}
+    for name, heard in writers.items():
+        engine.submit(request(f"{name} writes", 400, id=name, ignore_eos=True), heard)
+    for _ in range(6):
+        engine.step()
+    backend.on_decode = abort_one
+    engine.submit(request("z" * 300, 4), long)
+    read_before_the_last_left = []
+    while victims:
+        engine.step()
+        engine.check()
+        read_before_the_last_left.append(sum(size > 40 for size in backend.decoded))
+    drive(engine)
+    for heard in writers.values():
+        assert heard.finish.reason == "abort" and len(heard.tokens) > 0
+    assert read_before_the_last_left[-1] >= 1, "aborts of others held a prompt up"
+    assert long.tokens == [t for t in continuation(list(b"z" * 300), 4) if t != END]

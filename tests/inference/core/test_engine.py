@@ -143,7 +143,7 @@ def test_the_queue_has_a_bound_and_says_when_to_come_back() -> None:
     heard = [Collector() for _ in range(3)]
     for listener in heard:
         engine.submit(request("a"), listener)
-    with pytest.raises(QueueFull, match="3 requests are waiting") as refused:
+    with pytest.raises(QueueFull, match="3 interactive requests are waiting") as refused:
         engine.submit(request("a"), Collector())
     assert refused.value.retry_after_s >= 1.0
     drive(engine)

@@ -6,7 +6,6 @@ import pytest
 
 from roost_inference.batch import Batch
 from roost_inference.errors import QueueFull
-from roost_inference.pacing import CHUNK_TOKENS_MIN, Pacer
 from roost_inference.testing import Collector, FakeClock, drive, request, toy_engine
 from roost_inference.toy import END, ToyBackend, continuation
 
@@ -21,44 +20,6 @@ def costly(clock: FakeClock, *, cells: int, sequences: int = 16) -> ToyBackend:
         clock.advance((MS_PER_STEP + MS_PER_PROMPT_TOKEN * batch.size) / 1000)
 
     return ToyBackend(on_decode=pass_time, cells=cells, sequences=sequences)
-
-
-def test_a_long_prompt_does_not_stall_those_who_write() -> None:
-    clock = FakeClock()
-    backend = costly(clock, cells=8192)
-    engine = toy_engine(backend, batch_tokens=512, clock=clock)
-    writer, reader = Collector(), Collector()
-    engine.submit(request("writer", 150, ignore_eos=True), writer)
-    for _ in range(10):
-        engine.step()
-    engine.submit(request("r" * 4000, 4), reader)
-    drive(engine)
-    stats = engine.stats()
-    assert reader.finish.usage.completion_tokens > 0
-    # the first chunks run on a first guess, then the measured cost holds the 100 ms target
-    assert sorted(stats.inter_token_s)[-3] <= 0.115
-    assert max(stats.inter_token_s) <= 0.2
-
-
-def test_a_prompt_alone_takes_the_whole_batch() -> None:
-    backend = ToyBackend(cells=4096)
-    engine = toy_engine(backend, batch_tokens=512)
-    engine.submit(request("p" * 1500, 1), Collector())
-    drive(engine)
-    assert backend.decoded == [512, 512, 476]
-
-
-def test_the_pacer_learns_costs_and_never_stops_a_prompt() -> None:
-    pacer = Pacer(target_ms=100.0)
-    for _ in range(40):
-        pacer.observe(1, 0, 10.0)
-        pacer.observe(4, 0, 16.0)
-        pacer.observe(4, 50, 16.0 + 50 * 0.6)
-    assert pacer.prefill_ms_per_token == pytest.approx(0.6, rel=0.05)
-    assert pacer.prefill_budget(4, 512) == pytest.approx(140, abs=5)
-    assert pacer.prefill_budget(0, 512) == 512
-    assert pacer.prefill_budget(200, 512) == CHUNK_TOKENS_MIN
-    assert pacer.estimate_ms(4, 100) == pytest.approx(76, rel=0.05)
 
 
 def test_when_cells_run_out_the_last_starts_over_and_all_texts_are_right() -> None:

@@ -215,9 +215,7 @@ def test_a_line_that_fails_costs_a_deadline_and_the_tier_comes_back(line: Line, 
     writing.close()
     store = opened(line.port, fault, deadline_s=1.0)
     line.mode = fault
-    started = time.monotonic()
     assert load(store, tokens_of(2), 1.0) == 0
-    assert time.monotonic() - started < 2.5
     deadline = time.monotonic() + 10  # a client's own retries may outlive our patience
     while store.usage()["object"][2] is None and time.monotonic() < deadline:
         time.sleep(0.05)

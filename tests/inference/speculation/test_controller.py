@@ -5,7 +5,7 @@ import random
 import pytest
 
 from roost_inference.speculation.acceptance import Acceptance, History
-from roost_inference.speculation.controller import choose_depths
+from roost_inference.speculation.controller import GAIN_MIN, choose_depths
 from roost_inference.speculation.cost import KNOTS, CostCurve, Measurement
 from roost_inference.speculation.drafter import SLOTS, Proposal
 
@@ -53,7 +53,7 @@ def test_the_chosen_depths_are_the_best_there_are(cost: CostCurve) -> None:
             for c in range(len(survivals[2]) + 1)
             if a + b + c <= room
         ]
-        assert rate(choice.depths) >= max(map(rate, every)) / 1.031
+        assert rate(choice.depths) >= max(map(rate, every)) / (GAIN_MIN + 0.001)
 
 
 def test_a_full_batch_makes_the_same_guess_less_worth(cost: CostCurve) -> None:

@@ -150,6 +150,7 @@ def test_right_guesses_save_steps() -> None:
     assert figures is not None
     assert (figures.steps, figures.draft_tokens, figures.accepted_tokens) == (4, 36, 36)
     assert figures.histogram == (0,) * 9 + (4,)
+    assert figures.by_draft_length == {9: (0,) * 9 + (4,)}
     assert engine.stats().speculation["oracle"].accepted_by_position == (4,) * 9
 
 
@@ -313,6 +314,7 @@ def test_rows_are_added_to_a_tile_where_that_is_cheaper() -> None:
         speculator = toy_speculator(EndsAfterTwenty(), cost=cost, depth_max=63)
         speculator.observe = lambda *_: None  # type: ignore[method-assign]
         engine = toy_engine(backend, batch_tokens=512, speculator=speculator)
+        engine.calibrate([Measurement(1, 0, 1.0), Measurement(512, 0, 100.0)])  # one step reads it
         engine.submit(request(prompt, 200), Collector())
         drive(engine)
         rows_in_steps.append(backend.decoded[1])

@@ -15,6 +15,7 @@ FIGURES = SpeculationFigures(
     accepted_tokens=10,
     histogram=(1, 1, 0, 1, 0, 0, 1),
     accepted_by_drafter={"suffix": 10},
+    by_draft_length={2: (1, 1, 0), 8: (0, 0, 0, 1, 0, 0, 1, 0, 0)},
 )
 
 
@@ -27,7 +28,9 @@ def test_an_answer_tells_what_was_drafted_for_it() -> None:
     found = answered(FIGURES)["metrics"]["speculative_decoding"]
     assert found["mean_acceptance_length"] == 3.5
     assert found["draft_acceptance_rate"] == 0.5
-    assert found["acceptance_histogram"] == [1, 1, 0, 1, 0, 0, 1]
+    assert found["acceptance_histogram"] == [1, 1, 0, 1, 0, 0, 1, *[0] * 10]
+    by_length = found["acceptance_histogram_by_draft_length"]
+    assert by_length == {"2": [1, 1, 0], "8": [0, 0, 0, 1, 0, 0, 1, 0, 0]}
     assert (found["num_spec_steps"], found["num_spec_tokens"]) == (4, 16)
     assert (found["num_draft_tokens"], found["num_accepted_draft_tokens"]) == (20, 10)
     assert "metrics" not in answered(None)

@@ -6,6 +6,8 @@ from roost_platform.commands import Command, parse
 from roost_platform.config import load_settings
 from roost_platform.db import models
 from roost_platform.db.testing import HandClock, Person, count_rows
+from roost_platform.errors import NotAllowed
+from roost_workflows.ports import Snapshot
 
 
 @pytest.mark.parametrize(
@@ -181,3 +183,30 @@ async def test_a_stop_from_the_console_is_the_same_stop(ada: Person) -> None:
     assert ada.doorbell.stopped == [turn.conversation_id]
     idle = await ada.intake.say("idle", "/help")
     assert not (await ada.intake.request_stop(idle.conversation_id, "olga")).found_something
+
+
+async def test_progress_is_chosen_per_conversation_and_told_to_the_channels(ada: Person) -> None:
+    await ada.says("/progress")
+    (kind, text), *_ = await ada.outbox()
+    assert kind == "notice" and "/progress stream" in text and "default (now)" in text
+    await ada.says("/progress stream", "work")
+    turn = await ada.turn()
+    (snapshot,) = await ada.stores.outbox.progress([("telegram", "42")])
+    assert snapshot.mode == "stream"
+    steps = ("✓ look", "▸ read")
+    await ada.stores.turns.progress(turn.turn_id, Snapshot("tool", tools=("Search",), plan=steps))
+    (snapshot,) = await ada.stores.outbox.progress([("telegram", "42")])
+    assert (snapshot.tools, snapshot.plan) == (("Search",), steps)
+    await ada.says("/progress default")
+    (snapshot,) = await ada.stores.outbox.progress([("telegram", "42")])
+    assert snapshot.mode == ""
+    assert (await ada.outbox())[-1][1] == "Progress is shown as usual here."
+
+
+async def test_an_operator_may_choose_it_as_well(ada: Person) -> None:
+    await ada.says("hello")
+    conversation_id = await ada.conversation_id()
+    said = await ada.stores.operators.set_progress(conversation_id, "off", "eve")
+    assert "nothing else" in said
+    with pytest.raises(NotAllowed):
+        await ada.stores.operators.set_progress(conversation_id, "loud", "eve")

@@ -177,7 +177,14 @@ async def test_the_same_event_id_is_stored_once(web: Web) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{"text": ""}, {"text": "x", "agnt": "y"}, {"text": "x", "agent": "nobody"}, {}, {"text": 1}],
+    [
+        {"text": ""},
+        {"text": "x", "agnt": "y"},
+        {"text": "x", "agent": "nobody"},
+        {"text": "x", "cache_salt": "a guess", "session_id": "somebody", "priority": -9},
+        {},
+        {"text": 1},
+    ],
 )
 async def test_a_bad_message_is_refused_and_nothing_is_stored(web: Web, body: Any) -> None:
     answer = await web.post("/api/sessions/one/messages", body)

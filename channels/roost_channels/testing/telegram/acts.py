@@ -6,8 +6,8 @@ from typing import Any
 from roost_channels.testing.telegram.core import Core
 from roost_channels.testing.telegram.media import KINDS, media_fields, store
 from roost_channels.testing.telegram.person import People
+from roost_channels.testing.telegram.records import GENERAL_TOPIC, Chat, ChatType, File, Topic, User
 from roost_channels.testing.telegram.text import Formatted
-from roost_channels.testing.telegram.world import GENERAL_TOPIC, Chat, ChatType, File, Topic, User
 
 
 class Acts:

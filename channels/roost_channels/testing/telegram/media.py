@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from roost_channels.testing.telegram.world import File, World
+from roost_channels.testing.telegram.records import File
+from roost_channels.testing.telegram.world import World
 
 DOWNLOAD_BYTES_MAX = 20 << 20
 PHOTO_BYTES_MAX = 10 << 20

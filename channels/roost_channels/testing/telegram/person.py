@@ -7,10 +7,10 @@ from roost_channels.testing.telegram.core import Core, Pressed
 from roost_channels.testing.telegram.found import find_entities
 from roost_channels.testing.telegram.media import KINDS
 from roost_channels.testing.telegram.methods.members import bot_member
+from roost_channels.testing.telegram.records import Chat, Message, Topic, User
 from roost_channels.testing.telegram.replies import quote_json
 from roost_channels.testing.telegram.text import Formatted
 from roost_channels.testing.telegram.utf16 import utf16_find
-from roost_channels.testing.telegram.world import Chat, Message, Topic, User
 
 
 class People:

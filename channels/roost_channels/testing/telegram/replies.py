@@ -6,6 +6,7 @@ from typing import Any
 from roost_channels.testing.telegram.core import Core
 from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.parameters import Parameters
+from roost_channels.testing.telegram.records import Chat, Message
 from roost_channels.testing.telegram.text import (
     Formatted,
     quote_matches,
@@ -14,7 +15,6 @@ from roost_channels.testing.telegram.text import (
     settle,
 )
 from roost_channels.testing.telegram.utf16 import utf16_length
-from roost_channels.testing.telegram.world import Chat, Message
 
 QUOTE_UNITS_MAX = 1024
 NOT_FOUND = "message to be replied not found"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from roost_channels.testing.telegram.core import Core
 from roost_channels.testing.telegram.media import KINDS
-from roost_channels.testing.telegram.world import Chat, Message
+from roost_channels.testing.telegram.records import Chat, Message
 
 
 @dataclass(frozen=True, slots=True)

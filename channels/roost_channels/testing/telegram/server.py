@@ -12,12 +12,13 @@ from roost_channels.testing.telegram.core import Core
 from roost_channels.testing.telegram.dispatch import Dispatcher
 from roost_channels.testing.telegram.flood import FloodControl, FloodLimits
 from roost_channels.testing.telegram.person import People
+from roost_channels.testing.telegram.records import User
 from roost_channels.testing.telegram.schema import complaints
 from roost_channels.testing.telegram.screen import Screen, SeenMessage
 from roost_channels.testing.telegram.sim import SimApi
 from roost_channels.testing.telegram.updates import UpdateQueue
 from roost_channels.testing.telegram.webhook import WebhookSender
-from roost_channels.testing.telegram.world import User, World
+from roost_channels.testing.telegram.world import World
 
 DEFAULT_TOKEN = "42:TEST-TOKEN"
 

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from roost_platform.console.actions import reply_as_operator, set_queue, stop_session
+from roost_platform.console.actions import reply_as_operator, set_progress, set_queue, stop_session
 from roost_platform.console.console import Visit, text_field
 from roost_platform.console.errors import NotFound
 from roost_platform.console.live import Fragment, LivePage
@@ -64,6 +64,7 @@ class Facts:
     turn_count: int
     created_at: float
     queue: str
+    progress: str
     queue_default: str
     is_current: bool
 
@@ -120,6 +121,7 @@ def context_of(
             turn_count=view.turn_count,
             created_at=view.created_at,
             queue=view.queue,
+            progress=view.progress,
             queue_default=default,
             is_current=view.is_current,
         ),
@@ -203,6 +205,12 @@ async def queue(visit: Visit) -> Response:
     data = await load(visit)
     word = text_field(await visit.form(), "mode", length_max=32)
     return visit.done(await set_queue(visit.deps, data.id, word, visit.me, visit.ip))
+
+
+async def progress(visit: Visit) -> Response:
+    data = await load(visit)
+    word = text_field(await visit.form(), "mode", length_max=32)
+    return visit.done(await set_progress(visit.deps, data.id, word, visit.me, visit.ip))
 
 
 async def reply(visit: Visit) -> Response:

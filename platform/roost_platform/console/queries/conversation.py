@@ -17,6 +17,7 @@ from roost_platform.console.queries.transcript import (
     waiting_of,
 )
 from roost_platform.db import models
+from roost_platform.db.status import PROGRESS
 from roost_platform.queueing import SETTING
 
 TURNS_SHOWN_MAX = 30
@@ -58,6 +59,7 @@ class ConversationView:
     earlier: int
     first: int
     queue: str
+    progress: str
     waiting: tuple[Bubble, ...]
     running: Running | None
     turns: tuple[TurnView, ...]
@@ -142,6 +144,7 @@ async def conversation(
         earlier=shown.earlier,
         first=shown.first,
         queue=str(row.settings.get(SETTING, "")),
+        progress=str(row.settings.get(PROGRESS, "")),
         waiting=await waiting_of(session, id) if is_current else (),
         running=await running_of(session, turns, steps, calls),
         turns=views,

@@ -3,13 +3,13 @@
 from roost_channels.testing.telegram.core import Core, method
 from roost_channels.testing.telegram.errors import bad_request, forbidden
 from roost_channels.testing.telegram.parameters import Parameters
+from roost_channels.testing.telegram.records import Chat, Draft
 from roost_channels.testing.telegram.text import (
     TEXT_CODEPOINTS_MAX,
     Formatted,
     read_formatted,
     settle,
 )
-from roost_channels.testing.telegram.world import Chat, Draft
 
 DRAFT_S = 30.0
 

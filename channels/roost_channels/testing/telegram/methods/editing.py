@@ -10,8 +10,8 @@ from roost_channels.testing.telegram.methods.files import read_caption, read_inp
 from roost_channels.testing.telegram.methods.rich import read_rich
 from roost_channels.testing.telegram.methods.sending import read_text
 from roost_channels.testing.telegram.parameters import Parameters
+from roost_channels.testing.telegram.records import Chat, Message
 from roost_channels.testing.telegram.text import Formatted
-from roost_channels.testing.telegram.world import Chat, Message
 
 DELETE_WINDOW_S = 48 * 3600
 DELETE_MAX = 100

@@ -14,13 +14,13 @@ from roost_channels.testing.telegram.media import (
 )
 from roost_channels.testing.telegram.methods.sending import Item, deliver, deliver_album
 from roost_channels.testing.telegram.parameters import Parameters, from_mapping
+from roost_channels.testing.telegram.records import File
 from roost_channels.testing.telegram.text import (
     CAPTION_CODEPOINTS_MAX,
     Formatted,
     read_formatted,
     settle,
 )
-from roost_channels.testing.telegram.world import File
 
 ALBUM_MAX = 10
 _albums = itertools.count(13_000_000_000_000_000)

@@ -7,6 +7,7 @@ from roost_channels.testing.telegram.core import Core, method
 from roost_channels.testing.telegram.errors import bad_request, forbidden
 from roost_channels.testing.telegram.keyboards import read_keyboard
 from roost_channels.testing.telegram.parameters import Parameters
+from roost_channels.testing.telegram.records import GENERAL_TOPIC, Message
 from roost_channels.testing.telegram.replies import read_reply
 from roost_channels.testing.telegram.text import (
     TEXT_CODEPOINTS_MAX,
@@ -14,7 +15,6 @@ from roost_channels.testing.telegram.text import (
     read_formatted,
     settle,
 )
-from roost_channels.testing.telegram.world import GENERAL_TOPIC, Message
 
 
 def read_text(parameters: Parameters) -> Formatted:

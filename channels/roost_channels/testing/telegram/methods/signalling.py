@@ -7,8 +7,8 @@ from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.methods.drafts import reachable
 from roost_channels.testing.telegram.methods.editing import find_message
 from roost_channels.testing.telegram.parameters import Parameters
+from roost_channels.testing.telegram.records import GENERAL_TOPIC
 from roost_channels.testing.telegram.updates import CALLBACK_LIFETIME_S
-from roost_channels.testing.telegram.world import GENERAL_TOPIC
 
 TYPING_S = 5.0
 CALLBACK_TEXT_MAX = 200

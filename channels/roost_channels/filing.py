@@ -1,0 +1,64 @@
+"""How the outcome of a physical send is committed, whoever found it out."""
+
+import logging
+
+from roost_channels.clock import Clock
+from roost_channels.config import DeliveryConfig
+from roost_channels.errors import DeliveryError, Throttled
+from roost_channels.limits import Limiter, learn
+from roost_channels.message import Receipt
+from roost_channels.outbox import Outbox, OutboxEntry, StoredPart
+
+logger = logging.getLogger(__name__)
+
+# A message the provider accepted is recorded even if storage needs a few tries.
+RECORD_TRIES_MAX = 5
+
+
+class Filing:
+    """Storage, limits and time, and what both senders and reconcilers write down."""
+
+    def __init__(
+        self, outbox: Outbox, clock: Clock, config: DeliveryConfig, limiter: Limiter
+    ) -> None:
+        self._outbox = outbox
+        self._clock = clock
+        self._config = config
+        self._limiter = limiter
+
+    async def _later(
+        self,
+        part: StoredPart,
+        at: float,
+        error: DeliveryError | str,
+        *,
+        held: bool = False,
+        invitation: str = "",
+    ) -> float:
+        code = error.code if isinstance(error, DeliveryError) else ""
+        status = error.http_status if isinstance(error, DeliveryError) else 0
+        await self._outbox.not_sent(
+            part.id,
+            retry_at=at,
+            error=str(error),
+            code=code,
+            http_status=status,
+            held=held,
+            invitation=invitation,
+        )
+        return at
+
+    async def _record(self, part: StoredPart, receipt: Receipt) -> None:
+        """Commit the proof; only after several failures leave the part to reconciliation."""
+        for tries in range(1, RECORD_TRIES_MAX + 1):
+            try:
+                return await self._outbox.sent(part.id, receipt.message_id)
+            except Exception:
+                if tries == RECORD_TRIES_MAX:
+                    raise
+                logger.exception("receipt of part %s not stored, trying again", part.id)
+                await self._clock.sleep(0.2 * tries)
+
+    async def _learn(self, entry: OutboxEntry, error: Throttled) -> float:
+        now = self._clock.time()
+        return await learn(self._limiter, self._outbox, entry.address, error.retry_after_s, now)
