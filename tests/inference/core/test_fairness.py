@@ -11,6 +11,7 @@ from roost_inference.fairness import (
     Accounts,
     Floors,
 )
+from roost_inference.metrics import EngineMetrics
 from roost_inference.request import FinishEvent, ServiceClass
 from roost_inference.testing import Collector, drive, request, toy_engine, toy_store
 from roost_inference.toy import END, ToyBackend, continuation
@@ -204,3 +205,23 @@ def test_a_class_earns_only_while_it_waits() -> None:
     assert floors.is_due(ServiceClass.BACKGROUND) and floors.is_due(ServiceClass.CONTINUATION)
     floors.take(ServiceClass.BACKGROUND, 10_000, list(ServiceClass))
     assert not floors.is_due(ServiceClass.BACKGROUND)
+
+
+def test_the_metrics_tell_the_queue_by_class_and_name_no_tenant() -> None:
+    engine, ends = toy_engine(queue_limit=1, max_running=1), list[str]()
+    ask(engine, ends, "person", 40, cache_salt="acme")
+    engine.step()
+    ask(engine, ends, "batch", cache_salt="acme", priority=BACKGROUND)
+    with pytest.raises(QueueFull):
+        ask(engine, ends, "batch", cache_salt="acme", priority=BACKGROUND)
+    engine.step()
+    text = EngineMetrics(engine).text().decode()
+    for line in (
+        'roost_engine_waiting{class="background",model_name="toy"} 1.0',
+        'roost_engine_waiting{class="interactive",model_name="toy"} 0.0',
+        'roost_engine_refused_total{class="background",model_name="toy"} 1.0',
+        'vllm:num_preemptions_total{model_name="toy"} 0.0',
+        'roost_engine_tenants{model_name="toy"} 2.0',
+    ):
+        assert line in text
+    assert "acme" not in text

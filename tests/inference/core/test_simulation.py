@@ -24,7 +24,7 @@ from roost_inference.toy import ToyBackend
 RUNNING = 3
 PROMPT, ANSWER = 60, 20
 COST = PROMPT + ANSWER
-SEEDS = range(5)
+SEEDS = range(12)
 STEPS = 120
 
 

@@ -253,6 +253,7 @@ async def test_the_request_reaches_the_engine_as_it_was_asked(
         "frequency_penalty": -1,
         "logit_bias": {"5": -100},
         "cache_salt": "tenant",
+        "tenant": "acme",
         "priority": -2,
         "something_new": {"a": 1},
     }
@@ -264,6 +265,7 @@ async def test_the_request_reaches_the_engine_as_it_was_asked(
         "tenant",
         -2,
     )
+    assert request.tenant_key == "acme"
     sampling = request.sampling
     assert (sampling.temperature, sampling.top_p, sampling.top_k) == (0.0, 0.5, 0)
     assert sampling.seed is not None and sampling.seed >= 0
