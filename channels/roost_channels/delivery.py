@@ -150,6 +150,10 @@ class Courier:
             return None
         now = self._clock.time()
         part = next((part for part in parts if part.state in _UNFINISHED), None)
+        if part is not None and (
+            await self._sender.record_kept(part) or await self._reconciler.record_kept(part)
+        ):
+            return None
         if part is None or part.state == "sending":
             return now + LANE_WAIT_MAX_S + FAULT_PAUSE_S
         if part.next_at > now:

@@ -28,13 +28,20 @@ class DeliveryError(Exception):
 
 
 class Throttled(DeliveryError):
-    """The provider asks us to wait."""
+    """The provider asks us to wait: in this chat, or with everything of this account."""
 
     def __init__(
-        self, retry_after_s: float, description: str = "", *, code: str = "", http_status: int = 429
+        self,
+        retry_after_s: float,
+        description: str = "",
+        *,
+        code: str = "",
+        http_status: int = 429,
+        is_account_wide: bool = False,
     ) -> None:
         super().__init__(description, code=code, http_status=http_status)
         self.retry_after_s = retry_after_s
+        self.is_account_wide = is_account_wide
 
 
 class NotSent(DeliveryError):

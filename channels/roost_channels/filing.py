@@ -1,6 +1,7 @@
 """How the outcome of a physical send is committed, whoever found it out."""
 
 import logging
+from collections import OrderedDict
 
 from roost_channels.clock import Clock
 from roost_channels.config import DeliveryConfig
@@ -13,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 # A message the provider accepted is recorded even if storage needs a few tries.
 RECORD_TRIES_MAX = 5
+UNRECORDED_MAX = 10_000
 
 
 class Filing:
@@ -25,6 +27,8 @@ class Filing:
         self._clock = clock
         self._config = config
         self._limiter = limiter
+        # Accepted by the provider while storage was away: recorded before anything else is tried.
+        self.unrecorded: OrderedDict[str, Receipt] = OrderedDict()
 
     async def _later(
         self,
@@ -49,16 +53,34 @@ class Filing:
         return at
 
     async def _record(self, part: StoredPart, receipt: Receipt) -> None:
-        """Commit the proof; only after several failures leave the part to reconciliation."""
+        """Commit the proof. After several failures it is kept for the lane's next look, as nobody
+        else may ever know it.
+        """
         for tries in range(1, RECORD_TRIES_MAX + 1):
             try:
-                return await self._outbox.sent(part.id, receipt.message_id)
+                await self._outbox.sent(part.id, receipt.message_id)
+                self.unrecorded.pop(part.id, None)
+                return
             except Exception:
                 if tries == RECORD_TRIES_MAX:
+                    self._keep(part, receipt)
                     raise
                 logger.exception("receipt of part %s not stored, trying again", part.id)
                 await self._clock.sleep(0.2 * tries)
 
+    def _keep(self, part: StoredPart, receipt: Receipt) -> None:
+        self.unrecorded[part.id] = receipt
+        while len(self.unrecorded) > UNRECORDED_MAX:
+            self.unrecorded.popitem(last=False)
+
+    async def record_kept(self, part: StoredPart) -> bool:
+        """Commit a proof that could not be committed before; False where there is none."""
+        receipt = self.unrecorded.get(part.id)
+        if receipt is None:
+            return False
+        await self._record(part, receipt)
+        return True
+
     async def _learn(self, entry: OutboxEntry, error: Throttled) -> float:
         now = self._clock.time()
-        return await learn(self._limiter, self._outbox, entry.address, error.retry_after_s, now)
+        return await learn(self._limiter, self._outbox, entry.address, error, now)

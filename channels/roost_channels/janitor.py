@@ -46,8 +46,8 @@ class Janitor:
                 await self._remove(channel, current)
             except (Throttled, NotSent) as error:
                 if isinstance(error, Throttled):
-                    at, wait_s = self._clock.time(), error.retry_after_s
-                    await learn(self._limiter, self._outbox, status.address, wait_s, at)
+                    at = self._clock.time()
+                    await learn(self._limiter, self._outbox, status.address, error, at)
                 logger.info("status of turn %s stays for now: %s", status.turn_id, error)
                 return
             except DeliveryError as error:

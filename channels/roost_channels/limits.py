@@ -1,10 +1,11 @@
 """How fast each account, chat and kind of call may be used: token buckets and learned waits."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from roost_channels.channel import Capabilities
+from roost_channels.errors import Throttled
 from roost_channels.message import Address
 from roost_channels.outbox import Outbox
 
@@ -14,6 +15,8 @@ Family = Literal["send", "edit", "delete", "typing"]
 BUCKETS_MAX = 20_000
 # A provider's wait is over when its clock says so: ours may run a little ahead.
 RETRY_AFTER_MARGIN_S = 0.1
+# Stands for every chat of an account where a wait is meant for all of them.
+ACCOUNT = ""
 
 
 @dataclass(slots=True)
@@ -54,7 +57,8 @@ class Limiter:
         self, address: Address, capabilities: Capabilities, family: Family, now: float
     ) -> float:
         """Seconds until a call of this family may go to this chat; 0 for now."""
-        blocked = self._blocked.get(_chat(address), 0.0) - now
+        keys = _chat(address), _chat(replace(address, chat=ACCOUNT))
+        blocked = max(self._blocked.get(key, 0.0) for key in keys) - now
         buckets = self._for(address, capabilities, family, now)
         return max(0.0, blocked, *(bucket.wait_s(now) for bucket in buckets))
 
@@ -66,7 +70,9 @@ class Limiter:
             bucket.take(now)
 
     def learn(self, address: Address, retry_after_s: float, now: float) -> None:
-        """The provider asked for silence in this chat: no call of any family until it is over."""
+        """The provider asked for silence in this chat, or for ACCOUNT in all chats: no call of any
+        family until it is over.
+        """
         chat = _chat(address)
         self._blocked[chat] = max(self._blocked.get(chat, 0.0), now + retry_after_s)
         self._blocked.move_to_end(chat)
@@ -107,10 +113,12 @@ class Limiter:
 
 
 async def learn(
-    limiter: Limiter, outbox: Outbox, address: Address, retry_after_s: float, now: float
+    limiter: Limiter, outbox: Outbox, address: Address, error: Throttled, now: float
 ) -> float:
     """Obey a wait that a provider asked for, in this process and the next; returns its seconds."""
-    wait_s = max(retry_after_s, 0.0) + RETRY_AFTER_MARGIN_S
+    wait_s = max(error.retry_after_s, 0.0) + RETRY_AFTER_MARGIN_S
+    if error.is_account_wide:
+        address = replace(address, chat=ACCOUNT, thread="")
     limiter.learn(address, wait_s, now)
     await outbox.keep_wait(address, now + wait_s)
     return wait_s

@@ -44,7 +44,7 @@ class Room:
         """Progress is not retried; what a refusal teaches about limits is kept."""
         if isinstance(error, Throttled):
             now = self.clock.time()
-            await learn(self.limiter, self.outbox, address, error.retry_after_s, now)
+            await learn(self.limiter, self.outbox, address, error, now)
         logger.info("progress in %s dropped: %s", address.key, error)
 
 

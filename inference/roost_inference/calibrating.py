@@ -28,15 +28,15 @@ BUDGET_MS = 400.0
 def calibrate(
     backend: Backend, rows_max: int, clock: Callable[[], float] = time.monotonic
 ) -> list[Measurement]:
-    """Costs of steps in which one row has logits, the best of the repeats; as many as there is
-    time for. Uses sequence 0 of an idle backend and leaves it empty."""
+    """Costs of steps in which one row has logits, by `clock`, the best of the repeats; as many
+    as there is time for. Uses sequence 0 of an idle backend and leaves it empty."""
     batch, found = Batch(rows_max), list[Measurement]()
     try:
         _decode(backend, batch, 1, 0)  # the first touch of the weights says nothing
         backend.sequence_remove(0, 0)
-        started = clock()
+        started = time.monotonic()
         for rows, context, repeats in SHAPES:
-            late = (clock() - started) * 1000 > BUDGET_MS
+            late = (time.monotonic() - started) * 1000 > BUDGET_MS
             if (found and late) or rows > rows_max or context + rows > backend.cells:
                 continue
             if context != backend.sequence_end(0):

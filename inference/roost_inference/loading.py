@@ -16,7 +16,7 @@ from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.machine import physical_cores
 from roost_inference.llama.quantize import bundled_model, requantised
 from roost_inference.request import ModelInfo
-from roost_inference.speculation.building import build_speculator
+from roost_inference.speculation.building import STEP_CLOCK, build_speculator
 from roost_inference.speculation.speculator import DRAFT_ROWS_MAX, Speculator
 
 BUNDLED_NAME = "smollm2-135m-instruct"
@@ -58,7 +58,7 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
         store = open_block_store(config, backend, data_dir / "kv")
         engine = _build(config, backend, store, build_speculator(config, backend, threads))
         backend.vocabulary.grammar_tokenizer()
-        engine.calibrate(calibrate(backend, config.batch_tokens))
+        engine.calibrate(calibrate(backend, config.batch_tokens, STEP_CLOCK))
     except BaseException:
         if store is not None:
             store.close()

@@ -24,6 +24,9 @@ SHAPE_WEIGHT = 0.1
 # One step counts as at most this many times slower or faster than expected.
 OUTLIER = 4.0
 SHAPE_OUTLIER = 1.5
+# Attention to one token, of the products of a row: as was seen with a small model on a CPU.
+ATTENTION_SHARE = 0.0025
+TILE_SHARE = 0.0009
 
 
 class StepCost:
@@ -32,7 +35,7 @@ class StepCost:
     def __init__(self) -> None:
         # A guess until measured.
         self._base = [4.0 + 1.0 * rows for rows in KNOTS]
-        self._attention = [0.0, 0.0, 0.0]
+        self._attention = self._usual_attention()
         self._speed = 1.0
         self._ratios: deque[float] = deque(maxlen=RECENT_STEPS)
 
@@ -47,15 +50,14 @@ class StepCost:
         if len(rows) == 1:
             rows, costs = [rows[0], 2 * rows[0]], [costs[0], 1.5 * costs[0]]
         self._base = [_line(rows, costs, knot) for knot in KNOTS]
-        found: dict[int, float] = {}
+        usual = self._attention = self._usual_attention()
         for m in measured:
             if m.context:
                 kernel, base = _kernel(m.rows), _line(KNOTS, self._base, m.rows)
-                found[kernel] = max(m.ms - base, 0.0) / (_padded(m.rows) * m.context)
-        for kernel in range(len(self._attention)):
-            # the nearest that was measured, the dearer side first
-            near = sorted(found, key=lambda other: (abs(other - kernel), other))
-            self._attention[kernel] = found[near[0]] if near else 0.0
+                found = (m.ms - base) / (_padded(m.rows) * m.context)
+                # the difference of two measurements: a stall in either makes nonsense of it
+                low, high = usual[kernel] / OUTLIER, usual[kernel] * OUTLIER
+                self._attention[kernel] = min(max(found, low), high)
 
     def ms(self, rows: int, work: float) -> float:
         """A step of so many rows."""
@@ -80,6 +82,11 @@ class StepCost:
         at = min(bisect_left(KNOTS, rows), len(KNOTS) - 1)
         for knot in {at, max(at - 1, 0)} if rows < KNOTS[at] else {at}:
             self._base[knot] *= 1.0 + SHAPE_WEIGHT * (1.0 - share) * own
+
+    def _usual_attention(self) -> list[float]:
+        """What attention costs as a rule, by what the products of a row cost."""
+        row_ms = (_line(KNOTS, self._base, TILE_ROWS) - self._base[0]) / (TILE_ROWS - 1)
+        return [ATTENTION_SHARE * row_ms, ATTENTION_SHARE * row_ms, TILE_SHARE * row_ms]
 
     def _products(self, rows: int) -> float:
         return _line(KNOTS, self._base, rows)

@@ -19,6 +19,7 @@ from roost_channels.errors import (
     Throttled,
     WindowClosed,
 )
+from roost_channels.filing import RECORD_TRIES_MAX
 from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter
 from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
@@ -502,3 +503,16 @@ async def test_lanes_keep_no_lock_of_an_idle_chat() -> None:
     async with lanes.hold(ADDRESS):
         assert lanes.busy(ADDRESS) and len(lanes) == 1
     assert not lanes.busy(ADDRESS) and len(lanes) == 0
+
+
+async def test_a_receipt_that_storage_refused_is_recorded_later_and_nothing_is_sent_again(
+    telegram: FakeTelegram, channel: TelegramChannel
+) -> None:
+    outbox = MemoryOutbox()
+    for _ in range(RECORD_TRIES_MAX):
+        outbox.fault("sent", ConnectionError("the database restarts"))
+    entry = outbox.add(ADDRESS, "once")
+    await deliver(courier(channel, outbox), outbox, entry, timeout_s=30.0)
+    assert outbox.states(entry) == ["sent"]
+    assert telegram.bot_texts(CHAT) == ["once"]
+    assert len(telegram.calls_of("sendMessage")) == 1

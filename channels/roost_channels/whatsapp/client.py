@@ -32,6 +32,8 @@ DEFAULT_RETRY_AFTER_S = 5.0
 # Twilio's error codes by what they mean for us; others are refusals.
 _WINDOW = {63016}
 _THROTTLED = {20429, 63018, 63017, 63038, 14107, 30001, 21611, 131056}
+# Too many requests of the account, whoever they are for; the others are about one person.
+_ACCOUNT_WIDE = {20429, 63017, 14107}
 _UNREACHABLE = {21211, 21408, 21610, 21614, 63003, 63005, 63013, 63015, 63024, 63049}
 _AUTH = {20003, 20005, 20006, 20008}
 
@@ -197,7 +199,13 @@ def refusal(
     if error := by_code(code, words, status, _retry_after(headers)):
         return error
     if status == 429:
-        return Throttled(_retry_after(headers), words, code=str(code or ""), http_status=status)
+        return Throttled(
+            _retry_after(headers),
+            words,
+            code=str(code or ""),
+            http_status=status,
+            is_account_wide=True,
+        )
     if status in (401, 403):
         return AuthBroken(words, code=str(code or ""), http_status=status)
     if status >= 500 or status < 300:
@@ -214,7 +222,13 @@ def by_code(
     if number in _WINDOW:
         return WindowClosed(words, code=str(number), http_status=status)
     if number in _THROTTLED:
-        return Throttled(retry_after_s, words, code=str(number), http_status=status)
+        return Throttled(
+            retry_after_s,
+            words,
+            code=str(number),
+            http_status=status,
+            is_account_wide=number in _ACCOUNT_WIDE,
+        )
     if number in _UNREACHABLE:
         return Unreachable(words, code=str(number), http_status=status)
     if number in _AUTH:

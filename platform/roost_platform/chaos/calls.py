@@ -13,17 +13,29 @@ UNHEARD = ("drop_after", "garbage", "cut_body")
 
 
 def early(calls: Sequence[Call], deaths: Sequence[float]) -> Iterator[str]:
-    """Calls to a chat inside a wait that somebody who lived on had been told of."""
+    """Calls to a chat inside a wait that a lane which lived on had been told of.
+
+    Telegram's waits are a chat's, Twilio's a method's of the whole account. A wait told to a search
+    for inbound messages is the search's own.
+    """
     asked: dict[str, Call] = {}
     for call in calls:
-        chat = _chat(call)
-        if not chat:
-            continue
-        asker = asked.get(chat)
-        if call.early and not (asker and _unheard(asker, deaths)):
-            yield f"{call.method} to {chat} at {call.started_at:.3f}: {_shown(call)!r}"
+        key = str(call.parameters.get("chat_id") or call.method)
+        if _chat(call) and call.early and _was_told(call, asked.get(key), deaths):
+            yield f"{call.method} to {_chat(call)} at {call.started_at:.3f}: {_shown(call)!r}"
         if call.status == 429:
-            asked[chat] = call
+            asked[key] = call
+
+
+def _was_told(call: Call, asker: Call | None, deaths: Sequence[float]) -> bool:
+    """Whoever made a call knew of the wait that `asker` was answered with."""
+    if asker is None:
+        return True
+    if not _chat(asker) or _unheard(asker, deaths):
+        return False
+    # Another chat's call may have been on its way when the account was asked to wait.
+    answered_at = asker.finished_at or asker.started_at
+    return _chat(asker) == _chat(call) or call.started_at > answered_at + HEARD_S
 
 
 def unknowable(calls: Sequence[Call], deaths: Sequence[float]) -> set[tuple[str, str]]:

@@ -2,7 +2,8 @@
 
 from roost_channels.config import DeliveryConfig
 from roost_channels.delivery import Courier
-from roost_channels.limits import Limiter
+from roost_channels.errors import Throttled
+from roost_channels.limits import Limiter, learn
 from roost_channels.message import Address
 from roost_channels.telegram.channel import CAPABILITIES
 from roost_channels.testing.memory import MemoryOutbox
@@ -30,3 +31,17 @@ async def test_a_courier_that_starts_obeys_the_waits_of_the_one_before(stores: S
     courier = Courier([], stores.outbox, "second", config=DeliveryConfig(), limiter=limiter)
     await courier.obey_waits((("telegram", "42"),))
     assert limiter.wait_s(TOPIC, CAPABILITIES, "send", now) > 19
+
+
+async def test_a_wait_of_the_whole_account_holds_every_chat_and_outlives_the_courier(
+    stores: Stores,
+) -> None:
+    now, limiter = stores.database.now(), Limiter()
+    error = Throttled(20.0, is_account_wide=True)
+    await learn(limiter, stores.outbox, CHAT, error, now)
+    other = Address("telegram", "42", "8")
+    assert limiter.wait_s(other, CAPABILITIES, "send", now) > 19
+    successor = Limiter()
+    courier = Courier([], stores.outbox, "second", config=DeliveryConfig(), limiter=successor)
+    await courier.obey_waits(ACCOUNTS)
+    assert successor.wait_s(other, CAPABILITIES, "send", now) > 19

@@ -44,8 +44,42 @@ class StatusEngine:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _live(self, message: TextMessage, plan: StatusPlan) -> None:
+        """What becomes of it, and beside that the callbacks: a slow webhook delays no message."""
+        told: asyncio.Queue[dict[str, str] | None] = asyncio.Queue()
+        telling = asyncio.create_task(self._tell(message, plan, told))
+        try:
+            await self._fare(message, plan, told)
+            told.put_nowait(None)
+            await telling
+        finally:
+            telling.cancel()
+        if message.sid in self._withheld:
+            await self._core.clock.sleep(OUT_OF_ORDER_MAX_S)
+            await self._release(message, self._url(message))
+
+    async def _tell(
+        self,
+        message: TextMessage,
+        plan: StatusPlan,
+        told: "asyncio.Queue[dict[str, str] | None]",
+    ) -> None:
+        """Call back in order; a shuffled plan waits for the end and goes backwards."""
+        kept: list[dict[str, str]] = []
+        while (parameters := await told.get()) is not None:
+            if plan.shuffled:
+                kept.append(parameters)
+            else:
+                await self._call_back(message, parameters, plan)
+        for parameters in reversed(kept):
+            await self._call_back(message, parameters, plan)
+
+    async def _fare(
+        self,
+        message: TextMessage,
+        plan: StatusPlan,
+        told: "asyncio.Queue[dict[str, str] | None]",
+    ) -> None:
         core = self._core
-        callbacks: list[dict[str, str]] = []
         await core.clock.sleep(plan.sent_s)
         if message.status == "canceled":
             return
@@ -60,23 +94,17 @@ class StatusEngine:
             message.error_code = problem
             planned = problem == plan.error_code
             status = plan.error_status if planned or problem == BLOCKED else "failed"
-            await self._reach(message, status, plan, callbacks)
+            self._reach(message, status, told)
         else:
             message.sent_at = core.now()
-            await self._reach(message, "sent", plan, callbacks)
+            self._reach(message, "sent", told)
             await core.clock.sleep(plan.delivered_s)
             message.delivered_at = core.now()
             person.typing_until = float("-inf")
-            await self._reach(message, "delivered", plan, callbacks)
+            self._reach(message, "delivered", told)
             if plan.read_s is not None:
                 await core.clock.sleep(plan.read_s)
-                await self._reach(message, "read", plan, callbacks)
-        if plan.shuffled:
-            for parameters in reversed(callbacks):
-                await self._call_back(message, parameters, plan)
-        if message.sid in self._withheld:
-            await core.clock.sleep(OUT_OF_ORDER_MAX_S)
-            await self._release(message, self._url(message))
+                self._reach(message, "read", told)
 
     def _url(self, message: TextMessage) -> str:
         return message.status_callback or self._core.settings.status_callback
@@ -100,19 +128,15 @@ class StatusEngine:
         person.pair_tokens = tokens if tokens < 1 else tokens - 1
         return PAIR_LIMIT if tokens < 1 else None
 
-    async def _reach(
+    def _reach(
         self,
         message: TextMessage,
         status: str,
-        plan: StatusPlan,
-        callbacks: list[dict[str, str]],
+        told: "asyncio.Queue[dict[str, str] | None]",
     ) -> None:
         message.status, message.updated_at = status, self._core.now()
         self._core.changed()
-        parameters = self._parameters(message, status)
-        callbacks.append(parameters)
-        if not plan.shuffled:
-            await self._call_back(message, parameters, plan)
+        told.put_nowait(self._parameters(message, status))
 
     def _parameters(self, message: TextMessage, status: str) -> dict[str, str]:
         parameters = {

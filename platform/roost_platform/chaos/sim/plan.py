@@ -64,6 +64,14 @@ class Strike:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """The database refuses everything for a while."""
+
+    at: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything a schedule is made of. `seed` also draws latencies and the receipts' fates."""
 
@@ -71,6 +79,7 @@ class Plan:
     says: tuple[Says, ...]
     crashes: tuple[Crash, ...] = ()
     strikes: tuple[Strike, ...] = ()
+    outages: tuple[Outage, ...] = ()
     rings_lost: float = 0.0
     receipts: str = "plain"
     flood: bool = field(default=False)
@@ -111,6 +120,7 @@ def draw(seed: int) -> Plan:
         rings_lost=rng.choice((0.0, 0.0, 0.3)),
         receipts=rng.choice(("plain", "doubled", "shuffled", "silent", "slow")),
         flood=rng.random() < 0.5,
+        outages=_outages(rng),
     )
 
 
@@ -128,6 +138,11 @@ def _says(rng: random.Random, chats: list[str], number: int) -> Says:
         tool=rng.random() < 0.2,
         trouble=rng.choice((None, None, None, "duplicate_update", "out_of_order")),
     )
+
+
+def _outages(rng: random.Random) -> tuple[Outage, ...]:
+    starts = [rng.uniform(0.0, 25.0) for _ in range(rng.choice((0, 0, 0, 1, 2)))]
+    return tuple(Outage(at, at + rng.choice((0.3, 2.0, 8.0))) for at in starts)
 
 
 def _strike(rng: random.Random, call: int) -> Strike:

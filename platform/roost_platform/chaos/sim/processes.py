@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 
 from aiohttp import web
 from pydantic import SecretStr
@@ -63,6 +64,7 @@ class Parts:
         telegram: FakeTelegram,
         twilio: FakeTwilio,
         crash: Callable[[Life], bool],
+        ended: Callable[[Life], None],
     ) -> None:
         self._plan = plan
         self._rng = rng
@@ -72,6 +74,7 @@ class Parts:
         self._telegram = telegram
         self._twilio = twilio
         self._crash = crash
+        self._ended = ended
         self._clock = LoopClock()
         self._web: tuple[Life, TwilioWebhooks] | None = None
         self._started = 0
@@ -136,14 +139,24 @@ class Parts:
             report=intake.channel_state,
         )
         progress = ProgressRenderer(channels, stores.outbox, lanes, limiter, self._clock, DELIVERY)
-        life.spawn(courier.run())
-        life.spawn(progress.run())
-        life.spawn(Sweeper(stores, doorbell).run())
+        self._job(life, courier.run())
+        self._job(life, progress.run())
+        self._job(life, Sweeper(stores, doorbell).run())
         for channel in channels:
-            life.spawn(channel.ingest(intake))
+            self._job(life, channel.ingest(intake))
+
+    def _job(self, life: Life, work: Coroutine[Any, Any, None]) -> None:
+        """Something a process can't live without: its failure ends the process."""
+
+        def over(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None and not life.is_dead:
+                life.die()
+                self._ended(life)
+
+        life.spawn(work).add_done_callback(over)
 
     def _worker(self, life: Life, stores: Stores) -> None:
-        life.spawn(SimWorker(life, self._temporal, stores).run())
+        self._job(life, SimWorker(life, self._temporal, stores).run())
 
     def _web_part(self, life: Life, stores: Stores) -> None:
         transport = LocalTransport(self._network.to(self._twilio, life))

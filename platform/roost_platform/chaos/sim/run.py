@@ -108,7 +108,7 @@ def shrunk(failure: Failure) -> Failure:
     """Leave out whatever the first violation does not need."""
     rule = failure.violations[0].partition(" in ")[0]
     plan, runs = failure.plan, 0
-    for name in ("strikes", "crashes", "says"):
+    for name in ("strikes", "crashes", "outages", "says"):
         index = 0
         while index < len(getattr(plan, name)) and runs < SHRINK_RUNS_MAX:
             smaller = plan.without(name, index)

@@ -24,6 +24,7 @@ from roost_platform.chaos.sim.temporal import SimTemporal
 
 END_S = 1800.0  # what is unfinished by then is stuck
 LOOK_S = 2.0
+RESTART_S = 0.5
 UNDER_WAY = ("accepted", "queued", "sent")
 RECEIPTS = {
     "plain": StatusPlan(),
@@ -84,7 +85,7 @@ class Schedule:
         self._plan = plan
         self._rng = random.Random(plan.seed)
         self._clock = LoopClock()
-        self._storage = World(self._clock.time)
+        self._storage = World(self._clock.time, self._is_storage_away)
         self._temporal = SimTemporal()
         self._lives: dict[str, Life] = {}
         self._points = dict.fromkeys(PARTS, 0)
@@ -108,6 +109,7 @@ class Schedule:
             self._telegram,
             self._twilio,
             self._crash,
+            self._ended,
         )
         for part in PARTS:
             self._lives[part] = self._parts.start(part)
@@ -171,18 +173,30 @@ class Schedule:
     def _is_calm(self) -> bool:
         return asyncio.get_running_loop().time() > STORM_S
 
+    def _is_storage_away(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        return any(outage.at <= now < outage.until for outage in self._plan.outages)
+
     def _crash(self, life: Life) -> bool:
         """Whether a process dies at this await; it comes back after its time."""
         self._points[life.part] += 1
         crash = self._crashes.pop((life.part, self._points[life.part]), None)
         if crash is None or self._over:
             return False
+        self._bring_back(life, crash.down_s)
+        return True
+
+    def _ended(self, life: Life) -> None:
+        """A process gave up by itself: the supervisor starts another."""
+        if not self._over:
+            self._bring_back(life, RESTART_S)
+
+    def _bring_back(self, life: Life, down_s: float) -> None:
         if life.part == "courier":
             self._deaths.append(self._clock.time())
-        restart = outside(self._back_after(life.part, crash.down_s))
+        restart = outside(self._back_after(life.part, down_s))
         self._restarts.add(restart)
         restart.add_done_callback(self._restarts.discard)
-        return True
 
     async def _back_after(self, part: str, down_s: float) -> None:
         await asyncio.sleep(down_s)
@@ -216,7 +230,7 @@ class Schedule:
         while loop.time() < END_S:
             await asyncio.sleep(LOOK_S)
             left: list[str] = []
-            if not writing.done() or self._restarts:
+            if not writing.done() or self._restarts or self._is_storage_away():
                 left.append("people are still writing, or parts are down")
             else:
                 left = await unfinished(database, self._said())

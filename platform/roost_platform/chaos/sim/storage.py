@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event, func, select, union_all
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import StaticPool
 
@@ -141,29 +142,38 @@ class Commits:
 class World:
     """The database that survives every process, and what processes open it through."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], is_away: Callable[[], bool]) -> None:
         self.commits = Commits()
         self._clock = clock
+        self._is_away = is_away
 
     async def start(self) -> None:
         """Begin with an empty database."""
         await _engine().dispose()
 
     def open(self, life: Life) -> "MortalDatabase":
-        return MortalDatabase(life, self.commits, self._clock)
+        return MortalDatabase(life, self.commits, self._clock, self._is_away)
 
 
 class MortalDatabase(Database):
     """The database as one process sees it, which may die before or after every transaction."""
 
-    def __init__(self, life: Life, commits: Commits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        life: Life,
+        commits: Commits,
+        clock: Callable[[], float],
+        is_away: Callable[[], bool],
+    ) -> None:
         super().__init__(URL, clock=clock, engine=_engine(), news=commits)
+        self._is_away = is_away
         self._life = life
         self._commits = commits
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         await self._life.point()
+        self._must_be_there()
         async with super().write() as session:
             yield session
         self._commits.bump()
@@ -172,8 +182,13 @@ class MortalDatabase(Database):
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         await self._life.point()
+        self._must_be_there()
         async with super().read() as session:
             yield session
+
+    def _must_be_there(self) -> None:
+        if self._is_away():
+            raise OperationalError("BEGIN", {}, Exception("the database is restarting"))
 
     async def close(self) -> None:
         """The engine is shared by all schedules."""
