@@ -19,18 +19,19 @@ _chats = itertools.count(7001)
 
 def test_a_telegram_text_gets_typing_and_then_exactly_one_answer(scripted: World) -> None:
     chat = next(_chats)
-    asked = scripted.phones.telegram.say(chat, "[[say:Good morning!]]")
+    # Three quarters of a second: an answer that is there at once needs no typing.
+    asked = scripted.phones.telegram.say(chat, "[[slow:15]]")
     answer = scripted.phones.telegram.answer(chat, asked)
-    assert answer["text"] == "Good morning!"
+    assert len(answer["text"].split()) == 15
     assert answer["reply_to"]["message_id"] == asked
     calls = [
-        c
-        for c in scripted.phones.telegram.calls()
-        if str(c["parameters"].get("chat_id")) == str(chat)
+        (call["method"].lower(), call["parameters"].get("text"))
+        for call in scripted.phones.telegram.calls()
+        if str(call["parameters"].get("chat_id")) == str(chat)
     ]
-    methods = [c["method"].lower() for c in calls]
+    methods = [method for method, _ in calls]
     assert methods.index("sendchataction") < methods.index("sendmessage")
-    assert methods.count("sendmessage") == 1
+    assert calls.count(("sendmessage", answer["text"])) == 1
 
 
 def test_a_quoted_passage_of_an_old_answer_reaches_the_agent_and_is_answered_natively(

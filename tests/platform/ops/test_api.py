@@ -193,7 +193,7 @@ async def test_a_bad_message_is_refused_and_nothing_is_stored(web: Web, body: An
 
 
 async def test_a_body_that_is_too_large_is_refused(web: Web) -> None:
-    answer = await web.post("/api/sessions/one/messages", {"text": "x" * 2_000_000})
+    answer = await web.post("/api/sessions/one/messages", {"text": "x" * 5_000_000})
     assert answer.status_code == 413
 
 
