@@ -255,7 +255,7 @@ class DeliveryConfig(BaseModel):
         21_600.0, gt=0, description="Wait between tries while a session window is closed."
     )
     reconcile_s: float = Field(
-        20.0, gt=0, description="How long proof of an uncertain send is looked for."
+        40.0, gt=0, description="How long proof of an uncertain send is looked for."
     )
     auth_probe_s: float = Field(
         60.0, gt=0, description="The longest wait between tries while credentials are refused."

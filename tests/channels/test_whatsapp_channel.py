@@ -29,7 +29,7 @@ from roost_channels.rendering import RenderedPart, utf16_length
 from roost_channels.testing import FakeTwilio
 from roost_channels.testing.memory import MemoryIntake, MemoryOutbox
 from roost_channels.webhook import WebhookReply
-from roost_channels.whatsapp.channel import WhatsAppChannel, body_of
+from roost_channels.whatsapp.channel import ABSENT_AFTER_S, WhatsAppChannel, body_of
 from roost_channels.whatsapp.client import by_code
 from roost_channels.whatsapp.format import QUOTE_PREFIX_MAX, quote_prefix
 from roost_channels.whatsapp.inbound import TwilioWebhooks
@@ -415,7 +415,9 @@ async def test_absence_is_proven_only_after_a_while(
     now = time.time()
     part = RenderedPart("never sent")
     assert await channel.find_sent(ADDRESS, part, since=now, part_id="p") == "unknown"
-    assert await channel.find_sent(ADDRESS, part, since=now - 11, part_id="p") == "absent"
+    assert (
+        await channel.find_sent(ADDRESS, part, since=now - ABSENT_AFTER_S, part_id="p") == "absent"
+    )
     sent = await channel.send(ADDRESS, RenderedPart("sent"))
     fresh = WhatsAppChannel(settings(twilio))
     found = await fresh.find_sent(ADDRESS, RenderedPart("sent"), since=now, part_id="p")

@@ -22,7 +22,7 @@ from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart, utf16_length
 from roost_channels.whatsapp import contents
-from roost_channels.whatsapp.client import TwilioClient
+from roost_channels.whatsapp.client import TIMEOUT_S, TwilioClient
 from roost_channels.whatsapp.contents import Contents
 from roost_channels.whatsapp.format import needs_quote_line, quote_prefix
 from roost_channels.whatsapp.links import MediaLinks
@@ -37,8 +37,9 @@ BODY_MAX = 1600
 GATE_S = 5.0
 GATE_STEP_S = 0.25
 CHATS_REMEMBERED_MAX = 10_000
-# A message that the list does not show this long after the request was never accepted.
-ABSENT_AFTER_S = 10.0
+# A message that the list does not show this long after the request was never accepted: a request
+# may be worked on for as long as we would have waited for its answer, also if we died meanwhile.
+ABSENT_AFTER_S = TIMEOUT_S + 10.0
 CLOCK_SKEW_S = 5.0
 LIST_PAGE = 50
 # What WhatsApp takes of a photo, and Twilio of any file.

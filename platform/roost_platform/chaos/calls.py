@@ -21,18 +21,20 @@ def early(calls: Sequence[Call], deaths: Sequence[float]) -> Iterator[str]:
     asked: dict[str, Call] = {}
     for call in calls:
         key = str(call.parameters.get("chat_id") or call.method)
-        if _chat(call) and call.early and _was_told(call, asked.get(key), deaths):
+        # A wait of the whole bot was told to whoever was last.
+        asker = asked.get(key) or next(reversed(asked.values()), None)
+        if asker and _chat(call) and call.early and _was_told(call, asker, deaths):
             yield f"{call.method} to {_chat(call)} at {call.started_at:.3f}: {_shown(call)!r}"
         if call.status == 429:
             asked[key] = call
 
 
-def _was_told(call: Call, asker: Call | None, deaths: Sequence[float]) -> bool:
+def _was_told(call: Call, asker: Call, deaths: Sequence[float]) -> bool:
     """Whoever made a call knew of the wait that `asker` was answered with."""
-    if asker is None:
-        return True
     if not _chat(asker) or _unheard(asker, deaths):
         return False
+    if call.started_at < (asker.finished_at or asker.started_at):
+        return False  # it was under way already, only slow
     # Another chat's call may have been on its way when the account was asked to wait.
     answered_at = asker.finished_at or asker.started_at
     return _chat(asker) == _chat(call) or call.started_at > answered_at + HEARD_S
@@ -102,7 +104,9 @@ def _unheard(call: Call, deaths: Sequence[float]) -> bool:
 
 
 def _chat(call: Call) -> str:
-    return str(call.parameters.get("chat_id") or call.parameters.get("To") or "")
+    """Whose chat a call is about; a search for what reached our own number is about none."""
+    given = call.parameters
+    return str(given.get("chat_id") or (given.get("To") if "From" in given else "") or "")
 
 
 def _shown(call: Call) -> str:
