@@ -58,11 +58,12 @@ class Sampler:
 
     @property
     def _is_plain(self) -> bool:
-        """Nothing changes the logits, so they need not be copied."""
+        """Nothing changes the logits, or not the largest of them unless that is an end token; so
+        they need not be copied."""
         params = self.params
         return (
             self.grammar is None
-            and not self.ignore_end
+            and (not self.ignore_end or params.temperature < GREEDY_TEMPERATURE)
             and not params.logit_bias
             and params.frequency_penalty == params.presence_penalty == 0.0
             and params.repetition_penalty == 1.0
@@ -70,7 +71,11 @@ class Sampler:
 
     def sample(self, logits: Logits) -> int:
         """The next token. Changes neither the logits nor this; `accept` goes on to the next."""
-        return self._choose(logits if self._is_plain else self._adjusted(logits), self._position)
+        if self._is_plain:
+            token = self._choose(logits, self._position)
+            if not self.ignore_end or token not in self.end_tokens:
+                return token
+        return self._choose(self._adjusted(logits), self._position)
 
     def guess(self, logits: Logits, ahead: int) -> int:
         """What `sample` would choose `ahead` tokens further on, penalties and grammar aside: a

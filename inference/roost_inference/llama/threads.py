@@ -16,13 +16,13 @@ from statistics import median
 SPIN_TURNS = 5000
 # Steps of one trial, and between trials: a lost trial doubles the pause.
 TRIAL_STEPS = 3
-PAUSE_STEPS_MIN, PAUSE_STEPS_MAX = 8, 256
+PAUSE_STEPS_MIN, PAUSE_STEPS_MAX = 16, 256
 # Another number of threads must be this much faster to be taken.
 GAIN_MIN = 0.93
 # So much slower than when it was chosen, a number of threads is in doubt at once.
 DOUBT = 1.6
-# A trial that is so much slower ends with its first step.
-HOPELESS = 2.0
+# A trial that is so much slower ends at once.
+HOPELESS = 1.15
 STEPS_KEPT = 7
 
 
