@@ -26,7 +26,7 @@ up: $(VENV)/.roost ## Set up and run everything in one terminal (ARGS="--sandbox
 	@exec $(VENV)/bin/roost up $(ARGS)
 
 test: install-dev ## Set up and run all tests
-	@$(VENV)/bin/python -m pytest -q $(ARGS)
+	@$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 check: install-dev ## Formatting, lint, types and floors
 	$(VENV)/bin/ruff format --check .

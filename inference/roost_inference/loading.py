@@ -85,13 +85,16 @@ def _build(
     speculator: Speculator | None,
 ) -> Engine:
     resident = config.resident_cells
+    if resident is None:
+        # Loading a session takes milliseconds; its idle cells slow every step of the others.
+        resident = backend.cells // (2 if store is None else 8)
     return Engine(
         backend,
         _describe(config, backend),
         max_sequences=config.max_sequences,
         max_running=config.max_running,
         batch_tokens=config.batch_tokens,
-        resident_cells=backend.cells // 2 if resident is None else resident,
+        resident_cells=resident,
         queue_limit=config.queue_limit,
         inter_token_target_ms=config.inter_token_target_ms,
         store=store,

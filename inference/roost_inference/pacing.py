@@ -8,11 +8,9 @@ prompt tokens and one of answers, and the first is cut to what the target leaves
 from roost_inference.stepcost import TILE_ROWS, StepCost
 
 # A prompt always gets on by this much a step, whatever the target says.
-CHUNK_TOKENS_MIN = 16
-# A whole tile may exceed the target by so much: a part of one that holds it gets on far slower.
-STRETCH = 1.2
-# Where not even the least chunk holds the target, a tile is read that takes so much longer than it.
-LOST_RATIO = 2.0
+CHUNK_TOKENS_MIN = 8
+# A whole tile may exceed the target by so much: a part of one that holds it gets on half as fast.
+STRETCH = 2.0
 # Steps while nobody waits for a next token, in targets: who arrives meanwhile waits for their end.
 # Long enough that where a prompt is cut, and so its numbers to the last bit, seldom depends on it.
 ALONE_TARGETS = 8.0
@@ -60,11 +58,6 @@ class Pacer:
             tiles -= 1
         if rows:
             return 0
-        if wanted >= TILE_ROWS and not fits(CHUNK_TOKENS_MIN, STRETCH):
-            # The target is lost either way; then at least not for little.
-            least_ms = self.cost.ms(CHUNK_TOKENS_MIN, CHUNK_TOKENS_MIN * context)
-            if self.cost.ms(TILE_ROWS, TILE_ROWS * context) <= LOST_RATIO * least_ms:
-                return TILE_ROWS
         small = min(wanted, TILE_ROWS - 1)
         while small > CHUNK_TOKENS_MIN and not fits(small):
             small -= max(small // 8, 1)

@@ -59,7 +59,7 @@ def test_costs_are_known_over_rows_and_contexts_after_the_start() -> None:
             assert cost.ms(rows, work) == pytest.approx(machine_ms(rows, work), rel=0.3)
 
 
-def test_nobody_who_writes_waits_much_longer_than_the_target_for_a_long_prompt() -> None:
+def test_nobody_who_writes_waits_longer_than_two_targets_for_a_long_prompt() -> None:
     machine = Machine()
     engine = machine.engine()
     writer, reader = Collector(), Collector()
@@ -69,7 +69,7 @@ def test_nobody_who_writes_waits_much_longer_than_the_target_for_a_long_prompt()
     engine.submit(request("r" * 4000, 4), reader)
     drive(engine)
     assert reader.finish.usage.completion_tokens > 0
-    assert max(engine.stats().inter_token_s) <= 1.25 * TARGET_MS / 1000
+    assert max(engine.stats().inter_token_s) <= 2.0 * TARGET_MS / 1000
     # whole tiles as long as they hold the target, smaller chunks behind a long context
     prompts = [rows for rows in machine.backend.decoded if rows > 1][1:]
     assert prompts[0] >= 2 * TILE_ROWS and prompts[0] % TILE_ROWS == 0
