@@ -57,7 +57,7 @@ class Drafts:
         if not isinstance(channel, Drafting) or not room.may(channel, snapshot.address, "typing"):
             return
         async with room.lanes.hold(snapshot.address):
-            if await room.outbox.fenced(snapshot.turn_id):
+            if not await room.may_still(channel, snapshot, "typing"):
                 return
             room.take(channel, snapshot.address, "typing")
             shown.text, shown.at = part.text, now

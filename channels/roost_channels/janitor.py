@@ -40,6 +40,9 @@ class Janitor:
             current = await self._outbox.status_message(status.turn_id)
             if current is None or current.state == "closed":
                 return
+            now = self._clock.time()
+            if self._limiter.wait_s(status.address, channel.capabilities, "delete", now):
+                return  # whoever had the lane before us was told to wait
             current = replace(status, message_id=current.message_id, shown=current.shown)
             self._limiter.take(status.address, channel.capabilities, "delete", now)
             try:

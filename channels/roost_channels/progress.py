@@ -158,7 +158,7 @@ class ProgressRenderer:
         while len(self._typed) > TURNS_REMEMBERED_MAX:
             self._typed.popitem(last=False)
         async with self._lanes.hold(snapshot.address):
-            if await self._outbox.fenced(snapshot.turn_id):
+            if not await self._room.may_still(channel, snapshot, "typing"):
                 return
             self._room.take(channel, snapshot.address, "typing")
             try:
@@ -188,7 +188,7 @@ class ProgressRenderer:
             edited_at=self._clock.time(),
         )
         async with self._lanes.hold(snapshot.address):
-            if await self._outbox.fenced(snapshot.turn_id):
+            if not await self._room.may_still(channel, snapshot, "send"):
                 return
             self._room.take(channel, snapshot.address, "send")
             await self._outbox.put_status_message(said)

@@ -22,6 +22,8 @@ from roost_channels.status_view import StatusView
 
 logger = logging.getLogger(__name__)
 
+STORE_TRIES_MAX = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -39,6 +41,24 @@ class Room:
 
     def take(self, channel: Channel, address: Address, family: Family) -> None:
         self.limiter.take(address, channel.capabilities, family, self.clock.time())
+
+    async def may_still(self, channel: Channel, snapshot: ProgressSnapshot, family: Family) -> bool:
+        """Asked again once the lane is ours: whoever had it may have queued the final, or may have
+        been told to wait.
+        """
+        is_over = await self.outbox.fenced(snapshot.turn_id)
+        return not is_over and self.may(channel, snapshot.address, family)
+
+    async def keep(self, status: StatusMessage) -> None:
+        """Store what the provider was told already, even if storage needs a few tries."""
+        for tries in range(1, STORE_TRIES_MAX + 1):
+            try:
+                return await self.outbox.put_status_message(status)
+            except Exception:
+                if tries == STORE_TRIES_MAX:
+                    raise
+                logger.exception("status of turn %s not stored, trying again", status.turn_id)
+                await self.clock.sleep(0.2 * tries)
 
     async def dropped(self, address: Address, error: DeliveryError) -> None:
         """Progress is not retried; what a refusal teaches about limits is kept."""
@@ -77,7 +97,7 @@ class StatusMessages:
             edited_at=room.clock.time(),
         )
         async with room.lanes.hold(snapshot.address):
-            if await room.outbox.fenced(snapshot.turn_id):
+            if not await room.may_still(channel, snapshot, "send"):
                 return
             room.take(channel, snapshot.address, "send")
             await room.outbox.put_status_message(status)
@@ -94,11 +114,9 @@ class StatusMessages:
                 # Maybe it arrived, maybe not: a second one would only add to the confusion. The
                 # janitor looks for it when the turn is over.
                 is_lost = isinstance(error, Ambiguous)
-                await room.outbox.put_status_message(
-                    replace(status, state="lost" if is_lost else "closed")
-                )
+                await room.keep(replace(status, state="lost" if is_lost else "closed"))
                 return
-            await room.outbox.put_status_message(
+            await room.keep(
                 replace(status, message_id=receipt.message_id, shown=wanted.text, state="open")
             )
 
@@ -117,7 +135,7 @@ class StatusMessages:
             return
         changed = replace(status, shown=wanted.text, edited_at=room.clock.time())
         async with room.lanes.hold(snapshot.address):
-            if await room.outbox.fenced(snapshot.turn_id):
+            if not await room.may_still(channel, snapshot, "edit"):
                 return
             room.take(channel, snapshot.address, "edit")
             try:
@@ -134,7 +152,7 @@ class StatusMessages:
             except DeliveryError as error:
                 await room.dropped(snapshot.address, error)
                 changed = replace(status, edited_at=room.clock.time())
-            await room.outbox.put_status_message(changed)
+            await room.keep(changed)
 
 
 def stop_buttons(snapshot: ProgressSnapshot, wanted: StatusView) -> tuple[Button, ...]:
