@@ -41,7 +41,7 @@ def test_a_running_answer_grows_under_the_readers_eyes(admin_page: Any, seeded: 
     page = admin_page.open(f"/sessions/{ada}")
     live = page.locator("#now .msg.live")
     expect(live).to_contain_text("The museum is quietest")
-    expect(page.locator("#live-mark")).to_have_text("Live")
+    expect(page.locator("#live-mark")).to_be_visible()
     expect(live).to_be_in_viewport()  # the log starts at its end, the composer under it
     expect(page.get_by_label("Answer in the agent's place")).to_be_in_viewport()
     page.locator("#transcript details.call summary").first.click()
@@ -138,7 +138,7 @@ def test_what_people_write_can_do_nothing(admin_page: Any, seeded: Any) -> None:
     )
     for path in (f"/sessions/{taken.conversation_id}", "/sessions", "/deliveries", "/chat/xss"):
         page = admin_page.open(path)
-        expect(page.locator("#live-mark")).to_have_text("Live")
+        expect(page.locator("#live-mark")).to_be_visible()
         page.wait_for_timeout(200)
         assert page.evaluate("() => window.hit") is None
         assert (
