@@ -1,14 +1,32 @@
-"""The part of the /sim API that both fakes share: calls, faults, restart and reset."""
+"""The part of the /sim API that the fakes share: its answers, calls, faults, restart and reset."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+
+from aiohttp import web
 
 from roost_channels.testing.fake import Fake
 from roost_channels.testing.faults import Fault
 from roost_channels.testing.loopback import call_json
 
 RESTART_DELAY_S = 0.05
+
+Route = Callable[
+    [str, list[str], dict[str, Any], Mapping[str, str]], Awaitable[dict[str, Any] | None]
+]
+
+
+async def answer(request: web.Request, parts: list[str], route: Route) -> web.StreamResponse:
+    """JSON in, JSON out; what the route refuses gets 400 with a text, what it does not know 404."""
+    try:
+        body: dict[str, Any] = await request.json() if request.can_read_body else {}
+        found = await route(request.method, parts, body, request.query)
+    except (ValueError, KeyError, TypeError) as problem:
+        return web.json_response({"error": str(problem)}, status=400)
+    if found is None:
+        return web.json_response({"error": "not found"}, status=404)
+    return web.json_response(found)
 
 
 async def shared_route(

@@ -14,7 +14,6 @@ from roost_channels.config import TwilioConfig
 from roost_channels.errors import (
     Ambiguous,
     DeliveryError,
-    EditTargetMissing,
     Rejected,
     Throttled,
 )
@@ -27,6 +26,7 @@ from roost_channels.whatsapp.contents import Contents
 from roost_channels.whatsapp.format import needs_quote_line, quote_prefix
 from roost_channels.whatsapp.links import MediaLinks
 from roost_channels.whatsapp.reconcile import Reconciler
+from roost_channels.whatsapp.unchanging import Unchanging
 from roost_channels.whatsapp.window import INVITATION, SESSION_WINDOW_S
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ CAPABILITIES = Capabilities(
 )
 
 
-class WhatsAppChannel:
+class WhatsAppChannel(Unchanging):
     """One sender. `public_base_url` is where Twilio reaches our status webhook."""
 
     name = "whatsapp"
@@ -149,19 +149,6 @@ class WhatsAppChannel:
         self._remember(chat, sid)
         return Receipt(sid)
 
-    async def edit(
-        self,
-        address: Address,
-        message_id: str,
-        part: RenderedPart,
-        *,
-        buttons: Sequence[Button] = (),
-    ) -> None:
-        raise EditTargetMissing("WhatsApp messages can't be edited")
-
-    async def delete(self, address: Address, message_id: str) -> None:
-        raise EditTargetMissing("WhatsApp messages can't be deleted")
-
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
         """Typing is tied to an inbound message, and marks it read."""
         if inbound_message_id:
@@ -193,9 +180,6 @@ class WhatsAppChannel:
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
         return await self._client.fetch_media(attachment.url, bytes_max)
-
-    async def acknowledge(self, callback_id: str, text: str = "") -> None:
-        """Quick replies are messages; nothing spins."""
 
     async def ingest(self, intake: Intake) -> None:
         """Webhooks feed us; beside them, search for what they did not bring."""

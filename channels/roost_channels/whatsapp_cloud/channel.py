@@ -12,7 +12,6 @@ from roost_channels.config import WhatsAppCloudConfig
 from roost_channels.errors import (
     AuthBroken,
     DeliveryError,
-    EditTargetMissing,
     Rejected,
     RenderRejected,
 )
@@ -20,6 +19,7 @@ from roost_channels.files import Files
 from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart
+from roost_channels.whatsapp.unchanging import Unchanging
 from roost_channels.whatsapp.window import INVITATION, SESSION_WINDOW_S
 from roost_channels.whatsapp_cloud import format as cloud_format
 from roost_channels.whatsapp_cloud.client import CloudClient
@@ -50,7 +50,7 @@ CAPABILITIES = Capabilities(
 )
 
 
-class WhatsAppCloudChannel:
+class WhatsAppCloudChannel(Unchanging):
     """One business phone number; its id is the account. `files` holds what answers carry."""
 
     name = "whatsapp"
@@ -114,19 +114,6 @@ class WhatsAppCloudChannel:
         message = cloud_format.template(self._template, self._language, part_id)
         return Receipt(await self._client.send(address.chat, message))
 
-    async def edit(
-        self,
-        address: Address,
-        message_id: str,
-        part: RenderedPart,
-        *,
-        buttons: Sequence[Button] = (),
-    ) -> None:
-        raise EditTargetMissing("WhatsApp messages can't be edited")
-
-    async def delete(self, address: Address, message_id: str) -> None:
-        raise EditTargetMissing("WhatsApp messages can't be deleted")
-
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
         """Typing is tied to an inbound message, and marks it read."""
         if inbound_message_id:
@@ -140,9 +127,6 @@ class WhatsAppCloudChannel:
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
         return await self._client.download(attachment.provider_id, bytes_max)
-
-    async def acknowledge(self, callback_id: str, text: str = "") -> None:
-        """Pressed buttons are messages; nothing spins."""
 
     async def ingest(self, intake: Intake) -> None:
         """Webhooks feed us: only say whether the token works."""

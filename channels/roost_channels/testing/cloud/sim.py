@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from roost_channels.testing.cloud.state import CloudPlan
-from roost_channels.testing.sim import shared_route
+from roost_channels.testing.sim import answer, shared_route
 
 if TYPE_CHECKING:
     from roost_channels.testing.cloud.server import FakeCloud
@@ -22,14 +22,7 @@ class CloudSim:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         parts = [unquote(part) for part in request.rel_url.raw_path.strip("/").split("/")[1:]]
-        try:
-            body: dict[str, Any] = await request.json() if request.can_read_body else {}
-            answer = await self._route(request.method, parts, body, request.query)
-        except (ValueError, KeyError, TypeError) as problem:
-            return web.json_response({"error": str(problem)}, status=400)
-        if answer is None:
-            return web.json_response({"error": "not found"}, status=404)
-        return web.json_response(answer)
+        return await answer(request, parts, self._route)
 
     async def _route(
         self, verb: str, parts: list[str], body: dict[str, Any], query: Mapping[str, str]

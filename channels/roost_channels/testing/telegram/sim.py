@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from roost_channels.testing.sim import shared_route
+from roost_channels.testing.sim import answer, shared_route
 from roost_channels.testing.telegram.records import ChatType
 
 if TYPE_CHECKING:
@@ -23,14 +23,7 @@ class SimApi:
         parts = request.path.strip("/").split("/")[1:]
         if request.method == "GET" and parts[:1] == ["files"]:
             return self._file(parts[-1])
-        try:
-            body: dict[str, Any] = await request.json() if request.can_read_body else {}
-            answer = await self._route(request.method, parts, body, request.query)
-        except (ValueError, KeyError, TypeError) as problem:
-            return web.json_response({"error": str(problem)}, status=400)
-        if answer is None:
-            return web.json_response({"error": "not found"}, status=404)
-        return web.json_response(answer)
+        return await answer(request, parts, self._route)
 
     async def _route(
         self, verb: str, parts: list[str], body: dict[str, Any], query: Mapping[str, str]

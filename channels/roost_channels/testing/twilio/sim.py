@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from roost_channels.testing.sim import shared_route
+from roost_channels.testing.sim import answer, shared_route
 from roost_channels.testing.twilio.state import StatusPlan
 
 if TYPE_CHECKING:
@@ -26,14 +26,7 @@ class SimApi:
         parts = [unquote(part) for part in request.rel_url.raw_path.strip("/").split("/")[1:]]
         if request.method == "GET" and parts[:1] == ["media"]:
             return self._media(parts[-1])
-        try:
-            body: dict[str, Any] = await request.json() if request.can_read_body else {}
-            answer = await self._route(request.method, parts, body, request.query)
-        except (ValueError, KeyError, TypeError) as problem:
-            return web.json_response({"error": str(problem)}, status=400)
-        if answer is None:
-            return web.json_response({"error": "not found"}, status=404)
-        return web.json_response(answer)
+        return await answer(request, parts, self._route)
 
     async def _route(
         self, verb: str, parts: list[str], body: dict[str, Any], query: Mapping[str, str]
