@@ -272,7 +272,6 @@ class Scheduler:
         drafts = speculator.plan(
             candidates,
             room=room,
-            prompt_row_ms=None,
             step_ms_max=target_ms / 2 if reading else target_ms if len(rows) > 1 else math.inf,
         )
         for row, draft in zip(rows, drafts, strict=True):

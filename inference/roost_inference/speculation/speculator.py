@@ -103,12 +103,10 @@ class Speculator:
         candidates: Many[Candidate],
         *,
         room: int,
-        prompt_row_ms: float | None,
         step_ms_max: float = math.inf,
     ) -> list[Draft | None]:
         """Drafts for the decoding sequences of a step, at most `room` tokens and DRAFT_ROWS_MAX
-        in all. prompt_row_ms: the cost of one more row where prompts are in the step; None if
-        it only decodes. step_ms_max: what the rows may cost together, where others wait."""
+        in all. step_ms_max: what the rows may cost together, where others wait."""
         room = min(room, DRAFT_ROWS_MAX)
         if room <= 0 or not self._drafters:
             return [None] * len(candidates)
@@ -118,14 +116,10 @@ class Speculator:
             return [None] * len(candidates)
         rows = len(candidates)
         context = sum(len(candidate.sequence.tokens) for candidate in candidates) / rows
-        if prompt_row_ms is None:
-            room = min(room, max(TILE_ROWS - rows, 0))
+        room = min(room, max(TILE_ROWS - rows, 0))
 
         def cost_ms(drafts: int) -> float:
-            if prompt_row_ms is None:
-                ms = self.cost.ms(rows + drafts, context)
-            else:
-                ms = self.cost.ms(rows, context) + prompt_row_ms * drafts
+            ms = self.cost.ms(rows + drafts, context)
             return ms if ms <= step_ms_max else math.inf
 
         for drafter in costly:
@@ -133,12 +127,11 @@ class Speculator:
         survivals = [option.survivals if option else [] for option in options]
         depths = choose_depths(survivals, cost_ms, room).depths
         depths = self._probed(depths, survivals, room)
-        if prompt_row_ms is None:
-            there = [
-                min(len(option.tokens), candidate.limit) if option else 0
-                for option, candidate in zip(options, candidates, strict=True)
-            ]
-            depths = fill_tile(depths, there, cost_ms, room)
+        there = [
+            min(len(option.tokens), candidate.limit) if option else 0
+            for option, candidate in zip(options, candidates, strict=True)
+        ]
+        depths = fill_tile(depths, there, cost_ms, room)
         return [self._draft(o, d) for o, d in zip(options, depths, strict=True)]
 
     def _probed(
