@@ -52,6 +52,7 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
         outputs=config.max_sequences + (DRAFT_ROWS_MAX if config.speculation != "off" else 0),
         threads=threads,
         kv_type=config.kv_type,
+        prefill_cells=_prefill_cells(config),
     )
     store = None
     try:
@@ -78,6 +79,14 @@ def _model_path(config: EngineConfig, data_dir: Path, threads: int) -> Path:
     return path
 
 
+def _prefill_cells(config: EngineConfig) -> int:
+    if config.prefill_length is not None:
+        return config.prefill_length
+    # A GPU skips masked cells for free.
+    longest = config.request_context_length or config.context_length
+    return 0 if bindings.computes_on_gpu() else longest
+
+
 def _build(
     config: EngineConfig,
     backend: LlamaBackend,
@@ -87,7 +96,7 @@ def _build(
     resident = config.resident_cells
     if resident is None:
         # Loading a session takes milliseconds; its idle cells slow every step of the others.
-        resident = backend.cells // (2 if store is None else 8)
+        resident = backend.cells // (2 if store is None else 16)
     return Engine(
         backend,
         _describe(config, backend),

@@ -11,7 +11,7 @@ was. The first in rank is never preempted and always fits alone, so every sequen
 
 import math
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 
 from roost_inference.batch import Batch
@@ -26,6 +26,11 @@ from roost_inference.waiting import WaitingLine, charge
 
 # Cells kept free for each running sequence when another is admitted: fewer preemptions.
 DECODE_RESERVE_CELLS = 32
+# A prompt with this many rows in a step is alone in it: alone its attention passes over its own
+# context only, and more rows would not make its products cheaper.
+SHARING_ROWS_MAX = 16
+# Rows of a piece that is read beside answers, by one thread: others wait for its end.
+BESIDE_ROWS = 64
 # Waiting sequences looked at in one step: matching prefixes takes time.
 ADMISSIONS_PER_STEP = 16
 
@@ -44,7 +49,9 @@ class Scheduler:
         max_running: int,
         context_length: int,
         speculator: Speculator | None = None,
+        beside_cells: int = 0,
     ) -> None:
+        """beside_cells: see Backend.beside_cells."""
         # In rank.
         self.running: list[Sequence] = []
         self.waiting = WaitingLine()
@@ -58,6 +65,10 @@ class Scheduler:
         self._prompts = PromptTurns()
         self._prompts_are_due = False
         self._decoding_ms = 0.0
+        # A piece of a long prompt that is being computed beside the steps; see beside.py.
+        self.beside: Step | None = None
+        self.stop_beside: Callable[[], None] = lambda: None
+        self._beside_batch, self._beside_cells = Batch(BESIDE_ROWS), beside_cells
         # Nobody was admitted, and nothing has changed since that could let anybody in.
         self._is_full = False
 
@@ -83,13 +94,37 @@ class Scheduler:
         self._batch.clear()
         step = Step(self._batch)
         if self._prompts_are_due:
-            self._add_prefilling(step)
+            self._add_prefilling(step, now)
         if not step.rows:
             self._add_decoding(step)
         if not step.rows:
-            self._add_prefilling(step)
+            self._add_prefilling(step, now)
         self._prompts_are_due = step.decoding > 0
         return step if step.rows else None
+
+    def schedule_beside(self) -> Step | None:
+        """A piece of the prompt whose turn it is, its cells reserved, if it is a long one and
+        answers are being written; `beside` from now on."""
+        prompts = [s for s in self.running if not s.is_decoding]
+        if not self._beside_cells or self.beside is not None:
+            return None
+        if not prompts or len(prompts) == len(self.running):
+            return None
+        first = self._prompts.order(prompts)[0]
+        count = min(first.pending, BESIDE_ROWS)
+        fits = count >= SHARING_ROWS_MAX and first.computed + count <= self._beside_cells
+        if first.sequence_id is None or not fits or self._is_short(first):
+            return None
+        if not self._cache.reserve(first.sequence_id, count):
+            return None
+        self._beside_batch.clear()
+        self.beside = Step(self._beside_batch)
+        self.beside.add_prompt(first, first.sequence_id, count)
+        self._prompts.read(first, count, prompts)
+        return self.beside
+
+    def _is_beside(self, sequence: Sequence) -> bool:
+        return self.beside is not None and self.beside.rows[0].sequence is sequence
 
     def complete(self, step: Step) -> None:
         """The step was computed: its tokens are in the KV."""
@@ -118,6 +153,8 @@ class Scheduler:
 
     def remove(self, sequence: Sequence) -> None:
         """Take a finished or aborted sequence out; its computed KV stays for the next turn."""
+        if self._is_beside(sequence):
+            self.stop_beside()
         if sequence in self.running:
             self.running.remove(sequence)
             self._cache.retire(sequence)
@@ -147,7 +184,7 @@ class Scheduler:
             sequence = self.waiting.next()
             if sequence is None:
                 break
-            match = self._cache.match(sequence, self.running)
+            match = self._match(sequence)
             if self._cache.is_fetching(sequence) or is_being_read(
                 sequence, match.length, self.running
             ):
@@ -161,6 +198,9 @@ class Scheduler:
             self._start(sequence, found, now)
         for sequence in deferred:
             self.waiting.add(sequence)
+
+    def _match(self, sequence: Sequence) -> Match:
+        return self._cache.match(sequence, [s for s in self.running if not self._is_beside(s)])
 
     def _start(self, sequence: Sequence, match: Match, now: float) -> None:
         self._cache.claim(match, sequence)
@@ -182,7 +222,7 @@ class Scheduler:
             if last.carried or last.service <= sequence.service or self._cache.pager is None:
                 return None
             self._preempt(last)
-            match = self._cache.match(sequence, self.running)
+            match = self._match(sequence)
 
     def _fitting(self, sequence: Sequence, match: Match) -> Match | None:
         """The match, or none of it if only that leaves room; None if it has to wait."""
@@ -194,6 +234,8 @@ class Scheduler:
         return None if self.running else NO_MATCH
 
     def _preempt(self, sequence: Sequence) -> None:
+        if self._is_beside(sequence):
+            self.stop_beside()
         self.running.remove(sequence)
         self._cache.release(sequence)
         self.waiting.settle(sequence)
@@ -228,15 +270,17 @@ class Scheduler:
             sequences = [s for s in sequences if s is not last]
         return sequences
 
-    def _add_prefilling(self, step: Step) -> None:
+    def _add_prefilling(self, step: Step, now: float) -> None:
         """Prompts in their turns. Where cells are short a prompt takes what there is and waits for
         the answers to end; only if nothing else could run is the last in rank preempted."""
         prompts = [s for s in self.running if not s.is_decoding]
+        if self.beside is not None:
+            return
         answers = len(self.running) - len(prompts)
         for sequence in self._prompts.order(prompts) if prompts else ():
             if sequence.sequence_id is None or not step.batch.room:
                 continue
-            wanted = self._wanted(step, sequence)
+            wanted = self._wanted(step, sequence, now)
             count = self._available(wanted) if wanted else 0
             while wanted and not (count or step.rows or answers) and len(self.running) > 1:
                 self._preempt(self.running[-1])
@@ -247,9 +291,22 @@ class Scheduler:
                 self._cache.reserve(sequence.sequence_id, count)
                 step.add_prompt(sequence, sequence.sequence_id, count)
                 self._prompts.read(sequence, count, prompts)
+                if count >= SHARING_ROWS_MAX:
+                    break
         step.expected_ms = self.pacer.cost.ms(step.batch.size, step.work)
 
-    def _wanted(self, step: Step, sequence: Sequence) -> int:
+    def _wanted(self, step: Step, sequence: Sequence, now: float) -> int:
+        alone = step.rows or not self._decoding_ms or sequence.pending > step.batch.room
+        if not alone and self._is_short(sequence):
+            answers = (s for s in self.running if s.is_decoding)
+            whole = self.pacer.whole(
+                sequence.pending,
+                sequence.computed,
+                decoding_ms=self._decoding_ms,
+                slack_ms=self.pacer.slack_ms(answers, now),
+            )
+            if whole is not None:
+                return whole
         return self.pacer.chunk(
             min(sequence.pending, step.batch.room),
             sequence.computed,
@@ -257,6 +314,10 @@ class Scheduler:
             rows=step.batch.size,
             work=step.work,
         )
+
+    def _is_short(self, sequence: Sequence) -> bool:
+        fresh = sequence.prompt_length - sequence.cached_tokens
+        return fresh <= self._batch.capacity and self.pacer.is_short(fresh, sequence.cached_tokens)
 
     def _add_drafts(self, step: Step, speculator: Speculator) -> None:
         """Drafts for the decoding sequences, in rows and cells that nobody else wants: they evict
