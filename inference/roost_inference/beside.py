@@ -22,9 +22,9 @@ class Beside:
         self._mailbox = mailbox
         scheduler.stop_beside = self.stop
 
-    def begin(self) -> None:
+    def begin(self, now: float) -> None:
         """Start the next piece, if there is a long prompt and somebody it should not keep."""
-        step = self._scheduler.schedule_beside()
+        step = self._scheduler.schedule_beside(now)
         if step is not None and not self._backend.begin_beside(step.batch):
             self._give_up()
 

@@ -207,7 +207,7 @@ class Engine:
         for command in self._mailbox.take_commands():
             command()
         done = self._write(self._beside.finish())
-        self._beside.begin()
+        self._beside.begin(self._clock())
         step = self._scheduler.schedule(self._clock())
         if step is not None:
             done = self._write(step if self._runner.run(step) else None) or done

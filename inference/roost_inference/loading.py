@@ -20,6 +20,8 @@ from roost_inference.speculation.building import STEP_CLOCK, build_speculator
 from roost_inference.speculation.speculator import DRAFT_ROWS_MAX, Speculator
 
 BUNDLED_NAME = "smollm2-135m-instruct"
+# What idle sessions keep on the device unless set, where paging is on.
+RESIDENT_CELLS_MAX = 1024
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +96,11 @@ def _build(
     speculator: Speculator | None,
 ) -> Engine:
     resident = config.resident_cells
-    if resident is None:
+    if resident is None and store is None:
+        resident = backend.cells // 2
+    elif resident is None:
         # Loading a session takes milliseconds; its idle cells slow every step of the others.
-        resident = backend.cells // (2 if store is None else 16)
+        resident = min(backend.cells // 8, RESIDENT_CELLS_MAX)
     return Engine(
         backend,
         _describe(config, backend),

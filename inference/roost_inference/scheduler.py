@@ -12,6 +12,7 @@ was. The first in rank is never preempted and always fits alone, so every sequen
 import math
 from bisect import insort
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Many
 from operator import attrgetter
 
 from roost_inference.batch import Batch
@@ -31,6 +32,8 @@ DECODE_RESERVE_CELLS = 32
 SHARING_ROWS_MAX = 16
 # Rows of a piece that is read beside answers, by one thread: others wait for its end.
 BESIDE_ROWS = 64
+# A long prompt that waits for longer than this lets no short one of its tenant go first.
+PATIENCE_S = 20.0
 # Waiting sequences looked at in one step: matching prefixes takes time.
 ADMISSIONS_PER_STEP = 16
 
@@ -67,6 +70,7 @@ class Scheduler:
         self._decoding_ms = 0.0
         # A piece of a long prompt that is being computed beside the steps; see beside.py.
         self.beside: Step | None = None
+        self._was_beside = False
         self.stop_beside: Callable[[], None] = lambda: None
         self._beside_batch, self._beside_cells = Batch(BESIDE_ROWS), beside_cells
         # Nobody was admitted, and nothing has changed since that could let anybody in.
@@ -102,26 +106,42 @@ class Scheduler:
         self._prompts_are_due = step.decoding > 0
         return step if step.rows else None
 
-    def schedule_beside(self) -> Step | None:
-        """A piece of the prompt whose turn it is, its cells reserved, if it is a long one and
-        answers are being written; `beside` from now on."""
+    def schedule_beside(self, now: float) -> Step | None:
+        """A piece of the long prompt whose turn it is, its cells reserved, if answers are being
+        written; `beside` from now on. Between two pieces short prompts are read."""
         prompts = [s for s in self.running if not s.is_decoding]
         if not self._beside_cells or self.beside is not None:
             return None
         if not prompts or len(prompts) == len(self.running):
             return None
-        first = self._prompts.order(prompts)[0]
-        count = min(first.pending, BESIDE_ROWS)
-        fits = count >= SHARING_ROWS_MAX and first.computed + count <= self._beside_cells
-        if first.sequence_id is None or not fits or self._is_short(first):
+        long = [s for s in prompts if not self._is_short(s)]
+        if not long or (self._was_beside and len(long) < len(prompts)):
             return None
-        if not self._cache.reserve(first.sequence_id, count):
+        first = self._in_turn(long, now)[0]
+        count = self._beside_rows(first)
+        if (
+            first.sequence_id is None
+            or not count
+            or not self._cache.reserve(first.sequence_id, count)
+        ):
             return None
         self._beside_batch.clear()
         self.beside = Step(self._beside_batch)
         self.beside.add_prompt(first, first.sequence_id, count)
         self._prompts.read(first, count, prompts)
+        self._was_beside = True
         return self.beside
+
+    def _beside_rows(self, sequence: Sequence) -> int:
+        """Rows of the next piece of a long prompt that may be read beside answers, 0 if none."""
+        count = min(sequence.pending, BESIDE_ROWS)
+        fits = count >= SHARING_ROWS_MAX and sequence.computed + count <= self._beside_cells
+        return count if fits and not self._is_short(sequence) else 0
+
+    def _in_turn(self, prompts: Many[Sequence], now: float) -> Many[Sequence]:
+        return self._prompts.order(
+            prompts, lambda s: now - s.arrival_s < PATIENCE_S and not self._is_short(s)
+        )
 
     def _is_beside(self, sequence: Sequence) -> bool:
         return self.beside is not None and self.beside.rows[0].sequence is sequence
@@ -166,7 +186,8 @@ class Scheduler:
 
     def check(self) -> None:
         """Raise AssertionError if cells, ids, states or accounts do not add up."""
-        self._cache.check(self.running)
+        beside = self.beside.rows if self.beside is not None else []
+        self._cache.check(self.running, {row.sequence.sequence_id: row.count for row in beside})
         self.waiting.check(self.running)
         assert len(self.running) <= self._max_running, "too many run"
         assert self.running == sorted(self.running, key=_rank), "running is out of rank"
@@ -277,7 +298,7 @@ class Scheduler:
         if self.beside is not None:
             return
         answers = len(self.running) - len(prompts)
-        for sequence in self._prompts.order(prompts) if prompts else ():
+        for sequence in self._in_turn(prompts, now) if prompts else ():
             if sequence.sequence_id is None or not step.batch.room:
                 continue
             wanted = self._wanted(step, sequence, now)
@@ -291,11 +312,14 @@ class Scheduler:
                 self._cache.reserve(sequence.sequence_id, count)
                 step.add_prompt(sequence, sequence.sequence_id, count)
                 self._prompts.read(sequence, count, prompts)
+                self._was_beside = False
                 if count >= SHARING_ROWS_MAX:
                     break
         step.expected_ms = self.pacer.cost.ms(step.batch.size, step.work)
 
     def _wanted(self, step: Step, sequence: Sequence, now: float) -> int:
+        if self._decoding_ms and self._beside_rows(sequence):
+            return 0
         alone = step.rows or not self._decoding_ms or sequence.pending > step.batch.room
         if not alone and self._is_short(sequence):
             answers = (s for s in self.running if s.is_decoding)
