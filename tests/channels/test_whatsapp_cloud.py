@@ -26,7 +26,7 @@ from roost_channels.errors import (
 from roost_channels.intake import Refusal
 from roost_channels.message import Address, Button, InboundMessage, Media, Quote, ReplyTarget
 from roost_channels.rendering import RenderedPart
-from roost_channels.testing import CloudPlan, FakeCloud, VirtualClock
+from roost_channels.testing import FakeCloud, PairLimit, StatusPlan, VirtualClock
 from roost_channels.testing.files import MemoryFiles
 from roost_channels.testing.memory import MemoryIntake, MemoryOutbox
 from roost_channels.whatsapp.window import INVITATION
@@ -38,7 +38,7 @@ NUMBER = "106540352242922"
 USER = "whatsapp:+16505551234"
 ADDRESS = Address("whatsapp", NUMBER, USER)
 QUICK = DeliveryConfig(retry_s=0.01, retry_max_s=0.02, poll_s=0.02, reconcile_s=0.2)
-INSTANT = CloudPlan(0.0, 0.0, 0.0)
+INSTANT = StatusPlan(0.0, 0.0, 0.0)
 
 
 def settings(**fields: Any) -> WhatsAppCloudConfig:
@@ -82,7 +82,7 @@ async def site() -> AsyncIterator[Site]:
 @pytest.fixture
 async def cloud(site: Site) -> AsyncIterator[FakeCloud]:
     ready = {"ready": "Your result is ready, reply to view."}
-    async with FakeCloud(webhook_url=site.url, plan=INSTANT, templates=ready) as server:
+    async with FakeCloud(webhook_url=site.url, status_plan=INSTANT, templates=ready) as server:
         yield server
 
 
@@ -379,7 +379,7 @@ async def test_an_answer_quotes_natively_carries_its_part_and_shows_typing(
 ) -> None:
     asked = await cloud.user_says(USER, "how?")
     await channel.indicate(ADDRESS, inbound_message_id=asked)
-    assert cloud.typing(USER) and cloud.messages[asked].read_by_business
+    assert cloud.typing(USER) and cloud.messages[asked].is_read
     reply = ReplyTarget(asked, author="Ada", excerpt="how?", is_latest=False)
     await channel.send(ADDRESS, RenderedPart("*so*"), reply_to=reply, part_id="part/1 ü")
     await cloud.settled()
@@ -426,7 +426,7 @@ async def test_an_anonymous_person_is_answered_by_their_id(
 async def test_files_are_fetched_with_the_token_and_within_bounds(
     cloud: FakeCloud, site: Site, channel: WhatsAppCloudChannel
 ) -> None:
-    await cloud.user_says(USER, "look", media=(b"x" * 1000, "image/png"))
+    await cloud.user_says(USER, "look", media=[(b"x" * 1000, "image/png")])
     [photo] = newest(site.intake).attachments
     assert (photo.kind, photo.mime_type, photo.is_file) == ("photo", "image/png", True)
     assert await channel.download(photo, 1000) == b"x" * 1000
@@ -463,7 +463,7 @@ async def test_files_are_uploaded_and_shown_as_what_whatsapp_can_show(
     sent = await channel.send(ADDRESS, part)
     message = cloud.messages[sent.message_id]
     assert (message.type, message.body) == (sent_as, caption)
-    kept = cloud.core.media[message.media_id]
+    kept = cloud.core.media[message.media[0]]
     assert (kept.data, kept.filename) == (b"\x00\xff" * 2, "a file")
     named = cloud.calls_of("messages")[-1].parameters[sent_as].get("filename")
     assert named == ("a file" if sent_as == "document" else None)
@@ -535,7 +535,7 @@ async def test_refusals_say_what_can_be_done(
     cloud.settings.templates.clear()
     with pytest.raises(Rejected):
         await channel.invite(ADDRESS, part_id="p")
-    cloud.settings.pair_limit = (1, 6.0)
+    cloud.settings.pair_limit = PairLimit(1, 6.0)
     await channel.send(ADDRESS, RenderedPart("x"))
     with pytest.raises(Throttled) as limited:
         await channel.send(ADDRESS, RenderedPart("y"))

@@ -12,13 +12,13 @@ import httpx2
 import pytest
 
 from roost_channels import testing
-from roost_channels.testing import FakeTelegram, FakeTwilio, VirtualClock
+from roost_channels.testing import FakeTelegram, FakeTwilio, VirtualClock, tasks
 from roost_channels.testing.clock import wait_for_event
 from roost_channels.testing.faults import CALL_FAULTS, FAULTS_MAX, Fault, FaultBook, FaultPlan
 from roost_channels.testing.loopback import CALLS_KEPT, Call, CallLog
 from roost_channels.testing.telegram import updates
-from roost_channels.testing.twilio import state, statuses
 from roost_channels.testing.twilio.signature import signature
+from roost_channels.testing.whatsapp import state
 
 
 async def test_sleepers_wake_in_the_order_of_their_times() -> None:
@@ -165,7 +165,7 @@ async def test_messages_under_way_and_kept_are_bounded(
         await twilio.user_says("whatsapp:+491701234567", "x")
     with pytest.raises(RuntimeError, match="more than 2 messages"):
         await twilio.user_says("whatsapp:+491701234567", "x")
-    monkeypatch.setattr(statuses, "RUNNING_MAX", 0)
+    monkeypatch.setattr(tasks, "RUNNING_MAX", 0)
     with pytest.raises(RuntimeError, match="more than 0 messages are under way"):
         twilio._statuses.accept(next(iter(twilio.messages.values())))
 
