@@ -130,7 +130,7 @@ async def test_until_gives_up(telegram: FakeTelegram) -> None:
         await telegram.until(lambda: False, timeout_s=0.1)
 
 
-async def test_the_sandbox_runs_both_as_a_process_and_ends_on_sigterm() -> None:
+async def test_the_sandbox_runs_all_as_a_process_and_ends_on_sigterm() -> None:
     channels = str(Path(sys.modules["roost_channels"].__path__[0]).parent)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -143,7 +143,7 @@ async def test_the_sandbox_runs_both_as_a_process_and_ends_on_sigterm() -> None:
     )
     assert process.stdout is not None
     urls = {}
-    for _ in range(2):
+    for _ in range(3):
         name, url = (await process.stdout.readline()).decode().split()
         urls[name] = url
     async with httpx2.AsyncClient(trust_env=False) as client:
@@ -152,7 +152,8 @@ async def test_the_sandbox_runs_both_as_a_process_and_ends_on_sigterm() -> None:
         said = await client.post(f"{urls['telegram']}/sim/chats/7/messages", json={"text": "Hi"})
         # Ids go on from the clock, so that a restarted sandbox never repeats one.
         assert said.json()["message_id"] > 200_000_000
-        assert (await client.get(f"{urls['twilio']}/sim/users")).json() == {"users": []}
+        for name in ("twilio", "cloud"):
+            assert (await client.get(f"{urls[name]}/sim/users")).json() == {"users": []}
     process.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(process.wait(), 10) == 0
 
