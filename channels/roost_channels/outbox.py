@@ -229,3 +229,11 @@ class Outbox(Protocol):
         them.
         """
         ...
+
+
+class Receipts(Protocol):
+    """What providers told of parts after they took them."""
+
+    async def status(self, part_id: str) -> str:
+        """sent | delivered | read | failed, empty while nothing is known."""
+        ...

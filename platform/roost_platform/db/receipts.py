@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.intake import Refusal
 from roost_channels.message import Quote
 from roost_platform.db import models
+from roost_platform.db.engine import Database
 from roost_platform.db.evidence import look
 from roost_platform.db.homes import is_chat
 from roost_platform.db.part_states import (
@@ -25,8 +26,28 @@ from roost_platform.db.window import HOLD_S, hold_part
 RANK = {"": 0, "sent": 1, "delivered": 2, "read": 3}
 ACCEPTED = frozenset({"accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"})
 FAILED = frozenset({"failed", "undelivered", "canceled"})
+# Parts that are on no way now: nothing waits for them.
+GIVEN_UP = frozenset({"not_sent", "failed", "expired"})
 # As DeliveryConfig.give_up_s, for refusals that come after the acceptance.
 GIVE_UP_S = 259_200.0
+
+
+class ReceiptStore:
+    """What providers told of our parts, for channels that have no other way to ask."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def status(self, part_id: str) -> str:
+        """The furthest a part is known to have come; `failed` also if it must go once more."""
+        async with self._database.read() as session:
+            found = await session.execute(
+                select(models.Part.state, models.Part.receipt).where(models.Part.id == part_id)
+            )
+            row = found.one_or_none()
+        if row is None or row.state in GIVEN_UP:
+            return "failed"
+        return str(row.receipt)
 
 
 async def find_part(

@@ -55,6 +55,21 @@ async def test_r20_receipts_only_go_forward(ada: Person) -> None:
     assert notes == ["A late receipt says failed, but it was read before."]
 
 
+async def test_the_next_part_can_ask_how_the_one_before_stands(ada: Person) -> None:
+    part, other, _ = await parts_of_an_answer(ada)
+    receipts = ada.stores.receipts
+    await ada.stores.outbox.sending(part.id, "c1", 30.0)
+    assert await receipts.status(part.id) == ""
+    await receipt(ada, "sent", part_id=part.id, message_id="wamid.1")
+    assert await receipts.status(part.id) == "sent"
+    await receipt(ada, "read", part_id=part.id)
+    assert await receipts.status(part.id) == "read"
+    await ada.stores.outbox.sending(other.id, "c1", 30.0)
+    await ada.stores.outbox.failed(other.id, error="refused")
+    # Nothing waits for what is on no way, nor for what nobody knows.
+    assert [await receipts.status(id) for id in (other.id, "nobody's")] == ["failed", "failed"]
+
+
 @pytest.mark.parametrize("state", ["sending", "ambiguous"])
 async def test_a_receipt_proves_an_uncertain_send(ada: Person, state: str) -> None:
     part, *_ = await parts_of_an_answer(ada)
