@@ -8,9 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from roost_channels.config import DeliveryConfig, TwilioConfig
-from roost_channels.delivery import CHOOSE, Courier, plan
+from roost_channels.delivery import Courier
 from roost_channels.errors import Rejected
 from roost_channels.message import Address, Attachment, Button, Media
+from roost_channels.planning import CHOOSE, plan
 from roost_channels.rendering import RenderedPart
 from roost_channels.testing import FakeTwilio, StatusPlan, VirtualClock
 from roost_channels.testing.memory import MemoryOutbox

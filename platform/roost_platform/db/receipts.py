@@ -1,5 +1,8 @@
 """What providers tell afterwards: delivery receipts, and which message a quote means."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -191,13 +194,20 @@ async def find_quote(
 
 
 async def _part_quote(session: AsyncSession, part: models.Part, ref: str) -> Quote:
-    """The whole logical message, and the passage that this part carried."""
-    texts = [str(row.rendered["text"]) for row in await parts_of(session, part.outbox_id)]
-    before = "".join(texts[: part.position])
+    """The whole logical message, and the passage or the file that this part carried."""
+    words = [_words(row.rendered) for row in await parts_of(session, part.outbox_id)]
+    before = "".join(words[: part.position])
     return Quote(
         ref=ref,
         author="bot",
-        text="".join(texts),
-        excerpt=texts[part.position],
+        text="".join(words),
+        excerpt=words[part.position],
         utf16_start=len(before.encode("utf-16-le")) // 2,
     )
+
+
+def _words(rendered: Mapping[str, Any]) -> str:
+    """A part as people refer to it: a file has a name, and maybe a caption."""
+    media = rendered.get("media")
+    name = f"[{media['kind']}: {media['name'] or media['artifact_id']}]" if media else ""
+    return " ".join(filter(None, (name, str(rendered["text"]))))
