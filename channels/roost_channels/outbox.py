@@ -92,6 +92,7 @@ class ProgressSnapshot:
     mode: what the conversation chose to see, empty for the account's default.
     reply_to: the message the turn answers; inbound_message_id: the newest inbound, for typing
         indications.
+    nonce: what the turn's buttons carry beside its id, so that none can be made up.
     """
 
     turn_id: str
@@ -108,6 +109,7 @@ class ProgressSnapshot:
     version: int
     plan: tuple[str, ...] = ()
     mode: str = ""
+    nonce: str = ""
 
 
 class Outbox(Protocol):
