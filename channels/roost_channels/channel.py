@@ -26,6 +26,8 @@ class Capabilities:
     media_bytes_max: the largest file that can be sent, 0 where none can be; photo_bytes_max: the
         largest that is sent as a photo.
     rich: answers may be sent as Markdown that the channel lays out itself.
+    reaction: what the account puts under a message to say that it was seen; empty for nothing. A
+        channel with one is `Reacting`.
     albums: kinds of files that may be shown together, at most `album_max` of them, the first with a
         caption of at most `caption_max` units. A channel with some is `Grouping`.
     """
@@ -47,6 +49,7 @@ class Capabilities:
     media_bytes_max: int = 0
     photo_bytes_max: int = 0
     rich: bool = False
+    reaction: str = ""
     albums: tuple[frozenset[MediaKind], ...] = ()
     album_max: int = 0
     caption_max: int = 0
@@ -141,6 +144,15 @@ class Probing(Protocol):
         """Delete our message with buttons between two messages that is none of `known`; True when
         it was found. Other messages stay as they are.
         """
+        ...
+
+
+@runtime_checkable
+class Reacting(Protocol):
+    """A channel that can put a mark under a message."""
+
+    async def react(self, address: Address, message_id: str) -> None:
+        """Put `capabilities.reaction` under a person's message; once more changes nothing."""
         ...
 
 

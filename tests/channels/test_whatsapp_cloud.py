@@ -492,6 +492,18 @@ async def test_the_template_reaches_people_outside_the_window(
     assert cloud.bot_texts(USER) == ["Your result is ready, reply to view."]
 
 
+async def test_a_reaction_that_is_set_shows_under_the_persons_message(cloud: FakeCloud) -> None:
+    asked = await cloud.user_says(USER, "how?")
+    channel = WhatsAppCloudChannel(settings(api_base=cloud.base_url, reaction="👀"))
+    assert channel.capabilities.reaction == "👀"
+    await channel.react(ADDRESS, asked)
+    [shown] = cloud.visible(USER)
+    assert shown.reactions == ("👀",)
+    with pytest.raises(DeliveryError):
+        await channel.react(ADDRESS, "wamid.unknown")
+    await channel.close()
+
+
 async def test_the_account_tells_whether_its_token_works(cloud: FakeCloud) -> None:
     for token, state in (("test-access-token", "up"), ("wrong", "auth_error")):
         config = settings(api_base=cloud.base_url, access_token=token)

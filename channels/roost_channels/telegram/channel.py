@@ -76,7 +76,8 @@ class TelegramChannel:
         self._media = MediaSender(self._client, files)
         self._acknowledging: set[asyncio.Task[None]] = set()
         self.account = config.account
-        self.capabilities = replace(CAPABILITIES, rich=config.rich_messages)
+        rich, reaction = config.rich_messages, config.reaction
+        self.capabilities = replace(CAPABILITIES, rich=rich, reaction=reaction)
 
     async def send(
         self,
@@ -150,31 +151,29 @@ class TelegramChannel:
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
         where = {"chat_id": _chat_id(address), "message_thread_id": _thread(address)}
-        await self._client.call(
-            "sendChatAction",
-            {**where, "action": "typing"},
-            repeatable=True,
-            timeout_s=SIGNAL_TIMEOUT_S,
-        )
+        await self._signal("sendChatAction", {**where, "action": "typing"})
+
+    async def react(self, address: Address, message_id: str) -> None:
+        if not message_id.isdigit():
+            return
+        mark = {"type": "emoji", "emoji": self.capabilities.reaction}
+        which = {"chat_id": _chat_id(address), "message_id": int(message_id), "reaction": [mark]}
+        await self._signal("setMessageReaction", which)
 
     def can_draft(self, address: Address) -> bool:
         """Drafts are for private chats, whose ids are above zero."""
         return address.chat.isdigit()
 
     async def draft(self, address: Address, number: int, part: RenderedPart) -> None:
-        await self._client.call(
-            "sendMessageDraft",
-            {
-                "chat_id": _chat_id(address),
-                "message_thread_id": _send_thread(address),
-                "draft_id": number,
-                "text": part.text,
-                "entities": telegram_format.entities(part),
-                "can_stop": True,
-            },
-            repeatable=True,
-            timeout_s=SIGNAL_TIMEOUT_S,
-        )
+        shown = {
+            "chat_id": _chat_id(address),
+            "message_thread_id": _send_thread(address),
+            "draft_id": number,
+            "text": part.text,
+            "entities": telegram_format.entities(part),
+            "can_stop": True,
+        }
+        await self._signal("sendMessageDraft", shown)
 
     async def remove_lost_status(
         self, address: Address, *, after: str, before: str, known: Sequence[str]
@@ -207,9 +206,7 @@ class TelegramChannel:
     async def acknowledge(self, callback_id: str, text: str = "") -> None:
         answer = {"callback_query_id": callback_id, "text": text or None}
         try:
-            await self._client.call(
-                "answerCallbackQuery", answer, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S
-            )
+            await self._signal("answerCallbackQuery", answer)
         except DeliveryError as error:
             # The button stops spinning by itself; what it asked for is stored already.
             logger.info("callback %s not answered: %s", callback_id, error)
@@ -230,6 +227,10 @@ class TelegramChannel:
             task.cancel()
         await asyncio.gather(*self._acknowledging, return_exceptions=True)
         await self._client.close()
+
+    async def _signal(self, method: str, parameters: dict[str, Any]) -> None:
+        """A call that may be made twice, and is worth little when it is late."""
+        await self._client.call(method, parameters, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S)
 
     def _acknowledge_soon(self, callback_id: str, text: str) -> None:
         """Answer beside the poller, which must not wait for it; a flood of presses is dropped."""

@@ -78,6 +78,7 @@ class WhatsAppCloudChannel(Unchanging):
             invitation=INVITATION if self._template else "",
             media_bytes_max=cloud_format.DOCUMENT_BYTES_MAX if files else 0,
             photo_bytes_max=cloud_format.SHOWN["image"][1] if files else 0,
+            reaction=config.reaction,
         )
 
     async def send(
@@ -122,6 +123,10 @@ class WhatsAppCloudChannel(Unchanging):
         """Typing is tied to an inbound message, and marks it read."""
         if inbound_message_id:
             await self._client.show_typing(inbound_message_id)
+
+    async def react(self, address: Address, message_id: str) -> None:
+        mark = cloud_format.reaction(message_id, self.capabilities.reaction)
+        await self._client.send(address.chat, mark)
 
     async def find_sent(
         self, address: Address, part: RenderedPart, *, since: float, part_id: str
