@@ -11,7 +11,7 @@ from roost_channels.config import DeliveryConfig
 from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter
 from roost_channels.message import Address
-from roost_channels.outbox import Outbox, OutboxEntry, StoredPart
+from roost_channels.outbox import UNFINISHED, Outbox, OutboxEntry, StoredPart
 from roost_channels.planning import album_of, plan
 from roost_channels.reconciling import Reconciler
 from roost_channels.sending import Report, Sender
@@ -23,7 +23,6 @@ LANE_WAIT_MAX_S = 2.0
 FAULT_PAUSE_S = 1.0
 # A waiting lane is looked at again at least this often: something newer may have changed its case.
 DEFER_MAX_S = 2.0
-_UNFINISHED = ("planned", "sending", "not_sent", "ambiguous")
 
 
 class Courier:
@@ -146,7 +145,7 @@ class Courier:
             await self._outbox.plan(entry.id, plan(entry, channel))
             return None
         now = self._clock.time()
-        part = next((part for part in parts if part.state in _UNFINISHED), None)
+        part = next((part for part in parts if part.state in UNFINISHED), None)
         if part is not None and (
             await self._sender.record_kept(part) or await self._reconciler.record_kept(part)
         ):

@@ -13,6 +13,7 @@ from roost_channels.rendering import RenderedPart
 EntryKind = Literal["answer", "notice", "approval", "error", "invitation"]
 PartState = Literal["planned", "sending", "sent", "not_sent", "ambiguous", "failed", "expired"]
 
+UNFINISHED: tuple[PartState, ...] = ("planned", "sending", "not_sent", "ambiguous")
 # How the error of a part begins that was given up without proof of either outcome.
 OUTCOME_UNKNOWN = "outcome unknown"
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from roost_channels.channel import Capabilities, Channel
 from roost_channels.message import Media
-from roost_channels.outbox import OutboxEntry, StoredPart
+from roost_channels.outbox import UNFINISHED, OutboxEntry, StoredPart
 from roost_channels.rendering import REPEAT_LABEL, RenderedPart, render, utf16_length
 from roost_channels.whatsapp.format import QUOTE_PREFIX_MAX, needs_quote_line
 
@@ -29,13 +29,12 @@ def plan(entry: OutboxEntry, channel: Channel) -> list[RenderedPart]:
 
 
 def album_of(parts: Sequence[StoredPart], first: StoredPart) -> Sequence[StoredPart]:
-    """The parts that may go in one album with `first`: it and those of its mark that follow."""
-    found = [first]
-    for part in parts[first.index + 1 :]:
-        if not first.rendered.album or part.rendered.album != first.rendered.album:
-            break
-        found.append(part)
-    return found
+    """The parts that may go in one album with `first`: it and those of its mark that follow and
+    are not out yet.
+    """
+    mark = first.rendered.album
+    later = [part for part in parts if part.index > first.index and part.rendered.album == mark]
+    return [first, *(part for part in later if mark and part.state in UNFINISHED)]
 
 
 def without_file(part: RenderedPart) -> RenderedPart:

@@ -186,17 +186,19 @@ async def test_a_wait_that_is_asked_for_holds_the_whole_album(desk: Desk) -> Non
     assert desk.telegram.early_calls == []
 
 
+@pytest.mark.parametrize("unproved", [0, 1])
 async def test_a_courier_that_dies_between_the_files_proofs_repeats_what_is_unproved(
-    desk: Desk,
+    desk: Desk, unproved: int
 ) -> None:
     entry = desk.answers("", file("a"), file("b"))
     courier = Courier([desk.channel], desk.outbox, "dead", desk.clock)
     await courier.drain()
-    _, second = desk.outbox.parts[entry.id]
-    desk.outbox.parts[entry.id][1] = replace(second, state="sending", message_id=None)
+    part = desk.outbox.parts[entry.id][unproved]
+    desk.outbox.parts[entry.id][unproved] = replace(part, state="sending", message_id=None)
     await desk.deliver("next")
     assert [p.state for p in desk.outbox.parts[entry.id]] == ["sent", "sent"]
-    assert desk.names() == ["a", "b", "b"] and desk.shown()[-1].text == REPEAT_LABEL.strip()
+    assert desk.names() == ["a", "b", "ab"[unproved]]
+    assert desk.shown()[-1].text == REPEAT_LABEL.strip()
 
 
 async def test_an_uncertain_album_never_takes_the_status_messages_place(desk: Desk) -> None:
