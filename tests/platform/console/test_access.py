@@ -217,7 +217,7 @@ def test_every_route_declares_a_role_and_holds_to_it(
 def filled(path: str) -> str:
     """A path of the table with made-up parameters."""
     path = path.replace("{path:path}", "x.css")
-    for name in ("id", "key", "name", "digest"):
+    for name in ("id", "key", "name", "digest", "file"):
         path = path.replace(f"{{{name}}}", "none-such")
     return path
 
