@@ -12,14 +12,14 @@ was. The first in rank is never preempted and always fits alone, so every sequen
 import math
 from bisect import insort
 from collections.abc import Callable, Iterator
-from collections.abc import Sequence as Many
 from operator import attrgetter
 
 from roost_inference.batch import Batch
 from roost_inference.kv.cache import KvCache
 from roost_inference.kv.match import NO_MATCH, Match
 from roost_inference.pacing import Pacer
-from roost_inference.prefilling import PromptTurns, is_being_read
+from roost_inference.prefilling import is_being_read
+from roost_inference.reading import SHARING_ROWS_MAX, Reading
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.speculator import Candidate, Speculator
 from roost_inference.step import Row, Step
@@ -27,13 +27,6 @@ from roost_inference.waiting import WaitingLine, charge
 
 # Cells kept free for each running sequence when another is admitted: fewer preemptions.
 DECODE_RESERVE_CELLS = 32
-# A prompt with this many rows in a step is alone in it: alone its attention passes over its own
-# context only, and more rows would not make its products cheaper.
-SHARING_ROWS_MAX = 16
-# Rows of a piece that is read beside answers, by one thread: others wait for its end.
-BESIDE_ROWS = 64
-# A long prompt that waits for longer than this lets no short one of its tenant go first.
-PATIENCE_S = 20.0
 # Waiting sequences looked at in one step: matching prefixes takes time.
 ADMISSIONS_PER_STEP = 16
 
@@ -65,14 +58,11 @@ class Scheduler:
         self._max_running = max_running
         self._context_length = context_length
         self._speculator = speculator
-        self._prompts = PromptTurns()
+        self._reading = Reading(pacer, batch_tokens=batch_tokens, beside_cells=beside_cells)
         self._prompts_are_due = False
-        self._decoding_ms = 0.0
         # A piece of a long prompt that is being computed beside the steps; see beside.py.
         self.beside: Step | None = None
-        self._was_beside = False
         self.stop_beside: Callable[[], None] = lambda: None
-        self._beside_batch, self._beside_cells = Batch(BESIDE_ROWS), beside_cells
         # Nobody was admitted, and nothing has changed since that could let anybody in.
         self._is_full = False
 
@@ -107,41 +97,19 @@ class Scheduler:
         return step if step.rows else None
 
     def schedule_beside(self, now: float) -> Step | None:
-        """A piece of the long prompt whose turn it is, its cells reserved, if answers are being
-        written; `beside` from now on. Between two pieces short prompts are read."""
+        """A piece of a long prompt, its cells reserved, if answers are being written meanwhile;
+        `beside` from now on."""
         prompts = [s for s in self.running if not s.is_decoding]
-        if not self._beside_cells or self.beside is not None:
+        if self.beside is not None or not prompts or len(prompts) == len(self.running):
             return None
-        if not prompts or len(prompts) == len(self.running):
+        found = self._reading.next_beside(prompts, now)
+        if found is None:
             return None
-        long = [s for s in prompts if not self._is_short(s)]
-        if not long or (self._was_beside and len(long) < len(prompts)):
+        sequence, rows = found
+        if sequence.sequence_id is None or not self._cache.reserve(sequence.sequence_id, rows):
             return None
-        first = self._in_turn(long, now)[0]
-        count = self._beside_rows(first)
-        if (
-            first.sequence_id is None
-            or not count
-            or not self._cache.reserve(first.sequence_id, count)
-        ):
-            return None
-        self._beside_batch.clear()
-        self.beside = Step(self._beside_batch)
-        self.beside.add_prompt(first, first.sequence_id, count)
-        self._prompts.read(first, count, prompts)
-        self._was_beside = True
+        self.beside = self._reading.beside(sequence, rows, prompts)
         return self.beside
-
-    def _beside_rows(self, sequence: Sequence) -> int:
-        """Rows of the next piece of a long prompt that may be read beside answers, 0 if none."""
-        count = min(sequence.pending, BESIDE_ROWS)
-        fits = count >= SHARING_ROWS_MAX and sequence.computed + count <= self._beside_cells
-        return count if fits and not self._is_short(sequence) else 0
-
-    def _in_turn(self, prompts: Many[Sequence], now: float) -> Many[Sequence]:
-        return self._prompts.order(
-            prompts, lambda s: now - s.arrival_s < PATIENCE_S and not self._is_short(s)
-        )
 
     def _is_beside(self, sequence: Sequence) -> bool:
         return self.beside is not None and self.beside.rows[0].sequence is sequence
@@ -273,14 +241,14 @@ class Scheduler:
             sequences = self._with_cells(sequences)
         ids = [s.sequence_id for s in sequences if s.sequence_id is not None]
         if not ids:
-            self._decoding_ms = 0.0
+            self._reading.decoding_ms = 0.0
             return
         self._cache.ledger.extend_each(ids)
         step.add_answers(sequences, ids)
         if self._speculator is not None:
             self._add_drafts(step, self._speculator)
         step.expected_ms = self.pacer.cost.ms(step.batch.size, step.work)
-        self._decoding_ms = step.expected_ms
+        self._reading.decoding_ms = step.expected_ms
 
     def _with_cells(self, sequences: list[Sequence]) -> list[Sequence]:
         """Those of the sequences that can have a cell each, in rank, after residents are evicted
@@ -298,10 +266,11 @@ class Scheduler:
         if self.beside is not None:
             return
         answers = len(self.running) - len(prompts)
-        for sequence in self._in_turn(prompts, now) if prompts else ():
+        for sequence in self._reading.in_turn(prompts, now) if prompts else ():
             if sequence.sequence_id is None or not step.batch.room:
                 continue
-            wanted = self._wanted(step, sequence, now)
+            writing = (s for s in self.running if s.is_decoding)
+            wanted = self._reading.wanted(step, sequence, writing, now)
             count = self._available(wanted) if wanted else 0
             while wanted and not (count or step.rows or answers) and len(self.running) > 1:
                 self._preempt(self.running[-1])
@@ -311,37 +280,10 @@ class Scheduler:
             if count and sequence.sequence_id is not None:
                 self._cache.reserve(sequence.sequence_id, count)
                 step.add_prompt(sequence, sequence.sequence_id, count)
-                self._prompts.read(sequence, count, prompts)
-                self._was_beside = False
+                self._reading.read(sequence, count, prompts)
                 if count >= SHARING_ROWS_MAX:
                     break
         step.expected_ms = self.pacer.cost.ms(step.batch.size, step.work)
-
-    def _wanted(self, step: Step, sequence: Sequence, now: float) -> int:
-        if self._decoding_ms and self._beside_rows(sequence):
-            return 0
-        alone = step.rows or not self._decoding_ms or sequence.pending > step.batch.room
-        if not alone and self._is_short(sequence):
-            answers = (s for s in self.running if s.is_decoding)
-            whole = self.pacer.whole(
-                sequence.pending,
-                sequence.computed,
-                decoding_ms=self._decoding_ms,
-                slack_ms=self.pacer.slack_ms(answers, now),
-            )
-            if whole is not None:
-                return whole
-        return self.pacer.chunk(
-            min(sequence.pending, step.batch.room),
-            sequence.computed,
-            decoding_ms=self._decoding_ms,
-            rows=step.batch.size,
-            work=step.work,
-        )
-
-    def _is_short(self, sequence: Sequence) -> bool:
-        fresh = sequence.prompt_length - sequence.cached_tokens
-        return fresh <= self._batch.capacity and self.pacer.is_short(fresh, sequence.cached_tokens)
 
     def _add_drafts(self, step: Step, speculator: Speculator) -> None:
         """Drafts for the decoding sequences, in rows and cells that nobody else wants: they evict

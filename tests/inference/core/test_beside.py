@@ -6,7 +6,7 @@ from roost_inference.batch import Batch
 from roost_inference.calibrating import calibrate
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed
-from roost_inference.scheduler import BESIDE_ROWS
+from roost_inference.reading import BESIDE_ROWS
 from roost_inference.testing import Collector, FakeClock, drive, request, toy_engine
 from roost_inference.toy import ToyBackend
 
