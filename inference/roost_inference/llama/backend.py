@@ -131,20 +131,21 @@ class LlamaBackend:
             raise EngineUnavailable(f"{missing} Set a smaller engine context_length.")
 
     def _fits(self, cells: int, kv_type: str) -> bool:
-        """Whether there is memory for a prefill context, which is good to have but no more."""
-        if missing := self._missing_memory(cells, kv_type):
+        """Whether there is memory for a prefill context: it is good to have but no more, so half
+        of what is free stays free."""
+        if missing := self._missing_memory(cells, kv_type, share=0.5):
             log.warning("Prompts are read beside everything else: %s", missing)
         return not missing
 
-    def _missing_memory(self, cells: int, kv_type: str) -> str:
-        """What is missing for so many cells, in words; empty if nothing is."""
+    def _missing_memory(self, cells: int, kv_type: str, share: float = 1.0) -> str:
+        """What is missing for so many cells, in words; empty if that share of what is free does."""
         needed = cells * bindings.kv_bytes_per_cell(self._model, kv_type) + MEMORY_MARGIN_BYTES
         free = available_memory_bytes()
-        if free is None or needed <= free:
+        if free is None or needed <= free * share:
             return ""
         return (
             f"A context of {cells} tokens needs {needed / 2**30:.1f} GiB, only "
-            f"{free / 2**30:.1f} GiB are free."
+            f"{free * share / 2**30:.1f} GiB are free."
         )
 
     @property
