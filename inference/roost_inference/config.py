@@ -90,7 +90,7 @@ class EngineConfig(BaseModel):
         default=100.0,
         gt=0,
         description="Answers being written get their next token within about this time while a "
-        "long prompt is read. A prompt that takes at most ten times as long is read in one go, "
+        "long prompt is read. A prompt that takes at most 15 times as long is read in one go, "
         "as long as the answers get a token in twice this time on average.",
     )
     resident_cells: int | None = Field(

@@ -22,7 +22,7 @@ STRETCH = 2.0
 # Long enough that where a prompt is cut, and so its numbers to the last bit, seldom depends on it.
 ALONE_TARGETS = 8.0
 # How far an answer may fall behind its pace for a prompt that is read whole, in targets.
-BEHIND_TARGETS_MAX = 10.0
+BEHIND_TARGETS_MAX = 15.0
 # The pace that answers keep while short prompts are read, in targets a token: 200 ms, which is
 # about how fast people read.
 PACE_TARGETS = 2.0

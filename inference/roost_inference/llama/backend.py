@@ -112,7 +112,7 @@ class LlamaBackend:
             self.truncates = bindings.truncates(self._model)
             prefill_cells = min(prefill_cells, cells, self.trained_context)
             if prefill_cells and self.truncates and self._fits(prefill_cells, kv_type):
-                self._prefill = PrefillContext(context(prefill_cells, 1, 1), self._main)
+                self._prefill = PrefillContext(context(prefill_cells, 1, outputs), self._main)
         except BaseException:
             self.close()
             raise

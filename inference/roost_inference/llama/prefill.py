@@ -46,15 +46,16 @@ class PrefillContext:
         return self._end if sequence == self.held else 0
 
     def wants(self, batch: Batch) -> bool:
-        """Whether the batch is a piece of one prompt that fits here."""
+        """Whether the batch is of one sequence and fits here: a piece of a prompt, or whatever
+        goes on with the one held. So who writes alone is computed alone, too, and writes the same
+        whether its KV was loaded or never left."""
         rows = batch.size
         ids = batch.sequence_ids[:rows]
-        return (
-            rows >= ROWS_MIN
-            and int(batch.positions[rows - 1]) < self.context.cells
-            and int(batch.outputs[: rows - 1].max()) == 0
-            and bool((ids == ids[0]).all())
-        )
+        if int(batch.positions[rows - 1]) >= self.context.cells or not (ids == ids[0]).all():
+            return False
+        if ids[0] == self.held and int(batch.positions[0]) == self._end:
+            return True
+        return rows >= ROWS_MIN and int(batch.outputs[: rows - 1].max()) == 0
 
     def decode(self, batch: Batch) -> DecodeStatus:
         """Compute a batch that `wants` accepted; its logits are this context's."""

@@ -96,6 +96,25 @@ def test_answers_go_on_behind_a_prompt_as_if_it_had_been_read_beside_them(
         assert np.abs(one - other).max() < 1e-3
 
 
+def test_who_writes_alone_writes_the_same_whether_it_was_loaded_or_never_left(
+    kernels: LlamaBackend,
+) -> None:
+    text = tokens(kernels, 300)
+    read(kernels, 0, text)
+    for at in range(300, 310):
+        read(kernels, 0, [at], at)
+    stayed = [read(kernels, 0, text[:50], 310), read(kernels, 0, [42], 360)]
+    kernels.sequence_remove(0, 310)
+    blocks = [kernels.export_block(0, at, min(at + 128, 310)) for at in (0, 128, 256)]
+    read(kernels, 1, text[:100])
+    kernels.sequence_remove(0, 0)
+    read(kernels, 2, text[:200])
+    assert all(kernels.import_block(3, block) for block in blocks)
+    loaded = [read(kernels, 3, text[:50], 310), read(kernels, 3, [42], 360)]
+    for one, other in zip(stayed, loaded, strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_prompts_that_take_turns_lose_nothing(kernels: LlamaBackend, plain: LlamaBackend) -> None:
     text = tokens(kernels, MOVE_TOKENS + 200)
     for at in range(0, len(text), 200):
