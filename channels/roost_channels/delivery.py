@@ -9,7 +9,7 @@ from roost_channels.channel import Channel, Grouping
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import DeliveryConfig
 from roost_channels.lanes import Lanes
-from roost_channels.limits import Limiter
+from roost_channels.limits import Limiter, recall
 from roost_channels.message import Address
 from roost_channels.outbox import UNFINISHED, Outbox, OutboxEntry, StoredPart
 from roost_channels.planning import album_of, plan
@@ -65,7 +65,7 @@ class Courier:
     async def run(self) -> None:
         """Deliver for ever. Cancelled, it lets sends in flight finish for `shutdown_s`."""
         doubtful = await self._outbox.recover(self._owner)
-        await self.obey_waits(tuple(self._channels))
+        await recall(self._limiter, self._outbox, tuple(self._channels), self._clock.time())
         if doubtful:
             logger.warning("%d sends of an earlier courier have an unknown outcome", doubtful)
         try:
@@ -78,12 +78,6 @@ class Courier:
                 await self._wait()
         finally:
             await self.close()
-
-    async def obey_waits(self, accounts: Sequence[tuple[str, str]]) -> None:
-        """Go on waiting where a courier before this one was told to."""
-        now = self._clock.time()
-        for address, until in await self._outbox.waits(accounts, now):
-            self._limiter.learn(address, until - now, now)
 
     async def step(self) -> int:
         """Start a lane for every chat with due work; returns how many were started."""

@@ -52,6 +52,10 @@ class Filing:
         )
         return at
 
+    def _backoff(self, attempt: int) -> float:
+        """1, 3, 9, … times `retry_s`, never more than `retry_max_s`."""
+        return float(min(self._config.retry_s * 3 ** (attempt - 1), self._config.retry_max_s))
+
     async def _record(self, part: StoredPart, receipt: Receipt) -> None:
         """Commit the proof. After several failures it is kept for the lane's next look, as nobody
         else may ever know it.

@@ -1,6 +1,7 @@
 """How fast each account, chat and kind of call may be used: token buckets and learned waits."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -122,6 +123,14 @@ async def learn(
     limiter.learn(address, wait_s, now)
     await outbox.keep_wait(address, now + wait_s)
     return wait_s
+
+
+async def recall(
+    limiter: Limiter, outbox: Outbox, accounts: Sequence[tuple[str, str]], now: float
+) -> None:
+    """Go on waiting where a process before this one was told to."""
+    for address, until in await outbox.waits(accounts, now):
+        limiter.learn(address, until - now, now)
 
 
 def is_group(address: Address) -> bool:

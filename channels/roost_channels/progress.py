@@ -3,9 +3,9 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 from roost_channels.channel import Channel, Reacting
 from roost_channels.clock import Clock, SystemClock
@@ -14,7 +14,7 @@ from roost_channels.drafts import Drafts
 from roost_channels.errors import DeliveryError
 from roost_channels.janitor import Janitor
 from roost_channels.lanes import Lanes
-from roost_channels.limits import Limiter
+from roost_channels.limits import Limiter, recall
 from roost_channels.message import Address
 from roost_channels.outbox import Outbox, ProgressSnapshot, StatusMessage
 from roost_channels.rendering import RenderedPart
@@ -71,10 +71,15 @@ class ProgressRenderer:
         self._janitor = Janitor(outbox, lanes, limiter, self._clock)
 
     async def run(self) -> None:
-        """Show progress for ever."""
+        """Show progress for ever, once it is known which chats a process before us must spare."""
+        knows_waits = False
         try:
             while True:
                 try:
+                    if not knows_waits:
+                        now = self._clock.time()
+                        await recall(self._limiter, self._outbox, tuple(self._channels), now)
+                        knows_waits = True
                     await self.step()
                 except Exception:
                     logger.exception("progress could not be read")
@@ -115,14 +120,18 @@ class ProgressRenderer:
         channel = self._channels.get((address.channel, address.account))
         if channel is None or turn_id in self._tasks or len(self._tasks) >= TURNS_SHOWN_MAX:
             return
-        work = self._janitor.close(channel, orphan) if orphan else self._show(channel, snapshot)
+        work = (
+            partial(self._janitor.close, channel, orphan)
+            if orphan
+            else partial(self._show, channel, snapshot)
+        )
         task = asyncio.create_task(self._guarded(turn_id, work))
         self._tasks[turn_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(turn_id, None))
 
-    async def _guarded(self, turn_id: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, turn_id: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except Exception:
             logger.exception("progress of turn %s could not be shown", turn_id)
 

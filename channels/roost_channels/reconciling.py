@@ -80,7 +80,10 @@ class Reconciler(Filing):
             answered=answered,
         )
         await self._outbox.replan(part.id, labelled(part.rendered))
-        await self._later(part, now, "outcome unknown")
+        # The first repeat goes at once. Repeats that get lost too keep their distance, or a network
+        # that breaks for some seconds would use up every try.
+        wait_s = self._backoff(part.attempts - 1) if part.attempts > 1 else 0.0
+        await self._later(part, now + wait_s, "outcome unknown")
         return None
 
     # Reconciliation by the status message -----------------------------------------------------

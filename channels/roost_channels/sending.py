@@ -208,10 +208,6 @@ class Sender(Filing):
             return replace(entry.reply_to, quote="", utf16_start=None)
         return entry.reply_to
 
-    def _backoff(self, attempt: int) -> float:
-        """1, 3, 9, … times `retry_s`, never more than `retry_max_s`."""
-        return float(min(self._config.retry_s * 3 ** (attempt - 1), self._config.retry_max_s))
-
     def _auth_wait(self, channel: Channel) -> float:
         """5, 10, 20 s and so on until the next try with refused credentials, up to a bound."""
         account = channel.name, channel.account

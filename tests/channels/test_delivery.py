@@ -447,6 +447,23 @@ async def test_uncertainty_without_end_becomes_a_dead_letter() -> None:
     assert outbox.states(entry) == ["failed"] and len(channel.sent) == 8
 
 
+async def test_a_network_that_breaks_for_minutes_does_not_use_up_the_tries() -> None:
+    """Every outcome is unknown at first: one repeat goes at once, the next ever later."""
+    clock = VirtualClock()
+    channel, outbox = Refusing(*[Ambiguous()] * 6), MemoryOutbox(clock)
+    entry = outbox.add(ADDRESS, "x")
+    running = asyncio.create_task(lane(channel, outbox, DeliveryConfig(), clock=clock).run())
+    tries_after = {}
+    for second in range(1, 181):
+        await clock.advance(1.0)
+        await asyncio.sleep(0.004)  # a send of this channel takes real time
+        tries_after[second] = len(channel.sent)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert tries_after[1] <= 3 and tries_after[30] <= 5 and tries_after[60] <= 6
+    assert outbox.states(entry) == ["sent"] and len(channel.sent) == 7
+
+
 async def test_a_fault_of_the_adapter_counts_as_uncertain() -> None:
     channel, outbox = Refusing(RuntimeError("bug")), MemoryOutbox()
     entry = outbox.add(ADDRESS, "x")

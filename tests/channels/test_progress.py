@@ -361,6 +361,22 @@ async def test_r9_the_janitor_closes_what_a_dead_courier_left_open(phone: Phone)
     assert await phone.after(6.0) == ["the answer"]
 
 
+async def test_progress_of_a_restarted_courier_obeys_the_waits_of_the_one_before(
+    phone: Phone,
+) -> None:
+    await phone.outbox.keep_wait(ADDRESS, phone.clock.time() + 20)
+    phone.turn()
+    running = asyncio.create_task(phone.renderer.run())
+    for _ in range(40):
+        await phone.clock.advance(0.25)
+    assert phone.telegram.calls_of("sendChatAction") == []
+    for _ in range(60):
+        await phone.clock.advance(0.25)
+    assert phone.calls("sendChatAction") > 0
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_progress_gives_way_to_an_answer_in_flight(phone: Phone) -> None:
     lanes = Lanes()
     renderer = ProgressRenderer([phone.channel], phone.outbox, lanes, Limiter(), phone.clock)

@@ -58,12 +58,24 @@ async def until(person: Person, states: list[str]) -> list[tuple[str, str, list[
     raise AssertionError(f"waited for {states}, got {found}")
 
 
+async def until_written(person: Person) -> None:
+    """The answer has begun: of one without a word the next prompt would hold nothing, and the two
+    questions, with the directive to be slow, would be one.
+    """
+    for _ in range(3000):
+        async with person.stores.database.read() as session:
+            if await session.scalar(select(models.RunProgress.text)):
+                return
+        await asyncio.sleep(0.02)
+    raise AssertionError("no word was written")
+
+
 async def test_r26_a_newer_message_interrupts_the_answer_and_is_answered(
     lab: Lab, grace: Person
 ) -> None:
     await grace.says("/queue interrupt", "[[slow:2000]]")
     await until(grace, ["running"])
-    await lab.until(lambda: lab.engine.requests)
+    await until_written(grace)
     await grace.says("never mind, hello")
     found = await until(grace, ["stopped", "done"])
     assert found == [

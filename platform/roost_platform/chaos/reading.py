@@ -40,23 +40,27 @@ class Sources:
     deaths: Sequence[float] = field(default_factory=tuple)
 
 
+# Asked again and again until nothing is left, so made once.
+_UNDELIVERED = select(models.Outbox.text).where(models.Outbox.state == "pending")
+_UNANSWERED = select(models.Inbox.text).where(models.Inbox.state.in_(("pending", "taken")))
+_ACCEPTED = select(models.Inbox.text)
+_RUNNING = select(models.Turn.id).where(models.Turn.state == "running")
+_SHOWN = select(models.StatusMessageRow.turn_id).where(models.StatusMessageRow.state == "open")
+
+
 async def unfinished(database: Database, said: Sequence[tuple[str, str]]) -> list[str]:
     """Everything that is still to be done, in words."""
-    turn, inbox, outbox = models.Turn, models.Inbox, models.Outbox
-    status = models.StatusMessageRow
     async with database.read() as session:
-        pending = await session.scalars(select(outbox.text).where(outbox.state == "pending"))
+        pending = await session.scalars(_UNDELIVERED, {})
         left = [f"not delivered: {text[:60]!r}" for text in pending]
-        waiting = await session.scalars(
-            select(inbox.text).where(inbox.state.in_(("pending", "taken")))
-        )
+        waiting = await session.scalars(_UNANSWERED, {})
         left += [f"not answered: {text!r}" for text in waiting]
-        texts = await session.scalars(select(inbox.text))
+        texts = await session.scalars(_ACCEPTED, {})
         accepted = {word for text in texts for word in words(text)[:1]}
         left += [f"not accepted: {word}" for _, word in said if word not in accepted]
-        running = await session.scalars(select(turn.id).where(turn.state == "running"))
+        running = await session.scalars(_RUNNING, {})
         left += [f"turn {turn_id} runs" for turn_id in running]
-        shown = await session.scalars(select(status.turn_id).where(status.state == "open"))
+        shown = await session.scalars(_SHOWN, {})
         left += [f"status of turn {turn_id} is open" for turn_id in shown]
     return left
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address
@@ -38,6 +38,34 @@ from roost_platform.errors import NotAllowed, NotFound, PartClaimed
 LANES_MAX = 500  # lanes handed out by one `due`; the rest come with the next
 UNFINISHED = ("planned", "sending", "not_sent", "ambiguous")
 
+# Statements that run at every commit or tick are made once: making and recognising one costs twice
+# what running it does.
+_HEADS = (
+    select(func.min(models.Outbox.sequence))
+    .where(
+        models.Outbox.state == "pending",
+        tuple_(models.Outbox.channel, models.Outbox.account).in_(
+            bindparam("accounts", expanding=True)
+        ),
+    )
+    .group_by(models.Outbox.conversation_id)
+)
+_DUE = (
+    select(models.Conversation)
+    .join(models.Outbox, models.Outbox.conversation_id == models.Conversation.id)
+    .where(models.Outbox.sequence.in_(_HEADS), models.Outbox.next_at <= bindparam("now"))
+    .order_by(models.Outbox.sequence)
+    .limit(LANES_MAX)
+)
+_TRIED = (
+    select(func.count())
+    .select_from(models.DeliveryAttempt)
+    .where(
+        models.DeliveryAttempt.part_id == bindparam("part_id"),
+        models.DeliveryAttempt.kind == "send",
+    )
+)
+
 
 class OutboxStore(StatusStore, WaitStore):
     """Implements `roost_channels.outbox.Outbox`; every method is one transaction."""
@@ -67,23 +95,8 @@ class OutboxStore(StatusStore, WaitStore):
     async def due(self, channels: Sequence[tuple[str, str]], now: float) -> Sequence[Address]:
         if not channels:
             return []
-        entries = models.Outbox
-        heads = (
-            select(func.min(entries.sequence))
-            .where(
-                entries.state == "pending",
-                tuple_(entries.channel, entries.account).in_(list(channels)),
-            )
-            .group_by(entries.conversation_id)
-        )
         async with self._database.read() as session:
-            found = await session.scalars(
-                select(models.Conversation)
-                .join(entries, entries.conversation_id == models.Conversation.id)
-                .where(entries.sequence.in_(heads), entries.next_at <= now)
-                .order_by(entries.sequence)
-                .limit(LANES_MAX)
-            )
+            found = await session.scalars(_DUE, {"accounts": list(channels), "now": now})
             return [address_of(row) for row in found]
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
@@ -151,13 +164,7 @@ class OutboxStore(StatusStore, WaitStore):
             is_leased = part.state == "sending" and (part.lease_until or 0) > now
             if is_leased and part.owner != owner:
                 raise PartClaimed(f"{part.owner} is sending part {part_id}.")
-            tried = await session.scalar(
-                select(func.count())
-                .select_from(models.DeliveryAttempt)
-                .where(
-                    models.DeliveryAttempt.part_id == part_id, models.DeliveryAttempt.kind == "send"
-                )
-            )
+            tried = await session.scalar(_TRIED, {"part_id": part_id})
             part.state, part.owner, part.lease_until = "sending", owner, now + lease_s
             part.started_at, part.held = now, False
             part.attempts += 1

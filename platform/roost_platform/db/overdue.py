@@ -2,10 +2,38 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+
+# The sweeper asks every second or so, for ever: made once.
+_WAITING = (
+    select(models.Inbox.conversation_id)
+    .where(
+        models.Inbox.state == "pending",
+        models.Inbox.received_at <= bindparam("older_than"),
+        or_(models.Inbox.rung_at.is_(None), models.Inbox.rung_at <= bindparam("not_rung_since")),
+    )
+    .group_by(models.Inbox.conversation_id)
+    .order_by(func.min(models.Inbox.received_at))
+    .limit(bindparam("most"))
+)
+_SILENT = (
+    select(models.Turn.conversation_id)
+    .join(models.RunProgress, models.RunProgress.turn_id == models.Turn.id)
+    .where(
+        models.Turn.state == "running", models.RunProgress.updated_at <= bindparam("silent_since")
+    )
+    .order_by(models.RunProgress.updated_at)
+    .limit(bindparam("most"))
+)
+_STOPPING = (
+    select(models.Turn.conversation_id)
+    .where(models.Turn.state == "running", models.Turn.stop_requested_at <= bindparam("older_than"))
+    .order_by(models.Turn.stop_requested_at)
+    .limit(bindparam("most"))
+)
 
 
 async def to_ring(
@@ -17,35 +45,15 @@ async def to_ring(
 ) -> list[str]:
     """Those with messages waiting too long, then those whose running turn makes no progress."""
     waiting = await session.scalars(
-        select(models.Inbox.conversation_id)
-        .where(
-            models.Inbox.state == "pending",
-            models.Inbox.received_at <= older_than,
-            or_(models.Inbox.rung_at.is_(None), models.Inbox.rung_at <= not_rung_since),
-        )
-        .group_by(models.Inbox.conversation_id)
-        .order_by(func.min(models.Inbox.received_at))
-        .limit(limit)
+        _WAITING, {"older_than": older_than, "not_rung_since": not_rung_since, "most": limit}
     )
-    silent = await session.scalars(
-        select(models.Turn.conversation_id)
-        .join(models.RunProgress, models.RunProgress.turn_id == models.Turn.id)
-        .where(models.Turn.state == "running", models.RunProgress.updated_at <= silent_since)
-        .order_by(models.RunProgress.updated_at)
-        .limit(limit)
-    )
+    silent = await session.scalars(_SILENT, {"silent_since": silent_since, "most": limit})
     return list(dict.fromkeys([*waiting, *silent]))[:limit]
 
 
 async def to_stop(session: AsyncSession, older_than: float, limit: int) -> list[str]:
     """Those whose recorded stop was not acted on."""
-    found = await session.scalars(
-        select(models.Turn.conversation_id)
-        .where(models.Turn.state == "running", models.Turn.stop_requested_at <= older_than)
-        .order_by(models.Turn.stop_requested_at)
-        .limit(limit)
-    )
-    return list(found)
+    return list(await session.scalars(_STOPPING, {"older_than": older_than, "most": limit}))
 
 
 async def mark_rung(session: AsyncSession, conversation_ids: Sequence[str], now: float) -> None:

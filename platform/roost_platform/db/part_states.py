@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address, Button, Media
@@ -15,10 +15,25 @@ from roost_platform.errors import NotFound
 
 EVIDENCE_MAX = 50  # lines kept per part; the oldest go first
 
+# A part's life is a dozen transactions that begin alike, so these are made once.
+_ENTRY_OF = select(models.Part.outbox_id).where(models.Part.id == bindparam("id"))
+_HEAD = (
+    select(models.Outbox)
+    .join(models.Conversation, models.Conversation.id == models.Outbox.conversation_id)
+    .where(models.Conversation.key == bindparam("key"), models.Outbox.state == "pending")
+    .order_by(models.Outbox.sequence)
+    .limit(1)
+)
+_PARTS = (
+    select(models.Part)
+    .where(models.Part.outbox_id == bindparam("id"))
+    .order_by(models.Part.position)
+)
+
 
 async def lock_part(session: AsyncSession, part_id: str) -> tuple[models.Outbox, models.Part]:
     """A part and its entry, held: the entry's lock is taken first, always."""
-    entry_id = await session.scalar(select(models.Part.outbox_id).where(models.Part.id == part_id))
+    entry_id = await session.scalar(_ENTRY_OF, {"id": part_id})
     if entry_id is None:
         raise NotFound(f"No part {part_id}.")
     entry = await session.get_one(models.Outbox, entry_id, with_for_update=True)
@@ -38,20 +53,11 @@ async def hold_conversation_of(session: AsyncSession, part_id: str) -> models.Co
 
 async def head_of(session: AsyncSession, address: Address) -> models.Outbox | None:
     """The oldest unfinished entry of a lane."""
-    return await session.scalar(
-        select(models.Outbox)
-        .join(models.Conversation, models.Conversation.id == models.Outbox.conversation_id)
-        .where(models.Conversation.key == address.key, models.Outbox.state == "pending")
-        .order_by(models.Outbox.sequence)
-        .limit(1)
-    )
+    return await session.scalar(_HEAD, {"key": address.key})
 
 
 async def parts_of(session: AsyncSession, entry_id: str) -> Sequence[models.Part]:
-    found = await session.scalars(
-        select(models.Part).where(models.Part.outbox_id == entry_id).order_by(models.Part.position)
-    )
-    return found.all()
+    return (await session.scalars(_PARTS, {"id": entry_id})).all()
 
 
 def entry_of(row: models.Outbox, address: Address) -> OutboxEntry:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
@@ -18,6 +18,15 @@ OUTBOX_TEXT_MAX = 100_000  # characters of one logical message; what is beyond i
 CUT_NOTICE = "\n\n(The rest was cut: the message was too long to deliver.)"
 NONCE_BYTES = 9
 EXCERPT_MAX = 200  # characters of a message kept as a reply target's excerpt
+
+# What nearly every transaction begins with is made once.
+_LOCK_CONVERSATION = (
+    select(models.Conversation).where(models.Conversation.id == bindparam("id")).with_for_update()
+)
+_CONVERSATION_OF = select(models.Turn.conversation_id).where(models.Turn.id == bindparam("id"))
+_RUNNING = select(models.Turn).where(
+    models.Turn.conversation_id == bindparam("id"), models.Turn.state == "running"
+)
 
 
 def new_id() -> str:
@@ -66,11 +75,7 @@ async def insert_missing(session: AsyncSession, model: type[models.Base], **valu
 
 async def lock_conversation(session: AsyncSession, conversation_id: str) -> models.Conversation:
     """The conversation, held until the transaction ends: always the first lock taken."""
-    row = await session.scalar(
-        select(models.Conversation)
-        .where(models.Conversation.id == conversation_id)
-        .with_for_update()
-    )
+    row = await session.scalar(_LOCK_CONVERSATION, {"id": conversation_id})
     if row is None:
         raise NotFound(f"No conversation {conversation_id}.")
     return row
@@ -87,9 +92,7 @@ async def lock_turn(
     session: AsyncSession, turn_id: str, *, running: bool = True
 ) -> tuple[models.Turn, models.Conversation]:
     """A turn and its conversation, held; TurnOver unless it runs, when `running` is asked for."""
-    conversation_id = await session.scalar(
-        select(models.Turn.conversation_id).where(models.Turn.id == turn_id)
-    )
+    conversation_id = await session.scalar(_CONVERSATION_OF, {"id": turn_id})
     if conversation_id is None:
         raise NotFound(f"No turn {turn_id}.")
     conversation = await lock_conversation(session, conversation_id)
@@ -100,11 +103,7 @@ async def lock_turn(
 
 
 async def running_turn(session: AsyncSession, conversation_id: str) -> models.Turn | None:
-    return await session.scalar(
-        select(models.Turn).where(
-            models.Turn.conversation_id == conversation_id, models.Turn.state == "running"
-        )
-    )
+    return await session.scalar(_RUNNING, {"id": conversation_id})
 
 
 async def current_session(

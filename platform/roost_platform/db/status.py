@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, cast
 
-from sqlalchemy import Select, select, tuple_, union
+from sqlalchemy import bindparam, select, tuple_, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
@@ -17,6 +17,45 @@ PROGRESS = "progress"  # among a conversation's settings: what people see while 
 KNOWN_MAX = 200  # messages of ours looked at around a lost status message
 ORPHANS_MAX = 100  # status messages the janitor is given at once
 
+# Asked many times a second, so made once.
+_OF_ACCOUNTS = tuple_(models.Conversation.channel, models.Conversation.account).in_(
+    bindparam("accounts", expanding=True)
+)
+# Two look-ups by index: most turns ever run are over, and their status messages closed.
+_SHOWN = union(
+    select(models.Turn.id).where(models.Turn.state == "running"),
+    select(models.StatusMessageRow.turn_id).where(models.StatusMessageRow.state == "open"),
+)
+_SNAPSHOTS = (
+    select(models.RunProgress, models.Turn, models.Conversation)
+    .join(models.Turn, models.Turn.id == models.RunProgress.turn_id)
+    .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
+    .where(_OF_ACCOUNTS, models.Turn.id.in_(_SHOWN))
+    .order_by(models.Turn.started_at)
+    .limit(SNAPSHOTS_MAX)
+)
+_UNSENT = select(models.Outbox.id).where(
+    models.Outbox.turn_id == models.Turn.id, models.Outbox.state == "pending"
+)
+_ORPHANS = (
+    select(models.StatusMessageRow)
+    .join(models.Turn, models.Turn.id == models.StatusMessageRow.turn_id)
+    .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
+    .where(
+        models.StatusMessageRow.state.in_(("planned", "lost", "open")),
+        models.Turn.state != "running",
+        ~_UNSENT.exists(),
+        _OF_ACCOUNTS,
+    )
+    .order_by(models.StatusMessageRow.edited_at)
+    .limit(ORPHANS_MAX)
+)
+_STATUS = (
+    select(models.StatusMessageRow, models.Conversation)
+    .join(models.Conversation, models.Conversation.id == models.StatusMessageRow.conversation_id)
+    .where(models.StatusMessageRow.turn_id == bindparam("turn_id"))
+)
+
 
 class StatusStore:
     """The progress half of the Outbox port."""
@@ -27,24 +66,14 @@ class StatusStore:
     async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
         if not channels:
             return []
-        # Two look-ups by index: most turns ever run are over, and their status messages closed.
-        shown = union(
-            select(models.Turn.id).where(models.Turn.state == "running"),
-            select(models.StatusMessageRow.turn_id).where(models.StatusMessageRow.state == "open"),
-        )
-        query = (
-            _snapshots(channels)
-            .where(models.Turn.id.in_(shown))
-            .order_by(models.Turn.started_at)
-            .limit(SNAPSHOTS_MAX)
-        )
         async with self._database.read() as session:
-            return [snapshot_of(*row) for row in await session.execute(query)]
+            found = await session.execute(_SNAPSHOTS, {"accounts": list(channels)})
+            return [snapshot_of(*row) for row in found]
 
     async def status_message(self, turn_id: str) -> StatusMessage | None:
         async with self._database.read() as session:
-            row = await session.get(models.StatusMessageRow, turn_id)
-            return None if row is None else await _status(session, row)
+            found = (await session.execute(_STATUS, {"turn_id": turn_id})).first()
+            return None if found is None else _status(*found)
 
     async def put_status_message(self, status: StatusMessage) -> None:
         async with self._database.write() as session:
@@ -66,34 +95,17 @@ class StatusStore:
     async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
         if not channels:
             return []
-        unsent = select(models.Outbox.id).where(
-            models.Outbox.turn_id == models.Turn.id, models.Outbox.state == "pending"
-        )
-        query = (
-            select(models.StatusMessageRow)
-            .join(models.Turn, models.Turn.id == models.StatusMessageRow.turn_id)
-            .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
-            .where(
-                models.StatusMessageRow.state.in_(("planned", "lost", "open")),
-                models.Turn.state != "running",
-                ~unsent.exists(),
-                tuple_(models.Conversation.channel, models.Conversation.account).in_(
-                    list(channels)
-                ),
-            )
-            .order_by(models.StatusMessageRow.edited_at)
-            .limit(ORPHANS_MAX)
-        )
         async with self._database.read() as session:
-            rows = (await session.scalars(query)).all()
+            rows = (await session.scalars(_ORPHANS, {"accounts": list(channels)})).all()
             return [await _orphan(session, row) for row in rows]
 
 
 async def _orphan(session: AsyncSession, row: models.StatusMessageRow) -> StatusMessage:
     """With how its turn ended and, where it has no id, where it would be."""
     turn = await session.get_one(models.Turn, row.turn_id)
+    conversation = await session.get_one(models.Conversation, row.conversation_id)
     status = replace(
-        await _status(session, row),
+        _status(row, conversation),
         outcome=turn.state,
         elapsed_s=max((turn.finished_at or turn.started_at) - turn.started_at, 0.0),
     )
@@ -114,17 +126,6 @@ async def _orphan(session: AsyncSession, row: models.StatusMessageRow) -> Status
     final = next((message_id for message_id, turn_id in parts if turn_id == turn.id), "")
     after = str(turn.reply_to.get("message_id", ""))
     return replace(status, after=after, before=final, known=tuple(one for one, _ in parts))
-
-
-def _snapshots(
-    channels: Sequence[tuple[str, str]],
-) -> Select[models.RunProgress, models.Turn, models.Conversation]:
-    return (
-        select(models.RunProgress, models.Turn, models.Conversation)
-        .join(models.Turn, models.Turn.id == models.RunProgress.turn_id)
-        .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
-        .where(tuple_(models.Conversation.channel, models.Conversation.account).in_(list(channels)))
-    )
 
 
 def snapshot_of(
@@ -150,8 +151,7 @@ def snapshot_of(
     )
 
 
-async def _status(session: AsyncSession, row: models.StatusMessageRow) -> StatusMessage:
-    conversation = await session.get_one(models.Conversation, row.conversation_id)
+def _status(row: models.StatusMessageRow, conversation: models.Conversation) -> StatusMessage:
     return StatusMessage(
         turn_id=row.turn_id,
         address=address_of(conversation),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models, turn_end, turn_steps
@@ -42,6 +42,17 @@ from roost_workflows.ports import (
     TurnContext,
     TurnRecord,
     Usage,
+)
+
+# Run several times a second while a model writes, so made once.
+_STOP = select(models.Turn.stop_requested_at).where(models.Turn.id == bindparam("id"))
+_RUNS = select(models.Turn.id).where(
+    models.Turn.id == bindparam("running"), models.Turn.state == "running"
+)
+_PROGRESS = (
+    update(models.RunProgress)
+    .where(models.RunProgress.turn_id == bindparam("running"), _RUNS.exists())
+    .values(version=models.RunProgress.version + 1)
 )
 
 
@@ -192,7 +203,10 @@ class TurnStore:
 
     async def stop_requested(self, turn_id: str) -> bool:
         async with self._database.read() as session:
-            return (await get_turn(session, turn_id)).stop_requested_at is not None
+            found = (await session.execute(_STOP, {"id": turn_id})).first()
+            if found is None:
+                raise NotFound(f"No turn {turn_id}.")
+            return found[0] is not None
 
     async def settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
@@ -202,22 +216,16 @@ class TurnStore:
             return await turn_end.settle(session, turn_id, outcome, reason, now)
 
     async def progress(self, turn_id: str, snapshot: Snapshot) -> None:
-        runs = select(models.Turn.id).where(
-            models.Turn.id == turn_id, models.Turn.state == "running"
-        )
+        seen = {
+            "running": turn_id,
+            "phase": snapshot.phase,
+            "text": clean(snapshot.text),
+            "tools": clean(snapshot.tools),
+            "plan": clean(snapshot.plan),
+            "updated_at": self._database.now(),
+        }
         async with self._database.write() as session:
-            await session.execute(
-                update(models.RunProgress)
-                .where(models.RunProgress.turn_id == turn_id, runs.exists())
-                .values(
-                    phase=snapshot.phase,
-                    text=clean(snapshot.text),
-                    tools=clean(snapshot.tools),
-                    plan=clean(snapshot.plan),
-                    version=models.RunProgress.version + 1,
-                    updated_at=self._database.now(),
-                )
-            )
+            await session.execute(_PROGRESS, seen)
 
 
 def record(turn: models.Turn) -> TurnRecord:

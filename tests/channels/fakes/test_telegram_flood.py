@@ -124,6 +124,17 @@ async def test_an_ordered_rate_limit_strikes_as_often_as_ordered_and_is_noted(
     assert len(timed_telegram.early_calls) == 1
 
 
+async def test_a_wait_ordered_for_a_deletion_is_that_chats_alone(
+    timed_telegram: FakeTelegram, call: Call
+) -> None:
+    timed_telegram.fault("rate_limit", "deleteMessage", value=30, count=1)
+    assert (await call(timed_telegram, "deleteMessage", chat_id=7, message_id=1))[0] == 429
+    await call(timed_telegram, "deleteMessage", chat_id=8, message_id=1)
+    assert timed_telegram.early_calls == []
+    await call(timed_telegram, "deleteMessage", chat_id=7, message_id=1)
+    assert len(timed_telegram.early_calls) == 1
+
+
 async def test_by_default_nothing_is_limited(telegram: FakeTelegram, call: Call) -> None:
     await telegram.user_says(7, "Hi")
     outcomes = {(await call(telegram, "sendMessage", chat_id=7, text="x"))[0] for _ in range(50)}

@@ -1,9 +1,7 @@
 """Waits that providers asked for outlive the courier that was told."""
 
-from roost_channels.config import DeliveryConfig
-from roost_channels.delivery import Courier
 from roost_channels.errors import Throttled
-from roost_channels.limits import Limiter, learn
+from roost_channels.limits import Limiter, learn, recall
 from roost_channels.message import Address
 from roost_channels.telegram.channel import CAPABILITIES
 from roost_channels.testing.memory import MemoryOutbox
@@ -28,8 +26,7 @@ async def test_a_courier_that_starts_obeys_the_waits_of_the_one_before(stores: S
     now = stores.database.now()
     await stores.outbox.keep_wait(CHAT, now + 20)
     limiter = Limiter()
-    courier = Courier([], stores.outbox, "second", config=DeliveryConfig(), limiter=limiter)
-    await courier.obey_waits((("telegram", "42"),))
+    await recall(limiter, stores.outbox, ACCOUNTS, now)
     assert limiter.wait_s(TOPIC, CAPABILITIES, "send", now) > 19
 
 
@@ -42,6 +39,5 @@ async def test_a_wait_of_the_whole_account_holds_every_chat_and_outlives_the_cou
     other = Address("telegram", "42", "8")
     assert limiter.wait_s(other, CAPABILITIES, "send", now) > 19
     successor = Limiter()
-    courier = Courier([], stores.outbox, "second", config=DeliveryConfig(), limiter=successor)
-    await courier.obey_waits(ACCOUNTS)
+    await recall(successor, stores.outbox, ACCOUNTS, now)
     assert successor.wait_s(other, CAPABILITIES, "send", now) > 19

@@ -102,8 +102,9 @@ def _buckets(call: Call) -> tuple[str, ...]:
         return (f"typing:{chat}",)
     if name.startswith("edit"):
         return (f"edit:{chat}",)
-    sends = name.startswith("send") or name == "createforumtopic"
-    return (f"send:{chat}", "send") if sends else (name,)
+    if name.startswith("send") or name == "createforumtopic":
+        return (f"send:{chat}", "send")
+    return (f"{name}:{chat}",) if chat else (name,)
 
 
 def _refused(error: BotApiError) -> web.Response:

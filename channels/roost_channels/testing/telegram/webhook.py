@@ -46,15 +46,23 @@ class WebhookSender:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self) -> None:
+        # Making a client reads the certificates: what has no webhook need not wait for that.
+        await self._wanted()
         limits = httpx2.Limits(max_connections=100)
         async with httpx2.AsyncClient(
             limits=limits, timeout=READ_TIMEOUT_S, trust_env=False
         ) as client:
             while True:
-                await self._core.updates.arrived.wait()
-                self._core.updates.arrived.clear()
-                if self._core.webhook.url:
-                    self._open_lanes(client)
+                self._open_lanes(client)
+                await self._wanted()
+
+    async def _wanted(self) -> None:
+        """Until something arrived and there is a webhook to tell it to."""
+        while True:
+            await self._core.updates.arrived.wait()
+            self._core.updates.arrived.clear()
+            if self._core.webhook.url:
+                return
 
     def _open_lanes(self, client: httpx2.AsyncClient) -> None:
         self._lanes = {name: task for name, task in self._lanes.items() if not task.done()}

@@ -62,6 +62,8 @@ def simulate(plan: Plan) -> Outcome:
         return Outcome(plan, Record(), [Violation("stuck", "", str(error))])
     finally:
         _clear(loop)
+        if schedule is not None:
+            schedule.close()
         logging.disable(logging.NOTSET)
 
 
@@ -96,7 +98,6 @@ class Schedule:
 
     async def run(self) -> Outcome:
         loop = asyncio.get_running_loop()
-        await self._storage.start()
         self._immortal = Life("observer", lambda _: False, lambda: 0.0)
         await self._open_fakes()
         network = Network(self._plan, self._rng, self._is_calm)
@@ -133,6 +134,9 @@ class Schedule:
             len(self._plan.crashes) - len(self._crashes),
             loop.time(),
         )
+
+    def close(self) -> None:
+        self._storage.close()
 
     def _said(self) -> list[tuple[str, str]]:
         return [(says.chat, says.word) for says in self._plan.says if not says.stop]

@@ -4,77 +4,83 @@ import asyncio
 import functools
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import event, func, select, union_all
+from sqlalchemy import create_engine, event, select, union_all
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
 from roost_channels.message import Address
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
 from roost_platform.chaos.sim.life import Life
+from roost_platform.chaos.sim.memory import Memory, NotingConnection
 from roost_platform.db import models
 from roost_platform.db.access import AccessPolicy
-from roost_platform.db.engine import Database, begin_as_told, normalise
+from roost_platform.db.engine import Database, normalise
 from roost_platform.db.inbox import InboxStore
 from roost_platform.db.outbox import OutboxStore
 
 URL = "sqlite:///:memory:"
+ROUNDS_TO_CLOSE = 3  # of the loop, in which others may act, as AsyncSession takes to close
 
 
-class _Inline:
-    """What aiosqlite offers, done at once: a statement is never interrupted by another task."""
+class InlineSession:
+    """The verbs of AsyncSession that stores use, done at once on the session below it.
 
-    def __init__(self, image: bytes) -> None:
-        self._conn = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self._conn.deserialize(image)
-        self._conn.execute("PRAGMA foreign_keys=ON")
-        self._connection: Any = self  # what SQLAlchemy's adapter looks at to see it is open
+    A transaction in memory never waits, so there is nothing to await: the same statements by the
+    same mapper, without a greenlet for each.
+    """
 
-    def cursor(self) -> "_InlineCursor":
-        return _InlineCursor(self._conn.cursor())
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.add, self.add_all = session.add, session.add_all
+        self.get_bind = session.get_bind
 
-    async def commit(self) -> None:
-        self._conn.commit()
+    async def execute(self, *arguments: Any, **options: Any) -> Any:
+        return self._session.execute(*arguments, **options)
 
-    async def rollback(self) -> None:
-        self._conn.rollback()
+    async def scalar(self, *arguments: Any, **options: Any) -> Any:
+        return self._session.scalar(*arguments, **options)
 
-    async def close(self) -> None:
-        self._conn.close()
+    async def scalars(self, *arguments: Any, **options: Any) -> Any:
+        return self._session.scalars(*arguments, **options)
 
-    async def create_function(self, *arguments: Any, **options: Any) -> None:
-        self._conn.create_function(*arguments, **options)
+    async def get(self, *arguments: Any, **options: Any) -> Any:
+        return self._session.get(*arguments, **options)
 
-    def stop(self) -> None:
-        self._conn.close()
+    async def get_one(self, *arguments: Any, **options: Any) -> Any:
+        return self._session.get_one(*arguments, **options)
+
+    async def flush(self) -> None:
+        self._session.flush()
+
+    async def delete(self, row: object) -> None:
+        self._session.delete(row)
 
 
-class _InlineCursor:
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
-        self._cursor = cursor
+class ReadingSession(InlineSession):
+    """A session that only reads, and need not ask again what it knows."""
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cursor, name)
+    def __init__(self, session: Session, memory: Memory) -> None:
+        super().__init__(session)
+        self._memory = memory
 
-    async def __aenter__(self) -> "_InlineCursor":
-        return self
+    async def execute(self, statement: Any, parameters: Any = None) -> Any:
+        if parameters is None:
+            return self._session.execute(statement)
+        return self._memory.ask(self._session, statement, parameters)
 
-    async def execute(self, statement: str, parameters: Any = ()) -> sqlite3.Cursor:
-        return self._cursor.execute(statement, parameters)
+    async def scalar(self, statement: Any, parameters: Any = None) -> Any:
+        return (await self.execute(statement, parameters)).scalar()
 
-    async def executemany(self, statement: str, parameters: Any) -> sqlite3.Cursor:
-        return self._cursor.executemany(statement, parameters)
-
-    async def fetchall(self) -> list[Any]:
-        return self._cursor.fetchall()
-
-    async def close(self) -> None:
-        self._cursor.close()
+    async def scalars(self, statement: Any, parameters: Any = None) -> Any:
+        return (await self.execute(statement, parameters)).scalars()
 
 
 @functools.cache
@@ -99,17 +105,32 @@ async def _migrate(url: str) -> None:
 
 
 @functools.cache
-def _engine() -> AsyncEngine:
-    """One engine for all schedules, so that statements are compiled once."""
+def _engine() -> Engine:
+    """One engine for all schedules, so that statements are compiled once; each connection is an
+    empty database of its own.
+    """
 
-    async def connect() -> Any:
-        return _Inline(image())
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False, factory=NotingConnection
+        )
+        connection.deserialize(image())
+        connection.execute("PRAGMA foreign_keys=ON")
+        return connection
 
-    engine = create_async_engine(
-        normalise(URL), poolclass=StaticPool, async_creator=connect, hide_parameters=True
-    )
-    event.listens_for(engine.sync_engine, "begin")(begin_as_told)
+    engine = create_engine("sqlite://", poolclass=NullPool, creator=connect, hide_parameters=True)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.connection.execute("BEGIN")  # nobody else is there, so any kind will do
+
     return engine
+
+
+@functools.cache
+def _unconnected() -> AsyncEngine:
+    """What a Database is made with; ours goes to the connection instead."""
+    return create_async_engine(normalise(URL))
 
 
 class Commits:
@@ -144,15 +165,16 @@ class World:
 
     def __init__(self, clock: Callable[[], float], is_away: Callable[[], bool]) -> None:
         self.commits = Commits()
+        self.connection = _engine().connect()
+        self.memory = Memory(cast(NotingConnection, self.connection.connection.dbapi_connection))
         self._clock = clock
         self._is_away = is_away
 
-    async def start(self) -> None:
-        """Begin with an empty database."""
-        await _engine().dispose()
-
     def open(self, life: Life) -> "MortalDatabase":
-        return MortalDatabase(life, self.commits, self._clock, self._is_away)
+        return MortalDatabase(life, self, self._clock, self._is_away)
+
+    def close(self) -> None:
+        self.connection.close()
 
 
 class MortalDatabase(Database):
@@ -161,21 +183,25 @@ class MortalDatabase(Database):
     def __init__(
         self,
         life: Life,
-        commits: Commits,
+        world: "World",
         clock: Callable[[], float],
         is_away: Callable[[], bool],
     ) -> None:
-        super().__init__(URL, clock=clock, engine=_engine(), news=commits)
+        super().__init__(URL, clock=clock, engine=_unconnected(), news=world.commits)
+        self._connection = world.connection
+        self._memory = world.memory
         self._is_away = is_away
         self._life = life
-        self._commits = commits
+        self._commits = world.commits
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         await self._life.point()
         self._must_be_there()
-        async with super().write() as session:
-            yield session
+        async with self._turn:
+            with self._session_of_now() as session:
+                yield cast(AsyncSession, InlineSession(session))
+            await self._closing()
         self._commits.bump()
         await self._life.point()
 
@@ -183,15 +209,36 @@ class MortalDatabase(Database):
     async def read(self) -> AsyncIterator[AsyncSession]:
         await self._life.point()
         self._must_be_there()
-        async with super().read() as session:
+        with self._session_of_now() as session:
+            yield cast(AsyncSession, ReadingSession(session, self._memory))
+        await self._closing()
+
+    @contextmanager
+    def _session_of_now(self) -> Iterator[Session]:
+        with Session(self._connection, expire_on_commit=False) as session, session.begin():
             yield session
+
+    async def _closing(self) -> None:
+        for _ in range(ROUNDS_TO_CLOSE):
+            await asyncio.sleep(0)
 
     def _must_be_there(self) -> None:
         if self._is_away():
             raise OperationalError("BEGIN", {}, Exception("the database is restarting"))
 
     async def close(self) -> None:
-        """The engine is shared by all schedules."""
+        """The connection is the world's."""
+
+
+_TIMES = (
+    select(models.Outbox.next_at)
+    .where(models.Outbox.state == "pending")
+    .order_by(models.Outbox.next_at)
+)
+_BUSY = union_all(
+    select(models.Inbox.id).where(models.Inbox.state == "pending"),
+    select(models.Turn.id).where(models.Turn.state == "running"),
+).limit(1)
 
 
 class QuietOutbox(OutboxStore):
@@ -222,11 +269,9 @@ class QuietOutbox(OutboxStore):
             return found
         count = self._commits.count
         found = await super().due(channels, now)
-        ask = select(func.min(models.Outbox.next_at)).where(
-            models.Outbox.state == "pending", models.Outbox.next_at > now
-        )
         async with self._database.read() as session:
-            until = await session.scalar(ask) or float("inf")
+            times = await session.scalars(_TIMES, {})
+            until = next((at for at in times if at > now), float("inf"))
         self._due = count, until, found
         return found
 
@@ -250,10 +295,8 @@ class QuietInbox(InboxStore):
         count = self._commits.count
         if self._idle_at == count:
             return [], []
-        pending = select(models.Inbox.id).where(models.Inbox.state == "pending")
-        running = select(models.Turn.id).where(models.Turn.state == "running")
         async with self._database.read() as session:
-            found = await session.scalar(union_all(pending, running).limit(1))
+            found = await session.scalar(_BUSY, {})
         if found is None:
             self._idle_at = count
             return [], []
