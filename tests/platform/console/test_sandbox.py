@@ -101,7 +101,8 @@ def test_a_message_a_quote_and_a_button_travel_both_ways(sandbox: Any, fakes: Fa
     )
     answer = phone.locator('.pm[data-mine="no"]')
     expect(answer.locator("b")).to_have_text("Working")
-    answer.get_by_role("button", name="Stop").click()
+    with sandbox.expect_response("**/sandbox/telegram/press"):
+        answer.get_by_role("button", name="Stop").click()
     fakes.bot(
         "editMessageText", chat_id=1001, message_id=sent["message_id"], text="Half of it 😀 x"
     )
