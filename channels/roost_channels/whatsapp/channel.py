@@ -83,7 +83,8 @@ class WhatsAppChannel(Unchanging):
         self._public_base_url = public_base_url.rstrip("/")
         self._clock = clock or SystemClock()
         # The last message of each chat and when it went out.
-        self._last: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        # Per chat the last message: SID, when, and which part it is.
+        self._last: OrderedDict[str, tuple[str, float, str]] = OrderedDict()
         self.account = config.account
         self._template = config.window_template
         self._contents = Contents(self._client)
@@ -146,7 +147,7 @@ class WhatsAppChannel(Unchanging):
         sid = sent.get("sid")
         if not isinstance(sid, str) or not sid:
             raise Ambiguous("accepted without a SID", code="decode")
-        self._remember(chat, sid)
+        self._remember(chat, sid, part_id)
         return Receipt(sid)
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
@@ -161,7 +162,9 @@ class WhatsAppChannel(Unchanging):
         # Not filtered by date: what is still queued has no DateSent yet.
         query = {"To": address.chat, "From": self.account, "PageSize": str(LIST_PAGE)}
         found = await self._client.list_messages(query)
-        known, _ = self._last.get(address.chat, ("", 0.0))
+        known, _, of_part = self._last.get(address.chat, ("", 0.0, ""))
+        if of_part == part_id:  # found before, but it could not be written down
+            known = ""
         for message in found:
             body, sid = str(message.get("body") or ""), str(message.get("sid") or "")
             # The quote line was written in front of the part when it was sent.
@@ -174,7 +177,7 @@ class WhatsAppChannel(Unchanging):
                 and sid != known
                 and _created(message, since) >= since - CLOCK_SKEW_S
             ):
-                self._remember(address.chat, sid)
+                self._remember(address.chat, sid, part_id)
                 return Receipt(sid)
         return "absent" if self._clock.time() - since >= ABSENT_AFTER_S else "unknown"
 
@@ -191,7 +194,7 @@ class WhatsAppChannel(Unchanging):
 
     async def _gate(self, chat: str) -> None:
         """Wait until the previous message to this chat has left Twilio."""
-        sid, at = self._last.get(chat, ("", 0.0))
+        sid, at, _ = self._last.get(chat, ("", 0.0, ""))
         while sid and self._clock.time() - at < GATE_S:
             try:
                 message = await self._client.fetch_message(sid)
@@ -204,8 +207,8 @@ class WhatsAppChannel(Unchanging):
                 return
             await self._clock.sleep(GATE_STEP_S)
 
-    def _remember(self, chat: str, sid: str) -> None:
-        self._last[chat] = (sid, self._clock.time())
+    def _remember(self, chat: str, sid: str, part_id: str) -> None:
+        self._last[chat] = (sid, self._clock.time(), part_id)
         self._last.move_to_end(chat)
         while len(self._last) > CHATS_REMEMBERED_MAX:
             self._last.popitem(last=False)
