@@ -221,6 +221,12 @@ class Outbox(Protocol):
 
     async def put_status_message(self, status: StatusMessage) -> None: ...
 
+    async def overtaken(self, turn_id: str) -> bool:
+        """True when something of ours reached the turn's chat after the turn began, so that its
+        status message may stand above it.
+        """
+        ...
+
     async def fenced(self, turn_id: str) -> bool:
         """True once the turn's final is queued or the turn was stopped: no progress edit may leave
         after that.

@@ -95,7 +95,12 @@ class Reconciler(Filing):
         status = await self._outbox.status_message(entry.turn_id)
         if status is None or status.message_id is None:
             return None
-        return status if status.state == "open" or status.shown == _taken(part) else None
+        if status.shown == _taken(part):
+            return status
+        # Above a message that came later it would be an answer out of its order.
+        if status.state != "open" or await self._outbox.overtaken(entry.turn_id):
+            return None
+        return status
 
     async def _edit_status(
         self, channel: Channel, entry: OutboxEntry, part: StoredPart, status: StatusMessage

@@ -16,6 +16,7 @@ from roost_channels.limits import BUCKETS_MAX, Limiter
 from roost_channels.message import Address, ReplyTarget
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
 from roost_channels.progress import STILL_WORKING, ProgressRenderer
+from roost_channels.rendering import REPEAT_LABEL
 from roost_channels.status_view import (
     PLAN_LINES_MAX,
     STREAM_CHARS_MAX,
@@ -375,6 +376,20 @@ async def test_progress_of_a_restarted_courier_obeys_the_waits_of_the_one_before
     assert phone.calls("sendChatAction") > 0
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_status_above_a_later_message_does_not_become_the_answer(phone: Phone) -> None:
+    phone.turn()
+    await phone.after(4.0)
+    assert phone.telegram.bot_texts(CHAT) != []
+    phone.outbox.add(ADDRESS, "told meanwhile", kind="notice")
+    await phone.courier.drain()
+    phone.telegram.fault("drop_after", "sendMessage")
+    phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+    await phone.courier.drain()
+    phone.outbox.snapshots.clear()
+    shown = await phone.after(6.0)
+    assert shown == ["told meanwhile", "the answer", f"{REPEAT_LABEL}the answer"]
 
 
 async def test_progress_gives_way_to_an_answer_in_flight(phone: Phone) -> None:

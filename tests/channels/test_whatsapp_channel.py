@@ -409,6 +409,20 @@ async def test_r2_an_uncertain_send_is_proven_by_the_list_and_not_repeated(
     assert outbox.states(entry) == ["sent"]
 
 
+async def test_a_send_found_but_not_written_down_is_found_again(
+    twilio: FakeTwilio, channel: WhatsAppChannel
+) -> None:
+    since, text = time.time(), RenderedPart("the answer")
+    sent = await channel.send(ADDRESS, text, part_id="p")
+    after_crash = WhatsAppChannel(settings(twilio))
+    for _ in range(2):
+        found = await after_crash.find_sent(ADDRESS, text, since=since, part_id="p")
+        assert found == Receipt(sent.message_id)
+    # Another part of the same words is another message.
+    assert await after_crash.find_sent(ADDRESS, text, since=since, part_id="q") == "unknown"
+    await after_crash.close()
+
+
 async def test_absence_is_proven_only_after_a_while(
     twilio: FakeTwilio, channel: WhatsAppChannel
 ) -> None:

@@ -269,6 +269,15 @@ class MemoryOutbox:
         self._strike("put_status_message")
         self.statuses[status.turn_id] = status
 
+    async def overtaken(self, turn_id: str) -> bool:
+        turn = self.snapshots.get(turn_id)
+        return turn is not None and any(
+            part.state == "sent" and (part.started_at or 0.0) >= turn.started_at
+            for entry_id, parts in self.parts.items()
+            if self.entries[entry_id].address == turn.address
+            for part in parts
+        )
+
     async def fenced(self, turn_id: str) -> bool:
         self._strike("fenced")
         return turn_id in self.stopped or any(

@@ -135,7 +135,7 @@ class WhatsAppChannel(Unchanging):
         sid = sent.get("sid")
         if not isinstance(sid, str) or not sid:
             raise Ambiguous("accepted without a SID", code="decode")
-        self._gate.passed(chat, sid)
+        self._gate.passed(chat, sid, part_id)
         return Receipt(sid)
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
@@ -150,7 +150,8 @@ class WhatsAppChannel(Unchanging):
         # Not filtered by date: what is still queued has no DateSent yet.
         query = {"To": address.chat, "From": self.account, "PageSize": str(LIST_PAGE)}
         found = await self._client.list_messages(query)
-        known = self._gate.last(address.chat)
+        # Its own was found before and could not be written down: it may be found again.
+        known = self._gate.last(address.chat, other_than=part_id)
         for message in found:
             body, sid = str(message.get("body") or ""), str(message.get("sid") or "")
             # The quote line was written in front of the part when it was sent.
@@ -163,7 +164,7 @@ class WhatsAppChannel(Unchanging):
                 and sid != known
                 and _created(message, since) >= since - CLOCK_SKEW_S
             ):
-                self._gate.passed(address.chat, sid)
+                self._gate.passed(address.chat, sid, part_id)
                 return Receipt(sid)
         return "absent" if self._clock.time() - since >= ABSENT_AFTER_S else "unknown"
 

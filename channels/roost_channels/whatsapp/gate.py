@@ -24,15 +24,17 @@ class Gate:
     def __init__(self, clock: Clock, status: Callable[[str], Awaitable[str]]) -> None:
         self._clock = clock
         self._status = status
-        self._last: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        # By chat: the message's id, when it went out, and the part it is.
+        self._last: OrderedDict[str, tuple[str, float, str]] = OrderedDict()
 
-    def last(self, chat: str) -> str:
-        """The id of the chat's last message, empty where none is known."""
-        return self._last.get(chat, ("", 0.0))[0]
+    def last(self, chat: str, *, other_than: str = "") -> str:
+        """The id of the chat's last message, empty where none is known or it is that part."""
+        id, _, part_id = self._last.get(chat, ("", 0.0, ""))
+        return "" if other_than and part_id == other_than else id
 
-    def passed(self, chat: str, id: str) -> None:
+    def passed(self, chat: str, id: str, part_id: str = "") -> None:
         """This message goes out now; without an id only its time is known."""
-        self._last[chat] = (id, self._clock.time())
+        self._last[chat] = (id, self._clock.time(), part_id)
         self._last.move_to_end(chat)
         while len(self._last) > CHATS_REMEMBERED_MAX:
             self._last.popitem(last=False)
@@ -41,7 +43,7 @@ class Gate:
         """Until the previous message to this chat has left the provider, or long enough."""
         if chat not in self._last:
             return
-        id, at = self._last[chat]
+        id, at, _ = self._last[chat]
         patience_s = GATE_S if id else GAP_S
         while self._clock.time() - at < patience_s:
             if id and await self._is_on_its_way(chat, id):

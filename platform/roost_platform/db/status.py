@@ -87,6 +87,16 @@ class StatusStore:
             row.message_id, row.shown = status.message_id, status.shown
             row.state, row.edited_at = status.state, status.edited_at
 
+    async def overtaken(self, turn_id: str) -> bool:
+        later = (
+            select(models.Part.id)
+            .join(models.Turn, models.Turn.conversation_id == models.Part.conversation_id)
+            .where(models.Turn.id == turn_id, models.Part.sent_at >= models.Turn.started_at)
+            .limit(1)
+        )
+        async with self._database.read() as session:
+            return await session.scalar(later) is not None
+
     async def fenced(self, turn_id: str) -> bool:
         async with self._database.read() as session:
             turn = await session.get(models.Turn, turn_id)

@@ -70,6 +70,20 @@ async def test_no_progress_leaves_after_the_final_is_queued(ada: Person) -> None
     assert await ada.stores.outbox.fenced("no such turn")
 
 
+async def test_a_turn_is_overtaken_by_what_reached_its_chat_since_it_began(
+    ada: Person, clock: HandClock
+) -> None:
+    before = await working(ada)
+    await ada.agent_says(before, 1, "Done.")
+    await deliver(ada)
+    clock.advance(1)
+    turn = await working(ada)
+    assert not await ada.stores.outbox.overtaken(turn.turn_id)
+    await ada.stores.say_as_operator(turn.conversation_id, "told meanwhile", "grace")
+    await deliver(ada)
+    assert await ada.stores.outbox.overtaken(turn.turn_id)
+
+
 async def test_no_progress_leaves_after_a_stop_is_recorded(ada: Person) -> None:
     turn = await working(ada)
     await ada.says("/stop")
