@@ -2,8 +2,10 @@
 
 The threads of a step wait for each other some five hundred times. Where another program takes a
 core from one of them, all the others wait for it, and two threads are many times slower than one.
-So each size of step keeps to the number of threads that was fastest of late, and now and then
-tries another.
+So each size of step keeps to the number of threads that was fastest of late. While that is fewer
+than all it now and then tries another; with all it tries only at first and when steps get slower,
+as another number of threads sums in another order and may change an answer where logits nearly
+tie.
 """
 
 import os
@@ -25,6 +27,8 @@ DOUBT = 1.6
 HOPELESS = 1.15
 # A lost trial of a longer step is felt: the next one is as far away as can be.
 CHEAP_STEP_MS = 50.0
+# After so many lost trials, one of a longer step, all threads are kept until they are in doubt.
+TRIALS_MAX = 3
 STEPS_KEPT = 7
 
 
@@ -70,6 +74,7 @@ class _Size:
         self._trial: list[float] = []
         self._pause = PAUSE_STEPS_MIN
         self._until_trial = PAUSE_STEPS_MIN
+        self._trials_left = TRIALS_MAX
         self._upwards = False
 
     def observe(self, cost: float, choices: int, *, is_cheap: bool) -> None:
@@ -87,8 +92,8 @@ class _Size:
         if now > DOUBT * self._cost_when_chosen:
             self._cost_when_chosen = now
             self._pause = PAUSE_STEPS_MIN
-            self._until_trial = 0
-        if self._until_trial <= 0:
+            self._until_trial, self._trials_left = 0, TRIALS_MAX
+        if self._until_trial <= 0 and self._trials_left > 0:
             self._try(choices)
 
     def _try(self, choices: int) -> None:
@@ -108,8 +113,10 @@ class _Size:
             self._chosen = self.candidate
             self._recent = deque(self._trial, maxlen=STEPS_KEPT)
             self._cost_when_chosen = tried
-            self._pause = PAUSE_STEPS_MIN
+            self._pause, self._trials_left = PAUSE_STEPS_MIN, TRIALS_MAX
         else:
             self._pause = min(2 * self._pause, PAUSE_STEPS_MAX) if is_cheap else PAUSE_STEPS_MAX
+            if self._chosen == 0:
+                self._trials_left -= 1 if is_cheap else TRIALS_MAX
         self.candidate = self._chosen
         self._until_trial = self._pause

@@ -37,6 +37,18 @@ def test_all_threads_are_used_while_the_cores_are_free() -> None:
     assert used[1] / used[2] < 0.03
 
 
+def test_another_number_of_threads_is_not_tried_without_a_doubt() -> None:
+    tuner = ThreadTuner(2)
+    run(tuner, 200, free)
+    assert run(tuner, 4000, free)[1] == 0
+    assert run(tuner, 20, taken)[1] > 0
+
+
+def test_a_long_step_is_tried_once_with_another_number_of_threads() -> None:
+    used = run(ThreadTuner(2), 4000, lambda threads: 600.0 / threads, rows=256)
+    assert used[1] == 1
+
+
 def test_a_taken_core_is_given_up_within_a_few_steps_and_taken_again_when_free() -> None:
     tuner = ThreadTuner(2)
     run(tuner, 500, free)
