@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 from roost_inference.benchmarking.asking import Call
 from roost_inference.benchmarking.bench import Bench
@@ -18,6 +19,7 @@ GOAL_DECODE = Goal(0.97, 1.0)
 GOAL_COPYING, GOAL_FREE = Goal(1.8, 2.5), Goal(0.97, 1.05)
 OFF = "speculation off"
 COPIED_RECORDS = 5
+TEXTS_PER_ROUND = 6
 TOPICS = (
     "a lighthouse keeper",
     "how bread is made",
@@ -84,16 +86,31 @@ async def measure_speculation(bench: Bench) -> None:
     if not knows("speculation"):
         bench.run.note(f"{SPECULATION}: not measured, this engine has no setting for it")
         return
-    data = bench.folder / SPECULATION
+    pairs: dict[str, list[tuple[Call, Call]]] = {"copying": [], "free text": []}
+    for number in range(p.speculation_rounds):
+        data = bench.folder / SPECULATION / str(number)
+        async with _both(bench, data, on_first=number % 2 == 0) as (on, off):
+            for kind, found in pairs.items():
+                first = TEXTS_PER_ROUND * number
+                for text in range(first, first + TEXTS_PER_ROUND):
+                    found.append(await _pair(bench, kind, text, on, off))
+    for kind, goal in (("copying", GOAL_COPYING), ("free text", GOAL_FREE)):
+        _report(bench, kind, goal, pairs[kind])
+
+
+@contextlib.asynccontextmanager
+async def _both(
+    bench: Bench, data: Path, *, on_first: bool
+) -> AsyncIterator[tuple[Server, Server]]:
+    """An engine with speculation and one without. The one that starts first is a few percent
+    slower for as long as it lives, so both orders are needed."""
+    servers: dict[str, Server] = {}
     async with contextlib.AsyncExitStack() as stack:
-        enter = stack.enter_async_context
-        on = await enter(roost(bench.model, data, p.threads, speculation="auto"))
-        off = await enter(roost(bench.model, data / "off", p.threads, speculation="off"))
-        for kind, goal in (("copying", GOAL_COPYING), ("free text", GOAL_FREE)):
-            pairs: list[tuple[Call, Call]] = []
-            for number in range(p.speculation_rounds * 4):
-                pairs.append(await _pair(bench, kind, number, on, off))
-            _report(bench, kind, goal, pairs)
+        for setting in ("auto", "off") if on_first else ("off", "auto"):
+            threads = bench.parameters.threads
+            engine = roost(bench.model, data / setting, threads, speculation=setting)
+            servers[setting] = await stack.enter_async_context(engine)
+        yield servers["auto"], servers["off"]
 
 
 async def _pair(bench: Bench, kind: str, number: int, on: Server, off: Server) -> tuple[Call, Call]:
