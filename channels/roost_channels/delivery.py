@@ -140,8 +140,7 @@ class Courier:
     ) -> float | None:
         """One step of an entry: plan it, send its next part, or settle an uncertain one."""
         if not parts:
-            await self._outbox.plan(entry.id, plan(entry, channel))
-            return None
+            parts = await self._outbox.plan(entry.id, plan(entry, channel))
         now = self._clock.time()
         part = next((part for part in parts if part.state in _UNFINISHED), None)
         if part is not None and (
