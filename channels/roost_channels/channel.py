@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Button, MediaKind, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart
 
 DRAFT_S = 30.0
@@ -26,6 +26,10 @@ class Capabilities:
     media_bytes_max: the largest file that can be sent, 0 where none can be; photo_bytes_max: the
         largest that is sent as a photo.
     rich: answers may be sent as Markdown that the channel lays out itself.
+    reaction: what the account puts under a message to say that it was seen; empty for nothing. A
+        channel with one is `Reacting`.
+    albums: kinds of files that may be shown together, at most `album_max` of them, the first with a
+        caption of at most `caption_max` units. A channel with some is `Grouping`.
     """
 
     text_max: int
@@ -45,6 +49,10 @@ class Capabilities:
     media_bytes_max: int = 0
     photo_bytes_max: int = 0
     rich: bool = False
+    reaction: str = ""
+    albums: tuple[frozenset[MediaKind], ...] = ()
+    album_max: int = 0
+    caption_max: int = 0
 
 
 class Channel(Protocol):
@@ -135,6 +143,33 @@ class Probing(Protocol):
     ) -> bool:
         """Delete our message with buttons between two messages that is none of `known`; True when
         it was found. Other messages stay as they are.
+        """
+        ...
+
+
+@runtime_checkable
+class Reacting(Protocol):
+    """A channel that can put a mark under a message."""
+
+    async def react(self, address: Address, message_id: str) -> None:
+        """Put `capabilities.reaction` under a person's message; once more changes nothing."""
+        ...
+
+
+@runtime_checkable
+class Grouping(Protocol):
+    """A channel that shows several files as one album."""
+
+    async def send_album(
+        self,
+        address: Address,
+        parts: Sequence[RenderedPart],
+        *,
+        reply_to: ReplyTarget | None = None,
+        silent: bool = False,
+    ) -> Sequence[Receipt]:
+        """Send parts that have files, as `Channel.send`; one receipt for each, in their order. A
+        refusal is one of the whole.
         """
         ...
 

@@ -65,6 +65,12 @@ class TelegramConfig(BaseModel):
         " Stop button, or the answer as it is written (a draft in private chats). `/progress` in a"
         " chat chooses for that chat.",
     )
+    reaction: str = Field(
+        "",
+        max_length=16,
+        description="An emoji put under each message that an answer is begun for, such as 👀; one"
+        " that Telegram allows as a reaction. Empty: none.",
+    )
     rich_messages: bool = Field(
         False,
         description="Send answers as rich messages, with real tables and headings. Some apps of"
@@ -187,6 +193,12 @@ class WhatsAppCloudConfig(BaseModel):
         " the allowlist, or everybody.",
     )
     allowlist: Names = Field((), description="Numbers (`whatsapp:+…`) that may always talk.")
+    reaction: str = Field(
+        "",
+        max_length=16,
+        description="An emoji put under each message that an answer is begun for, such as 👀."
+        " Empty: none.",
+    )
     window_template: OptionalText = Field(
         None,
         description="Name of an approved template without variables, sent when an answer is ready"

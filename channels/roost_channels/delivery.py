@@ -3,30 +3,26 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
-from roost_channels.channel import Capabilities, Channel
+from roost_channels.channel import Channel, Grouping
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import DeliveryConfig
 from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter, recall
-from roost_channels.message import Address, Media
-from roost_channels.outbox import Outbox, OutboxEntry, StoredPart
+from roost_channels.message import Address
+from roost_channels.outbox import UNFINISHED, Outbox, OutboxEntry, StoredPart
+from roost_channels.planning import album_of, plan
 from roost_channels.reconciling import Reconciler
-from roost_channels.rendering import RenderedPart, render, utf16_length
 from roost_channels.sending import Report, Sender
-from roost_channels.whatsapp.format import QUOTE_PREFIX_MAX, needs_quote_line
 
 logger = logging.getLogger(__name__)
 
 # A lane sleeps through waits up to this long; for longer ones it ends and is started again.
 LANE_WAIT_MAX_S = 2.0
 FAULT_PAUSE_S = 1.0
-CHOOSE = "Please choose:"
 # A waiting lane is looked at again at least this often: something newer may have changed its case.
 DEFER_MAX_S = 2.0
-_UNFINISHED = ("planned", "sending", "not_sent", "ambiguous")
 
 
 class Courier:
@@ -142,15 +138,21 @@ class Courier:
         if not parts:
             parts = await self._outbox.plan(entry.id, plan(entry, channel))
         now = self._clock.time()
-        part = next((part for part in parts if part.state in _UNFINISHED), None)
+        part = next((part for part in parts if part.state in UNFINISHED), None)
         if part is not None and (
             await self._sender.record_kept(part) or await self._reconciler.record_kept(part)
         ):
             return None
-        if part is None or part.state == "sending":
+        if part is None:
             return now + LANE_WAIT_MAX_S + FAULT_PAUSE_S
-        if part.next_at > now:
-            return part.next_at
+        group = album_of(parts, part) if isinstance(channel, Grouping) else (part,)
+        if any(one.state == "sending" for one in group):
+            return now + LANE_WAIT_MAX_S + FAULT_PAUSE_S
+        # An album goes as a whole: what is in doubt of it is settled first.
+        doubtful = next((one for one in group if one.state == "ambiguous"), None)
+        due_at = doubtful.next_at if doubtful else max(one.next_at for one in group)
+        if due_at > now:
+            return due_at
         until = self._sender.paused.get((channel.name, channel.account), 0.0)
         if until > now:
             return until
@@ -158,9 +160,9 @@ class Courier:
             now = self._clock.time()
             wait = self._limiter.wait_s(entry.address, channel.capabilities, "send", now)
             if not wait:
-                is_in_doubt = part.state == "ambiguous"
-                act = self._reconciler.reconcile if is_in_doubt else self._sender.send
-                return await act(channel, entry, part)
+                if doubtful:
+                    return await self._reconciler.reconcile(channel, entry, doubtful)
+                return await self._sender.send(channel, entry, group)
         return now + wait
 
     # The loop --------------------------------------------------------------------------------
@@ -190,43 +192,3 @@ class Courier:
         await asyncio.gather(*waits, return_exceptions=True)
         if any(not task.cancelled() and task.exception() for task in done):
             await self._clock.sleep(FAULT_PAUSE_S)
-
-
-def plan(entry: OutboxEntry, channel: Channel) -> list[RenderedPart]:
-    """The physical parts of an entry for a channel: its text, then its files, one part each.
-
-    Never none, so that every entry ends.
-    """
-    reply = entry.reply_to
-    is_native = channel.capabilities.native_quote
-    quoted = reply is not None and not is_native and needs_quote_line(reply)
-    reserve = QUOTE_PREFIX_MAX if quoted else 0
-    parts = render(entry.text, channel.capabilities, reserve=reserve)
-    if channel.capabilities.rich and entry.kind == "answer" and len(parts) == 1:
-        # What does not fit one message has no plain form of the same shape to fall back on.
-        parts = [replace(parts[0], rich=entry.text)]
-    end = parts[-1].char_end if parts else 0
-    parts += [_file_part(media, channel.capabilities, end) for media in entry.media]
-    if entry.buttons and _has_no_room(parts, channel.capabilities):
-        parts.append(RenderedPart(CHOOSE, (), end, end))
-    return parts or [RenderedPart("(no text)", (), 0, 0)]
-
-
-def _has_no_room(parts: Sequence[RenderedPart], capabilities: Capabilities) -> bool:
-    """Buttons hang under the last part, unless it is a file or too long for the network."""
-    most = capabilities.button_text_max
-    if most is None or not parts:
-        return False
-    return parts[-1].media is not None or utf16_length(parts[-1].text) > most
-
-
-def _file_part(media: Media, capabilities: Capabilities, at: int) -> RenderedPart:
-    """The part that carries a file, or says its name where the channel can't."""
-    if media.size > capabilities.media_bytes_max:
-        name = media.name or media.kind
-        if not capabilities.media_bytes_max:
-            return RenderedPart(f"[file: {name}]", (), at, at)
-        return RenderedPart(f"[file: {name}, too large to be sent here]", (), at, at)
-    if media.kind == "photo" and media.size > capabilities.photo_bytes_max:
-        media = replace(media, kind="document")
-    return RenderedPart("", (), at, at, media)

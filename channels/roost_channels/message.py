@@ -11,6 +11,7 @@ InboundKind = Literal[
 ]
 MediaKind = Literal["photo", "document", "voice", "audio", "video"]
 
+BUTTON_DATA_BYTES_MAX = 64
 # Attachments that are files: these become artifacts, the others (a place, a poll) are words.
 FILE_KINDS = frozenset(
     {
@@ -149,10 +150,15 @@ class InboundMessage:
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """A button under a message: what it says and the data its press returns (at most 64 bytes)."""
+    """A button under a message: what it says and the data its press returns."""
 
     label: str
     data: str
+
+    def __post_init__(self) -> None:
+        # Telegram takes no more, and would refuse the whole message.
+        if len(self.data.encode()) > BUTTON_DATA_BYTES_MAX:
+            raise ValueError(f"a button's data has at most {BUTTON_DATA_BYTES_MAX} bytes")
 
 
 @dataclass(frozen=True, slots=True)

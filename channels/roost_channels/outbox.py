@@ -13,6 +13,7 @@ from roost_channels.rendering import RenderedPart
 EntryKind = Literal["answer", "notice", "approval", "error", "invitation"]
 PartState = Literal["planned", "sending", "sent", "not_sent", "ambiguous", "failed", "expired"]
 
+UNFINISHED: tuple[PartState, ...] = ("planned", "sending", "not_sent", "ambiguous")
 # How the error of a part begins that was given up without proof of either outcome.
 OUTCOME_UNKNOWN = "outcome unknown"
 
@@ -92,6 +93,7 @@ class ProgressSnapshot:
     mode: what the conversation chose to see, empty for the account's default.
     reply_to: the message the turn answers; inbound_message_id: the newest inbound, for typing
         indications.
+    nonce: what the turn's buttons carry beside its id, so that none can be made up.
     """
 
     turn_id: str
@@ -108,6 +110,7 @@ class ProgressSnapshot:
     version: int
     plan: tuple[str, ...] = ()
     mode: str = ""
+    nonce: str = ""
 
 
 class Outbox(Protocol):
@@ -234,4 +237,12 @@ class Outbox(Protocol):
         """Open status messages whose turn is over and whose final is delivered: the janitor closes
         them.
         """
+        ...
+
+
+class Receipts(Protocol):
+    """What providers told of parts after they took them."""
+
+    async def status(self, part_id: str) -> str:
+        """sent | delivered | read | failed, empty while nothing is known."""
         ...

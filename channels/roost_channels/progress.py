@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from roost_channels.channel import Channel
+from roost_channels.channel import Channel, Reacting
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import DeliveryConfig, Progress
 from roost_channels.drafts import Drafts
@@ -28,6 +28,8 @@ TICK_LEAST_S = 0.05
 JANITOR_S = 5.0
 TURNS_SHOWN_MAX = 64
 TURNS_REMEMBERED_MAX = 10_000
+# A reaction is a first sign: later, after a restart, it would only puzzle.
+REACT_WITHIN_S = 5.0
 STILL_WORKING = "Still working on this. I will write when it is done."
 UNREACHABLE = "The model can't be reached right now. I go on trying and will write."
 
@@ -60,6 +62,7 @@ class ProgressRenderer:
         self._config = config or DeliveryConfig()
         self._mode = mode
         self._typed: OrderedDict[str, float] = OrderedDict()
+        self._reacted: OrderedDict[str, float] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._swept_at = 0.0
         self._room = Room(outbox, lanes, limiter, self._clock, self._config)
@@ -140,6 +143,7 @@ class ProgressRenderer:
         wanted = view(snapshot, self._clock.time())
         if wanted is None or self._lanes.busy(snapshot.address):
             return
+        await self._react(channel, snapshot)
         mode = snapshot.mode or self._mode
         if mode == "stream" and self._drafts.fits(channel, snapshot):
             return await self._drafts.show(channel, snapshot, wanted)
@@ -153,6 +157,23 @@ class ProgressRenderer:
             wanted = with_text(wanted, snapshot)
         await self._statuses.show(channel, snapshot, wanted)
 
+    async def _react(self, channel: Channel, snapshot: ProgressSnapshot) -> None:
+        """Once per turn, at its start, where the account has a reaction."""
+        if not channel.capabilities.reaction or snapshot.turn_id in self._reacted:
+            return
+        _note(self._reacted, snapshot.turn_id, self._clock.time())
+        is_late = self._clock.time() - snapshot.started_at > REACT_WITHIN_S
+        if is_late or not snapshot.inbound_message_id or not isinstance(channel, Reacting):
+            return
+        async with self._lanes.hold(snapshot.address):
+            if not await self._room.may_still(channel, snapshot, "typing"):
+                return
+            self._room.take(channel, snapshot.address, "typing")
+            try:
+                await channel.react(snapshot.address, snapshot.inbound_message_id)
+            except DeliveryError as error:
+                await self._room.dropped(snapshot.address, error)
+
     async def _type(self, channel: Channel, snapshot: ProgressSnapshot) -> None:
         lasts = channel.capabilities.typing_s
         now = self._clock.time()
@@ -163,9 +184,7 @@ class ProgressRenderer:
             or not self._room.may(channel, snapshot.address, "typing")
         ):
             return
-        self._typed[snapshot.turn_id] = now
-        while len(self._typed) > TURNS_REMEMBERED_MAX:
-            self._typed.popitem(last=False)
+        _note(self._typed, snapshot.turn_id, now)
         async with self._lanes.hold(snapshot.address):
             if not await self._room.may_still(channel, snapshot, "typing"):
                 return
@@ -211,6 +230,13 @@ class ProgressRenderer:
                 await self._room.dropped(snapshot.address, error)
                 return
             await self._outbox.put_status_message(replace(said, message_id=receipt.message_id))
+
+
+def _note(turns: OrderedDict[str, float], turn_id: str, at: float) -> None:
+    """When something was last done for a turn; the oldest are forgotten."""
+    turns[turn_id] = at
+    while len(turns) > TURNS_REMEMBERED_MAX:
+        turns.popitem(last=False)
 
 
 def _still_working(snapshot: ProgressSnapshot) -> str:

@@ -90,8 +90,8 @@ class Reconciler(Filing):
 
     async def _status(self, entry: OutboxEntry, part: StoredPart) -> StatusMessage | None:
         """The status message that may become this part, if its turn still shows one."""
-        if not entry.turn_id or part.index or entry.kind != "answer":
-            return None
+        if not entry.turn_id or part.index or entry.kind != "answer" or part.rendered.media:
+            return None  # a text can't be edited into a file
         status = await self._outbox.status_message(entry.turn_id)
         if status is None or status.message_id is None:
             return None

@@ -58,6 +58,7 @@ class RenderedPart:
 
     media: the file that is sent, `text` being its caption.
     rich: the same range as Markdown, for a channel that lays it out itself; dropped where refused.
+    album: parts of a message with the same mark may be shown together; dropped where refused.
     """
 
     text: str
@@ -66,6 +67,7 @@ class RenderedPart:
     char_end: int = 0
     media: Media | None = None
     rich: str = ""
+    album: str = ""
 
 
 def utf16_length(text: str) -> int:

@@ -6,11 +6,11 @@ happened and return the time before which the lane has nothing to do, None for a
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from roost_channels.channel import Channel, Inviting
+from roost_channels.channel import Channel, Grouping, Inviting
 from roost_channels.clock import Clock
 from roost_channels.config import DeliveryConfig
 from roost_channels.errors import (
@@ -28,6 +28,7 @@ from roost_channels.filing import Filing
 from roost_channels.limits import Limiter
 from roost_channels.message import Receipt, ReplyTarget
 from roost_channels.outbox import Outbox, OutboxEntry, StoredPart
+from roost_channels.planning import without_file
 from roost_channels.rendering import plainer
 
 logger = logging.getLogger(__name__)
@@ -61,33 +62,55 @@ class Sender(Filing):
         self.paused: dict[tuple[str, str], float] = {}
         self._auth_waits: dict[tuple[str, str], float] = {}
 
-    async def send(self, channel: Channel, entry: OutboxEntry, part: StoredPart) -> float | None:
-        """One attempt. The state `sending` commits before the request leaves."""
-        attempt = await self._outbox.sending(part.id, self._owner, self._config.lease_s)
-        self._limiter.take(entry.address, channel.capabilities, "send", self._clock.time())
+    async def send(
+        self, channel: Channel, entry: OutboxEntry, parts: Sequence[StoredPart]
+    ) -> float | None:
+        """One attempt of a part, or of the parts of an album, which share its fate.
+
+        The state `sending` commits before the request leaves.
+        """
+        attempt = 0
+        for part in parts:
+            tried = await self._outbox.sending(part.id, self._owner, self._config.lease_s)
+            attempt = max(attempt, tried)
+            self._limiter.take(entry.address, channel.capabilities, "send", self._clock.time())
         try:
-            if entry.kind == "invitation":
-                receipt = await _invite(channel, entry, part)
-            else:
-                receipt = await channel.send(
-                    entry.address,
-                    part.rendered,
-                    reply_to=self._reply(entry, part),
-                    buttons=entry.buttons if part.index == part.count - 1 else (),
-                    part_id=part.id,
-                )
+            receipts = await self._give(channel, entry, parts)
         except DeliveryError as error:
-            return await self._refused(channel, entry, part, attempt, error)
+            return await self._refused(channel, entry, parts, attempt, error)
         except Exception as error:
             # A fault of the adapter: the request may have left.
-            logger.exception("send of part %s failed unexpectedly", part.id)
-            return await self._refused(channel, entry, part, attempt, Ambiguous(repr(error)))
-        self._unquoted.pop(part.id, None)
-        await self._record(part, receipt)
+            logger.exception("send of part %s failed unexpectedly", parts[0].id)
+            return await self._refused(channel, entry, parts, attempt, Ambiguous(repr(error)))
+        # Should storage refuse one, the others' proofs must not be lost with it.
+        for part, receipt in zip(parts, receipts, strict=True):
+            self._keep(part, receipt)
+        for part, receipt in zip(parts, receipts, strict=True):
+            self._unquoted.pop(part.id, None)
+            await self._record(part, receipt)
         if self.paused.pop((channel.name, channel.account), None) is not None:
             self._auth_waits.pop((channel.name, channel.account), None)
             await self._tell(channel, "up", "")
         return None
+
+    async def _give(
+        self, channel: Channel, entry: OutboxEntry, parts: Sequence[StoredPart]
+    ) -> Sequence[Receipt]:
+        part = parts[0]
+        reply = self._reply(entry, part)
+        if entry.kind == "invitation":
+            return (await _invite(channel, entry, part),)
+        if isinstance(channel, Grouping) and len(parts) > 1:
+            album = [one.rendered for one in parts]
+            return await channel.send_album(entry.address, album, reply_to=reply)
+        sent = await channel.send(
+            entry.address,
+            part.rendered,
+            reply_to=reply,
+            buttons=entry.buttons if part.index == part.count - 1 else (),
+            part_id=part.id,
+        )
+        return (sent,)
 
     # Outcomes --------------------------------------------------------------------------------
 
@@ -95,60 +118,83 @@ class Sender(Filing):
         self,
         channel: Channel,
         entry: OutboxEntry,
-        part: StoredPart,
+        parts: Sequence[StoredPart],
         attempt: int,
         error: DeliveryError,
     ) -> float | None:
         now = self._clock.time()
         spent = attempt >= self._config.attempts_max
         too_old = now - entry.created_at >= self._config.give_up_s
+        told: dict[str, Any] = {
+            "error": str(error),
+            "code": error.code,
+            "http_status": error.http_status,
+        }
         match error:
             case Ambiguous():
-                await self._outbox.ambiguous(
-                    part.id, error=str(error), code=error.code, http_status=error.http_status
-                )
+                for part in parts:
+                    await self._outbox.ambiguous(part.id, **told)
                 return None
             case Throttled() if not too_old:
-                return await self._later(part, now + await self._learn(entry, error), error)
+                return await self._all_later(parts, now + await self._learn(entry, error), error)
             case WindowClosed() if not too_old and entry.kind != "invitation":
                 # Storage wakes it when the person writes again.
                 invitation = channel.capabilities.invitation
                 until = now + self._config.hold_s
-                return await self._later(part, until, error, held=True, invitation=invitation)
+                return await self._later(parts[0], until, error, held=True, invitation=invitation)
             case AuthBroken() if not too_old:
                 until = now + self._auth_wait(channel)
                 self.paused[channel.name, channel.account] = until
                 await self._tell(channel, "auth_error", str(error))
-                return await self._later(part, until, error)
+                return await self._all_later(parts, until, error)
             case ChatMigrated() if not spent:
-                await self._later(part, now, error)
+                await self._all_later(parts, now, error)
                 await self._outbox.moved(entry.address, error.new_chat)
                 return None
-            case RenderRejected() if not spent and await self._plainer(entry, part, error):
-                await self._later(part, now, error)
+            case RenderRejected() | Rejected() if not spent and await self._plainer(
+                entry, parts, error
+            ):
+                await self._all_later(parts, now, error)
                 return None
             case NotSent() if not spent:
-                return await self._later(part, now + self._backoff(attempt), error)
-        await self._outbox.failed(
-            part.id, error=str(error), code=error.code, http_status=error.http_status
-        )
+                return await self._all_later(parts, now + self._backoff(attempt), error)
+        await self._all_later(parts[1:], now, error)
+        await self._outbox.failed(parts[0].id, **told)
         return None
 
-    async def _plainer(self, entry: OutboxEntry, part: StoredPart, error: RenderRejected) -> bool:
-        """Give up the least that the provider objects to: the quote, the reply, the formatting."""
-        reply = self._reply(entry, part)
-        media = part.rendered.media
+    async def _all_later(
+        self, parts: Sequence[StoredPart], at: float, error: DeliveryError
+    ) -> float:
+        for part in parts:
+            await self._later(part, at, error)
+        return at
+
+    async def _plainer(
+        self, entry: OutboxEntry, parts: Sequence[StoredPart], error: DeliveryError
+    ) -> bool:
+        """Give up the least that the provider objects to: the quote, the album, the form of the
+        file, the formatting, the reply; a file itself last of all, and never its words.
+        """
+        part, is_form = parts[0], isinstance(error, RenderRejected)
+        rendered, reply = part.rendered, self._reply(entry, part)
+        media = rendered.media
+        about_reply = error.code in ("quote", "reply")
         if error.code == "quote" and reply and reply.quote:
             self._remember(self._unquoted, part.id, None)
-        elif error.code == "media" and media is not None and media.kind != "document":
-            as_document = replace(part.rendered, media=replace(media, kind="document"))
+        elif len(parts) > 1 and not (about_reply and reply):
+            for one in parts:
+                await self._outbox.replan(one.id, replace(one.rendered, album=""))
+        elif is_form and error.code == "media" and media and media.kind != "document":
+            as_document = replace(rendered, media=replace(media, kind="document"))
             await self._outbox.replan(part.id, as_document)
-        elif part.rendered.rich:
-            await self._outbox.replan(part.id, replace(part.rendered, rich=""))
-        elif part.rendered.entities and error.code not in ("quote", "reply"):
-            await self._outbox.replan(part.id, plainer(part.rendered))
-        elif reply:
-            await self._outbox.replan(part.id, part.rendered, drop_reply=True)
+        elif is_form and rendered.rich:
+            await self._outbox.replan(part.id, replace(rendered, rich=""))
+        elif is_form and rendered.entities and not about_reply:
+            await self._outbox.replan(part.id, plainer(rendered))
+        elif is_form and reply:
+            await self._outbox.replan(part.id, rendered, drop_reply=True)
+        elif media:
+            await self._outbox.replan(part.id, without_file(rendered))
         else:
             return False
         return True

@@ -156,7 +156,10 @@ class StatusMessages:
 
 
 def stop_buttons(snapshot: ProgressSnapshot, wanted: StatusView) -> tuple[Button, ...]:
-    return (Button("Stop", f"stop:{snapshot.turn_id}"),) if wanted.can_stop else ()
+    if not wanted.can_stop:
+        return ()
+    data = ":".join(filter(None, ("stop", snapshot.turn_id, snapshot.nonce)))
+    return (Button("Stop", data),)
 
 
 def _plain_reply(snapshot: ProgressSnapshot) -> ReplyTarget | None:

@@ -76,6 +76,23 @@ class Backend(Protocol):
         """Compute the rows of the batch. Raises EngineFailed when the kernels fail."""
         ...
 
+    @property
+    def beside_cells(self) -> int:
+        """Prompts up to this long can be read beside other decodes, by a thread of their own; 0
+        if that is not possible or would not pay."""
+        ...
+
+    def begin_beside(self, batch: Batch) -> bool:
+        """Start to compute a piece of one prompt. Until `finish_beside` says how it ended the
+        batch and its sequence are left alone; other decodes go on, prompts have to wait. False
+        if it was not begun."""
+        ...
+
+    def finish_beside(self, *, wait: bool) -> DecodeStatus | None:
+        """How the piece ended, None if it is still being computed; `logits` are its own then.
+        Raises EngineFailed when the kernels failed."""
+        ...
+
     def logits(self, row: int) -> Logits:
         """[vocabulary] logits of a row that asked for output. A view, valid until the next
         decode; the caller copies before it writes."""

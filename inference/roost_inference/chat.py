@@ -1,8 +1,10 @@
 """Messages and tools → the prompt's tokens, through the model's own chat template."""
 
+import hashlib
 import json
 import re
 import secrets
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +21,8 @@ from roost_inference.tools import CALL_OPEN
 from roost_inference.wire import ChatCall, FunctionTool, Message
 
 PROMPT_CHARACTERS_MAX = 16 * 2**20
+# Texts of which is known whether they spell control tokens, 16 bytes each.
+TEXTS_REMEMBERED_MAX = 16384
 
 Tokenize = Callable[[str, bool], Sequence[int]]
 
@@ -54,6 +58,8 @@ class ChatTemplate:
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         self._tokenize = tokenize
+        self._spelling: dict[bytes, bool] = {}
+        self._lock = threading.Lock()
         self._special = {"bos_token": bos, "eos_token": eos}
         try:
             self._template = environment.from_string(source)
@@ -113,7 +119,18 @@ class ChatTemplate:
         return Prompt(whole, tokens)
 
     def _spells_control(self, text: str) -> bool:
-        return list(self._tokenize(text, True)) != list(self._tokenize(text, False))
+        """Whether the text has other tokens where control tokens count. Remembered: a session's
+        messages come back with every turn, and most of a prompt's time would go here."""
+        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        with self._lock:
+            known = self._spelling.get(key)
+        if known is None:
+            known = list(self._tokenize(text, True)) != list(self._tokenize(text, False))
+            with self._lock:
+                self._spelling[key] = known
+                if len(self._spelling) > TEXTS_REMEMBERED_MAX:
+                    del self._spelling[next(iter(self._spelling))]
+        return known
 
     def _run(self, messages: Sequence[Mapping[str, Any]], tools: Any) -> str:
         try:

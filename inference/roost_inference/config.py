@@ -67,6 +67,13 @@ class EngineConfig(BaseModel):
         description="Longest prompt and answer of one request. Default: what the model was "
         "trained for, at most `context_length`.",
     )
+    prefill_length: int | None = Field(
+        default=None,
+        ge=0,
+        description="Prompts up to this long are read in a KV cache of their own, alone, which is "
+        "faster on a CPU and makes their KV independent of who else is served; it costs the "
+        "memory of so many more cells. 0 is off. Default: the longest request, 0 on a GPU.",
+    )
     max_sequences: int = Field(
         default=64,
         ge=1,
@@ -82,15 +89,15 @@ class EngineConfig(BaseModel):
     inter_token_target_ms: float = Field(
         default=100.0,
         gt=0,
-        description="Prompts are read in chunks small enough that answers being written get "
-        "their next token within about this time, and within twice of it where that reads "
-        "the prompt much faster.",
+        description="Answers being written get their next token within about this time while a "
+        "long prompt is read. A prompt that takes at most 15 times as long is read in one go, "
+        "as long as the answers get a token in twice this time on average.",
     )
     resident_cells: int | None = Field(
         default=None,
         ge=0,
-        description="KV cells that idle sessions may keep on the device. Default: an eighth of "
-        "`context_length`, half without paging; idle cells slow every step.",
+        description="KV cells that idle sessions may keep on the device; they slow every step. "
+        "Default: an eighth of `context_length`, 1024 at most, half of it without paging.",
     )
     threads: int | None = Field(
         default=None,

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from roost_inference.admission import Admission
 from roost_inference.backend import Backend
+from roost_inference.beside import Beside
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
 from roost_inference.kv.cache import KvCache
 from roost_inference.kv.desk import SessionDesk
@@ -25,6 +26,7 @@ from roost_inference.scheduler import Scheduler
 from roost_inference.speculation.cost import Measurement
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.stats import StatsRecorder
+from roost_inference.step import Step
 from roost_inference.writer import Writer
 
 FAILURES_IN_A_ROW_MAX = 3
@@ -73,6 +75,7 @@ class Engine:
             max_running=max_running,
             context_length=model.context_length,
             speculator=speculator,
+            beside_cells=backend.beside_cells,
         )
         self._speculator = speculator
         self._admission = Admission(backend.vocabulary, model.context_length)
@@ -85,6 +88,7 @@ class Engine:
             interrupt=backend.interrupt,
             clear_interrupt=backend.clear_interrupt,
         )
+        self._beside = Beside(backend, self._scheduler, self._mailbox)
         self._runner = Runner(
             backend, self._scheduler, self._mailbox, clock=clock, speculator=speculator
         )
@@ -202,14 +206,24 @@ class Engine:
         self._take_in()
         for command in self._mailbox.take_commands():
             command()
+        done = self._write(self._beside.finish())
+        self._beside.begin(self._clock())
         step = self._scheduler.schedule(self._clock())
-        done = step is not None and self._runner.run(step)
-        if step is not None and done:
-            self._failures = 0
-            self._writer.write(step)
+        if step is not None:
+            done = self._write(step if self._runner.run(step) else None) or done
+        elif self._scheduler.beside is not None and not done:
+            done = self._write(self._beside.wait())
         stored = self._store_some(idle=step is None)
         self._writer.publish()
         return done or stored
+
+    def _write(self, step: Step | None) -> bool:
+        """What a computed step gave; False for one that was not computed."""
+        if step is None:
+            return False
+        self._failures = 0
+        self._writer.write(step)
+        return True
 
     def _store_some(self, idle: bool) -> bool:
         """Copy a block of a finished sequence below: while idle at once, else now and then, as

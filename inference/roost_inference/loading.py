@@ -20,6 +20,8 @@ from roost_inference.speculation.building import STEP_CLOCK, build_speculator
 from roost_inference.speculation.speculator import DRAFT_ROWS_MAX, Speculator
 
 BUNDLED_NAME = "smollm2-135m-instruct"
+# What idle sessions keep on the device unless set, where paging is on.
+RESIDENT_CELLS_MAX = 1024
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
         outputs=config.max_sequences + (DRAFT_ROWS_MAX if config.speculation != "off" else 0),
         threads=threads,
         kv_type=config.kv_type,
+        prefill_cells=_prefill_cells(config),
     )
     store = None
     try:
@@ -78,6 +81,14 @@ def _model_path(config: EngineConfig, data_dir: Path, threads: int) -> Path:
     return path
 
 
+def _prefill_cells(config: EngineConfig) -> int:
+    if config.prefill_length is not None:
+        return config.prefill_length
+    # A GPU skips masked cells for free.
+    longest = config.request_context_length or config.context_length
+    return 0 if bindings.computes_on_gpu() else longest
+
+
 def _build(
     config: EngineConfig,
     backend: LlamaBackend,
@@ -85,9 +96,11 @@ def _build(
     speculator: Speculator | None,
 ) -> Engine:
     resident = config.resident_cells
-    if resident is None:
+    if resident is None and store is None:
+        resident = backend.cells // 2
+    elif resident is None:
         # Loading a session takes milliseconds; its idle cells slow every step of the others.
-        resident = backend.cells // (2 if store is None else 8)
+        resident = min(backend.cells // 8, RESIDENT_CELLS_MAX)
     return Engine(
         backend,
         _describe(config, backend),

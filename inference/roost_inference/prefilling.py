@@ -1,6 +1,6 @@
 """In which order running sequences read their prompts."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Many
 
 from roost_inference.fairness import QUANTUM_TOKENS, Account, Floors
@@ -10,13 +10,14 @@ from roost_inference.sequence import Sequence
 
 
 class PromptTurns:
-    """By class with a floor, in a class by tenant, of a tenant in order of arrival."""
+    """By class with a floor, in a class by tenant, of a tenant short ones first, then in order of
+    arrival: what is read in a moment does not wait for what takes long."""
 
     def __init__(self) -> None:
         self._floors = Floors()
         self._current: Account | None = None
 
-    def order(self, prompts: Many[Sequence]) -> Many[Sequence]:
+    def order(self, prompts: Many[Sequence], is_long: Callable[[Sequence], bool]) -> Many[Sequence]:
         """Who reads first in this step."""
         if len(prompts) == 1:
             return prompts
@@ -25,12 +26,13 @@ class PromptTurns:
             served, service = _served(sequence), sequence.service
             lowest[service] = min(lowest.get(service, served), served)
 
-        def turn(sequence: Sequence) -> tuple[int, float, int]:
+        def turn(sequence: Sequence) -> tuple[int, float, bool, int]:
             service, served = sequence.service, _served(sequence)
             is_due = service is not min(lowest) and self._floors.is_due(service)
             if sequence.account is self._current and served <= lowest[service] + QUANTUM_TOKENS:
                 served = -1.0
-            return (-service if is_due else service, served, sequence.order)
+            place = -service if is_due else service
+            return (place, served, is_long(sequence), sequence.order)
 
         return sorted(prompts, key=turn)
 

@@ -61,6 +61,8 @@ class Runner:
         return False
 
     def _observe(self, step: Step, elapsed_ms: float, watched_ms: float) -> None:
+        if self._scheduler.beside is not None:
+            return  # with a core less it says nothing about other steps
         self._scheduler.pacer.observe(step.batch.size, step.work, elapsed_ms)
         if self._speculator is not None and step.prefill_tokens == 0:
             context = sum(len(row.sequence.tokens) for row in step.rows) / len(step.rows)

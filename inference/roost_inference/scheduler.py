@@ -11,14 +11,15 @@ was. The first in rank is never preempted and always fits alone, so every sequen
 
 import math
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 
 from roost_inference.batch import Batch
 from roost_inference.kv.cache import KvCache
 from roost_inference.kv.match import NO_MATCH, Match
 from roost_inference.pacing import Pacer
-from roost_inference.prefilling import PromptTurns, is_being_read
+from roost_inference.prefilling import is_being_read
+from roost_inference.reading import SHARING_ROWS_MAX, Reading
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.speculator import Candidate, Speculator
 from roost_inference.step import Row, Step
@@ -44,7 +45,9 @@ class Scheduler:
         max_running: int,
         context_length: int,
         speculator: Speculator | None = None,
+        beside_cells: int = 0,
     ) -> None:
+        """beside_cells: see Backend.beside_cells."""
         # In rank.
         self.running: list[Sequence] = []
         self.waiting = WaitingLine()
@@ -55,9 +58,11 @@ class Scheduler:
         self._max_running = max_running
         self._context_length = context_length
         self._speculator = speculator
-        self._prompts = PromptTurns()
+        self._reading = Reading(pacer, batch_tokens=batch_tokens, beside_cells=beside_cells)
         self._prompts_are_due = False
-        self._decoding_ms = 0.0
+        # A piece of a long prompt that is being computed beside the steps; see beside.py.
+        self.beside: Step | None = None
+        self.stop_beside: Callable[[], None] = lambda: None
         # Nobody was admitted, and nothing has changed since that could let anybody in.
         self._is_full = False
 
@@ -83,13 +88,31 @@ class Scheduler:
         self._batch.clear()
         step = Step(self._batch)
         if self._prompts_are_due:
-            self._add_prefilling(step)
+            self._add_prefilling(step, now)
         if not step.rows:
             self._add_decoding(step)
         if not step.rows:
-            self._add_prefilling(step)
+            self._add_prefilling(step, now)
         self._prompts_are_due = step.decoding > 0
         return step if step.rows else None
+
+    def schedule_beside(self, now: float) -> Step | None:
+        """A piece of a long prompt, its cells reserved, if answers are being written meanwhile;
+        `beside` from now on."""
+        prompts = [s for s in self.running if not s.is_decoding]
+        if self.beside is not None or not prompts or len(prompts) == len(self.running):
+            return None
+        found = self._reading.next_beside(prompts, now)
+        if found is None:
+            return None
+        sequence, rows = found
+        if sequence.sequence_id is None or not self._cache.reserve(sequence.sequence_id, rows):
+            return None
+        self.beside = self._reading.beside(sequence, rows, prompts)
+        return self.beside
+
+    def _is_beside(self, sequence: Sequence) -> bool:
+        return self.beside is not None and self.beside.rows[0].sequence is sequence
 
     def complete(self, step: Step) -> None:
         """The step was computed: its tokens are in the KV."""
@@ -118,6 +141,8 @@ class Scheduler:
 
     def remove(self, sequence: Sequence) -> None:
         """Take a finished or aborted sequence out; its computed KV stays for the next turn."""
+        if self._is_beside(sequence):
+            self.stop_beside()
         if sequence in self.running:
             self.running.remove(sequence)
             self._cache.retire(sequence)
@@ -129,7 +154,8 @@ class Scheduler:
 
     def check(self) -> None:
         """Raise AssertionError if cells, ids, states or accounts do not add up."""
-        self._cache.check(self.running)
+        beside = self.beside.rows if self.beside is not None else []
+        self._cache.check(self.running, {row.sequence.sequence_id: row.count for row in beside})
         self.waiting.check(self.running)
         assert len(self.running) <= self._max_running, "too many run"
         assert self.running == sorted(self.running, key=_rank), "running is out of rank"
@@ -147,7 +173,7 @@ class Scheduler:
             sequence = self.waiting.next()
             if sequence is None:
                 break
-            match = self._cache.match(sequence, self.running)
+            match = self._match(sequence)
             if self._cache.is_fetching(sequence) or is_being_read(
                 sequence, match.length, self.running
             ):
@@ -161,6 +187,9 @@ class Scheduler:
             self._start(sequence, found, now)
         for sequence in deferred:
             self.waiting.add(sequence)
+
+    def _match(self, sequence: Sequence) -> Match:
+        return self._cache.match(sequence, [s for s in self.running if not self._is_beside(s)])
 
     def _start(self, sequence: Sequence, match: Match, now: float) -> None:
         self._cache.claim(match, sequence)
@@ -182,7 +211,7 @@ class Scheduler:
             if last.carried or last.service <= sequence.service or self._cache.pager is None:
                 return None
             self._preempt(last)
-            match = self._cache.match(sequence, self.running)
+            match = self._match(sequence)
 
     def _fitting(self, sequence: Sequence, match: Match) -> Match | None:
         """The match, or none of it if only that leaves room; None if it has to wait."""
@@ -194,6 +223,8 @@ class Scheduler:
         return None if self.running else NO_MATCH
 
     def _preempt(self, sequence: Sequence) -> None:
+        if self._is_beside(sequence):
+            self.stop_beside()
         self.running.remove(sequence)
         self._cache.release(sequence)
         self.waiting.settle(sequence)
@@ -210,14 +241,14 @@ class Scheduler:
             sequences = self._with_cells(sequences)
         ids = [s.sequence_id for s in sequences if s.sequence_id is not None]
         if not ids:
-            self._decoding_ms = 0.0
+            self._reading.decoding_ms = 0.0
             return
         self._cache.ledger.extend_each(ids)
         step.add_answers(sequences, ids)
         if self._speculator is not None:
             self._add_drafts(step, self._speculator)
         step.expected_ms = self.pacer.cost.ms(step.batch.size, step.work)
-        self._decoding_ms = step.expected_ms
+        self._reading.decoding_ms = step.expected_ms
 
     def _with_cells(self, sequences: list[Sequence]) -> list[Sequence]:
         """Those of the sequences that can have a cell each, in rank, after residents are evicted
@@ -228,15 +259,18 @@ class Scheduler:
             sequences = [s for s in sequences if s is not last]
         return sequences
 
-    def _add_prefilling(self, step: Step) -> None:
+    def _add_prefilling(self, step: Step, now: float) -> None:
         """Prompts in their turns. Where cells are short a prompt takes what there is and waits for
         the answers to end; only if nothing else could run is the last in rank preempted."""
         prompts = [s for s in self.running if not s.is_decoding]
+        if self.beside is not None:
+            return
         answers = len(self.running) - len(prompts)
-        for sequence in self._prompts.order(prompts) if prompts else ():
+        for sequence in self._reading.in_turn(prompts, now) if prompts else ():
             if sequence.sequence_id is None or not step.batch.room:
                 continue
-            wanted = self._wanted(step, sequence)
+            writing = (s for s in self.running if s.is_decoding)
+            wanted = self._reading.wanted(step, sequence, writing, now)
             count = self._available(wanted) if wanted else 0
             while wanted and not (count or step.rows or answers) and len(self.running) > 1:
                 self._preempt(self.running[-1])
@@ -246,17 +280,10 @@ class Scheduler:
             if count and sequence.sequence_id is not None:
                 self._cache.reserve(sequence.sequence_id, count)
                 step.add_prompt(sequence, sequence.sequence_id, count)
-                self._prompts.read(sequence, count, prompts)
+                self._reading.read(sequence, count, prompts)
+                if count >= SHARING_ROWS_MAX:
+                    break
         step.expected_ms = self.pacer.cost.ms(step.batch.size, step.work)
-
-    def _wanted(self, step: Step, sequence: Sequence) -> int:
-        return self.pacer.chunk(
-            min(sequence.pending, step.batch.room),
-            sequence.computed,
-            decoding_ms=self._decoding_ms,
-            rows=step.batch.size,
-            work=step.work,
-        )
 
     def _add_drafts(self, step: Step, speculator: Speculator) -> None:
         """Drafts for the decoding sequences, in rows and cells that nobody else wants: they evict

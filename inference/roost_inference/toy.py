@@ -75,13 +75,19 @@ class ToyBackend:
         truncates: bool = True,
         identity: str = "toy",
         on_decode: Callable[[Batch], None] = lambda batch: None,
+        beside_cells: int = 0,
+        beside_polls: int = 2,
     ) -> None:
+        """beside_polls: how often a piece that is read beside is not finished yet."""
         self.vocabulary = ToyVocabulary()
         self.cells = cells
         self.sequences = sequences
         self.truncates = truncates
         self.on_decode = on_decode
         self.decoded: list[int] = []
+        self.beside_cells = beside_cells
+        self._beside_polls = beside_polls
+        self._piece: tuple[Batch, int] | None = None
         self.trained_context = cells
         self.identity = identity
         self.refuse_imports = False
@@ -91,6 +97,10 @@ class ToyBackend:
 
     def decode(self, batch: Batch) -> DecodeStatus:
         """Rows are computed in order; each must continue its sequence exactly."""
+        piece = self._piece
+        if piece is not None and piece[0] is not batch:
+            reading = piece[0].sequence_ids[0]
+            assert reading not in batch.sequence_ids[: batch.size], "it is being read beside"
         self._outputs.clear()
         self.on_decode(batch)
         if self._interrupted.is_set():
@@ -106,6 +116,22 @@ class ToyBackend:
             if batch.outputs[row]:
                 self._outputs[row] = [token for token, _ in held]
         return DecodeStatus.DONE
+
+    def begin_beside(self, batch: Batch) -> bool:
+        assert self._piece is None, "a piece is under way"
+        self._piece = batch, self._beside_polls
+        return True
+
+    def finish_beside(self, *, wait: bool) -> DecodeStatus | None:
+        assert self._piece is not None, "no piece is under way"
+        batch, polls = self._piece
+        if polls and not wait:
+            self._piece = batch, polls - 1
+            return None
+        try:
+            return self.decode(batch)
+        finally:
+            self._piece = None
 
     def logits(self, row: int) -> Logits:
         """The chosen token has 8, all others 0 to 1 by their number."""

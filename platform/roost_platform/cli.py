@@ -36,7 +36,7 @@ def up(
         int | None, typer.Option(help="Web port; 0 takes a free one. Default 8420.")
     ] = None,
     sandbox: Annotated[
-        bool, typer.Option("--sandbox", help="Run fake Telegram and WhatsApp, with two phones.")
+        bool, typer.Option("--sandbox", help="Run fake chat networks, with a phone on each.")
     ] = False,
     headless: Annotated[
         bool, typer.Option("--headless", help="Plain lines instead of a live display.")

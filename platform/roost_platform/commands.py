@@ -61,14 +61,16 @@ _PUNCTUATION = " \t\r\n.!?,;:…'\"()*_~-"
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A message meant for the platform. turn_id: the turn a Stop button belongs to, empty for any.
+    """A message meant for the platform.
 
+    turn_id: the turn a Stop button belongs to, empty for any; nonce: the word beside it.
     is_phrase: said in plain words; it counts only while there is something to stop.
     argument: the word after the command, lower-cased, where the command takes one.
     """
 
     name: CommandName
     turn_id: str = ""
+    nonce: str = ""
     is_phrase: bool = False
     argument: str = ""
 
@@ -80,8 +82,9 @@ def parse(
     if kind == "stop":
         return Command("stop")
     if kind == "callback":
-        is_stop = text.startswith(STOP_BUTTON)
-        return Command("stop", turn_id=text.removeprefix(STOP_BUTTON)) if is_stop else None
+        turn_id, _, nonce = text.removeprefix(STOP_BUTTON).partition(":")
+        is_stop = text.startswith(STOP_BUTTON) and turn_id
+        return Command("stop", turn_id=turn_id, nonce=nonce) if is_stop else None
     if kind != "message":
         return None
     said = _MENTION.sub("", text.strip())

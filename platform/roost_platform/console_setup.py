@@ -20,7 +20,8 @@ def sandbox_urls(settings: Settings) -> SandboxUrls | None:
     """Where the fakes listen; None outside the sandbox."""
     if not settings.sandbox:
         return None
-    return SandboxUrls(settings.telegram.api_base, settings.twilio.api_base or "")
+    telegram, twilio, cloud = settings.telegram, settings.twilio, settings.whatsapp_cloud
+    return SandboxUrls(telegram.api_base, twilio.api_base or "", cloud.api_base)
 
 
 def _telegram(settings: Settings) -> ChannelSetup:

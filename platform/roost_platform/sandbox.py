@@ -1,36 +1,26 @@
-"""`roost serve sandbox`: the fakes of Telegram and Twilio, where the settings expect them."""
+"""`roost serve sandbox`: the fakes of Telegram, Twilio and Meta, where the settings expect them."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-from roost_channels.testing.sandbox import serve_sandbox
+from pydantic import SecretStr
+
+from roost_channels.testing.cloud import FakeCloud
+from roost_channels.testing.fake import Fake
+from roost_channels.testing.sandbox import lasting_telegram, serve
+from roost_channels.testing.twilio import FakeTwilio
 from roost_platform.config import Settings
 from roost_platform.errors import ConfigError
-
-INBOUND_PATH = "/hooks/twilio/inbound"
 
 
 @contextlib.asynccontextmanager
 async def open_fakes(settings: Settings) -> AsyncIterator[None]:
-    """Both fakes, listening. Raises ConfigError unless both channels point at this machine."""
-    telegram, twilio = settings.telegram, settings.twilio
-    if telegram.token is None or not twilio.configured or twilio.auth_token is None:
-        raise ConfigError("The sandbox is started by `roost up --sandbox`.")
+    """All fakes, listening. Raises ConfigError unless all channels point at this machine."""
+    fakes = _fakes(settings)
     listening = asyncio.Event()
-    serving = asyncio.create_task(
-        serve_sandbox(
-            token=telegram.token.get_secret_value(),
-            account_sid=twilio.account_sid or "",
-            auth_token=twilio.auth_token.get_secret_value(),
-            sender=twilio.account,
-            twilio_webhook=f"{settings.public_base_url}{INBOUND_PATH}",
-            telegram_port=_port(telegram.api_base),
-            twilio_port=_port(twilio.api_base or ""),
-            on_ready=lambda _telegram, _twilio: listening.set(),
-        )
-    )
+    serving = asyncio.create_task(serve(fakes, listening.set))
     waiting = asyncio.create_task(listening.wait())
     try:
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -41,6 +31,34 @@ async def open_fakes(settings: Settings) -> AsyncIterator[None]:
         for task in (serving, waiting):
             task.cancel()
         await asyncio.gather(serving, waiting, return_exceptions=True)
+
+
+def _fakes(settings: Settings) -> list[Fake]:
+    hooks = f"{settings.public_base_url}/hooks"
+    twilio, cloud = settings.twilio, settings.whatsapp_cloud
+    return [
+        lasting_telegram(_known(settings.telegram.token), _port(settings.telegram.api_base)),
+        FakeTwilio(
+            twilio.account_sid or "",
+            _known(twilio.auth_token),
+            twilio.account,
+            webhook_url=f"{hooks}/twilio/inbound",
+            port=_port(twilio.api_base or ""),
+        ),
+        FakeCloud(
+            cloud.account,
+            _known(cloud.access_token),
+            _known(cloud.app_secret),
+            webhook_url=f"{hooks}/whatsapp-cloud/{cloud.account}",
+            port=_port(cloud.api_base),
+        ),
+    ]
+
+
+def _known(secret: SecretStr | None) -> str:
+    if secret is None:
+        raise ConfigError("The sandbox is started by `roost up --sandbox`.")
+    return secret.get_secret_value()
 
 
 def _port(url: str) -> int:

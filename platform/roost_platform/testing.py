@@ -25,6 +25,7 @@ BOT = "4242"
 ACCOUNT_SID = "AC" + "0" * 32
 AUTH_TOKEN = "auth-token-of-the-tests"
 SENDER = "whatsapp:+15550001000"
+NUMBER_ID = "106540352242922"
 
 
 def free_port() -> int:
@@ -256,30 +257,32 @@ class WhatsApp:
 class Phones:
     telegram: Telegram
     whatsapp: WhatsApp
+    cloud: WhatsApp
     settings: dict[str, str]
 
 
 def start_phones(web: str) -> tuple[Process, Phones]:
-    telegram_port, twilio_port = free_port(), free_port()
+    telegram_port, twilio_port, cloud_port = free_port(), free_port(), free_port()
     process = Process(
         [
             *[sys.executable, "-m", "roost_channels.testing"],
             *["--telegram-port", str(telegram_port), "--twilio-port", str(twilio_port)],
             *["--token", TOKEN, "--account-sid", ACCOUNT_SID, "--auth-token", AUTH_TOKEN],
             *["--sender", SENDER, "--twilio-webhook", f"{web}/hooks/twilio/inbound"],
+            *["--cloud-port", str(cloud_port), "--phone-number-id", NUMBER_ID],
+            *["--cloud-webhook", f"{web}/hooks/whatsapp-cloud/{NUMBER_ID}"],
         ],
         dict(os.environ) | {"PYTHONPATH": SOURCES},
     )
     process.start()
     telegram = Telegram(f"http://127.0.0.1:{telegram_port}")
     whatsapp = WhatsApp(f"http://127.0.0.1:{twilio_port}")
+    cloud = WhatsApp(f"http://127.0.0.1:{cloud_port}")
 
     def up() -> bool:
         try:
-            return (
-                telegram.http.get("/sim/calls").is_success
-                and whatsapp.http.get("/sim/calls").is_success
-            )
+            fakes = (telegram.http, whatsapp.http, cloud.http)
+            return all(http.get("/sim/calls").is_success for http in fakes)
         except httpx2.HTTPError:
             return False
 
@@ -293,9 +296,15 @@ def start_phones(web: str) -> tuple[Process, Phones]:
         "ROOST_TWILIO__FROM": SENDER,
         "ROOST_TWILIO__API_BASE": whatsapp.base,
         "ROOST_TWILIO__ACCESS": "open",
+        "ROOST_WHATSAPP_CLOUD__PHONE_NUMBER_ID": NUMBER_ID,
+        "ROOST_WHATSAPP_CLOUD__ACCESS_TOKEN": "sandbox-access-token",
+        "ROOST_WHATSAPP_CLOUD__APP_SECRET": "sandbox-app-secret",
+        "ROOST_WHATSAPP_CLOUD__VERIFY_TOKEN": "of-the-tests",
+        "ROOST_WHATSAPP_CLOUD__API_BASE": cloud.base,
+        "ROOST_WHATSAPP_CLOUD__ACCESS": "open",
         "ROOST_PUBLIC_BASE_URL": web,
     }
-    return process, Phones(telegram, whatsapp, settings)
+    return process, Phones(telegram, whatsapp, cloud, settings)
 
 
 @dataclass
@@ -318,3 +327,4 @@ def run_world(tmp: Path, settings: dict[str, str]) -> Iterator[World]:
         process.stop()
         phones.telegram.http.close()
         phones.whatsapp.http.close()
+        phones.cloud.http.close()

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from roost_platform import ports, stack
+from roost_platform import stack
+from roost_platform.addresses import Addresses, choose_ports, sandbox_environment
 from roost_platform.config import Settings
-from roost_platform.errors import PartFailed, PortInUse
+from roost_platform.errors import PartFailed
 from roost_platform.logs import mask
 from roost_platform.reporter import LiveReporter, PlainReporter, Reporter, complaints
 from roost_platform.supervisor import Part, Probe, Supervisor
@@ -22,8 +23,6 @@ from roost_platform.supervisor import Part, Probe, Supervisor
 PROBE_TIMEOUT_S = 2.0
 FORCED_EXIT_CODE = 130
 SAME_REQUEST_S = 0.5
-SANDBOX_TOKEN = "42:SANDBOX-token-for-the-fake-telegram"
-SANDBOX_SENDER = "whatsapp:+15550001000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +33,6 @@ class Options:
     headless: bool = False
     verbose: bool = False
     config_file: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where the parts will listen. telegram and twilio: the sandbox's fakes, 0 without."""
-
-    web_host: str
-    web: int
-    engine: int
-    temporal: int
-    telegram: int = 0
-    twilio: int = 0
-
-    @property
-    def web_url(self) -> str:
-        """For people on this machine: a wildcard address is reached by loopback."""
-        host = "127.0.0.1" if self.web_host in ("0.0.0.0", "::", "") else self.web_host
-        return f"http://{host}:{self.web}"
 
 
 def up(settings: Settings, options: Options) -> int:
@@ -72,29 +53,6 @@ def up(settings: Settings, options: Options) -> int:
             stack.clear_run(settings.data_dir)
 
 
-def choose_ports(settings: Settings, *, sandbox: bool) -> Addresses:
-    """The configured ports, checked to be free, and free ones for the rest; raises PortInUse."""
-    web = settings.web.port or ports.free_port(settings.web.host)
-    engine = settings.engine.port or ports.free_port()
-    for name, host, port in (
-        ("web", settings.web.host, web),
-        ("engine", settings.engine.host, engine),
-    ):
-        if not ports.is_free(host, port):
-            raise PortInUse(
-                f"{ports.in_use(port, name)} Stop that process, or choose another port"
-                f"{' with --port' if name == 'web' else ''}."
-            )
-    return Addresses(
-        web_host=settings.web.host,
-        web=web,
-        engine=engine,
-        temporal=ports.free_port(),
-        telegram=ports.free_port() if sandbox else 0,
-        twilio=ports.free_port() if sandbox else 0,
-    )
-
-
 def environment(settings: Settings, options: Options, addresses: Addresses) -> dict[str, str]:
     """What every child is told, over what the environment and roost.toml say."""
     env = {
@@ -111,23 +69,6 @@ def environment(settings: Settings, options: Options, addresses: Addresses) -> d
     if options.sandbox:
         env |= sandbox_environment(addresses)
     return env
-
-
-def sandbox_environment(addresses: Addresses) -> dict[str, str]:
-    """Settings that point both channels at the fakes; real tokens are overridden, so never used."""
-    return {
-        "ROOST_PUBLIC_BASE_URL": addresses.web_url,
-        "ROOST_TELEGRAM__TOKEN": SANDBOX_TOKEN,
-        "ROOST_TELEGRAM__API_BASE": f"http://127.0.0.1:{addresses.telegram}",
-        "ROOST_TELEGRAM__MODE": "polling",
-        "ROOST_TELEGRAM__ACCESS": "open",
-        "ROOST_TWILIO__ACCOUNT_SID": "AC" + "5" * 32,
-        "ROOST_TWILIO__AUTH_TOKEN": "sandbox-auth-token",
-        "ROOST_TWILIO__FROM": SANDBOX_SENDER,
-        "ROOST_TWILIO__API_BASE": f"http://127.0.0.1:{addresses.twilio}",
-        "ROOST_TWILIO__ACCESS": "open",
-        "ROOST_SANDBOX": "1",
-    }
 
 
 def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Part]:

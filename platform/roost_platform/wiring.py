@@ -21,6 +21,7 @@ from roost_channels.delivery import Courier
 from roost_channels.files import Fetcher, Files
 from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter
+from roost_channels.outbox import Receipts
 from roost_channels.progress import ProgressRenderer
 from roost_inference.client import EngineClient
 from roost_inference.sessions_client import EngineSessions
@@ -152,7 +153,9 @@ async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
     return TemporalDoorbell(client)
 
 
-def build_channels(settings: Settings, files: Files | None = None) -> list[Channel]:
+def build_channels(
+    settings: Settings, files: Files | None = None, receipts: Receipts | None = None
+) -> list[Channel]:
     """Every configured account; the console's is always there. files: what answers carry.
 
     Adapters are imported when needed: who has no WhatsApp need not load Twilio's library.
@@ -170,7 +173,8 @@ def build_channels(settings: Settings, files: Files | None = None) -> list[Chann
     if settings.whatsapp_cloud.configured:
         from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
 
-        channels.append(WhatsAppCloudChannel(settings.whatsapp_cloud, files=files))
+        cloud = WhatsAppCloudChannel(settings.whatsapp_cloud, files=files, receipts=receipts)
+        channels.append(cloud)
     return channels
 
 
@@ -207,7 +211,7 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
     ):
         doorbell = await temporal_doorbell(settings)
         intake = PlatformIntake(stores, doorbell, orders)
-        channels = build_channels(settings, stores.artifacts)
+        channels = build_channels(settings, stores.artifacts, stores.receipts)
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         lanes = Lanes()
         limiter = Limiter(

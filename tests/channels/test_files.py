@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from roost_channels.config import FilesConfig, TelegramConfig
-from roost_channels.delivery import Courier, plan
+from roost_channels.delivery import Courier
 from roost_channels.errors import RenderRejected
 from roost_channels.files import FETCH_ATTEMPTS_MAX, FETCHES_MAX, Fetcher
 from roost_channels.message import Address, Attachment, Media, Receipt
 from roost_channels.outbox import OutboxEntry
+from roost_channels.planning import plan
 from roost_channels.rendering import RenderedPart, labelled, plainer
 from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
 from roost_channels.telegram.channel import TelegramChannel

@@ -39,10 +39,10 @@ ADDRESS = Address("telegram", "42", str(CHAT))
 class Phone:
     """One chat, its renderer and its courier, on a clock that the test turns."""
 
-    def __init__(self, telegram: FakeTelegram, clock: VirtualClock) -> None:
+    def __init__(self, telegram: FakeTelegram, clock: VirtualClock, **settings: str) -> None:
         self.telegram = telegram
         self.clock = clock
-        settings = {"token": telegram.token, "api_base": telegram.base_url}
+        settings |= {"token": telegram.token, "api_base": telegram.base_url}
         self.channel = TelegramChannel(TelegramConfig.model_validate(settings), clock=clock)
         self.outbox = MemoryOutbox(clock)
         self.restart()
@@ -108,6 +108,23 @@ async def test_typing_shows_at_once_and_is_kept_up(phone: Phone) -> None:
     assert phone.telegram.typing(CHAT) and not phone.telegram.bot_texts(CHAT)
     await phone.after(12.0)
     assert 3 <= phone.calls("sendChatAction") <= 4
+
+
+@pytest.mark.parametrize(("reaction", "shown"), [("👀", ("👀",)), ("", ()), ("not a reaction", ())])
+async def test_a_reaction_is_the_first_sign_where_one_is_set(reaction: str, shown: object) -> None:
+    clock = VirtualClock()
+    async with FakeTelegram(clock=clock) as telegram:
+        await telegram.user_says(CHAT, "hello")
+        phone = Phone(telegram, clock, reaction=reaction)
+        phone.turn()
+        await phone.renderer.settle()
+        assert telegram.visible(CHAT)[0].reactions == shown and telegram.typing(CHAT)
+        await phone.after(10.0)
+        phone.restart()
+        await phone.after(10.0)
+        assert phone.calls("setMessageReaction") == bool(reaction)
+        assert phone.calls("sendChatAction") >= 4
+        await phone.channel.close()
 
 
 async def test_the_status_message_appears_after_a_while_with_a_stop_button(phone: Phone) -> None:

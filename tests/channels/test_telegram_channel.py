@@ -435,3 +435,9 @@ async def test_a_press_is_answered_in_the_response_itself() -> None:
     reply = await webhook(intake).handle(SECRET, update)
     assert json.loads(reply.body) == {"method": "answerCallbackQuery", "callback_query_id": "99"}
     assert intake.messages["3"].kind == "callback"
+
+
+def test_a_buttons_data_keeps_to_what_telegram_takes() -> None:
+    assert Button("Stop", "é" * 32).data
+    with pytest.raises(ValueError, match="at most 64 bytes"):
+        Button("Stop", "é" * 33)

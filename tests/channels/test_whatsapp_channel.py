@@ -220,7 +220,7 @@ async def test_r18_a_quoted_message_of_ours_is_resolved_from_storage(
     await twilio.settled()
     whole = Quote(sent.message_id, "bot", "part one part two", "part two", 9)
     site.intake.quotes[USER, sent.message_id] = whole
-    await twilio.user_says(USER, "why?", reply_to_sid=sent.message_id)
+    await twilio.user_says(USER, "why?", reply_to=sent.message_id)
     assert newest(site.intake).quote == whole
 
 
@@ -228,10 +228,10 @@ async def test_r18_a_quoted_message_we_never_stored_is_fetched_or_marked(
     twilio: FakeTwilio, site: Site
 ) -> None:
     old = await twilio.user_says(USER, "long ago")
-    await twilio.user_says(USER, "why?", reply_to_sid=old)
+    await twilio.user_says(USER, "why?", reply_to=old)
     assert newest(site.intake).quote == Quote(old, "user", "long ago", "long ago")
     twilio.fault("http_500", "messages.fetch")
-    await twilio.user_says(USER, "and now?", reply_to_sid=old)
+    await twilio.user_says(USER, "and now?", reply_to=old)
     assert newest(site.intake).quote == Quote(old, "other", "", "", resolved=False)
 
 
@@ -255,10 +255,10 @@ async def test_media_places_and_choices_are_read(twilio: FakeTwilio, site: Site)
 async def test_a_person_without_a_phone_number_is_known_by_their_id(
     twilio: FakeTwilio, site: Site
 ) -> None:
-    twilio.add_person(bsuid="whatsapp:US.13491208655302741918")
+    twilio.add_person(user_id="whatsapp:US.13491208655302741918")
     await twilio.user_says("whatsapp:US.13491208655302741918", "hi")
     assert newest(site.intake).address.chat == "whatsapp:US.13491208655302741918"
-    twilio.add_person("whatsapp:+15553334444", bsuid="whatsapp:US.2")
+    twilio.add_person("whatsapp:+15553334444", user_id="whatsapp:US.2")
     await twilio.user_says("whatsapp:+15553334444", "hi")
     assert newest(site.intake).sender.aliases == ("whatsapp:US.2",)
 

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -26,9 +27,10 @@ from roost_channels.errors import (
 from roost_channels.intake import Refusal
 from roost_channels.message import Address, Button, InboundMessage, Media, Quote, ReplyTarget
 from roost_channels.rendering import RenderedPart
-from roost_channels.testing import CloudPlan, FakeCloud, VirtualClock
+from roost_channels.testing import FakeCloud, PairLimit, StatusPlan, VirtualClock
 from roost_channels.testing.files import MemoryFiles
 from roost_channels.testing.memory import MemoryIntake, MemoryOutbox
+from roost_channels.whatsapp.gate import GAP_S, GATE_S
 from roost_channels.whatsapp.window import INVITATION
 from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
 from roost_channels.whatsapp_cloud.errors import by_code
@@ -38,7 +40,7 @@ NUMBER = "106540352242922"
 USER = "whatsapp:+16505551234"
 ADDRESS = Address("whatsapp", NUMBER, USER)
 QUICK = DeliveryConfig(retry_s=0.01, retry_max_s=0.02, poll_s=0.02, reconcile_s=0.2)
-INSTANT = CloudPlan(0.0, 0.0, 0.0)
+INSTANT = StatusPlan(0.0, 0.0, 0.0)
 
 
 def settings(**fields: Any) -> WhatsAppCloudConfig:
@@ -82,7 +84,7 @@ async def site() -> AsyncIterator[Site]:
 @pytest.fixture
 async def cloud(site: Site) -> AsyncIterator[FakeCloud]:
     ready = {"ready": "Your result is ready, reply to view."}
-    async with FakeCloud(webhook_url=site.url, plan=INSTANT, templates=ready) as server:
+    async with FakeCloud(webhook_url=site.url, status_plan=INSTANT, templates=ready) as server:
         yield server
 
 
@@ -379,7 +381,7 @@ async def test_an_answer_quotes_natively_carries_its_part_and_shows_typing(
 ) -> None:
     asked = await cloud.user_says(USER, "how?")
     await channel.indicate(ADDRESS, inbound_message_id=asked)
-    assert cloud.typing(USER) and cloud.messages[asked].read_by_business
+    assert cloud.typing(USER) and cloud.messages[asked].is_read
     reply = ReplyTarget(asked, author="Ada", excerpt="how?", is_latest=False)
     await channel.send(ADDRESS, RenderedPart("*so*"), reply_to=reply, part_id="part/1 ü")
     await cloud.settled()
@@ -426,7 +428,7 @@ async def test_an_anonymous_person_is_answered_by_their_id(
 async def test_files_are_fetched_with_the_token_and_within_bounds(
     cloud: FakeCloud, site: Site, channel: WhatsAppCloudChannel
 ) -> None:
-    await cloud.user_says(USER, "look", media=(b"x" * 1000, "image/png"))
+    await cloud.user_says(USER, "look", media=[(b"x" * 1000, "image/png")])
     [photo] = newest(site.intake).attachments
     assert (photo.kind, photo.mime_type, photo.is_file) == ("photo", "image/png", True)
     assert await channel.download(photo, 1000) == b"x" * 1000
@@ -463,7 +465,7 @@ async def test_files_are_uploaded_and_shown_as_what_whatsapp_can_show(
     sent = await channel.send(ADDRESS, part)
     message = cloud.messages[sent.message_id]
     assert (message.type, message.body) == (sent_as, caption)
-    kept = cloud.core.media[message.media_id]
+    kept = cloud.core.media[message.media[0]]
     assert (kept.data, kept.filename) == (b"\x00\xff" * 2, "a file")
     named = cloud.calls_of("messages")[-1].parameters[sent_as].get("filename")
     assert named == ("a file" if sent_as == "document" else None)
@@ -488,6 +490,18 @@ async def test_the_template_reaches_people_outside_the_window(
     await channel.invite(ADDRESS, part_id="p2")
     await cloud.settled()
     assert cloud.bot_texts(USER) == ["Your result is ready, reply to view."]
+
+
+async def test_a_reaction_that_is_set_shows_under_the_persons_message(cloud: FakeCloud) -> None:
+    asked = await cloud.user_says(USER, "how?")
+    channel = WhatsAppCloudChannel(settings(api_base=cloud.base_url, reaction="👀"))
+    assert channel.capabilities.reaction == "👀"
+    await channel.react(ADDRESS, asked)
+    [shown] = cloud.visible(USER)
+    assert shown.reactions == ("👀",)
+    with pytest.raises(DeliveryError):
+        await channel.react(ADDRESS, "wamid.unknown")
+    await channel.close()
 
 
 async def test_the_account_tells_whether_its_token_works(cloud: FakeCloud) -> None:
@@ -535,7 +549,7 @@ async def test_refusals_say_what_can_be_done(
     cloud.settings.templates.clear()
     with pytest.raises(Rejected):
         await channel.invite(ADDRESS, part_id="p")
-    cloud.settings.pair_limit = (1, 6.0)
+    cloud.settings.pair_limit = PairLimit(1, 6.0)
     await channel.send(ADDRESS, RenderedPart("x"))
     with pytest.raises(Throttled) as limited:
         await channel.send(ADDRESS, RenderedPart("y"))
@@ -584,3 +598,65 @@ async def test_the_courier_needs_nothing_else_a_long_answer_comes_in_order(
     assert " ".join(cloud.bot_texts(USER)).split() == text.split()
     quoting = [shown.reply_to for shown in cloud.visible(USER) if shown.sender == "bot"]
     assert quoting[0] == (asked, "tell me") and not any(quoting[1:])
+
+
+# Order --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Told:
+    """Implements Receipts over what the webhooks took in."""
+
+    intake: MemoryIntake
+    asked: int = 0
+
+    async def status(self, part_id: str) -> str:
+        self.asked += 1
+        found = [one.status for one in self.intake.receipts if one.part_id == part_id]
+        return found[-1] if found else ""
+
+
+async def test_a_part_waits_until_the_one_before_it_is_sent(cloud: FakeCloud, site: Site) -> None:
+    told = Told(site.intake)
+    channel = WhatsAppCloudChannel(settings(api_base=cloud.base_url), receipts=told)
+    await cloud.user_says(USER, "hi")
+    cloud.plan_next(StatusPlan(sent_s=0.6), StatusPlan(0.0, 0.0, 0.0))
+    await channel.send(ADDRESS, RenderedPart("first"), part_id="p1")
+    await channel.send(ADDRESS, RenderedPart("second"), part_id="p2")
+    await cloud.settled()
+    assert cloud.bot_texts(USER) == ["first", "second"] and told.asked > 1
+    other = replace(ADDRESS, chat="whatsapp:+15550002222")
+    asked = told.asked
+    await channel.send(other, RenderedPart("not held up by others"), part_id="p3")
+    assert told.asked == asked
+    await channel.close()
+
+
+@pytest.mark.parametrize(("part_id", "waited_s"), [("p1", GATE_S), ("", GAP_S)])
+async def test_a_receipt_that_never_comes_holds_the_next_part_up_for_a_while_only(
+    cloud: FakeCloud, site: Site, part_id: str, waited_s: float
+) -> None:
+    clock, told = VirtualClockThatRuns(), Told(site.intake)
+    config = settings(api_base=cloud.base_url)
+    channel = WhatsAppCloudChannel(config, clock=clock, receipts=told)
+    cloud.plan_next(StatusPlan(silent=True))
+    await channel.send(ADDRESS, RenderedPart("first"), part_id=part_id)
+    began = clock.time()
+    await channel.send(ADDRESS, RenderedPart("second"), part_id="p2")
+    assert clock.time() - began == waited_s
+    await channel.close()
+
+
+async def test_a_second_try_of_a_part_does_not_wait_for_its_first(
+    cloud: FakeCloud, site: Site
+) -> None:
+    clock = VirtualClockThatRuns()
+    config = settings(api_base=cloud.base_url)
+    channel = WhatsAppCloudChannel(config, clock=clock, receipts=Told(site.intake))
+    cloud.fault("rate_limit", "messages", value=1)
+    with pytest.raises(Throttled):
+        await channel.send(ADDRESS, RenderedPart("first"), part_id="p1")
+    began = clock.time()
+    await channel.send(ADDRESS, RenderedPart("first"), part_id="p1")
+    assert clock.time() == began
+    await channel.close()

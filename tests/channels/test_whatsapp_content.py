@@ -8,9 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from roost_channels.config import DeliveryConfig, TwilioConfig
-from roost_channels.delivery import CHOOSE, Courier, plan
+from roost_channels.delivery import Courier
 from roost_channels.errors import Rejected
 from roost_channels.message import Address, Attachment, Button, Media
+from roost_channels.planning import CHOOSE, plan
 from roost_channels.rendering import RenderedPart
 from roost_channels.testing import FakeTwilio, StatusPlan, VirtualClock
 from roost_channels.testing.memory import MemoryOutbox
@@ -152,7 +153,7 @@ async def test_without_a_public_address_a_file_is_named_instead(desk: Desk) -> N
 
 async def test_a_file_that_came_in_is_fetched_from_twilio_alone(desk: Desk) -> None:
     sid = await desk.twilio.user_says(USER, "look", media=[(b"x" * 100, "image/png")])
-    name = desk.twilio.messages[sid].media_sids[0]
+    name = desk.twilio.messages[sid].media[0]
     path = f"/2010-04-01/Accounts/{desk.twilio.account_sid}/Messages/{sid}/Media/{name}"
     for host in (desk.twilio.base_url, "https://attacker.example"):
         file = Attachment("photo", name, url=f"{host}{path}")

@@ -128,6 +128,18 @@ def test_a_whatsapp_reply_shows_the_agent_what_it_replies_to(scripted: World) ->
     assert "The train leaves at nine." in str(second["body"])
 
 
+def test_metas_way_answers_in_order_and_quotes_natively(scripted: World) -> None:
+    user = "whatsapp:+4915550010003"
+    phone = scripted.phones.cloud
+    asked = phone.say(user, "[[long:9000]]")
+    parts = _until_complete(lambda: phone.bot_messages(user), "body", 9000)
+    assert [len(p["body"]) <= 4096 for p in parts] == [True] * 3
+    assert [(p["reply_to"] or {}).get("sid") for p in parts] == [asked, None, None]
+    phone.say(user, "[[echo]] what does it say?", reply_to_sid=parts[1]["sid"])
+    answer = eventually("an answer to the reply", lambda: phone.bot_messages(user)[3:])[0]
+    assert parts[1]["body"].split()[0] in str(answer["body"])
+
+
 def test_a_wrong_twilio_signature_is_refused_and_nothing_is_stored(scripted: World) -> None:
     before = len(scripted.stack.api("/api/sessions")["sessions"])
     form = {

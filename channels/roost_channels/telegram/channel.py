@@ -19,20 +19,19 @@ from roost_channels.errors import (
 )
 from roost_channels.files import Files
 from roost_channels.intake import Intake
-from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart
 from roost_channels.telegram import format as telegram_format
-from roost_channels.telegram.client import TelegramClient, Upload
+from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.media import ALBUM_MAX, ALBUMS, CAPTION_MAX, MediaSender
 from roost_channels.telegram.polling import Poller
 from roost_channels.telegram.registering import register_commands, register_webhook
 from roost_channels.telegram.updates import GENERAL_TOPIC
 
 logger = logging.getLogger(__name__)
 
-OCTETS = "application/octet-stream"
 SIGNAL_TIMEOUT_S = 5
 ACKNOWLEDGE_TASKS_MAX = 100
-UPLOAD_TIMEOUT_S = 300
 PROBES_MAX = 8  # ids asked for in search of one lost status message
 
 CAPABILITIES = Capabilities(
@@ -48,16 +47,10 @@ CAPABILITIES = Capabilities(
     send_interval_s=1.0,
     media_bytes_max=50 * 1024 * 1024,
     photo_bytes_max=10 * 1024 * 1024,
+    albums=ALBUMS,
+    album_max=ALBUM_MAX,
+    caption_max=CAPTION_MAX,
 )
-
-# How each kind of file is sent: method and parameter.
-_METHODS = {
-    "photo": ("sendPhoto", "photo"),
-    "voice": ("sendVoice", "voice"),
-    "audio": ("sendAudio", "audio"),
-    "video": ("sendVideo", "video"),
-    "document": ("sendDocument", "document"),
-}
 
 
 class TelegramChannel:
@@ -79,11 +72,12 @@ class TelegramChannel:
         self._config = config
         self._public_base_url = public_base_url
         self._clock = clock or SystemClock()
-        self._files = files
         self._client = client or TelegramClient(config, self._clock)
+        self._media = MediaSender(self._client, files)
         self._acknowledging: set[asyncio.Task[None]] = set()
         self.account = config.account
-        self.capabilities = replace(CAPABILITIES, rich=config.rich_messages)
+        rich, reaction = config.rich_messages, config.reaction
+        self.capabilities = replace(CAPABILITIES, rich=rich, reaction=reaction)
 
     async def send(
         self,
@@ -96,23 +90,16 @@ class TelegramChannel:
         part_id: str = "",
     ) -> Receipt:
         """Send a message. A lost answer is Ambiguous: Telegram has no key to ask by."""
-        shared = {
-            "chat_id": _chat_id(address),
-            "message_thread_id": _send_thread(address),
-            "reply_parameters": telegram_format.reply_parameters(reply_to),
-            "reply_markup": telegram_format.keyboard(buttons),
-            "disable_notification": silent or None,
-        }
+        markup = {"reply_markup": telegram_format.keyboard(buttons)}
+        shared = {**_shared(address, reply_to, silent), **markup}
         if part.media is not None:
-            sent = await self._send_file(part, part.media, shared)
+            sent = await self._media.send(part, part.media, shared)
         elif part.rich:
             sent = await self._send_rich(part, shared)
         else:
             text = {"text": part.text, "entities": telegram_format.entities(part)}
             sent = await self._client.call("sendMessage", {**shared, **text})
-        if not isinstance(sent, dict) or "message_id" not in sent:
-            raise Ambiguous("accepted without a message id", code="decode")
-        return Receipt(str(sent["message_id"]))
+        return _receipt(sent)
 
     async def _send_rich(self, part: RenderedPart, shared: dict[str, Any]) -> Any:
         """A refusal of any kind is one of the form: the plain one is tried next."""
@@ -122,23 +109,16 @@ class TelegramChannel:
         except Rejected as error:
             raise RenderRejected(error.description, code="rich", http_status=400) from error
 
-    async def _send_file(self, part: RenderedPart, media: Media, shared: dict[str, Any]) -> Any:
-        if self._files is None:
-            raise Rejected("no store of files is connected")
-        method, name = _METHODS[media.kind]
-        data = await self._files.read(media.artifact_id)
-        upload = Upload(media.name or media.kind, media.mime_type or OCTETS, data)
-        caption = {
-            "caption": part.text or None,
-            "caption_entities": telegram_format.entities(part),
-            name: f"attach://{name}_file",
-        }
-        return await self._client.call(
-            method,
-            {**shared, **caption},
-            uploads={f"{name}_file": upload},
-            timeout_s=UPLOAD_TIMEOUT_S,
-        )
+    async def send_album(
+        self,
+        address: Address,
+        parts: Sequence[RenderedPart],
+        *,
+        reply_to: ReplyTarget | None = None,
+        silent: bool = False,
+    ) -> Sequence[Receipt]:
+        sent = await self._media.send_album(parts, _shared(address, reply_to, silent))
+        return [_receipt(message) for message in sent]
 
     async def edit(
         self,
@@ -171,31 +151,29 @@ class TelegramChannel:
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
         where = {"chat_id": _chat_id(address), "message_thread_id": _thread(address)}
-        await self._client.call(
-            "sendChatAction",
-            {**where, "action": "typing"},
-            repeatable=True,
-            timeout_s=SIGNAL_TIMEOUT_S,
-        )
+        await self._signal("sendChatAction", {**where, "action": "typing"})
+
+    async def react(self, address: Address, message_id: str) -> None:
+        if not message_id.isdigit():
+            return
+        mark = {"type": "emoji", "emoji": self.capabilities.reaction}
+        which = {"chat_id": _chat_id(address), "message_id": int(message_id), "reaction": [mark]}
+        await self._signal("setMessageReaction", which)
 
     def can_draft(self, address: Address) -> bool:
         """Drafts are for private chats, whose ids are above zero."""
         return address.chat.isdigit()
 
     async def draft(self, address: Address, number: int, part: RenderedPart) -> None:
-        await self._client.call(
-            "sendMessageDraft",
-            {
-                "chat_id": _chat_id(address),
-                "message_thread_id": _send_thread(address),
-                "draft_id": number,
-                "text": part.text,
-                "entities": telegram_format.entities(part),
-                "can_stop": True,
-            },
-            repeatable=True,
-            timeout_s=SIGNAL_TIMEOUT_S,
-        )
+        shown = {
+            "chat_id": _chat_id(address),
+            "message_thread_id": _send_thread(address),
+            "draft_id": number,
+            "text": part.text,
+            "entities": telegram_format.entities(part),
+            "can_stop": True,
+        }
+        await self._signal("sendMessageDraft", shown)
 
     async def remove_lost_status(
         self, address: Address, *, after: str, before: str, known: Sequence[str]
@@ -228,9 +206,7 @@ class TelegramChannel:
     async def acknowledge(self, callback_id: str, text: str = "") -> None:
         answer = {"callback_query_id": callback_id, "text": text or None}
         try:
-            await self._client.call(
-                "answerCallbackQuery", answer, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S
-            )
+            await self._signal("answerCallbackQuery", answer)
         except DeliveryError as error:
             # The button stops spinning by itself; what it asked for is stored already.
             logger.info("callback %s not answered: %s", callback_id, error)
@@ -252,6 +228,10 @@ class TelegramChannel:
         await asyncio.gather(*self._acknowledging, return_exceptions=True)
         await self._client.close()
 
+    async def _signal(self, method: str, parameters: dict[str, Any]) -> None:
+        """A call that may be made twice, and is worth little when it is late."""
+        await self._client.call(method, parameters, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S)
+
     def _acknowledge_soon(self, callback_id: str, text: str) -> None:
         """Answer beside the poller, which must not wait for it; a flood of presses is dropped."""
         if len(self._acknowledging) >= ACKNOWLEDGE_TASKS_MAX:
@@ -259,6 +239,22 @@ class TelegramChannel:
         task = asyncio.create_task(self.acknowledge(callback_id, text))
         self._acknowledging.add(task)
         task.add_done_callback(self._acknowledging.discard)
+
+
+def _shared(address: Address, reply_to: ReplyTarget | None, silent: bool) -> dict[str, Any]:
+    """What every kind of send is told."""
+    return {
+        "chat_id": _chat_id(address),
+        "message_thread_id": _send_thread(address),
+        "reply_parameters": telegram_format.reply_parameters(reply_to),
+        "disable_notification": silent or None,
+    }
+
+
+def _receipt(sent: Any) -> Receipt:
+    if not isinstance(sent, dict) or "message_id" not in sent:
+        raise Ambiguous("accepted without a message id", code="decode")
+    return Receipt(str(sent["message_id"]))
 
 
 def _chat_id(address: Address) -> int | str:

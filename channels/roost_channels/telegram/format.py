@@ -7,7 +7,6 @@ from roost_channels.message import Button, ReplyTarget
 from roost_channels.rendering import RenderedPart, utf16_length
 
 QUOTE_MAX = 1024
-CALLBACK_DATA_BYTES_MAX = 64
 
 
 def entities(part: RenderedPart) -> list[dict[str, Any]] | None:

@@ -1,13 +1,13 @@
 """Fakes of what lies across the internet, as real HTTP servers on loopback."""
 
 from roost_channels.testing.clock import Clock, SystemClock, VirtualClock
-from roost_channels.testing.cloud import CloudPlan, FakeCloud
+from roost_channels.testing.cloud import FakeCloud
 from roost_channels.testing.telegram import FakeTelegram, FloodLimits, SeenMessage
-from roost_channels.testing.twilio import FakeTwilio, PairLimit, SeenText, StatusPlan
+from roost_channels.testing.twilio import FakeTwilio
+from roost_channels.testing.whatsapp import PairLimit, SeenText, StatusPlan
 
 __all__ = [
     "Clock",
-    "CloudPlan",
     "FakeCloud",
     "FakeTelegram",
     "FakeTwilio",

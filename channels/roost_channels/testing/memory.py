@@ -10,6 +10,7 @@ from roost_channels.clock import Clock, SystemClock
 from roost_channels.intake import Accepted, Refusal
 from roost_channels.message import Address, Button, InboundMessage, Media, Quote, ReplyTarget
 from roost_channels.outbox import (
+    UNFINISHED,
     EntryKind,
     OutboxEntry,
     PartState,
@@ -18,8 +19,6 @@ from roost_channels.outbox import (
     StoredPart,
 )
 from roost_channels.rendering import RenderedPart
-
-UNFINISHED: tuple[PartState, ...] = ("planned", "sending", "not_sent", "ambiguous")
 
 
 @dataclass(slots=True)

@@ -1,39 +1,27 @@
-"""Both fakes as one process: the internet behind `roost up --sandbox`."""
+"""The fakes as one process: the internet behind `roost up --sandbox`."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 
+from roost_channels.testing.clock import SystemClock
+from roost_channels.testing.fake import Fake
 from roost_channels.testing.telegram import FakeTelegram
-from roost_channels.testing.twilio import FakeTwilio
 
 # Ids go on from the seconds since 2020, so that a restarted sandbox never repeats one.
 ID_EPOCH_S = 1_577_836_800
 
 
-async def serve_sandbox(
-    *,
-    token: str,
-    account_sid: str,
-    auth_token: str,
-    sender: str,
-    twilio_webhook: str = "",
-    telegram_port: int = 0,
-    twilio_port: int = 0,
-    on_ready: Callable[[str, str], None] | None = None,
-) -> None:
-    """Serve until cancelled.
+def lasting_telegram(token: str, port: int = 0) -> FakeTelegram:
+    """A Telegram that may be restarted under a database that remembers the last one."""
+    first_id = int(SystemClock().time()) - ID_EPOCH_S
+    return FakeTelegram(token, port=port, first_update_id=first_id, first_message_id=first_id)
 
-    twilio_webhook: our inbound webhook, a full URL. on_ready: called with both base URLs,
-    Telegram's first, once both listen.
-    """
-    twilio = FakeTwilio(
-        account_sid, auth_token, sender, webhook_url=twilio_webhook, port=twilio_port
-    )
-    first_id = int(twilio.clock.time()) - ID_EPOCH_S
-    telegram = FakeTelegram(
-        token, port=telegram_port, first_update_id=first_id, first_message_id=first_id
-    )
-    async with telegram, twilio:
-        if on_ready is not None:
-            on_ready(telegram.base_url, twilio.base_url)
+
+async def serve(fakes: Sequence[Fake], on_ready: Callable[[], None]) -> None:
+    """Serve until cancelled; `on_ready` is called once all listen."""
+    async with contextlib.AsyncExitStack() as stack:
+        for fake in fakes:
+            await stack.enter_async_context(fake)
+        on_ready()
         await asyncio.Event().wait()

@@ -1,7 +1,6 @@
 """WhatsApp through Twilio as a Channel: no edits, no native quotes, order kept by waiting."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -11,12 +10,7 @@ from urllib.parse import quote
 from roost_channels.channel import Capabilities
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import TwilioConfig
-from roost_channels.errors import (
-    Ambiguous,
-    DeliveryError,
-    Rejected,
-    Throttled,
-)
+from roost_channels.errors import Ambiguous, Rejected
 from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart, utf16_length
@@ -24,6 +18,7 @@ from roost_channels.whatsapp import contents
 from roost_channels.whatsapp.client import TIMEOUT_S, TwilioClient
 from roost_channels.whatsapp.contents import Contents
 from roost_channels.whatsapp.format import needs_quote_line, quote_prefix
+from roost_channels.whatsapp.gate import Gate
 from roost_channels.whatsapp.links import MediaLinks
 from roost_channels.whatsapp.reconcile import Reconciler
 from roost_channels.whatsapp.unchanging import Unchanging
@@ -33,10 +28,6 @@ logger = logging.getLogger(__name__)
 
 STATUS_PATH = "/hooks/twilio/status"
 BODY_MAX = 1600
-# Twilio keeps no order: a message waits for `sent` of the one before it, this long at most.
-GATE_S = 5.0
-GATE_STEP_S = 0.25
-CHATS_REMEMBERED_MAX = 10_000
 # A message that the list does not show this long after the request was never accepted: a request
 # may be worked on for as long as we would have waited for its answer, also if we died meanwhile.
 ABSENT_AFTER_S = TIMEOUT_S + 10.0
@@ -45,7 +36,6 @@ LIST_PAGE = 50
 # What WhatsApp takes of a photo, and Twilio of any file.
 PHOTO_BYTES_MAX = 5 * 1024 * 1024
 MEDIA_BYTES_MAX = 16 * 1024 * 1024
-_ON_ITS_WAY = {"sent", "delivered", "read", "failed", "undelivered", "canceled"}
 
 CAPABILITIES = Capabilities(
     text_max=BODY_MAX,
@@ -82,9 +72,7 @@ class WhatsAppChannel(Unchanging):
         self._client = client or TwilioClient(config)
         self._public_base_url = public_base_url.rstrip("/")
         self._clock = clock or SystemClock()
-        # The last message of each chat and when it went out.
-        # Per chat the last message: SID, when, and which part it is.
-        self._last: OrderedDict[str, tuple[str, float, str]] = OrderedDict()
+        self._gate = Gate(self._clock, self._status)
         self.account = config.account
         self._template = config.window_template
         self._contents = Contents(self._client)
@@ -110,7 +98,7 @@ class WhatsAppChannel(Unchanging):
         part_id: str = "",
     ) -> Receipt:
         """Send once the chat's previous message is on its way; the callback carries the part id."""
-        await self._gate(address.chat)
+        await self._gate.wait(address.chat)
         body = body_of(part, reply_to)
         if part.media is not None:
             return await self._create(address.chat, part_id, self._media(part.media, body))
@@ -147,7 +135,7 @@ class WhatsAppChannel(Unchanging):
         sid = sent.get("sid")
         if not isinstance(sid, str) or not sid:
             raise Ambiguous("accepted without a SID", code="decode")
-        self._remember(chat, sid, part_id)
+        self._gate.passed(chat, sid, part_id)
         return Receipt(sid)
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
@@ -162,9 +150,8 @@ class WhatsAppChannel(Unchanging):
         # Not filtered by date: what is still queued has no DateSent yet.
         query = {"To": address.chat, "From": self.account, "PageSize": str(LIST_PAGE)}
         found = await self._client.list_messages(query)
-        known, _, of_part = self._last.get(address.chat, ("", 0.0, ""))
-        if of_part == part_id:  # found before, but it could not be written down
-            known = ""
+        # Its own was found before and could not be written down: it may be found again.
+        known = self._gate.last(address.chat, other_than=part_id)
         for message in found:
             body, sid = str(message.get("body") or ""), str(message.get("sid") or "")
             # The quote line was written in front of the part when it was sent.
@@ -177,7 +164,7 @@ class WhatsAppChannel(Unchanging):
                 and sid != known
                 and _created(message, since) >= since - CLOCK_SKEW_S
             ):
-                self._remember(address.chat, sid, part_id)
+                self._gate.passed(address.chat, sid, part_id)
                 return Receipt(sid)
         return "absent" if self._clock.time() - since >= ABSENT_AFTER_S else "unknown"
 
@@ -192,26 +179,8 @@ class WhatsAppChannel(Unchanging):
     async def close(self) -> None:
         await self._client.close()
 
-    async def _gate(self, chat: str) -> None:
-        """Wait until the previous message to this chat has left Twilio."""
-        sid, at, _ = self._last.get(chat, ("", 0.0, ""))
-        while sid and self._clock.time() - at < GATE_S:
-            try:
-                message = await self._client.fetch_message(sid)
-            except Throttled:
-                raise  # the account was asked to wait: the message did not leave
-            except DeliveryError as error:
-                logger.info("order of messages to %s not checked: %s", chat, error)
-                return
-            if message.get("status") in _ON_ITS_WAY:
-                return
-            await self._clock.sleep(GATE_STEP_S)
-
-    def _remember(self, chat: str, sid: str, part_id: str) -> None:
-        self._last[chat] = (sid, self._clock.time(), part_id)
-        self._last.move_to_end(chat)
-        while len(self._last) > CHATS_REMEMBERED_MAX:
-            self._last.popitem(last=False)
+    async def _status(self, sid: str) -> str:
+        return str((await self._client.fetch_message(sid)).get("status") or "")
 
 
 def body_of(part: RenderedPart, reply_to: ReplyTarget | None) -> str:

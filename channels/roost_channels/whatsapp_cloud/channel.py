@@ -1,7 +1,6 @@
 """WhatsApp through Meta's Cloud API as a Channel: native quotes and buttons, no edits."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -18,7 +17,9 @@ from roost_channels.errors import (
 from roost_channels.files import Files
 from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
+from roost_channels.outbox import Receipts
 from roost_channels.rendering import RenderedPart
+from roost_channels.whatsapp.gate import Gate
 from roost_channels.whatsapp.unchanging import Unchanging
 from roost_channels.whatsapp.window import INVITATION, SESSION_WINDOW_S
 from roost_channels.whatsapp_cloud import format as cloud_format
@@ -27,9 +28,6 @@ from roost_channels.whatsapp_cloud.errors import BAD_PARAMETER
 
 logger = logging.getLogger(__name__)
 
-# Meta keeps no order and tells nobody how a message stands: two to one chat keep this distance.
-GAP_S = 0.5
-CHATS_REMEMBERED_MAX = 10_000
 OCTETS = "application/octet-stream"
 
 CAPABILITIES = Capabilities(
@@ -51,7 +49,11 @@ CAPABILITIES = Capabilities(
 
 
 class WhatsAppCloudChannel(Unchanging):
-    """One business phone number; its id is the account. `files` holds what answers carry."""
+    """One business phone number; its id is the account. `files` holds what answers carry.
+
+    receipts: what the webhooks were told, which another process takes in. Meta can't be asked how
+    a message stands, so that nothing else tells when the next may follow.
+    """
 
     name = "whatsapp"
 
@@ -61,20 +63,22 @@ class WhatsAppCloudChannel(Unchanging):
         *,
         clock: Clock | None = None,
         files: Files | None = None,
+        receipts: Receipts | None = None,
     ) -> None:
         self._client = CloudClient(config)
         self._clock = clock or SystemClock()
         self._files = files
         self._template = config.window_template
         self._language = config.window_template_language
-        # When each chat was last sent to.
-        self._last: OrderedDict[str, float] = OrderedDict()
+        self._receipts = receipts
+        self._gate = Gate(self._clock, self._status)
         self.account = config.account
         self.capabilities = replace(
             CAPABILITIES,
             invitation=INVITATION if self._template else "",
             media_bytes_max=cloud_format.DOCUMENT_BYTES_MAX if files else 0,
             photo_bytes_max=cloud_format.SHOWN["image"][1] if files else 0,
+            reaction=config.reaction,
         )
 
     async def send(
@@ -87,10 +91,10 @@ class WhatsAppCloudChannel(Unchanging):
         silent: bool = False,
         part_id: str = "",
     ) -> Receipt:
-        """Send; the part id comes back in every receipt."""
+        """Send once the chat's previous part is on its way; the part id is in every receipt."""
         media_id = await self._upload(part.media) if part.media else ""
         message = cloud_format.message(part, reply_to, buttons, part_id, media_id)
-        await self._keep_distance(address.chat)
+        await self._in_order(address.chat, part_id)
         try:
             return Receipt(await self._client.send(address.chat, message))
         except Rejected as error:
@@ -112,12 +116,17 @@ class WhatsAppCloudChannel(Unchanging):
         if not self._template:
             raise Rejected("whatsapp_cloud.window_template is not set", code="template")
         message = cloud_format.template(self._template, self._language, part_id)
+        await self._in_order(address.chat, part_id)
         return Receipt(await self._client.send(address.chat, message))
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
         """Typing is tied to an inbound message, and marks it read."""
         if inbound_message_id:
             await self._client.show_typing(inbound_message_id)
+
+    async def react(self, address: Address, message_id: str) -> None:
+        mark = cloud_format.reaction(message_id, self.capabilities.reaction)
+        await self._client.send(address.chat, mark)
 
     async def find_sent(
         self, address: Address, part: RenderedPart, *, since: float, part_id: str
@@ -143,11 +152,11 @@ class WhatsAppCloudChannel(Unchanging):
     async def close(self) -> None:
         await self._client.close()
 
-    async def _keep_distance(self, chat: str) -> None:
-        wait_s = self._last.get(chat, 0.0) + GAP_S - self._clock.time()
-        if wait_s > 0:
-            await self._clock.sleep(wait_s)
-        self._last[chat] = self._clock.time()
-        self._last.move_to_end(chat)
-        while len(self._last) > CHATS_REMEMBERED_MAX:
-            self._last.popitem(last=False)
+    async def _in_order(self, chat: str, part_id: str) -> None:
+        """Each part waits for the one before it, though not for an earlier try of its own."""
+        if not part_id or self._gate.last(chat) != part_id:
+            await self._gate.wait(chat)
+        self._gate.passed(chat, part_id if self._receipts else "")
+
+    async def _status(self, part_id: str) -> str:
+        return await self._receipts.status(part_id) if self._receipts else ""

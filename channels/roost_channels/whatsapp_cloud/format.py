@@ -87,6 +87,10 @@ def template(name: str, language: str, part_id: str) -> dict[str, Any]:
     return {"type": "template", "template": made} | correlation(part_id)
 
 
+def reaction(message_id: str, emoji: str) -> dict[str, Any]:
+    return {"type": "reaction", "reaction": {"message_id": message_id, "emoji": emoji}}
+
+
 def correlation(part_id: str) -> dict[str, str]:
     """What the status webhooks repeat: proof of an acceptance whose answer was lost."""
     return {"biz_opaque_callback_data": part_id} if part_id else {}

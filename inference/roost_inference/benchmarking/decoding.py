@@ -10,6 +10,7 @@ from roost_inference.benchmarking.asking import Call
 from roost_inference.benchmarking.bench import Bench
 from roost_inference.benchmarking.figures import Figure, Goal, median
 from roost_inference.benchmarking.servers import LLAMA, Server, knows, peers, roost
+from roost_inference.errors import EngineFailed
 
 DECODE, SPECULATION = "decode", "speculation"
 PROMPT_TOKENS = 24
@@ -59,14 +60,21 @@ async def measure_decode(bench: Bench) -> None:
 
 
 async def _rate(bench: Bench, server: Server, count: int) -> float:
-    """Tokens per second of all sequences together, first tokens aside."""
+    """Tokens per second while all sequences are being written: who reads the prompts one after
+    the other writes meanwhile, who reads them at once does not."""
     prompts = [[{"role": "user", "content": bench.text(PROMPT_TOKENS)}] for _ in range(count)]
     calls = await asyncio.gather(
         *(server.ask(prompt, bench.parameters.decode_tokens) for prompt in prompts)
     )
-    began = min(call.piece_s[0] for call in calls)
-    ended = max(call.piece_s[-1] for call in calls)
-    return sum(call.completion_tokens - 1 for call in calls) / (ended - began)
+    began = max(call.piece_s[0] for call in calls)
+    ended = min(call.piece_s[-1] for call in calls)
+    if ended <= began:
+        raise EngineFailed(f"{count} answers were never written at once")
+    tokens = sum(
+        call.completion_tokens * sum(began < at <= ended for at in call.piece_s) / len(call.piece_s)
+        for call in calls
+    )
+    return tokens / (ended - began)
 
 
 async def measure_speculation(bench: Bench) -> None:

@@ -13,6 +13,7 @@ from roost_inference.benchmarking.figures import (
     infinite_cache_tokens,
     percentile,
 )
+from roost_inference.benchmarking.ruler import Ruler
 from roost_inference.benchmarking.servers import LLAMA, Server, peers, roost
 
 NAME = "sessions"
@@ -22,15 +23,19 @@ GOALS_TTFT = {f"{LLAMA} {DEFAULTS}": Goal(4, 6), f"{LLAMA} {BEST}": Goal(3, 4)}
 GOALS_WALL = {f"{LLAMA} {BEST}": Goal(1.5, 2)}
 GOAL_SHARE = Goal(0.77, 0.785)
 
+Messages = tuple[dict[str, str], ...]
+
 
 @dataclass(slots=True)
 class Job:
     """The whole job on one server, its requests in the order they were sent."""
 
+    answer_tokens: int
     wall_s: float = 0.0
     first: list[Call] = field(default_factory=list)
     later: list[Call] = field(default_factory=list)
-    answered: list[Answered] = field(default_factory=list)
+    # What was asked, and the same with its answer.
+    said: list[tuple[Messages, Messages]] = field(default_factory=list)
 
     def ttft_ms(self, percent: float) -> float:
         return percentile([call.ttft_ms for call in self.later], percent)
@@ -39,11 +44,15 @@ class Job:
     def cached_share(self) -> float:
         return sum(call.cached_tokens for call in self._calls) / self.prompt_tokens
 
-    @property
-    def ceiling(self) -> float:
-        """What a cache without bounds would have shared of the same prompts."""
-        prompts = sum(len(request.prompt) for request in self.answered)
-        return infinite_cache_tokens(self.answered) / prompts
+    def ceiling(self, ruler: Ruler) -> float:
+        """What a cache without bounds would have shared of the same prompts. Counted afterwards:
+        tokens are made on the cores that are measured."""
+        answered: list[Answered] = []
+        for asked, answer in self.said:
+            prompt, whole = ruler.prompt(asked), ruler.prompt(answer)
+            answered.append(Answered(prompt, whole[len(prompt) : len(prompt) + self.answer_tokens]))
+        prompts = sum(len(request.prompt) for request in answered)
+        return infinite_cache_tokens(answered) / prompts
 
     @property
     def prompt_tokens(self) -> int:
@@ -98,7 +107,7 @@ def _report(bench: Bench, ours: Job, others: dict[str, Job]) -> None:
     bench.add(
         Figure(NAME, share, ours.cached_share, "", False),
         {
-            "infinite cache": ours.ceiling,
+            "infinite cache": ours.ceiling(bench.ruler),
             **{name: job.cached_share for name, job in others.items()},
         },
     )
@@ -115,7 +124,7 @@ def _script(bench: Bench) -> Script:
 
 async def _job(bench: Bench, server: Server, script: Script) -> Job:
     """All sessions at once, `active` requests at a time, in the order they come to their turn."""
-    job, places = Job(), asyncio.Semaphore(bench.parameters.active)
+    job, places = Job(bench.parameters.answer_tokens), asyncio.Semaphore(bench.parameters.active)
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for number in range(bench.parameters.sessions):
@@ -132,7 +141,7 @@ async def _session(
     places: asyncio.Semaphore,
     job: Job,
 ) -> None:
-    p, ruler = bench.parameters, bench.ruler
+    p = bench.parameters
     messages = [
         {"role": "system", "content": script.system},
         {"role": "user", "content": script.users[number]},
@@ -143,10 +152,9 @@ async def _session(
                 messages, p.answer_tokens, session_id=f"session-{number}", salt="tenant"
             )
         (job.later if turn else job.first).append(call)
-        prompt = ruler.prompt(messages)
+        asked = tuple(messages)
         messages.append({"role": "assistant", "content": call.text})
-        whole = ruler.prompt(messages)
-        job.answered.append(Answered(prompt, whole[len(prompt) : len(prompt) + p.answer_tokens]))
+        job.said.append((asked, tuple(messages)))
         messages.append({"role": "user", "content": script.results[number][turn]})
         if turn + 1 < p.turns:
             await asyncio.sleep(p.gap_s)

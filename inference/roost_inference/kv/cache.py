@@ -9,7 +9,7 @@ is stored there is loaded instead of computed again.
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -21,6 +21,8 @@ from roost_inference.kv.match import NO_MATCH, Match, Resident, common_prefix
 from roost_inference.kv.paging import Pager
 from roost_inference.kv.sessions import KEPT_ON_DEVICE, PAGED_OUT_AT_ONCE, Sessions
 from roost_inference.sequence import Sequence
+
+NOTHING: Mapping[int | None, int] = {}
 
 
 class KvCache:
@@ -263,8 +265,11 @@ class KvCache:
             blocks_max=blocks_max,
         )
 
-    def check(self, running: Iterable[Sequence] = ()) -> None:
-        """Raise AssertionError if ledger, backend, residents and running sequences disagree."""
+    def check(
+        self, running: Iterable[Sequence] = (), under_way: Mapping[int | None, int] = NOTHING
+    ) -> None:
+        """Raise AssertionError if ledger, backend, residents and running sequences disagree;
+        under_way: by sequence id the cells of tokens that are just being computed."""
         if self.pager is not None:
             self.pager.store.check()
         self.ledger.check()
@@ -274,7 +279,8 @@ class KvCache:
         assert len(held) == len(active) + len(self._residents), "an id is active and resident"
         assert len(held) + len(self._free_ids) == self._ids_total, "sequence ids leaked"
         for sequence_id, length in held.items():
-            assert self.ledger.length(sequence_id) == length, "the ledger's length is wrong"
+            taken = length + under_way.get(sequence_id, 0)
+            assert self.ledger.length(sequence_id) == taken, "the ledger's length is wrong"
             assert self._backend.sequence_end(sequence_id) == length, "the backend's is wrong"
         for sequence_id in self._free_ids:
             assert self.ledger.length(sequence_id) == 0, "a free id holds cells"

@@ -1,29 +1,28 @@
-"""llama.cpp behind the Backend protocol; every guard against its asserts lives here.
-
-llama.cpp ends the process on misuse (more rows than n_batch, an unknown sequence id), so the
-arguments are checked in Python first.
-"""
+"""llama.cpp behind the Backend protocol: one model, its vocabulary, and one or two contexts."""
 
 import ctypes
 import hashlib
+import logging
 import threading
-import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from llguidance import LLTokenizer
 
 from roost_inference.backend import DecodeStatus, Logits, Payload
 from roost_inference.batch import Batch
-from roost_inference.errors import EngineFailed, EngineUnavailable
+from roost_inference.errors import EngineUnavailable
 from roost_inference.llama import bindings
+from roost_inference.llama.context import LlamaContext
 from roost_inference.llama.machine import available_memory_bytes
-from roost_inference.llama.threads import ThreadTuner
+from roost_inference.llama.prefill import PrefillContext
 
 # Beside the KV the compute buffers and the logits take memory; below this it would be a gamble.
 MEMORY_MARGIN_BYTES = 256 * 2**20
+BESIDE_THREADS_MAX = 3
+
+log = logging.getLogger(__name__)
 
 
 class LlamaVocabulary:
@@ -71,7 +70,7 @@ class LlamaVocabulary:
 
 
 class LlamaBackend:
-    """One model, one context, one unified KV cache."""
+    """One model over a main context, and one for prompts if it gets cells."""
 
     def __init__(
         self,
@@ -83,59 +82,71 @@ class LlamaBackend:
         outputs: int,
         threads: int,
         kv_type: str,
+        prefill_cells: int = 0,
     ) -> None:
+        """prefill_cells: the longest prompt that is read in a context of its own, 0 for none."""
         self.path = path
+        self.sequences = sequences
         self._model = bindings.load_model(path)
-        self._context: Any = None
+        self._contexts: list[LlamaContext] = []
+        self._prefill: PrefillContext | None = None
         try:
             self._check_memory(cells, kv_type)
-            self._context = bindings.create_context(
-                self._model,
-                cells=cells,
-                batch=batch_tokens,
-                sequences=sequences + 1,  # the last one is the scratch of block export
-                outputs=max(outputs, sequences + 1),
-                threads=threads,
-                kv_type=kv_type,
-            )
+            self._flag = ctypes.create_string_buffer(2)
+
+            def context(cells: int, sequences: int, outputs: int) -> LlamaContext:
+                made = LlamaContext(
+                    self._model,
+                    cells=cells,
+                    sequences=sequences,
+                    batch_tokens=batch_tokens,
+                    outputs=outputs,
+                    threads=threads,
+                    kv_type=kv_type,
+                    abort_flag=self._flag,
+                )
+                self._contexts.append(made)
+                return made
+
+            self._main = context(cells, sequences, outputs)
+            self.truncates = bindings.truncates(self._model)
+            prefill_cells = min(prefill_cells, cells, self.trained_context)
+            if prefill_cells and self.truncates and self._fits(prefill_cells, kv_type):
+                self._prefill = PrefillContext(context(prefill_cells, 1, outputs), self._main)
         except BaseException:
             self.close()
             raise
+        self._computed = self._main
+        self._threads = threads
+        # With more cores than these, one for prompts would be too little.
+        beside = self._prefill is not None and 2 <= threads <= BESIDE_THREADS_MAX
+        self.beside_cells = prefill_cells if beside else 0
         self.vocabulary = LlamaVocabulary(self._model)
-        self.cells = min(cells, bindings.context_cells(self._context))
-        self.sequences = sequences
-        self.truncates = bindings.truncates(self._model)
+        self.cells = self._main.cells
         self.identity = _identity(path, kv_type)
-        self._scratch = sequences
-        self._memory = bindings.memory(self._context)
-        self._flag = ctypes.create_string_buffer(2)
-        bindings.set_abort_flag(self._context, self._flag)
-        self._tuner, self._threads = ThreadTuner(threads), threads
-        self._capacity = batch_tokens
-        self._allocate(batch_tokens)
-
-    def _allocate(self, capacity: int) -> None:
-        """Arrays the C batch points into; they live as long as this object."""
-        self._tokens = np.zeros(capacity, np.int32)
-        self._positions = np.zeros(capacity, np.int32)
-        self._ids = np.zeros(capacity, np.int32)
-        self._outputs = np.zeros(capacity, np.int8)
-        self._counts = np.ones(capacity, np.int32)
-        addresses = self._ids.ctypes.data + 4 * np.arange(capacity, dtype=np.uint64)
-        self._pointers = addresses.astype(np.uint64)
-        self._batch = bindings.make_batch(
-            self._tokens, self._positions, self._counts, self._pointers, self._outputs
-        )
 
     def _check_memory(self, cells: int, kv_type: str) -> None:
         """Refuse a cache that does not fit: llama.cpp zeroes it, and the kernel would kill us."""
+        if missing := self._missing_memory(cells, kv_type):
+            raise EngineUnavailable(f"{missing} Set a smaller engine context_length.")
+
+    def _fits(self, cells: int, kv_type: str) -> bool:
+        """Whether there is memory for a prefill context: it is good to have but no more, so half
+        of what is free stays free."""
+        if missing := self._missing_memory(cells, kv_type, share=0.5):
+            log.warning("Prompts are read beside everything else: %s", missing)
+        return not missing
+
+    def _missing_memory(self, cells: int, kv_type: str, share: float = 1.0) -> str:
+        """What is missing for so many cells, in words; empty if that share of what is free does."""
         needed = cells * bindings.kv_bytes_per_cell(self._model, kv_type) + MEMORY_MARGIN_BYTES
         free = available_memory_bytes()
-        if free is not None and needed > free:
-            raise EngineUnavailable(
-                f"A context of {cells} tokens needs {needed / 2**30:.1f} GiB, only "
-                f"{free / 2**30:.1f} GiB are free. Set a smaller engine context_length."
-            )
+        if free is None or needed <= free * share:
+            return ""
+        return (
+            f"A context of {cells} tokens needs {needed / 2**30:.1f} GiB, only "
+            f"{free * share / 2**30:.1f} GiB are free."
+        )
 
     @property
     def trained_context(self) -> int:
@@ -146,80 +157,64 @@ class LlamaBackend:
         return bindings.chat_template(self._model)
 
     def decode(self, batch: Batch) -> DecodeStatus:
-        rows = batch.size
-        if not 0 < rows <= self._capacity:
-            raise EngineFailed(f"A batch of {rows} rows, 1 to {self._capacity} are possible")
-        if not 0 <= int(batch.sequence_ids[:rows].max()) < self.sequences:
-            raise EngineFailed(f"A sequence id is not below {self.sequences}")
-        self._tokens[:rows] = batch.tokens[:rows]
-        self._positions[:rows] = batch.positions[:rows]
-        self._ids[:rows] = batch.sequence_ids[:rows]
-        self._outputs[:rows] = batch.outputs[:rows]
-        status = self._compute(rows)
-        if status == bindings.DECODE_DONE:
-            return DecodeStatus.DONE
-        if status == bindings.DECODE_NO_CELLS:
-            return DecodeStatus.NO_CELLS
-        if status == bindings.DECODE_ABORTED:
-            return DecodeStatus.ABORTED
-        raise EngineFailed(f"llama.cpp failed ({status}): {bindings.recent_errors()}")
+        prefill = self._prefill
+        if prefill is not None and not prefill.is_busy and prefill.wants(batch):
+            self._computed = prefill.context
+            return prefill.decode(batch)
+        if prefill is not None and prefill.held in batch.sequence_ids[: batch.size]:
+            prefill.flush()
+        self._computed = self._main
+        return self._main.decode(batch)
 
-    def _compute(self, rows: int) -> int:
-        """Decode the batch with as many threads as do it fastest."""
-        threads = self._tuner.choose(rows)
-        if threads != self._threads:
-            bindings.set_threads(self._context, threads)
-            self._threads = threads
-        started = time.perf_counter()
-        status = bindings.decode(self._context, self._batch, rows)
-        if status == bindings.DECODE_DONE:
-            self._tuner.observe(rows, (time.perf_counter() - started) * 1000)
+    def begin_beside(self, batch: Batch) -> bool:
+        prefill = self._prefill
+        if prefill is None or not self.beside_cells or not prefill.wants(batch):
+            return False
+        prefill.begin(batch)
+        self._main.threads_max = self._threads - 1
+        return True
+
+    def finish_beside(self, *, wait: bool) -> DecodeStatus | None:
+        assert self._prefill is not None
+        try:
+            status = self._prefill.finish(wait=wait)
+        finally:
+            if not self._prefill.is_busy:
+                self._main.threads_max = None
+        if status is not None:
+            self._computed = self._prefill.context
         return status
 
     def logits(self, row: int) -> Logits:
-        address = bindings.logits_address(self._context, row)
-        if not address:
-            raise EngineFailed(f"Row {row} of the batch has no logits")
-        memory = (ctypes.c_float * self.vocabulary.size).from_address(address)
-        return np.ctypeslib.as_array(memory)
+        return self._computed.logits(row)
 
     def sequence_copy(self, source: int, target: int, start: int, end: int) -> None:
-        bindings.sequence_copy(self._memory, source, target, start, end)
+        if self._prefill is not None:
+            self._prefill.remove(target, 0)
+            if self._prefill.held == source:
+                self._prefill.flush()
+        self._main.copy(source, target, start, end)
 
     def sequence_remove(self, sequence: int, start: int) -> bool:
-        return bindings.sequence_remove(self._memory, sequence, start)
+        if self._prefill is not None:
+            self._prefill.remove(sequence, start)
+        return self._main.remove(sequence, start)
 
     def sequence_end(self, sequence: int) -> int:
-        return bindings.sequence_last(self._memory, sequence) + 1
+        end = self._main.end(sequence)
+        return end if self._prefill is None else max(end, self._prefill.end(sequence))
 
     def export_block(self, sequence: int, start: int, end: int) -> Payload:
-        if not 0 <= start < end <= self.sequence_end(sequence):
-            raise EngineFailed(f"Positions {start} to {end} are not held")
-        self.sequence_copy(sequence, self._scratch, start, end)
-        try:
-            payload = np.empty(
-                bindings.sequence_state_bytes(self._context, self._scratch), np.uint8
-            )
-            address, size = payload.ctypes.data, payload.nbytes
-            written = bindings.read_sequence(self._context, self._scratch, address, size)
-        finally:
-            self.sequence_remove(self._scratch, 0)
-        if written != size:
-            raise EngineFailed(f"A block was not exported: {bindings.recent_errors()}")
-        return payload
+        if self._prefill is not None and self._prefill.lends(sequence, end):
+            return self._prefill.export(start, end)
+        return self._main.export(sequence, start, end)
 
     def import_block(self, sequence: int, payload: Payload) -> bool:
-        payload = np.ascontiguousarray(payload)
-        address, size = payload.ctypes.data, payload.nbytes
-        try:
-            if bindings.write_sequence(self._context, self._scratch, address, size) == 0:
-                return False
-            # what the blob says counts, so a block is never attached anywhere but at the end
-            if bindings.sequence_first(self._memory, self._scratch) != self.sequence_end(sequence):
-                return False
-            bindings.sequence_copy(self._memory, self._scratch, sequence, -1, -1)
-        finally:
-            self.sequence_remove(self._scratch, 0)
+        start = self._main.end(sequence)
+        if not self._main.append(sequence, payload):
+            return False
+        if self._prefill is not None:
+            self._prefill.appended(sequence, start, payload)
         return True
 
     def interrupt(self) -> None:
@@ -229,10 +224,11 @@ class LlamaBackend:
         self._flag[0] = b"\x00"
 
     def close(self) -> None:
-        """Give back context and model; safe to call twice."""
-        if self._context is not None:
-            bindings.free_context(self._context)
-            self._context = None
+        """Give back contexts and model; safe to call twice."""
+        if self._prefill is not None:
+            self._prefill.close()
+        for context in self._contexts:
+            context.close()
         if self._model is not None:
             bindings.free_model(self._model)
             self._model = None

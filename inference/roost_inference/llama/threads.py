@@ -23,6 +23,8 @@ GAIN_MIN = 0.93
 DOUBT = 1.6
 # A trial that is so much slower ends at once.
 HOPELESS = 1.15
+# A lost trial of a longer step is felt: the next one is as far away as can be.
+CHEAP_STEP_MS = 50.0
 STEPS_KEPT = 7
 
 
@@ -50,7 +52,7 @@ class ThreadTuner:
     def observe(self, rows: int, ms: float) -> None:
         """What that step took."""
         if len(self._choices) > 1:
-            self._size(rows).observe(ms / rows, len(self._choices))
+            self._size(rows).observe(ms / rows, len(self._choices), is_cheap=ms <= CHEAP_STEP_MS)
 
     def _size(self, rows: int) -> "_Size":
         """Steps are alike whose rows have as many binary digits."""
@@ -70,10 +72,10 @@ class _Size:
         self._until_trial = PAUSE_STEPS_MIN
         self._upwards = False
 
-    def observe(self, cost: float, choices: int) -> None:
+    def observe(self, cost: float, choices: int, *, is_cheap: bool) -> None:
         if self.candidate != self._chosen:
             self._trial.append(cost)
-            self._judge()
+            self._judge(is_cheap)
             return
         self._recent.append(cost)
         self._until_trial -= 1
@@ -98,7 +100,7 @@ class _Size:
         self.candidate = self._chosen + step
         self._trial = []
 
-    def _judge(self) -> None:
+    def _judge(self, is_cheap: bool) -> None:
         now, tried = median(self._recent), median(self._trial)
         if len(self._trial) < TRIAL_STEPS and tried < HOPELESS * now:
             return
@@ -108,6 +110,6 @@ class _Size:
             self._cost_when_chosen = tried
             self._pause = PAUSE_STEPS_MIN
         else:
-            self._pause = min(2 * self._pause, PAUSE_STEPS_MAX)
+            self._pause = min(2 * self._pause, PAUSE_STEPS_MAX) if is_cheap else PAUSE_STEPS_MAX
         self.candidate = self._chosen
         self._until_trial = self._pause

@@ -92,7 +92,7 @@ def _stops(call: Call) -> Iterator[str]:
     for button in (button for row in rows for button in row):
         data = str(button.get("callback_data", ""))
         if data.startswith(STOP_DATA):
-            yield data.removeprefix(STOP_DATA)
+            yield data.removeprefix(STOP_DATA).partition(":")[0]
 
 
 def _unheard(call: Call, deaths: Sequence[float]) -> bool:

@@ -104,6 +104,7 @@ def running_stack(config: StormConfig, folder: Path) -> Iterator["Storm"]:
                 engine.stop()
             phones.telegram.http.close()
             phones.whatsapp.http.close()
+            phones.cloud.http.close()
 
 
 class EngineProcess:

@@ -39,14 +39,14 @@ class ChannelSetup:
 
 @dataclass(frozen=True, slots=True)
 class SandboxUrls:
-    """Where the fakes listen, and which sender and chats the two phones use."""
+    """Where the fakes listen, and who holds the phones: an id on the network, and a name."""
 
     telegram: str
     twilio: str
-    telegram_chat: str = "1001"
-    telegram_name: str = "Ada"
-    whatsapp_user: str = "whatsapp:+15550009999"
-    whatsapp_name: str = "Grace"
+    cloud: str
+    telegram_user: tuple[str, str] = ("1001", "Ada")
+    twilio_user: tuple[str, str] = ("whatsapp:+15550009999", "Grace")
+    cloud_user: tuple[str, str] = ("whatsapp:+15550007777", "Hedy")
 
 
 @dataclass(frozen=True, slots=True)

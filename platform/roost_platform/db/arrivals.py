@@ -6,6 +6,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address, InboundMessage
+from roost_platform import commands
 from roost_platform.db import models
 from roost_platform.db.homes import private_home
 from roost_platform.db.moves import move_conversation
@@ -16,7 +17,6 @@ NOT_ADDRESSED = "not addressed to the agent"
 IN_ALBUM = "part of an album"
 BLOCKED = "blocked_at"  # among a conversation's settings: since when we can't write there
 EDIT_SHOWN_MAX = 2000  # characters of an edited message told to the agent, before and after
-STOP_BUTTON_OF = "stop:"
 
 
 # Edits ---------------------------------------------------------------------------------------
@@ -189,8 +189,9 @@ async def home_of(session: AsyncSession, message: InboundMessage) -> Address:
     A button under a message too old to be shown comes without its topic; a chat that moved is
     known by its new id; a person may write under another of their names.
     """
-    if message.kind == "callback" and message.text.startswith(STOP_BUTTON_OF):
-        turn = await session.get(models.Turn, message.text.removeprefix(STOP_BUTTON_OF))
+    pressed = commands.parse(message.text, "callback") if message.kind == "callback" else None
+    if pressed is not None:
+        turn = await session.get(models.Turn, pressed.turn_id)
         if turn is not None:
             found = await session.get_one(models.Conversation, turn.conversation_id)
             here = (found.channel, found.account, found.chat)

@@ -1,5 +1,7 @@
 """Commands said in a chat, carried out in the transaction that accepts them."""
 
+from hmac import compare_digest
+
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -52,6 +54,10 @@ async def _stop(
     turn = await running_turn(session, conversation.id)
     if command.turn_id and (turn is None or turn.id != command.turn_id):
         row.reason = commands.TURN_OVER
+        return False
+    given, nonce = command.nonce.encode(), (turn.nonce if turn else "").encode()
+    if command.turn_id and not compare_digest(given, nonce):
+        row.state, row.reason = "ignored", commands.UNKNOWN_BUTTON  # made up by somebody
         return False
     if command.is_phrase and turn is None and not await waiting_count(session, conversation.id):
         row.state = "pending"  # nothing to stop: the words are meant for the agent

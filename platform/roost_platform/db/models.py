@@ -138,7 +138,7 @@ class Tenant(Base):
 class Turn(Base):
     """One answer in the making; `number` is the generation fence.
 
-    state: running | done | stopped | failed.
+    state: running | done | stopped | failed. nonce: what its buttons carry beside its id.
     """
 
     __tablename__ = "turns"
@@ -169,6 +169,7 @@ class Turn(Base):
     queued_at: Mapped[float]  # when the first message it answers was received
     started_at: Mapped[float]
     finished_at: Mapped[float | None]
+    nonce: Mapped[str] = mapped_column(default="", server_default=text("''"))
 
 
 class TurnStep(Base):

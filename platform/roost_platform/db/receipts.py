@@ -1,11 +1,15 @@
 """What providers tell afterwards: delivery receipts, and which message a quote means."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.intake import Refusal
 from roost_channels.message import Quote
 from roost_platform.db import models
+from roost_platform.db.engine import Database
 from roost_platform.db.evidence import look
 from roost_platform.db.homes import is_chat
 from roost_platform.db.part_states import (
@@ -25,8 +29,28 @@ from roost_platform.db.window import HOLD_S, hold_part
 RANK = {"": 0, "sent": 1, "delivered": 2, "read": 3}
 ACCEPTED = frozenset({"accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"})
 FAILED = frozenset({"failed", "undelivered", "canceled"})
+# Parts that are on no way now: nothing waits for them.
+GIVEN_UP = frozenset({"not_sent", "failed", "expired"})
 # As DeliveryConfig.give_up_s, for refusals that come after the acceptance.
 GIVE_UP_S = 259_200.0
+
+
+class ReceiptStore:
+    """What providers told of our parts, for channels that have no other way to ask."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def status(self, part_id: str) -> str:
+        """The furthest a part is known to have come; `failed` also if it must go once more."""
+        async with self._database.read() as session:
+            found = await session.execute(
+                select(models.Part.state, models.Part.receipt).where(models.Part.id == part_id)
+            )
+            row = found.one_or_none()
+        if row is None or row.state in GIVEN_UP:
+            return "failed"
+        return str(row.receipt)
 
 
 async def find_part(
@@ -170,13 +194,20 @@ async def find_quote(
 
 
 async def _part_quote(session: AsyncSession, part: models.Part, ref: str) -> Quote:
-    """The whole logical message, and the passage that this part carried."""
-    texts = [str(row.rendered["text"]) for row in await parts_of(session, part.outbox_id)]
-    before = "".join(texts[: part.position])
+    """The whole logical message, and the passage or the file that this part carried."""
+    words = [_words(row.rendered) for row in await parts_of(session, part.outbox_id)]
+    before = "".join(words[: part.position])
     return Quote(
         ref=ref,
         author="bot",
-        text="".join(texts),
-        excerpt=texts[part.position],
+        text="".join(words),
+        excerpt=words[part.position],
         utf16_start=len(before.encode("utf-16-le")) // 2,
     )
+
+
+def _words(rendered: Mapping[str, Any]) -> str:
+    """A part as people refer to it: a file has a name, and maybe a caption."""
+    media = rendered.get("media")
+    name = f"[{media['kind']}: {media['name'] or media['artifact_id']}]" if media else ""
+    return " ".join(filter(None, (name, str(rendered["text"]))))

@@ -1,5 +1,6 @@
 """Steps that several stores share inside their transactions: ids, locks, conversions, appends."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, cast
@@ -15,6 +16,7 @@ from roost_platform.errors import NotFound, TurnOver
 
 OUTBOX_TEXT_MAX = 100_000  # characters of one logical message; what is beyond is cut, and says so
 CUT_NOTICE = "\n\n(The rest was cut: the message was too long to deliver.)"
+NONCE_BYTES = 9
 EXCERPT_MAX = 200  # characters of a message kept as a reply target's excerpt
 
 # What nearly every transaction begins with is made once.
@@ -29,6 +31,11 @@ _RUNNING = select(models.Turn).where(
 
 def new_id() -> str:
     return str(uuid7())
+
+
+def new_nonce() -> str:
+    """A word that nobody guesses, short enough for a button beside an id."""
+    return secrets.token_urlsafe(NONCE_BYTES)
 
 
 def clean(value: Any) -> Any:

@@ -157,6 +157,7 @@ def snapshot_of(
         version=progress.version,
         plan=tuple(str(line) for line in progress.plan or ()),
         mode=str(conversation.settings.get(PROGRESS, "")),
+        nonce=turn.nonce,
     )
 
 

@@ -16,6 +16,7 @@ from roost_platform.db.operators import OperatorActions
 from roost_platform.db.outbox import OutboxStore
 from roost_platform.db.people import People
 from roost_platform.db.queries import Queries
+from roost_platform.db.receipts import ReceiptStore
 from roost_platform.db.services import Heartbeats
 from roost_platform.db.stop import Stopped
 from roost_platform.db.tenants import Tenants
@@ -32,6 +33,7 @@ class Stores:
     inbox: InboxStore
     turns: TurnStore
     outbox: OutboxStore
+    receipts: ReceiptStore
     notes: NoteStore
     artifacts: ArtifactStore
     people: People
@@ -92,6 +94,7 @@ def open_stores(
         inbox=InboxStore(opened, policies, default_agent, rules, tenants, abort_phrases),
         turns=TurnStore(opened, rules, tenants),
         outbox=OutboxStore(opened),
+        receipts=ReceiptStore(opened),
         notes=NoteStore(opened),
         artifacts=ArtifactStore(opened, files),
         people=People(opened),

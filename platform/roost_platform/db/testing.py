@@ -8,6 +8,8 @@ from sqlalchemy import func, select
 
 from roost_channels.intake import Accepted
 from roost_channels.message import Address, InboundKind, InboundMessage, Quote, Sender
+from roost_channels.status_messages import stop_buttons
+from roost_channels.status_view import StatusView
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
@@ -109,6 +111,13 @@ class Person:
         turn = await self.stores.turns.begin(await self.conversation_id())
         assert isinstance(turn, TurnRecord)
         return turn
+
+    async def stop_button(self) -> str:
+        """What the Stop button of the running turn carries, as the chat shows it."""
+        shown = await self.stores.outbox.progress([(self.address.channel, self.address.account)])
+        snapshot = next(one for one in shown if one.address == self.address)
+        [button] = stop_buttons(snapshot, StatusView("Thinking…"))
+        return button.data
 
     async def agent_says(
         self,

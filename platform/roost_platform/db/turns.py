@@ -15,6 +15,7 @@ from roost_platform.db.rows import (
     lock_conversation,
     lock_turn,
     new_id,
+    new_nonce,
     running_turn,
 )
 from roost_platform.db.tenants import Tenants
@@ -108,6 +109,7 @@ class TurnStore:
             state="running",
             queued_at=pending[0].received_at,
             started_at=now,
+            nonce=new_nonce(),
         )
         session.add(turn)
         await session.flush()

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from aiohttp import web
 
-from roost_channels.testing import CloudPlan, FakeCloud, VirtualClock
+from roost_channels.testing import FakeCloud, PairLimit, StatusPlan, VirtualClock
 
 USER = "whatsapp:+16505551234"
 TEXT = {"messaging_product": "whatsapp", "to": "16505551234", "type": "text"}
@@ -57,8 +57,8 @@ async def app() -> AsyncIterator[App]:
 
 @pytest.fixture
 async def cloud(app: App) -> AsyncIterator[FakeCloud]:
-    plan = CloudPlan(0.0, 0.0, 0.0)
-    async with FakeCloud(webhook_url=app.url, plan=plan, templates={"ready": "Ready."}) as server:
+    plan, ready = StatusPlan(0.0, 0.0, 0.0), {"ready": "Ready."}
+    async with FakeCloud(webhook_url=app.url, status_plan=plan, templates=ready) as server:
         yield server
 
 
@@ -115,11 +115,11 @@ async def test_statuses_come_in_order_or_as_ordered_with_our_data(
 ) -> None:
     await cloud.user_says(USER, "hi")
     for plan, expected in (
-        (CloudPlan(0.0, 0.0, 0.0), ["sent", "delivered", "read"]),
-        (CloudPlan(0.0, 0.0, None, doubled=True), ["sent", "sent", "delivered", "delivered"]),
-        (CloudPlan(0.0, 0.0, 0.0, shuffled=True), ["read", "delivered", "sent"]),
-        (CloudPlan(0.0, 0.0, 0.0, silent=True), []),
-        (CloudPlan(0.0, error_code=131026), ["failed"]),
+        (StatusPlan(0.0, 0.0, 0.0), ["sent", "delivered", "read"]),
+        (StatusPlan(0.0, 0.0, None, doubled=True), ["sent", "sent", "delivered", "delivered"]),
+        (StatusPlan(0.0, 0.0, 0.0, shuffled=True), ["read", "delivered", "sent"]),
+        (StatusPlan(0.0, 0.0, 0.0, silent=True), []),
+        (StatusPlan(0.0, error_code=131026), ["failed"]),
     ):
         app.bodies.clear()
         cloud.plan_next(plan)
@@ -207,7 +207,7 @@ async def test_tokens_numbers_and_paths_are_checked(cloud: FakeCloud, graph: Gra
 async def test_media_is_described_and_handed_out_to_the_token_alone(
     cloud: FakeCloud, app: App, graph: Graph, http: httpx2.AsyncClient
 ) -> None:
-    await cloud.user_says(USER, "look", media=(b"\x89PNG", "image/png"))
+    await cloud.user_says(USER, "look", media=[(b"\x89PNG", "image/png")])
     image = app.values()[-1]["messages"][0]["image"]
     assert image["caption"] == "look"
     known = (await graph.get(f"/v25.0/{image['id']}")).json()
@@ -219,7 +219,7 @@ async def test_media_is_described_and_handed_out_to_the_token_alone(
 
 async def test_a_pair_has_a_burst_and_then_a_pace(app: App, http: httpx2.AsyncClient) -> None:
     clock = VirtualClock()
-    async with FakeCloud(webhook_url=app.url, clock=clock, pair_limit=(2, 6.0)) as cloud:
+    async with FakeCloud(webhook_url=app.url, clock=clock, pair_limit=PairLimit(2, 6.0)) as cloud:
         graph = Graph(cloud, http)
         outcomes = [(await graph.post(text={"body": "x"}))[0] for _ in range(3)]
         assert outcomes == [200, 200, 400]

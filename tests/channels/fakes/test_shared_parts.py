@@ -12,13 +12,13 @@ import httpx2
 import pytest
 
 from roost_channels import testing
-from roost_channels.testing import FakeTelegram, FakeTwilio, VirtualClock
+from roost_channels.testing import FakeTelegram, FakeTwilio, VirtualClock, tasks
 from roost_channels.testing.clock import wait_for_event
 from roost_channels.testing.faults import CALL_FAULTS, FAULTS_MAX, Fault, FaultBook, FaultPlan
 from roost_channels.testing.loopback import CALLS_KEPT, Call, CallLog
 from roost_channels.testing.telegram import updates
-from roost_channels.testing.twilio import state, statuses
 from roost_channels.testing.twilio.signature import signature
+from roost_channels.testing.whatsapp import state
 
 
 async def test_sleepers_wake_in_the_order_of_their_times() -> None:
@@ -130,7 +130,7 @@ async def test_until_gives_up(telegram: FakeTelegram) -> None:
         await telegram.until(lambda: False, timeout_s=0.1)
 
 
-async def test_the_sandbox_runs_both_as_a_process_and_ends_on_sigterm() -> None:
+async def test_the_sandbox_runs_all_as_a_process_and_ends_on_sigterm() -> None:
     channels = str(Path(sys.modules["roost_channels"].__path__[0]).parent)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -143,7 +143,7 @@ async def test_the_sandbox_runs_both_as_a_process_and_ends_on_sigterm() -> None:
     )
     assert process.stdout is not None
     urls = {}
-    for _ in range(2):
+    for _ in range(3):
         name, url = (await process.stdout.readline()).decode().split()
         urls[name] = url
     async with httpx2.AsyncClient(trust_env=False) as client:
@@ -152,7 +152,8 @@ async def test_the_sandbox_runs_both_as_a_process_and_ends_on_sigterm() -> None:
         said = await client.post(f"{urls['telegram']}/sim/chats/7/messages", json={"text": "Hi"})
         # Ids go on from the clock, so that a restarted sandbox never repeats one.
         assert said.json()["message_id"] > 200_000_000
-        assert (await client.get(f"{urls['twilio']}/sim/users")).json() == {"users": []}
+        for name in ("twilio", "cloud"):
+            assert (await client.get(f"{urls[name]}/sim/users")).json() == {"users": []}
     process.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(process.wait(), 10) == 0
 
@@ -165,7 +166,7 @@ async def test_messages_under_way_and_kept_are_bounded(
         await twilio.user_says("whatsapp:+491701234567", "x")
     with pytest.raises(RuntimeError, match="more than 2 messages"):
         await twilio.user_says("whatsapp:+491701234567", "x")
-    monkeypatch.setattr(statuses, "RUNNING_MAX", 0)
+    monkeypatch.setattr(tasks, "RUNNING_MAX", 0)
     with pytest.raises(RuntimeError, match="more than 0 messages are under way"):
         twilio._statuses.accept(next(iter(twilio.messages.values())))
 

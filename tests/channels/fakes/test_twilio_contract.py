@@ -84,7 +84,7 @@ async def test_typing_in_both_versions_marks_the_message_read(
     v2 = client.messaging.v2.typing_indicator
     done = await asyncio.to_thread(v2.create, channel="whatsapp", message_id=sid)
     assert done.success is True
-    assert twilio.typing(ADA) and twilio.messages[sid].read_by_bot
+    assert twilio.typing(ADA) and twilio.messages[sid].is_read
     request = TypingIndicatorList.TypingIndicatorRequest({"channel": "WHATSAPP", "messageId": sid})
     v3 = client.messaging.v3.typing_indicator
     assert (await asyncio.to_thread(v3.create, request)).success is True

@@ -32,8 +32,8 @@ async def test_a_reply_names_the_sid_and_its_sender(
         client.messages.create, to=ADA, from_=twilio.sender, body="Hello"
     )
     await twilio.settled()
-    await twilio.user_says(ADA, "That?", reply_to_sid=sent.sid)
-    await twilio.user_says(ADA, "Or my own?", reply_to_sid=first)
+    await twilio.user_says(ADA, "That?", reply_to=sent.sid)
+    await twilio.user_says(ADA, "Or my own?", reply_to=first)
     to_bot, to_self = (request.form for request in receiver.received[-2:])
     assert to_bot["OriginalRepliedMessageSid"] == sent.sid
     assert to_bot["OriginalRepliedMessageSender"] == twilio.sender
@@ -45,8 +45,8 @@ async def test_business_scoped_ids_stand_beside_or_in_place_of_the_phone(
     twilio: FakeTwilio, receiver: Any
 ) -> None:
     bsuid = "whatsapp:DE.4566546130240823"
-    twilio.add_person(ADA, bsuid=bsuid)
-    twilio.add_person(bsuid="whatsapp:ID.777")
+    twilio.add_person(ADA, user_id=bsuid)
+    twilio.add_person(user_id="whatsapp:ID.777")
     await twilio.user_says(bsuid, "with a phone")
     await twilio.user_says("whatsapp:ID.777", "without")
     with_phone, without = (request.form for request in receiver.received)
@@ -72,7 +72,7 @@ async def test_choices_come_back_as_button_or_list(
             client.messages.create, to=ADA, from_=twilio.sender, content_sid=sid
         )
     await twilio.settled()
-    button, picked = (m.sid for m in twilio.visible(ADA)[-2:])
+    button, picked = (m.id for m in twilio.visible(ADA)[-2:])
     await twilio.press(ADA, button, "y")
     await twilio.press(ADA, picked, "Apple")
     first, second = (request.form for request in receiver.received[-2:])

@@ -164,7 +164,7 @@ async def test_a_planned_failure_names_its_code(
 
 async def test_opted_out_people_are_refused(twilio: FakeTwilio, send: Send) -> None:
     await twilio.user_says(ADA, "STOP")
-    twilio.opt_out(ADA)
+    twilio.block(ADA)
     status, body = await send(twilio)
     assert (status, body["code"]) == (400, 21610)
 

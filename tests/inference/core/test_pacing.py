@@ -5,7 +5,7 @@ import pytest
 from roost_inference.batch import Batch
 from roost_inference.calibrating import calibrate
 from roost_inference.engine import Engine
-from roost_inference.pacing import CHUNK_TOKENS_MIN, Pacer
+from roost_inference.pacing import BEHIND_TARGETS_MAX, CHUNK_TOKENS_MIN, PACE_TARGETS, Pacer
 from roost_inference.stepcost import TILE_ROWS, StepCost
 from roost_inference.testing import Collector, FakeClock, drive, request, toy_engine
 from roost_inference.toy import ToyBackend
@@ -74,6 +74,40 @@ def test_nobody_who_writes_waits_longer_than_two_targets_for_a_long_prompt() -> 
     prompts = [rows for rows in machine.backend.decoded if rows > 1][1:]
     assert prompts[0] >= 2 * TILE_ROWS and prompts[0] % TILE_ROWS == 0
     assert TILE_ROWS in prompts and min(prompts[:-1]) < TILE_ROWS
+
+
+def test_a_short_prompt_is_read_whole_while_others_write() -> None:
+    machine = Machine()
+    engine = machine.engine()
+    engine.submit(request("writer", 60, ignore_eos=True), Collector())
+    for _ in range(10):
+        engine.step()
+    machine.backend.decoded.clear()
+    engine.submit(request("s" * 300, 4), Collector())
+    drive(engine)
+    assert max(machine.backend.decoded) == 300
+
+
+def test_a_stream_of_short_prompts_keeps_no_answer_below_its_pace() -> None:
+    machine = Machine()
+    machine.slower = 3.0
+    engine = machine.engine()
+    writer = Collector()
+    engine.submit(request("writer", 100, ignore_eos=True), writer)
+    engine.step()
+    began = machine.clock()
+    for number in range(2000):
+        if writer.is_finished:
+            break
+        if number % 2 == 0:
+            text = f"{number:04}" * 70
+            engine.submit(request(text, 1, ignore_eos=True), Collector())
+        engine.step()
+    took_ms = (machine.clock() - began) * 1000
+    pace_ms = PACE_TARGETS * TARGET_MS * writer.finish.usage.completion_tokens
+    assert max(machine.backend.decoded) == 280
+    # costs are believed after two steps, so the last prompt may have been dearer than expected
+    assert took_ms <= pace_ms + 2 * BEHIND_TARGETS_MAX * TARGET_MS
 
 
 def test_a_neighbour_that_takes_the_processor_is_answered_with_smaller_chunks() -> None:

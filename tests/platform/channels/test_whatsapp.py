@@ -155,6 +155,6 @@ async def test_r20_receipts_late_doubled_and_backwards_change_nothing_that_is_kn
     await office.twilio.settled()
     statuses = [a.parameters["MessageStatus"] for a in office.twilio.webhooks[1:]]
     assert statuses == ["read", "read", "delivered", "delivered", "sent", "sent"]
-    sid = next(m.sid for m in office.twilio.messages.values() if not m.inbound)
+    sid = next(m.id for m in office.twilio.messages.values() if not m.inbound)
     quote = await office.intake.resolve_quote("whatsapp", office.twilio.sender, USER, sid)
     assert quote == Quote(sid, "bot", "the answer", "the answer", 0)

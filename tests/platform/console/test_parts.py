@@ -15,12 +15,12 @@ import pytest
 from roost_platform.console import markdown as markdown_module
 from roost_platform.console import pages as pages_package
 from roost_platform.console.assets import files, icon
+from roost_platform.console.bubbles import entities_html, whatsapp_html
 from roost_platform.console.errors import Busy, Refused
 from roost_platform.console.live import Fragment, Live, LivePage
 from roost_platform.console.markdown import TEXT_LENGTH_MAX, markdown
 from roost_platform.console.pages import overview
 from roost_platform.console.passwords import PASSWORD_LENGTH_MAX, Passwords
-from roost_platform.console.phones import entities_html, whatsapp_html
 from roost_platform.console.queries.figures import percentile, series
 from roost_platform.console.queries.pages import PAGE_NUMBER_MAX, Pages, like, page_number
 from roost_platform.console.queries.sessions import SessionFilter, sessions

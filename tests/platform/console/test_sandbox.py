@@ -1,4 +1,4 @@
-"""The two phones, on the real fakes: what a person types arrives, what the bot sends shows."""
+"""The phones, on the real fakes: what a person types arrives, what the bot sends shows."""
 
 import asyncio
 import re
@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, expect
 
-from roost_channels.testing import FakeTelegram, FakeTwilio
+from roost_channels.testing import FakeCloud, FakeTelegram, FakeTwilio
 from roost_platform.console.deps import SandboxUrls
 from roost_platform.console.testing import ADMIN, ConsoleServer
 
@@ -22,10 +22,11 @@ TOKEN = "42:SANDBOX-token"
 
 @dataclass
 class Fakes:
-    """Both fakes in a thread of their own."""
+    """The fakes in a thread of their own."""
 
     telegram: str = ""
     twilio: str = ""
+    cloud: str = ""
     ready: threading.Event = field(default_factory=threading.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -35,8 +36,10 @@ class Fakes:
         async with (
             FakeTelegram(token=TOKEN) as telegram,
             FakeTwilio(account_sid="AC1", auth_token="secret", sender=sender) as twilio,
+            FakeCloud("1", "secret") as cloud,
         ):
             self.telegram, self.twilio = telegram.base_url, twilio.base_url
+            self.cloud = cloud.base_url
             self.ready.set()
             await self.ended.wait()
 
@@ -66,7 +69,7 @@ def seeded(
 
     folder = tmp_path_factory.mktemp("sandbox")
     shutil.copy(sqlite_template, folder / "roost.db")
-    urls = SandboxUrls(fakes.telegram, fakes.twilio)
+    urls = SandboxUrls(fakes.telegram, fakes.twilio, fakes.cloud)
     with ConsoleServer(f"sqlite:///{folder / 'roost.db'}", sandbox=urls).serving() as server:
         yield server, server.sign_in_cookie(ADMIN, "admin")
 
@@ -98,7 +101,8 @@ def test_a_message_a_quote_and_a_button_travel_both_ways(sandbox: Any, fakes: Fa
     )
     answer = phone.locator('.pm[data-mine="no"]')
     expect(answer.locator("b")).to_have_text("Working")
-    answer.get_by_role("button", name="Stop").click()
+    with sandbox.expect_response("**/sandbox/telegram/press"):
+        answer.get_by_role("button", name="Stop").click()
     fakes.bot(
         "editMessageText", chat_id=1001, message_id=sent["message_id"], text="Half of it 😀 x"
     )
@@ -128,7 +132,7 @@ def test_a_message_a_quote_and_a_button_travel_both_ways(sandbox: Any, fakes: Fa
 
 
 def test_whatsapp_shows_marks_statuses_and_replies(sandbox: Any, fakes: Fakes) -> None:
-    phone = sandbox.locator('.phone[data-kind="whatsapp"]')
+    phone = sandbox.get_by_label("Phone with WhatsApp", exact=True)
     phone.get_by_label("Message on WhatsApp").fill("Are you open?")
     sandbox.keyboard.press("Enter")
     expect(phone.locator('.pm[data-mine="yes"]')).to_contain_text("Are you open?")
@@ -174,7 +178,7 @@ def test_files_edits_reactions_and_choices_travel_too(sandbox: Any, fakes: Fakes
     answer.get_by_role("button", name="React with a thumb up").click()
     expect(answer.get_by_label("Reactions")).to_have_text("👍")
 
-    whatsapp = sandbox.locator('.phone[data-kind="whatsapp"]')
+    whatsapp = sandbox.get_by_label("Phone with WhatsApp", exact=True)
     whatsapp.locator("[data-file]").set_input_files(photo)
     expect(whatsapp.locator("[data-reply-bar]")).to_contain_text("cat.png")
     whatsapp.get_by_role("button", name="Send on WhatsApp").click()
@@ -187,6 +191,34 @@ def test_files_edits_reactions_and_choices_travel_too(sandbox: Any, fakes: Fakes
     httpx2.post(f"{fakes.twilio}/2010-04-01/Accounts/AC1/Messages.json", data=form, auth=auth)
     whatsapp.get_by_role("button", name="Yes").click()
     expect(whatsapp.locator('.pm[data-mine="yes"]').last).to_contain_text("Yes")
+
+
+def test_metas_phone_shows_quotes_choices_and_reactions(sandbox: Any, fakes: Fakes) -> None:
+    phone = sandbox.get_by_label("Phone with WhatsApp by Meta", exact=True)
+    phone.get_by_label("Message on WhatsApp by Meta").fill("Are you open?")
+    sandbox.keyboard.press("Enter")
+    asked = phone.locator('.pm[data-mine="yes"]')
+    expect(asked).to_contain_text("Are you open?")
+    wamid = asked.get_attribute("data-id")
+
+    def send(**content: Any) -> None:
+        to = {"messaging_product": "whatsapp", "to": "15550007777"}
+        token = {"Authorization": "Bearer secret"}
+        url = f"{fakes.cloud}/v25.0/1/messages"
+        answer = httpx2.post(url, json={**to, **content}, headers=token)
+        assert answer.status_code == 200, answer.text
+
+    send(type="reaction", reaction={"message_id": wamid, "emoji": "👀"})
+    expect(asked.get_by_label("Reactions")).to_have_text("👀")
+    button = {"type": "reply", "reply": {"id": "y", "title": "Book"}}
+    shown = {"type": "button", "body": {"text": "*Yes*"}, "action": {"buttons": [button]}}
+    send(type="interactive", interactive=shown, context={"message_id": wamid})
+    answer = phone.locator('.pm[data-mine="no"]')
+    expect(answer.locator("b")).to_have_text("Yes")
+    expect(answer.locator(".pm-reply")).to_contain_text("Are you open?")
+    answer.get_by_role("button", name="Book").click()
+    expect(phone.locator('.pm[data-mine="yes"]').last).to_contain_text("Book")
+    expect(sandbox.get_by_label("Phone with WhatsApp", exact=True)).not_to_contain_text("Book")
 
 
 def test_the_sandbox_is_accessible(sandbox: Any) -> None:

@@ -6,11 +6,21 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from roost_channels.message import Address, Attachment, InboundMessage, Sender
+from roost_channels.message import (
+    BUTTON_DATA_BYTES_MAX,
+    Address,
+    Attachment,
+    InboundMessage,
+    Sender,
+)
 from roost_platform.db import models
+from roost_platform.db.access import AccessPolicy
 from roost_platform.db.arrivals import BLOCKED
+from roost_platform.db.engine import Database
+from roost_platform.db.stores import open_stores
 from roost_platform.db.testing import HandClock, Person
 from roost_platform.db.transcript import ALBUM_S, GROUP_CHARS_MAX, GROUP_MESSAGES_MAX
+from roost_platform.intake import PlatformIntake
 from roost_workflows.ports import Postponed, TranscriptMessage
 
 GROUP = Address("telegram", "42", "-100")
@@ -244,9 +254,42 @@ async def test_pressed_buttons_are_answered_by_what_became_of_them(ada: Person) 
     await ada.says("work")
     turn = await ada.turn()
     assert await pressed(ada, "something else") == "This button does nothing any more."
-    assert await pressed(ada, f"stop:{turn.turn_id}") == "Stopping."
+    button = await ada.stop_button()
+    assert await pressed(ada, button) == "Stopping."
     await ada.stores.turns.settle(turn.turn_id, outcome="stopped", reason="")
-    assert await pressed(ada, f"stop:{turn.turn_id}") == "That is over already."
+    assert await pressed(ada, button) == "That is over already."
+
+
+async def test_a_press_without_the_words_that_were_shown_is_refused(ada: Person) -> None:
+    await ada.says("work")
+    turn = await ada.turn()
+    button = await ada.stop_button()
+    assert len(button.encode()) <= BUTTON_DATA_BYTES_MAX and button.startswith("stop:")
+    for forged in (f"stop:{turn.turn_id}", f"{button[:-1]}é", f"{button}:", f"stop:{'0' * 36}:x"):
+        said = await pressed(ada, forged)
+        assert said in ("This button does nothing any more.", "That is over already.")
+    assert not (await ada.stores.turns.get(turn.turn_id)).stop_requested
+    assert [state for _, state in (await ada.inbox())[1:]] == ["ignored"] * 3 + ["done"]
+
+
+async def test_keyboards_from_before_a_restart_keep_their_meaning(
+    ada: Person, database_url: str, clock: HandClock
+) -> None:
+    await ada.says("first")
+    first = await ada.turn()
+    over = await ada.stop_button()
+    await ada.agent_says(first, 1, "Done.")
+    await ada.says("second")
+    turn = await ada.turn()
+    shown = await ada.stop_button()
+    policies = {("telegram", "42"): AccessPolicy("open")}
+    reopened = open_stores(Database(database_url, clock=clock), policies=policies)
+    later = replace(ada, stores=reopened, intake=PlatformIntake(reopened, ada.doorbell))
+    assert await pressed(later, over) == "That is over already."
+    assert not (await reopened.turns.get(turn.turn_id)).stop_requested
+    assert await later.stop_button() == shown and await pressed(later, shown) == "Stopping."
+    assert (await reopened.turns.get(turn.turn_id)).stop_requested
+    await reopened.close()
 
 
 async def test_a_strangers_press_is_refused_politely(ada: Person) -> None:
@@ -259,11 +302,11 @@ async def test_a_strangers_press_is_refused_politely(ada: Person) -> None:
 async def test_a_press_under_an_old_message_finds_its_topic(ada: Person) -> None:
     topic = replace(ada, address=replace(GROUP, thread="9"))
     await topic.gives(in_group(topic, "Ada", "@bot work", True))
-    turn = await topic.turn()
-    elsewhere = replace(ada, address=GROUP)
-    assert await pressed(elsewhere, f"stop:{turn.turn_id}", is_group=True) == "Stopping."
+    await topic.turn()
+    elsewhere, button = replace(ada, address=GROUP), await topic.stop_button()
+    assert await pressed(elsewhere, button, is_group=True) == "Stopping."
     other_chat = replace(ada, address=replace(GROUP, chat="-300"))
-    said = await pressed(other_chat, f"stop:{turn.turn_id}", is_group=True)
+    said = await pressed(other_chat, button, is_group=True)
     assert said == "That is over already."
 
 

@@ -72,7 +72,9 @@ def test_r24_phrases_can_be_chosen() -> None:
 
 
 def test_buttons_and_native_stops_are_commands_and_edits_are_not() -> None:
+    assert parse("stop:t1:n1", "callback") == Command("stop", turn_id="t1", nonce="n1")
     assert parse("stop:t1", "callback") == Command("stop", turn_id="t1")
+    assert parse("stop:", "callback") is None
     assert parse("other:t1", "callback") is None
     assert parse("", "stop") == Command("stop")
     assert parse("/stop", "edited") is None
@@ -136,12 +138,13 @@ async def test_the_word_stop_is_for_the_agent_when_nothing_runs(ada: Person) -> 
 async def test_a_stop_button_stops_its_own_turn_only(ada: Person) -> None:
     await ada.says("first")
     first = await ada.turn()
+    old = await ada.stop_button()
     await ada.agent_says(first, 1, "Done.")
     await ada.says("second")
     second = await ada.turn()
-    await ada.gives(ada.message(f"stop:{first.turn_id}", kind="callback"))
+    await ada.gives(ada.message(old, kind="callback"))
     assert not (await ada.stores.turns.get(second.turn_id)).stop_requested
-    await ada.gives(ada.message(f"stop:{second.turn_id}", kind="callback"))
+    await ada.gives(ada.message(await ada.stop_button(), kind="callback"))
     assert (await ada.stores.turns.get(second.turn_id)).stop_requested
     assert ada.doorbell.stopped == [second.conversation_id]
 

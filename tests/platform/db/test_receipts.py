@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from roost_channels.intake import Refusal
-from roost_channels.message import Quote
+from roost_channels.message import Media, Quote
 from roost_channels.outbox import StatusMessage, StoredPart
 from roost_channels.rendering import RenderedPart
 from roost_platform.db import models
@@ -53,6 +53,21 @@ async def test_r20_receipts_only_go_forward(ada: Person) -> None:
         assert (await row_of(ada, part)).receipt == shown
     notes = [line["note"] for line in (await row_of(ada, part)).evidence]
     assert notes == ["A late receipt says failed, but it was read before."]
+
+
+async def test_the_next_part_can_ask_how_the_one_before_stands(ada: Person) -> None:
+    part, other, _ = await parts_of_an_answer(ada)
+    receipts = ada.stores.receipts
+    await ada.stores.outbox.sending(part.id, "c1", 30.0)
+    assert await receipts.status(part.id) == ""
+    await receipt(ada, "sent", part_id=part.id, message_id="wamid.1")
+    assert await receipts.status(part.id) == "sent"
+    await receipt(ada, "read", part_id=part.id)
+    assert await receipts.status(part.id) == "read"
+    await ada.stores.outbox.sending(other.id, "c1", 30.0)
+    await ada.stores.outbox.failed(other.id, error="refused")
+    # Nothing waits for what is on no way, nor for what nobody knows.
+    assert [await receipts.status(id) for id in (other.id, "nobody's")] == ["failed", "failed"]
 
 
 @pytest.mark.parametrize("state", ["sending", "ambiguous"])
@@ -238,3 +253,26 @@ async def test_what_the_provider_throttled_after_its_acceptance_is_sent_again_la
     assert (row.state, row.next_at) == ("not_sent", clock.now + 60.0)
     await ada.says("/help")
     assert (await row_of(ada, part)).next_at == clock.now + 60.0
+
+
+async def test_r18_a_reply_to_one_picture_of_an_album_names_that_picture(ada: Person) -> None:
+    await ada.says("draw")
+    await ada.agent_says(await ada.turn(), 1, "Two.")
+    found = await ada.stores.outbox.next_entry(ada.address)
+    assert found is not None
+    photos = [Media(name, "photo", f"{name}.png", "image/png", 1) for name in ("cat", "dog")]
+    rendered = [
+        RenderedPart("Two.", (), 0, 4, photos[0], album="1"),
+        RenderedPart("", (), 4, 4, photos[1], album="1"),
+    ]
+    await ada.stores.outbox.plan(found[0].id, rendered)
+    again = await ada.stores.outbox.next_entry(ada.address)
+    assert again is not None and [part.rendered for part in again[1]] == rendered
+    for part, id in zip(again[1], ("11", "12"), strict=True):
+        await ada.stores.outbox.sending(part.id, "c1", 30.0)
+        await ada.stores.outbox.sent(part.id, id)
+    for id, excerpt in (("11", "[photo: cat.png] Two."), ("12", "[photo: dog.png]")):
+        quote = await ada.intake.resolve_quote("telegram", "42", "1001", id)
+        assert quote is not None and (quote.author, quote.excerpt) == ("bot", excerpt)
+        units = quote.text.encode("utf-16-le")[2 * (quote.utf16_start or 0) :]
+        assert units.decode("utf-16-le").startswith(excerpt)

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from roost_platform import ports, stack
+from roost_platform.addresses import choose_ports
 from roost_platform.config import load_settings
 from roost_platform.errors import AlreadyRunning, PortInUse, StackNotFound
-from roost_platform.up import Options, choose_ports, environment, plan
+from roost_platform.up import Options, environment, plan
 
 RUN = stack.Run(os.getpid(), 8420, 1, 2, 0.0, "http://127.0.0.1:8420")
 
@@ -113,8 +114,9 @@ def test_every_port_is_its_own_and_told_to_every_part(tmp_path: Path) -> None:
         addresses.temporal,
         addresses.telegram,
         addresses.twilio,
+        addresses.cloud,
     ]
-    assert len(set(numbers)) == 5
+    assert len(set(numbers)) == 6
     env = environment(settings, Options(), addresses)
     assert env["ROOST_WEB__PORT"] == str(addresses.web)
     assert env["ROOST_TEMPORAL__ADDRESS"] == f"127.0.0.1:{addresses.temporal}"
@@ -149,6 +151,10 @@ def test_the_sandbox_never_uses_a_real_token(tmp_path: Path) -> None:
         "ROOST_TWILIO__ACCOUNT_SID": "ACreal",
         "ROOST_TWILIO__AUTH_TOKEN": "real",
         "ROOST_TWILIO__FROM": "whatsapp:+1000",
+        "ROOST_WHATSAPP_CLOUD__ACCESS_TOKEN": "real",
+        "ROOST_WHATSAPP_CLOUD__PHONE_NUMBER_ID": "1",
+        "ROOST_WHATSAPP_CLOUD__APP_SECRET": "real",
+        "ROOST_WHATSAPP_CLOUD__VERIFY_TOKEN": "real",
     }
     settings = load_settings({"data_dir": tmp_path, "web": {"port": 0}}, environ=environ)
     addresses = choose_ports(settings, sandbox=True)
@@ -158,4 +164,5 @@ def test_the_sandbox_never_uses_a_real_token(tmp_path: Path) -> None:
     assert child.telegram.account == "42"
     assert child.telegram.api_base == f"http://127.0.0.1:{addresses.telegram}"
     assert child.twilio.api_base == f"http://127.0.0.1:{addresses.twilio}"
-    assert "real" not in [env["ROOST_TELEGRAM__TOKEN"], env["ROOST_TWILIO__AUTH_TOKEN"]]
+    assert child.whatsapp_cloud.api_base == f"http://127.0.0.1:{addresses.cloud}"
+    assert "real" not in env.values()

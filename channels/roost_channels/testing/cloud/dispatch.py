@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -13,8 +12,8 @@ from roost_channels.testing.cloud.errors import GraphError
 from roost_channels.testing.cloud.messages import perform
 from roost_channels.testing.cloud.state import CloudCore, CloudMedia
 from roost_channels.testing.cloud.statuses import CloudStatuses
-from roost_channels.testing.faults import CALL_FAULTS, Fault, whole_seconds
-from roost_channels.testing.loopback import BAD_GATEWAY_HTML, Call, cut_body, cut_connection
+from roost_channels.testing.dispatch import Answer, Dispatcher
+from roost_channels.testing.loopback import Call
 
 _ROUTES = (
     ("POST", re.compile(r"/v\d+\.\d+/(?P<id>\d+)/messages"), "messages"),
@@ -25,11 +24,13 @@ _ROUTES = (
 )
 
 
-class CloudDispatcher:
-    """Every request is authenticated, struck by the faults ordered for it, and logged."""
+class CloudDispatcher(Dispatcher[CloudCore]):
+    """Every request is authenticated and answered, unless a fault strikes it."""
+
+    garbage = '{"messages": ['
 
     def __init__(self, core: CloudCore, statuses: CloudStatuses) -> None:
-        self._core = core
+        super().__init__(core)
         self._statuses = statuses
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -41,15 +42,7 @@ class CloudDispatcher:
             except ValueError:
                 body = None
         call = Call(name, body if isinstance(body, dict) else {"id": node}, self._core.now())
-        self._core.log.calls.append(call)
-        fault = self._core.faults.take(name, CALL_FAULTS)
-        try:
-            return await self._perform(
-                request, call, fault, lambda: self._run(request, name, node, body)
-            )
-        finally:
-            call.finished_at = self._core.now()
-            self._core.changed()
+        return await self.perform(request, call, lambda: self._answer(request, name, node, body))
 
     def _resolve(self, request: web.Request) -> tuple[str, str]:
         for verb, pattern, name in _ROUTES:
@@ -62,43 +55,11 @@ class CloudDispatcher:
                 return name, node
         return "unknown", ""
 
-    async def _perform(
-        self,
-        request: web.Request,
-        call: Call,
-        fault: Fault | None,
-        work: Callable[[], Awaitable[Any]],
-    ) -> web.StreamResponse:
-        call.fault = kind = fault.kind if fault else ""
-        call.early = self._core.now() < self._core.waits.get(call.method, 0.0)
-        if kind == "drop_before":
-            return cut_connection(request)
-        if fault is not None and kind == "delay":
-            await self._core.clock.sleep(fault.value)
-        if kind == "http_502":
-            call.status, call.response = 502, BAD_GATEWAY_HTML
-            return web.Response(status=502, text=BAD_GATEWAY_HTML, content_type="text/html")
-        headers: dict[str, str] = {}
-        codes = {"http_500": 131000, "rate_limit": 130429, "unauthorized": 190}
-        try:
-            if fault is not None and kind in codes:
-                if kind == "rate_limit" and fault.value > 0:
-                    wait_s = whole_seconds(fault.value)
-                    headers["Retry-After"] = str(wait_s)
-                    self._core.waits[call.method] = self._core.now() + wait_s
-                raise GraphError(codes[kind])
-            call.status, call.response = 200, await work()
-        except GraphError as error:
-            call.status, call.response = error.status, error.body()
-        if kind == "drop_after":
-            return cut_connection(request)
-        if kind == "garbage":
-            return web.Response(text='{"messages": [', content_type="application/json")
-        if isinstance(call.response, web.Response):
-            answer, call.response = call.response, None
-        else:
-            answer = web.json_response(call.response, status=call.status, headers=headers)
-        return await cut_body(request, answer) if kind == "cut_body" else answer
+    def refusal(self, kind: str, wait_s: int) -> GraphError:
+        return GraphError({"http_500": 131000, "rate_limit": 130429, "unauthorized": 190}[kind])
+
+    async def _answer(self, request: web.Request, name: str, node: str, body: Any) -> Answer:
+        return 200, await self._run(request, name, node, body)
 
     async def _run(self, request: web.Request, name: str, node: str, body: Any) -> Any:
         core = self._core
@@ -120,7 +81,7 @@ class CloudDispatcher:
                 return self._info(self._media(node))
             case "media.download":
                 media = self._media(node)
-                return web.Response(body=media.data, headers={"Content-Type": media.mime_type})
+                return web.Response(body=media.data, headers={"Content-Type": media.content_type})
             case "media.delete":
                 del core.media[self._media(node).id]
                 return {"success": True}
@@ -144,7 +105,7 @@ class CloudDispatcher:
         return {
             "messaging_product": "whatsapp",
             "url": f"{self._core.base_url}/lookaside/{media.id}",
-            "mime_type": media.mime_type,
+            "mime_type": media.content_type,
             "sha256": hashlib.sha256(media.data).hexdigest(),
             "file_size": str(len(media.data)),
             "id": media.id,

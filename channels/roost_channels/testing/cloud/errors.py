@@ -5,6 +5,8 @@ GraphError    never leaves the fake; becomes the answer of a request, or a reaso
 
 from typing import Any
 
+from roost_channels.testing.dispatch import Refusal
+
 # code: (HTTP status, title)
 TITLES: dict[int, tuple[int, str]] = {
     1: (500, "API Unknown"),
@@ -26,7 +28,7 @@ TITLES: dict[int, tuple[int, str]] = {
 }
 
 
-class GraphError(Exception):
+class GraphError(Refusal):
     """A request is refused with a code of Meta's list."""
 
     def __init__(self, code: int, details: str = "") -> None:

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from roost_channels.testing.cloud.errors import GraphError
-from roost_channels.testing.cloud.state import CloudCore, CloudMessage, CloudPerson, new_wamid
+from roost_channels.testing.cloud.state import CloudCore, CloudMessage, new_wamid, user_id, wa_id
+from roost_channels.testing.whatsapp.state import TYPING_S, Person
 
 TEXT_MAX, CAPTION_MAX, INTERACTIVE_MAX = 4096, 1024, 1024
 BUTTONS_MAX, TITLE_MAX, ID_MAX = 3, 20, 256
 ROWS_MAX, ROW_TITLE_MAX, ROW_DESCRIPTION_MAX, ROW_ID_MAX = 10, 24, 72, 200
 CALLBACK_DATA_MAX = 512
 MEDIA = ("image", "document", "audio", "video", "sticker")
-TYPING_S = 25.0
 
 Choices = list[tuple[str, str]]
 
@@ -29,9 +29,10 @@ def perform(core: CloudCore, body: Any) -> tuple[dict[str, Any], CloudMessage | 
         return _react(core, person, given, content), None
     if not isinstance(content, dict):
         raise GraphError(131008, f"{kind} is missing")
-    _check_pair(core, person)
+    if not person.takes(core.settings.pair_limit, core.now()):
+        raise GraphError(131056, "Too many messages sent to the same phone number.")
     message = _message(core, person, str(kind), content)
-    message.context = _context(body)
+    message.reply_to = _context(body)
     message.callback_data = str(body.get("biz_opaque_callback_data") or "")
     if len(message.callback_data) > CALLBACK_DATA_MAX:
         raise GraphError(131009, "biz_opaque_callback_data is too long")
@@ -39,14 +40,14 @@ def perform(core: CloudCore, body: Any) -> tuple[dict[str, Any], CloudMessage | 
     return _accepted(person, given, message.id), message
 
 
-def _recipient(core: CloudCore, body: Mapping[str, Any]) -> tuple[CloudPerson, str]:
+def _recipient(core: CloudCore, body: Mapping[str, Any]) -> tuple[Person, str]:
     """`to` is a phone number and wins over `recipient`, a business-scoped id."""
     to, recipient = str(body.get("to") or ""), str(body.get("recipient") or "")
     if to:
         digits = to.removeprefix("+")
         if not digits.isdigit():
             raise GraphError(131009, "to is not a phone number")
-        return core.person(digits), to
+        return core.person(f"+{digits}"), to
     if not recipient:
         raise GraphError(131008, "to is missing")
     if "." not in recipient:
@@ -54,9 +55,9 @@ def _recipient(core: CloudCore, body: Mapping[str, Any]) -> tuple[CloudPerson, s
     return core.person(recipient), recipient
 
 
-def _accepted(person: CloudPerson, given: str, wamid: str) -> dict[str, Any]:
+def _accepted(person: Person, given: str, wamid: str) -> dict[str, Any]:
     is_phone = given.removeprefix("+").isdigit()
-    name = {"wa_id": person.wa_id} if is_phone else {"user_id": person.user_id}
+    name = {"wa_id": wa_id(person)} if is_phone else {"user_id": user_id(person)}
     return {
         "messaging_product": "whatsapp",
         "contacts": [{"input": given, **name}],
@@ -76,7 +77,7 @@ def _context(body: Mapping[str, Any]) -> str:
 
 
 def _message(
-    core: CloudCore, person: CloudPerson, kind: str, content: Mapping[str, Any]
+    core: CloudCore, person: Person, kind: str, content: Mapping[str, Any]
 ) -> CloudMessage:
     made = CloudMessage(new_wamid(), False, person.address, "", core.now(), "accepted", kind)
     if kind == "text":
@@ -84,7 +85,7 @@ def _message(
     elif kind == "interactive":
         made.body, made.buttons, made.is_list = _interactive(content)
     elif kind in MEDIA:
-        made.media_id = _media(core, kind, content)
+        made.media = [_media(core, kind, content)]
         made.body = str(content.get("caption") or "")
         if len(made.body) > CAPTION_MAX or (made.body and kind in ("audio", "sticker")):
             raise GraphError(131009, f"{kind}.caption")
@@ -155,25 +156,11 @@ def _bounded(value: Any, most: int, name: str) -> str:
     return value
 
 
-def _check_pair(core: CloudCore, person: CloudPerson) -> None:
-    """One message in so many seconds to the same person, after a burst."""
-    limit = core.settings.pair_limit
-    if limit is None:
-        return
-    burst, seconds = limit
-    tokens = float(burst) if person.pair_tokens is None else person.pair_tokens
-    tokens = min(float(burst), tokens + (core.now() - person.pair_at) / seconds)
-    person.pair_at = core.now()
-    person.pair_tokens = tokens if tokens < 1 else tokens - 1
-    if tokens < 1:
-        raise GraphError(131056, "Too many messages sent to the same phone number.")
-
-
 def _mark_read(core: CloudCore, body: Mapping[str, Any]) -> dict[str, Any]:
     message = core.messages.get(str(body.get("message_id")))
     if message is None or not message.inbound:
         raise GraphError(100, "message_id")
-    message.read_by_business = True
+    message.is_read = True
     typing = body.get("typing_indicator")
     if isinstance(typing, dict) and typing.get("type") == "text":
         core.person(message.person).typing_until = core.now() + TYPING_S
@@ -181,7 +168,7 @@ def _mark_read(core: CloudCore, body: Mapping[str, Any]) -> dict[str, Any]:
     return {"success": True}
 
 
-def _react(core: CloudCore, person: CloudPerson, given: str, content: Any) -> dict[str, Any]:
+def _react(core: CloudCore, person: Person, given: str, content: Any) -> dict[str, Any]:
     target = (
         core.messages.get(str(content.get("message_id"))) if isinstance(content, dict) else None
     )

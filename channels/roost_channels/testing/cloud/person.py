@@ -3,8 +3,10 @@
 import asyncio
 from typing import Any
 
-from roost_channels.testing.cloud.state import CloudCore, CloudMessage, CloudPerson, new_wamid
+from roost_channels.testing.cloud.state import CloudCore, CloudMessage, new_wamid, user_id, wa_id
 from roost_channels.testing.cloud.webhooks import CloudCaller
+from roost_channels.testing.tasks import Tasks
+from roost_channels.testing.whatsapp.state import Person
 
 
 class CloudPeople:
@@ -13,7 +15,7 @@ class CloudPeople:
     def __init__(self, core: CloudCore, webhooks: CloudCaller) -> None:
         self._core = core
         self._webhooks = webhooks
-        self._deliveries: set[asyncio.Task[bool]] = set()
+        self._deliveries = Tasks("deliveries")
         self.held: list[dict[str, Any]] | None = None
 
     def write(
@@ -27,8 +29,8 @@ class CloudPeople:
     ) -> tuple[CloudMessage, dict[str, Any]]:
         """Store an inbound message and word its webhook value. content: `type` and its object."""
         core, person = self._core, self._core.person(address)
-        if core.settings.session_window_s is not None and content["type"] != "reaction":
-            person.window_until = core.now() + core.settings.session_window_s
+        if content["type"] != "reaction":
+            core.open_window(person)
         message = CloudMessage(
             new_wamid(),
             True,
@@ -37,7 +39,7 @@ class CloudPeople:
             core.now(),
             "received",
             content["type"],
-            context=reply_to,
+            reply_to=reply_to,
         )
         told = {"id": message.id, "timestamp": str(int(core.now())), **_names(person), **content}
         if forwarded:
@@ -45,17 +47,18 @@ class CloudPeople:
         elif reply_to:
             target = core.messages.get(reply_to)
             own = target is not None and target.inbound
-            author = person.wa_id or person.user_id if own else core.settings.display_phone_number
+            us = core.settings.display_phone_number
+            author = wa_id(person) or user_id(person) if own else us
             told["context"] = {"from": author, "id": reply_to}
         core.store(message)
         return message, self.value(person, told)
 
-    def value(self, person: CloudPerson, told: dict[str, Any]) -> dict[str, Any]:
+    def value(self, person: Person, told: dict[str, Any]) -> dict[str, Any]:
         contact: dict[str, Any] = {"profile": {"name": person.name}}
-        if person.wa_id:
-            contact["wa_id"] = person.wa_id
+        if person.phone:
+            contact["wa_id"] = wa_id(person)
         if person.user_id:
-            contact["user_id"] = person.user_id
+            contact["user_id"] = user_id(person)
         return {
             "messaging_product": "whatsapp",
             "metadata": self._core.metadata(),
@@ -65,10 +68,7 @@ class CloudPeople:
 
     def start_delivery(self, *values: dict[str, Any]) -> asyncio.Task[bool]:
         """Bring the events to the webhook, or keep them for the batch."""
-        task = asyncio.create_task(self._deliver(values))
-        self._deliveries.add(task)
-        task.add_done_callback(self._deliveries.discard)
-        return task
+        return self._deliveries.start(self._deliver(values))
 
     async def _deliver(self, values: tuple[dict[str, Any], ...]) -> bool:
         if self.held is not None:
@@ -77,12 +77,9 @@ class CloudPeople:
         return await self._webhooks.call(values, "inbound")
 
     async def stop(self) -> None:
-        tasks = list(self._deliveries)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._deliveries.stop()
 
 
-def _names(person: CloudPerson) -> dict[str, str]:
-    names = {"from": person.wa_id} if person.wa_id else {}
-    return names | ({"from_user_id": person.user_id} if person.user_id else {})
+def _names(person: Person) -> dict[str, str]:
+    names = {"from": wa_id(person)} if person.phone else {}
+    return names | ({"from_user_id": user_id(person)} if person.user_id else {})

@@ -5,19 +5,21 @@ BotApiError    never leaves the fake; becomes the answer of a call
 
 from typing import Any
 
+from roost_channels.testing.dispatch import Refusal
 
-class BotApiError(Exception):
+
+class BotApiError(Refusal):
     """A call fails; the HTTP status equals `code`."""
 
     def __init__(
         self, code: int, description: str, parameters: dict[str, Any] | None = None
     ) -> None:
         super().__init__(description)
-        self.code = code
+        self.status = self.code = code
         self.description = description
         self.parameters = parameters or {}
 
-    def envelope(self) -> dict[str, Any]:
+    def body(self) -> dict[str, Any]:
         body: dict[str, Any] = {
             "ok": False,
             "error_code": self.code,

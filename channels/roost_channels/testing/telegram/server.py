@@ -9,7 +9,7 @@ from roost_channels.testing.fake import Fake
 from roost_channels.testing.loopback import LoopbackServer
 from roost_channels.testing.telegram.acts import Acts
 from roost_channels.testing.telegram.core import Core
-from roost_channels.testing.telegram.dispatch import Dispatcher
+from roost_channels.testing.telegram.dispatch import BotDispatcher
 from roost_channels.testing.telegram.flood import FloodControl, FloodLimits
 from roost_channels.testing.telegram.person import People
 from roost_channels.testing.telegram.records import User
@@ -69,7 +69,7 @@ class FakeTelegram(Acts, Fake):
         )
         self._people = People(self.core)
         self._screen = Screen(self.core)
-        self._dispatcher = Dispatcher(self.core, self.token)
+        self._dispatcher = BotDispatcher(self.core, self.token)
         self._sim = SimApi(self)
         self._webhook = WebhookSender(self.core, self._dispatcher.execute)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from roost_channels.testing.twilio.errors import TwilioError, not_found
-from roost_channels.testing.twilio.state import Core, new_sid
+from roost_channels.testing.twilio.state import TwilioCore, new_sid
 
 QUICK_REPLIES_MAX = 10
 QUICK_REPLIES_IN_SESSION_MAX = 3
@@ -24,7 +24,7 @@ KNOWN_TYPES = ("twilio/text", "twilio/media", "twilio/quick-reply", "twilio/list
 Rendered = tuple[str, list[tuple[str, str]], bool]
 
 
-def create_content(core: Core, body: Any) -> dict[str, Any]:
+def create_content(core: TwilioCore, body: Any) -> dict[str, Any]:
     if not isinstance(body, dict) or not isinstance(body.get("types"), dict) or not body["types"]:
         raise TwilioError(400, 20001)
     types = {
@@ -91,22 +91,24 @@ def _fits(name: str, value: dict[str, Any]) -> bool:
     return True
 
 
-def _iso(core: Core) -> str:
+def _iso(core: TwilioCore) -> str:
     return datetime.fromtimestamp(int(core.now()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _find(core: Core, sid: str) -> dict[str, Any]:
+def _find(core: TwilioCore, sid: str) -> dict[str, Any]:
     content = core.contents.get(sid)
     if content is None:
         raise not_found(f"/Content/{sid}")
     return content
 
 
-def content_json(core: Core, sid: str) -> dict[str, Any]:
+def content_json(core: TwilioCore, sid: str) -> dict[str, Any]:
     return {name: value for name, value in _find(core, sid).items() if name != "approval"}
 
 
-def list_contents(core: Core, query: Mapping[str, str], path: str = "Content") -> dict[str, Any]:
+def list_contents(
+    core: TwilioCore, query: Mapping[str, str], path: str = "Content"
+) -> dict[str, Any]:
     """In pages, oldest first; ContentAndApprovals adds what became of the approval."""
     size = min(max(int(query.get("PageSize") or PAGE_SIZE_DEFAULT), 1), 500)
     page = max(int(query.get("Page") or 0), 0)
@@ -133,7 +135,7 @@ def list_contents(core: Core, query: Mapping[str, str], path: str = "Content") -
     }
 
 
-def request_approval(core: Core, sid: str, body: Any) -> dict[str, Any]:
+def request_approval(core: TwilioCore, sid: str, body: Any) -> dict[str, Any]:
     """Ask WhatsApp to allow a template; the answer comes later (`approve_content`)."""
     content = _find(core, sid)
     given = body if isinstance(body, dict) else {}
@@ -160,7 +162,7 @@ def _approval(
     }
 
 
-def decide(core: Core, sid: str, status: str, reason: str = "") -> None:
+def decide(core: TwilioCore, sid: str, status: str, reason: str = "") -> None:
     """WhatsApp's decision on a template: approved, rejected, pending or paused."""
     content = _find(core, sid)
     approval = content.get("approval") or _approval(content, status)
@@ -168,7 +170,7 @@ def decide(core: Core, sid: str, status: str, reason: str = "") -> None:
     core.changed()
 
 
-def approval_json(core: Core, sid: str) -> dict[str, Any]:
+def approval_json(core: TwilioCore, sid: str) -> dict[str, Any]:
     content = _find(core, sid)
     return {
         "sid": sid,
@@ -188,7 +190,7 @@ def fits_session(content: dict[str, Any]) -> bool:
     return is_approved(content) or len(replies) <= QUICK_REPLIES_IN_SESSION_MAX
 
 
-def delete_content(core: Core, sid: str) -> None:
+def delete_content(core: TwilioCore, sid: str) -> None:
     content_json(core, sid)
     del core.contents[sid]
 

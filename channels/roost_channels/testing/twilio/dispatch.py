@@ -4,33 +4,33 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
-from multidict import CIMultiDict, MultiDict
+from multidict import MultiDict
 
-from roost_channels.testing.faults import CALL_FAULTS, Fault, whole_seconds
-from roost_channels.testing.loopback import BAD_GATEWAY_HTML, Call, cut_body, cut_connection
+from roost_channels.testing.dispatch import Answer, Dispatcher
+from roost_channels.testing.loopback import Call
 from roost_channels.testing.twilio import content, media, messages
 from roost_channels.testing.twilio.errors import TwilioError, not_found
-from roost_channels.testing.twilio.state import API_VERSION, Core
-from roost_channels.testing.twilio.statuses import StatusEngine
+from roost_channels.testing.twilio.state import API_VERSION, TextMessage, TwilioCore
+from roost_channels.testing.whatsapp.state import TYPING_S
+from roost_channels.testing.whatsapp.statuses import StatusEngine
 
-TYPING_S = 25.0
 _ACCOUNT = rf"/{API_VERSION}/Accounts/(?P<account>AC[0-9a-zA-Z]+)"
 _SID = r"(?P<sid>[A-Z]{2}[0-9a-zA-Z]+)"
 _MEDIA = _ACCOUNT + rf"/Messages/{_SID}/Media/(?P<media>ME\w+?)(?P<json>\.json)?"
 
 Form = MultiDict[str]
-Answer = tuple[int, Any]
 
 
-class Dispatcher:
+class TwilioDispatcher(Dispatcher[TwilioCore]):
     """Every request is a named call: `messages.create`, `messages.list`, `typing` and so on."""
 
-    def __init__(self, core: Core, statuses: StatusEngine) -> None:
-        self._core = core
+    garbage = '{"sid": '
+
+    def __init__(self, core: TwilioCore, statuses: StatusEngine[TextMessage]) -> None:
+        super().__init__(core)
         self._statuses = statuses
         self._routes: list[tuple[str, re.Pattern[str], str]] = [
             ("POST", re.compile(_ACCOUNT + r"/Messages\.json"), "messages.create"),
@@ -74,15 +74,9 @@ class Dispatcher:
         query = {key: value for key, value in request.query.items()}
         shown = {key: form.getall(key) for key in form} or body or query
         call = Call(name, _flat(shown) | groups, self._core.now())
-        self._core.log.calls.append(call)
-        fault = self._core.faults.take(name, CALL_FAULTS)
-        try:
-            return await self._perform(
-                request, call, fault, lambda: self._run(request, name, groups, form, body, query)
-            )
-        finally:
-            call.finished_at = self._core.now()
-            self._core.changed()
+        return await self.perform(
+            request, call, lambda: self._run(request, name, groups, form, body, query)
+        )
 
     def _resolve(self, request: web.Request) -> tuple[str, dict[str, str]]:
         for verb, pattern, name in self._routes:
@@ -91,48 +85,13 @@ class Dispatcher:
                 return name, {k: v for k, v in found.groupdict().items() if v}
         return "unknown", {}
 
-    async def _perform(
-        self,
-        request: web.Request,
-        call: Call,
-        fault: Fault | None,
-        work: Callable[[], Awaitable[Answer]],
-    ) -> web.StreamResponse:
-        call.fault = kind = fault.kind if fault else ""
-        call.early = self._core.now() < self._core.waits.get(call.method, 0.0)
-        if kind == "drop_before":
-            return cut_connection(request)
-        if fault is not None and kind == "delay":
-            await self._core.clock.sleep(fault.value)
-        if kind == "http_502":
-            call.status, call.response = 502, BAD_GATEWAY_HTML
-            return web.Response(status=502, text=BAD_GATEWAY_HTML, content_type="text/html")
-        headers: dict[str, str] = {}
-        if fault is not None and kind in ("http_500", "rate_limit", "unauthorized"):
-            error = {
-                "http_500": TwilioError(500, 20500),
-                "rate_limit": TwilioError(429, 20429),
-                "unauthorized": TwilioError(401, 20003),
-            }[kind]
-            if kind == "rate_limit" and fault.value > 0:
-                wait_s = whole_seconds(fault.value)
-                headers["Retry-After"] = str(wait_s)
-                self._core.waits[call.method] = self._core.now() + wait_s
-            call.status, call.response = error.status, error.body()
-            return _answer(call.status, call.response, headers)
-        try:
-            call.status, call.response = await work()
-        except TwilioError as error:
-            call.status, call.response = error.status, error.body()
-        if kind == "drop_after":
-            return cut_connection(request)
-        if kind == "garbage":
-            return web.Response(text='{"sid": ', content_type="application/json")
-        if isinstance(call.response, web.Response):
-            answer, call.response = call.response, None
-        else:
-            answer = _answer(call.status, call.response, headers)
-        return await cut_body(request, answer) if kind == "cut_body" else answer
+    def refusal(self, kind: str, wait_s: int) -> TwilioError:
+        status, code = {
+            "http_500": (500, 20500),
+            "rate_limit": (429, 20429),
+            "unauthorized": (401, 20003),
+        }[kind]
+        return TwilioError(status, code)
 
     async def _run(
         self,
@@ -161,7 +120,7 @@ class Dispatcher:
             case "messages.update":
                 return 200, core.message_json(messages.update_message(core, sid, form))
             case "messages.delete":
-                del core.messages[messages.find_message(core, sid).sid]
+                del core.messages[messages.find_message(core, sid).id]
                 return 204, None
             case "media.list":
                 return 200, media.list_media(core, sid)
@@ -213,8 +172,8 @@ class Dispatcher:
             raise TwilioError(400, 20001)
         if message is None or not message.inbound:
             raise not_found(f"/Messages/{sid}")
-        message.read_by_bot = True
-        self._core.person(message.from_).typing_until = self._core.now() + TYPING_S
+        message.is_read = True
+        self._core.person(message.person).typing_until = self._core.now() + TYPING_S
         self._core.changed()
         return 200, {"success": True}
 
@@ -227,12 +186,3 @@ def _flat(shown: Any) -> dict[str, Any]:
         key: value[0] if isinstance(value, list) and len(value) == 1 else value
         for key, value in shown.items()
     }
-
-
-def _answer(status: int, body: Any, headers: dict[str, str]) -> web.Response:
-    merged = CIMultiDict(headers)
-    if body is None:
-        return web.Response(status=status, headers=merged)
-    return web.Response(
-        status=status, text=json.dumps(body), content_type="application/json", headers=merged
-    )

@@ -5,6 +5,8 @@ TwilioError    never leaves the fake; becomes the answer of a request
 
 from typing import Any
 
+from roost_channels.testing.dispatch import Refusal
+
 MESSAGES = {
     11751: "Media Message - Media exceeds messaging provider size limit",
     20001: "Invalid parameter",
@@ -34,7 +36,7 @@ MESSAGES = {
 }
 
 
-class TwilioError(Exception):
+class TwilioError(Refusal):
     """A request is refused with a code of Twilio's error dictionary."""
 
     def __init__(self, status: int, code: int, detail: str = "") -> None:

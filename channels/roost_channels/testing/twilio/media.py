@@ -10,9 +10,9 @@ from roost_channels.testing.twilio.errors import not_found
 from roost_channels.testing.twilio.messages import PAGE_SIZE_DEFAULT, find_message
 from roost_channels.testing.twilio.state import (
     API_VERSION,
-    Core,
-    Media,
     TextMessage,
+    TwilioCore,
+    TwilioMedia,
     new_sid,
     rfc2822,
 )
@@ -24,7 +24,7 @@ FETCH_TIMEOUT_S = 15.0
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
-def media_json(core: Core, media: Media) -> dict[str, Any]:
+def media_json(core: TwilioCore, media: TwilioMedia) -> dict[str, Any]:
     account = core.settings.account_sid
     return {
         "account_sid": account,
@@ -32,15 +32,15 @@ def media_json(core: Core, media: Media) -> dict[str, Any]:
         "date_created": rfc2822(media.created_at),
         "date_updated": rfc2822(media.created_at),
         "parent_sid": media.parent_sid,
-        "sid": media.sid,
+        "sid": media.id,
         "uri": f"/{API_VERSION}/Accounts/{account}/Messages/{media.parent_sid}"
-        f"/Media/{media.sid}.json",
+        f"/Media/{media.id}.json",
     }
 
 
-def list_media(core: Core, sid: str) -> dict[str, Any]:
+def list_media(core: TwilioCore, sid: str) -> dict[str, Any]:
     message = find_message(core, sid)
-    found = [media_json(core, core.media[name]) for name in message.media_sids]
+    found = [media_json(core, core.media[name]) for name in message.media]
     return {
         "media_list": found,
         "page": 0,
@@ -50,27 +50,27 @@ def list_media(core: Core, sid: str) -> dict[str, Any]:
     }
 
 
-def find_media(core: Core, groups: dict[str, str], path: str) -> Media:
+def find_media(core: TwilioCore, groups: dict[str, str], path: str) -> TwilioMedia:
     media = core.media.get(groups["media"])
     if media is None or media.parent_sid != groups["sid"]:
         raise not_found(path)
     return media
 
 
-def delete_media(core: Core, groups: dict[str, str], path: str) -> None:
+def delete_media(core: TwilioCore, groups: dict[str, str], path: str) -> None:
     media = find_media(core, groups, path)
-    del core.media[media.sid]
-    core.messages[media.parent_sid].media_sids.remove(media.sid)
+    del core.media[media.id]
+    core.messages[media.parent_sid].media.remove(media.id)
 
 
-def redirect_to_file(core: Core, media: Media) -> web.Response:
+def redirect_to_file(core: TwilioCore, media: TwilioMedia) -> web.Response:
     """Another origin, as in reality: a client must not carry the credentials over."""
     port = core.base_url.rpartition(":")[2]
-    location = f"http://localhost:{port}/cdn/{media.sid}"
+    location = f"http://localhost:{port}/cdn/{media.id}"
     return web.Response(status=307, headers={"Location": location})
 
 
-def serve_file(core: Core, request: web.Request) -> web.Response:
+def serve_file(core: TwilioCore, request: web.Request) -> web.Response:
     """The origin that a media URL redirects to."""
     media = core.media.get(request.path.removeprefix("/cdn/"))
     if media is None:
@@ -80,7 +80,7 @@ def serve_file(core: Core, request: web.Request) -> web.Response:
     return web.Response(body=media.data, headers={"Content-Type": media.content_type})
 
 
-async def fetch_media(core: Core, message: TextMessage) -> int | None:
+async def fetch_media(core: TwilioCore, message: TextMessage) -> int | None:
     """Fetch what an outbound message points at, before it is sent; the error when it can't be.
 
     URLs beyond loopback stand for themselves: the fake fetches nothing from the internet.
@@ -101,7 +101,7 @@ async def fetch_media(core: Core, message: TextMessage) -> int | None:
                 return NOT_FETCHED
             if len(answer.content) > MEDIA_BYTES_MAX:
                 return TOO_BIG
-            media = Media(new_sid("ME"), message.sid, content_type, answer.content, core.now())
-            core.media[media.sid] = media
-            message.media_sids.append(media.sid)
+            media = TwilioMedia(new_sid("ME"), content_type, answer.content, message.id, core.now())
+            core.media[media.id] = media
+            message.media.append(media.id)
     return None

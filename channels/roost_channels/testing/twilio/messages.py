@@ -13,8 +13,8 @@ from roost_channels.testing.twilio.content import fits_session, is_approved, ren
 from roost_channels.testing.twilio.errors import TwilioError, not_found
 from roost_channels.testing.twilio.state import (
     API_VERSION,
-    Core,
     TextMessage,
+    TwilioCore,
     new_sid,
 )
 
@@ -28,7 +28,7 @@ _BSUID = re.compile(r"whatsapp:[A-Z]{2}\.[A-Za-z0-9]{1,128}")
 _URL = re.compile(r"https?://[^\s/]+(/\S*)?")
 
 
-def create_message(core: Core, form: MultiMapping[str]) -> TextMessage:
+def create_message(core: TwilioCore, form: MultiMapping[str]) -> TextMessage:
     """Check a request the way the API does, and queue the message."""
     to, from_ = form.get("To", ""), form.get("From", "")
     service = form.get("MessagingServiceSid", "")
@@ -40,16 +40,17 @@ def create_message(core: Core, form: MultiMapping[str]) -> TextMessage:
     callback = form.get("StatusCallback", "")
     if callback and not _URL.fullmatch(callback):
         raise TwilioError(400, 21609, callback)
-    if core.person(to).opted_out:
+    if core.person(to).has_blocked:
         raise TwilioError(400, 21610)
     message = TextMessage(
         new_sid("SM"),
         False,
-        from_ or core.settings.sender,
-        to,
+        core.person(to).address,
         form.get("Body", ""),
         core.now(),
         "accepted" if service else "queued",
+        from_=from_ or core.settings.sender,
+        to=to,
         messaging_service_sid=service or None,
         media_urls=list(form.getall("MediaUrl", [])),
         status_callback=callback,
@@ -64,12 +65,12 @@ def create_message(core: Core, form: MultiMapping[str]) -> TextMessage:
     if len(message.media_urls) > MEDIA_MAX:
         raise TwilioError(400, 21623)
     if message.media_urls:
-        message.sid = "MM" + message.sid[2:]
+        message.id = "MM" + message.id[2:]
     core.store(message)
     return message
 
 
-def _check_addresses(core: Core, to: str, from_: str) -> None:
+def _check_addresses(core: TwilioCore, to: str, from_: str) -> None:
     if from_ != core.settings.sender:
         raise TwilioError(400, 63007)
     if not to.startswith("whatsapp:"):
@@ -78,7 +79,7 @@ def _check_addresses(core: Core, to: str, from_: str) -> None:
         raise TwilioError(400, 21211, to)
 
 
-def _apply_content(core: Core, message: TextMessage, sid: str, variables: str) -> None:
+def _apply_content(core: TwilioCore, message: TextMessage, sid: str, variables: str) -> None:
     content = core.contents.get(sid)
     if content is None:
         raise TwilioError(400, 21655)
@@ -97,14 +98,14 @@ def _apply_content(core: Core, message: TextMessage, sid: str, variables: str) -
         message.refused = INVALID_CONTENT
 
 
-def find_message(core: Core, sid: str) -> TextMessage:
+def find_message(core: TwilioCore, sid: str) -> TextMessage:
     message = core.messages.get(sid)
     if message is None:
         raise not_found(f"/{API_VERSION}/Accounts/{core.settings.account_sid}/Messages/{sid}.json")
     return message
 
 
-def update_message(core: Core, sid: str, form: Mapping[str, str]) -> TextMessage:
+def update_message(core: TwilioCore, sid: str, form: Mapping[str, str]) -> TextMessage:
     """Redact a body (`Body=`) or cancel a message that was not sent yet."""
     message = find_message(core, sid)
     if form.get("Body") == "":
@@ -115,7 +116,7 @@ def update_message(core: Core, sid: str, form: Mapping[str, str]) -> TextMessage
     return message
 
 
-def list_messages(core: Core, query: Mapping[str, str]) -> dict[str, Any]:
+def list_messages(core: TwilioCore, query: Mapping[str, str]) -> dict[str, Any]:
     """Newest first, filtered by To, From and DateSent (`DateSent>`, `DateSent<`), in pages."""
     found = [message for message in core.messages.values() if _matches(message, query)]
     found.sort(key=lambda message: message.created_at, reverse=True)

@@ -3,11 +3,18 @@
 import asyncio
 import json
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from roost_channels.testing.faults import OUT_OF_ORDER_MAX_S
-from roost_channels.testing.twilio.state import API_VERSION, Core, Media, TextMessage, new_sid
+from roost_channels.testing.tasks import Tasks
+from roost_channels.testing.twilio.state import (
+    API_VERSION,
+    TextMessage,
+    TwilioCore,
+    TwilioMedia,
+    new_sid,
+)
 from roost_channels.testing.twilio.webhooks import Attempt, WebhookCaller
 
 WEBHOOK_FAILED = "11200"
@@ -16,18 +23,18 @@ WEBHOOK_FAILED = "11200"
 class People:
     """Everybody with a phone."""
 
-    def __init__(self, core: Core, webhooks: WebhookCaller) -> None:
+    def __init__(self, core: TwilioCore, webhooks: WebhookCaller) -> None:
         self._core = core
         self._webhooks = webhooks
         self._withheld: dict[str, str] | None = None
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._deliveries = Tasks("deliveries")
 
     def write(
         self,
         address: str,
         body: str,
         *,
-        reply_to_sid: str | None = None,
+        reply_to: str = "",
         profile_name: str = "",
         media: Sequence[tuple[bytes, str]] = (),
         extra: dict[str, str] | None = None,
@@ -37,35 +44,35 @@ class People:
         core = self._core
         person = core.person(address)
         person.name = profile_name or person.name
-        if core.settings.session_window_s is not None:
-            person.window_until = core.now() + core.settings.session_window_s
+        core.open_window(person)
         message = TextMessage(
             new_sid("MM" if media else "SM"),
             True,
             person.address,
-            core.settings.sender,
             body,
             core.now(),
             "received",
+            reply_to=reply_to,
             sent_at=core.now(),
-            reply_to=reply_to_sid,
+            from_=person.address,
+            to=core.settings.sender,
         )
-        parameters = self._parameters(message, person.phone, person.bsuid, person.name)
+        parameters = self._parameters(message, person.phone, person.user_id, person.name)
         parameters["MessageType"] = message_type
         for index, (data, content_type) in enumerate(media):
-            item = Media(new_sid("ME"), message.sid, content_type, data, core.now())
-            core.media[item.sid] = item
-            message.media_sids.append(item.sid)
+            item = TwilioMedia(new_sid("ME"), content_type, data, message.id, core.now())
+            core.media[item.id] = item
+            message.media.append(item.id)
             parameters[f"MediaUrl{index}"] = (
                 f"{core.base_url}/{API_VERSION}/Accounts/{core.settings.account_sid}"
-                f"/Messages/{message.sid}/Media/{item.sid}"
+                f"/Messages/{message.id}/Media/{item.id}"
             )
             parameters[f"MediaContentType{index}"] = content_type
             parameters["MessageType"] = content_type.partition("/")[0]
         parameters["NumMedia"] = str(len(media))
-        if reply_to_sid is not None:
-            parameters["OriginalRepliedMessageSid"] = reply_to_sid
-            target = core.messages.get(reply_to_sid)
+        if reply_to:
+            parameters["OriginalRepliedMessageSid"] = reply_to
+            target = core.messages.get(reply_to)
             own = target is not None and target.inbound
             parameters["OriginalRepliedMessageSender"] = (
                 person.address if own else core.settings.sender
@@ -83,12 +90,12 @@ class People:
             "Body": message.body,
             "ChannelMetadata": json.dumps({"type": "whatsapp", "data": {"context": {}}}),
             "From": message.from_,
-            "MessageSid": message.sid,
+            "MessageSid": message.id,
             "NumSegments": "1",
             "ProfileName": name,
             "ReferralNumMedia": "0",
-            "SmsMessageSid": message.sid,
-            "SmsSid": message.sid,
+            "SmsMessageSid": message.id,
+            "SmsSid": message.id,
             "SmsStatus": "received",
             "To": message.to,
         }
@@ -108,7 +115,7 @@ class People:
             return
         if kind == "out_of_order" and self._withheld is None:
             self._withheld = parameters
-            self._spawn(self._release_late(parameters))
+            self._deliveries.start(self._release_late(parameters))
             return
         if fault is not None and kind == "delay":
             await self._core.clock.sleep(fault.value)
@@ -139,27 +146,18 @@ class People:
     def _obey(self, attempt: Attempt, person: str) -> None:
         """TwiML in the answer: each <Message> is sent back."""
         for text in _twiml_messages(attempt.body):
-            now = self._core.now()
+            now, sender = self._core.now(), self._core.settings.sender
             reply = TextMessage(
-                new_sid("SM"), False, self._core.settings.sender, person, text, now, "delivered"
+                new_sid("SM"), False, person, text, now, "delivered", from_=sender, to=person
             )
             reply.sent_at = reply.delivered_at = now
             self._core.store(reply)
 
     def start_delivery(self, parameters: dict[str, str]) -> asyncio.Task[None]:
-        return self._spawn(self.deliver(parameters))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._deliveries.add(task)
-        task.add_done_callback(self._deliveries.discard)
-        return task
+        return self._deliveries.start(self.deliver(parameters))
 
     async def stop(self) -> None:
-        tasks = list(self._deliveries)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._deliveries.stop()
 
 
 def _twiml_messages(body: str) -> list[str]:

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urldefrag, urlencode
 import httpx2
 
 from roost_channels.testing.twilio.signature import signature_headers
-from roost_channels.testing.twilio.state import Core, new_sid
+from roost_channels.testing.twilio.state import TwilioCore, new_sid
 
 RETRIES_MAX = 5
 WEBHOOKS_KEPT = 100_000
@@ -57,7 +57,7 @@ class Attempt:
 class WebhookCaller:
     """Calls the account owner's URLs and keeps what happened."""
 
-    core: Core
+    core: TwilioCore
     attempts: list[Attempt] = field(default_factory=list)
     transport: httpx2.AsyncBaseTransport | None = None
     _client: httpx2.AsyncClient | None = None

@@ -6,11 +6,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from roost_channels.testing import StatusPlan
 from roost_channels.testing.inprocess import LocalTransport
 from roost_channels.testing.telegram import FakeTelegram
 from roost_channels.testing.telegram.flood import FloodLimits
 from roost_channels.testing.twilio import FakeTwilio
-from roost_channels.testing.twilio.state import StatusPlan
 from roost_platform.chaos.invariants import Violation, check
 from roost_platform.chaos.reading import Sources, read, unfinished
 from roost_platform.chaos.record import Record
@@ -240,7 +240,7 @@ class Schedule:
                 left = await unfinished(database, self._said())
                 left += [f"session {talk} is open" for talk in self._temporal.open]
                 left += [
-                    f"{message.sid} is only {message.status}"
+                    f"{message.id} is only {message.status}"
                     for message in self._twilio.messages.values()
                     if not message.inbound and message.status in UNDER_WAY
                 ]

@@ -88,7 +88,7 @@ async def events(visit: Visit) -> Response:
             return LivePage()
         return LivePage(
             (
-                *(f for f in fragments(data.session) if f.target not in ("facts",)),
+                *(f for f in fragments(data.session) if f.target not in ("facts", "files")),
                 Fragment("recent", "fragments/recent.html", data.recent),
             )
         )

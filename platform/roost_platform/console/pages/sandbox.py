@@ -1,4 +1,4 @@
-"""Two phones beside each other, so that a person sees exactly what an end user would."""
+"""Phones beside each other, so that a person sees exactly what an end user would."""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,12 +7,14 @@ from typing import Annotated
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
+from roost_platform.console.bubbles import Phone
 from roost_platform.console.console import Visit, text_field
 from roost_platform.console.errors import NotFound, Refused
 from roost_platform.console.live import Fragment, LivePage
-from roost_platform.console.phones import TEXT_LENGTH_MAX, Phone, PhoneFile, Phones
+from roost_platform.console.phones import TEXT_LENGTH_MAX, PhoneFile, Phones, WhatsAppPhone
 
 LOOK_INTERVAL_S = 0.25  # how often the phones are looked at while someone watches
+WAMID_MAX = 128  # the longest id of a message
 FILE_BASE64_MAX = 820_000  # 600 KB, so that the whole form keeps within a request's limit
 
 
@@ -20,8 +22,7 @@ FILE_BASE64_MAX = 820_000  # 600 KB, so that the whole form keeps within a reque
 class SandboxContext:
     """The Sandbox page."""
 
-    telegram: Annotated[Phone, "The phone with Telegram"]
-    whatsapp: Annotated[Phone, "The phone with WhatsApp"]
+    phones: Annotated[tuple[Phone, ...], "Telegram, WhatsApp by Twilio, WhatsApp by Meta"]
 
 
 def phones(visit: Visit) -> Phones:
@@ -32,8 +33,9 @@ def phones(visit: Visit) -> Phones:
 
 
 async def load(visit: Visit) -> SandboxContext:
-    both = phones(visit)
-    return SandboxContext(*await asyncio.gather(both.telegram(), both.whatsapp()))
+    found = phones(visit)
+    lit = (phone.screen() for phone in (found.telegram, found.twilio, found.cloud))
+    return SandboxContext(tuple(await asyncio.gather(*lit)))
 
 
 async def page(visit: Visit) -> Response:
@@ -46,10 +48,7 @@ async def events(visit: Visit) -> Response:
     async def live() -> LivePage:
         data = await load(visit)
         return LivePage(
-            (
-                Fragment("phone-telegram", "fragments/phone.html", data.telegram),
-                Fragment("phone-whatsapp", "fragments/phone.html", data.whatsapp),
-            )
+            tuple(Fragment(f"phone-{one.name}", "fragments/phone.html", one) for one in data.phones)
         )
 
     return visit.stream(live, look_s=LOOK_INTERVAL_S)
@@ -81,13 +80,13 @@ async def telegram_says(visit: Visit) -> Response:
     file = picked_file(form)
     text = text_field(form, "text", required=file is None, length_max=TEXT_LENGTH_MAX)
     if form.get("message_id"):
-        await phones(visit).telegram_edits(message_id(form), text)
+        await phones(visit).telegram.edits(message_id(form), text)
         return done(visit)
     reply_to = text_field(form, "reply_to", required=False, length_max=20)
     position = text_field(form, "quote_position", required=False, length_max=8)
     if (reply_to and not reply_to.isdecimal()) or (position and not position.isdecimal()):
         raise Refused("That message can't be replied to.")
-    await phones(visit).telegram_says(
+    await phones(visit).telegram.says(
         text,
         reply_to,
         text_field(form, "quote", required=False, length_max=1024),
@@ -99,30 +98,45 @@ async def telegram_says(visit: Visit) -> Response:
 
 async def telegram_presses(visit: Visit) -> Response:
     form = await visit.form()
-    await phones(visit).telegram_presses(message_id(form), text_field(form, "data", length_max=64))
+    await phones(visit).telegram.presses(message_id(form), text_field(form, "data", length_max=64))
     return done(visit)
 
 
 async def telegram_reacts(visit: Visit) -> Response:
     form = await visit.form()
-    await phones(visit).telegram_reacts(message_id(form), text_field(form, "emoji", length_max=8))
+    await phones(visit).telegram.reacts(message_id(form), text_field(form, "emoji", length_max=8))
     return done(visit)
 
 
-async def whatsapp_says(visit: Visit) -> Response:
+async def twilio_says(visit: Visit) -> Response:
+    return await _says(visit, phones(visit).twilio)
+
+
+async def twilio_presses(visit: Visit) -> Response:
+    return await _presses(visit, phones(visit).twilio)
+
+
+async def cloud_says(visit: Visit) -> Response:
+    return await _says(visit, phones(visit).cloud)
+
+
+async def cloud_presses(visit: Visit) -> Response:
+    return await _presses(visit, phones(visit).cloud)
+
+
+async def _says(visit: Visit, phone: WhatsAppPhone) -> Response:
     form = await visit.form()
     file = picked_file(form)
-    await phones(visit).whatsapp_says(
+    await phone.says(
         text_field(form, "text", required=file is None, length_max=TEXT_LENGTH_MAX),
-        text_field(form, "reply_to", required=False, length_max=64),
+        text_field(form, "reply_to", required=False, length_max=WAMID_MAX),
         file,
     )
     return done(visit)
 
 
-async def whatsapp_chooses(visit: Visit) -> Response:
+async def _presses(visit: Visit, phone: WhatsAppPhone) -> Response:
     form = await visit.form()
-    await phones(visit).whatsapp_chooses(
-        text_field(form, "message_id", length_max=64), text_field(form, "data", length_max=200)
-    )
+    sid = text_field(form, "message_id", length_max=WAMID_MAX)
+    await phone.presses(sid, text_field(form, "data", length_max=200))
     return done(visit)

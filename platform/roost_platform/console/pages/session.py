@@ -11,6 +11,7 @@ from roost_platform.console.console import Visit, text_field
 from roost_platform.console.errors import NotFound
 from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.queries.conversation import ConversationView, Running, conversation
+from roost_platform.console.queries.files import FileView, files_of
 from roost_platform.console.queries.spans import TurnView
 from roost_platform.console.queries.transcript import Bubble
 
@@ -70,6 +71,14 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """What people sent and agents made in this conversation, newest first."""
+
+    view_id: str
+    files: tuple[FileView, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SessionContext:
     """The session page; also what the test chat shows."""
 
@@ -82,10 +91,15 @@ class SessionContext:
     now: Annotated[Now, "What is being written"]
     facts: Annotated[Facts, "Counts and ids"]
     turns: Annotated[tuple[TurnView, ...], "Turns with their waterfalls, newest first"]
+    files: Annotated[Files, "Files of the conversation"]
 
 
 def context_of(
-    view: ConversationView, number: int | None, before: int | None, default: str
+    view: ConversationView,
+    number: int | None,
+    before: int | None,
+    default: str,
+    files: tuple[FileView, ...] = (),
 ) -> SessionContext:
     run = view.running
     return SessionContext(
@@ -126,6 +140,7 @@ def context_of(
             is_current=view.is_current,
         ),
         turns=view.turns,
+        files=Files(view.id, files),
     )
 
 
@@ -147,6 +162,7 @@ def fragments(data: SessionContext) -> tuple[Fragment, ...]:
         Fragment("now", "fragments/now.html", data.now),
         Fragment("facts", "fragments/facts.html", data.facts),
         Fragment("turns", "fragments/turns.html", data.turns),
+        Fragment("files", "fragments/files.html", data.files),
     )
 
 
@@ -160,9 +176,10 @@ async def find(visit: Visit, id: str) -> SessionContext | None:
     stores = visit.deps.stores
     async with stores.database.read() as session:
         view = await conversation(session, id, number, before=before, with_texts=visit.reads_texts)
-    if view is None:
-        return None
-    return context_of(view, number, before, stores.queueing.default_of(view.channel))
+        if view is None:
+            return None
+        files = await files_of(session, id, with_texts=visit.reads_texts)
+    return context_of(view, number, before, stores.queueing.default_of(view.channel), files)
 
 
 async def load(visit: Visit) -> SessionContext:

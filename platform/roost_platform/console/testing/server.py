@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import uvicorn
@@ -73,6 +74,7 @@ class ConsoleServer:
     """A console in a thread of its own, with its own event loop and database connections."""
 
     database_url: str
+    files: Path | None = None
     sandbox: SandboxUrls | None = None
     engine: WatchedEngine | None = None
     clock: Callable[[], float] = time.time
@@ -134,7 +136,7 @@ class ConsoleServer:
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
-        self.stores = open_stores(self.database_url, version="0.1.0")
+        self.stores = open_stores(self.database_url, version="0.1.0", files=self.files)
         self.intake = PlatformIntake(self.stores, self.doorbell)
         if self.engine is not None:
             self.watch = EngineWatch(self.engine, self.clock)

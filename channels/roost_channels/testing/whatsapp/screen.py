@@ -3,16 +3,21 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from roost_channels.testing.twilio.state import Core, TextMessage
+from roost_channels.testing.whatsapp.state import Core, Message
 
 ON_THE_PHONE = ("delivered", "read")
+# Messages to a server that are no bubbles of their own.
+ACTS = ("reaction", "revoke", "edit")
 
 
 @dataclass(frozen=True, slots=True)
 class SeenText:
-    """One message on the phone; the bot's are there once delivered. `reply_to` is (sid, body)."""
+    """One message on the phone; ours are there once delivered.
 
-    sid: str
+    reply_to: (id, body) of the bubble it quotes, None without one. files: (id, content type).
+    """
+
+    id: str
     sender: Literal["user", "bot"]
     body: str
     status: str
@@ -22,11 +27,12 @@ class SeenText:
     media: tuple[str, ...] = ()
     is_list: bool = False
     files: tuple[tuple[str, str], ...] = ()
+    reactions: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         reply = self.reply_to
         return {
-            "sid": self.sid,
+            "sid": self.id,
             "from": self.sender,
             "body": self.body,
             "status": self.status,
@@ -34,7 +40,8 @@ class SeenText:
             "buttons": [{"id": key, "title": title} for key, title in self.buttons],
             "media": list(self.media),
             "is_list": self.is_list,
-            "files": [{"sid": sid, "content_type": kind} for sid, kind in self.files],
+            "files": [{"sid": id, "content_type": kind} for id, kind in self.files],
+            "reactions": list(self.reactions),
             "date": self.date,
         }
 
@@ -42,34 +49,36 @@ class SeenText:
 class Screen:
     """The phone's view of the chat with the business."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core[Any, Any, Any]) -> None:
         self._core = core
 
     def messages(self, address: str) -> list[SeenText]:
         person = self._core.person(address)
-        names = {person.phone, person.bsuid} - {""}
         seen = [
             self._seen(message)
             for message in self._core.messages.values()
-            if (message.inbound and message.from_ in names)
-            or (message.to in names and message.status in ON_THE_PHONE)
+            if self._core.person(message.person) is person
+            and message.type not in ACTS
+            and (message.inbound or message.status in ON_THE_PHONE)
         ]
         return sorted(seen, key=lambda message: message.date)
 
-    def _seen(self, message: TextMessage) -> SeenText:
-        target = self._core.messages.get(message.reply_to or "")
+    def _seen(self, message: Message) -> SeenText:
+        target = self._core.messages.get(message.reply_to)
         arrived = message.created_at if message.inbound else message.delivered_at
+        media = self._core.media
         return SeenText(
-            message.sid,
+            message.id,
             "user" if message.inbound else "bot",
             message.body,
             message.status,
-            None if message.reply_to is None else (message.reply_to, target.body if target else ""),
+            None if target is None else (target.id, target.body),
             arrived if arrived is not None else message.created_at,
             tuple(message.buttons),
-            tuple(message.media_sids or message.media_urls),
+            message.shown_media,
             message.is_list,
-            tuple((sid, self._core.media[sid].content_type) for sid in message.media_sids),
+            tuple((id, media[id].content_type) for id in message.media if id in media),
+            tuple(message.reactions.values()),
         )
 
     def typing(self, address: str) -> bool:

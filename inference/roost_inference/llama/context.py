@@ -1,0 +1,159 @@
+"""One llama.cpp context: a KV cache, the batch it computes, and every guard against its asserts.
+
+llama.cpp ends the process on misuse (more rows than n_batch, an unknown sequence id), so the
+arguments are checked in Python first.
+"""
+
+import ctypes
+import time
+from typing import Any
+
+import numpy as np
+
+from roost_inference.backend import DecodeStatus, Logits, Payload
+from roost_inference.batch import Batch
+from roost_inference.errors import EngineFailed
+from roost_inference.llama import bindings
+from roost_inference.llama.threads import ThreadTuner
+
+_STATUS = {
+    bindings.DECODE_DONE: DecodeStatus.DONE,
+    bindings.DECODE_NO_CELLS: DecodeStatus.NO_CELLS,
+    bindings.DECODE_ABORTED: DecodeStatus.ABORTED,
+}
+
+
+class LlamaContext:
+    """Sequences in one unified KV cache. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        cells: int,
+        sequences: int,
+        batch_tokens: int,
+        outputs: int,
+        threads: int,
+        kv_type: str,
+        abort_flag: Any,
+    ) -> None:
+        """abort_flag: see bindings.set_abort_flag. Raises EngineUnavailable."""
+        self._context: Any = bindings.create_context(
+            model,
+            cells=cells,
+            batch=batch_tokens,
+            sequences=sequences + 1,  # the last one is the scratch of block export
+            outputs=max(outputs, sequences + 1),
+            threads=threads,
+            kv_type=kv_type,
+        )
+        self.cells = min(cells, bindings.context_cells(self._context))
+        self.sequences = sequences
+        self._scratch = sequences
+        self._memory = bindings.memory(self._context)
+        self._vocabulary_size = bindings.vocabulary_size(bindings.vocabulary(model))
+        bindings.set_abort_flag(self._context, abort_flag)
+        self._tuner, self._threads = ThreadTuner(threads), threads
+        # Fewer threads than the tuner would take, while others compute as well.
+        self.threads_max: int | None = None
+        self._capacity = batch_tokens
+        self._allocate(batch_tokens)
+
+    def _allocate(self, capacity: int) -> None:
+        """Arrays the C batch points into; they live as long as this object."""
+        self._tokens = np.zeros(capacity, np.int32)
+        self._positions = np.zeros(capacity, np.int32)
+        self._ids = np.zeros(capacity, np.int32)
+        self._outputs = np.zeros(capacity, np.int8)
+        self._counts = np.ones(capacity, np.int32)
+        addresses = self._ids.ctypes.data + 4 * np.arange(capacity, dtype=np.uint64)
+        self._pointers = addresses.astype(np.uint64)
+        self._batch = bindings.make_batch(
+            self._tokens, self._positions, self._counts, self._pointers, self._outputs
+        )
+
+    def decode(self, batch: Batch, *, sequence: int | None = None) -> DecodeStatus:
+        """See Backend.decode; with `sequence` all rows are of that one, whatever the batch says."""
+        rows = batch.size
+        if not 0 < rows <= self._capacity:
+            raise EngineFailed(f"A batch of {rows} rows, 1 to {self._capacity} are possible")
+        self._ids[:rows] = batch.sequence_ids[:rows] if sequence is None else sequence
+        if not 0 <= int(self._ids[:rows].max()) < self.sequences:
+            raise EngineFailed(f"A sequence id is not below {self.sequences}")
+        self._tokens[:rows] = batch.tokens[:rows]
+        self._positions[:rows] = batch.positions[:rows]
+        self._outputs[:rows] = batch.outputs[:rows]
+        status = _STATUS.get(code := self._compute(rows))
+        if status is None:
+            raise EngineFailed(f"llama.cpp failed ({code}): {bindings.recent_errors()}")
+        return status
+
+    def _compute(self, rows: int) -> int:
+        """Decode the batch with as many threads as do it fastest."""
+        limit = self.threads_max
+        threads = self._tuner.choose(rows) if limit is None else limit
+        if threads != self._threads:
+            bindings.set_threads(self._context, threads)
+            self._threads = threads
+        started = time.perf_counter()
+        status = bindings.decode(self._context, self._batch, rows)
+        if status == bindings.DECODE_DONE and limit is None:
+            self._tuner.observe(rows, (time.perf_counter() - started) * 1000)
+        return status
+
+    def logits(self, row: int) -> Logits:
+        """A view of the row's logits, valid until the next decode."""
+        address = bindings.logits_address(self._context, row)
+        if not address:
+            raise EngineFailed(f"Row {row} of the batch has no logits")
+        memory = (ctypes.c_float * self._vocabulary_size).from_address(address)
+        return np.ctypeslib.as_array(memory)
+
+    def copy(self, source: int, target: int, start: int, end: int) -> None:
+        bindings.sequence_copy(self._memory, source, target, start, end)
+
+    def remove(self, sequence: int, start: int) -> bool:
+        return bindings.sequence_remove(self._memory, sequence, start)
+
+    def end(self, sequence: int) -> int:
+        return bindings.sequence_last(self._memory, sequence) + 1
+
+    def export(self, sequence: int, start: int, end: int) -> Payload:
+        """A copy of the KV of positions [start, end). Raises EngineFailed."""
+        if not 0 <= start < end <= self.end(sequence):
+            raise EngineFailed(f"Positions {start} to {end} are not held")
+        self.copy(sequence, self._scratch, start, end)
+        try:
+            payload = np.empty(
+                bindings.sequence_state_bytes(self._context, self._scratch), np.uint8
+            )
+            address, size = payload.ctypes.data, payload.nbytes
+            written = bindings.read_sequence(self._context, self._scratch, address, size)
+        finally:
+            self.remove(self._scratch, 0)
+        if written != size:
+            raise EngineFailed(f"A block was not exported: {bindings.recent_errors()}")
+        return payload
+
+    def append(self, sequence: int, payload: Payload) -> bool:
+        """Add exported KV to a sequence that ends where it starts. False if the kernels refuse
+        it; the sequence is unchanged then."""
+        payload = np.ascontiguousarray(payload)
+        address, size = payload.ctypes.data, payload.nbytes
+        try:
+            if bindings.write_sequence(self._context, self._scratch, address, size) == 0:
+                return False
+            # what the blob says counts, so a block is never attached anywhere but at the end
+            if bindings.sequence_first(self._memory, self._scratch) != self.end(sequence):
+                return False
+            bindings.sequence_copy(self._memory, self._scratch, sequence, -1, -1)
+        finally:
+            self.remove(self._scratch, 0)
+        return True
+
+    def close(self) -> None:
+        """Give the context back; safe to call twice."""
+        if self._context is not None:
+            bindings.free_context(self._context)
+            self._context = None

@@ -1,0 +1,158 @@
+"""Prompts are read in a context of their own, one at a time, and move to the others when read.
+
+In the unified KV cache every row's attention walks over the cells of all sequences, and masked
+cells are not free: with three other conversations on the device a prompt is read a fifth slower.
+Here a prompt is alone, and its cells lie in the order of its tokens, so its KV does not depend on
+who else is served, to the last bit. The context is a write-back cache in front of the main one:
+
+    [0, stored)     in both
+    [stored, end)   here only, until `flush` copies it to the main context
+
+Whoever asks the main context for a sequence has it flushed first; see LlamaBackend.
+
+A piece may also be read beside the answers, by a thread of its own: between `begin` and `finish`
+nothing here is touched.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from roost_inference.backend import DecodeStatus, Payload
+from roost_inference.batch import Batch
+from roost_inference.errors import EngineFailed
+from roost_inference.llama.context import LlamaContext
+
+# Fewer rows are computed where the sequence is: moving it costs more than is saved.
+ROWS_MIN = 16
+# KV moves between the contexts in pieces of so many tokens, which bounds the memory for it.
+MOVE_TOKENS = 1024
+
+_ONLY = 0
+
+
+class PrefillContext:
+    """Holds at most one sequence of the main context, under an id of its own."""
+
+    def __init__(self, context: LlamaContext, main: LlamaContext) -> None:
+        self.context = context
+        self._main = main
+        self.held: int | None = None
+        self._end = 0
+        self._stored = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prefill")
+        self._piece: Future[DecodeStatus] | None = None
+
+    def end(self, sequence: int) -> int:
+        """One past the last position held of a sequence, 0 for any other than the one here."""
+        return self._end if sequence == self.held else 0
+
+    def wants(self, batch: Batch) -> bool:
+        """Whether the batch is of one sequence and fits here: a piece of a prompt, or whatever
+        goes on with the one held. So who writes alone is computed alone, too, and writes the same
+        whether its KV was loaded or never left."""
+        rows = batch.size
+        ids = batch.sequence_ids[:rows]
+        if int(batch.positions[rows - 1]) >= self.context.cells or not (ids == ids[0]).all():
+            return False
+        if ids[0] == self.held and int(batch.positions[0]) == self._end:
+            return True
+        return rows >= ROWS_MIN and int(batch.outputs[: rows - 1].max()) == 0
+
+    def decode(self, batch: Batch) -> DecodeStatus:
+        """Compute a batch that `wants` accepted; its logits are this context's."""
+        self._bring(int(batch.sequence_ids[0]), int(batch.positions[0]))
+        status = self.context.decode(batch, sequence=_ONLY)
+        self._end = self.context.end(_ONLY)
+        return status
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a piece is being read."""
+        return self._piece is not None
+
+    def begin(self, batch: Batch) -> None:
+        """Start to compute a batch that `wants` accepted, with one thread."""
+        self._bring(int(batch.sequence_ids[0]), int(batch.positions[0]))
+        self.context.threads_max = 1
+        self._piece = self._thread.submit(self.context.decode, batch, sequence=_ONLY)
+
+    def finish(self, *, wait: bool) -> DecodeStatus | None:
+        """How the piece ended, None if it is still being read. Raises what decoding raised."""
+        piece = self._piece
+        if piece is None or not (wait or piece.done()):
+            return None
+        try:
+            return piece.result()
+        finally:
+            self._piece = self.context.threads_max = None
+            self._end = self.context.end(_ONLY)
+
+    def _bring(self, sequence: int, length: int) -> None:
+        """Hold the first `length` tokens of the sequence and nothing else."""
+        if sequence != self.held:
+            self.flush()
+            self.forget()
+            self.held = sequence
+        for start in range(self._end, length, MOVE_TOKENS):
+            piece = self._main.export(sequence, start, min(start + MOVE_TOKENS, length))
+            self._append(piece)
+            self._stored = self._end
+        if self._end != length:
+            raise EngineFailed(f"A prompt goes on at {length}, but {self._end} tokens were read")
+
+    def _append(self, payload: Payload) -> None:
+        if not self.context.append(_ONLY, payload):
+            self.forget()
+            raise EngineFailed("KV could not be moved to the prefill context")
+        self._end = self.context.end(_ONLY)
+
+    def flush(self) -> None:
+        """Copy to the main context what only this one has. Raises EngineFailed if the main
+        context has no cells for it, which the ledger rules out."""
+        held = self.held
+        if held is None:
+            return
+        for start in range(self._stored, self._end, MOVE_TOKENS):
+            end = min(start + MOVE_TOKENS, self._end)
+            if not self._main.append(held, self.context.export(_ONLY, start, end)):
+                raise EngineFailed("KV could not be moved from the prefill context")
+            self._stored = end
+
+    def appended(self, sequence: int, start: int, payload: Payload) -> None:
+        """A block that begins at `start` was appended to the sequence in the main context. It is
+        taken here as well where nothing is in the way: a sequence that loads will be read."""
+        if self.is_busy:
+            return
+        if sequence != self.held and start == 0 and self._stored == self._end:
+            self.forget()
+            self.held = sequence
+        fits = self._main.end(sequence) <= self.context.cells
+        if sequence == self.held and start == self._stored == self._end and fits:
+            self._append(payload)
+            self._stored = self._end
+
+    def lends(self, sequence: int, end: int) -> bool:
+        """Whether a part that ends there is to be had only here."""
+        return sequence == self.held and self._stored < min(end, self._end)
+
+    def export(self, start: int, end: int) -> Payload:
+        """Part of the sequence held."""
+        return self.context.export(_ONLY, start, end)
+
+    def remove(self, sequence: int, start: int) -> None:
+        """Positions from `start` on are gone."""
+        if sequence != self.held:
+            return
+        if start == 0:
+            self.forget()
+            return
+        self.context.remove(_ONLY, start)
+        self._end = min(self._end, start)
+        self._stored = min(self._stored, start)
+
+    def forget(self) -> None:
+        """Hold nothing; what was not flushed is lost."""
+        self.context.remove(_ONLY, 0)
+        self.held, self._end, self._stored = None, 0, 0
+
+    def close(self) -> None:
+        self._thread.shutdown()

@@ -1,0 +1,43 @@
+"""A file of a conversation handed to an operator: to keep, never to show in this origin."""
+
+import asyncio
+
+from starlette.responses import FileResponse, Response
+
+from roost_platform.console.console import Visit
+from roost_platform.console.errors import Forbidden, NotFound, Refused
+from roost_platform.console.queries.files import FileView, file_of
+
+# The largest file that any channel carries; it is streamed, so that this bounds time, not memory.
+DOWNLOAD_BYTES_MAX = 100 * 1024 * 1024
+NAME_MAX = 120
+# What people sent is nothing that a browser should guess about or run.
+HEADERS = {"content-security-policy": "sandbox; default-src 'none'"}
+OCTETS = "application/octet-stream"
+
+
+async def download(visit: Visit) -> Response:
+    id, stores = visit.param("id"), visit.deps.stores
+    async with stores.database.read() as session:
+        found = await file_of(session, id, visit.param("file"))
+    if found is None:
+        raise NotFound("This session has no such file.")
+    if not visit.reads_texts:
+        raise Forbidden("Files are shown to those who may read texts.")
+    if found.state != "stored":
+        raise NotFound(f"The file is not here: {found.reason or found.state}.")
+    path = stores.artifacts.path(found.id)
+    try:
+        size = (await asyncio.to_thread(path.stat)).st_size
+    except FileNotFoundError:
+        raise NotFound("The file is gone from the data folder.") from None
+    if size > DOWNLOAD_BYTES_MAX:
+        raise Refused(f"The file has {size} bytes; fetch it from the data folder: {path.name}.")
+    await visit.audit("artifact.read", found.id, {"conversation": id, "bytes": size})
+    return FileResponse(path, media_type=OCTETS, filename=file_name(found), headers=HEADERS)
+
+
+def file_name(file: FileView) -> str:
+    """A name without folders or control characters; `kind-id` where people gave none."""
+    kept = "".join("_" if char in '/\\"' else char for char in file.name if char.isprintable())
+    return kept.strip(" .")[:NAME_MAX] or f"{file.kind}-{file.id}"

@@ -1,0 +1,188 @@
+"""Prompts are read in a context of their own, and nobody can tell but by the clock."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from roost_inference.backend import DecodeStatus
+from roost_inference.batch import Batch
+from roost_inference.llama import backend as backend_module
+from roost_inference.llama.backend import LlamaBackend
+from roost_inference.llama.prefill import MOVE_TOKENS
+from roost_inference.llama.quantize import bundled_model, requantised
+
+TEXT = (
+    "The city lies on seven hills at the mouth of the river. Trams climb the old streets, ferries "
+    "cross to the other bank, and the castle looks down on it all. "
+)
+CELLS, PREFILL_CELLS = 4096, 2048
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return requantised(bundled_model(), tmp_path_factory.mktemp("prefill") / "models", 2)
+
+
+def load(model: Path, prefill_cells: int) -> LlamaBackend:
+    return LlamaBackend(
+        model,
+        cells=CELLS,
+        sequences=4,
+        batch_tokens=512,
+        outputs=64,
+        threads=1,
+        kv_type="f16",
+        prefill_cells=prefill_cells,
+    )
+
+
+@pytest.fixture(scope="module")
+def kernels(model: Path) -> Iterator[LlamaBackend]:
+    loaded = load(model, PREFILL_CELLS)
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture(scope="module")
+def plain(model: Path) -> Iterator[LlamaBackend]:
+    loaded = load(model, 0)
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture(autouse=True)
+def _empty(kernels: LlamaBackend) -> Iterator[None]:
+    yield
+    for sequence in range(kernels.sequences):
+        kernels.sequence_remove(sequence, 0)
+        assert kernels.sequence_end(sequence) == 0
+
+
+def tokens(kernels: LlamaBackend, count: int) -> list[int]:
+    return kernels.vocabulary.tokenize(TEXT * (count // 30 + 1))[:count]
+
+
+def read(kernels: LlamaBackend, sequence: int, text: list[int], at: int = 0) -> NDArray[np.float32]:
+    batch = Batch(512)
+    row = batch.add(text, at, sequence, output=True)
+    assert kernels.decode(batch) is DecodeStatus.DONE
+    assert kernels.sequence_end(sequence) == at + len(text)
+    return kernels.logits(row).copy()
+
+
+def test_what_is_read_does_not_depend_on_who_else_is_served_to_the_last_bit(
+    kernels: LlamaBackend,
+) -> None:
+    text = tokens(kernels, 300)
+    alone = read(kernels, 0, text)
+    kernels.sequence_remove(0, 0)
+    for other in (1, 2):
+        read(kernels, other, tokens(kernels, 200 + other))
+        read(kernels, other, [7], 200 + other)
+    assert np.array_equal(read(kernels, 0, text), alone)
+
+
+def test_answers_go_on_behind_a_prompt_as_if_it_had_been_read_beside_them(
+    kernels: LlamaBackend, plain: LlamaBackend
+) -> None:
+    text = tokens(kernels, 300)
+    expected = [read(plain, 0, text), read(plain, 0, [42], 300), read(plain, 0, text[:40], 301)]
+    found = [read(kernels, 0, text), read(kernels, 0, [42], 300), read(kernels, 0, text[:40], 301)]
+    plain.sequence_remove(0, 0)
+    for one, other in zip(found, expected, strict=True):
+        assert np.abs(one - other).max() < 1e-3
+
+
+def test_who_writes_alone_writes_the_same_whether_it_was_loaded_or_never_left(
+    kernels: LlamaBackend,
+) -> None:
+    text = tokens(kernels, 300)
+    read(kernels, 0, text)
+    for at in range(300, 310):
+        read(kernels, 0, [at], at)
+    stayed = [read(kernels, 0, text[:50], 310), read(kernels, 0, [42], 360)]
+    kernels.sequence_remove(0, 310)
+    blocks = [kernels.export_block(0, at, min(at + 128, 310)) for at in (0, 128, 256)]
+    read(kernels, 1, text[:100])
+    kernels.sequence_remove(0, 0)
+    read(kernels, 2, text[:200])
+    assert all(kernels.import_block(3, block) for block in blocks)
+    loaded = [read(kernels, 3, text[:50], 310), read(kernels, 3, [42], 360)]
+    for one, other in zip(stayed, loaded, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_prompts_that_take_turns_lose_nothing(kernels: LlamaBackend, plain: LlamaBackend) -> None:
+    text = tokens(kernels, MOVE_TOKENS + 200)
+    for at in range(0, len(text), 200):
+        for sequence in (0, 1):
+            piece = text[at : at + 200]
+            found, expected = read(kernels, sequence, piece, at), read(plain, sequence, piece, at)
+            assert int(found.argmax()) == int(expected.argmax())
+            assert np.corrcoef(found, expected)[0, 1] > 0.999
+    for sequence in (0, 1):
+        plain.sequence_remove(sequence, 0)
+
+
+def test_blocks_and_copies_of_a_prompt_just_read_are_whole(kernels: LlamaBackend) -> None:
+    text = tokens(kernels, 256)
+    before = read(kernels, 0, [*text, 42])
+    kernels.sequence_remove(0, 256)
+    blocks = [kernels.export_block(0, 0, 128), kernels.export_block(0, 128, 256)]
+    kernels.sequence_copy(0, 1, 0, 256)
+    assert kernels.sequence_end(1) == 256
+    kernels.sequence_remove(0, 0)
+    for block in blocks:
+        assert kernels.import_block(2, block)
+    for sequence in (1, 2):
+        after = read(kernels, sequence, [42], 256)
+        assert int(after.argmax()) == int(before.argmax())
+
+
+def test_a_loaded_session_goes_on_where_it_was_loaded(
+    kernels: LlamaBackend, plain: LlamaBackend
+) -> None:
+    text = tokens(kernels, 500)
+    expected = read(plain, 0, text)
+    plain.sequence_remove(0, 0)
+    read(kernels, 0, text[:256])
+    blocks = [kernels.export_block(0, at, at + 128) for at in (0, 128)]
+    kernels.sequence_remove(0, 0)
+    assert all(kernels.import_block(3, block) for block in blocks)
+    assert np.abs(read(kernels, 3, text[256:], 256) - expected).max() < 1e-3
+
+
+def test_a_prompt_that_is_too_long_goes_on_in_the_main_context(kernels: LlamaBackend) -> None:
+    text = tokens(kernels, PREFILL_CELLS + 300)
+    for at in range(0, len(text), 512):
+        read(kernels, 0, text[at : at + 512], at)
+    assert kernels.sequence_end(0) == len(text)
+
+
+def test_an_interrupted_piece_leaves_what_was_there(kernels: LlamaBackend) -> None:
+    text = tokens(kernels, 400)
+    read(kernels, 0, text[:200])
+    kernels.interrupt()
+    batch = Batch(512)
+    batch.add(text[200:], 200, 0, output=True)
+    assert kernels.decode(batch) is DecodeStatus.ABORTED
+    kernels.clear_interrupt()
+    kernels.sequence_remove(0, 200)
+    again = read(kernels, 0, text[200:], 200)
+    kernels.sequence_remove(0, 0)
+    read(kernels, 0, text[:200])
+    assert np.array_equal(read(kernels, 0, text[200:], 200), again)
+
+
+def test_without_memory_for_it_prompts_are_read_beside_the_others(
+    model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    free = [64 * 2**30, 2**20]
+    monkeypatch.setattr(backend_module, "available_memory_bytes", lambda: free.pop(0))
+    loaded = load(model, PREFILL_CELLS)
+    assert "Prompts are read beside everything else" in caplog.text
+    read(loaded, 0, tokens(loaded, 100))
+    loaded.close()
