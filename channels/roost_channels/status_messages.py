@@ -22,7 +22,9 @@ from roost_channels.status_view import StatusView
 
 logger = logging.getLogger(__name__)
 
-STORE_TRIES_MAX = 5
+# Nobody else may ever know the id of what was sent, so storage may be away for ten minutes.
+STORE_TRIES_MAX = 300
+STORE_PAUSE_MAX_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,10 @@ class Room:
         return not is_over and self.may(channel, snapshot.address, family)
 
     async def keep(self, status: StatusMessage) -> None:
-        """Store what the provider was told already, even if storage needs a few tries."""
+        """Store what the provider was told already, however often storage refuses.
+
+        The caller has the lane until then, in which nothing could be sent meanwhile either.
+        """
         for tries in range(1, STORE_TRIES_MAX + 1):
             try:
                 return await self.outbox.put_status_message(status)
@@ -58,7 +63,7 @@ class Room:
                 if tries == STORE_TRIES_MAX:
                     raise
                 logger.exception("status of turn %s not stored, trying again", status.turn_id)
-                await self.clock.sleep(0.2 * tries)
+                await self.clock.sleep(min(0.2 * tries, STORE_PAUSE_MAX_S))
 
     async def dropped(self, address: Address, error: DeliveryError) -> None:
         """Progress is not retried; what a refusal teaches about limits is kept."""

@@ -50,6 +50,13 @@ _ORPHANS = (
     .order_by(models.StatusMessageRow.edited_at)
     .limit(ORPHANS_MAX)
 )
+# What a turn began with: the message that it replies to may be below its status message.
+_FIRST_ASKED = (
+    select(models.Inbox.message_id)
+    .where(models.Inbox.turn_id == bindparam("turn_id"))
+    .order_by(models.Inbox.sequence)
+    .limit(1)
+)
 _STATUS = (
     select(models.StatusMessageRow, models.Conversation)
     .join(models.Conversation, models.Conversation.id == models.StatusMessageRow.conversation_id)
@@ -134,8 +141,8 @@ async def _orphan(session: AsyncSession, row: models.StatusMessageRow) -> Status
     )
     parts = [(str(message_id), turn_id) for message_id, turn_id in ours]
     final = next((message_id for message_id, turn_id in parts if turn_id == turn.id), "")
-    after = str(turn.reply_to.get("message_id", ""))
-    return replace(status, after=after, before=final, known=tuple(one for one, _ in parts))
+    after = await session.scalar(_FIRST_ASKED, {"turn_id": turn.id})
+    return replace(status, after=after or "", before=final, known=tuple(one for one, _ in parts))
 
 
 def snapshot_of(
