@@ -39,7 +39,7 @@ class Room:
 
     def may(self, channel: Channel, address: Address, family: Family) -> bool:
         now = self.clock.time()
-        return not self.limiter.wait_s(address, channel.capabilities, family, now)
+        return not self.limiter.wait_s(address, channel.capabilities, family, now, gives_way=True)
 
     def take(self, channel: Channel, address: Address, family: Family) -> None:
         self.limiter.take(address, channel.capabilities, family, self.clock.time())
@@ -81,10 +81,13 @@ class StatusMessages:
 
     async def show(self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView) -> None:
         room = self._room
+        if room.clock.time() - snapshot.started_at < room.config.status_delay_s:
+            return
+        if not any(room.may(channel, snapshot.address, family) for family in ("send", "edit")):
+            return
         status = await room.outbox.status_message(snapshot.turn_id)
         if status is None:
-            if room.clock.time() - snapshot.started_at >= room.config.status_delay_s:
-                await self._open(channel, snapshot, wanted)
+            await self._open(channel, snapshot, wanted)
         elif status.state == "open" and status.message_id and status.shown != wanted.text:
             await self._edit(channel, snapshot, status, wanted)
 

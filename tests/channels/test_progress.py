@@ -570,6 +570,17 @@ def test_an_account_has_a_rate_over_all_its_chats() -> None:
     assert limiter.wait_s(chats[10], TELEGRAM, "send", 100.0) == pytest.approx(0.1)
 
 
+def test_progress_leaves_half_of_an_accounts_calls_to_answers() -> None:
+    limiter = Limiter(account_rate=10)
+    chats = [replace(ADDRESS, chat=str(n)) for n in range(7)]
+    for chat in chats[:6]:
+        limiter.take(chat, TELEGRAM, "send", 100.0)
+    assert limiter.wait_s(chats[6], TELEGRAM, "send", 100.0) == 0
+    for family in ("send", "edit", "typing", "delete"):
+        wait_s = limiter.wait_s(chats[6], TELEGRAM, family, 100.0, gives_way=True)
+        assert wait_s == pytest.approx(0.1)
+
+
 def test_buckets_are_bounded() -> None:
     limiter = Limiter()
     for n in range(BUCKETS_MAX + 10):

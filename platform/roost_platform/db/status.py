@@ -38,7 +38,7 @@ _UNSENT = select(models.Outbox.id).where(
     models.Outbox.turn_id == models.Turn.id, models.Outbox.state == "pending"
 )
 _ORPHANS = (
-    select(models.StatusMessageRow)
+    select(models.StatusMessageRow, models.Turn, models.Conversation)
     .join(models.Turn, models.Turn.id == models.StatusMessageRow.turn_id)
     .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
     .where(
@@ -113,14 +113,17 @@ class StatusStore:
         if not channels:
             return []
         async with self._database.read() as session:
-            rows = (await session.scalars(_ORPHANS, {"accounts": list(channels)})).all()
-            return [await _orphan(session, row) for row in rows]
+            rows = (await session.execute(_ORPHANS, {"accounts": list(channels)})).all()
+            return [await _orphan(session, *row) for row in rows]
 
 
-async def _orphan(session: AsyncSession, row: models.StatusMessageRow) -> StatusMessage:
+async def _orphan(
+    session: AsyncSession,
+    row: models.StatusMessageRow,
+    turn: models.Turn,
+    conversation: models.Conversation,
+) -> StatusMessage:
     """With how its turn ended and, where it has no id, where it would be."""
-    turn = await session.get_one(models.Turn, row.turn_id)
-    conversation = await session.get_one(models.Conversation, row.conversation_id)
     status = replace(
         _status(row, conversation),
         outcome=turn.state,
