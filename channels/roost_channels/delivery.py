@@ -23,6 +23,10 @@ LANE_WAIT_MAX_S = 2.0
 FAULT_PAUSE_S = 1.0
 # A waiting lane is looked at again at least this often: something newer may have changed its case.
 DEFER_MAX_S = 2.0
+# After a look for due lanes it rests so many times as long as the look took: under load every
+# moment brings news, and looking would take the time of delivering.
+REST = 4.0
+REST_MAX_S = 0.25
 
 
 class Courier:
@@ -70,11 +74,14 @@ class Courier:
             logger.warning("%d sends of an earlier courier have an unknown outcome", doubtful)
         try:
             while True:
+                began = self._clock.time()
                 try:
                     await self.step()
                 except Exception:
                     logger.exception("looking for due lanes failed")
                     await self._clock.sleep(FAULT_PAUSE_S)
+                took_s = self._clock.time() - began
+                await self._clock.sleep(min(REST * took_s, REST_MAX_S))
                 await self._wait()
         finally:
             await self.close()
@@ -136,8 +143,7 @@ class Courier:
     ) -> float | None:
         """One step of an entry: plan it, send its next part, or settle an uncertain one."""
         if not parts:
-            await self._outbox.plan(entry.id, plan(entry, channel))
-            return None
+            parts = await self._outbox.plan(entry.id, plan(entry, channel))
         now = self._clock.time()
         part = next((part for part in parts if part.state in UNFINISHED), None)
         if part is not None and (

@@ -32,18 +32,17 @@ class Janitor:
 
     async def close(self, channel: Channel, status: StatusMessage) -> None:
         """Close one; what can't be done now is left for the next round."""
-        now = self._clock.time()
-        if self._limiter.wait_s(status.address, channel.capabilities, "delete", now):
+        if not self._may(channel, status):
             return
         async with self._lanes.hold(status.address):
             # The courier may have made it the answer meanwhile.
             current = await self._outbox.status_message(status.turn_id)
             if current is None or current.state == "closed":
                 return
-            now = self._clock.time()
-            if self._limiter.wait_s(status.address, channel.capabilities, "delete", now):
+            if not self._may(channel, status):
                 return  # whoever had the lane before us was told to wait
             current = replace(status, message_id=current.message_id, shown=current.shown)
+            now = self._clock.time()
             self._limiter.take(status.address, channel.capabilities, "delete", now)
             try:
                 await self._remove(channel, current)
@@ -56,6 +55,12 @@ class Janitor:
             except DeliveryError as error:
                 logger.info("status of turn %s is given up: %s", status.turn_id, error)
             await self._outbox.put_status_message(replace(current, state="closed"))
+
+    def _may(self, channel: Channel, status: StatusMessage) -> bool:
+        now = self._clock.time()
+        return not self._limiter.wait_s(
+            status.address, channel.capabilities, "delete", now, gives_way=True
+        )
 
     async def _remove(self, channel: Channel, status: StatusMessage) -> None:
         if status.message_id is None:

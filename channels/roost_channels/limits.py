@@ -16,6 +16,8 @@ Family = Literal["send", "edit", "delete", "typing"]
 BUCKETS_MAX = 20_000
 # A provider's wait is over when its clock says so: ours may run a little ahead.
 RETRY_AFTER_MARGIN_S = 0.1
+# Progress leaves this share of an account's burst to answers.
+KEPT_FOR_ANSWERS = 0.5
 # Stands for every chat of an account where a wait is meant for all of them.
 ACCOUNT = ""
 
@@ -29,10 +31,10 @@ class Bucket:
     tokens: float
     at: float
 
-    def wait_s(self, now: float) -> float:
-        """How long until a token is there."""
+    def wait_s(self, now: float, wanted: float = 1.0) -> float:
+        """How long until as many tokens are there."""
         self._fill(now)
-        return 0.0 if self.tokens >= 1.0 else (1.0 - self.tokens) / self.per_s
+        return 0.0 if self.tokens >= wanted else (wanted - self.tokens) / self.per_s
 
     def take(self, now: float) -> None:
         self._fill(now)
@@ -55,13 +57,23 @@ class Limiter:
         self._blocked: OrderedDict[tuple[str, str, str], float] = OrderedDict()
 
     def wait_s(
-        self, address: Address, capabilities: Capabilities, family: Family, now: float
+        self,
+        address: Address,
+        capabilities: Capabilities,
+        family: Family,
+        now: float,
+        *,
+        gives_way: bool = False,
     ) -> float:
-        """Seconds until a call of this family may go to this chat; 0 for now."""
+        """Seconds until a call of this family may go to this chat; 0 for now.
+
+        gives_way: answers go before it where the account is short of calls.
+        """
         keys = _chat(address), _chat(replace(address, chat=ACCOUNT))
         blocked = max(self._blocked.get(key, 0.0) for key in keys) - now
-        buckets = self._for(address, capabilities, family, now)
-        return max(0.0, blocked, *(bucket.wait_s(now) for bucket in buckets))
+        account, chat = self._for(address, capabilities, family, now)
+        wanted = max(1.0, account.capacity * KEPT_FOR_ANSWERS) if gives_way else 1.0
+        return max(0.0, blocked, account.wait_s(now, wanted), chat.wait_s(now))
 
     def take(
         self, address: Address, capabilities: Capabilities, family: Family, now: float
@@ -82,12 +94,12 @@ class Limiter:
 
     def _for(
         self, address: Address, capabilities: Capabilities, family: Family, now: float
-    ) -> list[Bucket]:
+    ) -> tuple[Bucket, Bucket]:
         account = ("account", address.channel, address.account)
         per_s, capacity = self._chat_rate(address, capabilities, family)
         chat = (family, *_chat(address))
         rate = self._account_rate
-        return [self._bucket(account, rate, rate, now), self._bucket(chat, per_s, capacity, now)]
+        return self._bucket(account, rate, rate, now), self._bucket(chat, per_s, capacity, now)
 
     def _chat_rate(
         self, address: Address, capabilities: Capabilities, family: Family

@@ -24,7 +24,10 @@ from roost_channels.status_view import StatusView, view, with_text
 logger = logging.getLogger(__name__)
 
 TICK_S = 0.25
-TICK_LEAST_S = 0.05
+TICK_LEAST_S = 0.1
+# Many turns take long to look at: it rests so many times as long, for answers go first.
+REST = 4.0
+REST_MAX_S = 1.0
 JANITOR_S = 5.0
 TURNS_SHOWN_MAX = 64
 TURNS_REMEMBERED_MAX = 10_000
@@ -75,6 +78,7 @@ class ProgressRenderer:
         knows_waits = False
         try:
             while True:
+                began = self._clock.time()
                 try:
                     if not knows_waits:
                         now = self._clock.time()
@@ -84,7 +88,8 @@ class ProgressRenderer:
                 except Exception:
                     logger.exception("progress could not be read")
                     await self._clock.sleep(1.0)
-                await self._clock.sleep(TICK_LEAST_S)
+                took_s = self._clock.time() - began
+                await self._clock.sleep(max(TICK_LEAST_S, min(REST * took_s, REST_MAX_S)))
                 await self._outbox.wait(TICK_S)
         finally:
             for task in self._tasks.values():
@@ -97,7 +102,7 @@ class ProgressRenderer:
         accounts = tuple(self._channels)
         snapshots = await self._outbox.progress(accounts)
         is_over = any(view(snapshot, now) is None for snapshot in snapshots)
-        if is_over or now - self._swept_at >= JANITOR_S:
+        if now - self._swept_at >= (TICK_S if is_over else JANITOR_S):
             self._swept_at = now
             for status in await self._outbox.orphans(accounts):
                 self._start(status.turn_id, status.address, None, status)
@@ -229,7 +234,7 @@ class ProgressRenderer:
             except DeliveryError as error:
                 await self._room.dropped(snapshot.address, error)
                 return
-            await self._outbox.put_status_message(replace(said, message_id=receipt.message_id))
+            await self._room.keep(replace(said, message_id=receipt.message_id))
 
 
 def _note(turns: OrderedDict[str, float], turn_id: str, at: float) -> None:

@@ -22,7 +22,9 @@ from roost_channels.status_view import StatusView
 
 logger = logging.getLogger(__name__)
 
-STORE_TRIES_MAX = 5
+# Nobody else may ever know the id of what was sent, so storage may be away for ten minutes.
+STORE_TRIES_MAX = 300
+STORE_PAUSE_MAX_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Room:
 
     def may(self, channel: Channel, address: Address, family: Family) -> bool:
         now = self.clock.time()
-        return not self.limiter.wait_s(address, channel.capabilities, family, now)
+        return not self.limiter.wait_s(address, channel.capabilities, family, now, gives_way=True)
 
     def take(self, channel: Channel, address: Address, family: Family) -> None:
         self.limiter.take(address, channel.capabilities, family, self.clock.time())
@@ -50,7 +52,10 @@ class Room:
         return not is_over and self.may(channel, snapshot.address, family)
 
     async def keep(self, status: StatusMessage) -> None:
-        """Store what the provider was told already, even if storage needs a few tries."""
+        """Store what the provider was told already, however often storage refuses.
+
+        The caller has the lane until then, in which nothing could be sent meanwhile either.
+        """
         for tries in range(1, STORE_TRIES_MAX + 1):
             try:
                 return await self.outbox.put_status_message(status)
@@ -58,7 +63,7 @@ class Room:
                 if tries == STORE_TRIES_MAX:
                     raise
                 logger.exception("status of turn %s not stored, trying again", status.turn_id)
-                await self.clock.sleep(0.2 * tries)
+                await self.clock.sleep(min(0.2 * tries, STORE_PAUSE_MAX_S))
 
     async def dropped(self, address: Address, error: DeliveryError) -> None:
         """Progress is not retried; what a refusal teaches about limits is kept."""
@@ -76,10 +81,13 @@ class StatusMessages:
 
     async def show(self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView) -> None:
         room = self._room
+        if room.clock.time() - snapshot.started_at < room.config.status_delay_s:
+            return
+        if not any(room.may(channel, snapshot.address, family) for family in ("send", "edit")):
+            return
         status = await room.outbox.status_message(snapshot.turn_id)
         if status is None:
-            if room.clock.time() - snapshot.started_at >= room.config.status_delay_s:
-                await self._open(channel, snapshot, wanted)
+            await self._open(channel, snapshot, wanted)
         elif status.state == "open" and status.message_id and status.shown != wanted.text:
             await self._edit(channel, snapshot, status, wanted)
 

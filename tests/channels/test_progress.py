@@ -263,6 +263,26 @@ async def test_a_status_message_that_was_lost_on_the_way_is_removed_in_the_end(
     assert phone.outbox.statuses["turn-1"].state == "closed"
 
 
+async def test_the_id_of_a_status_message_outlives_a_minute_without_storage(phone: Phone) -> None:
+    phone.turn()
+    await phone.after(1.0)
+    await phone.clock.advance(2.0)
+    opening = asyncio.create_task(phone.renderer.settle())
+    while "turn-1" not in phone.outbox.statuses:
+        await asyncio.sleep(0)
+    for _ in range(40):
+        phone.outbox.fault("put_status_message", ConnectionError("the database restarts"))
+    began = phone.clock.time()
+    while not opening.done():
+        await asyncio.sleep(0.001)
+        await phone.clock.advance(0.2)
+    assert phone.clock.time() - began > 60
+    assert phone.outbox.statuses["turn-1"].message_id is not None
+    phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+    await phone.courier.drain()
+    assert await phone.after(1.0) == ["the answer"]
+
+
 async def test_an_answer_in_doubt_is_not_mistaken_for_a_lost_status(phone: Phone) -> None:
     phone.turn()
     await phone.after(1.0)
@@ -548,6 +568,17 @@ def test_an_account_has_a_rate_over_all_its_chats() -> None:
     for chat in chats[:10]:
         limiter.take(chat, TELEGRAM, "send", 100.0)
     assert limiter.wait_s(chats[10], TELEGRAM, "send", 100.0) == pytest.approx(0.1)
+
+
+def test_progress_leaves_half_of_an_accounts_calls_to_answers() -> None:
+    limiter = Limiter(account_rate=10)
+    chats = [replace(ADDRESS, chat=str(n)) for n in range(7)]
+    for chat in chats[:6]:
+        limiter.take(chat, TELEGRAM, "send", 100.0)
+    assert limiter.wait_s(chats[6], TELEGRAM, "send", 100.0) == 0
+    for family in ("send", "edit", "typing", "delete"):
+        wait_s = limiter.wait_s(chats[6], TELEGRAM, family, 100.0, gives_way=True)
+        assert wait_s == pytest.approx(0.1)
 
 
 def test_buckets_are_bounded() -> None:

@@ -11,6 +11,7 @@ from roost_workflows.progress import (
     BOARD_TURNS_MAX,
     LINES_MAX,
     PLAN_MAX,
+    WRITE_EVERY_S,
     Board,
     ProgressWriter,
 )
@@ -63,6 +64,12 @@ async def test_failing_storage_does_not_fail_the_turn(store: MemoryStore) -> Non
     assert snapshots(store)[-1].text == "here again"
 
 
+async def test_what_is_over_at_once_costs_no_write(store: MemoryStore) -> None:
+    async with writer(store) as shown:
+        shown.show(text="the whole answer")
+    assert snapshots(store) == []
+
+
 async def test_closing_does_not_wait_for_the_next_write(store: MemoryStore) -> None:
     began = asyncio.get_running_loop().time()
     async with writer(store):
@@ -100,5 +107,6 @@ async def test_what_a_tool_plans_is_in_the_snapshot(store: MemoryStore) -> None:
     board = Board()
     board.plan("c-turn-1", ("▸ read",))
     async with writer(store, board):
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(2 * WRITE_EVERY_S)
+    assert snapshots(store)[-1].phase == "thinking"
     assert snapshots(store)[-1].plan == ("▸ read",)

@@ -425,7 +425,7 @@ async def test_progress_shows_partial_text_and_tools_and_never_too_often(
         turn = await lab.turn(talk)
     phases = [snapshot.phase for snapshot in turn.snapshots]
     assert phases[0] == "queued"
-    assert {"thinking", "tool", "answering"} <= set(phases)
+    assert "answering" in phases
     assert any("Calculating ✓" in snapshot.tools for snapshot in turn.snapshots)
     answering = [shot.text for shot in turn.snapshots if shot.phase == "answering"]
     assert answering[0].startswith("word1")

@@ -8,7 +8,7 @@ from roost_workflows.agents import AgentRegistry
 from roost_workflows.generation import Engine, Generation
 from roost_workflows.ports import Ports, Postponed
 from roost_workflows.progress import Board
-from roost_workflows.running import finish, private
+from roost_workflows.running import beating, finish, private
 from roost_workflows.state import (
     BegunTurn,
     CallInput,
@@ -44,12 +44,14 @@ class Activities:
     @activity.defn(name=names.ACTIVITY_GENERATE)
     @private
     async def generate(self, call: GenerateInput) -> StepResult:
-        return await self._generation.run(call)
+        async with beating():
+            return await self._generation.run(call)
 
     @activity.defn(name=names.ACTIVITY_CALL_TOOL)
     @private
     async def call_tool(self, call: CallInput) -> None:
-        await self._tooling.run(call)
+        async with beating():
+            await self._tooling.run(call)
 
     @activity.defn(name=names.ACTIVITY_CLOSE_GROUP)
     @private

@@ -38,7 +38,7 @@ from roost_workflows.ports import (
 )
 from roost_workflows.progress import Board, ProgressWriter
 from roost_workflows.requests import build_request
-from roost_workflows.running import beating, finish, stop_was_asked
+from roost_workflows.running import finish, stop_was_asked
 from roost_workflows.state import GenerateInput, StepResult
 from roost_workflows.waiting import IDLE_TTL_S, TOOL_GRACE_S, SessionOrders
 from roost_workflows.window import SHORTER_MAX
@@ -114,8 +114,6 @@ class Generation:
         try:
             so_far.context = await self._turns.context(call.turn_id, call.step)
             await self._stream(call, agent, so_far.context, so_far)
-            if await self._turns.stop_requested(call.turn_id):
-                return await self._stop(call, so_far)
             return await self._commit(call, agent, so_far)
         except asyncio.CancelledError:
             # The recorded stop is the truth: without one the turn goes on in another attempt.
@@ -131,7 +129,6 @@ class Generation:
             request = build_request(agent, context, step=call.step, last=call.last, shorter=shorter)
             try:
                 async with (
-                    beating(),
                     ProgressWriter(self._turns, self._board, call.turn_id, "thinking") as progress,
                     contextlib.aclosing(self._engine.stream(request)) as events,
                 ):
@@ -167,8 +164,10 @@ class Generation:
         done = so_far.completed
         assert done is not None
         calls = [] if call.last else plan_calls(agent, call, done)
-        decided: Finish = "answer"
+        decided: Finish = "answer"  # storage knows of a stop, and keeps it as partial text then
         if calls:
+            if await self._turns.stop_requested(call.turn_id):
+                return await self._stop(call, so_far)
             decided = "tools"
         elif not done.text.strip():
             decided = "empty"

@@ -16,6 +16,9 @@ ACTIVITY_CLOSE_GROUP: Final = "close_group"
 ACTIVITY_SETTLE: Final = "settle"
 ACTIVITY_STOP_REQUESTED: Final = "stop_requested"
 
+# Changes of the workflow's code that runs begun before them don't know.
+PATCH_LOCAL_BEGIN: Final = "begin in the worker"
+
 
 def workflow_id(conversation_id: str) -> str:
     """One workflow id per conversation: the server allows one open run, so a conversation has one

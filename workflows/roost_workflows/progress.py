@@ -91,7 +91,8 @@ class ProgressWriter:
             await self._task
 
     async def _write_changes(self) -> None:
-        while not self._closed.is_set():
+        # A wait comes first: an answer that is there at once costs no write.
+        while not await _set_within(self._closed, WRITE_EVERY_S):
             self._changed.clear()
             lines, steps = self._board.lines(self._turn_id), self._board.steps(self._turn_id)
             snapshot = Snapshot(self._phase, self._text, lines, steps)
@@ -100,8 +101,7 @@ class ProgressWriter:
             except Exception as error:
                 # Lossy by contract; the answer's own commit reports a storage that stays away.
                 log.warning("progress of turn %s not written: %r", self._turn_id, error)
-            if not await _set_within(self._closed, WRITE_EVERY_S):
-                await _set_within(self._changed, REFRESH_EVERY_S)
+            await _set_within(self._changed, REFRESH_EVERY_S)
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -118,12 +118,21 @@ class SessionWorkflow:
                 workflow.continue_as_new(session)
 
     async def _begin(self) -> BegunTurn | None:
-        begun: BegunTurn | None = await workflow.execute_activity(
-            names.ACTIVITY_BEGIN,
-            self._conversation_id,
-            result_type=BegunTurn | None,  # type: ignore[arg-type]
-            **policies.CONTROL,
-        )
+        begun: BegunTurn | None
+        if workflow.patched(names.PATCH_LOCAL_BEGIN):
+            begun = await workflow.execute_local_activity(
+                names.ACTIVITY_BEGIN,
+                self._conversation_id,
+                result_type=BegunTurn | None,  # type: ignore[arg-type]
+                **policies.BEGIN,
+            )
+        else:  # runs that began before
+            begun = await workflow.execute_activity(
+                names.ACTIVITY_BEGIN,
+                self._conversation_id,
+                result_type=BegunTurn | None,  # type: ignore[arg-type]
+                **policies.CONTROL,
+            )
         return begun
 
     async def _answer(self, begun: BegunTurn) -> None:

@@ -13,7 +13,7 @@ from roost_workflows.agents import AgentRegistry
 from roost_workflows.policies import TOOL_ATTEMPTS_MAX
 from roost_workflows.ports import CallRecord, Ports, TurnContext
 from roost_workflows.progress import Board, ProgressWriter
-from roost_workflows.running import beating, finish, stop_was_asked
+from roost_workflows.running import finish, stop_was_asked
 from roost_workflows.state import CallInput
 
 log = logging.getLogger(__name__)
@@ -60,10 +60,7 @@ class Tooling:
             known = ", ".join(tool.name for tool in agent.tools) if agent else ""
             return Outcome("error", f"There is no tool {record.name!r}. Tools: {known or 'none'}.")
         try:
-            async with (
-                beating(),
-                ProgressWriter(self._turns, self._board, call.turn_id, "tool") as progress,
-            ):
+            async with ProgressWriter(self._turns, self._board, call.turn_id, "tool") as progress:
                 known_outcome = await self._after_crash(tool, record)
                 if known_outcome is not None:
                     return known_outcome

@@ -69,7 +69,9 @@ def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
             pool_pre_ping=True,
             hide_parameters=True,  # what people write stays out of logs
         )
-    pool: dict[str, Any] = {"poolclass": NullPool} if migrating else {"pool_size": POOL_SIZE}
+    # No overflow: a connection beyond the pool is a thread and a file opened for one transaction.
+    kept = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S}
+    pool: dict[str, Any] = {"poolclass": NullPool} if migrating else kept
     engine = create_async_engine(url, hide_parameters=True, **pool)
     foreign_keys = "OFF" if migrating else "ON"
 

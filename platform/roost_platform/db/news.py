@@ -11,7 +11,11 @@ import psycopg
 from sqlalchemy.engine import URL
 
 CHANNEL = "roost_changed"
-POLL_S = 0.025  # how often SQLite's data version is looked at, 3 µs a look
+# How often SQLite's data version is looked at, 3 µs a look: more often while commits come, as what
+# follows one, an answer for instance, is waited for by somebody.
+POLL_S = 0.025
+POLL_BUSY_S = 0.008
+BUSY_S = 2.0
 RECONNECT_S = 1.0  # between attempts to listen again after PostgreSQL closed the connection
 LISTEN_CHECK_S = 30.0  # a silent connection is tested this often
 
@@ -37,6 +41,7 @@ class PollNews:
         self._path = url.database or ":memory:"
         self._connection: sqlite3.Connection | None = None
         self._last = 0
+        self._changed_at = 0.0
 
     async def version(self) -> int:
         return self._look()
@@ -44,7 +49,8 @@ class PollNews:
     async def wait(self, since: int, timeout_s: float) -> int:
         end = time.monotonic() + timeout_s
         while (version := self._look()) == since and (left := end - time.monotonic()) > 0:
-            await asyncio.sleep(min(POLL_S, left))
+            is_busy = time.monotonic() - self._changed_at < BUSY_S
+            await asyncio.sleep(min(POLL_BUSY_S if is_busy else POLL_S, left))
         return version
 
     def _look(self) -> int:
@@ -56,7 +62,8 @@ class PollNews:
             row = self._connection.execute("PRAGMA data_version").fetchone()
         except sqlite3.OperationalError:  # locked during recovery or migration: look again later
             return self._last
-        self._last = int(row[0])
+        if (version := int(row[0])) != self._last:
+            self._last, self._changed_at = version, time.monotonic()
         return self._last
 
     async def close(self) -> None:

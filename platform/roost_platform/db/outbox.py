@@ -29,7 +29,7 @@ from roost_platform.db.part_states import (
     parts_of,
     was_refused,
 )
-from roost_platform.db.rows import address_of, lock_conversation, new_id
+from roost_platform.db.rows import lock_conversation, new_id
 from roost_platform.db.status import StatusStore
 from roost_platform.db.waits import WaitStore
 from roost_platform.db.window import hold_part
@@ -51,7 +51,12 @@ _HEADS = (
     .group_by(models.Outbox.conversation_id)
 )
 _DUE = (
-    select(models.Conversation)
+    select(
+        models.Conversation.channel,
+        models.Conversation.account,
+        models.Conversation.chat,
+        models.Conversation.thread,
+    )
     .join(models.Outbox, models.Outbox.conversation_id == models.Conversation.id)
     .where(models.Outbox.sequence.in_(_HEADS), models.Outbox.next_at <= bindparam("now"))
     .order_by(models.Outbox.sequence)
@@ -96,8 +101,8 @@ class OutboxStore(StatusStore, WaitStore):
         if not channels:
             return []
         async with self._database.read() as session:
-            found = await session.scalars(_DUE, {"accounts": list(channels), "now": now})
-            return [address_of(row) for row in found]
+            found = await session.execute(_DUE, {"accounts": list(channels), "now": now})
+            return [Address(*row) for row in found]
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
         async with self._database.read() as session:

@@ -38,7 +38,7 @@ _UNSENT = select(models.Outbox.id).where(
     models.Outbox.turn_id == models.Turn.id, models.Outbox.state == "pending"
 )
 _ORPHANS = (
-    select(models.StatusMessageRow)
+    select(models.StatusMessageRow, models.Turn, models.Conversation)
     .join(models.Turn, models.Turn.id == models.StatusMessageRow.turn_id)
     .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
     .where(
@@ -49,6 +49,13 @@ _ORPHANS = (
     )
     .order_by(models.StatusMessageRow.edited_at)
     .limit(ORPHANS_MAX)
+)
+# What a turn began with: the message that it replies to may be below its status message.
+_FIRST_ASKED = (
+    select(models.Inbox.message_id)
+    .where(models.Inbox.turn_id == bindparam("turn_id"))
+    .order_by(models.Inbox.sequence)
+    .limit(1)
 )
 _STATUS = (
     select(models.StatusMessageRow, models.Conversation)
@@ -106,14 +113,17 @@ class StatusStore:
         if not channels:
             return []
         async with self._database.read() as session:
-            rows = (await session.scalars(_ORPHANS, {"accounts": list(channels)})).all()
-            return [await _orphan(session, row) for row in rows]
+            rows = (await session.execute(_ORPHANS, {"accounts": list(channels)})).all()
+            return [await _orphan(session, *row) for row in rows]
 
 
-async def _orphan(session: AsyncSession, row: models.StatusMessageRow) -> StatusMessage:
+async def _orphan(
+    session: AsyncSession,
+    row: models.StatusMessageRow,
+    turn: models.Turn,
+    conversation: models.Conversation,
+) -> StatusMessage:
     """With how its turn ended and, where it has no id, where it would be."""
-    turn = await session.get_one(models.Turn, row.turn_id)
-    conversation = await session.get_one(models.Conversation, row.conversation_id)
     status = replace(
         _status(row, conversation),
         outcome=turn.state,
@@ -134,8 +144,8 @@ async def _orphan(session: AsyncSession, row: models.StatusMessageRow) -> Status
     )
     parts = [(str(message_id), turn_id) for message_id, turn_id in ours]
     final = next((message_id for message_id, turn_id in parts if turn_id == turn.id), "")
-    after = str(turn.reply_to.get("message_id", ""))
-    return replace(status, after=after, before=final, known=tuple(one for one, _ in parts))
+    after = await session.scalar(_FIRST_ASKED, {"turn_id": turn.id})
+    return replace(status, after=after or "", before=final, known=tuple(one for one, _ in parts))
 
 
 def snapshot_of(

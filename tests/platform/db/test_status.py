@@ -101,3 +101,16 @@ async def test_a_status_message_is_an_orphan_once_the_final_arrived(ada: Person)
     assert orphan == replace(status, outcome="done", elapsed_s=orphan.elapsed_s)
     await ada.stores.outbox.put_status_message(replace(status, state="closed"))
     assert await ada.stores.outbox.orphans(CHANNELS) == []
+
+
+async def test_a_lost_status_is_looked_for_from_what_its_turn_began_with(ada: Person) -> None:
+    """The answer replies to what was said last, which may be below the lost message."""
+    turn = await working(ada)
+    lost = StatusMessage(turn.turn_id, ada.address, None, "", "lost", 1.0)
+    await ada.stores.outbox.put_status_message(lost)
+    await ada.says("and quickly")
+    await ada.stores.turns.context(turn.turn_id, 1)
+    await ada.agent_says(turn, 1, "Done.")
+    await deliver(ada)
+    (orphan,) = await ada.stores.outbox.orphans(CHANNELS)
+    assert (orphan.after, orphan.before, orphan.known) == ("m1", "b1", ("b1",))
