@@ -229,7 +229,10 @@ class ProgressRenderer:
             except DeliveryError as error:
                 await self._room.dropped(snapshot.address, error)
                 return
-            await self._outbox.put_status_message(replace(said, message_id=receipt.message_id))
+            sent_at = self._clock.time()
+            await self._outbox.put_status_message(
+                replace(said, message_id=receipt.message_id, edited_at=sent_at)
+            )
 
 
 def _note(turns: OrderedDict[str, float], turn_id: str, at: float) -> None:

@@ -5,7 +5,6 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -30,7 +29,7 @@ from roost_channels.rendering import RenderedPart
 from roost_channels.testing import FakeCloud, PairLimit, StatusPlan, VirtualClock
 from roost_channels.testing.files import MemoryFiles
 from roost_channels.testing.memory import MemoryIntake, MemoryOutbox
-from roost_channels.whatsapp.gate import GAP_S, GATE_S
+from roost_channels.testing.receipts import MemoryReceipts
 from roost_channels.whatsapp.window import INVITATION
 from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
 from roost_channels.whatsapp_cloud.errors import by_code
@@ -583,10 +582,12 @@ async def test_a_refused_connection_proves_that_nothing_was_sent(cloud: FakeClou
 
 
 async def test_the_courier_needs_nothing_else_a_long_answer_comes_in_order(
-    cloud: FakeCloud, channel: WhatsAppCloudChannel
+    cloud: FakeCloud, site: Site
 ) -> None:
     asked = await cloud.user_says(USER, "tell me")
     outbox = MemoryOutbox()
+    config = settings(api_base=cloud.base_url)
+    channel = WhatsAppCloudChannel(config, receipts=MemoryReceipts(outbox, site.intake))
     text = " ".join(f"word{n}" for n in range(1500))
     entry = outbox.add(ADDRESS, text, reply_to=ReplyTarget(asked, author="Ada", excerpt="tell me"))
     courier = Courier([channel], outbox, "c", config=QUICK)
@@ -598,65 +599,4 @@ async def test_the_courier_needs_nothing_else_a_long_answer_comes_in_order(
     assert " ".join(cloud.bot_texts(USER)).split() == text.split()
     quoting = [shown.reply_to for shown in cloud.visible(USER) if shown.sender == "bot"]
     assert quoting[0] == (asked, "tell me") and not any(quoting[1:])
-
-
-# Order --------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Told:
-    """Implements Receipts over what the webhooks took in."""
-
-    intake: MemoryIntake
-    asked: int = 0
-
-    async def status(self, part_id: str) -> str:
-        self.asked += 1
-        found = [one.status for one in self.intake.receipts if one.part_id == part_id]
-        return found[-1] if found else ""
-
-
-async def test_a_part_waits_until_the_one_before_it_is_sent(cloud: FakeCloud, site: Site) -> None:
-    told = Told(site.intake)
-    channel = WhatsAppCloudChannel(settings(api_base=cloud.base_url), receipts=told)
-    await cloud.user_says(USER, "hi")
-    cloud.plan_next(StatusPlan(sent_s=0.6), StatusPlan(0.0, 0.0, 0.0))
-    await channel.send(ADDRESS, RenderedPart("first"), part_id="p1")
-    await channel.send(ADDRESS, RenderedPart("second"), part_id="p2")
-    await cloud.settled()
-    assert cloud.bot_texts(USER) == ["first", "second"] and told.asked > 1
-    other = replace(ADDRESS, chat="whatsapp:+15550002222")
-    asked = told.asked
-    await channel.send(other, RenderedPart("not held up by others"), part_id="p3")
-    assert told.asked == asked
-    await channel.close()
-
-
-@pytest.mark.parametrize(("part_id", "waited_s"), [("p1", GATE_S), ("", GAP_S)])
-async def test_a_receipt_that_never_comes_holds_the_next_part_up_for_a_while_only(
-    cloud: FakeCloud, site: Site, part_id: str, waited_s: float
-) -> None:
-    clock, told = VirtualClockThatRuns(), Told(site.intake)
-    config = settings(api_base=cloud.base_url)
-    channel = WhatsAppCloudChannel(config, clock=clock, receipts=told)
-    cloud.plan_next(StatusPlan(silent=True))
-    await channel.send(ADDRESS, RenderedPart("first"), part_id=part_id)
-    began = clock.time()
-    await channel.send(ADDRESS, RenderedPart("second"), part_id="p2")
-    assert clock.time() - began == waited_s
-    await channel.close()
-
-
-async def test_a_second_try_of_a_part_does_not_wait_for_its_first(
-    cloud: FakeCloud, site: Site
-) -> None:
-    clock = VirtualClockThatRuns()
-    config = settings(api_base=cloud.base_url)
-    channel = WhatsAppCloudChannel(config, clock=clock, receipts=Told(site.intake))
-    cloud.fault("rate_limit", "messages", value=1)
-    with pytest.raises(Throttled):
-        await channel.send(ADDRESS, RenderedPart("first"), part_id="p1")
-    began = clock.time()
-    await channel.send(ADDRESS, RenderedPart("first"), part_id="p1")
-    assert clock.time() == began
     await channel.close()

@@ -21,6 +21,7 @@ from roost_platform.intake import PlatformIntake
 
 USER = "whatsapp:+15551112222"
 TEMPLATE = {"types": {"twilio/text": {"body": "Your result is ready, reply to view."}}}
+QUICK = DeliveryConfig(retry_s=0.01, retry_max_s=0.02, poll_s=0.02)
 INSTANT = StatusPlan(sent_s=0.0, delivered_s=0.0, read_s=0.0)
 
 
@@ -81,8 +82,7 @@ async def office(sqlite_url: str) -> AsyncIterator[Office]:
         stores = open_stores(sqlite_url, policies=policies)
         bell = DoorbellLog()
         intake = PlatformIntake(stores, bell)
-        channel = WhatsAppChannel(config, public_base_url=base)
-        quick = DeliveryConfig(retry_s=0.01, retry_max_s=0.02, poll_s=0.02)
+        channel = WhatsAppChannel(config, public_base_url=base, receipts=stores.receipts)
         person = Person(stores, intake, bell, Address("whatsapp", twilio.sender, USER))
         made = Office(
             stores,
@@ -92,7 +92,7 @@ async def office(sqlite_url: str) -> AsyncIterator[Office]:
             base,
             person,
             TwilioWebhooks(config, base, intake),
-            Courier([channel], stores.outbox, "c", config=quick, limiter=Limiter()),
+            Courier([channel], stores.outbox, "c", config=QUICK, limiter=Limiter()),
         )
         found.append(made)
         yield made
@@ -158,3 +158,20 @@ async def test_r20_receipts_late_doubled_and_backwards_change_nothing_that_is_kn
     sid = next(m.id for m in office.twilio.messages.values() if not m.inbound)
     quote = await office.intake.resolve_quote("whatsapp", office.twilio.sender, USER, sid)
     assert quote == Quote(sid, "bot", "the answer", "the answer", 0)
+
+
+async def test_a_courier_that_starts_again_keeps_the_order_of_answers(office: Office) -> None:
+    office.twilio.plan_next(StatusPlan(sent_s=0.8))
+    await office.twilio.user_says(USER, "hello")
+    await office.answers("first")
+    await office.courier.drain()
+    await office.courier.close()
+    await office.twilio.user_says(USER, "and then?")
+    await office.answers("second")
+    channel = WhatsAppChannel(
+        office.config, public_base_url=office.base_url, receipts=office.stores.receipts
+    )
+    outbox = office.stores.outbox
+    office.courier = Courier([channel], outbox, "c2", config=QUICK, limiter=Limiter())
+    await office.delivers("first", "second")
+    await channel.close()
