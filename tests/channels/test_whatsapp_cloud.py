@@ -403,6 +403,7 @@ async def test_buttons_become_replies_or_a_list_and_come_back_when_pressed(
     await cloud.settled()
     await cloud.press(USER, sent.message_id, "stop:t1")
     assert (newest(site.intake).kind, newest(site.intake).text) == ("callback", "stop:t1")
+    assert newest(site.intake).answered_in_chat
     many = [Button(f"Choice number {n}, rather long", f"c{n}") for n in range(12)]
     sent = await channel.send(ADDRESS, RenderedPart("Which?"), buttons=many)
     await cloud.settled()

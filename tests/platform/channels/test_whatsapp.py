@@ -10,7 +10,8 @@ from aiohttp import web
 from roost_channels.config import DeliveryConfig, TwilioConfig
 from roost_channels.delivery import Courier
 from roost_channels.limits import Limiter
-from roost_channels.message import Address, Quote
+from roost_channels.message import Address, Button, Quote
+from roost_channels.rendering import RenderedPart
 from roost_channels.testing import FakeTwilio, StatusPlan
 from roost_channels.whatsapp.channel import WhatsAppChannel
 from roost_channels.whatsapp.inbound import TwilioWebhooks
@@ -174,4 +175,20 @@ async def test_a_courier_that_starts_again_keeps_the_order_of_answers(office: Of
     outbox = office.stores.outbox
     office.courier = Courier([channel], outbox, "c2", config=QUICK, limiter=Limiter())
     await office.delivers("first", "second")
+    await channel.close()
+
+
+async def test_a_stop_pressed_after_its_turn_is_over_is_answered_in_the_chat(
+    office: Office,
+) -> None:
+    await office.twilio.user_says(USER, "a long task, please")
+    await office.person.turn()
+    over = await office.person.stop_button()
+    channel = WhatsAppChannel(office.config, public_base_url=office.base_url)
+    buttons = [Button("Stop", over)]
+    sent = await channel.send(office.person.address, RenderedPart("Working."), buttons=buttons)
+    await office.answers("done")
+    await office.delivers("Working.", "done")
+    await office.twilio.press(USER, sent.message_id, over)
+    await office.delivers("Working.", "done", "That is over already.")
     await channel.close()
