@@ -41,7 +41,7 @@ PROGRESS_DEFAULT = "default"
 PROGRESS_MEANINGS: Mapping[str, str] = {
     "off": "you see that I type, nothing else",
     "status": "a message tells what I am doing, with a button to stop me",
-    "stream": "you see the answer while I write it",
+    "stream": "you see the answer while I write it, where this app can show that",
 }
 
 # What became of a pressed button, and what the person who pressed it is told. Who is not admitted

@@ -533,7 +533,7 @@ async def test_every_failure_of_a_send_has_its_kind(
         await channel.send(ADDRESS, RenderedPart("x"))
     assert type(caught.value) is kind
     if isinstance(caught.value, Throttled):
-        assert caught.value.retry_after_s == 3.0
+        assert caught.value.retry_after_s == 3.0 and caught.value.is_account_wide
 
 
 async def test_refusals_say_what_can_be_done(
@@ -572,6 +572,16 @@ async def test_refusals_say_what_can_be_done(
 )
 def test_codes_have_meanings(code: Any, kind: type[DeliveryError]) -> None:
     assert type(by_code(code, "words")) is kind
+
+
+@pytest.mark.parametrize(
+    ("code", "of_the_account"), [(130429, True), (80007, True), (131056, False)]
+)
+def test_a_limit_of_the_number_holds_every_chat_and_one_of_a_pair_only_its_own(
+    code: int, of_the_account: bool
+) -> None:
+    error = by_code(code, "words")
+    assert isinstance(error, Throttled) and error.is_account_wide is of_the_account
 
 
 async def test_a_refused_connection_proves_that_nothing_was_sent(cloud: FakeCloud) -> None:

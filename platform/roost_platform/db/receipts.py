@@ -24,6 +24,7 @@ from roost_platform.db.part_states import (
     refusal_note,
     was_refused,
 )
+from roost_platform.db.transcript import content_of
 from roost_platform.db.window import HOLD_S, hold_part
 
 # Later states win; a failure is the last word unless the person has it already.
@@ -203,7 +204,8 @@ async def find_quote(
         .limit(1)
     )
     if inbound is not None:
-        return Quote(ref=ref, author="user", text=inbound.text, excerpt=inbound.text, utf16_start=0)
+        said = inbound.text or content_of(inbound)  # a file alone is quoted by its name
+        return Quote(ref=ref, author="user", text=said, excerpt=said, utf16_start=0)
     part = await session.scalar(
         select(models.Part)
         .join(models.Conversation, models.Conversation.id == models.Part.conversation_id)

@@ -1,12 +1,13 @@
 """Receipts in any order, and quotes resolved to what was said."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from roost_channels.intake import Refusal
-from roost_channels.message import Media, Quote
+from roost_channels.message import Attachment, Media, Quote
 from roost_channels.outbox import EarlierSend, StatusMessage, StoredPart
 from roost_channels.rendering import RenderedPart
 from roost_platform.db import models
@@ -178,6 +179,20 @@ async def test_a_quote_of_an_inbound_message_is_its_newest_text(ada: Person) -> 
     await ada.gives(replace(first, event_id="edit", text="hello", kind="edited"))
     quote = await ada.intake.resolve_quote("telegram", "42", "1001", first.message_id)
     assert quote is not None and (quote.author, quote.text) == ("user", "hello")
+
+
+async def test_r18_a_quote_of_a_file_without_words_names_the_file(ada: Person) -> None:
+    photo = Attachment("photo", "p1", "holiday.jpg", "image/jpeg", 10)
+    sent = replace(ada.message(""), attachments=(photo,))
+    await ada.gives(sent)
+    quote = await ada.intake.resolve_quote("telegram", "42", "1001", sent.message_id)
+    assert quote is not None and quote.resolved
+    # The same word that the agent was given for it.
+    assert re.fullmatch(r"\[photo: artifact \w+, holiday\.jpg\]", quote.excerpt)
+    place = replace(ada.message(""), attachments=(Attachment("location", "", "1.5,2 Here"),))
+    await ada.gives(place)
+    quote = await ada.intake.resolve_quote("telegram", "42", "1001", place.message_id)
+    assert quote is not None and quote.excerpt == "[location: 1.5,2 Here]"
 
 
 async def test_a_quote_of_a_status_message_is_what_it_showed(ada: Person) -> None:
