@@ -279,15 +279,16 @@ async def test_receipts_carry_our_part_and_what_a_failure_means() -> None:
             **({"errors": errors} if errors else {}),
         }
 
-    statuses = [status("sent"), *(status("failed", c) for c in (131047, 131056, 131026))]
+    statuses = [status("sent"), *(status("failed", c) for c in (131047, 131056, 131053, 131026))]
     intake = await take(statuses=statuses)
     assert [(r.part_id, r.message_id, r.status) for r in intake.receipts] == [
-        ("part-1", "wamid.out", name) for name in ("sent", "failed", "failed", "failed")
+        ("part-1", "wamid.out", name) for name in ("sent", *["failed"] * 4)
     ]
     assert [r.refusal for r in intake.receipts] == [
         None,
         Refusal(held=True, invitation=INVITATION),
         Refusal(retry_after_s=60.0),
+        Refusal(of_content=True),
         None,
     ]
 

@@ -1,6 +1,7 @@
 """What providers tell afterwards: delivery receipts, and which message a quote means."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import bindparam, or_, select
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.intake import Refusal
 from roost_channels.message import Address, Quote
 from roost_channels.outbox import EarlierSend
+from roost_channels.planning import without_file
 from roost_platform.db import models
 from roost_platform.db.engine import Database
 from roost_platform.db.evidence import look
@@ -22,6 +24,7 @@ from roost_platform.db.part_states import (
     note,
     parts_of,
     refusal_note,
+    rendered_of,
     was_refused,
 )
 from roost_platform.db.transcript import content_of
@@ -128,9 +131,12 @@ async def record_receipt(
             return
         what = " ".join(filter(None, (status, error_code, description)))
         is_young = now - entry.created_at < GIVE_UP_S and entry.kind != "invitation"
-        if refusal is not None and conversation is not None and is_young:
+        if refusal is not None and conversation is not None and is_young and _helps(refusal, part):
             note(part, f"{refusal_note(message_id)} {what}.", now)
             part.message_id, part.receipt, part.error = None, "", what
+            if refusal.of_content:
+                part.rendered = asdict(without_file(rendered_of(part.rendered)))
+                part.plain = True
             await _again(session, conversation, entry, part, refusal, now)
             await finish_attempt(session, part, "not_sent", now, what, error_code, 0, part.next_at)
             return
@@ -158,6 +164,11 @@ async def record_receipt(
         await mark_sent(session, entry, part, message_id, now)
     if RANK.get(status, 0) > RANK.get(part.receipt, 0):
         part.receipt = status
+
+
+def _helps(refusal: Refusal, part: models.Part) -> bool:
+    """Whether sending it again may help: words that were refused stay refused."""
+    return not refusal.of_content or bool(part.rendered.get("media"))
 
 
 async def _again(

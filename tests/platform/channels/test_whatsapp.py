@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,7 +116,9 @@ class Office:
 
 
 @pytest.fixture(params=["twilio", "cloud"])
-async def office(request: pytest.FixtureRequest, sqlite_url: str) -> AsyncIterator[Office]:
+async def office(
+    request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path
+) -> AsyncIterator[Office]:
     app = web.Application()
     runner = web.AppRunner(app, access_log=None)
     found: list[Office] = []
@@ -128,7 +131,8 @@ async def office(request: pytest.FixtureRequest, sqlite_url: str) -> AsyncIterat
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     base = f"http://127.0.0.1:{runner.addresses[0][1]}"
     async with made_by(request.param, base) as (fake, account, config):
-        stores = open_stores(sqlite_url, policies={("whatsapp", account): AccessPolicy("open")})
+        policies = {("whatsapp", account): AccessPolicy("open")}
+        stores = open_stores(sqlite_url, policies=policies, files=tmp_path / "files")
         found.append(Office(fake, stores, account, base, config))
         yield found[0]
         await found[0].close()
@@ -222,6 +226,22 @@ async def test_r2_an_answer_whose_response_was_lost_is_proven_and_not_repeated(
     await office.person.says("and then?")
     await office.answers("the next answer")
     await office.delivers("the answer", "the next answer")
+
+
+async def test_a_file_that_is_refused_after_its_acceptance_is_named_in_words(
+    office: Office,
+) -> None:
+    await office.fake.user_says(USER, "draw me a map")
+    # Twilio says so when it fetched the file, Meta when it looked at what was uploaded.
+    code = 63019 if isinstance(office.fake, FakeTwilio) else 131053
+    office.fake.plan_next(INSTANT, StatusPlan(0.0, 0.0, 0.0, error_code=code))
+    turn, files = await office.person.turn(), office.stores.artifacts
+    made = await files.add(
+        turn.turn_id, "k", b"data", kind="", name="map.png", mime_type="image/png"
+    )
+    await files.attach(turn.turn_id, made.id)
+    await office.person.agent_says(turn, 1, "Here it is.")
+    await office.delivers("Here it is.", "[file: map.png, could not be sent]")
 
 
 async def test_a_courier_that_starts_again_keeps_the_order_of_answers(office: Office) -> None:

@@ -131,6 +131,16 @@ async def test_r20_a_failure_after_acceptance_is_a_dead_letter_for_good(ada: Per
     assert (await row_of(ada, part)).message_id is None
 
 
+async def test_words_that_are_refused_after_their_acceptance_stay_refused(ada: Person) -> None:
+    part, *_ = await parts_of_an_answer(ada)
+    await ada.stores.outbox.sent(part.id, "SM1")
+    refusal = Refusal(of_content=True)
+    await ada.intake.receipt(
+        "telegram", "42", part_id=part.id, message_id="SM1", status="failed", refusal=refusal
+    )
+    assert (await row_of(ada, part)).state == "failed"
+
+
 async def test_r21_a_window_found_closed_after_acceptance_holds_the_part(
     ada: Person, clock: HandClock
 ) -> None:
