@@ -175,6 +175,17 @@ class Grouping(Protocol):
 
 
 @runtime_checkable
+class Ordering(Protocol):
+    """A channel whose network keeps no order: what is sent next must wait for what went before."""
+
+    async def await_previous(self, address: Address, *, part_id: str) -> None:
+        """Until what went to this chat before the part is on its way, for a bounded time; raises
+        Throttled. Nothing of the part has left then.
+        """
+        ...
+
+
+@runtime_checkable
 class Inviting(Protocol):
     """A channel that can reach people outside the session window, by an approved template."""
 

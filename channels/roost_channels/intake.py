@@ -26,11 +26,13 @@ class Refusal:
     held: the session window is closed; it is sent when the person writes again, who is asked to
         by `invitation` where the account has one.
     retry_after_s: it may be sent again after a while.
+    of_content: this very message is refused; one with a file may do without it.
     """
 
     held: bool = False
     invitation: str = ""
     retry_after_s: float | None = None
+    of_content: bool = False
 
 
 class Intake(Protocol):

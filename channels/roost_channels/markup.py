@@ -1,5 +1,6 @@
 """Markdown parsed into one document tree that every channel's renderer walks."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,9 @@ Style = Literal["bold", "italic", "strikethrough", "code"]
 
 # markdown-it drops what lies deeper than its limit; ours refuses instead, so that no text is lost.
 NESTING_MAX = 40
+
+
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 
 
 class MarkupError(ValueError):
@@ -182,3 +186,18 @@ def _inline(node: SyntaxTreeNode) -> Inline:
         case "image":
             return Link(str(node.attrs.get("src", "")), (Text(node.content),))
     raise MarkupError(f"unknown inline {node.type}")
+
+
+def closed(text: str) -> str:
+    """Markdown that was cut off, with its open code block closed: what follows is no code."""
+    fence = ""
+    for line in text.splitlines():
+        found = _FENCE.match(line)
+        if found is None:
+            continue
+        mark, rest = found.groups()
+        if not fence:
+            fence = "" if mark[0] == "`" and "`" in rest else mark
+        elif mark.startswith(fence) and not rest.strip():
+            fence = ""
+    return f"{text}\n{fence}" if fence else text

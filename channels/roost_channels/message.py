@@ -130,6 +130,7 @@ class InboundMessage:
     sent_at: seconds since the epoch, by the provider's clock.
     album: what messages have in common that people sent as one.
     problem: why the event could not be read; it is kept as a dead letter.
+    answered_in_chat: the network has no other answer to a pressed button than a message.
     """
 
     address: Address
@@ -145,6 +146,7 @@ class InboundMessage:
     is_addressed: bool = True
     album: str = ""
     problem: str = ""
+    answered_in_chat: bool = False
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -240,9 +240,25 @@ class Outbox(Protocol):
         ...
 
 
-class Receipts(Protocol):
-    """What providers told of parts after they took them."""
+@dataclass(frozen=True, slots=True)
+class EarlierSend:
+    """Something of ours that a provider took for a chat.
 
-    async def status(self, part_id: str) -> str:
-        """sent | delivered | read | failed, empty while nothing is known."""
+    part_id: empty for a status message. taken_at: when the provider took it. told: what it said
+        since: sent | delivered | read | failed, empty while nothing.
+    """
+
+    part_id: str
+    message_id: str
+    taken_at: float
+    told: str = ""
+
+
+class Receipts(Protocol):
+    """What providers took of ours, and what they told of it afterwards."""
+
+    async def earlier(
+        self, address: Address, *, than: str, limit: int = 1
+    ) -> Sequence[EarlierSend]:
+        """What went to this chat before a part, newest first; `than`, the part, is none of it."""
         ...

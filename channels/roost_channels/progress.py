@@ -234,7 +234,8 @@ class ProgressRenderer:
             except DeliveryError as error:
                 await self._room.dropped(snapshot.address, error)
                 return
-            await self._room.keep(replace(said, message_id=receipt.message_id))
+            sent = replace(said, message_id=receipt.message_id, edited_at=self._clock.time())
+            await self._room.keep(sent)
 
 
 def _note(turns: OrderedDict[str, float], turn_id: str, at: float) -> None:

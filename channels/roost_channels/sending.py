@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from roost_channels.channel import Channel, Grouping, Inviting
+from roost_channels.channel import Channel, Grouping, Inviting, Ordering
 from roost_channels.clock import Clock
 from roost_channels.config import DeliveryConfig
 from roost_channels.errors import (
@@ -67,8 +67,14 @@ class Sender(Filing):
     ) -> float | None:
         """One attempt of a part, or of the parts of an album, which share its fate.
 
-        The state `sending` commits before the request leaves.
+        The state `sending` commits before the request leaves, and after the wait for what went
+        before: a courier that ends meanwhile leaves nothing in doubt.
         """
+        if isinstance(channel, Ordering):
+            try:
+                await channel.await_previous(entry.address, part_id=parts[0].id)
+            except Throttled as error:
+                return self._clock.time() + await self._learn(entry, error)
         attempt = 0
         for part in parts:
             tried = await self._outbox.sending(part.id, self._owner, self._config.lease_s)

@@ -41,10 +41,11 @@ PROGRESS_DEFAULT = "default"
 PROGRESS_MEANINGS: Mapping[str, str] = {
     "off": "you see that I type, nothing else",
     "status": "a message tells what I am doing, with a button to stop me",
-    "stream": "you see the answer while I write it",
+    "stream": "you see the answer while I write it, where this app can show that",
 }
 
-# What became of a pressed button, and what the person who pressed it is told.
+# What became of a pressed button, and what the person who pressed it is told. Who is not admitted
+# gets no message for it.
 NOT_ADMITTED = "not admitted"
 UNKNOWN_BUTTON = "unknown button"
 TURN_OVER = "that turn is over"
@@ -53,6 +54,8 @@ _PRESSED = {
     UNKNOWN_BUTTON: "This button does nothing any more.",
     TURN_OVER: "That is over already.",
 }
+
+REFUSED_PRESSES = (UNKNOWN_BUTTON, TURN_OVER)
 
 _COMMAND = re.compile(r"/([a-z]+)(?:@\w+)?(?:\s+([a-z]+))?", re.IGNORECASE)
 _MENTION = re.compile(r"^@\w+[\s,:]+")

@@ -156,7 +156,8 @@ async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
 def build_channels(
     settings: Settings, files: Files | None = None, receipts: Receipts | None = None
 ) -> list[Channel]:
-    """Every configured account; the console's is always there. files: what answers carry.
+    """Every configured account; the console's is always there. files: what answers carry;
+    receipts: how earlier messages stand.
 
     Adapters are imported when needed: who has no WhatsApp need not load Twilio's library.
     """
@@ -169,7 +170,8 @@ def build_channels(
     if settings.twilio.configured:
         from roost_channels.whatsapp.channel import WhatsAppChannel
 
-        channels.append(WhatsAppChannel(settings.twilio, public_base_url=public))
+        twilio = WhatsAppChannel(settings.twilio, public_base_url=public, receipts=receipts)
+        channels.append(twilio)
     if settings.whatsapp_cloud.configured:
         from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
 

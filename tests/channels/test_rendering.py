@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from roost_channels.channel import Capabilities
+from roost_channels.markup import closed
 from roost_channels.rendering import (
     ENTITIES_MAX,
     REPEAT_LABEL,
@@ -331,3 +332,23 @@ def test_a_repeat_is_labelled_once_and_its_entities_move() -> None:
     assert again.entities[0].offset == len(REPEAT_LABEL)
     assert (again.char_start, again.char_end) == (part.char_start, part.char_end)
     assert plainer(part) == RenderedPart("bold", (), 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("words", ""),
+        ("```python\nprint(1)", "\n```"),
+        ("```\na\n```", ""),
+        ("````\n```\nstill code", "\n````"),
+        ("~~~\na\n```", "\n~~~"),
+        ("```a`b", ""),
+        ("```\na\n``` not an end", "\n```"),
+    ],
+)
+def test_what_follows_a_text_that_was_cut_off_is_no_code(text: str, end: str) -> None:
+    assert closed(text) == text + end
+    parts = render(f"{closed(text)}\n\nStopped.", TELEGRAM)
+    [said] = [part.text for part in parts]
+    code = [said[e.offset : e.offset + e.length] for e in parts[0].entities if e.type == "pre"]
+    assert said.endswith("Stopped.") and not any("Stopped." in one for one in code)

@@ -28,6 +28,7 @@ from roost_channels.message import Address, InboundMessage, Quote, Receipt, Repl
 from roost_channels.rendering import RenderedPart, utf16_length
 from roost_channels.testing import FakeTwilio
 from roost_channels.testing.memory import MemoryIntake, MemoryOutbox
+from roost_channels.testing.receipts import MemoryReceipts
 from roost_channels.webhook import WebhookReply
 from roost_channels.whatsapp.channel import ABSENT_AFTER_S, WhatsAppChannel, body_of
 from roost_channels.whatsapp.client import by_code
@@ -278,9 +279,11 @@ async def test_receipts_find_their_part_by_the_callback_url(
 
 
 async def test_a_long_answer_arrives_in_order_within_the_limit(
-    twilio: FakeTwilio, channel: WhatsAppChannel
+    twilio: FakeTwilio, site: Site
 ) -> None:
+    await twilio.user_says(USER, "hello")
     outbox = MemoryOutbox()
+    channel = WhatsAppChannel(settings(twilio), receipts=MemoryReceipts(outbox, site.intake))
     text = " ".join(f"word{n}" for n in range(1100))
     entry = outbox.add(ADDRESS, text)
     courier = Courier([channel], outbox, "c", config=QUICK, limiter=Limiter(chat_burst=50))
@@ -289,6 +292,7 @@ async def test_a_long_answer_arrives_in_order_within_the_limit(
     bodies = twilio.bot_texts(USER)
     assert len(bodies) > 4 and all(utf16_length(body) <= 1600 for body in bodies)
     assert " ".join(bodies).split() == text.split()
+    await channel.close()
 
 
 async def deliver(courier: Courier, outbox: MemoryOutbox, entry_id: str) -> None:
@@ -396,14 +400,18 @@ async def test_too_long_a_body_is_refused(twilio: FakeTwilio, channel: WhatsAppC
 
 
 async def test_r2_an_uncertain_send_is_proven_by_the_list_and_not_repeated(
-    twilio: FakeTwilio, channel: WhatsAppChannel
+    twilio: FakeTwilio, site: Site
 ) -> None:
-    await channel.send(ADDRESS, RenderedPart("the answer"))  # the same words, earlier
-    twilio.fault("drop_after", "messages.create")
+    await twilio.user_says(USER, "hello")
     outbox = MemoryOutbox()
-    entry = outbox.add(ADDRESS, "the answer")
+    channel = WhatsAppChannel(settings(twilio), receipts=MemoryReceipts(outbox, site.intake))
     courier = Courier([channel], outbox, "c", config=QUICK, limiter=Limiter(chat_burst=50))
+    before = outbox.add(ADDRESS, "the answer")  # the same words, a moment earlier
+    await deliver(courier, outbox, before.id)
+    twilio.fault("drop_after", "messages.create")
+    entry = outbox.add(ADDRESS, "the answer")
     await deliver(courier, outbox, entry.id)
+    await channel.close()
     await twilio.settled()
     assert twilio.bot_texts(USER) == ["the answer", "the answer"]
     assert outbox.states(entry) == ["sent"]
@@ -412,14 +420,19 @@ async def test_r2_an_uncertain_send_is_proven_by_the_list_and_not_repeated(
 async def test_a_send_found_but_not_written_down_is_found_again(
     twilio: FakeTwilio, channel: WhatsAppChannel
 ) -> None:
-    since, text = time.time(), RenderedPart("the answer")
-    sent = await channel.send(ADDRESS, text, part_id="p")
-    after_crash = WhatsAppChannel(settings(twilio))
+    since, outbox = time.time(), MemoryOutbox()
+    [part] = await outbox.plan(outbox.add(ADDRESS, "").id, [RenderedPart("the answer")])
+    sent = await channel.send(ADDRESS, part.rendered, part_id=part.id)
+    receipts = MemoryReceipts(outbox, MemoryIntake())
+    after_crash = WhatsAppChannel(settings(twilio), receipts=receipts)
+    found = Receipt(sent.message_id)
     for _ in range(2):
-        found = await after_crash.find_sent(ADDRESS, text, since=since, part_id="p")
-        assert found == Receipt(sent.message_id)
-    # Another part of the same words is another message.
-    assert await after_crash.find_sent(ADDRESS, text, since=since, part_id="q") == "unknown"
+        find = after_crash.find_sent(ADDRESS, part.rendered, since=since, part_id=part.id)
+        assert await find == found
+    await outbox.sent(part.id, sent.message_id)
+    # Another part of the same words is another message, also after a restart.
+    other = after_crash.find_sent(ADDRESS, part.rendered, since=since, part_id="q")
+    assert await other == "unknown"
     await after_crash.close()
 
 

@@ -5,7 +5,6 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -30,7 +29,7 @@ from roost_channels.rendering import RenderedPart
 from roost_channels.testing import FakeCloud, PairLimit, StatusPlan, VirtualClock
 from roost_channels.testing.files import MemoryFiles
 from roost_channels.testing.memory import MemoryIntake, MemoryOutbox
-from roost_channels.whatsapp.gate import GAP_S, GATE_S
+from roost_channels.testing.receipts import MemoryReceipts
 from roost_channels.whatsapp.window import INVITATION
 from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
 from roost_channels.whatsapp_cloud.errors import by_code
@@ -280,15 +279,16 @@ async def test_receipts_carry_our_part_and_what_a_failure_means() -> None:
             **({"errors": errors} if errors else {}),
         }
 
-    statuses = [status("sent"), *(status("failed", c) for c in (131047, 131056, 131026))]
+    statuses = [status("sent"), *(status("failed", c) for c in (131047, 131056, 131053, 131026))]
     intake = await take(statuses=statuses)
     assert [(r.part_id, r.message_id, r.status) for r in intake.receipts] == [
-        ("part-1", "wamid.out", name) for name in ("sent", "failed", "failed", "failed")
+        ("part-1", "wamid.out", name) for name in ("sent", *["failed"] * 4)
     ]
     assert [r.refusal for r in intake.receipts] == [
         None,
         Refusal(held=True, invitation=INVITATION),
         Refusal(retry_after_s=60.0),
+        Refusal(of_content=True),
         None,
     ]
 
@@ -404,6 +404,7 @@ async def test_buttons_become_replies_or_a_list_and_come_back_when_pressed(
     await cloud.settled()
     await cloud.press(USER, sent.message_id, "stop:t1")
     assert (newest(site.intake).kind, newest(site.intake).text) == ("callback", "stop:t1")
+    assert newest(site.intake).answered_in_chat
     many = [Button(f"Choice number {n}, rather long", f"c{n}") for n in range(12)]
     sent = await channel.send(ADDRESS, RenderedPart("Which?"), buttons=many)
     await cloud.settled()
@@ -533,7 +534,7 @@ async def test_every_failure_of_a_send_has_its_kind(
         await channel.send(ADDRESS, RenderedPart("x"))
     assert type(caught.value) is kind
     if isinstance(caught.value, Throttled):
-        assert caught.value.retry_after_s == 3.0
+        assert caught.value.retry_after_s == 3.0 and caught.value.is_account_wide
 
 
 async def test_refusals_say_what_can_be_done(
@@ -574,6 +575,16 @@ def test_codes_have_meanings(code: Any, kind: type[DeliveryError]) -> None:
     assert type(by_code(code, "words")) is kind
 
 
+@pytest.mark.parametrize(
+    ("code", "of_the_account"), [(130429, True), (80007, True), (131056, False)]
+)
+def test_a_limit_of_the_number_holds_every_chat_and_one_of_a_pair_only_its_own(
+    code: int, of_the_account: bool
+) -> None:
+    error = by_code(code, "words")
+    assert isinstance(error, Throttled) and error.is_account_wide is of_the_account
+
+
 async def test_a_refused_connection_proves_that_nothing_was_sent(cloud: FakeCloud) -> None:
     channel = WhatsAppCloudChannel(settings(api_base=cloud.base_url))
     await cloud.stop()
@@ -583,10 +594,12 @@ async def test_a_refused_connection_proves_that_nothing_was_sent(cloud: FakeClou
 
 
 async def test_the_courier_needs_nothing_else_a_long_answer_comes_in_order(
-    cloud: FakeCloud, channel: WhatsAppCloudChannel
+    cloud: FakeCloud, site: Site
 ) -> None:
     asked = await cloud.user_says(USER, "tell me")
     outbox = MemoryOutbox()
+    config = settings(api_base=cloud.base_url)
+    channel = WhatsAppCloudChannel(config, receipts=MemoryReceipts(outbox, site.intake))
     text = " ".join(f"word{n}" for n in range(1500))
     entry = outbox.add(ADDRESS, text, reply_to=ReplyTarget(asked, author="Ada", excerpt="tell me"))
     courier = Courier([channel], outbox, "c", config=QUICK)
@@ -598,65 +611,4 @@ async def test_the_courier_needs_nothing_else_a_long_answer_comes_in_order(
     assert " ".join(cloud.bot_texts(USER)).split() == text.split()
     quoting = [shown.reply_to for shown in cloud.visible(USER) if shown.sender == "bot"]
     assert quoting[0] == (asked, "tell me") and not any(quoting[1:])
-
-
-# Order --------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Told:
-    """Implements Receipts over what the webhooks took in."""
-
-    intake: MemoryIntake
-    asked: int = 0
-
-    async def status(self, part_id: str) -> str:
-        self.asked += 1
-        found = [one.status for one in self.intake.receipts if one.part_id == part_id]
-        return found[-1] if found else ""
-
-
-async def test_a_part_waits_until_the_one_before_it_is_sent(cloud: FakeCloud, site: Site) -> None:
-    told = Told(site.intake)
-    channel = WhatsAppCloudChannel(settings(api_base=cloud.base_url), receipts=told)
-    await cloud.user_says(USER, "hi")
-    cloud.plan_next(StatusPlan(sent_s=0.6), StatusPlan(0.0, 0.0, 0.0))
-    await channel.send(ADDRESS, RenderedPart("first"), part_id="p1")
-    await channel.send(ADDRESS, RenderedPart("second"), part_id="p2")
-    await cloud.settled()
-    assert cloud.bot_texts(USER) == ["first", "second"] and told.asked > 1
-    other = replace(ADDRESS, chat="whatsapp:+15550002222")
-    asked = told.asked
-    await channel.send(other, RenderedPart("not held up by others"), part_id="p3")
-    assert told.asked == asked
-    await channel.close()
-
-
-@pytest.mark.parametrize(("part_id", "waited_s"), [("p1", GATE_S), ("", GAP_S)])
-async def test_a_receipt_that_never_comes_holds_the_next_part_up_for_a_while_only(
-    cloud: FakeCloud, site: Site, part_id: str, waited_s: float
-) -> None:
-    clock, told = VirtualClockThatRuns(), Told(site.intake)
-    config = settings(api_base=cloud.base_url)
-    channel = WhatsAppCloudChannel(config, clock=clock, receipts=told)
-    cloud.plan_next(StatusPlan(silent=True))
-    await channel.send(ADDRESS, RenderedPart("first"), part_id=part_id)
-    began = clock.time()
-    await channel.send(ADDRESS, RenderedPart("second"), part_id="p2")
-    assert clock.time() - began == waited_s
-    await channel.close()
-
-
-async def test_a_second_try_of_a_part_does_not_wait_for_its_first(
-    cloud: FakeCloud, site: Site
-) -> None:
-    clock = VirtualClockThatRuns()
-    config = settings(api_base=cloud.base_url)
-    channel = WhatsAppCloudChannel(config, clock=clock, receipts=Told(site.intake))
-    cloud.fault("rate_limit", "messages", value=1)
-    with pytest.raises(Throttled):
-        await channel.send(ADDRESS, RenderedPart("first"), part_id="p1")
-    began = clock.time()
-    await channel.send(ADDRESS, RenderedPart("first"), part_id="p1")
-    assert clock.time() == began
     await channel.close()

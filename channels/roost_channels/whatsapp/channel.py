@@ -13,6 +13,7 @@ from roost_channels.config import TwilioConfig
 from roost_channels.errors import Ambiguous, Rejected
 from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
+from roost_channels.outbox import Receipts
 from roost_channels.rendering import RenderedPart, utf16_length
 from roost_channels.whatsapp import contents
 from roost_channels.whatsapp.client import TIMEOUT_S, TwilioClient
@@ -57,7 +58,10 @@ CAPABILITIES = Capabilities(
 
 
 class WhatsAppChannel(Unchanging):
-    """One sender. `public_base_url` is where Twilio reaches our status webhook."""
+    """One sender. `public_base_url` is where Twilio reaches our status webhook.
+
+    receipts: what went to each chat before, and how it stands.
+    """
 
     name = "whatsapp"
 
@@ -68,11 +72,12 @@ class WhatsAppChannel(Unchanging):
         public_base_url: str = "",
         clock: Clock | None = None,
         client: TwilioClient | None = None,
+        receipts: Receipts | None = None,
     ) -> None:
         self._client = client or TwilioClient(config)
         self._public_base_url = public_base_url.rstrip("/")
         self._clock = clock or SystemClock()
-        self._gate = Gate(self._clock, self._status)
+        self._gate = Gate(self._clock, receipts, self._status)
         self.account = config.account
         self._template = config.window_template
         self._contents = Contents(self._client)
@@ -97,8 +102,7 @@ class WhatsAppChannel(Unchanging):
         silent: bool = False,
         part_id: str = "",
     ) -> Receipt:
-        """Send once the chat's previous message is on its way; the callback carries the part id."""
-        await self._gate.wait(address.chat)
+        """Send; the status callback carries the part id."""
         body = body_of(part, reply_to)
         if part.media is not None:
             return await self._create(address.chat, part_id, self._media(part.media, body))
@@ -120,6 +124,9 @@ class WhatsAppChannel(Unchanging):
         link = self._links.link(media.artifact_id, media.name, self._clock.time())
         return {"MediaUrl": link, **({"Body": caption} if caption else {})}
 
+    async def await_previous(self, address: Address, *, part_id: str) -> None:
+        await self._gate.wait(address, part_id)
+
     async def invite(self, address: Address, *, part_id: str) -> Receipt:
         """The approved template, which may be sent outside the session window."""
         if not self._template:
@@ -135,7 +142,6 @@ class WhatsAppChannel(Unchanging):
         sid = sent.get("sid")
         if not isinstance(sid, str) or not sid:
             raise Ambiguous("accepted without a SID", code="decode")
-        self._gate.passed(chat, sid, part_id)
         return Receipt(sid)
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
@@ -150,8 +156,8 @@ class WhatsAppChannel(Unchanging):
         # Not filtered by date: what is still queued has no DateSent yet.
         query = {"To": address.chat, "From": self.account, "PageSize": str(LIST_PAGE)}
         found = await self._client.list_messages(query)
-        # Its own was found before and could not be written down: it may be found again.
-        known = self._gate.last(address.chat, other_than=part_id)
+        # Not its own: that may have been found before, and not been written down.
+        known = await self._gate.known(address, part_id)
         for message in found:
             body, sid = str(message.get("body") or ""), str(message.get("sid") or "")
             # The quote line was written in front of the part when it was sent.
@@ -161,10 +167,9 @@ class WhatsAppChannel(Unchanging):
                 same
                 and has_file == (part.media is not None)
                 and sid
-                and sid != known
+                and sid not in known
                 and _created(message, since) >= since - CLOCK_SKEW_S
             ):
-                self._gate.passed(address.chat, sid, part_id)
                 return Receipt(sid)
         return "absent" if self._clock.time() - since >= ABSENT_AFTER_S else "unknown"
 

@@ -29,6 +29,9 @@ TIMEOUT_S = 20.0
 CONNECT_TIMEOUT_S = 5.0
 DEFAULT_RETRY_AFTER_S = 5.0
 
+# Messages that came to nothing after their acceptance.
+FAILED = frozenset({"failed", "undelivered", "canceled"})
+
 # Twilio's error codes by what they mean for us; others are refusals.
 _WINDOW = {63016}
 _THROTTLED = {20429, 63018, 63017, 63038, 14107, 30001, 21611, 131056}
@@ -234,6 +237,13 @@ def by_code(
     if number in _AUTH:
         return AuthBroken(words, code=str(number), http_status=status)
     return None
+
+
+def failure(status: str, code: Any, words: str) -> DeliveryError | None:
+    """Why an accepted message came to nothing; None for one that did not."""
+    if status not in FAILED:
+        return None
+    return by_code(code, words) or Rejected(words, code=str(code or ""))
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

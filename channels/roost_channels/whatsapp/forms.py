@@ -66,6 +66,7 @@ def read(form: Form, account: str, now: float, quote: Quote | None = None) -> In
         kind=kind,
         quote=quote,
         attachments=attachments,
+        answered_in_chat=kind == "callback",
         raw=form.flat(),
     )
 

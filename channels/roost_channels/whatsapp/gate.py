@@ -1,60 +1,74 @@
 """The order of messages to one person, which no provider keeps: each waits for the one before."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 from roost_channels.clock import Clock
 from roost_channels.errors import DeliveryError, Throttled
+from roost_channels.message import Address
+from roost_channels.outbox import EarlierSend, Receipts
 
 logger = logging.getLogger(__name__)
 
 # A message waits for `sent` of the one before it, this long at most.
 GATE_S = 5.0
 GATE_STEP_S = 0.25
-# Where nothing tells how the one before stands, this distance must do.
+# Where nothing will ever tell how the one before stands, this distance must do.
 GAP_S = 0.5
-CHATS_REMEMBERED_MAX = 10_000
 ON_ITS_WAY = frozenset({"sent", "delivered", "read", "failed", "undelivered", "canceled"})
+# Earlier messages that a search for a lost one leaves out.
+KNOWN_MAX = 50
 
 
 class Gate:
-    """The last message of each chat. `status` tells how the one of an id stands now."""
+    """Holds a message until the chat's previous one is on its way.
 
-    def __init__(self, clock: Clock, status: Callable[[str], Awaitable[str]]) -> None:
+    receipts: what went before; it is stored, so that a courier which starts again waits as well.
+        Without them nothing waits.
+    ask: how the message of an id stands, for providers that can be asked.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        receipts: Receipts | None,
+        ask: Callable[[str], Awaitable[str]] | None = None,
+    ) -> None:
         self._clock = clock
-        self._status = status
-        # By chat: the message's id, when it went out, and the part it is.
-        self._last: OrderedDict[str, tuple[str, float, str]] = OrderedDict()
+        self._receipts = receipts
+        self._ask = ask
 
-    def last(self, chat: str, *, other_than: str = "") -> str:
-        """The id of the chat's last message, empty where none is known or it is that part."""
-        id, _, part_id = self._last.get(chat, ("", 0.0, ""))
-        return "" if other_than and part_id == other_than else id
-
-    def passed(self, chat: str, id: str, part_id: str = "") -> None:
-        """This message goes out now; without an id only its time is known."""
-        self._last[chat] = (id, self._clock.time(), part_id)
-        self._last.move_to_end(chat)
-        while len(self._last) > CHATS_REMEMBERED_MAX:
-            self._last.popitem(last=False)
-
-    async def wait(self, chat: str) -> None:
+    async def wait(self, address: Address, part_id: str) -> None:
         """Until the previous message to this chat has left the provider, or long enough."""
-        if chat not in self._last:
-            return
-        id, at, _ = self._last[chat]
-        patience_s = GATE_S if id else GAP_S
-        while self._clock.time() - at < patience_s:
-            if id and await self._is_on_its_way(chat, id):
+        while (before := await self._before(address, part_id)) is not None:
+            patience_s = GATE_S if before.part_id or self._ask else GAP_S
+            if self._clock.time() - before.taken_at >= patience_s:
+                return
+            if await self._is_on_its_way(address, before):
                 return
             await self._clock.sleep(GATE_STEP_S)
 
-    async def _is_on_its_way(self, chat: str, id: str) -> bool:
+    async def known(self, address: Address, part_id: str) -> frozenset[str]:
+        """Ids of the chat's newest messages that are not this part's."""
+        if self._receipts is None:
+            return frozenset()
+        found = await self._receipts.earlier(address, than=part_id, limit=KNOWN_MAX)
+        return frozenset(one.message_id for one in found if one.message_id)
+
+    async def _before(self, address: Address, part_id: str) -> EarlierSend | None:
+        if self._receipts is None:
+            return None
+        return next(iter(await self._receipts.earlier(address, than=part_id)), None)
+
+    async def _is_on_its_way(self, address: Address, before: EarlierSend) -> bool:
+        if before.told in ON_ITS_WAY:
+            return True
+        if self._ask is None or not before.message_id:
+            return False
         try:
-            return await self._status(id) in ON_ITS_WAY
+            return await self._ask(before.message_id) in ON_ITS_WAY
         except Throttled:
-            raise  # the account was asked to wait: the message did not leave
+            raise  # the whole account was asked to wait
         except DeliveryError as error:
-            logger.info("order of messages to %s not checked: %s", chat, error)
+            logger.info("order of messages to %s not checked: %s", address.chat, error)
             return True

@@ -18,7 +18,7 @@ from roost_channels.intake import Intake
 from roost_channels.message import Quote
 from roost_channels.webhook import WebhookReply, lowered
 from roost_channels.whatsapp import forms
-from roost_channels.whatsapp.client import TwilioClient, by_code
+from roost_channels.whatsapp.client import TwilioClient, failure
 from roost_channels.whatsapp.forms import Form
 from roost_channels.whatsapp.window import refusal_of
 
@@ -85,7 +85,7 @@ class TwilioWebhooks:
         status = form.get("MessageStatus") or form.get("SmsStatus")
         if not sid or not status:
             return WebhookReply(400, b"not a receipt\n")
-        error = by_code(form.get("ErrorCode"), form.get("ErrorMessage"))
+        error = failure(status, form.get("ErrorCode"), form.get("ErrorMessage"))
         part_id = parse_qs(urlsplit(url_path).query).get("part", [""])[0]
         try:
             await self._intake.receipt(

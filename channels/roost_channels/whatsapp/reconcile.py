@@ -18,7 +18,7 @@ from roost_channels.errors import AuthBroken, DeliveryError, Rejected
 from roost_channels.intake import Intake
 from roost_channels.message import InboundMessage
 from roost_channels.whatsapp import forms
-from roost_channels.whatsapp.client import TwilioClient, by_code
+from roost_channels.whatsapp.client import FAILED, TwilioClient, failure
 from roost_channels.whatsapp.forms import Form
 from roost_channels.whatsapp.window import refusal_of
 
@@ -34,7 +34,6 @@ GRACE_S = 45.0
 # Searched again before the cursor: the list may show a message later than it dates it.
 OVERLAP_S = 300.0
 FAILURES_TOLD = 3
-FAILED = ("failed", "undelivered", "canceled")
 RETRY_MAX_S = 900.0
 
 
@@ -104,16 +103,16 @@ class Reconciler:
             for message in page:
                 if message.get("status") not in FAILED or _sent_at(message) < since:
                     continue
-                code = message.get("error_code")
+                code, status = message.get("error_code"), str(message["status"])
                 await intake.receipt(
                     "whatsapp",
                     self._account,
                     part_id="",
                     message_id=str(message.get("sid") or ""),
-                    status=str(message["status"]),
+                    status=status,
                     error_code=str(code or ""),
                     description=str(message.get("error_message") or ""),
-                    refusal=refusal_of(by_code(code, ""), has_template=self._has_template),
+                    refusal=refusal_of(failure(status, code, ""), has_template=self._has_template),
                 )
             if not following or (page and _sent_at(page[-1]) < since):
                 return

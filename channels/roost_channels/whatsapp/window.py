@@ -1,9 +1,9 @@
-"""The 24 hours in which free text may be sent: what a refusal means, and how people are asked back.
+"""The 24 hours in which free text may be sent, and what refusals after the acceptance mean.
 
 Shared by both ways to WhatsApp.
 """
 
-from roost_channels.errors import DeliveryError, Throttled, WindowClosed
+from roost_channels.errors import DeliveryError, Rejected, Throttled, WindowClosed
 from roost_channels.intake import Refusal
 
 SESSION_WINDOW_S = 86_400.0
@@ -19,4 +19,6 @@ def refusal_of(error: DeliveryError | None, *, has_template: bool) -> Refusal | 
         return Refusal(held=True, invitation=INVITATION if has_template else "")
     if isinstance(error, Throttled):
         return Refusal(retry_after_s=max(error.retry_after_s, THROTTLED_AGAIN_S))
+    if isinstance(error, Rejected):
+        return Refusal(of_content=True)
     return None

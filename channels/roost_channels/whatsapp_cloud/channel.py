@@ -51,8 +51,8 @@ CAPABILITIES = Capabilities(
 class WhatsAppCloudChannel(Unchanging):
     """One business phone number; its id is the account. `files` holds what answers carry.
 
-    receipts: what the webhooks were told, which another process takes in. Meta can't be asked how
-    a message stands, so that nothing else tells when the next may follow.
+    receipts: what went to each chat before, and what the webhooks were told of it, which another
+    process takes in. Meta can't be asked how a message stands.
     """
 
     name = "whatsapp"
@@ -70,8 +70,7 @@ class WhatsAppCloudChannel(Unchanging):
         self._files = files
         self._template = config.window_template
         self._language = config.window_template_language
-        self._receipts = receipts
-        self._gate = Gate(self._clock, self._status)
+        self._gate = Gate(self._clock, receipts)
         self.account = config.account
         self.capabilities = replace(
             CAPABILITIES,
@@ -91,10 +90,9 @@ class WhatsAppCloudChannel(Unchanging):
         silent: bool = False,
         part_id: str = "",
     ) -> Receipt:
-        """Send once the chat's previous part is on its way; the part id is in every receipt."""
+        """Send; the part id is in every receipt."""
         media_id = await self._upload(part.media) if part.media else ""
         message = cloud_format.message(part, reply_to, buttons, part_id, media_id)
-        await self._in_order(address.chat, part_id)
         try:
             return Receipt(await self._client.send(address.chat, message))
         except Rejected as error:
@@ -111,12 +109,14 @@ class WhatsAppCloudChannel(Unchanging):
         name = media.name or media.artifact_id
         return await self._client.upload(data, media.mime_type or OCTETS, name)
 
+    async def await_previous(self, address: Address, *, part_id: str) -> None:
+        await self._gate.wait(address, part_id)
+
     async def invite(self, address: Address, *, part_id: str) -> Receipt:
         """The approved template, which may be sent outside the session window."""
         if not self._template:
             raise Rejected("whatsapp_cloud.window_template is not set", code="template")
         message = cloud_format.template(self._template, self._language, part_id)
-        await self._in_order(address.chat, part_id)
         return Receipt(await self._client.send(address.chat, message))
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
@@ -151,12 +151,3 @@ class WhatsAppCloudChannel(Unchanging):
 
     async def close(self) -> None:
         await self._client.close()
-
-    async def _in_order(self, chat: str, part_id: str) -> None:
-        """Each part waits for the one before it, though not for an earlier try of its own."""
-        if not part_id or self._gate.last(chat) != part_id:
-            await self._gate.wait(chat)
-        self._gate.passed(chat, part_id if self._receipts else "")
-
-    async def _status(self, part_id: str) -> str:
-        return await self._receipts.status(part_id) if self._receipts else ""

@@ -23,6 +23,8 @@ BAD_PARAMETER = ("100", "131009")
 
 _WINDOW = {131047}
 _THROTTLED = {4, 80007, 130429, 131048, PAIR_LIMIT, 131057, 133016}
+# Too many requests of the number or the account, whoever they are for.
+_ACCOUNT_WIDE = {4, 80007, 130429, 131048, 131057}
 _UNREACHABLE = {130472, 130497, 131021, 131026, 131030, 131049, 131050, 131062}
 # The token, the permissions, the bill, or the account itself: nothing is sent until it is mended.
 _AUTH = {0, 3, 10, 190, 368, 131005, 131031, 131042, 133010}
@@ -38,7 +40,13 @@ def by_code(code: Any, words: str, status: int = 0, retry_after_s: float = 0.0) 
         return WindowClosed(words, code=known, http_status=status)
     if number in _THROTTLED:
         least = PAIR_RETRY_AFTER_S if number == PAIR_LIMIT else DEFAULT_RETRY_AFTER_S
-        return Throttled(retry_after_s or least, words, code=known, http_status=status)
+        return Throttled(
+            retry_after_s or least,
+            words,
+            code=known,
+            http_status=status,
+            is_account_wide=number in _ACCOUNT_WIDE,
+        )
     if number in _UNREACHABLE:
         return Unreachable(words, code=known, http_status=status)
     if number in _AUTH or number in _PERMISSIONS:
@@ -62,7 +70,9 @@ def refusal(
         return NotSent(words, code=str(code), http_status=status)
     if status == 429:
         wait_s = retry_after_s or DEFAULT_RETRY_AFTER_S
-        return Throttled(wait_s, words, code=str(code or ""), http_status=status)
+        return Throttled(
+            wait_s, words, code=str(code or ""), http_status=status, is_account_wide=True
+        )
     if status in (401, 403):
         return AuthBroken(words, code=str(code or ""), http_status=status)
     if status >= 500 or status < 300:

@@ -93,6 +93,7 @@ def read(
         kind=kind,
         quote=quote,
         attachments=attachments,
+        answered_in_chat=kind == "callback",
         raw=dict(message),
     )
 

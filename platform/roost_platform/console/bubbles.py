@@ -27,11 +27,13 @@ TAGS = {
     "email": ('<span class="link">', "</span>"),
 }
 
+# What WhatsApp calls files by; others show their names.
+FILE_WORDS = {"image": "Photo", "video": "Video", "audio": "Audio"}
 # WhatsApp's own marks, longest first; each keeps inside one line except the fence.
 WHATSAPP_MARKS = re.compile(
-    r"```(?P<pre>.+?)```|`(?P<code>[^`\n]+)`|(?<!\w)\*(?P<b>[^*\n]+)\*(?!\w)"
-    r"|(?<!\w)_(?P<i>[^_\n]+)_(?!\w)|(?<!\w)~(?P<s>[^~\n]+)~(?!\w)",
-    re.DOTALL,
+    r"^> (?P<quote>[^\n]*)\n?|```(?P<pre>.+?)```|`(?P<code>[^`\n]+)`"
+    r"|(?<!\w)\*(?P<b>[^*\n]+)\*(?!\w)|(?<!\w)_(?P<i>[^_\n]+)_(?!\w)|(?<!\w)~(?P<s>[^~\n]+)~(?!\w)",
+    re.DOTALL | re.MULTILINE,
 )
 
 
@@ -98,7 +100,10 @@ def whatsapp_html(text: str) -> Markup:
     for match in WHATSAPP_MARKS.finditer(text):
         html.append(escape(text[previous : match.start()]))
         name = str(match.lastgroup)
-        if name == "pre":
+        if name == "quote":
+            quoted = whatsapp_html(match[name])
+            html.append(Markup('<span class="blockquote">{}</span>').format(quoted))
+        elif name == "pre":
             html.append(Markup('<code class="pre">{}</code>').format(match[name]))
         else:
             html.append(Markup(f"<{name}>{{}}</{name}>").format(match[name]))
@@ -146,8 +151,13 @@ def whatsapp_messages(screen: Mapping[str, Any]) -> tuple[PhoneMessage, ...]:
                 reply_text=str(whatsapp_html(str(reply.get("body") or "")).striptags()),
                 buttons=tuple((b["title"], b["id"]) for b in m.get("buttons") or ()),
                 status=str(m.get("status") or ""),
-                files=tuple(f["content_type"] for f in m.get("files") or ()),
+                files=tuple(_file_name(f) for f in m.get("files") or ()),
                 reactions=" ".join(m.get("reactions") or ()),
             )
         )
     return tuple(messages)
+
+
+def _file_name(file: Mapping[str, Any]) -> str:
+    kind = str(file["content_type"]).partition("/")[0]
+    return FILE_WORDS.get(kind) or str(file.get("name") or "") or "Document"

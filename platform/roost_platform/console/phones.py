@@ -139,6 +139,7 @@ class WhatsAppPhone:
             body["reply_to_sid"] = reply_to
         if file:
             body["media"] = [{"content_type": file.content_type, "data": file.data}]
+            body["file_name"] = file.name
         await self._line.act("messages", body)
 
     async def presses(self, sid: str, choice: str) -> None:

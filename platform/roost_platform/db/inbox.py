@@ -16,7 +16,7 @@ from roost_platform.db.chat_commands import obey
 from roost_platform.db.engine import Database
 from roost_platform.db.overdue import mark_rung, to_ring, to_stop
 from roost_platform.db.quotes import resolved
-from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
+from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id, queue
 from roost_platform.db.stop import Stopped, interrupt, record_stop, tell_dropped
 from roost_platform.db.tenants import SessionNews, Tenants
 from roost_platform.db.window import wake_held
@@ -146,7 +146,13 @@ class InboxStore:
             if not joined and row.state in ("pending", "held"):
                 await arrivals.gather_album(session, conversation, row)
         if message.kind == "callback":
-            outcome.answers[message.event_id] = commands.pressed(row.state, row.reason)
+            told = commands.pressed(row.state, row.reason)
+            outcome.answers[message.event_id] = told
+            if message.answered_in_chat and row.reason in commands.REFUSED_PRESSES:
+                key = f"inbox:{row.id}"
+                await queue(
+                    session, conversation, kind="notice", body=told, dedupe_key=key, now=now
+                )
 
     async def _admit(
         self,

@@ -318,6 +318,7 @@ class Part(Base):
     __table_args__ = (
         UniqueConstraint("outbox_id", "position"),
         Index(None, "conversation_id", "message_id"),
+        Index(None, "conversation_id", "sent_at"),
         Index(None, "message_id"),
         Index(None, "state"),
     )
@@ -331,9 +332,8 @@ class Part(Base):
     char_start: Mapped[int]
     char_end: Mapped[int]
     state: Mapped[str]
-    receipt: Mapped[str] = mapped_column(
-        default=""
-    )  # sent | delivered | read, as the provider tells
+    # sent | delivered | read | failed, as the provider tells; empty before it does.
+    receipt: Mapped[str] = mapped_column(default="")
     attempts: Mapped[int] = mapped_column(default=0)
     owner: Mapped[str] = mapped_column(default="")
     lease_until: Mapped[float | None]

@@ -146,11 +146,11 @@ async def finish_attempt(
 async def mark_sent(
     session: AsyncSession, entry: models.Outbox, part: models.Part, message_id: str, now: float
 ) -> None:
-    """The provider has it: once, whoever proves it first."""
+    """The provider has it: once, whoever proves it first. How far it came, only receipts tell."""
     if part.state == "sent":
         return
     part.state, part.message_id, part.sent_at = "sent", message_id, now
-    part.receipt, part.error, part.lease_until = part.receipt or "sent", "", None
+    part.error, part.lease_until = "", None
     await finish_attempt(session, part, "sent", now)
     await conclude(session, entry, now)
     await session.execute(

@@ -1,13 +1,16 @@
 """What providers tell afterwards: delivery receipts, and which message a quote means."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.intake import Refusal
-from roost_channels.message import Quote
+from roost_channels.message import Address, Quote
+from roost_channels.outbox import EarlierSend
+from roost_channels.planning import without_file
 from roost_platform.db import models
 from roost_platform.db.engine import Database
 from roost_platform.db.evidence import look
@@ -21,36 +24,69 @@ from roost_platform.db.part_states import (
     note,
     parts_of,
     refusal_note,
+    rendered_of,
     was_refused,
 )
+from roost_platform.db.transcript import content_of
 from roost_platform.db.window import HOLD_S, hold_part
 
 # Later states win; a failure is the last word unless the person has it already.
 RANK = {"": 0, "sent": 1, "delivered": 2, "read": 3}
 ACCEPTED = frozenset({"accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"})
 FAILED = frozenset({"failed", "undelivered", "canceled"})
-# Parts that are on no way now: nothing waits for them.
 GIVEN_UP = frozenset({"not_sent", "failed", "expired"})
 # As DeliveryConfig.give_up_s, for refusals that come after the acceptance.
 GIVE_UP_S = 259_200.0
 
 
+# Asked before every part of channels that keep no order, so made once.
+_PARTS_BEFORE = (
+    select(models.Part)
+    .join(models.Conversation, models.Conversation.id == models.Part.conversation_id)
+    .where(
+        models.Conversation.key == bindparam("key"),
+        models.Part.sent_at.is_not(None),
+        models.Part.id != bindparam("than"),
+    )
+    .order_by(models.Part.sent_at.desc(), models.Part.id.desc())
+    .limit(bindparam("limit"))
+)
+_NEWEST_TURN = (
+    select(models.Turn.id)
+    .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
+    .where(models.Conversation.key == bindparam("key"))
+    .order_by(models.Turn.number.desc())
+    .limit(1)
+)
+_STATUS_BEFORE = select(models.StatusMessageRow).where(
+    models.StatusMessageRow.turn_id == _NEWEST_TURN.scalar_subquery(),
+    models.StatusMessageRow.message_id.is_not(None),
+)
+
+
 class ReceiptStore:
-    """What providers told of our parts, for channels that have no other way to ask."""
+    """Implements `roost_channels.outbox.Receipts`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def status(self, part_id: str) -> str:
-        """The furthest a part is known to have come; `failed` also if it must go once more."""
+    async def earlier(
+        self, address: Address, *, than: str, limit: int = 1
+    ) -> Sequence[EarlierSend]:
+        """As the port says; of status messages only the newest turn's, which are said within it."""
+        key = {"key": address.key}
         async with self._database.read() as session:
-            found = await session.execute(
-                select(models.Part.state, models.Part.receipt).where(models.Part.id == part_id)
-            )
-            row = found.one_or_none()
-        if row is None or row.state in GIVEN_UP:
-            return "failed"
-        return str(row.receipt)
+            parts = await session.scalars(_PARTS_BEFORE, {**key, "than": than, "limit": limit})
+            found = [_earlier(part) for part in parts]
+            for row in await session.scalars(_STATUS_BEFORE, key):
+                found.append(EarlierSend("", str(row.message_id), row.edited_at))
+        return sorted(found, key=lambda one: one.taken_at, reverse=True)[:limit]
+
+
+def _earlier(part: models.Part) -> EarlierSend:
+    # Parts that are on no way now are waited for by nobody, also if they must go once more.
+    told = "failed" if part.state in GIVEN_UP else part.receipt
+    return EarlierSend(part.id, part.message_id or "", part.sent_at or 0.0, told)
 
 
 async def find_part(
@@ -95,9 +131,12 @@ async def record_receipt(
             return
         what = " ".join(filter(None, (status, error_code, description)))
         is_young = now - entry.created_at < GIVE_UP_S and entry.kind != "invitation"
-        if refusal is not None and conversation is not None and is_young:
+        if refusal is not None and conversation is not None and is_young and _helps(refusal, part):
             note(part, f"{refusal_note(message_id)} {what}.", now)
             part.message_id, part.receipt, part.error = None, "", what
+            if refusal.of_content:
+                part.rendered = asdict(without_file(rendered_of(part.rendered)))
+                part.plain = True
             await _again(session, conversation, entry, part, refusal, now)
             await finish_attempt(session, part, "not_sent", now, what, error_code, 0, part.next_at)
             return
@@ -125,6 +164,11 @@ async def record_receipt(
         await mark_sent(session, entry, part, message_id, now)
     if RANK.get(status, 0) > RANK.get(part.receipt, 0):
         part.receipt = status
+
+
+def _helps(refusal: Refusal, part: models.Part) -> bool:
+    """Whether sending it again may help: words that were refused stay refused."""
+    return not refusal.of_content or bool(part.rendered.get("media"))
 
 
 async def _again(
@@ -171,7 +215,8 @@ async def find_quote(
         .limit(1)
     )
     if inbound is not None:
-        return Quote(ref=ref, author="user", text=inbound.text, excerpt=inbound.text, utf16_start=0)
+        said = inbound.text or content_of(inbound)  # a file alone is quoted by its name
+        return Quote(ref=ref, author="user", text=said, excerpt=said, utf16_start=0)
     part = await session.scalar(
         select(models.Part)
         .join(models.Conversation, models.Conversation.id == models.Part.conversation_id)

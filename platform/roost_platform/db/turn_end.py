@@ -5,6 +5,7 @@ from typing import Literal
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.markup import closed
 from roost_platform.db import models
 from roost_platform.db.rows import append, lock_turn, queue, refresh_reply_target
 from roost_platform.db.turn_steps import close_group, end_turn
@@ -79,7 +80,7 @@ async def settle(
         session,
         conversation,
         kind="notice" if outcome == "stopped" else "error",
-        body=f"{partial}\n\n{last_word}" if partial else last_word,
+        body=f"{closed(partial)}\n\n{last_word}" if partial else last_word,
         dedupe_key=f"turn:{turn_id}:{outcome}",
         now=now,
         turn=turn,

@@ -136,6 +136,8 @@ def test_whatsapp_marks_show_as_on_the_phone() -> None:
         "<b>bold</b> <i>it</i> <s>no</s> <code>c</code> 2*3*4 snake_case_name "
         '<code class="pre">x &lt; y</code>'
     )
+    quoted = whatsapp_html("> Ada: *so*\n\nYes, 5 > 3")
+    assert quoted == '<span class="blockquote">Ada: <b>so</b></span>\nYes, 5 &gt; 3'
 
 
 def turn(**more: Any) -> models.Turn:

@@ -182,7 +182,7 @@ def test_files_edits_reactions_and_choices_travel_too(sandbox: Any, fakes: Fakes
     whatsapp.locator("[data-file]").set_input_files(photo)
     expect(whatsapp.locator("[data-reply-bar]")).to_contain_text("cat.png")
     whatsapp.get_by_role("button", name="Send on WhatsApp").click()
-    expect(whatsapp.locator(".pm-file").last).to_have_text("image/png")
+    expect(whatsapp.locator(".pm-file").last).to_have_text("Photo")
     content = {"types": {"twilio/quick-reply": {"body": "Keep?", "actions": [{"title": "Yes"}]}}}
     auth = ("AC1", "secret")
     made = httpx2.post(f"{fakes.twilio}/v1/Content", json=content, auth=auth).json()
@@ -219,6 +219,11 @@ def test_metas_phone_shows_quotes_choices_and_reactions(sandbox: Any, fakes: Fak
     answer.get_by_role("button", name="Book").click()
     expect(phone.locator('.pm[data-mine="yes"]').last).to_contain_text("Book")
     expect(sandbox.get_by_label("Phone with WhatsApp", exact=True)).not_to_contain_text("Book")
+    notes = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"notes"}
+    phone.locator("[data-file]").set_input_files(notes)
+    expect(phone.locator("[data-reply-bar]")).to_contain_text("notes.txt")
+    phone.get_by_role("button", name="Send on WhatsApp by Meta").click()
+    expect(phone.locator(".pm-file").last).to_have_text("notes.txt")
 
 
 def test_the_sandbox_is_accessible(sandbox: Any) -> None:

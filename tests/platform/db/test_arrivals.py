@@ -292,6 +292,24 @@ async def test_keyboards_from_before_a_restart_keep_their_meaning(
     await reopened.close()
 
 
+async def test_a_stale_press_that_no_network_answers_is_answered_in_the_chat(ada: Person) -> None:
+    await ada.says("first")
+    turn, over = await ada.turn(), await ada.stop_button()
+    await ada.agent_says(turn, 1, "Done.")
+    for text in (over, "stop:made up", "an old choice"):
+        press = replace(ada.message(text, kind="callback"), answered_in_chat=True)
+        await ada.gives(press)
+        await ada.gives(press)  # a webhook that comes again says nothing more
+    await ada.says("second")
+    await ada.turn()
+    shown = await ada.stop_button()
+    await ada.gives(replace(ada.message(shown, kind="callback"), answered_in_chat=True))
+    over_already, nothing = "That is over already.", "This button does nothing any more."
+    notices = [text for kind, text in await ada.outbox() if kind == "notice"]
+    # One that does stop needs no words: the turn's own last word says it.
+    assert notices == [over_already, over_already, nothing]
+
+
 async def test_a_strangers_press_is_refused_politely(ada: Person) -> None:
     pairing = replace(ada, address=Address("telegram", "43", "-9"))
     stranger = Sender("666", "Eve")

@@ -1,13 +1,14 @@
 """Receipts in any order, and quotes resolved to what was said."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from roost_channels.intake import Refusal
-from roost_channels.message import Media, Quote
-from roost_channels.outbox import StatusMessage, StoredPart
+from roost_channels.message import Attachment, Media, Quote
+from roost_channels.outbox import EarlierSend, StatusMessage, StoredPart
 from roost_channels.rendering import RenderedPart
 from roost_platform.db import models
 from roost_platform.db.testing import HandClock, Person
@@ -40,7 +41,8 @@ async def test_r20_receipts_only_go_forward(ada: Person) -> None:
     await ada.stores.outbox.sending(part.id, "c1", 30.0)
     await ada.stores.outbox.sent(part.id, "SM1")
     for status, shown in [
-        ("queued", "sent"),
+        ("queued", ""),
+        ("sent", "sent"),
         ("delivered", "delivered"),
         ("sent", "delivered"),
         ("delivered", "delivered"),
@@ -55,19 +57,43 @@ async def test_r20_receipts_only_go_forward(ada: Person) -> None:
     assert notes == ["A late receipt says failed, but it was read before."]
 
 
-async def test_the_next_part_can_ask_how_the_one_before_stands(ada: Person) -> None:
-    part, other, _ = await parts_of_an_answer(ada)
-    receipts = ada.stores.receipts
-    await ada.stores.outbox.sending(part.id, "c1", 30.0)
-    assert await receipts.status(part.id) == ""
+async def test_the_next_part_learns_what_went_before_it_and_how_far_that_came(
+    ada: Person, clock: HandClock
+) -> None:
+    part, other, third = await parts_of_an_answer(ada)
+    outbox, receipts = ada.stores.outbox, ada.stores.receipts
+    await outbox.sending(part.id, "c1", 30.0)
+    assert await receipts.earlier(ada.address, than=other.id) == []
+    await outbox.sent(part.id, "wamid.1")
+    # Taken by the provider is not yet on its way: that, only a receipt tells.
+    taken = EarlierSend(part.id, "wamid.1", clock())
+    assert await receipts.earlier(ada.address, than=other.id) == [taken]
+    assert await receipts.earlier(ada.address, than=part.id) == []
     await receipt(ada, "sent", part_id=part.id, message_id="wamid.1")
-    assert await receipts.status(part.id) == "sent"
-    await receipt(ada, "read", part_id=part.id)
-    assert await receipts.status(part.id) == "read"
-    await ada.stores.outbox.sending(other.id, "c1", 30.0)
-    await ada.stores.outbox.failed(other.id, error="refused")
-    # Nothing waits for what is on no way, nor for what nobody knows.
-    assert [await receipts.status(id) for id in (other.id, "nobody's")] == ["failed", "failed"]
+    assert await receipts.earlier(ada.address, than=other.id) == [replace(taken, told="sent")]
+    clock.advance(1.0)
+    await outbox.sending(other.id, "c1", 30.0)
+    await outbox.sent(other.id, "wamid.2")
+    await receipt(ada, "failed", part_id=other.id)
+    refused = EarlierSend(other.id, "wamid.2", clock(), "failed")
+    assert await receipts.earlier(ada.address, than=third.id) == [refused]
+    both = await receipts.earlier(ada.address, than=third.id, limit=5)
+    assert both == [refused, replace(taken, told="sent")]
+    nobody = replace(ada.address, chat="somebody else")
+    assert await receipts.earlier(nobody, than=third.id) == []
+
+
+async def test_words_about_the_work_count_as_what_went_before(
+    ada: Person, clock: HandClock
+) -> None:
+    await ada.says("a long task")
+    turn = await ada.turn()
+    said = StatusMessage(turn.turn_id, ada.address, None, "still working", "closed", clock())
+    await ada.stores.outbox.put_status_message(said)
+    assert await ada.stores.receipts.earlier(ada.address, than="") == []
+    await ada.stores.outbox.put_status_message(replace(said, message_id="wamid.1"))
+    found = await ada.stores.receipts.earlier(ada.address, than="")
+    assert found == [EarlierSend("", "wamid.1", clock())]
 
 
 @pytest.mark.parametrize("state", ["sending", "ambiguous"])
@@ -78,7 +104,7 @@ async def test_a_receipt_proves_an_uncertain_send(ada: Person, state: str) -> No
         await ada.stores.outbox.ambiguous(part.id, error="timed out")
     await receipt(ada, "queued", part_id=part.id, message_id="SM1")
     row = await row_of(ada, part)
-    assert (row.state, row.message_id, row.receipt) == ("sent", "SM1", "sent")
+    assert (row.state, row.message_id, row.receipt) == ("sent", "SM1", "")
     await ada.stores.outbox.ambiguous(part.id, error="and now the time-out arrives")
     assert (await row_of(ada, part)).state == "sent"
 
@@ -103,6 +129,16 @@ async def test_r20_a_failure_after_acceptance_is_a_dead_letter_for_good(ada: Per
     assert await ada.stores.outbox.next_entry(ada.address) is None
     await ada.stores.redrive(part.id, "olga")
     assert (await row_of(ada, part)).message_id is None
+
+
+async def test_words_that_are_refused_after_their_acceptance_stay_refused(ada: Person) -> None:
+    part, *_ = await parts_of_an_answer(ada)
+    await ada.stores.outbox.sent(part.id, "SM1")
+    refusal = Refusal(of_content=True)
+    await ada.intake.receipt(
+        "telegram", "42", part_id=part.id, message_id="SM1", status="failed", refusal=refusal
+    )
+    assert (await row_of(ada, part)).state == "failed"
 
 
 async def test_r21_a_window_found_closed_after_acceptance_holds_the_part(
@@ -136,7 +172,7 @@ async def test_receipts_of_other_accounts_and_strangers_are_ignored(ada: Person)
     await ada.intake.receipt(
         "whatsapp", "w", part_id=part.id, message_id="SM1", status="read", description=""
     )
-    assert (await row_of(ada, part)).receipt == "sent"
+    assert (await row_of(ada, part)).receipt == ""
 
 
 async def test_a_quote_of_one_part_is_its_passage_in_the_whole_answer(ada: Person) -> None:
@@ -153,6 +189,20 @@ async def test_a_quote_of_an_inbound_message_is_its_newest_text(ada: Person) -> 
     await ada.gives(replace(first, event_id="edit", text="hello", kind="edited"))
     quote = await ada.intake.resolve_quote("telegram", "42", "1001", first.message_id)
     assert quote is not None and (quote.author, quote.text) == ("user", "hello")
+
+
+async def test_r18_a_quote_of_a_file_without_words_names_the_file(ada: Person) -> None:
+    photo = Attachment("photo", "p1", "holiday.jpg", "image/jpeg", 10)
+    sent = replace(ada.message(""), attachments=(photo,))
+    await ada.gives(sent)
+    quote = await ada.intake.resolve_quote("telegram", "42", "1001", sent.message_id)
+    assert quote is not None and quote.resolved
+    # The same word that the agent was given for it.
+    assert re.fullmatch(r"\[photo: artifact \w+, holiday\.jpg\]", quote.excerpt)
+    place = replace(ada.message(""), attachments=(Attachment("location", "", "1.5,2 Here"),))
+    await ada.gives(place)
+    quote = await ada.intake.resolve_quote("telegram", "42", "1001", place.message_id)
+    assert quote is not None and quote.excerpt == "[location: 1.5,2 Here]"
 
 
 async def test_a_quote_of_a_status_message_is_what_it_showed(ada: Person) -> None:

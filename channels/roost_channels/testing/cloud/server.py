@@ -78,6 +78,7 @@ class FakeCloud(WhatsAppFake[CloudMessage]):
         reply_to: str = "",
         profile_name: str = "",
         media: Sequence[tuple[bytes, str]] = (),
+        file_name: str = "",
         forwarded: bool = False,
         wait: bool = True,
     ) -> str:
@@ -86,10 +87,12 @@ class FakeCloud(WhatsAppFake[CloudMessage]):
         person = self.core.person(user)
         person.name = profile_name or person.name
         content: dict[str, Any] = {"type": "text", "text": {"body": text}}
-        kept = [self.core.keep(*one) for one in media]
+        kept = [self.core.keep(*one, file_name) for one in media]
         for file in kept:
             kind = _FILE_TYPES.get(file.content_type.partition("/")[0], "document")
             told = {"id": file.id, "mime_type": file.content_type, "sha256": "c2hh"}
+            if kind == "document" and file_name:
+                told["filename"] = file_name
             content = {"type": kind, kind: told | ({"caption": text} if text else {})}
         return await self._act(
             user,

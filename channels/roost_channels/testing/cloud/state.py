@@ -17,8 +17,6 @@ def new_wamid() -> str:
 class CloudMedia(Media):
     """A file; its link is good only with the access token."""
 
-    filename: str = ""
-
 
 @dataclass(slots=True)
 class CloudMessage(Message):
@@ -45,7 +43,7 @@ class CloudCore(Core[CloudSettings, CloudMessage, CloudMedia]):
     media_ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(10**15))
 
     def keep(self, data: bytes, content_type: str, filename: str = "") -> CloudMedia:
-        media = CloudMedia(str(next(self.media_ids)), content_type, data, filename)
+        media = CloudMedia(str(next(self.media_ids)), content_type, data, filename=filename)
         self.media[media.id] = media
         return media
 

@@ -37,6 +37,7 @@ class People:
         reply_to: str = "",
         profile_name: str = "",
         media: Sequence[tuple[bytes, str]] = (),
+        file_name: str = "",
         extra: dict[str, str] | None = None,
         message_type: str = "text",
     ) -> tuple[TextMessage, dict[str, str]]:
@@ -60,7 +61,10 @@ class People:
         parameters = self._parameters(message, person.phone, person.user_id, person.name)
         parameters["MessageType"] = message_type
         for index, (data, content_type) in enumerate(media):
-            item = TwilioMedia(new_sid("ME"), content_type, data, message.id, core.now())
+            made_at = core.now()
+            item = TwilioMedia(
+                new_sid("ME"), content_type, data, message.id, made_at, filename=file_name
+            )
             core.media[item.id] = item
             message.media.append(item.id)
             parameters[f"MediaUrl{index}"] = (

@@ -99,6 +99,7 @@ class FakeTwilio(WhatsAppFake[TextMessage]):
         reply_to: str = "",
         profile_name: str = "",
         media: Sequence[tuple[bytes, str]] = (),
+        file_name: str = "",
         forwarded: bool = False,
         wait: bool = True,
         extra: dict[str, str] | None = None,
@@ -112,6 +113,7 @@ class FakeTwilio(WhatsAppFake[TextMessage]):
             reply_to=reply_to,
             profile_name=profile_name,
             media=media,
+            file_name=file_name,
             extra=extra,
         )
         return await self._deliver(message, parameters, wait)

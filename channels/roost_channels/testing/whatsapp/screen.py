@@ -14,7 +14,7 @@ ACTS = ("reaction", "revoke", "edit")
 class SeenText:
     """One message on the phone; ours are there once delivered.
 
-    reply_to: (id, body) of the bubble it quotes, None without one. files: (id, content type).
+    reply_to: (id, body) of the bubble it quotes, None without one. files: (id, content type, name).
     """
 
     id: str
@@ -26,7 +26,7 @@ class SeenText:
     buttons: tuple[tuple[str, str], ...] = ()
     media: tuple[str, ...] = ()
     is_list: bool = False
-    files: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str, str], ...] = ()
     reactions: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -40,7 +40,9 @@ class SeenText:
             "buttons": [{"id": key, "title": title} for key, title in self.buttons],
             "media": list(self.media),
             "is_list": self.is_list,
-            "files": [{"sid": id, "content_type": kind} for id, kind in self.files],
+            "files": [
+                {"sid": id, "content_type": kind, "name": name} for id, kind, name in self.files
+            ],
             "reactions": list(self.reactions),
             "date": self.date,
         }
@@ -77,7 +79,11 @@ class Screen:
             tuple(message.buttons),
             message.shown_media,
             message.is_list,
-            tuple((id, media[id].content_type) for id in message.media if id in media),
+            tuple(
+                (id, media[id].content_type, media[id].filename)
+                for id in message.media
+                if id in media
+            ),
             tuple(message.reactions.values()),
         )
 

@@ -62,6 +62,7 @@ class WhatsAppFake(Fake, Generic[MessageT]):
         reply_to: str = "",
         profile_name: str = "",
         media: Sequence[tuple[bytes, str]] = (),
+        file_name: str = "",
         forwarded: bool = False,
         wait: bool = True,
     ) -> str:
@@ -69,6 +70,7 @@ class WhatsAppFake(Fake, Generic[MessageT]):
         once the webhook was taken or given up.
 
         user: `whatsapp:+…` or a business-scoped id. media: (data, content type).
+        file_name: of a document, which only some providers pass on.
         """
         raise NotImplementedError
 

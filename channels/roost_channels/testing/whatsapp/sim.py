@@ -73,6 +73,7 @@ class WhatsAppSim:
             reply_to=str(body.get("reply_to_sid") or ""),
             profile_name=str(body.get("profile_name", "")),
             media=media,
+            file_name=str(body.get("file_name") or ""),
             wait=bool(body.get("wait", False)),
         )
 

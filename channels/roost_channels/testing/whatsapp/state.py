@@ -75,11 +75,12 @@ class Person:
 
 @dataclass(slots=True)
 class Media:
-    """A file of a message."""
+    """A file of a message; filename as phones show it, where it has one."""
 
     id: str
     content_type: str
     data: bytes
+    filename: str = field(default="", kw_only=True)
 
 
 @dataclass(slots=True)

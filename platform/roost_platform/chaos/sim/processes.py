@@ -14,6 +14,7 @@ from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
 from roost_channels.delivery import Courier
 from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter
+from roost_channels.outbox import Receipts
 from roost_channels.progress import ProgressRenderer
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.telegram.client import TelegramClient
@@ -105,7 +106,7 @@ class Parts:
     def _doorbell(self, life: Life) -> SimDoorbell:
         return SimDoorbell(life, self._temporal, self._rng, self._plan.rings_lost)
 
-    def _channels(self, life: Life) -> list[Channel]:
+    def _channels(self, life: Life, receipts: Receipts) -> list[Channel]:
         telegram = LocalTransport(self._network.to(self._telegram, life))
         twilio = LocalTransport(self._network.to(self._twilio, life))
         return [
@@ -119,13 +120,14 @@ class Parts:
                 public_base_url=WEB,
                 clock=self._clock,
                 client=TwilioClient(TWILIO, transport=twilio),
+                receipts=receipts,
             ),
         ]
 
     def _courier(self, life: Life, stores: Stores) -> None:
         doorbell = self._doorbell(life)
         intake = PlatformIntake(stores, doorbell)
-        channels = self._channels(life)
+        channels = self._channels(life, stores.receipts)
         lanes = Lanes()
         limiter = Limiter(account_rate=DELIVERY.account_rate, chat_burst=DELIVERY.chat_burst)
         courier = Courier(
