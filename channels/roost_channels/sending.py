@@ -75,6 +75,11 @@ class Sender(Filing):
                 await channel.await_previous(entry.address, part_id=parts[0].id)
             except Throttled as error:
                 return self._clock.time() + await self._learn(entry, error)
+            # Others may have been told to wait meanwhile.
+            now = self._clock.time()
+            wait_s = self._limiter.wait_s(entry.address, channel.capabilities, "send", now)
+            if wait_s > 0.0:
+                return now + wait_s
         attempt = 0
         for part in parts:
             tried = await self._outbox.sending(part.id, self._owner, self._config.lease_s)

@@ -152,7 +152,7 @@ async def post(request: pytest.FixtureRequest) -> AsyncIterator[Post]:
 
 
 async def test_a_part_waits_until_the_one_before_it_is_sent(post: Post) -> None:
-    post.fake.plan_next(StatusPlan(sent_s=0.6), INSTANT)
+    post.fake.plan_next(StatusPlan(sent_s=0.6, delivered_s=0.0), INSTANT)
     courier = post.courier()
     post.queue("first")
     post.queue("second")
@@ -164,7 +164,7 @@ async def test_a_part_waits_until_the_one_before_it_is_sent(post: Post) -> None:
 async def test_a_courier_that_starts_again_waits_for_what_the_one_before_it_handed_over(
     post: Post,
 ) -> None:
-    post.fake.plan_next(StatusPlan(sent_s=0.6), INSTANT)
+    post.fake.plan_next(StatusPlan(sent_s=0.6, delivered_s=0.0), INSTANT)
     post.queue("first")
     before = post.courier()
     await before.drain()
@@ -176,7 +176,7 @@ async def test_a_courier_that_starts_again_waits_for_what_the_one_before_it_hand
 
 
 async def test_a_courier_that_dies_while_a_part_waits_leaves_nothing_in_doubt(post: Post) -> None:
-    post.fake.plan_next(StatusPlan(sent_s=0.6), INSTANT)
+    post.fake.plan_next(StatusPlan(sent_s=0.6, delivered_s=0.0), INSTANT)
     first = post.queue("first")
     dying = post.courier()
     await dying.drain()

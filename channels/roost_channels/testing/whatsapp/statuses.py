@@ -101,7 +101,9 @@ class StatusEngine(Generic[MessageT]):
         message.sent_at = core.now()
         self._reach(message, "sent", told)
         await core.clock.sleep(plan.delivered_s)
-        message.delivered_at, person.typing_until = core.now(), float("-inf")
+        # As planned, not when this task gets its turn: the order on the screen hangs on it.
+        message.delivered_at = message.sent_at + plan.delivered_s
+        person.typing_until = float("-inf")
         self._reach(message, "delivered", told)
         if plan.read_s is not None:
             await core.clock.sleep(plan.read_s)
