@@ -148,6 +148,17 @@ class Probing(Protocol):
 
 
 @runtime_checkable
+class Ordering(Protocol):
+    """A channel whose provider keeps no order: each message waits for the one before it."""
+
+    async def in_order(self, address: Address, part_id: str = "") -> None:
+        """Wait until a message to this chat may go; seconds, maybe, in which anything may happen.
+        Raises what `Channel.send` does where nothing was sent.
+        """
+        ...
+
+
+@runtime_checkable
 class Reacting(Protocol):
     """A channel that can put a mark under a message."""
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from roost_channels.channel import Channel, Grouping, Inviting
+from roost_channels.channel import Channel, Grouping, Inviting, Ordering
 from roost_channels.clock import Clock
 from roost_channels.config import DeliveryConfig
 from roost_channels.errors import (
@@ -61,6 +61,26 @@ class Sender(Filing):
         # Accounts whose credentials fail, and when they are tried again.
         self.paused: dict[tuple[str, str], float] = {}
         self._auth_waits: dict[tuple[str, str], float] = {}
+
+    async def free_at(
+        self, channel: Channel, entry: OutboxEntry, part: StoredPart | None
+    ) -> float | None:
+        """When the chat may be called; None for now. A part that is about to be sent waits for the
+        one before it first, and another chat's call may teach of a wait meanwhile.
+        """
+        until = self._allowed_at(channel, entry)
+        if until is not None or part is None or not isinstance(channel, Ordering):
+            return until
+        try:
+            await channel.in_order(entry.address, part.id)
+        except Throttled as error:
+            return self._clock.time() + await self._learn(entry, error)
+        return self._allowed_at(channel, entry)
+
+    def _allowed_at(self, channel: Channel, entry: OutboxEntry) -> float | None:
+        now = self._clock.time()
+        wait_s = self._limiter.wait_s(entry.address, channel.capabilities, "send", now)
+        return now + wait_s if wait_s else None
 
     async def send(
         self, channel: Channel, entry: OutboxEntry, parts: Sequence[StoredPart]

@@ -113,6 +113,9 @@ class WhatsAppChannel(Unchanging):
             self._contents.forget()
             return await self._create(address.chat, part_id, {"Body": body})
 
+    async def in_order(self, address: Address, part_id: str = "") -> None:
+        await self._gate.wait(address.chat)
+
     def _media(self, media: Media, caption: str) -> dict[str, str]:
         """Twilio fetches the file from us, by a link that only it is told."""
         if self._links is None:

@@ -15,6 +15,7 @@ GATE_STEP_S = 0.25
 # Where nothing tells how the one before stands, this distance must do.
 GAP_S = 0.5
 CHATS_REMEMBERED_MAX = 10_000
+LONG_AGO = float("-inf")
 ON_ITS_WAY = frozenset({"sent", "delivered", "read", "failed", "undelivered", "canceled"})
 
 
@@ -43,10 +44,12 @@ class Gate:
         """Until the previous message to this chat has left the provider, or long enough."""
         if chat not in self._last:
             return
-        id, at, _ = self._last[chat]
+        id, at, part_id = last = self._last[chat]
         patience_s = GATE_S if id else GAP_S
         while self._clock.time() - at < patience_s:
             if id and await self._is_on_its_way(chat, id):
+                if self._last[chat] == last:  # who comes next need not ask again
+                    self._last[chat] = id, LONG_AGO, part_id
                 return
             await self._clock.sleep(GATE_STEP_S)
 

@@ -94,7 +94,7 @@ class WhatsAppCloudChannel(Unchanging):
         """Send once the chat's previous part is on its way; the part id is in every receipt."""
         media_id = await self._upload(part.media) if part.media else ""
         message = cloud_format.message(part, reply_to, buttons, part_id, media_id)
-        await self._in_order(address.chat, part_id)
+        await self._pass(address, part_id)
         try:
             return Receipt(await self._client.send(address.chat, message))
         except Rejected as error:
@@ -116,7 +116,7 @@ class WhatsAppCloudChannel(Unchanging):
         if not self._template:
             raise Rejected("whatsapp_cloud.window_template is not set", code="template")
         message = cloud_format.template(self._template, self._language, part_id)
-        await self._in_order(address.chat, part_id)
+        await self._pass(address, part_id)
         return Receipt(await self._client.send(address.chat, message))
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
@@ -152,11 +152,14 @@ class WhatsAppCloudChannel(Unchanging):
     async def close(self) -> None:
         await self._client.close()
 
-    async def _in_order(self, chat: str, part_id: str) -> None:
+    async def in_order(self, address: Address, part_id: str = "") -> None:
         """Each part waits for the one before it, though not for an earlier try of its own."""
-        if not part_id or self._gate.last(chat) != part_id:
-            await self._gate.wait(chat)
-        self._gate.passed(chat, part_id if self._receipts else "")
+        if not part_id or self._gate.last(address.chat) != part_id:
+            await self._gate.wait(address.chat)
+
+    async def _pass(self, address: Address, part_id: str) -> None:
+        await self.in_order(address, part_id)
+        self._gate.passed(address.chat, part_id if self._receipts else "")
 
     async def _status(self, part_id: str) -> str:
         return await self._receipts.status(part_id) if self._receipts else ""
