@@ -164,13 +164,12 @@ class Courier:
         if until > now:
             return until
         async with self._lanes.hold(entry.address):
-            now = self._clock.time()
-            wait = self._limiter.wait_s(entry.address, channel.capabilities, "send", now)
-            if not wait:
-                if doubtful:
-                    return await self._reconciler.reconcile(channel, entry, doubtful)
-                return await self._sender.send(channel, entry, group)
-        return now + wait
+            again = await self._sender.free_at(channel, entry, None if doubtful else part)
+            if again is not None:
+                return again
+            if doubtful:
+                return await self._reconciler.reconcile(channel, entry, doubtful)
+            return await self._sender.send(channel, entry, group)
 
     # The loop --------------------------------------------------------------------------------
 

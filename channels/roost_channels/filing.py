@@ -86,5 +86,4 @@ class Filing:
         return True
 
     async def _learn(self, entry: OutboxEntry, error: Throttled) -> float:
-        now = self._clock.time()
-        return await learn(self._limiter, self._outbox, entry.address, error, now)
+        return await learn(self._limiter, self._outbox, entry.address, error, self._clock)

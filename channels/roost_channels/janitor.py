@@ -48,8 +48,7 @@ class Janitor:
                 await self._remove(channel, current)
             except (Throttled, NotSent) as error:
                 if isinstance(error, Throttled):
-                    at = self._clock.time()
-                    await learn(self._limiter, self._outbox, status.address, error, at)
+                    await learn(self._limiter, self._outbox, status.address, error, self._clock)
                 logger.info("status of turn %s stays for now: %s", status.turn_id, error)
                 return
             except DeliveryError as error:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from roost_channels.channel import Channel, Reacting
+from roost_channels.channel import Channel, Ordering, Reacting
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import DeliveryConfig, Progress
 from roost_channels.drafts import Drafts
@@ -221,11 +221,13 @@ class ProgressRenderer:
             edited_at=self._clock.time(),
         )
         async with self._lanes.hold(snapshot.address):
-            if not await self._room.may_still(channel, snapshot, "send"):
-                return
-            self._room.take(channel, snapshot.address, "send")
-            await self._outbox.put_status_message(said)
             try:
+                if isinstance(channel, Ordering):
+                    await channel.await_previous(snapshot.address, part_id="")
+                if not await self._room.may_still(channel, snapshot, "send"):
+                    return
+                self._room.take(channel, snapshot.address, "send")
+                await self._outbox.put_status_message(said)
                 receipt = await channel.send(
                     snapshot.address,
                     RenderedPart(said.shown),

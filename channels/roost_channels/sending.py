@@ -62,6 +62,26 @@ class Sender(Filing):
         self.paused: dict[tuple[str, str], float] = {}
         self._auth_waits: dict[tuple[str, str], float] = {}
 
+    async def free_at(
+        self, channel: Channel, entry: OutboxEntry, part: StoredPart | None
+    ) -> float | None:
+        """When the chat may be called; None for now. A part that is about to be sent waits for the
+        one before it first, and another chat's call may teach of a wait meanwhile.
+        """
+        until = self._allowed_at(channel, entry)
+        if until is not None or part is None or not isinstance(channel, Ordering):
+            return until
+        try:
+            await channel.await_previous(entry.address, part_id=part.id)
+        except Throttled as error:
+            return self._clock.time() + await self._learn(entry, error)
+        return self._allowed_at(channel, entry)
+
+    def _allowed_at(self, channel: Channel, entry: OutboxEntry) -> float | None:
+        now = self._clock.time()
+        wait_s = self._limiter.wait_s(entry.address, channel.capabilities, "send", now)
+        return now + wait_s if wait_s else None
+
     async def send(
         self, channel: Channel, entry: OutboxEntry, parts: Sequence[StoredPart]
     ) -> float | None:
@@ -70,16 +90,6 @@ class Sender(Filing):
         The state `sending` commits before the request leaves, and after the wait for what went
         before: a courier that ends meanwhile leaves nothing in doubt.
         """
-        if isinstance(channel, Ordering):
-            try:
-                await channel.await_previous(entry.address, part_id=parts[0].id)
-            except Throttled as error:
-                return self._clock.time() + await self._learn(entry, error)
-            # Others may have been told to wait meanwhile.
-            now = self._clock.time()
-            wait_s = self._limiter.wait_s(entry.address, channel.capabilities, "send", now)
-            if wait_s > 0.0:
-                return now + wait_s
         attempt = 0
         for part in parts:
             tried = await self._outbox.sending(part.id, self._owner, self._config.lease_s)

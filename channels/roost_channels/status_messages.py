@@ -68,8 +68,7 @@ class Room:
     async def dropped(self, address: Address, error: DeliveryError) -> None:
         """Progress is not retried; what a refusal teaches about limits is kept."""
         if isinstance(error, Throttled):
-            now = self.clock.time()
-            await learn(self.limiter, self.outbox, address, error, now)
+            await learn(self.limiter, self.outbox, address, error, self.clock)
         logger.info("progress in %s dropped: %s", address.key, error)
 
 

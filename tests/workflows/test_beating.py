@@ -24,7 +24,7 @@ class NoEngine:
 async def test_an_activity_beats_while_storage_lets_it_wait(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else it is taken for dead in a queue for the database, tried again, and lengthens the queue."""
+    """In the queue for the database it would be taken for dead, tried again, and lengthen it."""
     monkeypatch.setattr(running, "HEARTBEAT_EVERY_S", 0.01)
     ports = memory_ports(MemoryStore())
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from math import ceil
 from typing import Any, Generic, Protocol, TypeVar
 
 from aiohttp import web
@@ -104,7 +105,9 @@ class Dispatcher(Generic[CoreT]):
     def _refuse(self, call: Call, kind: str, value: float) -> web.Response:
         wait_s = 0
         if kind == "rate_limit":
-            wait_s = whole_seconds(value) if value > 0 else self.wait_s_min
+            asked_s = whole_seconds(value) if value > 0 else self.wait_s_min
+            # Who asks again inside a wait is told what is left of it, never less.
+            wait_s = max(asked_s, ceil(self.wait_until(call) - self._core.now()))
         if wait_s:
             self.announce(call, wait_s)
         refusal = self.refusal(kind, wait_s)
@@ -133,6 +136,10 @@ class Dispatcher(Generic[CoreT]):
         """The answer asks for a wait: from now on we know who ignores it."""
         self._waits[call.method] = self._core.now() + wait_s
 
+    def wait_until(self, call: Call) -> float:
+        """When the wait that earlier answers asked such a call for is over."""
+        return self._waits.get(call.method, 0.0)
+
     def is_early(self, call: Call) -> bool:
         """Whether the call came inside a wait that an answer had asked for."""
-        return self._core.now() < self._waits.get(call.method, 0.0)
+        return self._core.now() < self.wait_until(call)

@@ -241,6 +241,7 @@ class MemoryOutbox:
         self._notify()
 
     async def keep_wait(self, address: Address, until: float) -> None:
+        self._strike("keep_wait")
         chat = replace(address, thread="")
         self.kept_waits[chat] = max(until, self.kept_waits.get(chat, 0.0))
 

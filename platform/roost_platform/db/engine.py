@@ -11,14 +11,17 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
+from roost_platform.db.inline import DRIVER
 from roost_platform.db.migrate import upgrade
 from roost_platform.db.news import CHANNEL, News, NotifyNews, PollNews
 
 BUSY_TIMEOUT_MS = 30_000  # the longest a writer waits for another process's write
+BUSY_RETRY_S = 0.001  # how often it asks; SQLite's own handler soon naps for 100 ms
 WAL_RETRY_S = 0.05
 WAL_ATTEMPTS_MAX = 200  # ten seconds
 POOL_SIZE = 8
@@ -33,7 +36,7 @@ def normalise(url: str) -> URL:
     parsed = make_url(url)
     backend = parsed.get_backend_name()
     if backend == "sqlite":
-        return parsed.set(drivername="sqlite+aiosqlite")
+        return parsed.set(drivername=f"sqlite+{DRIVER}")
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     raise ValueError(f"Unknown database {parsed.drivername!r}: use sqlite:/// or postgresql://.")
@@ -69,8 +72,11 @@ def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
             pool_pre_ping=True,
             hide_parameters=True,  # what people write stays out of logs
         )
-    # No overflow: a connection beyond the pool is a thread and a file opened for one transaction.
-    kept = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S}
+    kept = {
+        "pool_size": POOL_SIZE,
+        "max_overflow": POOL_OVERFLOW_MAX,
+        "pool_timeout": POOL_TIMEOUT_S,
+    }
     pool: dict[str, Any] = {"poolclass": NullPool} if migrating else kept
     engine = create_async_engine(url, hide_parameters=True, **pool)
     foreign_keys = "OFF" if migrating else "ON"
@@ -79,6 +85,8 @@ def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
     def on_connect(dbapi_connection: Any, _record: Any) -> None:
         dbapi_connection.isolation_level = None  # we say BEGIN ourselves
         cursor = dbapi_connection.cursor()
+        cursor.execute("PRAGMA busy_timeout=0")
+        switch_to_wal(cursor)  # first: from here on no statement waits for another process's
         for pragma in (
             f"busy_timeout={BUSY_TIMEOUT_MS}",
             "synchronous=NORMAL",
@@ -86,7 +94,6 @@ def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
             f"journal_size_limit={JOURNAL_BYTES_MAX}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
-        switch_to_wal(cursor)
         cursor.close()
 
     event.listen(engine.sync_engine, "begin", begin_as_told)
@@ -98,7 +105,27 @@ def begin_as_told(connection: Connection) -> None:
     SQLITE_BUSY at once.
     """
     how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
+    if how == "IMMEDIATE" and connection.connection.dbapi_connection is not None:
+        await_only(_write_lock(connection.connection.dbapi_connection))
+        return
     connection.exec_driver_sql(f"BEGIN {how}")
+
+
+async def _write_lock(connection: Any) -> None:
+    """Begin to write, and let others run while another process does."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise OperationalError("BEGIN IMMEDIATE", {}, error) from error
+            await asyncio.sleep(BUSY_RETRY_S)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
 
 
 class Database:

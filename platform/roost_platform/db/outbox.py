@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.message import Address
+from roost_channels.message import Address, ChannelName
 from roost_channels.outbox import OutboxEntry, StoredPart
 from roost_channels.rendering import RenderedPart
 from roost_platform.db import models
@@ -102,7 +102,10 @@ class OutboxStore(StatusStore, WaitStore):
             return []
         async with self._database.read() as session:
             found = await session.execute(_DUE, {"accounts": list(channels), "now": now})
-            return [Address(*row) for row in found]
+            return [
+                Address(cast(ChannelName, channel), account, chat, thread)
+                for channel, account, chat, thread in found
+            ]
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
         async with self._database.read() as session:

@@ -62,9 +62,8 @@ class BotDispatcher(Dispatcher[Core]):
     def announce(self, call: Call, wait_s: int) -> None:
         self._core.flood.announce(_buckets(call)[0], self._core.now() + wait_s)
 
-    def is_early(self, call: Call) -> bool:
-        flood, now = self._core.flood, self._core.now()
-        return any(flood.inside_wait(bucket, now) for bucket in _buckets(call))
+    def wait_until(self, call: Call) -> float:
+        return max(self._core.flood.wait_until(bucket) for bucket in _buckets(call))
 
     def answer(self, call: Call, headers: Mapping[str, str]) -> web.Response:
         """Waits that the limits ask for are in a header too."""

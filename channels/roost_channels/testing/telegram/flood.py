@@ -60,8 +60,8 @@ class FloodControl:
         """An answer asked for a wait: from now on we know who ignores it."""
         self._announced[bucket] = max(until, self._announced.get(bucket, 0.0))
 
-    def inside_wait(self, bucket: str, now: float) -> bool:
-        return now < self._announced.get(bucket, 0.0)
+    def wait_until(self, bucket: str) -> float:
+        return self._announced.get(bucket, 0.0)
 
     def send(self, chat_id: int, private: bool, now: float, messages: int = 1) -> None:
         """An album counts each of its messages, but is let through as a whole."""
