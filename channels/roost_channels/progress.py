@@ -229,10 +229,7 @@ class ProgressRenderer:
             except DeliveryError as error:
                 await self._room.dropped(snapshot.address, error)
                 return
-            sent_at = self._clock.time()
-            await self._outbox.put_status_message(
-                replace(said, message_id=receipt.message_id, edited_at=sent_at)
-            )
+            await self._outbox.put_status_message(replace(said, message_id=receipt.message_id))
 
 
 def _note(turns: OrderedDict[str, float], turn_id: str, at: float) -> None:

@@ -72,7 +72,7 @@ class Sender(Filing):
         """
         if isinstance(channel, Ordering):
             try:
-                await channel.await_previous(entry.address, part_id=parts[0].id)
+                await channel.in_order(entry.address, parts[0].id)
             except Throttled as error:
                 return self._clock.time() + await self._learn(entry, error)
         attempt = 0

@@ -237,6 +237,6 @@ async def test_an_answer_waits_for_the_words_that_said_the_work_goes_on(post: Po
     )
     await post.outbox.put_status_message(said)
     began = clock.time()
-    await channel.await_previous(post.address, part_id="the answer")
+    await channel.in_order(post.address, "the answer")
     expected = GATE_S if isinstance(channel, WhatsAppChannel) else GAP_S
     assert clock.time() - began == expected
