@@ -14,7 +14,8 @@ from roost_channels.limits import Limiter
 from roost_channels.message import Address
 from roost_channels.outbox import StatusMessage
 from roost_channels.testing import FakeCloud, FakeTwilio, StatusPlan, VirtualClock
-from roost_channels.testing.memory import MemoryIntake, MemoryOutbox
+from roost_channels.testing.memory import MemoryOutbox
+from roost_channels.testing.memory_intake import MemoryIntake
 from roost_channels.testing.receipts import MemoryReceipts
 from roost_channels.whatsapp.channel import WhatsAppChannel
 from roost_channels.whatsapp.gate import GAP_S, GATE_S
