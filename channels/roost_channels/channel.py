@@ -148,6 +148,17 @@ class Probing(Protocol):
 
 
 @runtime_checkable
+class Ordering(Protocol):
+    """A channel whose provider keeps no order: each message waits for the one before it."""
+
+    async def in_order(self, address: Address, part_id: str = "") -> None:
+        """Wait until a message to this chat may go; seconds, maybe, in which anything may happen.
+        Raises what `Channel.send` does where nothing was sent.
+        """
+        ...
+
+
+@runtime_checkable
 class Reacting(Protocol):
     """A channel that can put a mark under a message."""
 
@@ -170,17 +181,6 @@ class Grouping(Protocol):
     ) -> Sequence[Receipt]:
         """Send parts that have files, as `Channel.send`; one receipt for each, in their order. A
         refusal is one of the whole.
-        """
-        ...
-
-
-@runtime_checkable
-class Ordering(Protocol):
-    """A channel whose network keeps no order: what is sent next must wait for what went before."""
-
-    async def await_previous(self, address: Address, *, part_id: str) -> None:
-        """Until what went to this chat before the part is on its way, for a bounded time; raises
-        Throttled. Nothing of the part has left then.
         """
         ...
 

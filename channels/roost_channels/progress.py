@@ -223,7 +223,7 @@ class ProgressRenderer:
         async with self._lanes.hold(snapshot.address):
             try:
                 if isinstance(channel, Ordering):
-                    await channel.await_previous(snapshot.address, part_id="")
+                    await channel.in_order(snapshot.address)
                 if not await self._room.may_still(channel, snapshot, "send"):
                     return
                 self._room.take(channel, snapshot.address, "send")

@@ -72,7 +72,7 @@ class Sender(Filing):
         if until is not None or part is None or not isinstance(channel, Ordering):
             return until
         try:
-            await channel.await_previous(entry.address, part_id=part.id)
+            await channel.in_order(entry.address, part.id)
         except Throttled as error:
             return self._clock.time() + await self._learn(entry, error)
         return self._allowed_at(channel, entry)

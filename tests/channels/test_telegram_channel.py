@@ -28,7 +28,7 @@ from roost_channels.telegram.format import checked_quote
 from roost_channels.telegram.inbound import TelegramWebhook
 from roost_channels.telegram.polling import QUIET_S, Poller
 from roost_channels.testing import FakeTelegram, VirtualClock
-from roost_channels.testing.memory import MemoryIntake
+from roost_channels.testing.memory_intake import MemoryIntake
 
 CHAT = 7
 ADDRESS = Address("telegram", "42", str(CHAT))

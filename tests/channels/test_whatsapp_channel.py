@@ -27,7 +27,8 @@ from roost_channels.limits import Limiter
 from roost_channels.message import Address, InboundMessage, Quote, Receipt, ReplyTarget
 from roost_channels.rendering import RenderedPart, utf16_length
 from roost_channels.testing import FakeTwilio
-from roost_channels.testing.memory import MemoryIntake, MemoryOutbox
+from roost_channels.testing.memory import MemoryOutbox
+from roost_channels.testing.memory_intake import MemoryIntake
 from roost_channels.testing.receipts import MemoryReceipts
 from roost_channels.webhook import WebhookReply
 from roost_channels.whatsapp.channel import ABSENT_AFTER_S, WhatsAppChannel, body_of

@@ -28,7 +28,8 @@ from roost_channels.message import Address, Button, InboundMessage, Media, Quote
 from roost_channels.rendering import RenderedPart
 from roost_channels.testing import FakeCloud, PairLimit, StatusPlan, VirtualClock
 from roost_channels.testing.files import MemoryFiles
-from roost_channels.testing.memory import MemoryIntake, MemoryOutbox
+from roost_channels.testing.memory import MemoryOutbox
+from roost_channels.testing.memory_intake import MemoryIntake
 from roost_channels.testing.receipts import MemoryReceipts
 from roost_channels.whatsapp.window import INVITATION
 from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel

@@ -14,7 +14,8 @@ from roost_channels.limits import Limiter
 from roost_channels.message import Address
 from roost_channels.outbox import StatusMessage
 from roost_channels.testing import FakeCloud, FakeTwilio, StatusPlan, VirtualClock
-from roost_channels.testing.memory import MemoryIntake, MemoryOutbox
+from roost_channels.testing.memory import MemoryOutbox
+from roost_channels.testing.memory_intake import MemoryIntake
 from roost_channels.testing.receipts import MemoryReceipts
 from roost_channels.whatsapp.channel import WhatsAppChannel
 from roost_channels.whatsapp.gate import GAP_S, GATE_S
@@ -237,6 +238,6 @@ async def test_an_answer_waits_for_the_words_that_said_the_work_goes_on(post: Po
     )
     await post.outbox.put_status_message(said)
     began = clock.time()
-    await channel.await_previous(post.address, part_id="the answer")
+    await channel.in_order(post.address, "the answer")
     expected = GATE_S if isinstance(channel, WhatsAppChannel) else GAP_S
     assert clock.time() - began == expected

@@ -9,7 +9,7 @@ import pytest
 from roost_channels.config import TwilioConfig
 from roost_channels.intake import Refusal
 from roost_channels.testing import FakeTwilio, StatusPlan, VirtualClock
-from roost_channels.testing.memory import MemoryIntake
+from roost_channels.testing.memory_intake import MemoryIntake
 from roost_channels.whatsapp import reconcile
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.reconcile import GRACE_S, OVERLAP_S, Reconciler

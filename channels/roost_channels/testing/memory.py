@@ -1,14 +1,12 @@
-"""Outbox and intake in memory, by the platform's rules, for tests of adapters and lanes."""
+"""An outbox in memory, by the platform's rules, for tests of adapters and lanes."""
 
 import asyncio
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.intake import Accepted, Refusal
-from roost_channels.message import Address, Button, InboundMessage, Media, Quote, ReplyTarget
+from roost_channels.message import Address, Button, Media, ReplyTarget
 from roost_channels.outbox import (
     UNFINISHED,
     EntryKind,
@@ -348,70 +346,3 @@ class MemoryOutbox:
     def _strike(self, method: str) -> None:
         if faults := self._faults.get(method):
             raise faults.pop(0)
-
-
-@dataclass(slots=True)
-class ReceiptSeen:
-    """One delivery receipt as it was filed."""
-
-    part_id: str
-    message_id: str
-    status: str
-    error_code: str
-    refusal: Refusal | None = None
-
-
-@dataclass(slots=True)
-class MemoryIntake:
-    """Implements Intake. `messages` by event id; `quotes` by (chat, message id) answer
-    resolve_quote.
-    """
-
-    messages: dict[str, InboundMessage] = field(default_factory=dict)
-    cursors: dict[tuple[str, str], int] = field(default_factory=dict)
-    quotes: dict[tuple[str, str], Quote] = field(default_factory=dict)
-    states: list[tuple[str, str]] = field(default_factory=list)
-    receipts: list[ReceiptSeen] = field(default_factory=list)
-    faults: list[Exception] = field(default_factory=list)
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def accept(
-        self,
-        channel: str,
-        account: str,
-        batch: Sequence[InboundMessage],
-        *,
-        cursor: int | None = None,
-    ) -> Accepted:
-        if self.faults:
-            raise self.faults.pop(0)
-        new = [message for message in batch if message.event_id not in self.messages]
-        for message in batch:
-            self.messages.setdefault(message.event_id, message)
-        if cursor is not None:
-            self.cursors[channel, account] = cursor
-        self.arrived.set()
-        return Accepted(len(new), len(batch) - len(new))
-
-    async def cursor(self, channel: str, account: str) -> int | None:
-        return self.cursors.get((channel, account))
-
-    async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
-        return frozenset(event_ids) - self.messages.keys()
-
-    async def resolve_quote(self, channel: str, account: str, chat: str, ref: str) -> Quote | None:
-        return self.quotes.get((chat, ref))
-
-    async def channel_state(self, channel: str, account: str, state: str, detail: str = "") -> None:
-        self.states.append((state, detail))
-
-    async def receipt(self, channel: str, account: str, **fields: Any) -> None:
-        self.receipts.append(
-            ReceiptSeen(
-                fields["part_id"],
-                fields["message_id"],
-                fields["status"],
-                fields.get("error_code", ""),
-                fields.get("refusal"),
-            )
-        )

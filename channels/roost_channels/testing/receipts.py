@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from roost_channels.message import Address
 from roost_channels.outbox import EarlierSend
-from roost_channels.testing.memory import MemoryIntake, MemoryOutbox
+from roost_channels.testing.memory import MemoryOutbox
+from roost_channels.testing.memory_intake import MemoryIntake
 
 
 class MemoryReceipts:

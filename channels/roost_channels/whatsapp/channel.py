@@ -124,7 +124,7 @@ class WhatsAppChannel(Unchanging):
         link = self._links.link(media.artifact_id, media.name, self._clock.time())
         return {"MediaUrl": link, **({"Body": caption} if caption else {})}
 
-    async def await_previous(self, address: Address, *, part_id: str) -> None:
+    async def in_order(self, address: Address, part_id: str = "") -> None:
         await self._gate.wait(address, part_id)
 
     async def invite(self, address: Address, *, part_id: str) -> Receipt:

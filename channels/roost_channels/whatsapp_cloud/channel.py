@@ -109,7 +109,7 @@ class WhatsAppCloudChannel(Unchanging):
         name = media.name or media.artifact_id
         return await self._client.upload(data, media.mime_type or OCTETS, name)
 
-    async def await_previous(self, address: Address, *, part_id: str) -> None:
+    async def in_order(self, address: Address, part_id: str = "") -> None:
         await self._gate.wait(address, part_id)
 
     async def invite(self, address: Address, *, part_id: str) -> Receipt:

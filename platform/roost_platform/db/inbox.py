@@ -1,7 +1,7 @@
 """Accepting events: rows, offset, commands and access in one transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,9 +14,10 @@ from roost_platform.db.artifacts import register
 from roost_platform.db.channels import UNREADABLE, upsert_channel
 from roost_platform.db.chat_commands import obey
 from roost_platform.db.engine import Database
+from roost_platform.db.inbox_rows import conversation_at, inbox_row
 from roost_platform.db.overdue import mark_rung, to_ring, to_stop
 from roost_platform.db.quotes import resolved
-from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id, queue
+from roost_platform.db.rows import clean, lock_conversation, queue
 from roost_platform.db.stop import Stopped, interrupt, record_stop, tell_dropped
 from roost_platform.db.tenants import SessionNews, Tenants
 from roost_platform.db.window import wake_held
@@ -121,7 +122,7 @@ class InboxStore:
         now: float,
     ) -> None:
         conversation.inbox_sequence += 1
-        row = _row(conversation, message, now)
+        row = inbox_row(conversation, message, now)
         outcome.ids.append(row.id)
         if message.problem:
             row.state, row.reason = "ignored", f"{UNREADABLE}{clean(message.problem)}"
@@ -244,55 +245,3 @@ class InboxStore:
     async def mark_rung(self, conversation_ids: Sequence[str]) -> None:
         async with self._database.write() as session:
             await mark_rung(session, conversation_ids, self._database.now())
-
-
-def _row(conversation: models.Conversation, message: InboundMessage, now: float) -> models.Inbox:
-    quote = None if message.quote is None else clean(asdict(message.quote))
-    return models.Inbox(
-        id=new_id(),
-        conversation_id=conversation.id,
-        sequence=conversation.inbox_sequence,
-        channel=message.address.channel,
-        account=message.address.account,
-        event_id=message.event_id,
-        message_id=message.message_id,
-        kind=message.kind,
-        album=clean(message.album) or None,
-        sender=clean(asdict(message.sender)),
-        text=clean(message.text),
-        quote=quote,
-        attachments=[],
-        raw=clean(message.raw),
-        state="done",
-        reason="",
-        sent_at=message.sent_at,
-        received_at=now,
-    )
-
-
-async def conversation_at(
-    session: AsyncSession, address: Address, now: float, agent: str
-) -> models.Conversation:
-    """The conversation of an address, made when new, and locked."""
-    by_key = select(models.Conversation.id).where(models.Conversation.key == address.key)
-    found = await session.scalar(by_key)
-    if found is None:
-        await insert_missing(
-            session,
-            models.Conversation,
-            id=new_id(),
-            key=address.key,
-            channel=address.channel,
-            account=address.account,
-            chat=address.chat,
-            thread=address.thread,
-            agent=agent,
-            title="",
-            settings={},
-            inbox_sequence=0,
-            turn_count=0,
-            created_at=now,
-        )
-        found = await session.scalar(by_key)
-    assert found is not None
-    return await lock_conversation(session, found)

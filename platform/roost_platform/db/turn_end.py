@@ -145,7 +145,8 @@ async def counts(session: AsyncSession, turn: models.Turn, *, already: bool) -> 
 
 def status_line(settled: Settled, what: str = "Stopped") -> str:
     """`Stopped after 42 s: 3 done, 1 undone, 1 unknown.`; no figures when no tool was called."""
-    head = f"{what} after {settled.elapsed_s:.0f} s"
+    seconds = settled.elapsed_s
+    head = f"{what} after {f'{seconds:.0f} s' if seconds >= 1 else 'less than a second'}"
     if not settled.calls:
         return f"{head}."
     return f"{head}: {settled.done} done, {settled.undone} undone, {settled.unknown} unknown."

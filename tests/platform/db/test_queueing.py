@@ -155,7 +155,7 @@ async def test_a_stop_after_an_interruption_is_a_stop_and_drops_the_newer_messag
     await ada.stores.turns.settle(turn.turn_id, outcome="stopped", reason="stopped")
     assert [text for _, text in await ada.outbox()][1:] == [
         "1 waiting message dropped.",
-        "Stopped after 0 s.",
+        "Stopped after less than a second.",
     ]
     assert await ada.stores.turns.begin(turn.conversation_id) is None
 

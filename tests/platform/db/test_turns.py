@@ -260,7 +260,7 @@ async def test_an_answer_that_lost_the_race_against_a_stop_is_kept_as_partial(ad
     assert (await ada.agent_says(turn, 1, "Hello, Ada.")).finish == "stopped"
     assert await ada.outbox() == []
     await ada.stores.turns.settle(turn.turn_id, outcome="stopped", reason="stopped")
-    assert await ada.outbox() == [("notice", "Hello, Ada.\n\nStopped after 0 s.")]
+    assert await ada.outbox() == [("notice", "Hello, Ada.\n\nStopped after less than a second.")]
 
 
 async def test_a_stop_after_the_answer_changes_nothing(ada: Person) -> None:

@@ -6,12 +6,12 @@ from roost_channels.outbox import OUTCOME_UNKNOWN
 from roost_channels.rendering import REPEAT_LABEL, RenderedPart
 from roost_platform.console.queries.deliveries import (
     DeliveryFilter,
-    DeliveryView,
     count_of,
     deliveries,
     delivery,
     failed_ids,
 )
+from roost_platform.console.queries.delivery_views import DeliveryView
 from roost_platform.db.testing import Person
 from roost_platform.errors import NotAllowed
 

@@ -12,13 +12,12 @@ from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.queries.deliveries import (
     STATES,
     DeliveryFilter,
-    DeliveryRow,
-    DeliveryView,
     count_of,
     deliveries,
     delivery,
     failed_ids,
 )
+from roost_platform.console.queries.delivery_views import DeliveryRow, DeliveryView
 from roost_platform.console.queries.pages import Pages, page_number
 from roost_platform.errors import NotAllowed
 

@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from roost_platform.console.console import Visit
 from roost_platform.console.live import Fragment, LivePage
-from roost_platform.console.queries.deliveries import DeliveryFilter, DeliveryRow, deliveries
+from roost_platform.console.queries.deliveries import DeliveryFilter, deliveries
+from roost_platform.console.queries.delivery_views import DeliveryRow
 from roost_platform.console.queries.figures import Figures, Minute, figures
 from roost_platform.console.queries.health import ChannelHealth, ServiceHealth, channels, services
 from roost_platform.console.queries.people import PairingRequest, requests
