@@ -136,7 +136,7 @@ class Settings(BaseSettings):
             url = self.database.url.get_secret_value()
             password = self.database.password.get_secret_value()
             return url if not password else _with_password(url, password)
-        return f"sqlite+aiosqlite:///{self.data_dir / 'roost.db'}"
+        return f"sqlite:///{self.data_dir / 'roost.db'}"
 
     @property
     def temporal_address(self) -> str:

@@ -11,7 +11,7 @@ import structlog
 
 # Loggers that would tell every request or every poll.
 QUIET = (
-    *("uvicorn.access", "aiosqlite", "httpx2", "httpcore2", "sqlalchemy", "asyncio", "aiogram"),
+    *("uvicorn.access", "httpx2", "httpcore2", "sqlalchemy", "asyncio", "aiogram"),
     *("alembic.runtime.plugins", "alembic.runtime.migration"),
 )
 SECRET_KEYS = re.compile(r"(token|secret|password|authorization|api_key|cookie)", re.IGNORECASE)

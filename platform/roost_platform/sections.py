@@ -23,7 +23,7 @@ class DatabaseConfig(Section):
 
     url: SecretStr | None = Field(
         default=None,
-        description="SQLAlchemy URL, `postgresql+psycopg://…` or `sqlite+aiosqlite:///…`. "
+        description="SQLAlchemy URL, `postgresql+psycopg://…` or `sqlite:///…`. "
         "Default: a SQLite file in the data folder.",
     )
     password: SecretStr = Field(

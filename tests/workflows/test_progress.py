@@ -77,6 +77,23 @@ async def test_closing_does_not_wait_for_the_next_write(store: MemoryStore) -> N
     assert asyncio.get_running_loop().time() - began < 0.09
 
 
+async def test_closing_during_a_write_waits_for_nothing_else(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped turn is kept waiting otherwise, for as long as a quiet one is not refreshed."""
+    ports = memory_ports(store)
+    writes = asyncio.Event()
+
+    async def slow(*_: object) -> None:
+        writes.set()
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(ports.turns, "progress", slow)
+    async with asyncio.timeout(2.0):
+        async with ProgressWriter(ports.turns, Board(), "c-turn-1", "thinking"):
+            await writes.wait()
+
+
 def test_the_board_keeps_the_newest_lines_of_the_newest_turns() -> None:
     board = Board()
     for number in range(LINES_MAX + 5):

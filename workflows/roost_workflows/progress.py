@@ -101,6 +101,8 @@ class ProgressWriter:
             except Exception as error:
                 # Lossy by contract; the answer's own commit reports a storage that stays away.
                 log.warning("progress of turn %s not written: %r", self._turn_id, error)
+            if self._closed.is_set():  # its change was cleared before the write
+                return
             await _set_within(self._changed, REFRESH_EVERY_S)
 
 
