@@ -24,7 +24,8 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
         opened = Load(world, parameters, run)
         yield opened
     run.note(
-        "The drain is bound by one send a second per chat, 20 chats, and 25 calls a second in all."
+        "Draining queued parts is bound by one send a second per chat, 20 chats, and 25 calls a "
+        "second in all; the flood has a chat for every answer."
     )
     if run.figures and parameters.record:
         report.append(PAGE, run)
