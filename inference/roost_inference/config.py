@@ -107,7 +107,9 @@ class EngineConfig(BaseModel):
         "Default: the physical cores.",
     )
     kv_type: Literal["f16", "q8_0", "q4_0"] = Field(
-        default="f16", description="Number format of the KV cache. q8_0 halves its memory."
+        default="f16",
+        description="Number format of the KV cache. q8_0 halves its memory; on a CPU prompts are "
+        "then read up to three times slower behind a long context.",
     )
     kv_q4_0_accepted: bool = Field(
         default=False,
