@@ -91,7 +91,7 @@ class EngineResponder:
             bell=self._bell_of_this_loop(),
             parse_calls=bool(call.functions) and call.tool_choice != "none",
             observe=self._observe,
-            remember=partial(self._remember, request, trail),
+            remember=partial(self._remember, request, trail, len(call.messages)),
             figures=figures,
         )
         await asyncio.to_thread(self._submit, generation, request, trail)
@@ -110,7 +110,7 @@ class EngineResponder:
         """The request, and what is known about it before it runs, for the answer's metrics."""
         grammar = build_grammar(call, self._markers)
         session = (call.cache_salt or "", call.session_id or "")
-        prompt = self._template.render(call, lambda message: self.memory.recall(session, message))
+        prompt = self._template.render(call, partial(self.memory.recall, session))
         figures: dict[str, object] = {}
         if call.session_id is not None:
             divergence = self.memory.compare(
@@ -142,12 +142,12 @@ class EngineResponder:
     def _count(self, text: str) -> int:
         return len(self.engine.tokenize(text, special=True))
 
-    def _remember(self, request: Request, trail: Trail, written: Written) -> None:
+    def _remember(self, request: Request, trail: Trail, place: int, written: Written) -> None:
         self._ceiling.answer(trail, written.tokens, written.cached_tokens)
         session = (request.cache_salt, request.session_id or "")
         if written.whole:
             answer = Answer(written.text, written.tokens)
-            self.memory.remember(session, written.content, written.calls, answer)
+            self.memory.remember(session, place, written.content, written.calls, answer)
         if request.session_id is not None:
             self.memory.left(session, request.prompt_tokens, list(written.tokens))
 

@@ -74,15 +74,20 @@ class ChatTemplate:
         self._merges = not self._accepts([user, user])
 
     def render(
-        self, call: ChatCall, recall: Callable[[Message], Answer | None] = lambda message: None
+        self,
+        call: ChatCall,
+        recall: Callable[[int, Message], Answer | None] = lambda place, message: None,
     ) -> Prompt:
-        """The prompt of a request. `recall` knows what the engine wrote itself: such messages keep
-        the tokens they were written with. Raises InvalidRequest if the template refuses the
-        messages."""
+        """The prompt of a request. `recall` knows what the engine wrote itself, by how many
+        messages stand before it: it keeps the tokens it was written with. Raises InvalidRequest if
+        the template refuses the messages."""
         functions = call.functions
         nonce = secrets.token_hex(8)
         hidden: dict[str, str | Answer] = {}
-        given = [_marked(message, recall(message), hidden, nonce) for message in call.messages]
+        given = [
+            _marked(message, recall(place, message), hidden, nonce)
+            for place, message in enumerate(call.messages)
+        ]
         if self.supports_tools and functions:
             messages = [_native(message) for message in given]
             tools = [_declared(function) for function in functions]

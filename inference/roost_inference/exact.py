@@ -2,8 +2,9 @@
 
 Text written by a model and tokenised again may give other tokens, and everything behind the first
 difference has to be computed again. So an assistant message that equals what the engine wrote is
-replaced by the tokens it wrote. Where a session's prompt parts from its last one all the same,
-the message at fault is named.
+replaced by the tokens it wrote. The same text may have been written twice with other tokens, so
+the message's place in the conversation counts; a shortened history finds the newest. Where a
+session's prompt parts from its last one all the same, the message at fault is named.
 """
 
 import hashlib
@@ -25,7 +26,9 @@ ANSWER_TOKENS_KEPT = 2_000_000
 HISTORIES_KEPT = 1024
 THINKING_END = "</think>"
 
-Key = tuple[str, str, bytes]
+# Salt, session, and digest of a message; with its place among the messages.
+Said = tuple[str, str, bytes]
+Key = tuple[Said, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class SessionMemory:
         self.spliced_total = 0
         self._lock = threading.Lock()
         self._answers: OrderedDict[Key, Answer] = OrderedDict()
+        self._newest: dict[Said, int] = {}
         self._answer_tokens = 0
         self._histories: OrderedDict[tuple[str, str], Tokens] = OrderedDict()
         self._last: dict[tuple[str, str], Divergence] = {}
@@ -64,32 +68,40 @@ class SessionMemory:
     def remember(
         self,
         session: tuple[str, str],
+        place: int,
         content: str,
         calls: Sequence[tuple[str, str]],
         answer: Answer,
     ) -> None:
-        """The message as the client saw it, and what was written."""
+        """The message as the client saw it, how many stood before it, and what was written."""
         if not answer.tokens or THINKING_END in answer.text:
             return  # templates cut thinking out of earlier turns
-        key = (*session, _digest(content, calls))
+        said = (*session, _digest(content, calls))
         with self._lock:
-            self._forget(key)
-            self._answers[key] = answer
+            self._forget((said, place))
+            self._answers[said, place] = answer
+            self._newest[said] = place
             self._answer_tokens += len(answer.tokens)
             while len(self._answers) > ANSWERS_KEPT or self._answer_tokens > ANSWER_TOKENS_KEPT:
                 self._forget(next(iter(self._answers)))
 
     def _forget(self, key: Key) -> None:
         answer = self._answers.pop(key, None)
+        said, place = key
+        if self._newest.get(said) == place:
+            del self._newest[said]
         self._answer_tokens -= len(answer.tokens) if answer else 0
 
-    def recall(self, session: tuple[str, str], message: Message) -> Answer | None:
-        """What the engine wrote as this message, if it did."""
+    def recall(self, session: tuple[str, str], place: int, message: Message) -> Answer | None:
+        """What the engine wrote as this message, with `place` before it, if it did."""
         if message.role != "assistant":
             return None
         calls = [(c.function.name, c.function.arguments) for c in message.tool_calls or ()]
-        key = (*session, _digest(message.content or "", calls))
+        said = (*session, _digest(message.content or "", calls))
         with self._lock:
+            key = (said, place)
+            if key not in self._answers:
+                key = (said, self._newest.get(said, place))
             answer = self._answers.get(key)
             if answer is not None:
                 self._answers.move_to_end(key)
@@ -136,7 +148,7 @@ class SessionMemory:
             for session in [s for s in self._histories if s[1] == session_id]:
                 del self._histories[session]
                 self._last.pop(session, None)
-            for key in [key for key in self._answers if key[1] == session_id]:
+            for key in [key for key in self._answers if key[0][1] == session_id]:
                 self._forget(key)
 
 

@@ -46,7 +46,7 @@ def request(
     return build_request(agent, context, step=step, last=False, shorter=0)
 
 
-def recall(message: Message) -> Answer | None:
+def recall(place: int, message: Message) -> Answer | None:
     """What the engine wrote itself keeps its own tokens, as in a session."""
     if message.role != "assistant":
         return None

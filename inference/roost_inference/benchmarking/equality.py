@@ -4,7 +4,8 @@ Batches of another shape, and KV in other cells, sum in another order, so the la
 differ; a greedy choice may then fall otherwise where two tokens are as good as equal. Every first
 difference is therefore judged by the logits of both tokens after the common text, computed once
 more in one batch from nothing. What counts as a near tie is measured, too: how much the lead of the
-likeliest token changes when the same text is computed row by row instead of in one batch.
+likeliest token changes when the same text is computed row by row, and a few rows at a time as
+drafts are, instead of in one batch.
 """
 
 import itertools
@@ -41,6 +42,8 @@ WAYS: dict[str, dict[str, Any]] = {
 SIZES: dict[str, Any] = {"context_length": 4096, "max_sequences": 8, "max_running": 4, "kv_disk": 0}
 GOAL = Goal(0.95, 1.0)
 REFERENCE_TOKENS_MAX = 2048
+# Rows of one decode in which drafts are verified, more or less.
+FEW_ROWS = 8
 
 Messages = list[dict[str, Any]]
 _numbers = itertools.count()
@@ -48,7 +51,8 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where two answers part, and how far apart the logits of the two tokens are there."""
+    """Where two answers to a prompt part, and how far apart the logits of the two tokens are
+    there. Each conversation asks two prompts, numbered through."""
 
     prompt: int
     position: int
@@ -147,19 +151,24 @@ class Judge:
 
     def changes(self, prompt: Sequence[int], answer: Sequence[int]) -> list[float]:
         """By how much the lead of the likeliest token over the next one differs, at each token of
-        the answer, between all in one batch and the answer row by row."""
+        the answer, between all in one batch and the answer in rows or in pieces."""
         before, rest = prompt[:-1], [prompt[-1], *answer[:-1]]
-        together = self._decode(before, rest)
-        self._backend.sequence_remove(0, 0)
-        alone = self._decode(before, rest[:1])
-        for place in range(1, len(rest)):
-            alone += self._decode((), rest[place : place + 1], held=len(before) + place)
-        self._backend.sequence_remove(0, 0)
+        together = self._in_pieces(before, rest, len(rest))
         found: list[float] = []
-        for one, other in zip(together, alone, strict=True):
-            second, first = np.argsort(one)[-2:]
-            lead = one[first] - one[second]
-            found.append(abs(float(lead - (other[first] - other[second]))))
+        for rows in (1, FEW_ROWS):
+            for one, other in zip(together, self._in_pieces(before, rest, rows), strict=True):
+                second, first = np.argsort(one)[-2:]
+                lead = one[first] - one[second]
+                found.append(abs(float(lead - (other[first] - other[second]))))
+        return found
+
+    def _in_pieces(self, before: Sequence[int], rest: Sequence[int], rows: int) -> list[Logits]:
+        """The logits after each token of the rest, the first ones in one batch with what stands
+        before, the others so many at a time."""
+        found = self._decode(before, rest[:rows])
+        for place in range(rows, len(rest), rows):
+            found += self._decode((), rest[place : place + rows], held=len(before) + place)
+        self._backend.sequence_remove(0, 0)
         return found
 
     def _logits(self, tokens: list[int]) -> Logits:
@@ -190,16 +199,17 @@ def differences(
     plain: Sequence[Told],
     others: Sequence[Told],
 ) -> list[Difference]:
-    """Where each conversation first differs from the plain one."""
+    """Where the answers to each prompt first differ from the plain ones."""
     found: list[Difference] = []
     for number, (prompts, one, other) in enumerate(
         zip(_prompts(ruler, asked, plain), plain, others, strict=True)
     ):
         for turn, tokens in enumerate(prompts):
-            parted = judge.first_difference(number, tokens, one.answers[turn], other.answers[turn])
+            parted = judge.first_difference(
+                len(prompts) * number + turn, tokens, one.answers[turn], other.answers[turn]
+            )
             if parted is not None:
                 found.append(parted)
-                break
     return found
 
 
@@ -228,7 +238,7 @@ def _prompts(
 async def measure(bench: Bench) -> None:
     """Raises EngineFailed if a difference is none that a near-tie explains."""
     p, folder = bench.parameters, bench.folder / EQUALITY
-    asked = conversations(p.equality_prompts)
+    asked = conversations(p.equality_conversations)
     told: dict[str, list[Told]] = {}
     for name, settings in WAYS.items():
         config = EngineConfig(model=bench.model, threads=p.threads, **SIZES, **settings)
@@ -263,15 +273,18 @@ def _report(
     bench: Bench, name: str, told: Sequence[Told], found: Sequence[Difference], *, tie: float
 ) -> None:
     loaded, accepted = sum(t.loaded for t in told), sum(t.accepted for t in told)
-    same = 1 - len(found) / len(told)
+    prompts = sum(len(one.answers) for one in told)
+    same = 1 - len(found) / prompts
     bench.add(
         Figure(EQUALITY, f"prompts answered the same, {name}", same, "", False),
         {PLAIN: 1.0},
         {PLAIN: GOAL},
     )
+    parted = {difference.prompt * len(told) // prompts for difference in found}
     gaps = ", ".join(f"{d.gap:.3f} (prompt {d.prompt}, token {d.position})" for d in found)
     bench.run.note(
-        f"{EQUALITY}, {name}: {loaded} tokens loaded, {accepted} drafted tokens accepted; "
+        f"{EQUALITY}, {name}: {len(found)} of {prompts} prompts, {len(parted)} of {len(told)} "
+        f"conversations; {loaded} tokens loaded, {accepted} drafted tokens accepted; "
         f"gaps of logits where answers part: {gaps or 'none'}"
     )
     if any(difference.gap > tie for difference in found):

@@ -40,7 +40,7 @@ class Parameters(BaseModel):
     speculation_tokens: int = Field(default=160, ge=8)
     speculation_rounds: int = Field(default=2, ge=1)
 
-    equality_prompts: int = Field(default=50, ge=1)
+    equality_conversations: int = Field(default=50, ge=1, description="of two prompts each")
     equality_tokens: int = Field(default=48, ge=4)
 
     flood: int = Field(default=16, ge=1, description="requests the flooding tenant keeps open")

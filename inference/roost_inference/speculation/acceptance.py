@@ -9,6 +9,9 @@ from roost_inference.speculation.drafter import SLOTS, Proposal
 # prior counts as PRIOR_OUTCOMES of them.
 SMOOTHING = 0.03
 PRIOR_OUTCOMES = 6
+# Outcomes of one sequence that a slot's rate learns from. The rate is for a sequence of which
+# nothing is known yet; a single long copy would teach it that every chance match goes on.
+LESSONS_MAX = 2
 # The drafter's rate counts as much as this many outcomes of the sequence itself.
 PRIOR_WEIGHT = 3.0
 # What a sequence's outcomes keep of their weight with each newer one.
@@ -19,10 +22,12 @@ SURVIVAL_MIN = 0.03
 
 @dataclass(slots=True)
 class History:
-    """One drafter's luck with one sequence: recent outcomes, and the proposal awaiting its own."""
+    """One drafter's luck with one sequence: recent outcomes, how many each slot's rate learned
+    from, and the proposal awaiting its own."""
 
     accepted: float = 0.0
     tried: float = 0.0
+    lessons: bytearray = field(default_factory=lambda: bytearray(SLOTS))
     proposal: Proposal | None = None
     at: int = 0
 
@@ -49,9 +54,11 @@ class Acceptance:
         for place, (guess, token) in enumerate(zip(proposal.tokens, generated, strict=False)):
             slot = min(proposal.slot + place, SLOTS - 1)
             outcome = 1.0 if guess == token else 0.0
-            self._outcomes[slot] += 1
-            weight = max(SMOOTHING, 1.0 / self._outcomes[slot])
-            self.rates[slot] += weight * (outcome - self.rates[slot])
+            if history.lessons[slot] < LESSONS_MAX:
+                history.lessons[slot] += 1
+                self._outcomes[slot] += 1
+                weight = max(SMOOTHING, 1.0 / self._outcomes[slot])
+                self.rates[slot] += weight * (outcome - self.rates[slot])
             history.accepted = DECAY * history.accepted + outcome
             history.tried = DECAY * history.tried + 1.0
             if not outcome:

@@ -111,13 +111,24 @@ def test_one_stalled_step_changes_little(cost: CostCurve) -> None:
 
 
 def test_rates_are_learned_from_guesses_that_were_never_verified() -> None:
-    acceptance, history = Acceptance(lambda slot: 0.9), History()
+    acceptance = Acceptance(lambda slot: 0.9)
     for _ in range(150):
-        history.proposal = Proposal([1, 2, 3], 4)
+        history = History(proposal=Proposal([1, 2, 3], 4))
         acceptance.learn(history, [1, 7])
     assert acceptance.rates[4] > 0.95
     assert acceptance.rates[5] < 0.05
     assert acceptance.rates[6] == 0.9, "nothing was learned of what comes after a miss"
+
+
+def test_one_long_copy_does_not_teach_that_every_match_goes_on() -> None:
+    acceptance, copying = Acceptance(lambda slot: 0.3), History()
+    for _ in range(500):
+        copying.proposal = Proposal([1] * SLOTS)
+        acceptance.learn(copying, [1] * SLOTS)
+    assert max(acceptance.rates) < 0.5
+    proposal = Proposal([1] * 4)
+    assert acceptance.survivals(proposal, copying)[3] > 0.5, "the copy itself is trusted"
+    assert acceptance.survivals(proposal, History())[0] < 0.5
 
 
 def test_a_sequence_that_always_agrees_is_trusted_more_than_the_average() -> None:

@@ -55,6 +55,27 @@ async def test_what_the_engine_wrote_keeps_its_tokens(
     assert list(request.prompt_tokens) == expected
 
 
+async def test_the_same_text_written_twice_keeps_the_tokens_of_its_place(
+    http: httpx2.AsyncClient, puppet: PuppetEngine
+) -> None:
+    other = (210, 211)
+
+    def own(request: Request) -> list[int]:
+        return [token for token in request.prompt_tokens if token in (*ODD, *other)]
+
+    one = [user("hi")]
+    two = [*one, said("Hello"), user("again")]
+    three = [*two, said("Hello"), user("more")]
+    await turn(http, puppet, one, "Hello", ODD)
+    await turn(http, puppet, two, "\nHello", other)
+    request, body = await turn(http, puppet, three, "yes")
+    assert own(request) == [*ODD, *other]
+    assert "divergence" not in body["metrics"]
+    # a history cut short finds the newest
+    request, _ = await turn(http, puppet, [said("Hello"), user("more")], "yes")
+    assert own(request) == [*other]
+
+
 @pytest.mark.parametrize(
     "fields", [{"session_id": "other"}, {"cache_salt": "other"}, {"messages": "edited"}]
 )
@@ -143,9 +164,12 @@ def test_the_memory_of_answers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(exact, "HISTORIES_KEPT", 4)
     memory = SessionMemory()
     for number in range(40):
-        memory.remember(("", "s"), f"text {number}", [], Answer("t", (1,) * (number % 9 + 1)))
+        memory.remember(
+            ("", "s"), number, f"text {number % 30}", [], Answer("t", (1,) * (number % 9 + 1))
+        )
         memory.left(("", str(number)), [1, 2], [3])
     assert len(memory._answers) <= 10 and len(memory._histories) == 4
+    assert len(memory._newest) <= len(memory._answers)
     assert memory._answer_tokens == sum(len(a.tokens) for a in memory._answers.values()) <= 50
 
 
