@@ -21,7 +21,8 @@ from roost_inference.pacing import Pacer
 from roost_inference.prefilling import is_being_read
 from roost_inference.reading import SHARING_ROWS_MAX, Reading
 from roost_inference.sequence import Sequence
-from roost_inference.speculation.speculator import Candidate, Speculator
+from roost_inference.speculation.panel import Candidate
+from roost_inference.speculation.speculator import Speculator
 from roost_inference.step import Row, Step
 from roost_inference.waiting import WaitingLine, charge
 

@@ -5,7 +5,6 @@ depth that pay, and the engine verifies the picked tokens in the same decode. A 
 time is asked only where that is expected to pay, and now and then to keep its rates true.
 """
 
-import logging
 import math
 import threading
 from collections.abc import Callable
@@ -14,11 +13,11 @@ from dataclasses import dataclass
 
 from roost_inference.request import DrafterFigures, SpeculationFigures
 from roost_inference.sequence import Sequence
-from roost_inference.speculation.acceptance import Acceptance, History
 from roost_inference.speculation.controller import choose_depths, fill_tile
 from roost_inference.speculation.cost import TILE_ROWS, CostCurve
-from roost_inference.speculation.drafter import Drafter, Proposal
+from roost_inference.speculation.drafter import Drafter
 from roost_inference.speculation.figures import DrafterCounters, RequestCounters
+from roost_inference.speculation.panel import Candidate, Option, Panel
 
 # Drafted tokens in one step over all sequences; each needs a row of logits. Beyond a tile of
 # rows in all the kernels get dearer again.
@@ -34,8 +33,6 @@ COST_PROBE_SURVIVAL = 0.6
 # Depths considered for drafters that cost time.
 COSTLY_DEPTHS = (1, 2, 3, 4, 6, 8, 12, 16)
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -43,25 +40,6 @@ class Draft:
 
     drafter: str
     tokens: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A sequence that may speculate in this step, by at most `limit` tokens."""
-
-    sequence: Sequence
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Option:
-    drafter: str
-    tokens: Many[int]
-    survivals: list[float]
-
-    @property
-    def expected(self) -> float:
-        return sum(self.survivals)
 
 
 class Speculator:
@@ -80,21 +58,12 @@ class Speculator:
         self.cost = cost
         self.clock = clock
         self.depth_max = depth_max
-        self._vocabulary_size = vocabulary_size
-        self._drafters = list(drafters)
-        self._acceptance = {d.name: Acceptance(d.prior) for d in drafters}
-        self._histories: dict[tuple[str, str], History] = {}
+        self._panel = Panel(drafters, depth_max=depth_max, vocabulary_size=vocabulary_size)
         self._requests: dict[str, RequestCounters] = {}
         self._counters = {d.name: DrafterCounters() for d in drafters}
         self._lock = threading.Lock()
         self._unused = 0
         self._shallow = 0
-        self._sort()
-
-    def _sort(self) -> None:
-        """Drafters that are asked in every step, and those that cost time."""
-        self._free = [drafter for drafter in self._drafters if drafter.cost_ms(1, 1) == 0.0]
-        self._costly = [drafter for drafter in self._drafters if drafter.cost_ms(1, 1) > 0.0]
 
     # For the scheduler
 
@@ -108,10 +77,10 @@ class Speculator:
         """Drafts for the decoding sequences of a step, at most `room` tokens and DRAFT_ROWS_MAX
         in all. step_ms_max: what the rows may cost together, where others wait."""
         room = min(room, DRAFT_ROWS_MAX)
-        if room <= 0 or not self._drafters:
+        if room <= 0 or not len(self._panel):
             return [None] * len(candidates)
-        options = self._options(self._free, candidates)
-        costly = tuple(self._costly)
+        options = self._panel.best(candidates)
+        costly = tuple(self._panel.costly)
         if not costly and not any(options):
             return [None] * len(candidates)
         rows = len(candidates)
@@ -164,9 +133,7 @@ class Speculator:
 
     def end(self, sequence: Sequence, *, finished: bool) -> SpeculationFigures | None:
         """The sequence is gone; its figures, None if nothing was ever drafted for it."""
-        for drafter in self._drafters:
-            self._histories.pop((drafter.name, sequence.id), None)
-            drafter.forget(sequence, finished=finished)
+        self._panel.end(sequence, finished=finished)
         counters = self._requests.pop(sequence.id, None)
         return None if counters is None else counters.figures(self.depth_max)
 
@@ -176,86 +143,13 @@ class Speculator:
             return {name: counters.figures() for name, counters in self._counters.items()}
 
     def close(self) -> None:
-        for drafter in self._drafters:
-            drafter.close()
+        self._panel.close()
 
     def check(self, sequences: Many[Sequence]) -> None:
         """Raise AssertionError if anything is kept for a sequence that has ended. For tests."""
         ids = {sequence.id for sequence in sequences}
-        kept = {key[1] for key in self._histories} | set(self._requests)
+        kept = self._panel.kept | set(self._requests)
         assert kept <= ids, f"speculation keeps {kept - ids}"
-
-    # Asking drafters
-
-    def _options(
-        self, drafters: Many[Drafter], candidates: Many[Candidate]
-    ) -> list[_Option | None]:
-        """The best proposal for each sequence."""
-        best: list[_Option | None] = [None] * len(candidates)
-        for drafter in drafters:
-            for at, option in enumerate(self._ask(drafter, candidates, self.depth_max)):
-                present = best[at]
-                if option and (present is None or option.expected > present.expected):
-                    best[at] = option
-        return best
-
-    def _ask(
-        self, drafter: Drafter, candidates: Many[Candidate], depth: int
-    ) -> list[_Option | None]:
-        """The drafter's proposals, judged. One that fails is dropped: guesses are not needed."""
-        sequences = [candidate.sequence for candidate in candidates]
-        histories = [self._history(drafter, sequence) for sequence in sequences]
-        try:
-            proposals = drafter.propose(sequences, depth)
-        except Exception:
-            log.exception("the drafter %s failed and is not used any more", drafter.name)
-            self._drop(drafter)
-            return [None] * len(candidates)
-        acceptance = self._acceptance[drafter.name]
-        options: list[_Option | None] = []
-        for candidate, history, proposal in zip(candidates, histories, proposals, strict=True):
-            proposal = self._usable(candidate.sequence, proposal)
-            history.proposal, history.at = proposal, len(candidate.sequence.tokens)
-            survivals = acceptance.survivals(proposal, history) if proposal else []
-            del survivals[min(candidate.limit, _until_end(candidate, proposal)) :]
-            options.append(
-                _Option(drafter.name, proposal.tokens, survivals)
-                if proposal and survivals
-                else None
-            )
-        return options
-
-    def _drop(self, drafter: Drafter) -> None:
-        self._drafters.remove(drafter)
-        self._sort()
-        for key in [key for key in self._histories if key[0] == drafter.name]:
-            del self._histories[key]
-        drafter.close()
-
-    def _history(self, drafter: Drafter, sequence: Sequence) -> History:
-        """The drafter's history with the sequence, its last proposal judged."""
-        key = (drafter.name, sequence.id)
-        history = self._histories.get(key)
-        if history is None:
-            history = self._histories[key] = History()
-        elif history.proposal is not None:
-            generated = sequence.tokens.view[history.at :].tolist()
-            self._acceptance[drafter.name].learn(history, generated)
-        return history
-
-    def _usable(self, sequence: Sequence, proposal: Proposal | None) -> Proposal | None:
-        """The proposal without what can't be accepted: unknown tokens, and what the grammar
-        forbids."""
-        if proposal is None or not proposal.tokens:
-            return None
-        tokens, size = proposal.tokens, self._vocabulary_size
-        if not 0 <= min(tokens) <= max(tokens) < size:
-            known = next(at for at, token in enumerate(tokens) if not 0 <= token < size)
-            tokens = tokens[:known]
-        grammar = sequence.sampler.grammar
-        if grammar is not None and tokens:
-            tokens = tokens[: grammar.allowed_prefix(tokens)]
-        return Proposal(tokens, proposal.slot) if tokens else None
 
     # Drafters that cost time
 
@@ -263,7 +157,7 @@ class Speculator:
         self,
         drafter: Drafter,
         candidates: Many[Candidate],
-        options: list[_Option | None],
+        options: list[Option | None],
         cost_ms: Callable[[int], float],
         room: int,
     ) -> None:
@@ -276,9 +170,9 @@ class Speculator:
         self._unused = 0 if depth else self._unused + 1
         if depth == 0:
             if self._unused % PROBE_STEPS == 0:
-                self._ask(drafter, asked, min(PROBE_DEPTH, self.depth_max))
+                self._panel.ask(drafter, asked, min(PROBE_DEPTH, self.depth_max))
             return
-        for at, option in zip(places, self._ask(drafter, asked, depth), strict=True):
+        for at, option in zip(places, self._panel.ask(drafter, asked, depth), strict=True):
             options[at] = option
 
     def _costly_depth(
@@ -286,17 +180,12 @@ class Speculator:
         drafter: Drafter,
         asked: Many[Candidate],
         places: Many[int],
-        options: Many[_Option | None],
+        options: Many[Option | None],
         cost_ms: Callable[[int], float],
         room: int,
     ) -> int:
         """The depth to ask for, 0 if asking should not pay."""
-        acceptance = self._acceptance[drafter.name]
-        longest = Proposal(range(self.depth_max))
-        expected = [
-            acceptance.survivals(longest, self._history(drafter, c.sequence))[: c.limit]
-            for c in asked
-        ]
+        expected = [self._panel.expected(drafter, candidate) for candidate in asked]
         survivals: list[list[float]] = [option.survivals if option else [] for option in options]
         best, best_rate = 0, choose_depths(survivals, cost_ms, room).rate
         for depth in COSTLY_DEPTHS:
@@ -314,16 +203,7 @@ class Speculator:
                 best, best_rate = depth, choice.rate
         return best
 
-    def _draft(self, option: _Option | None, depth: int) -> Draft | None:
+    def _draft(self, option: Option | None, depth: int) -> Draft | None:
         if option is None or depth == 0:
             return None
         return Draft(option.drafter, tuple(option.tokens[:depth]))
-
-
-def _until_end(candidate: Candidate, proposal: Proposal | None) -> int:
-    """How many tokens of the proposal can be accepted: none after one that ends the text."""
-    sampler = candidate.sequence.sampler
-    if proposal is None or sampler.ignore_end or sampler.end_tokens.isdisjoint(proposal.tokens):
-        return candidate.limit
-    tokens = proposal.tokens
-    return 1 + next(at for at, token in enumerate(tokens) if token in sampler.end_tokens)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from roost_inference.benchmarking.equality import (
-    Judge,
     conversations,
     converse,
     differences,
     near_tie,
 )
+from roost_inference.benchmarking.judge import Judge
 from roost_inference.benchmarking.ruler import Ruler
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
