@@ -9,10 +9,10 @@ from roost_inference.speculation.drafter import SLOTS, Proposal
 # prior counts as PRIOR_OUTCOMES of them.
 SMOOTHING = 0.03
 PRIOR_OUTCOMES = 6
-# Outcomes of one sequence that a slot's rate learns from. The rate is for a sequence of which
-# nothing is known yet; a single long copy would teach it that every chance match goes on.
+# Outcomes of one sequence that a common rate learns from: a single long copy would teach it that
+# every chance match goes on.
 LESSONS_MAX = 2
-# The drafter's rate counts as much as this many outcomes of the sequence itself.
+# The rate of a slot counts as much as this many outcomes of whatever slot.
 PRIOR_WEIGHT = 3.0
 # What a sequence's outcomes keep of their weight with each newer one.
 DECAY = 0.9
@@ -21,10 +21,27 @@ SURVIVAL_MIN = 0.03
 
 
 @dataclass(slots=True)
-class History:
-    """One drafter's luck with one sequence: recent outcomes, how many each slot's rate learned
-    from, and the proposal awaiting its own."""
+class Rates:
+    """Acceptance by slot, and how many outcomes each is made of; the prior counts as some."""
 
+    values: list[float]
+    outcomes: list[int] = field(default_factory=lambda: [PRIOR_OUTCOMES] * SLOTS)
+
+    def learn(self, slot: int, outcome: float) -> None:
+        self.outcomes[slot] += 1
+        weight = max(SMOOTHING, 1.0 / self.outcomes[slot])
+        self.values[slot] += weight * (outcome - self.values[slot])
+
+    def copy(self) -> "Rates":
+        return Rates(self.values.copy(), self.outcomes.copy())
+
+
+@dataclass(slots=True)
+class History:
+    """One drafter's luck with one sequence: rates of its own, recent outcomes, how many of them
+    each common rate learned from, and the proposal awaiting its own."""
+
+    rates: Rates | None = None
     accepted: float = 0.0
     tried: float = 0.0
     lessons: bytearray = field(default_factory=lambda: bytearray(SLOTS))
@@ -34,14 +51,14 @@ class History:
 
 @dataclass(slots=True)
 class Acceptance:
-    """Rates of one drafter, by slot."""
+    """What is known of one drafter. `common` is for sequences of which nothing is known yet: they
+    go on from it with rates of their own."""
 
     prior: Callable[[int], float]
-    rates: list[float] = field(init=False)
-    _outcomes: list[int] = field(default_factory=lambda: [PRIOR_OUTCOMES] * SLOTS)
+    common: Rates = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rates = [self.prior(slot) for slot in range(SLOTS)]
+        self.common = Rates([self.prior(slot) for slot in range(SLOTS)])
 
     def learn(self, history: History, generated: list[int]) -> None:
         """Compare the last proposal with what really came, `generated` from its place on. This
@@ -51,14 +68,14 @@ class Acceptance:
         if proposal is None:
             return
         history.proposal = None
+        own = history.rates = history.rates or self.common.copy()
         for place, (guess, token) in enumerate(zip(proposal.tokens, generated, strict=False)):
             slot = min(proposal.slot + place, SLOTS - 1)
             outcome = 1.0 if guess == token else 0.0
+            own.learn(slot, outcome)
             if history.lessons[slot] < LESSONS_MAX:
                 history.lessons[slot] += 1
-                self._outcomes[slot] += 1
-                weight = max(SMOOTHING, 1.0 / self._outcomes[slot])
-                self.rates[slot] += weight * (outcome - self.rates[slot])
+                self.common.learn(slot, outcome)
             history.accepted = DECAY * history.accepted + outcome
             history.tried = DECAY * history.tried + 1.0
             if not outcome:
@@ -70,10 +87,11 @@ class Acceptance:
         chances: list[float] = []
         chance, before = 1.0, 0.0
         weight = PRIOR_WEIGHT + history.tried
+        rates = history.rates or self.common
         for place in range(len(proposal.tokens)):
             slot = min(proposal.slot + place, SLOTS - 1)
-            rate = self.rates[slot]
-            if self._outcomes[slot] == PRIOR_OUTCOMES:  # never seen: no worse than the one before
+            rate = rates.values[slot]
+            if rates.outcomes[slot] == PRIOR_OUTCOMES:  # never seen: no worse than the one before
                 rate = max(rate, before)
             before = rate
             chance *= (PRIOR_WEIGHT * rate + history.accepted) / weight

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from roost_inference.speculation.acceptance import Acceptance, History
+from roost_inference.speculation.acceptance import Acceptance, History, Rates
 from roost_inference.speculation.controller import GAIN_MIN, choose_depths
 from roost_inference.speculation.cost import KNOTS, CostCurve, Measurement
 from roost_inference.speculation.drafter import SLOTS, Proposal
@@ -115,9 +115,9 @@ def test_rates_are_learned_from_guesses_that_were_never_verified() -> None:
     for _ in range(150):
         history = History(proposal=Proposal([1, 2, 3], 4))
         acceptance.learn(history, [1, 7])
-    assert acceptance.rates[4] > 0.95
-    assert acceptance.rates[5] < 0.05
-    assert acceptance.rates[6] == 0.9, "nothing was learned of what comes after a miss"
+    assert acceptance.common.values[4] > 0.95
+    assert acceptance.common.values[5] < 0.05
+    assert acceptance.common.values[6] == 0.9, "nothing was learned of what comes after a miss"
 
 
 def test_one_long_copy_does_not_teach_that_every_match_goes_on() -> None:
@@ -125,9 +125,9 @@ def test_one_long_copy_does_not_teach_that_every_match_goes_on() -> None:
     for _ in range(500):
         copying.proposal = Proposal([1] * SLOTS)
         acceptance.learn(copying, [1] * SLOTS)
-    assert max(acceptance.rates) < 0.5
+    assert max(acceptance.common.values) < 0.5
     proposal = Proposal([1] * 4)
-    assert acceptance.survivals(proposal, copying)[3] > 0.5, "the copy itself is trusted"
+    assert acceptance.survivals(proposal, copying)[3] > 0.9, "the copy itself is trusted"
     assert acceptance.survivals(proposal, History())[0] < 0.5
 
 
@@ -137,7 +137,7 @@ def test_a_sequence_that_always_agrees_is_trusted_more_than_the_average() -> Non
     for _ in range(10):
         good.proposal = Proposal([1] * 4)
         acceptance.learn(good, [1] * 4)
-    acceptance.rates = [0.5] * SLOTS
+    acceptance.common = Rates([0.5] * SLOTS)
     proposal = Proposal([1] * 8)
     assert acceptance.survivals(proposal, good)[2] > 4 * acceptance.survivals(proposal, fresh)[2]
     for chances in (acceptance.survivals(proposal, good), acceptance.survivals(proposal, fresh)):
