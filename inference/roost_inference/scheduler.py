@@ -1,37 +1,18 @@
-"""Who is computed in the next step: answers and prompts by turns, within one budget.
-
-    waiting ──admit──▶ running (prefilling → decoding) ──finish──▶ resident in the KV cache
-       ▲                  │
-       └────preempt───────┘   when cells run out, or a higher class wants the place
-
-Who is admitted next is the queue's to say (waiting.py). Preempted is the last in rank: class, then
-arrival. Its KV stays as a resident, and is paged out as every other is, so it goes on where it
-was. The first in rank is never preempted and always fits alone, so every sequence comes to its end.
-"""
+"""Who of the running is computed in the next step: answers and prompts by turns, in one budget."""
 
 import math
-from bisect import insort
 from collections.abc import Callable, Iterator
-from operator import attrgetter
 
 from roost_inference.batch import Batch
 from roost_inference.kv.cache import KvCache
-from roost_inference.kv.match import NO_MATCH, Match
 from roost_inference.pacing import Pacer
-from roost_inference.prefilling import is_being_read
+from roost_inference.places import Places
 from roost_inference.reading import SHARING_ROWS_MAX, Reading
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.panel import Candidate
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.step import Row, Step
-from roost_inference.waiting import WaitingLine, charge
-
-# Cells kept free for each running sequence when another is admitted: fewer preemptions.
-DECODE_RESERVE_CELLS = 32
-# Waiting sequences looked at in one step: matching prefixes takes time.
-ADMISSIONS_PER_STEP = 16
-
-_rank = attrgetter("rank")
+from roost_inference.waiting import charge
 
 
 class Scheduler:
@@ -49,14 +30,17 @@ class Scheduler:
         beside_cells: int = 0,
     ) -> None:
         """beside_cells: see Backend.beside_cells."""
-        # In rank.
-        self.running: list[Sequence] = []
-        self.waiting = WaitingLine()
+        self._places = Places(
+            cache,
+            max_running=max_running,
+            context_length=context_length,
+            is_beside=self._is_beside,
+            stop_beside=lambda: self.stop_beside(),
+        )
+        self.running, self.waiting = self._places.running, self._places.waiting
         self.pacer = pacer
-        self.preemptions_total = 0
         self._cache = cache
         self._batch = Batch(batch_tokens)
-        self._max_running = max_running
         self._context_length = context_length
         self._speculator = speculator
         self._reading = Reading(pacer, batch_tokens=batch_tokens, beside_cells=beside_cells)
@@ -64,16 +48,17 @@ class Scheduler:
         # A piece of a long prompt that is being computed beside the steps; see beside.py.
         self.beside: Step | None = None
         self.stop_beside: Callable[[], None] = lambda: None
-        # Nobody was admitted, and nothing has changed since that could let anybody in.
-        self._is_full = False
 
     @property
     def has_work(self) -> bool:
         return bool(self.running or len(self.waiting))
 
+    @property
+    def preemptions_total(self) -> int:
+        return self._places.preemptions_total
+
     def add(self, sequence: Sequence) -> None:
-        self.waiting.add(sequence)
-        self._is_full = False
+        self._places.add(sequence)
 
     def sequences(self) -> Iterator[Sequence]:
         """Everything unfinished, running first."""
@@ -82,8 +67,7 @@ class Scheduler:
 
     def schedule(self, now: float) -> Step | None:
         """The next step, its cells reserved; None if there is nothing to compute."""
-        if len(self.waiting) and not self._is_full:
-            self._admit(now)
+        self._places.admit(now)
         if not self.running:
             return None
         self._batch.clear()
@@ -142,96 +126,13 @@ class Scheduler:
 
     def remove(self, sequence: Sequence) -> None:
         """Take a finished or aborted sequence out; its computed KV stays for the next turn."""
-        if self._is_beside(sequence):
-            self.stop_beside()
-        if sequence in self.running:
-            self.running.remove(sequence)
-            self._cache.retire(sequence)
-        else:
-            self._cache.forget(sequence)
-            self.waiting.take(sequence)
-        self.waiting.settle(sequence)
-        self._is_full = False
+        self._places.remove(sequence)
 
     def check(self) -> None:
         """Raise AssertionError if cells, ids, states or accounts do not add up."""
         beside = self.beside.rows if self.beside is not None else []
         self._cache.check(self.running, {row.sequence.sequence_id: row.count for row in beside})
-        self.waiting.check(self.running)
-        assert len(self.running) <= self._max_running, "too many run"
-        assert self.running == sorted(self.running, key=_rank), "running is out of rank"
-        for sequence in self.running:
-            assert sequence.pending > 0, "a running sequence has nothing to compute"
-        for sequence in self.waiting:
-            assert sequence.sequence_id is None and sequence.computed == 0, "waits with KV"
-
-    # Admission
-
-    def _admit(self, now: float) -> None:
-        """Move waiting sequences to running, each in its turn, as long as they fit."""
-        deferred: list[Sequence] = []
-        for _ in range(ADMISSIONS_PER_STEP):
-            sequence = self.waiting.next()
-            if sequence is None:
-                break
-            match = self._match(sequence)
-            if self._cache.is_fetching(sequence) or is_being_read(
-                sequence, match.length, self.running
-            ):
-                self.waiting.take(sequence)
-                deferred.append(sequence)
-                continue
-            found = self._room(sequence, match)
-            if found is None:
-                self._is_full = not deferred
-                break
-            self._start(sequence, found, now)
-        for sequence in deferred:
-            self.waiting.add(sequence)
-
-    def _match(self, sequence: Sequence) -> Match:
-        return self._cache.match(sequence, [s for s in self.running if not self._is_beside(s)])
-
-    def _start(self, sequence: Sequence, match: Match, now: float) -> None:
-        self._cache.claim(match, sequence)
-        self.waiting.admit(sequence, self._context_length)
-        if sequence.started_s is None:
-            sequence.started_s = now
-            sequence.cached_tokens = sequence.computed
-        insort(self.running, sequence, key=_rank)
-
-    def _room(self, sequence: Sequence, match: Match) -> Match | None:
-        """What it can be admitted with, those of a lower class preempted if need be; None if it
-        has to wait."""
-        while True:
-            if len(self.running) < self._max_running:
-                found = self._fitting(sequence, match)
-                if found is not None:
-                    return found
-            last = self.running[-1]
-            if last.carried or last.service <= sequence.service or self._cache.pager is None:
-                return None
-            self._preempt(last)
-            match = self._match(sequence)
-
-    def _fitting(self, sequence: Sequence, match: Match) -> Match | None:
-        """The match, or none of it if only that leaves room; None if it has to wait."""
-        reserved = sum(s.pending + DECODE_RESERVE_CELLS for s in self.running)
-        for option in (match, NO_MATCH):
-            if self._cache.fits(option, len(sequence.tokens) - option.held + reserved):
-                return option
-        # Alone, a sequence always fits: its length is bounded by the context.
-        return None if self.running else NO_MATCH
-
-    def _preempt(self, sequence: Sequence) -> None:
-        if self._is_beside(sequence):
-            self.stop_beside()
-        self.running.remove(sequence)
-        self._cache.release(sequence)
-        self.waiting.settle(sequence)
-        sequence.preemptions += 1
-        self.preemptions_total += 1
-        self.add(sequence)
+        self._places.check()
 
     # The step
 
@@ -256,7 +157,7 @@ class Scheduler:
         and then the last in rank preempted."""
         while not self._cache.make_free(len(sequences)):
             last = self.running[-1]
-            self._preempt(last)
+            self._places.preempt(last)
             sequences = [s for s in sequences if s is not last]
         return sequences
 
@@ -274,7 +175,7 @@ class Scheduler:
             wanted = self._reading.wanted(step, sequence, writing, now)
             count = self._available(wanted) if wanted else 0
             while wanted and not (count or step.rows or answers) and len(self.running) > 1:
-                self._preempt(self.running[-1])
+                self._places.preempt(self.running[-1])
                 count = self._available(wanted)
             if wanted == 0:
                 break
