@@ -40,7 +40,13 @@ class Call:
     @property
     def tokens_per_second(self) -> float:
         """After the first token."""
-        return (self.completion_tokens - 1) / (self.piece_s[-1] - self.piece_s[0])
+        return tokens_per_second([self])
+
+
+def tokens_per_second(calls: Sequence[Call]) -> float:
+    """All tokens over all time, those and that before the first token of each left out."""
+    tokens = sum(call.completion_tokens - 1 for call in calls)
+    return tokens / sum(call.piece_s[-1] - call.piece_s[0] for call in calls)
 
 
 def connect(url: str, key: str = "") -> httpx2.AsyncClient:
