@@ -29,7 +29,8 @@ class ActivityTurn:
     def __init__(self, begun: BegunTurn) -> None:
         self.turn_id = begun.turn_id
         self.stopped = begun.stop_requested
-        self._live: set[ActivityHandle[Any]] = set()
+        # A dict keeps its order: a replay must cancel in the same one.
+        self._live: dict[ActivityHandle[Any], None] = {}
 
     def stop(self) -> None:
         """Start nothing more and cancel what runs; cancelled activities commit what they have
@@ -64,7 +65,7 @@ class ActivityTurn:
         handle: ActivityHandle[Any] = workflow.start_activity(
             name, argument, result_type=result_type, **policy
         )
-        self._live.add(handle)
+        self._live[handle] = None
         try:
             result: Result = await handle
         except (ActivityError, asyncio.CancelledError):
@@ -72,7 +73,7 @@ class ActivityTurn:
                 raise TurnStopped from None
             raise
         finally:
-            self._live.discard(handle)
+            self._live.pop(handle, None)
         if self.stopped:
             raise TurnStopped
         return result
