@@ -125,7 +125,7 @@ class SessionWorkflow:
                 names.ACTIVITY_BEGIN,
                 self._conversation_id,
                 result_type=BegunTurn | None,  # type: ignore[arg-type]
-                **policies.BEGIN,
+                **policies.SHORT,
             )
         else:  # runs that began before
             begun = await workflow.execute_activity(
@@ -172,11 +172,11 @@ class SessionWorkflow:
     async def _settle(
         self, turn: ActivityTurn, outcome: Literal["stopped", "failed"], reason: str
     ) -> None:
-        await workflow.execute_activity(
-            names.ACTIVITY_SETTLE,
-            SettleInput(turn.turn_id, outcome, reason),
-            **policies.CONTROL,
-        )
+        end = SettleInput(turn.turn_id, outcome, reason)
+        if workflow.patched(names.PATCH_LOCAL_SETTLE):
+            await workflow.execute_local_activity(names.ACTIVITY_SETTLE, end, **policies.SHORT)
+        else:  # runs that began before
+            await workflow.execute_activity(names.ACTIVITY_SETTLE, end, **policies.CONTROL)
 
 
 def reason_of(error: ActivityError) -> str:
