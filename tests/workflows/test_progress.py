@@ -1,6 +1,7 @@
 """Progress: the latest wins, writes are paced, and a storage that fails costs nothing."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -12,6 +13,7 @@ from roost_workflows.progress import (
     LINES_MAX,
     PLAN_MAX,
     WRITE_EVERY_S,
+    WRITES_PER_S_MAX,
     Board,
     ProgressWriter,
 )
@@ -43,6 +45,19 @@ async def test_a_burst_is_written_ten_times_a_second_at_most(store: MemoryStore)
     written = snapshots(store)
     assert 2 <= len(written) <= 8
     assert [len(one.text) for one in written] == sorted(len(one.text) for one in written)
+
+
+async def test_many_turns_share_fifty_writes_a_second(store: MemoryStore) -> None:
+    board, turns = Board(), 4 * WRITES_PER_S_MAX
+    async with contextlib.AsyncExitStack() as running:
+        shown = [await running.enter_async_context(writer(store, board)) for _ in range(turns)]
+        assert board.write_every_s == 4
+        for _ in range(20):
+            for one in shown:
+                one.show(phase="answering", text="more")
+            await asyncio.sleep(0.01)
+    assert snapshots(store) == []
+    assert board.write_every_s == WRITE_EVERY_S, "who ended is not counted any more"
 
 
 async def test_a_quiet_turn_is_refreshed(

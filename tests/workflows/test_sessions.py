@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowHistory
-from temporalio.worker import Replayer
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from roost import Agent, Context, ModelRetry, tool
 from roost_inference.assembly import Completed, Delta
@@ -20,9 +20,8 @@ from roost_inference.sessions_client import EngineSessions
 from roost_workflows import names
 from roost_workflows.orders import EngineOrders
 from roost_workflows.session import SessionWorkflow
-from roost_workflows.testing.lab import Lab, open_lab, running_server
+from roost_workflows.testing.lab import Lab, open_lab, running_server, sandbox
 from roost_workflows.waiting import Wait
-from roost_workflows.worker import workflow_runner
 
 HISTORIES = Path(__file__).parent / "histories"
 
@@ -242,9 +241,7 @@ async def test_a_postponed_turn_begins_after_its_wait_and_takes_what_came_meanwh
     assert len(lab.store.turns(talk)) == 1
     assert [m.content for m in lab.store.transcript(talk)][:2] == ["one", "two"]
     assert history.to_json().count("EVENT_TYPE_TIMER_FIRED") == 2
-    await Replayer(workflows=[SessionWorkflow], workflow_runner=workflow_runner()).replay_workflow(
-        history
-    )
+    await Replayer(workflows=[SessionWorkflow], workflow_runner=sandbox()).replay_workflow(history)
 
 
 async def test_r28_no_message_is_lost_while_runs_close_under_a_storm(lab: Lab) -> None:
@@ -354,15 +351,19 @@ async def test_a_finished_history_replays(lab: Lab, talk: str) -> None:
         await lab.turn(talk)
         await lab.closed(talk)
         history = await lab.history(talk)
-    replayer = Replayer(workflows=[SessionWorkflow], workflow_runner=workflow_runner())
+    replayer = Replayer(workflows=[SessionWorkflow], workflow_runner=sandbox())
     await replayer.replay_workflow(history)
 
 
+@pytest.mark.parametrize("is_sandboxed", [True, False])
 @pytest.mark.parametrize("path", sorted(HISTORIES.glob("*.json")), ids=lambda path: path.stem)
-async def test_r29_recorded_histories_of_released_code_replay(path: Path) -> None:
+async def test_r29_recorded_histories_of_released_code_replay(
+    path: Path, is_sandboxed: bool
+) -> None:
     """These were recorded by earlier code: a run that is open during an upgrade must go on."""
     history = WorkflowHistory.from_json("session:recorded", json.loads(path.read_text()))
-    replayer = Replayer(workflows=[SessionWorkflow], workflow_runner=workflow_runner())
+    runner = sandbox() if is_sandboxed else UnsandboxedWorkflowRunner()
+    replayer = Replayer(workflows=[SessionWorkflow], workflow_runner=runner)
     await replayer.replay_workflow(history)
 
 

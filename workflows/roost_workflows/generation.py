@@ -103,17 +103,17 @@ class Generation:
         committed = await self._turns.step(call.turn_id, call.step)
         if committed is not None:
             return StepResult.of(committed)
-        turn = await self._turns.get(call.turn_id)
-        if turn.stop_requested:
-            return StepResult("stopped")
-        agent = self._registry.get(turn.agent)
-        if agent is None:
-            log.error("turn %s: there is no agent %r", turn.turn_id, turn.agent)
-            raise ApplicationError("unknown_agent", type="unknown_agent", non_retryable=True)
         so_far = _Progress()
         try:
-            so_far.context = await self._turns.context(call.turn_id, call.step)
-            await self._stream(call, agent, so_far.context, so_far)
+            context = await self._turns.context(call.turn_id, call.step)
+            if context.turn.stop_requested:
+                return StepResult("stopped")
+            agent = self._registry.get(context.turn.agent)
+            if agent is None:
+                log.error("turn %s: there is no agent %r", call.turn_id, context.turn.agent)
+                raise ApplicationError("unknown_agent", type="unknown_agent", non_retryable=True)
+            so_far.context = context
+            await self._stream(call, agent, context, so_far)
             return await self._commit(call, agent, so_far)
         except asyncio.CancelledError:
             # The recorded stop is the truth: without one the turn goes on in another attempt.

@@ -18,6 +18,7 @@ ACTIVITY_STOP_REQUESTED: Final = "stop_requested"
 
 # Changes of the workflow's code that runs begun before them don't know.
 PATCH_LOCAL_BEGIN: Final = "begin in the worker"
+PATCH_LOCAL_SETTLE: Final = "settle in the worker"
 
 
 def workflow_id(conversation_id: str) -> str:

@@ -66,9 +66,10 @@ CONTROL: Final = ActivityConfig(
     priority=Priority(priority_key=1),
 )
 
-# Looking for the next turn is one short transaction: in the worker itself it costs neither the task
-# queue nor a workflow task of its own, which are half of what the platform adds to an answer.
-BEGIN: Final = LocalActivityConfig(
+# Looking for the next turn and settling one are each a short transaction: in the worker itself it
+# costs neither the task queue nor a workflow task of its own, which are half of what the platform
+# adds to an answer, and of what a stop waits for where many stop at once.
+SHORT: Final = LocalActivityConfig(
     start_to_close_timeout=timedelta(seconds=CONTROL_TIMEOUT_S),
     schedule_to_close_timeout=timedelta(seconds=CONTROL_TOTAL_S),
     retry_policy=RetryPolicy(

@@ -1,4 +1,6 @@
-"""Showing how a turn stands: ten writes a second at most, the latest wins, losses cost nothing."""
+"""Showing how turns stand: ten writes a second of each at most, and fifty of all; the latest wins,
+losses cost nothing.
+"""
 
 import asyncio
 import logging
@@ -11,6 +13,8 @@ from roost_workflows.ports import Snapshot, Turns
 log = logging.getLogger(__name__)
 
 WRITE_EVERY_S: Final = 0.1
+# Where many turns run, each is written less often: what is shown must not slow what is answered.
+WRITES_PER_S_MAX: Final = 50
 # Written again unchanged so often, so that a turn whose snapshot is older than 30 s has lost its
 # worker.
 REFRESH_EVERY_S: Final = 10.0
@@ -27,6 +31,12 @@ class Board:
     def __init__(self) -> None:
         self._turns: OrderedDict[str, OrderedDict[str, str]] = OrderedDict()
         self._plans: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self.writers = 0  # turns being written now
+
+    @property
+    def write_every_s(self) -> float:
+        """How long a turn waits between two writes of its own."""
+        return max(WRITE_EVERY_S, self.writers / WRITES_PER_S_MAX)
 
     def put(self, turn_id: str, call_key: str, line: str) -> None:
         lines = self._turns.setdefault(turn_id, OrderedDict())
@@ -75,6 +85,7 @@ class ProgressWriter:
 
     async def __aenter__(self) -> Self:
         self._changed.set()
+        self._board.writers += 1
         self._task = asyncio.create_task(self._write_changes())
         return self
 
@@ -87,12 +98,15 @@ class ProgressWriter:
         # A write under way is let finish: cancelling a transaction costs its connection.
         self._closed.set()
         self._changed.set()
-        if self._task is not None:
-            await self._task
+        try:
+            if self._task is not None:
+                await self._task
+        finally:
+            self._board.writers -= 1
 
     async def _write_changes(self) -> None:
         # A wait comes first: an answer that is there at once costs no write.
-        while not await _set_within(self._closed, WRITE_EVERY_S):
+        while not await _set_within(self._closed, self._board.write_every_s):
             self._changed.clear()
             lines, steps = self._board.lines(self._turn_id), self._board.steps(self._turn_id)
             snapshot = Snapshot(self._phase, self._text, lines, steps)

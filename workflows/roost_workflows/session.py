@@ -29,7 +29,8 @@ class ActivityTurn:
     def __init__(self, begun: BegunTurn) -> None:
         self.turn_id = begun.turn_id
         self.stopped = begun.stop_requested
-        self._live: set[ActivityHandle[Any]] = set()
+        # A dict keeps its order: a replay must cancel in the same one.
+        self._live: dict[ActivityHandle[Any], None] = {}
 
     def stop(self) -> None:
         """Start nothing more and cancel what runs; cancelled activities commit what they have
@@ -64,7 +65,7 @@ class ActivityTurn:
         handle: ActivityHandle[Any] = workflow.start_activity(
             name, argument, result_type=result_type, **policy
         )
-        self._live.add(handle)
+        self._live[handle] = None
         try:
             result: Result = await handle
         except (ActivityError, asyncio.CancelledError):
@@ -72,7 +73,7 @@ class ActivityTurn:
                 raise TurnStopped from None
             raise
         finally:
-            self._live.discard(handle)
+            self._live.pop(handle, None)
         if self.stopped:
             raise TurnStopped
         return result
@@ -124,7 +125,7 @@ class SessionWorkflow:
                 names.ACTIVITY_BEGIN,
                 self._conversation_id,
                 result_type=BegunTurn | None,  # type: ignore[arg-type]
-                **policies.BEGIN,
+                **policies.SHORT,
             )
         else:  # runs that began before
             begun = await workflow.execute_activity(
@@ -171,11 +172,11 @@ class SessionWorkflow:
     async def _settle(
         self, turn: ActivityTurn, outcome: Literal["stopped", "failed"], reason: str
     ) -> None:
-        await workflow.execute_activity(
-            names.ACTIVITY_SETTLE,
-            SettleInput(turn.turn_id, outcome, reason),
-            **policies.CONTROL,
-        )
+        end = SettleInput(turn.turn_id, outcome, reason)
+        if workflow.patched(names.PATCH_LOCAL_SETTLE):
+            await workflow.execute_local_activity(names.ACTIVITY_SETTLE, end, **policies.SHORT)
+        else:  # runs that began before
+            await workflow.execute_activity(names.ACTIVITY_SETTLE, end, **policies.CONTROL)
 
 
 def reason_of(error: ActivityError) -> str:

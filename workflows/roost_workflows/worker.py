@@ -8,8 +8,7 @@ from datetime import timedelta
 from typing import Final, NoReturn
 
 from temporalio.client import Client
-from temporalio.worker import Worker, WorkflowRunner
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 
 from roost_workflows import names
 from roost_workflows.activities import Activities
@@ -22,8 +21,6 @@ from roost_workflows.session import SessionWorkflow
 # After kill -9 a session's next task waits this long for its dead worker before another takes it.
 STICKY_TIMEOUT_S: Final = 2
 HEARTBEAT_THROTTLE_MS: Final = 500
-# What workflow code imports is loaded once, not once per run: 40 ms and 1 MB of each otherwise.
-PASSTHROUGH: Final = ("roost", "roost_workflows", "pydantic", "pydantic_core", "annotated_types")
 
 
 def build_worker(
@@ -32,8 +29,15 @@ def build_worker(
     engine: Engine,
     registry: AgentRegistry,
     config: WorkerConfig | None = None,
+    *,
+    runner: WorkflowRunner | None = None,
 ) -> Worker:
-    """A worker over these parts; `async with` it or call `run`."""
+    """A worker over these parts; `async with` it or call `run`.
+
+    runner: what runs workflow code. The SDK's sandbox costs a fifth of the worker's time for each
+    answer; our one workflow is held to determinism in the tests, which run it in the sandbox, and
+    with no run cached, so that every task is a replay.
+    """
     config = config or WorkerConfig()
     activities = Activities(ports, engine, registry)
     throttle = timedelta(milliseconds=HEARTBEAT_THROTTLE_MS)
@@ -49,7 +53,7 @@ def build_worker(
             activities.stop_requested,
             activities.settle,
         ],
-        workflow_runner=workflow_runner(),
+        workflow_runner=runner or UnsandboxedWorkflowRunner(),
         build_id=names.WORKFLOW_TYPE,  # the default reads and hashes every loaded module
         max_cached_workflows=config.max_cached_workflows,
         max_concurrent_activities=config.max_concurrent_activities,
@@ -60,13 +64,6 @@ def build_worker(
         # A run that can't go on fails at once and the sweeper opens another, which resumes the
         # turn; by default it would retry its task for ever and the conversation would hang.
         workflow_failure_exception_types=[Exception],
-    )
-
-
-def workflow_runner() -> WorkflowRunner:
-    """The sandbox workflows run in; replays must use the same."""
-    return SandboxedWorkflowRunner(
-        restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSTHROUGH)
     )
 
 

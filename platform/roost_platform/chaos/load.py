@@ -1,12 +1,10 @@
 """How much the platform bears with a scripted engine: rates, waits, stops, a restart, memory."""
 
 import asyncio
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import func, select
@@ -16,14 +14,20 @@ from roost_channels.testing.loopback import Call
 from roost_inference.benchmarking.figures import Figure, Goal, percentile
 from roost_inference.benchmarking.report import Run
 from roost_platform.chaos.storm import Storm, calls_of, settings_url
+from roost_platform.chaos.usage import (
+    FLAT_MIB_PER_MINUTE,
+    JUDGED_FROM_MINUTES,
+    ResidentSamples,
+    processor_s,
+    resident_mib,
+)
 from roost_platform.db import models
 from roost_platform.db.stores import Stores, open_stores
-from roost_platform.testing import descendants, eventually
+from roost_platform.testing import eventually
 
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-TICKS = os.sysconf("SC_CLK_TCK")
-MIB = 1024 * 1024
 PATIENCE_S = 600.0
+ROUND_S = 4.0  # between two messages of one person, while memory is watched
+NEW_EVERY = 25
 FIRST_CHAT = 20_001
 
 
@@ -81,7 +85,7 @@ class Load:
     def flood(self) -> None:
         """Everybody writes at once: how fast messages are accepted, and answers come out."""
         phone, count = self.world.phones.telegram, self.parameters.answers
-        before, used = len(self._sends()), self._processor_s()
+        before, used = len(self._sends()), processor_s(self.world.stack)
         chats, began = self.chats(count), time.time()
         for chat in chats:
             phone.say(chat, f"w{chat} think=0 fill=0")
@@ -95,7 +99,9 @@ class Load:
         self.add("messages accepted", count / (accepted - began), "/s", less=False)
         goal = Goal(15, 25)
         self.add("answers sent", count / (ended - began), "/s", goal, less=False)
-        spent = {part: now - used.get(part, 0.0) for part, now in self._processor_s().items()}
+        spent = {
+            part: now - used.get(part, 0.0) for part, now in processor_s(self.world.stack).items()
+        }
         shares = ", ".join(
             f"{part} {seconds / (time.time() - began):.2f}"
             for part, seconds in sorted(spent.items(), key=lambda item: -item[1])
@@ -156,22 +162,29 @@ class Load:
         self.add("calls inside a wait", early, "", Goal(0, 0))
 
     def memory(self) -> None:
-        """Resident memory of each part under steady load, and what a minute adds."""
-        phone = self.world.phones.telegram
+        """Resident memory of each part under steady load: at the end, and what a minute adds."""
+        phone, minutes = self.world.phones.telegram, self.parameters.memory_minutes
         chats = self.chats(20)
-        end = time.monotonic() + self.parameters.memory_minutes * 60
-        for chat in chats:  # warm: caches fill before the first look
-            phone.answer(chat, phone.say(chat, f"w{chat} think=0 fill=0"), within_s=PATIENCE_S)
-        first, number = self._resident(), 0
-        while time.monotonic() < end:
-            for chat in chats:
-                number += 1
-                phone.say(chat, f"w{chat}{number:06d} think=0 fill=0")
-            time.sleep(4.0)
-        for part, now in self._resident().items():
-            self.add(f"{part} resident", now / MIB, "MiB")
-            grown = (now - first.get(part, now)) / MIB / self.parameters.memory_minutes
-            self.add(f"{part} grows per minute", grown, "MiB")
+        samples = ResidentSamples(minutes)
+        began, number, rounds = time.monotonic(), 0, 0
+        while (now_s := time.monotonic() - began) < minutes * 60:
+            if rounds % NEW_EVERY == NEW_EVERY - 1:  # or transcripts would grow, and answers cost
+                for chat in chats:
+                    phone.say(chat, "/new")
+            else:
+                for chat in chats:
+                    number += 1
+                    phone.say(chat, f"w{chat}{number:06d} think=0 fill=0")
+            rounds += 1
+            samples.look(now_s, resident_mib(self.world.stack))
+            time.sleep(ROUND_S)
+        is_judged = minutes >= JUDGED_FROM_MINUTES
+        for part, taken in samples.taken.items():
+            self.add(f"{part} resident at the end", taken[-1][1], "MiB")
+            is_ours = part != "temporal server"  # which has caches of its own sizes
+            goal = Goal(FLAT_MIB_PER_MINUTE, 0.0) if is_judged and is_ours else None
+            name = f"{part} grows per minute, second half of {minutes:g} minutes"
+            self.add(name, samples.growth(part), "MiB", goal)
 
     # Looks -----------------------------------------------------------------------------------
 
@@ -198,29 +211,6 @@ class Load:
             if chat in wanted and "Stopped after" in str(call.parameters.get("text")):
                 found.setdefault(chat, call.started_at)
         return found if len(found) == len(chats) else None
-
-    def _processes(self) -> Iterator[tuple[str, Path]]:
-        """Each part of the stack and its folder below /proc."""
-        process = self.world.stack.process
-        assert process is not None
-        for pid, command in descendants(process.popen.pid):
-            part = "temporal server" if "start-dev" in command else command[-1]
-            if "serve" in command or part == "temporal server":
-                yield part, Path(f"/proc/{pid}")
-
-    def _resident(self) -> dict[str, int]:
-        return {
-            part: int((folder / "statm").read_text().split()[1]) * PAGE_BYTES
-            for part, folder in self._processes()
-        }
-
-    def _processor_s(self) -> dict[str, float]:
-        """User and system time of each part so far."""
-        times = {
-            part: (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
-            for part, folder in self._processes()
-        }
-        return {part: (int(user) + int(system)) / TICKS for part, (user, system) in times.items()}
 
     # Rows ------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import CursorResult, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import InboundMessage, Sender
@@ -44,17 +44,18 @@ class AccessPolicy:
 
 OPEN = AccessPolicy("open")
 
+_ALIASES = select(models.Alias).where(
+    models.Alias.channel == bindparam("channel"),
+    models.Alias.address.in_(bindparam("addresses", expanding=True)),
+)
+
 
 async def identify(
     session: AsyncSession, channel: str, sender: Sender, now: float
 ) -> models.Identity:
     """The person behind a sender, made when new; further aliases are remembered."""
     addresses = [sender.address, *sender.aliases]
-    known = await session.scalars(
-        select(models.Alias).where(
-            models.Alias.channel == channel, models.Alias.address.in_(addresses)
-        )
-    )
+    known = await session.scalars(_ALIASES, {"channel": channel, "addresses": addresses})
     aliases = {alias.address: alias for alias in known}
     identity = None
     if aliases:

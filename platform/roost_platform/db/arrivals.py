@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address, InboundMessage
@@ -17,6 +17,11 @@ NOT_ADDRESSED = "not addressed to the agent"
 IN_ALBUM = "part of an album"
 BLOCKED = "blocked_at"  # among a conversation's settings: since when we can't write there
 EDIT_SHOWN_MAX = 2000  # characters of an edited message told to the agent, before and after
+_STORED = select(models.Inbox.message_id, models.Inbox.kind).where(
+    models.Inbox.channel == bindparam("channel"),
+    models.Inbox.account == bindparam("account"),
+    models.Inbox.event_id == bindparam("event_id"),
+)
 
 
 # Edits ---------------------------------------------------------------------------------------
@@ -224,15 +229,8 @@ async def new_event_id(
     else: that has an id with its message in it.
     """
     for event_id in (message.event_id, f"{message.event_id}:{message.message_id}:{message.kind}"):
-        known = (
-            await session.execute(
-                select(models.Inbox.message_id, models.Inbox.kind).where(
-                    models.Inbox.channel == channel,
-                    models.Inbox.account == account,
-                    models.Inbox.event_id == event_id,
-                )
-            )
-        ).first()
+        stored = {"channel": channel, "account": account, "event_id": event_id}
+        known = (await session.execute(_STORED, stored)).first()
         if known is None:
             return event_id
         if tuple(known) == (message.message_id, message.kind):

@@ -80,17 +80,20 @@ async def upsert_channel(
     session: AsyncSession, channel: str, account: str, now: float, **values: Any
 ) -> None:
     """Change some columns of an account's row; always the last lock of a transaction."""
-    await insert_missing(
-        session,
-        models.ChannelState,
-        channel=channel,
-        account=account,
-        state="starting",
-        detail="",
-        name="",
-        updated_at=now,
-    )
-    row = await session.get_one(models.ChannelState, (channel, account), with_for_update=True)
+    key = (channel, account)
+    row = await session.get(models.ChannelState, key, with_for_update=True)
+    if row is None:
+        await insert_missing(
+            session,
+            models.ChannelState,
+            channel=channel,
+            account=account,
+            state="starting",
+            detail="",
+            name="",
+            updated_at=now,
+        )
+        row = await session.get_one(models.ChannelState, key, with_for_update=True)
     for name, value in values.items():
         setattr(row, name, value)
     row.updated_at = now

@@ -6,12 +6,14 @@ before: what they write then belongs to the conversation they have.
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address, InboundMessage
 from roost_platform.db import models
 from roost_platform.db.rows import address_of
+
+_AT = select(models.Conversation.id).where(models.Conversation.key == bindparam("key"))
 
 
 async def private_home(session: AsyncSession, message: InboundMessage) -> Address:
@@ -19,8 +21,7 @@ async def private_home(session: AsyncSession, message: InboundMessage) -> Addres
     address, sender = message.address, message.sender
     if message.is_group or address.thread or address.chat != sender.address:
         return address
-    known = select(models.Conversation.id).where(models.Conversation.key == address.key)
-    if await session.scalar(known) is not None:
+    if await session.scalar(_AT, {"key": address.key}) is not None:
         return address
     names = (sender.address, *sender.aliases)
     found = await session.scalar(

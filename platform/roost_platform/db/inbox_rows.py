@@ -2,21 +2,25 @@
 
 from dataclasses import asdict
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address, InboundMessage
 from roost_platform.db import models
-from roost_platform.db.rows import clean, insert_missing, lock_conversation, new_id
+from roost_platform.db.rows import clean, insert_missing, new_id
+
+_LOCK_AT = (
+    select(models.Conversation).where(models.Conversation.key == bindparam("key")).with_for_update()
+)
 
 
 async def conversation_at(
     session: AsyncSession, address: Address, now: float, agent: str
 ) -> models.Conversation:
     """The conversation of an address, made when new, and locked."""
-    by_key = select(models.Conversation.id).where(models.Conversation.key == address.key)
-    found = await session.scalar(by_key)
-    if found is None:
+    by_key = {"key": address.key}
+    conversation = await session.scalar(_LOCK_AT, by_key)
+    if conversation is None:
         await insert_missing(
             session,
             models.Conversation,
@@ -33,9 +37,9 @@ async def conversation_at(
             turn_count=0,
             created_at=now,
         )
-        found = await session.scalar(by_key)
-    assert found is not None
-    return await lock_conversation(session, found)
+        conversation = await session.scalar(_LOCK_AT, by_key)
+    assert conversation is not None
+    return conversation
 
 
 def inbox_row(

@@ -144,7 +144,7 @@ class OutboxStore(StatusStore, WaitStore):
                 raise NotFound(f"No outbox entry {entry_id}.")
             stored = await parts_of(session, entry_id)
             if not stored:
-                session.add_all(
+                stored = [
                     models.Part(
                         id=new_id(),
                         outbox_id=entry_id,
@@ -158,9 +158,9 @@ class OutboxStore(StatusStore, WaitStore):
                         next_at=entry.next_at,
                     )
                     for position, part in enumerate(parts)
-                )
+                ]
+                session.add_all(stored)
                 await session.flush()
-                stored = await parts_of(session, entry_id)
             return [part_of(row) for row in stored]
 
     async def sending(self, part_id: str, owner: str, lease_s: float) -> int:

@@ -29,6 +29,21 @@ _PARTS = (
     .where(models.Part.outbox_id == bindparam("id"))
     .order_by(models.Part.position)
 )
+_LAST_TRY = (
+    select(models.DeliveryAttempt)
+    .where(models.DeliveryAttempt.part_id == bindparam("id"), models.DeliveryAttempt.kind == "send")
+    .order_by(models.DeliveryAttempt.attempt.desc())
+    .limit(1)
+)
+_SENT_OF_ACCOUNT = (
+    update(models.ChannelState)
+    .where(
+        models.ChannelState.channel == bindparam("of_channel"),
+        models.ChannelState.account == bindparam("of_account"),
+    )
+    .values(last_out_at=bindparam("now"))
+    .execution_options(synchronize_session=False)
+)
 
 
 async def lock_part(session: AsyncSession, part_id: str) -> tuple[models.Outbox, models.Part]:
@@ -124,12 +139,7 @@ async def finish_attempt(
     retry_at: float | None = None,
 ) -> None:
     """Write down how the part's last try ended."""
-    attempt = await session.scalar(
-        select(models.DeliveryAttempt)
-        .where(models.DeliveryAttempt.part_id == part.id, models.DeliveryAttempt.kind == "send")
-        .order_by(models.DeliveryAttempt.attempt.desc())
-        .limit(1)
-    )
+    attempt = await session.scalar(_LAST_TRY, {"id": part.id})
     if attempt is None:
         return
     is_told = bool(code or http_status)
@@ -152,21 +162,20 @@ async def mark_sent(
     part.state, part.message_id, part.sent_at = "sent", message_id, now
     part.error, part.lease_until = "", None
     await finish_attempt(session, part, "sent", now)
-    await conclude(session, entry, now)
-    await session.execute(
-        update(models.ChannelState)
-        .where(
-            models.ChannelState.channel == entry.channel,
-            models.ChannelState.account == entry.account,
-        )
-        .values(last_out_at=now)
-    )
+    await conclude(session, entry, now, part)
+    account = {"of_channel": entry.channel, "of_account": entry.account}
+    await session.execute(_SENT_OF_ACCOUNT, {**account, "now": now})
 
 
-async def conclude(session: AsyncSession, entry: models.Outbox, now: float) -> None:
-    """Bring the entry's state in line with its parts'."""
-    await session.flush()
-    states = [part.state for part in await parts_of(session, entry.id)]
+async def conclude(
+    session: AsyncSession, entry: models.Outbox, now: float, part: models.Part | None = None
+) -> None:
+    """Bring the entry's state in line with its parts'. part: one that has just changed."""
+    if part is not None and part.count == 1:
+        states = [part.state]
+    else:
+        await session.flush()
+        states = [one.state for one in await parts_of(session, entry.id)]
     if "failed" in states:
         entry.state, entry.finished_at = "failed", now
     elif all(state == "sent" for state in states):

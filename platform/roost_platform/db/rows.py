@@ -3,9 +3,10 @@
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import bindparam, func, select, text, update
+from sqlalchemy import Executable, bindparam, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
@@ -26,6 +27,24 @@ _LOCK_CONVERSATION = (
 _CONVERSATION_OF = select(models.Turn.conversation_id).where(models.Turn.id == bindparam("id"))
 _RUNNING = select(models.Turn).where(
     models.Turn.conversation_id == bindparam("id"), models.Turn.state == "running"
+)
+_QUEUED = select(models.Outbox.id).where(models.Outbox.dedupe_key == bindparam("key"))
+_HIGHEST = select(func.max(models.Outbox.sequence))
+_NEWEST = (
+    select(models.Inbox.sequence, models.Inbox.turn_id)
+    .where(
+        models.Inbox.conversation_id == bindparam("id"),
+        models.Inbox.kind == "message",
+        models.Inbox.state.in_(("pending", "taken", "done")),
+    )
+    .order_by(models.Inbox.sequence.desc())
+    .limit(1)
+)
+_ANSWERED = (
+    update(models.Inbox)
+    .where(models.Inbox.turn_id == bindparam("id_of_turn"), models.Inbox.state == "taken")
+    .values(state="done")
+    .execution_options(synchronize_session=False)
 )
 
 
@@ -68,9 +87,13 @@ def reply_target_of(value: Mapping[str, Any] | None) -> ReplyTarget | None:
 
 async def insert_missing(session: AsyncSession, model: type[models.Base], **values: Any) -> None:
     """Insert a row unless its key is taken; concurrent inserts wait for each other."""
-    is_postgres = session.get_bind().dialect.name == "postgresql"
-    insert = postgresql.insert if is_postgres else sqlite.insert
-    await session.execute(insert(model).values(**values).on_conflict_do_nothing())
+    await session.execute(_insert_missing(model, session.get_bind().dialect.name), values)
+
+
+@cache  # as many as there are tables
+def _insert_missing(model: type[models.Base], dialect: str) -> Executable:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return insert(model.__table__).on_conflict_do_nothing()
 
 
 async def lock_conversation(session: AsyncSession, conversation_id: str) -> models.Conversation:
@@ -157,7 +180,7 @@ async def next_outbox_sequence(session: AsyncSession) -> int:
     if session.get_bind().dialect.name == "postgresql":
         query = select(func.nextval(text(f"'{models.OUTBOX_SEQUENCE}'")))
         return int((await session.execute(query)).scalar_one())
-    highest = await session.scalar(select(func.max(models.Outbox.sequence)))
+    highest = await session.scalar(_HIGHEST)
     return (highest or 0) + 1
 
 
@@ -175,9 +198,7 @@ async def queue(
     media: Sequence[Media] = (),
 ) -> str:
     """Queue a logical message, once per `dedupe_key`; returns its outbox id."""
-    found = await session.scalar(
-        select(models.Outbox.id).where(models.Outbox.dedupe_key == dedupe_key)
-    )
+    found = await session.scalar(_QUEUED, {"key": dedupe_key})
     if found is not None:
         return found
     body = clean(body)
@@ -208,40 +229,24 @@ async def queue(
 
 async def reply_target(session: AsyncSession, row: models.Inbox) -> dict[str, Any]:
     """A reply to this inbound message. `is_latest` holds as of this transaction."""
-    newest = await session.scalar(
-        select(models.Inbox.sequence)
-        .where(
-            models.Inbox.conversation_id == row.conversation_id,
-            models.Inbox.kind == "message",
-            models.Inbox.state.in_(("pending", "taken", "done")),
-        )
-        .order_by(models.Inbox.sequence.desc())
-        .limit(1)
-    )
+    newest = (await session.execute(_NEWEST, {"id": row.conversation_id})).first()
     target = ReplyTarget(
         message_id=row.message_id,
         author=str(row.sender.get("display_name", "")),
         excerpt=" ".join(row.text.split())[:EXCERPT_MAX],
-        is_latest=newest is None or row.sequence >= newest,
+        is_latest=newest is None or row.sequence >= newest.sequence,
     )
     return asdict(target)
 
 
 async def refresh_reply_target(session: AsyncSession, turn: models.Turn) -> dict[str, Any] | None:
-    """The turn's reply target with `is_latest` as of now."""
-    row = await session.scalar(
-        select(models.Inbox)
-        .where(models.Inbox.turn_id == turn.id, models.Inbox.kind == "message")
-        .order_by(models.Inbox.sequence.desc())
-        .limit(1)
-    )
-    return turn.reply_to if row is None else await reply_target(session, row)
+    """The turn's reply target with `is_latest` as of now: it replies to the newest it took."""
+    if turn.reply_to is None:
+        return None
+    newest = (await session.execute(_NEWEST, {"id": turn.conversation_id})).first()
+    return {**turn.reply_to, "is_latest": newest is None or newest.turn_id == turn.id}
 
 
 async def finish_inbox(session: AsyncSession, turn_id: str) -> None:
     """The messages a turn took are answered."""
-    await session.execute(
-        update(models.Inbox)
-        .where(models.Inbox.turn_id == turn_id, models.Inbox.state == "taken")
-        .values(state="done")
-    )
+    await session.execute(_ANSWERED, {"id_of_turn": turn_id})

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.limits import is_group
@@ -18,51 +18,49 @@ GROUP_MESSAGES_MAX = 30  # what a group said before the agent was spoken to, new
 GROUP_CHARS_MAX = 4000
 ALBUM_S = 1.0  # a turn waits this long, from its first part on, for an album to be whole
 
+# What every turn asks is made once.
+_OF_TALK = models.Inbox.conversation_id == bindparam("id"), models.Inbox.state == "pending"
+_PENDING = (
+    select(models.Inbox).where(*_OF_TALK).order_by(models.Inbox.sequence).limit(bindparam("most"))
+)
+_SPAN = select(
+    func.count(), func.min(models.Inbox.received_at), func.max(models.Inbox.received_at)
+).where(*_OF_TALK)
+_NEWEST_MESSAGES = (
+    select(models.Transcript)
+    .where(models.Transcript.session_id == bindparam("id"))
+    .order_by(models.Transcript.position.desc())
+    .limit(bindparam("most"))
+)
+
 
 async def pending_rows(
     session: AsyncSession, conversation_id: str, limit: int = TURN_MESSAGES_MAX
 ) -> Sequence[models.Inbox]:
-    found = await session.scalars(
-        select(models.Inbox)
-        .where(models.Inbox.conversation_id == conversation_id, models.Inbox.state == "pending")
-        .order_by(models.Inbox.sequence)
-        .limit(limit)
-    )
-    return found.all()
+    return (await session.scalars(_PENDING, {"id": conversation_id, "most": limit})).all()
 
 
-async def settled_rows(
-    session: AsyncSession, conversation_id: str, now: float, limit: int = TURN_MESSAGES_MAX
-) -> Sequence[models.Inbox]:
+def settled(rows: Sequence[models.Inbox], now: float) -> Sequence[models.Inbox]:
     """The pending rows before the first album that may not be whole yet."""
-    rows = await pending_rows(session, conversation_id, limit)
-    return rows[: next((i for i, row in enumerate(rows) if _album_wait_s(row, now)), len(rows))]
+    return rows[: next((i for i, row in enumerate(rows) if album_wait_s(row, now)), len(rows))]
 
 
-async def album_wait_s(session: AsyncSession, conversation_id: str, now: float) -> float:
-    """How much longer the oldest pending row waits for the rest of its album, 0 for not."""
-    first = await pending_rows(session, conversation_id, 1)
-    return _album_wait_s(first[0], now) if first else 0.0
-
-
-def _album_wait_s(row: models.Inbox, now: float) -> float:
+def album_wait_s(row: models.Inbox, now: float) -> float:
     return max(row.received_at + ALBUM_S - now, 0.0) if row.album else 0.0
 
 
 async def waiting_span(
-    session: AsyncSession, conversation_id: str
-) -> tuple[int, float, float] | None:
-    """How many messages wait for a turn, and when the first and the last of them were received."""
-    count, oldest, newest = (
-        await session.execute(
-            select(
-                func.count(), func.min(models.Inbox.received_at), func.max(models.Inbox.received_at)
-            ).where(
-                models.Inbox.conversation_id == conversation_id, models.Inbox.state == "pending"
-            )
-        )
-    ).one()
-    return (count, oldest, newest) if count else None
+    session: AsyncSession, conversation_id: str, rows: Sequence[models.Inbox]
+) -> tuple[int, float, float]:
+    """How many messages wait for a turn, and when the first and the last of them were received.
+
+    rows: what `pending_rows` gave, the whole queue unless it is a long one.
+    """
+    if len(rows) < TURN_MESSAGES_MAX:
+        received = [row.received_at for row in rows]
+        return len(rows), min(received), max(received)
+    count, oldest, newest = (await session.execute(_SPAN, {"id": conversation_id})).one()
+    return count, oldest, newest
 
 
 async def take(
@@ -72,9 +70,15 @@ async def take(
     rows: Sequence[models.Inbox],
     now: float,
 ) -> None:
-    """Put inbox rows into the transcript; the newest becomes what the answer replies to."""
+    """Put inbox rows into the transcript; the newest becomes what the answer replies to.
+
+    A new turn is stored with that.
+    """
     if not rows:
         return
+    turn.reply_to = await reply_target(session, rows[-1])
+    session.add(turn)
+    await session.flush()
     said = [
         models.Transcript(
             turn_id=turn.id,
@@ -92,7 +96,6 @@ async def take(
     await append(session, chat, said)
     for row in rows:
         row.state, row.turn_id = "taken", turn.id
-    turn.reply_to = await reply_target(session, rows[-1])
 
 
 async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]] | None:
@@ -150,13 +153,8 @@ def attachment_line(attachment: dict[str, Any]) -> str:
 
 async def messages(session: AsyncSession, session_id: str) -> list[TranscriptMessage]:
     """The transcript as the model is to see it; a long one begins at a user's message."""
-    found = await session.scalars(
-        select(models.Transcript)
-        .where(models.Transcript.session_id == session_id)
-        .order_by(models.Transcript.position.desc())
-        .limit(CONTEXT_MESSAGES_MAX)
-    )
-    rows = found.all()[::-1]
+    newest = {"id": session_id, "most": CONTEXT_MESSAGES_MAX}
+    rows = (await session.scalars(_NEWEST_MESSAGES, newest)).all()[::-1]
     if len(rows) == CONTEXT_MESSAGES_MAX:
         first = next((i for i, row in enumerate(rows) if row.role == "user"), 0)
         rows = rows[first:]

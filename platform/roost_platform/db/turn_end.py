@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.markup import closed
@@ -16,6 +16,32 @@ DONE = frozenset({"ok"})
 UNDONE = frozenset({"error", "cancelled", "skipped"})
 # Parts in these states may have reached the person: their message is settled by the courier.
 UNDER_WAY = ("sending", "sent", "ambiguous")
+# Where many stop at once they wait for these, so they are made once.
+_OPEN_STEPS = (
+    select(models.TurnStep.step)
+    .where(models.TurnStep.turn_id == bindparam("id"), models.TurnStep.state == "open")
+    .order_by(models.TurnStep.step)
+)
+_LAST_STEP = (
+    select(models.TurnStep)
+    .where(models.TurnStep.turn_id == bindparam("id"))
+    .order_by(models.TurnStep.step.desc())
+    .limit(1)
+)
+_CALL_STATES = select(models.ToolCall.state).where(models.ToolCall.turn_id == bindparam("id"))
+_BEGUN = select(models.Part.id).where(
+    models.Part.outbox_id == models.Outbox.id, models.Part.state.in_(UNDER_WAY)
+)
+_CANCEL_UNSENT = (
+    update(models.Outbox)
+    .where(
+        models.Outbox.turn_id == bindparam("id_of_turn"),
+        models.Outbox.state == "pending",
+        ~_BEGUN.exists(),
+    )
+    .values(state="cancelled", finished_at=bindparam("now"))
+    .execution_options(synchronize_session=False)
+)
 # What people are told, by roost_workflows.ports.FAILURE_REASONS.
 APOLOGIES = {
     "engine_unavailable": "The model can't be reached right now. Please try again in a while.",
@@ -41,11 +67,7 @@ async def settle(
     turn, conversation = await lock_turn(session, turn_id, running=False)
     if turn.state != "running":
         return await counts(session, turn, already=True)
-    open_steps = await session.scalars(
-        select(models.TurnStep.step)
-        .where(models.TurnStep.turn_id == turn_id, models.TurnStep.state == "open")
-        .order_by(models.TurnStep.step)
-    )
+    open_steps = await session.scalars(_OPEN_STEPS, {"id": turn_id})
     for step in open_steps.all():
         await close_group(session, turn, step, now)
     partial, engine_message_id = await partial_text(session, turn)
@@ -94,12 +116,7 @@ async def partial_text(session: AsyncSession, turn: models.Turn) -> tuple[str, s
 
     The stopped step has it; when the worker died instead, the last progress snapshot does.
     """
-    last = await session.scalar(
-        select(models.TurnStep)
-        .where(models.TurnStep.turn_id == turn.id)
-        .order_by(models.TurnStep.step.desc())
-        .limit(1)
-    )
+    last = await session.scalar(_LAST_STEP, {"id": turn.id})
     if last is not None and last.finish == "stopped":
         return last.text.strip(), last.engine_message_id
     progress = await session.get(models.RunProgress, turn.id)
@@ -112,27 +129,12 @@ async def partial_text(session: AsyncSession, turn: models.Turn) -> tuple[str, s
 
 async def cancel_unsent(session: AsyncSession, turn_id: str, now: float) -> None:
     """Messages of the turn that did not begin to leave are not sent any more."""
-    begun = select(models.Part.id).where(
-        models.Part.outbox_id == models.Outbox.id, models.Part.state.in_(UNDER_WAY)
-    )
-    await session.execute(
-        update(models.Outbox)
-        .where(
-            models.Outbox.turn_id == turn_id,
-            models.Outbox.state == "pending",
-            ~begun.exists(),
-        )
-        .values(state="cancelled", finished_at=now)
-        .execution_options(synchronize_session=False)
-    )
+    await session.execute(_CANCEL_UNSENT, {"id_of_turn": turn_id, "now": now})
 
 
 async def counts(session: AsyncSession, turn: models.Turn, *, already: bool) -> Settled:
     """Tool calls of the whole turn by outcome."""
-    states = await session.scalars(
-        select(models.ToolCall.state).where(models.ToolCall.turn_id == turn.id)
-    )
-    found = states.all()
+    found = (await session.scalars(_CALL_STATES, {"id": turn.id})).all()
     end = turn.finished_at if turn.finished_at is not None else turn.started_at
     return Settled(
         done=sum(state in DONE for state in found),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.layout import is_blank
@@ -18,7 +18,7 @@ from roost_platform.db.rows import (
     queue,
     refresh_reply_target,
 )
-from roost_platform.errors import NotFound
+from roost_platform.errors import NotFound, TurnOver
 from roost_workflows.ports import (
     CallRecord,
     CallState,
@@ -37,6 +37,23 @@ NOT_RUN = "Not run: the turn ended before this call began."
 CANCELLED = "Cancelled before it finished."
 UNKNOWN = "The outcome is unknown: the call was interrupted and may have taken effect."
 
+# What every answer's transaction runs is made once.
+_CALLS = (
+    select(models.ToolCall)
+    .where(models.ToolCall.turn_id == bindparam("id"), models.ToolCall.step == bindparam("step"))
+    .order_by(models.ToolCall.position)
+)
+_PROGRESS_OVER = (
+    update(models.RunProgress)
+    .where(models.RunProgress.turn_id == bindparam("id"))
+    .values(
+        phase=bindparam("over"),
+        updated_at=bindparam("at"),
+        version=models.RunProgress.version + 1,
+    )
+    .execution_options(synchronize_session=False)
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
@@ -52,12 +69,7 @@ class ModelCall:
 
 
 async def calls_of(session: AsyncSession, turn_id: str, step: int) -> Sequence[models.ToolCall]:
-    found = await session.scalars(
-        select(models.ToolCall)
-        .where(models.ToolCall.turn_id == turn_id, models.ToolCall.step == step)
-        .order_by(models.ToolCall.position)
-    )
-    return found.all()
+    return (await session.scalars(_CALLS, {"id": turn_id, "step": step})).all()
 
 
 async def read_step(session: AsyncSession, turn_id: str, step: int) -> StepRecord | None:
@@ -79,30 +91,30 @@ async def commit(
     turn, conversation = await lock_turn(session, turn_id, running=False)
     if (stored := await read_step(session, turn_id, step)) is not None:
         return stored
-    await lock_turn(session, turn_id)  # a late writer of a settled turn ends here
+    if turn.state != "running":  # a late writer of a settled turn ends here
+        raise TurnOver(f"Turn {turn_id} is {turn.state}.")
     finish = call.finish
     if turn.stop_requested_at is not None and finish != "tools":
         finish = "stopped"  # the stop was recorded first: what was said is kept as partial text
     said = clean(call.text)
-    session.add(
-        models.TurnStep(
-            turn_id=turn_id,
-            step=step,
-            state="open" if finish == "tools" else "closed",
-            finish=finish,
-            text=said,
-            model=call.model,
-            engine_message_id=call.engine_message_id,
-            prompt_tokens=call.usage.prompt_tokens,
-            cached_tokens=call.usage.cached_tokens,
-            completion_tokens=call.usage.completion_tokens,
-            time_to_first_token_s=call.usage.time_to_first_token_s,
-            duration_s=call.usage.duration_s,
-            engine=clean(call.usage.engine) or None,
-            started_at=call.started_at,
-            created_at=now,
-        )
+    row = models.TurnStep(
+        turn_id=turn_id,
+        step=step,
+        state="open" if finish == "tools" else "closed",
+        finish=finish,
+        text=said,
+        model=call.model,
+        engine_message_id=call.engine_message_id,
+        prompt_tokens=call.usage.prompt_tokens,
+        cached_tokens=call.usage.cached_tokens,
+        completion_tokens=call.usage.completion_tokens,
+        time_to_first_token_s=call.usage.time_to_first_token_s,
+        duration_s=call.usage.duration_s,
+        engine=clean(call.usage.engine) or None,
+        started_at=call.started_at,
+        created_at=now,
     )
+    session.add(row)
     if finish == "tools":
         for position, planned in enumerate(call.calls):
             session.add(
@@ -119,7 +131,7 @@ async def commit(
             )
     await session.flush()
     if finish not in ("tools", "stopped"):
-        await _answer(session, turn, conversation, step, finish, now)
+        await _answer(session, turn, conversation, row, finish, now)
     return StepRecord(step, finish, tuple(call.calls) if finish == "tools" else ())
 
 
@@ -127,11 +139,10 @@ async def _answer(
     session: AsyncSession,
     turn: models.Turn,
     conversation: models.Conversation,
-    step: int,
+    row: models.TurnStep,
     finish: Finish,
     now: float,
 ) -> None:
-    row = await session.get_one(models.TurnStep, (turn.id, step))
     chat = await session.get_one(models.Session, turn.session_id)
     media = await media_of(session, turn.id)
     has_text = not is_blank(row.text)
@@ -164,10 +175,7 @@ async def end_turn(
     """The turn is over, and so are its messages and its progress."""
     turn.state, turn.reason, turn.finished_at = state, reason, now
     await finish_inbox(session, turn.id)
-    progress = await session.get(models.RunProgress, turn.id)
-    if progress is not None:
-        progress.phase, progress.updated_at = state, now
-        progress.version += 1
+    await session.execute(_PROGRESS_OVER, {"id": turn.id, "over": state, "at": now})
 
 
 def assistant_message(turn: models.Turn, row: models.TurnStep, now: float) -> models.Transcript:

@@ -23,7 +23,8 @@ from roost_platform.db.transcript import (
     TURN_MESSAGES_MAX,
     album_wait_s,
     messages,
-    settled_rows,
+    pending_rows,
+    settled,
     take,
     waiting_span,
 )
@@ -44,10 +45,21 @@ from roost_workflows.ports import (
     Usage,
 )
 
-# Run several times a second while a model writes, so made once.
+# Run several times a second while a model writes, or by every turn, so made once.
 _STOP = select(models.Turn.stop_requested_at).where(models.Turn.id == bindparam("id"))
 _RUNS = select(models.Turn.id).where(
     models.Turn.id == bindparam("running"), models.Turn.state == "running"
+)
+_OPEN_GROUP = (
+    select(models.TurnStep.step)
+    .where(models.TurnStep.turn_id == bindparam("id"), models.TurnStep.state == "open")
+    .limit(1)
+)
+_WRITER = (
+    select(models.Inbox.identity_id)
+    .where(models.Inbox.turn_id == bindparam("id"))
+    .order_by(models.Inbox.sequence.desc())
+    .limit(1)
 )
 _PROGRESS = (
     update(models.RunProgress)
@@ -78,26 +90,28 @@ class TurnStore:
             turn = await running_turn(session, conversation_id)
             if turn is not None:
                 return record(turn)
-            waiting = await waiting_span(session, conversation_id)
-            if waiting is None:
+            pending = await pending_rows(session, conversation_id)
+            if not pending:
                 return None
-            count, oldest, newest = waiting
+            count, oldest, newest = await waiting_span(session, conversation_id, pending)
             mode = self._queueing.mode_of(conversation.channel, conversation.settings)
             now = self._database.now()
             wait_s = max(
                 self._queueing.wait_s(mode, oldest, newest, now),
-                await album_wait_s(session, conversation_id, now),
+                album_wait_s(pending[0], now),
             )
             if wait_s:
                 return Postponed(wait_s)
-            limit = batch_max(mode, count, TURN_MESSAGES_MAX)
-            return record(await self._start(session, conversation, limit))
+            taken = settled(pending[: batch_max(mode, count, TURN_MESSAGES_MAX)], now)
+            return record(await self._start(session, conversation, taken))
 
     async def _start(
-        self, session: AsyncSession, conversation: models.Conversation, limit: int
+        self,
+        session: AsyncSession,
+        conversation: models.Conversation,
+        taken: Sequence[models.Inbox],
     ) -> models.Turn:
         now = self._database.now()
-        pending = await settled_rows(session, conversation.id, now, limit)
         chat = await current_session(session, conversation, now)
         conversation.turn_count += 1
         turn = models.Turn(
@@ -107,13 +121,11 @@ class TurnStore:
             number=conversation.turn_count,
             agent=conversation.agent,
             state="running",
-            queued_at=pending[0].received_at,
+            queued_at=taken[0].received_at,
             started_at=now,
             nonce=new_nonce(),
         )
-        session.add(turn)
-        await session.flush()
-        await take(session, turn, chat, pending, now)
+        await take(session, turn, chat, taken, now)
         session.add(
             models.RunProgress(
                 turn_id=turn.id,
@@ -142,10 +154,9 @@ class TurnStore:
             steered = 0
             if await self._may_steer(session, turn, conversation):
                 now = self._database.now()
-                pending = await settled_rows(session, conversation.id, now)
-                await take(session, turn, chat, pending, now)
-                steered = len(pending)
-            await session.flush()
+                taken = settled(await pending_rows(session, conversation.id), now)
+                await take(session, turn, chat, taken, now)
+                steered = len(taken)
             person = await person_of(session, turn, conversation)
             salt = await self._tenants.salt(session, conversation.channel, conversation.account)
             return TurnContext(
@@ -240,21 +251,13 @@ def record(turn: models.Turn) -> TurnRecord:
 
 
 async def has_open_group(session: AsyncSession, turn_id: str) -> bool:
-    query = select(models.TurnStep.step).where(
-        models.TurnStep.turn_id == turn_id, models.TurnStep.state == "open"
-    )
-    return (await session.scalar(query.limit(1))) is not None
+    return await session.scalar(_OPEN_GROUP, {"id": turn_id}) is not None
 
 
 async def person_of(
     session: AsyncSession, turn: models.Turn, conversation: models.Conversation
 ) -> models.Identity | None:
     """Who the turn answers: the sender of its newest message."""
-    newest = await session.scalar(
-        select(models.Inbox.identity_id)
-        .where(models.Inbox.turn_id == turn.id)
-        .order_by(models.Inbox.sequence.desc())
-        .limit(1)
-    )
+    newest = await session.scalar(_WRITER, {"id": turn.id})
     identity_id = newest or conversation.identity_id
     return None if identity_id is None else await session.get(models.Identity, identity_id)

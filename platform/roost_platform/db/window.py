@@ -1,6 +1,6 @@
 """Closed session windows: parts that wait for the person, and the invitation to write again."""
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -8,6 +8,17 @@ from roost_platform.db.rows import next_outbox_sequence, queue
 
 # As DeliveryConfig.hold_s, for refusals that come after the acceptance.
 HOLD_S = 21_600.0
+
+# Asked at every message, and nearly always in vain.
+_HELD = select(models.Part.id).where(
+    models.Part.conversation_id == bindparam("id"), models.Part.held
+)
+_INVITED = select(models.Outbox.id).where(
+    models.Outbox.conversation_id == bindparam("id"),
+    models.Outbox.kind == "invitation",
+    models.Outbox.state == "pending",
+)
+_WAITS = select(or_(_HELD.exists(), _INVITED.exists()))
 
 
 async def hold_part(
@@ -56,6 +67,8 @@ async def _first_of_all(session: AsyncSession) -> int:
 
 async def wake_held(session: AsyncSession, conversation: models.Conversation, now: float) -> None:
     """The person wrote: what waited for that may go at once, and need not be announced."""
+    if not await session.scalar(_WAITS, {"id": conversation.id}):
+        return
     held = models.Part.conversation_id == conversation.id, models.Part.held
     await session.execute(
         update(models.Outbox)

@@ -1,0 +1,80 @@
+"""What the parts of a running stack use, read from /proc: processor time and resident memory."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from roost_platform.testing import Stack, descendants
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
+MIB = 1024 * 1024
+SAMPLES_MAX = 240  # kept of one run; more minutes are looked at less often
+SAMPLE_LEAST_S = 2.0
+# CPython takes memory from the system by the MiB: growth below this may be one such step within
+# the half of a run of half an hour that is judged. In shorter runs a step looks like a leak.
+FLAT_MIB_PER_MINUTE = 0.1
+JUDGED_FROM_MINUTES = 30.0
+
+
+def parts_of(stack: Stack) -> Iterator[tuple[str, Path]]:
+    """Each part of the stack and its folder below /proc."""
+    assert stack.process is not None
+    for pid, command in descendants(stack.process.popen.pid):
+        part = "temporal server" if "start-dev" in command else command[-1]
+        if "serve" in command or part == "temporal server":
+            yield part, Path(f"/proc/{pid}")
+
+
+def resident_mib(stack: Stack) -> dict[str, float]:
+    return {
+        part: int((folder / "statm").read_text().split()[1]) * PAGE_BYTES / MIB
+        for part, folder in parts_of(stack)
+    }
+
+
+def processor_s(stack: Stack) -> dict[str, float]:
+    """User and system time of each part so far."""
+    times = {
+        part: (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+        for part, folder in parts_of(stack)
+    }
+    return {part: (int(user) + int(system)) / TICKS for part, (user, system) in times.items()}
+
+
+@dataclass(slots=True)
+class ResidentSamples:
+    """Resident memory of each part over a run of `minutes`, at even distances."""
+
+    minutes: float
+    taken: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    _next_s: float = 0.0
+
+    def look(self, now_s: float, resident: dict[str, float]) -> None:
+        """Keep a sample if one is due; `now_s` counts from the run's begin."""
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + max(SAMPLE_LEAST_S, self.minutes * 60 / SAMPLES_MAX)
+        for part, mib in resident.items():
+            samples = self.taken.setdefault(part, [])
+            if len(samples) < SAMPLES_MAX:
+                samples.append((now_s, mib))
+
+    def growth(self, part: str) -> float:
+        """MiB a minute over the second half, when caches are full."""
+        samples = self.taken.get(part, [])
+        end = samples[-1][0] if samples else 0.0
+        return 60 * slope([sample for sample in samples if sample[0] >= end / 2])
+
+
+def slope(samples: Sequence[tuple[float, float]]) -> float:
+    """The line of least squares through (x, y): how much y rises per x."""
+    count = len(samples)
+    if count < 2:
+        return 0.0
+    middle_x = sum(x for x, _ in samples) / count
+    middle_y = sum(y for _, y in samples) / count
+    spread = sum((x - middle_x) ** 2 for x, _ in samples)
+    rise = sum((x - middle_x) * (y - middle_y) for x, y in samples)
+    return rise / spread if spread else 0.0
