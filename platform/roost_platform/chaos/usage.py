@@ -1,7 +1,8 @@
 """What the parts of a running stack use, read from /proc: processor time and resident memory."""
 
 import os
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,16 +66,7 @@ class ResidentSamples:
         """MiB a minute over the second half, when caches are full."""
         samples = self.taken.get(part, [])
         end = samples[-1][0] if samples else 0.0
-        return 60 * slope([sample for sample in samples if sample[0] >= end / 2])
-
-
-def slope(samples: Sequence[tuple[float, float]]) -> float:
-    """The line of least squares through (x, y): how much y rises per x."""
-    count = len(samples)
-    if count < 2:
-        return 0.0
-    middle_x = sum(x for x, _ in samples) / count
-    middle_y = sum(y for _, y in samples) / count
-    spread = sum((x - middle_x) ** 2 for x, _ in samples)
-    rise = sum((x - middle_x) * (y - middle_y) for x, y in samples)
-    return rise / spread if spread else 0.0
+        late = [sample for sample in samples if sample[0] >= end / 2]
+        if len(late) < 2:
+            return 0.0
+        return 60 * statistics.linear_regression(*zip(*late, strict=True)).slope

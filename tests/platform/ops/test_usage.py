@@ -2,7 +2,7 @@
 
 import pytest
 
-from roost_platform.chaos.usage import SAMPLES_MAX, ResidentSamples, slope
+from roost_platform.chaos.usage import SAMPLES_MAX, ResidentSamples
 
 
 def watched(minutes: float, mib_at: dict[float, float] | None = None) -> ResidentSamples:
@@ -35,5 +35,4 @@ def test_samples_are_bounded_however_long_the_run_and_cover_it_all() -> None:
 
 
 def test_too_few_samples_have_no_slope() -> None:
-    assert slope([]) == slope([(1.0, 2.0)]) == 0.0
     assert ResidentSamples(1).growth("nobody") == 0.0
