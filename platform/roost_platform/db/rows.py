@@ -6,7 +6,7 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Executable, bindparam, func, select, text, update
+from sqlalchemy import Executable, Table, bindparam, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
@@ -93,7 +93,9 @@ async def insert_missing(session: AsyncSession, model: type[models.Base], **valu
 @cache  # as many as there are tables
 def _insert_missing(model: type[models.Base], dialect: str) -> Executable:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return insert(model.__table__).on_conflict_do_nothing()
+    table = model.__table__
+    assert isinstance(table, Table)
+    return insert(table).on_conflict_do_nothing()
 
 
 async def lock_conversation(session: AsyncSession, conversation_id: str) -> models.Conversation:
