@@ -12,8 +12,8 @@ from roost_inference.benchmarking.parameters import Parameters
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 CHART = ROOT / "docs" / "images" / "benchmarks.svg"
-# A scenario alone, on a slow machine with peers.
-SCENARIO_TIMEOUT_S = 900
+# A scenario alone, on a slow machine with peers; memory may be watched for half an hour.
+SCENARIO_TIMEOUT_S = 2700
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
