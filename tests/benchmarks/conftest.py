@@ -8,18 +8,20 @@ import pytest
 from roost_inference.benchmarking import chart, report
 from roost_inference.benchmarking.bench import Bench, open_bench
 from roost_inference.benchmarking.parameters import Parameters
+from roost_platform.chaos.load import LoadParameters
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 CHART = ROOT / "docs" / "images" / "benchmarks.svg"
-# A scenario alone, on a slow machine with peers; memory may be watched for half an hour.
-SCENARIO_TIMEOUT_S = 2700
+# A scenario alone, on a slow machine with peers.
+SCENARIO_TIMEOUT_S = 900
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.timeout(SCENARIO_TIMEOUT_S))
+            longer_s = 60 * LoadParameters().memory_minutes if "[memory]" in item.name else 0
+            item.add_marker(pytest.mark.timeout(SCENARIO_TIMEOUT_S + longer_s))
 
 
 @pytest.fixture(scope="session")

@@ -120,9 +120,15 @@ async def lock_turn(
         raise NotFound(f"No turn {turn_id}.")
     conversation = await lock_conversation(session, conversation_id)
     turn = await get_turn(session, turn_id)
-    if running and turn.state != "running":
-        raise TurnOver(f"Turn {turn_id} is {turn.state}.")
+    if running:
+        check_running(turn)
     return turn, conversation
+
+
+def check_running(turn: models.Turn) -> None:
+    """Raise TurnOver unless the turn runs."""
+    if turn.state != "running":
+        raise TurnOver(f"Turn {turn.id} is {turn.state}.")
 
 
 async def running_turn(session: AsyncSession, conversation_id: str) -> models.Turn | None:

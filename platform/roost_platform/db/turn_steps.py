@@ -12,13 +12,14 @@ from roost_platform.db import models
 from roost_platform.db.artifacts import media_of
 from roost_platform.db.rows import (
     append,
+    check_running,
     clean,
     finish_inbox,
     lock_turn,
     queue,
     refresh_reply_target,
 )
-from roost_platform.errors import NotFound, TurnOver
+from roost_platform.errors import NotFound
 from roost_workflows.ports import (
     CallRecord,
     CallState,
@@ -91,8 +92,7 @@ async def commit(
     turn, conversation = await lock_turn(session, turn_id, running=False)
     if (stored := await read_step(session, turn_id, step)) is not None:
         return stored
-    if turn.state != "running":  # a late writer of a settled turn ends here
-        raise TurnOver(f"Turn {turn_id} is {turn.state}.")
+    check_running(turn)  # a late writer of a settled turn ends here
     finish = call.finish
     if turn.stop_requested_at is not None and finish != "tools":
         finish = "stopped"  # the stop was recorded first: what was said is kept as partial text
