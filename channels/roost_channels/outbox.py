@@ -65,6 +65,8 @@ class StatusMessage:
 
     state: `planned` before it leaves, `lost` when nobody knows whether it arrived, `open`,
         `closed`.
+    late_until: until then an edit of unknown outcome may still arrive and change what it reads,
+        0 where none can.
 
     Of orphans also: outcome (done | stopped | failed) and elapsed_s of the turn; after, before: the
     messages that one without an id must be between; known: ids that are other messages' of ours.
@@ -76,6 +78,7 @@ class StatusMessage:
     shown: str
     state: Literal["planned", "lost", "open", "closed"]
     edited_at: float
+    late_until: float = 0.0
     outcome: str = ""
     elapsed_s: float = 0.0
     after: str = ""

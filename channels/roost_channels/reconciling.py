@@ -97,6 +97,8 @@ class Reconciler(Filing):
             return None
         if status.shown == _taken(part):
             return status
+        if self._clock.time() < status.late_until:
+            return None  # an earlier edit may yet arrive, and hide the answer
         # Above a message that came later it would be an answer out of its order.
         if status.state != "open" or await self._outbox.overtaken(entry.turn_id):
             return None

@@ -11,6 +11,7 @@ from roost_channels.errors import (
     DeliveryError,
     EditTargetMissing,
     NotModified,
+    NotSent,
     Throttled,
 )
 from roost_channels.lanes import Lanes
@@ -22,6 +23,9 @@ from roost_channels.status_view import StatusView
 
 logger = logging.getLogger(__name__)
 
+# An edit that nobody answered for, its courier dead or its answer lost, may be carried out so much
+# later: proxies and servers give up sooner.
+LATE_EDIT_S = 60.0
 # Nobody else may ever know the id of what was sent, so storage may be away for ten minutes.
 STORE_TRIES_MAX = 300
 STORE_PAUSE_MAX_S = 2.0
@@ -140,11 +144,16 @@ class StatusMessages:
             return
         if not room.may(channel, snapshot.address, "edit") or status.message_id is None:
             return
-        changed = replace(status, shown=wanted.text, edited_at=room.clock.time())
         async with room.lanes.hold(snapshot.address):
             if not await room.may_still(channel, snapshot, "edit"):
                 return
             room.take(channel, snapshot.address, "edit")
+            now = room.clock.time()
+            changed = replace(status, shown=wanted.text, edited_at=now)
+            # Before it leaves: should we die with it on its way, whoever comes next must not make
+            # this message the answer, which the edit would replace.
+            late_until = max(status.late_until, now + LATE_EDIT_S)
+            await room.outbox.put_status_message(replace(status, late_until=late_until))
             try:
                 await channel.edit(
                     snapshot.address,
@@ -158,7 +167,10 @@ class StatusMessages:
                 changed = replace(status, state="closed")
             except DeliveryError as error:
                 await room.dropped(snapshot.address, error)
-                changed = replace(status, edited_at=room.clock.time())
+                changed = replace(status, edited_at=now)
+                # Of what may be repeated, NotSent says no more than that it may.
+                if isinstance(error, (Ambiguous, NotSent)):
+                    changed = replace(changed, late_until=late_until)
             await room.keep(changed)
 
 

@@ -17,6 +17,7 @@ from roost_channels.message import Address, ReplyTarget
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
 from roost_channels.progress import STILL_WORKING, ProgressRenderer
 from roost_channels.rendering import REPEAT_LABEL
+from roost_channels.status_messages import LATE_EDIT_S
 from roost_channels.status_view import (
     PLAN_LINES_MAX,
     STREAM_CHARS_MAX,
@@ -295,6 +296,61 @@ async def test_an_answer_in_doubt_is_not_mistaken_for_a_lost_status(phone: Phone
         await phone.courier.drain()
     shown = phone.telegram.bot_texts(CHAT)
     assert shown == ["the answer", "(may be a repeat)\nthe answer"]
+
+
+async def test_a_late_edit_of_a_courier_that_died_does_not_hide_the_answer(phone: Phone) -> None:
+    """The next courier finds a status message that it must not turn into the answer."""
+    phone.turn()
+    await phone.after(3.0)
+    phone.telegram.fault("delay", "editMessageText", value=15.0)
+    phone.turn("tool", tools=("one",))
+    await phone.clock.advance(2.0)
+    dying = asyncio.create_task(phone.renderer.settle())
+    while not phone.calls("editMessageText"):
+        await asyncio.sleep(0.001)
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
+
+    phone.restart()
+    phone.telegram.fault("drop_before", "sendMessage")
+    phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+    await phone.courier.drain()
+    assert await phone.after(20.0) == [f"{REPEAT_LABEL}the answer"]
+    assert phone.outbox.statuses["turn-1"].state == "closed"
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "http_502"])
+async def test_an_edit_without_an_outcome_keeps_its_message_from_becoming_the_answer(
+    phone: Phone, fault: str
+) -> None:
+    phone.turn()
+    await phone.after(3.0)
+    phone.telegram.fault(fault, "editMessageText")  # type: ignore[arg-type]
+    phone.turn("tool", tools=("one",))
+    await phone.after(2.0)
+    assert phone.outbox.statuses["turn-1"].late_until == pytest.approx(
+        phone.clock.time() + LATE_EDIT_S, abs=2.0
+    )
+    await phone.after(LATE_EDIT_S + 2.0)
+    doubtful = await send_in_doubt(phone)
+    assert doubtful == phone.outbox.statuses["turn-1"].message_id
+
+
+async def test_an_edit_with_an_outcome_leaves_no_doubt(phone: Phone) -> None:
+    phone.turn()
+    await phone.after(3.0)
+    phone.turn("tool", tools=("one",))
+    await phone.after(2.0)
+    assert phone.calls("editMessageText") and not phone.outbox.statuses["turn-1"].late_until
+    assert await send_in_doubt(phone) == phone.outbox.statuses["turn-1"].message_id
+
+
+async def send_in_doubt(phone: Phone) -> str | None:
+    """Deliver an answer whose first send is lost; returns the message that shows it."""
+    phone.telegram.fault("drop_before", "sendMessage")
+    entry = phone.outbox.add(ADDRESS, "the answer", turn_id="turn-1")
+    await phone.courier.drain()
+    return phone.outbox.parts[entry.id][0].message_id
 
 
 async def test_a_status_message_that_can_not_be_deleted_shrinks_to_a_line(phone: Phone) -> None:

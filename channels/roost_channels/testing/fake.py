@@ -44,6 +44,7 @@ class Fake:
         if self._restarting is not None:
             await self._restarting
         await self._stop_parts()
+        await self.core.faults.delayed.stop()
         await self._server.stop()
 
     async def start_in_process(self) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
+from roost_channels.testing.tasks import Tasks
+
 FaultKind = Literal[
     "drop_before",
     "drop_after",
@@ -40,10 +42,11 @@ class Fault:
     """One order for trouble.
 
     kind: drop_before cuts the connection before anything happens; drop_after does the work and
-        then cuts it; delay waits `value` seconds and goes on; rate_limit answers 429 with `value`
-        seconds to wait; garbage answers what is no JSON; cut_body does the work and hangs up in
-        the middle of the answer; duplicate_update delivers the next event twice; out_of_order
-        delivers it after the one that follows, or after two seconds.
+        then cuts it; delay waits `value` seconds and goes on, whether the caller still waits or
+        not; rate_limit answers 429 with `value` seconds to wait; garbage answers what is no JSON;
+        cut_body does the work and hangs up in the middle of the answer; duplicate_update delivers
+        the next event twice; out_of_order delivers it after the one that follows, or after two
+        seconds.
     method: which API method it hits, `*` for any; compared without regard to case.
     count: how often it strikes, -1 for ever. skip: how many matching calls it lets pass first.
     """
@@ -109,9 +112,13 @@ class FaultPlan:
 
 
 class FaultBook:
-    """The orders still open, first come first served; then what a random plan draws."""
+    """The orders still open, first come first served; then what a random plan draws.
+
+    delayed: the calls that are held back now.
+    """
 
     def __init__(self) -> None:
+        self.delayed = Tasks("delayed calls")
         self._open: list[Fault] = []
         self.plan: FaultPlan | None = None
 

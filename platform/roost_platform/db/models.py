@@ -272,6 +272,7 @@ class StatusMessageRow(Base):
     shown: Mapped[str] = mapped_column(default="")
     state: Mapped[str]  # planned | lost | open | closed
     edited_at: Mapped[float]
+    late_until: Mapped[float] = mapped_column(default=0.0, server_default=text("0"))
 
 
 class Outbox(Base):

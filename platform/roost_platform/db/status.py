@@ -93,6 +93,7 @@ class StatusStore:
                 session.add(row)
             row.message_id, row.shown = status.message_id, status.shown
             row.state, row.edited_at = status.state, status.edited_at
+            row.late_until = status.late_until
 
     async def overtaken(self, turn_id: str) -> bool:
         later = (
@@ -179,4 +180,5 @@ def _status(row: models.StatusMessageRow, conversation: models.Conversation) -> 
         shown=row.shown,
         state=cast(Literal["planned", "lost", "open", "closed"], row.state),
         edited_at=row.edited_at,
+        late_until=row.late_until,
     )
