@@ -208,8 +208,8 @@ class Turns(Protocol):
         """Commit a model call. With finish `tools` the group stays open until `close_group`.
 
         Any other finish except `stopped` ends the turn: the assistant message, the outbox row and
-        the turn's state commit together. `stopped` keeps the partial text for `settle`. Called
-        again, it returns the first record.
+        the turn's state commit together. `stopped` keeps the partial text for `settle`, which may
+        happen in the same transaction. Called again, it returns the first record.
         """
         ...
 

@@ -193,7 +193,12 @@ class TurnStore:
     ) -> StepRecord:
         call = ModelCall(finish, text, calls, usage, model, engine_message_id, started_at)
         async with self._database.write() as session:
-            return await turn_steps.commit(session, turn_id, step, call, self._database.now())
+            now = self._database.now()
+            stored = await turn_steps.commit(session, turn_id, step, call, now)
+            if stored.finish == "stopped":
+                # Nothing else of the turn runs: people need not wait until the session knows.
+                await turn_end.settle(session, turn_id, "stopped", "stopped", now)
+            return stored
 
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
         async with self._database.write() as session:

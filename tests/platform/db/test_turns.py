@@ -243,9 +243,11 @@ async def test_a_stopped_answer_keeps_what_was_said_and_marks_it(
     clock.advance(2)
     await ada.says("/stop")
     record = await ada.agent_says(turn, 1, "Once upon a", finish="stopped")
-    assert record.finish == "stopped" and await ada.outbox() == []
-    await ada.stores.turns.settle(turn.turn_id, outcome="stopped", reason="stopped")
-    assert await ada.outbox() == [("notice", "Once upon a\n\nStopped after 2 s.")]
+    assert record.finish == "stopped"
+    told = [("notice", "Once upon a\n\nStopped after 2 s.")]
+    assert await ada.outbox() == told, "at once, not when the session hears of it"
+    again = await ada.stores.turns.settle(turn.turn_id, outcome="stopped", reason="stopped")
+    assert again.already and await ada.outbox() == told
     await ada.says("go on")
     marker = (await seen(ada, (await ada.turn()).turn_id))[1]
     assert (marker.role, marker.content) == ("assistant", "Once upon a")
@@ -258,8 +260,6 @@ async def test_an_answer_that_lost_the_race_against_a_stop_is_kept_as_partial(ad
     turn = await ada.turn()
     await ada.says("/stop")
     assert (await ada.agent_says(turn, 1, "Hello, Ada.")).finish == "stopped"
-    assert await ada.outbox() == []
-    await ada.stores.turns.settle(turn.turn_id, outcome="stopped", reason="stopped")
     assert await ada.outbox() == [("notice", "Hello, Ada.\n\nStopped after less than a second.")]
 
 
