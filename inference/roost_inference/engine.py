@@ -207,14 +207,18 @@ class Engine:
         for command in self._mailbox.take_commands():
             command()
         done = self._write(self._beside.finish())
-        self._beside.begin(self._clock())
-        step = self._scheduler.schedule(self._clock())
+        now = self._clock()
+        self._beside.begin(now)
+        step = self._scheduler.schedule(now)
         if step is not None:
             done = self._write(step if self._runner.run(step) else None) or done
         elif self._scheduler.beside is not None and not done:
             done = self._write(self._beside.wait())
         stored = self._store_some(idle=step is None)
-        self._writer.publish()
+        if step is None:
+            self._writer.publish()
+        else:
+            self._writer.publish_if_due(now)
         return done or stored
 
     def _write(self, step: Step | None) -> bool:

@@ -12,6 +12,8 @@ from roost_inference.toolcalls import ParsedCall
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
 
 def error_body(error: EngineError) -> dict[str, Any]:
     return {
@@ -26,7 +28,7 @@ def error_body(error: EngineError) -> dict[str, Any]:
 
 def event(value: Mapping[str, Any]) -> bytes:
     """One server-sent event."""
-    return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
+    return b"data: " + _encode(value).encode() + b"\n\n"
 
 
 class Chunks:
@@ -45,14 +47,18 @@ class Chunks:
         self._include_usage = include_usage
         self._logprobs = logprobs
         self._calls = 0
+        # A chunk of text is nothing but its text between these: that is done for every token.
+        self._before, self._after = self._chunk({"content": ""}).rsplit(b'""', 1)
 
     def first(self) -> bytes:
         return self._chunk({"role": "assistant", "content": "", "refusal": None})
 
     def of(self, piece: Piece) -> Iterator[bytes]:
         if isinstance(piece, TextPiece):
-            if piece.text or piece.logprobs:
+            if self._logprobs and piece.logprobs:
                 yield self._chunk({"content": piece.text}, logprobs=piece.logprobs)
+            elif piece.text:
+                yield self._before + _encode(piece.text).encode() + self._after
         elif isinstance(piece, ParsedCall):
             function = {"name": piece.name, "arguments": ""}
             head = {"index": self._calls, "id": piece.id, "type": "function", "function": function}

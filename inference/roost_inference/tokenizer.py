@@ -40,7 +40,7 @@ class TextStream:
         if logprob is not None:
             self._logprobs.append(logprob)
         self._held += self._decoder.decode(self.token_bytes(token))
-        if self._cut_at_stop():
+        if not self.stop or self._cut_at_stop():
             return self._release(len(self._held))
         return self._release(len(self._held) - held_back(self._held, self.stop))
 

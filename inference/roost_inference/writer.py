@@ -15,6 +15,8 @@ from roost_inference.stats import Gauges, StatsRecorder
 from roost_inference.step import Row, Step
 from roost_inference.tokenizer import Piece
 
+PUBLISH_S = 0.05
+
 log = logging.getLogger(__name__)
 
 
@@ -42,6 +44,7 @@ class Writer:
         self._context_length = context_length
         self._clock = clock
         self._speculator = speculator
+        self._publish_at, self._published = 0.0, (0, 0)
 
     def write(self, step: Step) -> None:
         """Sample what the computed step allows, and emit it."""
@@ -80,6 +83,13 @@ class Writer:
             speculation=speculation,
         )
         self._emit(sequence, end)
+
+    def publish_if_due(self, now: float) -> None:
+        """After a step, if somebody came or went: nobody looks at cells as often as tokens come."""
+        running, waiting = len(self._scheduler.running), len(self._scheduler.waiting)
+        if now >= self._publish_at or (running, waiting) != self._published:
+            self._publish_at, self._published = now + PUBLISH_S, (running, waiting)
+            self.publish()
 
     def publish(self) -> None:
         """Let other threads see where things stand."""

@@ -58,6 +58,8 @@ class LlamaContext:
         # Fewer threads than the tuner would take, while others compute as well.
         self.threads_max: int | None = None
         self._capacity = batch_tokens
+        # Views by address: making one costs more than a greedy choice from it.
+        self._logits: dict[int, Logits] = {}
         self._allocate(batch_tokens)
 
     def _allocate(self, capacity: int) -> None:
@@ -79,7 +81,8 @@ class LlamaContext:
         if not 0 < rows <= self._capacity:
             raise EngineFailed(f"A batch of {rows} rows, 1 to {self._capacity} are possible")
         self._ids[:rows] = batch.sequence_ids[:rows] if sequence is None else sequence
-        if not 0 <= int(self._ids[:rows].max()) < self.sequences:
+        highest = sequence if sequence is not None else int(batch.sequence_ids[:rows].max())
+        if not 0 <= highest < self.sequences:
             raise EngineFailed(f"A sequence id is not below {self.sequences}")
         self._tokens[:rows] = batch.tokens[:rows]
         self._positions[:rows] = batch.positions[:rows]
@@ -107,8 +110,13 @@ class LlamaContext:
         address = bindings.logits_address(self._context, row)
         if not address:
             raise EngineFailed(f"Row {row} of the batch has no logits")
-        memory = (ctypes.c_float * self._vocabulary_size).from_address(address)
-        return np.ctypeslib.as_array(memory)
+        view = self._logits.get(address)
+        if view is None:
+            if len(self._logits) >= self._capacity:
+                self._logits.clear()  # llama.cpp has moved its buffer many times
+            memory = (ctypes.c_float * self._vocabulary_size).from_address(address)
+            view = self._logits[address] = np.ctypeslib.as_array(memory)
+        return view
 
     def copy(self, source: int, target: int, start: int, end: int) -> None:
         bindings.sequence_copy(self._memory, source, target, start, end)

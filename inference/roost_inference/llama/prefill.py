@@ -49,13 +49,15 @@ class PrefillContext:
         """Whether the batch is of one sequence and fits here: a piece of a prompt, or whatever
         goes on with the one held. So who writes alone is computed alone, too, and writes the same
         whether its KV was loaded or never left."""
-        rows = batch.size
-        ids = batch.sequence_ids[:rows]
-        if int(batch.positions[rows - 1]) >= self.context.cells or not (ids == ids[0]).all():
+        rows, first = batch.size, int(batch.sequence_ids[0])
+        goes_on = first == self.held and int(batch.positions[0]) == self._end
+        if not goes_on and rows < ROWS_MIN:
             return False
-        if ids[0] == self.held and int(batch.positions[0]) == self._end:
-            return True
-        return rows >= ROWS_MIN and int(batch.outputs[: rows - 1].max()) == 0
+        if int(batch.positions[rows - 1]) >= self.context.cells:
+            return False
+        if rows > 1 and not (batch.sequence_ids[:rows] == first).all():
+            return False
+        return goes_on or int(batch.outputs[: rows - 1].max()) == 0
 
     def decode(self, batch: Batch) -> DecodeStatus:
         """Compute a batch that `wants` accepted; its logits are this context's."""
