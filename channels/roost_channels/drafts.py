@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 EVERY_S = 1.0  # drafts and typing share a budget of a little more
 KEEP_ALIVE_S = DRAFT_S - 5.0
-TURNS_REMEMBERED_MAX = 10_000
+TURNS_REMEMBERED_MAX = 1000  # twice as many as are shown at once
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ REST = 4.0
 REST_MAX_S = 1.0
 JANITOR_S = 5.0
 TURNS_SHOWN_MAX = 64
-TURNS_REMEMBERED_MAX = 10_000
+TURNS_REMEMBERED_MAX = 1000  # twice as many as are shown at once
 # A reaction is a first sign: later, after a restart, it would only puzzle.
 REACT_WITHIN_S = 5.0
 STILL_WORKING = "Still working on this. I will write when it is done."

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from roost_inference.launching import launch_environment
 from roost_platform import stack
 from roost_platform.addresses import Addresses, choose_ports, sandbox_environment
 from roost_platform.config import Settings
@@ -80,6 +81,7 @@ def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Par
     def part(
         name: str,
         probe: Probe | None = None,
+        env: Mapping[str, str] = env,
         *,
         ready_timeout_s: float = 120.0,
         grace_s: float = 15.0,
@@ -95,7 +97,10 @@ def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Par
         parts.append(part("sandbox"))
     if not settings.engine.url:
         health = f"http://127.0.0.1:{addresses.engine}/health"
-        parts.append(part("engine", http_probe(health), ready_timeout_s=600.0, grace_s=20.0))
+        engine_env = {**env, **launch_environment()}
+        parts.append(
+            part("engine", http_probe(health), engine_env, ready_timeout_s=600.0, grace_s=20.0)
+        )
     parts.append(part("worker", grace_s=20.0))
     parts.append(part("courier"))
     parts.append(part("web", grace_s=8.0))

@@ -21,6 +21,7 @@ from roost_inference.benchmarking.asking import Call, ask, connect
 from roost_inference.benchmarking.parameters import Parameters
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineUnavailable
+from roost_inference.launching import launch_environment
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
@@ -85,7 +86,8 @@ async def roost(
     command += ["--model", str(model), "--data", str(data)]
     command += [part for key, value in pairs.items() for part in ("--set", f"{key}={value}")]
     source = str(Path(roost_inference.__file__).parents[1])
-    with _process(command, name, {"PYTHONPATH": source}) as (process, log):
+    environment = {"PYTHONPATH": source, **launch_environment()}
+    with _process(command, name, environment) as (process, log):
         assert process.stdout is not None
         url = (await asyncio.to_thread(process.stdout.readline)).decode().strip()
         if not url:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from roost_inference.launching import launch_environment
 from roost_platform.cli import PARTS, app
 from roost_platform.config import Settings, load_settings, variable_of, walk_fields
 from roost_platform.db.engine import Database
@@ -37,7 +38,12 @@ def test_every_command_is_one_of_the_command_line(name: str) -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_every_variable_is_a_setting(name: str) -> None:
     known = {variable_of(path) for path, _ in walk_fields(Settings)}
+    known |= set(launch_environment({})) if name == "engine" else set()
     assert set(OURS[name]["environment"]) <= known
+
+
+def test_the_engine_is_started_as_roost_up_starts_it() -> None:
+    assert launch_environment({}).items() <= OURS["engine"]["environment"].items()
 
 
 @pytest.mark.parametrize("password", ["plain", "p@ss/w:rd?#[1] %41é"])

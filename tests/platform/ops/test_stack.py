@@ -130,6 +130,12 @@ def test_parts_stand_in_the_order_in_which_they_need_each_other(tmp_path: Path) 
     assert names == ["temporal", "sandbox", "engine", "worker", "courier", "web"]
 
 
+def test_the_engine_alone_is_started_with_what_its_memory_needs(tmp_path: Path) -> None:
+    settings = load_settings({"data_dir": tmp_path, "web": {"port": 0}}, environ={})
+    parts = plan(settings, Options(), choose_ports(settings, sandbox=False))
+    assert [part.name for part in parts if "GLIBC_TUNABLES" in part.env] == ["engine"]
+
+
 def test_what_runs_elsewhere_is_not_started(tmp_path: Path) -> None:
     environ = {
         "ROOST_ENGINE__URL": "http://vllm:8000",
