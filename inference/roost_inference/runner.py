@@ -10,7 +10,8 @@ from roost_inference.scheduler import Scheduler
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.step import Step
 
-# A step shorter than this is let finish when a request is aborted.
+# A step of several that is shorter than this is let finish when one of them is aborted. What is
+# computed for one alone may take many times as long as expected, if others use the cores.
 INTERRUPT_ABOVE_MS = 10.0
 
 
@@ -38,7 +39,7 @@ class Runner:
         """Compute the step. False if it was interrupted or came too late for an abort: nothing
         of it counts then, and the others repeat it with unchanged results."""
         is_long = step.expected_ms > INTERRUPT_ABOVE_MS
-        ids = (row.sequence.id for row in step.rows if is_long)
+        ids = (row.sequence.id for row in step.rows if is_long or len(step.rows) == 1)
         if not self._mailbox.begin_step(ids, by_anybody=is_long and step.decoding == 0):
             self._scheduler.undo(step)
             return False

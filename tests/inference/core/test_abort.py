@@ -66,6 +66,41 @@ def test_a_long_prefill_is_interrupted_inside_its_step_and_others_are_unchanged(
     assert max(backend.decoded) <= 40, "the interrupted step counted"
 
 
+def test_the_step_of_one_alone_is_interrupted_however_short_it_was_expected_to_be() -> None:
+    """Where other programs take the cores, a step of 8 ms lasts 80."""
+
+    def abort_inside(batch: Batch) -> None:
+        engine.abort("r")
+
+    backend = ToyBackend()
+    engine, heard = toy_engine(backend), Collector()
+    engine.submit(request("count", 100, id="r", ignore_eos=True), heard)
+    for _ in range(6):
+        engine.step()
+    steps = len(backend.decoded)
+    backend.on_decode = abort_inside
+    drive(engine)
+    assert heard.finish.reason == "abort" and len(heard.tokens) == 6
+    assert len(backend.decoded) == steps, "the interrupted step counted"
+
+
+def test_a_short_step_of_several_is_let_finish_when_one_of_them_is_aborted() -> None:
+    def abort_inside(batch: Batch) -> None:
+        engine.abort("r")
+
+    backend = ToyBackend()
+    engine, heard, other = toy_engine(backend), Collector(), Collector()
+    engine.submit(request("count", 100, id="r", ignore_eos=True), heard)
+    engine.submit(request("other", 100, ignore_eos=True), other)
+    for _ in range(6):
+        engine.step()
+    tokens, backend.on_decode = len(other.tokens), abort_inside
+    engine.step()
+    assert len(other.tokens) == tokens + 1
+    engine.step()
+    assert heard.finish.reason == "abort"
+
+
 def test_what_was_computed_before_the_abort_is_reused() -> None:
     engine, heard, again = toy_engine(), Collector(), Collector()
     engine.submit(request("w" * 200, id="r", session_id="s"), heard)
