@@ -188,6 +188,30 @@ async def test_writers_cancelled_anywhere_leave_the_database_usable(database: Da
     await database.close()
 
 
+async def test_connections_that_postgresql_closed_are_renewed_before_they_are_used(
+    postgres_url: str,
+) -> None:
+    database = Database(postgres_url)
+    backend = text("SELECT pg_backend_pid() FROM pg_sleep(0.05)")
+
+    async def pid() -> int:
+        async with database.read() as session:
+            return int(await session.scalar(backend) or 0)
+
+    before = set(await asyncio.gather(*(pid() for _ in range(5))))
+    assert len(before) == 5
+    async with database.write() as session:
+        closing = text("SELECT pg_terminate_backend(:pid) WHERE :pid <> pg_backend_pid()")
+        for number in before:
+            await session.execute(closing, {"pid": number})
+    await asyncio.sleep(0.2)
+    after = set(await asyncio.gather(*(pid() for _ in range(5))))
+    assert len(after) == 5 and len(after & before) <= 1
+    async with database.write() as session:
+        await session.merge(token("after", time.time()))
+    await database.close()
+
+
 async def test_news_come_again_after_postgresql_closed_the_connection(postgres_url: str) -> None:
     database = Database(postgres_url)
     await database.changed(0)
