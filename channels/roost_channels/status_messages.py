@@ -167,7 +167,7 @@ class StatusMessages:
                 changed = replace(status, state="closed")
             except DeliveryError as error:
                 await room.dropped(snapshot.address, error)
-                changed = replace(status, edited_at=now)
+                changed = replace(status, edited_at=room.clock.time())
                 # Of what may be repeated, NotSent says no more than that it may.
                 if isinstance(error, (Ambiguous, NotSent)):
                     changed = replace(changed, late_until=late_until)

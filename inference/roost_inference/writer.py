@@ -15,6 +15,7 @@ from roost_inference.stats import Gauges, StatsRecorder
 from roost_inference.step import Row, Step
 from roost_inference.tokenizer import Piece
 
+# How old the gauges may get while the same sequences run.
 PUBLISH_S = 0.05
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,8 @@ class Writer:
         self._emit(sequence, end)
 
     def publish_if_due(self, now: float) -> None:
-        """After a step, if somebody came or went: nobody looks at cells as often as tokens come."""
+        """After a step, if somebody came or went, else now and then: nobody looks at cells as often
+        as tokens come."""
         running, waiting = len(self._scheduler.running), len(self._scheduler.waiting)
         if now >= self._publish_at or (running, waiting) != self._published:
             self._publish_at, self._published = now + PUBLISH_S, (running, waiting)

@@ -67,24 +67,18 @@ class Dispatcher(Generic[CoreT]):
         core = self._core
         core.log.calls.append(call)
         fault = core.faults.take(call.method, CALL_FAULTS)
-        carried_out = self._carry_out(request, call, fault, work)
+
+        async def carry_out() -> web.StreamResponse:
+            try:
+                return await self._strike(request, call, fault, work)
+            finally:
+                call.finished_at = core.now()
+                core.changed()
+
         if fault is not None and fault.kind == "delay":
             # A caller that hangs up meanwhile, or dies, takes nothing back.
-            return await asyncio.shield(core.faults.delayed.start(carried_out))
-        return await carried_out
-
-    async def _carry_out(
-        self,
-        request: web.Request,
-        call: Call,
-        fault: Fault | None,
-        work: Callable[[], Awaitable[Answer]],
-    ) -> web.StreamResponse:
-        try:
-            return await self._strike(request, call, fault, work)
-        finally:
-            call.finished_at = self._core.now()
-            self._core.changed()
+            return await asyncio.shield(core.faults.delayed.start(carry_out()))
+        return await carry_out()
 
     async def _strike(
         self,
