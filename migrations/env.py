@@ -6,7 +6,7 @@ import os
 from alembic import context
 from sqlalchemy.engine import Connection
 
-from roost_platform.db.engine import create_engine, normalise
+from roost_platform.db.base.engine import create_engine, normalise
 from roost_platform.db.models import Base
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from roost_platform.db.engine import Database
+from roost_platform.db.base.engine import Database
 from roost_platform.db.stores import Stores, open_stores
 from roost_workflows.testing.lab import Lab, open_lab, running_server
 

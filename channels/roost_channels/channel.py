@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from roost_channels.message import Address, Attachment, Button, MediaKind, Receipt, ReplyTarget
-from roost_channels.rendering import RenderedPart
+from roost_channels.rendering.parts import RenderedPart
 
 DRAFT_S = 30.0
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from roost_channels.channel import Capabilities
 from roost_channels.errors import Rejected
 from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
-from roost_channels.rendering import RenderedPart
+from roost_channels.rendering.parts import RenderedPart
 
 
 class ConsoleChannel:

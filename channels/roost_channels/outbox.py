@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from roost_channels.message import Address, Button, Media, ReplyTarget
-from roost_channels.rendering import RenderedPart
+from roost_channels.rendering.parts import RenderedPart
 
 # An invitation asks the person to open a closed session window; it goes before what it is for.
 EntryKind = Literal["answer", "notice", "approval", "error", "invitation"]

@@ -10,24 +10,24 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from roost_inference.admission import Admission
 from roost_inference.backend import Backend
-from roost_inference.beside import Beside
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
 from roost_inference.kv.cache import KvCache
-from roost_inference.kv.desk import SessionDesk
 from roost_inference.kv.paging import Pager
+from roost_inference.kv.session_control import SessionDesk
 from roost_inference.kv.store import BlockStore
 from roost_inference.mailbox import STOPPING, Mailbox
-from roost_inference.pacing import Pacer
+from roost_inference.output.output_processor import Writer
 from roost_inference.request import EngineStats, Listener, ModelInfo, Request
 from roost_inference.runner import Runner
-from roost_inference.scheduler import Scheduler
+from roost_inference.scheduling.background_prefill import Beside
+from roost_inference.scheduling.pacing import Pacer
+from roost_inference.scheduling.request_checks import Admission
+from roost_inference.scheduling.scheduler import Scheduler
+from roost_inference.scheduling.step import Step
 from roost_inference.speculation.cost import Measurement
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.stats import StatsRecorder
-from roost_inference.step import Step
-from roost_inference.writer import Writer
 
 FAILURES_IN_A_ROW_MAX = 3
 CLOSE_TIMEOUT_S = 10.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from roost_inference.errors import EngineError, EngineUnavailable
+from roost_inference.prompt.tool_calls import ParsedCall, ToolCallParser
 from roost_inference.request import (
     EnginePort,
     Event,
@@ -19,7 +20,6 @@ from roost_inference.request import (
     TokenLogprob,
     Usage,
 )
-from roost_inference.toolcalls import ParsedCall, ToolCallParser
 
 WireFinishReason = Literal["stop", "length", "tool_calls"]
 

@@ -5,17 +5,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from roost_inference.calibrating import calibrate
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineUnavailable
-from roost_inference.kv.opening import open_block_store
 from roost_inference.kv.store import BlockStore
+from roost_inference.kv.tiers.opening import open_block_store
 from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.machine import physical_cores
 from roost_inference.llama.quantize import bundled_model, requantised
 from roost_inference.request import ModelInfo
+from roost_inference.scheduling.calibration import calibrate
 from roost_inference.speculation.building import STEP_CLOCK, build_speculator
 from roost_inference.speculation.speculator import DRAFT_ROWS_MAX, Speculator
 

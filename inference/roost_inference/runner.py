@@ -6,9 +6,9 @@ from roost_inference.backend import Backend
 from roost_inference.backend import DecodeStatus as Status
 from roost_inference.errors import EngineFailed
 from roost_inference.mailbox import Mailbox
-from roost_inference.scheduler import Scheduler
+from roost_inference.scheduling.scheduler import Scheduler
+from roost_inference.scheduling.step import Step
 from roost_inference.speculation.speculator import Speculator
-from roost_inference.step import Step
 
 # A step of several that is shorter than this is let finish when one of them is aborted. What is
 # computed for one alone may take many times as long as expected, if others use the cores.

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from roost_inference.batch import Tokens
-from roost_inference.fairness import Account
+from roost_inference.output.detokenizer import TextStream
+from roost_inference.output.sampler import Sampler
 from roost_inference.request import Event, Listener, Request, ServiceClass, Timings, Usage
-from roost_inference.sampler import Sampler
-from roost_inference.tokenizer import TextStream
+from roost_inference.scheduling.batch import Tokens
+from roost_inference.scheduling.fairness import Account
 
 
 class TokenBuffer:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from roost_inference.answering import EngineResponder
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineError, EngineUnavailable
-from roost_inference.face import Slot, build_app
-from roost_inference.listening import Server, bind, url_of
+from roost_inference.http.chat_service import EngineResponder
+from roost_inference.http.listener import Server, bind, url_of
+from roost_inference.http.routes import Slot, build_app
 from roost_inference.loading import load_engine
 from roost_inference.request import EnginePort
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from roost_platform.config import Settings
-from roost_platform.console.deps import ChannelSetup, SandboxUrls
+from roost_platform.console.dependencies import ChannelSetup, SandboxUrls
+from roost_platform.settings.config import Settings
 
 
 def channel_setups(settings: Settings) -> Sequence[ChannelSetup]:

@@ -12,11 +12,12 @@ from uuid_utils import uuid7
 
 from roost_channels.intake import Accepted, Refusal
 from roost_channels.message import Address, InboundMessage, Quote, Sender
-from roost_platform.db.people import Decision
-from roost_platform.db.receipts import find_part, find_quote, record_receipt
-from roost_platform.db.stop import Stopped
+from roost_platform.db.outbox.receipts import find_part, find_quote, record_receipt
+from roost_platform.db.people.people import Decision
+from roost_platform.db.people.tenants import SessionNews
 from roost_platform.db.stores import Stores
-from roost_platform.db.tenants import SessionNews
+from roost_platform.db.turns.stop import Stopped
+from roost_workflows.hints.waits import NoOrders, SessionOrders
 from roost_workflows.names import (
     SIGNAL_RING,
     SIGNAL_STOP,
@@ -25,7 +26,6 @@ from roost_workflows.names import (
     workflow_id,
 )
 from roost_workflows.state import SessionInput
-from roost_workflows.waiting import NoOrders, SessionOrders
 
 RINGS_MAX = 200  # doorbells under way; beyond that the sweeper rings
 RING_TIMEOUT_S = 5.0

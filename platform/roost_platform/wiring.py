@@ -17,27 +17,27 @@ from temporalio.client import Client
 
 from roost_channels.channel import Channel
 from roost_channels.console import ConsoleChannel
-from roost_channels.delivery import Courier
+from roost_channels.delivery.courier import Courier
+from roost_channels.delivery.lanes import Lanes
+from roost_channels.delivery.limits import Limiter
 from roost_channels.files import Fetcher, Files
-from roost_channels.lanes import Lanes
-from roost_channels.limits import Limiter
 from roost_channels.outbox import Receipts
-from roost_channels.progress import ProgressRenderer
-from roost_inference.client import EngineClient
-from roost_inference.sessions_client import EngineSessions
-from roost_platform.config import Settings
+from roost_channels.progress.renderer import ProgressRenderer
+from roost_inference.client.engine_client import EngineClient
+from roost_inference.client.sessions import EngineSessions
 from roost_platform.db import models
-from roost_platform.db.access import AccessPolicy
+from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.errors import ConfigError, NotReachable
 from roost_platform.intake import PlatformIntake, Sweeper, TemporalDoorbell
+from roost_platform.settings.config import Settings
 from roost_platform.version import VERSION
 from roost_workflows.agents import AgentRegistry, load_agents
 from roost_workflows.errors import AgentsError
-from roost_workflows.orders import EngineOrders
+from roost_workflows.hints.engine_hints import EngineOrders
+from roost_workflows.hints.waits import SessionOrders
+from roost_workflows.hints.warmup import warm
 from roost_workflows.ports import Ports
-from roost_workflows.waiting import SessionOrders
-from roost_workflows.warming import warm
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from roost_inference.engine import Engine
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.loading import load_engine
 from roost_inference.request import FinishEvent, Request
-from roost_inference.testing import GREEDY, Collector
+from roost_inference.testing.harness import GREEDY, Collector
 
 ROUNDS = 5
 _numbers = itertools.count()

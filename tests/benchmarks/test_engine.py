@@ -7,15 +7,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from roost_inference.benchmarking import contention, decoding, equality, restoring, sessions
+from roost_inference.benchmarking import contention, decode, equality, restore, sessions
 from roost_inference.benchmarking.bench import Bench
 
 SCENARIOS: dict[str, Callable[[Bench], Awaitable[None]]] = {
-    "decode": decoding.measure_decode,
+    "decode": decode.measure_decode,
     "sessions": sessions.measure,
-    "restart": restoring.measure_restart,
-    "tiers": restoring.measure_tiers,
-    "speculation": decoding.measure_speculation,
+    "restart": restore.measure_restart,
+    "tiers": restore.measure_tiers,
+    "speculation": decode.measure_speculation,
     "equality": equality.measure,
     "fairness": contention.measure_fairness,
     "stall": contention.measure_stall,

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from roost_channels.config import FilesConfig, TelegramConfig
-from roost_channels.delivery import Courier
+from roost_channels.delivery.courier import Courier
+from roost_channels.delivery.parts import plan
 from roost_channels.errors import RenderRejected
 from roost_channels.files import FETCH_ATTEMPTS_MAX, FETCHES_MAX, Fetcher
 from roost_channels.message import Address, Attachment, Media, Receipt
 from roost_channels.outbox import OutboxEntry
-from roost_channels.planning import plan
-from roost_channels.rendering import RenderedPart, labelled, plainer
+from roost_channels.rendering.parts import RenderedPart, labelled, plainer
 from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.testing import FakeTelegram, VirtualClock
-from roost_channels.testing.files import MemoryFiles
-from roost_channels.testing.memory import MemoryOutbox
+from roost_channels.testing.memory.files import MemoryFiles
+from roost_channels.testing.memory.outbox import MemoryOutbox
 
 CHAT = 7
 ADDRESS = Address("telegram", "42", str(CHAT))

@@ -14,7 +14,7 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Everything real but the model, which does as the message says ([[say:…]], [[slow:N]], …)."""
     port = free_port()
     engine = Process(
-        [sys.executable, "-m", "roost_inference.scripted", "--port", str(port)],
+        [sys.executable, "-m", "roost_inference.testing.scripted", "--port", str(port)],
         dict(os.environ) | {"PYTHONPATH": SOURCES},
     )
     engine.start()

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import httpx2
 
-from roost_inference.scripts import Say, parse
+from roost_inference.testing.scripts import Say, parse
 from roost_platform.testing import AUTH_TOKEN, SENDER, World, eventually
 
 _chats = itertools.count(7001)

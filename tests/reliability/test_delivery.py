@@ -10,17 +10,17 @@ from sqlalchemy import select
 
 from roost_channels.channel import Capabilities
 from roost_channels.config import DeliveryConfig, TelegramConfig
-from roost_channels.delivery import Courier
+from roost_channels.delivery.courier import Courier
+from roost_channels.delivery.limits import Limiter
 from roost_channels.errors import RenderRejected
-from roost_channels.limits import Limiter
 from roost_channels.message import Address, Button, Receipt, ReplyTarget
 from roost_channels.outbox import EntryKind, OutboxEntry
-from roost_channels.rendering import REPEAT_LABEL, RenderedPart, render
+from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart, render
 from roost_channels.telegram.channel import CAPABILITIES, TelegramChannel
 from roost_channels.testing import FakeTelegram
-from roost_channels.testing.memory import MemoryOutbox
+from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_platform.db import models
-from roost_platform.db.access import AccessPolicy
+from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.db.testing import DoorbellLog, Person
 from roost_platform.intake import PlatformIntake

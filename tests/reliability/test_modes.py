@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import select
 
-from roost.concierge import concierge
+from roost.builtin.concierge import concierge
 from roost_platform.db import models
-from roost_platform.db.access import AccessPolicy
+from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import open_stores
 from roost_platform.db.testing import DoorbellLog, Person
 from roost_platform.intake import PlatformIntake, TemporalDoorbell

@@ -12,7 +12,7 @@ import pytest
 
 from roost import Agent, tool
 from roost.prompt import build_messages
-from roost_inference.scripts import Call, Say
+from roost_inference.testing.scripts import Call, Say
 from roost_platform.db.testing import HandClock, Person
 from roost_platform.intake import Sweeper
 from roost_workflows import names

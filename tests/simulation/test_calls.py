@@ -3,7 +3,7 @@
 from typing import Any
 
 from roost_channels.testing.loopback import Call
-from roost_inference.scripts import Say
+from roost_inference.testing.scripts import Say
 from roost_platform.chaos.calls import early, finals, removed, status_edits, unknowable
 from roost_platform.chaos.engine import ByWord
 from roost_platform.chaos.record import Final, Removed, StatusEdit

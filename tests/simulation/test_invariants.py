@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from roost_channels.rendering import REPEAT_LABEL
+from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_platform.chaos.invariants import check
 from roost_platform.chaos.record import Asked, Final, Record, Removed, Shown, StatusEdit
 from roost_platform.chaos.transcripts import faults_of

@@ -55,7 +55,7 @@ def test_a_broken_rule_is_found_and_shrunk_to_what_it_needs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without its label a repeat is a violation: the strike that makes it stays, the rest goes."""
-    monkeypatch.setattr("roost_channels.reconciling.labelled", lambda part: part)
+    monkeypatch.setattr("roost_channels.delivery.settler.labelled", lambda part: part)
     send = 5  # after getMyCommands, setMyCommands, deleteWebhook and getMe or so
     plan = Plan(
         3,

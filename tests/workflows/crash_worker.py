@@ -11,7 +11,7 @@ from pathlib import Path
 
 from roost import Agent, Context, tool
 from roost.tools import Effect, Tool
-from roost_inference.client import EngineClient
+from roost_inference.client.engine_client import EngineClient
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
 from roost_workflows.connection import connect

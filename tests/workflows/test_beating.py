@@ -5,12 +5,12 @@ import asyncio
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from roost_inference.client import ChatRequest
-from roost_workflows import running
-from roost_workflows.activities import Activities
+from roost_inference.client.engine_client import ChatRequest
 from roost_workflows.agents import load_agents
 from roost_workflows.state import CallInput, GenerateInput
 from roost_workflows.testing import MemoryStore, memory_ports
+from roost_workflows.turn import activity_guard
+from roost_workflows.turn.activities import Activities
 
 
 class NoEngine:
@@ -25,7 +25,7 @@ async def test_an_activity_beats_while_storage_lets_it_wait(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the queue for the database it would be taken for dead, tried again, and lengthen it."""
-    monkeypatch.setattr(running, "HEARTBEAT_EVERY_S", 0.01)
+    monkeypatch.setattr(activity_guard, "HEARTBEAT_EVERY_S", 0.01)
     ports = memory_ports(MemoryStore())
 
     async def slow(*_: object) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from roost_inference.scripted import ScriptedEngine
+from roost_inference.testing.scripted import ScriptedEngine
 from roost_workflows.policies import TOOL_ATTEMPTS_MAX
 from roost_workflows.testing import MemoryStore, StoredTurn, serve_store
 from roost_workflows.testing.lab import Lab, open_lab

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from roost import Agent, ModelSettings, tool
-from roost_inference.assembly import Completed, ToolCall
+from roost_inference.client.assembly import Completed, ToolCall
 from roost_inference.errors import (
     BodyTooLarge,
     EngineError,
@@ -16,23 +16,23 @@ from roost_inference.errors import (
     QueueFull,
 )
 from roost_workflows import policies
-from roost_workflows.figures import NAME_CHARS_MAX, engine_figures
-from roost_workflows.generation import (
+from roost_workflows.ports import FAILURE_REASONS, TranscriptMessage, TurnContext, TurnRecord
+from roost_workflows.state import GenerateInput
+from roost_workflows.turn.figures import NAME_CHARS_MAX, engine_figures
+from roost_workflows.turn.model_call import (
     CALLS_PER_STEP_MAX,
     UNPARSED,
     call_id,
     engine_failure,
     plan_calls,
 )
-from roost_workflows.ports import FAILURE_REASONS, TranscriptMessage, TurnContext, TurnRecord
-from roost_workflows.requests import (
+from roost_workflows.turn.requests import (
     PRIORITY_BACKGROUND,
     PRIORITY_CONTINUATION,
     PRIORITY_TURN,
     build_request,
     warming_request,
 )
-from roost_workflows.state import GenerateInput
 
 CALL = GenerateInput("turn-1", 2, last=False)
 

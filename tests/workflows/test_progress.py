@@ -6,9 +6,10 @@ import contextlib
 import pytest
 
 from roost.context import plan_lines
-from roost_workflows import progress
 from roost_workflows.ports import Snapshot
-from roost_workflows.progress import (
+from roost_workflows.testing import MemoryStore, memory_ports
+from roost_workflows.turn import progress
+from roost_workflows.turn.progress import (
     BOARD_TURNS_MAX,
     LINES_MAX,
     PLAN_MAX,
@@ -17,7 +18,6 @@ from roost_workflows.progress import (
     Board,
     ProgressWriter,
 )
-from roost_workflows.testing import MemoryStore, memory_ports
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ import random
 from dataclasses import replace
 
 from roost.agent import Agent
-from roost.concierge import concierge
-from roost_inference.chat import ChatTemplate, Prompt
-from roost_inference.client import ChatRequest
-from roost_inference.exact import Answer
-from roost_inference.puppet import PuppetEngine
-from roost_inference.wire import Message, parse_chat_call
+from roost.builtin.concierge import concierge
+from roost_inference.client.engine_client import ChatRequest
+from roost_inference.http.wire import Message, parse_chat_call
+from roost_inference.prompt.chat_template import ChatTemplate, Prompt
+from roost_inference.prompt.exact_tokens import Answer
+from roost_inference.testing.puppet import PuppetEngine
 from roost_workflows.ports import TranscriptMessage, TurnContext, TurnRecord
-from roost_workflows.requests import build_request
+from roost_workflows.turn.requests import build_request
 
 TOKENIZE = PuppetEngine().tokenize
 TEMPLATE = ChatTemplate("", tokenize=lambda text, special: TOKENIZE(text, special=special))

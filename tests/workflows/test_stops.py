@@ -9,10 +9,10 @@ from uuid import uuid4
 import pytest
 
 from roost import Agent, Context, tool
-from roost.concierge import concierge
-from roost_inference.assembly import Completed, Delta
-from roost_inference.client import ChatRequest
-from roost_inference.scripts import Call, Hang, Say
+from roost.builtin.concierge import concierge
+from roost_inference.client.assembly import Completed, Delta
+from roost_inference.client.engine_client import ChatRequest
+from roost_inference.testing.scripts import Call, Hang, Say
 from roost_workflows import names
 from roost_workflows.testing.lab import Lab
 from roost_workflows.testing.records import StoredTurn

@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from roost.agent import Agent
-from roost.concierge import concierge
+from roost.builtin.concierge import concierge
 from roost_workflows.errors import AgentsError
 
 GROUP: Final = "roost.agents"

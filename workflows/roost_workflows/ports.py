@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from roost_workflows.waiting import NoOrders, SessionOrders
+from roost_workflows.hints.waits import NoOrders, SessionOrders
 
 CallStatus = Literal["ok", "error", "cancelled", "unknown", "skipped"]
 CallState = Literal["planned", "running", "ok", "error", "cancelled", "unknown", "skipped"]

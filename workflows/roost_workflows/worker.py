@@ -11,12 +11,12 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 
 from roost_workflows import names
-from roost_workflows.activities import Activities
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
-from roost_workflows.generation import Engine
 from roost_workflows.ports import Ports
 from roost_workflows.session import SessionWorkflow
+from roost_workflows.turn.activities import Activities
+from roost_workflows.turn.model_call import Engine
 
 # After kill -9 a session's next task waits this long for its dead worker before another takes it.
 STICKY_TIMEOUT_S: Final = 2

@@ -20,12 +20,12 @@ from roost_channels.errors import (
 from roost_channels.files import Files
 from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
-from roost_channels.rendering import RenderedPart
+from roost_channels.rendering.parts import RenderedPart
 from roost_channels.telegram import format as telegram_format
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.media import ALBUM_MAX, ALBUMS, CAPTION_MAX, MediaSender
 from roost_channels.telegram.polling import Poller
-from roost_channels.telegram.registering import register_commands, register_webhook
+from roost_channels.telegram.registration import register_commands, register_webhook
 from roost_channels.telegram.updates import GENERAL_TOPIC
 
 logger = logging.getLogger(__name__)

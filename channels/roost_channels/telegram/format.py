@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from roost_channels.message import Button, ReplyTarget
-from roost_channels.rendering import RenderedPart, utf16_length
+from roost_channels.rendering.parts import RenderedPart, utf16_length
 
 QUOTE_MAX = 1024
 

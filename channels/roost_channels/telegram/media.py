@@ -6,7 +6,7 @@ from typing import Any
 from roost_channels.errors import Ambiguous, Rejected
 from roost_channels.files import Files
 from roost_channels.message import Media, MediaKind
-from roost_channels.rendering import RenderedPart
+from roost_channels.rendering.parts import RenderedPart
 from roost_channels.telegram import format as telegram_format
 from roost_channels.telegram.client import TelegramClient, Upload
 

@@ -6,8 +6,8 @@ characters. A style that can't stand there is dropped; its words stay.
 
 import re
 
-from roost_channels.layout import Layout, Span
 from roost_channels.message import ReplyTarget
+from roost_channels.rendering.layout import Layout, Span
 
 MARKS = {"bold": "*", "italic": "_", "strikethrough": "~", "code": "`"}
 FENCE = "```"

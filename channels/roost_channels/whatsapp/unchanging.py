@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from roost_channels.errors import EditTargetMissing
 from roost_channels.message import Address, Button
-from roost_channels.rendering import RenderedPart
+from roost_channels.rendering.parts import RenderedPart
 
 
 class Unchanging:

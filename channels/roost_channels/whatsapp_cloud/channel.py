@@ -18,7 +18,7 @@ from roost_channels.files import Files
 from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
 from roost_channels.outbox import Receipts
-from roost_channels.rendering import RenderedPart
+from roost_channels.rendering.parts import RenderedPart
 from roost_channels.whatsapp.gate import Gate
 from roost_channels.whatsapp.unchanging import Unchanging
 from roost_channels.whatsapp.window import INVITATION, SESSION_WINDOW_S

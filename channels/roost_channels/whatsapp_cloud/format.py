@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from roost_channels.message import Button, Media, ReplyTarget
-from roost_channels.rendering import RenderedPart
+from roost_channels.rendering.parts import RenderedPart
 
 TEXT_MAX = 4096
 INTERACTIVE_TEXT_MAX = 1024

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
 from typing import Any
 
-from roost_inference.benchmarking.asking import Call
 from roost_inference.benchmarking.bench import Bench
 from roost_inference.benchmarking.figures import Figure, Goal, median, percentile
 from roost_inference.benchmarking.servers import Server, peers, roost
+from roost_inference.benchmarking.timed_request import Call
 from roost_inference.errors import EngineFailed
 
 FAIRNESS, ABORT, STALL = "fairness", "abort", "stall"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roost_inference.benchmarking.bench import Bench
-from roost_inference.benchmarking.decoding import TOPICS, copying
+from roost_inference.benchmarking.decode import TOPICS, copying
 from roost_inference.benchmarking.figures import Figure, Goal
 from roost_inference.benchmarking.judge import Difference, Judge
 from roost_inference.benchmarking.ruler import Ruler
@@ -24,7 +24,7 @@ from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed
 from roost_inference.loading import load_engine
 from roost_inference.request import Request, SamplingParams
-from roost_inference.testing import Collector
+from roost_inference.testing.harness import Collector
 
 EQUALITY = "equality"
 PLAIN = "both off"

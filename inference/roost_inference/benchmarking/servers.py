@@ -17,11 +17,11 @@ from typing import Any
 import httpx2
 
 import roost_inference
-from roost_inference.benchmarking.asking import Call, ask, connect
 from roost_inference.benchmarking.parameters import Parameters
+from roost_inference.benchmarking.timed_request import Call, ask, connect
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineUnavailable
-from roost_inference.launching import launch_environment
+from roost_inference.process_environment import launch_environment
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0

@@ -4,7 +4,6 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from roost_inference.benchmarking.asking import Call
 from roost_inference.benchmarking.bench import Bench
 from roost_inference.benchmarking.figures import (
     Answered,
@@ -15,6 +14,7 @@ from roost_inference.benchmarking.figures import (
 )
 from roost_inference.benchmarking.ruler import Ruler
 from roost_inference.benchmarking.servers import LLAMA, Server, peers, roost
+from roost_inference.benchmarking.timed_request import Call
 
 NAME = "sessions"
 USER_TOKENS = 60

@@ -10,8 +10,8 @@ from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.speculation.cost import CostCurve
 from roost_inference.speculation.drafter import Drafter
-from roost_inference.speculation.forced import GrammarDrafter
-from roost_inference.speculation.measuring import measure
+from roost_inference.speculation.grammar_drafter import GrammarDrafter
+from roost_inference.speculation.measurement import measure
 from roost_inference.speculation.model_drafter import CATCH_UP_TOKENS, ModelDrafter
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.speculation.suffix_drafter import SuffixDrafter

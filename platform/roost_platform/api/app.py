@@ -7,8 +7,8 @@ from fastapi.responses import JSONResponse, Response
 
 from roost_platform.api.routes import Api, router
 from roost_platform.console.errors import ConsoleError
-from roost_platform.console.tokens import Tokens
 from roost_platform.errors import NotAllowed, NotFound, PlatformError
+from roost_platform.identity.tokens import Tokens
 from roost_platform.version import VERSION
 
 STATUS = {NotFound: 404, NotAllowed: 409}

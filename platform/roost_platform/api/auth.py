@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException, Request
 
-from roost_platform.console.roles import Principal, Role
-from roost_platform.console.tokens import Tokens
+from roost_platform.identity.roles import Principal, Role
+from roost_platform.identity.tokens import Tokens
 
 BEARER = "bearer "
 

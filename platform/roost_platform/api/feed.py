@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.commands import parse
 from roost_platform.db import models
-from roost_platform.db.engine import Database
+from roost_platform.db.base.engine import Database
 
 POLL_S = 1.0  # how long to wait for news before looking anyway
 MESSAGES_MAX = 100  # read at once

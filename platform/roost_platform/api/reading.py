@@ -4,9 +4,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.api import schemas
-from roost_platform.console.queries.deliveries import DeliveryFilter, deliveries
-from roost_platform.console.queries.sessions import SessionFilter, rows_of, sessions
 from roost_platform.db import models
+from roost_platform.views.deliveries import DeliveryFilter, deliveries
+from roost_platform.views.sessions import SessionFilter, rows_of, sessions
 
 MESSAGES_MAX = 1000  # the newest of a session
 TURNS_MAX = 200

@@ -15,13 +15,13 @@ from roost_platform.api import schemas
 from roost_platform.api.auth import operator, viewer
 from roost_platform.api.feed import Feed
 from roost_platform.api.reading import read_deliveries, read_session, read_sessions
-from roost_platform.console.queries.deliveries import STATES as DELIVERY_STATES
-from roost_platform.console.queries.sessions import STATES as SESSION_STATES
-from roost_platform.console.roles import Principal
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
+from roost_platform.identity.roles import Principal
 from roost_platform.intake import PlatformIntake
-from roost_platform.overview import Overview
+from roost_platform.views.deliveries import STATES as DELIVERY_STATES
+from roost_platform.views.overview import Overview
+from roost_platform.views.sessions import STATES as SESSION_STATES
 from roost_workflows.agents import AgentRegistry
 
 CONSOLE_KEY = "console:local:"

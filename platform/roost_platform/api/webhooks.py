@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from roost_channels.errors import Rejected
 from roost_channels.webhook import WebhookReply
-from roost_platform.config import Settings
 from roost_platform.db.artifacts import ArtifactStore
 from roost_platform.errors import NotFound
 from roost_platform.intake import PlatformIntake
+from roost_platform.settings.config import Settings
 
 if TYPE_CHECKING:
     from roost_channels.telegram.inbound import TelegramWebhook

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from roost_inference.listening import Server, bind, url_of
-from roost_inference.scripted import ScriptedEngine
-from roost_inference.scripts import Call, Say, Step, text_of
+from roost_inference.http.listener import Server, bind, url_of
+from roost_inference.testing.scripted import ScriptedEngine
+from roost_inference.testing.scripts import Call, Say, Step, text_of
 from roost_platform.chaos.answers import answer, questions, think_s
 
 

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from roost_channels.rendering import REPEAT_LABEL
+from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_platform.chaos.record import Record, Shown, words
 from roost_platform.chaos.transcripts import faults_of
 

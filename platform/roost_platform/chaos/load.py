@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import func, select
 
-from roost_channels.rendering import REPEAT_LABEL
+from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_channels.testing.loopback import Call
 from roost_inference.benchmarking.figures import Figure, Goal, percentile
 from roost_inference.benchmarking.report import Run

@@ -18,7 +18,7 @@ from roost_platform.chaos.calls import (
 )
 from roost_platform.chaos.record import Asked, Record, Shown, words
 from roost_platform.db import models
-from roost_platform.db.engine import Database
+from roost_platform.db.base.engine import Database
 
 Screen = Mapping[str, Any]
 

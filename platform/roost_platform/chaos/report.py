@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from roost_channels.rendering import REPEAT_LABEL
+from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_platform.chaos.sim.run import Failure, Tally
 from roost_platform.chaos.storm import StormReport
 

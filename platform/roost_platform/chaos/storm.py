@@ -24,7 +24,7 @@ from roost_platform.chaos.invariants import Violation, check
 from roost_platform.chaos.postgres import running_postgres
 from roost_platform.chaos.reading import Sources, read, unfinished
 from roost_platform.chaos.record import Record
-from roost_platform.db.engine import Database
+from roost_platform.db.base.engine import Database
 from roost_platform.testing import (
     SOURCES,
     Phones,

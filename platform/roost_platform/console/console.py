@@ -9,18 +9,18 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from roost_platform.console.accounts import Accounts
-from roost_platform.console.deps import ConsoleDeps
+from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.console.errors import (
     NotSignedIn,
     Refused,
 )
 from roost_platform.console.live import Live, LivePage
-from roost_platform.console.logins import SESSION_ABSOLUTE_S, Logins
 from roost_platform.console.phones import Phones
 from roost_platform.console.rendering import render
-from roost_platform.console.roles import Principal, Role
-from roost_platform.console.tokens import Tokens
+from roost_platform.identity.accounts import Accounts
+from roost_platform.identity.logins import SESSION_ABSOLUTE_S, Logins
+from roost_platform.identity.roles import Principal, Role
+from roost_platform.identity.tokens import Tokens
 
 FLASH_LENGTH_MAX = 200
 FLASH_COOKIE = "roost_flash"

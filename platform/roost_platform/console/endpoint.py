@@ -15,9 +15,9 @@ from roost_platform.console.errors import (
     Refused,
     TooManyTries,
 )
-from roost_platform.console.roles import Role
 from roost_platform.errors import NotFound as MissingRow
 from roost_platform.errors import StorageError
+from roost_platform.identity.roles import Role
 
 Handler = Callable[[Visit], Awaitable[Response]]
 

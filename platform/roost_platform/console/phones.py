@@ -12,7 +12,7 @@ from roost_platform.console.bubbles import (
     telegram_messages,
     whatsapp_messages,
 )
-from roost_platform.console.deps import SandboxUrls
+from roost_platform.console.dependencies import SandboxUrls
 from roost_platform.console.errors import Busy
 
 SIM_TIMEOUT_S = 3.0

@@ -8,15 +8,14 @@ from starlette.routing import BaseRoute, Route
 
 from roost_platform.console.assets import static_file
 from roost_platform.console.console import Console, Visit
-from roost_platform.console.deps import ConsoleDeps
+from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.console.endpoint import Endpoint, Handler
 from roost_platform.console.pages import (
+    administration,
     channels,
     chat,
     deliveries,
-    entry,
     files,
-    house,
     inference,
     overview,
     patterns,
@@ -24,8 +23,9 @@ from roost_platform.console.pages import (
     sandbox,
     session,
     sessions,
+    sign_in,
 )
-from roost_platform.console.roles import Role
+from roost_platform.identity.roles import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,15 @@ async def serve_static(visit: Visit) -> Response:
 
 TABLE: Sequence[Declared] = (
     Declared("GET", "/static/{digest}/{path:path}", Role.public, serve_static),
-    Declared("GET", "/login", Role.public, entry.sign_in_page),
-    Declared("POST", "/login", Role.public, entry.sign_in),
-    Declared("GET", "/setup", Role.public, entry.setup_page),
-    Declared("POST", "/setup", Role.public, entry.set_up),
-    Declared("POST", "/theme", Role.public, entry.set_theme),
-    Declared("POST", "/logout", Role.viewer, entry.sign_out),
-    Declared("GET", "/account", Role.viewer, entry.account),
-    Declared("POST", "/account/password", Role.viewer, entry.change_password),
-    Declared("POST", "/account/logins/{key}/end", Role.viewer, entry.end_login),
+    Declared("GET", "/login", Role.public, sign_in.sign_in_page),
+    Declared("POST", "/login", Role.public, sign_in.sign_in),
+    Declared("GET", "/setup", Role.public, sign_in.setup_page),
+    Declared("POST", "/setup", Role.public, sign_in.set_up),
+    Declared("POST", "/theme", Role.public, sign_in.set_theme),
+    Declared("POST", "/logout", Role.viewer, sign_in.sign_out),
+    Declared("GET", "/account", Role.viewer, sign_in.account),
+    Declared("POST", "/account/password", Role.viewer, sign_in.change_password),
+    Declared("POST", "/account/logins/{key}/end", Role.viewer, sign_in.end_login),
     Declared("GET", "/", Role.viewer, overview.page),
     Declared("GET", "/overview.json", Role.viewer, overview.json_twin),
     Declared("GET", "/overview/events", Role.viewer, overview.events),
@@ -98,13 +98,13 @@ TABLE: Sequence[Declared] = (
     Declared("POST", "/sandbox/whatsapp/press", Role.operator, sandbox.twilio_presses),
     Declared("POST", "/sandbox/cloud", Role.operator, sandbox.cloud_says),
     Declared("POST", "/sandbox/cloud/press", Role.operator, sandbox.cloud_presses),
-    Declared("GET", "/operators", Role.admin, house.operators),
-    Declared("POST", "/operators", Role.admin, house.add_operator),
-    Declared("POST", "/operators/{id}", Role.admin, house.change_operator),
-    Declared("GET", "/tokens", Role.admin, house.tokens),
-    Declared("POST", "/tokens", Role.admin, house.add_token),
-    Declared("POST", "/tokens/{key}/revoke", Role.admin, house.revoke_token),
-    Declared("GET", "/audit", Role.admin, house.audit_log),
+    Declared("GET", "/operators", Role.admin, administration.operators),
+    Declared("POST", "/operators", Role.admin, administration.add_operator),
+    Declared("POST", "/operators/{id}", Role.admin, administration.change_operator),
+    Declared("GET", "/tokens", Role.admin, administration.tokens),
+    Declared("POST", "/tokens", Role.admin, administration.add_token),
+    Declared("POST", "/tokens/{key}/revoke", Role.admin, administration.revoke_token),
+    Declared("GET", "/audit", Role.admin, administration.audit_log),
     Declared("GET", "/patterns", Role.viewer, patterns.page),
 )
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.engine import Database
+from roost_platform.db.base.engine import Database
 from roost_platform.db.rows import clean, insert_missing
 
 UNREADABLE = "unreadable: "  # how the reason of a dead letter begins

@@ -3,7 +3,7 @@
 from sqlalchemy import select
 
 from roost_platform.db import models
-from roost_platform.db.engine import Database
+from roost_platform.db.base.engine import Database
 
 
 class Queries:

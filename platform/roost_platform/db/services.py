@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 
 from roost_platform.db import models
-from roost_platform.db.engine import Database
+from roost_platform.db.base.engine import Database
 from roost_platform.db.rows import clean, insert_missing
 
 STALE_S = 10.0  # a part that has not beaten for this long counts as down

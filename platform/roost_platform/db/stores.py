@@ -5,24 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roost_platform.commands import ABORT_PHRASES
-from roost_platform.db.access import AccessPolicy
 from roost_platform.db.artifacts import ArtifactStore
 from roost_platform.db.audit import Audit
+from roost_platform.db.base.engine import Database
 from roost_platform.db.channels import ChannelStates
-from roost_platform.db.engine import Database
-from roost_platform.db.inbox import DEFAULT_AGENT, InboxStore
-from roost_platform.db.notes import NoteStore
-from roost_platform.db.operators import OperatorActions
-from roost_platform.db.outbox import OutboxStore
-from roost_platform.db.people import People
+from roost_platform.db.inbox.inbox import DEFAULT_AGENT, InboxStore
+from roost_platform.db.outbox.operators import OperatorActions
+from roost_platform.db.outbox.outbox import OutboxStore
+from roost_platform.db.outbox.receipts import ReceiptStore
+from roost_platform.db.people.access import AccessPolicy
+from roost_platform.db.people.notes import NoteStore
+from roost_platform.db.people.people import People
+from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.queries import Queries
-from roost_platform.db.receipts import ReceiptStore
 from roost_platform.db.services import Heartbeats
-from roost_platform.db.stop import Stopped
-from roost_platform.db.tenants import Tenants
-from roost_platform.db.turns import TurnStore
+from roost_platform.db.turns.stop import Stopped
+from roost_platform.db.turns.turns import TurnStore
 from roost_platform.queueing import QueueRules
-from roost_platform.sections import TenantScope
+from roost_platform.settings.sections import TenantScope
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from sqlalchemy import func, select
 
 from roost_channels.intake import Accepted
 from roost_channels.message import Address, InboundKind, InboundMessage, Quote, Sender
-from roost_channels.status_messages import stop_buttons
-from roost_channels.status_view import StatusView
+from roost_channels.progress.status_messages import stop_buttons
+from roost_channels.progress.status_view import StatusView
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
+from roost_workflows.hints.waits import Wait
 from roost_workflows.ports import Finish, PlannedCall, StepRecord, TurnRecord, Usage
-from roost_workflows.waiting import Wait
 
 
 @dataclass(slots=True)

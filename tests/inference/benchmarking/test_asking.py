@@ -2,10 +2,10 @@
 
 import pytest
 
-from roost_inference.benchmarking.asking import Call, ask, connect
 from roost_inference.benchmarking.servers import OURS, Server
+from roost_inference.benchmarking.timed_request import Call, ask, connect
 from roost_inference.errors import EngineError, EngineFailed
-from roost_inference.scripted import ScriptedEngine
+from roost_inference.testing.scripted import ScriptedEngine
 
 
 def saying(text: str) -> list[dict[str, str]]:

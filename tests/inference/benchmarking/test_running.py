@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from roost_inference.benchmarking import servers
-from roost_inference.benchmarking.decoding import copying
+from roost_inference.benchmarking.decode import copying
 from roost_inference.benchmarking.parameters import Parameters
 from roost_inference.benchmarking.ruler import Ruler
 from roost_inference.errors import EngineUnavailable

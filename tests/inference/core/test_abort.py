@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from roost_inference.batch import Batch
-from roost_inference.testing import Collector, drive, request, toy_engine
-from roost_inference.toy import END, ToyBackend, continuation
+from roost_inference.scheduling.batch import Batch
+from roost_inference.testing.harness import Collector, drive, request, toy_engine
+from roost_inference.testing.toy import END, ToyBackend, continuation
 
 
 def test_a_waiting_request_ends_without_being_computed() -> None:

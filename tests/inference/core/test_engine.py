@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from roost_inference.batch import Batch
 from roost_inference.errors import (
     BadGrammar,
     EngineFailed,
@@ -14,8 +13,9 @@ from roost_inference.errors import (
     QueueFull,
 )
 from roost_inference.request import Event, SamplingParams
-from roost_inference.testing import Collector, FakeClock, drive, request, toy_engine
-from roost_inference.toy import END, ToyBackend, continuation
+from roost_inference.scheduling.batch import Batch
+from roost_inference.testing.harness import Collector, FakeClock, drive, request, toy_engine
+from roost_inference.testing.toy import END, ToyBackend, continuation
 
 
 def expected(prompt: str, count: int) -> list[int]:

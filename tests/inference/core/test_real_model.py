@@ -10,7 +10,7 @@ import pytest
 from roost_inference.engine import Engine
 from roost_inference.errors import PromptTooLong
 from roost_inference.request import Request, SamplingParams
-from roost_inference.testing import GREEDY, Collector
+from roost_inference.testing.harness import GREEDY, Collector
 
 SYSTEM = (
     "<|im_start|>system\nYou are a helpful assistant who knows the city of Lisbon well. Give "

@@ -21,7 +21,7 @@ from roost_inference.errors import EngineUnavailable
 from roost_inference.loading import load_engine
 from roost_inference.request import Request, SamplingParams
 from roost_inference.speculation.cost import Measurement
-from roost_inference.testing import Collector
+from roost_inference.testing.harness import Collector
 
 # A difference of log-probabilities that the order of sums can turn round.
 NEAR_TIE = 0.05

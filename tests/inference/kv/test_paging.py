@@ -7,11 +7,18 @@ import pytest
 
 from roost_inference.engine import Engine
 from roost_inference.kv.block import BLOCK_TOKENS, identity_digest
-from roost_inference.kv.disk import DiskTier
 from roost_inference.kv.store import BlockStore
+from roost_inference.kv.tiers.disk import DiskTier
 from roost_inference.request import KvPolicy
-from roost_inference.testing import Collector, FakeClock, drive, request, toy_engine, toy_store
-from roost_inference.toy import END, ToyBackend, continuation
+from roost_inference.testing.harness import (
+    Collector,
+    FakeClock,
+    drive,
+    request,
+    toy_engine,
+    toy_store,
+)
+from roost_inference.testing.toy import END, ToyBackend, continuation
 
 SYSTEM = "You are a helpful assistant. Answer in few words, and never lie. " * 5
 QUOTA = 64 * 2**20

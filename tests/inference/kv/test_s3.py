@@ -18,10 +18,10 @@ import obstore
 import pytest
 
 from roost_inference.kv.block import BLOCK_TOKENS, identity_digest
-from roost_inference.kv.lanes import ThreadLane
-from roost_inference.kv.objects import ObjectTier, open_store
 from roost_inference.kv.store import BlockStore
-from roost_inference.kv.tiers import TierError
+from roost_inference.kv.tiers.lanes import ThreadLane
+from roost_inference.kv.tiers.objects import ObjectTier, open_store
+from roost_inference.kv.tiers.tier import TierError
 
 IDENTITY = "toy"
 DIGEST = identity_digest(IDENTITY)

@@ -24,14 +24,14 @@ from roost_inference.kv.block import (
     encode_head,
     identity_digest,
 )
-from roost_inference.kv.disk import DiskTier
-from roost_inference.kv.health import BACK_OFF_S_MAX, Health
 from roost_inference.kv.index import BlockIndex
-from roost_inference.kv.lanes import ThreadLane
-from roost_inference.kv.objects import ObjectTier, open_store
 from roost_inference.kv.store import BlockStore
-from roost_inference.kv.tiers import Quota, Tier, TierError
-from roost_inference.testing import FakeClock, toy_store
+from roost_inference.kv.tiers.disk import DiskTier
+from roost_inference.kv.tiers.health import BACK_OFF_S_MAX, Health
+from roost_inference.kv.tiers.lanes import ThreadLane
+from roost_inference.kv.tiers.objects import ObjectTier, open_store
+from roost_inference.kv.tiers.tier import Quota, Tier, TierError
+from roost_inference.testing.harness import FakeClock, toy_store
 
 IDENTITY = "toy"
 DIGEST = identity_digest(IDENTITY)

@@ -8,17 +8,24 @@ from functools import partial
 import pytest
 
 from roost_inference.backend import DecodeStatus
-from roost_inference.batch import Batch
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed, QueueFull
 from roost_inference.request import SamplingParams
+from roost_inference.scheduling.batch import Batch
 from roost_inference.sequence import Sequence
 from roost_inference.speculation import speculator as module
 from roost_inference.speculation.cost import CostCurve, Measurement
 from roost_inference.speculation.drafter import Drafter, Proposal
 from roost_inference.speculation.model_drafter import ModelDrafter
-from roost_inference.testing import Collector, FakeClock, drive, request, toy_engine, toy_speculator
-from roost_inference.toy import END, ToyBackend, continuation
+from roost_inference.testing.harness import (
+    Collector,
+    FakeClock,
+    drive,
+    request,
+    toy_engine,
+    toy_speculator,
+)
+from roost_inference.testing.toy import END, ToyBackend, continuation
 
 
 class Oracle:

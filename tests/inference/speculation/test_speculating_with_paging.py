@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from roost_inference.batch import Batch
 from roost_inference.engine import Engine
 from roost_inference.kv.block import identity_digest
-from roost_inference.kv.disk import DiskTier
 from roost_inference.kv.store import BlockStore
+from roost_inference.kv.tiers.disk import DiskTier
 from roost_inference.request import KvPolicy
+from roost_inference.scheduling.batch import Batch
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.drafter import Proposal
 from roost_inference.speculation.speculator import Speculator
-from roost_inference.testing import (
+from roost_inference.testing.harness import (
     Collector,
     FakeClock,
     drive,
@@ -25,7 +25,7 @@ from roost_inference.testing import (
     toy_speculator,
     toy_store,
 )
-from roost_inference.toy import ToyBackend, continuation, next_token
+from roost_inference.testing.toy import ToyBackend, continuation, next_token
 
 
 class Guesser:

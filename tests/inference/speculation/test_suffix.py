@@ -7,7 +7,7 @@ from roost_inference.speculation import suffix
 from roost_inference.speculation.corpus import Corpus
 from roost_inference.speculation.suffix import MATCH_MAX, SEPARATOR, Match, SuffixIndex
 from roost_inference.speculation.suffix_drafter import SuffixDrafter
-from roost_inference.testing import Collector, request, toy_engine
+from roost_inference.testing.harness import Collector, request, toy_engine
 
 
 def tokens(text: str) -> list[int]:

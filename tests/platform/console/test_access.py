@@ -7,22 +7,22 @@ import httpx2
 import pytest
 from sqlalchemy import update
 
-from roost_platform.console.accounts import SETUP_LINK_S
 from roost_platform.console.assets import static_url
 from roost_platform.console.console import local_path
 from roost_platform.console.endpoint import Endpoint
-from roost_platform.console.logins import (
+from roost_platform.console.routes import TABLE
+from roost_platform.console.testing import PASSWORD, ConsoleServer, seed
+from roost_platform.db import models
+from roost_platform.db.stores import Stores
+from roost_platform.identity.accounts import SETUP_LINK_S
+from roost_platform.identity.logins import (
     LOGIN_FAILURES_MAX,
     LOGIN_WINDOW_S,
     SESSION_ABSOLUTE_S,
     SESSION_IDLE_S,
     SESSIONS_PER_OPERATOR_MAX,
 )
-from roost_platform.console.roles import Principal, Role
-from roost_platform.console.routes import TABLE
-from roost_platform.console.testing import PASSWORD, ConsoleServer, seed
-from roost_platform.db import models
-from roost_platform.db.stores import Stores
+from roost_platform.identity.roles import Principal, Role
 
 COOKIE = "roost_session"
 

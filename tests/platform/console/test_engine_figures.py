@@ -3,17 +3,17 @@
 from typing import Any
 
 from roost_inference.errors import EngineUnavailable
-from roost_platform import engine_watch
 from roost_platform.console.pages.inference import tiles
-from roost_platform.console.queries.engine_notes import engine_notes
 from roost_platform.console.rendering import NOTHING
 from roost_platform.console.testing import CalmEngine, an_hour_of
 from roost_platform.console.testing.engine import HEALTH, VLLM_METRICS
 from roost_platform.console.testing.talks import ENGINE
 from roost_platform.db import models
 from roost_platform.db.testing import HandClock
-from roost_platform.engine_figures import figures_of_health
-from roost_platform.engine_watch import SAMPLES_KEPT, EngineWatch
+from roost_platform.views.engine import watch as engine_watch
+from roost_platform.views.engine.figures import figures_of_health
+from roost_platform.views.engine.notes import engine_notes
+from roost_platform.views.engine.watch import SAMPLES_KEPT, EngineWatch
 
 
 def test_notes_name_the_call_where_there_are_several_and_say_nothing_of_nothing() -> None:

@@ -20,16 +20,16 @@ from roost_platform.console.errors import Busy, Refused
 from roost_platform.console.live import Fragment, Live, LivePage
 from roost_platform.console.markdown import TEXT_LENGTH_MAX, markdown
 from roost_platform.console.pages import overview
-from roost_platform.console.passwords import PASSWORD_LENGTH_MAX, Passwords
-from roost_platform.console.queries.figures import percentile, series
-from roost_platform.console.queries.pages import PAGE_NUMBER_MAX, Pages, like, page_number
-from roost_platform.console.queries.sessions import SessionFilter, sessions
-from roost_platform.console.queries.spans import SPANS_MAX, turn_view
 from roost_platform.console.rendering import TEMPLATES, duration, number
 from roost_platform.console.testing import seed
 from roost_platform.console.vendor import ICONS, LOCK, PACKAGES, VENDOR
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
+from roost_platform.identity.passwords import PASSWORD_LENGTH_MAX, Passwords
+from roost_platform.views.figures import percentile, series
+from roost_platform.views.pagination import PAGE_NUMBER_MAX, Pages, like, page_number
+from roost_platform.views.sessions import SessionFilter, sessions
+from roost_platform.views.spans import SPANS_MAX, turn_view
 
 
 def test_vendored_files_are_the_locked_ones_and_no_others() -> None:
@@ -250,7 +250,7 @@ async def test_filters_find_what_they_name(stores: Stores) -> None:
 
 
 async def test_the_overview_reads_the_same_on_both_databases(stores: Stores) -> None:
-    from roost_platform.console.queries.figures import figures
+    from roost_platform.views.figures import figures
 
     now = time.time()
     await seed(stores, now)

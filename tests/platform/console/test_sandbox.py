@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Browser, expect
 
 from roost_channels.testing import FakeCloud, FakeTelegram, FakeTwilio
-from roost_platform.console.deps import SandboxUrls
+from roost_platform.console.dependencies import SandboxUrls
 from roost_platform.console.testing import ADMIN, ConsoleServer
 
 TOKEN = "42:SANDBOX-token"

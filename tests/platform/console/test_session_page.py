@@ -3,12 +3,12 @@
 from typing import Any
 
 from roost_platform.console.pages.session import context_of
-from roost_platform.console.queries.conversation import conversation
-from roost_platform.console.queries.transcript import MESSAGES_SHOWN_MAX
 from roost_platform.console.testing.day import writing
 from roost_platform.console.testing.rows import conversation as new_conversation
 from roost_platform.console.testing.rows import delivered, said
 from roost_platform.db.stores import Stores
+from roost_platform.views.conversation import conversation
+from roost_platform.views.transcript import MESSAGES_SHOWN_MAX
 
 NOW = 1_800_000_000.0
 MESSAGES = MESSAGES_SHOWN_MAX * 2 + 50

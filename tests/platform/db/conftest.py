@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from roost_platform.db.access import AccessPolicy
-from roost_platform.db.engine import Database
+from roost_platform.db.base.engine import Database
+from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.db.testing import DoorbellLog, HandClock, Person
 from roost_platform.intake import PlatformIntake

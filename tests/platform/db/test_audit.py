@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from roost_platform.db import models
-from roost_platform.db.engine import Database
+from roost_platform.db.base.engine import Database
 from roost_platform.db.services import STALE_S
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.db.testing import HandClock, count_rows

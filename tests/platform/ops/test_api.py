@@ -13,16 +13,16 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import Mount, Route
 
-from roost_inference.client import EngineClient
+from roost_inference.client.engine_client import EngineClient
 from roost_platform.api.auth import Require
 from roost_platform.api.feed import Feed
 from roost_platform.api.routes import router
-from roost_platform.app import WebParts, build_app
-from roost_platform.config import load_settings
-from roost_platform.console.roles import Role
-from roost_platform.console.tokens import Tokens
 from roost_platform.db.stores import Stores
+from roost_platform.identity.roles import Role
+from roost_platform.identity.tokens import Tokens
 from roost_platform.intake import PlatformIntake
+from roost_platform.settings.config import load_settings
+from roost_platform.web.app import WebParts, build_app
 from roost_workflows.agents import load_agents
 from roost_workflows.ports import Snapshot, TurnRecord, Usage
 

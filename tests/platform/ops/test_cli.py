@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from roost_channels.testing import FakeCloud
-from roost_platform import stack
+from roost_platform.stack import running_stack
 from roost_platform.version import VERSION
 
 HEAVY = ("sqlalchemy", "temporalio", "fastapi", "aiogram", "numpy", "pydantic", "httpx2", "uvicorn")
@@ -90,8 +90,8 @@ def fake(tmp_path: Path) -> Iterator[FakeStack]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     port = server.server_address[1]
-    stack.write_private(
-        tmp_path / stack.RUN_FILE,
+    running_stack.write_private(
+        tmp_path / running_stack.RUN_FILE,
         json.dumps(
             {
                 "pid": os.getpid(),
@@ -103,7 +103,7 @@ def fake(tmp_path: Path) -> Iterator[FakeStack]:
             }
         ),
     )
-    stack.write_private(tmp_path / stack.TOKEN_FILE, "roost_local")
+    running_stack.write_private(tmp_path / running_stack.TOKEN_FILE, "roost_local")
     yield fake
     server.shutdown()
     server.server_close()
@@ -119,7 +119,7 @@ DONE = ("done", {"outcome": "answered"})
 
 def test_help_loads_nothing_heavy() -> None:
     script = (
-        "import sys; from roost_platform.cli import app\n"
+        "import sys; from roost_platform.cli.main import app\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -330,9 +330,9 @@ def test_doctor_looks_at_the_running_stack_wherever_its_folder_is(
     fake: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    run = stack.read_run(fake.data)
+    run = running_stack.read_run(fake.data)
     assert run
-    stack.write_run(fake.data, run)
+    running_stack.write_run(fake.data, run)
     done = roost("doctor", "--json", HOME=str(tmp_path / "home"))
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert run.url in checks["stack"]["detail"]

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from roost_inference.launching import launch_environment
-from roost_platform.cli import PARTS, app
-from roost_platform.config import Settings, load_settings, variable_of, walk_fields
-from roost_platform.db.engine import Database
+from roost_inference.process_environment import launch_environment
+from roost_platform.cli.main import PARTS, app
+from roost_platform.db.base.engine import Database
+from roost_platform.settings.config import Settings, load_settings, variable_of, walk_fields
 from roost_workflows.devserver import DYNAMIC_CONFIG
 
 ROOT = Path(__file__).parents[3]

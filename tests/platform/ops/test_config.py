@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from roost_platform.config import Settings, load_settings, walk_fields
 from roost_platform.errors import ConfigError
-from roost_platform.setting_rows import setting_rows
+from roost_platform.settings.config import Settings, load_settings, walk_fields
+from roost_platform.settings.rows import setting_rows
 
 DESIGN_VARIABLES = {
     "ROOST_DATA_DIR",

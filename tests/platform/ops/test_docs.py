@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from roost_platform.cli import app
-from roost_platform.config import Settings, variable_of, walk_fields
-from roost_platform.settings_page import render_page
+from roost_platform.cli.main import app
+from roost_platform.settings.config import Settings, variable_of, walk_fields
+from roost_platform.settings.markdown import render_page
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = [

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from roost_platform import logs
-from roost_platform.part_log import LINE_BYTES_MAX, TAIL_LINES, PartLog
+from roost_platform.stack import logs
+from roost_platform.stack.part_log import LINE_BYTES_MAX, TAIL_LINES, PartLog
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_output_without_line_ends_is_cut_and_broken_text_is_kept(tmp_path: Path)
 def test_a_part_log_is_rotated_and_old_ones_are_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("roost_platform.part_log.FILE_BYTES_MAX", 1000)
+    monkeypatch.setattr("roost_platform.stack.part_log.FILE_BYTES_MAX", 1000)
     log = PartLog(tmp_path / "x.log")
     for _ in range(100):
         list(log.feed(b"y" * 99 + b"\n"))

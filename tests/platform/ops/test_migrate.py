@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from roost_platform import services
-from roost_platform.config import load_settings
-from roost_platform.db.engine import Database
+from roost_platform.db.base.engine import Database
 from roost_platform.errors import NotReachable
+from roost_platform.settings.config import load_settings
+from roost_platform.stack import services
 
 
 async def migrate(tmp_path: Path, url: str) -> None:

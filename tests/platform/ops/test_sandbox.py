@@ -5,11 +5,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from roost_platform.addresses import choose_ports
-from roost_platform.config import load_settings
 from roost_platform.errors import ConfigError
-from roost_platform.sandbox import open_fakes
-from roost_platform.up import Options, environment
+from roost_platform.settings.config import load_settings
+from roost_platform.stack.addresses import choose_ports
+from roost_platform.stack.sandbox import open_fakes
+from roost_platform.stack.up import Options, environment
 
 
 async def test_every_network_answers_the_credentials_of_the_sandbox(tmp_path: Path) -> None:

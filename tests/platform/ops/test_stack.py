@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from roost_platform import ports, stack
-from roost_platform.addresses import choose_ports
-from roost_platform.config import load_settings
 from roost_platform.errors import AlreadyRunning, PortInUse, StackNotFound
-from roost_platform.up import Options, environment, plan
+from roost_platform.settings.config import load_settings
+from roost_platform.stack import local_ports, running_stack
+from roost_platform.stack.addresses import choose_ports
+from roost_platform.stack.up import Options, environment, plan
 
-RUN = stack.Run(os.getpid(), 8420, 1, 2, 0.0, "http://127.0.0.1:8420")
+RUN = running_stack.Run(os.getpid(), 8420, 1, 2, 0.0, "http://127.0.0.1:8420")
 
 
 @pytest.fixture(autouse=True)
@@ -42,40 +42,40 @@ def test_a_data_folder_is_held_by_one_and_says_by_whom(tmp_path: Path) -> None:
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        stack.write_run(tmp_path, RUN)
-        with pytest.raises(AlreadyRunning) as error, stack.lock(tmp_path):
+        running_stack.write_run(tmp_path, RUN)
+        with pytest.raises(AlreadyRunning) as error, running_stack.lock(tmp_path):
             pass
         assert f"pid {holder.pid}" in str(error.value)
         assert RUN.url in str(error.value)
         holder.kill()
-    with stack.lock(tmp_path):
-        assert (tmp_path / stack.LOCK_FILE).read_text() == str(os.getpid())
+    with running_stack.lock(tmp_path):
+        assert (tmp_path / running_stack.LOCK_FILE).read_text() == str(os.getpid())
 
 
 def test_the_run_file_is_private_and_forgotten_with_its_process(tmp_path: Path) -> None:
-    stack.write_run(tmp_path, RUN)
-    file = tmp_path / stack.RUN_FILE
+    running_stack.write_run(tmp_path, RUN)
+    file = tmp_path / running_stack.RUN_FILE
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stack.read_run(tmp_path) == RUN
+    assert running_stack.read_run(tmp_path) == RUN
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     file.write_text(json.dumps(json.loads(file.read_text()) | {"pid": ended.pid}))
-    assert stack.read_run(tmp_path) is None
+    assert running_stack.read_run(tmp_path) is None
 
 
 def test_a_stack_started_elsewhere_is_found_unless_a_folder_was_named(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    stack.write_run(elsewhere, RUN)
-    stack.write_private(elsewhere / stack.TOKEN_FILE, "roost_x")
+    running_stack.write_run(elsewhere, RUN)
+    running_stack.write_private(elsewhere / running_stack.TOKEN_FILE, "roost_x")
     nothing = tmp_path / "nothing"
-    found = stack.find(nothing, explicit=False, web_url="")
+    found = running_stack.find(nothing, explicit=False, web_url="")
     assert (found.url, found.token) == (RUN.url, "roost_x")
     with pytest.raises(StackNotFound, match="roost up"):
-        stack.find(nothing, explicit=True, web_url="")
-    stack.clear_run(elsewhere)
+        running_stack.find(nothing, explicit=True, web_url="")
+    running_stack.clear_run(elsewhere)
     with pytest.raises(StackNotFound):
-        stack.find(nothing, explicit=False, web_url="")
+        running_stack.find(nothing, explicit=False, web_url="")
 
 
 def test_a_url_in_the_environment_is_used_before_all(
@@ -83,20 +83,20 @@ def test_a_url_in_the_environment_is_used_before_all(
 ) -> None:
     monkeypatch.setenv("ROOST_URL", "https://roost.example.org/")
     monkeypatch.setenv("ROOST_API_TOKEN", "roost_y")
-    found = stack.find(tmp_path, explicit=True, web_url="")
+    found = running_stack.find(tmp_path, explicit=True, web_url="")
     assert (found.url, found.token) == ("https://roost.example.org", "roost_y")
 
 
 def test_parts_started_one_by_one_are_found_at_the_configured_port(tmp_path: Path) -> None:
-    stack.write_private(tmp_path / stack.TOKEN_FILE, "roost_z\n")
-    found = stack.find(tmp_path, explicit=True, web_url="http://127.0.0.1:8420")
+    running_stack.write_private(tmp_path / running_stack.TOKEN_FILE, "roost_z\n")
+    found = running_stack.find(tmp_path, explicit=True, web_url="http://127.0.0.1:8420")
     assert (found.url, found.token) == ("http://127.0.0.1:8420", "roost_z")
 
 
 def test_a_port_in_use_is_told_with_its_owner(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert not ports.is_free("127.0.0.1", port)
+        assert not local_ports.is_free("127.0.0.1", port)
         settings = load_settings({"data_dir": tmp_path, "web": {"port": port}}, environ={})
         with pytest.raises(PortInUse) as error:
             choose_ports(settings, sandbox=False)

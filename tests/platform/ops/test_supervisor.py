@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from roost_platform.errors import EXIT_CONFIG, PartFailed
-from roost_platform.supervisor import Bounds, Part, Supervisor
+from roost_platform.stack.supervisor import Bounds, Part, Supervisor
 
 READY = "import os; open(os.environ['ROOST_READY_FILE'], 'w').write(str(os.getpid()))"
 SERVE = f"{READY}; import time; time.sleep(600)"

@@ -16,21 +16,21 @@ from temporalio.worker import WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from roost.agent import Agent
-from roost.concierge import concierge
-from roost_inference.client import EngineClient
-from roost_inference.scripted import ScriptedEngine
-from roost_inference.sessions_client import EngineSessions
+from roost.builtin.concierge import concierge
+from roost_inference.client.engine_client import EngineClient
+from roost_inference.client.sessions import EngineSessions
+from roost_inference.testing.scripted import ScriptedEngine
 from roost_workflows import names
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
 from roost_workflows.connection import connect
 from roost_workflows.devserver import find_binary, temporal_command
-from roost_workflows.generation import Engine
-from roost_workflows.orders import EngineOrders
+from roost_workflows.hints.engine_hints import EngineOrders
 from roost_workflows.state import SessionInput
 from roost_workflows.testing.ports import memory_ports
 from roost_workflows.testing.records import StoredTurn
 from roost_workflows.testing.store import MemoryStore
+from roost_workflows.turn.model_call import Engine
 from roost_workflows.worker import build_worker
 
 POLL_S: Final = 0.01

@@ -8,10 +8,10 @@ from aiohttp import web
 
 from roost_channels.testing.dispatch import Dispatcher
 from roost_channels.testing.loopback import Call
-from roost_channels.testing.telegram.core import METHODS, Core
 from roost_channels.testing.telegram.errors import BotApiError, too_many_requests
 from roost_channels.testing.telegram.methods import ALL_METHODS, Described
 from roost_channels.testing.telegram.parameters import Parameters, from_request
+from roost_channels.testing.telegram.state.core import METHODS, Core
 
 NOT_FOUND = BotApiError(404, "Not Found")
 assert ALL_METHODS  # importing the package registers the methods

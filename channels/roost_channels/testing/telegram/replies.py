@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from typing import Any
 
-from roost_channels.testing.telegram.core import Core
 from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.records import Chat, Message
-from roost_channels.testing.telegram.text import (
+from roost_channels.testing.telegram.state.core import Core
+from roost_channels.testing.telegram.state.records import Chat, Message
+from roost_channels.testing.telegram.text.text import (
     Formatted,
     quote_matches,
     quote_position,
     read_formatted,
     settle,
 )
-from roost_channels.testing.telegram.utf16 import utf16_length
+from roost_channels.testing.telegram.text.utf16 import utf16_length
 
 QUOTE_UNITS_MAX = 1024
 NOT_FOUND = "message to be replied not found"

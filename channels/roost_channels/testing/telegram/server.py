@@ -7,18 +7,18 @@ from aiohttp import web
 from roost_channels.testing.clock import Clock, SystemClock
 from roost_channels.testing.fake import Fake
 from roost_channels.testing.loopback import LoopbackServer
-from roost_channels.testing.telegram.acts import Acts
-from roost_channels.testing.telegram.core import Core
 from roost_channels.testing.telegram.dispatch import BotDispatcher
-from roost_channels.testing.telegram.flood import FloodControl, FloodLimits
-from roost_channels.testing.telegram.person import People
-from roost_channels.testing.telegram.records import User
+from roost_channels.testing.telegram.people.acts import Acts
+from roost_channels.testing.telegram.people.person import People
+from roost_channels.testing.telegram.people.screen import Screen, SeenMessage
 from roost_channels.testing.telegram.schema import complaints
-from roost_channels.testing.telegram.screen import Screen, SeenMessage
 from roost_channels.testing.telegram.sim import SimApi
-from roost_channels.testing.telegram.updates import UpdateQueue
+from roost_channels.testing.telegram.state.core import Core
+from roost_channels.testing.telegram.state.flood import FloodControl, FloodLimits
+from roost_channels.testing.telegram.state.records import User
+from roost_channels.testing.telegram.state.updates import UpdateQueue
+from roost_channels.testing.telegram.state.world import World
 from roost_channels.testing.telegram.webhook import WebhookSender
-from roost_channels.testing.telegram.world import World
 
 DEFAULT_TOKEN = "42:TEST-TOKEN"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from roost_channels.testing.sim import answer, shared_route
-from roost_channels.testing.telegram.records import ChatType
+from roost_channels.testing.telegram.state.records import ChatType
 
 if TYPE_CHECKING:
     from roost_channels.testing.telegram.server import FakeTelegram

@@ -9,9 +9,9 @@ from typing import Any
 import httpx2
 
 from roost_channels.testing.clock import wait_for_event
-from roost_channels.testing.telegram.core import Core
 from roost_channels.testing.telegram.parameters import Parameters, from_mapping
-from roost_channels.testing.telegram.updates import Update
+from roost_channels.testing.telegram.state.core import Core
+from roost_channels.testing.telegram.state.updates import Update
 
 RETRY_AFTER_MAX_S = 3600.0
 RESEND_MAX_S = 60.0

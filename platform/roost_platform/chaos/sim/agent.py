@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from roost.errors import TurnStopped
 from roost_platform.chaos.answers import answer, questions, think_s
-from roost_platform.db.turns import TurnStore
+from roost_platform.db.turns.turns import TurnStore
 from roost_workflows.ports import (
     Finish,
     PlannedCall,

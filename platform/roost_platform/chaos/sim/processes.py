@@ -11,11 +11,11 @@ from pydantic import SecretStr
 
 from roost_channels.channel import Channel
 from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
-from roost_channels.delivery import Courier
-from roost_channels.lanes import Lanes
-from roost_channels.limits import Limiter
+from roost_channels.delivery.courier import Courier
+from roost_channels.delivery.lanes import Lanes
+from roost_channels.delivery.limits import Limiter
 from roost_channels.outbox import Receipts
-from roost_channels.progress import ProgressRenderer
+from roost_channels.progress.renderer import ProgressRenderer
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.testing.inprocess import (
@@ -36,7 +36,7 @@ from roost_platform.chaos.sim.network import Network
 from roost_platform.chaos.sim.plan import Plan
 from roost_platform.chaos.sim.storage import MortalDatabase, QuietInbox, QuietOutbox, World
 from roost_platform.chaos.sim.temporal import SimDoorbell, SimTemporal, SimWorker
-from roost_platform.db.access import OPEN
+from roost_platform.db.people.access import OPEN
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.intake import PlatformIntake, Sweeper
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from roost_channels.testing import StatusPlan
 from roost_channels.testing.inprocess import LocalTransport
 from roost_channels.testing.telegram import FakeTelegram
-from roost_channels.testing.telegram.flood import FloodLimits
+from roost_channels.testing.telegram.state.flood import FloodLimits
 from roost_channels.testing.twilio import FakeTwilio
 from roost_platform.chaos.invariants import Violation, check
 from roost_platform.chaos.reading import Sources, read, unfinished

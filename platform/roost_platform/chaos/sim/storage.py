@@ -21,10 +21,10 @@ from roost_channels.outbox import ProgressSnapshot, StatusMessage
 from roost_platform.chaos.sim.life import Life
 from roost_platform.chaos.sim.memory import Memory, NotingConnection
 from roost_platform.db import models
-from roost_platform.db.access import AccessPolicy
-from roost_platform.db.engine import Database, normalise
-from roost_platform.db.inbox import InboxStore
-from roost_platform.db.outbox import OutboxStore
+from roost_platform.db.base.engine import Database, normalise
+from roost_platform.db.inbox.inbox import InboxStore
+from roost_platform.db.outbox.outbox import OutboxStore
+from roost_platform.db.people.access import AccessPolicy
 
 URL = "sqlite:///:memory:"
 ROUNDS_TO_CLOSE = 3  # of the loop, in which others may act, as AsyncSession takes to close

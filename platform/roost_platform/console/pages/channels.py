@@ -6,9 +6,9 @@ from typing import Annotated
 from starlette.responses import Response
 
 from roost_platform.console.console import Visit
-from roost_platform.console.deps import ChannelSetup
+from roost_platform.console.dependencies import ChannelSetup
 from roost_platform.console.live import Fragment, LivePage
-from roost_platform.console.queries.health import ChannelHealth, channels
+from roost_platform.views.health import ChannelHealth, channels
 
 
 @dataclass(frozen=True, slots=True)

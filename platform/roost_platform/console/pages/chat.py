@@ -12,8 +12,8 @@ from roost_platform.console.console import Visit, text_field
 from roost_platform.console.errors import Refused
 from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.pages.session import SessionContext, find, fragments
-from roost_platform.console.queries.conversation import conversation_id_of_key
-from roost_platform.console.queries.sessions import SessionFilter, SessionRow, sessions
+from roost_platform.views.conversation import conversation_id_of_key
+from roost_platform.views.sessions import SessionFilter, SessionRow, sessions
 
 NAME = re.compile(r"[\w.@-]{1,64}")
 RECENT_SHOWN_MAX = 8

@@ -9,7 +9,8 @@ from roost_platform.console.actions import REDRIVE_MAX, redrive
 from roost_platform.console.console import Visit
 from roost_platform.console.errors import NotFound, Refused
 from roost_platform.console.live import Fragment, LivePage
-from roost_platform.console.queries.deliveries import (
+from roost_platform.errors import NotAllowed
+from roost_platform.views.deliveries import (
     STATES,
     DeliveryFilter,
     count_of,
@@ -17,9 +18,8 @@ from roost_platform.console.queries.deliveries import (
     delivery,
     failed_ids,
 )
-from roost_platform.console.queries.delivery_views import DeliveryRow, DeliveryView
-from roost_platform.console.queries.pages import Pages, page_number
-from roost_platform.errors import NotAllowed
+from roost_platform.views.delivery_views import DeliveryRow, DeliveryView
+from roost_platform.views.pagination import Pages, page_number
 
 
 @dataclass(frozen=True, slots=True)

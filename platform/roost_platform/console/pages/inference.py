@@ -9,10 +9,15 @@ from starlette.responses import Response
 from roost_platform.console.console import Visit
 from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.pages.overview import Tile, milliseconds, spark
-from roost_platform.console.queries.engine_sessions import EngineSessionRow, engine_session_rows
 from roost_platform.console.rendering import NOTHING, number
-from roost_platform.engine_figures import DrafterFigures, EngineFigures, LoadFigures, TierFigures
-from roost_platform.engine_watch import Sample
+from roost_platform.views.engine.figures import (
+    DrafterFigures,
+    EngineFigures,
+    LoadFigures,
+    TierFigures,
+)
+from roost_platform.views.engine.sessions import EngineSessionRow, engine_session_rows
+from roost_platform.views.engine.watch import Sample
 
 SESSIONS_SHOWN_MAX = 50
 LOOK_S = 2.0

@@ -9,13 +9,13 @@ from starlette.responses import Response
 
 from roost_platform.console.console import Visit
 from roost_platform.console.live import Fragment, LivePage
-from roost_platform.console.queries.deliveries import DeliveryFilter, deliveries
-from roost_platform.console.queries.delivery_views import DeliveryRow
-from roost_platform.console.queries.figures import Figures, Minute, figures
-from roost_platform.console.queries.health import ChannelHealth, ServiceHealth, channels, services
-from roost_platform.console.queries.people import PairingRequest, requests
-from roost_platform.console.queries.sessions import SessionRow, running
 from roost_platform.console.rendering import NOTHING
+from roost_platform.views.deliveries import DeliveryFilter, deliveries
+from roost_platform.views.delivery_views import DeliveryRow
+from roost_platform.views.figures import Figures, Minute, figures
+from roost_platform.views.health import ChannelHealth, ServiceHealth, channels, services
+from roost_platform.views.people import PairingRequest, requests
+from roost_platform.views.sessions import SessionRow, running
 
 ENGINE_TIMEOUT_S = 1.0
 PROBE_TIMEOUT_S = 1.0

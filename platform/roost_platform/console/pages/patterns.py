@@ -8,11 +8,11 @@ from starlette.responses import Response
 from roost_platform.console.console import Visit
 from roost_platform.console.pages.overview import Health, Tile, spark
 from roost_platform.console.pages.session import Now, Transcript
-from roost_platform.console.queries.conversation import Running
-from roost_platform.console.queries.health import ChannelHealth, ServiceHealth
-from roost_platform.console.queries.pages import Pages
-from roost_platform.console.queries.spans import Span, TurnView
-from roost_platform.console.queries.transcript import Bubble, CallView, QuoteView
+from roost_platform.views.conversation import Running
+from roost_platform.views.health import ChannelHealth, ServiceHealth
+from roost_platform.views.pagination import Pages
+from roost_platform.views.spans import Span, TurnView
+from roost_platform.views.transcript import Bubble, CallView, QuoteView
 
 PHASES = (
     *(

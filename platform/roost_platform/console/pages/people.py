@@ -8,8 +8,8 @@ from starlette.responses import Response
 from roost_platform.console.actions import approve, block
 from roost_platform.console.console import Visit
 from roost_platform.console.live import Fragment, LivePage
-from roost_platform.console.queries.pages import Pages, page_number
-from roost_platform.console.queries.people import PairingRequest, PersonRow, people, requests
+from roost_platform.views.pagination import Pages, page_number
+from roost_platform.views.people import PairingRequest, PersonRow, people, requests
 
 ACCESS = ("allowed", "pending", "blocked")
 

@@ -10,10 +10,10 @@ from roost_platform.console.actions import reply_as_operator, set_progress, set_
 from roost_platform.console.console import Visit, text_field
 from roost_platform.console.errors import NotFound
 from roost_platform.console.live import Fragment, LivePage
-from roost_platform.console.queries.conversation import ConversationView, Running, conversation
-from roost_platform.console.queries.files import FileView, files_of
-from roost_platform.console.queries.spans import TurnView
-from roost_platform.console.queries.transcript import Bubble
+from roost_platform.views.conversation import ConversationView, Running, conversation
+from roost_platform.views.files import FileView, files_of
+from roost_platform.views.spans import TurnView
+from roost_platform.views.transcript import Bubble
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from roost_platform.console.console import Visit
 from roost_platform.console.live import Fragment, LivePage
-from roost_platform.console.queries.pages import Pages, page_number
-from roost_platform.console.queries.sessions import STATES, SessionFilter, SessionRow, sessions
+from roost_platform.views.pagination import Pages, page_number
+from roost_platform.views.sessions import STATES, SessionFilter, SessionRow, sessions
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from roost_platform.engine_watch import EngineWatch, Sample
+from roost_platform.views.engine.watch import EngineWatch, Sample
 
 HEALTH: Mapping[str, Any] = {
     "status": "ok",

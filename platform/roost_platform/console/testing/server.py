@@ -14,19 +14,19 @@ from argon2 import PasswordHasher
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from roost_platform.console.accounts import Accounts
 from roost_platform.console.console import Console
-from roost_platform.console.deps import ChannelSetup, ConsoleDeps, SandboxUrls
+from roost_platform.console.dependencies import ChannelSetup, ConsoleDeps, SandboxUrls
 from roost_platform.console.live import Live
-from roost_platform.console.logins import Logins
-from roost_platform.console.passwords import Passwords
-from roost_platform.console.roles import parse_role
 from roost_platform.console.routes import build_console
-from roost_platform.console.security import console_middleware
-from roost_platform.console.tokens import Tokens
 from roost_platform.db.stores import Stores, open_stores
-from roost_platform.engine_watch import EngineWatch, WatchedEngine
+from roost_platform.identity.accounts import Accounts
+from roost_platform.identity.logins import Logins
+from roost_platform.identity.passwords import Passwords
+from roost_platform.identity.roles import parse_role
+from roost_platform.identity.tokens import Tokens
 from roost_platform.intake import PlatformIntake
+from roost_platform.views.engine.watch import EngineWatch, WatchedEngine
+from roost_platform.web.security import console_middleware
 
 Result = TypeVar("Result")
 START_S = 10.0

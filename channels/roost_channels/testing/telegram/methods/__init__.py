@@ -1,6 +1,5 @@
 """The Bot API methods the fake knows; importing this package registers them."""
 
-from roost_channels.testing.telegram.core import METHODS
 from roost_channels.testing.telegram.methods import (
     about,
     drafts,
@@ -14,6 +13,7 @@ from roost_channels.testing.telegram.methods import (
     updating,
 )
 from roost_channels.testing.telegram.methods.updating import Described
+from roost_channels.testing.telegram.state.core import METHODS
 
 __all__ = [
     "ALL_METHODS",

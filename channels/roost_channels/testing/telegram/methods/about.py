@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from roost_channels.testing.telegram.core import Core, method
 from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.parameters import Parameters
+from roost_channels.testing.telegram.state.core import Core, method
 
 COMMANDS_MAX = 100
 _COMMAND = re.compile(r"/?[a-z0-9_]{1,32}")

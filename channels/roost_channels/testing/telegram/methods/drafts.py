@@ -1,10 +1,10 @@
 """Drafts: previews of an answer that is still being written."""
 
-from roost_channels.testing.telegram.core import Core, method
 from roost_channels.testing.telegram.errors import bad_request, forbidden
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.records import Chat, Draft
-from roost_channels.testing.telegram.text import (
+from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.records import Chat, Draft
+from roost_channels.testing.telegram.text.text import (
     TEXT_CODEPOINTS_MAX,
     Formatted,
     read_formatted,

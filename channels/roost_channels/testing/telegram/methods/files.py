@@ -3,19 +3,19 @@
 import itertools
 from typing import Any
 
-from roost_channels.testing.telegram.core import METHODS, Core, Method, method
 from roost_channels.testing.telegram.errors import BotApiError, bad_request
-from roost_channels.testing.telegram.media import (
+from roost_channels.testing.telegram.methods.sending import Item, deliver, deliver_album
+from roost_channels.testing.telegram.parameters import Parameters, from_mapping
+from roost_channels.testing.telegram.state.core import METHODS, Core, Method, method
+from roost_channels.testing.telegram.state.media import (
     DOWNLOAD_BYTES_MAX,
     KINDS,
     LINK_LIFETIME_S,
     media_fields,
     store,
 )
-from roost_channels.testing.telegram.methods.sending import Item, deliver, deliver_album
-from roost_channels.testing.telegram.parameters import Parameters, from_mapping
-from roost_channels.testing.telegram.records import File
-from roost_channels.testing.telegram.text import (
+from roost_channels.testing.telegram.state.records import File
+from roost_channels.testing.telegram.text.text import (
     CAPTION_CODEPOINTS_MAX,
     Formatted,
     read_formatted,

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from roost_channels.testing.telegram.core import Core, method
 from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.records import Chat
+from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.records import Chat
 
 _MAY = (
     "can_be_edited",

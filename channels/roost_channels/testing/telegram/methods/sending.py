@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from roost_channels.testing.telegram.core import Core, method
 from roost_channels.testing.telegram.errors import bad_request, forbidden
 from roost_channels.testing.telegram.keyboards import read_keyboard
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.records import GENERAL_TOPIC, Message
 from roost_channels.testing.telegram.replies import read_reply
-from roost_channels.testing.telegram.text import (
+from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.records import GENERAL_TOPIC, Message
+from roost_channels.testing.telegram.text.text import (
     TEXT_CODEPOINTS_MAX,
     Formatted,
     read_formatted,

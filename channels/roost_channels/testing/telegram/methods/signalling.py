@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from roost_channels.testing.telegram.core import Core, method
 from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.methods.drafts import reachable
 from roost_channels.testing.telegram.methods.editing import find_message
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.records import GENERAL_TOPIC
-from roost_channels.testing.telegram.updates import CALLBACK_LIFETIME_S
+from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.records import GENERAL_TOPIC
+from roost_channels.testing.telegram.state.updates import CALLBACK_LIFETIME_S
 
 TYPING_S = 5.0
 CALLBACK_TEXT_MAX = 200

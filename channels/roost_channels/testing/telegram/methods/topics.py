@@ -2,11 +2,17 @@
 
 from typing import Any
 
-from roost_channels.testing.telegram.core import Core, method
 from roost_channels.testing.telegram.errors import bad_request, forbidden
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.records import GENERAL_TOPIC, TOPIC_COLOR, Chat, Message, Topic
-from roost_channels.testing.telegram.text import Formatted
+from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.records import (
+    GENERAL_TOPIC,
+    TOPIC_COLOR,
+    Chat,
+    Message,
+    Topic,
+)
+from roost_channels.testing.telegram.text.text import Formatted
 
 NAME_MAX = 128
 ICON_COLORS = {7322096, 16766590, 13338331, 9367192, 16749490, 16478047}

@@ -4,10 +4,10 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from roost_channels.testing.telegram.core import Core, method
 from roost_channels.testing.telegram.errors import bad_request, too_many_requests
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.updates import DEFAULT_TYPES, WEBHOOK_ACTIVE
+from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.updates import DEFAULT_TYPES, WEBHOOK_ACTIVE
 
 SECRET_MAX = 256
 PORTS = (80, 88, 443, 8443)

@@ -1,0 +1,200 @@
+"""Delivery lanes: each chat's messages go out in order, one in flight, through every fault."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+from roost_channels.channel import Channel, Grouping
+from roost_channels.clock import Clock, SystemClock
+from roost_channels.config import DeliveryConfig
+from roost_channels.delivery.lanes import Lanes
+from roost_channels.delivery.limits import Limiter, recall
+from roost_channels.delivery.parts import album_of, plan
+from roost_channels.delivery.sender import Report, Sender
+from roost_channels.delivery.settler import Reconciler
+from roost_channels.message import Address
+from roost_channels.outbox import UNFINISHED, Outbox, OutboxEntry, StoredPart
+
+logger = logging.getLogger(__name__)
+
+# A lane sleeps through waits up to this long; for longer ones it ends and is started again.
+LANE_WAIT_MAX_S = 2.0
+FAULT_PAUSE_S = 1.0
+# A waiting lane is looked at again at least this often: something newer may have changed its case.
+DEFER_MAX_S = 2.0
+# After a look for due lanes it rests so many times as long as the look took: under load every
+# moment brings news, and looking would take the time of delivering.
+REST = 4.0
+REST_MAX_S = 0.25
+
+
+class Courier:
+    """Empties the outbox of some accounts: at most `lanes_max` chats at the same time.
+
+    `lanes` and `limiter` are shared with the ProgressRenderer of the same process.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        outbox: Outbox,
+        owner: str,
+        clock: Clock | None = None,
+        config: DeliveryConfig | None = None,
+        *,
+        lanes: Lanes | None = None,
+        limiter: Limiter | None = None,
+        report: Report | None = None,
+    ) -> None:
+        self._channels = {(channel.name, channel.account): channel for channel in channels}
+        self._outbox = outbox
+        self._owner = owner
+        self._clock = clock or SystemClock()
+        self._config = config or DeliveryConfig()
+        self._lanes = lanes if lanes is not None else Lanes()
+        self._limiter = limiter or Limiter(
+            account_rate=self._config.account_rate, chat_burst=self._config.chat_burst
+        )
+        self._sender = Sender(
+            outbox, owner, self._clock, self._config, self._limiter, report=report
+        )
+        self._reconciler = Reconciler(outbox, self._clock, self._config, self._limiter)
+        self._tasks: dict[Address, asyncio.Task[None]] = {}
+        # Lanes that asked to be left alone for a while; never more than lanes that are due.
+        self._not_before: dict[Address, float] = {}
+        self._freed = asyncio.Event()
+        self._closing = False
+
+    async def run(self) -> None:
+        """Deliver for ever. Cancelled, it lets sends in flight finish for `shutdown_s`."""
+        doubtful = await self._outbox.recover(self._owner)
+        await recall(self._limiter, self._outbox, tuple(self._channels), self._clock.time())
+        if doubtful:
+            logger.warning("%d sends of an earlier courier have an unknown outcome", doubtful)
+        try:
+            while True:
+                began = self._clock.time()
+                try:
+                    await self.step()
+                except Exception:
+                    logger.exception("looking for due lanes failed")
+                    await self._clock.sleep(FAULT_PAUSE_S)
+                took_s = self._clock.time() - began
+                await self._clock.sleep(min(REST * took_s, REST_MAX_S))
+                await self._wait()
+        finally:
+            await self.close()
+
+    async def step(self) -> int:
+        """Start a lane for every chat with due work; returns how many were started."""
+        now = self._clock.time()
+        self._not_before = {a: at for a, at in self._not_before.items() if at > now}
+        started = 0
+        for address in await self._outbox.due(tuple(self._channels), now):
+            if len(self._tasks) >= self._config.lanes_max:
+                break
+            channel = self._channels.get((address.channel, address.account))
+            if channel is None or address in self._tasks or address in self._not_before:
+                continue
+            if self._sender.paused.get((channel.name, channel.account), 0.0) > now:
+                continue
+            task = asyncio.create_task(self._lane(channel, address))
+            self._tasks[address] = task
+            task.add_done_callback(partial(self._ended, address))
+            started += 1
+        return started
+
+    async def drain(self) -> None:
+        """Deliver all that is due now, then return."""
+        while await self.step() or self._tasks:
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Let operations in flight finish, then cancel what is left."""
+        self._closing = True
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=self._config.shutdown_s)
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    # One lane --------------------------------------------------------------------------------
+
+    async def _lane(self, channel: Channel, address: Address) -> None:
+        """Work the chat's entries off in order, until none is due."""
+        while not self._closing:
+            found = await self._outbox.next_entry(address)
+            if found is None:
+                return
+            again = await self._advance(channel, *found)
+            if again is None:
+                continue
+            wait = again - self._clock.time()
+            if wait > LANE_WAIT_MAX_S:
+                self._not_before[address] = min(again, self._clock.time() + DEFER_MAX_S)
+                return
+            if wait > 0:
+                await self._clock.sleep(wait)
+
+    async def _advance(
+        self, channel: Channel, entry: OutboxEntry, parts: Sequence[StoredPart]
+    ) -> float | None:
+        """One step of an entry: plan it, send its next part, or settle an uncertain one."""
+        if not parts:
+            parts = await self._outbox.plan(entry.id, plan(entry, channel))
+        now = self._clock.time()
+        part = next((part for part in parts if part.state in UNFINISHED), None)
+        if part is not None and (
+            await self._sender.record_kept(part) or await self._reconciler.record_kept(part)
+        ):
+            return None
+        if part is None:
+            return now + LANE_WAIT_MAX_S + FAULT_PAUSE_S
+        group = album_of(parts, part) if isinstance(channel, Grouping) else (part,)
+        if any(one.state == "sending" for one in group):
+            return now + LANE_WAIT_MAX_S + FAULT_PAUSE_S
+        # An album goes as a whole: what is in doubt of it is settled first.
+        doubtful = next((one for one in group if one.state == "ambiguous"), None)
+        due_at = doubtful.next_at if doubtful else max(one.next_at for one in group)
+        if due_at > now:
+            return due_at
+        until = self._sender.paused.get((channel.name, channel.account), 0.0)
+        if until > now:
+            return until
+        async with self._lanes.hold(entry.address):
+            again = await self._sender.free_at(channel, entry, None if doubtful else part)
+            if again is not None:
+                return again
+            if doubtful:
+                return await self._reconciler.reconcile(channel, entry, doubtful)
+            return await self._sender.send(channel, entry, group)
+
+    # The loop --------------------------------------------------------------------------------
+
+    def _ended(self, address: Address, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(address, None)
+        self._freed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("lane %s failed and goes on soon", address.key, exc_info=error)
+            self._not_before[address] = self._clock.time() + FAULT_PAUSE_S
+
+    async def _wait(self) -> None:
+        """Until something may have changed, a lane ended, or a waiting lane may go on."""
+        now = self._clock.time()
+        nearest = min(self._not_before.values(), default=now + self._config.poll_s)
+        timeout = min(max(nearest - now, 0.01), self._config.poll_s)
+        self._freed.clear()
+        waits = (
+            asyncio.create_task(self._outbox.wait(timeout)),
+            asyncio.create_task(self._freed.wait()),
+        )
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiting in waits:
+                waiting.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        if any(not task.cancelled() and task.exception() for task in done):
+            await self._clock.sleep(FAULT_PAUSE_S)

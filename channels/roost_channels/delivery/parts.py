@@ -1,0 +1,109 @@
+"""A logical message cut into physical parts: its text, then its files, albums where they fit."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from roost_channels.channel import Capabilities, Channel
+from roost_channels.message import Media
+from roost_channels.outbox import UNFINISHED, OutboxEntry, StoredPart
+from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart, render, utf16_length
+from roost_channels.whatsapp.format import QUOTE_PREFIX_MAX, needs_quote_line
+
+CHOOSE = "Please choose:"
+
+
+def plan(entry: OutboxEntry, channel: Channel) -> list[RenderedPart]:
+    """The physical parts of an entry for a channel. Never none, so that every entry ends."""
+    reply, capabilities = entry.reply_to, channel.capabilities
+    quoted = reply is not None and not capabilities.native_quote and needs_quote_line(reply)
+    texts = render(entry.text, capabilities, reserve=QUOTE_PREFIX_MAX if quoted else 0)
+    if capabilities.rich and entry.kind == "answer" and len(texts) == 1:
+        # What does not fit one message has no plain form of the same shape to fall back on.
+        texts = [replace(texts[0], rich=entry.text)]
+    end = texts[-1].char_end if texts else 0
+    files = _albums([_file_part(media, capabilities, end) for media in entry.media], capabilities)
+    parts = _captioned(texts, files, capabilities)
+    if entry.buttons and _has_no_room(parts, capabilities):
+        parts.append(RenderedPart(CHOOSE, (), end, end))
+    return parts or [RenderedPart("(no text)", (), 0, 0)]
+
+
+def album_of(parts: Sequence[StoredPart], first: StoredPart) -> Sequence[StoredPart]:
+    """The parts that may go in one album with `first`: it and those of its mark that follow and
+    are not out yet.
+    """
+    mark = first.rendered.album
+    later = [part for part in parts if part.index > first.index and part.rendered.album == mark]
+    return [first, *(part for part in later if mark and part.state in UNFINISHED)]
+
+
+def without_file(part: RenderedPart) -> RenderedPart:
+    """The words of a part whose file the network refuses in every form, and the file's name."""
+    if part.media is None:
+        return part
+    name = part.media.name or part.media.kind
+    words = "\n".join(filter(None, (part.text, f"[file: {name}, could not be sent]")))
+    return replace(part, text=words, media=None, album="")
+
+
+def _file_part(media: Media, capabilities: Capabilities, at: int) -> RenderedPart:
+    """The part that carries a file, or says its name where the channel can't."""
+    if media.size > capabilities.media_bytes_max:
+        name = media.name or media.kind
+        if not capabilities.media_bytes_max:
+            return RenderedPart(f"[file: {name}]", (), at, at)
+        return RenderedPart(f"[file: {name}, too large to be sent here]", (), at, at)
+    if media.kind == "photo" and media.size > capabilities.photo_bytes_max:
+        media = replace(media, kind="document")
+    return RenderedPart("", (), at, at, media)
+
+
+def _albums(files: Sequence[RenderedPart], capabilities: Capabilities) -> list[RenderedPart]:
+    """Files that follow one another and may be shown together bear one mark. Together they weigh
+    no more than one file may, as an album is one request.
+    """
+    runs: list[list[RenderedPart]] = []
+    for part in files:
+        if runs and _fits(runs[-1], part, capabilities):
+            runs[-1].append(part)
+        else:
+            runs.append([part])
+    return [
+        replace(part, album=str(number)) if len(run) > 1 else part
+        for number, run in enumerate(runs, 1)
+        for part in run
+    ]
+
+
+def _fits(run: Sequence[RenderedPart], part: RenderedPart, capabilities: Capabilities) -> bool:
+    files = [one.media for one in (*run, part)]
+    if len(files) > capabilities.album_max:
+        return False
+    kinds = {media.kind if media else "" for media in files}
+    weight = sum(media.size for media in files if media)
+    together = any(kinds <= mixture for mixture in capabilities.albums)
+    return together and weight <= capabilities.media_bytes_max
+
+
+def _captioned(
+    texts: list[RenderedPart], files: list[RenderedPart], capabilities: Capabilities
+) -> list[RenderedPart]:
+    """A short text is the caption of an album's first file, as people would send it."""
+    if len(texts) != 1 or not files or not files[0].album or texts[0].rich:
+        return texts + files
+    text = texts[0]
+    if utf16_length(REPEAT_LABEL + text.text) > capabilities.caption_max:
+        return texts + files
+    return [replace(text, media=files[0].media, album=files[0].album), *files[1:]]
+
+
+def _has_no_room(parts: Sequence[RenderedPart], capabilities: Capabilities) -> bool:
+    """Buttons hang under the last part, unless it is an album's, or a file or too long where the
+    network says so.
+    """
+    if not parts:
+        return False
+    most = capabilities.button_text_max
+    if most is None:
+        return bool(parts[-1].album)
+    return parts[-1].media is not None or utf16_length(parts[-1].text) > most

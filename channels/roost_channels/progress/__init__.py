@@ -1,0 +1,1 @@
+"""Progress: what people see while a turn runs."""

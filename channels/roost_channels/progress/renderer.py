@@ -1,0 +1,251 @@
+"""What people see while a turn runs: typing, then one status message until the answer is in."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from roost_channels.channel import Channel, Ordering, Reacting
+from roost_channels.clock import Clock, SystemClock
+from roost_channels.config import DeliveryConfig, Progress
+from roost_channels.delivery.lanes import Lanes
+from roost_channels.delivery.limits import Limiter, recall
+from roost_channels.errors import DeliveryError
+from roost_channels.message import Address
+from roost_channels.outbox import Outbox, ProgressSnapshot, StatusMessage
+from roost_channels.progress.drafts import Drafts
+from roost_channels.progress.janitor import Janitor
+from roost_channels.progress.status_messages import Room, StatusMessages, stop_buttons
+from roost_channels.progress.status_view import StatusView, view, with_text
+from roost_channels.rendering.parts import RenderedPart
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.25
+TICK_LEAST_S = 0.1
+# Many turns take long to look at: it rests so many times as long, for answers go first.
+REST = 4.0
+REST_MAX_S = 1.0
+JANITOR_S = 5.0
+TURNS_SHOWN_MAX = 64
+TURNS_REMEMBERED_MAX = 1000  # twice as many as are shown at once
+# A reaction is a first sign: later, after a restart, it would only puzzle.
+REACT_WITHIN_S = 5.0
+STILL_WORKING = "Still working on this. I will write when it is done."
+UNREACHABLE = "The model can't be reached right now. I go on trying and will write."
+
+
+class ProgressRenderer:
+    """Shows the progress of running turns. Lossy: nothing here is retried, the latest view wins.
+
+    `lanes` and `limiter` are the Courier's: one operation is in flight per chat, whoever's it is,
+    and progress gives way. Every turn is fenced: once its final is queued no more edits leave.
+    `mode` is what conversations see that chose nothing else: typing alone, a status message, or the
+    answer as it is written.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        outbox: Outbox,
+        lanes: Lanes,
+        limiter: Limiter,
+        clock: Clock | None = None,
+        config: DeliveryConfig | None = None,
+        *,
+        mode: Progress = "status",
+    ) -> None:
+        self._channels = {(channel.name, channel.account): channel for channel in channels}
+        self._outbox = outbox
+        self._lanes = lanes
+        self._limiter = limiter
+        self._clock = clock or SystemClock()
+        self._config = config or DeliveryConfig()
+        self._mode = mode
+        self._typed: OrderedDict[str, float] = OrderedDict()
+        self._reacted: OrderedDict[str, float] = OrderedDict()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._swept_at = 0.0
+        self._room = Room(outbox, lanes, limiter, self._clock, self._config)
+        self._statuses = StatusMessages(self._room)
+        self._drafts = Drafts(self._room)
+        self._janitor = Janitor(outbox, lanes, limiter, self._clock)
+
+    async def run(self) -> None:
+        """Show progress for ever, once it is known which chats a process before us must spare."""
+        knows_waits = False
+        try:
+            while True:
+                began = self._clock.time()
+                try:
+                    if not knows_waits:
+                        now = self._clock.time()
+                        await recall(self._limiter, self._outbox, tuple(self._channels), now)
+                        knows_waits = True
+                    await self.step()
+                except Exception:
+                    logger.exception("progress could not be read")
+                    await self._clock.sleep(1.0)
+                took_s = self._clock.time() - began
+                await self._clock.sleep(max(TICK_LEAST_S, min(REST * took_s, REST_MAX_S)))
+                await self._outbox.wait(TICK_S)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def step(self) -> None:
+        """Start what each turn needs now; one whose last operation still runs is left alone."""
+        now = self._clock.time()
+        accounts = tuple(self._channels)
+        snapshots = await self._outbox.progress(accounts)
+        is_over = any(view(snapshot, now) is None for snapshot in snapshots)
+        if now - self._swept_at >= (TICK_S if is_over else JANITOR_S):
+            self._swept_at = now
+            for status in await self._outbox.orphans(accounts):
+                self._start(status.turn_id, status.address, None, status)
+        for snapshot in snapshots:
+            self._start(snapshot.turn_id, snapshot.address, snapshot, None)
+
+    async def settle(self) -> None:
+        """One step, waited for."""
+        await self.step()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.sleep(0)
+
+    def _start(
+        self,
+        turn_id: str,
+        address: Address,
+        snapshot: ProgressSnapshot | None,
+        orphan: StatusMessage | None,
+    ) -> None:
+        channel = self._channels.get((address.channel, address.account))
+        if channel is None or turn_id in self._tasks or len(self._tasks) >= TURNS_SHOWN_MAX:
+            return
+        work = (
+            partial(self._janitor.close, channel, orphan)
+            if orphan
+            else partial(self._show, channel, snapshot)
+        )
+        task = asyncio.create_task(self._guarded(turn_id, work))
+        self._tasks[turn_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(turn_id, None))
+
+    async def _guarded(self, turn_id: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception:
+            logger.exception("progress of turn %s could not be shown", turn_id)
+
+    # Running turns ---------------------------------------------------------------------------
+
+    async def _show(self, channel: Channel, snapshot: ProgressSnapshot | None) -> None:
+        if snapshot is None:
+            return
+        wanted = view(snapshot, self._clock.time())
+        if wanted is None or self._lanes.busy(snapshot.address):
+            return
+        await self._react(channel, snapshot)
+        mode = snapshot.mode or self._mode
+        if mode == "stream" and self._drafts.fits(channel, snapshot):
+            return await self._drafts.show(channel, snapshot, wanted)
+        await self._type(channel, snapshot)
+        if mode == "off":
+            return
+        if not channel.capabilities.can_edit:
+            await self._say_still_working(channel, snapshot, wanted)
+            return
+        if mode == "stream" and snapshot.phase == "answering":
+            wanted = with_text(wanted, snapshot)
+        await self._statuses.show(channel, snapshot, wanted)
+
+    async def _react(self, channel: Channel, snapshot: ProgressSnapshot) -> None:
+        """Once per turn, at its start, where the account has a reaction."""
+        if not channel.capabilities.reaction or snapshot.turn_id in self._reacted:
+            return
+        _note(self._reacted, snapshot.turn_id, self._clock.time())
+        is_late = self._clock.time() - snapshot.started_at > REACT_WITHIN_S
+        if is_late or not snapshot.inbound_message_id or not isinstance(channel, Reacting):
+            return
+        async with self._lanes.hold(snapshot.address):
+            if not await self._room.may_still(channel, snapshot, "typing"):
+                return
+            self._room.take(channel, snapshot.address, "typing")
+            try:
+                await channel.react(snapshot.address, snapshot.inbound_message_id)
+            except DeliveryError as error:
+                await self._room.dropped(snapshot.address, error)
+
+    async def _type(self, channel: Channel, snapshot: ProgressSnapshot) -> None:
+        lasts = channel.capabilities.typing_s
+        now = self._clock.time()
+        since = now - self._typed.get(snapshot.turn_id, 0.0)
+        if (
+            not lasts
+            or since < lasts * 0.8
+            or not self._room.may(channel, snapshot.address, "typing")
+        ):
+            return
+        _note(self._typed, snapshot.turn_id, now)
+        async with self._lanes.hold(snapshot.address):
+            if not await self._room.may_still(channel, snapshot, "typing"):
+                return
+            self._room.take(channel, snapshot.address, "typing")
+            try:
+                await channel.indicate(
+                    snapshot.address, inbound_message_id=snapshot.inbound_message_id
+                )
+            except DeliveryError as error:
+                await self._room.dropped(snapshot.address, error)
+
+    async def _say_still_working(
+        self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView
+    ) -> None:
+        """Once per turn, where nothing can be edited and every message costs."""
+        waited = self._clock.time() - snapshot.started_at
+        if not channel.capabilities.typing_s or waited < self._config.still_working_s:
+            return
+        if await self._outbox.status_message(snapshot.turn_id) is not None:
+            return
+        if not self._room.may(channel, snapshot.address, "send"):
+            return
+        said = StatusMessage(
+            turn_id=snapshot.turn_id,
+            address=snapshot.address,
+            message_id=None,
+            shown=_still_working(snapshot),
+            state="closed",
+            edited_at=self._clock.time(),
+        )
+        async with self._lanes.hold(snapshot.address):
+            try:
+                if isinstance(channel, Ordering):
+                    await channel.in_order(snapshot.address)
+                if not await self._room.may_still(channel, snapshot, "send"):
+                    return
+                self._room.take(channel, snapshot.address, "send")
+                await self._outbox.put_status_message(said)
+                receipt = await channel.send(
+                    snapshot.address,
+                    RenderedPart(said.shown),
+                    buttons=stop_buttons(snapshot, wanted) if channel.capabilities.buttons else (),
+                )
+            except DeliveryError as error:
+                await self._room.dropped(snapshot.address, error)
+                return
+            sent = replace(said, message_id=receipt.message_id, edited_at=self._clock.time())
+            await self._room.keep(sent)
+
+
+def _note(turns: OrderedDict[str, float], turn_id: str, at: float) -> None:
+    """When something was last done for a turn; the oldest are forgotten."""
+    turns[turn_id] = at
+    while len(turns) > TURNS_REMEMBERED_MAX:
+        turns.popitem(last=False)
+
+
+def _still_working(snapshot: ProgressSnapshot) -> str:
+    return UNREACHABLE if snapshot.phase == "unreachable" else STILL_WORKING

@@ -1,0 +1,1 @@
+"""Rendering: Markdown becomes one document tree, and the tree becomes parts that fit a channel."""

@@ -1,0 +1,1 @@
+"""People on FakeTelegram: what they do on their phones and what they see there."""

@@ -1,0 +1,230 @@
+"""What people do in FakeTelegram's chats: the methods of the fake that act."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from roost_channels.testing.telegram.people.person import People
+from roost_channels.testing.telegram.state.core import Core
+from roost_channels.testing.telegram.state.media import KINDS, media_fields, store
+from roost_channels.testing.telegram.state.records import (
+    GENERAL_TOPIC,
+    Chat,
+    ChatType,
+    File,
+    Topic,
+    User,
+)
+from roost_channels.testing.telegram.text.text import Formatted
+
+
+class Acts:
+    """The part of FakeTelegram that plays the people."""
+
+    core: Core
+    _people: People
+
+    async def user_says(
+        self,
+        chat_id: int,
+        text: str,
+        *,
+        user_id: int | None = None,
+        first_name: str = "Ada",
+        username: str = "",
+        reply_to: int | None = None,
+        quote: str = "",
+        quote_position: int | None = None,
+        external_reply: dict[str, Any] | None = None,
+        thread: int = 0,
+        entities: Sequence[dict[str, Any]] = (),
+        media: dict[str, Any] | None = None,
+        forwarded_from: str = "",
+    ) -> int:
+        """A person writes; returns the message id.
+
+        media: Bot API fields such as sticker; the text is then the caption (`user_sends` makes
+        those of files). forwarded_from: the hidden name of somebody whose message it is.
+        quote: a passage of the message `reply_to`; beside an `external_reply` it is taken as given.
+        """
+        user = self._user(chat_id, user_id, first_name, username)
+        message = self._people.say(
+            self._people.chat(chat_id, user),
+            user,
+            Formatted(text, list(entities)),
+            reply_to=reply_to,
+            quote=quote,
+            quote_position=quote_position,
+            external_reply=external_reply,
+            thread=thread,
+            media=media,
+            forward_origin=self._origin(forwarded_from),
+        )
+        return message.message_id
+
+    def _origin(self, name: str) -> dict[str, Any] | None:
+        origin = {"type": "hidden_user", "sender_user_name": name, "date": int(self.core.now())}
+        return origin if name else None
+
+    async def user_sends(
+        self,
+        chat_id: int,
+        kind: str,
+        data: bytes,
+        *,
+        caption: str = "",
+        name: str = "",
+        content_type: str = "",
+        size: int | None = None,
+        duration: int = 0,
+        user_id: int | None = None,
+        reply_to: int | None = None,
+        quote: str = "",
+        thread: int = 0,
+    ) -> int:
+        """A person sends a photo, voice, document, video, audio, animation or video_note.
+
+        size: what the file claims, as a file of 30 MB would; duration: seconds.
+        """
+        return await self.user_says(
+            chat_id,
+            caption,
+            user_id=user_id,
+            reply_to=reply_to,
+            quote=quote,
+            thread=thread,
+            media=self._media(kind, data, name, content_type, size, duration),
+        )
+
+    def _media(
+        self,
+        kind: str,
+        data: bytes,
+        name: str = "",
+        content_type: str = "",
+        size: int | None = None,
+        duration: int = 0,
+    ) -> dict[str, Any]:
+        if kind not in KINDS:
+            raise ValueError(f"unknown media {kind!r}; known: {', '.join(KINDS)}")
+        file = store(self.core.world, kind, data, name, content_type, size)
+        return media_fields(self.core.world, kind, file, {"duration": duration})
+
+    async def user_sends_album(
+        self,
+        chat_id: int,
+        items: Sequence[tuple[str, bytes]],
+        *,
+        caption: str = "",
+        user_id: int | None = None,
+        thread: int = 0,
+    ) -> list[int]:
+        """Several media at once, (kind, data); the caption stands under the first."""
+        user = self._user(chat_id, user_id, "", "")
+        media = [self._media(kind, data) for kind, data in items]
+        chat = self._people.chat(chat_id, user)
+        sent = self._people.album(chat, user, media, caption, thread)
+        return [message.message_id for message in sent]
+
+    async def user_reacts(
+        self, chat_id: int, message_id: int, *emoji: str, user_id: int | None = None
+    ) -> None:
+        """Set a person's reactions to a message, none to take them back."""
+        user = self._user(chat_id, user_id, "", "")
+        self._people.react(self.core.world.chats[chat_id], user, message_id, emoji)
+
+    async def user_opens_topic(self, chat_id: int, name: str, *, user_id: int | None = None) -> int:
+        """A new topic in a forum, or in a private chat with topics; returns its id."""
+        user = self._user(chat_id, user_id, "", "")
+        return self._people.open_topic(self._people.chat(chat_id, user), user, name)
+
+    async def user_closes_topic(self, chat_id: int, thread: int, closed: bool = True) -> None:
+        user = self._user(chat_id, None, "", "")
+        self._people.close_topic(self.core.world.chats[chat_id], user, thread, closed)
+
+    def _user(self, chat_id: int, user_id: int | None, first_name: str, username: str) -> User:
+        if user_id is None:
+            user_id = chat_id if chat_id > 0 else 7
+        return self.core.world.user(user_id, first_name, username)
+
+    async def user_edits(self, chat_id: int, message_id: int, text: str) -> None:
+        self._people.edit(self.core.world.chats[chat_id].messages[message_id], text)
+
+    async def press(
+        self, chat_id: int, message_id: int, data: str, *, user_id: int | None = None
+    ) -> str:
+        """Press a button that is shown; returns the callback query's id."""
+        user = self._user(chat_id, user_id, "", "")
+        return self._people.press(self.core.world.chats[chat_id], user, message_id, data).id
+
+    def press_answer(self, callback_id: str) -> dict[str, Any] | None:
+        """What the bot answered (`text`, `show_alert`), None while the button still turns."""
+        return self.core.presses[callback_id].answer
+
+    async def stop_draft(self, chat_id: int) -> None:
+        self._people.stop_draft(self.core.world.chats[chat_id])
+
+    async def block(self, chat_id: int, blocked: bool = True) -> None:
+        user = self._user(chat_id, None, "", "")
+        self._people.set_membership(self._people.chat(chat_id, user), user, blocked=blocked)
+
+    def deactivate(self, user_id: int) -> None:
+        """The person deletes their account."""
+        self.core.world.user(user_id).deactivated = True
+
+    def user_deletes(self, chat_id: int, message_id: int) -> None:
+        """A message goes without a word to the bot, as Telegram does it."""
+        self.core.world.chats[chat_id].messages[message_id].deleted_at = self.core.now()
+
+    def add_group(
+        self,
+        chat_id: int,
+        title: str = "Group",
+        *,
+        type: ChatType = "supergroup",
+        topics: dict[int, str] | None = None,
+        username: str = "",
+    ) -> Chat:
+        """A group the bot is in; with `topics` a forum."""
+        chat = Chat(
+            chat_id,
+            type,
+            title,
+            username,
+            is_forum=topics is not None,
+            topics={thread: Topic(name) for thread, name in (topics or {}).items()},
+            # A forum's first id is taken by its General topic.
+            last_message_id=0 if topics is None else max([GENERAL_TOPIC, *topics]),
+        )
+        self.core.world.chats[chat_id] = chat
+        return chat
+
+    async def migrate(self, group_id: int, supergroup_id: int) -> None:
+        """A basic group becomes a supergroup; both chats get the service message."""
+        old = self.core.world.chats[group_id]
+        new = self.add_group(supergroup_id, old.title)
+        user = self._user(group_id, None, "", "")
+        nothing = Formatted("")
+        self._people.say(old, user, nothing, media={"migrate_to_chat_id": supergroup_id})
+        self._people.say(new, user, nothing, media={"migrate_from_chat_id": group_id})
+        old.migrated_to = supergroup_id
+
+    def kick(self, chat_id: int, kicked: bool = True) -> None:
+        """The bot is removed from a group, or taken back."""
+        user = self._user(chat_id, None, "", "")
+        self._people.set_membership(self.core.world.chats[chat_id], user, kicked=kicked)
+
+    def promote(self, chat_id: int, admin: bool = True) -> None:
+        """Make the bot an administrator of a group, as it is from the start, or take it back."""
+        user = self._user(chat_id, None, "", "")
+        self._people.set_membership(self.core.world.chats[chat_id], user, bot_is_admin=admin)
+
+    def add_file(
+        self,
+        data: bytes,
+        name: str = "file.bin",
+        content_type: str = "application/octet-stream",
+        *,
+        size: int | None = None,
+    ) -> File:
+        """A file the bot can fetch by its file_id; `size` may claim more than `data` holds."""
+        return store(self.core.world, "document", data, name, content_type, size)

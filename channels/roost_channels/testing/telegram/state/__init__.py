@@ -1,0 +1,1 @@
+"""What FakeTelegram holds: its world, files, updates and flood windows."""

@@ -1,0 +1,78 @@
+"""What the parts of FakeTelegram share: the world, the clock, the queue, the limits."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from roost_channels.testing.clock import Clock
+from roost_channels.testing.faults import FaultBook
+from roost_channels.testing.loopback import CallLog
+from roost_channels.testing.telegram.parameters import Parameters
+from roost_channels.testing.telegram.state.flood import FloodControl
+from roost_channels.testing.telegram.state.updates import UpdateQueue
+from roost_channels.testing.telegram.state.world import World
+
+
+@dataclass(slots=True)
+class Pressed:
+    """A callback query: answered once, within its 150 s."""
+
+    id: str
+    chat_id: int
+    message_id: int
+    data: str
+    at: float
+    answer: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class WebhookSettings:
+    """What setWebhook stored, and how deliveries went."""
+
+    url: str = ""
+    secret: str = ""
+    max_connections: int = 40
+    last_error: str = ""
+    last_error_at: float = 0.0
+    set_at: float = float("-inf")
+
+
+@dataclass(slots=True)
+class Core:
+    """One bot's server side."""
+
+    world: World
+    clock: Clock
+    updates: UpdateQueue
+    flood: FloodControl
+    privacy: bool = False
+    private_topics: bool = False
+    faults: FaultBook = field(default_factory=FaultBook)
+    log: CallLog = field(default_factory=CallLog)
+    webhook: WebhookSettings = field(default_factory=WebhookSettings)
+    presses: dict[str, Pressed] = field(default_factory=dict)
+    commands: dict[tuple[str, str], list[dict[str, str]]] = field(default_factory=dict)
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def now(self) -> float:
+        return self.clock.time()
+
+    def changed(self) -> None:
+        """Something that a person could see has changed."""
+        self.event.set()
+        self.event = asyncio.Event()
+
+
+Method = Callable[[Core, Parameters], Awaitable[Any]]
+METHODS: dict[str, Method] = {}
+
+
+def method(name: str) -> Callable[[Method], Method]:
+    """Register a Bot API method; names are compared without regard to case."""
+
+    def register(function: Method) -> Method:
+        METHODS[name.lower()] = function
+        return function
+
+    return register

@@ -1,0 +1,273 @@
+"""The client of any OpenAI-compatible engine: the bundled core, vLLM, Ollama or a hosted one.
+
+Iterate `stream` inside `contextlib.aclosing`, or cancel the task: either closes the connection at
+once, which is how an engine learns to stop.
+"""
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+
+import httpx2
+
+from roost_inference.client.assembly import Answer, Completed, Delta, ToolCall
+from roost_inference.client.refusals import json_of, refusal
+from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable, UnknownModel
+
+__all__ = ["ChatRequest", "Completed", "Delta", "EngineClient", "ToolCall"]
+
+CONNECT_TIMEOUT_S = 5.0
+# Between two reads. Engines without keep-alive comments are silent while they read a long prompt.
+READ_TIMEOUT_S = 300.0
+PROBE_TIMEOUT_S = 5.0
+# Below the 5 s after which servers close idle connections, so that none is used while it closes.
+IDLE_CONNECTION_S = 2.0
+# Ours and vLLM's, unknown to many engines: one that refuses a field by name is not sent it again.
+OPTIONAL_FIELDS = ("cache_salt", "priority", "stream_options")
+# Of these, what may be left out at any time: vLLM refuses a priority by its settings, and only one
+# other than 0, so the first refusal may come after many answers.
+HARMLESS_FIELDS = frozenset({"priority"})
+EVENT_BYTES_MAX = 2**20
+BODY_BYTES_MAX = 2**20
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One chat completion; messages and tools are OpenAI's, None leaves a field to the engine."""
+
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] = ()
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: Sequence[str] = ()
+    session_id: str | None = None
+    cache_salt: str | None = None
+    priority: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class EngineClient:
+    """Talks to one engine. `base_url` with or without a path; without one, /v1 is meant.
+
+    Raises roost_inference.errors: EngineUnavailable where the engine can't be reached, is starting,
+    or the connection is lost, also in mid-stream; QueueFull; InvalidRequest and its kinds.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str = "",
+        model: str = "",
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
+        url = httpx2.URL(base_url.rstrip("/"))
+        self._api = str(url if url.path.strip("/") else url.copy_with(path="/v1")).rstrip("/")
+        self._root = self._api.removesuffix("/v1")
+        self._model = model
+        self._found_model = ""
+        self._unknown_fields: set[str] = set()
+        self._was_accepted = False
+        headers = {"accept-encoding": "identity"}
+        if api_key:
+            headers["authorization"] = f"Bearer {api_key}"
+        self._http = httpx2.AsyncClient(
+            headers=headers,
+            timeout=httpx2.Timeout(
+                read_timeout_s, connect=connect_timeout_s, write=connect_timeout_s * 6, pool=None
+            ),
+            limits=httpx2.Limits(max_connections=None, keepalive_expiry=IDLE_CONNECTION_S),
+            # A proxy from the environment has no business between two processes of one machine.
+            trust_env=not _is_loopback(url.host),
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
+        """Text as it comes, then one Completed, always the last item."""
+        body = await self._body(request)
+        headers = {"x-session-id": request.session_id} if request.session_id else {}
+        url = f"{self._api}/chat/completions"
+        answer = Answer(model=body["model"])
+        with _network_errors():
+            async with (
+                self._accepted(url, body, headers) as response,
+                contextlib.aclosing(_events(response)) as events,
+            ):
+                async for value in events:
+                    text = answer.add(value)
+                    if text:
+                        yield Delta(text)
+            completed = answer.completed()
+        yield completed
+
+    async def complete(self, request: ChatRequest) -> Completed:
+        """The whole answer."""
+        async with contextlib.aclosing(self.stream(request)) as items:
+            async for item in items:
+                if isinstance(item, Completed):
+                    return item
+        raise EngineFailed("The stream ended without an answer")
+
+    async def call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Any other request of the engine's own, such as `/v1/sessions`: status, headers, body.
+
+        Raises EngineUnavailable. Cut off beyond BODY_BYTES_MAX.
+        """
+        url = f"{self._api}{path[3:]}" if path.startswith("/v1/") else f"{self._root}{path}"
+        with _network_errors():
+            async with self._http.stream(method, url, json=body, timeout=PROBE_TIMEOUT_S) as reply:
+                return reply.status_code, reply.headers, await _bounded(reply)
+
+    async def health(self) -> dict[str, Any]:
+        """The engine's own /health, or {"status": "ok", …} for engines that have none like it.
+
+        A bundled engine that is loading says {"status": "starting"}. Raises EngineUnavailable.
+        """
+        status, headers, body = await self.call("GET", "/health")
+        value = json_of(body)
+        if isinstance(value, dict) and isinstance(value.get("status"), str):
+            return value
+        if status == 200:
+            return {"status": "ok"}
+        if status in (401, 403, 404, 405):
+            models = await self.models()
+            return {"status": "ok", "model": self._model or next(iter(models), "")}
+        raise refusal(status, headers, body)
+
+    async def models(self) -> list[str]:
+        """Names of the models the engine serves."""
+        status, headers, body = await self.call("GET", "/v1/models")
+        if status != 200:
+            raise refusal(status, headers, body)
+        value = json_of(body)
+        entries = value.get("data") if isinstance(value, dict) else None
+        if not isinstance(entries, list):
+            raise EngineFailed("The engine's list of models is not in OpenAI's form")
+        return [str(entry["id"]) for entry in entries if isinstance(entry, dict) and "id" in entry]
+
+    async def _body(self, request: ChatRequest) -> dict[str, Any]:
+        """The request on the wire. Fields that hosted engines refuse are sent only when set."""
+        body: dict[str, Any] = {
+            "model": await self._model_name(),
+            "messages": list(request.messages),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        optional = {
+            "tools": list(request.tools) or None,
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "seed": request.seed,
+            "stop": list(request.stop) or None,
+            "cache_salt": request.cache_salt,
+            "priority": request.priority or None,
+        }
+        body.update({name: value for name, value in optional.items() if value is not None})
+        return {
+            name: value
+            for name, value in {**body, **request.extra}.items()
+            if name not in self._unknown_fields
+        }
+
+    @contextlib.asynccontextmanager
+    async def _accepted(
+        self, url: str, body: dict[str, Any], headers: Mapping[str, str]
+    ) -> AsyncIterator[httpx2.Response]:
+        """A response with status 200, asked for again without the fields the engine refuses."""
+        left_out: set[str] = set()
+        for _ in range(1 + len(OPTIONAL_FIELDS)):
+            async with self._http.stream("POST", url, json=body, headers=headers) as response:
+                if response.status_code == 200:
+                    self._was_accepted = True
+                    self._unknown_fields |= left_out
+                    yield response
+                    return
+                text = await _bounded(response)
+            unknown = self._refused_fields(response.status_code, text, body)
+            if not unknown:
+                break
+            left_out |= unknown
+            body = {name: value for name, value in body.items() if name not in unknown}
+        raise self._refused(response, text)
+
+    def _refused_fields(self, status: int, text: bytes, body: Mapping[str, Any]) -> set[str]:
+        """Which of our optional fields a refusal names. After an engine has accepted a request only
+        a harmless one: what people write may stand in a refusal, and must not switch the salt off.
+        """
+        if status not in (400, 422):
+            return set()
+        named = {name for name in OPTIONAL_FIELDS if name in body and name.encode() in text}
+        return named & HARMLESS_FIELDS if self._was_accepted else named
+
+    async def _model_name(self) -> str:
+        """The configured model, else the first one the engine serves."""
+        if self._model:
+            return self._model
+        if not self._found_model:
+            names = await self.models()
+            if not names:
+                raise EngineUnavailable("The engine serves no model")
+            self._found_model = names[0]
+        return self._found_model
+
+    def _refused(self, response: httpx2.Response, body: bytes) -> EngineError:
+        error = refusal(response.status_code, response.headers, body)
+        if isinstance(error, UnknownModel) and not self._model:
+            # Nobody asked for that model by name: the engine serves another one since we looked.
+            self._found_model = ""
+            return EngineUnavailable(f"The engine's model has changed: {error.message}")
+        return error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextlib.contextmanager
+def _network_errors() -> Iterator[None]:
+    """Everything that can go wrong on the network, as EngineUnavailable."""
+    try:
+        yield
+    except httpx2.ConnectTimeout as error:
+        raise EngineUnavailable("The engine does not answer") from error
+    except httpx2.ConnectError as error:
+        raise EngineUnavailable(f"The engine can't be reached: {error}") from error
+    except httpx2.TimeoutException as error:
+        raise EngineUnavailable("The engine has gone silent") from error
+    except httpx2.RequestError as error:
+        raise EngineUnavailable(f"The connection to the engine was lost: {error!r}") from error
+
+
+async def _bounded(response: httpx2.Response) -> bytes:
+    """At most BODY_BYTES_MAX of the body; the rest is left unread and the connection closed."""
+    body = b""
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) >= BODY_BYTES_MAX:
+            return body[:BODY_BYTES_MAX]
+    return body
+
+
+async def _events(response: httpx2.Response) -> AsyncGenerator[Any, None]:
+    """The JSON of each event up to [DONE]."""
+    source = httpx2.EventSource(response, max_event_size=EVENT_BYTES_MAX)
+    async for event in source:
+        if event.data.strip() == "[DONE]":
+            return
+        value = json_of(event.data.encode())
+        if value is None:
+            raise EngineUnavailable("The connection to the engine was lost inside an event")
+        yield value

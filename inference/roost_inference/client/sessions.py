@@ -1,0 +1,63 @@
+"""`/v1/sessions` from the outside: what a client tells an engine about its sessions."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+from urllib.parse import quote
+
+from roost_inference.client.refusals import json_of, refusal
+from roost_inference.errors import EngineFailed, NoSessions
+
+Wait = Literal["tool", "approval", "user", "idle"]
+UNKNOWN_STATUSES = frozenset({404, 405, 501})
+
+
+class Caller(Protocol):
+    """What is needed of EngineClient."""
+
+    async def call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> tuple[int, Mapping[str, str], bytes]: ...
+
+
+class EngineSessions:
+    """Orders to one engine. Every method raises NoSessions where it has no such thing, and what
+    EngineClient raises."""
+
+    def __init__(self, client: Caller) -> None:
+        self._client = client
+
+    async def list(self, limit: int) -> list[dict[str, Any]]:
+        """What the engine remembers of the latest sessions, the most recently used last."""
+        value = await self._call("GET", f"/v1/sessions?limit={limit}", None)
+        data = value.get("data")
+        if not isinstance(data, list):
+            raise EngineFailed("The engine's list of sessions is not a list")
+        return [entry for entry in data if isinstance(entry, dict)]
+
+    async def pin(self, session_id: str, salt: str, wait: Wait, ttl_s: float) -> None:
+        """Say what a session waits for, and how long that may take."""
+        order = {"reason": wait, "ttl_s": ttl_s, "cache_salt": salt}
+        await self._call("POST", f"/v1/sessions/{quote(session_id, safe='')}/pin", order)
+
+    async def prefetch(self, session_id: str, salt: str) -> None:
+        """A message for the session has arrived: bring its KV near."""
+        path = f"/v1/sessions/{quote(session_id, safe='')}/prefetch"
+        await self._call("POST", path, {"cache_salt": salt})
+
+    async def close(self, session_id: str, salt: str) -> None:
+        """Nothing more is expected of the session."""
+        path = f"/v1/sessions/{quote(session_id, safe='')}"
+        await self._call("DELETE", path, {"cache_salt": salt})
+
+    async def _call(
+        self, method: str, path: str, body: Mapping[str, Any] | None
+    ) -> Mapping[str, Any]:
+        status, headers, text = await self._client.call(method, path, body)
+        if status in UNKNOWN_STATUSES:
+            raise NoSessions
+        if status != 200:
+            raise refusal(status, headers, text)
+        value = json_of(text)
+        if not isinstance(value, dict):
+            raise EngineFailed("The engine's answer about sessions is not an object")
+        return value

@@ -1,0 +1,1 @@
+"""The engine over HTTP: routes, the wire format, answers and metrics."""

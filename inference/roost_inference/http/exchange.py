@@ -1,0 +1,188 @@
+"""One HTTP exchange: a bounded body in, an answer out, no computing for a client that left."""
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from roost_inference.errors import BodyTooLarge, EngineError, QueueFull
+from roost_inference.generation import Generation, Piece
+from roost_inference.http.replies import DONE, KEEP_ALIVE, Chunks, completion, error_body, event
+from roost_inference.http.wire import ChatCall
+
+KEEP_ALIVE_S = 15.0
+# A client that is still sending when it is refused reads the answer only if we read on a little.
+LINGER_S = 2.0
+LINGER_BYTES_MAX = 64 * 2**20
+
+log = logging.getLogger(__name__)
+
+
+def error_response(error: EngineError) -> JSONResponse:
+    headers = {}
+    if isinstance(error, QueueFull):
+        headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    elif error.http_status == 503:
+        headers["retry-after"] = "1"
+    if isinstance(error, BodyTooLarge):
+        headers["connection"] = "close"
+    return JSONResponse(error_body(error), status_code=error.http_status, headers=headers)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body if it has at most `limit` bytes, whatever its header says; else BodyTooLarge."""
+    chunks: list[bytes] = []
+    size = 0
+    declared = request.headers.get("content-length", "")
+    stream = request.stream()
+    if not (declared.isdigit() and int(declared) > limit):
+        async for chunk in stream:
+            size += len(chunk)
+            if size > limit:
+                break
+            chunks.append(chunk)
+        else:
+            return b"".join(chunks)
+    chunks.clear()
+    with contextlib.suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(LINGER_S):
+            async for chunk in stream:
+                size += len(chunk)
+                if size > limit + LINGER_BYTES_MAX:
+                    break
+    raise BodyTooLarge(f"The request body is larger than {limit} bytes")
+
+
+class Unauthorized(EngineError):
+    """The API key is missing or wrong."""
+
+    http_status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class RequireKey:
+    """ASGI wrapper: /v1 needs `Authorization: Bearer KEY`. Health and metrics stay open."""
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self._app = app
+        self._key = key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/v1"):
+            sent = Headers(scope=scope).get("authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(sent.encode(), self._key):
+                await error_response(Unauthorized())(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class Answer:
+    """An ASGI response made of a generation. The generation is cancelled as soon as the client
+    has gone, before the first token, in mid-stream, or while a whole answer is gathered."""
+
+    def __init__(self, generation: Generation, call: ChatCall) -> None:
+        self._generation = generation
+        self._call = call
+        self._created = int(time.time())
+        self._sent_s = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        produce = self._stream if self._call.stream else self._whole
+        producer = asyncio.ensure_future(produce(scope, receive, send))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait((producer, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # Whatever ended the wait: a leaving client, the answer's end, a shutdown.
+            self._generation.cancel()
+            gone.cancel()
+            if not producer.done():
+                producer.cancel()
+                await asyncio.wait((producer,))
+        if not producer.cancelled():
+            producer.result()
+
+    async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pieces: list[Piece] = []
+        try:
+            async with contextlib.aclosing(self._generation.pieces()) as batches:
+                async for batch in batches:
+                    pieces += batch
+        except EngineError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        answer = completion(
+            pieces,
+            id=self._generation.id,
+            model=self._generation.model,
+            created=self._created,
+            logprobs=bool(self._call.logprobs),
+        )
+        await JSONResponse(answer)(scope, receive, send)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        options = self._call.stream_options
+        chunks = Chunks(
+            id=self._generation.id,
+            model=self._generation.model,
+            created=self._created,
+            include_usage=options is not None and options.include_usage,
+            logprobs=bool(self._call.logprobs),
+        )
+        headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await _send_part(send, chunks.first())
+        try:
+            await self._send_pieces(send, chunks)
+        except EngineError as error:
+            # Too late for a status: the error is the last event.
+            await _send_part(send, event(error_body(error)) + DONE)
+        await _send_part(send, b"", more=False)
+
+    async def _send_pieces(self, send: Send, chunks: Chunks) -> None:
+        self._sent_s = asyncio.get_running_loop().time()
+        keeper = asyncio.ensure_future(self._keep_alive(send))
+        try:
+            async with contextlib.aclosing(self._generation.pieces()) as batches:
+                async for batch in batches:
+                    parts = [chunk for piece in batch for chunk in chunks.of(piece)]
+                    await _send_part(send, b"".join(parts))
+                    self._sent_s = asyncio.get_running_loop().time()
+        finally:
+            keeper.cancel()
+            await asyncio.wait((keeper,))
+
+    async def _keep_alive(self, send: Send) -> None:
+        """A comment where nothing else was sent for long. A task of its own, as a timeout around
+        every piece would be a third of what a piece costs."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._sent_s + KEEP_ALIVE_S - loop.time())
+            if loop.time() >= self._sent_s + KEEP_ALIVE_S:
+                await _send_part(send, KEEP_ALIVE)
+                self._sent_s = loop.time()
+
+
+async def _send_part(
+    send: Callable[..., Awaitable[None]], body: bytes, *, more: bool = True
+) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Return when the client has closed the connection. Reads the raw channel: wrappers such as
+    BaseHTTPMiddleware hide this message from the endpoint."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,203 @@
+"""Answers and errors in OpenAI's shape: one JSON object, or the chunks of a stream."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from roost_inference.errors import EngineError
+from roost_inference.generation import Finished, Piece, TextPiece
+from roost_inference.prompt.tool_calls import ParsedCall
+from roost_inference.request import SpeculationFigures, Timings, TokenLogprob, Usage
+
+DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def error_body(error: EngineError) -> dict[str, Any]:
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
+def event(value: Mapping[str, Any]) -> bytes:
+    """One server-sent event."""
+    return b"data: " + _encode(value).encode() + b"\n\n"
+
+
+class Chunks:
+    """The chunks of one streamed answer, in the order OpenAI sends them."""
+
+    def __init__(
+        self, *, id: str, model: str, created: int, include_usage: bool, logprobs: bool
+    ) -> None:
+        self._head = {
+            "id": id,
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": model,
+            "system_fingerprint": None,
+        }
+        self._include_usage = include_usage
+        self._logprobs = logprobs
+        self._calls = 0
+        # A chunk of text is nothing but its text between these: that is done for every token.
+        self._before, self._after = self._chunk({"content": ""}).rsplit(b'""', 1)
+
+    def first(self) -> bytes:
+        return self._chunk({"role": "assistant", "content": "", "refusal": None})
+
+    def of(self, piece: Piece) -> Iterator[bytes]:
+        if isinstance(piece, TextPiece):
+            if self._logprobs and piece.logprobs:
+                yield self._chunk({"content": piece.text}, logprobs=piece.logprobs)
+            elif piece.text:
+                yield self._before + _encode(piece.text).encode() + self._after
+        elif isinstance(piece, ParsedCall):
+            function = {"name": piece.name, "arguments": ""}
+            head = {"index": self._calls, "id": piece.id, "type": "function", "function": function}
+            yield self._chunk({"tool_calls": [head]})
+            rest = {"index": self._calls, "function": {"arguments": piece.arguments}}
+            yield self._chunk({"tool_calls": [rest]})
+            self._calls += 1
+        else:
+            yield self._chunk({}, finish_reason=piece.reason)
+            if self._include_usage:
+                yield event({**self._head, "choices": [], **_figures(piece)})
+            yield DONE
+
+    def _chunk(
+        self,
+        delta: Mapping[str, Any],
+        *,
+        finish_reason: str | None = None,
+        logprobs: Sequence[TokenLogprob] = (),
+    ) -> bytes:
+        choice = {
+            "index": 0,
+            "delta": delta,
+            "logprobs": _logprobs(logprobs) if self._logprobs and logprobs else None,
+            "finish_reason": finish_reason,
+        }
+        chunk: dict[str, Any] = {**self._head, "choices": [choice]}
+        if self._include_usage:
+            chunk["usage"] = None
+        return event(chunk)
+
+
+def completion(
+    pieces: Iterable[Piece], *, id: str, model: str, created: int, logprobs: bool
+) -> dict[str, Any]:
+    """The whole answer as one object; `pieces` end with Finished."""
+    texts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    tokens: list[TokenLogprob] = []
+    end: Finished | None = None
+    for piece in pieces:
+        if isinstance(piece, TextPiece):
+            texts.append(piece.text)
+            tokens += piece.logprobs
+        elif isinstance(piece, ParsedCall):
+            function = {"name": piece.name, "arguments": piece.arguments}
+            calls.append({"id": piece.id, "type": "function", "function": function})
+        else:
+            end = piece
+    assert end is not None, "a generation ends with Finished"
+    text = "".join(texts)
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": text if text or not calls else None,
+        "refusal": None,
+        "annotations": [],
+    }
+    if calls:
+        message["tool_calls"] = calls
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": _logprobs(tokens) if logprobs else None,
+        "finish_reason": end.reason,
+    }
+    return {
+        "id": id,
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "system_fingerprint": None,
+        "choices": [choice],
+        **_figures(end),
+    }
+
+
+def _figures(end: Finished) -> dict[str, Any]:
+    """`usage`, and `metrics` with what the request waited for."""
+    figures: dict[str, Any] = {"usage": _usage(end.usage)}
+    if end.timings is not None:
+        figures["metrics"] = {**_timings(end.timings), **end.figures}
+    if end.speculation is not None:
+        figures.setdefault("metrics", {})["speculative_decoding"] = _speculation(end.speculation)
+    return figures
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": 0,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+def _timings(timings: Timings) -> dict[str, float | None]:
+    first = timings.first_token_s
+    return {
+        "queue_ms": round(timings.queue_s * 1000, 3),
+        "first_token_ms": None if first is None else round(first * 1000, 3),
+        "total_ms": round(timings.total_s * 1000, 3),
+    }
+
+
+def _speculation(found: SpeculationFigures) -> dict[str, Any]:
+    """vLLM's names and shapes, and the accepted tokens by drafter."""
+    unseen = [0] * (found.depth_max + 1 - len(found.histogram))
+    return {
+        "mean_acceptance_length": round(1 + found.accepted_tokens / found.steps, 3),
+        "draft_acceptance_rate": round(found.accepted_tokens / found.draft_tokens, 3),
+        "acceptance_histogram": [*found.histogram, *unseen],
+        "acceptance_histogram_by_draft_length": {
+            str(length): list(counts) for length, counts in found.by_draft_length.items()
+        },
+        "num_spec_steps": found.steps,
+        "num_accepted_draft_tokens": found.accepted_tokens,
+        "num_draft_tokens": found.draft_tokens,
+        "num_spec_tokens": found.depth_max,
+        "accepted_by_drafter": dict(found.accepted_by_drafter),
+    }
+
+
+def _logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
+    content = [
+        {
+            **_token(token.text, token.logprob),
+            "top_logprobs": [_token(text, logprob) for text, logprob in token.top],
+        }
+        for token in tokens
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _token(text: str, logprob: float) -> dict[str, Any]:
+    # JSON has no -inf, which masked and biased tokens have.
+    return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode())}

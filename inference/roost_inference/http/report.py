@@ -1,0 +1,93 @@
+"""What /health tells of a running engine: everything the console's Inference page draws."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from roost_inference.kv.hit_rate_bound import Ceiling
+from roost_inference.kv.store import BlockStore
+from roost_inference.prompt.exact_tokens import SessionMemory
+from roost_inference.request import DrafterFigures, EngineStats
+
+
+def report(
+    stats: EngineStats, store: BlockStore | None, memory: SessionMemory, ceiling: Ceiling
+) -> dict[str, Any]:
+    """Figures since the engine's start. `kv` and `paging` are empty without tiers below the device,
+    `speculation` has one entry for each drafter."""
+    known = ceiling.figures()
+    return {
+        "running": stats.running,
+        "waiting": stats.waiting,
+        "cells_used": stats.cells_used,
+        "cells_total": stats.cells_total,
+        "resident_sessions": stats.resident_sessions,
+        "prompt_tokens_total": stats.prompt_tokens_total,
+        "cached_tokens_total": stats.cached_tokens_total,
+        "completion_tokens_total": stats.completion_tokens_total,
+        "requests_total": dict(stats.requests_total),
+        "ttft_ms": percentiles_ms(stats.first_token_s),
+        "itl_ms": percentiles_ms(stats.inter_token_s),
+        "tokens_per_second": round(stats.tokens_per_second, 2),
+        "ceiling": {
+            "prompt_tokens": known.prompt_tokens,
+            "seen_tokens": known.seen_tokens,
+            "forgets": known.forgets,
+        },
+        "divergences": {
+            "total": memory.divergences_total,
+            "lost_tokens": memory.lost_tokens_total,
+            "spliced_answers": memory.spliced_total,
+        },
+        "speculation": {name: _drafter(found) for name, found in stats.speculation.items()},
+        "kv": {} if store is None else tiers(store),
+        "paging": {} if store is None else paging(store),
+    }
+
+
+def tiers(store: BlockStore) -> dict[str, Any]:
+    """Per tier what it holds and may hold, and its problem if it has one."""
+    return {
+        name: {"bytes": size, "quota": store.quotas[name], "blocks": count, "problem": problem}
+        for name, (size, count, problem) in store.usage().items()
+    }
+
+
+def paging(store: BlockStore) -> dict[str, Any]:
+    """What became of look-ups, where blocks went, and what bringing one up took in the mean."""
+    figures = store.figures
+    lookups: dict[str, dict[str, int]] = defaultdict(dict)
+    for (tier, result), count in figures.lookups.copy().items():
+        lookups[tier][result] = count
+    restores = {}
+    for tier, histogram in figures.restore.copy().items():
+        count = sum(histogram.counts)
+        restores[tier] = {"blocks": count, "mean_ms": round(histogram.sum_s * 1000 / count, 3)}
+    return {
+        "lookups": dict(lookups),
+        "moves": {
+            f"{source} → {target}": count
+            for (source, target), count in figures.moves.copy().items()
+        },
+        "restores": restores,
+        "bad_blocks": figures.corrupt,
+    }
+
+
+def _drafter(found: DrafterFigures) -> Mapping[str, object]:
+    return {
+        "drafts": found.drafts,
+        "draft_tokens": found.draft_tokens,
+        "accepted_tokens": found.accepted_tokens,
+        "accepted_by_position": list(found.accepted_by_position),
+    }
+
+
+def percentiles_ms(values_s: Sequence[float]) -> dict[str, float | None]:
+    """Median, 95th and 99th percentile in ms, None without values."""
+    ordered = sorted(values_s)
+    last = len(ordered) - 1
+    return {
+        f"p{percent}": round(ordered[round(last * percent / 100)] * 1000, 3) if ordered else None
+        for percent in (50, 95, 99)
+    }

@@ -1,0 +1,1 @@
+"""Tiers below the device: where blocks of KV lie, and the threads that move them."""

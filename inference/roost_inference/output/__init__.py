@@ -1,0 +1,1 @@
+"""From logits to text: sampling, detokenizing and the events that listeners receive."""

@@ -1,0 +1,201 @@
+"""Choosing the next token from logits: greedy or seeded, with penalties, filters and a mask.
+
+Order: grammar mask and bias, penalties, temperature, then min_p, top_k and top_p as filters on
+the resulting distribution; logprobs are those of the model's own logits before all of it.
+
+The draw is an exponential race whose noise is a hash of (seed, position, token). So a choice
+depends on nothing but those and the logits, and logits that differ in the last bits (another
+batch, another cell) give another token only at a near-tie.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roost_inference.backend import Logits
+from roost_inference.prompt.grammar import Grammar
+from roost_inference.request import SamplingParams, TokenLogprob
+from roost_inference.scheduling.batch import Tokens
+
+GREEDY_TEMPERATURE = 1e-5
+
+# splitmix64 mixes seed and position, murmur3's 32-bit finaliser the tokens: it runs over the
+# whole vocabulary, where 64-bit products would cost twice as much.
+_GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_MASK = 2**64 - 1
+
+Ids = NDArray[np.intp]
+Weights = NDArray[np.float32]
+
+
+@dataclass(eq=False, slots=True)
+class Sampler:
+    """Sampling state of one sequence. With a seed, equal logits give equal tokens."""
+
+    params: SamplingParams
+    prompt: Tokens
+    end_tokens: frozenset[int]
+    grammar: Grammar | None = None
+    ignore_end: bool = False
+    _seed: int = field(init=False)
+    _position: int = 0
+    _counts: dict[int, int] = field(default_factory=dict)
+    _bias_ids: Ids = field(init=False)
+    _bias: NDArray[np.float32] = field(init=False)
+    _prompt_ids: Tokens = field(init=False)
+
+    def __post_init__(self) -> None:
+        params = self.params
+        self._seed = secrets.randbits(63) if params.seed is None else params.seed
+        self._bias_ids = np.fromiter(params.logit_bias.keys(), np.intp)
+        self._bias = np.fromiter(params.logit_bias.values(), np.float32)
+        repeats = params.repetition_penalty != 1.0
+        self._prompt_ids = np.unique(self.prompt) if repeats else np.zeros(0, np.int32)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Nothing changes the logits, or not the largest of them unless that is an end token; so
+        they need not be copied."""
+        params = self.params
+        return (
+            self.grammar is None
+            and (not self.ignore_end or params.temperature < GREEDY_TEMPERATURE)
+            and not params.logit_bias
+            and params.frequency_penalty == params.presence_penalty == 0.0
+            and params.repetition_penalty == 1.0
+        )
+
+    def sample(self, logits: Logits) -> int:
+        """The next token. Changes neither the logits nor this; `accept` goes on to the next."""
+        if self._is_plain:
+            token = self._choose(logits, self._position)
+            if not self.ignore_end or token not in self.end_tokens:
+                return token
+        return self._choose(self._adjusted(logits), self._position)
+
+    def guess(self, logits: Logits, ahead: int) -> int:
+        """What `sample` would choose `ahead` tokens further on, penalties and grammar aside: a
+        draft model's choice with the same noise is the target's wherever they nearly agree."""
+        return self._choose(logits, self._position + ahead)
+
+    def _choose(self, logits: Logits, position: int) -> int:
+        params = self.params
+        if params.temperature < GREEDY_TEMPERATURE:
+            return int(logits.argmax())
+        weights = np.exp((logits - logits.max()) / np.float32(params.temperature))
+        tokens = candidates(weights, params)
+        race = weights[tokens] / exponential_noise(self._seed, position, tokens)
+        return int(tokens[race.argmax()])
+
+    def accept(self, token: int) -> None:
+        """Note a generated token: penalties and the grammar go on from it."""
+        self._position += 1
+        self._counts[token] = self._counts.get(token, 0) + 1
+        if self.grammar is not None and token not in self.end_tokens:
+            self.grammar.accept(token)
+
+    def is_over(self, token: int) -> bool:
+        """Whether generation stops after this token: an end token, or a completed grammar."""
+        if self.grammar is not None and self.grammar.is_complete:
+            return True
+        return token in self.end_tokens and not self.ignore_end
+
+    def logprob(
+        self, logits: Logits, token: int, token_bytes: Callable[[int], bytes]
+    ) -> TokenLogprob | None:
+        """Log-probability under the model itself; None unless the request asked for it."""
+        wanted = self.params.top_logprobs
+        if wanted is None:
+            return None
+        wide = logits.astype(np.float64)
+        wide -= wide.max()
+        wide -= np.log(np.exp(wide).sum())
+        top = _largest(wide, wanted) if wanted else np.zeros(0, np.intp)
+
+        def text(index: int) -> str:
+            return token_bytes(index).decode("utf-8", "replace")
+
+        alternatives = tuple((text(int(i)), float(wide[i])) for i in top)
+        return TokenLogprob(token, text(token), float(wide[token]), alternatives)
+
+    def _adjusted(self, logits: Logits) -> Logits:
+        params = self.params
+        adjusted = logits.copy()
+        if self._bias_ids.size:
+            adjusted[self._bias_ids] += self._bias
+        self._penalise(adjusted, params)
+        if self.ignore_end and self.grammar is None:  # a grammar must be able to end
+            adjusted[list(self.end_tokens)] = -np.inf
+        if self.grammar is not None:
+            np.putmask(adjusted, ~self.grammar.allowed(), -np.inf)
+        return adjusted
+
+    def _penalise(self, logits: Logits, params: SamplingParams) -> None:
+        seen = np.fromiter(self._counts, np.intp, len(self._counts))
+        if params.repetition_penalty != 1.0:
+            ids = np.union1d(self._prompt_ids, seen).astype(np.intp)
+            values = logits[ids]
+            penalty = np.float32(params.repetition_penalty)
+            logits[ids] = np.where(values > 0, values / penalty, values * penalty)
+        if seen.size and (params.frequency_penalty or params.presence_penalty):
+            counts = np.fromiter(self._counts.values(), np.float32, seen.size)
+            logits[seen] -= params.frequency_penalty * counts + params.presence_penalty
+
+
+def exponential_noise(seed: int, position: int, tokens: Ids) -> NDArray[np.float64]:
+    """One exponentially distributed number a token, a hash of all three."""
+    bits = tokens.astype(np.uint32) * np.uint32(0x9E3779B1)
+    bits += np.uint32(_mix(seed + _mix(position)) >> 32)
+    bits ^= bits >> np.uint32(16)
+    bits *= np.uint32(0x85EBCA6B)
+    bits ^= bits >> np.uint32(13)
+    bits *= np.uint32(0xC2B2AE35)
+    bits ^= bits >> np.uint32(16)
+    noise: NDArray[np.float64] = -np.log((bits + 0.5) * 2.0**-32)
+    return noise
+
+
+def _mix(value: int) -> int:
+    """splitmix64 of a Python integer."""
+    bits = (value + _GOLDEN) & _MASK
+    bits = ((bits ^ (bits >> 30)) * _MIX_1) & _MASK
+    bits = ((bits ^ (bits >> 27)) * _MIX_2) & _MASK
+    return bits ^ (bits >> 31)
+
+
+def candidates(weights: Weights, params: SamplingParams) -> Ids:
+    """The tokens that min_p, top_k and top_p leave, given weights of which the largest is 1."""
+    if params.min_p > 0.0:
+        tokens = np.flatnonzero(weights >= params.min_p)
+    else:
+        tokens = np.arange(len(weights))
+    if 0 < params.top_k < len(tokens):
+        tokens = tokens[_largest(weights[tokens], params.top_k)]
+    if params.top_p < 1.0:
+        tokens = tokens[_nucleus(weights[tokens], params.top_p)]
+    return tokens
+
+
+def _nucleus(weights: Weights, top_p: float) -> Ids:
+    """The fewest likeliest that weigh top_p of the whole together; at least one."""
+    total = float(weights.sum(dtype=np.float64))
+    # What lies below this weighs less than 1 - top_p in all, so none of it can be in the nucleus:
+    # only the rest, a few hundred of a vocabulary, has to be sorted.
+    likely = np.flatnonzero(weights >= (1.0 - top_p) * total / len(weights))
+    order = likely[np.argsort(-weights[likely], kind="stable")]
+    cumulative = np.cumsum(weights[order], dtype=np.float64)
+    return order[: int(np.searchsorted(cumulative, top_p * total, "left")) + 1]
+
+
+def _largest(values: NDArray[np.floating[Any]], count: int) -> Ids:
+    """Indices of the `count` largest values, largest first, ties by index."""
+    count = min(count, len(values))
+    if count < len(values):
+        chosen = np.sort(np.argpartition(values, len(values) - count)[-count:])
+    else:
+        chosen = np.arange(len(values), dtype=np.intp)
+    return chosen[np.argsort(-values[chosen], kind="stable")]

@@ -1,0 +1,222 @@
+"""Messages and tools → the prompt's tokens, through the model's own chat template."""
+
+import hashlib
+import json
+import re
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2 import meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from roost_inference.errors import EngineFailed, InvalidRequest
+from roost_inference.http.wire import ChatCall, FunctionTool, Message
+from roost_inference.prompt.exact_tokens import Answer
+from roost_inference.prompt.hermes import fold_system, merge_same_role, without_tools
+from roost_inference.prompt.tools import CALL_OPEN
+
+PROMPT_CHARACTERS_MAX = 16 * 2**20
+# Texts of which is known whether they spell control tokens, 16 bytes each.
+TEXTS_REMEMBERED_MAX = 16384
+
+Tokenize = Callable[[str, bool], Sequence[int]]
+
+# `{% generation %}` marks training targets in some templates and means nothing here.
+_GENERATION_TAG = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
+_DEFAULT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The rendered text, and its tokens with control tokens only where the template put them."""
+
+    text: str
+    tokens: list[int]
+
+
+class ChatTemplate:
+    """A GGUF's Jinja template in a sandbox, with what it can't do done around it.
+
+    Templates that don't write tools as `<tool_call>` JSON get them as text in the system message
+    (hermes.py). Contents that spell control tokens are tokenised as plain text.
+    """
+
+    def __init__(self, source: str, *, bos: str = "", eos: str = "", tokenize: Tokenize) -> None:
+        source = _GENERATION_TAG.sub("", source or _DEFAULT_TEMPLATE)
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.filters["tojson"] = self._tojson
+        environment.globals["raise_exception"] = _raise_exception
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        self._tokenize = tokenize
+        self._spelling: dict[bytes, bool] = {}
+        self._lock = threading.Lock()
+        self._special = {"bos_token": bos, "eos_token": eos}
+        try:
+            self._template = environment.from_string(source)
+            used = meta.find_undeclared_variables(environment.parse(source))
+        except jinja2.TemplateError as error:
+            raise EngineFailed(f"The model's chat template is broken: {error}") from error
+        # Qwen's coder models write calls as <function=…> in the same tags: not what we parse.
+        writes_hermes = CALL_OPEN in source and "<function=" not in source
+        self.supports_tools = "tools" in used and writes_hermes
+        user = {"role": "user", "content": "a"}
+        self._folds_system = not self._accepts([{"role": "system", "content": "a"}, user])
+        self._merges = not self._accepts([user, user])
+
+    def render(
+        self,
+        call: ChatCall,
+        recall: Callable[[int, Message], Answer | None] = lambda place, message: None,
+    ) -> Prompt:
+        """The prompt of a request. `recall` knows what the engine wrote itself, by how many
+        messages stand before it: it keeps the tokens it was written with. Raises InvalidRequest if
+        the template refuses the messages."""
+        functions = call.functions
+        nonce = secrets.token_hex(8)
+        hidden: dict[str, str | Answer] = {}
+        given = [
+            _marked(message, recall(place, message), hidden, nonce)
+            for place, message in enumerate(call.messages)
+        ]
+        if self.supports_tools and functions:
+            messages = [_native(message) for message in given]
+            tools = [_declared(function) for function in functions]
+        else:
+            messages = without_tools(given, functions)
+            tools = None
+        if self._folds_system:
+            messages = fold_system(messages)
+        if self._merges:
+            messages = merge_same_role(messages)
+        for message in messages:
+            content = message["content"]
+            if self._spells_control(content):
+                message["content"] = _mark(hidden, nonce, content)
+        text = self._run(messages, tools)
+        if len(text) > PROMPT_CHARACTERS_MAX:
+            raise InvalidRequest("The chat template made a prompt beyond any limit")
+        return self._assemble(text, hidden)
+
+    def _assemble(self, text: str, hidden: Mapping[str, str | Answer]) -> Prompt:
+        if not hidden:
+            return Prompt(text, list(self._tokenize(text, True)))
+        tokens: list[int] = []
+        whole = ""
+        for piece in re.split("(" + "|".join(map(re.escape, hidden)) + ")", text):
+            plain = hidden.get(piece)
+            if isinstance(plain, Answer):
+                whole += plain.text
+                tokens += plain.tokens
+                continue
+            whole += piece if plain is None else plain
+            if piece:
+                tokens += self._tokenize(piece if plain is None else plain, plain is None)
+        return Prompt(whole, tokens)
+
+    def _spells_control(self, text: str) -> bool:
+        """Whether the text has other tokens where control tokens count. Remembered: a session's
+        messages come back with every turn, and most of a prompt's time would go here."""
+        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        with self._lock:
+            known = self._spelling.get(key)
+        if known is None:
+            known = list(self._tokenize(text, True)) != list(self._tokenize(text, False))
+            with self._lock:
+                self._spelling[key] = known
+                if len(self._spelling) > TEXTS_REMEMBERED_MAX:
+                    del self._spelling[next(iter(self._spelling))]
+        return known
+
+    def _run(self, messages: Sequence[Mapping[str, Any]], tools: Any) -> str:
+        try:
+            return self._template.render(
+                messages=messages, tools=tools, add_generation_prompt=True, **self._special
+            )
+        except jinja2.TemplateError as error:
+            raise InvalidRequest(
+                f"The model's chat template refuses these messages: {error}", param="messages"
+            ) from error
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise InvalidRequest(
+                f"The model's chat template can't render these messages: {error}", param="messages"
+            ) from error
+
+    def _accepts(self, messages: Sequence[Mapping[str, Any]]) -> bool:
+        try:
+            self._run(messages, None)
+        except InvalidRequest:
+            return False
+        return True
+
+    def _tojson(self, value: Any, **options: Any) -> str:
+        """JSON as Hugging Face's `tojson` writes it: no HTML escapes."""
+        allowed = {k: v for k, v in options.items() if k in ("indent", "separators", "sort_keys")}
+        text = json.dumps(value, ensure_ascii=False, **allowed)
+        return text.replace("<", "\\u003c") if self._spells_control(text) else text
+
+
+def _mark(hidden: dict[str, str | Answer], nonce: str, what: str | Answer) -> str:
+    """A place holder no line of text can be mistaken for: the nonce is made for one request."""
+    mark = f"\ue000{nonce}:{len(hidden)}\ue001"
+    hidden[mark] = what
+    return mark
+
+
+def _marked(
+    message: Message, answer: Answer | None, hidden: dict[str, str | Answer], nonce: str
+) -> Message:
+    if answer is None:
+        return message
+    return Message(role="assistant", content=_mark(hidden, nonce, answer))
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _declared(function: FunctionTool) -> dict[str, Any]:
+    declared = {
+        "name": function.name,
+        "description": function.description,
+        "parameters": function.parameters,
+    }
+    return {"type": "function", "function": declared}
+
+
+def _native(message: Message) -> dict[str, Any]:
+    """A message as templates with tool support expect it: arguments as objects."""
+    role = "system" if message.role == "developer" else message.role
+    native: dict[str, Any] = {"role": role, "content": message.content or ""}
+    if message.role == "tool":
+        native["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        native["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": call.function.name,
+                    "arguments": _object(call.function.arguments),
+                },
+            }
+            for call in message.tool_calls
+        ]
+    return native
+
+
+def _object(arguments: str) -> Any:
+    """Arguments as an object; text that isn't JSON stays text, it is the model's own history."""
+    try:
+        return json.loads(arguments or "{}")
+    except ValueError:
+        return arguments

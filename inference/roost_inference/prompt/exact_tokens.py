@@ -1,0 +1,187 @@
+"""Token-exact sessions: what the engine wrote keeps its tokens, and what parts is reported.
+
+Text written by a model and tokenised again may give other tokens, and everything behind the first
+difference has to be computed again. So an assistant message that equals what the engine wrote is
+replaced by the tokens it wrote. The same text may have been written twice with other tokens, so
+the message's place in the conversation counts; a shortened history finds the newest. Where a
+session's prompt parts from its last one all the same, the message at fault is named.
+"""
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from roost_inference.http.wire import Message
+from roost_inference.kv.match import common_prefix
+from roost_inference.scheduling.batch import Tokens
+
+ANSWERS_KEPT = 8192
+ANSWER_TOKENS_KEPT = 2_000_000
+HISTORIES_KEPT = 1024
+THINKING_END = "</think>"
+
+# Salt, session, and digest of a message; with its place among the messages.
+Said = tuple[str, str, bytes]
+Key = tuple[Said, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the engine wrote: the whole text, markup of tool calls included, and its tokens."""
+
+    text: str
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """A prompt shares only the first `at_token` tokens of what its session left behind."""
+
+    at_token: int
+    lost_tokens: int
+    section: str
+
+    def report(self) -> dict[str, Any]:
+        return {"at_token": self.at_token, "lost_tokens": self.lost_tokens, "in": self.section}
+
+
+class SessionMemory:
+    """Answers and last prompts by session and salt; bounded, thread-safe."""
+
+    def __init__(self) -> None:
+        self.divergences_total = 0
+        self.lost_tokens_total = 0
+        self.spliced_total = 0
+        self._lock = threading.Lock()
+        self._answers: OrderedDict[Key, Answer] = OrderedDict()
+        self._newest: dict[Said, int] = {}
+        self._answer_tokens = 0
+        self._histories: OrderedDict[tuple[str, str], Tokens] = OrderedDict()
+        self._last: dict[tuple[str, str], Divergence] = {}
+
+    def remember(
+        self,
+        session: tuple[str, str],
+        place: int,
+        content: str,
+        calls: Sequence[tuple[str, str]],
+        answer: Answer,
+    ) -> None:
+        """The message as the client saw it, how many stood before it, and what was written."""
+        if not answer.tokens or THINKING_END in answer.text:
+            return  # templates cut thinking out of earlier turns
+        said = (*session, _digest(content, calls))
+        with self._lock:
+            self._forget((said, place))
+            self._answers[said, place] = answer
+            self._newest[said] = place
+            self._answer_tokens += len(answer.tokens)
+            while len(self._answers) > ANSWERS_KEPT or self._answer_tokens > ANSWER_TOKENS_KEPT:
+                self._forget(next(iter(self._answers)))
+
+    def _forget(self, key: Key) -> None:
+        answer = self._answers.pop(key, None)
+        said, place = key
+        if self._newest.get(said) == place:
+            del self._newest[said]
+        self._answer_tokens -= len(answer.tokens) if answer else 0
+
+    def recall(self, session: tuple[str, str], place: int, message: Message) -> Answer | None:
+        """What the engine wrote as this message, with `place` before it, if it did."""
+        if message.role != "assistant":
+            return None
+        calls = [(c.function.name, c.function.arguments) for c in message.tool_calls or ()]
+        said = (*session, _digest(message.content or "", calls))
+        with self._lock:
+            key = (said, place)
+            if key not in self._answers:
+                key = (said, self._newest.get(said, place))
+            answer = self._answers.get(key)
+            if answer is not None:
+                self._answers.move_to_end(key)
+                self.spliced_total += 1
+            return answer
+
+    def left(self, session: tuple[str, str], prompt: Sequence[int], written: list[int]) -> None:
+        """A turn of the session is over; this is what it leaves in the KV."""
+        with self._lock:
+            self._histories[session] = np.array([*prompt, *written], np.int32)
+            self._histories.move_to_end(session)
+            while len(self._histories) > HISTORIES_KEPT:
+                old, _ = self._histories.popitem(last=False)
+                self._last.pop(old, None)
+
+    def compare(
+        self, session: tuple[str, str], prompt: Sequence[int], section_at: Callable[[int], str]
+    ) -> Divergence | None:
+        """Where the session's new prompt parts from its last turn; None if it goes on from it."""
+        with self._lock:
+            history = self._histories.get(session)
+        if history is None:
+            return None
+        shared = common_prefix(history, np.asarray(prompt, np.int32))
+        # the last token written is not in the KV, so losing it costs nothing
+        if shared >= len(history) - 1:
+            return None
+        divergence = Divergence(shared, len(history) - shared, section_at(shared))
+        with self._lock:
+            self.divergences_total += 1
+            self.lost_tokens_total += divergence.lost_tokens
+            self._last[session] = divergence
+        return divergence
+
+    def last_divergence(self, session_id: str) -> dict[str, Any] | None:
+        """The latest report of a session, whatever its salt."""
+        with self._lock:
+            found = [d for (_, name), d in self._last.items() if name == session_id]
+        return found[-1].report() if found else None
+
+    def close(self, session_id: str) -> None:
+        """The session has ended: nothing of it is kept."""
+        with self._lock:
+            for session in [s for s in self._histories if s[1] == session_id]:
+                del self._histories[session]
+                self._last.pop(session, None)
+            for key in [key for key in self._answers if key[0][1] == session_id]:
+                self._forget(key)
+
+
+def section_of(
+    text: str,
+    messages: Sequence[Message],
+    count_tokens: Callable[[str], int],
+    token: int,
+) -> str:
+    """The message a token of the rendered prompt belongs to; what stands before the first one is
+    the template's and the tools'."""
+    cursor = counted = 0
+    section = "the tools or the template, before messages[0]"
+    for number, message in enumerate(messages):
+        start = text.find(message.content or "", cursor)
+        if start < 0 or not message.content:
+            continue
+        counted += count_tokens(text[cursor:start])
+        if counted > token:
+            return section
+        section = f"messages[{number}] ({message.role})"
+        cursor = start
+    return section
+
+
+def _digest(content: str, calls: Sequence[tuple[str, str]]) -> bytes:
+    """Of a message's content and calls; outer whitespace and the form of JSON don't count."""
+    plain = json.dumps([content.strip(), [[name, _canonical(args)] for name, args in calls]])
+    return hashlib.blake2b(plain.encode(), digest_size=16).digest()
+
+
+def _canonical(arguments: str) -> str:
+    try:
+        return json.dumps(json.loads(arguments or "{}"), sort_keys=True)
+    except ValueError:
+        return arguments

@@ -1,0 +1,112 @@
+"""Tools for templates that know none: declared in the system message, calls and results as text."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from roost_inference.http.wire import FunctionTool, Message
+from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN
+
+RESPONSE_OPEN = "<tool_response>"
+RESPONSE_CLOSE = "</tool_response>"
+
+# Short on purpose: small models lose the thread in long instructions, and all sessions pay.
+_BLOCK = """You have access to the following tools:
+<tools>
+{tools}
+</tools>
+
+To use a tool, answer with this format and no other text:
+{open}
+{{"name": "tool name", "arguments": {{"argument name": "value"}}}}
+{close}
+If no tool is needed, answer in plain text."""
+
+
+def without_tools(
+    messages: Iterable[Message], functions: Sequence[FunctionTool]
+) -> list[dict[str, Any]]:
+    """Messages of the roles system, user and assistant alone, with plain text in each."""
+    plain: list[dict[str, Any]] = []
+    last_was_tool = False
+    for message in messages:
+        content = message.content or ""
+        if message.role == "tool":
+            response = f"{RESPONSE_OPEN}\n{_unclosed(content)}\n{RESPONSE_CLOSE}"
+            if last_was_tool:
+                plain[-1]["content"] += f"\n{response}"
+            else:
+                plain.append({"role": "user", "content": response})
+        elif message.role == "assistant":
+            calls = [
+                f'{CALL_OPEN}\n{{"name": {json.dumps(call.function.name)}, '
+                f'"arguments": {call.function.arguments or "{}"}}}\n{CALL_CLOSE}'
+                for call in message.tool_calls or ()
+            ]
+            text = "\n".join([content, *calls] if content else calls)
+            plain.append({"role": "assistant", "content": text})
+        else:
+            role = "user" if message.role == "user" else "system"
+            plain.append({"role": role, "content": content})
+        last_was_tool = message.role == "tool"
+    return _with_block(plain, functions) if functions else plain
+
+
+def _with_block(
+    messages: list[dict[str, Any]], functions: Sequence[FunctionTool]
+) -> list[dict[str, Any]]:
+    """The tools' declaration at the end of the first system message, which is made if missing."""
+    block = _BLOCK.format(
+        tools="\n".join(_line(function) for function in functions),
+        open=CALL_OPEN,
+        close=CALL_CLOSE,
+    )
+    if messages and messages[0]["role"] == "system":
+        system = f"{messages[0]['content']}\n\n{block}"
+        return [{"role": "system", "content": system}, *messages[1:]]
+    return [{"role": "system", "content": block}, *messages]
+
+
+def _line(function: FunctionTool) -> str:
+    declared = {
+        "name": function.name,
+        "description": function.description,
+        "parameters": function.parameters,
+    }
+    return json.dumps(declared, ensure_ascii=False)
+
+
+def _unclosed(content: str) -> str:
+    """A tool's text can't end its own frame and speak for the user."""
+    return content.replace(RESPONSE_CLOSE, "</ tool_response>")
+
+
+def fold_system(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """System messages put before the text of the user message that follows them."""
+    folded: list[dict[str, Any]] = []
+    waiting: list[str] = []
+    for message in messages:
+        if message["role"] == "system":
+            waiting.append(message["content"])
+        elif waiting and message["role"] == "user":
+            content = "\n\n".join([*waiting, message["content"]])
+            folded.append({**message, "content": content})
+            waiting = []
+        else:
+            folded.append(message)
+    if waiting:
+        folded.append({"role": "user", "content": "\n\n".join(waiting)})
+    return folded
+
+
+def merge_same_role(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages of one role in a row as one, for templates that insist on alternation."""
+    merged: list[dict[str, Any]] = []
+    for message in messages:
+        same = merged and merged[-1]["role"] == message["role"] and message["role"] != "tool"
+        if same and not message.get("tool_calls") and not merged[-1].get("tool_calls"):
+            content = f"{merged[-1]['content']}\n\n{message['content']}"
+            merged[-1] = {**merged[-1], "content": content}
+        else:
+            merged.append(message)
+    return merged

@@ -1,0 +1,63 @@
+"""One step: what a decode computes, and for whom."""
+
+from dataclasses import dataclass, field
+
+from roost_inference.scheduling.batch import Batch
+from roost_inference.sequence import Sequence
+from roost_inference.speculation.speculator import Draft
+
+
+@dataclass(slots=True)
+class Row:
+    """`count` tokens of a sequence in this step; `output` is the batch row with logits, if the
+    last token of the sequence is among them."""
+
+    sequence: Sequence
+    count: int
+    output: int | None
+    # What is verified after the last token, and the batch row of its first token.
+    draft: Draft | None = None
+    draft_row: int = 0
+
+    @property
+    def drafted(self) -> int:
+        return 0 if self.draft is None else len(self.draft.tokens)
+
+
+@dataclass(slots=True)
+class Step:
+    """Either prompts being read or answers being written. `work` is the sum over its rows of the
+    tokens before each."""
+
+    batch: Batch
+    rows: list[Row] = field(default_factory=list)
+    decoding: int = 0
+    prefill_tokens: int = 0
+    draft_tokens: int = 0
+    work: float = 0.0
+    expected_ms: float = 0.0
+
+    def add_prompt(self, sequence: Sequence, sequence_id: int, count: int) -> None:
+        """The next `count` tokens of a prompt; its last one asks for logits."""
+        start, last = sequence.computed, count == sequence.pending
+        tokens = sequence.tokens.view[start : start + count]
+        row = self.batch.add(tokens, start, sequence_id, output=last)
+        self.rows.append(Row(sequence, count, row if last else None))
+        self.prefill_tokens += count
+        self.work += count * (start + count / 2)
+
+    def add_answers(self, sequences: list[Sequence], ids: list[int]) -> None:
+        """The last token of each, in one go: this is done for every token that is written."""
+        positions = [sequence.computed for sequence in sequences]
+        self.batch.add_last([sequence.tokens.last for sequence in sequences], positions, ids)
+        self.rows = [Row(sequence, 1, at) for at, sequence in enumerate(sequences)]
+        self.decoding = len(ids)
+        self.work = float(sum(positions))
+
+    def add_draft(self, row: Row, sequence_id: int, draft: Draft) -> None:
+        """What is guessed to follow a row that is in the step already."""
+        start, count = len(row.sequence.tokens), len(draft.tokens)
+        last = self.batch.add(draft.tokens, start, sequence_id, every_output=True)
+        row.draft, row.draft_row = draft, last - count + 1
+        self.draft_tokens += count
+        self.work += count * start

@@ -1,0 +1,177 @@
+"""For tests: an engine on the toy backend driven by hand, a collecting listener, a clock."""
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from roost_inference.engine import Engine
+from roost_inference.kv.block import BLOCK_TOKENS
+from roost_inference.kv.store import BlockStore
+from roost_inference.kv.tiers.lanes import InlineLane
+from roost_inference.kv.tiers.tier import Tier
+from roost_inference.request import (
+    Event,
+    FinishEvent,
+    ModelInfo,
+    Request,
+    SamplingParams,
+    TextEvent,
+    TokenLogprob,
+)
+from roost_inference.speculation.cost import CostCurve, Measurement
+from roost_inference.speculation.drafter import Drafter
+from roost_inference.speculation.grammar_drafter import GrammarDrafter
+from roost_inference.speculation.speculator import Speculator
+from roost_inference.speculation.suffix_drafter import SuffixDrafter
+from roost_inference.testing.toy import SIZE, ToyBackend
+
+GREEDY = SamplingParams(temperature=0.0)
+
+Clock = Callable[[], float]
+
+_ids = itertools.count(1)
+
+
+@dataclass
+class FakeClock:
+    """Seconds that pass only when told to."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass
+class Collector:
+    """A listener that keeps what it hears; `wait` serves an engine on its own thread."""
+
+    events: list[Event] = field(default_factory=list)
+    _finished: threading.Event = field(default_factory=threading.Event)
+    _started: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, FinishEvent):
+            self._finished.set()
+        self._started.set()
+
+    @property
+    def text(self) -> str:
+        return "".join(event.text for event in self.events if isinstance(event, TextEvent))
+
+    @property
+    def tokens(self) -> list[int]:
+        return [t for event in self.events if isinstance(event, TextEvent) for t in event.tokens]
+
+    @property
+    def logprobs(self) -> list[TokenLogprob]:
+        return [p for event in self.events if isinstance(event, TextEvent) for p in event.logprobs]
+
+    @property
+    def finish(self) -> FinishEvent:
+        """The last event; fails the test if the request has not ended, or twice."""
+        ends = [event for event in self.events if isinstance(event, FinishEvent)]
+        assert len(ends) == 1, f"{len(ends)} finish events"
+        assert self.events[-1] is ends[0], "an event after the finish event"
+        return ends[0]
+
+    @property
+    def is_finished(self) -> bool:
+        return self._finished.is_set()
+
+    def wait_started(self, timeout_s: float = 60.0) -> None:
+        assert self._started.wait(timeout_s), "nothing came"
+
+    def wait(self, timeout_s: float = 60.0) -> FinishEvent:
+        assert self._finished.wait(timeout_s), "the request did not end"
+        return self.finish
+
+
+def request(prompt: str | Sequence[int], max_tokens: int = 16, **fields: object) -> Request:
+    """A greedy request over a toy prompt, with a fresh id."""
+    tokens = tuple(prompt.encode()) if isinstance(prompt, str) else tuple(prompt)
+    base = Request(f"request-{next(_ids)}", tokens, max_tokens, GREEDY)
+    return replace(base, **fields)  # type: ignore[arg-type]
+
+
+def toy_engine(
+    backend: ToyBackend | None = None,
+    *,
+    max_running: int = 8,
+    batch_tokens: int = 64,
+    resident_cells: int | None = None,
+    queue_limit: int = 100,
+    context_length: int | None = None,
+    clock: FakeClock | None = None,
+    store: BlockStore | None = None,
+    speculator: Speculator | None = None,
+) -> Engine:
+    """An engine without a thread: call `step` until it returns False."""
+    backend = backend or ToyBackend()
+    model = ModelInfo(
+        name="toy",
+        path="",
+        context_length=context_length or backend.cells,
+        vocabulary_size=backend.vocabulary.size,
+        chat_template="",
+        bos="",
+        eos="<end>",
+        build="toy",
+    )
+    return Engine(
+        backend,
+        model,
+        max_sequences=backend.sequences,
+        max_running=min(max_running, backend.sequences),
+        batch_tokens=batch_tokens,
+        resident_cells=backend.cells // 2 if resident_cells is None else resident_cells,
+        queue_limit=queue_limit,
+        store=store,
+        clock=clock or FakeClock(),
+        speculator=speculator,
+    )
+
+
+TOY_BLOCK_BYTES = (3 + BLOCK_TOKENS) * 8
+
+
+def toy_store(
+    *tiers: Tier, blocks: int = 64, identity: str = "toy", clock: Clock | None = None
+) -> BlockStore:
+    """Room for so many whole toy blocks in RAM; all work is done at once, by the caller."""
+    store = BlockStore(
+        identity,
+        blocks * TOY_BLOCK_BYTES,
+        tiers,
+        clock=clock or FakeClock(),
+        lane=lambda name: InlineLane(),
+    )
+    store.start(background=())
+    return store
+
+
+def toy_speculator(
+    *drafters: Drafter, depth_max: int = 16, cost: CostCurve | None = None
+) -> Speculator:
+    """Without drafters: the two that need no model. Rows are cheap unless `cost` says otherwise,
+    so whatever is likely at all is verified."""
+    if cost is None:
+        cost = CostCurve()
+        cost.load([Measurement(1, 0, 10.0), Measurement(64, 0, 10.5)])
+    chosen = drafters or (GrammarDrafter(), SuffixDrafter(4096))
+    return Speculator(chosen, cost, depth_max=depth_max, vocabulary_size=SIZE)
+
+
+def drive(engine: Engine, steps_max: int = 10_000) -> int:
+    """Step until there is nothing left to do, checking invariants after each; returns steps."""
+    for count in range(steps_max):
+        progressed = engine.step()
+        engine.check()
+        if not progressed and not engine.has_work:
+            return count
+    raise AssertionError(f"the engine was not done after {steps_max} steps")

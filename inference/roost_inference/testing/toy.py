@@ -1,0 +1,189 @@
+"""A backend without weights: the next token is a function of the tokens before it.
+
+Tokens are bytes, and END. What follows depends on every token held by the sequence, so a lost,
+doubled or foreign cell changes the text. Misuse that makes llama.cpp abort raises here.
+"""
+
+import threading
+import zlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from llguidance import LLTokenizer, TokenizerWrapper
+
+from roost_inference.backend import DecodeStatus, Logits, Payload
+from roost_inference.scheduling.batch import Batch
+
+END = 256
+SIZE = 257
+# One hash in so many ends the text.
+END_CHANCE = 64
+_ALPHABET = b"abcdefghijklmnopqrstuvwxyz      "
+
+
+def next_token(tokens: Sequence[int]) -> int:
+    """The likeliest token after these."""
+    digest = zlib.crc32(np.asarray(tokens, np.int32).tobytes())
+    if digest % END_CHANCE == 0:
+        return END
+    return _ALPHABET[(digest >> 8) % len(_ALPHABET)]
+
+
+def continuation(prompt: Sequence[int], count: int) -> list[int]:
+    """What a greedy engine must generate: up to `count` tokens, END included."""
+    tokens = list(prompt)
+    while len(tokens) < len(prompt) + count and (len(tokens) == len(prompt) or tokens[-1] != END):
+        tokens.append(next_token(tokens))
+    return tokens[len(prompt) :]
+
+
+class ToyVocabulary:
+    """Bytes and END."""
+
+    size = SIZE
+    end_tokens = frozenset({END})
+    # what llguidance's wrapper asks for
+    eos_token_id = END
+    bos_token_id = None
+    special_token_ids = (END,)
+
+    def __init__(self) -> None:
+        self.tokens = [bytes([value]) for value in range(256)] + [b"\xff<end>"]
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        return list(text if isinstance(text, bytes) else text.encode())
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        return list(text.encode())
+
+    def token_bytes(self, token: int) -> bytes:
+        return b"" if token == END else bytes([token])
+
+    def grammar_tokenizer(self) -> LLTokenizer:
+        return LLTokenizer(TokenizerWrapper(self))
+
+
+class ToyBackend:
+    """`on_decode` runs inside every decode, before the interrupt flag is looked at: tests put
+    aborts, failures and the passing of fake time there."""
+
+    def __init__(
+        self,
+        *,
+        cells: int = 512,
+        sequences: int = 16,
+        truncates: bool = True,
+        identity: str = "toy",
+        on_decode: Callable[[Batch], None] = lambda batch: None,
+        beside_cells: int = 0,
+        beside_polls: int = 2,
+    ) -> None:
+        """beside_polls: how often a piece that is read beside is not finished yet."""
+        self.vocabulary = ToyVocabulary()
+        self.cells = cells
+        self.sequences = sequences
+        self.truncates = truncates
+        self.on_decode = on_decode
+        self.decoded: list[int] = []
+        self.beside_cells = beside_cells
+        self._beside_polls = beside_polls
+        self._piece: tuple[Batch, int] | None = None
+        self.trained_context = cells
+        self.identity = identity
+        self.refuse_imports = False
+        self._interrupted = threading.Event()
+        self._held: dict[int, list[tuple[int, object]]] = {}
+        self._outputs: dict[int, list[int]] = {}
+
+    def decode(self, batch: Batch) -> DecodeStatus:
+        """Rows are computed in order; each must continue its sequence exactly."""
+        piece = self._piece
+        if piece is not None and piece[0] is not batch:
+            reading = piece[0].sequence_ids[0]
+            assert reading not in batch.sequence_ids[: batch.size], "it is being read beside"
+        self._outputs.clear()
+        self.on_decode(batch)
+        if self._interrupted.is_set():
+            return DecodeStatus.ABORTED
+        if self._cells_used() + batch.size > self.cells:
+            return DecodeStatus.NO_CELLS
+        self.decoded.append(batch.size)
+        for row in range(batch.size):
+            held = self._held.setdefault(int(batch.sequence_ids[row]), [])
+            assert 0 <= batch.sequence_ids[row] < self.sequences, "invalid sequence id"
+            assert batch.positions[row] == len(held), "a hole or a repeat in the sequence"
+            held.append((int(batch.tokens[row]), object()))
+            if batch.outputs[row]:
+                self._outputs[row] = [token for token, _ in held]
+        return DecodeStatus.DONE
+
+    def begin_beside(self, batch: Batch) -> bool:
+        assert self._piece is None, "a piece is under way"
+        self._piece = batch, self._beside_polls
+        return True
+
+    def finish_beside(self, *, wait: bool) -> DecodeStatus | None:
+        assert self._piece is not None, "no piece is under way"
+        batch, polls = self._piece
+        if polls and not wait:
+            self._piece = batch, polls - 1
+            return None
+        try:
+            return self.decode(batch)
+        finally:
+            self._piece = None
+
+    def logits(self, row: int) -> Logits:
+        """The chosen token has 8, all others 0 to 1 by their number."""
+        logits: Logits = np.linspace(0.0, 1.0, SIZE, dtype=np.float32)
+        logits[next_token(self._outputs[row])] = 8.0
+        return logits
+
+    def sequence_copy(self, source: int, target: int, start: int, end: int) -> None:
+        assert self.truncates and start == 0 and not self._held.get(target), "invalid copy"
+        self._held[target] = self._held[source][:end]
+
+    def sequence_remove(self, sequence: int, start: int) -> bool:
+        held = self._held.get(sequence, [])
+        if not self.truncates and 0 < start < len(held):
+            return False
+        del held[start:]
+        return True
+
+    def sequence_end(self, sequence: int) -> int:
+        return len(self._held.get(sequence, ()))
+
+    def export_block(self, sequence: int, start: int, end: int) -> Payload:
+        """The range, its tokens, and a hash of all before it: KV depends on the whole prefix."""
+        tokens = [token for token, _ in self._held[sequence][:end]]
+        assert 0 <= start < end == len(tokens), "export of positions not held"
+        head = [start, end, _prefix_hash(tokens[:start])]
+        return np.asarray(head + tokens[start:], np.int64).view(np.uint8)
+
+    def import_block(self, sequence: int, payload: Payload) -> bool:
+        if self.refuse_imports:
+            return False
+        values = payload.view(np.int64).tolist()
+        start, end, prefix_hash = values[:3]
+        held = self._held.setdefault(sequence, [])
+        assert end - start == len(values) - 3 and start == len(held), "a hole in the sequence"
+        assert prefix_hash == _prefix_hash([token for token, _ in held]), "a foreign block"
+        assert self._cells_used() + end - start <= self.cells, "an import without free cells"
+        held += [(token, object()) for token in values[3:]]
+        return True
+
+    def interrupt(self) -> None:
+        self._interrupted.set()
+
+    def clear_interrupt(self) -> None:
+        self._interrupted.clear()
+
+    def close(self) -> None:
+        self._held.clear()
+
+    def _cells_used(self) -> int:
+        return len({id(cell) for held in self._held.values() for _, cell in held})
+
+
+def _prefix_hash(tokens: Sequence[int]) -> int:
+    return zlib.crc32(np.asarray(tokens, np.int32).tobytes())

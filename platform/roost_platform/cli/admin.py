@@ -1,0 +1,78 @@
+"""The commands that let people in: pairing codes, and operators of the console."""
+
+import asyncio
+import json
+import sys
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from roost_platform.cli.options import Data, connect, read_settings, refuse
+
+pairing = typer.Typer(no_args_is_help=True, help="People who ask to talk to the agents.")
+admin = typer.Typer(no_args_is_help=True, help="Operators of the console; needs this machine.")
+
+
+@pairing.command("list")
+def list_pairings(
+    data: Data = None, as_json: Annotated[bool, typer.Option("--json")] = False
+) -> None:
+    """People who wait with a code."""
+    with connect(data) as api:
+        rows = api.get("/api/people", access="pending")["people"]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        print("nobody waits")
+    for row in rows:
+        print(f"{row['code'] or '(expired)':10} {row['display_name']}  {', '.join(row['aliases'])}")
+
+
+@pairing.command()
+def approve(
+    code: Annotated[str, typer.Argument(help="The code the person was given, or their id.")],
+    data: Data = None,
+) -> None:
+    """Let a person in; what they wrote meanwhile is answered now."""
+    with connect(data) as api:
+        api.post(f"/api/people/{quote(code, safe='')}/approve")
+    print("connected; what they wrote meanwhile is answered now")
+
+
+@admin.command()
+def create(
+    name: str,
+    role: Annotated[str, typer.Option(help="viewer, operator or admin.")] = "admin",
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from stdin.")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Create an operator, also when every password was lost."""
+    password = (
+        sys.stdin.readline().rstrip("\n")
+        if password_stdin
+        else typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    )
+    from roost_platform.console.errors import ConsoleError
+    from roost_platform.identity.operators import create_operator
+
+    try:
+        asyncio.run(create_operator(read_settings(data), name, password, role))
+    except ConsoleError as error:
+        refuse(str(error))
+    print(f"{name} may sign in now ({role})")
+
+
+@admin.command("reset-token")
+def reset_token(data: Data = None) -> None:
+    """Print a new one-time link that creates the first administrator."""
+    from roost_platform.console.errors import ConsoleError
+    from roost_platform.identity.operators import new_setup_link
+
+    try:
+        print(asyncio.run(new_setup_link(read_settings(data))))
+    except ConsoleError as error:
+        refuse(f"{error} To add another operator: roost admin create NAME")

@@ -1,0 +1,184 @@
+"""`roost chat`: one message and its answer, or a conversation in the terminal."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from roost_platform.cli.api_client import Api, ServerEvent
+from roost_platform.errors import ApiRefused, NotReachable
+
+RECONNECTS_MAX = 60
+RECONNECT_S = 1.0
+SILENCE_S = 45.0  # the server sends a ping every 15 s
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What one message led to. `answers` are (kind, text); times in seconds since it was sent."""
+
+    inbox_id: str = ""
+    answers: list[tuple[str, str]] = field(default_factory=list)
+    tools: list[str] = field(default_factory=list)
+    first_text_s: float | None = None
+    total_s: float = 0.0
+    outcome: str = ""
+
+    @property
+    def answered(self) -> bool:
+        return any(kind in ("answer", "notice") for kind, _ in self.answers)
+
+
+def say_once(
+    api: Api, session: str, text: str, *, agent: str | None, as_json: bool, wait_s: float
+) -> int:
+    """Say one thing; the answer, and nothing else, goes to stdout. Returns the exit code."""
+    live = sys.stdout.isatty() and not as_json
+    printer = _Printer() if live else None
+    try:
+        exchange = exchange_message(
+            api, session, text, agent=agent, wait_s=wait_s, on_event=printer or _ignore
+        )
+    except KeyboardInterrupt:
+        _stop(api, session)
+        print("stopped", file=sys.stderr)
+        return 130
+    if as_json:
+        print(json.dumps(_as_json(session, exchange), ensure_ascii=False))
+    elif printer is None:
+        for kind, answer in exchange.answers:
+            print(answer, file=sys.stdout if kind != "error" else sys.stderr)
+    if not exchange.answered:
+        if not exchange.answers:
+            print(f"roost: no answer ({exchange.outcome or 'timeout'})", file=sys.stderr)
+        return 1
+    return 0
+
+
+def converse(api: Api, session: str, *, agent: str | None, wait_s: float) -> int:
+    """Read lines, print answers; Ctrl-C stops an answer, Ctrl-D ends."""
+    print(f"Session {session!r}. /help lists the commands, Ctrl-D ends.", file=sys.stderr)
+    while True:
+        try:
+            text = input("> ").strip()
+        except EOFError:
+            print()
+            return 0
+        except KeyboardInterrupt:
+            print()
+            return 0
+        if not text:
+            continue
+        try:
+            exchange_message(api, session, text, agent=agent, wait_s=wait_s, on_event=_Printer())
+        except KeyboardInterrupt:
+            _stop(api, session)
+        except (NotReachable, ApiRefused) as error:
+            print(f"roost: {error}", file=sys.stderr)
+
+
+def exchange_message(
+    api: Api,
+    session: str,
+    text: str,
+    *,
+    agent: str | None,
+    wait_s: float,
+    on_event: Callable[[ServerEvent], None],
+) -> Exchange:
+    """Send a message and follow its events until it is settled, also over a restart of `web`."""
+    exchange = Exchange()
+    began = time.monotonic()
+    body = {"text": text} | ({"agent": agent} if agent else {})
+    exchange.inbox_id = api.post(f"{_path(session)}/messages", body)["inbox_id"]
+    for event in _follow(api, session, exchange.inbox_id, began + wait_s):
+        if event.name in ("delta", "answer") and exchange.first_text_s is None:
+            exchange.first_text_s = time.monotonic() - began
+        if event.name in ("answer", "notice", "error"):
+            exchange.answers.append((event.name, event.data["text"]))
+        elif event.name == "tool":
+            exchange.tools.append(event.data["line"])
+        elif event.name == "done":
+            exchange.outcome = event.data.get("outcome", "")
+        on_event(event)
+    exchange.total_s = time.monotonic() - began
+    return exchange
+
+
+def _follow(api: Api, session: str, inbox_id: str, deadline: float) -> Iterator[ServerEvent]:
+    """Events until `done`; a lost connection is taken up again after the last answer seen."""
+    after = -1
+    for _ in range(RECONNECTS_MAX):
+        try:
+            for event in api.events(
+                f"{_path(session)}/events",
+                silence_s=SILENCE_S,
+                deadline=deadline,
+                inbox=inbox_id,
+                after=after,
+            ):
+                after = max(after, int(event.data.get("sequence", -1)))
+                yield event
+                if event.name == "done":
+                    return
+        except NotReachable:
+            if deadline - RECONNECT_S < time.monotonic() < deadline:
+                raise
+        if time.monotonic() >= deadline:
+            raise NotReachable("The answer takes longer than --timeout allows; it goes on.")
+        time.sleep(RECONNECT_S)
+    raise NotReachable("The connection was lost too often.")
+
+
+class _Printer:
+    """Shows an answer as it is written; a final text that differs from it is printed whole."""
+
+    def __init__(self) -> None:
+        self.shown = ""
+
+    def __call__(self, event: ServerEvent) -> None:
+        if event.name == "delta":
+            if event.data.get("reset") and self.shown:
+                print("\n", flush=True)
+                self.shown = ""
+            print(event.data["text"], end="", flush=True)
+            self.shown += event.data["text"]
+        elif event.name == "tool":
+            print(f"[{event.data['line']}]", file=sys.stderr, flush=True)
+        elif event.name in ("answer", "notice", "error"):
+            self._final(event.data["text"])
+
+    def _final(self, text: str) -> None:
+        if text.startswith(self.shown):
+            print(text[len(self.shown) :], flush=True)
+        else:
+            print(f"\n{text}", flush=True)
+        self.shown = ""
+
+
+def _ignore(_event: ServerEvent) -> None:
+    return
+
+
+def _stop(api: Api, session: str) -> None:
+    api.post(f"{_path(session)}/stop")
+
+
+def _path(session: str) -> str:
+    return f"/api/sessions/{quote(session, safe='')}"
+
+
+def _as_json(session: str, exchange: Exchange) -> dict[str, Any]:
+    return {
+        "session": session,
+        "inbox_id": exchange.inbox_id,
+        "outcome": exchange.outcome,
+        "answer": "\n\n".join(text for _, text in exchange.answers),
+        "messages": [{"kind": kind, "text": text} for kind, text in exchange.answers],
+        "tools": exchange.tools,
+        "first_text_s": round(exchange.first_text_s, 3) if exchange.first_text_s else None,
+        "total_s": round(exchange.total_s, 3),
+    }

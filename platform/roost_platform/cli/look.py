@@ -1,0 +1,166 @@
+"""The commands that only look: status, doctor, sessions, deliveries, settings."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from roost_platform.cli.options import Data, connect, read_settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Page = Annotated[int, typer.Option(help="Which page of the list.", min=1)]
+LEVELS = {"ok": 0, "warning": 1, "broken": 2}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands on the root."""
+    for command in (status, doctor, sessions, deliveries, settings):
+        app.command()(command)
+
+
+def status(data: Data = None, as_json: AsJson = False) -> None:
+    """How the running stack is; exit 0 if every part is up, 1 if not."""
+    with connect(data) as api:
+        answer = api.get("/api/status")
+    if as_json:
+        print(json.dumps(answer, indent=2))
+    else:
+        _show_status(answer)
+    sys.exit(0 if answer["ok"] else 1)
+
+
+def doctor(data: Data = None, as_json: AsJson = False) -> None:
+    """Check this machine, the settings and the stack; exit 0 well, 1 warnings, 2 broken."""
+    from roost_platform.stack.doctor import examine
+
+    checks = examine(data)
+    worst = max((LEVELS[check.level] for check in checks), default=0)
+    if as_json:
+        rows = [{"name": c.name, "level": c.level, "detail": c.detail} for c in checks]
+        print(json.dumps({"exit": worst, "checks": rows}, indent=2))
+    else:
+        marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "broken": "[red]broken[/]"}
+        _table("", ("check", "", "detail"), [(c.name, marks[c.level], c.detail) for c in checks])
+    sys.exit(worst)
+
+
+def sessions(data: Data = None, as_json: AsJson = False, page: Page = 1) -> None:
+    """Conversations, the most recent first."""
+    with connect(data) as api:
+        rows = api.get("/api/sessions", page=page)["sessions"]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    columns = ("key", "title", "agent", "state", "turns", "last message")
+    table = [
+        (r["key"], r["title"], r["agent"], r["state"], str(r["turns"]), _ago(r["last_at"]))
+        for r in rows
+    ]
+    _table("no sessions yet", columns, table)
+
+
+def deliveries(
+    data: Data = None,
+    as_json: AsJson = False,
+    page: Page = 1,
+    state: Annotated[
+        str | None, typer.Option(help="Only these: pending, uncertain, failed, sent or cancelled.")
+    ] = None,
+    uncertain: Annotated[
+        bool, typer.Option("--uncertain", help="Only those nobody knows the outcome of.")
+    ] = False,
+    redrive: Annotated[
+        str | None,
+        typer.Option(
+            help="Send this failed or uncertain delivery again, by its id; what may have arrived "
+            "is labelled as a possible repeat."
+        ),
+    ] = None,
+) -> None:
+    """Messages to people and how they fared; with --redrive, try a dead one again."""
+    with connect(data) as api:
+        if redrive:
+            api.post(f"/api/deliveries/{redrive}/redrive")
+            print(f"{redrive} will be sent again")
+            return
+        state = "uncertain" if uncertain else state
+        rows = api.get("/api/deliveries", page=page, state=state)["deliveries"]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    told = "evidence" if uncertain else "error"
+    columns = ("id", "to", "kind", "state", "attempts", "created", told)
+    table = [
+        (
+            r["id"],
+            r["key"],
+            r["kind"],
+            r["state"],
+            str(r["attempts"]),
+            _ago(r["created_at"]),
+            "\n".join(r["evidence"]) if uncertain else r["error"],
+        )
+        for r in rows
+    ]
+    _table("no deliveries yet", columns, table)
+
+
+def settings(
+    data: Data = None,
+    as_json: AsJson = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", hidden=True, help="Print docs/settings.md.")
+    ] = False,
+) -> None:
+    """Every setting: its value, secrets hidden, and where it came from."""
+    from roost_platform.settings.markdown import render_page
+    from roost_platform.settings.rows import setting_rows
+
+    if markdown:
+        print(render_page(), end="")
+        return
+    rows = setting_rows(read_settings(data))
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    _table("", ("setting", "value", "from"), [(r.variable, r.value, r.origin) for r in rows])
+
+
+def _show_status(answer: dict[str, Any]) -> None:
+    rows = [(part["name"], _state(part["up"]), part["detail"]) for part in answer["parts"]]
+    _table("", ("part", "state", "detail"), rows)
+    figures = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in answer["counts"].items())
+    print(figures)
+
+
+def _state(is_up: bool) -> str:
+    return "[green]up[/]" if is_up else "[red]down[/]"
+
+
+def _table(empty: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows and empty:
+        print(empty)
+        return
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _ago(at: float | None) -> str:
+    if at is None:
+        return ""
+    seconds = max(0, int(time.time() - at))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"

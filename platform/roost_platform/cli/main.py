@@ -1,0 +1,142 @@
+"""The command line: run Roost, talk to it, look at it. Heavy imports wait until needed."""
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from roost_platform.cli import admin, look
+from roost_platform.cli.options import Data, keep_private, read_settings, refuse
+from roost_platform.errors import PlatformError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Roost: agents people talk to on Telegram and WhatsApp, on your own machine.",
+)
+PARTS = ("temporal", "engine", "worker", "courier", "web", "sandbox")
+
+
+def main() -> None:
+    """Entry point of `roost`. Errors that have an explanation are told in one line, exit code 1."""
+    try:
+        app()
+    except PlatformError as error:
+        print(f"roost: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def up(
+    data: Data = None,
+    port: Annotated[
+        int | None, typer.Option(help="Web port; 0 takes a free one. Default 8420.")
+    ] = None,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Run fake chat networks, with a phone on each.")
+    ] = False,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="Plain lines instead of a live display.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the parts' own output as well.")
+    ] = False,
+) -> None:
+    """Run everything in one terminal: database, Temporal, engine, worker, courier, web."""
+    from roost_platform.stack.up import Options
+    from roost_platform.stack.up import up as run_up
+
+    keep_private()
+    overrides: dict[str, Any] = {} if port is None else {"web": {"port": port}}
+    settings = read_settings(data, overrides)
+    sys.exit(run_up(settings, Options(sandbox, headless, verbose, settings.config_file)))
+
+
+@app.command()
+def serve(
+    part: Annotated[str, typer.Argument(help=f"One of: {', '.join(PARTS)}.")],
+    data: Data = None,
+) -> None:
+    """Run one part; `roost up` and compose.yaml run them all this way."""
+    from roost_platform.stack.lifeline import attach_to_supervisor
+
+    attach_to_supervisor()
+    keep_private()
+    if part not in PARTS:
+        refuse(f"There is no part {part!r}. The parts are: {', '.join(PARTS)}.", code=2)
+    settings = read_settings(data)
+    from roost_platform.stack.services import serve as run_part
+
+    code = run_part(part, settings)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads of temporalio and llama.cpp may still run; interpreter shutdown under them can abort.
+    os._exit(code)
+
+
+@app.command()
+def migrate(data: Data = None) -> None:
+    """Bring the database's tables up to date."""
+    from roost_platform.stack.lifeline import attach_to_supervisor
+
+    attach_to_supervisor()
+    keep_private()
+    settings = read_settings(data)
+    from roost_platform.stack.services import migrate as run_migrate
+
+    run_migrate(settings)
+
+
+@app.command()
+def health(
+    part: Annotated[str, typer.Argument(help=f"One of: {', '.join(PARTS)}.")],
+    data: Data = None,
+) -> None:
+    """Exit 0 if a part is well, 1 if not: for container health checks."""
+    from roost_platform.stack.health import check
+
+    problem = check(part, read_settings(data))
+    if problem:
+        refuse(f"{part}: {problem}")
+
+
+@app.command()
+def chat(
+    message: Annotated[
+        str | None,
+        typer.Option("--message", "-m", help="Say this, print the answer, end."),
+    ] = None,
+    session: Annotated[
+        str, typer.Option(help="Name of the conversation; it goes on where it ended.")
+    ] = "cli",
+    agent: Annotated[
+        str | None, typer.Option(help="Agent of a new conversation; default: the first one.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The answer and its figures.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 600.0,
+    data: Data = None,
+) -> None:
+    """Talk to an agent through the running stack."""
+    from roost_platform.cli.chat import converse, say_once
+    from roost_platform.cli.options import connect
+
+    with connect(data) as api:
+        if message is not None:
+            sys.exit(say_once(api, session, message, agent=agent, as_json=as_json, wait_s=timeout))
+        sys.exit(converse(api, session, agent=agent, wait_s=timeout))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from roost_platform.version import VERSION
+
+    print(VERSION)
+
+
+look.add_to(app)
+app.add_typer(admin.pairing, name="pairing")
+app.add_typer(admin.admin, name="admin")

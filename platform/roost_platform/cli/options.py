@@ -1,0 +1,59 @@
+"""What commands share: the data folder option, settings, the connection to a running stack."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from roost_platform.cli.api_client import Api
+    from roost_platform.settings.config import Settings
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="Data folder; default ROOST_DATA_DIR, else ~/.roost.", show_default=False
+    ),
+]
+
+
+def refuse(message: str, code: int = 1) -> NoReturn:
+    """Say why not, on stderr, and end."""
+    print(f"roost: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def keep_private() -> None:
+    """Whatever this process writes is for its owner only: conversations, tokens, logs."""
+    os.umask(0o077)
+
+
+def read_settings(data: Path | None, overrides: Mapping[str, Any] | None = None) -> "Settings":
+    """The settings with the command line's on top."""
+    from roost_platform.settings.config import load_settings
+
+    given = dict(overrides or {})
+    if data is not None:
+        given["data_dir"] = data
+    return load_settings(given)
+
+
+@contextmanager
+def connect(data: Path | None) -> Iterator["Api"]:
+    """A client of the stack that runs on this folder; raises StackNotFound."""
+    from roost_platform.cli.api_client import Api
+    from roost_platform.stack import running_stack
+
+    settings = read_settings(data)
+    host = "127.0.0.1" if settings.web.host in ("0.0.0.0", "::") else settings.web.host
+    found = running_stack.find(
+        settings.data_dir,
+        explicit=settings.origin("data_dir") != "default",
+        web_url=f"http://{host}:{settings.web.port}",
+    )
+    with Api(found.url, found.token) as api:
+        yield api

@@ -1,0 +1,99 @@
+"""The house: operators, API tokens, the audit log; for admins."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from starlette.responses import Response
+
+from roost_platform.console.console import Visit, text_field
+from roost_platform.console.errors import Refused
+from roost_platform.identity.accounts import OperatorRow
+from roost_platform.identity.roles import ROLE_HELP, parse_role
+from roost_platform.identity.tokens import TokenRow
+from roost_platform.views.audit import AuditRow, audit
+from roost_platform.views.pagination import Pages, page_number
+
+ROLES = tuple((role.name, text) for role, text in ROLE_HELP.items())
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorsContext:
+    """The Operators page."""
+
+    rows: Annotated[tuple[OperatorRow, ...], "Everyone who may use the console"]
+    roles: Annotated[tuple[tuple[str, str], ...], "Roles with what they allow"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokensContext:
+    """The API tokens page; `made` is shown once, right after it was made."""
+
+    rows: Annotated[tuple[TokenRow, ...], "Tokens, newest first"]
+    roles: Annotated[tuple[tuple[str, str], ...], "Roles with what they allow"]
+    made: Annotated[str, "A token just made, else empty"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditContext:
+    """The Audit page. problem says where the chain breaks, empty while it holds."""
+
+    text: Annotated[str, "Search text"]
+    rows: Annotated[tuple[AuditRow, ...], "Entries, newest first"]
+    pages: Annotated[Pages, "Where we are in the log"]
+    problem: Annotated[str, "Where the hash chain breaks, else empty"]
+
+
+async def operators(visit: Visit) -> Response:
+    rows = await visit.console.accounts.operators()
+    return visit.page("operators.html", OperatorsContext(tuple(rows), ROLES))
+
+
+async def add_operator(visit: Visit) -> Response:
+    form = await visit.form()
+    name = text_field(form, "name", length_max=64)
+    role = parse_role(text_field(form, "role"))
+    made = await visit.console.accounts.create(name, text_field(form, "password"), role)
+    await visit.audit("operator.create", made.name, {"role": role.name})
+    return visit.done(f"{made.name} may sign in now.", "/operators")
+
+
+async def change_operator(visit: Visit) -> Response:
+    form = await visit.form()
+    role = parse_role(text_field(form, "role"))
+    disabled = form.get("disabled") == "yes"
+    id = visit.param("id")
+    name = await visit.console.accounts.change(id, role=role, disabled=disabled)
+    await visit.audit("operator.change", name, {"role": role.name, "disabled": disabled})
+    return visit.done(f"{name} is changed and signed out.", "/operators")
+
+
+async def tokens(visit: Visit) -> Response:
+    rows = await visit.console.tokens.list()
+    return visit.page("tokens.html", TokensContext(tuple(rows), ROLES))
+
+
+async def add_token(visit: Visit) -> Response:
+    """Shows the token on the answer itself: it is stored nowhere, so a redirect would lose it."""
+    form = await visit.form()
+    name, role = text_field(form, "name", length_max=64), parse_role(text_field(form, "role"))
+    if role > visit.me.role:
+        raise Refused("A token can't have more rights than you.")
+    made = await visit.console.tokens.create(name, role)
+    await visit.audit("token.create", name, {"role": role.name})
+    rows = await visit.console.tokens.list()
+    return visit.page("tokens.html", TokensContext(tuple(rows), ROLES, made))
+
+
+async def revoke_token(visit: Visit) -> Response:
+    name = await visit.console.tokens.revoke(visit.param("key"))
+    await visit.audit("token.revoke", name)
+    return visit.done(f"“{name}” is revoked.", "/tokens")
+
+
+async def audit_log(visit: Visit) -> Response:
+    text, number = visit.query("q").strip(), page_number(visit.query("page"))
+    async with visit.deps.stores.database.read() as session:
+        count, rows = await audit(session, text, number)
+    problem = await visit.deps.stores.audit.verify() or ""
+    pages = Pages(number, count, "/audit", (("q", text),))
+    return visit.page("audit.html", AuditContext(text, rows, pages, problem))

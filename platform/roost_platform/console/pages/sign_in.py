@@ -1,0 +1,148 @@
+"""Coming in and going out: setup link, sign-in, sign-out, one's own account, colours."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from starlette.responses import RedirectResponse, Response
+
+from roost_platform.console.console import THEME_COOKIE, Visit, local_path, text_field
+from roost_platform.console.errors import Forbidden, NotSignedIn, Refused, TooManyTries
+from roost_platform.identity.logins import LoginRow
+from roost_platform.identity.passwords import PASSWORD_LENGTH_MIN
+
+THEME_KEPT_S = 365 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class EntryContext:
+    """The sign-in and setup pages."""
+
+    next: Annotated[str, "Where to go afterwards"] = "/"
+    name: Annotated[str, "Name as typed before, so that a typing error costs little"] = ""
+    problem: Annotated[str, "What was wrong with the last try"] = ""
+    needs_setup: Annotated[bool, "Whether no admin exists yet"] = False
+    password_length_min: Annotated[int, "Least length"] = PASSWORD_LENGTH_MIN
+
+
+@dataclass(frozen=True, slots=True)
+class AccountContext:
+    """One's own account."""
+
+    logins: Annotated[tuple[LoginRow, ...], "Where one is signed in"]
+    password_length_min: Annotated[int, "Least length"] = PASSWORD_LENGTH_MIN
+
+
+def user_agent(visit: Visit) -> str:
+    return visit.request.headers.get("user-agent", "")
+
+
+async def sign_in_page(visit: Visit) -> Response:
+    target = local_path(visit.query("next", "/"))
+    if visit.principal is not None:
+        return RedirectResponse(target, status_code=303)
+    needs_setup = not await visit.console.accounts.has_admin()
+    return visit.page("login.html", EntryContext(next=target, needs_setup=needs_setup))
+
+
+async def sign_in(visit: Visit) -> Response:
+    form = await visit.form()
+    name = text_field(form, "name", required=False, length_max=64)
+    password = text_field(form, "password", required=False)
+    target = local_path(text_field(form, "next", required=False))
+    try:
+        principal, token = await visit.console.logins.sign_in(
+            name,
+            password,
+            ip=visit.ip,
+            user_agent=user_agent(visit),
+            old_token=visit.token,
+        )
+    except (NotSignedIn, TooManyTries) as error:
+        if isinstance(error, NotSignedIn):  # throttled tries would fill the log without bound
+            await visit.audit("login.refused", name)
+        context = EntryContext(next=target, name=name, problem=error.message)
+        response = visit.page("login.html", context, status=error.status)
+        if isinstance(error, TooManyTries):
+            response.headers["retry-after"] = str(int(error.retry_after_s) + 1)
+        return response
+    await Visit(visit.console, visit.request, principal).audit("login", name)
+    response = RedirectResponse(target, status_code=303)
+    visit.console.set_session(response, token)
+    return response
+
+
+async def sign_out(visit: Visit) -> Response:
+    await visit.console.logins.close(visit.token)
+    await visit.audit("logout", visit.me.name)
+    response = RedirectResponse("/login", status_code=303)
+    visit.console.clear_session(response)
+    return response
+
+
+async def setup_page(visit: Visit) -> Response:
+    """The token is in the URL's fragment, which reaches no server; the page's script posts it."""
+    if await visit.console.accounts.has_admin():
+        return RedirectResponse("/login", status_code=303)
+    return visit.page("setup.html", EntryContext(needs_setup=True))
+
+
+async def set_up(visit: Visit) -> Response:
+    form = await visit.form()
+    name = text_field(form, "name", required=False, length_max=64)
+    try:
+        principal = await visit.console.accounts.set_up(
+            text_field(form, "token", required=False), name, text_field(form, "password")
+        )
+    except (Refused, Forbidden) as error:
+        context = EntryContext(name=name, problem=error.message, needs_setup=True)
+        return visit.page("setup.html", context, status=error.status)
+    token = await visit.console.logins.open(principal, ip=visit.ip, user_agent=user_agent(visit))
+    await Visit(visit.console, visit.request, principal).audit("setup", principal.name)
+    response = RedirectResponse("/", status_code=303)
+    visit.console.set_session(response, token)
+    return response
+
+
+async def account(visit: Visit) -> Response:
+    logins = await visit.console.logins.list(visit.me.id, visit.token)
+    return visit.page("account.html", AccountContext(tuple(logins)))
+
+
+async def change_password(visit: Visit) -> Response:
+    form = await visit.form()
+    old, new = text_field(form, "old"), text_field(form, "new")
+    await visit.console.accounts.change_password(visit.me.id, old, new)
+    token = await visit.console.logins.open(
+        visit.me, ip=visit.ip, user_agent=user_agent(visit), old_token=visit.token
+    )
+    await visit.audit("operator.password", visit.me.name)
+    response = visit.done("Your password is changed; other logins have ended.", "/account")
+    visit.console.set_session(response, token)
+    return response
+
+
+async def end_login(visit: Visit) -> Response:
+    if not await visit.console.logins.revoke(visit.me.id, visit.param("key")):
+        raise Refused("That login has ended already.")
+    await visit.audit("login.revoke", visit.me.name)
+    return visit.done("That login has ended.", "/account")
+
+
+async def set_theme(visit: Visit) -> Response:
+    chosen = text_field(await visit.form(), "theme", length_max=5)
+    if chosen not in ("dark", "light"):
+        raise Refused("Colours are light or dark.")
+    if visit.is_htmx or visit.request.headers.get("accept") == "*/*":
+        response = Response(status_code=204)
+    else:
+        response = RedirectResponse(visit.back(), status_code=303)
+    response.set_cookie(
+        THEME_COOKIE,
+        chosen,
+        max_age=THEME_KEPT_S,
+        path="/",
+        samesite="lax",
+        httponly=True,
+        secure=visit.deps.is_https,
+    )
+    return response

@@ -1,0 +1,233 @@
+"""One door to the database, SQLite or PostgreSQL: transactions that write, that read, and news."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import NullPool
+from sqlalchemy.util import await_only
+
+from roost_platform.db.base.inline import DRIVER
+from roost_platform.db.base.liveness import refuse_closed
+from roost_platform.db.base.migrate import upgrade
+from roost_platform.db.base.news import CHANNEL, News, NotifyNews, PollNews
+
+BUSY_TIMEOUT_MS = 30_000  # the longest a writer waits for another process's write
+BUSY_RETRY_S = 0.001  # how often it asks; SQLite's own handler soon naps for 100 ms
+WAL_RETRY_S = 0.05
+WAL_ATTEMPTS_MAX = 200  # ten seconds
+POOL_SIZE = 8
+POOL_OVERFLOW_MAX = 16
+POOL_TIMEOUT_S = 30.0
+BEGIN = "roost_begin"  # execution option: how SQLite opens the transaction
+JOURNAL_BYTES_MAX = 64 * 1024 * 1024
+
+
+def normalise(url: str) -> URL:
+    """The URL with its asyncio driver; `sqlite:///…` and `postgresql://…` as people write them."""
+    parsed = make_url(url)
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        return parsed.set(drivername=f"sqlite+{DRIVER}")
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise ValueError(f"Unknown database {parsed.drivername!r}: use sqlite:/// or postgresql://.")
+
+
+def switch_to_wal(cursor: Any) -> None:
+    """Make the file's journal a WAL. The switch wants the file alone for a moment, and SQLite's
+    busy timeout does not wait for that.
+    """
+    for attempt in range(1, WAL_ATTEMPTS_MAX + 1):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if attempt == WAL_ATTEMPTS_MAX:
+                raise
+            await_only(asyncio.sleep(WAL_RETRY_S))
+
+
+def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
+    """An engine with our transaction rules.
+
+    migrating: no pool, and SQLite's foreign keys off, which rebuilding a table needs.
+    """
+    if url.get_backend_name() != "sqlite":
+        if migrating:
+            return create_async_engine(url, poolclass=NullPool, hide_parameters=True)
+        server = create_async_engine(
+            url,
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_OVERFLOW_MAX,
+            pool_timeout=POOL_TIMEOUT_S,
+            hide_parameters=True,  # what people write stays out of logs
+        )
+        event.listen(server.sync_engine, "checkout", refuse_closed)
+        return server
+    kept = {
+        "pool_size": POOL_SIZE,
+        "max_overflow": POOL_OVERFLOW_MAX,
+        "pool_timeout": POOL_TIMEOUT_S,
+    }
+    pool: dict[str, Any] = {"poolclass": NullPool} if migrating else kept
+    engine = create_async_engine(url, hide_parameters=True, **pool)
+    foreign_keys = "OFF" if migrating else "ON"
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(dbapi_connection: Any, _record: Any) -> None:
+        dbapi_connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = dbapi_connection.cursor()
+        cursor.execute("PRAGMA busy_timeout=0")
+        switch_to_wal(cursor)  # first: from here on no statement waits for another process's
+        for pragma in (
+            f"busy_timeout={BUSY_TIMEOUT_MS}",
+            "synchronous=NORMAL",
+            f"foreign_keys={foreign_keys}",
+            f"journal_size_limit={JOURNAL_BYTES_MAX}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    event.listen(engine.sync_engine, "begin", begin_as_told)
+    return engine
+
+
+def begin_as_told(connection: Connection) -> None:
+    """Open SQLite's transaction: a writer that starts as a reader can't wait for its turn, it gets
+    SQLITE_BUSY at once.
+    """
+    how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
+    if how == "IMMEDIATE" and connection.connection.dbapi_connection is not None:
+        await_only(_write_lock(connection.connection.dbapi_connection))
+        return
+    connection.exec_driver_sql(f"BEGIN {how}")
+
+
+async def _write_lock(connection: Any) -> None:
+    """Begin to write, and let others run while another process does."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise OperationalError("BEGIN IMMEDIATE", {}, error) from error
+            await asyncio.sleep(BUSY_RETRY_S)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+
+
+class Database:
+    """The database of one process and event loop. `clock` gives seconds since the epoch.
+
+    engine, news: for simulations, which bring their own; made from the URL otherwise.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        engine: AsyncEngine | None = None,
+        news: News | None = None,
+    ) -> None:
+        self.url = normalise(url)
+        self.clock = clock
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite and self.url.database and self.url.database != ":memory:":
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        self._engine = engine or create_engine(self.url)
+        self._writer = self._engine.execution_options(**{BEGIN: "IMMEDIATE"})
+        # PostgreSQL shows each statement of a reader what is committed by then, with or without
+        # a transaction around them; without one they are half the round trips.
+        reading = {BEGIN: "DEFERRED"} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        self._reader = self._engine.execution_options(**reading)
+        # SQLite has one writer: queueing here is fair, and cheaper than its busy handler's naps.
+        self._turn = asyncio.Lock()
+        self._news = news or (PollNews(self.url) if self.is_sqlite else NotifyNews(self.url))
+        self._seen: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
+
+    @staticmethod
+    def parse(url: str) -> URL:
+        return normalise(url)
+
+    def now(self) -> float:
+        return self.clock()
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that may write: committed at the block's end, rolled back if it raises."""
+        if self.is_sqlite:
+            async with self._turn, self._session(self._writer) as session:
+                yield session
+            return
+        async with self._session(self._writer) as session:
+            yield session
+            await session.flush()
+            await session.execute(text(f"SELECT pg_notify('{CHANNEL}', '')"))
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that only reads; it never waits for writers."""
+        async with self._session(self._reader) as session:
+            yield session
+
+    @asynccontextmanager
+    async def _session(self, engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+        async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:
+        """A bare connection, for checks of the schema."""
+        async with self._engine.connect() as connection:
+            yield connection
+
+    async def version(self) -> int:
+        """A number that differs after a commit by anyone; for `changed_since`."""
+        return await self._news.version()
+
+    async def changed_since(self, version: int, timeout_s: float) -> int:
+        """The version once it differs from `version`, or as it stands after `timeout_s`."""
+        return await self._news.wait(version, timeout_s)
+
+    async def changed(self, timeout_s: float) -> bool:
+        """Wait for a commit by anyone since this task's last call; False when timed out.
+
+        A task's first call counts from now. The answer is a hint: look again after a timeout too.
+        """
+        task = asyncio.current_task()
+        if task is None:  # not reached from a coroutine
+            raise RuntimeError("Database.changed needs a running task.")
+        since = self._seen.get(task)
+        if since is None:
+            since = await self._news.version()
+        self._seen[task] = await self._news.wait(since, timeout_s)
+        return self._seen[task] != since
+
+    async def migrate(self, revision: str = "head") -> None:
+        """Bring the schema to `revision`; several processes may call it at once."""
+        engine = create_engine(self.url, migrating=True)
+        try:
+            async with engine.connect() as connection:
+                await connection.run_sync(upgrade, revision)
+                await connection.commit()
+        finally:
+            await engine.dispose()
+
+    async def close(self) -> None:
+        await self._news.close()
+        await self._engine.dispose()

@@ -1,0 +1,1 @@
+"""The outbox: entries and parts to deliver, their states, receipts and evidence."""

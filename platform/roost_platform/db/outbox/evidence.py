@@ -1,0 +1,59 @@
+"""What operators can read about a part whose outcome was in doubt: looks, and their conclusions."""
+
+from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_channels.outbox import OUTCOME_UNKNOWN
+from roost_platform.db import models
+from roost_platform.db.outbox.part_states import note
+
+
+def is_in_doubt(part: models.Part) -> bool:
+    """Whether nobody knows if the part arrived: it is being settled, or was given up unsettled."""
+    if part.state == "ambiguous":
+        return True
+    return part.state == "failed" and part.error.startswith(OUTCOME_UNKNOWN)
+
+
+def in_doubt() -> ColumnElement[bool]:
+    """The same of any part of a message, as a condition on outbox rows."""
+    return exists().where(
+        models.Part.outbox_id == models.Outbox.id,
+        or_(
+            models.Part.state == "ambiguous",
+            (models.Part.state == "failed") & models.Part.error.startswith(OUTCOME_UNKNOWN),
+        ),
+    )
+
+
+async def look(
+    session: AsyncSession,
+    part: models.Part,
+    now: float,
+    *,
+    asked: str,
+    answered: str,
+    concluded: str,
+    kind: str = "check",
+) -> None:
+    """Write down a look at a part: what was asked, what came back, what follows from it."""
+    note(part, concluded, now)
+    last = await session.scalar(
+        select(models.DeliveryAttempt.attempt)
+        .where(models.DeliveryAttempt.part_id == part.id)
+        .order_by(models.DeliveryAttempt.attempt.desc())
+        .limit(1)
+    )
+    session.add(
+        models.DeliveryAttempt(
+            part_id=part.id,
+            attempt=last or 0,
+            kind=kind,
+            outcome="looked",
+            asked=asked,
+            description=answered,
+            concluded=concluded,
+            started_at=now,
+            finished_at=now,
+        )
+    )

@@ -1,0 +1,184 @@
+"""Transitions of entries and parts that the lanes, receipts and operators share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_channels.message import Address, Button, Media
+from roost_channels.outbox import EntryKind, OutboxEntry, PartState, StoredPart
+from roost_channels.rendering.parts import Entity, RenderedPart
+from roost_platform.db import models
+from roost_platform.db.rows import lock_conversation, reply_target_of
+from roost_platform.errors import NotFound
+
+EVIDENCE_MAX = 50  # lines kept per part; the oldest go first
+
+# A part's life is a dozen transactions that begin alike, so these are made once.
+_ENTRY_OF = select(models.Part.outbox_id).where(models.Part.id == bindparam("id"))
+_HEAD = (
+    select(models.Outbox)
+    .join(models.Conversation, models.Conversation.id == models.Outbox.conversation_id)
+    .where(models.Conversation.key == bindparam("key"), models.Outbox.state == "pending")
+    .order_by(models.Outbox.sequence)
+    .limit(1)
+)
+_PARTS = (
+    select(models.Part)
+    .where(models.Part.outbox_id == bindparam("id"))
+    .order_by(models.Part.position)
+)
+_LAST_TRY = (
+    select(models.DeliveryAttempt)
+    .where(models.DeliveryAttempt.part_id == bindparam("id"), models.DeliveryAttempt.kind == "send")
+    .order_by(models.DeliveryAttempt.attempt.desc())
+    .limit(1)
+)
+_SENT_OF_ACCOUNT = (
+    update(models.ChannelState)
+    .where(
+        models.ChannelState.channel == bindparam("of_channel"),
+        models.ChannelState.account == bindparam("of_account"),
+    )
+    .values(last_out_at=bindparam("now"))
+    .execution_options(synchronize_session=False)
+)
+
+
+async def lock_part(session: AsyncSession, part_id: str) -> tuple[models.Outbox, models.Part]:
+    """A part and its entry, held: the entry's lock is taken first, always."""
+    entry_id = await session.scalar(_ENTRY_OF, {"id": part_id})
+    if entry_id is None:
+        raise NotFound(f"No part {part_id}.")
+    entry = await session.get_one(models.Outbox, entry_id, with_for_update=True)
+    part = await session.get_one(models.Part, part_id, with_for_update=True)
+    return entry, part
+
+
+async def hold_conversation_of(session: AsyncSession, part_id: str) -> models.Conversation:
+    """The conversation of a part, held: taken before the part's own locks where both are needed."""
+    conversation_id = await session.scalar(
+        select(models.Part.conversation_id).where(models.Part.id == part_id)
+    )
+    if conversation_id is None:
+        raise NotFound(f"No part {part_id}.")
+    return await lock_conversation(session, conversation_id)
+
+
+async def head_of(session: AsyncSession, address: Address) -> models.Outbox | None:
+    """The oldest unfinished entry of a lane."""
+    return await session.scalar(_HEAD, {"key": address.key})
+
+
+async def parts_of(session: AsyncSession, entry_id: str) -> Sequence[models.Part]:
+    return (await session.scalars(_PARTS, {"id": entry_id})).all()
+
+
+def entry_of(row: models.Outbox, address: Address) -> OutboxEntry:
+    return OutboxEntry(
+        id=row.id,
+        address=address,
+        kind=cast(EntryKind, row.kind),
+        text=row.text,
+        reply_to=reply_target_of(row.reply_to),
+        buttons=tuple(Button(**button) for button in row.buttons),
+        turn_id=row.turn_id,
+        generation=row.generation,
+        created_at=row.created_at,
+        media=tuple(Media(**media) for media in row.media or ()),
+    )
+
+
+def part_of(row: models.Part) -> StoredPart:
+    return StoredPart(
+        id=row.id,
+        outbox_id=row.outbox_id,
+        index=row.position,
+        count=row.count,
+        rendered=rendered_of(row.rendered),
+        state=cast(PartState, row.state),
+        attempts=row.attempts,
+        next_at=row.next_at,
+        message_id=row.message_id,
+        started_at=row.started_at,
+        plain=row.plain,
+        duplicate_label=row.duplicate_label,
+    )
+
+
+def rendered_of(value: Mapping[str, Any]) -> RenderedPart:
+    entities = tuple(Entity(**entity) for entity in value["entities"])
+    media = value.get("media")
+    given = {**value, "entities": entities, "media": Media(**media) if media else None}
+    return RenderedPart(**given)
+
+
+def note(part: models.Part, text: str, now: float) -> None:
+    """Add a line for operators; a new list, so that the change is seen."""
+    part.evidence = [*part.evidence, {"at": now, "note": text}][-EVIDENCE_MAX:]
+
+
+def refusal_note(message_id: str) -> str:
+    return f"Refused after its acceptance as {message_id}:"
+
+
+def was_refused(part: models.Part, message_id: str) -> bool:
+    """A receipt told already that this try came to nothing, and that it may be tried again."""
+    return any(line["note"].startswith(refusal_note(message_id)) for line in part.evidence)
+
+
+async def finish_attempt(
+    session: AsyncSession,
+    part: models.Part,
+    outcome: str,
+    now: float,
+    error: str = "",
+    code: str = "",
+    http_status: int = 0,
+    retry_at: float | None = None,
+) -> None:
+    """Write down how the part's last try ended."""
+    attempt = await session.scalar(_LAST_TRY, {"id": part.id})
+    if attempt is None:
+        return
+    is_told = bool(code or http_status)
+    if attempt.outcome == "ambiguous" and not is_told:
+        # What came back of an uncertain try stays on record: what follows is our conclusion.
+        attempt.outcome = "sent" if outcome == "sent" else "ambiguous"
+        attempt.retry_at = retry_at
+        return
+    attempt.outcome, attempt.finished_at = outcome, now
+    attempt.description, attempt.code = error, code
+    attempt.http_status, attempt.retry_at = http_status, retry_at
+
+
+async def mark_sent(
+    session: AsyncSession, entry: models.Outbox, part: models.Part, message_id: str, now: float
+) -> None:
+    """The provider has it: once, whoever proves it first. How far it came, only receipts tell."""
+    if part.state == "sent":
+        return
+    part.state, part.message_id, part.sent_at = "sent", message_id, now
+    part.error, part.lease_until = "", None
+    await finish_attempt(session, part, "sent", now)
+    await conclude(session, entry, now, part)
+    account = {"of_channel": entry.channel, "of_account": entry.account}
+    await session.execute(_SENT_OF_ACCOUNT, {**account, "now": now})
+
+
+async def conclude(
+    session: AsyncSession, entry: models.Outbox, now: float, part: models.Part | None = None
+) -> None:
+    """Bring the entry's state in line with its parts'. part: one that has just changed."""
+    if part is not None and part.count == 1:
+        states = [part.state]
+    else:
+        await session.flush()
+        states = [one.state for one in await parts_of(session, entry.id)]
+    if "failed" in states:
+        entry.state, entry.finished_at = "failed", now
+    elif all(state == "sent" for state in states):
+        entry.state, entry.finished_at = "sent", now
+    else:
+        entry.state, entry.finished_at, entry.next_at = "pending", None, now

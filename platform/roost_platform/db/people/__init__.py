@@ -1,0 +1,1 @@
+"""People: who may talk to an agent, their addresses, notes and tenants."""

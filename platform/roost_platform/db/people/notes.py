@@ -1,0 +1,58 @@
+"""Notes that agents keep per person: implements the port of the notes tools."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import CursorResult, delete, select
+
+from roost_platform.db import models
+from roost_platform.db.base.engine import Database
+from roost_platform.db.rows import clean, insert_missing
+from roost_workflows.ports import Note
+
+NOTES_MAX = 500  # notes listed per person, newest kept
+NOTE_TEXT_MAX = 10_000  # characters
+
+
+class NoteStore:
+    """Implements `roost_workflows.ports.Notes`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, person_id: str, text: str, key: str) -> Note:
+        """Add a note, once per `key`."""
+        async with self._database.write() as session:
+            await insert_missing(
+                session,
+                models.NoteRow,
+                identity_id=person_id,
+                key=key,
+                text=clean(text)[:NOTE_TEXT_MAX],
+                created_at=self._database.now(),
+            )
+            row = await session.scalar(
+                select(models.NoteRow).where(
+                    models.NoteRow.identity_id == person_id, models.NoteRow.key == key
+                )
+            )
+            assert row is not None
+            return Note(row.id, row.text, row.created_at)
+
+    async def list(self, person_id: str) -> Sequence[Note]:
+        async with self._database.read() as session:
+            rows = await session.scalars(
+                select(models.NoteRow)
+                .where(models.NoteRow.identity_id == person_id)
+                .order_by(models.NoteRow.id.desc())
+                .limit(NOTES_MAX)
+            )
+            return [Note(row.id, row.text, row.created_at) for row in rows][::-1]
+
+    async def remove(self, person_id: str, note_id: int) -> bool:
+        async with self._database.write() as session:
+            result = await session.execute(
+                delete(models.NoteRow).where(
+                    models.NoteRow.id == note_id, models.NoteRow.identity_id == person_id
+                )
+            )
+            return isinstance(result, CursorResult) and result.rowcount > 0

@@ -1,0 +1,78 @@
+"""Tenants: whose conversations share cached prefixes, and the salts that keep the others apart."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from secrets import token_hex
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.base.engine import Database
+from roost_platform.db.rows import insert_missing
+from roost_platform.settings.sections import TenantScope
+
+SALT_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSession:
+    """A session as the engine knows it."""
+
+    session_id: str
+    salt: str
+
+
+@dataclass(slots=True)
+class SessionNews:
+    """What the engine may be told after a commit."""
+
+    expected: list[EngineSession] = field(default_factory=list)
+    closed: list[EngineSession] = field(default_factory=list)
+
+
+class Tenants:
+    """Mints one random salt per tenant and keeps it: nobody outside can name another's cache."""
+
+    def __init__(self, database: Database, scope: TenantScope = "account") -> None:
+        self._database = database
+        self._scope = scope
+
+    def name(self, channel: str, account: str) -> str:
+        """The tenant that an account's conversations belong to."""
+        return f"{channel}:{account}" if self._scope == "account" else "installation"
+
+    async def salt(self, session: AsyncSession, channel: str, account: str) -> str:
+        """The tenant's salt, minted when new; `session` is a writing one."""
+        name = self.name(channel, account)
+        row = await session.get(models.Tenant, name)
+        if row is None:
+            now = self._database.now()
+            minted = {"name": name, "salt": token_hex(SALT_BYTES), "created_at": now}
+            await insert_missing(session, models.Tenant, **minted)
+            row = await session.get_one(models.Tenant, name)
+        return row.salt
+
+    async def salts(self, accounts: Iterable[tuple[str, str]]) -> list[str]:
+        """The salts of these (channel, account), each tenant's once."""
+        async with self._database.write() as session:
+            found = [await self.salt(session, *account) for account in accounts]
+        return list(dict.fromkeys(found))
+
+    async def note(
+        self,
+        session: AsyncSession,
+        conversation: models.Conversation,
+        before: str | None,
+        goes_on: bool,
+        news: SessionNews,
+    ) -> None:
+        """What an accepted batch means for a conversation's session, which was `before`."""
+        current = conversation.session_id
+        is_over = before is not None and before != current
+        if not is_over and not (goes_on and current is not None):
+            return
+        salt = await self.salt(session, conversation.channel, conversation.account)
+        if is_over and before is not None:
+            news.closed.append(EngineSession(before, salt))
+        elif current is not None:
+            news.expected.append(EngineSession(current, salt))

@@ -1,0 +1,1 @@
+"""Turns: their steps, transcript, progress, stop and end."""

@@ -1,0 +1,154 @@
+"""The end of a turn that has no answer: what was done is kept and told, once."""
+
+from typing import Literal
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_channels.rendering.markup import closed
+from roost_platform.db import models
+from roost_platform.db.rows import append, lock_turn, queue, refresh_reply_target
+from roost_platform.db.turns.steps import close_group, end_turn
+from roost_platform.queueing import INTERRUPTED
+from roost_workflows.ports import Settled
+
+DONE = frozenset({"ok"})
+UNDONE = frozenset({"error", "cancelled", "skipped"})
+# Parts in these states may have reached the person: their message is settled by the courier.
+UNDER_WAY = ("sending", "sent", "ambiguous")
+# Where many stop at once they wait for these, so they are made once.
+_OPEN_STEPS = (
+    select(models.TurnStep.step)
+    .where(models.TurnStep.turn_id == bindparam("id"), models.TurnStep.state == "open")
+    .order_by(models.TurnStep.step)
+)
+_LAST_STEP = (
+    select(models.TurnStep)
+    .where(models.TurnStep.turn_id == bindparam("id"))
+    .order_by(models.TurnStep.step.desc())
+    .limit(1)
+)
+_CALL_STATES = select(models.ToolCall.state).where(models.ToolCall.turn_id == bindparam("id"))
+_BEGUN = select(models.Part.id).where(
+    models.Part.outbox_id == models.Outbox.id, models.Part.state.in_(UNDER_WAY)
+)
+_CANCEL_UNSENT = (
+    update(models.Outbox)
+    .where(
+        models.Outbox.turn_id == bindparam("id_of_turn"),
+        models.Outbox.state == "pending",
+        ~_BEGUN.exists(),
+    )
+    .values(state="cancelled", finished_at=bindparam("now"))
+    .execution_options(synchronize_session=False)
+)
+# What people are told, by roost_workflows.ports.FAILURE_REASONS.
+APOLOGIES = {
+    "engine_unavailable": "The model can't be reached right now. Please try again in a while.",
+    "engine_failed": "The model failed on this message again and again. Please try another way.",
+    "queue_full": "Too many requests are waiting right now. Please try again in a while.",
+    "refused": "The model refused this request as not valid. Please try another way.",
+    "too_long": "This is too long for the model. Send /new to start afresh, or say less at once.",
+    "too_many_steps": "I stopped after too many steps without reaching an answer.",
+    "unknown_agent": "The agent of this conversation is not installed any more.",
+    "timeout": "This took too long, so I gave up. Please try again.",
+    "internal": "Something went wrong and I could not finish this answer. Please try again.",
+}
+
+
+async def settle(
+    session: AsyncSession,
+    turn_id: str,
+    outcome: Literal["stopped", "failed"],
+    reason: str,
+    now: float,
+) -> Settled:
+    """Close the open group, keep the partial text with a marker, queue the last word; once."""
+    turn, conversation = await lock_turn(session, turn_id, running=False)
+    if turn.state != "running":
+        return await counts(session, turn, already=True)
+    open_steps = await session.scalars(_OPEN_STEPS, {"id": turn_id})
+    for step in open_steps.all():
+        await close_group(session, turn, step, now)
+    partial, engine_message_id = await partial_text(session, turn)
+    chat = await session.get_one(models.Session, turn.session_id)
+    elapsed = f"{now - turn.started_at:.0f} s"
+    is_interrupted = outcome == "stopped" and turn.reason == INTERRUPTED
+    marker = f"stopped by the user after {elapsed}" if outcome == "stopped" else f"failed: {reason}"
+    if is_interrupted:
+        marker, reason = f"interrupted by a newer message after {elapsed}", INTERRUPTED
+    message = models.Transcript(
+        turn_id=turn_id,
+        role="assistant",
+        content=partial,
+        note=marker,
+        engine_message_id=engine_message_id,
+        created_at=now,
+    )
+    await append(session, chat, [message])
+    await cancel_unsent(session, turn_id, now)
+    turn.reply_to = await refresh_reply_target(session, turn)
+    await end_turn(session, turn, outcome, reason, now)
+    await session.flush()
+    settled = await counts(session, turn, already=False)
+    if is_interrupted and not partial and not settled.calls:
+        return settled  # nothing was said or done: the next turn answers both messages
+    last_word = (
+        status_line(settled, "Interrupted" if is_interrupted else "Stopped")
+        if outcome == "stopped"
+        else APOLOGIES.get(reason, APOLOGIES["internal"])
+    )
+    await queue(
+        session,
+        conversation,
+        kind="notice" if outcome == "stopped" else "error",
+        body=f"{closed(partial)}\n\n{last_word}" if partial else last_word,
+        dedupe_key=f"turn:{turn_id}:{outcome}",
+        now=now,
+        turn=turn,
+        reply_to=turn.reply_to,
+    )
+    return settled
+
+
+async def partial_text(session: AsyncSession, turn: models.Turn) -> tuple[str, str]:
+    """What the model had said when it was cut off, and the engine's id of that message.
+
+    The stopped step has it; when the worker died instead, the last progress snapshot does.
+    """
+    last = await session.scalar(_LAST_STEP, {"id": turn.id})
+    if last is not None and last.finish == "stopped":
+        return last.text.strip(), last.engine_message_id
+    progress = await session.get(models.RunProgress, turn.id)
+    if progress is None or progress.phase != "answering":
+        return "", ""
+    if last is not None and last.text.strip() == progress.text.strip():
+        return "", ""  # the snapshot still shows a step whose text is in the transcript already
+    return progress.text.strip(), ""
+
+
+async def cancel_unsent(session: AsyncSession, turn_id: str, now: float) -> None:
+    """Messages of the turn that did not begin to leave are not sent any more."""
+    await session.execute(_CANCEL_UNSENT, {"id_of_turn": turn_id, "now": now})
+
+
+async def counts(session: AsyncSession, turn: models.Turn, *, already: bool) -> Settled:
+    """Tool calls of the whole turn by outcome."""
+    found = (await session.scalars(_CALL_STATES, {"id": turn.id})).all()
+    end = turn.finished_at if turn.finished_at is not None else turn.started_at
+    return Settled(
+        done=sum(state in DONE for state in found),
+        undone=sum(state in UNDONE for state in found),
+        unknown=sum(state == "unknown" for state in found),
+        elapsed_s=max(end - turn.started_at, 0.0),
+        already=already,
+    )
+
+
+def status_line(settled: Settled, what: str = "Stopped") -> str:
+    """`Stopped after 42 s: 3 done, 1 undone, 1 unknown.`; no figures when no tool was called."""
+    seconds = settled.elapsed_s
+    head = f"{what} after {f'{seconds:.0f} s' if seconds >= 1 else 'less than a second'}"
+    if not settled.calls:
+        return f"{head}."
+    return f"{head}: {settled.done} done, {settled.undone} undone, {settled.unknown} unknown."

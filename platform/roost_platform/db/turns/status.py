@@ -1,0 +1,184 @@
+"""Progress of running turns and their status messages, as the channels show them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, cast
+
+from sqlalchemy import bindparam, select, tuple_, union
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_channels.outbox import ProgressSnapshot, StatusMessage
+from roost_platform.db import models
+from roost_platform.db.base.engine import Database
+from roost_platform.db.rows import address_of, reply_target_of
+
+SNAPSHOTS_MAX = 500  # running turns shown at once; the longest running go first
+PROGRESS = "progress"  # among a conversation's settings: what people see while it works
+KNOWN_MAX = 200  # messages of ours looked at around a lost status message
+ORPHANS_MAX = 100  # status messages the janitor is given at once
+
+# Asked many times a second, so made once.
+_OF_ACCOUNTS = tuple_(models.Conversation.channel, models.Conversation.account).in_(
+    bindparam("accounts", expanding=True)
+)
+# Two look-ups by index: most turns ever run are over, and their status messages closed.
+_SHOWN = union(
+    select(models.Turn.id).where(models.Turn.state == "running"),
+    select(models.StatusMessageRow.turn_id).where(models.StatusMessageRow.state == "open"),
+)
+_SNAPSHOTS = (
+    select(models.RunProgress, models.Turn, models.Conversation)
+    .join(models.Turn, models.Turn.id == models.RunProgress.turn_id)
+    .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
+    .where(_OF_ACCOUNTS, models.Turn.id.in_(_SHOWN))
+    .order_by(models.Turn.started_at)
+    .limit(SNAPSHOTS_MAX)
+)
+_UNSENT = select(models.Outbox.id).where(
+    models.Outbox.turn_id == models.Turn.id, models.Outbox.state == "pending"
+)
+_ORPHANS = (
+    select(models.StatusMessageRow, models.Turn, models.Conversation)
+    .join(models.Turn, models.Turn.id == models.StatusMessageRow.turn_id)
+    .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
+    .where(
+        models.StatusMessageRow.state.in_(("planned", "lost", "open")),
+        models.Turn.state != "running",
+        ~_UNSENT.exists(),
+        _OF_ACCOUNTS,
+    )
+    .order_by(models.StatusMessageRow.edited_at)
+    .limit(ORPHANS_MAX)
+)
+# What a turn began with: the message that it replies to may be below its status message.
+_FIRST_ASKED = (
+    select(models.Inbox.message_id)
+    .where(models.Inbox.turn_id == bindparam("turn_id"))
+    .order_by(models.Inbox.sequence)
+    .limit(1)
+)
+_STATUS = (
+    select(models.StatusMessageRow, models.Conversation)
+    .join(models.Conversation, models.Conversation.id == models.StatusMessageRow.conversation_id)
+    .where(models.StatusMessageRow.turn_id == bindparam("turn_id"))
+)
+
+
+class StatusStore:
+    """The progress half of the Outbox port."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
+        if not channels:
+            return []
+        async with self._database.read() as session:
+            found = await session.execute(_SNAPSHOTS, {"accounts": list(channels)})
+            return [snapshot_of(*row) for row in found]
+
+    async def status_message(self, turn_id: str) -> StatusMessage | None:
+        async with self._database.read() as session:
+            found = (await session.execute(_STATUS, {"turn_id": turn_id})).first()
+            return None if found is None else _status(*found)
+
+    async def put_status_message(self, status: StatusMessage) -> None:
+        async with self._database.write() as session:
+            row = await session.get(models.StatusMessageRow, status.turn_id)
+            if row is None:
+                turn = await session.get_one(models.Turn, status.turn_id)
+                row = models.StatusMessageRow(
+                    turn_id=status.turn_id, conversation_id=turn.conversation_id
+                )
+                session.add(row)
+            row.message_id, row.shown = status.message_id, status.shown
+            row.state, row.edited_at = status.state, status.edited_at
+            row.late_until = status.late_until
+
+    async def overtaken(self, turn_id: str) -> bool:
+        later = (
+            select(models.Part.id)
+            .join(models.Turn, models.Turn.conversation_id == models.Part.conversation_id)
+            .where(models.Turn.id == turn_id, models.Part.sent_at >= models.Turn.started_at)
+            .limit(1)
+        )
+        async with self._database.read() as session:
+            return await session.scalar(later) is not None
+
+    async def fenced(self, turn_id: str) -> bool:
+        async with self._database.read() as session:
+            turn = await session.get(models.Turn, turn_id)
+            return turn is None or turn.state != "running" or turn.stop_requested_at is not None
+
+    async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
+        if not channels:
+            return []
+        async with self._database.read() as session:
+            rows = (await session.execute(_ORPHANS, {"accounts": list(channels)})).all()
+            return [await _orphan(session, *row) for row in rows]
+
+
+async def _orphan(
+    session: AsyncSession,
+    row: models.StatusMessageRow,
+    turn: models.Turn,
+    conversation: models.Conversation,
+) -> StatusMessage:
+    """With how its turn ended and, where it has no id, where it would be."""
+    status = replace(
+        _status(row, conversation),
+        outcome=turn.state,
+        elapsed_s=max((turn.finished_at or turn.started_at) - turn.started_at, 0.0),
+    )
+    if row.message_id is not None or turn.reply_to is None:
+        return status
+    ours = await session.execute(
+        select(models.Part.message_id, models.Outbox.turn_id)
+        .join(models.Outbox, models.Outbox.id == models.Part.outbox_id)
+        .where(
+            models.Part.conversation_id == row.conversation_id,
+            models.Part.sent_at >= turn.started_at,
+            models.Part.message_id.is_not(None),
+        )
+        .order_by(models.Part.sent_at)
+        .limit(KNOWN_MAX)
+    )
+    parts = [(str(message_id), turn_id) for message_id, turn_id in ours]
+    final = next((message_id for message_id, turn_id in parts if turn_id == turn.id), "")
+    after = await session.scalar(_FIRST_ASKED, {"turn_id": turn.id})
+    return replace(status, after=after or "", before=final, known=tuple(one for one, _ in parts))
+
+
+def snapshot_of(
+    progress: models.RunProgress, turn: models.Turn, conversation: models.Conversation
+) -> ProgressSnapshot:
+    reply_to = reply_target_of(turn.reply_to)
+    return ProgressSnapshot(
+        turn_id=turn.id,
+        conversation_id=conversation.id,
+        address=address_of(conversation),
+        generation=turn.number,
+        phase=progress.phase,
+        text=progress.text,
+        tools=tuple(str(line) for line in progress.tools),
+        reply_to=reply_to,
+        inbound_message_id="" if reply_to is None else reply_to.message_id,
+        started_at=turn.started_at,
+        updated_at=progress.updated_at,
+        version=progress.version,
+        plan=tuple(str(line) for line in progress.plan or ()),
+        mode=str(conversation.settings.get(PROGRESS, "")),
+        nonce=turn.nonce,
+    )
+
+
+def _status(row: models.StatusMessageRow, conversation: models.Conversation) -> StatusMessage:
+    return StatusMessage(
+        turn_id=row.turn_id,
+        address=address_of(conversation),
+        message_id=row.message_id,
+        shown=row.shown,
+        state=cast(Literal["planned", "lost", "open", "closed"], row.state),
+        edited_at=row.edited_at,
+        late_until=row.late_until,
+    )

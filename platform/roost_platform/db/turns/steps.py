@@ -1,0 +1,279 @@
+"""Model calls and tool calls of a turn, inside one transaction each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_channels.rendering.layout import is_blank
+from roost_platform.db import models
+from roost_platform.db.artifacts import media_of
+from roost_platform.db.rows import (
+    append,
+    check_running,
+    clean,
+    finish_inbox,
+    lock_turn,
+    queue,
+    refresh_reply_target,
+)
+from roost_platform.errors import NotFound
+from roost_workflows.ports import (
+    CallRecord,
+    CallState,
+    CallStatus,
+    Effect,
+    Finish,
+    PlannedCall,
+    StepRecord,
+    Usage,
+)
+
+FINISHED = frozenset({"ok", "error", "cancelled", "unknown", "skipped"})
+EMPTY_NOTICE = "I have no answer to that. Please try again, or say it in other words."
+LENGTH_NOTE = "cut off at the length limit"
+NOT_RUN = "Not run: the turn ended before this call began."
+CANCELLED = "Cancelled before it finished."
+UNKNOWN = "The outcome is unknown: the call was interrupted and may have taken effect."
+
+# What every answer's transaction runs is made once.
+_CALLS = (
+    select(models.ToolCall)
+    .where(models.ToolCall.turn_id == bindparam("id"), models.ToolCall.step == bindparam("step"))
+    .order_by(models.ToolCall.position)
+)
+_PROGRESS_OVER = (
+    update(models.RunProgress)
+    .where(models.RunProgress.turn_id == bindparam("id"))
+    .values(
+        phase=bindparam("over"),
+        updated_at=bindparam("at"),
+        version=models.RunProgress.version + 1,
+    )
+    .execution_options(synchronize_session=False)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """What a model call gave, as `Turns.commit_step` gets it."""
+
+    finish: Finish
+    text: str
+    calls: Sequence[PlannedCall]
+    usage: Usage
+    model: str
+    engine_message_id: str
+    started_at: float
+
+
+async def calls_of(session: AsyncSession, turn_id: str, step: int) -> Sequence[models.ToolCall]:
+    return (await session.scalars(_CALLS, {"id": turn_id, "step": step})).all()
+
+
+async def read_step(session: AsyncSession, turn_id: str, step: int) -> StepRecord | None:
+    """The step as it was committed, without content."""
+    row = await session.get(models.TurnStep, (turn_id, step))
+    if row is None:
+        return None
+    planned = tuple(
+        PlannedCall(call.call_id, call.name, call.arguments, cast(Effect, call.effect))
+        for call in await calls_of(session, turn_id, step)
+    )
+    return StepRecord(step, cast(Finish, row.finish), planned)
+
+
+async def commit(
+    session: AsyncSession, turn_id: str, step: int, call: ModelCall, now: float
+) -> StepRecord:
+    """Store a model call; one that ends the turn brings answer, outbox row and state."""
+    turn, conversation = await lock_turn(session, turn_id, running=False)
+    if (stored := await read_step(session, turn_id, step)) is not None:
+        return stored
+    check_running(turn)  # a late writer of a settled turn ends here
+    finish = call.finish
+    if turn.stop_requested_at is not None and finish != "tools":
+        finish = "stopped"  # the stop was recorded first: what was said is kept as partial text
+    said = clean(call.text)
+    row = models.TurnStep(
+        turn_id=turn_id,
+        step=step,
+        state="open" if finish == "tools" else "closed",
+        finish=finish,
+        text=said,
+        model=call.model,
+        engine_message_id=call.engine_message_id,
+        prompt_tokens=call.usage.prompt_tokens,
+        cached_tokens=call.usage.cached_tokens,
+        completion_tokens=call.usage.completion_tokens,
+        time_to_first_token_s=call.usage.time_to_first_token_s,
+        duration_s=call.usage.duration_s,
+        engine=clean(call.usage.engine) or None,
+        started_at=call.started_at,
+        created_at=now,
+    )
+    session.add(row)
+    if finish == "tools":
+        for position, planned in enumerate(call.calls):
+            session.add(
+                models.ToolCall(
+                    turn_id=turn_id,
+                    step=step,
+                    call_id=planned.call_id,
+                    position=position,
+                    name=planned.name,
+                    arguments=clean(planned.arguments),
+                    effect=planned.effect,
+                    state="planned",
+                )
+            )
+    await session.flush()
+    if finish not in ("tools", "stopped"):
+        await _answer(session, turn, conversation, row, finish, now)
+    return StepRecord(step, finish, tuple(call.calls) if finish == "tools" else ())
+
+
+async def _answer(
+    session: AsyncSession,
+    turn: models.Turn,
+    conversation: models.Conversation,
+    row: models.TurnStep,
+    finish: Finish,
+    now: float,
+) -> None:
+    chat = await session.get_one(models.Session, turn.session_id)
+    media = await media_of(session, turn.id)
+    has_text = not is_blank(row.text)
+    is_empty = not has_text and not media
+    message = assistant_message(turn, row, now)
+    message.note = LENGTH_NOTE if finish == "length" else ""
+    if is_empty:
+        message.content, message.note = "", "gave no answer"
+    elif not has_text:
+        message.content, message.note = "", f"answered with {len(media)} file(s)"
+    await append(session, chat, [message])
+    turn.reply_to = await refresh_reply_target(session, turn)
+    await queue(
+        session,
+        conversation,
+        kind="notice" if is_empty else "answer",
+        body=EMPTY_NOTICE if is_empty else row.text if has_text else "",
+        dedupe_key=f"turn:{turn.id}:answer",
+        now=now,
+        turn=turn,
+        reply_to=turn.reply_to,
+        media=media,
+    )
+    await end_turn(session, turn, "done", "", now)
+
+
+async def end_turn(
+    session: AsyncSession, turn: models.Turn, state: str, reason: str, now: float
+) -> None:
+    """The turn is over, and so are its messages and its progress."""
+    turn.state, turn.reason, turn.finished_at = state, reason, now
+    await finish_inbox(session, turn.id)
+    await session.execute(_PROGRESS_OVER, {"id": turn.id, "over": state, "at": now})
+
+
+def assistant_message(turn: models.Turn, row: models.TurnStep, now: float) -> models.Transcript:
+    return models.Transcript(
+        turn_id=turn.id,
+        role="assistant",
+        content=row.text,
+        engine_message_id=row.engine_message_id,
+        prompt_tokens=row.prompt_tokens,
+        completion_tokens=row.completion_tokens,
+        created_at=now,
+    )
+
+
+async def begin_call(
+    session: AsyncSession, turn_id: str, step: int, call_id: str, now: float
+) -> CallRecord:
+    """Mark a call running; a finished one comes back as it is, and after a stop none begins."""
+    turn, _ = await lock_turn(session, turn_id, running=False)
+    call = await session.get(models.ToolCall, (turn_id, step, call_id))
+    if call is None:
+        raise NotFound(f"No call {call_id} in step {step} of turn {turn_id}.")
+    before = cast(CallState, call.state)
+    if call.state not in FINISHED:
+        await lock_turn(session, turn_id)
+        if call.state == "planned" and turn.stop_requested_at is not None:
+            before = "skipped"
+            call.state, call.result, call.finished_at = "skipped", NOT_RUN, now
+        else:
+            call.state, call.started_at = "running", call.started_at or now
+            call.attempts += 1
+    return CallRecord(
+        call_id=call_id,
+        name=call.name,
+        arguments=call.arguments,
+        effect=cast(Effect, call.effect),
+        state=before,
+        attempt=call.attempts,
+        key=f"{turn_id}:{step}:{call_id}",
+        result=call.result,
+    )
+
+
+async def finish_call(
+    session: AsyncSession,
+    turn_id: str,
+    step: int,
+    call_id: str,
+    status: CallStatus,
+    result: str,
+    now: float,
+) -> None:
+    """Store a call's result, once: a second or late one changes nothing."""
+    await lock_turn(session, turn_id, running=False)
+    call = await session.get(models.ToolCall, (turn_id, step, call_id))
+    if call is None:
+        raise NotFound(f"No call {call_id} in step {step} of turn {turn_id}.")
+    if call.state not in FINISHED:
+        call.state, call.result, call.finished_at = status, clean(result), now
+
+
+async def close_group(session: AsyncSession, turn: models.Turn, step: int, now: float) -> None:
+    """Append the assistant message and all its results; what never finished gets a typed result."""
+    row = await session.get(models.TurnStep, (turn.id, step))
+    if row is None:
+        raise NotFound(f"No step {step} in turn {turn.id}.")
+    if row.state == "closed":
+        return
+    chat = await session.get_one(models.Session, turn.session_id)
+    calls = await calls_of(session, turn.id, step)
+    for call in calls:
+        close_call(call, now)
+    message = assistant_message(turn, row, now)
+    message.tool_calls = [[call.call_id, call.name, call.arguments] for call in calls]
+    results = [
+        models.Transcript(
+            turn_id=turn.id,
+            role="tool",
+            content=call.result,
+            tool_call_id=call.call_id,
+            name=call.name,
+            status=call.state,
+            created_at=now,
+        )
+        for call in calls
+    ]
+    await append(session, chat, [message, *results])
+    row.state = "closed"
+
+
+def close_call(call: models.ToolCall, now: float) -> None:
+    """Type the result of a call that did not finish, by what its effect may have been."""
+    if call.state in FINISHED:
+        return
+    if call.state == "planned":
+        call.state, call.result = "skipped", NOT_RUN
+    elif call.effect == "pure":
+        call.state, call.result = "cancelled", CANCELLED
+    else:
+        call.state, call.result = "unknown", UNKNOWN
+    call.finished_at = now

@@ -1,0 +1,180 @@
+"""Between inbox and transcript: taking messages in, and reading what the model is to see."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_channels.delivery.limits import is_group
+from roost_platform.db import models
+from roost_platform.db.inbox.other_events import NOT_ADDRESSED
+from roost_platform.db.rows import address_of, append, reply_target
+from roost_workflows.ports import TranscriptMessage
+
+TURN_MESSAGES_MAX = 50  # inbox rows one turn starts with or one step steers in; the rest wait
+CONTEXT_MESSAGES_MAX = 1000  # transcript rows read for a model call, newest kept
+GROUP_MESSAGES_MAX = 30  # what a group said before the agent was spoken to, newest kept
+GROUP_CHARS_MAX = 4000
+ALBUM_S = 1.0  # a turn waits this long, from its first part on, for an album to be whole
+
+# What every turn asks is made once.
+_OF_TALK = models.Inbox.conversation_id == bindparam("id"), models.Inbox.state == "pending"
+_PENDING = (
+    select(models.Inbox).where(*_OF_TALK).order_by(models.Inbox.sequence).limit(bindparam("most"))
+)
+_SPAN = select(
+    func.count(), func.min(models.Inbox.received_at), func.max(models.Inbox.received_at)
+).where(*_OF_TALK)
+_NEWEST_MESSAGES = (
+    select(models.Transcript)
+    .where(models.Transcript.session_id == bindparam("id"))
+    .order_by(models.Transcript.position.desc())
+    .limit(bindparam("most"))
+)
+
+
+async def pending_rows(
+    session: AsyncSession, conversation_id: str, limit: int = TURN_MESSAGES_MAX
+) -> Sequence[models.Inbox]:
+    return (await session.scalars(_PENDING, {"id": conversation_id, "most": limit})).all()
+
+
+def settled(rows: Sequence[models.Inbox], now: float) -> Sequence[models.Inbox]:
+    """The pending rows before the first album that may not be whole yet."""
+    return rows[: next((i for i, row in enumerate(rows) if album_wait_s(row, now)), len(rows))]
+
+
+def album_wait_s(row: models.Inbox, now: float) -> float:
+    return max(row.received_at + ALBUM_S - now, 0.0) if row.album else 0.0
+
+
+async def waiting_span(
+    session: AsyncSession, conversation_id: str, rows: Sequence[models.Inbox]
+) -> tuple[int, float, float]:
+    """How many messages wait for a turn, and when the first and the last of them were received.
+
+    rows: what `pending_rows` gave, the whole queue unless it is a long one.
+    """
+    if len(rows) < TURN_MESSAGES_MAX:
+        received = [row.received_at for row in rows]
+        return len(rows), min(received), max(received)
+    count, oldest, newest = (await session.execute(_SPAN, {"id": conversation_id})).one()
+    return count, oldest, newest
+
+
+async def take(
+    session: AsyncSession,
+    turn: models.Turn,
+    chat: models.Session,
+    rows: Sequence[models.Inbox],
+    now: float,
+) -> None:
+    """Put inbox rows into the transcript; the newest becomes what the answer replies to.
+
+    A new turn is stored with that.
+    """
+    if not rows:
+        return
+    turn.reply_to = await reply_target(session, rows[-1])
+    session.add(turn)
+    await session.flush()
+    said = [
+        models.Transcript(
+            turn_id=turn.id,
+            role="user",
+            content=content_of(row),
+            quoted=row.quote,
+            context=await context_of(session, row),
+            name=str(row.sender.get("display_name", "")),
+            inbox_id=row.id,
+            message_id=row.message_id,
+            created_at=now,
+        )
+        for row in rows
+    ]
+    await append(session, chat, said)
+    for row in rows:
+        row.state, row.turn_id = "taken", turn.id
+
+
+async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]] | None:
+    """What a group said since the agent was last spoken to, newest kept; None outside groups."""
+    conversation = await session.get_one(models.Conversation, row.conversation_id)
+    if not is_group(address_of(conversation)):
+        return None
+    spoken_to = select(func.max(models.Inbox.sequence)).where(
+        models.Inbox.conversation_id == row.conversation_id,
+        models.Inbox.sequence < row.sequence,
+        models.Inbox.kind == "message",
+        models.Inbox.state.in_(("taken", "done")),
+        models.Inbox.turn_id.is_not(None),
+    )
+    since = (await session.scalar(spoken_to)) or 0
+    found = await session.scalars(
+        select(models.Inbox)
+        .where(
+            models.Inbox.conversation_id == row.conversation_id,
+            models.Inbox.sequence > since,
+            models.Inbox.sequence < row.sequence,
+            models.Inbox.kind == "message",
+            models.Inbox.reason == NOT_ADDRESSED,
+        )
+        .order_by(models.Inbox.sequence.desc())
+        .limit(GROUP_MESSAGES_MAX)
+    )
+    lines: list[list[str]] = []
+    room = GROUP_CHARS_MAX
+    for other in found.all():
+        text = content_of(other)
+        room -= len(text)
+        if room < 0:
+            break
+        lines.append([str(other.sender.get("display_name", "")), text])
+    return lines[::-1]
+
+
+def content_of(row: models.Inbox) -> str:
+    """The text as the agent reads it; attachments are named, never dropped silently."""
+    lines = [attachment_line(attachment) for attachment in row.attachments]
+    if row.text or not lines:
+        lines.append(row.text or "[message without text]")
+    return "\n".join(lines)
+
+
+def attachment_line(attachment: dict[str, Any]) -> str:
+    """`[photo: artifact k3m9x2p7qa, holiday.jpg]`; what is no file is told in words alone."""
+    kind = attachment.get("kind") or "attachment"
+    artifact_id = attachment.get("artifact_id")
+    named = (f"artifact {artifact_id}" if artifact_id else "", attachment.get("name") or "")
+    details = ", ".join(word for word in named if word)
+    return f"[{kind}: {details}]" if details else f"[{kind}]"
+
+
+async def messages(session: AsyncSession, session_id: str) -> list[TranscriptMessage]:
+    """The transcript as the model is to see it; a long one begins at a user's message."""
+    newest = {"id": session_id, "most": CONTEXT_MESSAGES_MAX}
+    rows = (await session.scalars(_NEWEST_MESSAGES, newest)).all()[::-1]
+    if len(rows) == CONTEXT_MESSAGES_MAX:
+        first = next((i for i, row in enumerate(rows) if row.role == "user"), 0)
+        rows = rows[first:]
+    return [message_of(row) for row in rows]
+
+
+def message_of(row: models.Transcript) -> TranscriptMessage:
+    """An operator speaks in the agent's place, so the model sees its own role and a note."""
+    is_operator = row.role == "operator"
+    role = "assistant" if is_operator else row.role
+    return TranscriptMessage(
+        role=cast(Literal["user", "assistant", "tool", "system"], role),
+        content=row.content,
+        message_id=row.id,
+        quoted=row.quoted,
+        context=None if row.context is None else tuple((str(c[0]), str(c[1])) for c in row.context),
+        tool_calls=tuple((str(c[0]), str(c[1]), str(c[2])) for c in row.tool_calls),
+        tool_call_id=row.tool_call_id,
+        name=row.name,
+        status=row.status,
+        note="written by a person in your place" if is_operator else row.note,
+        engine_message_id=row.engine_message_id,
+    )

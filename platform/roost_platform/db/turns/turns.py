@@ -1,0 +1,269 @@
+"""The life of a turn in storage: implements the port that sessions run on."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.base.engine import Database
+from roost_platform.db.people.tenants import Tenants
+from roost_platform.db.rows import (
+    clean,
+    current_session,
+    get_turn,
+    lock_conversation,
+    lock_turn,
+    new_id,
+    new_nonce,
+    running_turn,
+)
+from roost_platform.db.turns import end, steps
+from roost_platform.db.turns.steps import ModelCall
+from roost_platform.db.turns.transcript import (
+    TURN_MESSAGES_MAX,
+    album_wait_s,
+    messages,
+    pending_rows,
+    settled,
+    take,
+    waiting_span,
+)
+from roost_platform.errors import NotFound
+from roost_platform.queueing import QueueRules, batch_max
+from roost_workflows.ports import (
+    CallRecord,
+    CallStatus,
+    Finish,
+    PlannedCall,
+    Postponed,
+    Settled,
+    Snapshot,
+    StepRecord,
+    TurnContext,
+    TurnRecord,
+    Usage,
+)
+
+# Run several times a second while a model writes, or by every turn, so made once.
+_STOP = select(models.Turn.stop_requested_at).where(models.Turn.id == bindparam("id"))
+_RUNS = select(models.Turn.id).where(
+    models.Turn.id == bindparam("running"), models.Turn.state == "running"
+)
+_OPEN_GROUP = (
+    select(models.TurnStep.step)
+    .where(models.TurnStep.turn_id == bindparam("id"), models.TurnStep.state == "open")
+    .limit(1)
+)
+_WRITER = (
+    select(models.Inbox.identity_id)
+    .where(models.Inbox.turn_id == bindparam("id"))
+    .order_by(models.Inbox.sequence.desc())
+    .limit(1)
+)
+_PROGRESS = (
+    update(models.RunProgress)
+    .where(models.RunProgress.turn_id == bindparam("running"), _RUNS.exists())
+    .values(version=models.RunProgress.version + 1)
+)
+
+
+class TurnStore:
+    """Implements `roost_workflows.ports.Turns`; every method is one transaction."""
+
+    def __init__(
+        self,
+        database: Database,
+        queueing: QueueRules | None = None,
+        tenants: Tenants | None = None,
+    ) -> None:
+        self._database = database
+        self._queueing = queueing or QueueRules()
+        self._tenants = tenants or Tenants(database)
+
+    async def begin(self, conversation_id: str) -> TurnRecord | Postponed | None:
+        async with self._database.write() as session:
+            try:
+                conversation = await lock_conversation(session, conversation_id)
+            except NotFound:
+                return None
+            turn = await running_turn(session, conversation_id)
+            if turn is not None:
+                return record(turn)
+            pending = await pending_rows(session, conversation_id)
+            if not pending:
+                return None
+            count, oldest, newest = await waiting_span(session, conversation_id, pending)
+            mode = self._queueing.mode_of(conversation.channel, conversation.settings)
+            now = self._database.now()
+            wait_s = max(
+                self._queueing.wait_s(mode, oldest, newest, now),
+                album_wait_s(pending[0], now),
+            )
+            if wait_s:
+                return Postponed(wait_s)
+            taken = settled(pending[: batch_max(mode, count, TURN_MESSAGES_MAX)], now)
+            return record(await self._start(session, conversation, taken))
+
+    async def _start(
+        self,
+        session: AsyncSession,
+        conversation: models.Conversation,
+        taken: Sequence[models.Inbox],
+    ) -> models.Turn:
+        now = self._database.now()
+        chat = await current_session(session, conversation, now)
+        conversation.turn_count += 1
+        turn = models.Turn(
+            id=new_id(),
+            conversation_id=conversation.id,
+            session_id=chat.id,
+            number=conversation.turn_count,
+            agent=conversation.agent,
+            state="running",
+            queued_at=taken[0].received_at,
+            started_at=now,
+            nonce=new_nonce(),
+        )
+        await take(session, turn, chat, taken, now)
+        session.add(
+            models.RunProgress(
+                turn_id=turn.id,
+                conversation_id=conversation.id,
+                phase="queued",
+                text="",
+                tools=[],
+                version=1,
+                updated_at=now,
+            )
+        )
+        return turn
+
+    async def get(self, turn_id: str) -> TurnRecord:
+        async with self._database.read() as session:
+            return record(await get_turn(session, turn_id))
+
+    async def step(self, turn_id: str, step: int) -> StepRecord | None:
+        async with self._database.read() as session:
+            return await steps.read_step(session, turn_id, step)
+
+    async def context(self, turn_id: str, step: int) -> TurnContext:
+        async with self._database.write() as session:
+            turn, conversation = await lock_turn(session, turn_id)
+            chat = await session.get_one(models.Session, turn.session_id)
+            steered = 0
+            if await self._may_steer(session, turn, conversation):
+                now = self._database.now()
+                taken = settled(await pending_rows(session, conversation.id), now)
+                await take(session, turn, chat, taken, now)
+                steered = len(taken)
+            person = await person_of(session, turn, conversation)
+            salt = await self._tenants.salt(session, conversation.channel, conversation.account)
+            return TurnContext(
+                turn=record(turn),
+                person_id="" if person is None else person.id,
+                person_name="" if person is None else person.display_name,
+                channel=conversation.channel,
+                session_key=conversation.key,
+                tenant=salt,
+                messages=await messages(session, chat.id),
+                steered=steered,
+            )
+
+    async def _may_steer(
+        self, session: AsyncSession, turn: models.Turn, conversation: models.Conversation
+    ) -> bool:
+        mode = self._queueing.mode_of(conversation.channel, conversation.settings)
+        if mode != "steer" or turn.stop_requested_at is not None:
+            return False
+        return not await has_open_group(session, turn.id)
+
+    async def commit_step(
+        self,
+        turn_id: str,
+        step: int,
+        *,
+        finish: Finish,
+        text: str,
+        calls: Sequence[PlannedCall],
+        usage: Usage,
+        model: str,
+        engine_message_id: str,
+        started_at: float,
+    ) -> StepRecord:
+        call = ModelCall(finish, text, calls, usage, model, engine_message_id, started_at)
+        async with self._database.write() as session:
+            now = self._database.now()
+            stored = await steps.commit(session, turn_id, step, call, now)
+            if stored.finish == "stopped":
+                # Nothing else of the turn runs: people need not wait until the session knows.
+                await end.settle(session, turn_id, "stopped", "stopped", now)
+            return stored
+
+    async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
+        async with self._database.write() as session:
+            now = self._database.now()
+            return await steps.begin_call(session, turn_id, step, call_id, now)
+
+    async def finish_call(
+        self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
+    ) -> None:
+        async with self._database.write() as session:
+            now = self._database.now()
+            await steps.finish_call(session, turn_id, step, call_id, status, result, now)
+
+    async def close_group(self, turn_id: str, step: int) -> None:
+        async with self._database.write() as session:
+            turn, _ = await lock_turn(session, turn_id, running=False)
+            await steps.close_group(session, turn, step, self._database.now())
+
+    async def stop_requested(self, turn_id: str) -> bool:
+        async with self._database.read() as session:
+            found = (await session.execute(_STOP, {"id": turn_id})).first()
+            if found is None:
+                raise NotFound(f"No turn {turn_id}.")
+            return found[0] is not None
+
+    async def settle(
+        self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
+    ) -> Settled:
+        async with self._database.write() as session:
+            now = self._database.now()
+            return await end.settle(session, turn_id, outcome, reason, now)
+
+    async def progress(self, turn_id: str, snapshot: Snapshot) -> None:
+        seen = {
+            "running": turn_id,
+            "phase": snapshot.phase,
+            "text": clean(snapshot.text),
+            "tools": clean(snapshot.tools),
+            "plan": clean(snapshot.plan),
+            "updated_at": self._database.now(),
+        }
+        async with self._database.write() as session:
+            await session.execute(_PROGRESS, seen)
+
+
+def record(turn: models.Turn) -> TurnRecord:
+    return TurnRecord(
+        turn_id=turn.id,
+        conversation_id=turn.conversation_id,
+        session_id=turn.session_id,
+        number=turn.number,
+        agent=turn.agent,
+        stop_requested=turn.stop_requested_at is not None,
+    )
+
+
+async def has_open_group(session: AsyncSession, turn_id: str) -> bool:
+    return await session.scalar(_OPEN_GROUP, {"id": turn_id}) is not None
+
+
+async def person_of(
+    session: AsyncSession, turn: models.Turn, conversation: models.Conversation
+) -> models.Identity | None:
+    """Who the turn answers: the sender of its newest message."""
+    newest = await session.scalar(_WRITER, {"id": turn.id})
+    identity_id = newest or conversation.identity_id
+    return None if identity_id is None else await session.get(models.Identity, identity_id)

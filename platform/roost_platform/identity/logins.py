@@ -1,0 +1,205 @@
+"""Server-side login sessions: hashed cookie tokens, idle and absolute limits, throttled sign-in."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, or_, select, update
+
+from roost_platform.console.errors import NotSignedIn, TooManyTries
+from roost_platform.db import models
+from roost_platform.db.base.engine import Database
+from roost_platform.identity.passwords import Passwords, new_token, token_hash
+from roost_platform.identity.roles import Principal, parse_role
+
+SESSION_IDLE_S = 12 * 3600.0
+SESSION_ABSOLUTE_S = 7 * 86400.0
+SESSIONS_PER_OPERATOR_MAX = 20  # the oldest go first
+SEEN_INTERVAL_S = 60.0  # how often a request moves the idle clock; each is a write
+LOGIN_FAILURES_MAX = 5  # per account and address within the window
+LOGIN_FAILURES_PER_ADDRESS_MAX = 20  # whatever the accounts, so that spraying is slowed too
+LOGIN_WINDOW_S = 15 * 60.0
+USER_AGENT_LENGTH_MAX = 200
+KEY_LENGTH = 16  # hex digits of a hash that name a login in the page
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRow:
+    """One open login; `key`, the start of the token's hash, can end it but not enter."""
+
+    key: str
+    ip: str
+    user_agent: str
+    created_at: float
+    seen_at: float
+    is_current: bool
+
+
+@dataclass(slots=True)
+class Logins:
+    """Who is signed in. `clock` gives seconds since the epoch."""
+
+    database: Database
+    clock: Callable[[], float]
+    passwords: Passwords
+
+    async def sign_in(
+        self, name: str, password: str, *, ip: str, user_agent: str, old_token: str | None
+    ) -> tuple[Principal, str]:
+        """Check the password and open a session with a new token, whatever the browser had."""
+        name = " ".join(name.split())
+        await self._reserve(name, ip)
+        async with self.database.read() as session:
+            operator = await session.scalar(
+                select(models.Operator).where(models.Operator.name == name)
+            )
+            stored = operator.password_hash if operator and not operator.disabled else None
+        if not await self.passwords.verify(stored, password) or operator is None:
+            raise NotSignedIn("The name or the password is not right.")
+        await self._forgive(name, ip)
+        principal = Principal(operator.id, operator.name, parse_role(operator.role))
+        return principal, await self.open(
+            principal, ip=ip, user_agent=user_agent, old_token=old_token
+        )
+
+    async def open(
+        self, principal: Principal, *, ip: str, user_agent: str, old_token: str | None = None
+    ) -> str:
+        """A fresh session for someone already proven; the browser's former session ends."""
+        token, now = new_token(), self.clock()
+        sessions = models.OperatorSession
+        async with self.database.write() as session:
+            await session.execute(
+                delete(sessions).where(
+                    or_(
+                        sessions.seen_at < now - SESSION_IDLE_S,
+                        sessions.created_at < now - SESSION_ABSOLUTE_S,
+                        sessions.token_hash == token_hash(old_token or ""),
+                    )
+                )
+            )
+            kept = (
+                select(sessions.token_hash)
+                .where(sessions.operator_id == principal.id)
+                .order_by(sessions.seen_at.desc())
+                .limit(SESSIONS_PER_OPERATOR_MAX - 1)
+            )
+            await session.execute(
+                delete(sessions).where(
+                    sessions.operator_id == principal.id,
+                    sessions.token_hash.not_in(kept.scalar_subquery()),
+                )
+            )
+            session.add(
+                models.OperatorSession(
+                    token_hash=token_hash(token),
+                    operator_id=principal.id,
+                    ip=ip,
+                    user_agent=user_agent[:USER_AGENT_LENGTH_MAX],
+                    created_at=now,
+                    seen_at=now,
+                )
+            )
+        return token
+
+    async def find(self, token: str | None) -> Principal | None:
+        """Whose session this is, None when it ended; moves the idle clock once a minute."""
+        if not token:
+            return None
+        now, digest = self.clock(), token_hash(token)
+        async with self.database.read() as session:
+            found = (
+                await session.execute(
+                    select(models.OperatorSession, models.Operator)
+                    .join(models.Operator)
+                    .where(models.OperatorSession.token_hash == digest)
+                )
+            ).first()
+        if found is None:
+            return None
+        login, operator = found
+        idle, age = now - login.seen_at, now - login.created_at
+        if operator.disabled or idle > SESSION_IDLE_S or age > SESSION_ABSOLUTE_S:
+            return None
+        if idle > SEEN_INTERVAL_S:
+            async with self.database.write() as session:
+                await session.execute(
+                    update(models.OperatorSession)
+                    .where(models.OperatorSession.token_hash == digest)
+                    .values(seen_at=now)
+                )
+        return Principal(operator.id, operator.name, parse_role(operator.role))
+
+    async def close(self, token: str | None) -> None:
+        """End the session of this token."""
+        async with self.database.write() as session:
+            await session.execute(
+                delete(models.OperatorSession).where(
+                    models.OperatorSession.token_hash == token_hash(token or "")
+                )
+            )
+
+    async def list(self, operator_id: str, token: str | None) -> Sequence[LoginRow]:
+        """The operator's open logins, newest first."""
+        current = token_hash(token or "")
+        async with self.database.read() as session:
+            rows = await session.scalars(
+                select(models.OperatorSession)
+                .where(models.OperatorSession.operator_id == operator_id)
+                .order_by(models.OperatorSession.seen_at.desc())
+            )
+            return tuple(
+                LoginRow(
+                    row.token_hash[:KEY_LENGTH],
+                    row.ip,
+                    row.user_agent,
+                    row.created_at,
+                    row.seen_at,
+                    row.token_hash == current,
+                )
+                for row in rows
+            )
+
+    async def revoke(self, operator_id: str, key: str) -> bool:
+        """End one of the operator's own logins by its key."""
+        if len(key) != KEY_LENGTH:
+            return False
+        async with self.database.write() as session:
+            found = await session.scalar(
+                select(models.OperatorSession).where(
+                    models.OperatorSession.operator_id == operator_id,
+                    func.substr(models.OperatorSession.token_hash, 1, KEY_LENGTH) == key,
+                )
+            )
+            if found is not None:
+                await session.delete(found)
+            return found is not None
+
+    async def _reserve(self, name: str, ip: str) -> None:
+        """Count this try as failed before checking it, so that parallel guesses keep the bound."""
+        now = self.clock()
+        failures = models.LoginFailure
+        bounds = ((f"{name}|{ip}", LOGIN_FAILURES_MAX), (f"|{ip}", LOGIN_FAILURES_PER_ADDRESS_MAX))
+        async with self.database.write() as session:
+            await session.execute(delete(failures).where(failures.at <= now - LOGIN_WINDOW_S))
+            for subject, bound in bounds:
+                count, first = (
+                    await session.execute(
+                        select(func.count(), func.min(failures.at)).where(
+                            failures.subject == subject
+                        )
+                    )
+                ).one()
+                if count >= bound:
+                    wait = max(1.0, first + LOGIN_WINDOW_S - now)
+                    minutes = max(1, round(wait / 60))
+                    raise TooManyTries(f"Too many failed tries. Wait {minutes} minutes.", wait)
+            for subject, _ in bounds:
+                session.add(failures(subject=subject, at=now))
+
+    async def _forgive(self, name: str, ip: str) -> None:
+        """The try succeeded: the account's count here starts again, the address's loses one."""
+        failures = models.LoginFailure
+        newest = select(func.max(failures.id)).where(failures.subject == f"|{ip}")
+        async with self.database.write() as session:
+            await session.execute(delete(failures).where(failures.subject == f"{name}|{ip}"))
+            await session.execute(delete(failures).where(failures.id == newest.scalar_subquery()))

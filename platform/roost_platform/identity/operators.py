@@ -1,0 +1,84 @@
+"""Who may enter, seen from start-up and the command line: setup link, local token, operators."""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from roost_platform.db import models
+from roost_platform.db.base.engine import Database
+from roost_platform.errors import NotReachable
+from roost_platform.identity.accounts import Accounts
+from roost_platform.identity.passwords import new_token, token_hash
+from roost_platform.identity.roles import Role, parse_role
+from roost_platform.identity.tokens import TOKEN_PREFIX, Tokens
+from roost_platform.settings.config import Settings
+from roost_platform.stack import running_stack
+
+KEEP_LINK_S = 300.0
+LOCAL_TOKEN_NAME = "local command line"
+
+
+async def prepare_access(settings: Settings, database: Database, web_url: str) -> None:
+    """At every start of `web`: a valid local API token, and a setup link while no admin exists."""
+    file = settings.data_dir / running_stack.TOKEN_FILE
+    token = running_stack.read_token(settings.data_dir)
+    if not token:
+        token = TOKEN_PREFIX + new_token()
+        running_stack.write_private(file, token)
+    await Tokens(database, time.time).register(token, LOCAL_TOKEN_NAME, Role.admin)
+    link = settings.data_dir / running_stack.SETUP_FILE
+    accounts = Accounts(database, time.time)
+    if await accounts.has_admin():
+        link.unlink(missing_ok=True)
+    else:
+        # A restart must not end the link that was printed already.
+        kept = await _still_valid(database, link)
+        running_stack.write_private(link, _link(web_url, kept or await accounts.new_setup_token()))
+
+
+async def new_setup_link(settings: Settings) -> str:
+    """A fresh one-time link; earlier ones end. Refused once an administrator exists."""
+    run = running_stack.read_run(settings.data_dir)
+    web_url = run.url if run else f"http://{settings.web.host}:{settings.web.port}"
+    async with _accounts(settings) as accounts:
+        return _link(web_url, await accounts.new_setup_token())
+
+
+async def create_operator(settings: Settings, name: str, password: str, role: str) -> None:
+    """Make an operator without asking another: whoever can read the database may."""
+    async with _accounts(settings) as accounts:
+        await accounts.create(name, password, parse_role(role))
+
+
+@contextlib.asynccontextmanager
+async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    database = Database(settings.database_url)
+    try:
+        yield Accounts(database, time.time)
+    except DBAPIError as error:
+        raise NotReachable(
+            f"The database does not answer or has no tables; `roost migrate` makes them: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    finally:
+        await database.close()
+
+
+async def _still_valid(database: Database, link: Path) -> str:
+    """The token of the link file if it can still be used for a while, else empty."""
+    try:
+        token = link.read_text(encoding="ascii").rpartition("#token=")[2].strip()
+    except OSError:
+        return ""
+    async with database.read() as session:
+        row = await session.get(models.SetupToken, token_hash(token))
+    fresh = row is not None and row.used_at is None and row.expires_at > time.time() + KEEP_LINK_S
+    return token if fresh else ""
+
+
+def _link(web_url: str, token: str) -> str:
+    # In the fragment, so that it never reaches a server's log.
+    return f"{web_url}/setup#token={token}"

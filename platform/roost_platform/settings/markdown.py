@@ -1,0 +1,80 @@
+"""docs/settings.md, made from the fields themselves; a test holds the file to this."""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from roost_platform.settings.config import Settings
+from roost_platform.settings.rows import SettingRow, setting_rows
+
+INTRO = """\
+# Settings
+
+Made by `make docs` from the fields in each package's `config.py`; change it there.
+
+Every setting has three homes, the first one that names it wins:
+
+1. the environment: `ROOST_<SECTION>__<KEY>`, two underscores between the parts;
+2. one TOML file: what `ROOST_CONFIG` names, else `roost.toml` here, else in the data folder;
+3. the default.
+
+```toml
+public_base_url = "https://roost.example.org"
+
+[telegram]
+access = "pairing"
+allowlist = ["123456789"]
+```
+
+An unknown key is an error that names it. In the environment lists are written with commas or as
+JSON, tables as JSON; an empty value counts as not set. Sizes are written like `512MiB` or `2GiB`.
+Keep secrets in the environment. `roost settings` shows every value in use and where it came from,
+with secrets hidden.
+"""
+
+SECTIONS = {
+    "": ("General", ""),
+    "database": ("Database", ""),
+    "temporal": ("Temporal", ""),
+    "engine": (
+        "Engine",
+        "Either the bundled core, or with `url` any OpenAI-compatible engine.",
+    ),
+    "worker": ("Worker", ""),
+    "sessions": ("Sessions in the engine", ""),
+    "telegram": ("Telegram", "See [telegram.md](telegram.md)."),
+    "twilio": ("WhatsApp through Twilio", "See [whatsapp.md](whatsapp.md)."),
+    "whatsapp_cloud": ("WhatsApp through Meta's Cloud API", "See [whatsapp.md](whatsapp.md)."),
+    "inbound": (
+        "Messages in a row",
+        "What becomes of messages that come while an answer is being written. "
+        "See [operations.md](operations.md#messages-in-a-row).",
+    ),
+    "delivery": ("Delivery", ""),
+    "files": ("Files", ""),
+    "web": ("Web", ""),
+    "console": ("Console", ""),
+    "log": ("Logs", ""),
+}
+
+
+def render_page() -> str:
+    """The whole page."""
+    return "\n".join([INTRO, *_sections()]) + "\n"
+
+
+def _sections() -> Iterator[str]:
+    rows = setting_rows(Settings())
+    for section, group in groupby(rows, key=lambda row: row.path.rpartition(".")[0]):
+        title, text = SECTIONS[section]
+        yield f"## {title}\n"
+        if text:
+            yield f"{text}\n"
+        yield "| Variable | Meaning | Kind | Default |"
+        yield "| --- | --- | --- | --- |"
+        yield from (_line(row) for row in group)
+        yield ""
+
+
+def _line(row: SettingRow) -> str:
+    default = f"`{row.default}`" if row.default else ""
+    return f"| `{row.variable}` | {row.help} | {row.kind} | {default} |"

@@ -1,0 +1,1 @@
+"""The running stack: its parts, their supervisor, logs and health."""

@@ -1,0 +1,271 @@
+"""`roost doctor`: what is wrong with this machine, the settings, the data and the running stack."""
+
+import asyncio
+import io
+import logging
+import os
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from roost_platform.errors import ConfigError
+from roost_platform.settings.config import Settings, load_settings
+from roost_platform.stack import local_ports, probes, running_stack
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+log = logging.getLogger(__name__)
+
+Level = Literal["ok", "warning", "broken"]
+DISK_FREE_MIN = 1 << 30
+MEMORY_MIN = 1 << 30
+PRIVATE_FILES = (
+    running_stack.TOKEN_FILE,
+    running_stack.RUN_FILE,
+    running_stack.SETUP_FILE,
+    "roost.toml",
+)
+ALERTS = {
+    "conflict": "somebody else takes this account's messages",
+    "auth_error": "the credentials are refused",
+}
+SLOW_CPU = "without AVX2 answers are several times slower"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding. level: ok | warning | broken."""
+
+    name: str
+    level: Level
+    detail: str
+
+
+def examine(data: Path | None) -> list[Check]:
+    """All checks in order; later ones are left out when the settings can't be read."""
+    checks = list(_machine())
+    try:
+        settings = load_settings({} if data is None else {"data_dir": data})
+    except ConfigError as error:
+        return [*checks, Check("settings", "broken", str(error))]
+    source = settings.config_file or "defaults and environment"
+    checks.append(Check("settings", "ok", f"read from {source}"))
+    found = running_stack.locate(
+        settings.data_dir, explicit=settings.origin("data_dir") != "default"
+    )
+    run = None
+    if found:
+        folder, run = found
+        settings = settings.model_copy(update={"data_dir": folder})
+        settings = _as_running(settings, run)
+    checks += [*_data(settings), *asyncio.run(_database(settings)), *_model(settings)]
+    checks += [*_running(settings, run), *asyncio.run(_channels(settings))]
+    if run is not None:
+        checks += asyncio.run(_reported(settings))
+    return checks
+
+
+def _machine() -> Iterator[Check]:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    yield Check("python", "ok" if sys.version_info >= (3, 11) else "broken", version)
+    flags = _cpu_flags()
+    if flags:
+        fast = next((f for f in ("avx512f", "avx2", "asimd") if f in flags), "")
+        detail = f"{os.cpu_count()} cores, {fast or 'no AVX2'}"
+        yield Check("processor", "ok" if fast else "warning", detail if fast else SLOW_CPU)
+    free = _memory_free()
+    if free is not None:
+        level: Level = "ok" if free > MEMORY_MIN else "warning"
+        yield Check("memory", level, f"{free / 2**30:.1f} GiB free")
+
+
+def _data(settings: Settings) -> Iterator[Check]:
+    folder = settings.data_dir
+    if not folder.is_dir():
+        yield Check("data folder", "warning", f"{folder} does not exist yet; `roost up` makes it")
+        return
+    if not os.access(folder, os.W_OK):
+        yield Check("data folder", "broken", f"{folder} is not writable")
+        return
+    free = shutil.disk_usage(folder).free
+    level: Level = "ok" if free > DISK_FREE_MIN else "warning"
+    yield Check("data folder", level, f"{folder}, {free / 2**30:.1f} GiB free")
+    for name in PRIVATE_FILES:
+        file = folder / name
+        if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
+            yield Check("permissions", "warning", f"others may read {file}; chmod 600 it")
+
+
+async def _database(settings: Settings) -> list[Check]:
+    from roost_platform.db.base.engine import Database
+
+    if settings.database.url is None and not (settings.data_dir / "roost.db").exists():
+        return [Check("database", "warning", "not made yet; `roost up` makes it")]
+    database = Database(settings.database_url)
+    try:
+        async with database.connect() as connection:
+            await connection.run_sync(_compare_schema)
+    except Exception as error:  # every driver has its own errors; the person reads what it says
+        return [Check("database", "broken", f"{type(error).__name__}: {error}".splitlines()[0])]
+    finally:
+        await database.close()
+    kind = "SQLite" if database.is_sqlite else "PostgreSQL"
+    return [Check("database", "ok", f"{kind}, tables up to date")]
+
+
+async def _reported(settings: Settings) -> list[Check]:
+    """What the running parts say about their accounts."""
+    from roost_platform.db.channels import unreadable_counts
+    from roost_platform.db.stores import open_stores
+
+    stores = open_stores(settings.database_url)
+    try:
+        states = await stores.channels.all()
+        async with stores.database.read() as session:
+            unreadable = await unreadable_counts(session, stores.database.now())
+    except Exception as error:  # what is wrong with the database is told by its own check
+        log.debug("the accounts' states can't be read: %s", error)
+        return []
+    finally:
+        await stores.close()
+    checks = []
+    for view in states:
+        name = f"{view.channel} {view.account}"
+        if view.state in ("conflict", "auth_error"):
+            checks.append(Check(name, "broken", f"{ALERTS[view.state]}: {view.detail}"))
+        elif view.state == "degraded":
+            checks.append(Check(name, "warning", view.detail or "degraded"))
+        if count := unreadable.get((view.channel, view.account)):
+            told = f"{count} events of the last week could not be read; see Channels in the console"
+            checks.append(Check(name, "warning", told))
+    return checks
+
+
+def _compare_schema(connection: "Connection") -> None:
+    """Raise when the tables are not those of this version."""
+    from alembic import command
+
+    from roost_platform.db.base.migrate import alembic_config
+
+    config = alembic_config(connection)
+    config.stdout = io.StringIO()  # it prints its verdict, and our own output may be JSON
+    command.check(config)
+
+
+def _model(settings: Settings) -> Iterator[Check]:
+    if settings.engine.url:
+        yield Check("model", "ok", f"{settings.engine.model_name or 'the first one'} at its engine")
+    elif settings.engine.model is None:
+        yield Check("model", "ok", "the bundled 135M model: for trying Roost, not for real use")
+    elif not settings.engine.model.is_file():
+        yield Check("model", "broken", f"{settings.engine.model} is not a file")
+    else:
+        size = settings.engine.model.stat().st_size
+        yield Check("model", "ok", f"{settings.engine.model}, {size / 2**30:.1f} GiB")
+
+
+def _running(settings: Settings, run: running_stack.Run | None) -> Iterator[Check]:
+    if run is None:
+        yield Check("stack", "warning", "not running; start it with `roost up`")
+        port = settings.web.port
+        if port and not local_ports.is_free(settings.web.host, port):
+            by = local_ports.owner(port)
+            yield Check("web port", "broken", f"{port} is in use{f' by {by}' if by else ''}")
+        return
+    yield Check("stack", "ok", f"runs at {run.url} (pid {run.pid})")
+    from roost_platform.stack.health import check
+
+    for part in ("temporal", "engine", "worker", "courier", "web"):
+        if part == "engine" and not run.engine and not settings.engine.url:
+            asked = "the stack was started with another engine; `roost status` asks it"
+            yield Check(part, "warning", asked)
+            continue
+        problem = check(part, settings)
+        yield Check(part, "broken" if problem else "ok", problem or "answers")
+
+
+async def _channels(settings: Settings) -> list[Check]:
+    checks = []
+    if settings.telegram.token is not None:
+        checks.append(await _telegram(settings))
+    if settings.twilio.configured and not settings.public_base_url:
+        problem = "Twilio delivers to webhooks only: set ROOST_PUBLIC_BASE_URL"
+        checks.append(Check("whatsapp", "broken", problem))
+    elif settings.twilio.configured:
+        checks.append(Check("whatsapp", "ok", f"sender {settings.twilio.account}"))
+    if settings.whatsapp_cloud.configured:
+        checks.append(await _whatsapp_cloud(settings))
+    url = settings.public_base_url
+    if url and not url.startswith("https://") and not settings.sandbox:
+        checks.append(Check("public address", "warning", f"{url} is not https"))
+    if not checks:
+        checks.append(Check("channels", "ok", "none configured; console and `roost chat` work"))
+    return checks
+
+
+async def _telegram(settings: Settings) -> Check:
+    token = settings.telegram.token.get_secret_value() if settings.telegram.token else ""
+    base = settings.telegram.api_base.rstrip("/")
+    began = time.monotonic()
+    status, body = await asyncio.to_thread(probes.get_json, f"{base}/bot{token}/getMe")
+    took_ms = (time.monotonic() - began) * 1000
+    if status == 200 and body.get("ok"):
+        return Check("telegram", "ok", f"@{body['result'].get('username')}, {took_ms:.0f} ms")
+    if status in (401, 404):
+        return Check("telegram", "broken", "Telegram refuses the token")
+    return Check("telegram", "warning", f"{base} answers {status or 'nothing'}")
+
+
+async def _whatsapp_cloud(settings: Settings) -> Check:
+    config, name = settings.whatsapp_cloud, "whatsapp cloud"
+    if not settings.public_base_url:
+        return Check(name, "broken", "Meta delivers to webhooks only: set ROOST_PUBLIC_BASE_URL")
+    url = f"{config.api_base.rstrip('/')}/{config.api_version}/{config.account}"
+    token = config.access_token.get_secret_value() if config.access_token else ""
+    status, body = await asyncio.to_thread(probes.get_json, url, token=token)
+    if status == 200:
+        number = body.get("display_phone_number", config.account)
+        return Check(name, "ok", f"number {number}, webhook at {_cloud_webhook(settings)}")
+    if status in (400, 401, 403):
+        return Check(name, "broken", "Meta refuses the access token or the phone number's id")
+    return Check(name, "warning", f"{config.api_base} answers {status or 'nothing'}")
+
+
+def _cloud_webhook(settings: Settings) -> str:
+    base = (settings.public_base_url or "").rstrip("/")
+    return f"{base}/hooks/whatsapp-cloud/{settings.whatsapp_cloud.account}"
+
+
+def _as_running(settings: Settings, run: running_stack.Run) -> Settings:
+    """The settings with the ports that the running stack chose."""
+    web = settings.web.model_copy(update={"port": run.web})
+    engine = settings.engine.model_copy(update={"port": run.engine} if run.engine else {})
+    address = f"127.0.0.1:{run.temporal}" if run.temporal else settings.temporal.address
+    temporal = settings.temporal.model_copy(update={"address": address})
+    return settings.model_copy(update={"web": web, "engine": engine, "temporal": temporal})
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return set()
+    line = next(
+        (li for li in text.splitlines() if li.lower().startswith(("flags", "features"))), ""
+    )
+    return set(line.partition(":")[2].split())
+
+
+def _memory_free() -> int | None:
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return None
+    line = next((li for li in text.splitlines() if li.startswith("MemAvailable:")), "")
+    return int(line.split()[1]) * 1024 if line else None

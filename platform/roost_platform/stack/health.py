@@ -1,0 +1,40 @@
+"""`roost health PART`: one part's state for container health checks; empty text when it is well."""
+
+import asyncio
+
+from roost_platform.settings.config import Settings
+from roost_platform.stack import probes
+
+
+def check(part: str, settings: Settings) -> str:
+    """What is wrong with a part."""
+    if part == "temporal":
+        address = settings.temporal_address
+        return "" if probes.port_answers(address) else f"{address} does not answer"
+    if part == "engine":
+        return probes.engine_problem(settings)
+    if part == "web":
+        url = f"http://{probes.reach(settings.web.host)}:{settings.web.port}/api/health"
+        status, _ = probes.get_json(url)
+        return "" if status == 200 else f"{url} answers {status or 'nothing'}"
+    if part in ("worker", "courier"):
+        return asyncio.run(_heartbeat(part, settings))
+    return "there is no such part"
+
+
+async def _heartbeat(part: str, settings: Settings) -> str:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from roost_platform.db.base.engine import Database
+    from roost_platform.db.services import Heartbeats
+
+    database = Database(settings.database_url)
+    try:
+        for service in await Heartbeats(database).all():
+            if service.service == part:
+                return "" if service.is_alive else f"last sign of life at {service.seen_at:.0f}"
+        return "never seen"
+    except (SQLAlchemyError, OSError) as error:
+        return f"the database can't be asked: {str(error).splitlines()[0]}"
+    finally:
+        await database.close()

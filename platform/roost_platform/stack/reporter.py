@@ -1,0 +1,120 @@
+"""What `roost up` tells about its parts: plain lines, or a live list of phases on a terminal."""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from roost_platform.stack.logs import mask
+
+_LOUD = re.compile(r'"level": "(error|critical)"')
+
+
+class Reporter(Protocol):
+    """Told by the supervisor as things happen."""
+
+    def starting(self, name: str) -> None: ...
+    def ready(self, name: str, seconds: float) -> None: ...
+    def crashed(self, name: str, code: int, retry_s: float) -> None: ...
+    def stopping(self, name: str) -> None: ...
+    def note(self, text: str) -> None: ...
+    def output(self, name: str, line: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class PlainReporter:
+    """One line per event on stderr; with `verbose` the parts' own output as well."""
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._verbose = verbose
+
+    def starting(self, name: str) -> None:
+        self.note(f"{name}: starting")
+
+    def ready(self, name: str, seconds: float) -> None:
+        self.note(f"{name}: up after {seconds:.1f} s")
+
+    def crashed(self, name: str, code: int, retry_s: float) -> None:
+        self.note(f"{name}: {how_it_ended(code)}; starting it again in {retry_s:.1f} s")
+
+    def stopping(self, name: str) -> None:
+        self.note(f"{name}: stopping")
+
+    def note(self, text: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+    def output(self, name: str, line: str) -> None:
+        if self._verbose:
+            print(f"{name:>8} | {mask(line)}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        return
+
+
+class LiveReporter(PlainReporter):
+    """A spinner per phase while starting, plain lines afterwards."""
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        super().__init__(verbose=verbose)
+        self._console = Console(stderr=True)
+        self._progress: Progress | None = Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description:<10}"),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[detail]}"),
+            console=self._console,
+        )
+        self._progress.start()
+        self._tasks: dict[str, TaskID] = {}
+
+    def starting(self, name: str) -> None:
+        if self._progress is None:
+            super().starting(name)
+        elif name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=1, detail="")
+
+    def ready(self, name: str, seconds: float) -> None:
+        if self._progress is None:
+            super().ready(name, seconds)
+        else:
+            self._progress.update(self._tasks[name], completed=1, detail="")
+
+    def output(self, name: str, line: str) -> None:
+        super().output(name, line)
+        if self._progress is not None and name in self._tasks and not self._verbose:
+            self._progress.update(self._tasks[name], detail=mask(said(line))[:80])
+
+    def note(self, text: str) -> None:
+        self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {text}", highlight=False)
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def said(line: str) -> str:
+    """What a JSON log line says, with its exception's last line; any other line as it is."""
+    try:
+        entry = json.loads(line)
+        text = str(entry["event"])
+    except (ValueError, KeyError, TypeError):
+        return line
+    trace = str(entry.get("exception") or "").strip()
+    return f"{text}: {trace.splitlines()[-1]}" if trace else text
+
+
+def complaints(lines: Sequence[str]) -> list[str]:
+    """Of a failed part's last lines those that complain, told once each; all if none does."""
+    complaining = [line for line in lines if _LOUD.search(line)]
+    return list(dict.fromkeys(said(line) for line in complaining or lines))
+
+
+def how_it_ended(code: int) -> str:
+    """An exit code in words."""
+    return f"killed by signal {-code}" if code < 0 else f"ended with code {code}"

@@ -1,0 +1,245 @@
+"""`roost up`: migrate, then every part as a supervised child, in one terminal."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from roost_inference.process_environment import launch_environment
+from roost_platform.errors import PartFailed
+from roost_platform.settings.config import Settings
+from roost_platform.stack import running_stack
+from roost_platform.stack.addresses import Addresses, choose_ports, sandbox_environment
+from roost_platform.stack.logs import mask
+from roost_platform.stack.reporter import LiveReporter, PlainReporter, Reporter, complaints
+from roost_platform.stack.supervisor import Part, Probe, Supervisor
+
+PROBE_TIMEOUT_S = 2.0
+FORCED_EXIT_CODE = 130
+SAME_REQUEST_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asked for."""
+
+    sandbox: bool = False
+    headless: bool = False
+    verbose: bool = False
+    config_file: Path | None = None
+
+
+def up(settings: Settings, options: Options) -> int:
+    """Run until Ctrl-C; returns the exit code. Raises ConfigError, AlreadyRunning, PortInUse."""
+    running_stack.make_data_dir(settings.data_dir)
+    with running_stack.lock(settings.data_dir):
+        addresses = choose_ports(settings, sandbox=options.sandbox)
+        plain = options.headless or not sys.stderr.isatty()
+        reporter = (
+            PlainReporter(verbose=options.verbose)
+            if plain
+            else LiveReporter(verbose=options.verbose)
+        )
+        try:
+            return asyncio.run(_run(settings, options, addresses, reporter))
+        finally:
+            reporter.close()
+            running_stack.clear_run(settings.data_dir)
+
+
+def environment(settings: Settings, options: Options, addresses: Addresses) -> dict[str, str]:
+    """What every child is told, over what the environment and roost.toml say."""
+    env = {
+        "ROOST_DATA_DIR": str(settings.data_dir),
+        "ROOST_WEB__PORT": str(addresses.web),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if not settings.engine.url:
+        env["ROOST_ENGINE__PORT"] = str(addresses.engine)
+    if not settings.temporal.address:
+        env["ROOST_TEMPORAL__ADDRESS"] = f"127.0.0.1:{addresses.temporal}"
+    if options.config_file is not None:
+        env["ROOST_CONFIG"] = str(options.config_file)
+    if options.sandbox:
+        env |= sandbox_environment(addresses)
+    return env
+
+
+def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Part]:
+    """The parts in the order in which they become ready."""
+    env = environment(settings, options, addresses)
+    run = settings.data_dir / "run"
+    run.mkdir(exist_ok=True)
+
+    def part(
+        name: str,
+        probe: Probe | None = None,
+        env: Mapping[str, str] = env,
+        *,
+        ready_timeout_s: float = 120.0,
+        grace_s: float = 15.0,
+    ) -> Part:
+        command = (sys.executable, "-m", "roost_platform", "serve", name)
+        ready_file = run / f"{name}.ready"
+        return Part(name, command, ready_file, env, probe, ready_timeout_s, grace_s)
+
+    parts = []
+    if not settings.temporal.address:
+        parts.append(part("temporal", tcp_probe(addresses.temporal), ready_timeout_s=60.0))
+    if options.sandbox:
+        parts.append(part("sandbox"))
+    if not settings.engine.url:
+        health = f"http://127.0.0.1:{addresses.engine}/health"
+        engine_env = {**env, **launch_environment()}
+        parts.append(
+            part("engine", http_probe(health), engine_env, ready_timeout_s=600.0, grace_s=20.0)
+        )
+    parts.append(part("worker", grace_s=20.0))
+    parts.append(part("courier"))
+    parts.append(part("web", grace_s=8.0))
+    return parts
+
+
+def migration(settings: Settings, options: Options, addresses: Addresses) -> Part:
+    """The child that brings the database's tables up to date."""
+    command = (sys.executable, "-m", "roost_platform", "migrate")
+    env = environment(settings, options, addresses)
+    return Part("migrate", command, settings.data_dir / "run" / "migrate.ready", env)
+
+
+def tcp_probe(port: int) -> Probe:
+    """Ready when something accepts connections there."""
+
+    async def probe() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    return probe
+
+
+def http_probe(url: str) -> Probe:
+    """Ready when the URL answers 200."""
+
+    def get() -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as response:
+                return bool(response.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    async def probe() -> bool:
+        return await asyncio.to_thread(get)
+
+    return probe
+
+
+async def _run(
+    settings: Settings, options: Options, addresses: Addresses, reporter: Reporter
+) -> int:
+    parts = plan(settings, options, addresses)
+    supervisor = Supervisor(parts, settings.data_dir / "logs", reporter)
+    _write_run(settings, addresses, supervisor.pids(), sandbox=options.sandbox)
+    stop_asked = _stop_on_signals(supervisor, reporter)
+    work = asyncio.create_task(_serve(settings, options, addresses, supervisor, reporter))
+    stopper = asyncio.create_task(stop_asked.wait())
+    await asyncio.wait({work, stopper}, return_when=asyncio.FIRST_COMPLETED)
+    code = 0
+    if work.done():
+        code = _report_failure(work.exception(), settings.data_dir, reporter)
+    work.cancel()
+    stopper.cancel()
+    await asyncio.wait({work, stopper})
+    await supervisor.stop()
+    reporter.note("stopped")
+    return code
+
+
+async def _serve(
+    settings: Settings,
+    options: Options,
+    addresses: Addresses,
+    supervisor: Supervisor,
+    reporter: Reporter,
+) -> None:
+    await supervisor.run_once(migration(settings, options, addresses))
+    await supervisor.start()
+    _write_run(settings, addresses, supervisor.pids(), sandbox=options.sandbox)
+    reporter.close()
+    print(f"ready {addresses.web_url}", flush=True)
+    link = _setup_link(settings.data_dir)
+    if link:
+        print(f"Open {link} to create the first administrator.", flush=True)
+    await supervisor.wait()
+
+
+def _report_failure(error: BaseException | None, data_dir: Path, reporter: Reporter) -> int:
+    reporter.close()
+    if not isinstance(error, PartFailed):
+        if error is not None:
+            raise error
+        return 0
+    for line in complaints(error.log_tail):
+        print(f"{error.part:>8} | {mask(line)}", file=sys.stderr)
+    reporter.note(f"{error} Its whole log: {data_dir / 'logs' / f'{error.part}.log'}")
+    return 1
+
+
+def _write_run(
+    settings: Settings, addresses: Addresses, pids: Mapping[str, int], *, sandbox: bool
+) -> None:
+    running_stack.write_run(
+        settings.data_dir,
+        running_stack.Run(
+            pid=os.getpid(),
+            web=addresses.web,
+            engine=0 if settings.engine.url else addresses.engine,
+            temporal=0 if settings.temporal.address else addresses.temporal,
+            started_at=time.time(),
+            url=addresses.web_url,
+            parts=dict(pids),
+            sandbox=sandbox,
+        ),
+    )
+
+
+def _stop_on_signals(supervisor: Supervisor, reporter: Reporter) -> asyncio.Event:
+    """The first signal stops gracefully, the second kills.
+
+    A terminal, make and systemd may each pass on the same request, so two at once count as one.
+    """
+    asked = asyncio.Event()
+    asked_at = 0.0
+
+    def on_signal() -> None:
+        nonlocal asked_at
+        if asked.is_set():
+            if time.monotonic() - asked_at < SAME_REQUEST_S:
+                return
+            supervisor.kill()
+            os._exit(FORCED_EXIT_CODE)
+        asked.set()
+        asked_at = time.monotonic()
+        reporter.close()
+        reporter.note("stopping; once more to kill")
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, on_signal)
+    return asked
+
+
+def _setup_link(data_dir: Path) -> str:
+    with contextlib.suppress(OSError):
+        return (data_dir / running_stack.SETUP_FILE).read_text(encoding="ascii").strip()
+    return ""

@@ -1,0 +1,251 @@
+"""One conversation as its page shows it: transcript, tool calls, turns, what runs now."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.turns.status import PROGRESS
+from roost_platform.queueing import SETTING
+from roost_platform.views.sessions import display_title, hidden
+from roost_platform.views.spans import TurnView, turn_view
+from roost_platform.views.transcript import Bubble, CallView, bubbles_of, call_view, waiting_of
+
+TURNS_SHOWN_MAX = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The turn that is being answered now, with its partial text."""
+
+    turn_id: str
+    number: int
+    phase: str
+    text: str
+    started_at: float
+    stop_requested: bool
+    calls: tuple[CallView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationView:
+    """Everything on the session page."""
+
+    id: str
+    key: str
+    channel: str
+    title: str
+    agent: str
+    identity_id: str | None
+    access: str
+    session_id: str
+    session_number: int
+    session_count: int
+    is_current: bool
+    created_at: float
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    bubbles: tuple[Bubble, ...]
+    earlier: int
+    first: int
+    queue: str
+    progress: str
+    waiting: tuple[Bubble, ...]
+    running: Running | None
+    turns: tuple[TurnView, ...]
+    turn_count: int
+
+
+async def conversation_id_of_key(session: AsyncSession, key: str) -> str | None:
+    """The conversation with this session key."""
+    return await session.scalar(
+        select(models.Conversation.id).where(models.Conversation.key == key)
+    )
+
+
+async def conversation(
+    session: AsyncSession,
+    id: str,
+    number: int | None,
+    *,
+    with_texts: bool,
+    before: int | None = None,
+) -> ConversationView | None:
+    """The page's data for session `number` of a conversation, the current one for None.
+
+    before: show the messages before this position instead of the newest.
+    """
+    found = (
+        await session.execute(
+            select(models.Conversation, models.Identity)
+            .outerjoin(models.Identity, models.Identity.id == models.Conversation.identity_id)
+            .where(models.Conversation.id == id)
+        )
+    ).first()
+    if found is None:
+        return None
+    row, identity = found
+    chosen = await session.scalar(
+        select(models.Session).where(
+            models.Session.conversation_id == id,
+            models.Session.number == number
+            if number is not None
+            else models.Session.id == row.session_id,
+        )
+    )
+    if number is not None and chosen is None:
+        return None
+    session_id = chosen.id if chosen else ""
+    is_current = chosen is None or session_id == row.session_id
+    turns = (
+        await session.scalars(
+            select(models.Turn)
+            .where(models.Turn.session_id == session_id)
+            .order_by(models.Turn.number.desc())
+            .limit(TURNS_SHOWN_MAX)
+        )
+    ).all()
+    calls = await calls_of(session, session_id)
+    steps = await steps_of(session, [turn.id for turn in turns])
+    sends = await sends_of(session, [turn.id for turn in turns])
+    views = tuple(turn_view(t, steps[t.id], calls[t.id], sends[t.id]) for t in turns)
+    totals = await totals_of(session, session_id)
+    shown = await bubbles_of(session, row, chosen, identity, calls, before)
+    view = ConversationView(
+        id=id,
+        key=row.key,
+        channel=row.channel,
+        title=display_title(row, identity.display_name if identity else None),
+        agent=chosen.agent if chosen else row.agent,
+        identity_id=row.identity_id,
+        access=identity.access if identity else "",
+        session_id=session_id,
+        session_number=chosen.number if chosen else 1,
+        session_count=await session.scalar(
+            select(func.count()).where(models.Session.conversation_id == id)
+        )
+        or 0,
+        is_current=is_current,
+        created_at=chosen.created_at if chosen else row.created_at,
+        prompt_tokens=totals[0],
+        cached_tokens=totals[1],
+        completion_tokens=totals[2],
+        bubbles=shown.bubbles,
+        earlier=shown.earlier,
+        first=shown.first,
+        queue=str(row.settings.get(SETTING, "")),
+        progress=str(row.settings.get(PROGRESS, "")),
+        waiting=await waiting_of(session, id) if is_current else (),
+        running=await running_of(session, turns, steps, calls),
+        turns=views,
+        turn_count=row.turn_count,
+    )
+    return view if with_texts else without_texts(view)
+
+
+async def calls_of(session: AsyncSession, session_id: str) -> Mapping[str, list[models.ToolCall]]:
+    """Tool calls of a session by turn, in order."""
+    found: dict[str, list[models.ToolCall]] = defaultdict(list)
+    for call in await session.scalars(
+        select(models.ToolCall)
+        .join(models.Turn, models.Turn.id == models.ToolCall.turn_id)
+        .where(models.Turn.session_id == session_id)
+        .order_by(models.ToolCall.step, models.ToolCall.position)
+    ):
+        found[call.turn_id].append(call)
+    return found
+
+
+async def steps_of(
+    session: AsyncSession, turn_ids: Sequence[str]
+) -> Mapping[str, list[models.TurnStep]]:
+    found: dict[str, list[models.TurnStep]] = defaultdict(list)
+    for step in await session.scalars(
+        select(models.TurnStep)
+        .where(models.TurnStep.turn_id.in_(turn_ids))
+        .order_by(models.TurnStep.step)
+    ):
+        found[step.turn_id].append(step)
+    return found
+
+
+async def sends_of(
+    session: AsyncSession, turn_ids: Sequence[str]
+) -> Mapping[str, list[models.Part]]:
+    """The parts a turn's logical messages became, by turn."""
+    found: dict[str, list[models.Part]] = defaultdict(list)
+    rows = await session.execute(
+        select(models.Outbox.turn_id, models.Part)
+        .join(models.Part, models.Part.outbox_id == models.Outbox.id)
+        .where(models.Outbox.turn_id.in_(turn_ids))
+        .order_by(models.Outbox.sequence, models.Part.position)
+    )
+    for turn_id, part in rows:
+        found[turn_id or ""].append(part)
+    return found
+
+
+async def totals_of(session: AsyncSession, session_id: str) -> tuple[int, int, int]:
+    """Prompt, cached and generated tokens of a session."""
+    steps = models.TurnStep
+    row = (
+        await session.execute(
+            select(
+                func.sum(steps.prompt_tokens),
+                func.sum(steps.cached_tokens),
+                func.sum(steps.completion_tokens),
+            )
+            .join(models.Turn, models.Turn.id == steps.turn_id)
+            .where(models.Turn.session_id == session_id)
+        )
+    ).one()
+    return int(row[0] or 0), int(row[1] or 0), int(row[2] or 0)
+
+
+async def running_of(
+    session: AsyncSession,
+    turns: Sequence[models.Turn],
+    steps: Mapping[str, list[models.TurnStep]],
+    calls: Mapping[str, list[models.ToolCall]],
+) -> Running | None:
+    """The running turn: its partial text, and the calls of a group that is not closed yet."""
+    turn = next((t for t in turns if t.state == "running"), None)
+    if turn is None:
+        return None
+    progress = await session.get(models.RunProgress, turn.id)
+    open_steps = {step.step for step in steps.get(turn.id, ()) if step.state == "open"}
+    return Running(
+        turn_id=turn.id,
+        number=turn.number,
+        phase=progress.phase if progress else "queued",
+        text=progress.text if progress else "",
+        started_at=turn.started_at,
+        stop_requested=turn.stop_requested_at is not None,
+        calls=tuple(call_view(c) for c in calls.get(turn.id, ()) if c.step in open_steps),
+    )
+
+
+def without_texts(view: ConversationView) -> ConversationView:
+    """The same page for someone without leave to read texts: sizes instead of contents."""
+
+    def call(c: CallView) -> CallView:
+        return replace(c, arguments=hidden(c.arguments), result=hidden(c.result))
+
+    def bubble(b: Bubble) -> Bubble:
+        quote = replace(b.quote, excerpt=hidden(b.quote.excerpt)) if b.quote else None
+        return replace(b, text=hidden(b.text), quote=quote, calls=tuple(call(c) for c in b.calls))
+
+    running = view.running
+    if running is not None:
+        calls = tuple(call(c) for c in running.calls)
+        running = replace(running, text=hidden(running.text), calls=calls)
+    return replace(
+        view,
+        bubbles=tuple(bubble(b) for b in view.bubbles),
+        waiting=tuple(bubble(b) for b in view.waiting),
+        running=running,
+    )

@@ -1,0 +1,181 @@
+"""What pages show of outgoing messages, their parts, tries and evidence."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from roost_platform.db import models
+from roost_platform.db.outbox.evidence import is_in_doubt
+from roost_platform.views.sessions import display_title, hidden
+
+PREVIEW_LENGTH_MAX = 120
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """One logical message.
+
+    state: pending | uncertain | failed | sent | delivered | read | cancelled.
+    """
+
+    id: str
+    conversation_id: str
+    channel: str
+    title: str
+    kind: str
+    preview: str
+    state: str
+    parts: int
+    parts_sent: int
+    attempts: int
+    error: str
+    created_at: float
+    finished_at: float | None
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """One try of one part, or one look at what became of it: see DeliveryAttempt.kind."""
+
+    attempt: int
+    kind: str
+    asked: str
+    concluded: str
+    outcome: str
+    http_status: int
+    code: str
+    description: str
+    retry_at: float | None
+    started_at: float
+    duration_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartView:
+    """One physical send. evidence: what proved or disproved it, oldest first."""
+
+    id: str
+    number: int
+    count: int
+    state: str
+    receipt: str
+    attempts: int
+    message_id: str
+    char_start: int
+    char_end: int
+    text: str
+    error: str
+    next_at: float
+    sent_at: float | None
+    plain: bool
+    duplicate_label: bool
+    evidence: tuple[str, ...]
+    tries: tuple[AttemptView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryView:
+    """One logical message with everything that happened to it."""
+
+    row: DeliveryRow
+    text: str
+    key: str
+    turn_id: str
+    generation: int
+    dedupe_key: str
+    reply_to: str
+    next_at: float
+    parts: tuple[PartView, ...]
+
+
+def state_of(outbox: models.Outbox, parts: list[models.Part]) -> str:
+    """One word for a logical message: its own state, sharpened by its parts and receipts."""
+    states = {part.state for part in parts}
+    if any(is_in_doubt(part) for part in parts):
+        return "uncertain"
+    if states & {"failed", "expired"} or outbox.state == "failed":
+        return "failed"
+    if outbox.state == "sent" and parts:
+        receipts = {part.receipt for part in parts}
+        if receipts == {"read"}:
+            return "read"
+        if receipts <= {"read", "delivered"}:
+            return "delivered"
+    return outbox.state
+
+
+def row_of(
+    outbox: models.Outbox,
+    conversation: models.Conversation,
+    person: str | None,
+    parts: list[models.Part],
+    *,
+    with_texts: bool,
+) -> DeliveryRow:
+    preview = " ".join(outbox.text.split())[:PREVIEW_LENGTH_MAX]
+    return DeliveryRow(
+        id=outbox.id,
+        conversation_id=conversation.id,
+        channel=outbox.channel,
+        title=display_title(conversation, person),
+        kind=outbox.kind,
+        preview=preview if with_texts else hidden(outbox.text),
+        state=state_of(outbox, parts),
+        parts=len(parts),
+        parts_sent=sum(part.state == "sent" for part in parts),
+        attempts=sum(part.attempts for part in parts),
+        error=next((part.error for part in parts if part.error and part.state != "sent"), ""),
+        created_at=outbox.created_at,
+        finished_at=outbox.finished_at,
+        evidence=tuple(_evidence(line) for part in parts for line in part.evidence),
+    )
+
+
+def attempt_of(row: models.DeliveryAttempt) -> AttemptView:
+    return AttemptView(
+        attempt=row.attempt,
+        kind=row.kind,
+        asked=row.asked,
+        concluded=row.concluded,
+        outcome=row.outcome,
+        http_status=row.http_status,
+        code=row.code,
+        description=row.description,
+        retry_at=row.retry_at,
+        started_at=row.started_at,
+        duration_s=row.finished_at - row.started_at if row.finished_at else None,
+    )
+
+
+def part_of(part: models.Part, tries: tuple[AttemptView, ...], *, with_texts: bool) -> PartView:
+    text = str(part.rendered.get("text", ""))
+    return PartView(
+        id=part.id,
+        number=part.position + 1,
+        count=part.count,
+        state=part.state,
+        receipt=part.receipt,
+        attempts=part.attempts,
+        message_id=part.message_id or "",
+        char_start=part.char_start,
+        char_end=part.char_end,
+        text=text if with_texts else hidden(text),
+        error=part.error,
+        next_at=part.next_at,
+        sent_at=part.sent_at,
+        plain=part.plain,
+        duplicate_label=part.duplicate_label,
+        evidence=tuple(_evidence(entry) for entry in part.evidence),
+        tries=tries,
+    )
+
+
+def _evidence(entry: Any) -> str:
+    if isinstance(entry, dict):
+        entry = {name: value for name, value in entry.items() if name != "at"}
+        if set(entry) == {"note"}:
+            return str(entry["note"])
+        return ", ".join(
+            f"{name} {value}" for name, value in entry.items() if value not in ("", None)
+        )
+    return str(entry)

@@ -1,0 +1,1 @@
+"""Read models of the engine: its figures, sessions and history."""

@@ -1,0 +1,252 @@
+"""An engine's own figures, read leniently: ours from /health, another's from its /metrics."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from roost_platform.views.engine.prometheus_text import Families
+
+Part = TypeVar("Part")
+POSITIONS_SHOWN_MAX = 16
+NOWHERE = "all"  # the tier of look-ups that found nothing
+PARTS_MAX = 16  # tiers or drafters; engines have three or four
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Milliseconds; None where nothing was measured."""
+
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TierFigures:
+    """A tier below the device. quota 0: not told."""
+
+    name: str
+    bytes: int
+    quota: int
+    blocks: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFigures:
+    """Prompts looked up in a tier, by what was done, and what bringing one block up took."""
+
+    tier: str
+    loaded: int
+    recomputed: int
+    missed: int
+    restored_blocks: int
+    restore_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DrafterFigures:
+    """One drafter. by_position: share of its drafts whose token n was accepted."""
+
+    name: str
+    drafts: int
+    draft_tokens: int
+    accepted_tokens: int
+    by_position: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFigures:
+    """One reading. None: this engine does not tell it. is_ours: the bundled core answered."""
+
+    status: str
+    model: str = ""
+    is_ours: bool = False
+    running: int | None = None
+    waiting: int | None = None
+    cells_used: int | None = None
+    cells_total: int | None = None
+    cells_share: float | None = None
+    resident_sessions: int | None = None
+    tokens_per_second: float | None = None
+    ttft: Percentiles = field(default_factory=Percentiles)
+    itl: Percentiles = field(default_factory=Percentiles)
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    ceiling_prompt_tokens: int = 0
+    ceiling_seen_tokens: int | None = None
+    ceiling_forgets: bool = False
+    divergences: int | None = None
+    lost_tokens: int = 0
+    spliced_answers: int = 0
+    found_nowhere: int = 0
+    bad_blocks: int = 0
+    tiers: tuple[TierFigures, ...] = ()
+    loads: tuple[LoadFigures, ...] = ()
+    drafters: tuple[DrafterFigures, ...] = ()
+
+    @property
+    def is_up(self) -> bool:
+        return self.status == "ok"
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of prompt tokens that were not computed."""
+        if not self.prompt_tokens or self.cached_tokens is None:
+            return None
+        return self.cached_tokens / self.prompt_tokens
+
+    @property
+    def hit_ceiling(self) -> float | None:
+        """The share a cache that never forgets would have had."""
+        if not self.ceiling_prompt_tokens or self.ceiling_seen_tokens is None:
+            return None
+        return self.ceiling_seen_tokens / self.ceiling_prompt_tokens
+
+    @property
+    def acceptance(self) -> float | None:
+        """Share of drafted tokens that were accepted, of all drafters."""
+        drafted = sum(drafter.draft_tokens for drafter in self.drafters)
+        accepted = sum(drafter.accepted_tokens for drafter in self.drafters)
+        return accepted / drafted if drafted else None
+
+
+def figures_of_health(health: Mapping[str, Any]) -> EngineFigures:
+    """A reading of our core's /health; of another engine's it has what it has."""
+    ceiling, parted = _table(health, "ceiling"), _table(health, "divergences")
+    paging = _table(health, "paging")
+    used, total = _count(health, "cells_used"), _count(health, "cells_total")
+    return EngineFigures(
+        status=str(health.get("status", "unreachable")),
+        model=str(health.get("model") or ""),
+        is_ours="ceiling" in health,
+        running=_count(health, "running"),
+        waiting=_count(health, "waiting"),
+        cells_used=used,
+        cells_total=total or None,
+        cells_share=used / total if used is not None and total else None,
+        resident_sessions=_count(health, "resident_sessions"),
+        tokens_per_second=_number(health, "tokens_per_second"),
+        ttft=_percentiles(_table(health, "ttft_ms")),
+        itl=_percentiles(_table(health, "itl_ms")),
+        prompt_tokens=_count(health, "prompt_tokens_total"),
+        cached_tokens=_count(health, "cached_tokens_total"),
+        completion_tokens=_count(health, "completion_tokens_total"),
+        ceiling_prompt_tokens=_count(ceiling, "prompt_tokens") or 0,
+        ceiling_seen_tokens=_count(ceiling, "seen_tokens"),
+        ceiling_forgets=bool(ceiling.get("forgets")),
+        divergences=_count(parted, "total"),
+        lost_tokens=_count(parted, "lost_tokens") or 0,
+        spliced_answers=_count(parted, "spliced_answers") or 0,
+        found_nowhere=_count(_table(_table(paging, "lookups"), NOWHERE), "miss") or 0,
+        bad_blocks=_count(paging, "bad_blocks") or 0,
+        tiers=_each(_table(health, "kv"), _tier),
+        loads=_loads(paging),
+        drafters=_each(_table(health, "speculation"), _drafter),
+    )
+
+
+def figures_of_metrics(families: Families, health: Mapping[str, Any]) -> EngineFigures:
+    """A reading of an engine that tells vLLM's metrics."""
+    total, number = families.total, families.value
+    drafts = total("vllm:spec_decode_num_drafts")
+    accepted = families.by_label("vllm:spec_decode_num_accepted_tokens_per_pos", "position")
+    drafters: tuple[DrafterFigures, ...] = ()
+    if drafts:
+        drafters = (
+            DrafterFigures(
+                "all",
+                int(drafts),
+                int(total("vllm:spec_decode_num_draft_tokens") or 0),
+                int(total("vllm:spec_decode_num_accepted_tokens") or 0),
+                tuple(accepted[at] / drafts for at in sorted(accepted, key=int)),
+            ),
+        )
+    return EngineFigures(
+        status=str(health.get("status", "unreachable")),
+        model=str(health.get("model") or ""),
+        running=_whole(number("vllm:num_requests_running")),
+        waiting=_whole(number("vllm:num_requests_waiting")),
+        cells_share=number("vllm:kv_cache_usage_perc"),
+        ttft=Percentiles(*families.quantiles_ms("vllm:time_to_first_token_seconds")),
+        itl=Percentiles(*families.quantiles_ms("vllm:inter_token_latency_seconds")),
+        prompt_tokens=_whole(total("vllm:prefix_cache_queries") or total("vllm:prompt_tokens")),
+        cached_tokens=_whole(total("vllm:prefix_cache_hits")),
+        completion_tokens=_whole(total("vllm:generation_tokens")),
+        drafters=drafters,
+    )
+
+
+def _tier(name: str, told: Mapping[str, Any]) -> TierFigures:
+    return TierFigures(
+        name,
+        _count(told, "bytes") or 0,
+        _count(told, "quota") or 0,
+        _count(told, "blocks") or 0,
+        str(told.get("problem") or ""),
+    )
+
+
+def _loads(paging: Mapping[str, Any]) -> tuple[LoadFigures, ...]:
+    """A row for each tier that was asked or gave a block."""
+    lookups, restores = _table(paging, "lookups"), _table(paging, "restores")
+    lookups = {tier: asked for tier, asked in lookups.items() if tier != NOWHERE}
+    rows = []
+    for tier in list(dict.fromkeys([*lookups, *restores]))[:PARTS_MAX]:
+        asked, given = _table(lookups, tier), _table(restores, tier)
+        rows.append(
+            LoadFigures(
+                tier,
+                _count(asked, "hit") or 0,
+                _count(asked, "recompute") or 0,
+                _count(asked, "miss") or 0,
+                _count(given, "blocks") or 0,
+                _number(given, "mean_ms"),
+            )
+        )
+    return tuple(rows)
+
+
+def _drafter(name: str, told: Mapping[str, Any]) -> DrafterFigures:
+    drafts = _count(told, "drafts") or 0
+    accepted = told.get("accepted_by_position")
+    counts: Sequence[Any] = accepted if isinstance(accepted, list) else ()
+    shares = tuple(count / drafts for count in counts if drafts and isinstance(count, int))
+    return DrafterFigures(
+        name,
+        drafts,
+        _count(told, "draft_tokens") or 0,
+        _count(told, "accepted_tokens") or 0,
+        shares[:POSITIONS_SHOWN_MAX],
+    )
+
+
+def _percentiles(told: Mapping[str, Any]) -> Percentiles:
+    return Percentiles(*(_number(told, name) for name in ("p50", "p95", "p99")))
+
+
+def _each(
+    told: Mapping[str, Any], make: Callable[[str, Mapping[str, Any]], Part]
+) -> tuple[Part, ...]:
+    named = [(str(name), value) for name, value in told.items() if isinstance(value, Mapping)]
+    return tuple(make(name, value) for name, value in named[:PARTS_MAX])
+
+
+def _table(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = told.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(told: Mapping[str, Any], name: str) -> float | None:
+    value = told.get(name)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number else None  # type: ignore[arg-type]
+
+
+def _count(told: Mapping[str, Any], name: str) -> int | None:
+    return _whole(_number(told, name))
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,74 @@
+"""The engine's sessions with the names of their conversations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.views.sessions import display_title
+
+ID_SHOWN = 8  # characters of a session that is not ours
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSessionRow:
+    """One session in the engine.
+
+    conversation_id: empty for one that is not ours. cells: tokens on the device. stored: tokens by
+    tier below. pin: what it waits for, empty for nothing.
+    """
+
+    conversation_id: str
+    channel: str
+    title: str
+    tokens: int
+    cells: int
+    stored: tuple[tuple[str, int], ...]
+    turns: int
+    idle_s: float
+    pin: str
+    pin_left_s: float
+    parted_in: str
+    lost_tokens: int
+
+
+async def engine_session_rows(
+    session: AsyncSession, told: Sequence[Mapping[str, Any]]
+) -> tuple[EngineSessionRow, ...]:
+    """Rows in the order told."""
+    ids = [str(entry.get("id", "")) for entry in told]
+    found = await session.execute(
+        select(models.Session.id, models.Conversation, models.Identity.display_name)
+        .join(models.Conversation, models.Conversation.id == models.Session.conversation_id)
+        .outerjoin(models.Identity, models.Identity.id == models.Conversation.identity_id)
+        .where(models.Session.id.in_(ids))
+    )
+    ours = {id: (conversation, person) for id, conversation, person in found}
+    return tuple(
+        _row(entry, *ours.get(id, (None, None))) for id, entry in zip(ids, told, strict=True)
+    )
+
+
+def _row(
+    told: Mapping[str, Any], conversation: models.Conversation | None, person: str | None
+) -> EngineSessionRow:
+    pin = told.get("pin") or {}
+    parted = told.get("divergence") or {}
+    stored = told.get("stored_tokens") or {}
+    return EngineSessionRow(
+        conversation_id=conversation.id if conversation else "",
+        channel=conversation.channel if conversation else "",
+        title=display_title(conversation, person) if conversation else str(told["id"])[:ID_SHOWN],
+        tokens=int(told.get("tokens") or 0),
+        cells=int(told.get("cells") or 0),
+        stored=tuple((str(tier), int(tokens)) for tier, tokens in stored.items()),
+        turns=int(told.get("turns") or 0),
+        idle_s=float(told.get("idle_s") or 0.0),
+        pin=str(pin.get("reason") or ""),
+        pin_left_s=max(float(pin.get("expires_in_s") or 0.0), 0.0),
+        parted_in=str(parted.get("in") or ""),
+        lost_tokens=int(parted.get("lost_tokens") or 0),
+    )

@@ -1,0 +1,136 @@
+"""Watching the engine: its figures now, and samples of the last hour, in the web process."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+from roost_inference.client.sessions import Caller, EngineSessions
+from roost_inference.errors import EngineError
+from roost_platform.views.engine.figures import EngineFigures, figures_of_health, figures_of_metrics
+from roost_platform.views.engine.prometheus_text import Families
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S: Final = 5.0
+SAMPLES_KEPT: Final = 720  # an hour
+TIMEOUT_S: Final = 2.0
+MINUTE_S: Final = 60
+
+
+class WatchedEngine(Caller, Protocol):
+    """What is asked of EngineClient."""
+
+    async def health(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The engine at one moment, seconds since the epoch; None where it did not tell."""
+
+    at: float
+    tokens_per_second: float | None = None
+    itl_ms: float | None = None
+    ttft_ms: float | None = None
+    running: int | None = None
+    cells_share: float | None = None
+    hit_rate: float | None = None
+    completion_tokens: int | None = None
+
+
+class EngineWatch:
+    """Reads any engine; never raises for one that is down."""
+
+    def __init__(self, engine: WatchedEngine, clock: Callable[[], float] = time.time) -> None:
+        self._engine = engine
+        self._sessions = EngineSessions(engine)
+        self._clock = clock
+        self.samples: deque[Sample] = deque(maxlen=SAMPLES_KEPT)
+
+    async def run(self) -> None:
+        """Sample for ever."""
+        while True:
+            try:
+                await self.sample()
+            except Exception:
+                log.exception("the engine's figures could not be read")
+            await asyncio.sleep(INTERVAL_S)
+
+    async def sample(self) -> None:
+        """Keep one reading for the charts."""
+        now, found = self._clock(), await self.figures()
+        self.samples.append(
+            Sample(
+                now,
+                found.tokens_per_second,
+                found.itl.p50,
+                found.ttft.p50,
+                found.running,
+                found.cells_share,
+                found.hit_rate,
+                found.completion_tokens,
+            )
+        )
+
+    async def figures(self) -> EngineFigures:
+        """What the engine tells now."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                health = await self._engine.health()
+                if "cells_total" in health or health.get("status") != "ok":
+                    return figures_of_health(health)
+                return self._with_rate(await self._metrics(health))
+        except (EngineError, TimeoutError) as error:
+            return EngineFigures(status=str(error) or "does not answer in time")
+
+    async def _metrics(self, health: Mapping[str, Any]) -> EngineFigures:
+        status, _, text = await self._engine.call("GET", "/metrics")
+        try:
+            families = Families.parse(text.decode() if status == 200 else "")
+        except ValueError:
+            families = Families({})
+        return figures_of_metrics(families, health)
+
+    def _with_rate(self, found: EngineFigures) -> EngineFigures:
+        """Tokens per second, of an engine that only counts tokens, since the last sample."""
+        last, now = (self.samples[-1] if self.samples else None), self._clock()
+        if last is None or None in (last.completion_tokens, found.completion_tokens):
+            return found
+        made = (found.completion_tokens or 0) - (last.completion_tokens or 0)
+        elapsed_s = max(now - last.at, 1.0)
+        return replace(found, tokens_per_second=max(made, 0) / elapsed_s)
+
+    async def sessions(self, limit: int) -> Sequence[Mapping[str, Any]] | None:
+        """The engine's latest sessions, newest first; None from one that keeps none or is away."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return list(reversed(await self._sessions.list(limit)))
+        except (EngineError, TimeoutError):
+            return None
+
+    def minutes(self) -> list[Sample]:
+        """The samples as means of whole minutes, oldest first."""
+        groups: dict[int, list[Sample]] = {}
+        for sample in self.samples:
+            groups.setdefault(int(sample.at // MINUTE_S), []).append(sample)
+        return [_mean(minute * MINUTE_S, samples) for minute, samples in groups.items()]
+
+
+def _mean(at: float, samples: Sequence[Sample]) -> Sample:
+    def mean(name: str) -> float | None:
+        told = [value for sample in samples if (value := getattr(sample, name)) is not None]
+        return sum(told) / len(told) if told else None
+
+    running = mean("running")
+    return Sample(
+        at,
+        mean("tokens_per_second"),
+        mean("itl_ms"),
+        mean("ttft_ms"),
+        None if running is None else round(running),
+        mean("cells_share"),
+        mean("hit_rate"),
+    )

@@ -1,0 +1,168 @@
+"""People who write to the agents: who waits to be let in, and everyone else."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, exists, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.views.pagination import PAGE_SIZE, like
+
+REQUESTS_SHOWN_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class AliasView:
+    """A channel's id for a person."""
+
+    channel: str
+    address: str
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairingRequest:
+    """A stranger who waits. code is empty once it expired; held counts the messages kept."""
+
+    identity_id: str
+    name: str
+    channel: str
+    address: str
+    code: str
+    expires_at: float | None
+    held: int
+    first_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRow:
+    """One person in the list."""
+
+    id: str
+    name: str
+    access: str
+    aliases: tuple[AliasView, ...]
+    conversations: tuple[tuple[str, str], ...]  # (id, channel)
+    decided_by: str
+    decided_at: float | None
+    created_at: float
+
+
+async def requests(session: AsyncSession, now: float) -> tuple[PairingRequest, ...]:
+    """Everyone who waits to be let in, the longest waiting first."""
+    identities = (
+        await session.scalars(
+            select(models.Identity)
+            .where(models.Identity.access == "pending")
+            .order_by(models.Identity.created_at)
+            .limit(REQUESTS_SHOWN_MAX)
+        )
+    ).all()
+    ids = [i.id for i in identities]
+    codes = {
+        p.identity_id: p
+        for p in await session.scalars(
+            select(models.Pairing)
+            .where(
+                models.Pairing.identity_id.in_(ids),
+                models.Pairing.state == "open",
+                models.Pairing.expires_at > now,
+            )
+            .order_by(models.Pairing.created_at)
+        )
+    }
+    held = dict(
+        (
+            await session.execute(
+                select(models.Inbox.identity_id, func.count())
+                .where(models.Inbox.identity_id.in_(ids), models.Inbox.state == "held")
+                .group_by(models.Inbox.identity_id)
+            )
+        ).all()
+    )
+    aliases = await aliases_of(session, ids)
+    found = []
+    for identity in identities:
+        alias = next(iter(aliases.get(identity.id, ())), AliasView("", "", ""))
+        pairing = codes.get(identity.id)
+        found.append(
+            PairingRequest(
+                identity_id=identity.id,
+                name=identity.display_name or alias.address,
+                channel=alias.channel,
+                address=alias.address,
+                code=pairing.code if pairing else "",
+                expires_at=pairing.expires_at if pairing else None,
+                held=held.get(identity.id, 0),
+                first_at=identity.created_at,
+            )
+        )
+    return tuple(found)
+
+
+async def people(
+    session: AsyncSession, access: str, text: str, page: int
+) -> tuple[int, tuple[PersonRow, ...]]:
+    """How many match, and one page of them, newest first."""
+    statement: Select[Any] = select(models.Identity)
+    if access:
+        statement = statement.where(models.Identity.access == access)
+    if text:
+        pattern = like(text)
+        by_alias = exists().where(
+            models.Alias.identity_id == models.Identity.id,
+            or_(
+                models.Alias.address.ilike(pattern, escape="\\"),
+                models.Alias.username.ilike(pattern, escape="\\"),
+            ),
+        )
+        statement = statement.where(
+            or_(models.Identity.display_name.ilike(pattern, escape="\\"), by_alias)
+        )
+    total = await session.scalar(
+        select(func.count()).select_from(statement.with_only_columns(models.Identity.id).subquery())
+    )
+    rows = (
+        await session.scalars(
+            statement.order_by(models.Identity.created_at.desc(), models.Identity.id.desc())
+            .limit(PAGE_SIZE)
+            .offset((page - 1) * PAGE_SIZE)
+        )
+    ).all()
+    ids = [row.id for row in rows]
+    aliases = await aliases_of(session, ids)
+    conversations: dict[str, list[tuple[str, str]]] = {}
+    for id, identity_id, channel in await session.execute(
+        select(
+            models.Conversation.id,
+            models.Conversation.identity_id,
+            models.Conversation.channel,
+        ).where(models.Conversation.identity_id.in_(ids))
+    ):
+        conversations.setdefault(identity_id or "", []).append((id, channel))
+    return total or 0, tuple(
+        PersonRow(
+            id=row.id,
+            name=row.display_name,
+            access=row.access,
+            aliases=aliases.get(row.id, ()),
+            conversations=tuple(conversations.get(row.id, ())),
+            decided_by=row.decided_by,
+            decided_at=row.decided_at,
+            created_at=row.created_at,
+        )
+        for row in rows
+    )
+
+
+async def aliases_of(session: AsyncSession, ids: list[str]) -> dict[str, tuple[AliasView, ...]]:
+    found: dict[str, tuple[AliasView, ...]] = {}
+    for alias in await session.scalars(
+        select(models.Alias)
+        .where(models.Alias.identity_id.in_(ids))
+        .order_by(models.Alias.created_at)
+    ):
+        view = AliasView(alias.channel, alias.address, alias.username)
+        found[alias.identity_id] = (*found.get(alias.identity_id, ()), view)
+    return found

@@ -1,0 +1,256 @@
+"""The list of conversations, each with its live state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.views.pagination import PAGE_SIZE, like
+
+PREVIEW_LENGTH_MAX = 140
+RUNNING_SHOWN_MAX = 12
+
+RUNNING_PHASES = ("queued", "thinking", "tool", "answering", "unreachable")
+STATES = ("running", "waiting", "failed", "stopped", "idle")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """What the list is narrowed to; empty means all."""
+
+    state: str = ""
+    channel: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """One conversation in the list.
+
+    state: a running turn's phase (RUNNING_PHASES), else
+        waiting | held | idle | stopped | failed.
+    since: when the running turn started. tokens: generated in the current session.
+    """
+
+    id: str
+    key: str
+    channel: str
+    title: str
+    agent: str
+    state: str
+    since: float | None
+    stop_requested: bool
+    turns: int
+    tokens: int
+    preview: str
+    preview_role: str
+    active_at: float
+
+
+def display_title(conversation: models.Conversation, person: str | None) -> str:
+    """How a conversation is called: its title, the person, or the chat's own id."""
+    return conversation.title or person or conversation.chat
+
+
+def last_turn(state: str) -> ColumnElement[bool]:
+    """Whether the conversation's newest turn ended so."""
+    return exists().where(
+        models.Turn.conversation_id == models.Conversation.id,
+        models.Turn.number == models.Conversation.turn_count,
+        models.Turn.state == state,
+    )
+
+
+def narrowed(statement: Select[str], by: SessionFilter) -> Select[str]:
+    """The statement with the filter's conditions."""
+    running = exists().where(
+        models.Turn.conversation_id == models.Conversation.id, models.Turn.state == "running"
+    )
+    waiting = exists().where(
+        models.Inbox.conversation_id == models.Conversation.id,
+        models.Inbox.state.in_(("pending", "held")),
+    )
+    match by.state:
+        case "running":
+            statement = statement.where(running)
+        case "waiting":
+            statement = statement.where(waiting, ~running)
+        case "failed" | "stopped":
+            statement = statement.where(last_turn(by.state))
+        case "idle":
+            statement = statement.where(~running, ~waiting)
+    if by.channel:
+        statement = statement.where(models.Conversation.channel == by.channel)
+    if by.text:
+        pattern = like(by.text)
+        statement = statement.where(
+            or_(
+                *(
+                    column.ilike(pattern, escape="\\")
+                    for column in (
+                        models.Conversation.key,
+                        models.Conversation.title,
+                        models.Conversation.agent,
+                        models.Identity.display_name,
+                    )
+                )
+            )
+        )
+    return statement
+
+
+async def sessions(
+    session: AsyncSession, by: SessionFilter, page: int, *, with_texts: bool
+) -> tuple[int, tuple[SessionRow, ...]]:
+    """How many match, and one page of them, the most recently active first."""
+    ids = narrowed(
+        select(models.Conversation.id).outerjoin(
+            models.Identity, models.Identity.id == models.Conversation.identity_id
+        ),
+        by,
+    )
+    total = await session.scalar(select(func.count()).select_from(ids.subquery())) or 0
+    active = func.coalesce(models.Conversation.last_inbound_at, models.Conversation.created_at)
+    chosen = (
+        await session.scalars(
+            ids.order_by(active.desc(), models.Conversation.id.desc())
+            .limit(PAGE_SIZE)
+            .offset((page - 1) * PAGE_SIZE)
+        )
+    ).all()
+    return total, await rows_of(session, chosen, with_texts=with_texts)
+
+
+async def running(session: AsyncSession, *, with_texts: bool) -> tuple[SessionRow, ...]:
+    """The conversations that are being answered now, the longest running first."""
+    chosen = (
+        await session.scalars(
+            select(models.Turn.conversation_id)
+            .where(models.Turn.state == "running")
+            .order_by(models.Turn.started_at)
+            .limit(RUNNING_SHOWN_MAX)
+        )
+    ).all()
+    return await rows_of(session, chosen, with_texts=with_texts)
+
+
+async def rows_of(
+    session: AsyncSession, ids: Sequence[str], *, with_texts: bool
+) -> tuple[SessionRow, ...]:
+    """Rows for these conversation ids, in their order."""
+    wanted = list(dict.fromkeys(ids))
+    found = await session.execute(
+        select(models.Conversation, models.Identity.display_name)
+        .outerjoin(models.Identity, models.Identity.id == models.Conversation.identity_id)
+        .where(models.Conversation.id.in_(wanted))
+    )
+    conversations = {c.id: (c, name) for c, name in found}
+    turns = {
+        turn.conversation_id: turn
+        for turn in await session.scalars(
+            select(models.Turn)
+            .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
+            .where(
+                models.Turn.conversation_id.in_(wanted),
+                models.Turn.number == models.Conversation.turn_count,
+            )
+        )
+    }
+    phases = dict(
+        (
+            await session.execute(
+                select(models.RunProgress.turn_id, models.RunProgress.phase).where(
+                    models.RunProgress.turn_id.in_([t.id for t in turns.values()])
+                )
+            )
+        ).all()
+    )
+    waiting = dict(
+        (
+            await session.execute(
+                select(models.Inbox.conversation_id, func.max(models.Inbox.state))
+                .where(
+                    models.Inbox.conversation_id.in_(wanted),
+                    models.Inbox.state.in_(("pending", "held")),
+                )
+                .group_by(models.Inbox.conversation_id)
+            )
+        ).all()
+    )
+    tokens = await tokens_by_session(session, [c.session_id for c, _ in conversations.values()])
+    previews = await last_messages(session, [c.session_id for c, _ in conversations.values()])
+    rows = []
+    for id in wanted:
+        conversation, person = conversations[id]
+        turn = turns.get(id)
+        role, preview = previews.get(conversation.session_id or "", ("", ""))
+        rows.append(
+            SessionRow(
+                id=id,
+                key=conversation.key,
+                channel=conversation.channel,
+                title=display_title(conversation, person),
+                agent=conversation.agent,
+                state=state_of(turn, phases, waiting.get(id)),
+                since=turn.started_at if turn and turn.state == "running" else None,
+                stop_requested=bool(turn and turn.state == "running" and turn.stop_requested_at),
+                turns=conversation.turn_count,
+                tokens=tokens.get(conversation.session_id or "", 0),
+                preview=preview if with_texts else hidden(preview),
+                preview_role=role,
+                active_at=conversation.last_inbound_at or conversation.created_at,
+            )
+        )
+    return tuple(rows)
+
+
+def state_of(turn: models.Turn | None, phases: dict[str, str], waiting: str | None) -> str:
+    """The live state in one word."""
+    if turn is not None and turn.state == "running":
+        phase = phases.get(turn.id, "queued")
+        return phase if phase in RUNNING_PHASES else "thinking"
+    if waiting:
+        return "held" if waiting == "held" else "waiting"
+    if turn is not None and turn.state in ("failed", "stopped"):
+        return turn.state
+    return "idle"
+
+
+def hidden(text: str) -> str:
+    """What someone without leave to read texts sees instead."""
+    return f"{len(text)} characters, hidden" if text else ""
+
+
+async def tokens_by_session(session: AsyncSession, ids: list[str | None]) -> dict[str, int]:
+    """Generated tokens of these sessions."""
+    found = await session.execute(
+        select(models.Turn.session_id, func.sum(models.TurnStep.completion_tokens))
+        .join(models.TurnStep, models.TurnStep.turn_id == models.Turn.id)
+        .where(models.Turn.session_id.in_(ids))
+        .group_by(models.Turn.session_id)
+    )
+    return {id: int(total or 0) for id, total in found}
+
+
+async def last_messages(session: AsyncSession, ids: list[str | None]) -> dict[str, tuple[str, str]]:
+    """The newest text of each session: (role, beginning)."""
+    newest = (
+        select(models.Transcript.session_id, func.max(models.Transcript.position).label("position"))
+        .where(models.Transcript.session_id.in_(ids), models.Transcript.role != "tool")
+        .group_by(models.Transcript.session_id)
+        .subquery()
+    )
+    found = await session.execute(
+        select(
+            models.Transcript.session_id, models.Transcript.role, models.Transcript.content
+        ).join(
+            newest,
+            (newest.c.session_id == models.Transcript.session_id)
+            & (newest.c.position == models.Transcript.position),
+        )
+    )
+    return {
+        id: (role, " ".join(content.split())[:PREVIEW_LENGTH_MAX]) for id, role, content in found
+    }

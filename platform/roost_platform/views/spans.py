@@ -1,0 +1,120 @@
+"""Where a turn's time went: queue, first tokens, writing, tools, delivery."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roost_platform.db import models
+from roost_platform.views.engine.notes import engine_notes
+
+SPANS_MAX = 40  # rows of one waterfall; a turn has at most 8 steps, so only many tools reach it
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One bar. start and length are shares of the whole turn, in percent; kind names its colour."""
+
+    kind: str
+    label: str
+    start: float
+    length: float
+    duration_s: float | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnView:
+    """One turn with its waterfall. engine: what the engine tells of its model calls, in words."""
+
+    id: str
+    number: int
+    state: str
+    reason: str
+    started_at: float
+    duration_s: float | None
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    ttft_s: float | None
+    spans: tuple[Span, ...]
+    engine: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    kind: str
+    label: str
+    start: float
+    end: float | None
+    detail: str = ""
+
+
+def turn_view(
+    turn: models.Turn,
+    steps: Sequence[models.TurnStep],
+    calls: Sequence[models.ToolCall],
+    parts: Sequence[models.Part],
+) -> TurnView:
+    """A turn's row from its stored times."""
+    return TurnView(
+        id=turn.id,
+        number=turn.number,
+        state=turn.state,
+        reason=turn.reason,
+        started_at=turn.started_at,
+        duration_s=turn.finished_at - turn.queued_at if turn.finished_at else None,
+        prompt_tokens=sum(s.prompt_tokens for s in steps),
+        cached_tokens=sum(s.cached_tokens for s in steps),
+        completion_tokens=sum(s.completion_tokens for s in steps),
+        ttft_s=next((s.time_to_first_token_s for s in steps), None),
+        spans=scaled(turn.queued_at, raw_spans(turn, steps, calls, parts)),
+        engine=engine_notes(steps),
+    )
+
+
+def raw_spans(
+    turn: models.Turn,
+    steps: Sequence[models.TurnStep],
+    calls: Sequence[models.ToolCall],
+    parts: Sequence[models.Part],
+) -> list[_Raw]:
+    """Bars in absolute time, in the order they began."""
+    spans = [_Raw("queue", "Queue", turn.queued_at, turn.started_at)]
+    for step in steps:
+        end = step.started_at + step.duration_s
+        first = step.started_at + (step.time_to_first_token_s or 0.0)
+        tokens = (
+            f"{step.prompt_tokens} in, {step.cached_tokens} cached, {step.completion_tokens} out"
+        )
+        if step.time_to_first_token_s is not None:
+            spans.append(_Raw("prefill", "First token", step.started_at, min(first, end)))
+            spans.append(_Raw("decode", "Writing", min(first, end), end, tokens))
+        else:
+            spans.append(_Raw("decode", "Model", step.started_at, end, tokens))
+    for call in calls:
+        if call.started_at is not None:
+            detail = f"{call.state}, attempt {call.attempts}" if call.attempts > 1 else call.state
+            spans.append(_Raw("tool", call.name, call.started_at, call.finished_at, detail))
+    for part in parts:
+        if part.started_at is not None:
+            label = f"Deliver {part.position + 1}/{part.count}" if part.count > 1 else "Deliver"
+            spans.append(_Raw("deliver", label, part.started_at, part.sent_at, part.state))
+    return sorted(spans, key=lambda span: span.start)[:SPANS_MAX]
+
+
+def scaled(begin: float, spans: Sequence[_Raw]) -> tuple[Span, ...]:
+    """Bars as shares of the whole; one that has not ended reaches to the right edge."""
+    end = max([span.end if span.end is not None else span.start for span in spans] + [begin])
+    whole = max(end - begin, 1e-6)
+    return tuple(
+        Span(
+            kind=s.kind,
+            label=s.label,
+            start=round(min(100.0, max(0.0, (s.start - begin) / whole * 100)), 2),
+            length=round(
+                max(0.4, ((s.end if s.end is not None else end) - s.start) / whole * 100), 2
+            ),
+            duration_s=s.end - s.start if s.end is not None else None,
+            detail=s.detail,
+        )
+        for s in spans
+    )

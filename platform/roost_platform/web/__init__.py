@@ -1,0 +1,1 @@
+"""The web process: one app for console, API and webhooks, behind one port."""

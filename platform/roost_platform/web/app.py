@@ -1,0 +1,103 @@
+"""The web app: the API, the webhooks and the console under one port."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount, Route
+
+from roost_inference.client.engine_client import EngineClient
+from roost_platform.api.app import build_api
+from roost_platform.api.routes import Api
+from roost_platform.api.webhooks import Webhooks
+from roost_platform.console.dependencies import ConsoleDeps
+from roost_platform.console.routes import console_routes
+from roost_platform.console_setup import channel_setups, sandbox_urls
+from roost_platform.db.stores import Stores
+from roost_platform.intake import PlatformIntake
+from roost_platform.settings.config import Settings
+from roost_platform.version import VERSION
+from roost_platform.views.engine.watch import EngineWatch
+from roost_platform.views.overview import Overview
+from roost_platform.web.security import console_middleware
+from roost_workflows.agents import AgentRegistry
+
+
+@dataclass(slots=True)
+class WebParts:
+    """What the web app is made of, ready to use."""
+
+    settings: Settings
+    stores: Stores
+    intake: PlatformIntake
+    engine: EngineClient
+    registry: AgentRegistry
+    temporal_probe: Callable[[], Awaitable[bool]]
+    closing: asyncio.Event
+
+
+def build_app(parts: WebParts) -> Starlette:
+    """Every route in one table. Call it inside the event loop that will serve it."""
+    settings = parts.settings
+    overview = Overview(parts.stores, parts.engine, parts.temporal_probe)
+    watch = EngineWatch(parts.engine)
+    api = Api(parts.stores, parts.intake, parts.registry, overview, parts.closing)
+    webhooks = Webhooks(settings, parts.intake, parts.stores.artifacts)
+    routes: list[BaseRoute] = [
+        Mount("/api", build_api(api)),
+        Route("/hooks/telegram/{account}", webhooks.telegram, methods=["POST"]),
+        Route("/hooks/twilio/inbound", webhooks.twilio_inbound, methods=["POST"]),
+        Route("/hooks/twilio/status", webhooks.twilio_status, methods=["POST"]),
+        Route("/hooks/twilio/media/{artifact_id}/{name}", webhooks.twilio_media, methods=["GET"]),
+        Route(
+            "/hooks/whatsapp-cloud/{phone_number_id}",
+            webhooks.whatsapp_cloud,
+            methods=["GET", "POST"],
+        ),
+        *console_routes(console_deps(parts, watch)),
+    ]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        watching = {
+            asyncio.create_task(overview.watch_engine()),
+            asyncio.create_task(watch.run()),
+        }
+        try:
+            yield
+        finally:
+            for task in watching:
+                task.cancel()
+            await asyncio.wait(watching)
+            await webhooks.close()
+
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=console_middleware(
+            allowed_hosts=settings.web.allowed_hosts,
+            public_base_url=settings.public_base_url or "",
+            body_bytes_max=settings.web.max_body_bytes,
+        ),
+    )
+
+
+def console_deps(parts: WebParts, watch: EngineWatch) -> ConsoleDeps:
+    """What the console is given."""
+    names = [name for name in parts.registry.names if name != parts.registry.default]
+    return ConsoleDeps(
+        stores=parts.stores,
+        intake=parts.intake,
+        engine_client=parts.engine,
+        engine_watch=watch,
+        sandbox=sandbox_urls(parts.settings),
+        public_base_url=parts.settings.public_base_url or "",
+        agents=(parts.registry.default, *names),
+        channels=channel_setups(parts.settings),
+        temporal_probe=parts.temporal_probe,
+        viewers_read_texts=parts.settings.console.viewers_read_texts,
+        environment=parts.settings.console.environment,
+        version=VERSION,
+    )

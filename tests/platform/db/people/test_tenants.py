@@ -1,0 +1,98 @@
+"""Tenants: salts that are minted once and kept, and what the engine is told of whose sessions."""
+
+import re
+from dataclasses import replace
+
+from roost_channels.message import Address
+from roost_platform.db import models
+from roost_platform.db.base.engine import Database
+from roost_platform.db.stores import open_stores
+from roost_platform.db.testing import DoorbellLog, OrderLog, Person
+from roost_platform.intake import PlatformIntake
+from roost_workflows.ports import Usage
+
+GRACE = Address("telegram", "42", "2002")
+WANDA = Address("whatsapp", "w", "3003")
+
+
+def beside(ada: Person, address: Address, orders: OrderLog | None = None) -> Person:
+    """Somebody in another chat of the same installation."""
+    intake = PlatformIntake(ada.stores, ada.doorbell, orders)
+    sender = replace(ada.sender, address=address.chat)
+    return Person(ada.stores, intake, ada.doorbell, address, sender)
+
+
+async def salt_of(person: Person) -> str:
+    await person.says("hello")
+    turn = await person.turn()
+    return (await person.stores.turns.context(turn.turn_id, 1)).tenant
+
+
+async def test_accounts_are_tenants_with_salts_nobody_can_guess(ada: Person) -> None:
+    own = await salt_of(ada)
+    assert re.fullmatch("[0-9a-f]{32}", own)
+    assert await salt_of(beside(ada, GRACE)) == own
+    other = await salt_of(beside(ada, WANDA))
+    assert other != own
+    accounts = [("telegram", "42"), ("whatsapp", "w"), ("telegram", "42")]
+    assert await ada.stores.tenants.salts(accounts) == [own, other]
+
+
+async def test_an_installation_can_be_one_tenant(sqlite_url: str) -> None:
+    stores = open_stores(Database(sqlite_url), tenant_scope="installation")
+    first = await stores.tenants.salts([("telegram", "42"), ("whatsapp", "w")])
+    second = await stores.tenants.salts([("console", "local")])
+    assert first == second and len(first) == 1
+    await stores.close()
+
+
+async def test_a_message_announces_its_session_and_new_closes_it(ada: Person) -> None:
+    orders = OrderLog()
+    person = beside(ada, GRACE, orders)
+    await person.says("hello")
+    assert orders.told == []  # a first message has no session yet, and nothing to bring near
+    turn = await person.turn()
+    salt = (await person.stores.turns.context(turn.turn_id, 1)).tenant
+    await person.agent_says(turn, 1, "Hi.")
+    await person.says("and now?", "well?")
+    assert orders.told == [("expected", turn.session_id, salt)]
+    await person.says("/status", "/new")
+    assert orders.told[1:] == [("closed", turn.session_id, salt)]
+
+
+async def test_a_redelivery_and_a_strangers_message_announce_nothing(ada: Person) -> None:
+    orders = OrderLog()
+    stranger = beside(ada, Address("telegram", "43", "9009"), orders)
+    await stranger.says("hello?", "hello??")
+    person = beside(ada, GRACE, orders)
+    hello = person.message("hello")
+    await person.gives(hello)
+    await person.agent_says(await person.turn(), 1, "Hi.")
+    await person.gives(hello)
+    assert orders.told == []
+
+
+async def test_the_engines_figures_of_a_call_are_stored_with_it(ada: Person) -> None:
+    await ada.says("hello")
+    turn = await ada.turn()
+    told = {"queue_ms": 1.5, "divergence": {"at_token": 7, "lost_tokens": 3, "in": "m\x00[1]"}}
+    await ada.stores.turns.commit_step(
+        turn.turn_id,
+        1,
+        finish="answer",
+        text="Hi.",
+        calls=(),
+        usage=Usage(engine=told),
+        model="m",
+        engine_message_id="e",
+        started_at=ada.stores.database.now(),
+    )
+    async with ada.stores.database.read() as session:
+        row = await session.get_one(models.TurnStep, (turn.turn_id, 1))
+    told["divergence"] = {"at_token": 7, "lost_tokens": 3, "in": "m[1]"}
+    assert row.engine == told
+
+
+async def test_no_engine_at_all_is_no_reason_to_refuse_a_message(ada: Person) -> None:
+    plain = Person(ada.stores, PlatformIntake(ada.stores, DoorbellLog()), ada.doorbell, GRACE)
+    assert (await plain.says("hello")).stored == 1

@@ -1,0 +1,1 @@
+"""Hints: what the worker tells the engine about its sessions."""

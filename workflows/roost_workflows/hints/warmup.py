@@ -1,0 +1,55 @@
+"""Warming: the default agent's instructions and tools are computed before anybody writes."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from roost.agent import Agent
+from roost_inference.client.engine_client import EngineClient
+from roost_inference.client.sessions import EngineSessions
+from roost_inference.errors import EngineError, EngineUnavailable, NoSessions
+from roost_workflows.turn.requests import warming_request
+
+log = logging.getLogger(__name__)
+
+TENANTS_MAX: Final = 8
+REQUEST_TIMEOUT_S: Final = 60.0
+# An engine that is loading a model is waited for.
+LOOK_AGAIN_S: Final = 1.0
+LOOKS_MAX: Final = 120
+
+
+async def warm(engine: EngineClient, agent: Agent, tenants: Sequence[str]) -> int:
+    """Have the agent's prefix computed once for each tenant; returns for how many it was.
+
+    Best effort and behind all other work. An engine that keeps no sessions is left in peace: it
+    may be hosted, and bill this.
+    """
+    try:
+        if not await _keeps_sessions(engine):
+            return 0
+        for done, tenant in enumerate(tenants[:TENANTS_MAX]):
+            try:
+                async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                    await engine.complete(warming_request(agent, tenant))
+            except TimeoutError:
+                log.info("the engine is too busy to be warmed")
+                return done
+    except EngineError as error:
+        log.info("the engine is not warmed: %s", error)
+        return 0
+    return min(len(tenants), TENANTS_MAX)
+
+
+async def _keeps_sessions(engine: EngineClient) -> bool:
+    for _ in range(LOOKS_MAX):
+        with contextlib.suppress(EngineUnavailable):
+            try:
+                await EngineSessions(engine).list(1)
+            except NoSessions:
+                return False
+            return True
+        await asyncio.sleep(LOOK_AGAIN_S)
+    return False

@@ -1,0 +1,1 @@
+"""The activities of a turn: model calls, tool calls, progress and settling."""

@@ -1,0 +1,70 @@
+"""The activities of a session: thin shells that Temporal calls by name, over the ports."""
+
+from temporalio import activity
+
+from roost.agent import MAX_STEPS_DEFAULT
+from roost_workflows import names
+from roost_workflows.agents import AgentRegistry
+from roost_workflows.ports import Ports, Postponed
+from roost_workflows.state import (
+    BegunTurn,
+    CallInput,
+    GenerateInput,
+    GroupInput,
+    SettleInput,
+    StepResult,
+)
+from roost_workflows.turn.activity_guard import beating, finish, private
+from roost_workflows.turn.model_call import Engine, Generation
+from roost_workflows.turn.progress import Board
+from roost_workflows.turn.tool_call import Tooling
+
+
+class Activities:
+    """Everything a session does outside its workflow."""
+
+    def __init__(self, ports: Ports, engine: Engine, registry: AgentRegistry) -> None:
+        self._turns = ports.turns
+        self._registry = registry
+        self._board = Board()
+        self._generation = Generation(ports.turns, engine, registry, self._board, ports.orders)
+        self._tooling = Tooling(ports, registry, self._board)
+
+    @activity.defn(name=names.ACTIVITY_BEGIN)
+    @private
+    async def begin_turn(self, conversation_id: str) -> BegunTurn | None:
+        turn = await self._turns.begin(conversation_id)
+        if turn is None:
+            return None
+        if isinstance(turn, Postponed):
+            return BegunTurn.postponed(turn.wait_s)
+        agent = self._registry.get(turn.agent)
+        return BegunTurn.of(turn, agent.max_steps if agent else MAX_STEPS_DEFAULT)
+
+    @activity.defn(name=names.ACTIVITY_GENERATE)
+    @private
+    async def generate(self, call: GenerateInput) -> StepResult:
+        async with beating():
+            return await self._generation.run(call)
+
+    @activity.defn(name=names.ACTIVITY_CALL_TOOL)
+    @private
+    async def call_tool(self, call: CallInput) -> None:
+        async with beating():
+            await self._tooling.run(call)
+
+    @activity.defn(name=names.ACTIVITY_CLOSE_GROUP)
+    @private
+    async def close_group(self, group: GroupInput) -> None:
+        await finish(self._turns.close_group(group.turn_id, group.step))
+
+    @activity.defn(name=names.ACTIVITY_STOP_REQUESTED)
+    @private
+    async def stop_requested(self, turn_id: str) -> bool:
+        return await self._turns.stop_requested(turn_id)
+
+    @activity.defn(name=names.ACTIVITY_SETTLE)
+    @private
+    async def settle(self, end: SettleInput) -> None:
+        await self._turns.settle(end.turn_id, outcome=end.outcome, reason=end.reason)
+        self._board.forget(end.turn_id)

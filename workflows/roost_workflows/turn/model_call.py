@@ -1,0 +1,272 @@
+"""One model call: read the context, stream the engine, commit what it decided."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from roost.agent import Agent
+from roost_inference.client.assembly import Completed, Delta, ToolCall
+from roost_inference.client.engine_client import ChatRequest
+from roost_inference.errors import (
+    EngineError,
+    EngineUnavailable,
+    InvalidRequest,
+    PromptTooLong,
+    QueueFull,
+)
+from roost_workflows.agents import AgentRegistry
+from roost_workflows.hints.waits import IDLE_TTL_S, TOOL_GRACE_S, SessionOrders
+from roost_workflows.policies import ENGINE_FAILURES_MAX
+from roost_workflows.ports import (
+    Finish,
+    PlannedCall,
+    Snapshot,
+    StepRecord,
+    TurnContext,
+    Turns,
+    Usage,
+)
+from roost_workflows.state import GenerateInput, StepResult
+from roost_workflows.turn.activity_guard import finish, stop_was_asked
+from roost_workflows.turn.figures import engine_figures
+from roost_workflows.turn.progress import Board, ProgressWriter
+from roost_workflows.turn.requests import build_request
+from roost_workflows.turn.window import SHORTER_MAX
+
+log = logging.getLogger(__name__)
+
+CALLS_PER_STEP_MAX: Final = 16
+CALL_ID_LENGTH: Final = 9  # the strictest engines demand exactly nine letters and digits
+ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+UNPARSED: Final = "arguments_that_were_not_json"
+
+
+class Engine(Protocol):
+    """What a model call needs of EngineClient. Closing the generator aborts the engine's work."""
+
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]: ...
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What has come of a model call so far; a stop keeps it."""
+
+    started_at: float = field(default_factory=time.time)
+    first_token_at: float | None = None
+    text: str = ""
+    completed: Completed | None = None
+    context: TurnContext | None = None
+
+    def usage(self) -> Usage:
+        done, first = self.completed, self.first_token_at
+        return Usage(
+            prompt_tokens=done.prompt_tokens if done else 0,
+            cached_tokens=done.cached_tokens if done else 0,
+            completion_tokens=done.completion_tokens if done else 0,
+            time_to_first_token_s=None if first is None else first - self.started_at,
+            duration_s=time.time() - self.started_at,
+            engine=engine_figures(done.metrics) if done else {},
+        )
+
+
+class Generation:
+    """Model calls over storage and an engine."""
+
+    def __init__(
+        self,
+        turns: Turns,
+        engine: Engine,
+        registry: AgentRegistry,
+        board: Board,
+        orders: SessionOrders,
+    ) -> None:
+        self._turns = turns
+        self._orders = orders
+        self._engine = engine
+        self._registry = registry
+        self._board = board
+
+    async def run(self, call: GenerateInput) -> StepResult:
+        """The committed decision of this step; an earlier attempt's is returned without asking
+        again.
+        """
+        committed = await self._turns.step(call.turn_id, call.step)
+        if committed is not None:
+            return StepResult.of(committed)
+        so_far = _Progress()
+        try:
+            context = await self._turns.context(call.turn_id, call.step)
+            if context.turn.stop_requested:
+                return StepResult("stopped")
+            agent = self._registry.get(context.turn.agent)
+            if agent is None:
+                log.error("turn %s: there is no agent %r", call.turn_id, context.turn.agent)
+                raise ApplicationError("unknown_agent", type="unknown_agent", non_retryable=True)
+            so_far.context = context
+            await self._stream(call, agent, context, so_far)
+            return await self._commit(call, agent, so_far)
+        except asyncio.CancelledError:
+            # The recorded stop is the truth: without one the turn goes on in another attempt.
+            if stop_was_asked() and await self._turns.stop_requested(call.turn_id):
+                return await self._stop(call, so_far)
+            raise
+
+    async def _stream(
+        self, call: GenerateInput, agent: Agent, context: TurnContext, so_far: _Progress
+    ) -> None:
+        """Stream one completion, of a shorter history if the whole one does not fit the model."""
+        for shorter in range(SHORTER_MAX + 1):
+            request = build_request(agent, context, step=call.step, last=call.last, shorter=shorter)
+            try:
+                async with (
+                    ProgressWriter(self._turns, self._board, call.turn_id, "thinking") as progress,
+                    contextlib.aclosing(self._engine.stream(request)) as events,
+                ):
+                    async for event in events:
+                        if isinstance(event, Completed):
+                            so_far.completed, so_far.text = event, event.text
+                        elif event.text:
+                            so_far.first_token_at = so_far.first_token_at or time.time()
+                            so_far.text += event.text
+                            progress.show(phase="answering", text=so_far.text)
+                if so_far.completed is None:
+                    raise EngineUnavailable("the engine's stream ended without a result")
+                return
+            except PromptTooLong:
+                if shorter == SHORTER_MAX:
+                    raise engine_failure(PromptTooLong(), activity.info().attempt) from None
+            except EngineError as error:
+                so_far.text = ""  # the next attempt begins anew
+                log.warning("turn %s: model call failed: %r", call.turn_id, error)
+                if isinstance(error, EngineUnavailable):
+                    await self._show_unreachable(call.turn_id)
+                raise engine_failure(error, activity.info().attempt) from None
+
+    async def _show_unreachable(self, turn_id: str) -> None:
+        """People see why nothing happens until another attempt; lossy, as all progress."""
+        shot = Snapshot("unreachable", tools=self._board.lines(turn_id))
+        try:
+            await self._turns.progress(turn_id, shot)
+        except Exception as error:
+            log.warning("progress of turn %s not written: %r", turn_id, error)
+
+    async def _commit(self, call: GenerateInput, agent: Agent, so_far: _Progress) -> StepResult:
+        done = so_far.completed
+        assert done is not None
+        calls = [] if call.last else plan_calls(agent, call, done)
+        decided: Finish = "answer"  # storage knows of a stop, and keeps it as partial text then
+        if calls:
+            if await self._turns.stop_requested(call.turn_id):
+                return await self._stop(call, so_far)
+            decided = "tools"
+        elif not done.text.strip():
+            decided = "empty"
+        elif done.finish_reason == "length":
+            decided = "length"
+        return StepResult.of(await self._commit_step(call, decided, calls, so_far))
+
+    async def _stop(self, call: GenerateInput, so_far: _Progress) -> StepResult:
+        return StepResult.of(await self._commit_step(call, "stopped", (), so_far))
+
+    async def _commit_step(
+        self,
+        call: GenerateInput,
+        decided: Finish,
+        calls: Sequence[PlannedCall],
+        so_far: _Progress,
+    ) -> StepRecord:
+        done = so_far.completed
+        record = await finish(
+            self._turns.commit_step(
+                call.turn_id,
+                call.step,
+                finish=decided,
+                text=so_far.text,
+                calls=calls,
+                usage=so_far.usage(),
+                model=done.model if done else "",
+                engine_message_id=done.message_id if done else "",
+                started_at=so_far.started_at,
+            )
+        )
+        if so_far.context is not None:
+            self._tell_engine(so_far.context, record)
+        return record
+
+    def _tell_engine(self, context: TurnContext, record: StepRecord) -> None:
+        """What the session waits for now: its tools, or whatever is said next."""
+        agent, session_id = self._registry.get(context.turn.agent), context.turn.session_id
+        if record.finish != "tools":
+            self._orders.waits(session_id, context.tenant, "idle", IDLE_TTL_S)
+            return
+        tools = [agent.tool(call.name) for call in record.calls] if agent else []
+        longest_s = max((tool.timeout_s for tool in tools if tool), default=0.0)
+        self._orders.waits(session_id, context.tenant, "tool", longest_s + TOOL_GRACE_S)
+
+
+def plan_calls(agent: Agent, call: GenerateInput, done: Completed) -> list[PlannedCall]:
+    """The calls to run. One that was cut off by the token limit is neither run nor kept."""
+    planned = []
+    for index, asked in enumerate(done.tool_calls):
+        if index == CALLS_PER_STEP_MAX:
+            log.warning(
+                "turn %s: the model asked for %d calls, %d are run",
+                call.turn_id,
+                len(done.tool_calls),
+                CALLS_PER_STEP_MAX,
+            )
+            break
+        arguments = canonical_arguments(asked)
+        if arguments is None:
+            if done.finish_reason == "length":
+                continue
+            arguments = json.dumps({UNPARSED: asked.arguments}, ensure_ascii=False)
+        tool = agent.tool(asked.name)
+        # A tool that does not exist only gives an error, which may be given again.
+        effect = tool.effect if tool else "pure"
+        planned.append(PlannedCall(call_id(call, index), asked.name, arguments, effect))
+    return planned
+
+
+def canonical_arguments(asked: ToolCall) -> str | None:
+    """The arguments as compact JSON text of an object, None when they are not one."""
+    try:
+        value: Any = json.loads(asked.arguments or "{}")
+    except ValueError:
+        return None
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else None
+
+
+def call_id(call: GenerateInput, index: int) -> str:
+    """An id of our own: unique in the transcript and the same in every attempt, which engines' are
+    not.
+    """
+    digest = hashlib.sha256(f"{call.turn_id}:{call.step}:{index}".encode()).digest()
+    return "".join(ALPHABET[byte % len(ALPHABET)] for byte in digest[:CALL_ID_LENGTH])
+
+
+def engine_failure(error: EngineError, attempt: int) -> ApplicationError:
+    """How Temporal is to take an engine's error: its code, and whether and when to try again."""
+    delay: timedelta | None = None
+    final = not error.retryable
+    if isinstance(error, PromptTooLong):
+        code = "too_long"
+    elif isinstance(error, InvalidRequest):
+        code = "refused"
+    elif isinstance(error, QueueFull):
+        code, delay = "queue_full", timedelta(seconds=error.retry_after_s)
+    elif isinstance(error, EngineUnavailable):
+        code = "engine_unavailable"
+    else:
+        code, final = "engine_failed", final or attempt >= ENGINE_FAILURES_MAX
+    return ApplicationError(code, type=code, non_retryable=final, next_retry_delay=delay)

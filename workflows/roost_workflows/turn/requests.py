@@ -1,0 +1,70 @@
+"""What a model call says on the wire: the stable first, in the same order in every turn."""
+
+from typing import Any, Final
+
+from roost.agent import Agent
+from roost.messages import LocalMessage
+from roost.prompt import build_messages
+from roost_inference.client.engine_client import ChatRequest
+from roost_workflows.ports import TurnContext
+from roost_workflows.turn.window import window
+
+# vLLM's numbers: lower goes first. Whoever has just written waits at a screen for a first word;
+# between tools nobody counts the milliseconds; what nobody waits for comes last.
+PRIORITY_TURN: Final = 0
+PRIORITY_CONTINUATION: Final = 1
+PRIORITY_BACKGROUND: Final = 2
+
+
+def build_request(
+    agent: Agent, context: TurnContext, *, step: int, last: bool, shorter: int
+) -> ChatRequest:
+    """The wire request: tools always in the same order, so that equal prefixes stay equal.
+
+    On the last step tools are still declared, only not allowed: leaving them out would change the
+    prompt's beginning and throw the session's cache away.
+    """
+    settings = agent.model
+    messages = window(context.messages, shorter)
+    return ChatRequest(
+        messages=build_messages(agent.instructions, messages, last_step=last and bool(agent.tools)),
+        tools=declared_tools(agent),
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        seed=settings.seed,
+        stop=list(settings.stop),
+        session_id=context.turn.session_id,
+        cache_salt=context.tenant,
+        priority=PRIORITY_TURN if step == 1 else PRIORITY_CONTINUATION,
+        extra=_extra(agent, last=last),
+    )
+
+
+def _extra(agent: Agent, *, last: bool) -> dict[str, object]:
+    """Body fields beyond the common ones, only where they say something."""
+    extra: dict[str, object] = {}
+    if last and agent.tools:
+        extra["tool_choice"] = "none"
+    if agent.model.repetition_penalty is not None:
+        extra["repetition_penalty"] = agent.model.repetition_penalty
+    return extra
+
+
+def warming_request(agent: Agent, tenant: str) -> ChatRequest:
+    """One token of an answer to nobody: what stays is the KV of instructions and tools, with which
+    every conversation of the tenant begins.
+    """
+    return ChatRequest(
+        messages=build_messages(agent.instructions, [LocalMessage("user", "Hello")]),
+        tools=declared_tools(agent),
+        max_tokens=1,
+        temperature=0,
+        cache_salt=tenant,
+        priority=PRIORITY_BACKGROUND,
+    )
+
+
+def declared_tools(agent: Agent) -> list[dict[str, Any]]:
+    """The tools by name: an order that survives the code being rearranged."""
+    return [tool.schema() for tool in sorted(agent.tools, key=lambda tool: tool.name)]

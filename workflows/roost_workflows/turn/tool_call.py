@@ -1,0 +1,135 @@
+"""One tool call: obey its effect class, run it, commit its outcome."""
+
+import asyncio
+import logging
+from typing import Final
+
+from roost.agent import Agent
+from roost.context import Context, Person, SessionInfo
+from roost.execution import NOT_REPEATED, Outcome, interrupted, run_tool, verify
+from roost.files import Files
+from roost.tools import Tool
+from roost_workflows.agents import AgentRegistry
+from roost_workflows.policies import TOOL_ATTEMPTS_MAX
+from roost_workflows.ports import CallRecord, Ports, TurnContext
+from roost_workflows.state import CallInput
+from roost_workflows.turn.activity_guard import finish, stop_was_asked
+from roost_workflows.turn.progress import Board, ProgressWriter
+
+log = logging.getLogger(__name__)
+
+STOP_CHECK_S: Final = 0.5  # a stop is to be visible within a second, so a check may not take longer
+MARKS: Final = {"ok": "✓", "error": "✗", "cancelled": "stopped", "unknown": "?"}
+STOPPED: Final = "It was stopped by the user."
+CRASHED: Final = "The worker that ran it died."
+
+
+class Tooling:
+    """Tool calls over storage and the agents' functions."""
+
+    def __init__(self, ports: Ports, registry: AgentRegistry, board: Board) -> None:
+        self._turns = ports.turns
+        self._notes = ports.notes
+        self._artifacts = ports.artifacts
+        self._registry = registry
+        self._board = board
+
+    async def run(self, call: CallInput) -> None:
+        """Run the call unless it has ended, the turn is stopped, or its effect class forbids it."""
+        turn = await self._turns.get(call.turn_id)
+        if turn.stop_requested:
+            return  # never begun: settling the turn closes it as skipped
+        record = await self._turns.begin_call(call.turn_id, call.step, call.call_id)
+        if record.state not in ("planned", "running"):
+            return
+        agent = self._registry.get(turn.agent)
+        outcome = await self._outcome(call, record, agent)
+        await finish(
+            self._turns.finish_call(
+                call.turn_id,
+                call.step,
+                call.call_id,
+                status=outcome.status,
+                result=outcome.text,
+            )
+        )
+
+    async def _outcome(self, call: CallInput, record: CallRecord, agent: Agent | None) -> Outcome:
+        tool = agent.tool(record.name) if agent else None
+        if tool is None:
+            known = ", ".join(tool.name for tool in agent.tools) if agent else ""
+            return Outcome("error", f"There is no tool {record.name!r}. Tools: {known or 'none'}.")
+        try:
+            async with ProgressWriter(self._turns, self._board, call.turn_id, "tool") as progress:
+                known_outcome = await self._after_crash(tool, record)
+                if known_outcome is not None:
+                    return known_outcome
+                read = await self._turns.context(call.turn_id, call.step)
+                context = self._context(tool, record, read, progress)
+                outcome = await run_tool(tool, record.arguments, context)
+        except asyncio.CancelledError:
+            if not (stop_was_asked() and await self._turns.stop_requested(call.turn_id)):
+                raise
+            outcome = await interrupted(tool, record.key, STOPPED, STOP_CHECK_S)
+        self._board.put(call.turn_id, record.key, f"{tool.label} {MARKS[outcome.status]}")
+        return outcome
+
+    async def _after_crash(self, tool: Tool, record: CallRecord) -> Outcome | None:
+        """What an earlier attempt that never ended lets us know; None when the call may run
+        (again).
+
+        The effect the call was planned with counts: the code may have changed since.
+        """
+        if record.state == "planned":
+            return None
+        if record.effect == "unsafe":
+            return Outcome("unknown", f"{CRASHED} {NOT_REPEATED}")
+        if record.effect == "verifiable":
+            if tool.check is None:
+                return Outcome("unknown", f"{CRASHED} {NOT_REPEATED}")
+            found = await verify(tool, record.key)
+            if found is not None:
+                return found
+        if record.attempt > TOOL_ATTEMPTS_MAX:
+            log.error("tool %s ended its worker %d times", record.name, TOOL_ATTEMPTS_MAX)
+            return Outcome(
+                "error" if record.effect == "pure" else "unknown",
+                f"The worker died {TOOL_ATTEMPTS_MAX} times while it ran.",
+            )
+        return None
+
+    def _context(
+        self,
+        tool: Tool,
+        record: CallRecord,
+        read: TurnContext,
+        progress: ProgressWriter,
+    ) -> Context:
+        turn_id = read.turn.turn_id
+        loop = asyncio.get_running_loop()
+
+        def show(text: str) -> None:
+            self._board.put(turn_id, record.key, f"{tool.label}: {text}" if text else tool.label)
+            progress.show()
+
+        def show_soon(text: str) -> None:  # tools call it from their own threads, too
+            loop.call_soon_threadsafe(show, text)
+
+        def plan(steps: tuple[str, ...]) -> None:
+            self._board.plan(turn_id, steps)
+            progress.show()
+
+        def plan_soon(steps: tuple[str, ...]) -> None:
+            loop.call_soon_threadsafe(plan, steps)
+
+        show("")
+        return Context(
+            key=record.key,
+            attempt=record.attempt,
+            person=Person(read.person_id, read.person_name),
+            session=SessionInfo(read.turn.session_id, read.session_key, read.channel),
+            notes=self._notes,
+            files=Files(self._artifacts, record.key, turn_id),
+            on_progress=show_soon,
+            on_plan=plan_soon,
+        )
