@@ -1,58 +1,15 @@
 """A chat network behind four verbs: send, edit, indicate, ingest."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from roost_channels.message import Address, Attachment, Button, MediaKind, Receipt, ReplyTarget
+from roost_channels.capabilities import Capabilities
+from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart
 
 DRAFT_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a channel can do, so that nothing above the adapter asks which channel it is.
-
-    text_max: the longest part, in `text_unit`s.
-    typing_s: how long one indication lasts, 0 where there is none.
-    edit_interval_s: the least time between edits of one message (private, group).
-    send_interval_s: the least time between sends to one chat.
-    session_window_s: how long after an inbound message free text is allowed, None for ever.
-    send_burst: sends to one chat that the network lets follow at once; None for the setting's.
-    button_text_max: the longest text that may carry buttons, None for `text_max`.
-    invitation: what the approved template says that asks people to open a closed session window;
-        empty where none is set. A channel with one is `Inviting`.
-    media_bytes_max: the largest file that can be sent, 0 where none can be; photo_bytes_max: the
-        largest that is sent as a photo.
-    rich: answers may be sent as Markdown that the channel lays out itself.
-    reaction: what the account puts under a message to say that it was seen; empty for nothing. A
-        channel with one is `Reacting`.
-    albums: kinds of files that may be shown together, at most `album_max` of them, the first with a
-        caption of at most `caption_max` units. A channel with some is `Grouping`.
-    """
-
-    text_max: int
-    text_unit: Literal["utf16", "codepoint"]
-    markup: Literal["entities", "whatsapp", "plain"]
-    can_edit: bool
-    can_delete: bool
-    native_quote: bool
-    buttons: bool
-    typing_s: float
-    edit_interval_s: tuple[float, float]
-    send_interval_s: float
-    session_window_s: float | None = None
-    send_burst: int | None = None
-    button_text_max: int | None = None
-    invitation: str = ""
-    media_bytes_max: int = 0
-    photo_bytes_max: int = 0
-    rich: bool = False
-    reaction: str = ""
-    albums: tuple[frozenset[MediaKind], ...] = ()
-    album_max: int = 0
-    caption_max: int = 0
+# A part holds the label of a repeat, a quote line and some words of its own.
+TEXT_MAX_LEAST = 400
 
 
 class Channel(Protocol):
@@ -192,3 +149,38 @@ class Inviting(Protocol):
     async def invite(self, address: Address, *, part_id: str) -> Receipt:
         """Send `capabilities.invitation`; `part_id` travels as with `Channel.send`."""
         ...
+
+
+def check_agreement(channel: Channel) -> None:
+    """Raise TypeError where an account's capabilities promise what its class has no method for.
+
+    Called for every account that is opened: the layers above ask the capabilities, the verbs must
+    be there.
+    """
+    can = channel.capabilities
+    promises: tuple[tuple[bool, type, str], ...] = (
+        (bool(can.reaction), Reacting, "reaction"),
+        (bool(can.albums), Grouping, "albums"),
+        (bool(can.invitation), Inviting, "invitation"),
+    )
+    for is_promised, protocol, field in promises:
+        if is_promised and not isinstance(channel, protocol):
+            raise TypeError(
+                f"{type(channel).__name__} says `{field}` and is no {protocol.__name__} channel"
+            )
+    problem = _contradiction(can)
+    if problem:
+        raise TypeError(f"The capabilities of {type(channel).__name__} contradict: {problem}")
+
+
+def _contradiction(can: Capabilities) -> str:
+    """What can't be true together, the empty string where all is well."""
+    if can.text_max < TEXT_MAX_LEAST:
+        return f"text_max is less than {TEXT_MAX_LEAST}, which labels and quote lines need"
+    if can.albums and (can.album_max < 2 or not can.media_bytes_max):
+        return "albums hold two files or more, so album_max and media_bytes_max are needed"
+    if can.photo_bytes_max > can.media_bytes_max:
+        return "photo_bytes_max is more than media_bytes_max"
+    if can.can_edit and min(can.edit_interval_s) <= 0:
+        return "edits need an interval"
+    return ""

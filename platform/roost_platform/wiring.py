@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client
 
 from roost_channels.channel import Channel
-from roost_channels.console import ConsoleChannel
+from roost_channels.console.channel import ConsoleChannel
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.lanes import Lanes
 from roost_channels.delivery.limits import Limiter

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from roost_channels.config import FilesConfig, TelegramConfig
+from roost_channels.config import FilesConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.parts import plan
 from roost_channels.errors import RenderRejected
@@ -16,6 +16,7 @@ from roost_channels.outbox import OutboxEntry
 from roost_channels.rendering.parts import RenderedPart, labelled, plainer
 from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
 from roost_channels.telegram.channel import TelegramChannel
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.testing import FakeTelegram, VirtualClock
 from roost_channels.testing.memory.files import MemoryFiles
 from roost_channels.testing.memory.outbox import MemoryOutbox

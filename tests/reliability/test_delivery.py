@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from roost_channels.channel import Capabilities
-from roost_channels.config import DeliveryConfig, TelegramConfig
+from roost_channels.capabilities import Capabilities
+from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.limits import Limiter
 from roost_channels.errors import RenderRejected
@@ -17,6 +17,7 @@ from roost_channels.message import Address, Button, Receipt, ReplyTarget
 from roost_channels.outbox import EntryKind, OutboxEntry
 from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart, render
 from roost_channels.telegram.channel import CAPABILITIES, TelegramChannel
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.testing import FakeTelegram
 from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_platform.db import models

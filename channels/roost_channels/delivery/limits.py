@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from roost_channels.channel import Capabilities
+from roost_channels.capabilities import Capabilities
 from roost_channels.clock import Clock
 from roost_channels.errors import Throttled
 from roost_channels.message import Address

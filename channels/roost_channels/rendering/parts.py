@@ -12,17 +12,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 import regex  # type: ignore[import-untyped]
 
+from roost_channels.capabilities import Capabilities
 from roost_channels.message import Media
-from roost_channels.rendering import layout, markup
+from roost_channels.rendering import layout, marks, markup
 from roost_channels.rendering.layout import Layout, Span
-from roost_channels.whatsapp import format as whatsapp_format
-
-if TYPE_CHECKING:
-    from roost_channels.channel import Capabilities
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +72,7 @@ def utf16_length(text: str) -> int:
 
 
 def render(
-    markdown: str, capabilities: "Capabilities", *, plain: bool = False, reserve: int = 0
+    markdown: str, capabilities: Capabilities, *, plain: bool = False, reserve: int = 0
 ) -> list[RenderedPart]:
     """The parts of a Markdown text for a channel, in order; none for a blank text.
 
@@ -87,8 +83,8 @@ def render(
     if layout.is_blank(document.text):
         return []
     limit = capabilities.text_max - utf16_length(REPEAT_LABEL)
-    if capabilities.markup == "whatsapp":
-        return _cut(document, limit, reserve, _whatsapp_part(document))
+    if capabilities.markup == "marks":
+        return _cut(document, limit, reserve, _marked_part(document))
     return _cut(document, limit, reserve, _entity_part(document, capabilities.text_unit))
 
 
@@ -230,12 +226,12 @@ def _without(span: Span, hole: Span) -> list[Span]:
     return [Span(span.type, low, high, span.url) for low, high in ends if low < high]
 
 
-def _whatsapp_part(document: Layout) -> _Serialiser:
+def _marked_part(document: Layout) -> _Serialiser:
     def cost(start: int, end: int) -> int:
-        return utf16_length(whatsapp_format.serialise(document, start, end))
+        return utf16_length(marks.serialise(document, start, end))
 
     def part(start: int, end: int) -> RenderedPart:
-        text = whatsapp_format.serialise(document, start, end)
+        text = marks.serialise(document, start, end)
         return RenderedPart(text, (), start, end)
 
     return cost, part

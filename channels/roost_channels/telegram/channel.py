@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from roost_channels.channel import Capabilities
+from roost_channels.capabilities import Capabilities
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import TelegramConfig
 from roost_channels.errors import (
     Ambiguous,
     DeliveryError,
@@ -23,6 +22,7 @@ from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTa
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.telegram import format as telegram_format
 from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.media import ALBUM_MAX, ALBUMS, CAPTION_MAX, MediaSender
 from roost_channels.telegram.polling import Poller
 from roost_channels.telegram.registration import register_commands, register_webhook

@@ -14,8 +14,8 @@ from typing import Any
 import httpx2
 
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import TelegramConfig
 from roost_channels.errors import DeliveryError, Rejected
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.errors import refused, unanswered
 
 logger = logging.getLogger(__name__)

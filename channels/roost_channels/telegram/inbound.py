@@ -6,10 +6,10 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
-from roost_channels.config import TelegramConfig
 from roost_channels.intake import Intake
 from roost_channels.telegram import updates
 from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.contents import Json
 from roost_channels.webhook import WebhookReply, lowered
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from roost_channels.clock import Clock
-from roost_channels.config import TelegramConfig
 from roost_channels.errors import AuthBroken, DeliveryError, Throttled
 from roost_channels.intake import Intake
 from roost_channels.message import InboundMessage
 from roost_channels.telegram import updates
 from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.config import TelegramConfig
 
 logger = logging.getLogger(__name__)
 

@@ -3,11 +3,11 @@
 import logging
 
 from roost_channels.clock import Clock
-from roost_channels.config import TelegramConfig
 from roost_channels.errors import AuthBroken, DeliveryError
 from roost_channels.intake import Intake
 from roost_channels.telegram import updates
 from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.inbound import checked_secret
 from roost_channels.telegram.polling import AUTH_PROBE_S, BACKOFF_MAX_S, BACKOFF_S
 

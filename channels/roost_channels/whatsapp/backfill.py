@@ -13,12 +13,12 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from roost_channels.clock import Clock
-from roost_channels.config import TwilioConfig
 from roost_channels.errors import AuthBroken, DeliveryError, Rejected
 from roost_channels.intake import Intake
 from roost_channels.message import InboundMessage
 from roost_channels.whatsapp import forms
 from roost_channels.whatsapp.client import FAILED, TwilioClient, failure
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.forms import Form
 from roost_channels.whatsapp.window import refusal_of
 

@@ -7,23 +7,21 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
-from roost_channels.channel import Capabilities
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import TwilioConfig
 from roost_channels.errors import Ambiguous, Rejected
 from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
 from roost_channels.outbox import Receipts
 from roost_channels.rendering.parts import RenderedPart, utf16_length
-from roost_channels.whatsapp import contents
+from roost_channels.rendering.quote_line import needs_quote_line, quote_prefix
+from roost_channels.whatsapp import contents, network
 from roost_channels.whatsapp.backfill import Reconciler
 from roost_channels.whatsapp.client import TIMEOUT_S, TwilioClient
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.contents import Contents
-from roost_channels.whatsapp.format import needs_quote_line, quote_prefix
 from roost_channels.whatsapp.gate import Gate
 from roost_channels.whatsapp.links import MediaLinks
-from roost_channels.whatsapp.unchanging import Unchanging
-from roost_channels.whatsapp.window import INVITATION, SESSION_WINDOW_S
+from roost_channels.whatsapp.window import INVITATION
 
 logger = logging.getLogger(__name__)
 
@@ -38,26 +36,15 @@ LIST_PAGE = 50
 PHOTO_BYTES_MAX = 5 * 1024 * 1024
 MEDIA_BYTES_MAX = 16 * 1024 * 1024
 
-CAPABILITIES = Capabilities(
+CAPABILITIES = replace(
+    network.CAPABILITIES,
     text_max=BODY_MAX,
-    # Twilio does not say what it counts; UTF-16 units are never fewer than characters.
-    text_unit="utf16",
-    markup="whatsapp",
-    can_edit=False,
-    can_delete=False,
     native_quote=False,
-    buttons=True,
     button_text_max=contents.TEXT_MAX,
-    typing_s=25.0,
-    edit_interval_s=(0.0, 0.0),
-    # WhatsApp's pair limit: one message in 6 s to the same person, up to 45 at once.
-    send_interval_s=6.0,
-    send_burst=45,
-    session_window_s=SESSION_WINDOW_S,
 )
 
 
-class WhatsAppChannel(Unchanging):
+class WhatsAppChannel(network.ImmutableMessages):
     """One sender. `public_base_url` is where Twilio reaches our status webhook.
 
     receipts: what went to each chat before, and how it stands.

@@ -10,7 +10,6 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 
-from roost_channels.config import TwilioConfig
 from roost_channels.errors import (
     Ambiguous,
     AuthBroken,
@@ -21,6 +20,7 @@ from roost_channels.errors import (
     Unreachable,
     WindowClosed,
 )
+from roost_channels.whatsapp.config import TwilioConfig
 
 API = "https://api.twilio.com"
 MESSAGING = "https://messaging.twilio.com"

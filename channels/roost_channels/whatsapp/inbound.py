@@ -12,13 +12,13 @@ from twilio.request_validator import (  # type: ignore[import-untyped]
 )
 
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import TwilioConfig
 from roost_channels.errors import DeliveryError
 from roost_channels.intake import Intake
 from roost_channels.message import Quote
 from roost_channels.webhook import WebhookReply, lowered
 from roost_channels.whatsapp import forms
 from roost_channels.whatsapp.client import TwilioClient, failure
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.forms import Form
 from roost_channels.whatsapp.window import refusal_of
 

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from roost_channels.channel import Capabilities
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import WhatsAppCloudConfig
 from roost_channels.errors import (
     AuthBroken,
     DeliveryError,
@@ -19,36 +17,26 @@ from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
 from roost_channels.outbox import Receipts
 from roost_channels.rendering.parts import RenderedPart
+from roost_channels.whatsapp import network
 from roost_channels.whatsapp.gate import Gate
-from roost_channels.whatsapp.unchanging import Unchanging
-from roost_channels.whatsapp.window import INVITATION, SESSION_WINDOW_S
+from roost_channels.whatsapp.window import INVITATION
 from roost_channels.whatsapp_cloud import format as cloud_format
 from roost_channels.whatsapp_cloud.client import CloudClient
+from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.errors import BAD_PARAMETER
 
 logger = logging.getLogger(__name__)
 
 OCTETS = "application/octet-stream"
 
-CAPABILITIES = Capabilities(
+CAPABILITIES = replace(
+    network.CAPABILITIES,
     text_max=cloud_format.TEXT_MAX,
-    text_unit="utf16",
-    markup="whatsapp",
-    can_edit=False,
-    can_delete=False,
-    native_quote=True,
-    buttons=True,
     button_text_max=cloud_format.INTERACTIVE_TEXT_MAX,
-    typing_s=25.0,
-    edit_interval_s=(0.0, 0.0),
-    # The pair limit: one message in 6 s to the same person, up to 45 at once.
-    send_interval_s=6.0,
-    send_burst=45,
-    session_window_s=SESSION_WINDOW_S,
 )
 
 
-class WhatsAppCloudChannel(Unchanging):
+class WhatsAppCloudChannel(network.ImmutableMessages):
     """One business phone number; its id is the account. `files` holds what answers carry.
 
     receipts: what went to each chat before, and what the webhooks were told of it, which another

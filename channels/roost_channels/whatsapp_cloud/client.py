@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 import httpx2
 
-from roost_channels.config import WhatsAppCloudConfig
 from roost_channels.errors import Ambiguous, NotSent, Rejected
 from roost_channels.whatsapp.client import CONNECT_TIMEOUT_S, TIMEOUT_S, translate
+from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.errors import refusal
 
 SIGNAL_TIMEOUT_S = 5.0

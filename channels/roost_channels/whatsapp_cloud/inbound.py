@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import WhatsAppCloudConfig
 from roost_channels.intake import Intake
 from roost_channels.message import InboundMessage, Quote
 from roost_channels.webhook import WebhookReply, lowered
 from roost_channels.whatsapp.window import refusal_of
 from roost_channels.whatsapp_cloud import payloads
+from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.errors import by_code
 from roost_channels.whatsapp_cloud.payloads import StatusSeen, Value
 

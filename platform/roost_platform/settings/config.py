@@ -17,13 +17,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from roost_channels.config import (
-    DeliveryConfig,
-    FilesConfig,
-    TelegramConfig,
-    TwilioConfig,
-    WhatsAppCloudConfig,
-)
+from roost_channels.config import DeliveryConfig, FilesConfig
+from roost_channels.telegram.config import TelegramConfig
+from roost_channels.whatsapp.config import TwilioConfig
+from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
 from roost_platform.settings.sections import (

@@ -6,9 +6,9 @@ from typing import Literal
 
 import pytest
 
-from roost_channels.channel import Capabilities
-from roost_channels.config import DeliveryConfig, TelegramConfig
-from roost_channels.console import ConsoleChannel
+from roost_channels.capabilities import Capabilities
+from roost_channels.config import DeliveryConfig
+from roost_channels.console.channel import ConsoleChannel
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.lanes import Lanes
 from roost_channels.delivery.ledger import RECORD_TRIES_MAX
@@ -27,6 +27,7 @@ from roost_channels.outbox import OutboxEntry, StatusMessage
 from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart
 from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
 from roost_channels.telegram.channel import TelegramChannel
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.testing import FakeTelegram, FloodLimits, VirtualClock
 from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_channels.testing.telegram import Window

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
-from roost_channels.console import ConsoleChannel
+from roost_channels.config import DeliveryConfig
+from roost_channels.console.channel import ConsoleChannel
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.lanes import Lanes
 from roost_channels.delivery.limits import BUCKETS_MAX, Limiter
@@ -29,9 +29,11 @@ from roost_channels.progress.status_view import (
 from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
 from roost_channels.telegram.channel import TelegramChannel
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.testing import FakeTelegram, FakeTwilio, VirtualClock
 from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_channels.whatsapp.channel import WhatsAppChannel
+from roost_channels.whatsapp.config import TwilioConfig
 
 CHAT = 7
 ADDRESS = Address("telegram", "42", str(CHAT))

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from roost_channels.config import TelegramConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.parts import CHOOSE, plan
 from roost_channels.message import Address, Button, Media, MediaKind, ReplyTarget
 from roost_channels.outbox import OutboxEntry, StatusMessage
 from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart
 from roost_channels.telegram.channel import CAPABILITIES, TelegramChannel
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.testing import FakeTelegram, SeenMessage, VirtualClock
 from roost_channels.testing.memory.files import MemoryFiles
 from roost_channels.testing.memory.outbox import MemoryOutbox

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from roost_channels.config import TelegramConfig
 from roost_channels.errors import (
     Ambiguous,
     AuthBroken,
@@ -24,6 +23,7 @@ from roost_channels.message import Address, Button, ReplyTarget
 from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.format import checked_quote
 from roost_channels.telegram.inbound import TelegramWebhook
 from roost_channels.telegram.polling import QUIET_S, Poller

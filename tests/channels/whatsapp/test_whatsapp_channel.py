@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 
-from roost_channels.config import DeliveryConfig, TwilioConfig
+from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.limits import Limiter
 from roost_channels.errors import (
@@ -26,6 +26,7 @@ from roost_channels.errors import (
 )
 from roost_channels.message import Address, InboundMessage, Quote, Receipt, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart, utf16_length
+from roost_channels.rendering.quote_line import QUOTE_PREFIX_MAX, quote_prefix
 from roost_channels.testing import FakeTwilio
 from roost_channels.testing.memory.intake import MemoryIntake
 from roost_channels.testing.memory.outbox import MemoryOutbox
@@ -33,7 +34,7 @@ from roost_channels.testing.memory.receipts import MemoryReceipts
 from roost_channels.webhook import WebhookReply
 from roost_channels.whatsapp.channel import ABSENT_AFTER_S, WhatsAppChannel, body_of
 from roost_channels.whatsapp.client import by_code
-from roost_channels.whatsapp.format import QUOTE_PREFIX_MAX, quote_prefix
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.inbound import TwilioWebhooks
 
 USER = "whatsapp:+15551112222"

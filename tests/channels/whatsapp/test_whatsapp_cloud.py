@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from roost_channels.config import DeliveryConfig, WhatsAppCloudConfig
+from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.errors import (
     Ambiguous,
@@ -33,6 +33,7 @@ from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_channels.testing.memory.receipts import MemoryReceipts
 from roost_channels.whatsapp.window import INVITATION
 from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
+from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.errors import by_code
 from roost_channels.whatsapp_cloud.inbound import BODY_BYTES_MAX, CloudWebhooks
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydantic import SecretStr
 
-from roost_channels.config import DeliveryConfig, TwilioConfig
+from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.parts import CHOOSE, plan
 from roost_channels.errors import Rejected
@@ -16,6 +16,7 @@ from roost_channels.rendering.parts import RenderedPart
 from roost_channels.testing import FakeTwilio, StatusPlan, VirtualClock
 from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_channels.whatsapp.channel import WhatsAppChannel
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.contents import TEXT_MAX
 from roost_channels.whatsapp.links import LINK_S, MediaLinks
 

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from roost_channels.config import DeliveryConfig, TwilioConfig, WhatsAppCloudConfig
+from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.limits import Limiter
 from roost_channels.message import Address, Button, Quote
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.testing import FakeCloud, FakeTwilio, StatusPlan
 from roost_channels.whatsapp.channel import WhatsAppChannel
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.inbound import TwilioWebhooks
 from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
+from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.inbound import CloudWebhooks
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import Stores, open_stores

@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from roost_channels.channel import Channel
-from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
+from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.lanes import Lanes
 from roost_channels.delivery.limits import Limiter
@@ -18,6 +18,7 @@ from roost_channels.outbox import Receipts
 from roost_channels.progress.renderer import ProgressRenderer
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.testing.inprocess import (
     ConnectFailed,
     ConnectionCut,
@@ -29,6 +30,7 @@ from roost_channels.testing.twilio import FakeTwilio
 from roost_channels.webhook import WebhookReply
 from roost_channels.whatsapp.channel import WhatsAppChannel
 from roost_channels.whatsapp.client import TwilioClient
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.inbound import TwilioWebhooks
 from roost_platform.chaos.sim.life import Life
 from roost_platform.chaos.sim.loop import LoopClock

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from roost_channels.channel import Capabilities
+from roost_channels.capabilities import Capabilities
 from roost_channels.errors import Rejected
 from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart
