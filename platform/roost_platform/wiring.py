@@ -15,16 +15,18 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client
 
-from roost_channels.channel import Channel
-from roost_channels.console.channel import ConsoleChannel
+from roost_channels.channel import Channel, check_agreement
+from roost_channels.config import Progress
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.lanes import Lanes
 from roost_channels.delivery.limits import Limiter
 from roost_channels.files import Fetcher, Files
+from roost_channels.kinds import ChannelPorts
 from roost_channels.outbox import Receipts
 from roost_channels.progress.renderer import ProgressRenderer
 from roost_inference.client.engine_client import EngineClient
 from roost_inference.client.sessions import EngineSessions
+from roost_platform.commands import MENU
 from roost_platform.db import models
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import Stores, open_stores
@@ -43,7 +45,6 @@ log = logging.getLogger(__name__)
 
 STORAGE_WAIT_S = 60.0
 STORAGE_RETRY_S = 0.5
-CONSOLE, CONSOLE_ACCOUNT = "console", "local"
 
 
 def load_registry(settings: Settings) -> AgentRegistry:
@@ -56,15 +57,10 @@ def load_registry(settings: Settings) -> AgentRegistry:
 
 def access_policies(settings: Settings) -> Mapping[tuple[str, str], AccessPolicy]:
     """Who may talk, by (channel, account)."""
-    policies = {}
-    for name, config in (
-        ("telegram", settings.telegram),
-        ("whatsapp", settings.twilio),
-        ("whatsapp", settings.whatsapp_cloud),
-    ):
-        if config.configured:
-            policies[name, config.account] = AccessPolicy(config.access, config.allowlist)
-    return policies
+    return {
+        (kind.channel, config.account): AccessPolicy(config.access, config.allowlist)
+        for kind, config in settings.accounts()
+    }
 
 
 @contextlib.asynccontextmanager
@@ -119,11 +115,10 @@ async def warming(
 ) -> AsyncIterator[None]:
     """Have the default agent's prefix computed for every account, beside what the block does."""
     agent = registry.get(registry.default)
-    accounts = [(CONSOLE, CONSOLE_ACCOUNT), *access_policies(settings)]
 
     async def run() -> None:
         if agent is not None:
-            await warm(engine, agent, await stores.tenants.salts(accounts))
+            await warm(engine, agent, await stores.tenants.salts(access_policies(settings)))
 
     task = asyncio.create_task(run())
     task.add_done_callback(_told)
@@ -156,28 +151,23 @@ async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
 def build_channels(
     settings: Settings, files: Files | None = None, receipts: Receipts | None = None
 ) -> list[Channel]:
-    """Every configured account; the console's is always there. files: what answers carry;
-    receipts: how earlier messages stand.
+    """Every configured account. files: what answers carry; receipts: how earlier messages stand.
 
-    Adapters are imported when needed: who has no WhatsApp need not load Twilio's library.
+    Adapters are imported when an account is opened: a process loads no library of a network that it
+    does not use.
     """
-    public = settings.public_base_url or ""
-    channels: list[Channel] = [ConsoleChannel()]
-    if settings.telegram.configured:
-        from roost_channels.telegram.channel import TelegramChannel
-
-        channels.append(TelegramChannel(settings.telegram, public_base_url=public, files=files))
-    if settings.twilio.configured:
-        from roost_channels.whatsapp.channel import WhatsAppChannel
-
-        twilio = WhatsAppChannel(settings.twilio, public_base_url=public, receipts=receipts)
-        channels.append(twilio)
-    if settings.whatsapp_cloud.configured:
-        from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
-
-        cloud = WhatsAppCloudChannel(settings.whatsapp_cloud, files=files, receipts=receipts)
-        channels.append(cloud)
+    ports = ChannelPorts(settings.public_base_url or "", files, receipts, commands=MENU)
+    channels: list[Channel] = []
+    for kind, config in settings.accounts():
+        channel = kind.open(config, ports)
+        check_agreement(channel)
+        channels.append(channel)
     return channels
+
+
+def progress_modes(settings: Settings) -> Mapping[tuple[str, str], Progress]:
+    """What people see of work in progress where their chat chose nothing, by (channel, account)."""
+    return {(kind.channel, config.account): config.progress for kind, config in settings.accounts()}
 
 
 @dataclass(slots=True)
@@ -234,7 +224,7 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
             lanes,
             limiter,
             config=settings.delivery,
-            mode=settings.telegram.progress,
+            modes=progress_modes(settings),
         )
         jobs = {
             "deliver": courier.run(),

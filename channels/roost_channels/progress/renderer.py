@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -42,8 +42,8 @@ class ProgressRenderer:
 
     `lanes` and `limiter` are the Courier's: one operation is in flight per chat, whoever's it is,
     and progress gives way. Every turn is fenced: once its final is queued no more edits leave.
-    `mode` is what conversations see that chose nothing else: typing alone, a status message, or the
-    answer as it is written.
+    `modes`, by (channel, account), is what conversations see that chose nothing else: typing alone,
+    a status message, or the answer as it is written. An account that is not in it has the status.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ProgressRenderer:
         clock: Clock | None = None,
         config: DeliveryConfig | None = None,
         *,
-        mode: Progress = "status",
+        modes: Mapping[tuple[str, str], Progress] | None = None,
     ) -> None:
         self._channels = {(channel.name, channel.account): channel for channel in channels}
         self._outbox = outbox
@@ -63,7 +63,7 @@ class ProgressRenderer:
         self._limiter = limiter
         self._clock = clock or SystemClock()
         self._config = config or DeliveryConfig()
-        self._mode = mode
+        self._modes = dict(modes or {})
         self._typed: OrderedDict[str, float] = OrderedDict()
         self._reacted: OrderedDict[str, float] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -149,7 +149,7 @@ class ProgressRenderer:
         if wanted is None or self._lanes.busy(snapshot.address):
             return
         await self._react(channel, snapshot)
-        mode = snapshot.mode or self._mode
+        mode = snapshot.mode or self._modes.get((channel.name, channel.account), "status")
         if mode == "stream" and self._drafts.fits(channel, snapshot):
             return await self._drafts.show(channel, snapshot, wanted)
         await self._type(channel, snapshot)

@@ -1,6 +1,6 @@
 """Text with marks written around styled words: `*bold*`, `_italic_`, `~struck~`, code, `> quote`.
 
-Marks close on the line they open on and stand at word boundaries, or networks such as WhatsApp
+Marks close on the line they open on and stand at word boundaries, or networks
 show them as characters. A style that can't stand there is dropped; its words stay.
 """
 

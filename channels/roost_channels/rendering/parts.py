@@ -3,8 +3,8 @@
 A logical message has one plain text: its document laid out, without marks. `char_start` and
 `char_end` of a part are positions (code points) in that text, and the parts' ranges tile it. Where
 formatting travels as entities the parts' texts are exactly those slices, so their concatenation is
-the text. On WhatsApp the marks (`*`, `_`, `~`, backticks, `> `) are written into each part around
-its slice, opened and closed within it.
+the text. Where it travels as marks (`*`, `_`, `~`, backticks, `> `) these are written into each
+part around its slice, opened and closed within it.
 """
 
 import logging
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 # Room kept in every part for the line that marks a possible repeat.
 REPEAT_LABEL = "(may be a repeat)\n"
 
-# Telegram drops the formatting beyond this many entities of a message without a word.
+# Networks drop the formatting beyond this many entities of a message without a word.
 ENTITIES_MAX = 100
 TOO_RICH = 1 << 30  # what a slice with more of them costs: more than any room
 
@@ -36,7 +36,7 @@ _CUT_SHARES = {"block": 0.5, "line": 0.4, "word": 0.3}
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A formatted range in UTF-16 units, its type named as by Telegram's Bot API.
+    """A formatted range in UTF-16 units, its type a name such as `bold`, `pre` or `text_link`.
 
     `url` is for text_link, `language` for pre.
     """
@@ -67,7 +67,7 @@ class RenderedPart:
 
 
 def utf16_length(text: str) -> int:
-    """Length in UTF-16 units, which Telegram counts in."""
+    """Length in UTF-16 units, which entities and some limits are counted in."""
     return len(text) + sum(1 for character in text if character > "\uffff")
 
 
@@ -207,7 +207,7 @@ def _entity_part(document: Layout, unit: str) -> _Serialiser:
 
 
 def _untangled(spans: tuple[Span, ...]) -> list[Span]:
-    """Spans without a style around code: Telegram allows none there."""
+    """Spans without a style around code, which entities allow none of."""
     codes = [span for span in spans if span.type in ("code", "pre")]
     result: list[Span] = []
     for span in spans:

@@ -18,6 +18,7 @@ from roost_channels.errors import (
 )
 from roost_channels.files import Files
 from roost_channels.intake import Intake
+from roost_channels.kinds import ChatCommand
 from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.telegram import format as telegram_format
@@ -55,7 +56,7 @@ CAPABILITIES = Capabilities(
 
 class TelegramChannel:
     """One bot. `public_base_url` is where Telegram reaches our webhook, in webhook mode; `files`
-    holds what answers carry.
+    holds what answers carry; `commands` are shown in the bot's menu.
     """
 
     name = "telegram"
@@ -68,11 +69,13 @@ class TelegramChannel:
         clock: Clock | None = None,
         files: Files | None = None,
         client: TelegramClient | None = None,
+        commands: Sequence[ChatCommand] = (),
     ) -> None:
         self._config = config
         self._public_base_url = public_base_url
         self._clock = clock or SystemClock()
         self._client = client or TelegramClient(config, self._clock)
+        self._commands = commands
         self._media = MediaSender(self._client, files)
         self._acknowledging: set[asyncio.Task[None]] = set()
         self.account = config.account
@@ -213,7 +216,7 @@ class TelegramChannel:
 
     async def ingest(self, intake: Intake) -> None:
         """Poll for ever; in webhook mode register the webhook and return."""
-        await register_commands(self._client)
+        await register_commands(self._client, self._commands)
         if self._config.mode == "webhook":
             await register_webhook(
                 self._client, self._config, self._public_base_url, intake, self._clock

@@ -1,10 +1,12 @@
 """What a bot tells Telegram when it starts: its commands and, if it has one, its webhook."""
 
 import logging
+from collections.abc import Sequence
 
 from roost_channels.clock import Clock
 from roost_channels.errors import AuthBroken, DeliveryError
 from roost_channels.intake import Intake
+from roost_channels.kinds import ChatCommand
 from roost_channels.telegram import updates
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
@@ -13,19 +15,10 @@ from roost_channels.telegram.polling import AUTH_PROBE_S, BACKOFF_MAX_S, BACKOFF
 
 logger = logging.getLogger(__name__)
 
-COMMANDS = (
-    ("new", "Start a new conversation"),
-    ("stop", "Stop what is running"),
-    ("status", "What is going on"),
-    ("queue", "What happens to messages you send while I work"),
-    ("progress", "What you see while I work"),
-    ("help", "What I can do"),
-)
 
-
-async def register_commands(client: TelegramClient) -> None:
+async def register_commands(client: TelegramClient, commands: Sequence[ChatCommand]) -> None:
     """Set the command menu if it differs; a failure is harmless."""
-    wanted = [{"command": name, "description": text} for name, text in COMMANDS]
+    wanted = [{"command": one.name, "description": one.description} for one in commands]
     try:
         current = await client.call("getMyCommands", repeatable=True, timeout_s=5)
         shown = [{key: c.get(key) for key in ("command", "description")} for c in current or ()]

@@ -6,10 +6,17 @@ from urllib.parse import quote, urlencode
 
 from pydantic import SecretStr
 
+from roost_channels.clock import Clock, SystemClock
+from roost_channels.errors import Rejected
+from roost_channels.files import Files
+from roost_channels.webhook import NOT_CONFIGURED, WebhookReply, WebhookRequest
+from roost_channels.whatsapp.config import TwilioConfig
+
 MEDIA_PATH = "/hooks/twilio/media"
 # Twilio keeps a message queued for up to four hours before it fetches what belongs to it.
 LINK_S = 6 * 3600.0
 NAME_MAX = 100
+OCTETS = "application/octet-stream"
 
 
 class MediaLinks:
@@ -36,3 +43,35 @@ class MediaLinks:
     def _sign(self, artifact_id: str, expires: str) -> str:
         words = f"{artifact_id} {expires}".encode()
         return hmac.new(self._key, words, hashlib.sha256).hexdigest()
+
+
+class MediaDoor:
+    """Hands a file of an answer to whoever has the link that Twilio was given."""
+
+    def __init__(
+        self,
+        config: TwilioConfig,
+        public_base_url: str,
+        files: Files | None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._files = files
+        self._clock = clock or SystemClock()
+        self._links: MediaLinks | None = None
+        if config.auth_token is not None:
+            self._links = MediaLinks(config.auth_token, public_base_url)
+
+    async def handle(self, request: WebhookRequest) -> WebhookReply:
+        """Answer a GET of such a link."""
+        if self._links is None or self._files is None:
+            return NOT_CONFIGURED
+        artifact_id, query = request.path_values["artifact_id"], request.query
+        expires, signature = query.get("expires", ""), query.get("signature", "")
+        if not self._links.is_good(artifact_id, expires, signature, self._clock.time()):
+            return WebhookReply(403, b"this link is not good, or not any more\n")
+        try:
+            file = await self._files.stored(artifact_id)
+        except Rejected:
+            return WebhookReply(404, b"the file is gone\n")
+        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
+        return WebhookReply(200, file.data, file.mime_type or OCTETS, headers)

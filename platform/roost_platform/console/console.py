@@ -16,7 +16,7 @@ from roost_platform.console.errors import (
 )
 from roost_platform.console.live import Live, LivePage
 from roost_platform.console.phones import Phones
-from roost_platform.console.rendering import render
+from roost_platform.console.rendering import name_channels, render
 from roost_platform.identity.accounts import Accounts
 from roost_platform.identity.logins import SESSION_ABSOLUTE_S, Logins
 from roost_platform.identity.roles import Principal, Role
@@ -45,8 +45,9 @@ class Console:
         self.logins = Logins(database, clock, self.accounts.passwords)
         self.tokens = Tokens(database, clock)
         self.live = Live(database, render)
-        if self.deps.sandbox is not None:
-            self.phones = Phones(self.deps.sandbox)
+        name_channels(self.deps.kinds)
+        if self.deps.phones is not None:
+            self.phones = Phones(self.deps.phones)
 
     async def close(self) -> None:
         """Release connections."""
@@ -147,7 +148,7 @@ class Visit:
             "theme": theme(self.request),
             "path": self.request.url.path,
             "flash": unquote(self.request.cookies.get(FLASH_COOKIE, ""))[:FLASH_LENGTH_MAX],
-            "has_sandbox": self.deps.sandbox is not None,
+            "has_sandbox": self.deps.phones is not None,
             "environment": self.deps.environment,
             "version": self.deps.version,
             "reads_texts": self.principal is not None and self.reads_texts,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from roost_channels.registry import BUILT_IN, Kinds
 from roost_platform.console.assets import icon, static_url
 from roost_platform.console.markdown import markdown
 
@@ -17,8 +19,16 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 NOTHING = "\N{EN DASH}"  # a figure that was not measured
 
-CHANNEL_NAMES = {"telegram": "Telegram", "whatsapp": "WhatsApp", "console": "Console"}
-CHANNEL_ICONS = {"telegram": "send", "whatsapp": "phone", "console": "terminal"}
+UNKNOWN_CHANNEL_ICON = "radio-tower"
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelMark:
+    """How a channel is shown: its name, its icon, and its colours."""
+
+    label: str
+    icon: str
+    tone: str
 
 
 def duration(seconds: float | None) -> str:
@@ -86,6 +96,29 @@ def pretty_json(text: str) -> str:
         return text
 
 
+# By the channel's name in addresses. Macros see no page's data, so it is told once per process.
+_marks: dict[str, ChannelMark] = {}
+
+
+def name_channels(kinds: Kinds) -> None:
+    """Tell the templates which channels there are."""
+    for kind in kinds:
+        _marks.setdefault(kind.channel, ChannelMark(kind.label, kind.icon, kind.tone))
+
+
+def channel_mark(channel: str) -> ChannelMark:
+    """How a channel is shown; one that is not there any more by its name."""
+    return _marks.get(channel) or ChannelMark(channel, UNKNOWN_CHANNEL_ICON, "plain")
+
+
+def channel_choices() -> list[tuple[str, str]]:
+    """(value, label) of a choice among the channels, for any of them first."""
+    return [("", "Any channel"), *((name, mark.label) for name, mark in _marks.items())]
+
+
+name_channels(BUILT_IN)
+
+
 @cache
 def environment() -> Environment:
     """The one environment; it holds no request data."""
@@ -100,8 +133,8 @@ def environment() -> Environment:
     env.globals.update(
         icon=icon,
         static=static_url,
-        channel_names=CHANNEL_NAMES,
-        channel_icons=CHANNEL_ICONS,
+        channel_mark=channel_mark,
+        channel_choices=channel_choices,
     )
     env.filters.update(
         duration=duration,

@@ -14,7 +14,7 @@ from sqlalchemy import select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.errors import Rejected
-from roost_channels.files import Fetch
+from roost_channels.files import Fetch, StoredFile
 from roost_channels.message import Attachment, Media, MediaKind
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
@@ -181,6 +181,13 @@ class ArtifactStore:
         async with self._database.read() as session:
             row = await session.get(models.Artifact, artifact_id)
             return None if row is None else _artifact_of(row)
+
+    async def stored(self, artifact_id: str) -> StoredFile:
+        """A stored file with its name and type; raises Rejected when it is gone."""
+        found = await self.record(artifact_id)
+        if found is None:
+            raise Rejected(f"there is no artifact {artifact_id}")
+        return StoredFile(found.name, found.mime_type, await self.read(artifact_id))
 
     async def sweep(self, older_than: float) -> int:
         async with self._database.write() as session:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
-from roost_channels.message import Address, Button, ChannelName, Media, Quote, ReplyTarget
+from roost_channels.message import Address, Button, Media, Quote, ReplyTarget
 from roost_platform.db import models
 from roost_platform.errors import NotFound, TurnOver
 
@@ -70,7 +70,7 @@ def clean(value: Any) -> Any:
 
 def address_of(conversation: models.Conversation) -> Address:
     return Address(
-        cast(ChannelName, conversation.channel),
+        conversation.channel,
         conversation.account,
         conversation.chat,
         conversation.thread,

@@ -37,7 +37,7 @@ def setting_rows(settings: Settings) -> list[SettingRow]:
             secret=_is_secret(field),
             help=field.description or "",
         )
-        for path, field in walk_fields(Settings)
+        for path, field in walk_fields(type(settings))
     ]
 
 

@@ -1,13 +1,15 @@
 """The platform's own groups of settings; the other packages bring theirs."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, create_model, field_validator
 
 from roost_platform.commands import ABORT_PHRASES
 from roost_platform.queueing import DEFAULT_MODE, QueueMode, QueueRules
 
 WEB_PORT = 8420
+QUEUE_OF = "queue_"  # begins the name of a channel's own queue mode
 
 TenantScope = Literal["account", "installation"]
 
@@ -59,15 +61,6 @@ class InboundConfig(Section):
     """
 
     queue: QueueMode = Field(default=DEFAULT_MODE, description="Queue mode of every channel.")
-    queue_telegram: QueueMode | None = Field(
-        default=None, description="Queue mode of Telegram, if another."
-    )
-    queue_whatsapp: QueueMode | None = Field(
-        default=None, description="Queue mode of WhatsApp, if another."
-    )
-    queue_console: QueueMode | None = Field(
-        default=None, description="Queue mode of the console, the API and the terminal, if another."
-    )
     debounce_s: float = Field(
         default=0.0,
         ge=0.0,
@@ -88,13 +81,24 @@ class InboundConfig(Section):
     @property
     def rules(self) -> QueueRules:
         """What storage goes by."""
-        own = {
-            "telegram": self.queue_telegram,
-            "whatsapp": self.queue_whatsapp,
-            "console": self.queue_console,
+        by_channel = {
+            name.removeprefix(QUEUE_OF): mode
+            for name in type(self).model_fields
+            if name.startswith(QUEUE_OF) and (mode := getattr(self, name)) is not None
         }
-        by_channel = {channel: mode for channel, mode in own.items() if mode is not None}
         return QueueRules(self.queue, by_channel, self.debounce_s, self.collect_s)
+
+
+def inbound_model(labels: Mapping[str, str]) -> type[InboundConfig]:
+    """The section with a queue mode for each channel, by its name; `labels` tell them to people."""
+    fields: dict[str, Any] = {
+        f"{QUEUE_OF}{channel}": (
+            QueueMode | None,
+            Field(default=None, description=f"Queue mode of {label}, if another."),
+        )
+        for channel, label in labels.items()
+    }
+    return create_model("InboundConfig", __base__=InboundConfig, **fields)
 
 
 class TemporalConfig(Section):
@@ -122,7 +126,7 @@ class WebConfig(Section):
     max_body_bytes: int = Field(
         default=4_194_304,
         ge=1024,
-        description="Largest request body that is read. Meta's webhooks have up to 3 MB.",
+        description="Largest request body that is read. Some providers' webhooks have 3 MB.",
     )
 
 

@@ -1,27 +1,23 @@
 """Where the parts of `roost up` will listen, and the settings that point channels at the fakes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from roost_channels.sandbox.network import SandboxPlace
 from roost_platform.errors import PortInUse
-from roost_platform.settings.config import Settings
+from roost_platform.settings.config import Settings, variable_of
 from roost_platform.stack import local_ports
-
-SANDBOX_TOKEN = "42:SANDBOX-token-for-the-fake-telegram"
-SANDBOX_SENDER = "whatsapp:+15550001000"
-SANDBOX_NUMBER_ID = "106540352242922"
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Ports. telegram, twilio and cloud: the sandbox's fakes, 0 without."""
+    """Ports. fakes: the sandbox's, by the section of the settings of their channel."""
 
     web_host: str
     web: int
     engine: int
     temporal: int
-    telegram: int = 0
-    twilio: int = 0
-    cloud: int = 0
+    fakes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def web_url(self) -> str:
@@ -43,35 +39,27 @@ def choose_ports(settings: Settings, *, sandbox: bool) -> Addresses:
                 f"{local_ports.in_use(port, name)} Stop that process, or choose another port"
                 f"{' with --port' if name == 'web' else ''}."
             )
+    networks = [kind for kind in settings.kinds if kind.sandbox is not None] if sandbox else []
     return Addresses(
         web_host=settings.web.host,
         web=web,
         engine=engine,
         temporal=local_ports.free_port(),
-        telegram=local_ports.free_port() if sandbox else 0,
-        twilio=local_ports.free_port() if sandbox else 0,
-        cloud=local_ports.free_port() if sandbox else 0,
+        fakes={kind.section: local_ports.free_port() for kind in networks},
     )
 
 
-def sandbox_environment(addresses: Addresses) -> dict[str, str]:
+def sandbox_environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
     """Settings that point the channels at the fakes; real tokens are overridden, so never used."""
-    return {
-        "ROOST_PUBLIC_BASE_URL": addresses.web_url,
-        "ROOST_TELEGRAM__TOKEN": SANDBOX_TOKEN,
-        "ROOST_TELEGRAM__API_BASE": f"http://127.0.0.1:{addresses.telegram}",
-        "ROOST_TELEGRAM__MODE": "polling",
-        "ROOST_TELEGRAM__ACCESS": "open",
-        "ROOST_TWILIO__ACCOUNT_SID": "AC" + "5" * 32,
-        "ROOST_TWILIO__AUTH_TOKEN": "sandbox-auth-token",
-        "ROOST_TWILIO__FROM": SANDBOX_SENDER,
-        "ROOST_TWILIO__API_BASE": f"http://127.0.0.1:{addresses.twilio}",
-        "ROOST_TWILIO__ACCESS": "open",
-        "ROOST_WHATSAPP_CLOUD__PHONE_NUMBER_ID": SANDBOX_NUMBER_ID,
-        "ROOST_WHATSAPP_CLOUD__ACCESS_TOKEN": "sandbox-access-token",
-        "ROOST_WHATSAPP_CLOUD__APP_SECRET": "sandbox-app-secret",
-        "ROOST_WHATSAPP_CLOUD__VERIFY_TOKEN": "sandbox-verify-token",
-        "ROOST_WHATSAPP_CLOUD__API_BASE": f"http://127.0.0.1:{addresses.cloud}",
-        "ROOST_WHATSAPP_CLOUD__ACCESS": "open",
-        "ROOST_SANDBOX": "1",
-    }
+    env = {"ROOST_SANDBOX": "1", "ROOST_PUBLIC_BASE_URL": addresses.web_url}
+    for kind in settings.kinds:
+        if kind.sandbox is None:
+            continue
+        url = f"http://127.0.0.1:{addresses.fakes[kind.section]}"
+        values = kind.sandbox.settings(SandboxPlace(url, addresses.web_url, _secret))
+        env |= {variable_of(f"{kind.section}.{key}"): value for key, value in values.items()}
+    return env
+
+
+def _secret(name: str) -> str:
+    return f"sandbox-secret-of-{name.replace(' ', '-')}"

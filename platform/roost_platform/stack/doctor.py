@@ -7,12 +7,12 @@ import os
 import shutil
 import stat
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
+from roost_channels.kinds import Level, ProbePorts
 from roost_platform.errors import ConfigError
 from roost_platform.settings.config import Settings, load_settings
 from roost_platform.stack import local_ports, probes, running_stack
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Level = Literal["ok", "warning", "broken"]
 DISK_FREE_MIN = 1 << 30
 MEMORY_MIN = 1 << 30
 PRIVATE_FILES = (
@@ -191,16 +190,13 @@ def _running(settings: Settings, run: running_stack.Run | None) -> Iterator[Chec
 
 
 async def _channels(settings: Settings) -> list[Check]:
+    """What each configured channel says of its own account."""
     checks = []
-    if settings.telegram.token is not None:
-        checks.append(await _telegram(settings))
-    if settings.twilio.configured and not settings.public_base_url:
-        problem = "Twilio delivers to webhooks only: set ROOST_PUBLIC_BASE_URL"
-        checks.append(Check("whatsapp", "broken", problem))
-    elif settings.twilio.configured:
-        checks.append(Check("whatsapp", "ok", f"sender {settings.twilio.account}"))
-    if settings.whatsapp_cloud.configured:
-        checks.append(await _whatsapp_cloud(settings))
+    for kind, config in settings.accounts():
+        if kind.probe is not None:
+            ports = ProbePorts(_get_json, settings.public_base_url or "")
+            finding = await kind.probe(config, ports)
+            checks.append(Check(kind.name, finding.level, finding.detail))
     url = settings.public_base_url
     if url and not url.startswith("https://") and not settings.sandbox:
         checks.append(Check("public address", "warning", f"{url} is not https"))
@@ -209,37 +205,8 @@ async def _channels(settings: Settings) -> list[Check]:
     return checks
 
 
-async def _telegram(settings: Settings) -> Check:
-    token = settings.telegram.token.get_secret_value() if settings.telegram.token else ""
-    base = settings.telegram.api_base.rstrip("/")
-    began = time.monotonic()
-    status, body = await asyncio.to_thread(probes.get_json, f"{base}/bot{token}/getMe")
-    took_ms = (time.monotonic() - began) * 1000
-    if status == 200 and body.get("ok"):
-        return Check("telegram", "ok", f"@{body['result'].get('username')}, {took_ms:.0f} ms")
-    if status in (401, 404):
-        return Check("telegram", "broken", "Telegram refuses the token")
-    return Check("telegram", "warning", f"{base} answers {status or 'nothing'}")
-
-
-async def _whatsapp_cloud(settings: Settings) -> Check:
-    config, name = settings.whatsapp_cloud, "whatsapp cloud"
-    if not settings.public_base_url:
-        return Check(name, "broken", "Meta delivers to webhooks only: set ROOST_PUBLIC_BASE_URL")
-    url = f"{config.api_base.rstrip('/')}/{config.api_version}/{config.account}"
-    token = config.access_token.get_secret_value() if config.access_token else ""
-    status, body = await asyncio.to_thread(probes.get_json, url, token=token)
-    if status == 200:
-        number = body.get("display_phone_number", config.account)
-        return Check(name, "ok", f"number {number}, webhook at {_cloud_webhook(settings)}")
-    if status in (400, 401, 403):
-        return Check(name, "broken", "Meta refuses the access token or the phone number's id")
-    return Check(name, "warning", f"{config.api_base} answers {status or 'nothing'}")
-
-
-def _cloud_webhook(settings: Settings) -> str:
-    base = (settings.public_base_url or "").rstrip("/")
-    return f"{base}/hooks/whatsapp-cloud/{settings.whatsapp_cloud.account}"
+async def _get_json(url: str, *, token: str = "") -> tuple[int, dict[str, Any]]:
+    return await asyncio.to_thread(probes.get_json, url, token=token)
 
 
 def _as_running(settings: Settings, run: running_stack.Run) -> Settings:

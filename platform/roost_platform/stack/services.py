@@ -202,7 +202,7 @@ async def _courier(running: Running) -> None:
 
 
 async def _sandbox(running: Running) -> None:
-    """Fake Telegram and fake WhatsApp."""
+    """The fake network of each channel."""
     from roost_platform.stack.sandbox import open_fakes
 
     async with open_fakes(running.settings):

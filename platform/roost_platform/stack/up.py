@@ -68,7 +68,7 @@ def environment(settings: Settings, options: Options, addresses: Addresses) -> d
     if options.config_file is not None:
         env["ROOST_CONFIG"] = str(options.config_file)
     if options.sandbox:
-        env |= sandbox_environment(addresses)
+        env |= sandbox_environment(settings, addresses)
     return env
 
 

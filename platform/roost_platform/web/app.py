@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount
 
 from roost_inference.client.engine_client import EngineClient
 from roost_platform.api.app import build_api
@@ -14,7 +14,7 @@ from roost_platform.api.routes import Api
 from roost_platform.api.webhooks import Webhooks
 from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.console.routes import console_routes
-from roost_platform.console_setup import channel_setups, sandbox_urls
+from roost_platform.console_setup import channel_setups, sandbox_phones
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
 from roost_platform.settings.config import Settings
@@ -47,15 +47,7 @@ def build_app(parts: WebParts) -> Starlette:
     webhooks = Webhooks(settings, parts.intake, parts.stores.artifacts)
     routes: list[BaseRoute] = [
         Mount("/api", build_api(api)),
-        Route("/hooks/telegram/{account}", webhooks.telegram, methods=["POST"]),
-        Route("/hooks/twilio/inbound", webhooks.twilio_inbound, methods=["POST"]),
-        Route("/hooks/twilio/status", webhooks.twilio_status, methods=["POST"]),
-        Route("/hooks/twilio/media/{artifact_id}/{name}", webhooks.twilio_media, methods=["GET"]),
-        Route(
-            "/hooks/whatsapp-cloud/{phone_number_id}",
-            webhooks.whatsapp_cloud,
-            methods=["GET", "POST"],
-        ),
+        *webhooks.routes(),
         *console_routes(console_deps(parts, watch)),
     ]
 
@@ -92,9 +84,10 @@ def console_deps(parts: WebParts, watch: EngineWatch) -> ConsoleDeps:
         intake=parts.intake,
         engine_client=parts.engine,
         engine_watch=watch,
-        sandbox=sandbox_urls(parts.settings),
+        phones=sandbox_phones(parts.settings),
         public_base_url=parts.settings.public_base_url or "",
         agents=(parts.registry.default, *names),
+        kinds=parts.settings.kinds,
         channels=channel_setups(parts.settings),
         temporal_probe=parts.temporal_probe,
         viewers_read_texts=parts.settings.console.viewers_read_texts,

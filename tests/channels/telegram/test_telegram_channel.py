@@ -19,6 +19,7 @@ from roost_channels.errors import (
     Throttled,
     Unreachable,
 )
+from roost_channels.kinds import ChatCommand
 from roost_channels.message import Address, Button, ReplyTarget
 from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_channels.telegram.channel import TelegramChannel
@@ -32,6 +33,7 @@ from roost_channels.testing.memory.intake import MemoryIntake
 
 CHAT = 7
 ADDRESS = Address("telegram", "42", str(CHAT))
+COMMANDS = (ChatCommand("new", "Start anew"), ChatCommand("stop", "Stop what runs"))
 
 
 def config(telegram: FakeTelegram, **fields: Any) -> TelegramConfig:
@@ -56,7 +58,7 @@ async def channel(telegram: FakeTelegram) -> AsyncIterator[TelegramChannel]:
 
 @asynccontextmanager
 async def polling(telegram: FakeTelegram, intake: MemoryIntake) -> AsyncIterator[None]:
-    channel = TelegramChannel(config(telegram))
+    channel = TelegramChannel(config(telegram), commands=COMMANDS)
     task = asyncio.create_task(channel.ingest(intake))
     try:
         yield

@@ -13,7 +13,6 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 from starlette.applications import Starlette
-from starlette.routing import Route
 
 from roost_channels.whatsapp.links import MediaLinks
 from roost_platform.api.webhooks import Webhooks
@@ -57,16 +56,7 @@ async def port(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Port]:
     stores = open_stores(sqlite_url, policies=policies, files=tmp_path / "files")
     intake = PlatformIntake(stores, DoorbellLog())
     webhooks = Webhooks(settings, intake, stores.artifacts)
-    app = Starlette(
-        routes=[
-            Route("/hooks/twilio/media/{artifact_id}/{name}", webhooks.twilio_media),
-            Route(
-                "/hooks/whatsapp-cloud/{phone_number_id}",
-                webhooks.whatsapp_cloud,
-                methods=["GET", "POST"],
-            ),
-        ]
-    )
+    app = Starlette(routes=webhooks.routes())
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url=PUBLIC) as client:
         yield Port(client, stores, intake)

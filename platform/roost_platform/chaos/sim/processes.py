@@ -38,6 +38,7 @@ from roost_platform.chaos.sim.network import Network
 from roost_platform.chaos.sim.plan import Plan
 from roost_platform.chaos.sim.storage import MortalDatabase, QuietInbox, QuietOutbox, World
 from roost_platform.chaos.sim.temporal import SimDoorbell, SimTemporal, SimWorker
+from roost_platform.commands import MENU
 from roost_platform.db.people.access import OPEN
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.intake import PlatformIntake, Sweeper
@@ -116,6 +117,7 @@ class Parts:
                 TELEGRAM,
                 clock=self._clock,
                 client=TelegramClient(TELEGRAM, self._clock, transport=telegram),
+                commands=MENU,
             ),
             WhatsAppChannel(
                 TWILIO,

@@ -1,20 +1,28 @@
 """Phones beside each other, so that a person sees exactly what an end user would."""
 
-import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Annotated
 
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
+from roost_channels.sandbox.phone import (
+    PhoneError,
+    PhoneFile,
+    PhoneRefused,
+    SandboxPhone,
+    TypedMessage,
+)
 from roost_platform.console.bubbles import Phone
 from roost_platform.console.console import Visit, text_field
-from roost_platform.console.errors import NotFound, Refused
+from roost_platform.console.errors import Busy, NotFound, Refused
 from roost_platform.console.live import Fragment, LivePage
-from roost_platform.console.phones import TEXT_LENGTH_MAX, PhoneFile, Phones, WhatsAppPhone
+from roost_platform.console.phones import Phones
 
 LOOK_INTERVAL_S = 0.25  # how often the phones are looked at while someone watches
-WAMID_MAX = 128  # the longest id of a message
+MESSAGE_ID_MAX = 128  # the longest id of a message on any network
+TEXT_LENGTH_MAX = 4096
 FILE_BASE64_MAX = 820_000  # 600 KB, so that the whole form keeps within a request's limit
 
 
@@ -22,10 +30,11 @@ FILE_BASE64_MAX = 820_000  # 600 KB, so that the whole form keeps within a reque
 class SandboxContext:
     """The Sandbox page."""
 
-    phones: Annotated[tuple[Phone, ...], "Telegram, WhatsApp by Twilio, WhatsApp by Meta"]
+    phones: Annotated[tuple[Phone, ...], "One for each fake network"]
 
 
 def phones(visit: Visit) -> Phones:
+    """The phones; raises NotFound outside the sandbox."""
     found = visit.console.phones
     if found is None:
         raise NotFound("The sandbox is not running. Start it with `roost up --sandbox`.")
@@ -33,9 +42,7 @@ def phones(visit: Visit) -> Phones:
 
 
 async def load(visit: Visit) -> SandboxContext:
-    found = phones(visit)
-    lit = (phone.screen() for phone in (found.telegram, found.twilio, found.cloud))
-    return SandboxContext(tuple(await asyncio.gather(*lit)))
+    return SandboxContext(await phones(visit).screens())
 
 
 async def page(visit: Visit) -> Response:
@@ -48,24 +55,17 @@ async def events(visit: Visit) -> Response:
     async def live() -> LivePage:
         data = await load(visit)
         return LivePage(
-            tuple(Fragment(f"phone-{one.name}", "fragments/phone.html", one) for one in data.phones)
+            tuple(
+                Fragment(f"phone-{one.look.name}", "fragments/phone.html", one)
+                for one in data.phones
+            )
         )
 
     return visit.stream(live, look_s=LOOK_INTERVAL_S)
 
 
-def done(visit: Visit) -> Response:
-    return visit.done("") if visit.is_htmx else RedirectResponse("/sandbox", status_code=303)
-
-
-def message_id(form: FormData) -> int:
-    id = text_field(form, "message_id", length_max=20)
-    if not id.isdecimal():
-        raise Refused("There is no such message.")
-    return int(id)
-
-
 def picked_file(form: FormData) -> PhoneFile | None:
+    """The file that a person attached, if any."""
     data = text_field(form, "file_data", required=False, length_max=FILE_BASE64_MAX)
     if not data:
         return None
@@ -74,69 +74,53 @@ def picked_file(form: FormData) -> PhoneFile | None:
     return PhoneFile(name, kind or "application/octet-stream", data)
 
 
-async def telegram_says(visit: Visit) -> Response:
+async def says(visit: Visit) -> Response:
     """A new message, perhaps a reply or with a file; or with `message_id` an edit of an old one."""
     form = await visit.form()
     file = picked_file(form)
     text = text_field(form, "text", required=file is None, length_max=TEXT_LENGTH_MAX)
     if form.get("message_id"):
-        await phones(visit).telegram.edits(message_id(form), text)
-        return done(visit)
-    reply_to = text_field(form, "reply_to", required=False, length_max=20)
+        return await _act(visit, _phone(visit).edits(_message_id(form), text))
     position = text_field(form, "quote_position", required=False, length_max=8)
-    if (reply_to and not reply_to.isdecimal()) or (position and not position.isdecimal()):
+    if position and not position.isdecimal():
         raise Refused("That message can't be replied to.")
-    await phones(visit).telegram.says(
+    message = TypedMessage(
         text,
-        reply_to,
+        text_field(form, "reply_to", required=False, length_max=MESSAGE_ID_MAX),
         text_field(form, "quote", required=False, length_max=1024),
         int(position) if position else None,
         file,
     )
-    return done(visit)
+    return await _act(visit, _phone(visit).says(message))
 
 
-async def telegram_presses(visit: Visit) -> Response:
+async def presses(visit: Visit) -> Response:
+    """A press of a button under a message."""
     form = await visit.form()
-    await phones(visit).telegram.presses(message_id(form), text_field(form, "data", length_max=64))
-    return done(visit)
+    data = text_field(form, "data", length_max=200)
+    return await _act(visit, _phone(visit).presses(_message_id(form), data))
 
 
-async def telegram_reacts(visit: Visit) -> Response:
+async def reacts(visit: Visit) -> Response:
+    """A reaction to a message."""
     form = await visit.form()
-    await phones(visit).telegram.reacts(message_id(form), text_field(form, "emoji", length_max=8))
-    return done(visit)
+    emoji = text_field(form, "emoji", length_max=8)
+    return await _act(visit, _phone(visit).reacts(_message_id(form), emoji))
 
 
-async def twilio_says(visit: Visit) -> Response:
-    return await _says(visit, phones(visit).twilio)
+def _phone(visit: Visit) -> SandboxPhone:
+    return phones(visit).named(visit.param("phone"))
 
 
-async def twilio_presses(visit: Visit) -> Response:
-    return await _presses(visit, phones(visit).twilio)
+def _message_id(form: FormData) -> str:
+    return text_field(form, "message_id", length_max=MESSAGE_ID_MAX)
 
 
-async def cloud_says(visit: Visit) -> Response:
-    return await _says(visit, phones(visit).cloud)
-
-
-async def cloud_presses(visit: Visit) -> Response:
-    return await _presses(visit, phones(visit).cloud)
-
-
-async def _says(visit: Visit, phone: WhatsAppPhone) -> Response:
-    form = await visit.form()
-    file = picked_file(form)
-    await phone.says(
-        text_field(form, "text", required=file is None, length_max=TEXT_LENGTH_MAX),
-        text_field(form, "reply_to", required=False, length_max=WAMID_MAX),
-        file,
-    )
-    return done(visit)
-
-
-async def _presses(visit: Visit, phone: WhatsAppPhone) -> Response:
-    form = await visit.form()
-    sid = text_field(form, "message_id", length_max=WAMID_MAX)
-    await phone.presses(sid, text_field(form, "data", length_max=200))
-    return done(visit)
+async def _act(visit: Visit, act: Awaitable[None]) -> Response:
+    try:
+        await act
+    except PhoneRefused as error:
+        raise Refused(str(error)) from error
+    except PhoneError as error:
+        raise Busy(str(error)) from error
+    return visit.done("") if visit.is_htmx else RedirectResponse("/sandbox", status_code=303)

@@ -15,8 +15,9 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from roost_platform.console.console import Console
-from roost_platform.console.dependencies import ChannelSetup, ConsoleDeps, SandboxUrls
+from roost_platform.console.dependencies import ChannelSetup, ConsoleDeps
 from roost_platform.console.live import Live
+from roost_platform.console.phones import OpenPhones
 from roost_platform.console.routes import build_console
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.identity.accounts import Accounts
@@ -75,7 +76,7 @@ class ConsoleServer:
 
     database_url: str
     files: Path | None = None
-    sandbox: SandboxUrls | None = None
+    phones: OpenPhones | None = None
     engine: WatchedEngine | None = None
     clock: Callable[[], float] = time.time
     options: dict[str, Any] = field(default_factory=dict)
@@ -145,7 +146,7 @@ class ConsoleServer:
             intake=self.intake,
             engine_client=self.engine,
             engine_watch=self.watch,
-            sandbox=self.sandbox,
+            phones=self.phones,
             clock=self.clock,
             channels=CHANNELS,
             version="0.1.0",

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.message import Address, ChannelName
+from roost_channels.message import Address
 from roost_channels.outbox import OutboxEntry, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.db import models
@@ -103,8 +103,7 @@ class OutboxStore(StatusStore, WaitStore):
         async with self._database.read() as session:
             found = await session.execute(_DUE, {"accounts": list(channels), "now": now})
             return [
-                Address(cast(ChannelName, channel), account, chat, thread)
-                for channel, account, chat, thread in found
+                Address(channel, account, chat, thread) for channel, account, chat, thread in found
             ]
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:

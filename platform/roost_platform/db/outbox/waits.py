@@ -1,11 +1,10 @@
 """Chats in which a provider asked for silence: kept, so that a restarted courier obeys too."""
 
 from collections.abc import Sequence
-from typing import cast
 
 from sqlalchemy import delete, select, tuple_
 
-from roost_channels.message import Address, ChannelName
+from roost_channels.message import Address
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.rows import insert_missing
@@ -45,6 +44,6 @@ class WaitStore:
         )
         async with self._database.read() as session:
             return [
-                (Address(cast(ChannelName, row.channel), row.account, row.chat), row.until)
+                (Address(row.channel, row.account, row.chat), row.until)
                 for row in await session.scalars(query)
             ]
