@@ -34,12 +34,15 @@ class Address:
     channel: the name that the adapter's `ChannelKind` gives.
     account, chat: ids as the network gives them; `local` and the session's name in the console.
     thread: the topic within the chat, the empty string where there is none.
+    is_group: more than one person writes there. It goes along with the address and is no part of
+        its identity.
     """
 
     channel: str
     account: str
     chat: str
     thread: str = ""
+    is_group: bool = field(default=False, compare=False)
 
     @property
     def key(self) -> str:
@@ -139,12 +142,16 @@ class InboundMessage:
     kind: InboundKind = "message"
     quote: Quote | None = None
     attachments: tuple[Attachment, ...] = ()
-    is_group: bool = False
     is_addressed: bool = True
     album: str = ""
     problem: str = ""
     answered_in_chat: bool = False
     raw: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_group(self) -> bool:
+        """Whether more than one person writes in the chat."""
+        return self.address.is_group
 
 
 @dataclass(frozen=True, slots=True)

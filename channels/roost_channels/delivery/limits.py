@@ -110,7 +110,7 @@ class Limiter:
         self, address: Address, capabilities: Capabilities, family: Family
     ) -> tuple[float, float]:
         """Calls per second to one chat, and how many may follow at once."""
-        group = is_group(address)
+        group = address.is_group
         if family in ("typing", "delete"):
             return 1.0, 5.0
         if family == "edit":
@@ -160,11 +160,6 @@ async def recall(
     """Go on waiting where a process before this one was told to."""
     for address, until in await outbox.waits(accounts, now):
         limiter.learn(address, until - now, now)
-
-
-def is_group(address: Address) -> bool:
-    """Telegram numbers groups below zero; the other channels have none."""
-    return address.chat.startswith("-")
 
 
 def _chat(address: Address) -> tuple[str, str, str]:

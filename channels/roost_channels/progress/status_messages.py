@@ -7,7 +7,7 @@ from roost_channels.channel import Channel
 from roost_channels.clock import Clock
 from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.lanes import Lanes
-from roost_channels.delivery.limits import Family, Limiter, is_group, learn
+from roost_channels.delivery.limits import Family, Limiter, learn
 from roost_channels.errors import (
     Ambiguous,
     DeliveryError,
@@ -139,7 +139,7 @@ class StatusMessages:
         wanted: StatusView,
     ) -> None:
         room = self._room
-        interval = channel.capabilities.edit_interval_s[is_group(snapshot.address)]
+        interval = channel.capabilities.edit_interval_s[snapshot.address.is_group]
         if room.clock.time() - status.edited_at < interval:
             return
         if not room.may(channel, snapshot.address, "edit") or status.message_id is None:

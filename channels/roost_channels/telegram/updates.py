@@ -103,13 +103,13 @@ def _message(
     sender = message.get("from") or message.get("sender_chat") or message["chat"]
     text = message.get("text") or message.get("caption") or ""
     attachments = attachments_of(message)
-    is_group = message["chat"].get("type") in _GROUPS
+    address = _address(message, account)
     if kind == "message" and not (text or attachments):
         kind = "other"  # a service message: somebody joined, a title changed
     if sender.get("is_bot") or message["chat"].get("type") == "channel":
         kind = "other"  # bots that answer bots never end
     return InboundMessage(
-        address=_address(message, account),
+        address=address,
         event_id=str(update["update_id"]),
         message_id=str(message["message_id"]),
         sender=_sender(sender),
@@ -118,8 +118,7 @@ def _message(
         kind=kind,
         quote=quote_of(message, account),
         attachments=attachments,
-        is_group=is_group,
-        is_addressed=not is_group or _is_addressed(message, text, account, username),
+        is_addressed=not address.is_group or _is_addressed(message, text, account, username),
         album=str(message.get("media_group_id") or ""),
         raw=dict(update),
     )
@@ -135,14 +134,13 @@ def _migrated(update: Json, message: Json, account: str) -> InboundMessage | Non
     else:
         return None
     return InboundMessage(
-        address=Address("telegram", account, old),
+        address=Address("telegram", account, old, is_group=True),
         event_id=str(update["update_id"]),
         message_id=str(message["message_id"]),
         sender=_sender(message.get("from") or message["chat"]),
         text=now,
         sent_at=float(message.get("date") or 0),
         kind="migrated",
-        is_group=True,
         raw=dict(update),
     )
 
@@ -151,14 +149,13 @@ def _membership(update: Json, member: Json, account: str) -> InboundMessage:
     """We were blocked, removed, let in or let in again."""
     is_out = member["new_chat_member"]["status"] in ("kicked", "left")
     return InboundMessage(
-        address=Address("telegram", account, str(member["chat"]["id"])),
+        address=_chat(member["chat"], account),
         event_id=str(update["update_id"]),
         message_id="",
         sender=_sender(member["from"]),
         text="out" if is_out else "in",
         sent_at=float(member.get("date") or 0),
         kind="membership",
-        is_group=member["chat"].get("type") in _GROUPS,
         raw=dict(update),
     )
 
@@ -175,7 +172,6 @@ def _callback(update: Json, query: Json, account: str) -> InboundMessage | None:
         text=query.get("data") or "",
         sent_at=float(message.get("edit_date") or message.get("date") or 0),
         kind="callback",
-        is_group=message["chat"].get("type") in _GROUPS,
         raw=dict(update),
     )
 
@@ -184,7 +180,7 @@ def _stopped(update: Json, stopped: Json, account: str) -> InboundMessage:
     chat = stopped["chat"]
     thread = stopped.get("message_thread_id")
     return InboundMessage(
-        address=Address("telegram", account, str(chat["id"]), str(thread) if thread else ""),
+        address=_chat(chat, account, str(thread) if thread else ""),
         event_id=str(update["update_id"]),
         message_id="",
         sender=_sender(chat),
@@ -206,14 +202,13 @@ def _other(update: Json, account: str) -> InboundMessage | None:
             continue
         sender = body.get("from")
         return InboundMessage(
-            address=Address("telegram", account, str(chat["id"])),
+            address=_chat(chat, account),
             event_id=str(update["update_id"]),
             message_id=str(message.get("message_id") or "") if message else "",
             sender=_sender(sender if isinstance(sender, Mapping) else chat),
             text="",
             sent_at=0.0,
             kind="other",
-            is_group=chat.get("type") in _GROUPS,
             raw=dict(update),
         )
     return None
@@ -226,7 +221,12 @@ def _address(message: Json, account: str) -> Address:
         thread = str(message.get("message_thread_id") or "")
     elif message["chat"].get("is_forum"):
         thread = GENERAL_TOPIC
-    return Address("telegram", account, str(message["chat"]["id"]), thread)
+    return _chat(message["chat"], account, thread)
+
+
+def _chat(chat: Json, account: str, thread: str = "") -> Address:
+    is_group = chat.get("type") in _GROUPS
+    return Address("telegram", account, str(chat["id"]), thread, is_group)
 
 
 def _sender(who: Json) -> Sender:

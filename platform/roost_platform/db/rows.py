@@ -74,6 +74,7 @@ def address_of(conversation: models.Conversation) -> Address:
         conversation.account,
         conversation.chat,
         conversation.thread,
+        conversation.is_group,
     )
 
 

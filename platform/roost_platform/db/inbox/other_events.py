@@ -202,10 +202,10 @@ async def home_of(session: AsyncSession, message: InboundMessage) -> Address:
             here = (found.channel, found.account, found.chat)
             asked = message.address
             if here == (asked.channel, asked.account, asked.chat):
-                return Address(asked.channel, asked.account, asked.chat, found.thread)
+                return replace(asked, thread=found.thread)
     if message.kind == "migrated":
         old = message.address
-        new = Address(old.channel, old.account, message.text, old.thread)
+        new = replace(old, chat=message.text)
         by_key = select(models.Conversation.id).where(models.Conversation.key == old.key)
         if (await session.scalar(by_key)) is None:
             return new

@@ -30,6 +30,7 @@ async def conversation_at(
             account=address.account,
             chat=address.chat,
             thread=address.thread,
+            is_group=address.is_group,
             agent=agent,
             title="",
             settings={},
@@ -39,6 +40,8 @@ async def conversation_at(
         )
         conversation = await session.scalar(_LOCK_AT, by_key)
     assert conversation is not None
+    if address.is_group:  # events that don't tell what a chat is may have come first
+        conversation.is_group = True
     return conversation
 
 

@@ -56,6 +56,7 @@ _DUE = (
         models.Conversation.account,
         models.Conversation.chat,
         models.Conversation.thread,
+        models.Conversation.is_group,
     )
     .join(models.Outbox, models.Outbox.conversation_id == models.Conversation.id)
     .where(models.Outbox.sequence.in_(_HEADS), models.Outbox.next_at <= bindparam("now"))
@@ -102,9 +103,7 @@ class OutboxStore(StatusStore, WaitStore):
             return []
         async with self._database.read() as session:
             found = await session.execute(_DUE, {"accounts": list(channels), "now": now})
-            return [
-                Address(channel, account, chat, thread) for channel, account, chat, thread in found
-            ]
+            return [Address(*row) for row in found]
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
         async with self._database.read() as session:

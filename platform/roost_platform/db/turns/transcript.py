@@ -6,10 +6,9 @@ from typing import Any, Literal, cast
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.delivery.limits import is_group
 from roost_platform.db import models
 from roost_platform.db.inbox.other_events import NOT_ADDRESSED
-from roost_platform.db.rows import address_of, append, reply_target
+from roost_platform.db.rows import append, reply_target
 from roost_workflows.ports import TranscriptMessage
 
 TURN_MESSAGES_MAX = 50  # inbox rows one turn starts with or one step steers in; the rest wait
@@ -101,7 +100,7 @@ async def take(
 async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]] | None:
     """What a group said since the agent was last spoken to, newest kept; None outside groups."""
     conversation = await session.get_one(models.Conversation, row.conversation_id)
-    if not is_group(address_of(conversation)):
+    if not conversation.is_group:
         return None
     spoken_to = select(func.max(models.Inbox.sequence)).where(
         models.Inbox.conversation_id == row.conversation_id,
