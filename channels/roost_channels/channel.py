@@ -1,6 +1,7 @@
 """A chat network behind four verbs: send, edit, indicate, ingest."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from roost_channels.capabilities import Capabilities
@@ -12,6 +13,22 @@ DRAFT_S = 30.0
 TEXT_MAX_LEAST = 400
 
 
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One physical message on its way to one chat.
+
+    silent: people's devices stay quiet. part_id: travels as a correlation key where the provider
+        echoes one; it is the same in every attempt.
+    """
+
+    address: Address
+    part: RenderedPart
+    reply_to: ReplyTarget | None = None
+    buttons: Sequence[Button] = ()
+    silent: bool = False
+    part_id: str = ""
+
+
 class Channel(Protocol):
     """One account of one chat network; every failure is a `DeliveryError`."""
 
@@ -19,28 +36,12 @@ class Channel(Protocol):
     account: str
     capabilities: Capabilities
 
-    async def send(
-        self,
-        address: Address,
-        part: RenderedPart,
-        *,
-        reply_to: ReplyTarget | None = None,
-        buttons: Sequence[Button] = (),
-        silent: bool = False,
-        part_id: str = "",
-    ) -> Receipt:
-        """Send one part. `part_id` travels as a correlation key where the provider echoes one."""
+    async def send(self, message: Outgoing) -> Receipt:
+        """Send one part."""
         ...
 
-    async def edit(
-        self,
-        address: Address,
-        message_id: str,
-        part: RenderedPart,
-        *,
-        buttons: Sequence[Button] = (),
-    ) -> None:
-        """Replace the text of our own message; raises NotModified, EditTargetMissing."""
+    async def edit(self, message_id: str, message: Outgoing) -> None:
+        """Replace our own message's text and buttons; raises NotModified, EditTargetMissing."""
         ...
 
     async def delete(self, address: Address, message_id: str) -> None:
@@ -52,9 +53,9 @@ class Channel(Protocol):
         ...
 
     async def find_sent(
-        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+        self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
-        """Reconcile an ambiguous send: a receipt proves it went out, `absent` proves it did not."""
+        """Settle an ambiguous send: a receipt proves it went out, `absent` proves it did not."""
         ...
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
@@ -128,16 +129,9 @@ class Reacting(Protocol):
 class Grouping(Protocol):
     """A channel that shows several files as one album."""
 
-    async def send_album(
-        self,
-        address: Address,
-        parts: Sequence[RenderedPart],
-        *,
-        reply_to: ReplyTarget | None = None,
-        silent: bool = False,
-    ) -> Sequence[Receipt]:
-        """Send parts that have files, as `Channel.send`; one receipt for each, in their order. A
-        refusal is one of the whole.
+    async def send_album(self, messages: Sequence[Outgoing]) -> Sequence[Receipt]:
+        """Send parts that have files to one chat; one receipt for each, in their order. The first
+        one's reply target is the album's. A refusal is one of the whole.
         """
         ...
 
@@ -147,7 +141,7 @@ class Inviting(Protocol):
     """A channel that can reach people outside the session window, by an approved template."""
 
     async def invite(self, address: Address, *, part_id: str) -> Receipt:
-        """Send `capabilities.invitation`; `part_id` travels as with `Channel.send`."""
+        """Send `capabilities.invitation`; `part_id` travels as that of an Outgoing."""
         ...
 
 

@@ -111,7 +111,7 @@ class FilesConfig(BaseModel):
     inbound_bytes_max: int = Field(
         20_971_520,
         ge=1024,
-        description="Largest file taken in, in bytes. Networks have limits of their own, 20 MiB or so.",
+        description="Largest file taken in, in bytes. Networks have limits of their own.",
     )
     keep_days: float = Field(
         30.0, gt=0, description="Days after which files are deleted; the conversation stays."

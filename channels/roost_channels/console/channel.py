@@ -1,12 +1,11 @@
 """The console's own channel: what is stored is delivered; pages and `roost chat` read it there."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 from roost_channels.capabilities import Capabilities
+from roost_channels.channel import Outgoing
 from roost_channels.errors import Rejected
-from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
-from roost_channels.rendering.parts import RenderedPart
+from roost_channels.message import Address, Attachment, Receipt
 
 
 class ConsoleChannel:
@@ -27,26 +26,11 @@ class ConsoleChannel:
         send_interval_s=0.0,
     )
 
-    async def send(
-        self,
-        address: Address,
-        part: RenderedPart,
-        *,
-        reply_to: ReplyTarget | None = None,
-        buttons: Sequence[Button] = (),
-        silent: bool = False,
-        part_id: str = "",
-    ) -> Receipt:
-        return Receipt(part_id)
+    async def send(self, message: Outgoing) -> Receipt:
+        """Take the part's own id for a proof: it is stored, and pages read it there."""
+        return Receipt(message.part_id)
 
-    async def edit(
-        self,
-        address: Address,
-        message_id: str,
-        part: RenderedPart,
-        *,
-        buttons: Sequence[Button] = (),
-    ) -> None:
+    async def edit(self, message_id: str, message: Outgoing) -> None:
         """Pages show progress from storage; nothing is kept twice."""
 
     async def delete(self, address: Address, message_id: str) -> None:
@@ -56,9 +40,9 @@ class ConsoleChannel:
         """Pages show a running turn themselves."""
 
     async def find_sent(
-        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+        self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
-        return Receipt(part_id)
+        return Receipt(message.part_id)
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
         raise Rejected("the console takes no files in")

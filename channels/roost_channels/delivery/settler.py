@@ -5,7 +5,7 @@ repeat. Each conclusion is written down with what it rests on.
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from roost_channels.channel import Channel
+from roost_channels.channel import Channel, Outgoing
 from roost_channels.delivery.ledger import Filing
 from roost_channels.errors import DeliveryError, EditTargetMissing, NotModified, Throttled
 from roost_channels.message import Receipt
@@ -30,7 +30,7 @@ class Reconciler(Filing):
         asked, answered = _question(channel, entry, since), "can't be told"
         try:
             proof = await channel.find_sent(
-                entry.address, part.rendered, since=since, part_id=part.id
+                Outgoing(entry.address, part.rendered, part_id=part.id), since=since
             )
         except DeliveryError as error:
             if isinstance(error, Throttled):
@@ -120,10 +120,12 @@ class Reconciler(Filing):
         answered = "edited"
         try:
             await channel.edit(
-                entry.address,
                 status.message_id,
-                labelled(part.rendered),
-                buttons=entry.buttons if part.count == 1 else (),
+                Outgoing(
+                    entry.address,
+                    labelled(part.rendered),
+                    buttons=entry.buttons if part.count == 1 else (),
+                ),
             )
         except NotModified:
             answered = "not modified: it reads so already"

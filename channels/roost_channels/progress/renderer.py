@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from roost_channels.channel import Channel, Ordering, Reacting
+from roost_channels.channel import Channel, Ordering, Outgoing, Reacting
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import DeliveryConfig, Progress
 from roost_channels.delivery.lanes import Lanes
@@ -229,9 +229,13 @@ class ProgressRenderer:
                 self._room.take(channel, snapshot.address, "send")
                 await self._outbox.put_status_message(said)
                 receipt = await channel.send(
-                    snapshot.address,
-                    RenderedPart(said.shown),
-                    buttons=stop_buttons(snapshot, wanted) if channel.capabilities.buttons else (),
+                    Outgoing(
+                        snapshot.address,
+                        RenderedPart(said.shown),
+                        buttons=stop_buttons(snapshot, wanted)
+                        if channel.capabilities.buttons
+                        else (),
+                    )
                 )
             except DeliveryError as error:
                 await self._room.dropped(snapshot.address, error)

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass, replace
 
-from roost_channels.channel import Channel
+from roost_channels.channel import Channel, Outgoing
 from roost_channels.clock import Clock
 from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.lanes import Lanes
@@ -114,11 +114,13 @@ class StatusMessages:
             await room.outbox.put_status_message(status)
             try:
                 receipt = await channel.send(
-                    snapshot.address,
-                    RenderedPart(wanted.text),
-                    reply_to=_plain_reply(snapshot),
-                    buttons=stop_buttons(snapshot, wanted),
-                    silent=True,
+                    Outgoing(
+                        snapshot.address,
+                        RenderedPart(wanted.text),
+                        reply_to=_plain_reply(snapshot),
+                        buttons=stop_buttons(snapshot, wanted),
+                        silent=True,
+                    )
                 )
             except DeliveryError as error:
                 await room.dropped(snapshot.address, error)
@@ -156,10 +158,12 @@ class StatusMessages:
             await room.outbox.put_status_message(replace(status, late_until=late_until))
             try:
                 await channel.edit(
-                    snapshot.address,
                     status.message_id,
-                    RenderedPart(wanted.text),
-                    buttons=stop_buttons(snapshot, wanted),
+                    Outgoing(
+                        snapshot.address,
+                        RenderedPart(wanted.text),
+                        buttons=stop_buttons(snapshot, wanted),
+                    ),
                 )
             except NotModified:
                 logger.debug("status of turn %s read so already", snapshot.turn_id)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from roost_channels.capabilities import Capabilities
+from roost_channels.channel import Outgoing
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.errors import (
     Ambiguous,
@@ -19,7 +20,7 @@ from roost_channels.errors import (
 from roost_channels.files import Files
 from roost_channels.intake import Intake
 from roost_channels.kinds import ChatCommand
-from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Receipt
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.telegram import format as telegram_format
 from roost_channels.telegram.client import TelegramClient
@@ -82,19 +83,11 @@ class TelegramChannel:
         rich, reaction = config.rich_messages, config.reaction
         self.capabilities = replace(CAPABILITIES, rich=rich, reaction=reaction)
 
-    async def send(
-        self,
-        address: Address,
-        part: RenderedPart,
-        *,
-        reply_to: ReplyTarget | None = None,
-        buttons: Sequence[Button] = (),
-        silent: bool = False,
-        part_id: str = "",
-    ) -> Receipt:
+    async def send(self, message: Outgoing) -> Receipt:
         """Send a message. A lost answer is Ambiguous: Telegram has no key to ask by."""
-        markup = {"reply_markup": telegram_format.keyboard(buttons)}
-        shared = {**_shared(address, reply_to, silent), **markup}
+        part = message.part
+        markup = {"reply_markup": telegram_format.keyboard(message.buttons)}
+        shared = {**_shared(message), **markup}
         if part.media is not None:
             sent = await self._media.send(part, part.media, shared)
         elif part.rich:
@@ -112,33 +105,21 @@ class TelegramChannel:
         except Rejected as error:
             raise RenderRejected(error.description, code="rich", http_status=400) from error
 
-    async def send_album(
-        self,
-        address: Address,
-        parts: Sequence[RenderedPart],
-        *,
-        reply_to: ReplyTarget | None = None,
-        silent: bool = False,
-    ) -> Sequence[Receipt]:
-        sent = await self._media.send_album(parts, _shared(address, reply_to, silent))
-        return [_receipt(message) for message in sent]
+    async def send_album(self, messages: Sequence[Outgoing]) -> Sequence[Receipt]:
+        """Send 2 to 10 files as one album."""
+        parts = [message.part for message in messages]
+        sent = await self._media.send_album(parts, _shared(messages[0]))
+        return [_receipt(one) for one in sent]
 
-    async def edit(
-        self,
-        address: Address,
-        message_id: str,
-        part: RenderedPart,
-        *,
-        buttons: Sequence[Button] = (),
-    ) -> None:
+    async def edit(self, message_id: str, message: Outgoing) -> None:
         await self._client.call(
             "editMessageText",
             {
-                "chat_id": _chat_id(address),
+                "chat_id": _chat_id(message.address),
                 "message_id": int(message_id),
-                "text": part.text,
-                "entities": telegram_format.entities(part),
-                "reply_markup": telegram_format.keyboard(buttons),
+                "text": message.part.text,
+                "entities": telegram_format.entities(message.part),
+                "reply_markup": telegram_format.keyboard(message.buttons),
             },
             repeatable=True,
         )
@@ -198,7 +179,7 @@ class TelegramChannel:
         return False
 
     async def find_sent(
-        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+        self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
         """The Bot API shows a bot nothing of what it sent."""
         return "unknown"
@@ -244,13 +225,13 @@ class TelegramChannel:
         task.add_done_callback(self._acknowledging.discard)
 
 
-def _shared(address: Address, reply_to: ReplyTarget | None, silent: bool) -> dict[str, Any]:
+def _shared(message: Outgoing) -> dict[str, Any]:
     """What every kind of send is told."""
     return {
-        "chat_id": _chat_id(address),
-        "message_thread_id": _send_thread(address),
-        "reply_parameters": telegram_format.reply_parameters(reply_to),
-        "disable_notification": silent or None,
+        "chat_id": _chat_id(message.address),
+        "message_thread_id": _send_thread(message.address),
+        "reply_parameters": telegram_format.reply_parameters(message.reply_to),
+        "disable_notification": message.silent or None,
     }
 
 

@@ -1,16 +1,16 @@
 """WhatsApp through Twilio as a Channel: no edits, no native quotes, order kept by waiting."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
+from roost_channels.channel import Outgoing
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.errors import Ambiguous, Rejected
 from roost_channels.intake import Intake
-from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Media, Receipt, ReplyTarget
 from roost_channels.outbox import Receipts
 from roost_channels.rendering.parts import RenderedPart, utf16_length
 from roost_channels.rendering.quote_line import needs_quote_line, quote_prefix
@@ -79,30 +79,22 @@ class WhatsAppChannel(network.ImmutableMessages):
             photo_bytes_max=PHOTO_BYTES_MAX if self._links else 0,
         )
 
-    async def send(
-        self,
-        address: Address,
-        part: RenderedPart,
-        *,
-        reply_to: ReplyTarget | None = None,
-        buttons: Sequence[Button] = (),
-        silent: bool = False,
-        part_id: str = "",
-    ) -> Receipt:
+    async def send(self, message: Outgoing) -> Receipt:
         """Send; the status callback carries the part id."""
-        body = body_of(part, reply_to)
+        part, chat, part_id = message.part, message.address.chat, message.part_id
+        body = body_of(part, message.reply_to)
         if part.media is not None:
-            return await self._create(address.chat, part_id, self._media(part.media, body))
-        if not buttons or utf16_length(body) > contents.TEXT_MAX:
-            return await self._create(address.chat, part_id, {"Body": body})
+            return await self._create(chat, part_id, self._media(part.media, body))
+        if not message.buttons or utf16_length(body) > contents.TEXT_MAX:
+            return await self._create(chat, part_id, {"Body": body})
         try:
-            content = await self._contents.form(body, buttons)
-            return await self._create(address.chat, part_id, content)
+            content = await self._contents.form(body, message.buttons)
+            return await self._create(chat, part_id, content)
         except Rejected as error:
             # Provably not sent: the words must arrive, whatever is wrong with the buttons.
             logger.warning("sent without its buttons: %s", error)
             self._contents.forget()
-            return await self._create(address.chat, part_id, {"Body": body})
+            return await self._create(chat, part_id, {"Body": body})
 
     def _media(self, media: Media, caption: str) -> dict[str, str]:
         """Twilio fetches the file from us, by a link that only it is told."""
@@ -137,25 +129,26 @@ class WhatsAppChannel(network.ImmutableMessages):
             await self._client.indicate_typing(inbound_message_id)
 
     async def find_sent(
-        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+        self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
         """Look it up by receiver, time and body; missing for a while means never accepted."""
         # Not filtered by date: what is still queued has no DateSent yet.
+        part, address = message.part, message.address
         query = {"To": address.chat, "From": self.account, "PageSize": str(LIST_PAGE)}
-        found = await self._client.list_messages(query)
+        listed = await self._client.list_messages(query)
         # Not its own: that may have been found before, and not been written down.
-        known = await self._gate.known(address, part_id)
-        for message in found:
-            body, sid = str(message.get("body") or ""), str(message.get("sid") or "")
+        known = await self._gate.known(address, message.part_id)
+        for sent in listed:
+            body, sid = str(sent.get("body") or ""), str(sent.get("sid") or "")
             # The quote line was written in front of the part when it was sent.
             same = body == part.text or (part.text and body.endswith(f"\n\n{part.text}"))
-            has_file = str(message.get("num_media") or "0") != "0"
+            has_file = str(sent.get("num_media") or "0") != "0"
             if (
                 same
                 and has_file == (part.media is not None)
                 and sid
                 and sid not in known
-                and _created(message, since) >= since - CLOCK_SKEW_S
+                and _created(sent, since) >= since - CLOCK_SKEW_S
             ):
                 return Receipt(sid)
         return "absent" if self._clock.time() - since >= ABSENT_AFTER_S else "unknown"

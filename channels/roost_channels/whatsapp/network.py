@@ -1,11 +1,9 @@
 """What WhatsApp itself offers and refuses, whichever provider carries the messages."""
 
-from collections.abc import Sequence
-
 from roost_channels.capabilities import Capabilities
+from roost_channels.channel import Outgoing
 from roost_channels.errors import EditTargetMissing
-from roost_channels.message import Address, Button
-from roost_channels.rendering.parts import RenderedPart
+from roost_channels.message import Address
 from roost_channels.whatsapp.window import SESSION_WINDOW_S
 
 # Each provider replaces what it does differently: lengths, quotes, files.
@@ -30,14 +28,7 @@ CAPABILITIES = Capabilities(
 class ImmutableMessages:
     """The verbs of a Channel whose messages stay as they were sent."""
 
-    async def edit(
-        self,
-        address: Address,
-        message_id: str,
-        part: RenderedPart,
-        *,
-        buttons: Sequence[Button] = (),
-    ) -> None:
+    async def edit(self, message_id: str, message: Outgoing) -> None:
         """Raise EditTargetMissing."""
         raise EditTargetMissing("WhatsApp messages can't be edited")
 

@@ -1,10 +1,10 @@
 """WhatsApp through Meta's Cloud API as a Channel: native quotes and buttons, no edits."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from roost_channels.channel import Outgoing
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.errors import (
     AuthBroken,
@@ -14,9 +14,8 @@ from roost_channels.errors import (
 )
 from roost_channels.files import Files
 from roost_channels.intake import Intake
-from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Media, Receipt
 from roost_channels.outbox import Receipts
-from roost_channels.rendering.parts import RenderedPart
 from roost_channels.whatsapp import network
 from roost_channels.whatsapp.gate import Gate
 from roost_channels.whatsapp.window import INVITATION
@@ -68,23 +67,14 @@ class WhatsAppCloudChannel(network.ImmutableMessages):
             reaction=config.reaction,
         )
 
-    async def send(
-        self,
-        address: Address,
-        part: RenderedPart,
-        *,
-        reply_to: ReplyTarget | None = None,
-        buttons: Sequence[Button] = (),
-        silent: bool = False,
-        part_id: str = "",
-    ) -> Receipt:
+    async def send(self, message: Outgoing) -> Receipt:
         """Send; the part id is in every receipt."""
-        media_id = await self._upload(part.media) if part.media else ""
-        message = cloud_format.message(part, reply_to, buttons, part_id, media_id)
+        media = message.part.media
+        body = cloud_format.message(message, await self._upload(media) if media else "")
         try:
-            return Receipt(await self._client.send(address.chat, message))
+            return Receipt(await self._client.send(message.address.chat, body))
         except Rejected as error:
-            if "context" in message and error.code in BAD_PARAMETER:
+            if "context" in body and error.code in BAD_PARAMETER:
                 raise RenderRejected(
                     error.description, code="reply", http_status=error.http_status
                 ) from error
@@ -117,7 +107,7 @@ class WhatsAppCloudChannel(network.ImmutableMessages):
         await self._client.send(address.chat, mark)
 
     async def find_sent(
-        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+        self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
         """Meta lists nothing of what was sent; a receipt with the part's id is the only proof."""
         return "unknown"

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from roost_channels.message import Button, Media, ReplyTarget
-from roost_channels.rendering.parts import RenderedPart
+from roost_channels.channel import Outgoing
+from roost_channels.message import Button, Media
 
 TEXT_MAX = 4096
 INTERACTIVE_TEXT_MAX = 1024
@@ -26,21 +26,16 @@ SHOWN = {
 MESSAGE_ID_PREFIX = "wamid."
 
 
-def message(
-    part: RenderedPart,
-    reply_to: ReplyTarget | None,
-    buttons: Sequence[Button],
-    part_id: str,
-    media_id: str = "",
-) -> dict[str, Any]:
+def message(sent: Outgoing, media_id: str = "") -> dict[str, Any]:
     """The body of a send without its recipient. media_id: of the part's file, uploaded before."""
+    part, reply_to = sent.part, sent.reply_to
     if part.media is not None:
         made = media(part.media, media_id, part.text[:CAPTION_MAX])
     else:
-        made = interactive(part.text, buttons) if buttons else text(part.text)
+        made = interactive(part.text, sent.buttons) if sent.buttons else text(part.text)
     if reply_to is not None and reply_to.message_id.startswith(MESSAGE_ID_PREFIX):
         made["context"] = {"message_id": reply_to.message_id}
-    return made | correlation(part_id)
+    return made | correlation(sent.part_id)
 
 
 def text(body: str) -> dict[str, Any]:

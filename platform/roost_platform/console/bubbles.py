@@ -39,7 +39,7 @@ MARKS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PhoneMessage:
-    """One bubble. status: sent | delivered | read | failed of what we sent, where phones show it."""
+    """One bubble. status: sent | delivered | read | failed, for what we sent where apps show it."""
 
     id: str
     mine: bool

@@ -1,12 +1,13 @@
 """Lanes, limits and the settling of uncertain sends, against a real Bot API server on loopback."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Literal
 
 import pytest
 
 from roost_channels.capabilities import Capabilities
+from roost_channels.channel import Outgoing
 from roost_channels.config import DeliveryConfig
 from roost_channels.console.channel import ConsoleChannel
 from roost_channels.delivery.courier import Courier
@@ -144,42 +145,26 @@ class Refusing:
         self.found: Receipt | Literal["absent", "unknown"] = "unknown"
         self.edits: list[tuple[str, str]] = []
 
-    async def send(
-        self,
-        address: Address,
-        part: RenderedPart,
-        *,
-        reply_to: ReplyTarget | None = None,
-        buttons: Sequence[Button] = (),
-        silent: bool = False,
-        part_id: str = "",
-    ) -> Receipt:
+    async def send(self, message: Outgoing) -> Receipt:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         await asyncio.sleep(0.002)
         self.in_flight -= 1
-        self.sent.append((address, part, reply_to))
+        self.sent.append((message.address, message.part, message.reply_to))
         outcome = self.outcomes.pop(0) if self.outcomes else "ok"
         if isinstance(outcome, Exception):
             raise outcome
         return Receipt(str(1000 + len(self.sent)))
 
-    async def edit(
-        self,
-        address: Address,
-        message_id: str,
-        part: RenderedPart,
-        *,
-        buttons: Sequence[Button] = (),
-    ) -> None:
-        self.edits.append((message_id, part.text))
+    async def edit(self, message_id: str, message: Outgoing) -> None:
+        self.edits.append((message_id, message.part.text))
 
     async def delete(self, address: Address, message_id: str) -> None: ...
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None: ...
 
     async def find_sent(
-        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+        self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
         return self.found
 
@@ -371,7 +356,7 @@ async def test_r2_a_crash_between_sending_and_sent_leaves_one_visible_copy(
 ) -> None:
     outbox = MemoryOutbox()
     entry = outbox.add(ADDRESS, "the answer", turn_id="turn-1")
-    status = await channel.send(ADDRESS, RenderedPart("Thinking…"))
+    status = await channel.send(Outgoing(ADDRESS, RenderedPart("Thinking…")))
     await outbox.put_status_message(
         StatusMessage("turn-1", ADDRESS, status.message_id, "Thinking…", "open", 0.0)
     )
@@ -390,7 +375,7 @@ async def test_the_settling_edit_may_itself_be_interrupted_and_repeated(
 ) -> None:
     outbox = MemoryOutbox()
     entry = outbox.add(ADDRESS, "the answer", turn_id="turn-1")
-    status = await channel.send(ADDRESS, RenderedPart("Thinking…"))
+    status = await channel.send(Outgoing(ADDRESS, RenderedPart("Thinking…")))
     await outbox.put_status_message(
         StatusMessage("turn-1", ADDRESS, status.message_id, "Thinking…", "open", 0.0)
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from roost_channels.channel import Outgoing
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.parts import CHOOSE, plan
 from roost_channels.message import Address, Button, Media, MediaKind, ReplyTarget
@@ -203,7 +204,7 @@ async def test_a_courier_that_dies_between_the_files_proofs_repeats_what_is_unpr
 
 async def test_an_uncertain_album_never_takes_the_status_messages_place(desk: Desk) -> None:
     desk.files.data = {"a": b"a", "b": b"b"}
-    sent = await desk.channel.send(ADDRESS, RenderedPart("Thinking…"))
+    sent = await desk.channel.send(Outgoing(ADDRESS, RenderedPart("Thinking…")))
     desk.outbox.add(ADDRESS, "Two.", media=[file("a"), file("b")], turn_id="t")
     status = StatusMessage("t", ADDRESS, sent.message_id, "Thinking…", "open", 0.0)
     await desk.outbox.put_status_message(status)
