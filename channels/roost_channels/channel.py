@@ -1,4 +1,4 @@
-"""A chat network behind four verbs: send, edit, indicate, ingest."""
+"""The verbs of a chat network: send, edit, indicate, ingest, and those that only some have."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,7 +85,9 @@ class Drafting(Protocol):
     after `DRAFT_S`.
     """
 
-    def can_draft(self, address: Address) -> bool: ...
+    def can_draft(self, address: Address) -> bool:
+        """Return whether this chat can show drafts."""
+        ...
 
     async def draft(self, address: Address, number: int, part: RenderedPart) -> None:
         """Show the draft of this number (not 0) as it reads now."""
@@ -110,8 +112,8 @@ class Ordering(Protocol):
     """A channel whose provider keeps no order: each message waits for the one before it."""
 
     async def in_order(self, address: Address, part_id: str = "") -> None:
-        """Wait until a message to this chat may go; seconds, maybe, in which anything may happen.
-        Raises what `Channel.send` does where nothing was sent.
+        """Wait until a message to this chat may go, which may take seconds. Raises what
+        `Channel.send` raises where nothing was sent.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The door every inbound event goes through: commit first, acknowledge after."""
+"""The port that every inbound event goes through: commit first, acknowledge after."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -154,9 +154,11 @@ def progress_lines(mode: str) -> str:
 
 
 def progress_set(mode: str) -> str:
+    """What people are told when they chose what to see of work in progress."""
     meaning = PROGRESS_MEANINGS.get(mode)
     return f"Progress {mode}: {meaning}." if meaning else "Progress is shown as usual here."
 
 
 def queue_set(mode: QueueMode) -> str:
+    """What people are told when they chose a queue mode."""
     return f"Queue mode {mode}: {MEANINGS[mode]}."

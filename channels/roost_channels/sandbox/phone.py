@@ -98,7 +98,9 @@ class SandboxPhone(Protocol):
     """One person with the network's app. Every method raises PhoneError."""
 
     @property
-    def look(self) -> PhoneLook: ...
+    def look(self) -> PhoneLook:
+        """How it looks and what its app can do."""
+        ...
 
     async def screen(self) -> PhoneScreen:
         """What the person sees now."""
@@ -143,8 +145,8 @@ class HttpPhone:
             return None
         if response.status_code != 200:
             raise PhoneError(self._silent())
-        found: Mapping[str, Any] = response.json()
-        return found
+        screen: Mapping[str, Any] = response.json()
+        return screen
 
     async def act(self, action: str, body: Mapping[str, Any]) -> None:
         """Do something as the person."""

@@ -98,7 +98,7 @@ class TelegramChannel:
         return _receipt(sent)
 
     async def _send_rich(self, part: RenderedPart, shared: dict[str, Any]) -> Any:
-        """A refusal of any kind is one of the form: the plain one is tried next."""
+        """Send Markdown that Telegram lays out; after any refusal the plain form is sent."""
         try:
             rich = {"rich_message": {"markdown": part.rich}}
             return await self._client.call("sendRichMessage", {**shared, **rich})
@@ -112,6 +112,7 @@ class TelegramChannel:
         return [_receipt(one) for one in sent]
 
     async def edit(self, message_id: str, message: Outgoing) -> None:
+        """Replace the text and the buttons of a message; an edit without buttons removes them."""
         await self._client.call(
             "editMessageText",
             {
@@ -125,7 +126,7 @@ class TelegramChannel:
         )
 
     async def delete(self, address: Address, message_id: str) -> None:
-        """Raises EditTargetMissing for a message too old to be removed; gone already is success."""
+        """Delete a message that may be gone; raises EditTargetMissing for one too old."""
         which = {"chat_id": _chat_id(address), "message_id": int(message_id)}
         try:
             await self._client.call("deleteMessage", which, repeatable=True)
@@ -134,10 +135,12 @@ class TelegramChannel:
                 raise
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
+        """Show that the bot types, for five seconds."""
         where = {"chat_id": _chat_id(address), "message_thread_id": _thread(address)}
         await self._signal("sendChatAction", {**where, "action": "typing"})
 
     async def react(self, address: Address, message_id: str) -> None:
+        """Put the reaction of the settings under a message."""
         if not message_id.isdigit():
             return
         mark = {"type": "emoji", "emoji": self.capabilities.reaction}
@@ -145,10 +148,11 @@ class TelegramChannel:
         await self._signal("setMessageReaction", which)
 
     def can_draft(self, address: Address) -> bool:
-        """Drafts are for private chats, whose ids are above zero."""
+        """Return whether the chat is private (an id above zero): only those have drafts."""
         return address.chat.isdigit()
 
     async def draft(self, address: Address, number: int, part: RenderedPart) -> None:
+        """Show a draft, which ends when a message is sent."""
         shown = {
             "chat_id": _chat_id(address),
             "message_thread_id": _send_thread(address),
@@ -162,8 +166,10 @@ class TelegramChannel:
     async def remove_lost_status(
         self, address: Address, *, after: str, before: str, known: Sequence[str]
     ) -> bool:
-        """A bot can't list its messages, but it can ask of an id to lose its buttons: only one of
-        ours that has some does, and only status messages have some.
+        """Find the message by asking ids between two others to drop their buttons, then delete it.
+
+        A bot can't list its messages. Only one of our own messages with buttons accepts that
+        edit, and only status messages have buttons.
         """
         if not (after.isdigit() and before.isdigit()):
             return False
@@ -181,13 +187,15 @@ class TelegramChannel:
     async def find_sent(
         self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
-        """The Bot API shows a bot nothing of what it sent."""
+        """Return `unknown`: a bot can't ask what it sent."""
         return "unknown"
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        """Fetch a file by its id."""
         return await self._client.download(attachment.provider_id, bytes_max)
 
     async def acknowledge(self, callback_id: str, text: str = "") -> None:
+        """Answer a press; a failure is harmless."""
         answer = {"callback_query_id": callback_id, "text": text or None}
         try:
             await self._signal("answerCallbackQuery", answer)
@@ -207,17 +215,20 @@ class TelegramChannel:
         await poller.run()
 
     async def close(self) -> None:
+        """Cancel the answers to presses and release the connections."""
         for task in self._acknowledging:
             task.cancel()
         await asyncio.gather(*self._acknowledging, return_exceptions=True)
         await self._client.close()
 
     async def _signal(self, method: str, parameters: dict[str, Any]) -> None:
-        """A call that may be made twice, and is worth little when it is late."""
+        """Make a call that may be repeated, with a short time limit: late, it is worth little."""
         await self._client.call(method, parameters, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S)
 
     def _acknowledge_soon(self, callback_id: str, text: str) -> None:
-        """Answer beside the poller, which must not wait for it; a flood of presses is dropped."""
+        """Answer a press in a task of its own, so that the poller goes on. At most
+        ACKNOWLEDGE_TASKS_MAX run; further presses get no answer.
+        """
         if len(self._acknowledging) >= ACKNOWLEDGE_TASKS_MAX:
             return
         task = asyncio.create_task(self.acknowledge(callback_id, text))
@@ -226,7 +237,7 @@ class TelegramChannel:
 
 
 def _shared(message: Outgoing) -> dict[str, Any]:
-    """What every kind of send is told."""
+    """Return the parameters that every kind of send has."""
     return {
         "chat_id": _chat_id(message.address),
         "message_thread_id": _send_thread(message.address),
@@ -250,6 +261,6 @@ def _thread(address: Address) -> int | None:
 
 
 def _send_thread(address: Address) -> int | None:
-    """The topic a message goes to. The General topic has an id that only typing accepts."""
+    """Return the topic to send to. Only typing accepts the id of the General topic."""
     thread = _thread(address)
     return None if address.thread == GENERAL_TOPIC else thread

@@ -50,6 +50,7 @@ class TelegramConfig(ChannelConfig):
 
     @property
     def configured(self) -> bool:
+        """Whether there is a token."""
         return self.token is not None
 
     @property

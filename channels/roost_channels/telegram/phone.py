@@ -38,8 +38,8 @@ class TelegramPhone(HttpPhone):
 
     async def screen(self) -> PhoneScreen:
         """The chat as it reads now."""
-        seen = await self.read()
-        return PhoneScreen() if seen is None else _screen(seen)
+        shown = await self.read()
+        return PhoneScreen() if shown is None else _screen(shown)
 
     async def says(self, message: TypedMessage) -> None:
         """Send a message, perhaps a reply, a quote or a file."""
@@ -83,10 +83,10 @@ def _kind(file: PhoneFile) -> str:
     return "voice" if file.content_type == "audio/ogg" else "document"
 
 
-def _screen(seen: Mapping[str, Any]) -> PhoneScreen:
-    by_id = {message["message_id"]: message for message in seen["messages"]}
+def _screen(shown: Mapping[str, Any]) -> PhoneScreen:
+    by_id = {message["message_id"]: message for message in shown["messages"]}
     messages = []
-    for message in seen["messages"]:
+    for message in shown["messages"]:
         reply = message.get("reply_to") or {}
         target = by_id.get(reply.get("message_id"), {})
         messages.append(
@@ -106,7 +106,7 @@ def _screen(seen: Mapping[str, Any]) -> PhoneScreen:
                 reactions=" ".join(message.get("reactions") or ()),
             )
         )
-    return PhoneScreen(tuple(messages), bool(seen.get("typing")))
+    return PhoneScreen(tuple(messages), bool(shown.get("typing")))
 
 
 def _entity(entity: Mapping[str, Any]) -> Entity:

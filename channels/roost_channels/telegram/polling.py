@@ -1,4 +1,4 @@
-"""Telegram's updates pulled in: commit first, and only then let the next poll acknowledge."""
+"""Polls Telegram for updates and commits them; the next poll then acknowledges them."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ POLL_SLACK_S = 10
 
 
 class Poller:
-    """The loop of one bot. States: up, degraded, conflict, auth_error; each is told on change."""
+    """The loop of one bot. It reports its state: up, degraded, conflict, auth_error."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Poller:
     ) -> Mapping[str, str]:
         """Commit a batch; one that storage refused before is committed event by event.
 
-        What storage refuses by itself, while it takes a note of it, is a dead letter.
+        An event that storage refuses while it accepts a note of it becomes a dead letter.
         """
         if self._refused < REFUSED_MAX:
             accepted = await self._intake.accept("telegram", self._account, messages, cursor=cursor)
@@ -142,7 +142,7 @@ class Poller:
                 await self._rest(error)
 
     async def _rest(self, error: Exception) -> None:
-        """Tell what is wrong, and wait as long as its kind deserves."""
+        """Report what is wrong, and wait as long as this kind of failure needs."""
         self._failures += 1
         wait = min(BACKOFF_S * 2 ** min(self._failures - 1, 10), BACKOFF_MAX_S)
         state = "degraded"

@@ -1,4 +1,4 @@
-"""What a bot tells Telegram when it starts: its commands and, if it has one, its webhook."""
+"""Registers a bot's commands and its webhook with Telegram when it starts."""
 
 import logging
 from collections.abc import Sequence

@@ -31,7 +31,7 @@ PROBLEM_MAX = 500
 
 
 def read(update: Json, account: str, username: str = "") -> InboundMessage | None:
-    """One update as an event; None for those without a chat, which nobody can be answered in.
+    """Read one update as an event; None for one without a chat, because nobody can be answered.
 
     account: the bot's id. username: the bot's name, by which groups mention it. An update that
     can't be read becomes a dead letter: it is kept, never lost, and never stops the poller.
@@ -45,15 +45,15 @@ def read(update: Json, account: str, username: str = "") -> InboundMessage | Non
 
 
 def unreadable(update: Any, account: str, error: Exception) -> InboundMessage:
-    """A dead letter: the raw update and what went wrong, in its chat if it names one."""
+    """Return a dead letter: the raw update and what went wrong, in its chat if it names one."""
     raw = dict(update) if isinstance(update, Mapping) else {"update": update}
     try:
-        found = _other(raw, account)
+        readable = _other(raw, account)
     except Exception:
         logger.debug("update %s names no chat that we can read", _id(update))
-        found = None
+        readable = None
     return InboundMessage(
-        address=found.address if found else Address("telegram", account, UNREADABLE_CHAT),
+        address=readable.address if readable else Address("telegram", account, UNREADABLE_CHAT),
         event_id=_id(update),
         message_id="",
         sender=Sender(""),
@@ -66,13 +66,13 @@ def unreadable(update: Any, account: str, error: Exception) -> InboundMessage:
 
 
 def update_id(update: Any) -> int | None:
-    """The number that offsets count by."""
-    found = update.get("update_id") if isinstance(update, Mapping) else None
-    return found if isinstance(found, int) else None
+    """Return the update's number, by which offsets count; None where it has none."""
+    number = update.get("update_id") if isinstance(update, Mapping) else None
+    return number if isinstance(number, int) else None
 
 
 def _id(update: Any) -> str:
-    """The update's number; what has none is known by its content."""
+    """Return the update's number, or a hash of its content where it has none."""
     number = update_id(update)
     if number is not None:
         return str(number)
@@ -125,7 +125,7 @@ def _message(
 
 
 def _migrated(update: Json, message: Json, account: str) -> InboundMessage | None:
-    """A group that became a supergroup tells it twice, in the old chat and in the new one."""
+    """Read the notice of a group that became a supergroup; both chats get one."""
     here = str(message["chat"]["id"])
     if new := message.get("migrate_to_chat_id"):
         old, now = here, str(new)
@@ -146,7 +146,7 @@ def _migrated(update: Json, message: Json, account: str) -> InboundMessage | Non
 
 
 def _membership(update: Json, member: Json, account: str) -> InboundMessage:
-    """We were blocked, removed, let in or let in again."""
+    """Read whether the bot was let into a chat or put out of it."""
     is_out = member["new_chat_member"]["status"] in ("kicked", "left")
     return InboundMessage(
         address=_chat(member["chat"], account),
@@ -192,7 +192,7 @@ def _stopped(update: Json, stopped: Json, account: str) -> InboundMessage:
 
 
 def _other(update: Json, account: str) -> InboundMessage | None:
-    """Any update that names a chat, kept for the record."""
+    """Read any other update that names a chat; it is kept and not answered."""
     for key, body in update.items():
         if key == "update_id" or not isinstance(body, Mapping):
             continue
@@ -215,7 +215,7 @@ def _other(update: Json, account: str) -> InboundMessage | None:
 
 
 def _address(message: Json, account: str) -> Address:
-    """The chat and its topic. A forum's first topic, General, is not named in messages."""
+    """Return the chat and its topic. Messages don't name General, the first topic of a forum."""
     thread = ""
     if message.get("is_topic_message"):
         thread = str(message.get("message_thread_id") or "")
@@ -236,7 +236,9 @@ def _sender(who: Json) -> Sender:
 
 
 def _is_addressed(message: Json, text: str, account: str, username: str) -> bool:
-    """In a group: a reply to us, our name, or a command that names nobody else."""
+    """Return whether a group's message is for us: a reply to us, our name, or a command to nobody
+    else.
+    """
     replied = message.get("reply_to_message") or {}
     # In a topic every message hangs on the one that opened it, which may be ours.
     is_reply = not replied.get("forum_topic_created")

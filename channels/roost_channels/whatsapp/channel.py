@@ -15,7 +15,7 @@ from roost_channels.outbox import Receipts
 from roost_channels.rendering.parts import RenderedPart, utf16_length
 from roost_channels.rendering.quote_line import needs_quote_line, quote_prefix
 from roost_channels.whatsapp import contents, network
-from roost_channels.whatsapp.backfill import Reconciler
+from roost_channels.whatsapp.backfill import Backfill
 from roost_channels.whatsapp.client import TIMEOUT_S, TwilioClient
 from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.contents import Contents
@@ -68,7 +68,7 @@ class WhatsAppChannel(network.ImmutableMessages):
         self.account = config.account
         self._template = config.window_template
         self._contents = Contents(self._client)
-        self._reconciler = Reconciler(self._client, config, self._clock)
+        self._backfill = Backfill(self._client, config, self._clock)
         self._links: MediaLinks | None = None
         if self._public_base_url and config.auth_token is not None:
             self._links = MediaLinks(config.auth_token, self._public_base_url)
@@ -97,17 +97,18 @@ class WhatsAppChannel(network.ImmutableMessages):
             return await self._create(chat, part_id, {"Body": body})
 
     def _media(self, media: Media, caption: str) -> dict[str, str]:
-        """Twilio fetches the file from us, by a link that only it is told."""
+        """Give Twilio a link by which it fetches the file from us."""
         if self._links is None:
             raise Rejected("files need public_base_url", code="media")
         link = self._links.link(media.artifact_id, media.name, self._clock.time())
         return {"MediaUrl": link, **({"Body": caption} if caption else {})}
 
     async def in_order(self, address: Address, part_id: str = "") -> None:
+        """Wait until the message before this one is on its way."""
         await self._gate.wait(address, part_id)
 
     async def invite(self, address: Address, *, part_id: str) -> Receipt:
-        """The approved template, which may be sent outside the session window."""
+        """Send the approved template, which is allowed outside the session window."""
         if not self._template:
             raise Rejected("twilio.window_template is not set", code="template")
         return await self._create(address.chat, part_id, {"ContentSid": self._template})
@@ -124,14 +125,16 @@ class WhatsAppChannel(network.ImmutableMessages):
         return Receipt(sid)
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
-        """Typing is tied to an inbound message, and marks it read."""
+        """Show typing, which needs an inbound message and marks it read."""
         if inbound_message_id:
             await self._client.indicate_typing(inbound_message_id)
 
     async def find_sent(
         self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
-        """Look it up by receiver, time and body; missing for a while means never accepted."""
+        """Search the list by receiver, time and body. What is missing for ABSENT_AFTER_S was never
+        accepted.
+        """
         # Not filtered by date: what is still queued has no DateSent yet.
         part, address = message.part, message.address
         query = {"To": address.chat, "From": self.account, "PageSize": str(LIST_PAGE)}
@@ -154,14 +157,16 @@ class WhatsAppChannel(network.ImmutableMessages):
         return "absent" if self._clock.time() - since >= ABSENT_AFTER_S else "unknown"
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        """Fetch a file that came in by its address at Twilio."""
         return await self._client.fetch_media(attachment.url, bytes_max)
 
     async def ingest(self, intake: Intake) -> None:
-        """Webhooks feed us; beside them, search for what they did not bring."""
+        """Search for what the webhooks did not bring."""
         await intake.channel_state(self.name, self.account, "up", "waiting for webhooks")
-        await self._reconciler.run(intake)
+        await self._backfill.run(intake)
 
     async def close(self) -> None:
+        """Release the connections."""
         await self._client.close()
 
     async def _status(self, sid: str) -> str:
@@ -169,7 +174,7 @@ class WhatsAppChannel(network.ImmutableMessages):
 
 
 def body_of(part: RenderedPart, reply_to: ReplyTarget | None) -> str:
-    """The text as sent, with the quote line where one is needed."""
+    """Return the text as it is sent, with the quote line where one is needed."""
     if reply_to is None or not needs_quote_line(reply_to):
         return part.text
     prefix = quote_prefix(reply_to.author, reply_to.quote or reply_to.excerpt)
@@ -179,7 +184,7 @@ def body_of(part: RenderedPart, reply_to: ReplyTarget | None) -> str:
 
 
 def _created(message: dict[str, Any], default: float) -> float:
-    """When Twilio took a message, seconds since the epoch."""
+    """Return when Twilio took a message, in seconds since the epoch."""
     try:
         return parsedate_to_datetime(str(message.get("date_created"))).timestamp()
     except ValueError:

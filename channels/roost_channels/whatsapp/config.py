@@ -58,14 +58,19 @@ class TwilioConfig(ChannelConfig):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        given = {"account_sid": self.account_sid, "auth_token": self.auth_token, "from": self.from_}
-        missing = [name for name, value in given.items() if not value]
-        if 0 < len(missing) < len(given):
+        values = {
+            "account_sid": self.account_sid,
+            "auth_token": self.auth_token,
+            "from": self.from_,
+        }
+        missing = [name for name, value in values.items() if not value]
+        if 0 < len(missing) < len(values):
             raise ValueError(f"WhatsApp needs account_sid, auth_token and from; no {missing[0]}")
         return self
 
     @property
     def configured(self) -> bool:
+        """Whether account, token and sender are all set."""
         return bool(self.account_sid and self.auth_token and self.from_)
 
     @property

@@ -46,10 +46,10 @@ def _open(config: TwilioConfig, ports: ChannelPorts) -> "Channel":
 
 def _webhooks(config: TwilioConfig, ports: WebhookPorts) -> WebhookHandlers:
     from roost_channels.whatsapp.inbound import TwilioWebhooks
-    from roost_channels.whatsapp.links import MediaDoor
+    from roost_channels.whatsapp.links import MediaHandler
 
     hooks = TwilioWebhooks(config, ports.public_base_url, ports.intake)
-    door = MediaDoor(config, ports.public_base_url, ports.files)
+    media = MediaHandler(config, ports.public_base_url, ports.files)
 
     async def inbound(request: WebhookRequest) -> WebhookReply:
         return await hooks.inbound(request.url_path, request.headers, request.body)
@@ -57,7 +57,7 @@ def _webhooks(config: TwilioConfig, ports: WebhookPorts) -> WebhookHandlers:
     async def status(request: WebhookRequest) -> WebhookReply:
         return await hooks.status(request.url_path, request.headers, request.body)
 
-    return WebhookHandlers({INBOUND: inbound, STATUS: status, MEDIA: door.handle}, hooks.close)
+    return WebhookHandlers({INBOUND: inbound, STATUS: status, MEDIA: media.handle}, hooks.close)
 
 
 def _setup(config: TwilioConfig, base: str) -> Setup:

@@ -1,4 +1,4 @@
-"""Links to files for Twilio to fetch: signed with a key of the account's, and soon worthless."""
+"""Links by which Twilio fetches our files: signed with a key of the account, and short-lived."""
 
 import hashlib
 import hmac
@@ -28,14 +28,14 @@ class MediaLinks:
         self._base = public_base_url.rstrip("/")
 
     def link(self, artifact_id: str, name: str, now: float) -> str:
-        """A link good for LINK_S; its last part is the name that people see for a document."""
+        """Return a link that is good for LINK_S; it ends with the name that people see."""
         expires = str(int(now + LINK_S))
         query = urlencode({"expires": expires, "signature": self._sign(artifact_id, expires)})
         shown = quote(name[-NAME_MAX:].replace("/", "_") or "file", safe="")
         return f"{self._base}{MEDIA_PATH}/{quote(artifact_id, safe='')}/{shown}?{query}"
 
     def is_good(self, artifact_id: str, expires: str, signature: str, now: float) -> bool:
-        """Whether this file may be handed out for that link now."""
+        """Return whether the link opens this file now."""
         expected = self._sign(artifact_id, expires)
         is_ours = hmac.compare_digest(signature.encode(), expected.encode())
         return is_ours and expires.isdigit() and now < int(expires)
@@ -45,8 +45,8 @@ class MediaLinks:
         return hmac.new(self._key, words, hashlib.sha256).hexdigest()
 
 
-class MediaDoor:
-    """Hands a file of an answer to whoever has the link that Twilio was given."""
+class MediaHandler:
+    """Serves a file of an answer to whoever has its link."""
 
     def __init__(
         self,

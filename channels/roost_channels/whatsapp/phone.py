@@ -35,8 +35,8 @@ class WhatsAppPhone(HttpPhone):
 
     async def screen(self) -> PhoneScreen:
         """The chat as it reads now."""
-        seen = await self.read()
-        return PhoneScreen() if seen is None else _screen(seen)
+        shown = await self.read()
+        return PhoneScreen() if shown is None else _screen(shown)
 
     async def says(self, message: TypedMessage) -> None:
         """Send a message, perhaps a reply or a file."""
@@ -54,10 +54,10 @@ class WhatsAppPhone(HttpPhone):
         await self.act("press", {"sid": message_id, "id": data})
 
 
-def _screen(seen: Mapping[str, Any]) -> PhoneScreen:
-    by_id = {message["sid"]: message for message in seen["messages"]}
+def _screen(shown: Mapping[str, Any]) -> PhoneScreen:
+    by_id = {message["sid"]: message for message in shown["messages"]}
     messages = []
-    for message in seen["messages"]:
+    for message in shown["messages"]:
         reply = message.get("reply_to") or {}
         target = by_id.get(reply.get("sid"), {})
         messages.append(
@@ -74,7 +74,7 @@ def _screen(seen: Mapping[str, Any]) -> PhoneScreen:
                 reactions=" ".join(message.get("reactions") or ()),
             )
         )
-    return PhoneScreen(tuple(messages), bool(seen.get("typing")))
+    return PhoneScreen(tuple(messages), bool(shown.get("typing")))
 
 
 def _file_name(file: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ class WhatsAppCloudChannel(network.ImmutableMessages):
         )
 
     async def send(self, message: Outgoing) -> Receipt:
-        """Send; the part id is in every receipt."""
+        """Send a message; every receipt names its part id."""
         media = message.part.media
         body = cloud_format.message(message, await self._upload(media) if media else "")
         try:
@@ -88,35 +88,38 @@ class WhatsAppCloudChannel(network.ImmutableMessages):
         return await self._client.upload(data, media.mime_type or OCTETS, name)
 
     async def in_order(self, address: Address, part_id: str = "") -> None:
+        """Wait until the message before this one is on its way."""
         await self._gate.wait(address, part_id)
 
     async def invite(self, address: Address, *, part_id: str) -> Receipt:
-        """The approved template, which may be sent outside the session window."""
+        """Send the approved template, which is allowed outside the session window."""
         if not self._template:
             raise Rejected("whatsapp_cloud.window_template is not set", code="template")
         message = cloud_format.template(self._template, self._language, part_id)
         return Receipt(await self._client.send(address.chat, message))
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
-        """Typing is tied to an inbound message, and marks it read."""
+        """Show typing, which needs an inbound message and marks it read."""
         if inbound_message_id:
             await self._client.show_typing(inbound_message_id)
 
     async def react(self, address: Address, message_id: str) -> None:
+        """Put the reaction of the settings under a message."""
         mark = cloud_format.reaction(message_id, self.capabilities.reaction)
         await self._client.send(address.chat, mark)
 
     async def find_sent(
         self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
-        """Meta lists nothing of what was sent; a receipt with the part's id is the only proof."""
+        """Return `unknown`: Meta lists nothing, and only a receipt with the part's id is proof."""
         return "unknown"
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        """Fetch a file by its media id."""
         return await self._client.download(attachment.provider_id, bytes_max)
 
     async def ingest(self, intake: Intake) -> None:
-        """Webhooks feed us: only say whether the token works."""
+        """Report whether the token works; messages come by webhook."""
         state, detail = "up", "waiting for webhooks"
         try:
             number = await self._client.number()
@@ -128,4 +131,5 @@ class WhatsAppCloudChannel(network.ImmutableMessages):
         await intake.channel_state(self.name, self.account, state, detail)
 
     async def close(self) -> None:
+        """Release the connections."""
         await self._client.close()

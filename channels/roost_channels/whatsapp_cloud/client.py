@@ -96,6 +96,7 @@ class CloudClient:
         return await self._request("GET", self._number, timeout_s=SIGNAL_TIMEOUT_S)
 
     async def close(self) -> None:
+        """Release the connections."""
         await self._http.aclose()
 
     async def _request(

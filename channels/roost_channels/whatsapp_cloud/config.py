@@ -59,20 +59,21 @@ class WhatsAppCloudConfig(ChannelConfig):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        given = {
+        values = {
             "access_token": self.access_token,
             "phone_number_id": self.phone_number_id,
             "app_secret": self.app_secret,
             "verify_token": self.verify_token,
         }
-        missing = [name for name, value in given.items() if not value]
-        if 0 < len(missing) < len(given):
+        missing = [name for name, value in values.items() if not value]
+        if 0 < len(missing) < len(values):
             needed = "access_token, phone_number_id, app_secret and verify_token"
             raise ValueError(f"the Cloud API needs {needed}; no {missing[0]}")
         return self
 
     @property
     def configured(self) -> bool:
+        """Whether token and phone number are set."""
         return bool(self.access_token and self.phone_number_id)
 
     @property

@@ -211,19 +211,19 @@ def load_settings(
     Raises ConfigError, which names each wrong or unknown key and where it stands.
     """
     env = os.environ if environ is None else environ
-    given = dict(overrides or {})
+    overridden = dict(overrides or {})
     # What every installation has comes first: it says which channels there are.
     first = read_environment(Settings, env)
-    data_dir = Path(given.get("data_dir") or first.get("data_dir") or default_data_dir())
+    data_dir = Path(overridden.get("data_dir") or first.get("data_dir") or default_data_dir())
     file = config_file(env, data_dir.expanduser())
     from_file = read_toml(file) if file else {}
-    model = settings_model(_kinds(given, first, from_file))
+    model = settings_model(_kinds(overridden, first, from_file))
     _refuse_unknown_variables(model, env)
     origins: dict[str, str] = {}
     merged: dict[str, Any] = {}
     for source, data in ((str(file), from_file), ("environment", read_environment(model, env))):
         merge(merged, data, source, origins)
-    merge(merged, given, "command line", origins)
+    merge(merged, overridden, "command line", origins)
     try:
         settings = model(**merged)
     except ValidationError as error:

@@ -55,12 +55,12 @@ def examine(data: Path | None) -> list[Check]:
         return [*checks, Check("settings", "broken", str(error))]
     source = settings.config_file or "defaults and environment"
     checks.append(Check("settings", "ok", f"read from {source}"))
-    found = running_stack.locate(
+    stack = running_stack.locate(
         settings.data_dir, explicit=settings.origin("data_dir") != "default"
     )
     run = None
-    if found:
-        folder, run = found
+    if stack:
+        folder, run = stack
         settings = settings.model_copy(update={"data_dir": folder})
         settings = _as_running(settings, run)
     checks += [*_data(settings), *asyncio.run(_database(settings)), *_model(settings)]
@@ -141,8 +141,10 @@ async def _reported(settings: Settings) -> list[Check]:
         elif view.state == "degraded":
             checks.append(Check(name, "warning", view.detail or "degraded"))
         if count := unreadable.get((view.channel, view.account)):
-            told = f"{count} events of the last week could not be read; see Channels in the console"
-            checks.append(Check(name, "warning", told))
+            detail = (
+                f"{count} events of the last week could not be read; see Channels in the console"
+            )
+            checks.append(Check(name, "warning", detail))
     return checks
 
 
@@ -182,8 +184,8 @@ def _running(settings: Settings, run: running_stack.Run | None) -> Iterator[Chec
 
     for part in ("temporal", "engine", "worker", "courier", "web"):
         if part == "engine" and not run.engine and not settings.engine.url:
-            asked = "the stack was started with another engine; `roost status` asks it"
-            yield Check(part, "warning", asked)
+            detail = "the stack was started with another engine; `roost status` asks it"
+            yield Check(part, "warning", detail)
             continue
         problem = check(part, settings)
         yield Check(part, "broken" if problem else "ok", problem or "answers")

@@ -14,13 +14,13 @@ from roost_platform.api.routes import Api
 from roost_platform.api.webhooks import Webhooks
 from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.console.routes import console_routes
-from roost_platform.console_setup import channel_setups, sandbox_phones
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
 from roost_platform.settings.config import Settings
 from roost_platform.version import VERSION
 from roost_platform.views.engine.watch import EngineWatch
 from roost_platform.views.overview import Overview
+from roost_platform.web.console_setup import channel_setups, sandbox_phones
 from roost_platform.web.security import console_middleware
 from roost_workflows.agents import AgentRegistry
 

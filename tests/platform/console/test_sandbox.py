@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, expect
 
 from roost_channels.testing import FakeCloud, FakeTelegram, FakeTwilio
 from roost_platform.console.testing import ADMIN, ConsoleServer
-from roost_platform.console_setup import sandbox_phones
 from roost_platform.settings.config import load_settings
+from roost_platform.web.console_setup import sandbox_phones
 
 TOKEN = "42:SANDBOX-token"
 
