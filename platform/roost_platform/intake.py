@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from temporalio.client import Client
 from uuid_utils import uuid7
 
+from roost_channels.console.kind import ACCOUNT, CHANNEL
 from roost_channels.intake import Accepted, Refusal
 from roost_channels.message import Address, InboundMessage, Quote, Sender
 from roost_platform.db.outbox.receipts import find_part, find_quote, record_receipt
@@ -115,7 +116,7 @@ class PlatformIntake:
         quote: Quote | None = None,
     ) -> Submitted:
         """A message typed in the console, the API or the CLI; `message_id` makes it idempotent."""
-        address = Address("console", "local", session_name)
+        address = Address(CHANNEL, ACCOUNT, session_name)
         message_id = message_id or str(uuid7())
         message = InboundMessage(
             address=address,

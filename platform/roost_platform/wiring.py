@@ -1,4 +1,4 @@
-"""The composition root: settings in, running parts out. Only here do all packages meet."""
+"""The composition root: it makes running parts of the settings. All packages meet only here."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ STORAGE_RETRY_S = 0.5
 
 
 def load_registry(settings: Settings) -> AgentRegistry:
-    """The agents of this installation; raises ConfigError naming the one that can't be loaded."""
+    """Load the agents of this installation; raises ConfigError, which names the one that fails."""
     try:
         return load_agents(",".join(settings.agents))
     except AgentsError as error:
@@ -56,7 +56,7 @@ def load_registry(settings: Settings) -> AgentRegistry:
 
 
 def access_policies(settings: Settings) -> Mapping[tuple[str, str], AccessPolicy]:
-    """Who may talk, by (channel, account)."""
+    """Return who may talk, by (channel, account)."""
     return {
         (kind.channel, config.account): AccessPolicy(config.access, config.allowlist)
         for kind, config in settings.accounts()
@@ -65,7 +65,7 @@ def access_policies(settings: Settings) -> Mapping[tuple[str, str], AccessPolicy
 
 @contextlib.asynccontextmanager
 async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
-    """The stores once the database has our tables; raises NotReachable after a minute."""
+    """Open the stores once the database has our tables; raises NotReachable after a minute."""
     stores = open_stores(
         settings.database_url,
         policies=access_policies(settings),
@@ -85,7 +85,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
 
 @contextlib.asynccontextmanager
 async def engine_client(settings: Settings) -> AsyncIterator[EngineClient]:
-    """A client of the engine in use, bundled or not."""
+    """Open a client of the engine in use, bundled or not."""
     engine = settings.engine
     # A name given to the bundled core is what it answers to, so it can be asked for as well.
     client = EngineClient(
@@ -101,7 +101,7 @@ async def engine_client(settings: Settings) -> AsyncIterator[EngineClient]:
 
 @contextlib.asynccontextmanager
 async def engine_orders(engine: EngineClient) -> AsyncIterator[EngineOrders]:
-    """How the engine is told what sessions wait for."""
+    """Open the way to tell the engine what sessions wait for."""
     orders = EngineOrders(EngineSessions(engine))
     try:
         yield orders
@@ -113,7 +113,7 @@ async def engine_orders(engine: EngineClient) -> AsyncIterator[EngineOrders]:
 async def warming(
     settings: Settings, stores: Stores, engine: EngineClient, registry: AgentRegistry
 ) -> AsyncIterator[None]:
-    """Have the default agent's prefix computed for every account, beside what the block does."""
+    """Have the default agent's prefix computed for every account while the block runs."""
     agent = registry.get(registry.default)
 
     async def run() -> None:
@@ -121,7 +121,7 @@ async def warming(
             await warm(engine, agent, await stores.tenants.salts(access_policies(settings)))
 
     task = asyncio.create_task(run())
-    task.add_done_callback(_told)
+    task.add_done_callback(_log_failure)
     try:
         yield
     finally:
@@ -129,19 +129,19 @@ async def warming(
         await asyncio.wait({task})
 
 
-def _told(task: asyncio.Task[None]) -> None:
+def _log_failure(task: asyncio.Task[None]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
         log.warning("warming failed: %r", error)
 
 
 def worker_ports(stores: Stores, orders: SessionOrders) -> Ports:
-    """What sessions are given of storage and of the engine."""
+    """Return what sessions use of storage and of the engine."""
     return Ports(turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts, orders=orders)
 
 
 async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
-    """A doorbell that connects when first rung: accepting messages never waits for Temporal."""
+    """Return a doorbell that connects when it first rings: no message waits for Temporal."""
     client = await Client.connect(
         settings.temporal_address, namespace=settings.temporal.namespace, lazy=True
     )
@@ -151,7 +151,7 @@ async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
 def build_channels(
     settings: Settings, files: Files | None = None, receipts: Receipts | None = None
 ) -> list[Channel]:
-    """Every configured account. files: what answers carry; receipts: how earlier messages stand.
+    """Open every configured account. files: what answers carry; receipts: how earlier sends stand.
 
     Adapters are imported when an account is opened: a process loads no library of a network that it
     does not use.
@@ -166,19 +166,19 @@ def build_channels(
 
 
 def progress_modes(settings: Settings) -> Mapping[tuple[str, str], Progress]:
-    """What people see of work in progress where their chat chose nothing, by (channel, account)."""
+    """Return what people see of work in progress where their chat chose nothing, by account."""
     return {(kind.channel, config.account): config.progress for kind, config in settings.accounts()}
 
 
 @dataclass(slots=True)
 class CourierProcess:
-    """Everything the courier runs side by side; the end of any of it by an error ends them all."""
+    """The jobs that the courier runs side by side; an error of one ends them all."""
 
     stores: Stores
     jobs: Mapping[str, Coroutine[Any, Any, None]]
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; raises what a job raised."""
+        """Run until `stop` is set; raises what a job raised."""
         tasks = {asyncio.create_task(job, name=name) for name, job in self.jobs.items()}
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -195,7 +195,7 @@ class CourierProcess:
 
 @contextlib.asynccontextmanager
 async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
-    """Pollers, delivery lanes, progress and the sweeper over one database."""
+    """Open pollers, delivery lanes, progress and the sweeper over one database."""
     async with (
         open_storage(settings) as stores,
         engine_client(settings) as engine,
@@ -245,7 +245,7 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
 
 
 async def _until_usable(stores: Stores) -> None:
-    """A part started before the migration waits for it."""
+    """Wait for the migration, which may start after this part."""
     deadline = time.monotonic() + STORAGE_WAIT_S
     while True:
         try:

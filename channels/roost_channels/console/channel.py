@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from roost_channels.capabilities import Capabilities
 from roost_channels.channel import Outgoing
+from roost_channels.console.kind import ACCOUNT, CHANNEL
 from roost_channels.errors import Rejected
 from roost_channels.message import Address, Attachment, Receipt
 
@@ -11,8 +12,8 @@ from roost_channels.message import Address, Attachment, Receipt
 class ConsoleChannel:
     """Sending is storing: the part's own id is the receipt."""
 
-    name = "console"
-    account = "local"
+    name = CHANNEL
+    account = ACCOUNT
     capabilities = Capabilities(
         text_max=1_000_000,
         text_unit="codepoint",

@@ -8,7 +8,7 @@ from roost_channels.kinds import ChannelKind, ChannelPorts
 if TYPE_CHECKING:
     from roost_channels.channel import Channel
 
-ACCOUNT = "local"
+CHANNEL, ACCOUNT = "console", "local"
 
 
 class ConsoleChannelConfig(ChannelConfig):
@@ -35,7 +35,7 @@ def _open(config: ConsoleChannelConfig, ports: ChannelPorts) -> "Channel":
 
 KIND = ChannelKind(
     name="console",
-    channel="console",
+    channel=CHANNEL,
     label="Console",
     icon="terminal",
     config=ConsoleChannelConfig,

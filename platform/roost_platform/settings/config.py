@@ -45,7 +45,7 @@ ENGINE_PORT = 8421
 
 
 def default_data_dir() -> Path:
-    """Where a stack keeps its data when nothing says otherwise."""
+    """Return the folder of a stack's data when no setting names one."""
     return Path.home() / ".roost"
 
 
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Nothing is read implicitly: `load_settings` hands over what it found, and knows where."""
+        """Read nothing implicitly: `load_settings` reads the sources and records them."""
         return (init_settings,)
 
     @property
@@ -154,7 +154,7 @@ class Settings(BaseSettings):
         return f"http://{self.engine.host}:{self.engine.port or ENGINE_PORT}"
 
     def channel(self, kind: ChannelKind[C]) -> C:
-        """The settings of a channel; the defaults for one without a section."""
+        """Return the settings of a channel; the defaults for one without a section."""
         if not kind.section:
             return kind.config()
         config = getattr(self, kind.section)
@@ -162,8 +162,9 @@ class Settings(BaseSettings):
         return config
 
     def accounts(self) -> Iterator[tuple[ChannelKind[Any], ChannelConfig]]:
-        """Every configured account. In the sandbox a channel without a fake is left out, so that
-        nothing reaches a real network.
+        """Yield every configured account.
+
+        In the sandbox a channel without a fake is left out: nothing may reach a real network.
         """
         for kind in self.kinds:
             config = self.channel(kind)
@@ -172,7 +173,7 @@ class Settings(BaseSettings):
                 yield kind, config
 
     def origin(self, path: str) -> str:
-        """Where a value came from: `environment`, a file's path, `command line` or `default`."""
+        """Return a value's source: `environment`, a file's path, `command line` or `default`."""
         return self._origins.get(path, "default")
 
 
@@ -186,8 +187,9 @@ def _with_password(url: str, password: str) -> str:
 
 @cache
 def settings_model(kinds: Kinds = BUILT_IN) -> type[Settings]:
-    """All settings of an installation with these channels. Made alone it reads nothing from
-    outside; see `load_settings`.
+    """Return the class of all settings of an installation with these channels.
+
+    An instance made directly has the defaults; `load_settings` reads the environment and the file.
     """
     sections: dict[str, Any] = {
         kind.section: (kind.config, Field(default_factory=kind.config))
@@ -235,7 +237,7 @@ def load_settings(
 
 
 def _kinds(*sources: Mapping[str, Any]) -> Kinds:
-    """The channels that the first of these sources names, and the built-in ones."""
+    """Load the channels that the first of these sources names, and the built-in ones."""
     names: Any = next((source["channels"] for source in sources if source.get("channels")), ())
     if not isinstance(names, Sequence) or isinstance(names, str):
         raise ConfigError('channels: write a list, such as ["module:KIND"].')
@@ -246,7 +248,7 @@ def _kinds(*sources: Mapping[str, Any]) -> Kinds:
 
 
 def walk_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every leaf setting as (dotted path, field); paths use the names people write."""
+    """Yield every leaf setting as (dotted path, field); paths use the names people write."""
     for name, field in model.model_fields.items():
         path = f"{prefix}{field.alias or name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

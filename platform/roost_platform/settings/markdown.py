@@ -1,4 +1,4 @@
-"""docs/settings.md, made from the fields themselves; a test holds the file to this."""
+"""Makes docs/settings.md from the fields; a test holds the file to this."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -55,7 +55,7 @@ SECTIONS = {
 
 
 def render_page() -> str:
-    """The whole page, for the built-in channels."""
+    """Return the whole page, with the built-in channels."""
     return "\n".join([INTRO, *_sections()]) + "\n"
 
 

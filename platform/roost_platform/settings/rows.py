@@ -25,7 +25,7 @@ class SettingRow:
 
 
 def setting_rows(settings: Settings) -> list[SettingRow]:
-    """Every setting as operators may see it, in the order of the fields."""
+    """Return every setting as operators may see it, in the order of the fields."""
     return [
         SettingRow(
             path=path,

@@ -80,7 +80,7 @@ class InboundConfig(Section):
 
     @property
     def rules(self) -> QueueRules:
-        """What storage goes by."""
+        """The rules that storage follows."""
         by_channel = {
             name.removeprefix(QUEUE_OF): mode
             for name in type(self).model_fields
@@ -90,7 +90,7 @@ class InboundConfig(Section):
 
 
 def inbound_model(labels: Mapping[str, str]) -> type[InboundConfig]:
-    """The section with a queue mode for each channel, by its name; `labels` tell them to people."""
+    """Return the section with a queue mode for each channel. labels: by the channels' names."""
     fields: dict[str, Any] = {
         f"{QUEUE_OF}{channel}": (
             QueueMode | None,

@@ -1,4 +1,4 @@
-"""Where settings come from: the environment and one TOML file, and which of them said what."""
+"""The sources of settings: the environment and one TOML file."""
 
 import tomllib
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class _Environment(EnvSettingsSource):
 
 
 def read_environment(model: type[BaseSettings], env: Mapping[str, str]) -> dict[str, Any]:
-    """What the environment says of this model's fields, nested; raises ConfigError."""
+    """Return the environment's values of this model's fields, nested; raises ConfigError."""
     source = _Environment(model)
     source.env_vars = {key.lower(): value for key, value in env.items() if value != ""}
     try:
@@ -32,7 +32,7 @@ def read_environment(model: type[BaseSettings], env: Mapping[str, str]) -> dict[
 
 
 def config_file(env: Mapping[str, str], data_dir: Path) -> Path | None:
-    """The one file that is read: ROOST_CONFIG, else ./roost.toml, else DATA/roost.toml."""
+    """Return the one file that is read: ROOST_CONFIG, else ./roost.toml, else DATA/roost.toml."""
     named = env.get("ROOST_CONFIG")
     if named:
         if not Path(named).is_file():
@@ -45,7 +45,7 @@ def config_file(env: Mapping[str, str], data_dir: Path) -> Path | None:
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """The whole file; raises ConfigError where it is no TOML."""
+    """Return the whole file; raises ConfigError where it is no TOML."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -59,7 +59,7 @@ def merge(
     origins: dict[str, str],
     prefix: str = "",
 ) -> None:
-    """Put values over others, and note for each path which source the value is from."""
+    """Put values over others, and record for each path which source its value is from."""
     for key, value in data.items():
         path = f"{prefix}{key}"
         if isinstance(value, Mapping) and isinstance(into.setdefault(key, {}), dict):

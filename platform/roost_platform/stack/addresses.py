@@ -11,7 +11,7 @@ from roost_platform.stack import local_ports
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Ports. fakes: the sandbox's, by the section of the settings of their channel."""
+    """The ports. fakes: those of the sandbox, by the settings' section of their channel."""
 
     web_host: str
     web: int
@@ -21,13 +21,13 @@ class Addresses:
 
     @property
     def web_url(self) -> str:
-        """For people on this machine: a wildcard address is reached by loopback."""
+        """The address for people on this machine: loopback where the server listens everywhere."""
         host = "127.0.0.1" if self.web_host in ("0.0.0.0", "::", "") else self.web_host
         return f"http://{host}:{self.web}"
 
 
 def choose_ports(settings: Settings, *, sandbox: bool) -> Addresses:
-    """The configured ports, checked to be free, and free ones for the rest; raises PortInUse."""
+    """Return the configured ports and free ones for the rest; raises PortInUse for one in use."""
     web = settings.web.port or local_ports.free_port(settings.web.host)
     engine = settings.engine.port or local_ports.free_port()
     for name, host, port in (
@@ -50,7 +50,7 @@ def choose_ports(settings: Settings, *, sandbox: bool) -> Addresses:
 
 
 def sandbox_environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
-    """Settings that point the channels at the fakes; real tokens are overridden, so never used."""
+    """Return settings that point the channels at the fakes and override every real token."""
     env = {"ROOST_SANDBOX": "1", "ROOST_PUBLIC_BASE_URL": addresses.web_url}
     for kind in settings.kinds:
         if kind.sandbox is None:

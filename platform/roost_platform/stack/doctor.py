@@ -47,7 +47,7 @@ class Check:
 
 
 def examine(data: Path | None) -> list[Check]:
-    """All checks in order; later ones are left out when the settings can't be read."""
+    """Run all checks in order; unreadable settings end them early."""
     checks = list(_machine())
     try:
         settings = load_settings({} if data is None else {"data_dir": data})
@@ -119,7 +119,7 @@ async def _database(settings: Settings) -> list[Check]:
 
 
 async def _reported(settings: Settings) -> list[Check]:
-    """What the running parts say about their accounts."""
+    """Return what the running parts report of their accounts."""
     from roost_platform.db.channels import unreadable_counts
     from roost_platform.db.stores import open_stores
 
@@ -128,7 +128,7 @@ async def _reported(settings: Settings) -> list[Check]:
         states = await stores.channels.all()
         async with stores.database.read() as session:
             unreadable = await unreadable_counts(session, stores.database.now())
-    except Exception as error:  # what is wrong with the database is told by its own check
+    except Exception as error:  # the database has a check of its own
         log.debug("the accounts' states can't be read: %s", error)
         return []
     finally:
@@ -192,7 +192,7 @@ def _running(settings: Settings, run: running_stack.Run | None) -> Iterator[Chec
 
 
 async def _channels(settings: Settings) -> list[Check]:
-    """What each configured channel says of its own account."""
+    """Probe each configured account."""
     checks = []
     for kind, config in settings.accounts():
         if kind.probe is not None:
@@ -212,7 +212,7 @@ async def _get_json(url: str, *, token: str = "") -> tuple[int, dict[str, Any]]:
 
 
 def _as_running(settings: Settings, run: running_stack.Run) -> Settings:
-    """The settings with the ports that the running stack chose."""
+    """Return the settings with the ports that the running stack chose."""
     web = settings.web.model_copy(update={"port": run.web})
     engine = settings.engine.model_copy(update={"port": run.engine} if run.engine else {})
     address = f"127.0.0.1:{run.temporal}" if run.temporal else settings.temporal.address

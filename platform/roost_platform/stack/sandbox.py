@@ -14,7 +14,7 @@ from roost_platform.settings.config import Settings
 
 @contextlib.asynccontextmanager
 async def open_fakes(settings: Settings) -> AsyncIterator[None]:
-    """All fakes, listening. Raises ConfigError unless all channels point at this machine."""
+    """Serve every fake while the block runs; raises ConfigError if a channel points elsewhere."""
     fakes = _fakes(settings)
     listening = asyncio.Event()
     serving = asyncio.create_task(serve(fakes, listening.set))

@@ -39,7 +39,7 @@ class WebParts:
 
 
 def build_app(parts: WebParts) -> Starlette:
-    """Every route in one table. Call it inside the event loop that will serve it."""
+    """Build the app with every route. Call it inside the event loop that will serve it."""
     settings = parts.settings
     overview = Overview(parts.stores, parts.engine, parts.temporal_probe)
     watch = EngineWatch(parts.engine)
@@ -77,7 +77,7 @@ def build_app(parts: WebParts) -> Starlette:
 
 
 def console_deps(parts: WebParts, watch: EngineWatch) -> ConsoleDeps:
-    """What the console is given."""
+    """Return what the console works with."""
     names = [name for name in parts.registry.names if name != parts.registry.default]
     return ConsoleDeps(
         stores=parts.stores,

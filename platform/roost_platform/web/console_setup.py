@@ -1,4 +1,4 @@
-"""What the console's Channels and Sandbox pages are told about the settings."""
+"""The channels as the console's Channels and Sandbox pages show them."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from roost_platform.settings.config import Settings
 
 
 def channel_setups(settings: Settings) -> Sequence[ChannelSetup]:
-    """Every channel that can be set up, configured or not, with how to do it."""
+    """Return every channel that can be set up, configured or not, with the steps to do it."""
     setups = []
     for kind in settings.kinds:
         config = settings.channel(kind)
@@ -32,7 +32,7 @@ def channel_setups(settings: Settings) -> Sequence[ChannelSetup]:
 
 
 def sandbox_phones(settings: Settings) -> OpenPhones | None:
-    """Opens a phone on each fake network; None outside the sandbox."""
+    """Return what opens a phone on each fake network; None outside the sandbox."""
     if not settings.sandbox:
         return None
 

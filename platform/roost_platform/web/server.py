@@ -35,7 +35,7 @@ def run_web(settings: Settings) -> int:
 
 
 def web_url(settings: Settings) -> str:
-    """How people reach us: the public address if there is one."""
+    """Return the address for people: the public one if there is one."""
     if settings.public_base_url:
         return settings.public_base_url.rstrip("/")
     return f"http://{probes.reach(settings.web.host)}:{settings.web.port}"
@@ -43,7 +43,7 @@ def web_url(settings: Settings) -> str:
 
 @contextlib.asynccontextmanager
 async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
-    """Everything the web app works on."""
+    """Open everything that the web app works with."""
 
     async def temporal_answers() -> bool:
         return await asyncio.to_thread(probes.port_answers, settings.temporal_address)
@@ -69,7 +69,7 @@ async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to us, and tells when it listens."""
+    """A server that leaves signals to us and reports when it listens."""
 
     def __init__(self, config: uvicorn.Config, ready: asyncio.Event) -> None:
         super().__init__(config)

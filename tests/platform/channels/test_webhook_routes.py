@@ -92,6 +92,18 @@ async def test_twilio_gets_a_file_by_its_link_and_nobody_gets_one_without(port: 
     assert (await port.client.get(f"{gone.path}?{gone.query}")).status_code == 404
 
 
+async def test_a_channel_that_is_not_configured_says_so_at_its_own_paths(port: Port) -> None:
+    for method, path, status in (
+        ("POST", "/hooks/telegram/42", 404),
+        ("GET", "/hooks/telegram/42", 405),
+        ("POST", "/hooks/elsewhere", 404),
+    ):
+        answer = await port.client.request(method, path, content=b"{}")
+        assert answer.status_code == status
+        is_told = (path, status) == ("/hooks/telegram/42", 404)
+        assert ("not configured" in answer.text) is is_told
+
+
 async def test_meta_is_answered_at_the_address_of_our_number_alone(port: Port) -> None:
     asked = {"hub.mode": "subscribe", "hub.verify_token": "sesame", "hub.challenge": "42"}
     assert (await port.client.get(CLOUD, params=asked)).text == "42"
