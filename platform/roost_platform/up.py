@@ -22,6 +22,7 @@ from roost_platform.reporter import LiveReporter, PlainReporter, Reporter, compl
 from roost_platform.supervisor import Part, Probe, Supervisor
 
 PROBE_TIMEOUT_S = 2.0
+COURIER_SLACK_S = 10.0  # beyond its own bound, to settle and close
 FORCED_EXIT_CODE = 130
 SAME_REQUEST_S = 0.5
 
@@ -102,7 +103,8 @@ def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Par
             part("engine", http_probe(health), engine_env, ready_timeout_s=600.0, grace_s=20.0)
         )
     parts.append(part("worker", grace_s=20.0))
-    parts.append(part("courier"))
+    # It waits for what is on its way; killed earlier, it would leave sends in doubt.
+    parts.append(part("courier", grace_s=settings.delivery.shutdown_s + COURIER_SLACK_S))
     parts.append(part("web", grace_s=8.0))
     return parts
 
