@@ -40,10 +40,10 @@ UNREACHABLE = "The model can't be reached right now. I go on trying and will wri
 class ProgressRenderer:
     """Shows the progress of running turns. Lossy: nothing here is retried, the latest view wins.
 
-    `lanes`, `limiter` and `stop` are the Courier's: one operation is in flight per chat, whoever's it is,
-    and progress gives way. Every turn is fenced: once its final is queued no more edits leave.
-    `mode` is what conversations see that chose nothing else: typing alone, a status message, or the
-    answer as it is written.
+    `lanes`, `limiter` and `stop` are the Courier's: one operation is in flight per chat, whoever's
+    it is, and progress gives way. Every turn is fenced: once its final is queued no more edits
+    leave. `mode` is what conversations see that chose nothing else: typing alone, a status message,
+    or the answer as it is written.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from roost_inference.launching import launch_environment
 from roost_platform import stack
-from roost_platform.addresses import Addresses, choose_ports, sandbox_environment
+from roost_platform.addresses import Addresses, choose_ports, sandbox_environment, sandbox_secret
 from roost_platform.config import Settings
 from roost_platform.errors import PartFailed
 from roost_platform.logs import mask
@@ -69,7 +69,7 @@ def environment(settings: Settings, options: Options, addresses: Addresses) -> d
     if options.config_file is not None:
         env["ROOST_CONFIG"] = str(options.config_file)
     if options.sandbox:
-        env |= sandbox_environment(addresses)
+        env |= sandbox_environment(addresses, sandbox_secret(settings.data_dir))
     return env
 
 
