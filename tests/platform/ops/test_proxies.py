@@ -1,6 +1,12 @@
 """Forwarding headers: believed of configured proxies alone, and only where they are addresses."""
 
+import contextlib
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -12,6 +18,7 @@ from starlette.routing import Route
 
 from roost_platform.config import load_settings
 from roost_platform.errors import ConfigError
+from roost_platform.ports import free_port
 from roost_platform.proxies import HOPS_MAX, TrustedProxies
 
 PROXY = "10.0.0.5"
@@ -109,3 +116,42 @@ def test_proxies_are_addresses_or_networks_and_none_by_default() -> None:
     for wrong in ("*", "proxy.example.org", "10.0.0.0/33"):
         with pytest.raises(ConfigError, match=r"trusted_proxies|TRUSTED_PROXIES"):
             load_settings(environ={"ROOST_WEB__TRUSTED_PROXIES": wrong})
+
+
+def test_the_web_port_itself_believes_no_program_on_this_machine(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    env = {"ROOST_DATA_DIR": str(tmp_path), "ROOST_WEB__PORT": str(port)}
+    env["ROOST_TEMPORAL__ADDRESS"] = "127.0.0.1:1"
+    web = subprocess.Popen(
+        [sys.executable, "-m", "roost_platform", "serve", "web"],
+        env={**os.environ, **env},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+            until_served(http, web)
+            codes = [
+                http.post(
+                    "/login",
+                    data={"name": "Grace", "password": "a wrong guess"},
+                    headers={"x-forwarded-for": f"198.51.100.{n}", "sec-fetch-site": "same-origin"},
+                ).status_code
+                for n in range(7)
+            ]
+    finally:
+        web.terminate()
+        assert web.wait(30) == 0
+    assert codes == [401] * 5 + [429] * 2
+
+
+def until_served(http: httpx2.Client, web: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 60
+    while web.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(httpx2.TransportError):
+            http.get("/login")
+            return
+        time.sleep(0.05)
+    raise TimeoutError("the web port was not served")
