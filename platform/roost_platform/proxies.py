@@ -1,13 +1,12 @@
 """Who really asks: what a reverse proxy says of its client, believed of configured ones only."""
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 HOPS_MAX = 32  # of a chain of proxies; what stands before them is not read
 SCHEMES = ("http", "https")
 
@@ -21,7 +20,7 @@ class TrustedProxies:
 
     def __init__(self, app: ASGIApp, trusted: Sequence[str] = ()) -> None:
         self.app = app
-        self.trusted = tuple(network(entry) for entry in trusted)
+        self.trusted = tuple(ip_network(entry, strict=False) for entry in trusted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and self.trusted and scope.get("client"):
@@ -54,11 +53,6 @@ class TrustedProxies:
 
     def _is_ours(self, address: Address) -> bool:
         return any(address in one for one in self.trusted if one.version == address.version)
-
-
-def network(entry: str) -> Network:
-    """An address or a network as written in the settings; raises ValueError."""
-    return ip_network(entry.strip(), strict=False)
 
 
 def parse_address(text: str) -> Address | None:

@@ -1,11 +1,11 @@
 """The platform's own groups of settings; the other packages bring theirs."""
 
+from ipaddress import ip_network
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from roost_platform.commands import ABORT_PHRASES
-from roost_platform.proxies import network
 from roost_platform.queueing import DEFAULT_MODE, QueueMode, QueueRules
 
 WEB_PORT = 8420
@@ -136,7 +136,7 @@ class WebConfig(Section):
     def _are_networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
         for entry in entries:
             try:
-                network(entry)
+                ip_network(entry, strict=False)
             except ValueError:
                 raise ValueError(
                     f"{entry!r} is no address or network, such as 10.0.0.5 or 10.0.0.0/8"
