@@ -204,8 +204,14 @@ class CourierProcess:
 
 
 @contextlib.asynccontextmanager
-async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
-    """Pollers, delivery lanes, progress and the sweeper over one database."""
+async def open_courier(
+    settings: Settings, stop: asyncio.Event | None = None
+) -> AsyncIterator[CourierProcess]:
+    """Pollers, delivery lanes, progress and the sweeper over one database.
+
+    stop: from the moment it is set nothing goes out that was not on its way.
+    """
+    stop = stop or asyncio.Event()
     async with (
         open_storage(settings) as stores,
         engine_client(settings) as engine,
@@ -227,6 +233,7 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
             lanes=lanes,
             limiter=limiter,
             report=intake.channel_state,
+            stop=stop,
         )
         progress = ProgressRenderer(
             channels,
@@ -235,11 +242,14 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
             limiter,
             config=settings.delivery,
             mode=settings.telegram.progress,
+            stop=stop,
         )
         jobs = {
             "deliver": courier.run(),
             "progress": progress.run(),
-            "fetch files": Fetcher(channels, stores.artifacts, config=settings.files).run(),
+            "fetch files": Fetcher(
+                channels, stores.artifacts, config=settings.files, stop=stop
+            ).run(),
             "sweep": Sweeper(stores, doorbell).run(),
             **{
                 f"ingest {channel.name} {channel.account}": channel.ingest(intake)

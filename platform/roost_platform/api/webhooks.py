@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from roost_channels.errors import Rejected
+from roost_channels.handing_out import file_headers
 from roost_channels.webhook import WebhookReply
 from roost_platform.db.artifacts import ArtifactStore
 from roost_platform.errors import NotFound
@@ -89,8 +90,8 @@ class Webhooks:
             found, data = None, b""
         if found is None:
             return _response(WebhookReply(404, b"the file is gone\n"))
-        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
-        return Response(data, 200, headers, found.mime_type or "application/octet-stream")
+        headers = file_headers(found.name, found.mime_type)
+        return Response(data, 200, {**headers, "Cache-Control": "private, no-store"})
 
     async def whatsapp_cloud(self, request: Request) -> Response:
         """Messages and receipts from Meta; a GET is its question whether the address is ours."""

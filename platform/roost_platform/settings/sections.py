@@ -1,5 +1,6 @@
 """The platform's own groups of settings; the other packages bring theirs."""
 
+from ipaddress import ip_network
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
@@ -119,11 +120,28 @@ class WebConfig(Section):
         description="Host names the web port answers to, besides this machine's loopback and the "
         "host of `public_base_url`; `*` is any.",
     )
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(),
+        description="Addresses and networks of the reverse proxies before the web port, such as "
+        "`10.0.0.0/8`. `X-Forwarded-For` and `X-Forwarded-Proto` are believed of them alone.",
+    )
     max_body_bytes: int = Field(
         default=4_194_304,
         ge=1024,
         description="Largest request body that is read. Meta's webhooks have up to 3 MB.",
     )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            try:
+                ip_network(entry, strict=False)
+            except ValueError:
+                raise ValueError(
+                    f"{entry!r} is no address or network, such as 10.0.0.5 or 10.0.0.0/8"
+                ) from None
+        return entries
 
 
 class ConsoleConfig(Section):

@@ -195,7 +195,7 @@ async def _courier(running: Running) -> None:
     """Receives by polling and delivers everything."""
     from roost_platform.wiring import open_courier
 
-    async with open_courier(running.settings) as courier:
+    async with open_courier(running.settings, running.stop) as courier:
         running.ready.set()
         async with beating(courier.stores.heartbeats, "courier", running.ready):
             await courier.run(running.stop)

@@ -16,12 +16,18 @@ from roost_inference.process_environment import launch_environment
 from roost_platform.errors import PartFailed
 from roost_platform.settings.config import Settings
 from roost_platform.stack import running_stack
-from roost_platform.stack.addresses import Addresses, choose_ports, sandbox_environment
+from roost_platform.stack.addresses import (
+    Addresses,
+    choose_ports,
+    sandbox_environment,
+    sandbox_secret,
+)
 from roost_platform.stack.logs import mask
 from roost_platform.stack.reporter import LiveReporter, PlainReporter, Reporter, complaints
 from roost_platform.stack.supervisor import Part, Probe, Supervisor
 
 PROBE_TIMEOUT_S = 2.0
+COURIER_SLACK_S = 10.0  # beyond its own bound, to settle and close
 FORCED_EXIT_CODE = 130
 SAME_REQUEST_S = 0.5
 
@@ -68,7 +74,7 @@ def environment(settings: Settings, options: Options, addresses: Addresses) -> d
     if options.config_file is not None:
         env["ROOST_CONFIG"] = str(options.config_file)
     if options.sandbox:
-        env |= sandbox_environment(addresses)
+        env |= sandbox_environment(addresses, sandbox_secret(settings.data_dir))
     return env
 
 
@@ -102,7 +108,8 @@ def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Par
             part("engine", http_probe(health), engine_env, ready_timeout_s=600.0, grace_s=20.0)
         )
     parts.append(part("worker", grace_s=20.0))
-    parts.append(part("courier"))
+    # It waits for what is on its way; killed earlier, it would leave sends in doubt.
+    parts.append(part("courier", grace_s=settings.delivery.shutdown_s + COURIER_SLACK_S))
     parts.append(part("web", grace_s=8.0))
     return parts
 

@@ -100,6 +100,8 @@ async def _serve(settings: Settings) -> None:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                # uvicorn would believe these headers of everybody on this machine; see proxies.py.
+                proxy_headers=False,
                 timeout_graceful_shutdown=GRACEFUL_S,
             ),
             ready,

@@ -246,13 +246,13 @@ async def test_kill_nine_of_the_supervisor_leaves_no_orphans(tmp_path: Path) -> 
     script = f"""
 import asyncio, sys
 from pathlib import Path
-from roost_platform.reporter import PlainReporter
-from roost_platform.supervisor import Part, Supervisor
+from roost_platform.stack.reporter import PlainReporter
+from roost_platform.stack.supervisor import Part, Supervisor
 
 GRANDCHILD = "import time; time.sleep(600)"
 CHILD = '''
 import subprocess, sys
-from roost_platform.lifeline import attach_to_supervisor, die_with_parent
+from roost_platform.stack.lifeline import attach_to_supervisor, die_with_parent
 attach_to_supervisor()
 child = subprocess.Popen([sys.executable, "-c", {"import time; time.sleep(600)"!r}],
                          preexec_fn=die_with_parent)
