@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from roost_platform import ports, probes, stack
 from roost_platform.config import Settings, load_settings
+from roost_platform.engine_key import KEY_FILE
 from roost_platform.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 Level = Literal["ok", "warning", "broken"]
 DISK_FREE_MIN = 1 << 30
 MEMORY_MIN = 1 << 30
-PRIVATE_FILES = (stack.TOKEN_FILE, stack.RUN_FILE, stack.SETUP_FILE, "roost.toml")
+PRIVATE_FILES = (KEY_FILE, stack.TOKEN_FILE, stack.RUN_FILE, stack.SETUP_FILE, "roost.toml")
 ALERTS = {
     "conflict": "somebody else takes this account's messages",
     "auth_error": "the credentials are refused",

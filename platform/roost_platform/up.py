@@ -16,6 +16,7 @@ from roost_inference.launching import launch_environment
 from roost_platform import stack
 from roost_platform.addresses import Addresses, choose_ports, sandbox_environment
 from roost_platform.config import Settings
+from roost_platform.engine_key import with_engine_key
 from roost_platform.errors import PartFailed
 from roost_platform.logs import mask
 from roost_platform.reporter import LiveReporter, PlainReporter, Reporter, complaints
@@ -39,6 +40,7 @@ class Options:
 def up(settings: Settings, options: Options) -> int:
     """Run until Ctrl-C; returns the exit code. Raises ConfigError, AlreadyRunning, PortInUse."""
     stack.make_data_dir(settings.data_dir)
+    settings = with_engine_key(settings)
     with stack.lock(settings.data_dir):
         addresses = choose_ports(settings, sandbox=options.sandbox)
         plain = options.headless or not sys.stderr.isatty()
@@ -63,6 +65,7 @@ def environment(settings: Settings, options: Options, addresses: Addresses) -> d
     }
     if not settings.engine.url:
         env["ROOST_ENGINE__PORT"] = str(addresses.engine)
+        env["ROOST_ENGINE__API_KEY"] = settings.engine.api_key.get_secret_value()
     if not settings.temporal.address:
         env["ROOST_TEMPORAL__ADDRESS"] = f"127.0.0.1:{addresses.temporal}"
     if options.config_file is not None:
