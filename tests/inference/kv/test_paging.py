@@ -1,11 +1,13 @@
 """What leaves the device is stored and comes back, token for token, and never to another tenant."""
 
+import contextlib
 import random
 from pathlib import Path
 
 import pytest
 
 from roost_inference.engine import Engine
+from roost_inference.errors import UnknownSession
 from roost_inference.kv.block import BLOCK_TOKENS, identity_digest
 from roost_inference.kv.disk import DiskTier
 from roost_inference.kv.store import BlockStore
@@ -227,7 +229,10 @@ def test_a_random_day_with_small_tiers_serves_only_right_cells(seed: int, tmp_pa
         if live and rng.random() < 0.04:
             engine.abort(rng.choice(list(live)))
         if rng.random() < 0.03 and number:
-            engine.desk._pin(f"s{rng.randrange(9)}", rng.choice(("tool", "approval")), 5.0, None)
+            name, reason = f"s{rng.randrange(9)}", rng.choice(("tool", "approval"))
+            for salt in ("t0", "t1"):
+                with contextlib.suppress(UnknownSession):
+                    engine.desk._pin(name, reason, 5.0, salt)
         engine.step()
         engine.check()
         for name in [name for name, entry in live.items() if entry[2].is_finished]:
