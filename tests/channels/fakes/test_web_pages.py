@@ -47,7 +47,7 @@ async def http(fake: Fake) -> AsyncIterator[httpx2.AsyncClient]:
 async def test_a_page_s_request_does_nothing(
     fake: Fake, http: httpx2.AsyncClient, headers: dict[str, str]
 ) -> None:
-    for path in (SAYS[type(fake)], "/sim/reset", "/bot42:TEST-TOKEN/getMe"):  # type: ignore[index]
+    for path in (SAYS[type(fake)], "/sim/reset", "/bot42:TEST-TOKEN/getMe"):
         reply = await http.post(path, content='{"text": "hi"}', headers=headers)
         assert reply.status_code in (400, 403), path
     assert not fake.calls

@@ -97,6 +97,19 @@ def test_a_new_process_finds_what_the_old_one_wrote(tmp_path: Path) -> None:
     assert heard.finish.kv["loaded_from"] == {"disk": len(again) - 1}
 
 
+def test_after_a_restart_a_session_is_prefetched_for_its_own_salt_alone(tmp_path: Path) -> None:
+    engine = toy_engine(ToyBackend(cells=2048), store=toy_store(disk(tmp_path)))
+    turn(engine, SYSTEM + "Hi.", session_id="s", cache_salt="mine")
+    turn(engine, SYSTEM * 2, session_id="s", cache_salt="other")
+    engine.close()
+    later = toy_engine(ToyBackend(cells=2048), store=toy_store(disk(tmp_path)))
+    for salt in ("", "yours"):
+        with pytest.raises(UnknownSession):
+            later.desk._prefetch("s", salt)
+    found = later.desk._prefetch("s", "mine")["blocks"]
+    assert 0 < found < later.desk._prefetch("s", "other")["blocks"]
+
+
 def test_idle_time_is_used_to_store_what_residents_hold() -> None:
     store = toy_store()
     engine = toy_engine(ToyBackend(cells=2048), store=store)
