@@ -31,6 +31,7 @@ from roost_platform.db.stores import Stores, open_stores
 from roost_platform.errors import ConfigError, NotReachable
 from roost_platform.intake import PlatformIntake, Sweeper, TemporalDoorbell
 from roost_platform.settings.config import Settings
+from roost_platform.stack.engine_key import with_engine_key
 from roost_platform.version import VERSION
 from roost_workflows.agents import AgentRegistry, load_agents
 from roost_workflows.errors import AgentsError
@@ -90,7 +91,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
 @contextlib.asynccontextmanager
 async def engine_client(settings: Settings) -> AsyncIterator[EngineClient]:
     """A client of the engine in use, bundled or not."""
-    engine = settings.engine
+    engine = with_engine_key(settings).engine
     # A name given to the bundled core is what it answers to, so it can be asked for as well.
     client = EngineClient(
         settings.engine_url,

@@ -33,6 +33,8 @@ DYNAMIC_CONFIG: Final = {
     "matching.numTaskqueueWritePartitions": "1",
     "history.hostLevelCacheMaxSize": "1000",
     "history.eventsHostLevelCacheMaxSizeBytes": "16777216",
+    # The HTTP API can't be switched off, and any web page may post to it; we use gRPC alone.
+    "frontend.httpAllowedHosts": "[]",
 }
 # The default journal is ten times slower; synchronous=2 keeps the last commits through a power cut.
 SQLITE_PRAGMAS: Final = {"journal_mode": "wal", "synchronous": "2"}

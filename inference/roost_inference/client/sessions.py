@@ -5,7 +5,7 @@ from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
 from roost_inference.client.refusals import json_of, refusal
-from roost_inference.errors import EngineFailed, NoSessions
+from roost_inference.errors import EngineFailed, NoSessions, UnknownSession
 
 Wait = Literal["tool", "approval", "user", "idle"]
 UNKNOWN_STATUSES = frozenset({404, 405, 501})
@@ -20,8 +20,8 @@ class Caller(Protocol):
 
 
 class EngineSessions:
-    """Orders to one engine. Every method raises NoSessions where it has no such thing, and what
-    EngineClient raises."""
+    """Orders to one engine. Every method raises NoSessions where it has no such thing,
+    UnknownSession where it knows none of that id and salt, and what EngineClient raises."""
 
     def __init__(self, client: Caller) -> None:
         self._client = client
@@ -53,10 +53,11 @@ class EngineSessions:
         self, method: str, path: str, body: Mapping[str, Any] | None
     ) -> Mapping[str, Any]:
         status, headers, text = await self._client.call(method, path, body)
-        if status in UNKNOWN_STATUSES:
-            raise NoSessions
         if status != 200:
-            raise refusal(status, headers, text)
+            error = refusal(status, headers, text)
+            if status in UNKNOWN_STATUSES and not isinstance(error, UnknownSession):
+                raise NoSessions
+            raise error
         value = json_of(text)
         if not isinstance(value, dict):
             raise EngineFailed("The engine's answer about sessions is not an object")

@@ -8,8 +8,7 @@ from secrets import token_hex
 
 from roost_platform.errors import PortInUse
 from roost_platform.settings.config import Settings
-from roost_platform.stack import local_ports
-from roost_platform.stack import running_stack
+from roost_platform.stack import local_ports, running_stack
 
 SANDBOX_BOT = "42"
 SANDBOX_SENDER = "whatsapp:+15550001000"

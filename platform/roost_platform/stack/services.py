@@ -88,8 +88,10 @@ def serve_engine(settings: Settings) -> int:
     """The bundled inference core."""
     from roost_inference.errors import EngineError
     from roost_inference.server import serve_engine as run_engine
+    from roost_platform.stack.engine_key import with_engine_key
 
-    config = settings.engine.model_copy(update={"port": settings.engine.port or ENGINE_PORT})
+    engine = with_engine_key(settings).engine
+    config = engine.model_copy(update={"port": engine.port or ENGINE_PORT})
     if not local_ports.is_free(config.host, config.port):
         raise local_ports.in_use(config.port, "engine")
     loaded = threading.Event()

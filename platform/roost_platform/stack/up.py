@@ -22,6 +22,7 @@ from roost_platform.stack.addresses import (
     sandbox_environment,
     sandbox_secret,
 )
+from roost_platform.stack.engine_key import with_engine_key
 from roost_platform.stack.logs import mask
 from roost_platform.stack.reporter import LiveReporter, PlainReporter, Reporter, complaints
 from roost_platform.stack.supervisor import Part, Probe, Supervisor
@@ -45,6 +46,7 @@ class Options:
 def up(settings: Settings, options: Options) -> int:
     """Run until Ctrl-C; returns the exit code. Raises ConfigError, AlreadyRunning, PortInUse."""
     running_stack.make_data_dir(settings.data_dir)
+    settings = with_engine_key(settings)
     with running_stack.lock(settings.data_dir):
         addresses = choose_ports(settings, sandbox=options.sandbox)
         plain = options.headless or not sys.stderr.isatty()
@@ -69,6 +71,7 @@ def environment(settings: Settings, options: Options, addresses: Addresses) -> d
     }
     if not settings.engine.url:
         env["ROOST_ENGINE__PORT"] = str(addresses.engine)
+        env["ROOST_ENGINE__API_KEY"] = settings.engine.api_key.get_secret_value()
     if not settings.temporal.address:
         env["ROOST_TEMPORAL__ADDRESS"] = f"127.0.0.1:{addresses.temporal}"
     if options.config_file is not None:

@@ -343,3 +343,28 @@ def _events(body: str) -> list[tuple[str, str]]:
         elif line.startswith("data: "):
             found.append((name, json.loads(line[6:]).get("text", "")))
     return found
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/api/status", "/login", "/v1/models", "/"])
+async def test_a_rebound_name_reaches_nothing_on_the_web_port(web: Web, path: str) -> None:
+    for host in ("rebound.example", "127.0.0.1.rebound.example", ""):
+        assert (await web.client.get(path, headers={"host": host})).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/login",
+        "/logout",
+        "/api/sessions/s/messages",
+        "/hooks/telegram/42",
+        "/hooks/twilio/inbound",
+    ],
+)
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://["])
+async def test_a_simple_request_of_another_site_does_nothing(
+    web: Web, path: str, origin: str
+) -> None:
+    headers = {"origin": origin, "content-type": "text/plain"}
+    reply = await web.client.post(path, content='{"text": "hi"}', headers=headers)
+    assert 400 <= reply.status_code < 500

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from roost_inference.client.sessions import EngineSessions
-from roost_inference.errors import EngineError, NoSessions
+from roost_inference.errors import EngineError, NoSessions, UnknownSession
 from roost_workflows.hints.waits import Wait
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,8 @@ class EngineOrders:
             async with asyncio.timeout(TIMEOUT_S):
                 await self._send(session, order)
             self._told_problem = ""
+        except UnknownSession:
+            pass  # it has forgotten the session, or has not met it yet: nothing to be told
         except NoSessions:
             self._leave_alone(UNABLE_S, "it knows nothing of sessions")
         except (EngineError, TimeoutError) as error:
