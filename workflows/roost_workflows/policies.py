@@ -24,6 +24,12 @@ TOOL_TIMEOUT_S: Final = 3600 + 120
 # Lost workers before a call is given up. Storage counts the same attempts and settles the last one.
 TOOL_ATTEMPTS_MAX: Final = 4
 
+# Deaths of workers that were computing for one turn before that turn is given up. A call that only
+# waited when its worker died is not counted here (suspects.py).
+WORKER_DEATHS_MAX: Final = 2
+# Turns that are noted at once: the one of the event loop, and those that compute in threads.
+SUSPECTS_MAX: Final = 64
+
 # Storage that stays away: short tries for an hour, then the run fails and the sweeper opens
 # another.
 CONTROL_TIMEOUT_S: Final = 10
