@@ -17,6 +17,8 @@ BEAT_PIPE = "ROOST_BEAT_PIPE"  # the number of the descriptor that beats are wri
 BEAT_EVERY_S = 2.0
 SILENCE_MAX_S = 30.0  # a part that has not beaten for this long is killed and started again
 STUCK_S = 20.0  # and before that it writes where it is stuck
+
+_ends_itself = False
 POLL_INTERVAL_S = 0.5
 
 
@@ -54,21 +56,34 @@ def tell_ready() -> None:
 
 
 def beat() -> None:
-    """Tell the supervisor that our event loop turns; nothing to do when run alone.
+    """Tell the supervisor that our event loop turns.
 
     A pipe, not the database or a file: a database that is away or a full disk is no reason to be
-    killed. Where the next beat does not follow, all threads' stacks go to the log in STUCK_S.
+    killed. Where the next beat does not follow, the threads' stacks go to the log in STUCK_S.
+    Alone, as in a container, the process then ends itself in SILENCE_MAX_S and is started again by
+    what runs it; a thread of C does that, which needs no interpreter.
     """
     pipe = os.environ.get(BEAT_PIPE)
     if pipe:
         with contextlib.suppress(OSError):  # full: the supervisor reads again when it can
             os.write(int(pipe), b".")
-            faulthandler.dump_traceback_later(STUCK_S, file=sys.__stderr__ or sys.stderr)
+    if pipe or _ends_itself:
+        faulthandler.dump_traceback_later(
+            STUCK_S if pipe else SILENCE_MAX_S,
+            file=sys.__stderr__ or sys.stderr,
+            exit=not pipe,
+        )
+
+
+def end_itself_when_silent() -> None:
+    """For a process that serves one part and nothing else."""
+    global _ends_itself
+    _ends_itself = True
 
 
 def end_beats() -> None:
-    """An orderly end is bounded by the supervisor's grace."""
-    if os.environ.get(BEAT_PIPE):
+    """An orderly end is bounded by whoever asked for it."""
+    if os.environ.get(BEAT_PIPE) or _ends_itself:
         faulthandler.cancel_dump_traceback_later()
 
 

@@ -55,8 +55,9 @@ CALL_TOOL: Final = ActivityConfig(
     retry_policy=RetryPolicy(
         initial_interval=timedelta(milliseconds=200),
         maximum_interval=timedelta(seconds=5),
-        # Storage settles attempt TOOL_ATTEMPTS_MAX + 1; attempts that never reached it need room.
-        maximum_attempts=3 * TOOL_ATTEMPTS_MAX,
+        # Storage settles attempt TOOL_ATTEMPTS_MAX + 1; attempts that never reached it need room: a
+        # frozen worker takes up one every six seconds or so until it is killed.
+        maximum_attempts=10 * TOOL_ATTEMPTS_MAX,
     ),
     cancellation_type=_WAIT,
 )

@@ -208,3 +208,35 @@ asyncio.run(main())
     await until(lambda: supervisor.children[0].restarts == 1)
     assert any("in stuck_here" in line for line in told.lines)
     await supervisor.stop()
+
+
+async def test_a_part_that_nobody_supervises_ends_itself_and_says_where_it_is_stuck() -> None:
+    script = """
+import asyncio, os
+from roost_platform import lifeline, services
+lifeline.end_itself_when_silent()
+lifeline.BEAT_EVERY_S = 0.02
+lifeline.SILENCE_MAX_S = 0.5
+class Rows:
+    async def beat(self, part):
+        return
+async def main():
+    ready = asyncio.Event()
+    ready.set()
+    async with services.beating(Rows(), "one", ready):
+        await asyncio.sleep(1.0)
+        print("lives", flush=True)
+        stuck_here()
+def stuck_here():
+    round(1, -(10**9))
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    said, why = await asyncio.wait_for(process.communicate(), WAIT_S)
+    assert process.returncode == 1
+    assert said == b"lives\n" and b"in stuck_here" in why
