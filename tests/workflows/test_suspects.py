@@ -14,7 +14,7 @@ from roost_workflows.policies import SUSPECTS_MAX
 from roost_workflows.suspects import Suspects, left_behind, open_suspects
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, sys, time
 from pathlib import Path
 from roost_workflows.suspects import open_suspects
 
@@ -32,6 +32,10 @@ async def computes():
 async def main():
     tasks = [suspects.watched(f"waiting-{n}", waits()) for n in range(5)]
     if sys.argv[2] == "computes":
+        def sleeps():
+            with suspects.in_thread("asleep"):
+                time.sleep(600)
+        tasks.append(asyncio.to_thread(sleeps))
         tasks.append(suspects.watched("guilty", computes()))
     elif sys.argv[2] == "thread":
         def hold():

@@ -1,8 +1,11 @@
 """Running one tool call to a typed outcome; only a stop can raise through here."""
 
 import asyncio
+import contextlib
 import inspect
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -16,6 +19,7 @@ from roost.tools import Tool
 
 log = logging.getLogger(__name__)
 
+Note = Callable[[], AbstractContextManager[object]]
 Status = Literal["ok", "error", "cancelled", "unknown"]
 CHECK_TIMEOUT_S: Final = 30.0
 NOT_REPEATED: Final = "It may or may not have taken effect. Do not repeat it; tell the user so."
@@ -30,13 +34,18 @@ class Outcome:
 
 
 async def run_tool(
-    tool: Tool, arguments: str, context: Context, processes: ToolProcesses | None = None
+    tool: Tool,
+    arguments: str,
+    context: Context,
+    processes: ToolProcesses | None = None,
+    note: Note = contextlib.nullcontext,
 ) -> Outcome:
     """Validate, run under the tool's time-out, and put the result in words.
 
     processes: where synchronous tools run; without it, and those that no process can import, in a
-    thread. Only the CancelledError of whoever cancelled this comes out: the caller knows whether a
-    stop or a dying worker caused it, and asks `interrupted` for the outcome of a stop.
+    thread, inside of what `note` gives. Only the CancelledError of whoever cancelled this comes
+    out: the caller knows whether a stop or a dying worker caused it, and asks `interrupted` for the
+    outcome of a stop.
     """
     limit = asyncio.timeout(tool.timeout_s)
     try:
@@ -50,7 +59,7 @@ async def run_tool(
                     processes.cannot_load(tool, str(error))
             limit = asyncio.timeout(tool.timeout_s)
         async with limit:
-            result = await _invoke(tool, values, context)
+            result = await _invoke(tool, values, context, note)
         return Outcome("ok", cap(result_text(result)))
     except ModelRetry as error:
         return Outcome("error", cap(f"{error} Correct the call and try again."))
@@ -88,10 +97,15 @@ def _failed(tool: Tool, error: BaseException) -> Outcome:
     return Outcome("error", cap(f"{tool.name} failed: {type(error).__name__}: {error}"))
 
 
-async def _invoke(tool: Tool, values: dict[str, Any], context: Context) -> Any:
+async def _invoke(tool: Tool, values: dict[str, Any], context: Context, note: Note) -> Any:
     if tool.is_async:
         return await tool.function(**values)
-    return await run_in_thread(lambda: tool.function(**values), tool.name, context.stop)
+
+    def call() -> Any:
+        with note():
+            return tool.function(**values)
+
+    return await run_in_thread(call, tool.name, context.stop)
 
 
 async def interrupted(

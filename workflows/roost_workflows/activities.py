@@ -40,7 +40,7 @@ class Activities:
         self._generation = Generation(
             ports.turns, engine, registry, self._board, ports.orders, self._suspects
         )
-        self._tooling = Tooling(ports, registry, self._board, processes)
+        self._tooling = Tooling(ports, registry, self._board, processes, self._suspects)
 
     @activity.defn(name=names.ACTIVITY_BEGIN)
     @private

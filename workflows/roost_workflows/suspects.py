@@ -105,6 +105,9 @@ def open_suspects(folder: Path) -> Suspects:
 def left_behind(folder: Path) -> list[str]:
     """Turns that dead workers of this folder were computing for, one entry per worker and turn;
     told once.
+
+    What the event loop computed for is blamed alone. Threads are blamed where it only waited: one
+    of them held the interpreter, the others may have slept.
     """
     found: list[str] = []
     for path in sorted(folder.glob(PATTERN)):
@@ -112,7 +115,7 @@ def left_behind(folder: Path) -> list[str]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its worker lives: OSError
             notes = file.read(SUSPECTS_MAX * ID_BYTES)
             slots = (notes[at : at + ID_BYTES] for at in range(0, len(notes), ID_BYTES))
-            ids = dict.fromkeys(slot.rstrip(b"\0").decode("ascii", "replace") for slot in slots)
-            found += [turn_id for turn_id in ids if turn_id]
+            loop, *threads = (slot.rstrip(b"\0").decode("ascii", "replace") for slot in slots)
+            found += [loop] if loop else [turn_id for turn_id in dict.fromkeys(threads) if turn_id]
             path.unlink()
     return found

@@ -16,6 +16,7 @@ from roost_workflows.ports import CallRecord, Ports, TurnContext
 from roost_workflows.progress import Board, ProgressWriter
 from roost_workflows.running import finish, refuse_deadly, stop_was_asked
 from roost_workflows.state import CallInput
+from roost_workflows.suspects import Suspects
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,9 @@ class Tooling:
         registry: AgentRegistry,
         board: Board,
         processes: ToolProcesses | None = None,
+        suspects: Suspects | None = None,
     ) -> None:
+        self._suspects = suspects or Suspects()
         self._processes = processes
         self._turns = ports.turns
         self._notes = ports.notes
@@ -75,7 +78,10 @@ class Tooling:
                     return known_outcome
                 read = await self._turns.context(call.turn_id, call.step)
                 context = self._context(tool, record, read, progress)
-                outcome = await run_tool(tool, record.arguments, context, self._processes)
+                outcome = await run_tool(
+                    *(tool, record.arguments, context, self._processes),
+                    note=lambda: self._suspects.in_thread(call.turn_id),
+                )
         except asyncio.CancelledError:
             if not (stop_was_asked() and await self._turns.stop_requested(call.turn_id)):
                 raise
