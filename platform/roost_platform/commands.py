@@ -57,8 +57,9 @@ _PRESSED = {
 
 REFUSED_PRESSES = (UNKNOWN_BUTTON, TURN_OVER)
 
-_COMMAND = re.compile(r"/([a-z]+)(?:@\w+)?(?:\s+([a-z]+))?", re.IGNORECASE)
-_MENTION = re.compile(r"^@\w+[\s,:]+")
+# Each run is taken whole (`++`): people's text of any length is scanned once.
+_COMMAND = re.compile(r"/([a-z]++)(?:@\w++)?(?:\s++([a-z]++))?", re.IGNORECASE)
+_MENTION = re.compile(r"^@\w++[\s,:]++")
 _PUNCTUATION = " \t\r\n.!?,;:…'\"()*_~-"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from roost import process
+from roost.execution import program as process
 from roost.files import Files
 
 
@@ -113,9 +113,13 @@ class Context:
 
         May be called from any thread. Being alive needs no call: the runtime beats by itself.
         """
-        if steps and self._on_plan is not None:
-            self._on_plan(plan_lines(steps, done))
-        if self._on_progress is not None:
+        self.relay(text, plan_lines(steps, done) if steps else None)
+
+    def relay(self, text: str | None, plan: Sequence[str] | None) -> None:
+        """Show progress that came from elsewhere, the plan with its marks; None leaves it."""
+        if plan is not None and self._on_plan is not None:
+            self._on_plan(tuple(plan))
+        if text is not None and self._on_progress is not None:
             self._on_progress(text)
 
     async def run(

@@ -16,8 +16,9 @@ STATUS_TEXT: Final = {
     "unknown": "[outcome unknown]",
     "skipped": "[skipped: not run]",
 }
-# What opens or closes a fence, however it is written.
-_FENCE: Final = re.compile(r"<(?=\s*/?\s*(?:quoted|context)\b)", re.IGNORECASE)
+# What opens or closes a fence, however it is written. Blanks are taken whole (`*+`): tried again
+# shorter and shorter, a long row of them behind one "<" would cost the square of its length.
+_FENCE: Final = re.compile(r"<(?=\s*+(?:/\s*+)?(?:quoted|context)\b)", re.IGNORECASE)
 QUOTE_AUTHORS: Final = {"bot": "assistant", "user": "user", "other": "other"}
 
 
@@ -31,27 +32,34 @@ def build_messages(
     templates accept nothing else than users and assistants taking turns.
     """
     built: list[dict[str, Any]] = [{"role": "system", "content": instructions}]
+    said: list[str] = []  # by users since anybody else spoke; joined once, however many they are
     for message in messages:
         if message.role == "user":
-            _add_user(built, _user_text(message))
+            said.append(_user_text(message))
         elif message.role == "assistant":
+            _end_user(built, said)
             _add_assistant(built, message)
         elif message.role == "tool":
+            _end_user(built, said)
             built.append(_tool_result(message))
         else:
-            _add_user(built, f"[{unfenced(message.content)}]")
+            said.append(f"[{unfenced(message.content)}]")
         if message.note:
-            _add_user(built, _marker(message))
+            said.append(_marker(message))
     if last_step:
-        _add_user(built, f"[{LAST_STEP}]")
+        said.append(f"[{LAST_STEP}]")
+    _end_user(built, said)
     return built
 
 
-def _add_user(built: list[dict[str, Any]], text: str) -> None:
-    if built[-1]["role"] == "user":
-        built[-1]["content"] += f"\n\n{text}"
-    else:
-        built.append({"role": "user", "content": text})
+def _end_user(built: list[dict[str, Any]], said: list[str]) -> None:
+    if not said:
+        return
+    text = "\n\n".join(said)
+    said.clear()
+    if built[-1]["role"] == "user":  # an assistant's empty message between them left nothing
+        text = f"{built.pop()['content']}\n\n{text}"
+    built.append({"role": "user", "content": text})
 
 
 def _add_assistant(built: list[dict[str, Any]], message: Message) -> None:

@@ -125,8 +125,8 @@ def tool(
     The docstring is the description, the annotations are the schema
     (`Annotated[str, Field(description=…)]` works). One parameter may be annotated `Context`; the
     model does not see it. `timeout` is in seconds, `label` is what people see while it runs.
-    Work that blocks belongs in a plain `def`, which gets a thread; in an `async def` it would stop
-    the worker's heartbeats. Raises DefinitionError.
+    Work that blocks belongs in a plain `def`, which runs in a process of its own; in an `async def`
+    it would stop the worker's heartbeats. Raises DefinitionError.
     """
     if function is not None:
         return _declare(function, effect, name, label, timeout, check)

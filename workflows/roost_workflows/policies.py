@@ -24,6 +24,12 @@ TOOL_TIMEOUT_S: Final = 3600 + 120
 # Lost workers before a call is given up. Storage counts the same attempts and settles the last one.
 TOOL_ATTEMPTS_MAX: Final = 4
 
+# Deaths of workers that were computing for one turn before that turn is given up. A call that only
+# waited when its worker died is not counted here (suspects.py).
+WORKER_DEATHS_MAX: Final = 2
+# Turns that are noted at once: the one of the event loop, and those that compute in threads.
+SUSPECTS_MAX: Final = 64
+
 # Storage that stays away: short tries for an hour, then the run fails and the sweeper opens
 # another.
 CONTROL_TIMEOUT_S: Final = 10
@@ -49,8 +55,9 @@ CALL_TOOL: Final = ActivityConfig(
     retry_policy=RetryPolicy(
         initial_interval=timedelta(milliseconds=200),
         maximum_interval=timedelta(seconds=5),
-        # Storage settles attempt TOOL_ATTEMPTS_MAX + 1; attempts that never reached it need room.
-        maximum_attempts=3 * TOOL_ATTEMPTS_MAX,
+        # Storage settles attempt TOOL_ATTEMPTS_MAX + 1; attempts that never reached it need room: a
+        # frozen worker takes up one every six seconds or so until it is killed.
+        maximum_attempts=10 * TOOL_ATTEMPTS_MAX,
     ),
     cancellation_type=_WAIT,
 )

@@ -23,6 +23,7 @@ FAILURE_REASONS = (
     "too_long",  # no part of the conversation fits the model
     "too_many_steps",
     "unknown_agent",
+    "worker_died",  # the workers that computed for this turn froze or died, again and again
     "timeout",
     "internal",
 )
@@ -30,7 +31,10 @@ FAILURE_REASONS = (
 
 @dataclass(frozen=True, slots=True)
 class TurnRecord:
-    """A running turn: ids and counters only, fit for Temporal's history."""
+    """A running turn: ids and counters only, fit for Temporal's history.
+
+    worker_deaths: workers that froze or died while they computed for it.
+    """
 
     turn_id: str
     conversation_id: str
@@ -38,6 +42,7 @@ class TurnRecord:
     number: int
     agent: str
     stop_requested: bool
+    worker_deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +235,12 @@ class Turns(Protocol):
         ...
 
     async def stop_requested(self, turn_id: str) -> bool: ...
+
+    async def worker_died(self, turn_id: str) -> int:
+        """Count one more worker that died while it computed for the turn; how many there were, 0
+        for a turn that does not run. The one method that counts again when it is called again.
+        """
+        ...
 
     async def settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str

@@ -139,6 +139,7 @@ class Turn(Base):
     """One answer in the making; `number` is the generation fence.
 
     state: running | done | stopped | failed. nonce: what its buttons carry beside its id.
+    worker_deaths: workers that froze or died while they computed for it.
     """
 
     __tablename__ = "turns"
@@ -170,6 +171,7 @@ class Turn(Base):
     started_at: Mapped[float]
     finished_at: Mapped[float | None]
     nonce: Mapped[str] = mapped_column(default="", server_default=text("''"))
+    worker_deaths: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
 
 class TurnStep(Base):

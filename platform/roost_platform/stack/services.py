@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from roost_platform.errors import EXIT_CONFIG, ConfigError, NotReachable, PlatformError
 from roost_platform.settings.config import ENGINE_PORT, Settings
-from roost_platform.stack import local_ports, logs
+from roost_platform.stack import lifeline, local_ports, logs
 from roost_platform.stack.lifeline import die_with_parent, tell_ready
 
 if TYPE_CHECKING:
@@ -190,6 +190,7 @@ async def _worker(running: Running) -> None:
                 settings.worker,
                 stop=running.stop,
                 ready=running.ready,
+                notes=settings.data_dir / "run",
             )
 
 
@@ -240,12 +241,24 @@ async def _migrate(settings: Settings) -> None:
 @contextlib.asynccontextmanager
 async def beating(heartbeats: "Heartbeats", part: str, ready: asyncio.Event) -> AsyncIterator[None]:
     """Once `ready`, tell the supervisor and beat in the database while the block runs."""
-    task = asyncio.create_task(_beat(heartbeats, part, ready))
+    tasks = {
+        asyncio.create_task(_beat(heartbeats, part, ready)),
+        asyncio.create_task(_beat_supervisor(ready)),
+    }
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        lifeline.end_beats()
+
+
+async def _beat_supervisor(ready: asyncio.Event) -> None:
+    await ready.wait()
+    while True:
+        lifeline.beat()
+        await asyncio.sleep(lifeline.BEAT_EVERY_S)
 
 
 async def _beat(heartbeats: "Heartbeats", part: str, ready: asyncio.Event) -> None:

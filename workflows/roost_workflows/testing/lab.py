@@ -31,7 +31,7 @@ from roost_workflows.testing.ports import memory_ports
 from roost_workflows.testing.records import StoredTurn
 from roost_workflows.testing.store import MemoryStore
 from roost_workflows.turn.model_call import Engine
-from roost_workflows.worker import build_worker
+from roost_workflows.worker import build_worker, tool_processes
 
 POLL_S: Final = 0.01
 PATIENCE_S: Final = 30.0
@@ -100,8 +100,16 @@ class Lab:
         )
         ports = replace(memory_ports(self.store), orders=self.orders)
         chosen = engine or self.engine_client
-        async with build_worker(self.client, ports, chosen, registry, config, runner=sandbox()):
-            yield
+        processes = tool_processes(registry)
+        try:
+            async with build_worker(
+                *(self.client, ports, chosen, registry, config),
+                runner=sandbox(),
+                processes=processes,
+            ):
+                yield
+        finally:
+            await processes.close()
 
     async def say(self, conversation: str, text: str) -> None:
         """A message arrives: committed first, then the doorbell."""

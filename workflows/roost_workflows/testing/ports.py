@@ -89,6 +89,9 @@ class MemoryTurns:
     async def stop_requested(self, turn_id: str) -> bool:
         return bool(await self._run("stop_requested", turn_id))
 
+    async def worker_died(self, turn_id: str) -> int:
+        return int(await self._run("worker_died", turn_id))
+
     async def settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
     ) -> Settled:

@@ -233,6 +233,11 @@ class MemoryStore(NoteTable):
     def _stop_requested(self, turn_id: str) -> bool:
         return self._turns[turn_id].record.stop_requested
 
+    def _worker_died(self, turn_id: str) -> int:
+        turn = self._turns[turn_id]
+        turn.record = replace(turn.record, worker_deaths=turn.record.worker_deaths + 1)
+        return turn.record.worker_deaths
+
     def _settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
     ) -> Settled:

@@ -3,6 +3,7 @@
 from temporalio import activity
 
 from roost.agent import MAX_STEPS_DEFAULT
+from roost.execution.tool_processes import ToolProcesses
 from roost_workflows import names
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.ports import Ports, Postponed
@@ -17,18 +18,29 @@ from roost_workflows.state import (
 from roost_workflows.turn.activity_guard import beating, finish, private
 from roost_workflows.turn.model_call import Engine, Generation
 from roost_workflows.turn.progress import Board
+from roost_workflows.turn.suspects import Suspects
 from roost_workflows.turn.tool_call import Tooling
 
 
 class Activities:
     """Everything a session does outside its workflow."""
 
-    def __init__(self, ports: Ports, engine: Engine, registry: AgentRegistry) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        engine: Engine,
+        registry: AgentRegistry,
+        processes: ToolProcesses | None = None,
+        suspects: Suspects | None = None,
+    ) -> None:
+        self._suspects = suspects or Suspects()
         self._turns = ports.turns
         self._registry = registry
         self._board = Board()
-        self._generation = Generation(ports.turns, engine, registry, self._board, ports.orders)
-        self._tooling = Tooling(ports, registry, self._board)
+        self._generation = Generation(
+            ports.turns, engine, registry, self._board, ports.orders, self._suspects
+        )
+        self._tooling = Tooling(ports, registry, self._board, processes, self._suspects)
 
     @activity.defn(name=names.ACTIVITY_BEGIN)
     @private
@@ -45,13 +57,13 @@ class Activities:
     @private
     async def generate(self, call: GenerateInput) -> StepResult:
         async with beating():
-            return await self._generation.run(call)
+            return await self._suspects.watched(call.turn_id, self._generation.run(call))
 
     @activity.defn(name=names.ACTIVITY_CALL_TOOL)
     @private
     async def call_tool(self, call: CallInput) -> None:
         async with beating():
-            await self._tooling.run(call)
+            await self._suspects.watched(call.turn_id, self._tooling.run(call))
 
     @activity.defn(name=names.ACTIVITY_CLOSE_GROUP)
     @private

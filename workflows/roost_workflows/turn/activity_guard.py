@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from roost_workflows.policies import HEARTBEAT_EVERY_S
+from roost_workflows.policies import HEARTBEAT_EVERY_S, WORKER_DEATHS_MAX
+from roost_workflows.ports import TurnRecord
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,13 @@ async def beating() -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
+
+
+def refuse_deadly(turn: TurnRecord) -> None:
+    """Give up a turn whose workers died of it: the session settles it as failed."""
+    if turn.worker_deaths >= WORKER_DEATHS_MAX:
+        log.error("turn %s is given up: %d workers died of it", turn.turn_id, turn.worker_deaths)
+        raise ApplicationError("worker_died", type="worker_died", non_retryable=True)
 
 
 def stop_was_asked() -> bool:

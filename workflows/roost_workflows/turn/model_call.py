@@ -37,10 +37,11 @@ from roost_workflows.ports import (
     Usage,
 )
 from roost_workflows.state import GenerateInput, StepResult
-from roost_workflows.turn.activity_guard import finish, stop_was_asked
+from roost_workflows.turn.activity_guard import finish, refuse_deadly, stop_was_asked
 from roost_workflows.turn.figures import engine_figures
 from roost_workflows.turn.progress import Board, ProgressWriter
 from roost_workflows.turn.requests import build_request
+from roost_workflows.turn.suspects import Suspects
 from roost_workflows.turn.window import SHORTER_MAX
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,9 @@ class Generation:
         registry: AgentRegistry,
         board: Board,
         orders: SessionOrders,
+        suspects: Suspects | None = None,
     ) -> None:
+        self._suspects = suspects or Suspects()
         self._turns = turns
         self._orders = orders
         self._engine = engine
@@ -108,6 +111,7 @@ class Generation:
             context = await self._turns.context(call.turn_id, call.step)
             if context.turn.stop_requested:
                 return StepResult("stopped")
+            refuse_deadly(context.turn)
             agent = self._registry.get(context.turn.agent)
             if agent is None:
                 log.error("turn %s: there is no agent %r", call.turn_id, context.turn.agent)
@@ -126,7 +130,14 @@ class Generation:
     ) -> None:
         """Stream one completion, of a shorter history if the whole one does not fit the model."""
         for shorter in range(SHORTER_MAX + 1):
-            request = build_request(agent, context, step=call.step, last=call.last, shorter=shorter)
+            # In a thread: it walks over all that people wrote, and others must not wait for that.
+            def build(shorter: int = shorter) -> ChatRequest:
+                with self._suspects.in_thread(call.turn_id):
+                    return build_request(
+                        agent, context, step=call.step, last=call.last, shorter=shorter
+                    )
+
+            request = await asyncio.to_thread(build)
             try:
                 async with (
                     ProgressWriter(self._turns, self._board, call.turn_id, "thinking") as progress,

@@ -51,6 +51,10 @@ APOLOGIES = {
     "too_long": "This is too long for the model. Send /new to start afresh, or say less at once.",
     "too_many_steps": "I stopped after too many steps without reaching an answer.",
     "unknown_agent": "The agent of this conversation is not installed any more.",
+    "worker_died": (
+        "I broke down over this message more than once, so I gave up on it. "
+        "Please say it in another way, or send /new to start afresh."
+    ),
     "timeout": "This took too long, so I gave up. Please try again.",
     "internal": "Something went wrong and I could not finish this answer. Please try again.",
 }

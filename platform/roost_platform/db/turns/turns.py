@@ -30,7 +30,7 @@ from roost_platform.db.turns.transcript import (
     take,
     waiting_span,
 )
-from roost_platform.errors import NotFound
+from roost_platform.errors import NotFound, TurnOver
 from roost_platform.queueing import QueueRules, batch_max
 from roost_workflows.ports import (
     CallRecord,
@@ -225,6 +225,15 @@ class TurnStore:
                 raise NotFound(f"No turn {turn_id}.")
             return found[0] is not None
 
+    async def worker_died(self, turn_id: str) -> int:
+        async with self._database.write() as session:
+            try:
+                turn, _ = await lock_turn(session, turn_id)
+            except (NotFound, TurnOver):
+                return 0
+            turn.worker_deaths += 1
+            return turn.worker_deaths
+
     async def settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
     ) -> Settled:
@@ -253,6 +262,7 @@ def record(turn: models.Turn) -> TurnRecord:
         number=turn.number,
         agent=turn.agent,
         stop_requested=turn.stop_requested_at is not None,
+        worker_deaths=turn.worker_deaths,
     )
 
 

@@ -356,3 +356,15 @@ async def test_r7_the_database_refuses_a_second_running_turn(ada: Person) -> Non
                 column.name: getattr(first, column.name) for column in models.Turn.__table__.columns
             }
             session.add(models.Turn(**{**second, "id": "second", "number": 2}))
+
+
+async def test_deaths_of_workers_are_counted_while_the_turn_runs(ada: Person) -> None:
+    await ada.says("hello")
+    turn = await ada.turn()
+    assert turn.worker_deaths == 0
+    assert await ada.stores.turns.worker_died(turn.turn_id) == 1
+    assert await ada.stores.turns.worker_died(turn.turn_id) == 2
+    assert (await ada.turn()).worker_deaths == 2
+    await ada.stores.turns.settle(turn.turn_id, outcome="failed", reason="worker_died")
+    assert await ada.stores.turns.worker_died(turn.turn_id) == 0
+    assert await ada.stores.turns.worker_died("no such turn") == 0
