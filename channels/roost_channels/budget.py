@@ -1,4 +1,4 @@
-"""How much processor time one text may take to be read, laid out and cut; plain text is the way out.
+"""How much processor time one text may take to be laid out; what takes more is shown plain.
 
 The Markdown library is near-linear for what people write, but not for every text: lazy lines under
 deep quotes are quadratic, and unclosed brackets cost twenty microseconds each. A rule put before
@@ -12,8 +12,8 @@ from typing import Any
 from markdown_it import MarkdownIt
 
 # Of one message. An ordinary answer takes a few milliseconds, the longest that is kept
-# (100,000 characters) half a second.
-RENDER_S = 0.6
+# (100,000 characters) nearly half a second.
+RENDER_S = 0.5
 TOKENS_MAX = 100_000  # of blocks: tables of empty cells grow beyond what was written
 # Steps between two looks at the clock, each well below a millisecond.
 STEPS_BETWEEN_LOOKS = 32

@@ -12,7 +12,7 @@ from roost_channels.lanes import Lanes
 from roost_channels.limits import Limiter, recall
 from roost_channels.message import Address
 from roost_channels.outbox import UNFINISHED, Outbox, OutboxEntry, StoredPart
-from roost_channels.planning import album_of, plan
+from roost_channels.planning import album_of, planned
 from roost_channels.reconciling import Reconciler
 from roost_channels.sending import Report, Sender
 
@@ -143,7 +143,7 @@ class Courier:
     ) -> float | None:
         """One step of an entry: plan it, send its next part, or settle an uncertain one."""
         if not parts:
-            parts = await self._outbox.plan(entry.id, plan(entry, channel))
+            parts = await self._outbox.plan(entry.id, await planned(entry, channel))
         now = self._clock.time()
         part = next((part for part in parts if part.state in UNFINISHED), None)
         if part is not None and (

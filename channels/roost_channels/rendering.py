@@ -34,7 +34,6 @@ ENTITIES_MAX = 100
 TOO_RICH = 1 << 30  # what a slice with more of them costs: more than any room
 
 
-
 @dataclass(frozen=True, slots=True)
 class Entity:
     """A formatted range in UTF-16 units, its type named as by Telegram's Bot API.

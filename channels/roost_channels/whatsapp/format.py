@@ -126,10 +126,36 @@ def _fenced(text: str) -> str:
 
 def _line(text: str, start: int, end: int, spans: list[Span]) -> str:
     """One line with its marks, outer ones first, literal marks disarmed."""
-    opens: dict[int, list[str]] = {}
-    closes: dict[int, list[str]] = {}
-    code_starts: list[int] = []
-    code_ends: list[int] = []
+    if not spans and not _ACCIDENTAL.search(text, start, end):
+        return text[start:end]
+    opens, closes, codes = _marks(text, start, end, spans)
+    starts, ends = [low for low, _ in codes], [high for _, high in codes]
+    disarmed = {
+        mark + 1 for mark in _accidental(text, start, end) if not _covered(starts, ends, mark)
+    }
+    pieces: list[str] = []
+    previous = start
+    for place in sorted({*disarmed, *opens, *closes}):
+        pieces.append(text[previous:place])
+        pieces += closes.get(place, ())
+        if place in disarmed:
+            pieces.append(WORD_JOINER)
+        pieces += opens.get(place, ())
+        previous = place
+    pieces.append(text[previous:end])
+    return "".join(pieces)
+
+
+_Marks = dict[int, list[str]]
+
+
+def _marks(
+    text: str, start: int, end: int, spans: list[Span]
+) -> tuple[_Marks, _Marks, list[tuple[int, int]]]:
+    """Where a line's marks open and close, and the ranges that are code."""
+    opens: _Marks = {}
+    closes: _Marks = {}
+    codes: list[tuple[int, int]] = []
     for span in spans:
         mark = MARKS[span.type]
         low, high = max(span.start, start), min(span.end, end)
@@ -144,33 +170,14 @@ def _line(text: str, start: int, end: int, spans: list[Span]) -> str:
         opens.setdefault(low, []).append(mark)
         closes.setdefault(high, []).insert(0, mark)
         if mark == "`":
-            code_starts.append(low)
-            code_ends.append(high)
-    accidental = _accidental(text, start, end)
-    if code_starts:
-        accidental = (mark for mark in accidental if not _covered(code_starts, code_ends, mark))
-    disarmed = [mark + 1 for mark in accidental]
-    pieces: list[str] = []
-    previous = start
-    if not opens:
-        for place in disarmed:
-            pieces += (text[previous:place], WORD_JOINER)
-            previous = place
-        return "".join((*pieces, text[previous:end]))
-    joiners = set(disarmed)
-    for place in sorted({*joiners, *opens, *closes}):
-        pieces.append(text[previous:place])
-        pieces += closes.get(place, [])
-        if place in joiners:
-            pieces.append(WORD_JOINER)
-        pieces += opens.get(place, [])
-        previous = place
-    pieces.append(text[previous:end])
-    return "".join(pieces)
+            codes.append((low, high))
+    return opens, closes, codes
 
 
 def _covered(starts: list[int], ends: list[int], position: int) -> bool:
     """Whether one of some ranges, in order and apart, has the position."""
+    if not starts:
+        return False
     number = bisect_right(starts, position) - 1
     return number >= 0 and position < ends[number]
 
