@@ -11,7 +11,7 @@ from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.lanes import Lanes
 from roost_channels.delivery.limits import Limiter, recall
-from roost_channels.delivery.parts import album_of, plan
+from roost_channels.delivery.parts import album_of, planned
 from roost_channels.delivery.sender import Report, Sender
 from roost_channels.delivery.settler import Reconciler
 from roost_channels.message import Address
@@ -166,7 +166,7 @@ class Courier:
     ) -> float | None:
         """One step of an entry: plan it, send its next part, or settle an uncertain one."""
         if not parts:
-            parts = await self._outbox.plan(entry.id, plan(entry, channel))
+            parts = await self._outbox.plan(entry.id, await planned(entry, channel))
         now = self._clock.time()
         part = next((part for part in parts if part.state in UNFINISHED), None)
         if part is not None and (

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 MESSAGES_SHOWN_MAX = 100
+QUOTE_DEPTH_MAX = 8  # quotes in quotes; what is deeper shows its marks
 
 TAGS = {
     "bold": ("<b>", "</b>"),
@@ -94,14 +95,15 @@ def entities_html(text: str, entities: Sequence[Mapping[str, Any]]) -> Markup:
     return Markup("").join(html)
 
 
-def whatsapp_html(text: str) -> Markup:
+def whatsapp_html(text: str, depth: int = 0) -> Markup:
     """Text with WhatsApp's marks as HTML; the marks themselves disappear, as on the phone."""
     html, previous = [], 0
     for match in WHATSAPP_MARKS.finditer(text):
         html.append(escape(text[previous : match.start()]))
         name = str(match.lastgroup)
         if name == "quote":
-            quoted = whatsapp_html(match[name])
+            inner, below = match[name], depth + 1
+            quoted = whatsapp_html(inner, below) if below < QUOTE_DEPTH_MAX else escape(inner)
             html.append(Markup('<span class="blockquote">{}</span>').format(quoted))
         elif name == "pre":
             html.append(Markup('<code class="pre">{}</code>').format(match[name]))
