@@ -8,9 +8,11 @@ import httpx2
 
 from roost_channels.config import WhatsAppCloudConfig
 from roost_channels.errors import Ambiguous, NotSent, Rejected
-from roost_channels.whatsapp.client import CONNECT_TIMEOUT_S, TIMEOUT_S, translate
+from roost_channels.whatsapp.errors import unanswered
 from roost_channels.whatsapp_cloud.errors import refusal
 
+TIMEOUT_S = 20.0
+CONNECT_TIMEOUT_S = 5.0
 SIGNAL_TIMEOUT_S = 5.0
 UPLOAD_TIMEOUT_S = 120.0
 
@@ -88,7 +90,7 @@ class CloudClient:
                     if len(data) > bytes_max:
                         raise Rejected(f"the file has more than {bytes_max} bytes")
         except (httpx2.HTTPError, OSError) as error:
-            raise translate(error, repeatable=True) from error
+            raise unanswered(error, repeatable=True) from error
         return bytes(data)
 
     async def number(self) -> dict[str, Any]:
@@ -119,7 +121,7 @@ class CloudClient:
                 timeout=timeout_s or httpx2.USE_CLIENT_DEFAULT,
             )
         except (httpx2.HTTPError, OSError) as error:
-            raise translate(error, repeatable=repeatable) from error
+            raise unanswered(error, repeatable=repeatable) from error
         try:
             answer = response.json()
         except ValueError:
