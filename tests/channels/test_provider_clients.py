@@ -1,5 +1,6 @@
 """aiogram and twilio over our HTTP: what leaves, what comes back, and what they cost to import."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -199,8 +200,9 @@ async def test_calls_have_time_limits() -> None:
 
 
 def in_a_process_of_its_own(code: str) -> str:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=60
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
