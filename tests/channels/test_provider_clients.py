@@ -1,6 +1,8 @@
 """aiogram and twilio over our HTTP: what leaves, what comes back, and what they cost to import."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,11 +15,12 @@ from pydantic import SecretStr
 from roost_channels.bodies import ANSWER_BYTES_MAX
 from roost_channels.config import TelegramConfig, TwilioConfig
 from roost_channels.errors import Ambiguous, AuthBroken, DeliveryError, NotSent, Rejected
-from roost_channels.message import Address
-from roost_channels.rendering import RenderedPart
+from roost_channels.message import Address, Media, ReplyTarget
+from roost_channels.rendering import Entity, RenderedPart
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.registering import register_commands
+from roost_channels.testing.files import MemoryFiles
 from roost_channels.whatsapp.client import TwilioClient
 
 TELEGRAM = TelegramConfig.model_validate({"token": "42:SECRET"})
@@ -69,6 +72,28 @@ async def test_an_answer_that_aiogram_refuses_proves_the_send(message: Any) -> N
 async def test_a_success_without_a_message_id_is_ambiguous(result: Any) -> None:
     with pytest.raises(Ambiguous):
         await always(200, json={"ok": True, "result": result}).channel().send(CHAT, HELLO)
+
+
+async def test_a_file_goes_with_its_name_and_type_and_the_rest_as_fields() -> None:
+    wire = always(200, json={"ok": True, "result": {"message_id": 5}})
+    files = MemoryFiles()
+    files.data["A1"] = b"the bytes"
+    client = TelegramClient(TELEGRAM, transport=wire.transport)
+    channel = TelegramChannel(TELEGRAM, client=client, files=files)
+    photo = Media("A1", "photo", "sunset.png", "image/png", 9)
+    entity = Entity("bold", 0, 5)
+    caption = RenderedPart("hello", entities=(entity,), media=photo)
+    await channel.send(CHAT, caption, reply_to=ReplyTarget("3"), silent=True)
+    body = wire.requests[0].content.decode()
+    assert 'filename="sunset.png"\r\nContent-Type: image/png\r\n\r\nthe bytes' in body
+    fields = dict(re.findall(r'name="(\w+)"\r\n\r\n(.*?)\r\n', body))
+    assert fields.pop("photo").startswith("attach://")
+    assert {name: json.loads(value) for name, value in fields.items() if name != "caption"} == {
+        "chat_id": 7,
+        "caption_entities": [{"type": "bold", "offset": 0, "length": 5}],
+        "disable_notification": True,
+        "reply_parameters": {"message_id": 3, "allow_sending_without_reply": True},
+    }
 
 
 async def test_commands_of_another_shape_are_registered_anew() -> None:
