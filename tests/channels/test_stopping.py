@@ -15,12 +15,12 @@ from roost_channels.files import Fetcher
 from roost_channels.message import Address, Attachment
 from roost_channels.outbox import ProgressSnapshot
 from roost_channels.progress.renderer import ProgressRenderer
-from roost_channels.telegram import client as telegram_client
+from roost_channels.telegram import session as telegram_session
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.testing import FakeTelegram
 from roost_channels.testing.memory.files import MemoryFiles
 from roost_channels.testing.memory.outbox import MemoryOutbox
-from roost_channels.whatsapp import client as twilio_client
+from roost_channels.whatsapp import http as twilio_http
 
 CHAT = 7
 ADDRESS = Address("telegram", "42", str(CHAT))
@@ -184,5 +184,5 @@ async def test_no_download_begins_once_the_process_is_told_to_stop(
 
 def test_the_time_to_end_covers_every_providers_time_limit() -> None:
     # Twilio's limit is Meta's too.
-    longest = max(telegram_client.CALL_TIMEOUT_S, twilio_client.TIMEOUT_S)
-    assert DeliveryConfig().shutdown_s >= longest + telegram_client.CONNECT_TIMEOUT_S
+    longest = max(telegram_session.CALL_TIMEOUT_S, twilio_http.TIMEOUT_S)
+    assert DeliveryConfig().shutdown_s >= longest + telegram_session.CONNECT_TIMEOUT_S

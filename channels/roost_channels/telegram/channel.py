@@ -22,6 +22,7 @@ from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.telegram import format as telegram_format
+from roost_channels.telegram.bot_api import methods, types
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.media import ALBUM_MAX, ALBUMS, CAPTION_MAX, MediaSender
 from roost_channels.telegram.polling import Poller
@@ -97,15 +98,14 @@ class TelegramChannel:
         elif part.rich:
             sent = await self._send_rich(part, shared)
         else:
-            text = {"text": part.text, "entities": telegram_format.entities(part)}
-            sent = await self._client.call("sendMessage", {**shared, **text})
+            sent = await self._client.call(methods.SendMessage(**shared, **_text(part)))
         return _receipt(sent)
 
     async def _send_rich(self, part: RenderedPart, shared: dict[str, Any]) -> Any:
         """A refusal of any kind is one of the form: the plain one is tried next."""
         try:
-            rich = {"rich_message": {"markdown": part.rich}}
-            return await self._client.call("sendRichMessage", {**shared, **rich})
+            rich = types.InputRichMessage(markdown=part.rich)
+            return await self._client.call(methods.SendRichMessage(**shared, rich_message=rich))
         except Rejected as error:
             raise RenderRejected(error.description, code="rich", http_status=400) from error
 
@@ -128,52 +128,48 @@ class TelegramChannel:
         *,
         buttons: Sequence[Button] = (),
     ) -> None:
-        await self._client.call(
-            "editMessageText",
-            {
-                "chat_id": _chat_id(address),
-                "message_id": int(message_id),
-                "text": part.text,
-                "entities": telegram_format.entities(part),
-                "reply_markup": telegram_format.keyboard(buttons),
-            },
-            repeatable=True,
-        )
+        markup: Any = telegram_format.keyboard(buttons)
+        which = _message(address, message_id)
+        change = methods.EditMessageText(**which, **_text(part), reply_markup=markup)
+        await self._client.call(change, repeatable=True)
 
     async def delete(self, address: Address, message_id: str) -> None:
         """Raises EditTargetMissing for a message too old to be removed; gone already is success."""
-        which = {"chat_id": _chat_id(address), "message_id": int(message_id)}
+        deletion = methods.DeleteMessage(**_message(address, message_id))
         try:
-            await self._client.call("deleteMessage", which, repeatable=True)
+            await self._client.call(deletion, repeatable=True)
         except EditTargetMissing as error:
             if error.code != "gone":
                 raise
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
-        where = {"chat_id": _chat_id(address), "message_thread_id": _thread(address)}
-        await self._signal("sendChatAction", {**where, "action": "typing"})
+        await self._signal(
+            methods.SendChatAction(
+                chat_id=_chat_id(address), message_thread_id=_thread(address), action="typing"
+            )
+        )
 
     async def react(self, address: Address, message_id: str) -> None:
         if not message_id.isdigit():
             return
-        mark = {"type": "emoji", "emoji": self.capabilities.reaction}
-        which = {"chat_id": _chat_id(address), "message_id": int(message_id), "reaction": [mark]}
-        await self._signal("setMessageReaction", which)
+        mark = types.ReactionTypeEmoji(emoji=self.capabilities.reaction)
+        which = _message(address, message_id)
+        await self._signal(methods.SetMessageReaction(**which, reaction=[mark]))
 
     def can_draft(self, address: Address) -> bool:
         """Drafts are for private chats, whose ids are above zero."""
         return address.chat.isdigit()
 
     async def draft(self, address: Address, number: int, part: RenderedPart) -> None:
-        shown = {
-            "chat_id": _chat_id(address),
-            "message_thread_id": _send_thread(address),
-            "draft_id": number,
-            "text": part.text,
-            "entities": telegram_format.entities(part),
-            "can_stop": True,
-        }
-        await self._signal("sendMessageDraft", shown)
+        await self._signal(
+            methods.SendMessageDraft(
+                chat_id=int(address.chat),
+                message_thread_id=_send_thread(address),
+                draft_id=number,
+                can_stop=True,
+                **_text(part),
+            )
+        )
 
     async def remove_lost_status(
         self, address: Address, *, after: str, before: str, known: Sequence[str]
@@ -185,9 +181,9 @@ class TelegramChannel:
             return False
         candidates = [str(n) for n in range(int(after) + 1, int(before))]
         for message_id in [one for one in candidates if one not in known][:PROBES_MAX]:
-            which = {"chat_id": _chat_id(address), "message_id": int(message_id)}
+            bare = methods.EditMessageReplyMarkup(**_message(address, message_id))
             try:
-                await self._client.call("editMessageReplyMarkup", which, repeatable=True)
+                await self._client.call(bare, repeatable=True)
             except (NotModified, EditTargetMissing, Rejected):
                 continue  # somebody else's, none at all, or one of ours without buttons
             await self.delete(address, message_id)
@@ -204,9 +200,9 @@ class TelegramChannel:
         return await self._client.download(attachment.provider_id, bytes_max)
 
     async def acknowledge(self, callback_id: str, text: str = "") -> None:
-        answer = {"callback_query_id": callback_id, "text": text or None}
+        answer = methods.AnswerCallbackQuery(callback_query_id=callback_id, text=text or None)
         try:
-            await self._signal("answerCallbackQuery", answer)
+            await self._signal(answer)
         except DeliveryError as error:
             # The button stops spinning by itself; what it asked for is stored already.
             logger.info("callback %s not answered: %s", callback_id, error)
@@ -228,9 +224,9 @@ class TelegramChannel:
         await asyncio.gather(*self._acknowledging, return_exceptions=True)
         await self._client.close()
 
-    async def _signal(self, method: str, parameters: dict[str, Any]) -> None:
+    async def _signal(self, method: methods.TelegramMethod[Any]) -> None:
         """A call that may be made twice, and is worth little when it is late."""
-        await self._client.call(method, parameters, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S)
+        await self._client.call(method, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S)
 
     def _acknowledge_soon(self, callback_id: str, text: str) -> None:
         """Answer beside the poller, which must not wait for it; a flood of presses is dropped."""
@@ -252,9 +248,18 @@ def _shared(address: Address, reply_to: ReplyTarget | None, silent: bool) -> dic
 
 
 def _receipt(sent: Any) -> Receipt:
-    if not isinstance(sent, dict) or "message_id" not in sent:
+    message_id = getattr(sent, "message_id", None)
+    if message_id is None:
         raise Ambiguous("accepted without a message id", code="decode")
-    return Receipt(str(sent["message_id"]))
+    return Receipt(str(message_id))
+
+
+def _text(part: RenderedPart) -> dict[str, Any]:
+    return {"text": part.text, "entities": telegram_format.entities(part)}
+
+
+def _message(address: Address, message_id: str) -> dict[str, Any]:
+    return {"chat_id": _chat_id(address), "message_id": int(message_id)}
 
 
 def _chat_id(address: Address) -> int | str:

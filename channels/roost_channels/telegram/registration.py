@@ -7,12 +7,14 @@ from roost_channels.config import TelegramConfig
 from roost_channels.errors import AuthBroken, DeliveryError
 from roost_channels.intake import Intake
 from roost_channels.telegram import updates
+from roost_channels.telegram.bot_api import methods, types
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.inbound import checked_secret
 from roost_channels.telegram.polling import AUTH_PROBE_S, BACKOFF_MAX_S, BACKOFF_S
 
 logger = logging.getLogger(__name__)
 
+COMMANDS_TIMEOUT_S = 5
 COMMANDS = (
     ("new", "Start a new conversation"),
     ("stop", "Stop what is running"),
@@ -25,12 +27,15 @@ COMMANDS = (
 
 async def register_commands(client: TelegramClient) -> None:
     """Set the command menu if it differs; a failure is harmless."""
-    wanted = [{"command": name, "description": text} for name, text in COMMANDS]
+    wanted = [types.BotCommand(command=name, description=text) for name, text in COMMANDS]
     try:
-        current = await client.call("getMyCommands", repeatable=True, timeout_s=5)
-        shown = [{key: c.get(key) for key in ("command", "description")} for c in current or ()]
-        if shown != wanted:
-            await client.call("setMyCommands", {"commands": wanted}, repeatable=True, timeout_s=5)
+        current = await client.call(
+            methods.GetMyCommands(), repeatable=True, timeout_s=COMMANDS_TIMEOUT_S
+        )
+        shown = [(getattr(c, "command", ""), getattr(c, "description", "")) for c in current or ()]
+        if shown != list(COMMANDS):
+            change = methods.SetMyCommands(commands=wanted)
+            await client.call(change, repeatable=True, timeout_s=COMMANDS_TIMEOUT_S)
     except DeliveryError as error:
         logger.warning("commands not registered: %s", error)
 
@@ -44,15 +49,15 @@ async def register_webhook(
 ) -> None:
     """Point Telegram at our webhook, trying until it is done."""
     secret = checked_secret(config)
-    hook = {
-        "url": f"{public_base_url.rstrip('/')}/hooks/telegram/{config.account}",
-        "secret_token": secret,
-        "allowed_updates": list(updates.ALLOWED_UPDATES),
-    }
+    hook = methods.SetWebhook(
+        url=f"{public_base_url.rstrip('/')}/hooks/telegram/{config.account}",
+        secret_token=secret,
+        allowed_updates=list(updates.ALLOWED_UPDATES),
+    )
     wait = BACKOFF_S
     while True:
         try:
-            await client.call("setWebhook", hook, repeatable=True)
+            await client.call(hook, repeatable=True)
             await intake.channel_state("telegram", config.account, "up", "webhook")
             return
         except DeliveryError as error:

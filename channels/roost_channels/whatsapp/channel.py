@@ -17,10 +17,11 @@ from roost_channels.outbox import Receipts
 from roost_channels.rendering.parts import RenderedPart, utf16_length
 from roost_channels.whatsapp import contents
 from roost_channels.whatsapp.backfill import Reconciler
-from roost_channels.whatsapp.client import TIMEOUT_S, TwilioClient
+from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.contents import Contents
 from roost_channels.whatsapp.format import needs_quote_line, quote_prefix
 from roost_channels.whatsapp.gate import Gate
+from roost_channels.whatsapp.http import TIMEOUT_S
 from roost_channels.whatsapp.links import MediaLinks
 from roost_channels.whatsapp.unchanging import Unchanging
 from roost_channels.whatsapp.window import INVITATION, SESSION_WINDOW_S

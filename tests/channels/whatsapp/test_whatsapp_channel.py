@@ -32,7 +32,7 @@ from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_channels.testing.memory.receipts import MemoryReceipts
 from roost_channels.webhook import WebhookReply
 from roost_channels.whatsapp.channel import ABSENT_AFTER_S, WhatsAppChannel, body_of
-from roost_channels.whatsapp.client import by_code
+from roost_channels.whatsapp.errors import by_code
 from roost_channels.whatsapp.format import QUOTE_PREFIX_MAX, quote_prefix
 from roost_channels.whatsapp.inbound import TwilioWebhooks
 
