@@ -14,12 +14,11 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from roost import Agent, Context, ModelRetry, tool
 from roost_inference.client.assembly import Completed, Delta
 from roost_inference.client.engine_client import ChatRequest
-from roost_inference.client.sessions import EngineSessions
+from roost_inference.client.sessions import EngineSessions, Wait
 from roost_inference.errors import PromptTooLong
 from roost_inference.testing.scripts import Call, Say
 from roost_workflows import names
 from roost_workflows.hints.engine_hints import EngineOrders
-from roost_workflows.hints.waits import Wait
 from roost_workflows.session import SessionWorkflow
 from roost_workflows.testing.lab import Lab, open_lab, running_server, sandbox
 

@@ -8,7 +8,6 @@ from typing import (
     Annotated,
     Any,
     Final,
-    Literal,
     get_args,
     get_origin,
     get_type_hints,
@@ -19,12 +18,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from roost.context import Context
+from roost.effects import EFFECTS, Effect
 from roost.errors import DefinitionError, ModelRetry
 
-Effect = Literal["pure", "idempotent", "verifiable", "unsafe"]
 Check = Callable[[str], Any]
 
-EFFECTS: Final[tuple[str, ...]] = get_args(Effect)
 TIMEOUT_S_DEFAULT: Final = 60.0
 TIMEOUT_S_MAX: Final = 3600.0
 ERRORS_TOLD_MAX: Final = 8  # of one call's wrong arguments

@@ -6,14 +6,16 @@ the first call did.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, get_args
 
+from roost.effects import Effect
+from roost.turn import Finish
 from roost_workflows.hints.waits import NoOrders, SessionOrders
 
+# How a tool call ends: `skipped` is one that never began.
 CallStatus = Literal["ok", "error", "cancelled", "unknown", "skipped"]
-CallState = Literal["planned", "running", "ok", "error", "cancelled", "unknown", "skipped"]
-Effect = Literal["pure", "idempotent", "verifiable", "unsafe"]
-Finish = Literal["answer", "tools", "length", "empty", "stopped"]
+CallState = Literal["planned", "running"] | CallStatus
+CALL_ENDED: Final[frozenset[str]] = frozenset(get_args(CallStatus))
 
 FAILURE_REASONS = (
     "engine_unavailable",  # not reached for as long as its retries last
@@ -123,6 +125,22 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCall:
+    """What one model call decided, said and cost. `started_at` is in seconds since the epoch.
+
+    calls: the tool calls to run; only with finish `tools`.
+    """
+
+    finish: Finish
+    text: str = ""
+    calls: Sequence[PlannedCall] = ()
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+    engine_message_id: str = ""
+    started_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class CallRecord:
     """A tool call about to run. `attempt` starts at 1; `state` is what was stored before this
     attempt.
@@ -192,19 +210,7 @@ class Turns(Protocol):
         """
         ...
 
-    async def commit_step(
-        self,
-        turn_id: str,
-        step: int,
-        *,
-        finish: Finish,
-        text: str,
-        calls: Sequence[PlannedCall],
-        usage: Usage,
-        model: str,
-        engine_message_id: str,
-        started_at: float,
-    ) -> StepRecord:
+    async def commit_step(self, turn_id: str, step: int, call: ModelCall) -> StepRecord:
         """Commit a model call. With finish `tools` the group stays open until `close_group`.
 
         Any other finish except `stopped` ends the turn: the assistant message, the outbox row and

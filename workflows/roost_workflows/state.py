@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from roost_workflows.ports import Finish, StepRecord, TurnRecord
+from roost.turn import Finish
+from roost_workflows.ports import StepRecord, TurnRecord
 
 WAIT_LEAST_S = 0.01  # a timer of no length would be no timer
 

@@ -6,15 +6,16 @@ from itertools import count
 
 from sqlalchemy import func, select
 
+from roost.turn import Finish
 from roost_channels.intake import Accepted
 from roost_channels.message import Address, InboundKind, InboundMessage, Quote, Sender
 from roost_channels.progress.status_messages import stop_buttons
 from roost_channels.progress.status_view import StatusView
+from roost_inference.client.sessions import Wait
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
-from roost_workflows.hints.waits import Wait
-from roost_workflows.ports import Finish, PlannedCall, StepRecord, TurnRecord, Usage
+from roost_workflows.ports import ModelCall, PlannedCall, StepRecord, TurnRecord, Usage
 
 
 @dataclass(slots=True)
@@ -131,13 +132,15 @@ class Person:
         return await self.stores.turns.commit_step(
             turn.turn_id,
             step,
-            finish=finish,
-            text=text,
-            calls=calls,
-            usage=Usage(prompt_tokens=10, cached_tokens=4, completion_tokens=5, duration_s=0.5),
-            model="test",
-            engine_message_id=f"e{step}",
-            started_at=self.stores.database.now(),
+            ModelCall(
+                finish,
+                text,
+                calls,
+                Usage(prompt_tokens=10, cached_tokens=4, completion_tokens=5, duration_s=0.5),
+                model="test",
+                engine_message_id=f"e{step}",
+                started_at=self.stores.database.now(),
+            ),
         )
 
     async def outbox(self) -> list[tuple[str, str]]:

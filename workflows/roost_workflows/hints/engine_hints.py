@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from roost_inference.client.sessions import EngineSessions
+from roost_inference.client.sessions import EngineSessions, Wait
 from roost_inference.errors import EngineError, NoSessions
-from roost_workflows.hints.waits import Wait
 
 log = logging.getLogger(__name__)
 

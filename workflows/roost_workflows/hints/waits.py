@@ -1,8 +1,8 @@
 """What an engine may be told about sessions: what they wait for, and when they go on or end."""
 
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
-Wait = Literal["tool", "approval", "user", "idle"]
+from roost_inference.client.sessions import Wait
 
 # How long a session is expected to go on after an answer: its KV is kept from leaving RAM and
 # below while anything else can go.

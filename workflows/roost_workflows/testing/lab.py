@@ -37,7 +37,14 @@ POLL_S: Final = 0.01
 PATIENCE_S: Final = 30.0
 SERVER_END_S: Final = 10.0
 # What workflow code imports is loaded once, not once per run: 40 ms and 1 MB of each otherwise.
-PASSTHROUGH: Final = ("roost", "roost_workflows", "pydantic", "pydantic_core", "annotated_types")
+PASSTHROUGH: Final = (
+    "roost",
+    "roost_workflows",
+    "roost_inference",
+    "pydantic",
+    "pydantic_core",
+    "annotated_types",
+)
 
 
 @contextlib.contextmanager

@@ -10,16 +10,14 @@ from typing import Any, Literal, cast
 from roost_workflows.ports import (
     CallRecord,
     CallStatus,
-    Finish,
+    ModelCall,
     Note,
-    PlannedCall,
     Ports,
     Settled,
     Snapshot,
     StepRecord,
     TurnContext,
     TurnRecord,
-    Usage,
 )
 from roost_workflows.testing.store import MemoryStore
 
@@ -55,25 +53,9 @@ class MemoryTurns:
         self,
         turn_id: str,
         step: int,
-        *,
-        finish: Finish,
-        text: str,
-        calls: Sequence[PlannedCall],
-        usage: Usage,
-        model: str,
-        engine_message_id: str,
-        started_at: float,
+        call: ModelCall,
     ) -> StepRecord:
-        given = {
-            "finish": finish,
-            "text": text,
-            "calls": tuple(calls),
-            "usage": usage,
-            "model": model,
-            "engine_message_id": engine_message_id,
-            "started_at": started_at,
-        }
-        return cast(StepRecord, await self._run("commit_step", turn_id, step, **given))
+        return cast(StepRecord, await self._run("commit_step", turn_id, step, call))
 
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
         return cast(CallRecord, await self._run("begin_call", turn_id, step, call_id))

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from roost.turn import Finish
 from roost_workflows.ports import (
     CallState,
-    Finish,
     PlannedCall,
     Snapshot,
     TranscriptMessage,

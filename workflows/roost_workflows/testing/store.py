@@ -1,17 +1,17 @@
 """The tables behind the ports, in memory and faithful to the ports' contracts."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
+from roost.effects import Effect
 from roost_workflows.ports import (
+    CALL_ENDED,
     CallRecord,
     CallState,
     CallStatus,
-    Effect,
-    Finish,
-    PlannedCall,
+    ModelCall,
     Postponed,
     Settled,
     Snapshot,
@@ -19,7 +19,6 @@ from roost_workflows.ports import (
     TranscriptMessage,
     TurnContext,
     TurnRecord,
-    Usage,
 )
 from roost_workflows.testing.notes import NoteTable
 from roost_workflows.testing.records import (
@@ -29,8 +28,6 @@ from roost_workflows.testing.records import (
     StoredStep,
     StoredTurn,
 )
-
-FINISHED = frozenset({"ok", "error", "cancelled", "unknown", "skipped"})
 
 
 class MemoryStore(NoteTable):
@@ -153,36 +150,31 @@ class MemoryStore(NoteTable):
         self,
         turn_id: str,
         step: int,
-        *,
-        finish: Finish,
-        text: str,
-        calls: Sequence[PlannedCall],
-        usage: Usage,
-        model: str,
-        engine_message_id: str,
-        started_at: float,
+        call: ModelCall,
     ) -> StepRecord:
         turn = self._turns[turn_id]
         known = self._step(turn_id, step)
         if known is not None:
             return known
         self._must_run(turn)
+        finish, text = call.finish, call.text
         if turn.record.stop_requested and finish != "tools":
             finish = "stopped"
-        planned = {call.call_id: StoredCall(call) for call in calls} if finish == "tools" else {}
-        turn.steps[step] = StoredStep(finish, text, planned, usage, is_open=finish == "tools")
+        calls = call.calls if finish == "tools" else ()
+        planned = {one.call_id: StoredCall(one) for one in calls}
+        turn.steps[step] = StoredStep(finish, text, planned, call.usage, is_open=finish == "tools")
         if finish not in ("tools", "stopped"):
             said = text if text.strip() else "I have no answer to that."
             self._append(turn, TranscriptMessage("assistant", text))
             self._send(turn, "answer" if text.strip() else "notice", said, "answer")
             turn.state = "done"
-        return StepRecord(step, finish, tuple(call.planned for call in planned.values()))
+        return StepRecord(step, finish, tuple(calls))
 
     def _begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
         turn = self._turns[turn_id]
         call = turn.steps[step].calls[call_id]
         before = call.state
-        if call.state not in FINISHED:
+        if call.state not in CALL_ENDED:
             self._must_run(turn)
             if call.state == "planned" and turn.record.stop_requested:
                 call.state = before = "skipped"
@@ -204,7 +196,7 @@ class MemoryStore(NoteTable):
         self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
     ) -> None:
         call = self._turns[turn_id].steps[step].calls[call_id]
-        if call.state not in FINISHED:
+        if call.state not in CALL_ENDED:
             call.state, call.result = status, result
 
     def _close_group(self, turn_id: str, step: int) -> None:
@@ -216,7 +208,7 @@ class MemoryStore(NoteTable):
         asked = tuple((one.call_id, one.name, one.arguments) for one in made)
         self._append(turn, TranscriptMessage("assistant", stored.text, tool_calls=asked))
         for call in stored.calls.values():
-            if call.state not in FINISHED:
+            if call.state not in CALL_ENDED:
                 call.state = _never_finished(call.state, call.planned.effect)
             self._append(
                 turn,

@@ -15,9 +15,9 @@ from roost_workflows.state import (
     StepResult,
 )
 from roost_workflows.turn.activity_guard import beating, finish, private
-from roost_workflows.turn.model_call import Engine, Generation
+from roost_workflows.turn.model_call import Engine, ModelCaller
 from roost_workflows.turn.progress import Board
-from roost_workflows.turn.tool_call import Tooling
+from roost_workflows.turn.tool_call import ToolCaller
 
 
 class Activities:
@@ -27,8 +27,8 @@ class Activities:
         self._turns = ports.turns
         self._registry = registry
         self._board = Board()
-        self._generation = Generation(ports.turns, engine, registry, self._board, ports.orders)
-        self._tooling = Tooling(ports, registry, self._board)
+        self._model = ModelCaller(ports.turns, engine, registry, self._board, ports.orders)
+        self._tools = ToolCaller(ports, registry, self._board)
 
     @activity.defn(name=names.ACTIVITY_BEGIN)
     @private
@@ -45,13 +45,13 @@ class Activities:
     @private
     async def generate(self, call: GenerateInput) -> StepResult:
         async with beating():
-            return await self._generation.run(call)
+            return await self._model.run(call)
 
     @activity.defn(name=names.ACTIVITY_CALL_TOOL)
     @private
     async def call_tool(self, call: CallInput) -> None:
         async with beating():
-            await self._tooling.run(call)
+            await self._tools.run(call)
 
     @activity.defn(name=names.ACTIVITY_CLOSE_GROUP)
     @private

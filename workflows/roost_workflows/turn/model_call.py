@@ -15,6 +15,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from roost.agent import Agent
+from roost.turn import Finish
 from roost_inference.client.assembly import Completed, Delta, ToolCall
 from roost_inference.client.engine_client import ChatRequest
 from roost_inference.errors import (
@@ -28,7 +29,7 @@ from roost_workflows.agents import AgentRegistry
 from roost_workflows.hints.waits import IDLE_TTL_S, TOOL_GRACE_S, SessionOrders
 from roost_workflows.policies import ENGINE_FAILURES_MAX
 from roost_workflows.ports import (
-    Finish,
+    ModelCall,
     PlannedCall,
     Snapshot,
     StepRecord,
@@ -58,7 +59,7 @@ class Engine(Protocol):
 
 
 @dataclass(slots=True)
-class _Progress:
+class _Partial:
     """What has come of a model call so far; a stop keeps it."""
 
     started_at: float = field(default_factory=time.time)
@@ -67,7 +68,21 @@ class _Progress:
     completed: Completed | None = None
     context: TurnContext | None = None
 
+    def model_call(self, decided: Finish, calls: Sequence[PlannedCall]) -> ModelCall:
+        """What storage commits: the text so far, with what was decided about it."""
+        done = self.completed
+        return ModelCall(
+            finish=decided,
+            text=self.text,
+            calls=calls,
+            usage=self.usage(),
+            model=done.model if done else "",
+            engine_message_id=done.message_id if done else "",
+            started_at=self.started_at,
+        )
+
     def usage(self) -> Usage:
+        """Token counts and times until now."""
         done, first = self.completed, self.first_token_at
         return Usage(
             prompt_tokens=done.prompt_tokens if done else 0,
@@ -79,8 +94,8 @@ class _Progress:
         )
 
 
-class Generation:
-    """Model calls over storage and an engine."""
+class ModelCaller:
+    """Makes the model calls of turns, over storage and an engine."""
 
     def __init__(
         self,
@@ -103,7 +118,7 @@ class Generation:
         committed = await self._turns.step(call.turn_id, call.step)
         if committed is not None:
             return StepResult.of(committed)
-        so_far = _Progress()
+        so_far = _Partial()
         try:
             context = await self._turns.context(call.turn_id, call.step)
             if context.turn.stop_requested:
@@ -122,7 +137,7 @@ class Generation:
             raise
 
     async def _stream(
-        self, call: GenerateInput, agent: Agent, context: TurnContext, so_far: _Progress
+        self, call: GenerateInput, agent: Agent, context: TurnContext, so_far: _Partial
     ) -> None:
         """Stream one completion, of a shorter history if the whole one does not fit the model."""
         for shorter in range(SHORTER_MAX + 1):
@@ -160,7 +175,7 @@ class Generation:
         except Exception as error:
             log.warning("progress of turn %s not written: %r", turn_id, error)
 
-    async def _commit(self, call: GenerateInput, agent: Agent, so_far: _Progress) -> StepResult:
+    async def _commit(self, call: GenerateInput, agent: Agent, so_far: _Partial) -> StepResult:
         done = so_far.completed
         assert done is not None
         calls = [] if call.last else plan_calls(agent, call, done)
@@ -175,7 +190,7 @@ class Generation:
             decided = "length"
         return StepResult.of(await self._commit_step(call, decided, calls, so_far))
 
-    async def _stop(self, call: GenerateInput, so_far: _Progress) -> StepResult:
+    async def _stop(self, call: GenerateInput, so_far: _Partial) -> StepResult:
         return StepResult.of(await self._commit_step(call, "stopped", (), so_far))
 
     async def _commit_step(
@@ -183,22 +198,10 @@ class Generation:
         call: GenerateInput,
         decided: Finish,
         calls: Sequence[PlannedCall],
-        so_far: _Progress,
+        so_far: _Partial,
     ) -> StepRecord:
-        done = so_far.completed
-        record = await finish(
-            self._turns.commit_step(
-                call.turn_id,
-                call.step,
-                finish=decided,
-                text=so_far.text,
-                calls=calls,
-                usage=so_far.usage(),
-                model=done.model if done else "",
-                engine_message_id=done.message_id if done else "",
-                started_at=so_far.started_at,
-            )
-        )
+        made = so_far.model_call(decided, calls)
+        record = await finish(self._turns.commit_step(call.turn_id, call.step, made))
         if so_far.context is not None:
             self._tell_engine(so_far.context, record)
         return record

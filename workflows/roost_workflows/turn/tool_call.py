@@ -1,4 +1,4 @@
-"""One tool call: obey its effect class, run it, commit its outcome."""
+"""One tool call: follow its effect class, run it, commit its outcome."""
 
 import asyncio
 import logging
@@ -24,8 +24,8 @@ STOPPED: Final = "It was stopped by the user."
 CRASHED: Final = "The worker that ran it died."
 
 
-class Tooling:
-    """Tool calls over storage and the agents' functions."""
+class ToolCaller:
+    """Runs the tool calls of turns, over storage and the agents' functions."""
 
     def __init__(self, ports: Ports, registry: AgentRegistry, board: Board) -> None:
         self._turns = ports.turns

@@ -1,12 +1,13 @@
 """Model calls and tool calls of a turn, inside one transaction each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.effects import Effect
+from roost.turn import Finish
 from roost_channels.rendering.layout import is_blank
 from roost_platform.db import models
 from roost_platform.db.artifacts import media_of
@@ -21,17 +22,15 @@ from roost_platform.db.rows import (
 )
 from roost_platform.errors import NotFound
 from roost_workflows.ports import (
+    CALL_ENDED,
     CallRecord,
     CallState,
     CallStatus,
-    Effect,
-    Finish,
+    ModelCall,
     PlannedCall,
     StepRecord,
-    Usage,
 )
 
-FINISHED = frozenset({"ok", "error", "cancelled", "unknown", "skipped"})
 EMPTY_NOTICE = "I have no answer to that. Please try again, or say it in other words."
 LENGTH_NOTE = "cut off at the length limit"
 NOT_RUN = "Not run: the turn ended before this call began."
@@ -54,19 +53,6 @@ _PROGRESS_OVER = (
     )
     .execution_options(synchronize_session=False)
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCall:
-    """What a model call gave, as `Turns.commit_step` gets it."""
-
-    finish: Finish
-    text: str
-    calls: Sequence[PlannedCall]
-    usage: Usage
-    model: str
-    engine_message_id: str
-    started_at: float
 
 
 async def calls_of(session: AsyncSession, turn_id: str, step: int) -> Sequence[models.ToolCall]:
@@ -199,7 +185,7 @@ async def begin_call(
     if call is None:
         raise NotFound(f"No call {call_id} in step {step} of turn {turn_id}.")
     before = cast(CallState, call.state)
-    if call.state not in FINISHED:
+    if call.state not in CALL_ENDED:
         await lock_turn(session, turn_id)
         if call.state == "planned" and turn.stop_requested_at is not None:
             before = "skipped"
@@ -233,7 +219,7 @@ async def finish_call(
     call = await session.get(models.ToolCall, (turn_id, step, call_id))
     if call is None:
         raise NotFound(f"No call {call_id} in step {step} of turn {turn_id}.")
-    if call.state not in FINISHED:
+    if call.state not in CALL_ENDED:
         call.state, call.result, call.finished_at = status, clean(result), now
 
 
@@ -268,7 +254,7 @@ async def close_group(session: AsyncSession, turn: models.Turn, step: int, now: 
 
 def close_call(call: models.ToolCall, now: float) -> None:
     """Type the result of a call that did not finish, by what its effect may have been."""
-    if call.state in FINISHED:
+    if call.state in CALL_ENDED:
         return
     if call.state == "planned":
         call.state, call.result = "skipped", NOT_RUN

@@ -20,7 +20,6 @@ from roost_platform.db.rows import (
     running_turn,
 )
 from roost_platform.db.turns import end, steps
-from roost_platform.db.turns.steps import ModelCall
 from roost_platform.db.turns.transcript import (
     TURN_MESSAGES_MAX,
     album_wait_s,
@@ -35,15 +34,13 @@ from roost_platform.queueing import QueueRules, batch_max
 from roost_workflows.ports import (
     CallRecord,
     CallStatus,
-    Finish,
-    PlannedCall,
+    ModelCall,
     Postponed,
     Settled,
     Snapshot,
     StepRecord,
     TurnContext,
     TurnRecord,
-    Usage,
 )
 
 # Run several times a second while a model writes, or by every turn, so made once.
@@ -179,20 +176,7 @@ class TurnStore:
             return False
         return not await has_open_group(session, turn.id)
 
-    async def commit_step(
-        self,
-        turn_id: str,
-        step: int,
-        *,
-        finish: Finish,
-        text: str,
-        calls: Sequence[PlannedCall],
-        usage: Usage,
-        model: str,
-        engine_message_id: str,
-        started_at: float,
-    ) -> StepRecord:
-        call = ModelCall(finish, text, calls, usage, model, engine_message_id, started_at)
+    async def commit_step(self, turn_id: str, step: int, call: ModelCall) -> StepRecord:
         async with self._database.write() as session:
             now = self._database.now()
             stored = await steps.commit(session, turn_id, step, call, now)

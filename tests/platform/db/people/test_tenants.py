@@ -9,7 +9,7 @@ from roost_platform.db.base.engine import Database
 from roost_platform.db.stores import open_stores
 from roost_platform.db.testing import DoorbellLog, OrderLog, Person
 from roost_platform.intake import PlatformIntake
-from roost_workflows.ports import Usage
+from roost_workflows.ports import ModelCall, Usage
 
 GRACE = Address("telegram", "42", "2002")
 WANDA = Address("whatsapp", "w", "3003")
@@ -77,15 +77,7 @@ async def test_the_engines_figures_of_a_call_are_stored_with_it(ada: Person) -> 
     turn = await ada.turn()
     told = {"queue_ms": 1.5, "divergence": {"at_token": 7, "lost_tokens": 3, "in": "m\x00[1]"}}
     await ada.stores.turns.commit_step(
-        turn.turn_id,
-        1,
-        finish="answer",
-        text="Hi.",
-        calls=(),
-        usage=Usage(engine=told),
-        model="m",
-        engine_message_id="e",
-        started_at=ada.stores.database.now(),
+        turn.turn_id, 1, ModelCall("answer", "Hi.", usage=Usage(engine=told))
     )
     async with ada.stores.database.read() as session:
         row = await session.get_one(models.TurnStep, (turn.turn_id, 1))
