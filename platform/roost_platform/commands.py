@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from roost_platform.queueing import MEANINGS, QueueMode
+from roost.agent import QueueMode
+from roost_platform.queueing import MEANINGS
 
 CommandName = Literal["new", "stop", "status", "queue", "progress", "help", "start"]
 
@@ -43,19 +44,6 @@ PROGRESS_MEANINGS: Mapping[str, str] = {
     "status": "a message tells what I am doing, with a button to stop me",
     "stream": "you see the answer while I write it, where this app can show that",
 }
-
-# What became of a pressed button, and what the person who pressed it is told. Who is not admitted
-# gets no message for it.
-NOT_ADMITTED = "not admitted"
-UNKNOWN_BUTTON = "unknown button"
-TURN_OVER = "that turn is over"
-_PRESSED = {
-    NOT_ADMITTED: "This button is not for you.",
-    UNKNOWN_BUTTON: "This button does nothing any more.",
-    TURN_OVER: "That is over already.",
-}
-
-REFUSED_PRESSES = (UNKNOWN_BUTTON, TURN_OVER)
 
 _COMMAND = re.compile(r"/([a-z]+)(?:@\w+)?(?:\s+([a-z]+))?", re.IGNORECASE)
 _MENTION = re.compile(r"^@\w+[\s,:]+")
@@ -103,11 +91,6 @@ def parse(
     return None
 
 
-def pressed(state: str, reason: str) -> str:
-    """What the person who pressed a button is told, at most 200 characters."""
-    return _PRESSED.get(reason, "Stopping." if state == "done" else "")
-
-
 def dropped_line(count: int) -> str:
     """How many waiting messages a stop dropped, for people; empty for none."""
     if not count:
@@ -115,8 +98,8 @@ def dropped_line(count: int) -> str:
     return f"{count} waiting message{'' if count == 1 else 's'} dropped."
 
 
-def told(dropped: int, *, was_running: bool) -> str:
-    """What a stop is answered with at once; empty where the turn's own last word says it all."""
+def stop_answer(dropped: int, *, was_running: bool) -> str:
+    """The answer to a stop; empty where the turn's own final message is answer enough."""
     if was_running:
         return dropped_line(dropped)
     return f"{NOT_BEGUN} {dropped_line(dropped)}" if dropped else NOTHING_RUNNING

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -70,14 +70,15 @@ def access_policies(settings: Settings) -> Mapping[tuple[str, str], AccessPolicy
 @contextlib.asynccontextmanager
 async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
     """The stores once the database has our tables; raises NotReachable after a minute."""
+    registry = load_registry(settings)
     stores = open_stores(
         settings.database_url,
         policies=access_policies(settings),
-        default_agent=load_registry(settings).default,
+        default_agent=registry.default,
         version=VERSION,
         tenant_scope=settings.sessions.tenant,
         files=settings.data_dir / "files",
-        queueing=settings.inbound.rules,
+        queueing=replace(settings.inbound.rules, by_agent=registry.queues),
         abort_phrases=settings.inbound.abort_phrases,
     )
     try:

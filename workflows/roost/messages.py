@@ -2,7 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+# What happened to a message, beside the words of its note.
+NoteKind = Literal[
+    "",
+    "stopped",
+    "interrupted",
+    "failed",
+    "cut_off",  # at the length limit
+    "no_answer",
+    "files_only",
+    "operator",  # a person wrote it in the agent's place
+]
 
 
 class Message(Protocol):
@@ -25,6 +37,8 @@ class Message(Protocol):
     @property
     def status(self) -> str: ...
     @property
+    def note_kind(self) -> NoteKind: ...
+    @property
     def note(self) -> str: ...
 
 
@@ -40,4 +54,5 @@ class LocalMessage:
     tool_call_id: str = ""
     name: str = ""
     status: str = ""
+    note_kind: NoteKind = ""
     note: str = ""

@@ -78,7 +78,7 @@ def _tool_result(message: Message) -> dict[str, Any]:
 
 
 def _marker(message: Message) -> str:
-    if message.role == "assistant" and message.note.startswith("stopped"):
+    if message.role == "assistant" and message.note_kind == "stopped":
         return f"[The answer above was {message.note}. Its tools may have run in part.]"
     return f"[About the message above: {message.note}]"
 

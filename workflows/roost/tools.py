@@ -17,6 +17,7 @@ from typing import (
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
+from roost.checks import require_type, shown
 from roost.context import Context
 from roost.effects import EFFECTS, Effect
 from roost.errors import DefinitionError, ModelRetry
@@ -143,6 +144,7 @@ def _declare(
         raise DefinitionError(f"@tool takes a function, not {function!r}.")
     if function.__name__ == "<lambda>" and not name:
         raise DefinitionError("A lambda can't be a tool: it has no name or docstring. Use def.")
+    require_type("@tool", "name", name, str, "a text")
     name = name or function.__name__
     where = f"Tool {name!r}"
     if not NAME.fullmatch(name):
@@ -152,10 +154,19 @@ def _declare(
         raise DefinitionError(f"{where} needs a docstring: the model chooses tools by it.")
     if effect not in EFFECTS:
         raise DefinitionError(f"{where}: effect {effect!r} is not one of {', '.join(EFFECTS)}.")
-    if (effect == "verifiable") != (check is not None):
+    if effect == "verifiable" and check is None:
         raise DefinitionError(
-            f"{where}: `check` belongs to the effect 'verifiable', and it to `check`."
+            f"{where}: the effect 'verifiable' needs `check`, a function that tells whether the "
+            f"call of a key took effect."
         )
+    if effect != "verifiable" and check is not None:
+        raise DefinitionError(
+            f"{where}: `check` is only used with the effect 'verifiable', not {effect!r}."
+        )
+    if check is not None and not callable(check):
+        raise DefinitionError(f"{where}: check must be a function, not {shown(check)}.")
+    require_type(where, "label", label, str, "a text")
+    require_type(where, "timeout", timeout, (int, float), "a number of seconds")
     if not 0 < timeout <= TIMEOUT_S_MAX:
         raise DefinitionError(f"{where}: timeout must be over 0 and at most {TIMEOUT_S_MAX:.0f} s.")
     arguments, context_name = _arguments(where, name, function)

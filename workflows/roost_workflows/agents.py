@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
-from roost.agent import Agent
+from roost.agent import Agent, QueueMode
 from roost.builtin.concierge import concierge
 from roost_workflows.errors import AgentsError
 
@@ -29,6 +29,11 @@ class AgentRegistry:
 
     def get(self, name: str) -> Agent | None:
         return self._agents.get(name)
+
+    @property
+    def queues(self) -> dict[str, QueueMode]:
+        """The queue modes of the agents that set one, by their names."""
+        return {agent.name: agent.queue for agent in self if agent.queue is not None}
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, get_args
 
 from roost.effects import Effect
+from roost.messages import NoteKind
 from roost.turn import Finish
 from roost_workflows.hints.waits import NoOrders, SessionOrders
 
@@ -57,7 +58,7 @@ class TranscriptMessage:
     context: in groups, (name, text) of what was said since the agent was last spoken to; None
         elsewhere.
     tool_calls: (call id, tool name, arguments as JSON text) of an assistant message.
-    note: markers such as `stopped`, shown to the model after the message.
+    note: what happened to the message, shown to the model after it. note_kind: what to decide by.
     """
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -69,6 +70,7 @@ class TranscriptMessage:
     tool_call_id: str = ""
     name: str = ""
     status: str = ""
+    note_kind: NoteKind = ""
     note: str = ""
     engine_message_id: str = ""
 

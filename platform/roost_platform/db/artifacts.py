@@ -18,7 +18,8 @@ from roost_channels.files import Fetch
 from roost_channels.message import Attachment, Media, MediaKind
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import clean, get_turn
+from roost_platform.db.base.text import clean
+from roost_platform.db.locks import get_turn
 from roost_platform.errors import NotAllowed, NotFound
 from roost_workflows.ports import Artifact
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import clean
+from roost_platform.db.base.text import clean
 
 GENESIS = "0" * 64
 LOCK = 7_305_826_132  # PostgreSQL's advisory lock that orders the chain

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import clean, insert_missing
+from roost_platform.db.base.insert import insert_missing
+from roost_platform.db.base.text import clean
 
-UNREADABLE = "unreadable: "  # how the reason of a dead letter begins
 UNREADABLE_S = 7 * 86_400.0  # how far back dead letters are counted
 DETAIL_MAX = 2000  # characters of a state's explanation
 
@@ -69,7 +69,7 @@ async def unreadable_counts(session: AsyncSession, now: float) -> dict[tuple[str
         .where(
             models.Inbox.state == "ignored",
             models.Inbox.received_at >= now - UNREADABLE_S,
-            models.Inbox.reason.startswith(UNREADABLE),
+            models.Inbox.reason_code == "unreadable",
         )
         .group_by(models.Inbox.channel, models.Inbox.account)
     )

@@ -9,9 +9,15 @@ from sqlalchemy import select
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import clean, insert_missing
+from roost_platform.db.base.insert import insert_missing
+from roost_platform.db.base.text import clean
 
 STALE_S = 10.0  # a part that has not beaten for this long counts as down
+
+
+def is_alive(seen_at: float, now: float) -> bool:
+    """Whether a part that last beat at `seen_at` counts as running."""
+    return now - seen_at <= STALE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ class Heartbeats:
                     row.started_at,
                     row.seen_at,
                     row.detail,
-                    is_alive=now - row.seen_at <= STALE_S,
+                    is_alive=is_alive(row.seen_at, now),
                 )
                 for row in rows
             ]

@@ -237,7 +237,7 @@ class MemoryStore(NoteTable):
         last = turn.steps[max(turn.steps)] if turn.steps else None
         partial = last.text if last is not None and last.finish == "stopped" else ""
         note = "stopped by the user after 1 s" if outcome == "stopped" else f"failed: {reason}"
-        self._append(turn, TranscriptMessage("assistant", partial, note=note))
+        self._append(turn, TranscriptMessage("assistant", partial, note_kind=outcome, note=note))
         turn.state, turn.reason = outcome, reason
         states = [call.state for step in turn.steps.values() for call in step.calls.values()]
         settled = Settled(

@@ -7,9 +7,12 @@ from typing import Literal
 from sqlalchemy import CursorResult, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.message import InboundMessage, Sender
+from roost_channels.message import Sender
 from roost_platform.db import models
-from roost_platform.db.rows import clean, new_id, queue
+from roost_platform.db.base.ids import new_id
+from roost_platform.db.base.text import clean
+from roost_platform.db.enqueue import enqueue
+from roost_platform.db.reasons import ReasonCode
 
 CODE_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that reads like something else
 CODE_LENGTH = 8
@@ -17,8 +20,6 @@ CODE_S = 3600.0  # how long a code is valid
 NOTICE_EVERY_S = 600.0  # the same code is not told more often
 CODES_MAX = 3  # open codes per account, so that strangers can't flood the operators
 HELD_MAX = 20  # messages kept of one person who is not admitted yet
-BY_POLICY = "policy:"  # who decided, when it was the setting and not an operator
-
 CONNECTED = "You are connected."
 
 
@@ -91,13 +92,14 @@ def decide(identity: models.Identity, policy: AccessPolicy, sender: Sender, now:
     """Whether the person may talk now. An operator's decision outlives a change of the setting."""
     if identity.access == "blocked":
         return False
-    if identity.access == "allowed" and not identity.decided_by.startswith(BY_POLICY):
+    if identity.access == "allowed" and not identity.decided_by_policy:
         return True
     admitted = policy.admits(sender)
     access = "allowed" if admitted else "pending"
     if identity.access != access:
         identity.access, identity.decided_at = access, now
-        identity.decided_by = f"{BY_POLICY}{policy.mode}" if admitted else ""
+        identity.decided_by = f"policy:{policy.mode}" if admitted else ""
+        identity.decided_by_policy = admitted
     return admitted
 
 
@@ -110,34 +112,35 @@ async def release(session: AsyncSession, identity_id: str, conversation_id: str)
             models.Inbox.conversation_id == conversation_id,
             models.Inbox.state == "held",
         )
-        .values(state="pending", reason="")
+        .values(state="pending", reason_code="", reason="")
         .execution_options(synchronize_session=False)
     )
     return isinstance(result, CursorResult) and result.rowcount > 0
 
 
-async def hold(
+async def keep_or_refuse(
     session: AsyncSession,
     conversation: models.Conversation,
     identity: models.Identity,
-    message: InboundMessage,
     policy: AccessPolicy,
     now: float,
-) -> tuple[str, str]:
-    """(inbox state, reason) for somebody who is not admitted; tells a stranger a code."""
+    *,
+    is_group: bool,
+) -> tuple[Literal["held", "ignored"], ReasonCode]:
+    """The inbox state of a message whose writer is not admitted; a stranger is told a code."""
     if identity.access == "blocked":
         return "ignored", "blocked"
     if policy.mode != "pairing":
-        return "ignored", "not on the allowlist"
-    if message.is_group:
-        return "ignored", "not admitted; pairing happens in a private chat"
+        return "ignored", "not_listed"
+    if is_group:
+        return "ignored", "not_paired_in_group"
     held = await session.scalar(
         select(func.count())
         .select_from(models.Inbox)
         .where(models.Inbox.identity_id == identity.id, models.Inbox.state == "held")
     )
     if (held or 0) >= HELD_MAX:
-        await queue(
+        await enqueue(
             session,
             conversation,
             kind="notice",
@@ -145,9 +148,9 @@ async def hold(
             dedupe_key=f"held:{identity.id}:{now // NOTICE_EVERY_S:.0f}",
             now=now,
         )
-        return "ignored", "too many messages while waiting for approval"
+        return "ignored", "too_many_held"
     code = await _code(session, conversation, identity, now)
-    return "held", "waiting for approval" if code else "waiting for a free pairing code"
+    return "held", "awaits_approval" if code else "awaits_code"
 
 
 async def _code(
@@ -179,7 +182,7 @@ async def _code(
         session.add(pairing)
     if now - pairing.notified_at >= NOTICE_EVERY_S:
         pairing.notified_at = now
-        await queue(
+        await enqueue(
             session,
             conversation,
             kind="notice",

@@ -6,7 +6,8 @@ from sqlalchemy import CursorResult, delete, select
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import clean, insert_missing
+from roost_platform.db.base.insert import insert_missing
+from roost_platform.db.base.text import clean
 from roost_workflows.ports import Note
 
 NOTES_MAX = 500  # notes listed per person, newest kept

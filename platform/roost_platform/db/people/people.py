@@ -9,8 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
+from roost_platform.db.base.ids import new_id
+from roost_platform.db.enqueue import enqueue
+from roost_platform.db.locks import lock_conversation
 from roost_platform.db.people.access import CONNECTED, release
-from roost_platform.db.rows import lock_conversation, new_id, queue
+from roost_platform.db.reasons import WORDS
 from roost_platform.errors import NotFound
 
 PAGE_MAX = 200
@@ -84,7 +87,7 @@ class People:
                 if await release(session, identity.id, conversation_id):
                     released.append(conversation_id)
                 if identity.access != "allowed":
-                    await queue(
+                    await enqueue(
                         session,
                         conversation,
                         kind="notice",
@@ -109,7 +112,7 @@ class People:
                     models.Inbox.identity_id == identity.id,
                     models.Inbox.state.in_(("held", "pending")),
                 )
-                .values(state="ignored", reason="blocked")
+                .values(state="ignored", reason_code="blocked", reason=WORDS["blocked"])
                 .execution_options(synchronize_session=False)
             )
             await _decide(session, identity, "blocked", "refused", by, now)
@@ -178,7 +181,8 @@ async def _conversations_of(session: AsyncSession, identity_id: str) -> Sequence
 async def _decide(
     session: AsyncSession, identity: models.Identity, access: str, pairing: str, by: str, now: float
 ) -> None:
-    identity.access, identity.decided_at, identity.decided_by = access, now, by
+    identity.access, identity.decided_at = access, now
+    identity.decided_by, identity.decided_by_policy = by, False
     await session.execute(
         update(models.Pairing)
         .where(models.Pairing.identity_id == identity.id, models.Pairing.state == "open")

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import insert_missing
+from roost_platform.db.base.insert import insert_missing
 from roost_platform.settings.sections import TenantScope
 
 SALT_BYTES = 16

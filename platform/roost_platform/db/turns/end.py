@@ -5,10 +5,14 @@ from typing import Literal
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.messages import NoteKind
 from roost_channels.rendering.markup import closed
 from roost_platform.db import models
-from roost_platform.db.rows import append, lock_turn, queue, refresh_reply_target
+from roost_platform.db.enqueue import enqueue
+from roost_platform.db.locks import lock_turn
+from roost_platform.db.reply_targets import refresh_reply_target
 from roost_platform.db.turns.steps import close_group, end_turn
+from roost_platform.db.turns.transcript import append
 from roost_platform.queueing import INTERRUPTED
 from roost_workflows.ports import Settled
 
@@ -71,21 +75,20 @@ async def settle(
     for step in open_steps.all():
         await close_group(session, turn, step, now)
     partial, engine_message_id = await partial_text(session, turn)
-    chat = await session.get_one(models.Session, turn.session_id)
-    elapsed = f"{now - turn.started_at:.0f} s"
-    is_interrupted = outcome == "stopped" and turn.reason == INTERRUPTED
-    marker = f"stopped by the user after {elapsed}" if outcome == "stopped" else f"failed: {reason}"
-    if is_interrupted:
-        marker, reason = f"interrupted by a newer message after {elapsed}", INTERRUPTED
+    chat_session = await session.get_one(models.Session, turn.session_id)
+    is_interrupted = outcome == "stopped" and turn.reason_code == INTERRUPTED
+    reason = INTERRUPTED if is_interrupted else reason
+    kind: NoteKind = "interrupted" if is_interrupted else outcome
     message = models.Transcript(
         turn_id=turn_id,
         role="assistant",
         content=partial,
-        note=marker,
+        note_kind=kind,
+        note=note_of(kind, reason, now - turn.started_at),
         engine_message_id=engine_message_id,
         created_at=now,
     )
-    await append(session, chat, [message])
+    await append(session, chat_session, [message])
     await cancel_unsent(session, turn_id, now)
     turn.reply_to = await refresh_reply_target(session, turn)
     await end_turn(session, turn, outcome, reason, now)
@@ -98,7 +101,7 @@ async def settle(
         if outcome == "stopped"
         else APOLOGIES.get(reason, APOLOGIES["internal"])
     )
-    await queue(
+    await enqueue(
         session,
         conversation,
         kind="notice" if outcome == "stopped" else "error",
@@ -109,6 +112,14 @@ async def settle(
         reply_to=turn.reply_to,
     )
     return settled
+
+
+def note_of(kind: NoteKind, reason: str, elapsed_s: float) -> str:
+    """What the model and operators read about a turn that ended without an answer."""
+    if kind == "failed":
+        return f"failed: {reason}"
+    how = "interrupted by a newer message" if kind == "interrupted" else "stopped by the user"
+    return f"{how} after {elapsed_s:.0f} s"
 
 
 async def partial_text(session: AsyncSession, turn: models.Turn) -> tuple[str, str]:

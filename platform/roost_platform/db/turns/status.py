@@ -10,10 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import address_of, reply_target_of
+from roost_platform.db.conversations.addresses import address_of
+from roost_platform.db.conversations.settings import PROGRESS
+from roost_platform.db.reply_targets import reply_target_of
 
 SNAPSHOTS_MAX = 500  # running turns shown at once; the longest running go first
-PROGRESS = "progress"  # among a conversation's settings: what people see while it works
 KNOWN_MAX = 200  # messages of ours looked at around a lost status message
 ORPHANS_MAX = 100  # status messages the janitor is given at once
 

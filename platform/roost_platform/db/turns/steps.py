@@ -11,15 +11,11 @@ from roost.turn import Finish
 from roost_channels.rendering.layout import is_blank
 from roost_platform.db import models
 from roost_platform.db.artifacts import media_of
-from roost_platform.db.rows import (
-    append,
-    check_running,
-    clean,
-    finish_inbox,
-    lock_turn,
-    queue,
-    refresh_reply_target,
-)
+from roost_platform.db.base.text import clean
+from roost_platform.db.enqueue import enqueue
+from roost_platform.db.locks import check_running, lock_turn
+from roost_platform.db.reply_targets import refresh_reply_target
+from roost_platform.db.turns.transcript import append
 from roost_platform.errors import NotFound
 from roost_workflows.ports import (
     CALL_ENDED,
@@ -33,6 +29,7 @@ from roost_workflows.ports import (
 
 EMPTY_NOTICE = "I have no answer to that. Please try again, or say it in other words."
 LENGTH_NOTE = "cut off at the length limit"
+NO_ANSWER_NOTE = "gave no answer"
 NOT_RUN = "Not run: the turn ended before this call began."
 CANCELLED = "Cancelled before it finished."
 UNKNOWN = "The outcome is unknown: the call was interrupted and may have taken effect."
@@ -42,6 +39,13 @@ _CALLS = (
     select(models.ToolCall)
     .where(models.ToolCall.turn_id == bindparam("id"), models.ToolCall.step == bindparam("step"))
     .order_by(models.ToolCall.position)
+)
+# The messages that a turn took are answered.
+_ANSWERED = (
+    update(models.Inbox)
+    .where(models.Inbox.turn_id == bindparam("id_of_turn"), models.Inbox.state == "taken")
+    .values(state="done")
+    .execution_options(synchronize_session=False)
 )
 _PROGRESS_OVER = (
     update(models.RunProgress)
@@ -129,19 +133,21 @@ async def _answer(
     finish: Finish,
     now: float,
 ) -> None:
-    chat = await session.get_one(models.Session, turn.session_id)
+    chat_session = await session.get_one(models.Session, turn.session_id)
     media = await media_of(session, turn.id)
     has_text = not is_blank(row.text)
     is_empty = not has_text and not media
     message = assistant_message(turn, row, now)
-    message.note = LENGTH_NOTE if finish == "length" else ""
     if is_empty:
-        message.content, message.note = "", "gave no answer"
+        message.content, message.note_kind, message.note = "", "no_answer", NO_ANSWER_NOTE
     elif not has_text:
-        message.content, message.note = "", f"answered with {len(media)} file(s)"
-    await append(session, chat, [message])
+        files = f"answered with {len(media)} file(s)"
+        message.content, message.note_kind, message.note = "", "files_only", files
+    elif finish == "length":
+        message.note_kind, message.note = "cut_off", LENGTH_NOTE
+    await append(session, chat_session, [message])
     turn.reply_to = await refresh_reply_target(session, turn)
-    await queue(
+    await enqueue(
         session,
         conversation,
         kind="notice" if is_empty else "answer",
@@ -159,8 +165,8 @@ async def end_turn(
     session: AsyncSession, turn: models.Turn, state: str, reason: str, now: float
 ) -> None:
     """The turn is over, and so are its messages and its progress."""
-    turn.state, turn.reason, turn.finished_at = state, reason, now
-    await finish_inbox(session, turn.id)
+    turn.state, turn.reason_code, turn.finished_at = state, reason, now
+    await session.execute(_ANSWERED, {"id_of_turn": turn.id})
     await session.execute(_PROGRESS_OVER, {"id": turn.id, "over": state, "at": now})
 
 
@@ -230,7 +236,7 @@ async def close_group(session: AsyncSession, turn: models.Turn, step: int, now: 
         raise NotFound(f"No step {step} in turn {turn.id}.")
     if row.state == "closed":
         return
-    chat = await session.get_one(models.Session, turn.session_id)
+    chat_session = await session.get_one(models.Session, turn.session_id)
     calls = await calls_of(session, turn.id, step)
     for call in calls:
         close_call(call, now)
@@ -248,7 +254,7 @@ async def close_group(session: AsyncSession, turn: models.Turn, step: int, now: 
         )
         for call in calls
     ]
-    await append(session, chat, [message, *results])
+    await append(session, chat_session, [message, *results])
     row.state = "closed"
 
 

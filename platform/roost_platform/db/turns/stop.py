@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_platform.commands import told
+from roost_platform.commands import stop_answer
 from roost_platform.db import models
-from roost_platform.db.rows import queue, running_turn
+from roost_platform.db.enqueue import enqueue
+from roost_platform.db.locks import running_turn
+from roost_platform.db.reasons import WORDS
 from roost_platform.queueing import INTERRUPTED
 
 
@@ -34,8 +36,8 @@ async def record_stop(
 ) -> Stopped:
     """Mark the running turn, drop what waits before `before`; the conversation is locked."""
     turn = await running_turn(session, conversation.id)
-    if turn is not None and (turn.stop_requested_at is None or turn.reason == INTERRUPTED):
-        turn.stop_requested_at, turn.stop_requested_by, turn.reason = now, by, ""
+    if turn is not None and (turn.stop_requested_at is None or turn.reason_code == INTERRUPTED):
+        turn.stop_requested_at, turn.stop_requested_by, turn.reason_code = now, by, ""
     waiting = [
         models.Inbox.conversation_id == conversation.id,
         models.Inbox.state == "pending",
@@ -45,7 +47,7 @@ async def record_stop(
     result = await session.execute(
         update(models.Inbox)
         .where(*waiting)
-        .values(state="dropped", reason="stopped")
+        .values(state="dropped", reason_code="stopped", reason=WORDS["stopped"])
         .execution_options(synchronize_session=False)
     )
     dropped = result.rowcount if isinstance(result, CursorResult) else 0
@@ -57,7 +59,8 @@ async def interrupt(session: AsyncSession, conversation: models.Conversation, no
     turn = await running_turn(session, conversation.id)
     if turn is None or turn.stop_requested_at is not None:
         return False
-    turn.stop_requested_at, turn.stop_requested_by, turn.reason = now, INTERRUPTED, INTERRUPTED
+    turn.stop_requested_at, turn.stop_requested_by = now, INTERRUPTED
+    turn.reason_code = INTERRUPTED
     return True
 
 
@@ -66,11 +69,11 @@ async def tell_dropped(
 ) -> None:
     """People hear of messages that were dropped by a stop from elsewhere than their chat."""
     if stopped.dropped:
-        await queue(
+        await enqueue(
             session,
             conversation,
             kind="notice",
-            body=told(stopped.dropped, was_running=stopped.turn_id is not None),
+            body=stop_answer(stopped.dropped, was_running=stopped.turn_id is not None),
             dedupe_key=f"dropped:{conversation.id}:{conversation.inbox_sequence}:{now}",
             now=now,
         )

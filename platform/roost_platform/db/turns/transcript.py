@@ -6,10 +6,12 @@ from typing import Any, Literal, cast
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.messages import NoteKind
 from roost_channels.delivery.limits import is_group
 from roost_platform.db import models
-from roost_platform.db.inbox.other_events import NOT_ADDRESSED
-from roost_platform.db.rows import address_of, append, reply_target
+from roost_platform.db.base.ids import new_id
+from roost_platform.db.conversations.addresses import address_of
+from roost_platform.db.reply_targets import reply_target
 from roost_workflows.ports import TranscriptMessage
 
 TURN_MESSAGES_MAX = 50  # inbox rows one turn starts with or one step steers in; the rest wait
@@ -32,6 +34,18 @@ _NEWEST_MESSAGES = (
     .order_by(models.Transcript.position.desc())
     .limit(bindparam("most"))
 )
+
+
+async def append(
+    session: AsyncSession, chat_session: models.Session, rows: Sequence[models.Transcript]
+) -> None:
+    """Add transcript rows at the end of a session; the caller holds the conversation's lock."""
+    for row in rows:
+        row.id = new_id()
+        row.session_id = chat_session.id
+        row.position = chat_session.transcript_length
+        chat_session.transcript_length += 1
+        session.add(row)
 
 
 async def pending_rows(
@@ -66,7 +80,7 @@ async def waiting_span(
 async def take(
     session: AsyncSession,
     turn: models.Turn,
-    chat: models.Session,
+    chat_session: models.Session,
     rows: Sequence[models.Inbox],
     now: float,
 ) -> None:
@@ -93,7 +107,7 @@ async def take(
         )
         for row in rows
     ]
-    await append(session, chat, said)
+    await append(session, chat_session, said)
     for row in rows:
         row.state, row.turn_id = "taken", turn.id
 
@@ -118,7 +132,7 @@ async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]
             models.Inbox.sequence > since,
             models.Inbox.sequence < row.sequence,
             models.Inbox.kind == "message",
-            models.Inbox.reason == NOT_ADDRESSED,
+            models.Inbox.reason_code == "not_addressed",
         )
         .order_by(models.Inbox.sequence.desc())
         .limit(GROUP_MESSAGES_MAX)
@@ -175,6 +189,7 @@ def message_of(row: models.Transcript) -> TranscriptMessage:
         tool_call_id=row.tool_call_id,
         name=row.name,
         status=row.status,
+        note_kind="operator" if is_operator else cast(NoteKind, row.note_kind),
         note="written by a person in your place" if is_operator else row.note,
         engine_message_id=row.engine_message_id,
     )

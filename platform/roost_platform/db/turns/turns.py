@@ -8,17 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.base.ids import new_id, new_nonce
+from roost_platform.db.base.text import clean
+from roost_platform.db.conversations.sessions import current_session
+from roost_platform.db.locks import get_turn, lock_conversation, lock_turn, running_turn
 from roost_platform.db.people.tenants import Tenants
-from roost_platform.db.rows import (
-    clean,
-    current_session,
-    get_turn,
-    lock_conversation,
-    lock_turn,
-    new_id,
-    new_nonce,
-    running_turn,
-)
 from roost_platform.db.turns import end, steps
 from roost_platform.db.turns.transcript import (
     TURN_MESSAGES_MAX,
@@ -92,7 +86,7 @@ class TurnStore:
             if not pending:
                 return None
             count, oldest, newest = await waiting_span(session, conversation_id, pending)
-            mode = self._queueing.mode_of(conversation.channel, conversation.settings)
+            mode = self._queueing.mode_of(conversation)
             now = self._database.now()
             wait_s = max(
                 self._queueing.wait_s(mode, oldest, newest, now),
@@ -110,12 +104,12 @@ class TurnStore:
         taken: Sequence[models.Inbox],
     ) -> models.Turn:
         now = self._database.now()
-        chat = await current_session(session, conversation, now)
+        chat_session = await current_session(session, conversation, now)
         conversation.turn_count += 1
         turn = models.Turn(
             id=new_id(),
             conversation_id=conversation.id,
-            session_id=chat.id,
+            session_id=chat_session.id,
             number=conversation.turn_count,
             agent=conversation.agent,
             state="running",
@@ -123,7 +117,7 @@ class TurnStore:
             started_at=now,
             nonce=new_nonce(),
         )
-        await take(session, turn, chat, taken, now)
+        await take(session, turn, chat_session, taken, now)
         session.add(
             models.RunProgress(
                 turn_id=turn.id,
@@ -148,12 +142,12 @@ class TurnStore:
     async def context(self, turn_id: str, step: int) -> TurnContext:
         async with self._database.write() as session:
             turn, conversation = await lock_turn(session, turn_id)
-            chat = await session.get_one(models.Session, turn.session_id)
+            chat_session = await session.get_one(models.Session, turn.session_id)
             steered = 0
             if await self._may_steer(session, turn, conversation):
                 now = self._database.now()
                 taken = settled(await pending_rows(session, conversation.id), now)
-                await take(session, turn, chat, taken, now)
+                await take(session, turn, chat_session, taken, now)
                 steered = len(taken)
             person = await person_of(session, turn, conversation)
             salt = await self._tenants.salt(session, conversation.channel, conversation.account)
@@ -164,14 +158,14 @@ class TurnStore:
                 channel=conversation.channel,
                 session_key=conversation.key,
                 tenant=salt,
-                messages=await messages(session, chat.id),
+                messages=await messages(session, chat_session.id),
                 steered=steered,
             )
 
     async def _may_steer(
         self, session: AsyncSession, turn: models.Turn, conversation: models.Conversation
     ) -> bool:
-        mode = self._queueing.mode_of(conversation.channel, conversation.settings)
+        mode = self._queueing.mode_of(conversation)
         if mode != "steer" or turn.stop_requested_at is not None:
             return False
         return not await has_open_group(session, turn.id)

@@ -15,7 +15,7 @@ from roost_channels.message import (
 )
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.inbox.other_events import BLOCKED
+from roost_platform.db.conversations.settings import BLOCKED_AT
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import open_stores
 from roost_platform.db.testing import HandClock, Person
@@ -235,10 +235,10 @@ async def test_being_shut_out_stops_the_work_and_being_let_in_again_is_known(ada
     assert ada.doorbell.stopped == [turn.conversation_id]
     assert (await ada.inbox())[2] == ("waits", "dropped")
     conversation = await conversation_of(ada, ada.address)
-    assert conversation is not None and BLOCKED in conversation.settings
+    assert conversation is not None and BLOCKED_AT in conversation.settings
     await ada.gives(replace(ada.message("in"), kind="membership"))
     conversation = await conversation_of(ada, ada.address)
-    assert conversation is not None and BLOCKED not in conversation.settings
+    assert conversation is not None and BLOCKED_AT not in conversation.settings
 
 
 # Buttons ----------------------------------------------------------------------------------------
@@ -334,7 +334,8 @@ async def test_a_press_under_an_old_message_finds_its_topic(ada: Person) -> None
 async def test_a_dead_letter_is_kept_with_its_reason_and_rings_nobody(ada: Person) -> None:
     await ada.gives(replace(ada.message(""), kind="other", problem="KeyError: 'id'", raw={"a": 1}))
     row = await row_of(ada, "1001:1")
-    assert (row.state, row.reason) == ("ignored", "unreadable: KeyError: 'id'")
+    assert (row.state, row.reason_code) == ("ignored", "unreadable")
+    assert row.reason == "KeyError: 'id'"
     assert row.raw == {"a": 1} and ada.doorbell.rung == []
 
 

@@ -5,7 +5,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address
 from roost_platform.db import models
-from roost_platform.db.rows import address_of, lock_conversation
+from roost_platform.db.conversations.addresses import address_of
+from roost_platform.db.locks import lock_conversation
 
 
 async def move_conversation(
