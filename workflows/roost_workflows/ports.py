@@ -1,7 +1,8 @@
 """What sessions need from storage; the platform's database implements these.
 
 Every method is one committed transaction and is safe to call again after a crash: it returns what
-the first call did.
+the first call did. A turn, step or call that does not exist raises LookupError; what comes too late
+for a turn that has ended raises TurnOver, where it would change something.
 """
 
 from collections.abc import Mapping, Sequence
@@ -242,9 +243,8 @@ class Turns(Protocol):
     async def settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
     ) -> Settled:
-        """End a turn that has no answer: close the open group with typed results, keep partial text
-        with a marker,
-        drop unsent progress, queue the final status or error notice; once.
+        """End a turn that has no answer: close the open group with typed results, keep the partial
+        text with a note, queue the final status or error; once.
 
         reason: a code of FAILURE_REASONS when failed, which storage puts into words for people.
         """

@@ -20,6 +20,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 # Autoincrementing keys: SQLite only autoincrements INTEGER, PostgreSQL wants the room.
 Serial = BigInteger().with_variant(Integer(), "sqlite")
 
+# The default of a text column that was added to a table with rows.
+EMPTY = text("''")
+
 # Orders lanes on PostgreSQL; SQLite, which has one writer, counts on from the highest.
 OUTBOX_SEQUENCE = "outbox_sequence"
 
@@ -119,7 +122,7 @@ class Inbox(Base):
     raw: Mapped[dict[str, Any]]
     state: Mapped[str]
     # Why held, dropped or ignored: a code of db/reasons.py, and words for operators.
-    reason_code: Mapped[str] = mapped_column(default="", server_default="")
+    reason_code: Mapped[str] = mapped_column(default="", server_default=EMPTY)
     reason: Mapped[str] = mapped_column(default="")
     turn_id: Mapped[str | None]
     sent_at: Mapped[float]
@@ -240,7 +243,7 @@ class Transcript(Base):
     name: Mapped[str] = mapped_column(default="")
     status: Mapped[str] = mapped_column(default="")
     # What happened to the message, for the model and for operators; its kind is a NoteKind.
-    note_kind: Mapped[str] = mapped_column(default="", server_default="")
+    note_kind: Mapped[str] = mapped_column(default="", server_default=EMPTY)
     note: Mapped[str] = mapped_column(default="")
     inbox_id: Mapped[str | None]
     message_id: Mapped[str] = mapped_column(default="")

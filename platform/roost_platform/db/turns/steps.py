@@ -26,13 +26,13 @@ from roost_workflows.ports import (
     PlannedCall,
     StepRecord,
 )
-
-EMPTY_NOTICE = "I have no answer to that. Please try again, or say it in other words."
-LENGTH_NOTE = "cut off at the length limit"
-NO_ANSWER_NOTE = "gave no answer"
-NOT_RUN = "Not run: the turn ended before this call began."
-CANCELLED = "Cancelled before it finished."
-UNKNOWN = "The outcome is unknown: the call was interrupted and may have taken effect."
+from roost_workflows.turn.endings import (
+    EMPTY_NOTICE,
+    LENGTH_NOTE,
+    NO_ANSWER_NOTE,
+    NOT_RUN,
+    unfinished_call,
+)
 
 # What every answer's transaction runs is made once.
 _CALLS = (
@@ -239,7 +239,10 @@ async def close_group(session: AsyncSession, turn: models.Turn, step: int, now: 
     chat_session = await session.get_one(models.Session, turn.session_id)
     calls = await calls_of(session, turn.id, step)
     for call in calls:
-        close_call(call, now)
+        if call.state not in CALL_ENDED:
+            state, effect = cast(CallState, call.state), cast(Effect, call.effect)
+            call.state, call.result = unfinished_call(state, effect)
+            call.finished_at = now
     message = assistant_message(turn, row, now)
     message.tool_calls = [[call.call_id, call.name, call.arguments] for call in calls]
     results = [
@@ -256,16 +259,3 @@ async def close_group(session: AsyncSession, turn: models.Turn, step: int, now: 
     ]
     await append(session, chat_session, [message, *results])
     row.state = "closed"
-
-
-def close_call(call: models.ToolCall, now: float) -> None:
-    """Type the result of a call that did not finish, by what its effect may have been."""
-    if call.state in CALL_ENDED:
-        return
-    if call.state == "planned":
-        call.state, call.result = "skipped", NOT_RUN
-    elif call.effect == "pure":
-        call.state, call.result = "cancelled", CANCELLED
-    else:
-        call.state, call.result = "unknown", UNKNOWN
-    call.finished_at = now
