@@ -14,10 +14,10 @@ from roost_channels.intake import Accepted, Refusal
 from roost_channels.message import Address, InboundMessage, Quote, Sender
 from roost_platform.db.outbox.receipts import find_part, find_quote, record_receipt
 from roost_platform.db.people.people import Decision
-from roost_platform.db.people.tenants import SessionNews
+from roost_platform.db.people.tenants import SessionChanges
 from roost_platform.db.stores import Stores
 from roost_platform.db.turns.stop import Stopped
-from roost_workflows.hints.waits import NoOrders, SessionOrders
+from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.names import (
     SIGNAL_RING,
     SIGNAL_STOP,
@@ -80,14 +80,14 @@ class Submitted:
 class PlatformIntake:
     """Implements `roost_channels.intake.Intake`, and the same door for the console, API and CLI.
 
-    orders: how the engine is told which sessions go on and which are over.
+    hints: where the engine hears which sessions go on and which have ended.
     """
 
     def __init__(
-        self, stores: Stores, doorbell: Doorbell, orders: SessionOrders | None = None
+        self, stores: Stores, doorbell: Doorbell, hints: SessionHints | None = None
     ) -> None:
         self._stores = stores
-        self._orders = orders or NoOrders()
+        self._hints = hints or NoHints()
         self._doorbell = doorbell
         self._rings: set[asyncio.Task[None]] = set()
 
@@ -99,10 +99,10 @@ class PlatformIntake:
         *,
         cursor: int | None = None,
     ) -> Accepted:
-        outcome = await self._stores.inbox.accept(channel, account, batch, cursor=cursor)
-        self._tell_engine(outcome.news)
-        self._announce(list(outcome.stop), list(outcome.ring))
-        return Accepted(outcome.stored, outcome.duplicates, outcome.answers)
+        accepted = await self._stores.inbox.accept(channel, account, batch, cursor=cursor)
+        self._give_hints(accepted.changes)
+        self._announce(list(accepted.stop), list(accepted.ring))
+        return Accepted(accepted.stored, accepted.duplicates, accepted.answers)
 
     async def say(
         self,
@@ -126,14 +126,14 @@ class PlatformIntake:
             sent_at=self._stores.database.now(),
             quote=quote,
         )
-        outcome = await self._stores.inbox.accept(
+        accepted = await self._stores.inbox.accept(
             address.channel, address.account, [message], agent=agent
         )
-        self._tell_engine(outcome.news)
-        self._announce(list(outcome.stop), list(outcome.ring))
+        self._give_hints(accepted.changes)
+        self._announce(list(accepted.stop), list(accepted.ring))
         conversation_id = await self._stores.queries.conversation_id(address.key)
         assert conversation_id is not None  # accepted above
-        return Submitted(outcome.ids[0] if outcome.ids else "", conversation_id)
+        return Submitted(accepted.ids[0] if accepted.ids else "", conversation_id)
 
     async def request_stop(self, conversation_id: str, by: str) -> Stopped:
         """Stop what runs in a conversation, as /stop in the chat does."""
@@ -190,12 +190,12 @@ class PlatformIntake:
                 now=self._stores.database.now(),
             )
 
-    def _tell_engine(self, news: SessionNews) -> None:
+    def _give_hints(self, changes: SessionChanges) -> None:
         """After the commit and before the doorbell: the KV comes near while the turn begins."""
-        for each in news.closed:
-            self._orders.closed(each.session_id, each.salt)
-        for each in news.expected:
-            self._orders.expected(each.session_id, each.salt)
+        for session in changes.ended:
+            self._hints.ended(session)
+        for session in changes.continuing:
+            self._hints.continues(session)
 
     # Doorbells: after the commit, and never a reason to refuse what was committed -------------
 

@@ -14,11 +14,11 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from roost import Agent, Context, ModelRetry, tool
 from roost_inference.client.assembly import Completed, Delta
 from roost_inference.client.engine_client import ChatRequest
-from roost_inference.client.sessions import EngineSessions, Wait
+from roost_inference.client.sessions import EngineSession, EngineSessions, Wait
 from roost_inference.errors import PromptTooLong
 from roost_inference.testing.scripts import Call, Say
 from roost_workflows import names
-from roost_workflows.hints.engine_hints import EngineOrders
+from roost_workflows.hints.engine_hints import EngineHints
 from roost_workflows.session import SessionWorkflow
 from roost_workflows.testing.lab import Lab, open_lab, running_server, sandbox
 
@@ -64,27 +64,27 @@ async def test_the_engine_knows_what_a_session_waits_for_and_whose_turn_comes_fi
     async with lab.worker():
         await lab.say(talk, '[[tool:calculator {"expression": "2 + 2"}]]')
         await lab.turn(talk)
-        await lab.orders.drain()
+        await lab.hints.drain()
     assert lab.engine.orders[-1] == (f"s-{talk}", "pin", "idle")
     assert {reason for _, _, reason in lab.engine.orders} <= {"tool", "idle"}
     assert [body.get("priority", 0) for body in lab.engine.requests] == [0, 1]
 
 
-async def test_an_engine_that_hangs_over_an_order_delays_no_turn(lab: Lab, talk: str) -> None:
+async def test_an_engine_that_hangs_over_a_hint_delays_no_turn(lab: Lab, talk: str) -> None:
     asked, never = asyncio.Event(), asyncio.Event()
 
     class Hanging(EngineSessions):
-        async def pin(self, session_id: str, salt: str, wait: Wait, ttl_s: float) -> None:
+        async def pin(self, session: EngineSession, wait: Wait, ttl_s: float) -> None:
             asked.set()
             await never.wait()
 
-    lab.orders = EngineOrders(Hanging(lab.engine_client))
+    lab.hints = EngineHints(Hanging(lab.engine_client))
     async with lab.worker():
         await lab.say(talk, '[[tool:calculator {"expression": "2 + 2"}]]')
         turn = await lab.turn(talk)
     assert asked.is_set()
     assert turn.state == "done"
-    await lab.orders.close()
+    await lab.hints.close()
 
 
 async def test_a_conversation_remembers_its_turns(lab: Lab, talk: str) -> None:

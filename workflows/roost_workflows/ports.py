@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Protocol, get_args
 from roost.effects import Effect
 from roost.messages import NoteKind
 from roost.turn import Finish
-from roost_workflows.hints.waits import NoOrders, SessionOrders
+from roost_workflows.hints.session_hints import NoHints, SessionHints
 
 # How a tool call ends: `skipped` is one that never began.
 CallStatus = Literal["ok", "error", "cancelled", "unknown", "skipped"]
@@ -78,8 +78,8 @@ class TranscriptMessage:
 
 @dataclass(frozen=True, slots=True)
 class TurnContext:
-    """All that one model call needs, read in one transaction. `person_id` scopes notes; `tenant` is
-    the salt that keeps caches of different tenants apart.
+    """All that one model call needs, read in one transaction. `person_id` scopes notes;
+    `cache_salt` keeps caches of different tenants apart.
     """
 
     turn: TurnRecord
@@ -87,7 +87,7 @@ class TurnContext:
     person_name: str
     channel: str
     session_key: str
-    tenant: str
+    cache_salt: str
     messages: Sequence[TranscriptMessage]
     steered: int = 0
 
@@ -313,6 +313,6 @@ class Ports:
 
     turns: Turns
     notes: Notes
-    orders: SessionOrders = field(default_factory=NoOrders)
+    hints: SessionHints = field(default_factory=NoHints)
     artifacts: Artifacts | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)

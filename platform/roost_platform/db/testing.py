@@ -11,7 +11,7 @@ from roost_channels.intake import Accepted
 from roost_channels.message import Address, InboundKind, InboundMessage, Quote, Sender
 from roost_channels.progress.status_messages import stop_buttons
 from roost_channels.progress.status_view import StatusView
-from roost_inference.client.sessions import Wait
+from roost_inference.client.sessions import EngineSession, Wait
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
@@ -51,19 +51,19 @@ class DoorbellLog:
 
 
 @dataclass(slots=True)
-class OrderLog:
-    """Remembers what the engine would have been told about sessions: (order, session, salt)."""
+class HintLog:
+    """Remembers the hints that the engine would have got: (hint, session, salt)."""
 
-    told: list[tuple[str, str, str]] = field(default_factory=list)
+    given: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def waits(self, session_id: str, tenant: str, wait: Wait, ttl_s: float) -> None:
-        self.told.append((wait, session_id, tenant))
+    def waits(self, session: EngineSession, wait: Wait, ttl_s: float) -> None:
+        self.given.append((wait, session.session_id, session.cache_salt))
 
-    def expected(self, session_id: str, tenant: str) -> None:
-        self.told.append(("expected", session_id, tenant))
+    def continues(self, session: EngineSession) -> None:
+        self.given.append(("continues", session.session_id, session.cache_salt))
 
-    def closed(self, session_id: str, tenant: str) -> None:
-        self.told.append(("closed", session_id, tenant))
+    def ended(self, session: EngineSession) -> None:
+        self.given.append(("ended", session.session_id, session.cache_salt))
 
 
 @dataclass(slots=True)

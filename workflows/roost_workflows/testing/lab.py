@@ -25,7 +25,7 @@ from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
 from roost_workflows.connection import connect
 from roost_workflows.devserver import find_binary, temporal_command
-from roost_workflows.hints.engine_hints import EngineOrders
+from roost_workflows.hints.engine_hints import EngineHints
 from roost_workflows.state import SessionInput
 from roost_workflows.testing.ports import memory_ports
 from roost_workflows.testing.records import StoredTurn
@@ -88,7 +88,7 @@ class Lab:
         self.engine_client = engine_client
         self.queue = f"test-{uuid4().hex[:12]}"
         self.store = MemoryStore()
-        self.orders = EngineOrders(EngineSessions(engine_client))
+        self.hints = EngineHints(EngineSessions(engine_client))
 
     @contextlib.asynccontextmanager
     async def worker(
@@ -105,7 +105,7 @@ class Lab:
             max_cached_workflows=max_cached_workflows,
             graceful_shutdown_s=1,
         )
-        ports = replace(memory_ports(self.store), orders=self.orders)
+        ports = replace(memory_ports(self.store), hints=self.hints)
         chosen = engine or self.engine_client
         async with build_worker(self.client, ports, chosen, registry, config, runner=sandbox()):
             yield
@@ -168,6 +168,6 @@ async def open_lab(address: str) -> AsyncIterator[Lab]:
         try:
             lab = Lab(client, engine, engine_client)
             yield lab
-            await lab.orders.close()
+            await lab.hints.close()
         finally:
             await engine_client.close()

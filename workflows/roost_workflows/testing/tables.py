@@ -74,7 +74,8 @@ class TurnTables(NoteTable):
         return self._turns[turn_id].record
 
     def _step(self, turn_id: str, step: int) -> StepRecord | None:
-        stored = self._turns[turn_id].steps.get(step)
+        turn = self._turns.get(turn_id)
+        stored = None if turn is None else turn.steps.get(step)
         if stored is None:
             return None
         return StepRecord(step, stored.finish, tuple(c.planned for c in stored.calls.values()))
@@ -92,7 +93,7 @@ class TurnTables(NoteTable):
             person_name="Ada",
             channel="console",
             session_key=f"console:local:{turn.record.conversation_id}",
-            tenant="default",
+            cache_salt="default",
             messages=tuple(conversation.transcript),
             steered=steered,
         )

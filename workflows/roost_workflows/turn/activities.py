@@ -27,7 +27,7 @@ class Activities:
         self._turns = ports.turns
         self._registry = registry
         self._board = Board()
-        self._model = ModelCaller(ports.turns, engine, registry, self._board, ports.orders)
+        self._model = ModelCaller(ports.turns, engine, registry, self._board, ports.hints)
         self._tools = ToolCaller(ports, registry, self._board)
 
     @activity.defn(name=names.ACTIVITY_BEGIN)

@@ -18,6 +18,7 @@ from roost.agent import Agent
 from roost.turn import Finish
 from roost_inference.client.assembly import Completed, Delta, ToolCall
 from roost_inference.client.engine_client import ChatRequest
+from roost_inference.client.sessions import EngineSession
 from roost_inference.errors import (
     EngineError,
     EngineUnavailable,
@@ -26,7 +27,7 @@ from roost_inference.errors import (
     QueueFull,
 )
 from roost_workflows.agents import AgentRegistry
-from roost_workflows.hints.waits import IDLE_TTL_S, TOOL_GRACE_S, SessionOrders
+from roost_workflows.hints.session_hints import IDLE_TTL_S, TOOL_GRACE_S, SessionHints
 from roost_workflows.policies import ENGINE_FAILURES_MAX
 from roost_workflows.ports import (
     ModelCall,
@@ -103,10 +104,10 @@ class ModelCaller:
         engine: Engine,
         registry: AgentRegistry,
         board: Board,
-        orders: SessionOrders,
+        hints: SessionHints,
     ) -> None:
         self._turns = turns
-        self._orders = orders
+        self._hints = hints
         self._engine = engine
         self._registry = registry
         self._board = board
@@ -203,18 +204,19 @@ class ModelCaller:
         made = so_far.model_call(decided, calls)
         record = await finish(self._turns.commit_step(call.turn_id, call.step, made))
         if so_far.context is not None:
-            self._tell_engine(so_far.context, record)
+            self._hint_wait(so_far.context, record)
         return record
 
-    def _tell_engine(self, context: TurnContext, record: StepRecord) -> None:
+    def _hint_wait(self, context: TurnContext, record: StepRecord) -> None:
         """What the session waits for now: its tools, or whatever is said next."""
-        agent, session_id = self._registry.get(context.turn.agent), context.turn.session_id
+        agent = self._registry.get(context.turn.agent)
+        session = EngineSession(context.turn.session_id, context.cache_salt)
         if record.finish != "tools":
-            self._orders.waits(session_id, context.tenant, "idle", IDLE_TTL_S)
+            self._hints.waits(session, "idle", IDLE_TTL_S)
             return
         tools = [agent.tool(call.name) for call in record.calls] if agent else []
         longest_s = max((tool.timeout_s for tool in tools if tool), default=0.0)
-        self._orders.waits(session_id, context.tenant, "tool", longest_s + TOOL_GRACE_S)
+        self._hints.waits(session, "tool", longest_s + TOOL_GRACE_S)
 
 
 def plan_calls(agent: Agent, call: GenerateInput, done: Completed) -> list[PlannedCall]:

@@ -35,7 +35,7 @@ def build_request(
         seed=settings.seed,
         stop=list(settings.stop),
         session_id=context.turn.session_id,
-        cache_salt=context.tenant,
+        cache_salt=context.cache_salt,
         priority=PRIORITY_TURN if step == 1 else PRIORITY_CONTINUATION,
         extra=_extra(agent, last=last),
     )
@@ -51,7 +51,7 @@ def _extra(agent: Agent, *, last: bool) -> dict[str, object]:
     return extra
 
 
-def warming_request(agent: Agent, tenant: str) -> ChatRequest:
+def warming_request(agent: Agent, cache_salt: str) -> ChatRequest:
     """One token of an answer to nobody: what stays is the KV of instructions and tools, with which
     every conversation of the tenant begins.
     """
@@ -60,7 +60,7 @@ def warming_request(agent: Agent, tenant: str) -> ChatRequest:
         tools=declared_tools(agent),
         max_tokens=1,
         temperature=0,
-        cache_salt=tenant,
+        cache_salt=cache_salt,
         priority=PRIORITY_BACKGROUND,
     )
 

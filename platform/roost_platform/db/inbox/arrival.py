@@ -11,7 +11,7 @@ from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
 from roost_platform.db.base.text import clean
 from roost_platform.db.inbox.quotes import resolved_quote
-from roost_platform.db.people.tenants import SessionNews
+from roost_platform.db.people.tenants import SessionChanges
 from roost_platform.db.reasons import WORDS, ReasonCode
 
 InboxState = Literal["pending", "held", "taken", "done", "dropped", "ignored"]
@@ -57,7 +57,7 @@ class AcceptedBatch:
     """What a committed batch asks for: conversations to ring and to stop, in order of arrival.
 
     answers: by event id, what the person who pressed a button is told.
-    news: which sessions are about to go on, and which /new has ended.
+    changes: which sessions are about to go on, and which /new has ended.
     """
 
     stored: int = 0
@@ -66,7 +66,7 @@ class AcceptedBatch:
     stop: dict[str, None] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
     answers: dict[str, str] = field(default_factory=dict)
-    news: SessionNews = field(default_factory=SessionNews)
+    changes: SessionChanges = field(default_factory=SessionChanges)
 
     def add(self, arrival: Arrival) -> None:
         """Count a stored event and note what it asks for."""

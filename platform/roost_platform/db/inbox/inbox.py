@@ -82,7 +82,8 @@ class InboxStore:
                 conversations[conversation.key] = conversation
             for each in {each.id: each for each in conversations.values()}.values():
                 goes_on = each.id in accepted.ring
-                await self._tenants.note(session, each, sessions[each.id], goes_on, accepted.news)
+                before, changes = sessions[each.id], accepted.changes
+                await self._tenants.note_change(session, each, before, goes_on, changes)
             values: dict[str, float] = {} if cursor is None else {"cursor": cursor}
             if accepted.stored:
                 values["last_in_at"] = now

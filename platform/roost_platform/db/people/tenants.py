@@ -6,6 +6,7 @@ from secrets import token_hex
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_inference.client.sessions import EngineSession
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.insert import insert_missing
@@ -14,20 +15,12 @@ from roost_platform.settings.sections import TenantScope
 SALT_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class EngineSession:
-    """A session as the engine knows it."""
-
-    session_id: str
-    salt: str
-
-
 @dataclass(slots=True)
-class SessionNews:
-    """What the engine may be told after a commit."""
+class SessionChanges:
+    """Which sessions go on and which have ended by a committed batch, for hints to the engine."""
 
-    expected: list[EngineSession] = field(default_factory=list)
-    closed: list[EngineSession] = field(default_factory=list)
+    continuing: list[EngineSession] = field(default_factory=list)
+    ended: list[EngineSession] = field(default_factory=list)
 
 
 class Tenants:
@@ -55,24 +48,24 @@ class Tenants:
     async def salts(self, accounts: Iterable[tuple[str, str]]) -> list[str]:
         """The salts of these (channel, account), each tenant's once."""
         async with self._database.write() as session:
-            found = [await self.salt(session, *account) for account in accounts]
-        return list(dict.fromkeys(found))
+            salts = [await self.salt(session, *account) for account in accounts]
+        return list(dict.fromkeys(salts))
 
-    async def note(
+    async def note_change(
         self,
         session: AsyncSession,
         conversation: models.Conversation,
         before: str | None,
         goes_on: bool,
-        news: SessionNews,
+        changes: SessionChanges,
     ) -> None:
-        """What an accepted batch means for a conversation's session, which was `before`."""
+        """Note what an accepted batch means for a conversation's session, which was `before`."""
         current = conversation.session_id
         is_over = before is not None and before != current
         if not is_over and not (goes_on and current is not None):
             return
         salt = await self.salt(session, conversation.channel, conversation.account)
         if is_over and before is not None:
-            news.closed.append(EngineSession(before, salt))
+            changes.ended.append(EngineSession(before, salt))
         elif current is not None:
-            news.expected.append(EngineSession(current, salt))
+            changes.continuing.append(EngineSession(current, salt))

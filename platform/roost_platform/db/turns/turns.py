@@ -157,7 +157,7 @@ class TurnStore:
                 person_name="" if person is None else person.display_name,
                 channel=conversation.channel,
                 session_key=conversation.key,
-                tenant=salt,
+                cache_salt=salt,
                 messages=await messages(session, chat_session.id),
                 steered=steered,
             )

@@ -12,10 +12,11 @@ from roost_channels.message import Quote
 from roost_platform.db import models
 from roost_platform.db.enqueue import CUT_NOTICE, OUTBOX_TEXT_MAX
 from roost_platform.db.testing import HandClock, Person, count_rows
-from roost_platform.db.turns import end, steps, transcript
+from roost_platform.db.turns import steps, transcript
 from roost_platform.db.turns.transcript import TURN_MESSAGES_MAX
 from roost_platform.errors import NotAllowed, NotFound, TurnOver
 from roost_workflows.ports import FAILURE_REASONS, PlannedCall, Snapshot, TranscriptMessage
+from roost_workflows.turn import endings
 
 TIME = PlannedCall("c1", "time", "{}", "pure")
 BOOK = PlannedCall("c2", "book", '{"people": 2}', "unsafe")
@@ -290,7 +291,7 @@ async def test_every_failure_is_told_in_words(sqlite_ada: Person, reason: str) -
     await ada.stores.turns.settle(turn.turn_id, outcome="failed", reason=reason)
     ((kind, text),) = await ada.outbox()
     assert kind == "error" and re.fullmatch(r"[A-Z].*\.", text)
-    assert set(end.APOLOGIES) == set(FAILURE_REASONS)
+    assert set(endings.APOLOGIES) == set(FAILURE_REASONS)
     assert await ada.inbox() == [("hello", "done")]
 
 
