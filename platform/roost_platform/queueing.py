@@ -1,4 +1,4 @@
-"""Queue modes: what becomes of messages that come in a row or while an answer is being written."""
+"""Queue modes: what happens to messages that arrive in a row or during a turn."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,11 +27,19 @@ class QueuedConversation(Protocol):
     """What the queue mode of a conversation depends on."""
 
     @property
-    def channel(self) -> str: ...
+    def channel(self) -> str:
+        """The conversation's channel."""
+        ...
+
     @property
-    def agent(self) -> str: ...
+    def agent(self) -> str:
+        """The agent that answers."""
+        ...
+
     @property
-    def settings(self) -> Mapping[str, Any]: ...
+    def settings(self) -> Mapping[str, Any]:
+        """What the conversation chose for itself."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,7 @@ class QueueRules:
         return chosen or self.default_of(conversation.channel, conversation.agent)
 
     def wait_s(self, mode: QueueMode, oldest: float, newest: float, now: float) -> float:
-        """How much longer messages received from `oldest` to `newest` wait for more, 0 for not."""
+        """How many seconds messages received from `oldest` to `newest` still wait for more."""
         window = self.collect_s if mode == "collect" else self.debounce_s
         return max(min(newest + window, oldest + window * WINDOWS_MAX) - now, 0.0)
 

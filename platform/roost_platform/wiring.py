@@ -36,8 +36,8 @@ from roost_workflows.agents import AgentRegistry, load_agents
 from roost_workflows.errors import AgentsError
 from roost_workflows.hints.engine_hints import EngineHints
 from roost_workflows.hints.session_hints import SessionHints
-from roost_workflows.hints.warmup import warm
 from roost_workflows.ports import Ports
+from roost_workflows.warmup import warm
 
 log = logging.getLogger(__name__)
 

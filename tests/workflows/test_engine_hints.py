@@ -17,10 +17,10 @@ from roost_inference.client.sessions import EngineSession, EngineSessions
 from roost_inference.errors import EngineFailed, NoSessions
 from roost_inference.http.listener import listening
 from roost_inference.testing.scripted import ScriptedEngine
+from roost_workflows import warmup
 from roost_workflows.hints import engine_hints as module
-from roost_workflows.hints import warmup
 from roost_workflows.hints.engine_hints import AT_ONCE_MAX, AWAY_S, UNABLE_S, EngineHints
-from roost_workflows.hints.warmup import TENANTS_MAX, warm
+from roost_workflows.warmup import TENANTS_MAX, warm
 
 SESSION = EngineSession("s", "t")
 

@@ -1,4 +1,4 @@
-"""Running one tool call to a typed outcome; only a stop can raise through here."""
+"""Running one tool call to a typed outcome; only a cancellation raises through here."""
 
 import asyncio
 import logging
@@ -27,9 +27,9 @@ class Outcome:
 
 
 async def run_tool(tool: Tool, arguments: str, context: Context) -> Outcome:
-    """Validate, run under the tool's time-out, and put the result in words.
+    """Validate the arguments, run the tool within its time limit, and return the result as text.
 
-    Only CancelledError comes out: the caller knows whether a stop or a dying worker caused it, and
+    Raises only CancelledError: the caller knows whether a stop or a dying worker caused it, and
     asks `interrupted` for the outcome of a stop.
     """
     try:
@@ -60,7 +60,7 @@ async def _invoke(tool: Tool, values: dict[str, Any], context: Context) -> Any:
 
 
 async def interrupted(tool: Tool, key: str, how: str, check_s: float = CHECK_TIMEOUT_S) -> Outcome:
-    """The outcome of a call that began and did not end, by what its effect class lets us know."""
+    """The outcome of a call that began and did not end, judged by its effect class."""
     if tool.effect == "pure":
         return Outcome("cancelled", how)
     if tool.effect == "verifiable":

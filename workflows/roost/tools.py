@@ -26,7 +26,7 @@ Check = Callable[[str], Any]
 
 TIMEOUT_S_DEFAULT: Final = 60.0
 TIMEOUT_S_MAX: Final = 3600.0
-ERRORS_TOLD_MAX: Final = 8  # of one call's wrong arguments
+FAULTS_LISTED_MAX: Final = 8  # of one call's wrong arguments
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
@@ -61,6 +61,7 @@ class Tool:
 
     @property
     def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
         return inspect.iscoroutinefunction(self.function)
 
     def schema(self) -> dict[str, Any]:
@@ -73,7 +74,7 @@ class Tool:
         return {"type": "function", "function": function}
 
     def parse(self, arguments: str) -> dict[str, Any]:
-        """The function's keyword arguments from JSON. Raises ModelRetry that names each fault."""
+        """The function's keyword arguments from JSON. Raises ModelRetry, which names each fault."""
         try:
             model = self._arguments.model_validate_json(arguments or "{}")
         except ValidationError as error:
@@ -81,7 +82,9 @@ class Tool:
         return {name: getattr(model, name) for name in type(model).model_fields}
 
     def bind(self, context: Context, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Keyword arguments for one run: the parsed values, and the context if it is wanted."""
+        """The keyword arguments for one run: the parsed values, and the context where it is
+        declared.
+        """
         if self._context_name is None:
             return dict(values)
         return {self._context_name: context, **values}
@@ -90,10 +93,10 @@ class Tool:
         """Ask `check` about an interrupted call; None when it had no effect."""
         if self.check is None:
             return None
-        found = self.check(key)
-        if inspect.isawaitable(found):
-            found = await found
-        return None if found is False else found
+        result = self.check(key)
+        if inspect.isawaitable(result):
+            result = await result
+        return None if result is False else result
 
 
 @overload
@@ -214,7 +217,7 @@ def _arguments(
 
 
 def _parameters(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema without pydantic's titles, which cost tokens and say nothing."""
+    """The JSON schema without pydantic's titles, which cost tokens and say nothing."""
     schema: dict[str, Any] = _untitled(model.model_json_schema())
     schema.setdefault("properties", {})
     return schema
@@ -234,7 +237,7 @@ def _untitled(node: Any, *, names: bool = False) -> Any:
 
 def _explain(name: str, error: ValidationError) -> str:
     faults = []
-    for fault in error.errors(include_url=False)[:ERRORS_TOLD_MAX]:
+    for fault in error.errors(include_url=False)[:FAULTS_LISTED_MAX]:
         place = ".".join(str(part) for part in fault["loc"])
         faults.append(f"{place}: {fault['msg']}" if place else fault["msg"])
     return f"The arguments of {name} are not valid: {'; '.join(faults)}."

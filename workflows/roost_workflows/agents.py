@@ -13,7 +13,7 @@ GROUP: Final = "roost.agents"
 
 
 class AgentRegistry:
-    """The agents of this installation by name. `default` is who answers when nobody chose."""
+    """The agents of this installation by name. `default` answers when nobody chose another."""
 
     def __init__(self, agents: Mapping[str, Agent], default: str) -> None:
         self._agents = dict(agents)
@@ -22,12 +22,13 @@ class AgentRegistry:
     @classmethod
     def of(cls, *agents: Agent) -> "AgentRegistry":
         """A registry of exactly these; the first is the default."""
-        found: dict[str, Agent] = {}
+        agents_by_name: dict[str, Agent] = {}
         for agent in agents:
-            _add(found, agent, "the program")
-        return cls(found, agents[0].name)
+            _add(agents_by_name, agent, "the program")
+        return cls(agents_by_name, agents[0].name)
 
     def get(self, name: str) -> Agent | None:
+        """The agent of this name, None when it is not installed."""
         return self._agents.get(name)
 
     @property
@@ -37,6 +38,7 @@ class AgentRegistry:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names of all agents."""
         return tuple(self._agents)
 
     def __iter__(self) -> Iterator[Agent]:
@@ -47,21 +49,21 @@ def load_agents(spec: str = "", *, points: Iterable[EntryPoint] | None = None) -
     """The built-in concierge, every entry point, and `module:attribute[,…]` of `spec`.
 
     The first agent of `spec` is the default, else the concierge. Raises AgentsError, which names
-    what can't be loaded; a broken agent stops the start rather than going missing.
+    what cannot be loaded: a broken agent stops the start and does not go missing.
     """
-    found = {concierge.name: concierge}
+    agents_by_name = {concierge.name: concierge}
     for point in entry_points(group=GROUP) if points is None else points:
         for agent in _load(point.value, f"entry point {point.name!r}"):
-            _add(found, agent, f"entry point {point.name!r}")
+            _add(agents_by_name, agent, f"entry point {point.name!r}")
     default = concierge.name
     wanted = [item.strip() for item in spec.split(",") if item.strip()]
     for index, item in enumerate(wanted):
         agents = _load(item, "ROOST_AGENTS")
         for agent in agents:
-            _add(found, agent, f"ROOST_AGENTS ({item})")
+            _add(agents_by_name, agent, f"ROOST_AGENTS ({item})")
         if index == 0:
             default = agents[0].name
-    return AgentRegistry(found, default)
+    return AgentRegistry(agents_by_name, default)
 
 
 def _load(target: str, where: str) -> list[Agent]:
@@ -87,8 +89,8 @@ def _load(target: str, where: str) -> list[Agent]:
     return agents
 
 
-def _add(found: dict[str, Agent], agent: Agent, where: str) -> None:
-    known = found.get(agent.name)
+def _add(agents_by_name: dict[str, Agent], agent: Agent, where: str) -> None:
+    known = agents_by_name.get(agent.name)
     if known is not None and known is not agent:
         raise AgentsError(f"{where}: there is another agent named {agent.name!r} already.")
-    found[agent.name] = agent
+    agents_by_name[agent.name] = agent

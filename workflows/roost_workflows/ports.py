@@ -173,7 +173,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a stopped or failed turn ended, for the final status line."""
+    """How a stopped or failed turn ended, counted in tool calls. `already`: it had ended before."""
 
     done: int = 0
     undone: int = 0
@@ -199,7 +199,9 @@ class Turns(Protocol):
         """
         ...
 
-    async def get(self, turn_id: str) -> TurnRecord: ...
+    async def get(self, turn_id: str) -> TurnRecord:
+        """The turn. Raises LookupError."""
+        ...
 
     async def step(self, turn_id: str, step: int) -> StepRecord | None:
         """The step if an earlier attempt committed it."""
@@ -223,22 +225,24 @@ class Turns(Protocol):
         ...
 
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
-        """Mark a call running and count the attempt; a finished call comes back with its state and
-        result.
-        """
+        """Mark a call running and count the attempt; a finished call comes back unchanged."""
         ...
 
     async def finish_call(
         self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
-    ) -> None: ...
+    ) -> None:
+        """Store a call's result, once."""
+        ...
 
     async def close_group(self, turn_id: str, step: int) -> None:
-        """Append the assistant message and ALL its results in one transaction; open calls become
-        `skipped`.
+        """Append the assistant message and all its results in one transaction; unfinished calls get
+        typed results.
         """
         ...
 
-    async def stop_requested(self, turn_id: str) -> bool: ...
+    async def stop_requested(self, turn_id: str) -> bool:
+        """Whether a stop is recorded for the turn."""
+        ...
 
     async def settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
@@ -267,11 +271,17 @@ class Note:
 class Notes(Protocol):
     """Notes per person, for tools; `key` makes adding idempotent."""
 
-    async def add(self, person_id: str, text: str, key: str) -> Note: ...
+    async def add(self, person_id: str, text: str, key: str) -> Note:
+        """Keep a note, once for each `key`."""
+        ...
 
-    async def list(self, person_id: str) -> Sequence[Note]: ...
+    async def list(self, person_id: str) -> Sequence[Note]:
+        """The person's notes, oldest first."""
+        ...
 
-    async def remove(self, person_id: str, note_id: int) -> bool: ...
+    async def remove(self, person_id: str, note_id: int) -> bool:
+        """Delete a note; False when the person has no such note."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,9 +302,13 @@ class Artifact:
 class Artifacts(Protocol):
     """Files of the conversation that a turn belongs to; those of others are not found."""
 
-    async def get(self, turn_id: str, artifact_id: str) -> Artifact | None: ...
+    async def get(self, turn_id: str, artifact_id: str) -> Artifact | None:
+        """A file, None when the conversation has no such file."""
+        ...
 
-    async def load(self, turn_id: str, artifact_id: str) -> bytes: ...
+    async def load(self, turn_id: str, artifact_id: str) -> bytes:
+        """The bytes of a stored file."""
+        ...
 
     async def add(
         self, turn_id: str, key: str, data: bytes, *, kind: str, name: str, mime_type: str
@@ -303,7 +317,7 @@ class Artifacts(Protocol):
         ...
 
     async def attach(self, turn_id: str, artifact_id: str) -> None:
-        """Send the file with the turn's answer; attached already is success."""
+        """Send the file with the turn's answer; a file attached already is left attached."""
         ...
 
 

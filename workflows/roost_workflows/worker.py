@@ -93,8 +93,9 @@ async def run_worker(
 
 
 def end_process(code: int = 0) -> NoReturn:
-    """End after an orderly shutdown. The interpreter's own end races with Temporal's native threads
-    (SIGABRT).
+    """End the process after an orderly shutdown.
+
+    The interpreter's own end races with Temporal's native threads (SIGABRT).
     """
     logging.shutdown()
     sys.stdout.flush()

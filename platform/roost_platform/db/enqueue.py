@@ -1,4 +1,4 @@
-"""Queueing a logical message for delivery, in the transaction that decides on it."""
+"""The outbox's entrance: a logical message is queued in the transaction that decides on it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -62,7 +62,7 @@ async def enqueue(
 
 
 async def next_outbox_sequence(session: AsyncSession) -> int:
-    """A number above all before it in the lane; the caller holds the conversation's lock."""
+    """A number above all others of the lane; the conversation is locked."""
     if session.get_bind().dialect.name == "postgresql":
         query = select(func.nextval(text(f"'{models.OUTBOX_SEQUENCE}'")))
         return int((await session.execute(query)).scalar_one())

@@ -1,4 +1,4 @@
-"""Locks on conversations and turns: a conversation's is always the first that is taken."""
+"""Locks on conversations and turns: the lock of a conversation is always taken first."""
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,7 +17,7 @@ _RUNNING = select(models.Turn).where(
 
 
 async def lock_conversation(session: AsyncSession, conversation_id: str) -> models.Conversation:
-    """The conversation, held until the transaction ends: always the first lock taken."""
+    """The conversation, locked until the transaction ends. Raises NotFound."""
     row = await session.scalar(_LOCK_CONVERSATION, {"id": conversation_id})
     if row is None:
         raise NotFound(f"No conversation {conversation_id}.")
@@ -25,6 +25,7 @@ async def lock_conversation(session: AsyncSession, conversation_id: str) -> mode
 
 
 async def get_turn(session: AsyncSession, turn_id: str) -> models.Turn:
+    """The turn, not locked. Raises NotFound."""
     row = await session.get(models.Turn, turn_id)
     if row is None:
         raise NotFound(f"No turn {turn_id}.")
@@ -34,7 +35,10 @@ async def get_turn(session: AsyncSession, turn_id: str) -> models.Turn:
 async def lock_turn(
     session: AsyncSession, turn_id: str, *, running: bool = True
 ) -> tuple[models.Turn, models.Conversation]:
-    """A turn and its conversation, held; TurnOver unless it runs, when `running` is asked for."""
+    """A turn and its conversation, locked until the transaction ends.
+
+    Raises NotFound, and TurnOver for a turn that does not run unless `running` is False.
+    """
     conversation_id = await session.scalar(_CONVERSATION_OF, {"id": turn_id})
     if conversation_id is None:
         raise NotFound(f"No turn {turn_id}.")
@@ -52,4 +56,5 @@ def check_running(turn: models.Turn) -> None:
 
 
 async def running_turn(session: AsyncSession, conversation_id: str) -> models.Turn | None:
+    """The conversation's running turn, None when none runs."""
     return await session.scalar(_RUNNING, {"id": conversation_id})

@@ -29,7 +29,7 @@ def reply_target_of(value: Mapping[str, Any] | None) -> ReplyTarget | None:
 
 
 async def reply_target(session: AsyncSession, row: models.Inbox) -> dict[str, Any]:
-    """A reply to this inbound message. `is_latest` holds as of this transaction."""
+    """A reply to this inbound message, as stored. `is_latest` holds in this transaction."""
     newest = (await session.execute(_NEWEST, {"id": row.conversation_id})).first()
     target = ReplyTarget(
         message_id=row.message_id,
@@ -41,7 +41,9 @@ async def reply_target(session: AsyncSession, row: models.Inbox) -> dict[str, An
 
 
 async def refresh_reply_target(session: AsyncSession, turn: models.Turn) -> dict[str, Any] | None:
-    """The turn's reply target with `is_latest` as of now: it replies to the newest it took."""
+    """The turn's reply target with `is_latest` as of now: a turn replies to the newest message it
+    took.
+    """
     if turn.reply_to is None:
         return None
     newest = (await session.execute(_NEWEST, {"id": turn.conversation_id})).first()

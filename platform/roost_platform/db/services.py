@@ -22,7 +22,7 @@ def is_alive(seen_at: float, now: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One part as it last told of itself."""
+    """One part as its last heartbeat described it."""
 
     service: str
     pid: int
@@ -34,7 +34,7 @@ class Service:
 
 
 class Heartbeats:
-    """One row per part, overwritten. `version` is the installed one."""
+    """One row for each part, overwritten by every beat. `version` is the installed one."""
 
     def __init__(self, database: Database, version: str = "") -> None:
         self._database = database
@@ -42,6 +42,7 @@ class Heartbeats:
         self._started_at = database.now()
 
     async def beat(self, service: str, detail: Mapping[str, Any] | None = None) -> None:
+        """Record that the part `service` runs now."""
         now = self._database.now()
         async with self._database.write() as session:
             await insert_missing(
@@ -60,6 +61,7 @@ class Heartbeats:
             row.detail = clean(detail or {})
 
     async def all(self) -> Sequence[Service]:
+        """Every part that ever beat, by name."""
         now = self._database.now()
         async with self._database.read() as session:
             rows = await session.scalars(

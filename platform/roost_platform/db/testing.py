@@ -1,4 +1,4 @@
-"""For tests: a clock turned by hand, a doorbell that remembers, and a person who writes."""
+"""Test doubles: a clock turned by hand, logs of doorbells and hints, and a person in a chat."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from roost_workflows.ports import ModelCall, PlannedCall, StepRecord, TurnRecord
 
 @dataclass(slots=True)
 class HandClock:
-    """Seconds since the epoch that pass only when told."""
+    """Seconds since the epoch that pass only by `advance`."""
 
     now: float = 1_800_000_000.0
 
@@ -28,23 +28,26 @@ class HandClock:
         return self.now
 
     def advance(self, seconds: float) -> None:
+        """Let seconds pass."""
         self.now += seconds
 
 
 @dataclass(slots=True)
 class DoorbellLog:
-    """Remembers who was rung. `broken`: every ring fails, as with Temporal down."""
+    """Records who was rung. `broken`: every ring fails, as when Temporal is down."""
 
     rung: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     broken: bool = False
 
     async def ring(self, conversation_id: str) -> None:
+        """Record a ring."""
         if self.broken:
             raise ConnectionError("no workflow server")
         self.rung.append(conversation_id)
 
     async def stop(self, conversation_id: str) -> None:
+        """Record a stop."""
         if self.broken:
             raise ConnectionError("no workflow server")
         self.stopped.append(conversation_id)
@@ -52,23 +55,26 @@ class DoorbellLog:
 
 @dataclass(slots=True)
 class HintLog:
-    """Remembers the hints that the engine would have got: (hint, session, salt)."""
+    """Records the hints that an engine would get: (hint, session, salt)."""
 
     given: list[tuple[str, str, str]] = field(default_factory=list)
 
     def waits(self, session: EngineSession, wait: Wait, ttl_s: float) -> None:
+        """Record what the session waits for."""
         self.given.append((wait, session.session_id, session.cache_salt))
 
     def continues(self, session: EngineSession) -> None:
+        """Record that the session goes on."""
         self.given.append(("continues", session.session_id, session.cache_salt))
 
     def ended(self, session: EngineSession) -> None:
+        """Record that the session ended."""
         self.given.append(("ended", session.session_id, session.cache_salt))
 
 
 @dataclass(slots=True)
 class Person:
-    """Somebody in a chat with the agent, and the agent's side of it."""
+    """A person in a chat with the agent, and the agent's side of the chat."""
 
     stores: Stores
     intake: PlatformIntake
@@ -80,6 +86,7 @@ class Person:
     def message(
         self, text: str, *, kind: InboundKind = "message", quote: Quote | None = None
     ) -> InboundMessage:
+        """A new message of this person, not sent yet."""
         number = next(self._ids)
         return InboundMessage(
             address=self.address,
@@ -93,6 +100,7 @@ class Person:
         )
 
     async def gives(self, *batch: InboundMessage, cursor: int | None = None) -> Accepted:
+        """Deliver events through the intake and wait until all doorbells rang."""
         accepted = await self.intake.accept(
             self.address.channel, self.address.account, batch, cursor=cursor
         )
@@ -100,9 +108,11 @@ class Person:
         return accepted
 
     async def says(self, *texts: str) -> Accepted:
+        """Send messages with these texts."""
         return await self.gives(*(self.message(text) for text in texts))
 
     async def conversation_id(self) -> str:
+        """The id of the chat's conversation."""
         found = await self.stores.queries.conversation_id(self.address.key)
         assert found is not None
         return found
@@ -114,7 +124,7 @@ class Person:
         return turn
 
     async def stop_button(self) -> str:
-        """What the Stop button of the running turn carries, as the chat shows it."""
+        """The data of the running turn's Stop button, as the chat shows it."""
         shown = await self.stores.outbox.progress([(self.address.channel, self.address.account)])
         snapshot = next(one for one in shown if one.address == self.address)
         [button] = stop_buttons(snapshot, StatusView("Thinking…"))
@@ -129,6 +139,7 @@ class Person:
         finish: Finish = "answer",
         calls: Sequence[PlannedCall] = (),
     ) -> StepRecord:
+        """Commit a model call of the turn."""
         return await self.stores.turns.commit_step(
             turn.turn_id,
             step,

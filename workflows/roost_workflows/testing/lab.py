@@ -49,7 +49,7 @@ PASSTHROUGH: Final = (
 
 @contextlib.contextmanager
 def running_server(data_dir: Path, **dynamic_config: str) -> Iterator[str]:
-    """A Temporal server with Roost's own settings and these; gives its address, nearly ready.
+    """A Temporal server with Roost's own settings and these; yields its address, nearly ready.
 
     Dynamic settings are given with `__` for their dots.
     """
@@ -121,6 +121,7 @@ class Lab:
         await self.signal(conversation, names.SIGNAL_STOP)
 
     async def signal(self, conversation: str, signal: str) -> None:
+        """Signal the conversation's workflow, starting it when none runs."""
         await self.client.start_workflow(
             names.WORKFLOW_TYPE,
             SessionInput(conversation),
@@ -130,7 +131,7 @@ class Lab:
         )
 
     async def until(self, condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
-        """Wait for something to become true in this process."""
+        """Wait until `condition` is true. Raises AssertionError after `patience_s` seconds."""
         deadline = time.monotonic() + patience_s
         while not condition():
             if time.monotonic() > deadline:
@@ -155,6 +156,7 @@ class Lab:
         await asyncio.wait_for(handle.result(), PATIENCE_S)
 
     async def history(self, conversation: str) -> WorkflowHistory:
+        """The history of the conversation's latest run."""
         handle = self.client.get_workflow_handle(names.workflow_id(conversation))
         return await handle.fetch_history()
 

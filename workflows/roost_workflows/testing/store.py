@@ -1,4 +1,4 @@
-"""A store in memory that keeps the ports' contracts, with what tests do to it and see of it."""
+"""A store in memory that keeps the ports' contracts, with what tests change and read."""
 
 import threading
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class MemoryStore(TurnTables):
             self._conversation(conversation_id).pending.append(message)
 
     def request_stop(self, conversation_id: str) -> bool:
-        """Record a stop: on the running turn if there is one, and drop what waits."""
+        """Record a stop on the running turn and drop what waits; False when no turn runs."""
         with self._lock:
             conversation = self._conversation(conversation_id)
             conversation.pending.clear()
@@ -52,7 +52,7 @@ class MemoryStore(TurnTables):
             return [one for one in self._outbox.values() if one.conversation_id == conversation_id]
 
     def fail(self, method: str, error: Exception | None) -> None:
-        """Let a method raise until told otherwise."""
+        """Let a method raise `error`; None lets it work again."""
         with self._lock:
             if error is None:
                 self._failures.pop(method, None)
@@ -65,7 +65,7 @@ class MemoryStore(TurnTables):
             self._lost.add(method)
 
     def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run one port method as a transaction; the ports call nothing else."""
+        """Run one port method as a transaction."""
         with self._lock:
             if method in self._failures:
                 raise self._failures[method]

@@ -166,9 +166,9 @@ class TurnTables(NoteTable):
         stored = turn.steps[step]
         if not stored.is_open:
             return
-        made = [call.planned for call in stored.calls.values()]
-        asked = tuple((one.call_id, one.name, one.arguments) for one in made)
-        self._append(turn, TranscriptMessage("assistant", stored.text, tool_calls=asked))
+        planned = [call.planned for call in stored.calls.values()]
+        calls = tuple((one.call_id, one.name, one.arguments) for one in planned)
+        self._append(turn, TranscriptMessage("assistant", stored.text, tool_calls=calls))
         for call in stored.calls.values():
             if call.state not in CALL_ENDED:
                 call.state, call.result = unfinished_call(call.state, call.planned.effect)
@@ -228,8 +228,8 @@ class TurnTables(NoteTable):
         return self._conversations.setdefault(conversation_id, StoredConversation())
 
     def _running(self, conversation: StoredConversation) -> StoredTurn | None:
-        found = [self._turns[one] for one in conversation.turns]
-        return next((turn for turn in found if turn.state == "running"), None)
+        turns = [self._turns[one] for one in conversation.turns]
+        return next((turn for turn in turns if turn.state == "running"), None)
 
     def _take(self, conversation: StoredConversation) -> int:
         taken = len(conversation.pending)

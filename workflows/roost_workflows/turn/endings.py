@@ -1,4 +1,4 @@
-"""What people and the model are told about turns and calls that did not end with an answer."""
+"""The words for turns and calls that end without an answer, for people and for the model."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final

@@ -54,9 +54,11 @@ UNPARSED: Final = "arguments_that_were_not_json"
 
 
 class Engine(Protocol):
-    """What a model call needs of EngineClient. Closing the generator aborts the engine's work."""
+    """What a model call needs of EngineClient."""
 
-    def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]: ...
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
+        """The completion as it is generated. Closing the generator aborts the engine's work."""
+        ...
 
 
 @dataclass(slots=True)
@@ -113,9 +115,7 @@ class ModelCaller:
         self._board = board
 
     async def run(self, call: GenerateInput) -> StepResult:
-        """The committed decision of this step; an earlier attempt's is returned without asking
-        again.
-        """
+        """The committed decision of this step; that of an earlier attempt is returned as it is."""
         committed = await self._turns.step(call.turn_id, call.step)
         if committed is not None:
             return StepResult.of(committed)
@@ -140,7 +140,7 @@ class ModelCaller:
     async def _stream(
         self, call: GenerateInput, agent: Agent, context: TurnContext, so_far: _Partial
     ) -> None:
-        """Stream one completion, of a shorter history if the whole one does not fit the model."""
+        """Stream one completion; a history that does not fit the model is shortened."""
         for shorter in range(SHORTER_MAX + 1):
             request = build_request(agent, context, step=call.step, last=call.last, shorter=shorter)
             try:
@@ -169,10 +169,10 @@ class ModelCaller:
                 raise engine_failure(error, activity.info().attempt) from None
 
     async def _show_unreachable(self, turn_id: str) -> None:
-        """People see why nothing happens until another attempt; lossy, as all progress."""
-        shot = Snapshot("unreachable", tools=self._board.lines(turn_id))
+        """Show people why nothing happens until the next attempt; lossy, as all progress."""
+        snapshot = Snapshot("unreachable", tools=self._board.lines(turn_id))
         try:
-            await self._turns.progress(turn_id, shot)
+            await self._turns.progress(turn_id, snapshot)
         except Exception as error:
             log.warning("progress of turn %s not written: %r", turn_id, error)
 
@@ -201,14 +201,14 @@ class ModelCaller:
         calls: Sequence[PlannedCall],
         so_far: _Partial,
     ) -> StepRecord:
-        made = so_far.model_call(decided, calls)
-        record = await finish(self._turns.commit_step(call.turn_id, call.step, made))
+        model_call = so_far.model_call(decided, calls)
+        record = await finish(self._turns.commit_step(call.turn_id, call.step, model_call))
         if so_far.context is not None:
             self._hint_wait(so_far.context, record)
         return record
 
     def _hint_wait(self, context: TurnContext, record: StepRecord) -> None:
-        """What the session waits for now: its tools, or whatever is said next."""
+        """Hint what the session waits for now: its tools, or the next message."""
         agent = self._registry.get(context.turn.agent)
         session = EngineSession(context.turn.session_id, context.cache_salt)
         if record.finish != "tools":
@@ -220,9 +220,9 @@ class ModelCaller:
 
 
 def plan_calls(agent: Agent, call: GenerateInput, done: Completed) -> list[PlannedCall]:
-    """The calls to run. One that was cut off by the token limit is neither run nor kept."""
+    """The calls to run. A call that the token limit cut off is neither run nor kept."""
     planned = []
-    for index, asked in enumerate(done.tool_calls):
+    for index, requested in enumerate(done.tool_calls):
         if index == CALLS_PER_STEP_MAX:
             log.warning(
                 "turn %s: the model asked for %d calls, %d are run",
@@ -231,37 +231,37 @@ def plan_calls(agent: Agent, call: GenerateInput, done: Completed) -> list[Plann
                 CALLS_PER_STEP_MAX,
             )
             break
-        arguments = canonical_arguments(asked)
+        arguments = canonical_arguments(requested)
         if arguments is None:
             if done.finish_reason == "length":
                 continue
-            arguments = json.dumps({UNPARSED: asked.arguments}, ensure_ascii=False)
-        tool = agent.tool(asked.name)
+            arguments = json.dumps({UNPARSED: requested.arguments}, ensure_ascii=False)
+        tool = agent.tool(requested.name)
         # A tool that does not exist only gives an error, which may be given again.
         effect = tool.effect if tool else "pure"
-        planned.append(PlannedCall(call_id(call, index), asked.name, arguments, effect))
+        planned.append(PlannedCall(call_id(call, index), requested.name, arguments, effect))
     return planned
 
 
-def canonical_arguments(asked: ToolCall) -> str | None:
+def canonical_arguments(requested: ToolCall) -> str | None:
     """The arguments as compact JSON text of an object, None when they are not one."""
     try:
-        value: Any = json.loads(asked.arguments or "{}")
+        value: Any = json.loads(requested.arguments or "{}")
     except ValueError:
         return None
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else None
 
 
 def call_id(call: GenerateInput, index: int) -> str:
-    """An id of our own: unique in the transcript and the same in every attempt, which engines' are
-    not.
+    """An id of our own: unique in the transcript and the same in every attempt, unlike engines'
+    ids.
     """
     digest = hashlib.sha256(f"{call.turn_id}:{call.step}:{index}".encode()).digest()
     return "".join(ALPHABET[byte % len(ALPHABET)] for byte in digest[:CALL_ID_LENGTH])
 
 
 def engine_failure(error: EngineError, attempt: int) -> ApplicationError:
-    """How Temporal is to take an engine's error: its code, and whether and when to try again."""
+    """An engine's error for Temporal: its code, and whether and when to try again."""
     delay: timedelta | None = None
     final = not error.retryable
     if isinstance(error, PromptTooLong):

@@ -1,4 +1,4 @@
-"""What a model call says on the wire: the stable first, in the same order in every turn."""
+"""The request of a model call: what stays the same first, in the same order in every turn."""
 
 from typing import Any, Final
 
@@ -19,10 +19,10 @@ PRIORITY_BACKGROUND: Final = 2
 def build_request(
     agent: Agent, context: TurnContext, *, step: int, last: bool, shorter: int
 ) -> ChatRequest:
-    """The wire request: tools always in the same order, so that equal prefixes stay equal.
+    """The request, with tools always in the same order, so that equal prefixes stay equal.
 
-    On the last step tools are still declared, only not allowed: leaving them out would change the
-    prompt's beginning and throw the session's cache away.
+    On the last step the tools are still declared, but not allowed: leaving them out would change
+    the beginning of the prompt and lose the session's cache.
     """
     settings = agent.model
     messages = window(context.messages, shorter)
@@ -42,7 +42,7 @@ def build_request(
 
 
 def _extra(agent: Agent, *, last: bool) -> dict[str, object]:
-    """Body fields beyond the common ones, only where they say something."""
+    """Body fields beyond the common ones, only where they differ from the default."""
     extra: dict[str, object] = {}
     if last and agent.tools:
         extra["tool_choice"] = "none"
@@ -52,7 +52,7 @@ def _extra(agent: Agent, *, last: bool) -> dict[str, object]:
 
 
 def warming_request(agent: Agent, cache_salt: str) -> ChatRequest:
-    """One token of an answer to nobody: what stays is the KV of instructions and tools, with which
+    """A request for one token that nobody reads: the KV of instructions and tools stays, with which
     every conversation of the tenant begins.
     """
     return ChatRequest(
@@ -66,5 +66,5 @@ def warming_request(agent: Agent, cache_salt: str) -> ChatRequest:
 
 
 def declared_tools(agent: Agent) -> list[dict[str, Any]]:
-    """The tools by name: an order that survives the code being rearranged."""
+    """The tools sorted by name: an order that does not depend on the code."""
     return [tool.schema() for tool in sorted(agent.tools, key=lambda tool: tool.name)]

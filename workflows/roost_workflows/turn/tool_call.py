@@ -75,10 +75,9 @@ class ToolCaller:
         return outcome
 
     async def _after_crash(self, tool: Tool, record: CallRecord) -> Outcome | None:
-        """What an earlier attempt that never ended lets us know; None when the call may run
-        (again).
+        """The outcome of an earlier attempt that never ended; None when the call may run again.
 
-        The effect the call was planned with counts: the code may have changed since.
+        The effect that the call was planned with counts: the code may have changed since.
         """
         if record.state == "planned":
             return None
@@ -87,9 +86,9 @@ class ToolCaller:
         if record.effect == "verifiable":
             if tool.check is None:
                 return Outcome("unknown", f"{CRASHED} {NOT_REPEATED}")
-            found = await verify(tool, record.key)
-            if found is not None:
-                return found
+            earlier = await verify(tool, record.key)
+            if earlier is not None:
+                return earlier
         if record.attempt > TOOL_ATTEMPTS_MAX:
             log.error("tool %s ended its worker %d times", record.name, TOOL_ATTEMPTS_MAX)
             return Outcome(

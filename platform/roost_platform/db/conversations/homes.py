@@ -64,7 +64,7 @@ async def _thread_of_button(session: AsyncSession, event: InboundMessage) -> str
 
 
 def is_chat(channel: str, account: str, chat: str) -> ColumnElement[bool]:
-    """The conversations that a chat's messages belong to, as a condition."""
+    """An SQL condition: the conversations that a chat's messages belong to."""
     return and_(
         models.Conversation.channel == channel,
         models.Conversation.account == account,
@@ -73,7 +73,9 @@ def is_chat(channel: str, account: str, chat: str) -> ColumnElement[bool]:
 
 
 def _is_home_of(channel: str, names: Sequence[str]) -> ColumnElement[bool]:
-    """Private chats (groups belong to nobody) of the person with one of these names."""
+    """An SQL condition: private chats of the person with one of these names; groups belong to
+    nobody.
+    """
     person = select(models.Alias.identity_id).where(
         models.Alias.channel == channel, models.Alias.address.in_(names)
     )

@@ -1,4 +1,4 @@
-"""The sessions of a conversation: one is current, `/new` opens the next."""
+"""The sessions of a conversation: one is current, and `/new` opens the next."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -9,11 +9,11 @@ from roost_platform.db.base.ids import new_id
 async def current_session(
     session: AsyncSession, conversation: models.Conversation, now: float
 ) -> models.Session:
-    """The conversation's session, opened when there is none."""
+    """The conversation's current session, opened when there is none."""
     if conversation.session_id is not None:
-        found = await session.get(models.Session, conversation.session_id)
-        if found is not None:
-            return found
+        current = await session.get(models.Session, conversation.session_id)
+        if current is not None:
+            return current
     return await open_session(session, conversation, now)
 
 

@@ -10,7 +10,9 @@ BLOCKED_AT = "blocked_at"  # among them: since when we can't write there, in sec
 
 
 def choose_queue(conversation: models.Conversation, word: str, rules: QueueRules) -> str:
-    """Set the conversation's queue mode to `word`, or tell which there are."""
+    """Set the conversation's queue mode to `word`; returns the answer, which lists the modes when
+    the word is none of them.
+    """
     default = rules.default_of(conversation.channel, conversation.agent)
     mode = next((known for known in QUEUE_MODES if known == word), None)
     if mode is None and word != commands.QUEUE_DEFAULT:
@@ -22,7 +24,9 @@ def choose_queue(conversation: models.Conversation, word: str, rules: QueueRules
 
 
 def choose_progress(conversation: models.Conversation, word: str) -> str:
-    """Set what the conversation sees of work in progress, or tell what there is to choose."""
+    """Set what the conversation sees of work in progress; returns the answer, which lists the modes
+    when the word is none of them.
+    """
     if word not in commands.PROGRESS_MEANINGS and word != commands.PROGRESS_DEFAULT:
         return commands.progress_lines(str(conversation.settings.get(PROGRESS, "")))
     settings = {name: v for name, v in conversation.settings.items() if name != PROGRESS}

@@ -1,4 +1,4 @@
-"""Albums: pictures that people sent as one come as single messages and are joined to one again."""
+"""Albums: the pictures of one album arrive as single messages and become one message again."""
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,7 +11,7 @@ async def join_album(session: AsyncSession, row: models.Inbox) -> None:
     """Make the parts of the row's album one message, with all attachments and all captions.
 
     The part that waits already takes the new one in. In groups only the part with the caption
-    speaks to the agent: it takes in the parts that came before it.
+    addresses the agent: it takes in the parts that came before it.
     """
     if not await _join_waiting(session, row) and row.state in ("pending", "held"):
         await _take_earlier(session, row)

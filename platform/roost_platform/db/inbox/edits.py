@@ -1,4 +1,4 @@
-"""Edited messages: one that waits is replaced; the agent is told of an edit to an answered one."""
+"""Edited messages: a waiting message is replaced; the agent hears of an edit to an answered one."""
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession

@@ -33,7 +33,9 @@ DEFAULT_AGENT = "concierge"
 
 
 class InboxStore:
-    """The inbox. `policies`: who may talk, by (channel, account); without one, strangers pair."""
+    """The inbox. `policies`: who may talk, by (channel, account); where none is given, strangers
+    pair.
+    """
 
     def __init__(
         self,
@@ -111,7 +113,7 @@ class InboxStore:
 
     async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
         """Which of these events were never accepted."""
-        found: set[str] = set()
+        accepted: set[str] = set()
         async with self._database.read() as session:
             for start in range(0, len(event_ids), IDS_MAX):
                 known = await session.scalars(
@@ -121,11 +123,11 @@ class InboxStore:
                         models.Inbox.event_id.in_(event_ids[start : start + IDS_MAX]),
                     )
                 )
-                found.update(known)
-        return frozenset(event_ids) - found
+                accepted.update(known)
+        return frozenset(event_ids) - accepted
 
     async def request_stop(self, conversation_id: str, by: str) -> Stopped:
-        """Record a stop asked for elsewhere than in the chat; the caller rings."""
+        """Record a stop that was requested outside the chat; the caller rings."""
         async with self._database.write() as session:
             conversation = await lock_conversation(session, conversation_id)
             now = self._database.now()
@@ -136,7 +138,9 @@ class InboxStore:
     async def overdue(
         self, *, older_than: float, not_rung_since: float, silent_since: float, limit: int
     ) -> tuple[list[str], list[str]]:
-        """Conversations to ring and to stop again: a doorbell was lost or a worker died."""
+        """Conversations to ring and conversations to stop again: a doorbell was lost or a worker
+        died.
+        """
         async with self._database.read() as session:
             return (
                 await to_ring(session, older_than, not_rung_since, silent_since, limit),
@@ -144,6 +148,7 @@ class InboxStore:
             )
 
     async def mark_rung(self, conversation_ids: Sequence[str]) -> None:
+        """Remember that these conversations were rung now."""
         async with self._database.write() as session:
             await mark_rung(session, conversation_ids, self._database.now())
 

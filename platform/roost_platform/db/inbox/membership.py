@@ -1,4 +1,4 @@
-"""Chats that get a new id, and chats that let us in or shut us out."""
+"""Chats that get a new id, and chats that admit us or remove us."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -9,7 +9,7 @@ from roost_platform.db.turns.stop import record_stop
 
 
 async def migrate(session: AsyncSession, arrival: Arrival) -> None:
-    """Let the conversation go on under the chat's new id, which is the event's text."""
+    """Continue the conversation under the chat's new id, which is the event's text."""
     new_chat = arrival.event.text
     arrival.conclude("done", "chat_moved", f"the chat moved to {new_chat}")
     if arrival.conversation.chat != new_chat:

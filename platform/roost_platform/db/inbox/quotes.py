@@ -9,10 +9,10 @@ from roost_platform.db.outbox.receipts import find_quote
 
 
 async def resolved_quote(session: AsyncSession, message: InboundMessage) -> Quote | None:
-    """The message's quote, completed where we know more than the network tells.
+    """The message's quote, completed from what we have stored.
 
-    Of one part of a long answer the whole answer is known, and where the passage is in it; of a
-    message that comes without its words we may have them. What the person selected stays as it is.
+    A quoted part of a long answer becomes the whole answer and the place of the part in it. A quote
+    that comes without its text gets it. A passage that the person selected stays as it is.
     """
     quote, address = message.quote, message.address
     if quote is None or quote.ref is None or (quote.author != "bot" and quote.resolved):

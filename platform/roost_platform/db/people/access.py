@@ -34,6 +34,7 @@ class AccessPolicy:
     allowlist: tuple[str, ...] = ()
 
     def admits(self, sender: Sender) -> bool:
+        """Whether the policy alone lets the sender talk."""
         if self.mode == "open":
             return True
         known = {sender.address, *sender.aliases}
@@ -54,7 +55,7 @@ _ALIASES = select(models.Alias).where(
 async def identify(
     session: AsyncSession, channel: str, sender: Sender, now: float
 ) -> models.Identity:
-    """The person behind a sender, made when new; further aliases are remembered."""
+    """The person behind a sender, created when new; new aliases are stored."""
     addresses = [sender.address, *sender.aliases]
     known = await session.scalars(_ALIASES, {"channel": channel, "addresses": addresses})
     aliases = {alias.address: alias for alias in known}
@@ -89,7 +90,7 @@ async def identify(
 
 
 def decide(identity: models.Identity, policy: AccessPolicy, sender: Sender, now: float) -> bool:
-    """Whether the person may talk now. An operator's decision outlives a change of the setting."""
+    """Whether the person may talk now. An operator's decision outlasts a change of the setting."""
     if identity.access == "blocked":
         return False
     if identity.access == "allowed" and not identity.decided_by_policy:
@@ -104,7 +105,7 @@ def decide(identity: models.Identity, policy: AccessPolicy, sender: Sender, now:
 
 
 async def release(session: AsyncSession, identity_id: str, conversation_id: str) -> bool:
-    """What an admitted person wrote meanwhile waits for an answer; False if there is nothing."""
+    """Let the person's held messages wait for an answer; False if there are none."""
     result = await session.execute(
         update(models.Inbox)
         .where(
@@ -156,7 +157,7 @@ async def keep_or_refuse(
 async def _code(
     session: AsyncSession, conversation: models.Conversation, identity: models.Identity, now: float
 ) -> str | None:
-    """The person's open code, told again when due; None while too many others are open."""
+    """The person's open code, sent again when due; None while too many others are open."""
     await session.execute(
         update(models.Pairing)
         .where(models.Pairing.state == "open", models.Pairing.expires_at <= now)
@@ -195,7 +196,7 @@ async def _code(
 
 
 async def _open_codes(session: AsyncSession, conversation: models.Conversation) -> int:
-    found = await session.scalar(
+    count = await session.scalar(
         select(func.count())
         .select_from(models.Pairing)
         .join(models.Conversation, models.Conversation.id == models.Pairing.conversation_id)
@@ -205,4 +206,4 @@ async def _open_codes(session: AsyncSession, conversation: models.Conversation) 
             models.Conversation.account == conversation.account,
         )
     )
-    return found or 0
+    return count or 0

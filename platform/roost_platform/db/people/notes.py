@@ -1,4 +1,4 @@
-"""Notes that agents keep per person: implements the port of the notes tools."""
+"""Notes that agents keep for each person."""
 
 from collections.abc import Sequence
 
@@ -40,6 +40,7 @@ class NoteStore:
             return Note(row.id, row.text, row.created_at)
 
     async def list(self, person_id: str) -> Sequence[Note]:
+        """The person's notes, the newest NOTES_MAX, oldest first."""
         async with self._database.read() as session:
             rows = await session.scalars(
                 select(models.NoteRow)
@@ -50,6 +51,7 @@ class NoteStore:
             return [Note(row.id, row.text, row.created_at) for row in rows][::-1]
 
     async def remove(self, person_id: str, note_id: int) -> bool:
+        """Delete a note; False when the person has no such note."""
         async with self._database.write() as session:
             result = await session.execute(
                 delete(models.NoteRow).where(

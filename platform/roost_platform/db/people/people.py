@@ -1,4 +1,4 @@
-"""People: who is admitted, who waits with a pairing code, and the operators' decisions."""
+"""People: who is admitted, who waits with a pairing code, and what operators decide."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,14 +41,14 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What an approval or block changed; `conversations` have messages to be answered now."""
+    """What an approval or block changed; `conversations` have messages to answer now."""
 
     identity_id: str
     conversations: tuple[str, ...]
 
 
 class People:
-    """Reads and decides; every decision is audited in its own transaction."""
+    """Reads people and decides on them; every decision is audited in its own transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -56,7 +56,7 @@ class People:
     async def list(
         self, *, access: str | None = None, limit: int = 50, offset: int = 0
     ) -> Sequence[Person]:
-        """Newest first; `access` is pending, allowed or blocked."""
+        """People, newest first; `access` is pending, allowed or blocked."""
         query = select(models.Identity).order_by(models.Identity.created_at.desc())
         if access is not None:
             query = query.where(models.Identity.access == access)
@@ -66,11 +66,13 @@ class People:
             return [await self._person(session, row) for row in rows]
 
     async def get(self, identity_id: str) -> Person | None:
+        """One person, None when there is no such id."""
         async with self._database.read() as session:
             row = await session.get(models.Identity, identity_id)
             return None if row is None else await self._person(session, row)
 
     async def count(self, access: str) -> int:
+        """How many people have this access."""
         async with self._database.read() as session:
             query = select(func.count()).select_from(models.Identity)
             return await session.scalar(query.where(models.Identity.access == access)) or 0
@@ -100,7 +102,7 @@ class People:
             return Decision(identity.id, tuple(released))
 
     async def block(self, identity_id: str, by: str, ip: str = "") -> Decision:
-        """Refuse a person; what waits of theirs is ignored."""
+        """Refuse a person; their waiting messages are ignored."""
         async with self._database.write() as session:
             identity = await self._find(session, identity_id)
             now = self._database.now()
@@ -170,12 +172,12 @@ class People:
 
 async def _conversations_of(session: AsyncSession, identity_id: str) -> Sequence[str]:
     """The person's own chats, in the order that locks are taken."""
-    found = await session.scalars(
+    ids = await session.scalars(
         select(models.Conversation.id)
         .where(models.Conversation.identity_id == identity_id)
         .order_by(models.Conversation.key)
     )
-    return found.all()
+    return ids.all()
 
 
 async def _decide(

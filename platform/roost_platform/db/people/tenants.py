@@ -24,7 +24,7 @@ class SessionChanges:
 
 
 class Tenants:
-    """Mints one random salt per tenant and keeps it: nobody outside can name another's cache."""
+    """Mints one random salt for each tenant: nobody outside can name another tenant's cache."""
 
     def __init__(self, database: Database, scope: TenantScope = "account") -> None:
         self._database = database
@@ -35,7 +35,7 @@ class Tenants:
         return f"{channel}:{account}" if self._scope == "account" else "installation"
 
     async def salt(self, session: AsyncSession, channel: str, account: str) -> str:
-        """The tenant's salt, minted when new; `session` is a writing one."""
+        """The tenant's salt, minted when new; needs a writing session."""
         name = self.name(channel, account)
         row = await session.get(models.Tenant, name)
         if row is None:
@@ -46,7 +46,7 @@ class Tenants:
         return row.salt
 
     async def salts(self, accounts: Iterable[tuple[str, str]]) -> list[str]:
-        """The salts of these (channel, account), each tenant's once."""
+        """The salts of these accounts, each once. accounts: (channel, account)."""
         async with self._database.write() as session:
             salts = [await self.salt(session, *account) for account in accounts]
         return list(dict.fromkeys(salts))

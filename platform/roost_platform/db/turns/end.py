@@ -18,7 +18,7 @@ from roost_workflows.turn.endings import count_calls, ending_note, final_message
 
 # Parts in these states may have reached the person: their message is settled by the courier.
 UNDER_WAY = ("sending", "sent", "ambiguous")
-# Where many stop at once they wait for these, so they are made once.
+# Many turns may stop at once and wait for these, so they are built once.
 _OPEN_STEPS = (
     select(models.TurnStep.step)
     .where(models.TurnStep.turn_id == bindparam("id"), models.TurnStep.state == "open")
@@ -96,9 +96,9 @@ async def settle(
 
 
 async def partial_text(session: AsyncSession, turn: models.Turn) -> tuple[str, str]:
-    """What the model had said when it was cut off, and the engine's id of that message.
+    """The text that the model had written when it was cut off, and the engine's id of it.
 
-    The stopped step has it; when the worker died instead, the last progress snapshot does.
+    The stopped step has it; where the worker died instead, the last progress snapshot does.
     """
     last = await session.scalar(_LAST_STEP, {"id": turn.id})
     if last is not None and last.finish == "stopped":
@@ -112,12 +112,12 @@ async def partial_text(session: AsyncSession, turn: models.Turn) -> tuple[str, s
 
 
 async def cancel_unsent(session: AsyncSession, turn_id: str, now: float) -> None:
-    """Messages of the turn that did not begin to leave are not sent any more."""
+    """Cancel the turn's messages that have not begun to leave."""
     await session.execute(_CANCEL_UNSENT, {"id_of_turn": turn_id, "now": now})
 
 
 async def counts(session: AsyncSession, turn: models.Turn, *, already: bool) -> Settled:
-    """Tool calls of the whole turn by outcome."""
+    """The turn's tool calls counted by outcome."""
     states = (await session.scalars(_CALL_STATES, {"id": turn.id})).all()
     end = turn.finished_at if turn.finished_at is not None else turn.started_at
     return count_calls(states, end - turn.started_at, already=already)

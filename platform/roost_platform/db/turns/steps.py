@@ -1,4 +1,4 @@
-"""Model calls and tool calls of a turn, inside one transaction each."""
+"""Model calls and tool calls of a turn; each function runs inside one transaction."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -34,7 +34,7 @@ from roost_workflows.turn.endings import (
     unfinished_call,
 )
 
-# What every answer's transaction runs is made once.
+# Every answer's transaction runs these, so they are built once.
 _CALLS = (
     select(models.ToolCall)
     .where(models.ToolCall.turn_id == bindparam("id"), models.ToolCall.step == bindparam("step"))
@@ -60,6 +60,7 @@ _PROGRESS_OVER = (
 
 
 async def calls_of(session: AsyncSession, turn_id: str, step: int) -> Sequence[models.ToolCall]:
+    """The tool calls of a step, in the model's order."""
     return (await session.scalars(_CALLS, {"id": turn_id, "step": step})).all()
 
 
@@ -78,21 +79,20 @@ async def read_step(session: AsyncSession, turn_id: str, step: int) -> StepRecor
 async def commit(
     session: AsyncSession, turn_id: str, step: int, call: ModelCall, now: float
 ) -> StepRecord:
-    """Store a model call; one that ends the turn brings answer, outbox row and state."""
+    """Store a model call; one that ends the turn stores answer, outbox row and state with it."""
     turn, conversation = await lock_turn(session, turn_id, running=False)
     if (stored := await read_step(session, turn_id, step)) is not None:
         return stored
     check_running(turn)  # a late writer of a settled turn ends here
     finish = call.finish
     if turn.stop_requested_at is not None and finish != "tools":
-        finish = "stopped"  # the stop was recorded first: what was said is kept as partial text
-    said = clean(call.text)
+        finish = "stopped"  # the stop was recorded first: the text is kept as a partial answer
     row = models.TurnStep(
         turn_id=turn_id,
         step=step,
         state="open" if finish == "tools" else "closed",
         finish=finish,
-        text=said,
+        text=clean(call.text),
         model=call.model,
         engine_message_id=call.engine_message_id,
         prompt_tokens=call.usage.prompt_tokens,
@@ -164,13 +164,14 @@ async def _answer(
 async def end_turn(
     session: AsyncSession, turn: models.Turn, state: str, reason: str, now: float
 ) -> None:
-    """The turn is over, and so are its messages and its progress."""
+    """End the turn, its messages and its progress."""
     turn.state, turn.reason_code, turn.finished_at = state, reason, now
     await session.execute(_ANSWERED, {"id_of_turn": turn.id})
     await session.execute(_PROGRESS_OVER, {"id": turn.id, "over": state, "at": now})
 
 
 def assistant_message(turn: models.Turn, row: models.TurnStep, now: float) -> models.Transcript:
+    """The transcript row of a step's text."""
     return models.Transcript(
         turn_id=turn.id,
         role="assistant",
@@ -185,7 +186,7 @@ def assistant_message(turn: models.Turn, row: models.TurnStep, now: float) -> mo
 async def begin_call(
     session: AsyncSession, turn_id: str, step: int, call_id: str, now: float
 ) -> CallRecord:
-    """Mark a call running; a finished one comes back as it is, and after a stop none begins."""
+    """Mark a call running. A finished call comes back unchanged, and none begins after a stop."""
     turn, _ = await lock_turn(session, turn_id, running=False)
     call = await session.get(models.ToolCall, (turn_id, step, call_id))
     if call is None:
@@ -220,7 +221,7 @@ async def finish_call(
     result: str,
     now: float,
 ) -> None:
-    """Store a call's result, once: a second or late one changes nothing."""
+    """Store a call's result once; a second or late result changes nothing."""
     await lock_turn(session, turn_id, running=False)
     call = await session.get(models.ToolCall, (turn_id, step, call_id))
     if call is None:
@@ -230,7 +231,7 @@ async def finish_call(
 
 
 async def close_group(session: AsyncSession, turn: models.Turn, step: int, now: float) -> None:
-    """Append the assistant message and all its results; what never finished gets a typed result."""
+    """Append the assistant message and all its results; an unfinished call gets a typed result."""
     row = await session.get(models.TurnStep, (turn.id, step))
     if row is None:
         raise NotFound(f"No step {step} in turn {turn.id}.")

@@ -1,4 +1,4 @@
-"""A stop is recorded before anything acts on it: by /stop, the button, the console or the API."""
+"""Recording stops: `/stop`, the button, the console and the API record one before anything acts."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from roost_platform.queueing import INTERRUPTED
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What a stop found. turn_id: the running turn it was recorded for, None when nothing ran."""
+    """What a stop applied to. turn_id: the running turn, None when nothing ran."""
 
     conversation_id: str
     turn_id: str | None
@@ -23,6 +23,7 @@ class Stopped:
 
     @property
     def found_something(self) -> bool:
+        """Whether a turn was stopped or a message dropped."""
         return self.turn_id is not None or self.dropped > 0
 
 
@@ -34,7 +35,10 @@ async def record_stop(
     *,
     before: int | None = None,
 ) -> Stopped:
-    """Mark the running turn, drop what waits before `before`; the conversation is locked."""
+    """Mark the running turn stopped and drop the messages that wait before `before`.
+
+    The conversation is locked. before: an inbox sequence number; None drops all.
+    """
     turn = await running_turn(session, conversation.id)
     if turn is not None and (turn.stop_requested_at is None or turn.reason_code == INTERRUPTED):
         turn.stop_requested_at, turn.stop_requested_by, turn.reason_code = now, by, ""
@@ -67,7 +71,7 @@ async def interrupt(session: AsyncSession, conversation: models.Conversation, no
 async def tell_dropped(
     session: AsyncSession, conversation: models.Conversation, stopped: Stopped, now: float
 ) -> None:
-    """People hear of messages that were dropped by a stop from elsewhere than their chat."""
+    """Queue a notice about messages that a stop from outside the chat dropped."""
     if stopped.dropped:
         await enqueue(
             session,
@@ -81,9 +85,9 @@ async def tell_dropped(
 
 async def waiting_count(session: AsyncSession, conversation_id: str) -> int:
     """How many messages wait for a turn."""
-    found = await session.scalar(
+    count = await session.scalar(
         select(func.count())
         .select_from(models.Inbox)
         .where(models.Inbox.conversation_id == conversation_id, models.Inbox.state == "pending")
     )
-    return found or 0
+    return count or 0

@@ -1,4 +1,4 @@
-"""The life of a turn in storage: implements the port that sessions run on."""
+"""The life of a turn in the database."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -17,9 +17,9 @@ from roost_platform.db.turns import end, steps
 from roost_platform.db.turns.transcript import (
     TURN_MESSAGES_MAX,
     album_wait_s,
+    complete_rows,
     messages,
     pending_rows,
-    settled,
     take,
     waiting_span,
 )
@@ -37,7 +37,7 @@ from roost_workflows.ports import (
     TurnRecord,
 )
 
-# Run several times a second while a model writes, or by every turn, so made once.
+# These run several times a second while a model writes, or in every turn: they are built once.
 _STOP = select(models.Turn.stop_requested_at).where(models.Turn.id == bindparam("id"))
 _RUNS = select(models.Turn.id).where(
     models.Turn.id == bindparam("running"), models.Turn.state == "running"
@@ -74,6 +74,7 @@ class TurnStore:
         self._tenants = tenants or Tenants(database)
 
     async def begin(self, conversation_id: str) -> TurnRecord | Postponed | None:
+        """See `ports.Turns.begin`."""
         async with self._database.write() as session:
             try:
                 conversation = await lock_conversation(session, conversation_id)
@@ -94,7 +95,7 @@ class TurnStore:
             )
             if wait_s:
                 return Postponed(wait_s)
-            taken = settled(pending[: batch_max(mode, count, TURN_MESSAGES_MAX)], now)
+            taken = complete_rows(pending[: batch_max(mode, count, TURN_MESSAGES_MAX)], now)
             return record(await self._start(session, conversation, taken))
 
     async def _start(
@@ -132,21 +133,24 @@ class TurnStore:
         return turn
 
     async def get(self, turn_id: str) -> TurnRecord:
+        """See `ports.Turns.get`."""
         async with self._database.read() as session:
             return record(await get_turn(session, turn_id))
 
     async def step(self, turn_id: str, step: int) -> StepRecord | None:
+        """See `ports.Turns.step`."""
         async with self._database.read() as session:
             return await steps.read_step(session, turn_id, step)
 
     async def context(self, turn_id: str, step: int) -> TurnContext:
+        """See `ports.Turns.context`."""
         async with self._database.write() as session:
             turn, conversation = await lock_turn(session, turn_id)
             chat_session = await session.get_one(models.Session, turn.session_id)
             steered = 0
             if await self._may_steer(session, turn, conversation):
                 now = self._database.now()
-                taken = settled(await pending_rows(session, conversation.id), now)
+                taken = complete_rows(await pending_rows(session, conversation.id), now)
                 await take(session, turn, chat_session, taken, now)
                 steered = len(taken)
             person = await person_of(session, turn, conversation)
@@ -171,6 +175,7 @@ class TurnStore:
         return not await has_open_group(session, turn.id)
 
     async def commit_step(self, turn_id: str, step: int, call: ModelCall) -> StepRecord:
+        """See `ports.Turns.commit_step`."""
         async with self._database.write() as session:
             now = self._database.now()
             stored = await steps.commit(session, turn_id, step, call, now)
@@ -180,6 +185,7 @@ class TurnStore:
             return stored
 
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
+        """See `ports.Turns.begin_call`."""
         async with self._database.write() as session:
             now = self._database.now()
             return await steps.begin_call(session, turn_id, step, call_id, now)
@@ -187,31 +193,36 @@ class TurnStore:
     async def finish_call(
         self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
     ) -> None:
+        """See `ports.Turns.finish_call`."""
         async with self._database.write() as session:
             now = self._database.now()
             await steps.finish_call(session, turn_id, step, call_id, status, result, now)
 
     async def close_group(self, turn_id: str, step: int) -> None:
+        """See `ports.Turns.close_group`."""
         async with self._database.write() as session:
             turn, _ = await lock_turn(session, turn_id, running=False)
             await steps.close_group(session, turn, step, self._database.now())
 
     async def stop_requested(self, turn_id: str) -> bool:
+        """See `ports.Turns.stop_requested`."""
         async with self._database.read() as session:
-            found = (await session.execute(_STOP, {"id": turn_id})).first()
-            if found is None:
+            row = (await session.execute(_STOP, {"id": turn_id})).first()
+            if row is None:
                 raise NotFound(f"No turn {turn_id}.")
-            return found[0] is not None
+            return row[0] is not None
 
     async def settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
     ) -> Settled:
+        """See `ports.Turns.settle`."""
         async with self._database.write() as session:
             now = self._database.now()
             return await end.settle(session, turn_id, outcome, reason, now)
 
     async def progress(self, turn_id: str, snapshot: Snapshot) -> None:
-        seen = {
+        """See `ports.Turns.progress`."""
+        values = {
             "running": turn_id,
             "phase": snapshot.phase,
             "text": clean(snapshot.text),
@@ -220,10 +231,11 @@ class TurnStore:
             "updated_at": self._database.now(),
         }
         async with self._database.write() as session:
-            await session.execute(_PROGRESS, seen)
+            await session.execute(_PROGRESS, values)
 
 
 def record(turn: models.Turn) -> TurnRecord:
+    """The turn as the workflow knows it."""
     return TurnRecord(
         turn_id=turn.id,
         conversation_id=turn.conversation_id,
@@ -235,13 +247,14 @@ def record(turn: models.Turn) -> TurnRecord:
 
 
 async def has_open_group(session: AsyncSession, turn_id: str) -> bool:
+    """Whether a tool group of the turn has not closed."""
     return await session.scalar(_OPEN_GROUP, {"id": turn_id}) is not None
 
 
 async def person_of(
     session: AsyncSession, turn: models.Turn, conversation: models.Conversation
 ) -> models.Identity | None:
-    """Who the turn answers: the sender of its newest message."""
+    """The person whom the turn answers: the sender of its newest message."""
     newest = await session.scalar(_WRITER, {"id": turn.id})
     identity_id = newest or conversation.identity_id
     return None if identity_id is None else await session.get(models.Identity, identity_id)

@@ -59,9 +59,6 @@ async def answered(ada: Person) -> list[tuple[str, ...]]:
     return turns
 
 
-# Modes --------------------------------------------------------------------------------------------
-
-
 async def test_steer_adds_to_the_running_turn_once_no_tool_group_is_open(ada: Person) -> None:
     await ada.says("go")
     turn = await ada.turn()
@@ -156,9 +153,6 @@ async def test_a_stop_after_an_interruption_is_a_stop_and_drops_the_newer_messag
     assert await ada.stores.turns.begin(turn.conversation_id) is None
 
 
-# Settings -----------------------------------------------------------------------------------------
-
-
 async def test_people_choose_the_mode_of_their_conversation_and_see_which_there_are(
     ada: Person,
 ) -> None:
@@ -226,9 +220,6 @@ async def test_the_mode_of_the_agent_holds_for_its_conversations(
         assert ada.doorbell.stopped == [await ada.conversation_id()]
         await ada.says("/queue")
         assert "/queue interrupt (now)" in (await ada.outbox())[-1][1]
-
-
-# Windows and bounds -------------------------------------------------------------------------------
 
 
 async def test_a_turn_waits_until_the_person_pauses_and_five_windows_at_most(

@@ -1,4 +1,4 @@
-"""Warming: the default agent's instructions and tools are computed before anybody writes."""
+"""Warming: the engine computes the default agent's prefix before anybody writes."""
 
 import asyncio
 import contextlib
@@ -22,10 +22,10 @@ LOOKS_MAX: Final = 120
 
 
 async def warm(engine: EngineClient, agent: Agent, cache_salts: Sequence[str]) -> int:
-    """Have the agent's prefix computed once for each tenant's salt; returns for how many it was.
+    """Have the agent's prefix computed once for each salt; returns for how many it was computed.
 
-    Best effort and behind all other work. An engine that keeps no sessions is left in peace: it
-    may be hosted, and bill this.
+    Best effort and behind all other work. An engine that keeps no sessions is not asked: it may be
+    hosted, and bill this.
     """
     try:
         if not await _keeps_sessions(engine):
