@@ -20,7 +20,7 @@ PAGE_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class PersonView:
     """One identity with its channel addresses. code: the open pairing code, if any.
 
     aliases: (channel, address, username). held: messages that wait for approval.
@@ -55,7 +55,7 @@ class People:
 
     async def list(
         self, *, access: str | None = None, limit: int = 50, offset: int = 0
-    ) -> Sequence[Person]:
+    ) -> Sequence[PersonView]:
         """People, newest first; `access` is pending, allowed or blocked."""
         query = select(models.Identity).order_by(models.Identity.created_at.desc())
         if access is not None:
@@ -65,7 +65,7 @@ class People:
             rows = (await session.scalars(query)).all()
             return [await self._person(session, row) for row in rows]
 
-    async def get(self, identity_id: str) -> Person | None:
+    async def get(self, identity_id: str) -> PersonView | None:
         """One person, None when there is no such id."""
         async with self._database.read() as session:
             row = await session.get(models.Identity, identity_id)
@@ -136,7 +136,7 @@ class People:
             raise NotFound("No open pairing code and no person of that name.")
         return identity
 
-    async def _person(self, session: AsyncSession, row: models.Identity) -> Person:
+    async def _person(self, session: AsyncSession, row: models.Identity) -> PersonView:
         aliases = await session.scalars(
             select(models.Alias).where(models.Alias.identity_id == row.id)
         )
@@ -155,7 +155,7 @@ class People:
         last = await session.scalar(
             select(func.max(models.Inbox.received_at)).where(models.Inbox.identity_id == row.id)
         )
-        return Person(
+        return PersonView(
             id=row.id,
             name=row.display_name,
             access=row.access,

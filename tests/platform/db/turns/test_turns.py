@@ -158,7 +158,7 @@ async def test_an_endless_answer_is_cut_and_says_so(ada: Person) -> None:
     assert (await said(ada))[-1][3] == "cut off at the length limit"
 
 
-@pytest.mark.parametrize("point", ["end_turn", "append", "queue"])
+@pytest.mark.parametrize("point", ["end_turn", "append", "enqueue"])
 async def test_a_crash_inside_the_final_commit_leaves_no_half_answer(
     ada: Person, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
