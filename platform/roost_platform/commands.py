@@ -20,7 +20,8 @@ COMMANDS: tuple[CommandName, ...] = (
     "start",
 )
 WITH_ARGUMENT: tuple[CommandName, ...] = ("queue", "progress")
-# Whole messages only, lower-cased, without punctuation. No "wait": people say it and go on.
+# Only whole messages count, lower-cased and without punctuation. "wait" is not among them: people
+# write it and go on.
 ABORT_PHRASES: tuple[str, ...] = ("stop", "abort", "cancel", "halt", "please stop", "stop please")
 STOP_BUTTON = "stop:"
 

@@ -48,7 +48,7 @@ async def run_tool(tool: Tool, arguments: str, context: Context) -> Outcome:
         if isinstance(error, TimeoutError) and limit.expired():
             context.stop()
             return await interrupted(tool, context.key, f"It was ended after {tool.timeout_s:g} s.")
-        # The model gets the fact, operators get the trace: both can act on it.
+        # The model gets the error, operators get the trace: both can act on it.
         log.exception("tool %s failed", tool.name)
         return Outcome("error", cap(f"{tool.name} failed: {type(error).__name__}: {error}"))
 

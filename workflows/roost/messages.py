@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-# What happened to a message, beside the words of its note.
+# What happened to a message, for code to decide by; its note says the same in words.
 NoteKind = Literal[
     "",
     "stopped",

@@ -4,8 +4,7 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-# A result larger than this would crowd out the conversation; head and tail are what people look at,
-# too.
+# A larger result would crowd out the conversation. People, too, look at the head and the tail.
 RESULT_BYTES_MAX: Final = 16 * 1024
 
 

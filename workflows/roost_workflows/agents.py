@@ -74,7 +74,7 @@ def _load(target: str, where: str) -> list[Agent]:
     try:
         value = importlib.import_module(module_name)
     except Exception as error:
-        # Any error of the agent's own module counts, and the person who starts Roost reads it.
+        # The module may raise anything; the person who starts Roost reads it.
         raise AgentsError(
             f"{where}: module {module_name!r} can't be imported: {type(error).__name__}: {error}"
         ) from error

@@ -17,10 +17,9 @@ log = logging.getLogger(__name__)
 VERSION_TIMEOUT_S: Final = 20
 ADDRESS: Final = "127.0.0.1"  # the dev server has neither authentication nor TLS
 
-# The dev server polls 20 times a second, which makes every step take up to 50 ms; and pushed
-# cancellation, which brings a stop to a running activity in milliseconds, is off by default. Its
-# caches let go of nothing before they are full, which at 128,000 runs never comes: a session's run
-# is over with its answer.
+# By default the dev server polls 20 times a second, which makes every step take up to 50 ms. Pushed
+# cancellation is off, though it brings a stop to a running activity in milliseconds. Its caches
+# evict nothing before they hold 128,000 runs, although a session's run ends with its answer.
 DYNAMIC_CONFIG: Final = {
     "history.transferProcessorMaxPollRPS": "1000",
     "history.timerProcessorMaxPollRPS": "1000",
@@ -34,7 +33,7 @@ DYNAMIC_CONFIG: Final = {
     "history.hostLevelCacheMaxSize": "1000",
     "history.eventsHostLevelCacheMaxSizeBytes": "16777216",
 }
-# The default journal is ten times slower; synchronous=2 keeps the last commits through a power cut.
+# The default journal is ten times slower. synchronous=2 keeps the last commits in a power cut.
 SQLITE_PRAGMAS: Final = {"journal_mode": "wal", "synchronous": "2"}
 
 

@@ -115,8 +115,8 @@ class SessionWorkflow:
             begun = await self._begin()
             if begun is None:
                 if not self._rung:
-                    # No await since the check. A ring that reaches the server before this return
-                    # does makes the return fail and run again; a later one opens the next run.
+                    # There is no await since the check. A ring that reaches the server before this
+                    # return makes the return fail and repeat; a later ring opens the next run.
                     return
             elif begun.wait_s:
                 await workflow.sleep(begun.wait_s)  # rings meanwhile change nothing: we look after

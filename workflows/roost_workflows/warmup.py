@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 TENANTS_MAX: Final = 8
 REQUEST_TIMEOUT_S: Final = 60.0
-# An engine that is loading a model is waited for.
+# An engine that still loads its model is asked again.
 LOOK_AGAIN_S: Final = 1.0
 LOOKS_MAX: Final = 120
 

@@ -18,7 +18,7 @@ from roost_workflows.session import SessionWorkflow
 from roost_workflows.turn.activities import Activities
 from roost_workflows.turn.model_call import Engine
 
-# After kill -9 a session's next task waits this long for its dead worker before another takes it.
+# After kill -9 of a worker, another one takes a session's next task after this time.
 STICKY_TIMEOUT_S: Final = 2
 HEARTBEAT_THROTTLE_MS: Final = 500
 
@@ -61,8 +61,8 @@ def build_worker(
         max_heartbeat_throttle_interval=throttle,
         default_heartbeat_throttle_interval=throttle,
         graceful_shutdown_timeout=timedelta(seconds=config.graceful_shutdown_s),
-        # A run that can't go on fails at once and the sweeper opens another, which resumes the
-        # turn; by default it would retry its task for ever and the conversation would hang.
+        # A run that cannot go on fails at once, and the sweeper opens another, which resumes the
+        # turn. By default it would retry its task for ever, and the conversation would hang.
         workflow_failure_exception_types=[Exception],
     )
 

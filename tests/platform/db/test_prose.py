@@ -9,8 +9,26 @@ PACKAGES = ("platform/roost_platform", "channels/roost_channels", "workflows")
 # Attributes that hold words: columns, and fields of what is read from them.
 WORDS = frozenset({"reason", "note", "decided_by", "stop_requested_by"})
 TAKING_APART = frozenset(
-    "startswith endswith removeprefix removesuffix split rsplit partition rpartition find index"
-    " like ilike contains regexp_match in_ match search fullmatch".split()
+    [
+        "startswith",
+        "endswith",
+        "removeprefix",
+        "removesuffix",
+        "split",
+        "rsplit",
+        "partition",
+        "rpartition",
+        "find",
+        "index",
+        "like",
+        "ilike",
+        "contains",
+        "regexp_match",
+        "in_",
+        "match",
+        "search",
+        "fullmatch",
+    ]
 )
 
 

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 AT_ONCE_MAX: Final = 4
 WAITING_MAX: Final = 1000  # sessions with a hint to be sent; beyond, the oldest hints are dropped
 TIMEOUT_S: Final = 5.0
-# An engine that is away, and one that knows no sessions, are left alone for so long.
+# For so long no hints go to an engine that does not answer, and to one that keeps no sessions.
 AWAY_S: Final = 5.0
 UNABLE_S: Final = 600.0
 
@@ -71,7 +71,7 @@ class EngineHints:
             while (session := self._next()) is not None:
                 await self._send_one(session, self._waiting.pop(session))
         finally:
-            # At once: a hint given from here on needs a worker of its own.
+            # Without delay: a hint that comes from here on needs a worker of its own.
             self._workers.discard(asyncio.current_task())
 
     async def _send_one(self, session: EngineSession, hint: _Hint) -> None:

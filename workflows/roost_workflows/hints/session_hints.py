@@ -4,10 +4,9 @@ from typing import Final, Protocol
 
 from roost_inference.client.sessions import EngineSession, Wait
 
-# How long a session is expected to go on after an answer: its KV is kept from leaving RAM and
-# below while anything else can go.
+# After an answer the session may go on for so long: the engine evicts all other KV before its.
 IDLE_TTL_S: Final = 3600.0
-# Beyond the time a tool may take: its result is stored and the next model call made.
+# Added to a tool's time limit: its result is stored and the next model call begins.
 TOOL_GRACE_S: Final = 30.0
 
 

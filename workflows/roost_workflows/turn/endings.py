@@ -18,7 +18,7 @@ UNKNOWN: Final = "The outcome is unknown: the call was interrupted and may have 
 DONE: Final[frozenset[str]] = frozenset({"ok"})
 UNDONE: Final[frozenset[str]] = frozenset({"error", "cancelled", "skipped"})
 
-# What people are told, by ports.FAILURE_REASONS.
+# What people read when a turn failed, by ports.FAILURE_REASONS.
 APOLOGIES: Final[Mapping[str, str]] = {
     "engine_unavailable": "The model can't be reached right now. Please try again in a while.",
     "engine_failed": "The model failed on this message again and again. Please try another way.",

@@ -7,7 +7,7 @@ from typing import Any, Final
 NAME_CHARS_MAX: Final = 80
 NAMES_MAX: Final = 8  # of tiers or drafters in one figure
 
-# Per group, the fields kept. Our core tells all of them, vLLM the last group.
+# The kept fields of each group. Our core reports all of them, vLLM the last group.
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "divergence": ("at_token", "lost_tokens", "in"),
     "kv": (

@@ -132,7 +132,7 @@ class ModelCaller:
             await self._stream(call, agent, context, so_far)
             return await self._commit(call, agent, so_far)
         except asyncio.CancelledError:
-            # The recorded stop is the truth: without one the turn goes on in another attempt.
+            # Only a recorded stop counts: without one the turn goes on in another attempt.
             if stop_was_asked() and await self._turns.stop_requested(call.turn_id):
                 return await self._stop(call, so_far)
             raise
@@ -237,7 +237,7 @@ def plan_calls(agent: Agent, call: GenerateInput, done: Completed) -> list[Plann
                 continue
             arguments = json.dumps({UNPARSED: requested.arguments}, ensure_ascii=False)
         tool = agent.tool(requested.name)
-        # A tool that does not exist only gives an error, which may be given again.
+        # A tool that does not exist only returns an error, which is safe to repeat.
         effect = tool.effect if tool else "pure"
         planned.append(PlannedCall(call_id(call, index), requested.name, arguments, effect))
     return planned

@@ -11,10 +11,9 @@ from roost_workflows.ports import Snapshot, Turns
 log = logging.getLogger(__name__)
 
 WRITE_EVERY_S: Final = 0.1
-# Where many turns run, each is written less often: what is shown must not slow what is answered.
+# Where many turns run, each is written less often: progress must not slow the answers down.
 WRITES_PER_S_MAX: Final = 50
-# Written again unchanged so often, so that a turn whose snapshot is older than 30 s has lost its
-# worker.
+# A snapshot is written again even unchanged: one older than 30 s means a lost worker.
 REFRESH_EVERY_S: Final = 10.0
 BOARD_TURNS_MAX: Final = 1000
 LINES_MAX: Final = 32
@@ -96,7 +95,7 @@ class ProgressWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # A write under way is let finish: cancelling a transaction costs its connection.
+        # A running write is not cancelled: that would cost the connection.
         self._closed.set()
         self._changed.set()
         try:
@@ -106,7 +105,7 @@ class ProgressWriter:
             self._board.writers -= 1
 
     async def _write_changes(self) -> None:
-        # A wait comes first: an answer that is there at once costs no write.
+        # The wait comes first: an answer that comes at once costs no write.
         while not await _set_within(self._closed, self._board.write_every_s):
             self._changed.clear()
             lines, steps = self._board.lines(self._turn_id), self._board.steps(self._turn_id)
@@ -114,7 +113,7 @@ class ProgressWriter:
             try:
                 await self._turns.progress(self._turn_id, snapshot)
             except Exception as error:
-                # Lossy by contract; the answer's own commit reports a storage that stays away.
+                # Progress is lossy by contract; the answer's own commit reports a failing storage.
                 log.warning("progress of turn %s not written: %r", self._turn_id, error)
             if self._closed.is_set():  # its change was cleared before the write
                 return

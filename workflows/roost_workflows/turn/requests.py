@@ -9,8 +9,8 @@ from roost_inference.client.engine_client import ChatRequest
 from roost_workflows.ports import TurnContext
 from roost_workflows.turn.window import window
 
-# vLLM's numbers: lower goes first. Whoever has just written waits at a screen for a first word;
-# between tools nobody counts the milliseconds; what nobody waits for comes last.
+# As in vLLM, a lower number goes first. A person who has just written waits for the first word;
+# between tools milliseconds matter less; nobody waits for background work.
 PRIORITY_TURN: Final = 0
 PRIORITY_CONTINUATION: Final = 1
 PRIORITY_BACKGROUND: Final = 2

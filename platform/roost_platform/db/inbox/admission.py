@@ -84,6 +84,6 @@ class Admission:
         )
         command = commands.parse(event.text, phrases=self._abort_phrases)
         if state == "held" and command is not None and not command.is_phrase:
-            # Everybody's first word is /start: it is not for the agent, then or later.
+            # Telegram sends /start as everybody's first message: it is never for the agent.
             state, code = "ignored", "command_of_stranger"
         arrival.conclude(state, code)

@@ -19,8 +19,8 @@ from roost_platform.db.reply_targets import reply_target
 from roost_platform.db.turns.stop import record_stop, waiting_count
 from roost_platform.queueing import QueueRules
 
-# What the person who pressed a button is told, at most 200 characters. People who are not admitted
-# get no message for it.
+# What the person who pressed a button reads, at most 200 characters. A person who is not admitted
+# gets no message about it in the chat.
 PRESS_ANSWERS: Final[Mapping[str, str]] = {
     "not_admitted": "This button is not for you.",
     "unknown_button": "This button does nothing any more.",

@@ -80,7 +80,7 @@ class InboxStore:
                 await self._decide(session, arrival)
                 await _store(session, arrival)
                 accepted.add(arrival)
-                # A chat that moved goes on under its new key.
+                # A moved chat continues under its new key.
                 conversations[conversation.key] = conversation
             for each in {each.id: each for each in conversations.values()}.values():
                 goes_on = each.id in accepted.ring

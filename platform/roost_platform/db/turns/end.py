@@ -16,7 +16,7 @@ from roost_platform.queueing import INTERRUPTED
 from roost_workflows.ports import Settled
 from roost_workflows.turn.endings import count_calls, ending_note, final_message
 
-# Parts in these states may have reached the person: their message is settled by the courier.
+# A part in one of these states may have reached the person: the courier settles its message.
 UNDER_WAY = ("sending", "sent", "ambiguous")
 # Many turns may stop at once and wait for these, so they are built once.
 _OPEN_STEPS = (

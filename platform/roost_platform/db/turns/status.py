@@ -22,7 +22,7 @@ ORPHANS_MAX = 100  # status messages the janitor is given at once
 _OF_ACCOUNTS = tuple_(models.Conversation.channel, models.Conversation.account).in_(
     bindparam("accounts", expanding=True)
 )
-# Two look-ups by index: most turns ever run are over, and their status messages closed.
+# Two look-ups by index: most turns are over, and their status messages are closed.
 _SHOWN = union(
     select(models.Turn.id).where(models.Turn.state == "running"),
     select(models.StatusMessageRow.turn_id).where(models.StatusMessageRow.state == "open"),
@@ -51,7 +51,7 @@ _ORPHANS = (
     .order_by(models.StatusMessageRow.edited_at)
     .limit(ORPHANS_MAX)
 )
-# What a turn began with: the message that it replies to may be below its status message.
+# The first message that a turn took: the one it replies to may stand below its status message.
 _FIRST_MESSAGE = (
     select(models.Inbox.message_id)
     .where(models.Inbox.turn_id == bindparam("turn_id"))

@@ -180,7 +180,7 @@ class TurnStore:
             now = self._database.now()
             stored = await steps.commit(session, turn_id, step, call, now)
             if stored.finish == "stopped":
-                # Nothing else of the turn runs: people need not wait until the session knows.
+                # Nothing else of the turn runs: people need not wait for the session to settle it.
                 await end.settle(session, turn_id, "stopped", "stopped", now)
             return stored
 
