@@ -17,7 +17,6 @@ from roost_platform.intake import PlatformIntake
 from roost_workflows.errors import TurnOver
 from roost_workflows.ports import (
     ModelCall,
-    Notes,
     PlannedCall,
     Postponed,
     Snapshot,
@@ -27,6 +26,7 @@ from roost_workflows.ports import (
     Usage,
 )
 from roost_workflows.testing import MemoryStore, memory_ports
+from roost_workflows.tool_ports import Notes
 
 PURE = PlannedCall("c1", "look", '{"at": 1}', "pure")
 UNSAFE = PlannedCall("c2", "pay", "{}", "unsafe")

@@ -9,9 +9,9 @@ from typing import Any
 
 from roost.agent import Agent
 from roost.context import Context, Person, SessionInfo
-from roost.execution import Outcome, run_tool
 from roost.messages import LocalMessage
 from roost.prompt import build_messages
+from roost.running.execution import Outcome, run_tool
 from roost.turn import Finish, run_turn
 
 

@@ -21,7 +21,7 @@ from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
 from roost_platform.db.locks import get_turn
 from roost_platform.errors import NotAllowed, NotFound
-from roost_workflows.ports import Artifact
+from roost_workflows.tool_ports import Artifact
 
 # No vowels and nothing that reads like something else: ids are no words, and are easy to repeat.
 ID_ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
@@ -33,7 +33,7 @@ ACCEPTED = ("pending", "taken", "done")  # files of other messages are not fetch
 
 
 class ArtifactStore:
-    """Implements `roost_channels.files.Files` and `roost_workflows.ports.Artifacts`."""
+    """Implements `roost_channels.files.Files` and `roost_workflows.tool_ports.Artifacts`."""
 
     def __init__(self, database: Database, folder: Path | None) -> None:
         self._database = database
@@ -83,13 +83,13 @@ class ArtifactStore:
                 row.next_at = retry_at
 
     async def get(self, turn_id: str, artifact_id: str) -> Artifact | None:
-        """See `ports.Artifacts.get`."""
+        """See `tool_ports.Artifacts.get`."""
         async with self._database.read() as session:
             row = await self._of_turn(session, turn_id, artifact_id)
             return None if row is None else _artifact_of(row)
 
     async def load(self, turn_id: str, artifact_id: str) -> bytes:
-        """See `ports.Artifacts.load`."""
+        """See `tool_ports.Artifacts.load`."""
         async with self._database.read() as session:
             row = await self._of_turn(session, turn_id, artifact_id)
         if row is None:
@@ -99,7 +99,7 @@ class ArtifactStore:
     async def add(
         self, turn_id: str, key: str, data: bytes, *, kind: str, name: str, mime_type: str
     ) -> Artifact:
-        """See `ports.Artifacts.add`."""
+        """See `tool_ports.Artifacts.add`."""
         async with self._database.read() as session:
             known = await self._made_by(session, turn_id, key)
         if known is not None:
@@ -133,7 +133,7 @@ class ArtifactStore:
             return _artifact_of(known)
 
     async def attach(self, turn_id: str, artifact_id: str) -> None:
-        """See `ports.Artifacts.attach`."""
+        """See `tool_ports.Artifacts.attach`."""
         async with self._database.write() as session:
             row = await self._of_turn(session, turn_id, artifact_id)
             if row is None or row.state != "stored":

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from roost import Context
 from roost.context import Person, SessionInfo
-from roost.execution import verify
+from roost.running.execution import verify
 from roost.testing import MemoryNotes, ScriptedModel, call, run_agent
 from roost_platform.db.base import migrate
 from roost_platform.db.base.engine import create_engine, normalise

@@ -12,8 +12,8 @@ import pytest
 from roost import Context, ModelRetry, ToolFailed, tool
 from roost.context import Person, SessionInfo
 from roost.effects import Effect
-from roost.execution import interrupted, run_tool
 from roost.process import OUTPUT_BYTES_MAX
+from roost.running.execution import interrupted, run_tool
 from roost.testing import MemoryNotes
 
 

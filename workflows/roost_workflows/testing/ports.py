@@ -11,7 +11,6 @@ from roost_workflows.ports import (
     CallRecord,
     CallStatus,
     ModelCall,
-    Note,
     Ports,
     Settled,
     Snapshot,
@@ -20,6 +19,7 @@ from roost_workflows.ports import (
     TurnRecord,
 )
 from roost_workflows.testing.store import MemoryStore
+from roost_workflows.tool_ports import Note
 
 AUTH_KEY = b"tests"
 

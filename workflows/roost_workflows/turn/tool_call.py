@@ -6,8 +6,8 @@ from typing import Final
 
 from roost.agent import Agent
 from roost.context import Context, Person, SessionInfo
-from roost.execution import NOT_REPEATED, Outcome, interrupted, run_tool, verify
 from roost.files import Files
+from roost.running.execution import NOT_REPEATED, Outcome, interrupted, run_tool, verify
 from roost.tools import Tool
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.policies import TOOL_ATTEMPTS_MAX

@@ -8,14 +8,14 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.insert import insert_missing
 from roost_platform.db.base.text import clean
-from roost_workflows.ports import Note
+from roost_workflows.tool_ports import Note
 
 NOTES_MAX = 500  # notes listed per person, newest kept
 NOTE_TEXT_MAX = 10_000  # characters
 
 
 class NoteStore:
-    """Implements `roost_workflows.ports.Notes`."""
+    """Implements `roost_workflows.tool_ports.Notes`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 
 from roost.context import Context
 from roost.errors import ModelRetry, ToolFailed
+from roost.running.threads import run_in_thread
 from roost.text import cap, result_text
-from roost.threads import run_in_thread
 from roost.tools import Tool
 
 log = logging.getLogger(__name__)

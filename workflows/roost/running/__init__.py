@@ -1,0 +1,1 @@
+"""Running tools: one call to its typed outcome, synchronous functions in threads."""
