@@ -84,7 +84,8 @@ class Agent:
         where = f"Agent {self.name!r}"
         if not NAME.fullmatch(self.name):
             raise DefinitionError(
-                f"{where}: a name is lower-case letters, digits, _ or -, up to 64."
+                f"{where}: a name begins with a lower-case letter and has up to 64 lower-case "
+                f"letters, digits, _ or -."
             )
         require_type(where, "instructions", self.instructions, str, "a text")
         if not self.instructions.strip():

@@ -95,7 +95,7 @@ class Files:
             if file.state == "stored":
                 return file
             if file.state != "pending":
-                raise ToolFailed(f"The file {file_id} can't be had: {file.reason}.")
+                raise ToolFailed(f"The file {file_id} is not available: {file.reason}.")
             await asyncio.sleep(FETCH_LOOK_S)
         raise ToolFailed(f"The file {file_id} has not arrived yet.")
 

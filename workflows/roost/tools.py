@@ -151,7 +151,9 @@ def _declare(
     name = name or function.__name__
     where = f"Tool {name!r}"
     if not NAME.fullmatch(name):
-        raise DefinitionError(f"{where}: a name is up to 64 letters, digits, _ or -.")
+        raise DefinitionError(
+            f"{where}: a name begins with a letter or _ and has up to 64 letters, digits, _ or -."
+        )
     description = inspect.getdoc(function) or ""
     if not description:
         raise DefinitionError(f"{where} needs a docstring: the model chooses tools by it.")
