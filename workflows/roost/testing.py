@@ -137,17 +137,17 @@ class _LocalTurn:
             self.text = reply if isinstance(reply, str) else ""
             self.messages.append(LocalMessage("assistant", self.text))
             return _Step("answer" if self.text.strip() else "empty")
-        asked = [reply] if isinstance(reply, Call) else list(reply)
-        ids = {f"call_{step}_{index}": one for index, one in enumerate(asked)}
+        calls = [reply] if isinstance(reply, Call) else list(reply)
+        ids = {f"call_{step}_{index}": one for index, one in enumerate(calls)}
         self.calls |= ids
         return _Step("tools", tuple(ids))
 
     async def call_tool(self, step: int, call_id: str) -> None:
         """Run the tool, or answer that there is none."""
-        asked = self.calls[call_id]
-        tool = self.agent.tool(asked.name)
+        call = self.calls[call_id]
+        tool = self.agent.tool(call.name)
         if tool is None:
-            self.outcomes[call_id] = Outcome("error", f"There is no tool {asked.name!r}.")
+            self.outcomes[call_id] = Outcome("error", f"There is no tool {call.name!r}.")
             return
         context = Context(
             key=f"local:{step}:{call_id}",
@@ -155,7 +155,7 @@ class _LocalTurn:
             session=SessionInfo("local", "local", "console"),
             notes=self.notes,
         )
-        self.outcomes[call_id] = await run_tool(tool, asked.arguments, context)
+        self.outcomes[call_id] = await run_tool(tool, call.arguments, context)
 
     async def close_group(self, step: int) -> None:
         """Append the calls and their results to the messages."""
