@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -35,10 +35,10 @@ from roost_platform.stack.engine_key import with_engine_key
 from roost_platform.version import VERSION
 from roost_workflows.agents import AgentRegistry, load_agents
 from roost_workflows.errors import AgentsError
-from roost_workflows.hints.engine_hints import EngineOrders
-from roost_workflows.hints.waits import SessionOrders
-from roost_workflows.hints.warmup import warm
+from roost_workflows.hints.engine_hints import EngineHints
+from roost_workflows.hints.session_hints import SessionHints
 from roost_workflows.ports import Ports
+from roost_workflows.warmup import warm
 
 log = logging.getLogger(__name__)
 
@@ -71,14 +71,15 @@ def access_policies(settings: Settings) -> Mapping[tuple[str, str], AccessPolicy
 @contextlib.asynccontextmanager
 async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
     """The stores once the database has our tables; raises NotReachable after a minute."""
+    registry = load_registry(settings)
     stores = open_stores(
         settings.database_url,
         policies=access_policies(settings),
-        default_agent=load_registry(settings).default,
+        default_agent=registry.default,
         version=VERSION,
         tenant_scope=settings.sessions.tenant,
         files=settings.data_dir / "files",
-        queueing=settings.inbound.rules,
+        queueing=replace(settings.inbound.rules, by_agent=registry.queues),
         abort_phrases=settings.inbound.abort_phrases,
     )
     try:
@@ -105,13 +106,13 @@ async def engine_client(settings: Settings) -> AsyncIterator[EngineClient]:
 
 
 @contextlib.asynccontextmanager
-async def engine_orders(engine: EngineClient) -> AsyncIterator[EngineOrders]:
-    """How the engine is told what sessions wait for."""
-    orders = EngineOrders(EngineSessions(engine))
+async def engine_hints(engine: EngineClient) -> AsyncIterator[EngineHints]:
+    """Where hints about sessions go to the engine."""
+    hints = EngineHints(EngineSessions(engine))
     try:
-        yield orders
+        yield hints
     finally:
-        await orders.close()
+        await hints.close()
 
 
 @contextlib.asynccontextmanager
@@ -141,9 +142,9 @@ def _told(task: asyncio.Task[None]) -> None:
         log.warning("warming failed: %r", error)
 
 
-def worker_ports(stores: Stores, orders: SessionOrders) -> Ports:
+def worker_ports(stores: Stores, hints: SessionHints) -> Ports:
     """What sessions are given of storage and of the engine."""
-    return Ports(turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts, orders=orders)
+    return Ports(turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts, hints=hints)
 
 
 async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
@@ -216,10 +217,10 @@ async def open_courier(
     async with (
         open_storage(settings) as stores,
         engine_client(settings) as engine,
-        engine_orders(engine) as orders,
+        engine_hints(engine) as hints,
     ):
         doorbell = await temporal_doorbell(settings)
-        intake = PlatformIntake(stores, doorbell, orders)
+        intake = PlatformIntake(stores, doorbell, hints)
         channels = build_channels(settings, stores.artifacts, stores.receipts)
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         lanes = Lanes()

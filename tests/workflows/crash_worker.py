@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from roost import Agent, Context, tool
-from roost.tools import Effect, Tool
+from roost.effects import Effect
+from roost.tools import Tool
 from roost_inference.client.engine_client import EngineClient
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig

@@ -23,7 +23,7 @@ from roost_workflows.turn.suspects import Suspects, left_behind, open_suspects
 
 log = logging.getLogger(__name__)
 
-# After kill -9 a session's next task waits this long for its dead worker before another takes it.
+# After kill -9 of a worker, another one takes a session's next task after this time.
 STICKY_TIMEOUT_S: Final = 2
 HEARTBEAT_THROTTLE_MS: Final = 500
 
@@ -70,8 +70,8 @@ def build_worker(
         max_heartbeat_throttle_interval=throttle,
         default_heartbeat_throttle_interval=throttle,
         graceful_shutdown_timeout=timedelta(seconds=config.graceful_shutdown_s),
-        # A run that can't go on fails at once and the sweeper opens another, which resumes the
-        # turn; by default it would retry its task for ever and the conversation would hang.
+        # A run that cannot go on fails at once, and the sweeper opens another, which resumes the
+        # turn. By default it would retry its task for ever, and the conversation would hang.
         workflow_failure_exception_types=[Exception],
     )
 
@@ -139,8 +139,9 @@ async def count_deaths(turns: Turns, notes: Path) -> None:
 
 
 def end_process(code: int = 0) -> NoReturn:
-    """End after an orderly shutdown. The interpreter's own end races with Temporal's native threads
-    (SIGABRT).
+    """End the process after an orderly shutdown.
+
+    The interpreter's own end races with Temporal's native threads (SIGABRT).
     """
     logging.shutdown()
     sys.stdout.flush()

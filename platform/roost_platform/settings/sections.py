@@ -5,8 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from roost.agent import QueueMode
 from roost_platform.commands import ABORT_PHRASES
-from roost_platform.queueing import DEFAULT_MODE, QueueMode, QueueRules
+from roost_platform.queueing import DEFAULT_MODE, QueueRules
 
 WEB_PORT = 8420
 
@@ -95,7 +96,9 @@ class InboundConfig(Section):
             "console": self.queue_console,
         }
         by_channel = {channel: mode for channel, mode in own.items() if mode is not None}
-        return QueueRules(self.queue, by_channel, self.debounce_s, self.collect_s)
+        return QueueRules(
+            self.queue, by_channel, debounce_s=self.debounce_s, collect_s=self.collect_s
+        )
 
 
 class TemporalConfig(Section):

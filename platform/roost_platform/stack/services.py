@@ -156,7 +156,7 @@ async def _worker(running: Running) -> None:
     """Runs sessions: workflows and their activities."""
     from roost_platform.wiring import (
         engine_client,
-        engine_orders,
+        engine_hints,
         load_registry,
         open_storage,
         warming,
@@ -170,7 +170,7 @@ async def _worker(running: Running) -> None:
     async with (
         open_storage(settings) as stores,
         engine_client(settings) as engine,
-        engine_orders(engine) as orders,
+        engine_hints(engine) as hints,
     ):
         try:
             client = await connect(
@@ -184,7 +184,7 @@ async def _worker(running: Running) -> None:
         ):
             await run_worker(
                 client,
-                worker_ports(stores, orders),
+                worker_ports(stores, hints),
                 engine,
                 registry,
                 settings.worker,

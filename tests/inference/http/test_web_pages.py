@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from roost_inference.client.engine_client import EngineClient
-from roost_inference.client.sessions import EngineSessions
+from roost_inference.client.sessions import EngineSession, EngineSessions
 from roost_inference.config import EngineConfig
 from roost_inference.errors import NoSessions, UnknownSession
 from roost_inference.http.listener import listening
@@ -161,7 +161,7 @@ async def test_the_client_tells_a_session_that_is_unknown_from_an_engine_without
     client = EngineClient(str(toy.base_url))
     sessions = EngineSessions(client)
     with pytest.raises(UnknownSession) as caught:
-        await sessions.pin("s", "yours", "tool", 5)
+        await sessions.pin(EngineSession("s", "yours"), "tool", 5)
     assert not isinstance(caught.value, NoSessions)
-    await sessions.pin("s", "mine", "tool", 5)
+    await sessions.pin(EngineSession("s", "mine"), "tool", 5)
     await client.close()

@@ -24,7 +24,7 @@ from roost_platform.intake import PlatformIntake
 from roost_platform.settings.config import load_settings
 from roost_platform.web.app import WebParts, build_app
 from roost_workflows.agents import load_agents
-from roost_workflows.ports import Snapshot, TurnRecord, Usage
+from roost_workflows.ports import ModelCall, Snapshot, TurnRecord
 
 OPEN_ROUTES = {"/health"}
 
@@ -77,15 +77,7 @@ class Web:
     async def answer(self, turn_id: str, text: str) -> None:
         """Commit the answer as a worker would."""
         await self.stores.turns.commit_step(
-            turn_id,
-            1,
-            finish="answer",
-            text=text,
-            calls=(),
-            usage=Usage(),
-            model="m",
-            engine_message_id="",
-            started_at=time.time(),
+            turn_id, 1, ModelCall("answer", text, model="m", started_at=time.time())
         )
 
 

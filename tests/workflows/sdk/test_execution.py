@@ -12,10 +12,10 @@ import pytest
 
 from roost import Context, ModelRetry, ToolFailed, tool
 from roost.context import Person, SessionInfo
+from roost.effects import Effect
 from roost.execution.call import interrupted, run_tool
 from roost.execution.program import OUTPUT_BYTES_MAX
 from roost.testing import MemoryNotes
-from roost.tools import Effect
 
 
 def make_context(progress: Callable[[str], None] | None = None) -> Context:

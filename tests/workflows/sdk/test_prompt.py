@@ -84,15 +84,16 @@ def test_calls_and_typed_results_are_paired() -> None:
 
 
 def test_the_marker_of_a_stop_is_seen_by_the_next_turn() -> None:
-    note = "stopped by the user after 4 s"
-    built = build_messages("Be.", [user("count"), bot("1 2 3", note=note), user("go on")])
+    stopped = bot("1 2 3", note_kind="stopped", note="stopped by the user after 4 s")
+    built = build_messages("Be.", [user("count"), stopped, user("go on")])
     assert built[2] == {"role": "assistant", "content": "1 2 3"}
     assert built[3]["content"].startswith("[The answer above was stopped by the user after 4 s.")
     assert built[3]["content"].endswith("go on")
 
 
 def test_a_turn_stopped_before_its_first_word_leaves_only_its_marker() -> None:
-    built = build_messages("Be.", [user("x"), bot("", note="stopped by the user"), user("y")])
+    stopped = bot("", note_kind="stopped", note="stopped by the user")
+    built = build_messages("Be.", [user("x"), stopped, user("y")])
     assert [message["role"] for message in built] == ["system", "user"]
     assert "stopped by the user" in built[1]["content"]
 

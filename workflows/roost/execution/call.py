@@ -1,4 +1,4 @@
-"""Running one tool call to a typed outcome; only a stop can raise through here."""
+"""Running one tool call to a typed outcome; only a cancellation raises through here."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ async def run_tool(
     processes: ToolProcesses | None = None,
     note: Note = contextlib.nullcontext,
 ) -> Outcome:
-    """Validate, run under the tool's time-out, and put the result in words.
+    """Validate the arguments, run the tool within its time limit, and return the result as text.
 
     processes: where synchronous tools run; without it, and those that no process can import, in a
     thread, inside of what `note` gives. Only the CancelledError of whoever cancelled this comes
@@ -116,7 +116,7 @@ async def interrupted(
     *,
     processes: ToolProcesses | None = None,
 ) -> Outcome:
-    """The outcome of a call that began and did not end, by what its effect class lets us know."""
+    """The outcome of a call that began and did not end, judged by its effect class."""
     if tool.effect == "pure":
         return Outcome("cancelled", how)
     if tool.effect == "verifiable":

@@ -1,4 +1,4 @@
-"""Running a synchronous tool in a thread of its own that a stop can interrupt."""
+"""Synchronous tools: each runs in a thread of its own that a stop can interrupt."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What every activity does around its work: beat, tell stops from dying workers, stay private."""
+"""Around every activity: heartbeats, telling a stop from a dying worker, and private errors."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from roost_workflows.ports import TurnRecord
 
 log = logging.getLogger(__name__)
 
-Given = TypeVar("Given")
+Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
@@ -43,17 +43,13 @@ def refuse_deadly(turn: TurnRecord) -> None:
 
 
 def stop_was_asked() -> bool:
-    """Whether this activity was cancelled by its workflow, rather than by its worker's end or a
-    time-out.
-    """
+    """Whether the workflow cancelled this activity, rather than the worker's end or a time-out."""
     details = activity.cancellation_details()
     return details is not None and details.cancel_requested and not details.worker_shutdown
 
 
 async def finish(work: Coroutine[Any, Any, Result]) -> Result:
-    """Await a commit to its end even if a cancel arrives meanwhile: what is committed is then told
-    truly.
-    """
+    """Await a commit to its end even if a cancellation arrives, so that its result is known."""
     task = asyncio.create_task(work)
     while True:
         try:
@@ -64,16 +60,14 @@ async def finish(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def private(
-    function: Callable[[Any, Given], Awaitable[Result]],
-) -> Callable[[Any, Given], Awaitable[Result]]:
-    """Log an unexpected error here and let only its type into history: its text may hold what
-    people wrote.
-    """
+    function: Callable[[Any, Argument], Awaitable[Result]],
+) -> Callable[[Any, Argument], Awaitable[Result]]:
+    """Log an unexpected error; only its type enters history, because its text may quote people."""
 
     @functools.wraps(function)
-    async def run(self: Any, given: Given) -> Result:
+    async def run(self: Any, argument: Argument) -> Result:
         try:
-            return await function(self, given)
+            return await function(self, argument)
         except ApplicationError:
             raise
         except Exception as error:

@@ -1,4 +1,4 @@
-"""One tool call: obey its effect class, run it, commit its outcome."""
+"""One tool call: follow its effect class, run it, commit its outcome."""
 
 import asyncio
 import logging
@@ -26,8 +26,8 @@ STOPPED: Final = "It was stopped by the user."
 CRASHED: Final = "The worker that ran it died."
 
 
-class Tooling:
-    """Tool calls over storage and the agents' functions."""
+class ToolCaller:
+    """Runs the tool calls of turns, over storage and the agents' functions."""
 
     def __init__(
         self,
@@ -92,10 +92,9 @@ class Tooling:
         return outcome
 
     async def _after_crash(self, tool: Tool, record: CallRecord) -> Outcome | None:
-        """What an earlier attempt that never ended lets us know; None when the call may run
-        (again).
+        """The outcome of an earlier attempt that never ended; None when the call may run again.
 
-        The effect the call was planned with counts: the code may have changed since.
+        The effect that the call was planned with counts: the code may have changed since.
         """
         if record.state == "planned":
             return None
@@ -104,9 +103,9 @@ class Tooling:
         if record.effect == "verifiable":
             if tool.check is None:
                 return Outcome("unknown", f"{CRASHED} {NOT_REPEATED}")
-            found = await verify(tool, record.key, processes=self._processes)
-            if found is not None:
-                return found
+            earlier = await verify(tool, record.key, processes=self._processes)
+            if earlier is not None:
+                return earlier
         if record.attempt > TOOL_ATTEMPTS_MAX:
             log.error("tool %s ended its worker %d times", record.name, TOOL_ATTEMPTS_MAX)
             return Outcome(
