@@ -13,12 +13,16 @@ SEED ?= 1
 MINUTES ?= 5
 SCHEDULES ?= 1000
 
+# Instructions that `-march=native` would use and that do harm:
 # With AVX512-FP16 llama.cpp's vectors are 128 numbers long: heads of 64 or 96 miss them and are
 # computed number by number, which made answers of 1,000 tokens half as fast.
-WITHOUT_FP16 := -mno-avx512fp16
-SLOW_FP16 := $(shell echo | $${CC:-cc} -march=native -dM -E - 2>/dev/null | grep -c __AVX512FP16__)
-ifneq ($(filter-out 0,$(SLOW_FP16)),)
-KERNEL_FLAGS := -DCMAKE_C_FLAGS=$(WITHOUT_FP16) -DCMAKE_CXX_FLAGS=$(WITHOUT_FP16)
+# With AMX, gcc before 12.4 and 13.3 drops stores to the tile configuration (its bug 114098), and the
+# engine dies of a segmentation fault at its first step.
+NATIVE := $(shell echo | $${CC:-cc} -march=native -dM -E - 2>/dev/null)
+WITHOUT := $(if $(findstring __AVX512FP16__,$(NATIVE)),-mno-avx512fp16)
+WITHOUT += $(if $(findstring __AMX_TILE__,$(NATIVE)),-mno-amx-tile -mno-amx-int8 -mno-amx-bf16)
+ifneq ($(strip $(WITHOUT)),)
+KERNEL_FLAGS := -DCMAKE_C_FLAGS="$(strip $(WITHOUT))" -DCMAKE_CXX_FLAGS="$(strip $(WITHOUT))"
 endif
 # The multimodal part of llama-cpp-python is not used and doubles its build.
 export CMAKE_ARGS := -DLLAVA_BUILD=OFF $(KERNEL_FLAGS) $(CMAKE_ARGS)

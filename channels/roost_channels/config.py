@@ -99,7 +99,10 @@ class DeliveryConfig(BaseModel):
         description="When channels without edits say once that work is still going on.",
     )
     shutdown_s: float = Field(
-        5.0, ge=0, description="How long sends in flight may finish when the courier stops."
+        40.0,
+        ge=0,
+        description="How long requests in flight may last when the courier stops. Nothing new is"
+        " begun meanwhile. The default covers every provider's time limit of a message.",
     )
 
 

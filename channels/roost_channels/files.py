@@ -77,7 +77,10 @@ class Files(Protocol):
 
 
 class Fetcher:
-    """Downloads what came in on some accounts: at most FETCHES_MAX files at once."""
+    """Downloads what came in on some accounts: at most FETCHES_MAX files at once.
+
+    Once `stop` is set no download begins; those that run are given up, and begun anew later.
+    """
 
     def __init__(
         self,
@@ -85,12 +88,14 @@ class Fetcher:
         files: Files,
         clock: Clock | None = None,
         config: FilesConfig | None = None,
+        stop: asyncio.Event | None = None,
     ) -> None:
         self._channels = {(channel.name, channel.account): channel for channel in channels}
         self._files = files
         self._clock = clock or SystemClock()
         self._config = config or FilesConfig()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stop = stop or asyncio.Event()
         self._swept_at = 0.0
 
     async def run(self) -> None:
@@ -112,7 +117,7 @@ class Fetcher:
         """Start what is due, as far as there is room."""
         now = self._clock.time()
         for fetch in await self._files.fetches(tuple(self._channels), now, 2 * FETCHES_MAX):
-            if len(self._tasks) >= FETCHES_MAX:
+            if len(self._tasks) >= FETCHES_MAX or self._stop.is_set():
                 return
             channel = self._channels.get((fetch.channel, fetch.account))
             if channel is None or fetch.artifact_id in self._tasks:
@@ -136,6 +141,8 @@ class Fetcher:
             if size > size_max:
                 reason = f"it has {size} bytes, more than {size_max}"
                 return await self._files.not_fetched(fetch.artifact_id, reason)
+            if self._stop.is_set():
+                return
             async with asyncio.timeout(FETCH_TIMEOUT_S):
                 data = await channel.download(fetch.attachment, size_max)
             await self._files.fetched(fetch.artifact_id, data)

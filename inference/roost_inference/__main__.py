@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineError
+from roost_inference.http.origin import LOOPBACK_HOSTS
 from roost_inference.server import serve_engine
 
 
@@ -28,6 +29,9 @@ def main() -> int:
         help="any other setting of the engine, e.g. --set context_length=8192",
     )
     options = parser.parse_args()
+    if options.host not in LOOPBACK_HOSTS and not options.api_key:
+        print("roost_inference: only loopback goes without --api-key", file=sys.stderr)
+        return 1
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         config = EngineConfig.model_validate(

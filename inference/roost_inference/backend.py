@@ -38,6 +38,10 @@ class Vocabulary(Protocol):
         """Token ids; `special` recognises control tokens written in the text. Never adds BOS."""
         ...
 
+    def tokens_at_least(self, text: str) -> int:
+        """A text has no fewer tokens than this, which is known without tokenising it."""
+        ...
+
     def token_bytes(self, token: int) -> bytes:
         """The bytes a token stands for; empty for control tokens."""
         ...

@@ -48,7 +48,10 @@ class EngineConfig(BaseModel):
         description="Base URL of an OpenAI-compatible engine to use instead of the bundled core.",
     )
     api_key: SecretStr = Field(
-        default=SecretStr(""), description="Bearer token sent to the engine at `url`."
+        default=SecretStr(""),
+        description="Bearer token: sent to the engine at `url`, asked for by the bundled core on "
+        "all but /health and /metrics. Default for the bundled core: one that is made at its first "
+        "start, in the file `engine-key` of the data folder.",
     )
     model_name: str | None = Field(
         default=None,
@@ -56,6 +59,11 @@ class EngineConfig(BaseModel):
     )
     host: str = Field(default="127.0.0.1", description="Address the engine listens on.")
     port: int = Field(default=0, ge=0, le=65535, description="Port; 0 picks a free one.")
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Host names under which the bundled core is reached, besides loopback and "
+        "`host`. Others are refused, so that no web page reaches it by DNS rebinding.",
+    )
     context_length: int = Field(
         default=16384,
         ge=256,

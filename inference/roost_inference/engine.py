@@ -113,6 +113,9 @@ class Engine:
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         return self._vocabulary.tokenize(text, special=special)
 
+    def tokens_at_least(self, text: str) -> int:
+        return self._vocabulary.tokens_at_least(text)
+
     def submit(self, request: Request, listener: Listener) -> None:
         """Queue a request; see EnginePort. Compiling a large grammar takes the caller's time."""
         sequence = self._admission.sequence(request, listener, self._clock())

@@ -5,7 +5,8 @@ EngineError
 │   ├── PromptTooLong     400  code context_length_exceeded
 │   ├── BadGrammar        400  code invalid_schema
 │   ├── UnknownModel      404  code model_not_found
-│   └── NoSessions        404  an engine that knows no /v1/sessions
+│   ├── NoSessions        404  an engine that knows no /v1/sessions
+│   └── UnknownSession    404  no session of that id and salt
 ├── BodyTooLarge          413  not retryable
 ├── QueueFull             429  retryable after `retry_after_s`
 ├── EngineUnavailable     503  retryable: starting, stopping, connection refused or lost
@@ -59,6 +60,13 @@ class NoSessions(InvalidRequest):
 
     http_status = 404
     code = "no_sessions"
+
+
+class UnknownSession(InvalidRequest):
+    """The engine knows no session of that id with that cache_salt."""
+
+    http_status = 404
+    code = "session_not_found"
 
 
 class BodyTooLarge(InvalidRequest):

@@ -215,6 +215,10 @@ class EnginePort(Protocol):
         """Token ids; `special` recognises control tokens in the text. Never adds BOS."""
         ...
 
+    def tokens_at_least(self, text: str) -> int:
+        """A text has no fewer tokens than this, which is known without tokenising it."""
+        ...
+
     def submit(self, request: Request, listener: Listener) -> None:
         """Queue a request. The listener runs on the engine thread and must not block.
 

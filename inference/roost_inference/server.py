@@ -12,6 +12,7 @@ from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineError, EngineUnavailable
 from roost_inference.http.chat_service import EngineResponder
 from roost_inference.http.listener import Server, bind, url_of
+from roost_inference.http.preparation import Preparers
 from roost_inference.http.routes import Slot, build_app
 from roost_inference.loading import load_engine
 from roost_inference.request import EnginePort
@@ -43,8 +44,9 @@ def serve_engine(
     """
     listener = bind(config.host, config.port)
     slot = Slot()
-    server = Server(build_app(slot, config), catch_signals=True)
-    host = _Host(config, data_dir, slot, server, on_ready)
+    app = build_app(slot, config)
+    server = Server(app, catch_signals=True)
+    host = _Host(config, data_dir, slot, server, app.state.preparers, on_ready)
     url = url_of(listener)
     log.info("listening on %s", url)
     on_listening(url)
@@ -66,12 +68,14 @@ class _Host:
         data_dir: Path,
         slot: Slot,
         server: Server,
+        preparers: Preparers,
         on_ready: Callable[[], None],
     ) -> None:
         self._config = config
         self._data_dir = data_dir
         self._slot = slot
         self._server = server
+        self._preparers = preparers
         self._on_ready = on_ready
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
@@ -81,8 +85,12 @@ class _Host:
         self._thread.start()
 
     def __exit__(self, *exc_info: object) -> None:
-        self._stop.set()
         loaded = self._slot.responder is not None
+        # The model's vocabulary must not go while a prompt is being tokenised.
+        if not self._preparers.close(CLOSE_TIMEOUT_S):
+            log.warning("stopped without closing the engine: a request is still being prepared")
+            os._exit(1)
+        self._stop.set()
         self._thread.join(CLOSE_TIMEOUT_S if loaded else LOAD_STOP_TIMEOUT_S)
         if self._thread.is_alive():
             # Kernels can't be stopped while they load, and ending Python under them crashes it.

@@ -1,12 +1,13 @@
-"""What people can say to the platform itself: commands, the Stop button, and abort phrases."""
+"""Commands that people send to the platform itself: slash commands, Stop buttons, abort phrases."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from roost.agent import QueueMode
 from roost_channels.kinds import ChatCommand
-from roost_platform.queueing import MEANINGS, QueueMode
+from roost_platform.queueing import MEANINGS
 
 CommandName = Literal["new", "stop", "status", "queue", "progress", "help", "start"]
 
@@ -20,7 +21,8 @@ COMMANDS: tuple[CommandName, ...] = (
     "start",
 )
 WITH_ARGUMENT: tuple[CommandName, ...] = ("queue", "progress")
-# Whole messages only, lower-cased, without punctuation. No "wait": people say it and go on.
+# Only whole messages count, lower-cased and without punctuation. "wait" is not among them: people
+# write it and go on.
 ABORT_PHRASES: tuple[str, ...] = ("stop", "abort", "cancel", "halt", "please stop", "stop please")
 STOP_BUTTON = "stop:"
 
@@ -56,21 +58,9 @@ PROGRESS_MEANINGS: Mapping[str, str] = {
     "stream": "you see the answer while I write it, where this app can show that",
 }
 
-# What became of a pressed button, and what the person who pressed it is told. Who is not admitted
-# gets no message for it.
-NOT_ADMITTED = "not admitted"
-UNKNOWN_BUTTON = "unknown button"
-TURN_OVER = "that turn is over"
-_PRESSED = {
-    NOT_ADMITTED: "This button is not for you.",
-    UNKNOWN_BUTTON: "This button does nothing any more.",
-    TURN_OVER: "That is over already.",
-}
-
-REFUSED_PRESSES = (UNKNOWN_BUTTON, TURN_OVER)
-
-_COMMAND = re.compile(r"/([a-z]+)(?:@\w+)?(?:\s+([a-z]+))?", re.IGNORECASE)
-_MENTION = re.compile(r"^@\w+[\s,:]+")
+# Each run is taken whole (`++`): people's text of any length is scanned once.
+_COMMAND = re.compile(r"/([a-z]++)(?:@\w++)?(?:\s++([a-z]++))?", re.IGNORECASE)
+_MENTION = re.compile(r"^@\w++[\s,:]++")
 _PUNCTUATION = " \t\r\n.!?,;:…'\"()*_~-"
 
 
@@ -78,8 +68,8 @@ _PUNCTUATION = " \t\r\n.!?,;:…'\"()*_~-"
 class Command:
     """A message meant for the platform.
 
-    turn_id: the turn a Stop button belongs to, empty for any; nonce: the word beside it.
-    is_phrase: said in plain words; it counts only while there is something to stop.
+    turn_id: the turn that a Stop button belongs to, empty for any; nonce: the secret beside it.
+    is_phrase: plain words such as "stop"; they count only while there is something to stop.
     argument: the word after the command, lower-cased, where the command takes one.
     """
 
@@ -93,7 +83,7 @@ class Command:
 def parse(
     text: str, kind: str = "message", phrases: tuple[str, ...] = ABORT_PHRASES
 ) -> Command | None:
-    """The command that a whole message is, or None for a message to the agent."""
+    """The command that a whole message is; None for a message to the agent."""
     if kind == "stop":
         return Command("stop")
     if kind == "callback":
@@ -102,40 +92,35 @@ def parse(
         return Command("stop", turn_id=turn_id, nonce=nonce) if is_stop else None
     if kind != "message":
         return None
-    said = _MENTION.sub("", text.strip())
-    found = _COMMAND.fullmatch(said)
-    if found is not None:
-        name, argument = found.group(1).lower(), (found.group(2) or "").lower()
+    message = _MENTION.sub("", text.strip())
+    match = _COMMAND.fullmatch(message)
+    if match is not None:
+        name, argument = match.group(1).lower(), (match.group(2) or "").lower()
         command = next((known for known in COMMANDS if known == name), None)
         if command is None or (argument and command not in WITH_ARGUMENT):
             return None
         return Command(command, argument=argument)
-    if " ".join(said.lower().strip(_PUNCTUATION).split()) in phrases:
+    if " ".join(message.lower().strip(_PUNCTUATION).split()) in phrases:
         return Command("stop", is_phrase=True)
     return None
 
 
-def pressed(state: str, reason: str) -> str:
-    """What the person who pressed a button is told, at most 200 characters."""
-    return _PRESSED.get(reason, "Stopping." if state == "done" else "")
-
-
 def dropped_line(count: int) -> str:
-    """How many waiting messages a stop dropped, for people; empty for none."""
+    """A sentence on how many waiting messages a stop dropped; empty for none."""
     if not count:
         return ""
     return f"{count} waiting message{'' if count == 1 else 's'} dropped."
 
 
-def told(dropped: int, *, was_running: bool) -> str:
-    """What a stop is answered with at once; empty where the turn's own last word says it all."""
+def stop_answer(dropped: int, *, was_running: bool) -> str:
+    """The answer to a stop; empty where the turn's own final message is answer enough."""
     if was_running:
         return dropped_line(dropped)
     return f"{NOT_BEGUN} {dropped_line(dropped)}" if dropped else NOTHING_RUNNING
 
 
 def queue_lines(mode: QueueMode, default: QueueMode) -> str:
-    """The modes there are, the one in force marked, for people."""
+    """The queue modes for people to choose from, with the current one marked."""
     lines = [
         f"/queue {one}{' (now)' if one == mode else ''}: {meaning}"
         for one, meaning in MEANINGS.items()
@@ -144,7 +129,7 @@ def queue_lines(mode: QueueMode, default: QueueMode) -> str:
 
 
 def progress_lines(mode: str) -> str:
-    """What can be seen of work in progress, the choice in force marked, for people."""
+    """The progress modes for people to choose from, with the current one marked."""
     lines = [
         f"/progress {one}{' (now)' if one == mode else ''}: {meaning}"
         for one, meaning in PROGRESS_MEANINGS.items()
@@ -154,11 +139,11 @@ def progress_lines(mode: str) -> str:
 
 
 def progress_set(mode: str) -> str:
-    """What people are told when they chose what to see of work in progress."""
+    """The answer to a chosen progress mode; an empty mode is the default."""
     meaning = PROGRESS_MEANINGS.get(mode)
     return f"Progress {mode}: {meaning}." if meaning else "Progress is shown as usual here."
 
 
 def queue_set(mode: QueueMode) -> str:
-    """What people are told when they chose a queue mode."""
+    """The answer to a chosen queue mode."""
     return f"Queue mode {mode}: {MEANINGS[mode]}."

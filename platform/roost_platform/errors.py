@@ -16,6 +16,8 @@ PlatformError
 
 from collections.abc import Sequence
 
+from roost_workflows import errors
+
 # Exit code of a part that no restart will help: a wrong setting, no such model (sysexits.h).
 EXIT_CONFIG = 78
 
@@ -67,11 +69,11 @@ class StorageError(PlatformError):
     """What is asked does not fit what is stored."""
 
 
-class NotFound(StorageError):
+class NotFound(StorageError, LookupError):
     """There is no such row."""
 
 
-class TurnOver(StorageError):
+class TurnOver(StorageError, errors.TurnOver):
     """The turn is over."""
 
 

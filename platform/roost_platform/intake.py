@@ -1,4 +1,4 @@
-"""The door that every inbound event goes through: commit, then ring the session's workflow."""
+"""The entrance of every inbound event: commit it, then ring the session's workflow."""
 
 import asyncio
 import logging
@@ -15,10 +15,10 @@ from roost_channels.intake import Accepted, Refusal
 from roost_channels.message import Address, InboundMessage, Quote, Sender
 from roost_platform.db.outbox.receipts import find_part, find_quote, record_receipt
 from roost_platform.db.people.people import Decision
-from roost_platform.db.people.tenants import SessionNews
+from roost_platform.db.people.tenants import SessionChanges
 from roost_platform.db.stores import Stores
 from roost_platform.db.turns.stop import Stopped
-from roost_workflows.hints.waits import NoOrders, SessionOrders
+from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.names import (
     SIGNAL_RING,
     SIGNAL_STOP,
@@ -40,23 +40,29 @@ log = logging.getLogger(__name__)
 
 
 class Doorbell(Protocol):
-    """Tells a session that something waits; carries no content and may be rung at will."""
+    """Tells a session that work waits. A ring carries no content and may come twice or never."""
 
-    async def ring(self, conversation_id: str) -> None: ...
+    async def ring(self, conversation_id: str) -> None:
+        """Let the conversation's workflow look for work."""
+        ...
 
-    async def stop(self, conversation_id: str) -> None: ...
+    async def stop(self, conversation_id: str) -> None:
+        """Let the conversation's workflow look for a recorded stop."""
+        ...
 
 
 class TemporalDoorbell:
-    """Signal-with-start of the session's workflow."""
+    """Rings by signal-with-start of the session's workflow."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     async def ring(self, conversation_id: str) -> None:
+        """Signal `ring`, starting the workflow when none runs."""
         await self._signal(conversation_id, SIGNAL_RING)
 
     async def stop(self, conversation_id: str) -> None:
+        """Signal `stop`, starting the workflow when none runs."""
         await self._signal(conversation_id, SIGNAL_STOP)
 
     async def _signal(self, conversation_id: str, signal: str) -> None:
@@ -72,23 +78,24 @@ class TemporalDoorbell:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A message taken in through `say`. inbox_id is empty when it was a redelivery."""
+    """A message accepted through `say`. `inbox_id` is empty for a redelivery."""
 
     inbox_id: str
     conversation_id: str
 
 
 class PlatformIntake:
-    """Implements `roost_channels.intake.Intake`, and the same door for the console, API and CLI.
+    """Implements `roost_channels.intake.Intake`; the console, the API and the CLI enter here as
+    well.
 
-    orders: how the engine is told which sessions go on and which are over.
+    hints: where the engine hears which sessions go on and which have ended.
     """
 
     def __init__(
-        self, stores: Stores, doorbell: Doorbell, orders: SessionOrders | None = None
+        self, stores: Stores, doorbell: Doorbell, hints: SessionHints | None = None
     ) -> None:
         self._stores = stores
-        self._orders = orders or NoOrders()
+        self._hints = hints or NoHints()
         self._doorbell = doorbell
         self._rings: set[asyncio.Task[None]] = set()
 
@@ -100,10 +107,11 @@ class PlatformIntake:
         *,
         cursor: int | None = None,
     ) -> Accepted:
-        outcome = await self._stores.inbox.accept(channel, account, batch, cursor=cursor)
-        self._tell_engine(outcome.news)
-        self._announce(list(outcome.stop), list(outcome.ring))
-        return Accepted(outcome.stored, outcome.duplicates, outcome.answers)
+        """See `Intake.accept`."""
+        accepted = await self._stores.inbox.accept(channel, account, batch, cursor=cursor)
+        self._give_hints(accepted.changes)
+        self._announce(list(accepted.stop), list(accepted.ring))
+        return Accepted(accepted.stored, accepted.duplicates, accepted.answers)
 
     async def say(
         self,
@@ -115,7 +123,9 @@ class PlatformIntake:
         message_id: str = "",
         quote: Quote | None = None,
     ) -> Submitted:
-        """A message typed in the console, the API or the CLI; `message_id` makes it idempotent."""
+        """Accept a message typed in the console, the API or the CLI; `message_id` makes it
+        idempotent.
+        """
         address = Address(CHANNEL, ACCOUNT, session_name)
         message_id = message_id or str(uuid7())
         message = InboundMessage(
@@ -127,40 +137,44 @@ class PlatformIntake:
             sent_at=self._stores.database.now(),
             quote=quote,
         )
-        outcome = await self._stores.inbox.accept(
+        accepted = await self._stores.inbox.accept(
             address.channel, address.account, [message], agent=agent
         )
-        self._tell_engine(outcome.news)
-        self._announce(list(outcome.stop), list(outcome.ring))
+        self._give_hints(accepted.changes)
+        self._announce(list(accepted.stop), list(accepted.ring))
         conversation_id = await self._stores.queries.conversation_id(address.key)
         assert conversation_id is not None  # accepted above
-        return Submitted(outcome.ids[0] if outcome.ids else "", conversation_id)
+        return Submitted(accepted.ids[0] if accepted.ids else "", conversation_id)
 
     async def request_stop(self, conversation_id: str, by: str) -> Stopped:
-        """Stop what runs in a conversation, as /stop in the chat does."""
+        """Stop what runs in a conversation, as `/stop` in the chat does."""
         stopped = await self._stores.request_stop(conversation_id, by)
         if stopped.turn_id is not None:
             self._announce([conversation_id], [])
         return stopped
 
     async def approve(self, code_or_id: str, by: str, ip: str = "") -> Decision:
-        """Admit a person and have the messages they wrote meanwhile answered."""
+        """Admit a person and have their held messages answered."""
         decision = await self._stores.people.approve(code_or_id, by, ip)
         self._announce([], list(decision.conversations))
         return decision
 
     async def cursor(self, channel: str, account: str) -> int | None:
+        """See `Intake.cursor`."""
         view = await self._stores.channels.get(channel, account)
         return None if view is None else view.cursor
 
     async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
+        """See `Intake.unseen`."""
         return await self._stores.inbox.unseen(channel, account, event_ids)
 
     async def resolve_quote(self, channel: str, account: str, chat: str, ref: str) -> Quote | None:
+        """See `Intake.resolve_quote`."""
         async with self._stores.database.read() as session:
             return await find_quote(session, channel, account, chat, ref)
 
     async def channel_state(self, channel: str, account: str, state: str, detail: str = "") -> None:
+        """See `Intake.channel_state`."""
         await self._stores.channels.set(channel, account, state, detail)
 
     async def receipt(
@@ -175,14 +189,15 @@ class PlatformIntake:
         description: str = "",
         refusal: Refusal | None = None,
     ) -> None:
+        """See `Intake.receipt`."""
         async with self._stores.database.write() as session:
-            found = await find_part(session, channel, account, part_id, message_id)
-            if found is None:
+            part = await find_part(session, channel, account, part_id, message_id)
+            if part is None:
                 log.info("a receipt (%s) for a message we did not send: %s", status, message_id)
                 return
             await record_receipt(
                 session,
-                found,
+                part,
                 message_id=message_id,
                 status=status,
                 error_code=error_code,
@@ -191,14 +206,14 @@ class PlatformIntake:
                 now=self._stores.database.now(),
             )
 
-    def _tell_engine(self, news: SessionNews) -> None:
-        """After the commit and before the doorbell: the KV comes near while the turn begins."""
-        for each in news.closed:
-            self._orders.closed(each.session_id, each.salt)
-        for each in news.expected:
-            self._orders.expected(each.session_id, each.salt)
+    def _give_hints(self, changes: SessionChanges) -> None:
+        """Hint after the commit and before the doorbell: the KV is loaded while the turn begins."""
+        for session in changes.ended:
+            self._hints.ended(session)
+        for session in changes.continuing:
+            self._hints.continues(session)
 
-    # Doorbells: after the commit, and never a reason to refuse what was committed -------------
+    # Doorbells ring after the commit; a ring that fails never refuses what was committed.
 
     def _announce(self, stops: Sequence[str], rings: Sequence[str]) -> None:
         for conversation_id in stops:
@@ -235,7 +250,7 @@ async def _ring(ringing: Coroutine[Any, Any, None], conversation_id: str) -> Non
 
 
 class Sweeper:
-    """Rings again where a doorbell was lost, a stop was not obeyed, or a worker died."""
+    """Rings again where a doorbell was lost, a stop had no effect, or a worker died."""
 
     def __init__(self, stores: Stores, doorbell: Doorbell, *, interval_s: float = SWEEP_S) -> None:
         self._stores = stores
@@ -243,7 +258,7 @@ class Sweeper:
         self._interval_s = interval_s
 
     async def run(self) -> None:
-        """Sweep for ever; a failing sweep is told and tried again."""
+        """Sweep for ever; a failing sweep is logged and repeated."""
         while True:
             try:
                 await self.sweep()
@@ -252,7 +267,7 @@ class Sweeper:
             await asyncio.sleep(self._interval_s)
 
     async def sweep(self) -> int:
-        """One look; returns how many conversations were rung."""
+        """Look once; returns how many conversations were rung."""
         now = self._stores.database.now()
         rings, stops = await self._stores.inbox.overdue(
             older_than=now - OVERDUE_S,

@@ -1,12 +1,11 @@
-"""Queue modes: what becomes of messages that come in a row or while an answer is being written."""
+"""Queue modes: what happens to messages that arrive in a row or during a turn."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Protocol
 
-QueueMode = Literal["steer", "followup", "collect", "interrupt"]
+from roost.agent import QUEUE_MODES, QueueMode
 
-QUEUE_MODES: tuple[QueueMode, ...] = get_args(QueueMode)
 DEFAULT_MODE: QueueMode = "steer"
 SETTING = "queue"  # its name among a conversation's own settings
 # Somebody who never pauses is answered after so many quiet windows all the same.
@@ -24,9 +23,29 @@ MEANINGS: Mapping[QueueMode, str] = {
 }
 
 
+class QueuedConversation(Protocol):
+    """What the queue mode of a conversation depends on."""
+
+    @property
+    def channel(self) -> str:
+        """The conversation's channel."""
+        ...
+
+    @property
+    def agent(self) -> str:
+        """The agent that answers."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the conversation chose for itself."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class QueueRules:
-    """An installation's defaults; a conversation's own setting comes before them.
+    """Where a conversation's queue mode comes from: its own setting, else its channel's, else its
+    agent's, else the installation's.
 
     debounce_s: how long a conversation must be quiet before its turn begins, 0 for not at all;
     collect_s: the same where the mode is collect.
@@ -34,19 +53,22 @@ class QueueRules:
 
     mode: QueueMode = DEFAULT_MODE
     by_channel: Mapping[str, QueueMode] = field(default_factory=dict)
+    by_agent: Mapping[str, QueueMode] = field(default_factory=dict)
     debounce_s: float = 0.0
     collect_s: float = 1.5
 
-    def default_of(self, channel: str) -> QueueMode:
-        return self.by_channel.get(channel, self.mode)
+    def default_of(self, channel: str, agent: str) -> QueueMode:
+        """The mode of the conversations with an agent on a channel that chose none themselves."""
+        return self.by_channel.get(channel) or self.by_agent.get(agent, self.mode)
 
-    def mode_of(self, channel: str, settings: Mapping[str, Any]) -> QueueMode:
-        """The mode of a conversation on this channel with these settings of its own."""
-        own = settings.get(SETTING)
-        return next((mode for mode in QUEUE_MODES if mode == own), self.default_of(channel))
+    def mode_of(self, conversation: QueuedConversation) -> QueueMode:
+        """The mode of a conversation."""
+        own = conversation.settings.get(SETTING)
+        chosen = next((mode for mode in QUEUE_MODES if mode == own), None)
+        return chosen or self.default_of(conversation.channel, conversation.agent)
 
     def wait_s(self, mode: QueueMode, oldest: float, newest: float, now: float) -> float:
-        """How much longer messages received from `oldest` to `newest` wait for more, 0 for not."""
+        """How many seconds messages received from `oldest` to `newest` still wait for more."""
         window = self.collect_s if mode == "collect" else self.debounce_s
         return max(min(newest + window, oldest + window * WINDOWS_MAX) - now, 0.0)
 

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -33,13 +33,14 @@ from roost_platform.db.stores import Stores, open_stores
 from roost_platform.errors import ConfigError, NotReachable
 from roost_platform.intake import PlatformIntake, Sweeper, TemporalDoorbell
 from roost_platform.settings.config import Settings
+from roost_platform.stack.engine_key import with_engine_key
 from roost_platform.version import VERSION
 from roost_workflows.agents import AgentRegistry, load_agents
 from roost_workflows.errors import AgentsError
-from roost_workflows.hints.engine_hints import EngineOrders
-from roost_workflows.hints.waits import SessionOrders
-from roost_workflows.hints.warmup import warm
+from roost_workflows.hints.engine_hints import EngineHints
+from roost_workflows.hints.session_hints import SessionHints
 from roost_workflows.ports import Ports
+from roost_workflows.warmup import warm
 
 log = logging.getLogger(__name__)
 
@@ -66,14 +67,15 @@ def access_policies(settings: Settings) -> Mapping[tuple[str, str], AccessPolicy
 @contextlib.asynccontextmanager
 async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
     """Open the stores once the database has our tables; raises NotReachable after a minute."""
+    registry = load_registry(settings)
     stores = open_stores(
         settings.database_url,
         policies=access_policies(settings),
-        default_agent=load_registry(settings).default,
+        default_agent=registry.default,
         version=VERSION,
         tenant_scope=settings.sessions.tenant,
         files=settings.data_dir / "files",
-        queueing=settings.inbound.rules,
+        queueing=replace(settings.inbound.rules, by_agent=registry.queues),
         abort_phrases=settings.inbound.abort_phrases,
     )
     try:
@@ -86,7 +88,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
 @contextlib.asynccontextmanager
 async def engine_client(settings: Settings) -> AsyncIterator[EngineClient]:
     """Open a client of the engine in use, bundled or not."""
-    engine = settings.engine
+    engine = with_engine_key(settings).engine
     # A name given to the bundled core is what it answers to, so it can be asked for as well.
     client = EngineClient(
         settings.engine_url,
@@ -100,13 +102,13 @@ async def engine_client(settings: Settings) -> AsyncIterator[EngineClient]:
 
 
 @contextlib.asynccontextmanager
-async def engine_orders(engine: EngineClient) -> AsyncIterator[EngineOrders]:
-    """Open the way to tell the engine what sessions wait for."""
-    orders = EngineOrders(EngineSessions(engine))
+async def engine_hints(engine: EngineClient) -> AsyncIterator[EngineHints]:
+    """Open the way by which hints about sessions reach the engine."""
+    hints = EngineHints(EngineSessions(engine))
     try:
-        yield orders
+        yield hints
     finally:
-        await orders.close()
+        await hints.close()
 
 
 @contextlib.asynccontextmanager
@@ -135,9 +137,9 @@ def _log_failure(task: asyncio.Task[None]) -> None:
         log.warning("warming failed: %r", error)
 
 
-def worker_ports(stores: Stores, orders: SessionOrders) -> Ports:
+def worker_ports(stores: Stores, hints: SessionHints) -> Ports:
     """Return what sessions use of storage and of the engine."""
-    return Ports(turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts, orders=orders)
+    return Ports(turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts, hints=hints)
 
 
 async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
@@ -194,15 +196,21 @@ class CourierProcess:
 
 
 @contextlib.asynccontextmanager
-async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
-    """Open pollers, delivery lanes, progress and the sweeper over one database."""
+async def open_courier(
+    settings: Settings, stop: asyncio.Event | None = None
+) -> AsyncIterator[CourierProcess]:
+    """Open pollers, delivery lanes, progress and the sweeper over one database.
+
+    stop: from the moment it is set, nothing goes out that was not on its way.
+    """
+    stop = stop or asyncio.Event()
     async with (
         open_storage(settings) as stores,
         engine_client(settings) as engine,
-        engine_orders(engine) as orders,
+        engine_hints(engine) as hints,
     ):
         doorbell = await temporal_doorbell(settings)
-        intake = PlatformIntake(stores, doorbell, orders)
+        intake = PlatformIntake(stores, doorbell, hints)
         channels = build_channels(settings, stores.artifacts, stores.receipts)
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         lanes = Lanes()
@@ -217,6 +225,7 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
             lanes=lanes,
             limiter=limiter,
             report=intake.channel_state,
+            stop=stop,
         )
         progress = ProgressRenderer(
             channels,
@@ -225,11 +234,14 @@ async def open_courier(settings: Settings) -> AsyncIterator[CourierProcess]:
             limiter,
             config=settings.delivery,
             modes=progress_modes(settings),
+            stop=stop,
         )
         jobs = {
             "deliver": courier.run(),
             "progress": progress.run(),
-            "fetch files": Fetcher(channels, stores.artifacts, config=settings.files).run(),
+            "fetch files": Fetcher(
+                channels, stores.artifacts, config=settings.files, stop=stop
+            ).run(),
             "sweep": Sweeper(stores, doorbell).run(),
             **{
                 f"ingest {channel.name} {channel.account}": channel.ingest(intake)

@@ -25,6 +25,9 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             {
                 "ROOST_ENGINE__URL": f"http://127.0.0.1:{port}",
                 "ROOST_ENGINE__MODEL_NAME": "scripted",
+                "ROOST_AGENTS": ",".join(
+                    ["roost.builtin.concierge:concierge", "roost_workflows.testing.fatal:fatal"]
+                ),
             },
         )
     finally:

@@ -90,3 +90,15 @@ def test_a_conversation_goes_on_after_everything_was_stopped_and_started(real: W
     session = real.stack.api("/api/sessions/console:local:restart")
     users = [m["content"] for m in session["transcript"] if m["role"] == "user"]
     assert users == ["Hello, who are you?", "What did I ask you first?"]
+
+
+def test_a_message_that_ends_the_worker_twice_is_given_up_and_told(scripted: World) -> None:
+    asked = "[[tool:kill_worker {}]]"
+    said = scripted.stack.cli("chat", "-m", asked, "--session", "fatal", "--agent", "fatal")
+    assert "I gave up on it" in said.stdout + said.stderr
+    session = scripted.stack.api("/api/sessions/console:local:fatal")
+    assert any("worker_died" in str(message) for message in session["transcript"])
+    log = (scripted.stack.data / "logs" / "worker.log").read_text()
+    assert "is given up: 2 workers died of it" in log
+    after = scripted.stack.cli("chat", "-m", "hello", "--session", "fatal", "--agent", "fatal")
+    assert after.returncode == 0 and after.stdout.strip(), after.stderr

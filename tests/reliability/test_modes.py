@@ -43,7 +43,7 @@ async def turns(person: Person) -> list[tuple[str, str, list[str]]]:
         found = (await session.scalars(select(models.Turn).order_by(models.Turn.number))).all()
         rows = (await session.scalars(select(models.Inbox).order_by(models.Inbox.sequence))).all()
         return [
-            (turn.state, turn.reason, [row.text for row in rows if row.turn_id == turn.id])
+            (turn.state, turn.reason_code, [row.text for row in rows if row.turn_id == turn.id])
             for turn in found
         ]
 

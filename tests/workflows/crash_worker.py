@@ -5,12 +5,14 @@ can kill this process in the middle of one. SIGTERM ends it in order.
 """
 
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
 
 from roost import Agent, Context, tool
-from roost.tools import Effect, Tool
+from roost.effects import Effect
+from roost.tools import Tool
 from roost_inference.client.engine_client import EngineClient
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
@@ -49,10 +51,17 @@ def gated(effect: Effect) -> Tool:
     return declared(work)
 
 
+@tool(effect="pure", timeout=60)
+async def fatal_work(ctx: Context) -> None:
+    """End the worker, as code that crashes or never lets go of the event loop does in the end."""
+    write(f"run fatal {ctx.key} attempt {ctx.attempt}")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 worker_agent = Agent(
     "crasher",
     "Work.",
-    tools=[gated("pure"), gated("idempotent"), gated("verifiable"), gated("unsafe")],
+    tools=[gated("pure"), gated("idempotent"), gated("verifiable"), gated("unsafe"), fatal_work],
 )
 
 
@@ -64,7 +73,9 @@ async def main() -> None:
     config = WorkerConfig(task_queue=QUEUE, graceful_shutdown_s=0)
     registry = AgentRegistry.of(worker_agent)
     write("up")
-    await run_worker(client, remote_ports(Path(STORE)), engine, registry, config, stop=stop)
+    notes = Path(f"{GATE}.notes")
+    ports = remote_ports(Path(STORE))
+    await run_worker(client, ports, engine, registry, config, stop=stop, notes=notes)
     await engine.close()
     write("down")
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from roost_inference.testing.scripted import ScriptedEngine
-from roost_workflows.policies import TOOL_ATTEMPTS_MAX
+from roost_workflows.policies import TOOL_ATTEMPTS_MAX, WORKER_DEATHS_MAX
 from roost_workflows.testing import MemoryStore, StoredTurn, serve_store
 from roost_workflows.testing.lab import Lab, open_lab
 
@@ -206,5 +206,40 @@ async def test_r29_an_orderly_restart_in_a_model_call_loses_nothing(
         turn = await lab.turn("orderly", patience_s=RECOVERY_S)
         assert turn.state == "done"
         assert len(lab.store.outbox("orderly")) == 1
+    finally:
+        workers.end()
+
+
+async def test_r28_a_turn_that_killed_its_worker_twice_is_given_up_and_told(
+    lab: Lab, temporal_address: str, tmp_path: Path
+) -> None:
+    """Those that only waited meanwhile, for a tool or for the model, are not blamed."""
+    workers = Workers(lab, temporal_address, tmp_path)
+    try:
+        for death in range(WORKER_DEATHS_MAX):
+            worker = await workers.start()
+            if death == 0:
+                await lab.say("patient", "[[tool:pure_work {}]]")
+                await lab.until(lambda: len(workers.lines("run pure")) == 1)
+                await lab.say("reader", "[[slow:600]]")
+                await lab.until(lambda: lab.engine.running == 1)
+                await lab.say("fatal", "[[tool:fatal_work {}]]")
+            code = await asyncio.to_thread(worker.wait, RECOVERY_S)
+            assert code == -signal.SIGKILL
+        await workers.start()
+        turn = await lab.turn("fatal", patience_s=RECOVERY_S)
+        assert (turn.state, turn.reason) == ("failed", "worker_died")
+        assert len(workers.lines("run fatal")) == WORKER_DEATHS_MAX
+        (told,) = lab.store.outbox("fatal")
+        assert told.text.startswith("failed")
+        await lab.closed("fatal")
+        for talk in ("patient", "reader"):
+            assert lab.store.turns(talk)[0].record.worker_deaths == 0
+        workers.gate.touch()
+        assert (await lab.turn("patient", patience_s=RECOVERY_S)).state == "done"
+        await lab.stop("reader")
+        assert (await lab.turn("reader", patience_s=RECOVERY_S)).state == "stopped"
+        await lab.say("fatal", "hello again")
+        assert (await lab.turn("fatal", 2, patience_s=RECOVERY_S)).state == "done"
     finally:
         workers.end()

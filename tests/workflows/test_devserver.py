@@ -2,10 +2,13 @@
 
 import logging
 import os
+import socket
 import subprocess
 from pathlib import Path
 
+import httpx2
 import pytest
+from temporalio.client import WorkflowExecutionStatus
 
 from roost_workflows.connection import connect
 from roost_workflows.devserver import (
@@ -104,3 +107,27 @@ async def test_a_server_that_does_not_answer_is_told_by_its_address() -> None:
 async def test_a_namespace_that_is_missing_is_told(lab: Lab, temporal_address: str) -> None:
     with pytest.raises(TimeoutError, match="'elsewhere'"):
         await connect(temporal_address, "elsewhere", timeout_s=0.3)
+
+
+async def test_no_web_page_can_use_the_server_s_http_port(tmp_path: Path) -> None:
+    with socket.socket() as probe, socket.socket() as other:
+        probe.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        port, http_port = probe.getsockname()[1], other.getsockname()[1]
+    command = [*temporal_command(find_binary(), tmp_path, port), "--http-port", str(http_port)]
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        client = await connect(f"127.0.0.1:{port}", timeout_s=60)
+        handle = await client.start_workflow("Nobody", id="running", task_queue="nowhere")
+        base = f"http://127.0.0.1:{http_port}/api/v1/namespaces"
+        page = {"origin": "https://evil.example", "content-type": "text/plain"}
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            for host in ("127.0.0.1", f"localhost:{http_port}", "evil.example"):
+                headers = {**page, "host": host}
+                url = f"{base}/default/workflows/running/terminate"
+                assert (await http.post(url, content="{}", headers=headers)).status_code == 403
+                assert (await http.get(base, headers=headers)).status_code == 403
+        assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+    finally:
+        server.terminate()
+        server.wait(30)

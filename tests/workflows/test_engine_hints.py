@@ -13,17 +13,19 @@ from starlette.routing import Route
 
 from roost import Agent
 from roost_inference.client.engine_client import EngineClient
-from roost_inference.client.sessions import EngineSessions
+from roost_inference.client.sessions import EngineSession, EngineSessions
 from roost_inference.errors import EngineFailed, NoSessions
 from roost_inference.http.listener import listening
 from roost_inference.testing.scripted import ScriptedEngine
+from roost_workflows import warmup
 from roost_workflows.hints import engine_hints as module
-from roost_workflows.hints import warmup
-from roost_workflows.hints.engine_hints import AT_ONCE_MAX, AWAY_S, UNABLE_S, EngineOrders
-from roost_workflows.hints.warmup import TENANTS_MAX, warm
+from roost_workflows.hints.engine_hints import AT_ONCE_MAX, AWAY_S, UNABLE_S, EngineHints
+from roost_workflows.warmup import TENANTS_MAX, warm
+
+SESSION = EngineSession("s", "t")
 
 
-class Desk:
+class GatedEngine:
     """An engine's /v1/sessions that answers when its gate is open; `seen` is what it was told."""
 
     def __init__(self) -> None:
@@ -55,52 +57,52 @@ class HandClock:
 
 
 @contextlib.asynccontextmanager
-async def ordering(desk: Desk, clock: HandClock | None = None) -> AsyncIterator[EngineOrders]:
-    async with listening(desk.app) as url:
+async def hinting(gated: GatedEngine, clock: HandClock | None = None) -> AsyncIterator[EngineHints]:
+    async with listening(gated.app) as url:
         client = EngineClient(url)
-        orders = EngineOrders(EngineSessions(client), clock=clock or HandClock())
-        yield orders
-        await orders.close()
+        hints = EngineHints(EngineSessions(client), clock=clock or HandClock())
+        yield hints
+        await hints.close()
         await client.close()
 
 
-async def until_seen(desk: Desk, count: int) -> None:
+async def until_seen(gated: GatedEngine, count: int) -> None:
     async with asyncio.timeout(30):
-        while len(desk.seen) < count:
+        while len(gated.seen) < count:
             await asyncio.sleep(0.005)
 
 
 async def test_orders_of_a_session_go_one_after_the_other_and_only_the_latest_counts() -> None:
-    desk = Desk()
-    async with ordering(desk) as orders:
-        orders.waits("s", "t", "tool", 5)
-        await until_seen(desk, 1)
-        orders.waits("s", "t", "user", 5)
-        orders.waits("s", "t", "idle", 5)
-        orders.closed("other", "t")
-        await until_seen(desk, 2)
-        assert desk.seen == ["s tool", "other delete"]
-        desk.gate.set()
-        await orders.drain()
-    assert desk.seen == ["s tool", "other delete", "s idle"]
+    gated = GatedEngine()
+    async with hinting(gated) as hints:
+        hints.waits(SESSION, "tool", 5)
+        await until_seen(gated, 1)
+        hints.waits(SESSION, "user", 5)
+        hints.waits(SESSION, "idle", 5)
+        hints.ended(EngineSession("other", "t"))
+        await until_seen(gated, 2)
+        assert gated.seen == ["s tool", "other delete"]
+        gated.gate.set()
+        await hints.drain()
+    assert gated.seen == ["s tool", "other delete", "s idle"]
 
 
 async def test_what_waits_to_be_told_is_bounded_and_the_newest_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "WAITING_MAX", AT_ONCE_MAX)
-    desk = Desk()
-    async with ordering(desk) as orders:
+    gated = GatedEngine()
+    async with hinting(gated) as hints:
         for number in range(AT_ONCE_MAX):
-            orders.expected(f"busy-{number}", "t")
-        await until_seen(desk, AT_ONCE_MAX)
+            hints.continues(EngineSession(f"busy-{number}", "t"))
+        await until_seen(gated, AT_ONCE_MAX)
         for number in range(10):
-            orders.expected(f"s{number}", "t")
-        desk.gate.set()
-        await orders.drain()
-    assert len(desk.seen[:AT_ONCE_MAX]) == AT_ONCE_MAX
+            hints.continues(EngineSession(f"s{number}", "t"))
+        gated.gate.set()
+        await hints.drain()
+    assert len(gated.seen[:AT_ONCE_MAX]) == AT_ONCE_MAX
     kept = [f"s{number} prefetch" for number in range(10 - AT_ONCE_MAX, 10)]
-    assert sorted(desk.seen[AT_ONCE_MAX:]) == kept
+    assert sorted(gated.seen[AT_ONCE_MAX:]) == kept
 
 
 @pytest.mark.parametrize(("status", "pause_s"), [(404, UNABLE_S), (500, AWAY_S)])
@@ -108,15 +110,15 @@ async def test_an_engine_that_can_not_is_asked_once_a_while_and_it_is_said_once(
     status: int, pause_s: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger=module.__name__)
-    desk, clock = Desk(), HandClock()
-    desk.status = status
-    desk.gate.set()
-    async with ordering(desk, clock) as orders:
+    gated, clock = GatedEngine(), HandClock()
+    gated.status = status
+    gated.gate.set()
+    async with hinting(gated, clock) as hints:
         for at in (0.0, pause_s - 1, pause_s, pause_s * 2):
             clock.now = at
-            orders.waits("s", "t", "tool", 5)
-            await orders.drain()
-    assert len(desk.seen) == 3
+            hints.waits(SESSION, "tool", 5)
+            await hints.drain()
+    assert len(gated.seen) == 3
     assert len([r for r in caplog.records if r.name == module.__name__]) == 1
 
 
@@ -124,14 +126,14 @@ async def test_an_engine_that_is_down_or_hangs_costs_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "TIMEOUT_S", 0.05)
-    desk = Desk()
-    async with ordering(desk) as orders:
-        orders.waits("s", "t", "tool", 5)
-        await orders.drain()  # gave up by itself, behind a gate that never opens
-        desk.gate.set()
+    gated = GatedEngine()
+    async with hinting(gated) as hints:
+        hints.waits(SESSION, "tool", 5)
+        await hints.drain()  # gave up by itself, behind a gate that never opens
+        gated.gate.set()
     client = EngineClient("http://127.0.0.1:9")
-    away = EngineOrders(EngineSessions(client))
-    away.closed("s", "t")
+    away = EngineHints(EngineSessions(client))
+    away.ended(SESSION)
     await away.drain()
     await client.close()
 
@@ -152,28 +154,28 @@ async def test_warming_waits_for_a_loading_engine_and_gives_up_without_an_error(
 ) -> None:
     monkeypatch.setattr(warmup, "LOOK_AGAIN_S", 0.0)
     monkeypatch.setattr(warmup, "LOOKS_MAX", 5)
-    desk, agent = Desk(), Agent("host", "Be kind.")
-    desk.gate.set()
-    async with listening(desk.app) as url:
+    gated, agent = GatedEngine(), Agent("host", "Be kind.")
+    gated.gate.set()
+    async with listening(gated.app) as url:
         client = EngineClient(url)
         for status, looks in ((503, 5), (404, 1), (500, 1)):
-            desk.status, before = status, len(desk.seen)
+            gated.status, before = status, len(gated.seen)
             assert await warm(client, agent, ["t"]) == 0
-            assert len(desk.seen) - before == looks
+            assert len(gated.seen) - before == looks
         await client.close()
 
 
 async def test_the_engine_lists_what_it_knows_and_says_when_it_knows_nothing() -> None:
-    desk = Desk()
-    desk.gate.set()
-    async with ScriptedEngine() as engine, listening(desk.app) as url:
+    gated = GatedEngine()
+    gated.gate.set()
+    async with ScriptedEngine() as engine, listening(gated.app) as url:
         knowing, strange = EngineClient(engine.base_url), EngineClient(url)
-        await EngineSessions(knowing).prefetch("s", "t")
+        await EngineSessions(knowing).prefetch(SESSION)
         assert engine.orders == [("s", "prefetch", "tool")]
         assert await EngineSessions(knowing).list(5) == []
         with pytest.raises(EngineFailed):
             await EngineSessions(strange).list(5)
-        desk.status = 404
+        gated.status = 404
         with pytest.raises(NoSessions):
             await EngineSessions(strange).list(5)
         await knowing.close()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,14 +11,10 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from roost import Agent, Context, ModelRetry, tool
-from roost_inference.client.assembly import Completed, Delta
-from roost_inference.client.engine_client import ChatRequest
-from roost_inference.client.sessions import EngineSessions
-from roost_inference.errors import PromptTooLong
+from roost_inference.client.sessions import EngineSession, EngineSessions, Wait
 from roost_inference.testing.scripts import Call, Say
 from roost_workflows import names
-from roost_workflows.hints.engine_hints import EngineOrders
-from roost_workflows.hints.waits import Wait
+from roost_workflows.hints.engine_hints import EngineHints
 from roost_workflows.session import SessionWorkflow
 from roost_workflows.testing.lab import Lab, open_lab, running_server, sandbox
 
@@ -65,27 +60,27 @@ async def test_the_engine_knows_what_a_session_waits_for_and_whose_turn_comes_fi
     async with lab.worker():
         await lab.say(talk, '[[tool:calculator {"expression": "2 + 2"}]]')
         await lab.turn(talk)
-        await lab.orders.drain()
+        await lab.hints.drain()
     assert lab.engine.orders[-1] == (f"s-{talk}", "pin", "idle")
     assert {reason for _, _, reason in lab.engine.orders} <= {"tool", "idle"}
     assert [body.get("priority", 0) for body in lab.engine.requests] == [0, 1]
 
 
-async def test_an_engine_that_hangs_over_an_order_delays_no_turn(lab: Lab, talk: str) -> None:
+async def test_an_engine_that_hangs_over_a_hint_delays_no_turn(lab: Lab, talk: str) -> None:
     asked, never = asyncio.Event(), asyncio.Event()
 
     class Hanging(EngineSessions):
-        async def pin(self, session_id: str, salt: str, wait: Wait, ttl_s: float) -> None:
+        async def pin(self, session: EngineSession, wait: Wait, ttl_s: float) -> None:
             asked.set()
             await never.wait()
 
-    lab.orders = EngineOrders(Hanging(lab.engine_client))
+    lab.hints = EngineHints(Hanging(lab.engine_client))
     async with lab.worker():
         await lab.say(talk, '[[tool:calculator {"expression": "2 + 2"}]]')
         turn = await lab.turn(talk)
     assert asked.is_set()
     assert turn.state == "done"
-    await lab.orders.close()
+    await lab.hints.close()
 
 
 async def test_a_conversation_remembers_its_turns(lab: Lab, talk: str) -> None:
@@ -287,41 +282,6 @@ async def test_a_long_burst_continues_as_new_and_loses_nothing(tmp_path: Path) -
     assert WorkflowExecutionStatus.CONTINUED_AS_NEW in [run.status for run in runs]
 
 
-class SmallEngine:
-    """An engine whose context takes a few messages only."""
-
-    def __init__(self, fits: int) -> None:
-        self.fits = fits
-        self.sizes: list[int] = []
-
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
-        self.sizes.append(len(request.messages))
-        if len(request.messages) > self.fits:
-            raise PromptTooLong
-        yield Delta("ok")
-        yield Completed("ok", (), "stop", "m", "id", 1, 0, 1)
-
-
-async def test_a_conversation_too_long_for_the_model_goes_on_without_its_oldest_turns(
-    lab: Lab, talk: str
-) -> None:
-    engine = SmallEngine(fits=8)
-    async with lab.worker(engine=engine):
-        for number in range(1, 7):
-            await lab.say(talk, f"m{number}")
-            turn = await lab.turn(talk, number)
-            assert turn.state == "done"
-    assert max(engine.sizes) > engine.fits
-    assert len(lab.store.transcript(talk)) == 12
-
-
-async def test_a_message_too_long_for_the_model_is_told(lab: Lab, talk: str) -> None:
-    async with lab.worker(engine=SmallEngine(fits=1)):
-        await lab.say(talk, "hello")
-        turn = await lab.turn(talk)
-    assert (turn.state, turn.reason) == ("failed", "too_long")
-
-
 async def test_content_never_enters_history_even_in_failures(lab: Lab, talk: str) -> None:
     canary = "canary-7f3a"
 
@@ -365,57 +325,6 @@ async def test_r29_recorded_histories_of_released_code_replay(
     runner = sandbox() if is_sandboxed else UnsandboxedWorkflowRunner()
     replayer = Replayer(workflows=[SessionWorkflow], workflow_runner=runner)
     await replayer.replay_workflow(history)
-
-
-async def test_the_engine_may_be_away_for_a_while(lab: Lab, talk: str) -> None:
-    async with lab.worker():
-        await lab.say(talk, "[[fail:503 x2]] [[say:back]]")
-        turn = await lab.turn(talk)
-    assert turn.state == "done"
-    assert lab.store.outbox(talk)[0].text == "back"
-    assert "unreachable" in [snapshot.phase for snapshot in turn.snapshots], "people see why"
-
-
-async def test_r34_a_lost_stream_is_asked_again_and_answered_once(lab: Lab, talk: str) -> None:
-    async with lab.worker():
-        await lab.say(talk, "[[drop x1]] [[say:whole]]")
-        await lab.turn(talk)
-        await lab.closed(talk)
-    assert [sent.text for sent in lab.store.outbox(talk)] == ["whole"]
-    assert len(lab.engine.requests) == 2
-
-
-@pytest.mark.parametrize(
-    ("status", "reason", "tries"), [(400, "refused", 1), (500, "engine_failed", 3)]
-)
-async def test_an_engine_that_refuses_or_fails_ends_the_turn_visibly(
-    lab: Lab, talk: str, status: int, reason: str, tries: int
-) -> None:
-    async with lab.worker():
-        await lab.say(talk, f"[[fail:{status}]]")
-        turn = await lab.turn(talk)
-        await lab.closed(talk)
-    assert (turn.state, turn.reason) == ("failed", reason)
-    assert len(lab.store.outbox(talk)) == 1
-    assert len(lab.engine.requests) == tries
-
-
-async def test_an_agent_that_is_gone_ends_the_turn_visibly(lab: Lab, talk: str) -> None:
-    async with lab.worker():
-        lab.store.agent = "retired"
-        await lab.say(talk, "hello")
-        turn = await lab.turn(talk)
-    assert (turn.state, turn.reason) == ("failed", "unknown_agent")
-
-
-async def test_r35_storage_that_is_away_for_a_moment_only_delays(lab: Lab, talk: str) -> None:
-    async with lab.worker():
-        lab.store.fail("begin", ConnectionError("storage"))
-        await lab.say(talk, "hello")
-        await asyncio.sleep(0.3)
-        lab.store.fail("begin", None)
-        await lab.turn(talk)
-    assert len(lab.store.outbox(talk)) == 1
 
 
 async def test_progress_shows_partial_text_and_tools_and_never_too_often(

@@ -69,7 +69,7 @@ def test_every_prompt_begins_with_all_tokens_of_the_one_before_and_of_its_answer
 
 def test_nothing_of_the_person_the_channel_or_the_tenant_stands_in_a_prompt() -> None:
     other = replace(
-        CONTEXT, person_id="2", person_name="Grace", channel="whatsapp", tenant="pepper"
+        CONTEXT, person_id="2", person_name="Grace", channel="whatsapp", cache_salt="pepper"
     )
     assert rendered(request(7, 1, other)).tokens == rendered(request(7, 1)).tokens
 

@@ -3,11 +3,16 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal, get_args
 
+from roost.checks import require_type, shown
 from roost.errors import DefinitionError
 from roost.tools import Tool
 
+# What happens to messages that arrive while a turn runs.
+QueueMode = Literal["steer", "followup", "collect", "interrupt"]
+
+QUEUE_MODES: Final[tuple[QueueMode, ...]] = get_args(QueueMode)
 MAX_STEPS_DEFAULT: Final = 8
 MAX_STEPS_LIMIT: Final = 100
 TOOLS_MAX: Final = 64
@@ -16,10 +21,12 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """How the model is asked; None leaves it to the engine. max_tokens bounds one model call.
+    """How the model is asked; None leaves it to the engine. Raises DefinitionError.
 
-    repetition_penalty: above 1 makes tokens that came already less likely; small models go in
-        circles without. The bundled core and vLLM know it, other engines answer without it.
+    temperature: 0 or more. top_p: over 0, at most 1.
+    repetition_penalty: over 0; above 1 makes tokens that came already less likely. Small models
+        repeat themselves without it. The bundled core and vLLM know it, other engines ignore it.
+    max_tokens: bounds one model call. stop: texts at which the answer ends.
     """
 
     temperature: float | None = None
@@ -29,16 +36,40 @@ class ModelSettings:
     seed: int | None = None
     stop: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        where, number = "ModelSettings", (int, float, type(None))
+        for name in ("temperature", "top_p", "repetition_penalty"):
+            require_type(where, name, getattr(self, name), number, "a number or None")
+        for name in ("max_tokens", "seed"):
+            require_type(
+                where, name, getattr(self, name), (int, type(None)), "a whole number or None"
+            )
+        require_type(where, "stop", self.stop, (tuple, list), "a tuple of texts")
+        for text in self.stop:
+            require_type(where, "each text of stop", text, str, "a text")
+        object.__setattr__(self, "stop", tuple(self.stop))
+        if self.temperature is not None and not self.temperature >= 0:
+            raise DefinitionError(f"{where}: temperature must be 0 or more.")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise DefinitionError(f"{where}: top_p must be over 0 and at most 1.")
+        if self.repetition_penalty is not None and not self.repetition_penalty > 0:
+            raise DefinitionError(f"{where}: repetition_penalty must be over 0.")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise DefinitionError(f"{where}: max_tokens must be 1 or more.")
+
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """Who answers.
+    """Who answers. Raises DefinitionError for a field of a wrong type or value.
 
-    instructions: the system prompt; keep out of it what changes by the hour, such as the time, or
-        nothing behind it stays cached. tools: shown to the model by name, in every call the same.
+    instructions: the system prompt. What changes by the hour, such as the time, does not belong in
+        it: nothing behind the change stays cached.
+    tools: shown to the model by name, in every call the same.
     max_steps: model calls in one turn; the last one is asked to answer without tools.
-
-    Messages that arrive while a turn runs are shown to the model at its next call.
+    queue: what happens to messages that arrive while a turn runs, where neither the conversation
+        nor its channel says it; None leaves it to the installation. `steer` shows them to the model
+        at its next call, `followup` answers each by itself, `collect` answers together what comes
+        in a row, `interrupt` stops the turn for the newest.
     """
 
     name: str
@@ -46,17 +77,33 @@ class Agent:
     tools: Sequence[Tool] = ()
     model: ModelSettings = field(default_factory=ModelSettings)
     max_steps: int = MAX_STEPS_DEFAULT
+    queue: QueueMode | None = None
 
     def __post_init__(self) -> None:
+        require_type("Agent", "name", self.name, str, "a text")
         where = f"Agent {self.name!r}"
         if not NAME.fullmatch(self.name):
             raise DefinitionError(
-                f"{where}: a name is lower-case letters, digits, _ or -, up to 64."
+                f"{where}: a name begins with a lower-case letter and has up to 64 lower-case "
+                f"letters, digits, _ or -."
             )
+        require_type(where, "instructions", self.instructions, str, "a text")
         if not self.instructions.strip():
             raise DefinitionError(f"{where} needs instructions.")
+        require_type(where, "model", self.model, ModelSettings, "ModelSettings")
+        require_type(where, "max_steps", self.max_steps, int, "a whole number")
         if not 1 <= self.max_steps <= MAX_STEPS_LIMIT:
             raise DefinitionError(f"{where}: max_steps must be 1 to {MAX_STEPS_LIMIT}.")
+        if self.queue is not None and self.queue not in QUEUE_MODES:
+            modes = ", ".join(QUEUE_MODES)
+            raise DefinitionError(
+                f"{where}: queue must be one of {modes}, or None, not {shown(self.queue)}."
+            )
+        require_type(where, "tools", self.tools, (list, tuple), "a list or tuple of tools")
+        self._check_tools(where)
+        object.__setattr__(self, "tools", tuple(self.tools))
+
+    def _check_tools(self, where: str) -> None:
         if len(self.tools) > TOOLS_MAX:
             raise DefinitionError(f"{where} has {len(self.tools)} tools; at most {TOOLS_MAX} fit.")
         for tool in self.tools:
@@ -66,7 +113,6 @@ class Agent:
         for name in names:
             if names.count(name) > 1:
                 raise DefinitionError(f"{where} has two tools named {name!r}.")
-        object.__setattr__(self, "tools", tuple(self.tools))
 
     def tool(self, name: str) -> Tool | None:
         """The tool of that name, None when the model made one up."""

@@ -1,11 +1,11 @@
-"""What a running tool is given: who asked, its key, notes, progress, programs that die with it."""
+"""What a running tool gets: who asks, its key, notes, files, progress, and programs to run."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from roost import process
+from roost.execution import program as process
 from roost.files import Files
 
 
@@ -13,24 +13,40 @@ class NoteRecord(Protocol):
     """A note kept for one person."""
 
     @property
-    def id(self) -> int: ...
+    def id(self) -> int:
+        """Its number, unique for ever."""
+        ...
+
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """What was noted."""
+        ...
+
     @property
-    def created_at(self) -> float: ...
+    def created_at(self) -> float:
+        """When it was noted, in seconds since the epoch."""
+        ...
 
 
 class NoteStore(Protocol):
     """Where notes are kept."""
 
-    async def add(self, person_id: str, text: str, key: str) -> NoteRecord: ...
-    async def list(self, person_id: str) -> Sequence[NoteRecord]: ...
-    async def remove(self, person_id: str, note_id: int) -> bool: ...
+    async def add(self, person_id: str, text: str, key: str) -> NoteRecord:
+        """Keep a note, once for each `key`."""
+        ...
+
+    async def list(self, person_id: str) -> Sequence[NoteRecord]:
+        """The person's notes, oldest first."""
+        ...
+
+    async def remove(self, person_id: str, note_id: int) -> bool:
+        """Delete a note; False when the person has no such note."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who the agent talks with; `id` is the same on every channel."""
+    """The person whom the agent talks with; `id` is the same on every channel."""
 
     id: str
     name: str = ""
@@ -55,14 +71,17 @@ class Notes:
         self._added = 0
 
     async def add(self, text: str) -> NoteRecord:
+        """Keep a note about this person."""
         self._added += 1
         suffix = "" if self._added == 1 else f":{self._added}"
         return await self._store.add(self._person.id, text, f"{self._key}{suffix}")
 
     async def list(self) -> Sequence[NoteRecord]:
+        """The notes about this person, oldest first."""
         return await self._store.list(self._person.id)
 
     async def remove(self, note_id: int) -> bool:
+        """Delete a note; False when this person has no such note."""
         return await self._store.remove(self._person.id, note_id)
 
 
@@ -106,16 +125,21 @@ class Context:
         self._stopped = True
 
     def progress(self, text: str = "", *, steps: Sequence[str] = (), done: int = 0) -> None:
-        """Tell people what the tool is doing; the latest wins.
+        """Tell people what the tool is doing; the latest call wins.
 
-        steps: the plan it follows, of which the first `done` are finished; it stays on show until
-        another call gives another.
+        steps: the plan it follows, of which the first `done` are finished. It stays visible until
+            another call gives another plan.
 
-        May be called from any thread. Being alive needs no call: the runtime beats by itself.
+        May be called from any thread. A tool need not call it to stay alive: the runtime sends
+        heartbeats by itself.
         """
-        if steps and self._on_plan is not None:
-            self._on_plan(plan_lines(steps, done))
-        if self._on_progress is not None:
+        self.relay(text, plan_lines(steps, done) if steps else None)
+
+    def relay(self, text: str | None, plan: Sequence[str] | None) -> None:
+        """Show progress that came from elsewhere, the plan with its marks; None leaves it."""
+        if plan is not None and self._on_plan is not None:
+            self._on_plan(tuple(plan))
+        if text is not None and self._on_progress is not None:
             self._on_progress(text)
 
     async def run(

@@ -1,4 +1,4 @@
-"""Files in a conversation as a tool sees them: read what people sent, send what was made."""
+"""The files of a conversation as a tool sees them: read what people sent, send what it made."""
 
 import asyncio
 from dataclasses import dataclass
@@ -15,30 +15,61 @@ class File(Protocol):
     """A file of the conversation. `id` is the word that the model knows it by."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The word by which the model knows the file."""
+        ...
+
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """photo, voice, audio, video or document."""
+        ...
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The file's name, empty when it has none."""
+        ...
+
     @property
-    def mime_type(self) -> str: ...
+    def mime_type(self) -> str:
+        """Its MIME type, empty when unknown."""
+        ...
+
     @property
-    def size(self) -> int | None: ...
+    def size(self) -> int | None:
+        """Its size in bytes, None until it is known."""
+        ...
+
     @property
-    def state(self) -> str: ...
+    def state(self) -> str:
+        """pending (still fetched), stored, failed or expired."""
+        ...
+
     @property
-    def reason(self) -> str: ...
+    def reason(self) -> str:
+        """Why it failed."""
+        ...
 
 
 class FileStore(Protocol):
-    """Where files are kept. See roost_workflows.ports.Artifacts."""
+    """Where files are kept. See roost_workflows.tool_ports.Artifacts."""
 
-    async def get(self, turn_id: str, artifact_id: str) -> File | None: ...
-    async def load(self, turn_id: str, artifact_id: str) -> bytes: ...
+    async def get(self, turn_id: str, artifact_id: str) -> File | None:
+        """A file of the turn's conversation, None when it has no such file."""
+        ...
+
+    async def load(self, turn_id: str, artifact_id: str) -> bytes:
+        """The bytes of a stored file."""
+        ...
+
     async def add(
         self, turn_id: str, key: str, data: bytes, *, kind: str, name: str, mime_type: str
-    ) -> File: ...
-    async def attach(self, turn_id: str, artifact_id: str) -> None: ...
+    ) -> File:
+        """Store a file, once for each `key`."""
+        ...
+
+    async def attach(self, turn_id: str, artifact_id: str) -> None:
+        """Send the file with the turn's answer."""
+        ...
 
 
 @dataclass(slots=True)
@@ -51,25 +82,27 @@ class Files:
     _added: int = 0
 
     async def get(self, file_id: str) -> File:
-        """A file whose bytes are here; waits for one that is on its way. Raises ModelRetry for an
-        id that the conversation does not have, ToolFailed for a file that can't be had.
+        """A file whose bytes are here; waits for one that is still fetched.
+
+        Raises ModelRetry for an id that the conversation does not have, and ToolFailed for a file
+        that is not available.
         """
         store = self._storage()
         for _ in range(round(FETCH_WAIT_S / FETCH_LOOK_S)):
-            found = await store.get(self._turn_id, file_id)
-            if found is None:
+            file = await store.get(self._turn_id, file_id)
+            if file is None:
                 raise ModelRetry(f"There is no file {file_id!r} in this conversation.")
-            if found.state == "stored":
-                return found
-            if found.state != "pending":
-                raise ToolFailed(f"The file {file_id} can't be had: {found.reason}.")
+            if file.state == "stored":
+                return file
+            if file.state != "pending":
+                raise ToolFailed(f"The file {file_id} is not available: {file.reason}.")
             await asyncio.sleep(FETCH_LOOK_S)
         raise ToolFailed(f"The file {file_id} has not arrived yet.")
 
     async def read(self, file_id: str) -> bytes:
         """The bytes of a file."""
-        found = await self.get(file_id)
-        return await self._storage().load(self._turn_id, found.id)
+        file = await self.get(file_id)
+        return await self._storage().load(self._turn_id, file.id)
 
     async def add(
         self, data: bytes, *, name: str, mime_type: str = "", kind: str = "", send: bool = True
@@ -81,7 +114,7 @@ class Files:
         if len(data) > BYTES_MAX:
             raise ToolFailed(f"The file {name} has {len(data)} bytes, more than {BYTES_MAX}.")
         self._added += 1
-        made = await self._storage().add(
+        stored = await self._storage().add(
             self._turn_id,
             f"{self._key}:file:{self._added}",
             data,
@@ -90,13 +123,13 @@ class Files:
             mime_type=mime_type,
         )
         if send:
-            await self.send(made.id)
-        return made
+            await self.send(stored.id)
+        return stored
 
     async def send(self, file_id: str) -> None:
         """Send a file of this conversation with the turn's answer."""
-        found = await self.get(file_id)
-        await self._storage().attach(self._turn_id, found.id)
+        file = await self.get(file_id)
+        await self._storage().attach(self._turn_id, file.id)
 
     def _storage(self) -> FileStore:
         if self._store is None:

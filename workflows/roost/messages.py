@@ -1,31 +1,74 @@
-"""The shape of a transcript message as prompts read it; storage's own record fits it."""
+"""A transcript message as prompts read it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+# What happened to a message, for code to decide by; its note says the same in words.
+NoteKind = Literal[
+    "",
+    "stopped",
+    "interrupted",
+    "failed",
+    "cut_off",  # at the length limit
+    "no_answer",
+    "files_only",
+    "operator",  # a person wrote it in the agent's place
+]
 
 
 class Message(Protocol):
     """One message of a transcript. See TranscriptMessage for what each field means."""
 
     @property
-    def role(self) -> str: ...
+    def role(self) -> str:
+        """system, user, assistant or tool."""
+        ...
+
     @property
-    def content(self) -> str: ...
+    def content(self) -> str:
+        """The text."""
+        ...
+
     @property
-    def quoted(self) -> Mapping[str, Any] | None: ...
+    def quoted(self) -> Mapping[str, Any] | None:
+        """The quoted passage that a user message came with."""
+        ...
+
     @property
-    def context(self) -> tuple[tuple[str, str], ...] | None: ...
+    def context(self) -> tuple[tuple[str, str], ...] | None:
+        """What a group said before, as (name, text); None outside groups."""
+        ...
+
     @property
-    def tool_calls(self) -> tuple[tuple[str, str, str], ...]: ...
+    def tool_calls(self) -> tuple[tuple[str, str, str], ...]:
+        """The calls of an assistant message: (id, tool, arguments as JSON text)."""
+        ...
+
     @property
-    def tool_call_id(self) -> str: ...
+    def tool_call_id(self) -> str:
+        """The call that a tool message answers."""
+        ...
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Who wrote it, or which tool."""
+        ...
+
     @property
-    def status(self) -> str: ...
+    def status(self) -> str:
+        """How the tool call ended."""
+        ...
+
     @property
-    def note(self) -> str: ...
+    def note_kind(self) -> NoteKind:
+        """What happened to the message, to decide by."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """The same for the model to read."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,4 +83,5 @@ class LocalMessage:
     tool_call_id: str = ""
     name: str = ""
     status: str = ""
+    note_kind: NoteKind = ""
     note: str = ""

@@ -1,4 +1,4 @@
-"""Building chat messages from a transcript: the stable first, the volatile last."""
+"""Chat messages built from a transcript: what stays the same first, what changes last."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,42 +16,50 @@ STATUS_TEXT: Final = {
     "unknown": "[outcome unknown]",
     "skipped": "[skipped: not run]",
 }
-# What opens or closes a fence, however it is written.
-_FENCE: Final = re.compile(r"<(?=\s*/?\s*(?:quoted|context)\b)", re.IGNORECASE)
+# What opens or closes a fence, however it is written. Blanks are taken whole (`*+`): tried again
+# shorter and shorter, a long row of them behind one "<" would cost the square of its length.
+_FENCE: Final = re.compile(r"<(?=\s*+(?:/\s*+)?(?:quoted|context)\b)", re.IGNORECASE)
 QUOTE_AUTHORS: Final = {"bot": "assistant", "user": "user", "other": "other"}
 
 
 def build_messages(
     instructions: str, messages: Sequence[Message], *, last_step: bool = False
 ) -> list[dict[str, Any]]:
-    """OpenAI chat messages. The same transcript always gives the same messages, so cached prefixes
-    stay valid.
+    """OpenAI chat messages. The same transcript always gives the same messages, so that cached
+    prefixes stay valid.
 
-    Consecutive user messages become one, and markers join the user message after them: strict chat
-    templates accept nothing else than users and assistants taking turns.
+    Consecutive user messages become one, and notes join the user message after them: strict chat
+    templates accept only users and assistants in turns.
     """
     built: list[dict[str, Any]] = [{"role": "system", "content": instructions}]
+    said: list[str] = []  # by users since anybody else spoke; joined once, however many they are
     for message in messages:
         if message.role == "user":
-            _add_user(built, _user_text(message))
+            said.append(_user_text(message))
         elif message.role == "assistant":
+            _end_user(built, said)
             _add_assistant(built, message)
         elif message.role == "tool":
+            _end_user(built, said)
             built.append(_tool_result(message))
         else:
-            _add_user(built, f"[{unfenced(message.content)}]")
+            said.append(f"[{unfenced(message.content)}]")
         if message.note:
-            _add_user(built, _marker(message))
+            said.append(_marker(message))
     if last_step:
-        _add_user(built, f"[{LAST_STEP}]")
+        said.append(f"[{LAST_STEP}]")
+    _end_user(built, said)
     return built
 
 
-def _add_user(built: list[dict[str, Any]], text: str) -> None:
-    if built[-1]["role"] == "user":
-        built[-1]["content"] += f"\n\n{text}"
-    else:
-        built.append({"role": "user", "content": text})
+def _end_user(built: list[dict[str, Any]], said: list[str]) -> None:
+    if not said:
+        return
+    text = "\n\n".join(said)
+    said.clear()
+    if built[-1]["role"] == "user":  # an assistant's empty message between them left nothing
+        text = f"{built.pop()['content']}\n\n{text}"
+    built.append({"role": "user", "content": text})
 
 
 def _add_assistant(built: list[dict[str, Any]], message: Message) -> None:
@@ -78,13 +86,13 @@ def _tool_result(message: Message) -> dict[str, Any]:
 
 
 def _marker(message: Message) -> str:
-    if message.role == "assistant" and message.note.startswith("stopped"):
+    if message.role == "assistant" and message.note_kind == "stopped":
         return f"[The answer above was {message.note}. Its tools may have run in part.]"
     return f"[About the message above: {message.note}]"
 
 
 def _user_text(message: Message) -> str:
-    """Context first, then what is quoted, then the person's own words, which fence nothing."""
+    """The context first, then the quote, then the person's own words without fences."""
     said = unfenced(message.content)
     if message.context is not None:
         said = f"{_one_line(message.name)}: {said}" if message.name else said
@@ -97,12 +105,12 @@ def _user_text(message: Message) -> str:
 
 
 def unfenced(text: str) -> str:
-    """Text in which nothing opens or closes a fence of ours: only we write those."""
+    """The text with every fence of ours disarmed: only we write those."""
     return _FENCE.sub("<\u200b", text)
 
 
 def context_block(context: Sequence[tuple[str, str]]) -> str:
-    """What others said in the group, fenced so that it can't pass for words to the agent."""
+    """What others said in the group, fenced so that it cannot pass for words to the agent."""
     lines = "\n".join(f"{_one_line(name) or 'Somebody'}: {text}" for name, text in context)
     return f"<context>\n{unfenced(lines)}\n</context>"
 
@@ -112,7 +120,7 @@ def _one_line(name: str) -> str:
 
 
 def quote_block(quoted: Mapping[str, Any]) -> str:
-    """The passage a message refers to, fenced so that it can't pass for the user's own words."""
+    """The passage that a message refers to, fenced so that it cannot pass for the user's words."""
     author = QUOTE_AUTHORS.get(str(quoted.get("author")), "other")
     passage = str(quoted.get("excerpt") or quoted.get("text") or "")
     if not quoted.get("resolved", True) or not passage:

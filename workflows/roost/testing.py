@@ -1,4 +1,4 @@
-"""Testing agents without engine, database or Temporal: a scripted model, the real loop."""
+"""Testing agents without an engine, a database or Temporal: scripted model, real turn loop."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 from roost.agent import Agent
 from roost.context import Context, Person, SessionInfo
-from roost.execution import Outcome, run_tool
+from roost.execution.call import Outcome, run_tool
 from roost.messages import LocalMessage
 from roost.prompt import build_messages
 from roost.turn import Finish, run_turn
@@ -33,8 +33,8 @@ Messages = list[dict[str, Any]]
 
 
 class ScriptedModel:
-    """Gives its replies in order: text, a call, or several calls. A function is asked with the
-    messages.
+    """Gives its replies in order: a text, a call or several calls, or a function of the messages
+    that returns one.
 
     requests: the messages of every model call, as an engine would get them.
     """
@@ -44,6 +44,7 @@ class ScriptedModel:
         self.requests: list[Messages] = []
 
     def reply(self, messages: Messages) -> Reply:
+        """The next reply. Raises AssertionError when there is none left."""
         self.requests.append(messages)
         try:
             reply = next(self._replies)
@@ -69,20 +70,23 @@ class MemoryNotes:
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     async def add(self, person_id: str, text: str, key: str) -> MemoryNote:
-        mine = self._notes.setdefault(person_id, {})
-        if key not in mine:
-            mine[key] = MemoryNote(next(self._ids), text, time.time())
-        return mine[key]
+        """Keep a note, once for each `key`."""
+        notes = self._notes.setdefault(person_id, {})
+        if key not in notes:
+            notes[key] = MemoryNote(next(self._ids), text, time.time())
+        return notes[key]
 
     async def list(self, person_id: str) -> Sequence[MemoryNote]:
+        """The person's notes, oldest first."""
         return tuple(self._notes.get(person_id, {}).values())
 
     async def remove(self, person_id: str, note_id: int) -> bool:
-        mine = self._notes.get(person_id, {})
-        found = [key for key, note in mine.items() if note.id == note_id]
-        for key in found:
-            del mine[key]
-        return bool(found)
+        """Delete a note; False when the person has no such note."""
+        notes = self._notes.get(person_id, {})
+        keys = [key for key, note in notes.items() if note.id == note_id]
+        for key in keys:
+            del notes[key]
+        return bool(keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class RanCall:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished turn. `messages` continues the conversation when given to the next run."""
+    """A finished turn. Give `messages` to the next run to continue the conversation."""
 
     text: str
     finish: Finish
@@ -126,22 +130,24 @@ class _LocalTurn:
         self.text = ""
 
     async def generate(self, step: int, *, last: bool) -> _Step:
+        """Take the model's next reply."""
         built = build_messages(self.agent.instructions, self.messages, last_step=last)
         reply = self.model.reply(built)
         if isinstance(reply, str) or last:
             self.text = reply if isinstance(reply, str) else ""
             self.messages.append(LocalMessage("assistant", self.text))
             return _Step("answer" if self.text.strip() else "empty")
-        asked = [reply] if isinstance(reply, Call) else list(reply)
-        ids = {f"call_{step}_{index}": one for index, one in enumerate(asked)}
+        calls = [reply] if isinstance(reply, Call) else list(reply)
+        ids = {f"call_{step}_{index}": one for index, one in enumerate(calls)}
         self.calls |= ids
         return _Step("tools", tuple(ids))
 
     async def call_tool(self, step: int, call_id: str) -> None:
-        asked = self.calls[call_id]
-        tool = self.agent.tool(asked.name)
+        """Run the tool, or answer that there is none."""
+        call = self.calls[call_id]
+        tool = self.agent.tool(call.name)
         if tool is None:
-            self.outcomes[call_id] = Outcome("error", f"There is no tool {asked.name!r}.")
+            self.outcomes[call_id] = Outcome("error", f"There is no tool {call.name!r}.")
             return
         context = Context(
             key=f"local:{step}:{call_id}",
@@ -149,9 +155,10 @@ class _LocalTurn:
             session=SessionInfo("local", "local", "console"),
             notes=self.notes,
         )
-        self.outcomes[call_id] = await run_tool(tool, asked.arguments, context)
+        self.outcomes[call_id] = await run_tool(tool, call.arguments, context)
 
     async def close_group(self, step: int) -> None:
+        """Append the calls and their results to the messages."""
         ids = [call_id for call_id in self.calls if call_id.startswith(f"call_{step}_")]
         made = tuple((one, self.calls[one].name, self.calls[one].arguments) for one in ids)
         self.messages.append(LocalMessage("assistant", "", tool_calls=made))

@@ -1,16 +1,15 @@
-"""Turning what a tool returns into bounded text for the model."""
+"""What a tool returns as bounded text for the model."""
 
 from typing import Any, Final
 
 from pydantic_core import to_json
 
-# A result larger than this would crowd out the conversation; head and tail are what people look at,
-# too.
+# A larger result would crowd out the conversation. People, too, look at the head and the tail.
 RESULT_BYTES_MAX: Final = 16 * 1024
 
 
 def result_text(value: Any) -> str:
-    """Text as it is, nothing as `done`, anything else as JSON, dataclasses and models included."""
+    """A text as it is, None as `done`, anything else as JSON, also dataclasses and models."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -19,7 +18,7 @@ def result_text(value: Any) -> str:
 
 
 def cap(text: str, limit: int = RESULT_BYTES_MAX) -> str:
-    """Keep head and tail within `limit` bytes of UTF-8 and say how much is left out."""
+    """Keep the head and the tail within `limit` bytes of UTF-8 and say how much is left out."""
     raw = text.encode("utf-8", "replace")
     if len(raw) <= limit:
         return text

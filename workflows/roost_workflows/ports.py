@@ -1,19 +1,24 @@
 """What sessions need from storage; the platform's database implements these.
 
 Every method is one committed transaction and is safe to call again after a crash: it returns what
-the first call did.
+the first call did. A turn, step or call that does not exist raises LookupError; what comes too late
+for a turn that has ended raises TurnOver, where it would change something.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, get_args
 
-from roost_workflows.hints.waits import NoOrders, SessionOrders
+from roost.effects import Effect
+from roost.messages import NoteKind
+from roost.turn import Finish
+from roost_workflows.hints.session_hints import NoHints, SessionHints
+from roost_workflows.tool_ports import Artifacts, Notes
 
+# How a tool call ends: `skipped` is one that never began.
 CallStatus = Literal["ok", "error", "cancelled", "unknown", "skipped"]
-CallState = Literal["planned", "running", "ok", "error", "cancelled", "unknown", "skipped"]
-Effect = Literal["pure", "idempotent", "verifiable", "unsafe"]
-Finish = Literal["answer", "tools", "length", "empty", "stopped"]
+CallState = Literal["planned", "running"] | CallStatus
+CALL_ENDED: Final[frozenset[str]] = frozenset(get_args(CallStatus))
 
 FAILURE_REASONS = (
     "engine_unavailable",  # not reached for as long as its retries last
@@ -23,6 +28,7 @@ FAILURE_REASONS = (
     "too_long",  # no part of the conversation fits the model
     "too_many_steps",
     "unknown_agent",
+    "worker_died",  # the workers that computed for this turn froze or died, again and again
     "timeout",
     "internal",
 )
@@ -30,7 +36,10 @@ FAILURE_REASONS = (
 
 @dataclass(frozen=True, slots=True)
 class TurnRecord:
-    """A running turn: ids and counters only, fit for Temporal's history."""
+    """A running turn: ids and counters only, fit for Temporal's history.
+
+    worker_deaths: workers that froze or died while they computed for it.
+    """
 
     turn_id: str
     conversation_id: str
@@ -38,6 +47,7 @@ class TurnRecord:
     number: int
     agent: str
     stop_requested: bool
+    worker_deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,7 @@ class TranscriptMessage:
     context: in groups, (name, text) of what was said since the agent was last spoken to; None
         elsewhere.
     tool_calls: (call id, tool name, arguments as JSON text) of an assistant message.
-    note: markers such as `stopped`, shown to the model after the message.
+    note: what happened to the message, shown to the model after it. note_kind: what to decide by.
     """
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -67,14 +77,15 @@ class TranscriptMessage:
     tool_call_id: str = ""
     name: str = ""
     status: str = ""
+    note_kind: NoteKind = ""
     note: str = ""
     engine_message_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnContext:
-    """All that one model call needs, read in one transaction. `person_id` scopes notes; `tenant` is
-    the salt that keeps caches of different tenants apart.
+    """All that one model call needs, read in one transaction. `person_id` scopes notes;
+    `cache_salt` keeps caches of different tenants apart.
     """
 
     turn: TurnRecord
@@ -82,7 +93,7 @@ class TurnContext:
     person_name: str
     channel: str
     session_key: str
-    tenant: str
+    cache_salt: str
     messages: Sequence[TranscriptMessage]
     steered: int = 0
 
@@ -123,6 +134,22 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCall:
+    """What one model call decided, said and cost. `started_at` is in seconds since the epoch.
+
+    calls: the tool calls to run; only with finish `tools`.
+    """
+
+    finish: Finish
+    text: str = ""
+    calls: Sequence[PlannedCall] = ()
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+    engine_message_id: str = ""
+    started_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class CallRecord:
     """A tool call about to run. `attempt` starts at 1; `state` is what was stored before this
     attempt.
@@ -152,7 +179,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a stopped or failed turn ended, for the final status line."""
+    """How a stopped or failed turn ended, counted in tool calls. `already`: it had ended before."""
 
     done: int = 0
     undone: int = 0
@@ -178,7 +205,9 @@ class Turns(Protocol):
         """
         ...
 
-    async def get(self, turn_id: str) -> TurnRecord: ...
+    async def get(self, turn_id: str) -> TurnRecord:
+        """The turn. Raises LookupError."""
+        ...
 
     async def step(self, turn_id: str, step: int) -> StepRecord | None:
         """The step if an earlier attempt committed it."""
@@ -192,19 +221,7 @@ class Turns(Protocol):
         """
         ...
 
-    async def commit_step(
-        self,
-        turn_id: str,
-        step: int,
-        *,
-        finish: Finish,
-        text: str,
-        calls: Sequence[PlannedCall],
-        usage: Usage,
-        model: str,
-        engine_message_id: str,
-        started_at: float,
-    ) -> StepRecord:
+    async def commit_step(self, turn_id: str, step: int, call: ModelCall) -> StepRecord:
         """Commit a model call. With finish `tools` the group stays open until `close_group`.
 
         Any other finish except `stopped` ends the turn: the assistant message, the outbox row and
@@ -214,29 +231,36 @@ class Turns(Protocol):
         ...
 
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
-        """Mark a call running and count the attempt; a finished call comes back with its state and
-        result.
-        """
+        """Mark a call running and count the attempt; a finished call comes back unchanged."""
         ...
 
     async def finish_call(
         self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
-    ) -> None: ...
+    ) -> None:
+        """Store a call's result, once."""
+        ...
 
     async def close_group(self, turn_id: str, step: int) -> None:
-        """Append the assistant message and ALL its results in one transaction; open calls become
-        `skipped`.
+        """Append the assistant message and all its results in one transaction; unfinished calls get
+        typed results.
         """
         ...
 
-    async def stop_requested(self, turn_id: str) -> bool: ...
+    async def stop_requested(self, turn_id: str) -> bool:
+        """Whether a stop is recorded for the turn."""
+        ...
+
+    async def worker_died(self, turn_id: str) -> int:
+        """Count one more worker that died while it computed for the turn; how many there were, 0
+        for a turn that does not run. The one method that counts again when it is called again.
+        """
+        ...
 
     async def settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
     ) -> Settled:
-        """End a turn that has no answer: close the open group with typed results, keep partial text
-        with a marker,
-        drop unsent progress, queue the final status or error notice; once.
+        """End a turn that has no answer: close the open group with typed results, keep the partial
+        text with a note, queue the final status or error; once.
 
         reason: a code of FAILURE_REASONS when failed, which storage puts into words for people.
         """
@@ -248,63 +272,11 @@ class Turns(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """A note kept for one person."""
-
-    id: int
-    text: str
-    created_at: float
-
-
-class Notes(Protocol):
-    """Notes per person, for tools; `key` makes adding idempotent."""
-
-    async def add(self, person_id: str, text: str, key: str) -> Note: ...
-
-    async def list(self, person_id: str) -> Sequence[Note]: ...
-
-    async def remove(self, person_id: str, note_id: int) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """A file of a conversation. state: pending (still fetched) | stored | failed | expired; size in
-    bytes, None until it is known.
-    """
-
-    id: str
-    kind: str
-    name: str
-    mime_type: str
-    size: int | None
-    state: str
-    reason: str = ""
-
-
-class Artifacts(Protocol):
-    """Files of the conversation that a turn belongs to; those of others are not found."""
-
-    async def get(self, turn_id: str, artifact_id: str) -> Artifact | None: ...
-
-    async def load(self, turn_id: str, artifact_id: str) -> bytes: ...
-
-    async def add(
-        self, turn_id: str, key: str, data: bytes, *, kind: str, name: str, mime_type: str
-    ) -> Artifact:
-        """Store a file, once per `key`."""
-        ...
-
-    async def attach(self, turn_id: str, artifact_id: str) -> None:
-        """Send the file with the turn's answer; attached already is success."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
 class Ports:
     """Everything the worker is given by the platform's wiring."""
 
     turns: Turns
     notes: Notes
-    orders: SessionOrders = field(default_factory=NoOrders)
+    hints: SessionHints = field(default_factory=NoHints)
     artifacts: Artifacts | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)

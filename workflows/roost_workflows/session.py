@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 class ActivityTurn:
-    """A turn's ports as activities. Every call goes through `_call`, where a stop bites."""
+    """A turn's ports as activities. Every call goes through `_call`, which checks for a stop."""
 
     def __init__(self, begun: BegunTurn) -> None:
         self.turn_id = begun.turn_id
@@ -33,32 +33,35 @@ class ActivityTurn:
         self._live: dict[ActivityHandle[Any], None] = {}
 
     def stop(self) -> None:
-        """Start nothing more and cancel what runs; cancelled activities commit what they have
-        first.
+        """Start nothing more and cancel what runs; cancelled activities first commit what they
+        have.
         """
         self.stopped = True
         for handle in self._live:
             handle.cancel()
 
     async def generate(self, step: int, *, last: bool) -> StepResult:
+        """Call the model. Raises TurnStopped."""
         call = GenerateInput(self.turn_id, step, last)
         return await self._call(names.ACTIVITY_GENERATE, call, policies.GENERATE, StepResult)
 
     async def call_tool(self, step: int, call_id: str) -> None:
+        """Run one tool call. Raises TurnStopped."""
         call = CallInput(self.turn_id, step, call_id)
         await self._call(names.ACTIVITY_CALL_TOOL, call, policies.CALL_TOOL, type(None))
 
     async def close_group(self, step: int) -> None:
+        """Commit the results of the step. Raises TurnStopped."""
         group = GroupInput(self.turn_id, step)
         await self._call(names.ACTIVITY_CLOSE_GROUP, group, policies.CONTROL, type(None))
 
     async def _call(
         self, name: str, argument: object, policy: ActivityConfig, result_type: type[Result]
     ) -> Result:
-        """Check before, run, check after.
+        """Check for a stop, run the activity, check again.
 
-        A cancelled activity that returns its partial result swallows the cancel; without the second
-        check the loop would go on to the next activity.
+        A cancelled activity that returns its partial result swallows the cancellation; without the
+        second check the loop would go on to the next activity.
         """
         if self.stopped:
             raise TurnStopped
@@ -83,8 +86,9 @@ class ActivityTurn:
 class SessionWorkflow:
     """Answers what waits in a conversation's inbox, turn by turn, and closes when nothing does.
 
-    Signals carry nothing: `ring` says look, `stop` says look for a recorded stop. Both may be lost,
-    doubled or late without harm, for storage knows what is pending and which turn was stopped.
+    Signals carry nothing: `ring` means look for work, `stop` means look for a recorded stop. A
+    signal that is lost, doubled or late does no harm, because storage knows what is pending and
+    which turn was stopped.
     """
 
     @workflow.init
@@ -95,21 +99,24 @@ class SessionWorkflow:
 
     @workflow.signal(name=names.SIGNAL_RING)
     def ring(self) -> None:
+        """Look for work."""
         self._rung = True
 
     @workflow.signal(name=names.SIGNAL_STOP)
     def stop(self) -> None:
+        """Look for a recorded stop."""
         self._stop_rung = True
 
     @workflow.run
     async def run(self, session: SessionInput) -> None:
+        """Run turns until the inbox is empty."""
         while True:
             self._rung = False
             begun = await self._begin()
             if begun is None:
                 if not self._rung:
-                    # No await since the check. A ring that reaches the server before this return
-                    # does makes the return fail and run again; a later one opens the next run.
+                    # There is no await since the check. A ring that reaches the server before this
+                    # return makes the return fail and repeat; a later ring opens the next run.
                     return
             elif begun.wait_s:
                 await workflow.sleep(begun.wait_s)  # rings meanwhile change nothing: we look after
@@ -151,8 +158,8 @@ class SessionWorkflow:
             watch.cancel()
 
     async def _watch_stop(self, turn: ActivityTurn) -> None:
-        """Stop the turn once its stop is recorded: a late signal meant for the last turn is not
-        enough.
+        """Stop the turn once its stop is recorded; the signal alone may be a late one for an
+        earlier turn.
         """
         while not turn.stopped:
             await workflow.wait_condition(lambda: self._stop_rung)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from roost_workflows.ports import Finish, StepRecord, TurnRecord
+from roost.turn import Finish
+from roost_workflows.ports import StepRecord, TurnRecord
 
 WAIT_LEAST_S = 0.01  # a timer of no length would be no timer
 
@@ -19,9 +20,10 @@ class SessionInput:
 
 @dataclass(frozen=True, slots=True)
 class BegunTurn:
-    """A turn to run, and what its agent sets for it.
+    """A turn to run, with what its agent sets for it.
 
-    wait_s: there is none yet, ask again in so many seconds; histories of older code lack it.
+    wait_s: there is no turn yet, ask again after so many seconds; histories of older code lack the
+        field.
     """
 
     turn_id: str
@@ -31,10 +33,12 @@ class BegunTurn:
 
     @classmethod
     def of(cls, turn: TurnRecord, max_steps: int) -> "BegunTurn":
+        """The turn with its agent's step limit."""
         return cls(turn.turn_id, turn.stop_requested, max_steps)
 
     @classmethod
     def postponed(cls, wait_s: float) -> "BegunTurn":
+        """No turn yet: ask again after `wait_s` seconds."""
         return cls("", False, 0, max(wait_s, WAIT_LEAST_S))
 
 
@@ -56,6 +60,7 @@ class StepResult:
 
     @classmethod
     def of(cls, record: StepRecord) -> "StepResult":
+        """The decision of a committed step."""
         return cls(record.finish, tuple(call.call_id for call in record.calls))
 
 

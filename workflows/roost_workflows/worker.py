@@ -5,20 +5,25 @@ import logging
 import os
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Final, NoReturn
 
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 
+from roost.execution.tool_processes import ToolProcesses
 from roost_workflows import names
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
-from roost_workflows.ports import Ports
+from roost_workflows.ports import Ports, Turns
 from roost_workflows.session import SessionWorkflow
 from roost_workflows.turn.activities import Activities
 from roost_workflows.turn.model_call import Engine
+from roost_workflows.turn.suspects import Suspects, left_behind, open_suspects
 
-# After kill -9 a session's next task waits this long for its dead worker before another takes it.
+log = logging.getLogger(__name__)
+
+# After kill -9 of a worker, another one takes a session's next task after this time.
 STICKY_TIMEOUT_S: Final = 2
 HEARTBEAT_THROTTLE_MS: Final = 500
 
@@ -31,15 +36,19 @@ def build_worker(
     config: WorkerConfig | None = None,
     *,
     runner: WorkflowRunner | None = None,
+    processes: ToolProcesses | None = None,
+    suspects: Suspects | None = None,
 ) -> Worker:
     """A worker over these parts; `async with` it or call `run`.
 
+    processes: where synchronous tools run; without it in threads. suspects: where it is noted for
+    which turn the worker computes.
     runner: what runs workflow code. The SDK's sandbox costs a fifth of the worker's time for each
     answer; our one workflow is held to determinism in the tests, which run it in the sandbox, and
     with no run cached, so that every task is a replay.
     """
     config = config or WorkerConfig()
-    activities = Activities(ports, engine, registry)
+    activities = Activities(ports, engine, registry, processes, suspects)
     throttle = timedelta(milliseconds=HEARTBEAT_THROTTLE_MS)
     return Worker(
         client,
@@ -61,8 +70,8 @@ def build_worker(
         max_heartbeat_throttle_interval=throttle,
         default_heartbeat_throttle_interval=throttle,
         graceful_shutdown_timeout=timedelta(seconds=config.graceful_shutdown_s),
-        # A run that can't go on fails at once and the sweeper opens another, which resumes the
-        # turn; by default it would retry its task for ever and the conversation would hang.
+        # A run that cannot go on fails at once, and the sweeper opens another, which resumes the
+        # turn. By default it would retry its task for ever, and the conversation would hang.
         workflow_failure_exception_types=[Exception],
     )
 
@@ -76,9 +85,22 @@ async def run_worker(
     *,
     stop: asyncio.Event,
     ready: asyncio.Event | None = None,
+    notes: Path | None = None,
 ) -> None:
-    """Work until `stop` is set, then shut down in order. Raises if the worker itself fails."""
-    worker = build_worker(client, ports, engine, registry, config)
+    """Work until `stop` is set, then shut down in order. Raises if the worker itself fails.
+
+    notes: the folder in which it is noted for which turns a worker computes; what dead workers left
+    there is counted first.
+    """
+    suspects = Suspects()
+    if notes is not None:
+        await count_deaths(ports.turns, notes)
+        suspects = open_suspects(notes)
+    processes = tool_processes(registry)
+    processes.warm()
+    worker = build_worker(
+        client, ports, engine, registry, config, processes=processes, suspects=suspects
+    )
     running = asyncio.create_task(worker.run())
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -90,11 +112,36 @@ async def run_worker(
         await running
     finally:
         stopping.cancel()
+        await processes.close()
+        suspects.close()
+
+
+def tool_processes(registry: AgentRegistry) -> ToolProcesses:
+    """Processes for the synchronous tools of these agents; says which tools can't have one."""
+    tools = [tool for agent in registry for tool in agent.tools]
+    processes = ToolProcesses(tools)
+    for tool in tools:
+        if not tool.is_async and not processes.takes(tool):
+            log.warning(
+                "tool %s runs in a thread, which can't be ended in every case: it is not found by "
+                "name in an importable module",
+                tool.name,
+            )
+    return processes
+
+
+async def count_deaths(turns: Turns, notes: Path) -> None:
+    """Count the deaths that left turns behind in these notes; see WORKER_DEATHS_MAX."""
+    for turn_id in left_behind(notes):
+        count = await turns.worker_died(turn_id)
+        if count:
+            log.error("a worker died while it computed for turn %s, time %d", turn_id, count)
 
 
 def end_process(code: int = 0) -> NoReturn:
-    """End after an orderly shutdown. The interpreter's own end races with Temporal's native threads
-    (SIGABRT).
+    """End the process after an orderly shutdown.
+
+    The interpreter's own end races with Temporal's native threads (SIGABRT).
     """
     logging.shutdown()
     sys.stdout.flush()

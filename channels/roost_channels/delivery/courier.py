@@ -1,8 +1,9 @@
 """Delivery lanes: each chat's messages go out in order, one in flight, through every fault."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from roost_channels.channel import Channel, Grouping
@@ -10,7 +11,7 @@ from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.lanes import Lanes
 from roost_channels.delivery.limits import Limiter, recall
-from roost_channels.delivery.parts import album_of, plan
+from roost_channels.delivery.parts import album_of, planned
 from roost_channels.delivery.sender import Report, Sender
 from roost_channels.delivery.settler import Reconciler
 from roost_channels.message import Address
@@ -32,7 +33,8 @@ REST_MAX_S = 0.25
 class Courier:
     """Empties the outbox of some accounts: at most `lanes_max` chats at the same time.
 
-    `lanes` and `limiter` are shared with the ProgressRenderer of the same process.
+    `lanes`, `limiter` and `stop` are shared with the ProgressRenderer of the same process. Once
+    `stop` is set, nothing is begun any more; what is in flight ends.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Courier:
         lanes: Lanes | None = None,
         limiter: Limiter | None = None,
         report: Report | None = None,
+        stop: asyncio.Event | None = None,
     ) -> None:
         self._channels = {(channel.name, channel.account): channel for channel in channels}
         self._outbox = outbox
@@ -56,15 +59,17 @@ class Courier:
         self._limiter = limiter or Limiter(
             account_rate=self._config.account_rate, chat_burst=self._config.chat_burst
         )
+        self._stop = stop or asyncio.Event()
         self._sender = Sender(
-            outbox, owner, self._clock, self._config, self._limiter, report=report
+            outbox, owner, self._clock, self._config, self._limiter, self._stop, report=report
         )
-        self._reconciler = Reconciler(outbox, self._clock, self._config, self._limiter)
+        self._reconciler = Reconciler(outbox, self._clock, self._config, self._limiter, self._stop)
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         # Lanes that asked to be left alone for a while; never more than lanes that are due.
         self._not_before: dict[Address, float] = {}
         self._freed = asyncio.Event()
-        self._closing = False
+        # Lanes that only wait: they end at once when the courier stops.
+        self._resting: set[Address] = set()
 
     async def run(self) -> None:
         """Deliver for ever. Cancelled, it lets sends in flight finish for `shutdown_s`."""
@@ -88,11 +93,13 @@ class Courier:
 
     async def step(self) -> int:
         """Start a lane for every chat with due work; returns how many were started."""
+        if self._stop.is_set():
+            return 0
         now = self._clock.time()
         self._not_before = {a: at for a, at in self._not_before.items() if at > now}
         started = 0
         for address in await self._outbox.due(tuple(self._channels), now):
-            if len(self._tasks) >= self._config.lanes_max:
+            if len(self._tasks) >= self._config.lanes_max or self._stop.is_set():
                 break
             channel = self._channels.get((address.channel, address.account))
             if channel is None or address in self._tasks or address in self._not_before:
@@ -112,10 +119,21 @@ class Courier:
             await asyncio.sleep(0)
 
     async def close(self) -> None:
-        """Let operations in flight finish, then cancel what is left."""
-        self._closing = True
+        """Begin nothing more, let operations in flight finish, and cancel what lasts too long.
+
+        What a provider took is recorded, or the next courier would have to doubt it.
+        """
+        self._stop.set()
+        for address in self._resting:
+            self._tasks[address].cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.shutdown_s):
+                while self._tasks:
+                    await asyncio.wait(self._tasks.values())
+                await self._sender.record_all_kept()
+                await self._reconciler.record_all_kept()
         if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=self._config.shutdown_s)
+            logger.warning("%d sends were cut off; their outcome is unknown", len(self._tasks))
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -124,26 +142,31 @@ class Courier:
 
     async def _lane(self, channel: Channel, address: Address) -> None:
         """Work the chat's entries off in order, until none is due."""
-        while not self._closing:
+        while not self._stop.is_set():
             found = await self._outbox.next_entry(address)
             if found is None:
                 return
-            again = await self._advance(channel, *found)
+            again = await self._advance(channel, address, *found)
             if again is None:
                 continue
             wait = again - self._clock.time()
             if wait > LANE_WAIT_MAX_S:
                 self._not_before[address] = min(again, self._clock.time() + DEFER_MAX_S)
                 return
-            if wait > 0:
-                await self._clock.sleep(wait)
+            if wait > 0 and not self._stop.is_set():
+                with self._rest(address):
+                    await self._clock.sleep(wait)
 
     async def _advance(
-        self, channel: Channel, entry: OutboxEntry, parts: Sequence[StoredPart]
+        self,
+        channel: Channel,
+        address: Address,
+        entry: OutboxEntry,
+        parts: Sequence[StoredPart],
     ) -> float | None:
         """One step of an entry: plan it, send its next part, or settle an uncertain one."""
         if not parts:
-            parts = await self._outbox.plan(entry.id, plan(entry, channel))
+            parts = await self._outbox.plan(entry.id, await planned(entry, channel))
         now = self._clock.time()
         part = next((part for part in parts if part.state in UNFINISHED), None)
         if part is not None and (
@@ -164,12 +187,26 @@ class Courier:
         if until > now:
             return until
         async with self._lanes.hold(entry.address):
-            again = await self._sender.free_at(channel, entry, None if doubtful else part)
+            if self._stop.is_set():
+                return now
+            with self._rest(address):
+                again = await self._sender.free_at(channel, entry, None if doubtful else part)
             if again is not None:
                 return again
+            if self._stop.is_set():
+                return now
             if doubtful:
                 return await self._reconciler.reconcile(channel, entry, doubtful)
             return await self._sender.send(channel, entry, group)
+
+    @contextlib.contextmanager
+    def _rest(self, address: Address) -> Iterator[None]:
+        """The lane only waits inside the block: cancelling it there loses nothing."""
+        self._resting.add(address)
+        try:
+            yield
+        finally:
+            self._resting.discard(address)
 
     # The loop --------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """How the outcome of a physical send is committed, whoever found it out."""
 
+import asyncio
 import logging
 from collections import OrderedDict
 
@@ -14,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 # A message the provider accepted is recorded even if storage needs a few tries.
 RECORD_TRIES_MAX = 5
+RECORD_PAUSE_S = 0.2
 UNRECORDED_MAX = 10_000
 
 
@@ -21,12 +23,19 @@ class Filing:
     """Storage, limits and time, and what both senders and reconcilers write down."""
 
     def __init__(
-        self, outbox: Outbox, clock: Clock, config: DeliveryConfig, limiter: Limiter
+        self,
+        outbox: Outbox,
+        clock: Clock,
+        config: DeliveryConfig,
+        limiter: Limiter,
+        stop: asyncio.Event,
     ) -> None:
         self._outbox = outbox
         self._clock = clock
         self._config = config
         self._limiter = limiter
+        # Once set, no request that changes a chat begins any more.
+        self._stop = stop
         # Accepted by the provider while storage was away: recorded before anything else is tried.
         self.unrecorded: OrderedDict[str, Receipt] = OrderedDict()
 
@@ -70,7 +79,7 @@ class Filing:
                     self._keep(part, receipt)
                     raise
                 logger.exception("receipt of part %s not stored, trying again", part.id)
-                await self._clock.sleep(0.2 * tries)
+                await self._clock.sleep(RECORD_PAUSE_S * tries)
 
     def _keep(self, part: StoredPart, receipt: Receipt) -> None:
         self.unrecorded[part.id] = receipt
@@ -84,6 +93,17 @@ class Filing:
             return False
         await self._record(part, receipt)
         return True
+
+    async def record_all_kept(self) -> None:
+        """At the end: commit every proof that is still kept, trying until storage takes it."""
+        while self.unrecorded:
+            part_id, receipt = next(iter(self.unrecorded.items()))
+            try:
+                await self._outbox.sent(part_id, receipt.message_id)
+                self.unrecorded.pop(part_id, None)
+            except Exception:
+                logger.exception("receipt of part %s not stored, trying again", part_id)
+                await self._clock.sleep(RECORD_PAUSE_S)
 
     async def _learn(self, entry: OutboxEntry, error: Throttled) -> float:
         return await learn(self._limiter, self._outbox, entry.address, error, self._clock)

@@ -1,5 +1,6 @@
 """A logical message cut into physical parts: its text, then its files, albums where they fit."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,19 @@ from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart, render, u
 from roost_channels.rendering.quote_line import QUOTE_PREFIX_MAX, needs_quote_line
 
 CHOOSE = "Please choose:"
+# Characters of a text that is planned at once; a longer one is planned in a thread.
+PLANNED_AT_ONCE_MAX = 2_000
+
+
+async def planned(entry: OutboxEntry, channel: Channel) -> list[RenderedPart]:
+    """`plan`, off the event loop where it takes longer than the way to a thread.
+
+    A thread can't be stopped and shares the interpreter, so the time it takes is bounded by the
+    rendering itself; here other chats only go on meanwhile.
+    """
+    if len(entry.text) <= PLANNED_AT_ONCE_MAX:
+        return plan(entry, channel)
+    return await asyncio.to_thread(plan, entry, channel)
 
 
 def plan(entry: OutboxEntry, channel: Channel) -> list[RenderedPart]:

@@ -4,6 +4,7 @@ A lane calls `send` here and `reconcile` in reconciling.py while it holds the ch
 happened and return the time before which the lane has nothing to do, None for at once.
 """
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -39,6 +40,7 @@ Report = Callable[[str, str, str, str], Awaitable[None]]
 REMEMBERED_MAX = 10_000
 # A first refusal of credentials may be a server's hiccup: tried again soon, then ever later.
 AUTH_FIRST_PROBE_S = 5.0
+STOPPED = "the courier was stopped before the request left"
 
 
 class Sender(Filing):
@@ -51,9 +53,10 @@ class Sender(Filing):
         clock: Clock,
         config: DeliveryConfig,
         limiter: Limiter,
+        stop: asyncio.Event,
         report: Report | None = None,
     ) -> None:
-        super().__init__(outbox, clock, config, limiter)
+        super().__init__(outbox, clock, config, limiter, stop)
         self._owner = owner
         self._report = report
         # Quotes that the provider refused: sent again as a plain reply.
@@ -88,13 +91,20 @@ class Sender(Filing):
         """One attempt of a part, or of the parts of an album, which share its fate.
 
         The state `sending` commits before the request leaves, and after the wait for what went
-        before: a courier that ends meanwhile leaves nothing in doubt.
+        before: a courier that ends meanwhile leaves nothing in doubt. One that is told to stop
+        begins no attempt, and takes back one whose request has not left yet.
         """
+        if self._stop.is_set():
+            return None
         attempt = 0
         for part in parts:
             tried = await self._outbox.sending(part.id, self._owner, self._config.lease_s)
             attempt = max(attempt, tried)
             self._limiter.take(entry.address, channel.capabilities, "send", self._clock.time())
+        if self._stop.is_set():
+            for part in parts:
+                await self._later(part, self._clock.time(), STOPPED)
+            return None
         try:
             receipts = await self._give(channel, entry, parts)
         except DeliveryError as error:

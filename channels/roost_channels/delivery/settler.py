@@ -110,12 +110,16 @@ class Reconciler(Filing):
         """Commit the part by an edit that may be repeated at will: (when again, settled)."""
         assert status.message_id is not None
         now = self._clock.time()
+        if self._stop.is_set():
+            return now + RECONCILE_AGAIN_S, False
         if wait := self._limiter.wait_s(entry.address, channel.capabilities, "edit", now):
             return now + wait, False
         # Claimed first, so that no janitor removes the answer.
         await self._outbox.put_status_message(
             replace(status, state="closed", shown=_taken(part), edited_at=now)
         )
+        if self._stop.is_set():
+            return now + RECONCILE_AGAIN_S, False
         self._limiter.take(entry.address, channel.capabilities, "edit", now)
         answered = "edited"
         try:

@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 EVERY_S = 1.0  # drafts and typing share a budget of a little more
 KEEP_ALIVE_S = DRAFT_S - 5.0
+FORMAT_S = 0.1  # processor time; a draft is laid out in the event loop, again and again
 TURNS_REMEMBERED_MAX = 1000  # twice as many as are shown at once
 
 
@@ -76,7 +77,7 @@ class Drafts:
 
 def _part(channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView) -> RenderedPart:
     """The newest part of what is written so far, or how things stand while nothing is."""
-    parts = render(stream_text(snapshot), channel.capabilities)
+    parts = render(stream_text(snapshot), channel.capabilities, budget_s=FORMAT_S)
     if snapshot.phase == "answering" and parts:
         return parts[-1]
     return RenderedPart(wanted.text)

@@ -1,5 +1,6 @@
 """Closes the status messages of finished turns, once their answer is delivered."""
 
+import asyncio
 import logging
 from dataclasses import replace
 
@@ -24,11 +25,14 @@ logger = logging.getLogger(__name__)
 class Janitor:
     """Deletes a status message, or shrinks it to a line where it can't be deleted."""
 
-    def __init__(self, outbox: Outbox, lanes: Lanes, limiter: Limiter, clock: Clock) -> None:
+    def __init__(
+        self, outbox: Outbox, lanes: Lanes, limiter: Limiter, clock: Clock, stop: asyncio.Event
+    ) -> None:
         self._outbox = outbox
         self._lanes = lanes
         self._limiter = limiter
         self._clock = clock
+        self._stop = stop
 
     async def close(self, channel: Channel, status: StatusMessage) -> None:
         """Close one; what can't be done now is left for the next round."""
@@ -56,6 +60,8 @@ class Janitor:
             await self._outbox.put_status_message(replace(current, state="closed"))
 
     def _may(self, channel: Channel, status: StatusMessage) -> bool:
+        if self._stop.is_set():
+            return False
         now = self._clock.time()
         return not self._limiter.wait_s(
             status.address, channel.capabilities, "delete", now, gives_way=True

@@ -40,10 +40,11 @@ UNREACHABLE = "The model can't be reached right now. I go on trying and will wri
 class ProgressRenderer:
     """Shows the progress of running turns. Lossy: nothing here is retried, the latest view wins.
 
-    `lanes` and `limiter` are the Courier's: one operation is in flight per chat, whoever's it is,
-    and progress gives way. Every turn is fenced: once its final is queued no more edits leave.
-    `modes`, by (channel, account), is what conversations see that chose nothing else: typing alone,
-    a status message, or the answer as it is written. An account that is not in it has the status.
+    `lanes`, `limiter` and `stop` are the Courier's: one operation is in flight per chat, whoever's
+    it is, and progress gives way. Every turn is fenced: once its final is queued no more edits
+    leave. `modes`, by (channel, account), is what conversations see that chose nothing else: typing
+    alone, a status message, or the answer as it is written. An account that is not in it has the
+    status.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class ProgressRenderer:
         config: DeliveryConfig | None = None,
         *,
         modes: Mapping[tuple[str, str], Progress] | None = None,
+        stop: asyncio.Event | None = None,
     ) -> None:
         self._channels = {(channel.name, channel.account): channel for channel in channels}
         self._outbox = outbox
@@ -68,13 +70,18 @@ class ProgressRenderer:
         self._reacted: OrderedDict[str, float] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._swept_at = 0.0
-        self._room = Room(outbox, lanes, limiter, self._clock, self._config)
+        self._stop = stop or asyncio.Event()
+        self._room = Room(outbox, lanes, limiter, self._clock, self._config, self._stop)
         self._statuses = StatusMessages(self._room)
         self._drafts = Drafts(self._room)
-        self._janitor = Janitor(outbox, lanes, limiter, self._clock)
+        self._janitor = Janitor(outbox, lanes, limiter, self._clock, self._stop)
 
     async def run(self) -> None:
-        """Show progress for ever, once it is known which chats a process before us must spare."""
+        """Show progress for ever, once it is known which chats a process before us must spare.
+
+        Cancelled, it begins nothing more and lets what is in flight finish for `shutdown_s`: a
+        status message whose id is never told would stay for ever.
+        """
         knows_waits = False
         try:
             while True:
@@ -92,6 +99,9 @@ class ProgressRenderer:
                 await self._clock.sleep(max(TICK_LEAST_S, min(REST * took_s, REST_MAX_S)))
                 await self._outbox.wait(TICK_S)
         finally:
+            self._stop.set()
+            if self._tasks:
+                await asyncio.wait(self._tasks.values(), timeout=self._config.shutdown_s)
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -124,6 +134,8 @@ class ProgressRenderer:
     ) -> None:
         channel = self._channels.get((address.channel, address.account))
         if channel is None or turn_id in self._tasks or len(self._tasks) >= TURNS_SHOWN_MAX:
+            return
+        if self._stop.is_set():
             return
         work = (
             partial(self._janitor.close, channel, orphan)
@@ -228,6 +240,8 @@ class ProgressRenderer:
                     return
                 self._room.take(channel, snapshot.address, "send")
                 await self._outbox.put_status_message(said)
+                if self._stop.is_set():
+                    return
                 receipt = await channel.send(
                     Outgoing(
                         snapshot.address,

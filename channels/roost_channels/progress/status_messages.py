@@ -1,5 +1,6 @@
 """The one status message of a running turn: sent once, edited on change, never after the fence."""
 
+import asyncio
 import logging
 from dataclasses import dataclass, replace
 
@@ -33,15 +34,21 @@ STORE_PAUSE_MAX_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What all that is shown beside the answers shares: storage, lanes, limits, time."""
+    """What all that is shown beside the answers shares: storage, lanes, limits, time.
+
+    stop: once set, nothing is shown any more.
+    """
 
     outbox: Outbox
     lanes: Lanes
     limiter: Limiter
     clock: Clock
     config: DeliveryConfig
+    stop: asyncio.Event
 
     def may(self, channel: Channel, address: Address, family: Family) -> bool:
+        if self.stop.is_set():
+            return False
         now = self.clock.time()
         return not self.limiter.wait_s(address, channel.capabilities, family, now, gives_way=True)
 
@@ -112,6 +119,8 @@ class StatusMessages:
                 return
             room.take(channel, snapshot.address, "send")
             await room.outbox.put_status_message(status)
+            if room.stop.is_set():
+                return await room.keep(replace(status, state="closed"))
             try:
                 receipt = await channel.send(
                     Outgoing(
@@ -156,6 +165,8 @@ class StatusMessages:
             # this message the answer, which the edit would replace.
             late_until = max(status.late_until, now + LATE_EDIT_S)
             await room.outbox.put_status_message(replace(status, late_until=late_until))
+            if room.stop.is_set():
+                return await room.keep(status)
             try:
                 await channel.edit(
                     status.message_id,

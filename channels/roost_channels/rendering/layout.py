@@ -2,15 +2,22 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from roost_channels.rendering import markup
+from roost_channels.rendering.budget import Budget
 
 WHITESPACE_RUN_MAX = 256
 TABLE_WIDTH_MAX = 100
-_BLANKS = re.compile(rf"\s{{{WHITESPACE_RUN_MAX},}}")
+# A table that is too wide repeats its headers in each row, and columns are filled with blanks. What
+# is laid out may have twice the characters of its source and this many, so that a text of a few
+# pages does not become hundreds of messages.
+GROWTH_MAX = 20_000
+# Looked for from the first blank of a run only: else each of its blanks starts a search.
+_BLANKS = re.compile(rf"(?<!\s)\s{{{WHITESPACE_RUN_MAX},}}")
 # No network shows control characters, and lone surrogates have no encoding.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 # Letters and marks by their category that show nothing.
@@ -66,9 +73,45 @@ def plain(text: str) -> Layout:
     return Layout(clean(text).strip())
 
 
-def lay_out(blocks: tuple[markup.Block, ...], *, bullet: str, link_spans: bool) -> Layout:
-    """Lay the tree out. Without `link_spans` a link reads "text (url)"."""
-    writer = _Writer(bullet=bullet, link_spans=link_spans)
+class SpanIndex:
+    """Spans by the range they touch. Those of one type never overlap: each is one bisection."""
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        self._spans = spans
+        self._numbers: dict[str, list[int]] = {}
+        for number, span in enumerate(spans):
+            self._numbers.setdefault(span.type, []).append(number)
+        self._starts = {t: [spans[n].start for n in ns] for t, ns in self._numbers.items()}
+        self._ends = {t: [spans[n].end for n in ns] for t, ns in self._numbers.items()}
+
+    def touching(self, start: int, end: int) -> list[Span]:
+        """The spans that share a character with [start, end), in their own order."""
+        found: list[int] = []
+        for type_, numbers in self._numbers.items():
+            low = bisect_right(self._ends[type_], start)
+            found += numbers[low : bisect_left(self._starts[type_], end)]
+        return [self._spans[number] for number in sorted(found)]
+
+    def has(self, type_: str, position: int) -> bool:
+        """Whether a span of that type covers the character at `position`."""
+        starts = self._starts.get(type_, [])
+        number = bisect_right(starts, position) - 1
+        return number >= 0 and position < self._ends[type_][number]
+
+
+def lay_out(
+    blocks: tuple[markup.Block, ...],
+    *,
+    bullet: str,
+    link_spans: bool,
+    length_max: int,
+    budget: Budget,
+) -> Layout:
+    """Lay the tree out. Without `link_spans` a link reads "text (url)".
+
+    Raises MarkupError where the text becomes longer than `length_max`, and OverBudget.
+    """
+    writer = _Writer(bullet, link_spans, length_max, budget)
     writer.blocks(blocks)
     text = clean("".join(writer.pieces)).rstrip()
     if len(text) != len("".join(writer.pieces).rstrip()):
@@ -87,6 +130,8 @@ def lay_out(blocks: tuple[markup.Block, ...], *, bullet: str, link_spans: bool) 
 class _Writer:
     bullet: str
     link_spans: bool
+    length_max: int
+    budget: Budget
     pieces: list[str] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     breaks: list[int] = field(default_factory=list)
@@ -97,6 +142,9 @@ class _Writer:
         text = printable(text)
         self.pieces.append(text)
         self.length += len(text)
+        if self.length > self.length_max:
+            raise markup.MarkupError("tables that grow too much")
+        self.budget.step()
 
     @contextmanager
     def span(self, type_: str, *, url: str = "", language: str = "") -> Iterator[None]:

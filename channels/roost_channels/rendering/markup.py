@@ -1,11 +1,16 @@
 """Markdown parsed into one document tree that every channel's renderer walks."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from markdown_it.tree import SyntaxTreeNode
+
+from roost_channels.rendering.budget import Budget, bounded, environment
 
 Style = Literal["bold", "italic", "strikethrough", "code"]
 
@@ -87,18 +92,30 @@ class Rule:
 Block = Paragraph | Heading | CodeBlock | QuoteBlock | ListBlock | Table | Rule
 
 # Raw HTML and link definitions stay text: what the author wrote must be seen, used or not.
-_parser = MarkdownIt("commonmark", {"html": False, "maxNesting": NESTING_MAX + 10})
+_parser = bounded(MarkdownIt("commonmark", {"html": False, "maxNesting": NESTING_MAX + 10}))
 _parser.enable(["table", "strikethrough"]).disable("reference")
 
 _STYLES: dict[str, Style] = {"strong": "bold", "em": "italic", "s": "strikethrough"}
 
 
-def parse(markdown: str) -> tuple[Block, ...]:
-    """The document tree of a Markdown text; raises MarkupError for texts nested too deeply."""
-    tokens = _parser.parse(markdown)
+def parse(markdown: str, budget: Budget | None = None) -> tuple[Block, ...]:
+    """The document tree of a Markdown text.
+
+    Raises MarkupError for texts nested too deeply, OverBudget for those that take too long.
+    """
+    budget = budget or Budget()
+    tokens = _parser.parse(markdown, environment(budget))
     if any(token.level > NESTING_MAX for token in tokens):
         raise MarkupError("nested too deeply")
+    if any(depth(token.children or ()) > NESTING_MAX for token in tokens):
+        raise MarkupError("styles nested too deeply")
+    budget.check()
     return _blocks(SyntaxTreeNode(tokens))
+
+
+def depth(tokens: Sequence[Token]) -> int:
+    """How deep the deepest of a line's tokens stands; building a tree of them recurses as deep."""
+    return max(accumulate((token.nesting for token in tokens), initial=0))
 
 
 def plain(children: tuple[Inline, ...]) -> str:
@@ -150,21 +167,25 @@ def _inlines(block: SyntaxTreeNode) -> tuple[Inline, ...]:
 
 def _spans(parent: SyntaxTreeNode) -> tuple[Inline, ...]:
     spans: list[Inline] = []
-    for node in parent.children:
+    # The nodes' own siblings are looked for in the whole line, by each node anew.
+    nodes = [None, *parent.children, None]
+    for previous, node, following in zip(nodes, parent.children, nodes[2:], strict=False):
         span = _inline(node)
-        if isinstance(span, Styled) and _is_multiplication(node):
+        if isinstance(span, Styled) and _is_multiplication(node.markup, previous, following):
             spans += [Text(node.markup), *span.children, Text(node.markup)]
         else:
             spans.append(span)
     return tuple(spans)
 
 
-def _is_multiplication(node: SyntaxTreeNode) -> bool:
+def _is_multiplication(
+    mark: str, previous: SyntaxTreeNode | None, following: SyntaxTreeNode | None
+) -> bool:
     """2*3*4 and a*b*c are no emphasis to people, though they are to CommonMark."""
-    around = _neighbour(node.previous_sibling, -1), _neighbour(node.next_sibling, 0)
-    if node.markup == "**":
+    around = _neighbour(previous, -1), _neighbour(following, 0)
+    if mark == "**":
         return all(character.isdigit() for character in around)
-    return node.markup == "*" and all(c.isascii() and c.isalnum() for c in around)
+    return mark == "*" and all(c.isascii() and c.isalnum() for c in around)
 
 
 def _neighbour(node: SyntaxTreeNode | None, index: int) -> str:

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
-import regex  # type: ignore[import-untyped]
-
 from roost_channels.capabilities import Capabilities
 from roost_channels.message import Media
 from roost_channels.rendering import layout, marks, markup
-from roost_channels.rendering.layout import Layout, Span
+from roost_channels.rendering.budget import RENDER_S, Budget, OverBudget
+from roost_channels.rendering.cutting import Cost, cuts
+from roost_channels.rendering.layout import Layout, Span, SpanIndex
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +28,6 @@ REPEAT_LABEL = "(may be a repeat)\n"
 # Networks drop the formatting beyond this many entities of a message without a word.
 ENTITIES_MAX = 100
 TOO_RICH = 1 << 30  # what a slice with more of them costs: more than any room
-
-_GRAPHEMES = regex.compile(r"\X")
-# A cut is taken at the best kind of place that leaves at least this share of a full part.
-_CUT_SHARES = {"block": 0.5, "line": 0.4, "word": 0.3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +68,39 @@ def utf16_length(text: str) -> int:
 
 
 def render(
-    markdown: str, capabilities: Capabilities, *, plain: bool = False, reserve: int = 0
+    markdown: str,
+    capabilities: Capabilities,
+    *,
+    plain: bool = False,
+    reserve: int = 0,
+    budget_s: float = RENDER_S,
 ) -> list[RenderedPart]:
     """The parts of a Markdown text for a channel, in order; none for a blank text.
 
     plain: show the source as it stands. reserve: units kept free in the first part, beside the room
-    that every part keeps for REPEAT_LABEL.
+    that every part keeps for REPEAT_LABEL. budget_s: processor time for the formatting; a text that
+    takes more is shown plain, complete, in time that grows with its length alone.
     """
-    document = _lay_out(markdown, capabilities.markup, plain)
+    budget = Budget(budget_s)
+    try:
+        document = _lay_out(markdown, capabilities.markup, plain, budget)
+        return _parts(document, capabilities, reserve, budget)
+    except OverBudget as error:
+        logger.info("shown without formatting: %s", error)
+        return _parts(layout.plain(markdown), capabilities, reserve, None)
+
+
+def _parts(
+    document: Layout, capabilities: "Capabilities", reserve: int, budget: Budget | None
+) -> list[RenderedPart]:
     if layout.is_blank(document.text):
         return []
     limit = capabilities.text_max - utf16_length(REPEAT_LABEL)
     if capabilities.markup == "marks":
-        return _cut(document, limit, reserve, _marked_part(document))
-    return _cut(document, limit, reserve, _entity_part(document, capabilities.text_unit))
+        cost, part = _marked_part(document)
+    else:
+        cost, part = _entity_part(document, capabilities.text_unit)
+    return [part(start, end) for start, end in cuts(document, limit, reserve, cost, budget)]
 
 
 def plainer(part: RenderedPart) -> RenderedPart:
@@ -104,15 +119,19 @@ def labelled(part: RenderedPart) -> RenderedPart:
     return replace(part, text=REPEAT_LABEL + part.text, entities=entities, rich="")
 
 
-def _lay_out(markdown: str, target: str, plain: bool) -> Layout:
+def _lay_out(markdown: str, target: str, plain: bool, budget: Budget) -> Layout:
     if not plain:
         try:
-            blocks = markup.parse(layout.printable(markdown))
-            bullet = "• " if target == "entities" else "- "
-            document = layout.lay_out(blocks, bullet=bullet, link_spans=target == "entities")
+            document = layout.lay_out(
+                markup.parse(layout.printable(markdown), budget),
+                bullet="• " if target == "entities" else "- ",
+                link_spans=target == "entities",
+                length_max=2 * len(markdown) + layout.GROWTH_MAX,
+                budget=budget,
+            )
             if not layout.is_blank(document.text):
                 return document if target != "plain" else Layout(document.text, (), document.breaks)
-        except (markup.MarkupError, RecursionError) as error:
+        except (markup.MarkupError, OverBudget, RecursionError) as error:
             logger.info("shown without formatting: %s", error)
         except Exception:
             # The answer must arrive even where our reading of its markup is at fault.
@@ -121,63 +140,7 @@ def _lay_out(markdown: str, target: str, plain: bool) -> Layout:
 
 
 # What a slice costs and becomes: (cost of [start, end), the part of [start, end)).
-_Serialiser = tuple[Callable[[int, int], int], Callable[[int, int], RenderedPart]]
-
-
-def _cut(document: Layout, limit: int, reserve: int, serialiser: _Serialiser) -> list[RenderedPart]:
-    cost, part = serialiser
-    text = document.text
-    parts: list[RenderedPart] = []
-    start = 0
-    while start < len(text):
-        room = limit if parts else limit - reserve
-        end = _furthest(cost, start, len(text), room)
-        while True:
-            cut = end if end == len(text) else _best_cut(document, start, end)
-            if cost(start, cut) <= room or cut <= start + 1:
-                break
-            end = cut - 1  # marks of the shorter slice weigh more: look again below it
-        parts.append(part(start, cut))
-        start = cut
-    return parts
-
-
-def _furthest(cost: Callable[[int, int], int], start: int, length: int, room: int) -> int:
-    """The largest end (more than start) whose slice costs no more than `room`."""
-    low, high = start + 1, min(length, start + max(room, 1))
-    if cost(start, high) <= room:
-        return high
-    while low + 1 < high:
-        middle = (low + high) // 2
-        if cost(start, middle) <= room:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def _best_cut(document: Layout, start: int, end: int) -> int:
-    """The best place to end a part that may reach to `end`: block, line, word, else a grapheme."""
-    text = document.text
-    window = text[start : end + 1]
-    places: list[int] = [
-        start + m.end() for m in _GRAPHEMES.finditer(window) if start + m.end() <= end
-    ]
-    if not places:
-        return end  # one grapheme longer than a part: no better place exists
-    blocks = document.breaks[
-        bisect_right(document.breaks, start) : bisect_right(document.breaks, end)
-    ]
-    kinds = (
-        ("block", set(blocks).intersection(places)),
-        ("line", {place for place in places if text[place - 1] == "\n"}),
-        ("word", {place for place in places if text[place - 1].isspace()}),
-    )
-    for kind, candidates in kinds:
-        best = max(candidates, default=start)
-        if best - start >= (end - start) * _CUT_SHARES[kind]:
-            return best
-    return places[-1]
+_Serialiser = tuple[Cost, Callable[[int, int], RenderedPart]]
 
 
 def _entity_part(document: Layout, unit: str) -> _Serialiser:
@@ -185,6 +148,7 @@ def _entity_part(document: Layout, unit: str) -> _Serialiser:
     units = [0, *accumulate(2 if character > "\uffff" else 1 for character in text)]
     spans = _untangled(document.spans)
     starts, ends = [span.start for span in spans], sorted(span.end for span in spans)
+    index = SpanIndex(spans)
 
     def cost(start: int, end: int) -> int:
         if bisect_left(starts, end) - bisect_right(ends, start) > ENTITIES_MAX:
@@ -193,7 +157,7 @@ def _entity_part(document: Layout, unit: str) -> _Serialiser:
 
     def part(start: int, end: int) -> RenderedPart:
         entities = []
-        for span in spans:
+        for span in index.touching(start, end):
             low, high = max(span.start, start), min(span.end, end)
             # Trailing blanks are trimmed by the network; an entity must not reach into them.
             while high > low and text[high - 1].isspace():
@@ -209,29 +173,30 @@ def _entity_part(document: Layout, unit: str) -> _Serialiser:
 def _untangled(spans: tuple[Span, ...]) -> list[Span]:
     """Spans without a style around code, which entities allow none of."""
     codes = [span for span in spans if span.type in ("code", "pre")]
+    starts, ends = [code.start for code in codes], [code.end for code in codes]
     result: list[Span] = []
     for span in spans:
-        pieces = [span]
         if span.type in ("bold", "italic", "strikethrough"):
-            for code in codes:
-                pieces = [rest for piece in pieces for rest in _without(piece, code)]
-        result += pieces
+            low, high = bisect_right(ends, span.start), bisect_left(starts, span.end)
+            result += _without(span, codes[low:high])
+        else:
+            result.append(span)
     return sorted(result, key=lambda span: (span.start, -span.end))
 
 
-def _without(span: Span, hole: Span) -> list[Span]:
-    if hole.end <= span.start or hole.start >= span.end:
+def _without(span: Span, holes: list[Span]) -> list[Span]:
+    """What is left of a span around holes, which come in order and do not overlap."""
+    if not holes:
         return [span]
-    ends = ((span.start, min(span.end, hole.start)), (max(span.start, hole.end), span.end))
-    return [Span(span.type, low, high, span.url) for low, high in ends if low < high]
+    edges = [span.start, *(edge for hole in holes for edge in (hole.start, hole.end)), span.end]
+    pairs = zip(edges[::2], edges[1::2], strict=True)
+    return [Span(span.type, low, high, span.url) for low, high in pairs if low < high]
 
 
 def _marked_part(document: Layout) -> _Serialiser:
-    def cost(start: int, end: int) -> int:
-        return utf16_length(marks.serialise(document, start, end))
+    text = marks.Serialiser(document)
 
     def part(start: int, end: int) -> RenderedPart:
-        text = marks.serialise(document, start, end)
-        return RenderedPart(text, (), start, end)
+        return RenderedPart(text.serialise(start, end), (), start, end)
 
-    return cost, part
+    return text.cost, part

@@ -23,6 +23,7 @@ from roost_channels.kinds import ChatCommand
 from roost_channels.message import Address, Attachment, Receipt
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.telegram import format as telegram_format
+from roost_channels.telegram.bot_api import methods, types
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.media import ALBUM_MAX, ALBUMS, CAPTION_MAX, MediaSender
@@ -93,15 +94,14 @@ class TelegramChannel:
         elif part.rich:
             sent = await self._send_rich(part, shared)
         else:
-            text = {"text": part.text, "entities": telegram_format.entities(part)}
-            sent = await self._client.call("sendMessage", {**shared, **text})
+            sent = await self._client.call(methods.SendMessage(**shared, **_text(part)))
         return _receipt(sent)
 
     async def _send_rich(self, part: RenderedPart, shared: dict[str, Any]) -> Any:
         """Send Markdown that Telegram lays out; after any refusal the plain form is sent."""
         try:
-            rich = {"rich_message": {"markdown": part.rich}}
-            return await self._client.call("sendRichMessage", {**shared, **rich})
+            rich = types.InputRichMessage(markdown=part.rich)
+            return await self._client.call(methods.SendRichMessage(**shared, rich_message=rich))
         except Rejected as error:
             raise RenderRejected(error.description, code="rich", http_status=400) from error
 
@@ -113,39 +113,35 @@ class TelegramChannel:
 
     async def edit(self, message_id: str, message: Outgoing) -> None:
         """Replace the text and the buttons of a message; an edit without buttons removes them."""
-        await self._client.call(
-            "editMessageText",
-            {
-                "chat_id": _chat_id(message.address),
-                "message_id": int(message_id),
-                "text": message.part.text,
-                "entities": telegram_format.entities(message.part),
-                "reply_markup": telegram_format.keyboard(message.buttons),
-            },
-            repeatable=True,
-        )
+        markup: Any = telegram_format.keyboard(message.buttons)
+        which = _message(message.address, message_id)
+        change = methods.EditMessageText(**which, **_text(message.part), reply_markup=markup)
+        await self._client.call(change, repeatable=True)
 
     async def delete(self, address: Address, message_id: str) -> None:
         """Delete a message that may be gone; raises EditTargetMissing for one too old."""
-        which = {"chat_id": _chat_id(address), "message_id": int(message_id)}
+        deletion = methods.DeleteMessage(**_message(address, message_id))
         try:
-            await self._client.call("deleteMessage", which, repeatable=True)
+            await self._client.call(deletion, repeatable=True)
         except EditTargetMissing as error:
             if error.code != "gone":
                 raise
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
         """Show that the bot types, for five seconds."""
-        where = {"chat_id": _chat_id(address), "message_thread_id": _thread(address)}
-        await self._signal("sendChatAction", {**where, "action": "typing"})
+        await self._signal(
+            methods.SendChatAction(
+                chat_id=_chat_id(address), message_thread_id=_thread(address), action="typing"
+            )
+        )
 
     async def react(self, address: Address, message_id: str) -> None:
         """Put the reaction of the settings under a message."""
         if not message_id.isdigit():
             return
-        mark = {"type": "emoji", "emoji": self.capabilities.reaction}
-        which = {"chat_id": _chat_id(address), "message_id": int(message_id), "reaction": [mark]}
-        await self._signal("setMessageReaction", which)
+        mark = types.ReactionTypeEmoji(emoji=self.capabilities.reaction)
+        which = _message(address, message_id)
+        await self._signal(methods.SetMessageReaction(**which, reaction=[mark]))
 
     def can_draft(self, address: Address) -> bool:
         """Return whether the chat is private (an id above zero): only those have drafts."""
@@ -153,15 +149,15 @@ class TelegramChannel:
 
     async def draft(self, address: Address, number: int, part: RenderedPart) -> None:
         """Show a draft, which ends when a message is sent."""
-        shown = {
-            "chat_id": _chat_id(address),
-            "message_thread_id": _send_thread(address),
-            "draft_id": number,
-            "text": part.text,
-            "entities": telegram_format.entities(part),
-            "can_stop": True,
-        }
-        await self._signal("sendMessageDraft", shown)
+        await self._signal(
+            methods.SendMessageDraft(
+                chat_id=int(address.chat),
+                message_thread_id=_send_thread(address),
+                draft_id=number,
+                can_stop=True,
+                **_text(part),
+            )
+        )
 
     async def remove_lost_status(
         self, address: Address, *, after: str, before: str, known: Sequence[str]
@@ -175,9 +171,9 @@ class TelegramChannel:
             return False
         candidates = [str(n) for n in range(int(after) + 1, int(before))]
         for message_id in [one for one in candidates if one not in known][:PROBES_MAX]:
-            which = {"chat_id": _chat_id(address), "message_id": int(message_id)}
+            bare = methods.EditMessageReplyMarkup(**_message(address, message_id))
             try:
-                await self._client.call("editMessageReplyMarkup", which, repeatable=True)
+                await self._client.call(bare, repeatable=True)
             except (NotModified, EditTargetMissing, Rejected):
                 continue  # somebody else's, none at all, or one of ours without buttons
             await self.delete(address, message_id)
@@ -196,9 +192,9 @@ class TelegramChannel:
 
     async def acknowledge(self, callback_id: str, text: str = "") -> None:
         """Answer a press; a failure is harmless."""
-        answer = {"callback_query_id": callback_id, "text": text or None}
+        answer = methods.AnswerCallbackQuery(callback_query_id=callback_id, text=text or None)
         try:
-            await self._signal("answerCallbackQuery", answer)
+            await self._signal(answer)
         except DeliveryError as error:
             # The button stops spinning by itself; what it asked for is stored already.
             logger.info("callback %s not answered: %s", callback_id, error)
@@ -221,9 +217,9 @@ class TelegramChannel:
         await asyncio.gather(*self._acknowledging, return_exceptions=True)
         await self._client.close()
 
-    async def _signal(self, method: str, parameters: dict[str, Any]) -> None:
+    async def _signal(self, method: methods.TelegramMethod[Any]) -> None:
         """Make a call that may be repeated, with a short time limit: late, it is worth little."""
-        await self._client.call(method, parameters, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S)
+        await self._client.call(method, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S)
 
     def _acknowledge_soon(self, callback_id: str, text: str) -> None:
         """Answer a press in a task of its own, so that the poller goes on. At most
@@ -247,9 +243,18 @@ def _shared(message: Outgoing) -> dict[str, Any]:
 
 
 def _receipt(sent: Any) -> Receipt:
-    if not isinstance(sent, dict) or "message_id" not in sent:
+    message_id = getattr(sent, "message_id", None)
+    if message_id is None:
         raise Ambiguous("accepted without a message id", code="decode")
-    return Receipt(str(sent["message_id"]))
+    return Receipt(str(message_id))
+
+
+def _text(part: RenderedPart) -> dict[str, Any]:
+    return {"text": part.text, "entities": telegram_format.entities(part)}
+
+
+def _message(address: Address, message_id: str) -> dict[str, Any]:
+    return {"chat_id": _chat_id(address), "message_id": int(message_id)}
 
 
 def _chat_id(address: Address) -> int | str:

@@ -63,30 +63,25 @@ _UNSENT = (
 )
 
 
-def unanswered(error: Exception, *, repeatable: bool = False) -> DeliveryError:
-    """What a transport's failure means: not sent where no connection was made, in doubt otherwise.
-
-    repeatable: the call changes nothing if made twice (edits, deletions, readings), so that an
-    unknown outcome is as good as none.
-    """
+def unanswered(error: Exception) -> DeliveryError:
+    """What a transport's failure means: not sent where no connection was made, else in doubt."""
     words = str(error) or type(error).__name__
     if isinstance(error, _UNSENT):
         return NotSent(words, code="connect")
-    return (NotSent if repeatable else Ambiguous)(words, code="network")
+    return Ambiguous(words, code="network")
 
 
-def refused(status: int, answer: Any, *, repeatable: bool = False) -> DeliveryError:
+def refused(status: int, answer: Any) -> DeliveryError:
     """What an answer other than a success means.
 
     answer: the decoded body, None if it could not be read. The server's words decide before the
     HTTP status, which also serves servers that answer errors with 200.
     """
-    unknown: type[DeliveryError] = NotSent if repeatable else Ambiguous
     if not isinstance(answer, dict) or "description" not in answer:
         # A gateway's HTML page, or half an answer: the request may have been worked on.
         if status == 413:
             return Rejected("Request Entity Too Large", code="413", http_status=status)
-        return unknown(f"HTTP {status}: answer could not be read", code="decode")
+        return Ambiguous(f"HTTP {status}: answer could not be read", code="decode")
     text = str(answer["description"])
     code = answer.get("error_code")
     code = code if isinstance(code, int) else status
@@ -97,7 +92,7 @@ def refused(status: int, answer: Any, *, repeatable: bool = False) -> DeliveryEr
     if code == 429 or "retry_after" in parameters or "too many requests" in text.lower():
         return Throttled(_retry_after(parameters, text), text)
     if code >= 500:
-        return unknown(text, code="5xx", http_status=code)
+        return Ambiguous(text, code="5xx", http_status=code)
     return _by_description(code, text)
 
 

@@ -59,10 +59,13 @@ def checked_quote(reply: ReplyTarget) -> tuple[str, int | None]:
     text = reply.excerpt
     if not text or quote == text:
         return quote, reply.utf16_start
-    places = []
+    places: list[int] = []
+    position, before = 0, 0  # in characters, and the UTF-16 units before it
     place = text.find(quote)
     while place >= 0:
-        places.append(utf16_length(text[:place]))
+        before += utf16_length(text[position:place])
+        position = place
+        places.append(before)
         place = text.find(quote, place + 1)
     if not places:
         return "", None

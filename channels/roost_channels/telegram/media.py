@@ -8,9 +8,10 @@ from roost_channels.files import Files
 from roost_channels.message import Media, MediaKind
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.telegram import format as telegram_format
-from roost_channels.telegram.client import TelegramClient, Upload
+from roost_channels.telegram.bot_api import methods, types
+from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.session import Upload
 
-OCTETS = "application/octet-stream"
 UPLOAD_TIMEOUT_S = 300
 ALBUM_MAX = 10
 CAPTION_MAX = 1024
@@ -20,6 +21,19 @@ ALBUMS: tuple[frozenset[MediaKind], ...] = (
     frozenset(("document",)),
     frozenset(("audio",)),
 )
+_SENDS: Mapping[MediaKind, type[methods.TelegramMethod[types.Message]]] = {
+    "photo": methods.SendPhoto,
+    "document": methods.SendDocument,
+    "voice": methods.SendVoice,
+    "audio": methods.SendAudio,
+    "video": methods.SendVideo,
+}
+_ALBUM_ITEMS: Mapping[MediaKind, type[types.InputMedia]] = {
+    "photo": types.InputMediaPhoto,
+    "document": types.InputMediaDocument,
+    "audio": types.InputMediaAudio,
+    "video": types.InputMediaVideo,
+}
 
 
 class MediaSender:
@@ -29,44 +43,35 @@ class MediaSender:
         self._client = client
         self._files = files
 
-    async def send(self, part: RenderedPart, media: Media, shared: Mapping[str, Any]) -> Any:
+    async def send(
+        self, part: RenderedPart, media: Media, shared: Mapping[str, Any]
+    ) -> types.Message:
         """One file, by the method of its kind; the message that was made."""
-        name = f"{media.kind}_file"
-        given = {**shared, **_caption(part), media.kind: f"attach://{name}"}
-        return await self._client.call(
-            f"send{media.kind.capitalize()}",
-            given,
-            uploads={name: await self._upload(media)},
-            timeout_s=UPLOAD_TIMEOUT_S,
-        )
+        given = {**shared, **_caption(part), media.kind: await self._upload(media)}
+        return await self._client.call(_SENDS[media.kind](**given), timeout_s=UPLOAD_TIMEOUT_S)
 
-    async def send_album(self, parts: Sequence[RenderedPart], shared: Mapping[str, Any]) -> Any:
+    async def send_album(
+        self, parts: Sequence[RenderedPart], shared: Mapping[str, Any]
+    ) -> list[types.Message]:
         """2 to `ALBUM_MAX` files at once; the messages that were made, in order."""
-        uploads, items = {}, []
-        for index, part in enumerate(parts):
-            if part.media is None:
-                raise Rejected("an album holds files alone", code="media")
-            name = f"file{index}"
-            uploads[name] = await self._upload(part.media)
-            items.append(
-                {"type": part.media.kind, "media": f"attach://{name}"}
-                | {key: value for key, value in _caption(part).items() if value is not None}
-            )
-        sent = await self._client.call(
-            "sendMediaGroup",
-            {**shared, "media": items},
-            uploads=uploads,
-            timeout_s=UPLOAD_TIMEOUT_S,
-        )
+        items = [await self._item(part) for part in parts]
+        album = methods.SendMediaGroup(**shared, media=items)
+        sent = await self._client.call(album, timeout_s=UPLOAD_TIMEOUT_S)
         if not isinstance(sent, list) or len(sent) != len(parts):
             raise Ambiguous("accepted, but not as one message for each file", code="decode")
         return sent
+
+    async def _item(self, part: RenderedPart) -> Any:
+        kind = _ALBUM_ITEMS.get(part.media.kind) if part.media else None
+        if part.media is None or kind is None:
+            raise Rejected("an album holds files alone", code="media")
+        return kind(media=await self._upload(part.media), **_caption(part))
 
     async def _upload(self, media: Media) -> Upload:
         if self._files is None:
             raise Rejected("no store of files is connected", code="media")
         data = await self._files.read(media.artifact_id)
-        return Upload(media.name or media.kind, media.mime_type or OCTETS, data)
+        return Upload(data, media.name or media.kind, media.mime_type)
 
 
 def _caption(part: RenderedPart) -> dict[str, Any]:

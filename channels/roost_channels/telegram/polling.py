@@ -9,6 +9,7 @@ from roost_channels.errors import AuthBroken, DeliveryError, Throttled
 from roost_channels.intake import Intake
 from roost_channels.message import InboundMessage
 from roost_channels.telegram import updates
+from roost_channels.telegram.bot_api import methods
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
 
@@ -26,6 +27,14 @@ QUIET_S = 86_400.0
 REFUSED_MAX = 3
 # Time the answer of a long poll may take beyond its own timeout.
 POLL_SLACK_S = 10
+
+
+class GetRawUpdates(methods.GetUpdates):
+    """getUpdates with its result as it came: updates are stored before anybody reads them, and one
+    that aiogram can't read is stored like the others.
+    """
+
+    __returning__ = list[Any]
 
 
 class Poller:
@@ -77,14 +86,14 @@ class Poller:
         """
         if self._clock.time() - self._heard_at > QUIET_S:
             self._offset = None
-        asked = {
-            "offset": self._offset,
-            "limit": BATCH_MAX,
-            "timeout": self._config.poll_timeout_s,
-            "allowed_updates": list(updates.ALLOWED_UPDATES),
-        }
+        asked = GetRawUpdates(
+            offset=self._offset,
+            limit=BATCH_MAX,
+            timeout=self._config.poll_timeout_s,
+            allowed_updates=list(updates.ALLOWED_UPDATES),
+        )
         timeout_s = self._config.poll_timeout_s + POLL_SLACK_S
-        batch = await self._client.call("getUpdates", asked, repeatable=True, timeout_s=timeout_s)
+        batch: Any = await self._client.call(asked, repeatable=True, timeout_s=timeout_s)
         if not batch:
             return
         numbers = [n for n in map(updates.update_id, batch) if n is not None]
@@ -131,7 +140,7 @@ class Poller:
         raise RuntimeError(f"update {message.event_id} can't be stored in any form") from refusal
 
     async def _use_polling(self) -> None:
-        await self._client.call("deleteWebhook", repeatable=True)
+        await self._client.call(methods.DeleteWebhook(), repeatable=True)
 
     async def _repeat(self, action: Callable[[], Any]) -> None:
         while True:

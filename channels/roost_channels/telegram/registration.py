@@ -8,6 +8,7 @@ from roost_channels.errors import AuthBroken, DeliveryError
 from roost_channels.intake import Intake
 from roost_channels.kinds import ChatCommand
 from roost_channels.telegram import updates
+from roost_channels.telegram.bot_api import methods, types
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.inbound import checked_secret
@@ -15,15 +16,20 @@ from roost_channels.telegram.polling import AUTH_PROBE_S, BACKOFF_MAX_S, BACKOFF
 
 logger = logging.getLogger(__name__)
 
+COMMANDS_TIMEOUT_S = 5
+
 
 async def register_commands(client: TelegramClient, commands: Sequence[ChatCommand]) -> None:
     """Set the command menu if it differs; a failure is harmless."""
-    wanted = [{"command": one.name, "description": one.description} for one in commands]
+    wanted = [types.BotCommand(command=one.name, description=one.description) for one in commands]
     try:
-        current = await client.call("getMyCommands", repeatable=True, timeout_s=5)
-        shown = [{key: c.get(key) for key in ("command", "description")} for c in current or ()]
-        if shown != wanted:
-            await client.call("setMyCommands", {"commands": wanted}, repeatable=True, timeout_s=5)
+        current = await client.call(
+            methods.GetMyCommands(), repeatable=True, timeout_s=COMMANDS_TIMEOUT_S
+        )
+        shown = [(getattr(c, "command", ""), getattr(c, "description", "")) for c in current or ()]
+        if shown != [(one.name, one.description) for one in commands]:
+            change = methods.SetMyCommands(commands=wanted)
+            await client.call(change, repeatable=True, timeout_s=COMMANDS_TIMEOUT_S)
     except DeliveryError as error:
         logger.warning("commands not registered: %s", error)
 
@@ -37,15 +43,15 @@ async def register_webhook(
 ) -> None:
     """Point Telegram at our webhook, trying until it is done."""
     secret = checked_secret(config)
-    hook = {
-        "url": f"{public_base_url.rstrip('/')}/hooks/telegram/{config.account}",
-        "secret_token": secret,
-        "allowed_updates": list(updates.ALLOWED_UPDATES),
-    }
+    hook = methods.SetWebhook(
+        url=f"{public_base_url.rstrip('/')}/hooks/telegram/{config.account}",
+        secret_token=secret,
+        allowed_updates=list(updates.ALLOWED_UPDATES),
+    )
     wait = BACKOFF_S
     while True:
         try:
-            await client.call("setWebhook", hook, repeatable=True)
+            await client.call(hook, repeatable=True)
             await intake.channel_state("telegram", config.account, "up", "webhook")
             return
         except DeliveryError as error:

@@ -28,6 +28,8 @@ GENERAL_TOPIC = "1"
 # The chat of dead letters that name none.
 UNREADABLE_CHAT = "unreadable"
 PROBLEM_MAX = 500
+# UTF-16 units of an entity that are read: names of bots and commands have at most 32 each.
+NAME_LENGTH_MAX = 100
 
 
 def read(update: Json, account: str, username: str = "") -> InboundMessage | None:
@@ -246,7 +248,8 @@ def _is_addressed(message: Json, text: str, account: str, username: str) -> bool
         return True
     units = text.encode("utf-16-le")
     for entity in (*message.get("entities", ()), *message.get("caption_entities", ())):
-        start, end = 2 * entity["offset"], 2 * (entity["offset"] + entity["length"])
+        start = 2 * entity["offset"]
+        end = start + 2 * min(entity["length"], NAME_LENGTH_MAX)
         words = units[start:end].decode("utf-16-le", "replace").lower()
         if entity["type"] == "mention" and username and words == f"@{username}":
             return True

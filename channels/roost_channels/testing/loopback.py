@@ -8,6 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
+from roost_channels.testing.origin import refuse_pages
+
 BODY_BYTES_MAX = 60 * 1024 * 1024
 CALLS_KEPT = 100_000
 BAD_GATEWAY_HTML = (
@@ -84,7 +86,7 @@ class LoopbackServer:
         return self._port
 
     async def start(self) -> None:
-        app = web.Application(client_max_size=BODY_BYTES_MAX)
+        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[refuse_pages])
         app.router.add_route("*", "/{tail:.*}", self.handler)
         # A caller that hangs up ends its long poll: handlers are cancelled, as the providers do it.
         self._runner = web.AppRunner(

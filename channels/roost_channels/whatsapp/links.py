@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.errors import Rejected
 from roost_channels.files import Files
+from roost_channels.handing_out import file_headers
 from roost_channels.webhook import NOT_CONFIGURED, WebhookReply, WebhookRequest
 from roost_channels.whatsapp.config import TwilioConfig
 
@@ -16,7 +17,6 @@ MEDIA_PATH = "/hooks/twilio/media"
 # Twilio keeps a message queued for up to four hours before it fetches what belongs to it.
 LINK_S = 6 * 3600.0
 NAME_MAX = 100
-OCTETS = "application/octet-stream"
 
 
 class MediaLinks:
@@ -73,5 +73,8 @@ class MediaHandler:
             file = await self._files.stored(artifact_id)
         except Rejected:
             return WebhookReply(404, b"the file is gone\n")
-        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
-        return WebhookReply(200, file.data, file.mime_type or OCTETS, headers)
+        headers = file_headers(file.name, file.mime_type)
+        content_type = headers.pop("Content-Type")
+        return WebhookReply(
+            200, file.data, content_type, {**headers, "Cache-Control": "private, no-store"}
+        )

@@ -6,11 +6,14 @@ from urllib.parse import quote
 
 import httpx2
 
+from roost_channels.bodies import decoded, read_bounded
 from roost_channels.errors import Ambiguous, NotSent, Rejected
-from roost_channels.whatsapp.client import CONNECT_TIMEOUT_S, TIMEOUT_S, translate
+from roost_channels.whatsapp.errors import unanswered
 from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.errors import refusal
 
+TIMEOUT_S = 20.0
+CONNECT_TIMEOUT_S = 5.0
 SIGNAL_TIMEOUT_S = 5.0
 UPLOAD_TIMEOUT_S = 120.0
 
@@ -77,19 +80,16 @@ class CloudClient:
             raise Rejected(f"media {media_id} has no link")
         if size.isdigit() and int(size) > bytes_max:
             raise Rejected(f"the file has {size} bytes, more than {bytes_max}")
-        data = bytearray()
         try:
             async with self._http.stream("GET", url, follow_redirects=True) as response:
                 if response.status_code != 200:
-                    await response.aread()
                     raise refusal(response.status_code, None, response.headers, repeatable=True)
-                async for chunk in response.aiter_bytes():
-                    data += chunk
-                    if len(data) > bytes_max:
-                        raise Rejected(f"the file has more than {bytes_max} bytes")
+                data = await read_bounded(response, bytes_max)
         except (httpx2.HTTPError, OSError) as error:
-            raise translate(error, repeatable=True) from error
-        return bytes(data)
+            raise unanswered(error, repeatable=True) from error
+        if data is None:
+            raise Rejected(f"the file has more than {bytes_max} bytes")
+        return data
 
     async def number(self) -> dict[str, Any]:
         """The phone number as Meta knows it: proof that the token works."""
@@ -111,20 +111,17 @@ class CloudClient:
         timeout_s: float | None = None,
     ) -> dict[str, Any]:
         try:
-            response = await self._http.request(
+            async with self._http.stream(
                 verb,
                 url,
                 json=body,
                 data=form,
                 files=files,
                 timeout=timeout_s or httpx2.USE_CLIENT_DEFAULT,
-            )
+            ) as response:
+                answer = decoded(await read_bounded(response))
         except (httpx2.HTTPError, OSError) as error:
-            raise translate(error, repeatable=repeatable) from error
-        try:
-            answer = response.json()
-        except ValueError:
-            answer = None
+            raise unanswered(error, repeatable=repeatable) from error
         if response.status_code < 300 and isinstance(answer, dict) and "error" not in answer:
             return answer
         raise refusal(response.status_code, answer, response.headers, repeatable=repeatable)

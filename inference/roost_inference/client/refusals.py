@@ -14,6 +14,7 @@ from roost_inference.errors import (
     PromptTooLong,
     QueueFull,
     UnknownModel,
+    UnknownSession,
 )
 
 RETRY_AFTER_S_MAX = 300.0
@@ -25,6 +26,7 @@ _BY_CODE: dict[str, type[EngineError]] = {
         PromptTooLong,
         BadGrammar,
         UnknownModel,
+        UnknownSession,
         BodyTooLarge,
         QueueFull,
         EngineUnavailable,

@@ -1,14 +1,23 @@
 """`/v1/sessions` from the outside: what a client tells an engine about its sessions."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
 from roost_inference.client.refusals import json_of, refusal
-from roost_inference.errors import EngineFailed, NoSessions
+from roost_inference.errors import EngineFailed, NoSessions, UnknownSession
 
 Wait = Literal["tool", "approval", "user", "idle"]
 UNKNOWN_STATUSES = frozenset({404, 405, 501})
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSession:
+    """A session as an engine knows it: the salt keeps caches of different tenants apart."""
+
+    session_id: str
+    cache_salt: str
 
 
 class Caller(Protocol):
@@ -20,8 +29,8 @@ class Caller(Protocol):
 
 
 class EngineSessions:
-    """Orders to one engine. Every method raises NoSessions where it has no such thing, and what
-    EngineClient raises."""
+    """Orders to one engine. Every method raises NoSessions where it has no such thing,
+    UnknownSession where it knows none of that id and salt, and what EngineClient raises."""
 
     def __init__(self, client: Caller) -> None:
         self._client = client
@@ -34,30 +43,34 @@ class EngineSessions:
             raise EngineFailed("The engine's list of sessions is not a list")
         return [entry for entry in data if isinstance(entry, dict)]
 
-    async def pin(self, session_id: str, salt: str, wait: Wait, ttl_s: float) -> None:
-        """Say what a session waits for, and how long that may take."""
-        order = {"reason": wait, "ttl_s": ttl_s, "cache_salt": salt}
-        await self._call("POST", f"/v1/sessions/{quote(session_id, safe='')}/pin", order)
+    async def pin(self, session: EngineSession, wait: Wait, ttl_s: float) -> None:
+        """Say what a session waits for, and for how many seconds at most."""
+        body = {"reason": wait, "ttl_s": ttl_s, "cache_salt": session.cache_salt}
+        await self._call("POST", f"{_path(session)}/pin", body)
 
-    async def prefetch(self, session_id: str, salt: str) -> None:
+    async def prefetch(self, session: EngineSession) -> None:
         """A message for the session has arrived: bring its KV near."""
-        path = f"/v1/sessions/{quote(session_id, safe='')}/prefetch"
-        await self._call("POST", path, {"cache_salt": salt})
+        body = {"cache_salt": session.cache_salt}
+        await self._call("POST", f"{_path(session)}/prefetch", body)
 
-    async def close(self, session_id: str, salt: str) -> None:
+    async def close(self, session: EngineSession) -> None:
         """Nothing more is expected of the session."""
-        path = f"/v1/sessions/{quote(session_id, safe='')}"
-        await self._call("DELETE", path, {"cache_salt": salt})
+        await self._call("DELETE", _path(session), {"cache_salt": session.cache_salt})
 
     async def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None
     ) -> Mapping[str, Any]:
         status, headers, text = await self._client.call(method, path, body)
-        if status in UNKNOWN_STATUSES:
-            raise NoSessions
         if status != 200:
-            raise refusal(status, headers, text)
+            error = refusal(status, headers, text)
+            if status in UNKNOWN_STATUSES and not isinstance(error, UnknownSession):
+                raise NoSessions
+            raise error
         value = json_of(text)
         if not isinstance(value, dict):
             raise EngineFailed("The engine's answer about sessions is not an object")
         return value
+
+
+def _path(session: EngineSession) -> str:
+    return f"/v1/sessions/{quote(session.session_id, safe='')}"

@@ -1,7 +1,7 @@
 """Chat requests → generations on the bundled engine: model check, prompt, grammar, submission."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -9,6 +9,7 @@ from roost_inference.errors import UnknownModel
 from roost_inference.generation import Bell, EngineGeneration, Generation, Written
 from roost_inference.http.ids import completion_id
 from roost_inference.http.metrics import EngineMetrics
+from roost_inference.http.preparation import Preparation
 from roost_inference.http.report import report
 from roost_inference.http.wire import ChatCall, SessionOrder
 from roost_inference.kv.hit_rate_bound import Ceiling, Trail
@@ -24,8 +25,11 @@ class Responder(Protocol):
 
     def models(self) -> list[dict[str, Any]]: ...
 
-    async def respond(self, call: ChatCall, body: Mapping[str, Any]) -> Generation:
-        """Accept a request, `body` is its JSON as sent. Raises EngineError; nothing runs then."""
+    async def respond(
+        self, call: ChatCall, body: Mapping[str, Any], preparation: Preparation
+    ) -> Generation:
+        """Accept a request, `body` is its JSON as sent. Raises EngineError; nothing runs then, and
+        when it is cancelled."""
         ...
 
     def health(self) -> tuple[int, dict[str, Any]]:
@@ -54,6 +58,8 @@ class EngineResponder:
             bos=info.bos,
             eos=info.eos,
             tokenize=lambda text, special: engine.tokenize(text, special=special),
+            tokens_at_least=engine.tokens_at_least,
+            context_length=info.context_length,
         )
         self._markers = Markers(self._single_token(CALL_OPEN), self._single_token(CALL_CLOSE))
         self.memory = SessionMemory()
@@ -75,7 +81,9 @@ class EngineResponder:
             }
         ]
 
-    async def respond(self, call: ChatCall, body: Mapping[str, Any]) -> Generation:
+    async def respond(
+        self, call: ChatCall, body: Mapping[str, Any], preparation: Preparation
+    ) -> Generation:
         name = self.engine.model.name
         if call.model and call.model != name:
             raise UnknownModel(
@@ -83,36 +91,44 @@ class EngineResponder:
                 param="model",
             )
         # Off the event loop: templates, tokens and grammars take milliseconds that streams feel.
-        request, figures = await asyncio.to_thread(self._request, call)
+        return await preparation.run(
+            partial(self._begin, call, self._bell_of_this_loop(), preparation.check),
+            undo=EngineGeneration.cancel,
+        )
+
+    def _begin(self, call: ChatCall, bell: Bell, check: Callable[[], None]) -> EngineGeneration:
+        """Make the request and hand it to the engine. Takes the caller's time."""
+        request, figures = self._request(call, check)
         trail = Trail()
         generation = EngineGeneration(
             self.engine,
             request,
-            bell=self._bell_of_this_loop(),
+            bell=bell,
             parse_calls=bool(call.functions) and call.tool_choice != "none",
             observe=self._observe,
             remember=partial(self._remember, request, trail, len(call.messages)),
             figures=figures,
         )
-        await asyncio.to_thread(self._submit, generation, request, trail)
-        return generation
-
-    def _submit(self, generation: EngineGeneration, request: Request, trail: Trail) -> None:
+        check()
         generation.submit()
         self._ceiling.prompt(trail, request.cache_salt, request.prompt_tokens)
+        return generation
 
     def _bell_of_this_loop(self) -> Bell:
         if self._bell is None or self._bell.loop is not asyncio.get_running_loop():
             self._bell = Bell()
         return self._bell
 
-    def _request(self, call: ChatCall) -> tuple[Request, dict[str, object]]:
+    def _request(
+        self, call: ChatCall, check: Callable[[], None]
+    ) -> tuple[Request, dict[str, object]]:
         """The request, and what is known about it before it runs, for the answer's metrics."""
-        grammar = build_grammar(call, self._markers)
         session = (call.cache_salt or "", call.session_id or "")
-        prompt = self._template.render(call, partial(self.memory.recall, session))
+        prompt = self._template.render(call, partial(self.memory.recall, session), check)
+        check()
+        grammar = build_grammar(call, self._markers)
         figures: dict[str, object] = {}
-        if call.session_id is not None:
+        if call.session_id is not None and len(prompt.tokens) < self.engine.model.context_length:
             divergence = self.memory.compare(
                 session,
                 prompt.tokens,
@@ -172,25 +188,23 @@ class EngineResponder:
         desk = self._desk
         if desk is None:
             return []
-        return [
-            {**session, "divergence": self.memory.last_divergence(session["id"])}
-            for session in desk.listing(limit)
-        ]
+        return desk.listing(limit, lambda key: {"divergence": self.memory.last_divergence(key)})
 
     def session(self, session_id: str, action: str, order: SessionOrder) -> dict[str, Any]:
-        """Pin, prefetch, offload or close a session. Raises InvalidRequest, EngineUnavailable."""
-        desk = self._desk
+        """Pin, prefetch, offload or close the session of this id and of the order's cache_salt.
+        Raises UnknownSession where that is not its salt, InvalidRequest, EngineUnavailable."""
+        desk, salt = self._desk, order.cache_salt or ""
         if action == "close":
-            self.memory.close(session_id)
+            self.memory.close((salt, session_id))
         if desk is None:
             return {"id": session_id, "known": False}
         if action == "pin":
-            return desk.pin(session_id, order.reason, order.ttl_s, order.cache_salt)
+            return desk.pin(session_id, order.reason, order.ttl_s, salt)
         if action == "prefetch":
-            return desk.prefetch(session_id, order.cache_salt)
+            return desk.prefetch(session_id, salt)
         if action == "offload":
-            return desk.offload(session_id, order.cache_salt)
-        return desk.close(session_id, order.cache_salt)
+            return desk.offload(session_id, salt)
+        return desk.close(session_id, salt)
 
     @property
     def _desk(self) -> SessionDesk | None:

@@ -5,7 +5,8 @@ import contextlib
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roost_inference.errors import BodyTooLarge, EngineError, QueueFull
 from roost_inference.generation import Generation, Piece
+from roost_inference.http.preparation import Preparation
 from roost_inference.http.replies import DONE, KEEP_ALIVE, Chunks, completion, error_body, event
 from roost_inference.http.wire import ChatCall
 
@@ -21,6 +23,10 @@ KEEP_ALIVE_S = 15.0
 # A client that is still sending when it is refused reads the answer only if we read on a little.
 LINGER_S = 2.0
 LINGER_BYTES_MAX = 64 * 2**20
+# Asked by supervisors, containers and Prometheus, which have no key: a state and figures, no texts.
+OPEN_PATHS = frozenset({"/health", "/metrics"})
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +66,24 @@ async def read_body(request: Request, limit: int) -> bytes:
     raise BodyTooLarge(f"The request body is larger than {limit} bytes")
 
 
+async def while_here(receive: Receive, preparation: Preparation, work: Coroutine[Any, Any, T]) -> T:
+    """What the work gives. Once the client has gone the work is cancelled and abandoned, and
+    ClientDisconnect raised. Call it when the body has been read."""
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+        if not working.done():
+            preparation.abandon()
+            working.cancel()
+            await asyncio.wait((working,))
+    if working.cancelled():
+        raise ClientDisconnect
+    return working.result()
+
+
 class Unauthorized(EngineError):
     """The API key is missing or wrong."""
 
@@ -69,16 +93,17 @@ class Unauthorized(EngineError):
 
 
 class RequireKey:
-    """ASGI wrapper: /v1 needs `Authorization: Bearer KEY`. Health and metrics stay open."""
+    """ASGI wrapper: all but OPEN_PATHS needs `Authorization: Bearer KEY`."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self._app = app
         self._key = key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/v1"):
-            sent = Headers(scope=scope).get("authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(sent.encode(), self._key):
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            scheme, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
+            is_right = hmac.compare_digest(sent.strip().encode(), self._key)
+            if scheme.lower() != "bearer" or not is_right:
                 await error_response(Unauthorized())(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -13,13 +13,18 @@ from starlette.routing import Route
 
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineError, EngineUnavailable, InvalidRequest, UnknownModel
+from roost_inference.generation import Generation
 from roost_inference.http.chat_service import Responder
-from roost_inference.http.exchange import Answer, RequireKey, error_response, read_body
+from roost_inference.http.exchange import Answer, RequireKey, error_response, read_body, while_here
 from roost_inference.http.json_body import parse_json
 from roost_inference.http.metrics import CONTENT_TYPE
-from roost_inference.http.wire import parse_chat_call, parse_session_order
+from roost_inference.http.origin import KnownClients
+from roost_inference.http.preparation import Preparation, Preparers
+from roost_inference.http.wire import ChatCall, parse_chat_call, parse_session_order
 from roost_inference.kv.sessions import SESSIONS_KEPT
 
+# The body of a request about a session: a reason, a time and a salt.
+ORDER_BYTES_MAX = 16 * 2**10
 SESSION_ACTIONS = ("pin", "prefetch", "offload")
 
 
@@ -37,9 +42,15 @@ class Slot:
 
 def build_app(slot: Slot, config: EngineConfig) -> Starlette:
     """The ASGI app over whatever stands in the slot, now or later."""
-    face = _Face(slot, config.max_body_bytes)
+    preparers = Preparers()
+    face = _Face(slot, preparers, config.max_body_bytes)
     key = config.api_key.get_secret_value()
-    return Starlette(
+    middleware = [
+        Middleware(KnownClients, listens_on=config.host, allowed=config.allowed_hosts),
+    ]
+    if key:
+        middleware.append(Middleware(RequireKey, key=key))
+    app = Starlette(
         routes=[
             Route("/v1/chat/completions", face.chat, methods=["POST"]),
             Route("/v1/models", face.models),
@@ -50,7 +61,7 @@ def build_app(slot: Slot, config: EngineConfig) -> Starlette:
             Route("/health", face.health),
             Route("/metrics", face.metrics),
         ],
-        middleware=[Middleware(RequireKey, key=key)] if key else [],
+        middleware=middleware,
         exception_handlers={
             EngineError: _engine_error,
             HTTPException: _http_error,
@@ -58,22 +69,34 @@ def build_app(slot: Slot, config: EngineConfig) -> Starlette:
             Exception: _unexpected,
         },
     )
+    app.state.preparers = preparers
+    return app
 
 
 class _Face:
     """One method per route."""
 
-    def __init__(self, slot: Slot, max_body_bytes: int) -> None:
+    def __init__(self, slot: Slot, preparers: Preparers, max_body_bytes: int) -> None:
         self._slot = slot
+        self._preparers = preparers
         self._max_body_bytes = max_body_bytes
 
     async def chat(self, request: Request) -> Any:
         body = await read_body(request, self._max_body_bytes)
-        responder = self._slot.get()
-        value = await asyncio.to_thread(parse_json, body)
+        preparation = self._preparers.open(len(body))
         session_id = request.headers.get("x-session-id")
-        call = await asyncio.to_thread(parse_chat_call, value, session_id=session_id)
-        return Answer(await responder.respond(call, value), call)
+        work = self._begin(self._slot.get(), body, session_id, preparation)
+        return Answer(*await while_here(request.receive, preparation, work))
+
+    async def _begin(
+        self, responder: Responder, body: bytes, session_id: str | None, preparation: Preparation
+    ) -> tuple[Generation, ChatCall]:
+        def parse() -> tuple[Any, ChatCall]:
+            value = parse_json(body)
+            return value, parse_chat_call(value, session_id=session_id)
+
+        value, call = await preparation.run(parse)
+        return await responder.respond(call, value, preparation), call
 
     async def models(self, request: Request) -> Response:
         return JSONResponse({"object": "list", "data": self._slot.get().models()})
@@ -99,7 +122,7 @@ class _Face:
         return await self._order(request, "close")
 
     async def _order(self, request: Request, action: str) -> Response:
-        body = await read_body(request, self._max_body_bytes)
+        body = await read_body(request, ORDER_BYTES_MAX)
         responder = self._slot.get()
         order = parse_session_order(parse_json(body) if body else {})
         session_id = request.path_params["id"]

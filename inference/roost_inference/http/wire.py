@@ -18,6 +18,7 @@ from roost_inference.request import KvPolicy, SamplingParams
 STOP_STRINGS_MAX = 16
 TOP_LOGPROBS_MAX = 20
 TOOLS_MAX = 512
+MESSAGES_MAX = 16384
 SESSION_ID_CHARACTERS_MAX = 256
 TOOL_NAME = r"^[A-Za-z0-9_.:/-]{1,128}$"
 
@@ -174,7 +175,7 @@ class ChatCall(_Wire):
     """A checked request. None means the field was absent or null."""
 
     model: str | None = None
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Message] = Field(min_length=1, max_length=MESSAGES_MAX)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     tools: Annotated[list[_Tool], BeforeValidator(_known_tools)] | None = Field(

@@ -76,18 +76,16 @@ class Sessions:
         self._known.move_to_end(key)
         return session
 
-    def named(self, session_id: str, cache_salt: str | None) -> list[Session]:
-        """The sessions of that id, in one salt or in all."""
-        return [
-            session
-            for session in self
-            if session.session_id == session_id and cache_salt in (None, session.cache_salt)
-        ]
+    def get(self, session_id: str, cache_salt: str) -> Session | None:
+        """The session of that id, if it was made with this salt."""
+        return self._known.get((cache_salt, session_id))
 
-    def pin(self, session_id: str, cache_salt: str, reason: str, ttl_s: float) -> Session:
-        session = self._open(session_id, cache_salt)
+    def pin(self, session: Session, reason: str, ttl_s: float) -> Pin:
+        """Say what the session waits for; at most PIN_TTL_S_MAX seconds."""
+        self._known.move_to_end(session.key)
+        session.used_s = self._clock()
         session.pin = Pin(reason, self._clock() + min(ttl_s, PIN_TTL_S_MAX))
-        return session
+        return session.pin
 
     def forget(self, session: Session) -> None:
         self._known.pop(session.key, None)

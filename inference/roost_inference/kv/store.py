@@ -88,11 +88,15 @@ class BlockStore:
                 node = part.node
                 node.hold_until = max(node.hold_until, until) if until else 0.0
 
-    def leaf_of(self, session_id: str) -> list[Node]:
-        """The chain that ends in the deepest block a session has stored, from the root."""
+    def leaf_of(self, session_id: str, root: bytes) -> list[Node]:
+        """The chain below this root that ends in the deepest block a session has stored."""
         with self._lock:
             own = [n for n in self._index.nodes.values() if n.head.session_id == session_id]
-            return self._index.chain(max(own, key=lambda n: n.end)) if own else []
+            for node in sorted(own, key=lambda n: n.end, reverse=True):
+                chain = self._index.chain(node)
+                if chain[0].head.parent == root:
+                    return chain
+            return []
 
     # From the device
 

@@ -1,6 +1,7 @@
 """llama.cpp behind the Backend protocol: one model, its vocabulary, and one or two contexts."""
 
 import ctypes
+import functools
 import hashlib
 import logging
 import threading
@@ -16,6 +17,7 @@ from roost_inference.llama import bindings
 from roost_inference.llama.context import LlamaContext
 from roost_inference.llama.machine import available_memory_bytes
 from roost_inference.llama.prefill import PrefillContext
+from roost_inference.prompt.token_floor import TokenFloor
 from roost_inference.scheduling.batch import Batch
 
 # Beside the KV the compute buffers and the logits take memory; below this it would be a gamble.
@@ -38,6 +40,19 @@ class LlamaVocabulary:
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         return bindings.tokenize(self._handle, text, special=special)
+
+    def tokens_at_least(self, text: str) -> int:
+        return self._token_floor.tokens(text)
+
+    @functools.cached_property
+    def _token_floor(self) -> TokenFloor:
+        """Looks at every token once, which takes a tenth of a second."""
+        if not bindings.covers_bytes(self._handle):
+            return TokenFloor(0)
+        pieces = (
+            bindings.token_bytes(self._handle, token, special=True) for token in range(self.size)
+        )
+        return TokenFloor.of_pieces(pieces, strips_space=bindings.strips_space(self._handle))
 
     def token_bytes(self, token: int) -> bytes:
         piece = self._pieces.get(token)

@@ -36,6 +36,8 @@ MODEL_DEFAULTS = {
 KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
 FILE_TYPE_Q4_0 = 2
 FLASH_ATTENTION_ON = 1
+VOCABULARY_SPM, VOCABULARY_BPE = 1, 2
+TOKEN_STRIPS = 1 << 7 | 1 << 8  # whitespace before a token, and behind it
 DECODE_DONE, DECODE_NO_CELLS, DECODE_ABORTED = 0, 1, 2
 
 log = logging.getLogger("roost_inference.llama")
@@ -325,6 +327,19 @@ def end_tokens(vocab: Any) -> frozenset[int]:
 
 def bos_eos(vocab: Any) -> tuple[int, int]:
     return int(_library.llama_vocab_bos(vocab)), int(_library.llama_vocab_eos(vocab))
+
+
+def covers_bytes(vocab: Any) -> bool:
+    """Whether tokens cover a text's bytes one after the other; other kinds normalise it first."""
+    return _library.llama_vocab_type(vocab) in (VOCABULARY_SPM, VOCABULARY_BPE)
+
+
+def strips_space(vocab: Any) -> bool:
+    """Whether any token swallows the whitespace beside it."""
+    return any(
+        _library.llama_vocab_get_attr(vocab, token) & TOKEN_STRIPS
+        for token in range(vocabulary_size(vocab))
+    )
 
 
 def token_bytes(vocab: Any, token: int, *, special: bool) -> bytes:

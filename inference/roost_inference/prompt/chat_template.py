@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import jinja2
 from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from roost_inference.errors import EngineFailed, InvalidRequest
+from roost_inference.errors import EngineFailed, InvalidRequest, PromptTooLong
 from roost_inference.http.wire import ChatCall, FunctionTool, Message
 from roost_inference.prompt.exact_tokens import Answer
 from roost_inference.prompt.hermes import fold_system, merge_same_role, without_tools
@@ -49,7 +50,18 @@ class ChatTemplate:
     (hermes.py). Contents that spell control tokens are tokenised as plain text.
     """
 
-    def __init__(self, source: str, *, bos: str = "", eos: str = "", tokenize: Tokenize) -> None:
+    def __init__(
+        self,
+        source: str,
+        *,
+        bos: str = "",
+        eos: str = "",
+        tokenize: Tokenize,
+        tokens_at_least: Callable[[str], int] = lambda text: 0,
+        context_length: int = sys.maxsize,
+    ) -> None:
+        """A prompt of `context_length` tokens is refused before it is tokenised, where
+        `tokens_at_least` shows that already."""
         source = _GENERATION_TAG.sub("", source or _DEFAULT_TEMPLATE)
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
@@ -58,6 +70,8 @@ class ChatTemplate:
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         self._tokenize = tokenize
+        self._tokens_at_least = tokens_at_least
+        self._context_length = context_length
         self._spelling: dict[bytes, bool] = {}
         self._lock = threading.Lock()
         self._special = {"bos_token": bos, "eos_token": eos}
@@ -77,10 +91,12 @@ class ChatTemplate:
         self,
         call: ChatCall,
         recall: Callable[[int, Message], Answer | None] = lambda place, message: None,
+        check: Callable[[], None] = lambda: None,
     ) -> Prompt:
         """The prompt of a request. `recall` knows what the engine wrote itself, by how many
-        messages stand before it: it keeps the tokens it was written with. Raises InvalidRequest if
-        the template refuses the messages."""
+        messages stand before it: it keeps the tokens it was written with. `check` is called before
+        each long piece of work and may raise to end it. Raises InvalidRequest if the template
+        refuses the messages, PromptTooLong if they can't fit the context."""
         functions = call.functions
         nonce = secrets.token_hex(8)
         hidden: dict[str, str | Answer] = {}
@@ -99,33 +115,46 @@ class ChatTemplate:
         if self._merges:
             messages = merge_same_role(messages)
         for message in messages:
+            check()
             content = message["content"]
             if self._spells_control(content):
                 message["content"] = _mark(hidden, nonce, content)
+        check()
         text = self._run(messages, tools)
         if len(text) > PROMPT_CHARACTERS_MAX:
             raise InvalidRequest("The chat template made a prompt beyond any limit")
-        return self._assemble(text, hidden)
-
-    def _assemble(self, text: str, hidden: Mapping[str, str | Answer]) -> Prompt:
-        if not hidden:
-            return Prompt(text, list(self._tokenize(text, True)))
+        pieces = _pieces(text, hidden, nonce)
+        self._refuse_too_long(
+            sum(
+                len(p.tokens) if isinstance(p, Answer) else self._tokens_at_least(p.text)
+                for p in pieces
+            )
+        )
         tokens: list[int] = []
-        whole = ""
-        for piece in re.split("(" + "|".join(map(re.escape, hidden)) + ")", text):
-            plain = hidden.get(piece)
-            if isinstance(plain, Answer):
-                whole += plain.text
-                tokens += plain.tokens
-                continue
-            whole += piece if plain is None else plain
-            if piece:
-                tokens += self._tokenize(piece if plain is None else plain, plain is None)
-        return Prompt(whole, tokens)
+        for piece in pieces:
+            check()
+            if isinstance(piece, Answer):
+                tokens += piece.tokens
+            else:
+                tokens += self._tokenize(piece.text, piece.special)
+            if len(pieces) > 1:
+                self._refuse_too_long(len(tokens))
+        return Prompt("".join(piece.text for piece in pieces), tokens)
+
+    def _refuse_too_long(self, count: int) -> None:
+        if count >= self._context_length:
+            raise PromptTooLong(
+                f"The prompt has at least {count} tokens; the model's context of "
+                f"{self._context_length} tokens must also hold the answer",
+                param="messages",
+            )
 
     def _spells_control(self, text: str) -> bool:
         """Whether the text has other tokens where control tokens count. Remembered: a session's
-        messages come back with every turn, and most of a prompt's time would go here."""
+        messages come back with every turn, and most of a prompt's time would go here. Of a text
+        that can't fit the context it is not looked up: plain text is always safe."""
+        if self._tokens_at_least(text) >= self._context_length:
+            return True
         key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         with self._lock:
             known = self._spelling.get(key)
@@ -163,6 +192,28 @@ class ChatTemplate:
         allowed = {k: v for k, v in options.items() if k in ("indent", "separators", "sort_keys")}
         text = json.dumps(value, ensure_ascii=False, **allowed)
         return text.replace("<", "\\u003c") if self._spells_control(text) else text
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A part of the rendered text; `special` where it is the template's own."""
+
+    text: str
+    special: bool
+
+
+def _pieces(text: str, hidden: Mapping[str, str | Answer], nonce: str) -> list[_Piece | Answer]:
+    """The rendered text in order, with place holders replaced by what they stand for."""
+    if not hidden:
+        return [_Piece(text, special=True)]
+    pieces: list[_Piece | Answer] = []
+    for part in re.split(f"(\ue000{nonce}:[0-9]+\ue001)", text):
+        plain = hidden.get(part)
+        if isinstance(plain, Answer):
+            pieces.append(plain)
+        elif part:
+            pieces.append(_Piece(part if plain is None else plain, special=plain is None))
+    return pieces
 
 
 def _mark(hidden: dict[str, str | Answer], nonce: str, what: str | Answer) -> str:
@@ -218,5 +269,5 @@ def _object(arguments: str) -> Any:
     """Arguments as an object; text that isn't JSON stays text, it is the model's own history."""
     try:
         return json.loads(arguments or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments

@@ -136,19 +136,18 @@ class SessionMemory:
             self._last[session] = divergence
         return divergence
 
-    def last_divergence(self, session_id: str) -> dict[str, Any] | None:
-        """The latest report of a session, whatever its salt."""
+    def last_divergence(self, session: tuple[str, str]) -> dict[str, Any] | None:
+        """The latest report of a session, by its salt and id."""
         with self._lock:
-            found = [d for (_, name), d in self._last.items() if name == session_id]
-        return found[-1].report() if found else None
+            found = self._last.get(session)
+        return found.report() if found else None
 
-    def close(self, session_id: str) -> None:
+    def close(self, session: tuple[str, str]) -> None:
         """The session has ended: nothing of it is kept."""
         with self._lock:
-            for session in [s for s in self._histories if s[1] == session_id]:
-                del self._histories[session]
-                self._last.pop(session, None)
-            for key in [key for key in self._answers if key[0][1] == session_id]:
+            self._histories.pop(session, None)
+            self._last.pop(session, None)
+            for key in [key for key in self._answers if key[0][:2] == session]:
                 self._forget(key)
 
 
@@ -183,5 +182,5 @@ def _digest(content: str, calls: Sequence[tuple[str, str]]) -> bytes:
 def _canonical(arguments: str) -> str:
     try:
         return json.dumps(json.loads(arguments or "{}"), sort_keys=True)
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments

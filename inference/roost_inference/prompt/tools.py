@@ -13,6 +13,9 @@ from roost_inference.http.wire import ChatCall, FunctionTool
 CALL_OPEN = "<tool_call>"
 CALL_CLOSE = "</tool_call>"
 PARALLEL_CALLS_MAX = 8
+# One schema and all of a request, as JSON: compiling grows with the square of one's properties.
+SCHEMA_BYTES_MAX = 2**16
+SCHEMAS_BYTES_MAX = 2**18
 
 _WITHOUT_CALLS = f"/(?s:.*)/ & ~/(?s:.*){CALL_OPEN}(?s:.*)/"
 
@@ -85,6 +88,11 @@ def _call_rules(functions: Sequence[FunctionTool], markers: Markers) -> list[str
         head = f'\n{{"name": {json.dumps(function.name)}, "arguments": '
         bodies.append(f"{json.dumps(head)} arguments_{index}")
         rules.append(f"arguments_{index}: %json {_schema_text(_arguments_schema(function))}")
+    if sum(map(len, rules)) > SCHEMAS_BYTES_MAX:
+        raise BadGrammar(
+            f"The schemas of the tools are larger than {SCHEMAS_BYTES_MAX} bytes together",
+            param="tools",
+        )
     rules.append(f"open: {opening}")
     rules.append(f'call: ({" | ".join(bodies)}) "}}\\n" {closing}')
     rules.append('more: "\\n" open call')
@@ -119,8 +127,13 @@ def _schema_text(schema: Mapping[str, Any]) -> str:
 
 
 def _check(schema: Mapping[str, Any], where: str, param: str) -> None:
+    text = _schema_text(schema)
+    if len(text) > SCHEMA_BYTES_MAX:
+        raise BadGrammar(
+            f"The schema of {where} is larger than {SCHEMA_BYTES_MAX} bytes", param=param
+        )
     try:
-        grammar = LLMatcher.grammar_from_json_schema(_schema_text(schema))
+        grammar = LLMatcher.grammar_from_json_schema(text)
         problem = LLMatcher.validate_grammar(grammar)
     except ValueError as error:
         problem = str(error)

@@ -50,6 +50,9 @@ class PuppetEngine:
         self.answer = answer
         self._listeners: dict[str, Listener] = {}
 
+    def tokens_at_least(self, text: str) -> int:
+        return len(text.encode()) // max(map(len, CONTROL))
+
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         tokens: list[int] = []
         while text:

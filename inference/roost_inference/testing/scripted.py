@@ -19,6 +19,7 @@ from roost_inference.generation import Finished, Piece, TextPiece
 from roost_inference.http.chat_service import Responder
 from roost_inference.http.ids import call_id, completion_id
 from roost_inference.http.listener import Server, bind, listening, url_of
+from roost_inference.http.preparation import Preparation
 from roost_inference.http.routes import Slot, build_app
 from roost_inference.http.wire import ChatCall, SessionOrder
 from roost_inference.prompt.tool_calls import ParsedCall
@@ -101,7 +102,9 @@ class _ScriptedResponder(Responder):
             {"id": self._engine.model, "object": "model", "created": 0, "owned_by": "roost"},
         ]
 
-    async def respond(self, call: ChatCall, body: Mapping[str, Any]) -> "_ScriptedGeneration":
+    async def respond(
+        self, call: ChatCall, body: Mapping[str, Any], preparation: Preparation
+    ) -> "_ScriptedGeneration":
         self._engine.requests.append({**body, "session_id": call.session_id})
         del self._engine.requests[:-REQUESTS_KEPT]
         steps = [

@@ -56,6 +56,9 @@ class ToyVocabulary:
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         return list(text.encode())
 
+    def tokens_at_least(self, text: str) -> int:
+        return len(text.encode())
+
     def token_bytes(self, token: int) -> bytes:
         return b"" if token == END else bytes([token])
 

@@ -114,7 +114,7 @@ def _turn(turn: models.Turn) -> schemas.Turn:
         id=turn.id,
         number=turn.number,
         state=turn.state,
-        reason=turn.reason,
+        reason=turn.reason_code,
         started_at=turn.started_at,
         finished_at=turn.finished_at,
     )

@@ -61,9 +61,10 @@ def serve(
     data: Data = None,
 ) -> None:
     """Run one part; `roost up` and compose.yaml run them all this way."""
-    from roost_platform.stack.lifeline import attach_to_supervisor
+    from roost_platform.stack.lifeline import attach_to_supervisor, end_itself_when_silent
 
     attach_to_supervisor()
+    end_itself_when_silent()
     keep_private()
     if part not in PARTS:
         refuse(f"There is no part {part!r}. The parts are: {', '.join(PARTS)}.", code=2)

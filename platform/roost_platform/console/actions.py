@@ -7,7 +7,7 @@ here.
 from collections.abc import Sequence
 
 from roost_channels.message import Sender
-from roost_platform.commands import dropped_line, queue_set, told
+from roost_platform.commands import dropped_line, queue_set, stop_answer
 from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.console.errors import Refused
 from roost_platform.errors import NotAllowed, NotFound
@@ -23,7 +23,7 @@ async def stop_session(deps: ConsoleDeps, id: str, by: Principal, ip: str) -> st
     await deps.stores.audit.write(by.name, "conversation.stop", id, detail, ip)
     if stopped.turn_id:
         return f"Stopping. {dropped_line(stopped.dropped)}".strip()
-    return told(stopped.dropped, was_running=False)
+    return stop_answer(stopped.dropped, was_running=False)
 
 
 async def reply_as_operator(deps: ConsoleDeps, id: str, text: str, by: Principal, ip: str) -> None:

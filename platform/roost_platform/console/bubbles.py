@@ -10,6 +10,7 @@ from roost_channels.rendering.parts import Entity
 from roost_channels.sandbox.phone import PhoneLook, PhoneScreen, ShownMessage
 
 MESSAGES_SHOWN_MAX = 100
+QUOTE_DEPTH_MAX = 8  # quotes in quotes; what is deeper shows its marks
 
 TAGS = {
     "bold": ("<b>", "</b>"),
@@ -90,14 +91,15 @@ def entities_html(text: str, entities: Sequence[Entity]) -> Markup:
     return Markup("").join(html)
 
 
-def marks_html(text: str) -> Markup:
+def marks_html(text: str, depth: int = 0) -> Markup:
     """Text with marks as HTML; the marks themselves disappear, as on the phone."""
     html, previous = [], 0
     for match in MARKS.finditer(text):
         html.append(escape(text[previous : match.start()]))
         name = str(match.lastgroup)
         if name == "quote":
-            quoted = marks_html(match[name])
+            inner, below = match[name], depth + 1
+            quoted = marks_html(inner, below) if below < QUOTE_DEPTH_MAX else escape(inner)
             html.append(Markup('<span class="blockquote">{}</span>').format(quoted))
         elif name == "pre":
             html.append(Markup('<code class="pre">{}</code>').format(match[name]))

@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.console.errors import (
@@ -15,6 +15,7 @@ from roost_platform.console.errors import (
     Refused,
 )
 from roost_platform.console.live import Live, LivePage
+from roost_platform.console.page_response import PageResponse
 from roost_platform.console.phones import Phones
 from roost_platform.console.rendering import name_channels, render
 from roost_platform.identity.accounts import Accounts
@@ -156,8 +157,7 @@ class Visit:
 
     def page(self, template: str, data: Any, *, status: int = 200) -> Response:
         """A full page; `data` is the page's frozen dataclass."""
-        html = render(template, {**self.base_context(), "page": data})
-        response = HTMLResponse(html, status_code=status)
+        response = PageResponse(template, {**self.base_context(), "page": data}, status)
         response.headers["accept-ch"] = "Sec-CH-Prefers-Color-Scheme"
         response.headers["vary"] = "Sec-CH-Prefers-Color-Scheme, Cookie"
         if FLASH_COOKIE in self.request.cookies:

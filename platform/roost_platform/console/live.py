@@ -82,7 +82,8 @@ class Live:
                 page = await self._finished(load)
                 if page is None:
                     return
-                for event in self._changes(page, shown, context):
+                # In a thread: a page's texts may take a while, and other requests go on.
+                for event in await asyncio.to_thread(self._changes, page, shown, context):
                     yield event
                 await asyncio.sleep(look_s or self.interval_s)
                 if look_s is None:

@@ -1,5 +1,6 @@
 """What models and people wrote, as HTML that can do nothing: Markdown, then an allow-list."""
 
+import logging
 from functools import lru_cache
 
 import nh3
@@ -7,7 +8,13 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
+from roost_channels.rendering.budget import Budget, OverBudget, bounded, environment
+from roost_channels.rendering.markup import NESTING_MAX, depth
+
+logger = logging.getLogger(__name__)
+
 TEXT_LENGTH_MAX = 64_000  # longer texts are shown plain: parsing time grows with the text
+TEXT_S = 0.4  # processor time for one text; one that takes more is shown plain
 CACHED_TEXTS_MAX = 512
 
 TAGS = {
@@ -41,20 +48,38 @@ def _lower_headings(tokens: list[Token]) -> None:
             token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
 
 
-_parser = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(
-    ["table", "strikethrough"]
-)
+# The library drops what lies deeper than its own limit, so ours is below it.
+_options = {"html": False, "breaks": True, "maxNesting": NESTING_MAX + 10}
+_parser = bounded(MarkdownIt("commonmark", _options).enable(["table", "strikethrough"]))
 
 
 @lru_cache(CACHED_TEXTS_MAX)
 def markdown(text: str) -> Markup:
-    """Sanitised HTML of a Markdown text; a text beyond the bound comes back escaped and plain."""
+    """Sanitised HTML of a Markdown text; one beyond the bounds comes back escaped and plain."""
     if len(text) > TEXT_LENGTH_MAX:
-        return Markup('<p class="pre">{}</p>').format(escape(text))
-    tokens = _parser.parse(text)
+        return plain(text)
+    try:
+        return _formatted(text, Budget(TEXT_S))
+    except (OverBudget, RecursionError) as error:
+        logger.info("a text is shown without formatting: %s", error)
+        return plain(text)
+
+
+def plain(text: str) -> Markup:
+    """The text as it stands, escaped, with its lines."""
+    return Markup('<p class="pre">{}</p>').format(escape(text))
+
+
+def _formatted(text: str, budget: Budget) -> Markup:
+    tokens = _parser.parse(text, environment(budget))
+    deepest = max((max(token.level, depth(token.children or ())) for token in tokens), default=0)
+    if deepest > NESTING_MAX:
+        raise OverBudget("nested too deeply")
+    budget.check()
     _image_as_link(tokens)
     _lower_headings(tokens)
     html = _parser.renderer.render(tokens, _parser.options, {})
+    budget.check()
     return Markup(
         nh3.clean(
             html,

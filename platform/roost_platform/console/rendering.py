@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -12,10 +13,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from roost_channels.registry import BUILT_IN, Kinds
+from roost_channels.rendering.budget import Budget
 from roost_platform.console.assets import icon, static_url
-from roost_platform.console.markdown import markdown
+from roost_platform.console.markdown import markdown, plain
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+# Processor time for all texts of one page, read for the first time; those after it are shown plain
+# until the page is asked for again, as what was read is kept.
+PAGE_TEXTS_S = 1.0
+# Deeper JSON is shown as it came: indented, each level makes the lines inside it longer.
+JSON_DEPTH_MAX = 40
+_page_budget: ContextVar[Budget | None] = ContextVar("page_budget", default=None)
 
 NOTHING = "\N{EN DASH}"  # a figure that was not measured
 
@@ -89,7 +98,9 @@ def initials(name: str) -> str:
 
 
 def pretty_json(text: str) -> str:
-    """JSON text indented for reading; what is not JSON stays as it is."""
+    """JSON text indented for reading; what is not JSON, or too deep, stays as it is."""
+    if _json_depth(text) > JSON_DEPTH_MAX:
+        return text
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:
@@ -119,6 +130,24 @@ def channel_choices() -> list[tuple[str, str]]:
 name_channels(BUILT_IN)
 
 
+def _json_depth(text: str) -> int:
+    """How deep brackets stand; those in strings count too, which errs on the safe side."""
+    depth = deepest = 0
+    for character in text:
+        if character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
+def page_markdown(text: str) -> Markup:
+    """A text of a page as HTML; plain once the page's texts have taken their time."""
+    budget = _page_budget.get()
+    return plain(text) if budget is not None and budget.left_s < 0 else markdown(text)
+
+
 @cache
 def environment() -> Environment:
     """The one environment; it holds no request data."""
@@ -143,12 +172,20 @@ def environment() -> Environment:
         when=when,
         iso=iso,
         initials=initials,
-        markdown=markdown,
+        markdown=page_markdown,
         pretty_json=pretty_json,
     )
     return env
 
 
 def render(template: str, context: Mapping[str, Any]) -> str:
-    """A template's HTML; every name it uses must be in the context."""
-    return environment().get_template(template).render(context)
+    """A template's HTML; every name it uses must be in the context.
+
+    Takes up to a second and a half of processor time for texts made to be slow: call it in a thread
+    where others wait.
+    """
+    token = _page_budget.set(Budget(PAGE_TEXTS_S))
+    try:
+        return environment().get_template(template).render(context)
+    finally:
+        _page_budget.reset(token)

@@ -18,9 +18,10 @@ from roost_channels.files import Fetch, StoredFile
 from roost_channels.message import Attachment, Media, MediaKind
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import clean, get_turn
+from roost_platform.db.base.text import clean
+from roost_platform.db.locks import get_turn
 from roost_platform.errors import NotAllowed, NotFound
-from roost_workflows.ports import Artifact
+from roost_workflows.tool_ports import Artifact
 
 # No vowels and nothing that reads like something else: ids are no words, and are easy to repeat.
 ID_ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
@@ -32,17 +33,16 @@ ACCEPTED = ("pending", "taken", "done")  # files of other messages are not fetch
 
 
 class ArtifactStore:
-    """Implements `roost_channels.files.Files` and `roost_workflows.ports.Artifacts`."""
+    """Implements `roost_channels.files.Files` and `roost_workflows.tool_ports.Artifacts`."""
 
     def __init__(self, database: Database, folder: Path | None) -> None:
         self._database = database
         self._folder = folder
 
-    # What comes in ---------------------------------------------------------------------------
-
     async def fetches(
         self, channels: Sequence[tuple[str, str]], now: float, limit: int
     ) -> Sequence[Fetch]:
+        """Files of these accounts to fetch now."""
         row = models.Artifact
         query = (
             select(row)
@@ -57,9 +57,10 @@ class ArtifactStore:
             .limit(limit)
         )
         async with self._database.read() as session:
-            return [_fetch_of(found) for found in await session.scalars(query)]
+            return [_fetch_of(artifact) for artifact in await session.scalars(query)]
 
     async def fetched(self, artifact_id: str, data: bytes) -> None:
+        """Store the bytes of a fetched file."""
         digest = await asyncio.to_thread(self._write, artifact_id, data)
         async with self._database.write() as session:
             row = await session.get(models.Artifact, artifact_id)
@@ -70,6 +71,7 @@ class ArtifactStore:
     async def not_fetched(
         self, artifact_id: str, reason: str, *, retry_at: float | None = None
     ) -> None:
+        """Record why a file could not be fetched, and when to try again."""
         async with self._database.write() as session:
             row = await session.get(models.Artifact, artifact_id)
             if row is None or row.state != "pending":
@@ -80,14 +82,14 @@ class ArtifactStore:
             else:
                 row.next_at = retry_at
 
-    # What agents do --------------------------------------------------------------------------
-
     async def get(self, turn_id: str, artifact_id: str) -> Artifact | None:
+        """See `tool_ports.Artifacts.get`."""
         async with self._database.read() as session:
             row = await self._of_turn(session, turn_id, artifact_id)
             return None if row is None else _artifact_of(row)
 
     async def load(self, turn_id: str, artifact_id: str) -> bytes:
+        """See `tool_ports.Artifacts.load`."""
         async with self._database.read() as session:
             row = await self._of_turn(session, turn_id, artifact_id)
         if row is None:
@@ -97,6 +99,7 @@ class ArtifactStore:
     async def add(
         self, turn_id: str, key: str, data: bytes, *, kind: str, name: str, mime_type: str
     ) -> Artifact:
+        """See `tool_ports.Artifacts.add`."""
         async with self._database.read() as session:
             known = await self._made_by(session, turn_id, key)
         if known is not None:
@@ -130,6 +133,7 @@ class ArtifactStore:
             return _artifact_of(known)
 
     async def attach(self, turn_id: str, artifact_id: str) -> None:
+        """See `tool_ports.Artifacts.attach`."""
         async with self._database.write() as session:
             row = await self._of_turn(session, turn_id, artifact_id)
             if row is None or row.state != "stored":
@@ -160,9 +164,8 @@ class ArtifactStore:
             )
         )
 
-    # Bytes -----------------------------------------------------------------------------------
-
     async def read(self, artifact_id: str) -> bytes:
+        """The bytes of a stored file."""
         try:
             return await asyncio.to_thread(self.path(artifact_id).read_bytes)
         except FileNotFoundError:
@@ -190,11 +193,12 @@ class ArtifactStore:
         return StoredFile(found.name, found.mime_type, await self.read(artifact_id))
 
     async def sweep(self, older_than: float) -> int:
+        """Delete the files that were kept long enough."""
         async with self._database.write() as session:
             waiting = await session.scalars(
                 select(models.Outbox.media).where(models.Outbox.state == "pending")
             )
-            needed = {str(media["artifact_id"]) for found in waiting for media in found or ()}
+            needed = {str(media["artifact_id"]) for carried in waiting for media in carried or ()}
             old = await session.scalars(
                 select(models.Artifact.id)
                 .where(models.Artifact.created_at < older_than, models.Artifact.state != "expired")
@@ -225,6 +229,7 @@ class ArtifactStore:
 
 
 def new_artifact_id() -> str:
+    """A short word that models can repeat."""
     return "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
 
 
@@ -282,12 +287,12 @@ def media_kind(kind: str, mime_type: str) -> MediaKind:
 
 
 async def _attached(session: AsyncSession, turn_id: str) -> Sequence[models.Artifact]:
-    found = await session.scalars(
+    rows = await session.scalars(
         select(models.Artifact)
         .where(models.Artifact.turn_id == turn_id, models.Artifact.attached.is_not(None))
         .order_by(models.Artifact.attached)
     )
-    return found.all()
+    return rows.all()
 
 
 def _fetch_of(row: models.Artifact) -> Fetch:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import clean
+from roost_platform.db.base.text import clean
 
 GENESIS = "0" * 64
 LOCK = 7_305_826_132  # PostgreSQL's advisory lock that orders the chain
@@ -47,6 +47,7 @@ class Audit:
         detail: Mapping[str, Any] | None = None,
         ip: str = "",
     ) -> None:
+        """Append a row in a transaction of its own."""
         async with self._database.write() as session:
             await audit(session, self._database.now(), actor, action, object, detail, ip)
 
@@ -65,7 +66,9 @@ class Audit:
             ]
 
     async def verify(self) -> str | None:
-        """Recompute the chain from the first row; a sentence about the first that does not fit."""
+        """Recompute the chain from the first row; returns a sentence about the first row that does
+        not fit, None when all do.
+        """
         last_id, expected = 0, GENESIS
         while True:
             async with self._database.read() as session:
@@ -114,6 +117,6 @@ async def audit(
 
 def chain_hash(row: models.Audit) -> str:
     """SHA-256 over the previous hash and the row's canonical JSON."""
-    said = [row.at, row.actor, row.action, row.object, row.detail, row.ip]
-    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    values = [row.at, row.actor, row.action, row.object, row.detail, row.ip]
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(f"{row.prev_hash}{canonical}".encode()).hexdigest()

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import clean, insert_missing
+from roost_platform.db.base.insert import insert_missing
+from roost_platform.db.base.text import clean
 
-UNREADABLE = "unreadable: "  # how the reason of a dead letter begins
 UNREADABLE_S = 7 * 86_400.0  # how far back dead letters are counted
 DETAIL_MAX = 2000  # characters of a state's explanation
 
@@ -32,12 +32,13 @@ class ChannelView:
 
 
 class ChannelStates:
-    """What adapters report, for pollers and the Channels page."""
+    """The states that channel adapters report, for pollers and the Channels page."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def all(self) -> Sequence[ChannelView]:
+        """Every account, in the order of channel and account."""
         async with self._database.read() as session:
             rows = await session.scalars(
                 select(models.ChannelState).order_by(
@@ -47,6 +48,7 @@ class ChannelStates:
             return [_view(row) for row in rows]
 
     async def get(self, channel: str, account: str) -> ChannelView | None:
+        """One account; None before it reported anything."""
         async with self._database.read() as session:
             row = await session.get(models.ChannelState, (channel, account))
             return None if row is None else _view(row)
@@ -63,13 +65,13 @@ class ChannelStates:
 
 
 async def unreadable_counts(session: AsyncSession, now: float) -> dict[tuple[str, str], int]:
-    """By (channel, account): events of the last week that could not be read and were set aside."""
+    """How many events of the last week could not be read, by (channel, account)."""
     rows = await session.execute(
         select(models.Inbox.channel, models.Inbox.account, func.count())
         .where(
             models.Inbox.state == "ignored",
             models.Inbox.received_at >= now - UNREADABLE_S,
-            models.Inbox.reason.startswith(UNREADABLE),
+            models.Inbox.reason_code == "unreadable",
         )
         .group_by(models.Inbox.channel, models.Inbox.account)
     )

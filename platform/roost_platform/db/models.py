@@ -20,6 +20,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 # Autoincrementing keys: SQLite only autoincrements INTEGER, PostgreSQL wants the room.
 Serial = BigInteger().with_variant(Integer(), "sqlite")
 
+# The default of a text column that was added to a table with rows.
+EMPTY = text("''")
+
 # Orders lanes on PostgreSQL; SQLite, which has one writer, counts on from the highest.
 OUTBOX_SEQUENCE = "outbox_sequence"
 
@@ -119,7 +122,9 @@ class Inbox(Base):
     attachments: Mapped[list[Any]] = mapped_column(default=list)
     raw: Mapped[dict[str, Any]]
     state: Mapped[str]
-    reason: Mapped[str] = mapped_column(default="")  # why held, dropped or ignored
+    # Why held, dropped or ignored: a code of db/reasons.py, and words for operators.
+    reason_code: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    reason: Mapped[str] = mapped_column(default="")
     turn_id: Mapped[str | None]
     sent_at: Mapped[float]
     received_at: Mapped[float]
@@ -140,6 +145,7 @@ class Turn(Base):
     """One answer in the making; `number` is the generation fence.
 
     state: running | done | stopped | failed. nonce: what its buttons carry beside its id.
+    worker_deaths: workers that froze or died while they computed for it.
     """
 
     __tablename__ = "turns"
@@ -163,7 +169,8 @@ class Turn(Base):
     number: Mapped[int]
     agent: Mapped[str]
     state: Mapped[str]
-    reason: Mapped[str] = mapped_column(default="")
+    # How it was stopped, or why it failed: a code of roost_workflows.ports.
+    reason_code: Mapped[str] = mapped_column(default="")
     stop_requested_at: Mapped[float | None]
     stop_requested_by: Mapped[str] = mapped_column(default="")
     reply_to: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
@@ -171,6 +178,7 @@ class Turn(Base):
     started_at: Mapped[float]
     finished_at: Mapped[float | None]
     nonce: Mapped[str] = mapped_column(default="", server_default=text("''"))
+    worker_deaths: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
 
 class TurnStep(Base):
@@ -237,6 +245,8 @@ class Transcript(Base):
     tool_call_id: Mapped[str] = mapped_column(default="")
     name: Mapped[str] = mapped_column(default="")
     status: Mapped[str] = mapped_column(default="")
+    # What happened to the message, for the model and for operators; its kind is a NoteKind.
+    note_kind: Mapped[str] = mapped_column(default="", server_default=EMPTY)
     note: Mapped[str] = mapped_column(default="")
     inbox_id: Mapped[str | None]
     message_id: Mapped[str] = mapped_column(default="")
@@ -426,6 +436,8 @@ class Identity(Base):
     created_at: Mapped[float]
     decided_at: Mapped[float | None]
     decided_by: Mapped[str] = mapped_column(default="")
+    # The access setting decided, not an operator: it decides again when the setting changes.
+    decided_by_policy: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class Alias(Base):

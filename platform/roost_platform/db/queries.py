@@ -7,7 +7,7 @@ from roost_platform.db.base.engine import Database
 
 
 class Queries:
-    """Reads only; frozen values, never rows."""
+    """Reads only; returns frozen values, never rows."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -9,14 +9,20 @@ from sqlalchemy import select
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import clean, insert_missing
+from roost_platform.db.base.insert import insert_missing
+from roost_platform.db.base.text import clean
 
 STALE_S = 10.0  # a part that has not beaten for this long counts as down
 
 
+def is_alive(seen_at: float, now: float) -> bool:
+    """Whether a part that last beat at `seen_at` counts as running."""
+    return now - seen_at <= STALE_S
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One part as it last told of itself."""
+    """One part as its last heartbeat described it."""
 
     service: str
     pid: int
@@ -28,7 +34,7 @@ class Service:
 
 
 class Heartbeats:
-    """One row per part, overwritten. `version` is the installed one."""
+    """One row for each part, overwritten by every beat. `version` is the installed one."""
 
     def __init__(self, database: Database, version: str = "") -> None:
         self._database = database
@@ -36,6 +42,7 @@ class Heartbeats:
         self._started_at = database.now()
 
     async def beat(self, service: str, detail: Mapping[str, Any] | None = None) -> None:
+        """Record that the part `service` runs now."""
         now = self._database.now()
         async with self._database.write() as session:
             await insert_missing(
@@ -54,6 +61,7 @@ class Heartbeats:
             row.detail = clean(detail or {})
 
     async def all(self) -> Sequence[Service]:
+        """Every part that ever beat, by name."""
         now = self._database.now()
         async with self._database.read() as session:
             rows = await session.scalars(
@@ -67,7 +75,7 @@ class Heartbeats:
                     row.started_at,
                     row.seen_at,
                     row.detail,
-                    is_alive=now - row.seen_at <= STALE_S,
+                    is_alive=is_alive(row.seen_at, now),
                 )
                 for row in rows
             ]

@@ -1,4 +1,4 @@
-"""All stores over one database, as the processes are given them."""
+"""All stores over one database, as each process gets them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,22 +48,23 @@ class Stores:
     async def say_as_operator(
         self, conversation_id: str, text: str, operator: str, ip: str = ""
     ) -> str:
-        """An operator answers in the agent's place; returns the outbox id."""
+        """Answer in the agent's place; returns the outbox id."""
         return await self.operators.say(conversation_id, text, operator, ip)
 
     async def redrive(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
-        """Give a dead letter new attempts; returns the outbox id."""
+        """Give a failed message new attempts; returns the outbox id."""
         return await self.operators.redrive(part_or_outbox_id, operator, ip)
 
     async def confirm(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
-        """An operator knows that an uncertain message arrived; returns the outbox id."""
+        """Mark an uncertain message as arrived: an operator knows. Returns the outbox id."""
         return await self.operators.confirm(part_or_outbox_id, operator, ip)
 
     async def request_stop(self, conversation_id: str, by: str) -> Stopped:
-        """Record a stop. `PlatformIntake.request_stop` also rings; else the sweeper does."""
+        """Record a stop. `PlatformIntake.request_stop` rings as well; else the sweeper does."""
         return await self.inbox.request_stop(conversation_id, by)
 
     async def close(self) -> None:
+        """Close the database."""
         await self.database.close()
 
 

@@ -1,4 +1,4 @@
-"""For tests: a clock turned by hand, a doorbell that remembers, and a person who writes."""
+"""Test doubles: a clock turned by hand, logs of doorbells and hints, and a person in a chat."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,20 +6,21 @@ from itertools import count
 
 from sqlalchemy import func, select
 
+from roost.turn import Finish
 from roost_channels.intake import Accepted
 from roost_channels.message import Address, InboundKind, InboundMessage, Quote, Sender
 from roost_channels.progress.status_messages import stop_buttons
 from roost_channels.progress.status_view import StatusView
+from roost_inference.client.sessions import EngineSession, Wait
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
-from roost_workflows.hints.waits import Wait
-from roost_workflows.ports import Finish, PlannedCall, StepRecord, TurnRecord, Usage
+from roost_workflows.ports import ModelCall, PlannedCall, StepRecord, TurnRecord, Usage
 
 
 @dataclass(slots=True)
 class HandClock:
-    """Seconds since the epoch that pass only when told."""
+    """Seconds since the epoch that pass only by `advance`."""
 
     now: float = 1_800_000_000.0
 
@@ -27,47 +28,53 @@ class HandClock:
         return self.now
 
     def advance(self, seconds: float) -> None:
+        """Let seconds pass."""
         self.now += seconds
 
 
 @dataclass(slots=True)
 class DoorbellLog:
-    """Remembers who was rung. `broken`: every ring fails, as with Temporal down."""
+    """Records who was rung. `broken`: every ring fails, as when Temporal is down."""
 
     rung: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     broken: bool = False
 
     async def ring(self, conversation_id: str) -> None:
+        """Record a ring."""
         if self.broken:
             raise ConnectionError("no workflow server")
         self.rung.append(conversation_id)
 
     async def stop(self, conversation_id: str) -> None:
+        """Record a stop."""
         if self.broken:
             raise ConnectionError("no workflow server")
         self.stopped.append(conversation_id)
 
 
 @dataclass(slots=True)
-class OrderLog:
-    """Remembers what the engine would have been told about sessions: (order, session, salt)."""
+class HintLog:
+    """Records the hints that an engine would get: (hint, session, salt)."""
 
-    told: list[tuple[str, str, str]] = field(default_factory=list)
+    given: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def waits(self, session_id: str, tenant: str, wait: Wait, ttl_s: float) -> None:
-        self.told.append((wait, session_id, tenant))
+    def waits(self, session: EngineSession, wait: Wait, ttl_s: float) -> None:
+        """Record what the session waits for."""
+        self.given.append((wait, session.session_id, session.cache_salt))
 
-    def expected(self, session_id: str, tenant: str) -> None:
-        self.told.append(("expected", session_id, tenant))
+    def continues(self, session: EngineSession) -> None:
+        """Record that the session goes on."""
+        self.given.append(("continues", session.session_id, session.cache_salt))
 
-    def closed(self, session_id: str, tenant: str) -> None:
-        self.told.append(("closed", session_id, tenant))
+    def ended(self, session: EngineSession) -> None:
+        """Record that the session ended."""
+        self.given.append(("ended", session.session_id, session.cache_salt))
 
 
 @dataclass(slots=True)
 class Person:
-    """Somebody in a chat with the agent, and the agent's side of it."""
+    """A person in a chat with the agent, and the agent's side of the chat."""
 
     stores: Stores
     intake: PlatformIntake
@@ -79,6 +86,7 @@ class Person:
     def message(
         self, text: str, *, kind: InboundKind = "message", quote: Quote | None = None
     ) -> InboundMessage:
+        """A new message of this person, not sent yet."""
         number = next(self._ids)
         return InboundMessage(
             address=self.address,
@@ -92,6 +100,7 @@ class Person:
         )
 
     async def gives(self, *batch: InboundMessage, cursor: int | None = None) -> Accepted:
+        """Deliver events through the intake and wait until all doorbells rang."""
         accepted = await self.intake.accept(
             self.address.channel, self.address.account, batch, cursor=cursor
         )
@@ -99,12 +108,14 @@ class Person:
         return accepted
 
     async def says(self, *texts: str) -> Accepted:
+        """Send messages with these texts."""
         return await self.gives(*(self.message(text) for text in texts))
 
     async def conversation_id(self) -> str:
-        found = await self.stores.queries.conversation_id(self.address.key)
-        assert found is not None
-        return found
+        """The id of the chat's conversation."""
+        conversation_id = await self.stores.queries.conversation_id(self.address.key)
+        assert conversation_id is not None
+        return conversation_id
 
     async def turn(self) -> TurnRecord:
         """The running turn, begun when there is none."""
@@ -113,7 +124,7 @@ class Person:
         return turn
 
     async def stop_button(self) -> str:
-        """What the Stop button of the running turn carries, as the chat shows it."""
+        """The data of the running turn's Stop button, as the chat shows it."""
         shown = await self.stores.outbox.progress([(self.address.channel, self.address.account)])
         snapshot = next(one for one in shown if one.address == self.address)
         [button] = stop_buttons(snapshot, StatusView("Thinking…"))
@@ -128,16 +139,19 @@ class Person:
         finish: Finish = "answer",
         calls: Sequence[PlannedCall] = (),
     ) -> StepRecord:
+        """Commit a model call of the turn."""
         return await self.stores.turns.commit_step(
             turn.turn_id,
             step,
-            finish=finish,
-            text=text,
-            calls=calls,
-            usage=Usage(prompt_tokens=10, cached_tokens=4, completion_tokens=5, duration_s=0.5),
-            model="test",
-            engine_message_id=f"e{step}",
-            started_at=self.stores.database.now(),
+            ModelCall(
+                finish,
+                text,
+                calls,
+                Usage(prompt_tokens=10, cached_tokens=4, completion_tokens=5, duration_s=0.5),
+                model="test",
+                engine_message_id=f"e{step}",
+                started_at=self.stores.database.now(),
+            ),
         )
 
     async def outbox(self) -> list[tuple[str, str]]:

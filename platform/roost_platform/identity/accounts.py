@@ -65,19 +65,17 @@ class Accounts:
         return token
 
     async def set_up(self, token: str, name: str, password: str) -> Principal:
-        """Make the first admin; the token is spent in the same transaction."""
+        """Make the first admin; the token is spent in the same transaction.
+
+        It is looked at before the password is hashed: who has none costs no time and no memory.
+        """
+        async with self.database.read() as session:
+            await self._good_setup_token(session, token)
         name = clean_name(name)
         digest = await self.passwords.hash(password)
         now = self.clock()
         async with self.database.write() as session:
-            exists = await session.scalar(
-                select(models.Operator.id).where(models.Operator.role == "admin").limit(1)
-            )
-            row = await session.get(models.SetupToken, token_hash(token))
-            if exists or row is None or row.used_at is not None or row.expires_at < now:
-                raise Forbidden(
-                    "This setup link is used, expired or wrong. `roost up` prints a new one."
-                )
+            row = await self._good_setup_token(session, token)
             row.used_at = now
             return await self._insert(session, name, digest, Role.admin, now)
 
@@ -158,6 +156,18 @@ class Accounts:
                     models.OperatorSession.operator_id == operator_id
                 )
             )
+
+    async def _good_setup_token(self, session: AsyncSession, token: str) -> models.SetupToken:
+        """The token's row while it opens the door; raises Forbidden."""
+        exists = await session.scalar(
+            select(models.Operator.id).where(models.Operator.role == "admin").limit(1)
+        )
+        row = await session.get(models.SetupToken, token_hash(token))
+        if exists or row is None or row.used_at is not None or row.expires_at < self.clock():
+            raise Forbidden(
+                "This setup link is used, expired or wrong. `roost up` prints a new one."
+            )
+        return row
 
     async def _insert(
         self, session: AsyncSession, name: str, digest: str, role: Role, now: float

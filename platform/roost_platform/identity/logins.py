@@ -1,9 +1,13 @@
 """Server-side login sessions: hashed cookie tokens, idle and absolute limits, throttled sign-in."""
 
+import contextlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 
 from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.console.errors import NotSignedIn, TooManyTries
 from roost_platform.db import models
@@ -15,9 +19,14 @@ SESSION_IDLE_S = 12 * 3600.0
 SESSION_ABSOLUTE_S = 7 * 86400.0
 SESSIONS_PER_OPERATOR_MAX = 20  # the oldest go first
 SEEN_INTERVAL_S = 60.0  # how often a request moves the idle clock; each is a write
-LOGIN_FAILURES_MAX = 5  # per account and address within the window
-LOGIN_FAILURES_PER_ADDRESS_MAX = 20  # whatever the accounts, so that spraying is slowed too
+LOGIN_FAILURES_MAX = 5  # per account and address within the window; then it is over
+# Of an account from anywhere, or of an address for any account: then tries keep a distance. Both
+# may be somebody else's work, so the right password is only slowed down, and not even that where
+# the account is signed in.
+LOGIN_FAILURES_CROWD = 100
+LOGIN_SPACING_S = 5.0
 LOGIN_WINDOW_S = 15 * 60.0
+LOGIN_FAILURES_KEPT_MAX = 30_000  # rows, three for each failure; the oldest go first
 USER_AGENT_LENGTH_MAX = 200
 KEY_LENGTH = 16  # hex digits of a hash that name a login in the page
 
@@ -47,7 +56,7 @@ class Logins:
     ) -> tuple[Principal, str]:
         """Check the password and open a session with a new token, whatever the browser had."""
         name = " ".join(name.split())
-        await self._reserve(name, ip)
+        counted = await self._reserve(name, ip)
         async with self.database.read() as session:
             operator = await session.scalar(
                 select(models.Operator).where(models.Operator.name == name)
@@ -55,7 +64,7 @@ class Logins:
             stored = operator.password_hash if operator and not operator.disabled else None
         if not await self.passwords.verify(stored, password) or operator is None:
             raise NotSignedIn("The name or the password is not right.")
-        await self._forgive(name, ip)
+        await self._forgive(name, ip, counted)
         principal = Principal(operator.id, operator.name, parse_role(operator.role))
         return principal, await self.open(
             principal, ip=ip, user_agent=user_agent, old_token=old_token
@@ -174,32 +183,87 @@ class Logins:
                 await session.delete(found)
             return found is not None
 
-    async def _reserve(self, name: str, ip: str) -> None:
-        """Count this try as failed before checking it, so that parallel guesses keep the bound."""
-        now = self.clock()
-        failures = models.LoginFailure
-        bounds = ((f"{name}|{ip}", LOGIN_FAILURES_MAX), (f"|{ip}", LOGIN_FAILURES_PER_ADDRESS_MAX))
-        async with self.database.write() as session:
-            await session.execute(delete(failures).where(failures.at <= now - LOGIN_WINDOW_S))
-            for subject, bound in bounds:
-                count, first = (
-                    await session.execute(
-                        select(func.count(), func.min(failures.at)).where(
-                            failures.subject == subject
-                        )
-                    )
-                ).one()
-                if count >= bound:
-                    wait = max(1.0, first + LOGIN_WINDOW_S - now)
-                    minutes = max(1, round(wait / 60))
-                    raise TooManyTries(f"Too many failed tries. Wait {minutes} minutes.", wait)
-            for subject, _ in bounds:
-                session.add(failures(subject=subject, at=now))
+    async def _reserve(self, name: str, ip: str) -> Sequence[int]:
+        """Count this try as failed before checking it, so that parallel guesses keep the bounds.
 
-    async def _forgive(self, name: str, ip: str) -> None:
-        """The try succeeded: the account's count here starts again, the address's loses one."""
-        failures = models.LoginFailure
-        newest = select(func.max(failures.id)).where(failures.subject == f"|{ip}")
+        Returns the ids of what was counted for the account and the address. A try that is refused
+        is not counted: it would only lengthen the wait of whoever knows the password.
+        """
+        now, failures = self.clock(), models.LoginFailure
+        pair, account, address = _subjects(name, ip)
         async with self.database.write() as session:
-            await session.execute(delete(failures).where(failures.subject == f"{name}|{ip}"))
-            await session.execute(delete(failures).where(failures.id == newest.scalar_subquery()))
+            newest = select(func.max(failures.id)).scalar_subquery()
+            await session.execute(
+                delete(failures).where(
+                    or_(
+                        failures.at <= now - LOGIN_WINDOW_S,
+                        failures.id <= newest - LOGIN_FAILURES_KEPT_MAX,
+                    )
+                )
+            )
+            rows = await session.execute(
+                select(failures.subject, func.count(), func.min(failures.at), func.max(failures.at))
+                .where(failures.subject.in_((pair, account, address)))
+                .group_by(failures.subject)
+            )
+            found = {subject: (count, first, last) for subject, count, first, last in rows}
+            count, first, _ = found.get(pair, (0, now, now))
+            if count >= LOGIN_FAILURES_MAX:
+                raise _too_many(first + LOGIN_WINDOW_S - now)
+            crowded = [
+                last + LOGIN_SPACING_S - now
+                for subject, (count, _, last) in found.items()
+                if subject != pair
+                and count >= LOGIN_FAILURES_CROWD
+                and last + LOGIN_SPACING_S > now
+            ]
+            if crowded and not await self._is_at_home(session, name, ip, now):
+                raise _too_many(max(crowded))
+            counted = [failures(subject=subject, at=now) for subject in (pair, account, address)]
+            session.add_all(counted)
+            await session.flush()
+            return [row.id for row in counted[1:]]
+
+    async def _is_at_home(self, session: AsyncSession, name: str, ip: str, now: float) -> bool:
+        """The account has signed in from this address in the last days, and not out again."""
+        sessions = models.OperatorSession
+        found = await session.scalar(
+            select(sessions.token_hash)
+            .join(models.Operator)
+            .where(
+                models.Operator.name == name,
+                sessions.ip == ip,
+                sessions.created_at > now - SESSION_ABSOLUTE_S,
+            )
+            .limit(1)
+        )
+        return found is not None
+
+    async def _forgive(self, name: str, ip: str, counted: Sequence[int]) -> None:
+        """The try succeeded: the account's count here starts again, this try counts nowhere."""
+        failures = models.LoginFailure
+        pair, _, _ = _subjects(name, ip)
+        async with self.database.write() as session:
+            await session.execute(
+                delete(failures).where(or_(failures.subject == pair, failures.id.in_(counted)))
+            )
+
+
+def _subjects(name: str, ip: str) -> tuple[str, str, str]:
+    """What failures are counted by: the account from this address, the account, the address.
+
+    An IPv6 client has a whole /64 to itself.
+    """
+    where = ip
+    with contextlib.suppress(ValueError):
+        address = ip_address(ip)
+        if address.version == 6:
+            where = str(ip_network((address, 64), strict=False))
+    return f"pair|{where}|{name}", f"account|{name}", f"address|{where}"
+
+
+def _too_many(wait_s: float) -> TooManyTries:
+    wait_s = max(1.0, wait_s)
+    minutes, seconds = round(wait_s / 60), math.ceil(wait_s)
+    told = f"{minutes} minutes" if minutes > 1 else f"{seconds} seconds"
+    return TooManyTries(f"Too many failed tries. Wait {told}.", wait_s)

@@ -1,12 +1,14 @@
 """The platform's own groups of settings; the other packages bring theirs."""
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, create_model, field_validator
 
+from roost.agent import QueueMode
 from roost_platform.commands import ABORT_PHRASES
-from roost_platform.queueing import DEFAULT_MODE, QueueMode, QueueRules
+from roost_platform.queueing import DEFAULT_MODE, QueueRules
 
 WEB_PORT = 8420
 QUEUE_OF = "queue_"  # begins the name of a channel's own queue mode
@@ -86,7 +88,9 @@ class InboundConfig(Section):
             for name in type(self).model_fields
             if name.startswith(QUEUE_OF) and (mode := getattr(self, name)) is not None
         }
-        return QueueRules(self.queue, by_channel, self.debounce_s, self.collect_s)
+        return QueueRules(
+            self.queue, by_channel, debounce_s=self.debounce_s, collect_s=self.collect_s
+        )
 
 
 def inbound_model(labels: Mapping[str, str]) -> type[InboundConfig]:
@@ -123,11 +127,28 @@ class WebConfig(Section):
         description="Host names the web port answers to, besides this machine's loopback and the "
         "host of `public_base_url`; `*` is any.",
     )
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(),
+        description="Addresses and networks of the reverse proxies before the web port, such as "
+        "`10.0.0.0/8`. `X-Forwarded-For` and `X-Forwarded-Proto` are believed of them alone.",
+    )
     max_body_bytes: int = Field(
         default=4_194_304,
         ge=1024,
         description="Largest request body that is read. Some providers' webhooks have 3 MB.",
     )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            try:
+                ip_network(entry, strict=False)
+            except ValueError:
+                raise ValueError(
+                    f"{entry!r} is no address or network, such as 10.0.0.5 or 10.0.0.0/8"
+                ) from None
+        return entries
 
 
 class ConsoleConfig(Section):

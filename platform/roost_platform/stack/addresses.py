@@ -1,12 +1,19 @@
 """Where the parts of `roost up` will listen, and the settings that point channels at the fakes."""
 
+import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from secrets import token_hex
 
 from roost_channels.sandbox.network import SandboxPlace
 from roost_platform.errors import PortInUse
 from roost_platform.settings.config import Settings, variable_of
-from roost_platform.stack import local_ports
+from roost_platform.stack import local_ports, running_stack
+
+SANDBOX_SECRET_FILE = "sandbox-secret"
+SECRET_LENGTH_MIN = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +56,33 @@ def choose_ports(settings: Settings, *, sandbox: bool) -> Addresses:
     )
 
 
-def sandbox_environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
+def sandbox_secret(data_dir: Path) -> str:
+    """Return what the sandbox's tokens are made of: random, and the same at every start.
+
+    They sign webhooks and links to files, which a page on this machine must not be able to make.
+    """
+    file = data_dir / SANDBOX_SECRET_FILE
+    try:
+        kept = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        kept = ""
+    if len(kept) < SECRET_LENGTH_MIN:
+        kept = token_hex(32)
+        running_stack.write_private(file, kept)
+    return kept
+
+
+def sandbox_environment(settings: Settings, addresses: Addresses, secret: str) -> dict[str, str]:
     """Return settings that point the channels at the fakes and override every real token."""
+
+    def token(name: str) -> str:
+        return hmac.new(secret.encode(), name.encode(), hashlib.sha256).hexdigest()
+
     env = {"ROOST_SANDBOX": "1", "ROOST_PUBLIC_BASE_URL": addresses.web_url}
     for kind in settings.kinds:
         if kind.sandbox is None:
             continue
         url = f"http://127.0.0.1:{addresses.fakes[kind.section]}"
-        values = kind.sandbox.settings(SandboxPlace(url, addresses.web_url, _secret))
+        values = kind.sandbox.settings(SandboxPlace(url, addresses.web_url, token))
         env |= {variable_of(f"{kind.section}.{key}"): value for key, value in values.items()}
     return env
-
-
-def _secret(name: str) -> str:
-    return f"sandbox-secret-of-{name.replace(' ', '-')}"

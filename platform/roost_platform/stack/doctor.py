@@ -16,6 +16,7 @@ from roost_channels.kinds import Level, ProbePorts
 from roost_platform.errors import ConfigError
 from roost_platform.settings.config import Settings, load_settings
 from roost_platform.stack import local_ports, probes, running_stack
+from roost_platform.stack.engine_key import KEY_FILE
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 DISK_FREE_MIN = 1 << 30
 MEMORY_MIN = 1 << 30
 PRIVATE_FILES = (
+    KEY_FILE,
     running_stack.TOKEN_FILE,
     running_stack.RUN_FILE,
     running_stack.SETUP_FILE,

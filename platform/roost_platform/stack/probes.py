@@ -7,6 +7,7 @@ import urllib.request
 from typing import Any
 
 from roost_platform.settings.config import Settings
+from roost_platform.stack.engine_key import engine_key
 
 TIMEOUT_S = 3.0
 WILDCARDS = ("0.0.0.0", "::", "")
@@ -44,19 +45,18 @@ def get_json(url: str, *, token: str = "") -> tuple[int, dict[str, Any]]:
 
 def engine_problem(settings: Settings) -> str:
     """Why the engine can't be used, empty when it can. A foreign engine need not have /health."""
-    key = settings.engine.api_key.get_secret_value()
+    key = engine_key(settings)
     base = settings.engine_url.replace("//0.0.0.0:", "//127.0.0.1:")
     status, body = get_json(f"{base}/health", token=key)
     if status == 503 and body.get("status") == "starting":
         return "the model is still loading"
     if status not in (200, 404):
         return f"{base} answers {status}" if status else f"{base} does not answer"
-    if settings.engine.url:
-        root = base if base.endswith("/v1") else f"{base}/v1"
-        status, _ = get_json(f"{root}/models", token=key)
-        if status != 200:
-            return f"{root}/models answers {status or 'nothing'}"
-    return ""
+    root = base if base.endswith("/v1") else f"{base}/v1"
+    status, _ = get_json(f"{root}/models", token=key)
+    if status == 401:
+        return f"{root} refuses the key; ROOST_ENGINE__API_KEY is the engine's"
+    return "" if status == 200 else f"{root}/models answers {status or 'nothing'}"
 
 
 def _object(body: bytes) -> dict[str, Any]:

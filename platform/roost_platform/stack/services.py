@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from roost_platform.errors import EXIT_CONFIG, ConfigError, NotReachable, PlatformError
 from roost_platform.settings.config import ENGINE_PORT, Settings
-from roost_platform.stack import local_ports, logs
+from roost_platform.stack import lifeline, local_ports, logs
 from roost_platform.stack.lifeline import die_with_parent, tell_ready
 
 if TYPE_CHECKING:
@@ -88,8 +88,10 @@ def serve_engine(settings: Settings) -> int:
     """The bundled inference core."""
     from roost_inference.errors import EngineError
     from roost_inference.server import serve_engine as run_engine
+    from roost_platform.stack.engine_key import with_engine_key
 
-    config = settings.engine.model_copy(update={"port": settings.engine.port or ENGINE_PORT})
+    engine = with_engine_key(settings).engine
+    config = engine.model_copy(update={"port": engine.port or ENGINE_PORT})
     if not local_ports.is_free(config.host, config.port):
         raise local_ports.in_use(config.port, "engine")
     loaded = threading.Event()
@@ -154,7 +156,7 @@ async def _worker(running: Running) -> None:
     """Runs sessions: workflows and their activities."""
     from roost_platform.wiring import (
         engine_client,
-        engine_orders,
+        engine_hints,
         load_registry,
         open_storage,
         warming,
@@ -168,7 +170,7 @@ async def _worker(running: Running) -> None:
     async with (
         open_storage(settings) as stores,
         engine_client(settings) as engine,
-        engine_orders(engine) as orders,
+        engine_hints(engine) as hints,
     ):
         try:
             client = await connect(
@@ -182,12 +184,13 @@ async def _worker(running: Running) -> None:
         ):
             await run_worker(
                 client,
-                worker_ports(stores, orders),
+                worker_ports(stores, hints),
                 engine,
                 registry,
                 settings.worker,
                 stop=running.stop,
                 ready=running.ready,
+                notes=settings.data_dir / "run",
             )
 
 
@@ -195,7 +198,7 @@ async def _courier(running: Running) -> None:
     """Receives by polling and delivers everything."""
     from roost_platform.wiring import open_courier
 
-    async with open_courier(running.settings) as courier:
+    async with open_courier(running.settings, running.stop) as courier:
         running.ready.set()
         async with beating(courier.stores.heartbeats, "courier", running.ready):
             await courier.run(running.stop)
@@ -238,12 +241,24 @@ async def _migrate(settings: Settings) -> None:
 @contextlib.asynccontextmanager
 async def beating(heartbeats: "Heartbeats", part: str, ready: asyncio.Event) -> AsyncIterator[None]:
     """Once `ready`, tell the supervisor and beat in the database while the block runs."""
-    task = asyncio.create_task(_beat(heartbeats, part, ready))
+    tasks = {
+        asyncio.create_task(_beat(heartbeats, part, ready)),
+        asyncio.create_task(_beat_supervisor(ready)),
+    }
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        lifeline.end_beats()
+
+
+async def _beat_supervisor(ready: asyncio.Event) -> None:
+    await ready.wait()
+    while True:
+        lifeline.beat()
+        await asyncio.sleep(lifeline.BEAT_EVERY_S)
 
 
 async def _beat(heartbeats: "Heartbeats", part: str, ready: asyncio.Event) -> None:

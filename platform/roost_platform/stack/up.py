@@ -16,14 +16,25 @@ from roost_inference.process_environment import launch_environment
 from roost_platform.errors import PartFailed
 from roost_platform.settings.config import Settings
 from roost_platform.stack import running_stack
-from roost_platform.stack.addresses import Addresses, choose_ports, sandbox_environment
+from roost_platform.stack.addresses import (
+    Addresses,
+    choose_ports,
+    sandbox_environment,
+    sandbox_secret,
+)
+from roost_platform.stack.engine_key import with_engine_key
+from roost_platform.stack.lifeline import SILENCE_MAX_S
 from roost_platform.stack.logs import mask
 from roost_platform.stack.reporter import LiveReporter, PlainReporter, Reporter, complaints
 from roost_platform.stack.supervisor import Part, Probe, Supervisor
 
 PROBE_TIMEOUT_S = 2.0
+COURIER_SLACK_S = 10.0  # beyond its own bound, to settle and close
 FORCED_EXIT_CODE = 130
 SAME_REQUEST_S = 0.5
+# The engine does not beat, it is asked. Under heavy load it may answer late, and what it loses is
+# costly, so it is given longer.
+ENGINE_SILENCE_MAX_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,7 @@ class Options:
 def up(settings: Settings, options: Options) -> int:
     """Run until Ctrl-C; returns the exit code. Raises ConfigError, AlreadyRunning, PortInUse."""
     running_stack.make_data_dir(settings.data_dir)
+    settings = with_engine_key(settings)
     with running_stack.lock(settings.data_dir):
         addresses = choose_ports(settings, sandbox=options.sandbox)
         plain = options.headless or not sys.stderr.isatty()
@@ -63,12 +75,13 @@ def environment(settings: Settings, options: Options, addresses: Addresses) -> d
     }
     if not settings.engine.url:
         env["ROOST_ENGINE__PORT"] = str(addresses.engine)
+        env["ROOST_ENGINE__API_KEY"] = settings.engine.api_key.get_secret_value()
     if not settings.temporal.address:
         env["ROOST_TEMPORAL__ADDRESS"] = f"127.0.0.1:{addresses.temporal}"
     if options.config_file is not None:
         env["ROOST_CONFIG"] = str(options.config_file)
     if options.sandbox:
-        env |= sandbox_environment(settings, addresses)
+        env |= sandbox_environment(settings, addresses, sandbox_secret(settings.data_dir))
     return env
 
 
@@ -85,24 +98,37 @@ def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Par
         *,
         ready_timeout_s: float = 120.0,
         grace_s: float = 15.0,
+        silence_max_s: float | None = SILENCE_MAX_S,
+        alive: Probe | None = None,
     ) -> Part:
         command = (sys.executable, "-m", "roost_platform", "serve", name)
         ready_file = run / f"{name}.ready"
-        return Part(name, command, ready_file, env, probe, ready_timeout_s, grace_s)
+        return Part(
+            *(name, command, ready_file, env, probe, ready_timeout_s, grace_s),
+            *(silence_max_s, alive),
+        )
 
     parts = []
     if not settings.temporal.address:
-        parts.append(part("temporal", tcp_probe(addresses.temporal), ready_timeout_s=60.0))
+        answers = tcp_probe(addresses.temporal)
+        parts.append(part("temporal", answers, ready_timeout_s=60.0, silence_max_s=None))
     if options.sandbox:
-        parts.append(part("sandbox"))
+        parts.append(part("sandbox", silence_max_s=None))
     if not settings.engine.url:
         health = f"http://127.0.0.1:{addresses.engine}/health"
         engine_env = {**env, **launch_environment()}
         parts.append(
-            part("engine", http_probe(health), engine_env, ready_timeout_s=600.0, grace_s=20.0)
+            part(
+                *("engine", http_probe(health), engine_env),
+                ready_timeout_s=600.0,
+                grace_s=20.0,
+                silence_max_s=ENGINE_SILENCE_MAX_S,
+                alive=http_probe(health, any_status=True),
+            )
         )
     parts.append(part("worker", grace_s=20.0))
-    parts.append(part("courier"))
+    # It waits for what is on its way; killed earlier, it would leave sends in doubt.
+    parts.append(part("courier", grace_s=settings.delivery.shutdown_s + COURIER_SLACK_S))
     parts.append(part("web", grace_s=8.0))
     return parts
 
@@ -128,13 +154,15 @@ def tcp_probe(port: int) -> Probe:
     return probe
 
 
-def http_probe(url: str) -> Probe:
-    """Ready when the URL answers 200."""
+def http_probe(url: str, *, any_status: bool = False) -> Probe:
+    """Ready when the URL answers 200, or with `any_status` when it answers at all."""
 
     def get() -> bool:
         try:
             with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as response:
-                return bool(response.status == 200)
+                return any_status or bool(response.status == 200)
+        except urllib.error.HTTPError:
+            return any_status
         except (OSError, urllib.error.URLError):
             return False
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.turns.status import PROGRESS
+from roost_platform.db.conversations.settings import PROGRESS
 from roost_platform.queueing import SETTING
 from roost_platform.views.sessions import display_title, hidden
 from roost_platform.views.spans import TurnView, turn_view

@@ -8,9 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.channels import UNREADABLE, UNREADABLE_S, unreadable_counts
-
-BEAT_LATE_S = 15.0  # a process that has not beaten for this long counts as down
+from roost_platform.db.channels import UNREADABLE_S, unreadable_counts
+from roost_platform.db.services import is_alive
 
 LETTERS_MAX = 20  # dead letters shown on the page
 RAW_MAX = 2000  # characters of each
@@ -64,7 +63,7 @@ async def services(
         row = rows.get(name)
         if row is None:
             found.append(ServiceHealth(name, "down", "not seen yet"))
-        elif now - row.seen_at > BEAT_LATE_S:
+        elif not is_alive(row.seen_at, now):
             late = f"no sign of life for {round(now - row.seen_at)} s"
             found.append(ServiceHealth(name, "down", late, row.started_at))
         else:
@@ -105,7 +104,7 @@ async def _dead_letters(
         .where(
             models.Inbox.state == "ignored",
             models.Inbox.received_at >= now - UNREADABLE_S,
-            models.Inbox.reason.startswith(UNREADABLE),
+            models.Inbox.reason_code == "unreadable",
         )
         .order_by(models.Inbox.received_at.desc())
         .limit(LETTERS_MAX)
@@ -113,6 +112,6 @@ async def _dead_letters(
     found: dict[tuple[str, str], list[DeadLetter]] = {}
     for row in rows:
         raw = json.dumps(row.raw, ensure_ascii=False)[:RAW_MAX]
-        letter = DeadLetter(row.received_at, row.reason.removeprefix(UNREADABLE), raw)
+        letter = DeadLetter(row.received_at, row.reason, raw)
         found.setdefault((row.channel, row.account), []).append(letter)
     return found

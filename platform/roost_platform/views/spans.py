@@ -59,7 +59,7 @@ def turn_view(
         id=turn.id,
         number=turn.number,
         state=turn.state,
-        reason=turn.reason,
+        reason=turn.reason_code,
         started_at=turn.started_at,
         duration_s=turn.finished_at - turn.queued_at if turn.finished_at else None,
         prompt_tokens=sum(s.prompt_tokens for s in steps),

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
 
 from roost_inference.client.engine_client import EngineClient
@@ -21,6 +22,7 @@ from roost_platform.version import VERSION
 from roost_platform.views.engine.watch import EngineWatch
 from roost_platform.views.overview import Overview
 from roost_platform.web.console_setup import channel_setups, sandbox_phones
+from roost_platform.web.proxies import TrustedProxies
 from roost_platform.web.security import console_middleware
 from roost_workflows.agents import AgentRegistry
 
@@ -68,11 +70,14 @@ def build_app(parts: WebParts) -> Starlette:
     return Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=console_middleware(
-            allowed_hosts=settings.web.allowed_hosts,
-            public_base_url=settings.public_base_url or "",
-            body_bytes_max=settings.web.max_body_bytes,
-        ),
+        middleware=[
+            Middleware(TrustedProxies, trusted=settings.web.trusted_proxies),
+            *console_middleware(
+                allowed_hosts=settings.web.allowed_hosts,
+                public_base_url=settings.public_base_url or "",
+                body_bytes_max=settings.web.max_body_bytes,
+            ),
+        ],
     )
 
 

@@ -17,7 +17,7 @@ from roost_platform.stack.services import beating
 from roost_platform.web.app import WebParts, build_app
 from roost_platform.wiring import (
     engine_client,
-    engine_orders,
+    engine_hints,
     load_registry,
     open_storage,
     temporal_doorbell,
@@ -51,9 +51,9 @@ async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
     async with (
         open_storage(settings) as stores,
         engine_client(settings) as engine,
-        engine_orders(engine) as orders,
+        engine_hints(engine) as hints,
     ):
-        intake = PlatformIntake(stores, await temporal_doorbell(settings), orders)
+        intake = PlatformIntake(stores, await temporal_doorbell(settings), hints)
         try:
             yield WebParts(
                 settings,
@@ -100,6 +100,8 @@ async def _serve(settings: Settings) -> None:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                # uvicorn would believe these headers of everybody on this machine; see proxies.py.
+                proxy_headers=False,
                 timeout_graceful_shutdown=GRACEFUL_S,
             ),
             ready,

@@ -34,8 +34,8 @@ from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_channels.testing.memory.receipts import MemoryReceipts
 from roost_channels.webhook import WebhookReply
 from roost_channels.whatsapp.channel import ABSENT_AFTER_S, WhatsAppChannel, body_of
-from roost_channels.whatsapp.client import by_code
 from roost_channels.whatsapp.config import TwilioConfig
+from roost_channels.whatsapp.errors import by_code
 from roost_channels.whatsapp.inbound import TwilioWebhooks
 
 USER = "whatsapp:+15551112222"
@@ -232,6 +232,7 @@ async def test_r18_a_quoted_message_we_never_stored_is_fetched_or_marked(
     twilio: FakeTwilio, site: Site
 ) -> None:
     old = await twilio.user_says(USER, "long ago")
+    site.intake.messages.clear()
     await twilio.user_says(USER, "why?", reply_to=old)
     assert newest(site.intake).quote == Quote(old, "user", "long ago", "long ago")
     twilio.fault("http_500", "messages.fetch")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +13,10 @@ from roost_inference.engine import Engine
 from roost_inference.generation import Generation
 from roost_inference.http.chat_service import EngineResponder
 from roost_inference.http.listener import listening
+from roost_inference.http.preparation import Preparation
 from roost_inference.http.routes import Slot, build_app
 from roost_inference.http.wire import ChatCall
+from roost_inference.request import Listener, Request
 from roost_inference.testing.puppet import PuppetEngine
 
 STREAM = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -36,7 +39,8 @@ async def visit(url: str, body: object) -> Visitor:
     port = int(url.rsplit(":", 1)[1])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     data = json.dumps(body).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\n\r\n"
+    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+    head += f"content-length: {len(data)}\r\n\r\n"
     writer.write(head.encode() + data)
     await writer.drain()
     return Visitor(reader, writer)
@@ -65,22 +69,45 @@ async def test_leaving_in_the_middle_aborts(url: str, puppet: PuppetEngine, body
     assert puppet.aborted == [request.id]
 
 
-async def test_leaving_while_the_request_is_prepared_aborts_it_as_soon_as_it_runs(
+async def test_leaving_while_the_request_is_prepared_ends_the_preparation(
     puppet: PuppetEngine,
 ) -> None:
     responder = EngineResponder(puppet)
-    respond, entered, go = responder.respond, asyncio.Event(), asyncio.Event()
+    entered, left = asyncio.Event(), asyncio.Event()
 
-    async def slow(call: ChatCall, body: Mapping[str, Any]) -> Generation:
+    async def slow(call: ChatCall, body: Mapping[str, Any], preparation: Preparation) -> Generation:
         entered.set()
-        await go.wait()
-        return await respond(call, body)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+        raise AssertionError
 
     responder.respond = slow  # type: ignore[method-assign]
     async with listening(build_app(Slot(responder), EngineConfig())) as url:
         visitor = await visit(url, STREAM)
         await entered.wait()
         await visitor.leave()
+        await asyncio.wait_for(left.wait(), 5)
+    assert not puppet.requests
+
+
+async def test_leaving_while_the_request_is_handed_over_aborts_it_as_soon_as_it_runs(
+    puppet: PuppetEngine,
+) -> None:
+    submit, entered, go = puppet.submit, threading.Event(), threading.Event()
+
+    def slow(request: Request, listener: Listener) -> None:
+        entered.set()
+        go.wait(10)
+        submit(request, listener)
+
+    puppet.submit = slow  # type: ignore[method-assign]
+    async with listening(build_app(Slot(EngineResponder(puppet)), EngineConfig())) as url:
+        visitor = await visit(url, STREAM)
+        await asyncio.to_thread(entered.wait, 10)
+        await visitor.leave()
+        await asyncio.sleep(0.1)  # until the server has noticed
         go.set()
         async with asyncio.timeout(5):
             while not puppet.aborted:
@@ -101,7 +128,9 @@ async def test_a_client_that_leaves_while_it_sends_harms_nobody(
 ) -> None:
     port = int(url.rsplit(":", 1)[1])
     _, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{")
+    writer.write(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 99\r\n\r\n{"
+    )
     await writer.drain()
     await asyncio.sleep(0.05)
     writer.close()

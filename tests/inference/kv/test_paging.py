@@ -1,11 +1,13 @@
 """What leaves the device is stored and comes back, token for token, and never to another tenant."""
 
+import contextlib
 import random
 from pathlib import Path
 
 import pytest
 
 from roost_inference.engine import Engine
+from roost_inference.errors import UnknownSession
 from roost_inference.kv.block import BLOCK_TOKENS, identity_digest
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.disk import DiskTier
@@ -100,6 +102,19 @@ def test_a_new_process_finds_what_the_old_one_wrote(tmp_path: Path) -> None:
     heard = turn(later, again + " Go on.", session_id="s")
     assert cached(heard) == len(again) - 1
     assert heard.finish.kv["loaded_from"] == {"disk": len(again) - 1}
+
+
+def test_after_a_restart_a_session_is_prefetched_for_its_own_salt_alone(tmp_path: Path) -> None:
+    engine = toy_engine(ToyBackend(cells=2048), store=toy_store(disk(tmp_path)))
+    turn(engine, SYSTEM + "Hi.", session_id="s", cache_salt="mine")
+    turn(engine, SYSTEM * 2, session_id="s", cache_salt="other")
+    engine.close()
+    later = toy_engine(ToyBackend(cells=2048), store=toy_store(disk(tmp_path)))
+    for salt in ("", "yours"):
+        with pytest.raises(UnknownSession):
+            later.desk._prefetch("s", salt)
+    found = later.desk._prefetch("s", "mine")["blocks"]
+    assert 0 < found < later.desk._prefetch("s", "other")["blocks"]
 
 
 def test_idle_time_is_used_to_store_what_residents_hold() -> None:
@@ -234,7 +249,10 @@ def test_a_random_day_with_small_tiers_serves_only_right_cells(seed: int, tmp_pa
         if live and rng.random() < 0.04:
             engine.abort(rng.choice(list(live)))
         if rng.random() < 0.03 and number:
-            engine.desk._pin(f"s{rng.randrange(9)}", rng.choice(("tool", "approval")), 5.0, None)
+            name, reason = f"s{rng.randrange(9)}", rng.choice(("tool", "approval"))
+            for salt in ("t0", "t1"):
+                with contextlib.suppress(UnknownSession):
+                    engine.desk._pin(name, reason, 5.0, salt)
         engine.step()
         engine.check()
         for name in [name for name, entry in live.items() if entry[2].is_finished]:

@@ -12,6 +12,7 @@ from roost_inference.engine import Engine
 from roost_inference.errors import BadGrammar
 from roost_inference.generation import EngineGeneration, Finished, TextPiece
 from roost_inference.http.chat_service import EngineResponder
+from roost_inference.http.preparation import Preparers
 from roost_inference.http.wire import parse_chat_call
 from roost_inference.prompt.tool_calls import ParsedCall, ToolCallParser
 from roost_inference.prompt.tools import (
@@ -205,6 +206,7 @@ def declared() -> list[dict[str, Any]]:
 async def test_calls_sampled_hot_from_the_real_model_always_validate(real_engine: Engine) -> None:
     responder = EngineResponder(real_engine)
     running: list[EngineGeneration] = []
+    preparers = Preparers()
     for seed in range(16):
         body = {
             "messages": [{"role": "user", "content": f"Do something, number {seed}."}],
@@ -215,7 +217,7 @@ async def test_calls_sampled_hot_from_the_real_model_always_validate(real_engine
             "seed": seed,
             "max_tokens": 64,
         }
-        generation = await responder.respond(parse_chat_call(body), body)
+        generation = await responder.respond(parse_chat_call(body), body, preparers.open(0))
         assert isinstance(generation, EngineGeneration)
         running.append(generation)
     complete = 0

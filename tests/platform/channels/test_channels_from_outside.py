@@ -32,7 +32,7 @@ async def test_its_settings_are_read_shown_and_used(tmp_path: Path) -> None:
     assert settings.channel(KIND).allowlist == ("ada", "bob")
     assert progress_modes(settings)[account] == "off"
     assert access_policies(settings)[account].allowlist == ("ada", "bob")
-    assert settings.inbound.rules.default_of("relay") == "collect"
+    assert settings.inbound.rules.default_of("relay", "concierge") == "collect"
     rows = {row.path: row for row in setting_rows(settings)}
     assert (rows["relay.api_key"].value, rows["relay.name"].value) == ("set", "roost")
     channels = build_channels(settings)
@@ -65,7 +65,7 @@ def test_every_setting_of_a_channel_has_a_heading_on_its_page() -> None:
 def test_the_sandbox_points_it_at_its_fake_and_never_at_the_real_server(tmp_path: Path) -> None:
     settings = load_settings({"data_dir": tmp_path, "web": {"port": 0}}, environ=RELAY)
     addresses = choose_ports(settings, sandbox=True)
-    child = load_settings(environ=RELAY | sandbox_environment(settings, addresses))
+    child = load_settings(environ=RELAY | sandbox_environment(settings, addresses, "s" * 64))
     relay = child.channel(KIND)
     assert relay.api_base == f"http://127.0.0.1:{addresses.fakes['relay']}"
     assert relay.api_key and relay.api_key.get_secret_value() != "k"

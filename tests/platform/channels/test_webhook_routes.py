@@ -104,6 +104,37 @@ async def test_a_channel_that_is_not_configured_says_so_at_its_own_paths(port: P
         assert ("not configured" in answer.text) is is_told
 
 
+@pytest.mark.parametrize(
+    ("name", "claimed"),
+    [
+        ("page.html", "text/html"),
+        ("x.js", "text/javascript"),
+        ("drawing.svg", "image/svg+xml"),
+        ("page.xhtml", "application/xhtml+xml"),
+        ("feed.xml", "text/xml; charset=utf-8"),
+        ('a"\r\nContent-Type: text/html\r\n\r\n<script>', "TEXT/HTML"),
+    ],
+)
+async def test_a_link_never_gives_a_browser_anything_to_run(
+    port: Port, name: str, claimed: str
+) -> None:
+    ada = Person(port.stores, port.intake, DoorbellLog())
+    await ada.says("/help", "draw me a house")
+    await port.stores.people.approve((await port.stores.people.list())[0].id, "olga")
+    turn = await ada.turn()
+    made = await port.stores.artifacts.add(
+        turn.turn_id, "k", b"<script>", kind="document", name=name, mime_type=claimed
+    )
+    link = urlsplit(MediaLinks(SecretStr("token"), PUBLIC).link(made.id, made.name, time.time()))
+    answer = await port.client.get(f"{link.path}?{link.query}")
+    assert (answer.status_code, answer.content) == (200, b"<script>")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"].startswith("attachment; ")
+    assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
 async def test_meta_is_answered_at_the_address_of_our_number_alone(port: Port) -> None:
     asked = {"hub.mode": "subscribe", "hub.verify_token": "sesame", "hub.challenge": "42"}
     assert (await port.client.get(CLOUD, params=asked)).text == "42"

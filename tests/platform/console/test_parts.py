@@ -142,7 +142,7 @@ def test_marks_show_as_on_the_phone() -> None:
 
 
 def turn(**more: Any) -> models.Turn:
-    values = {"id": "t", "number": 1, "state": "done", "reason": "", "finished_at": 110.0}
+    values = {"id": "t", "number": 1, "state": "done", "reason_code": "", "finished_at": 110.0}
     return models.Turn(queued_at=100.0, started_at=101.0, **{**values, **more})
 
 

@@ -24,7 +24,7 @@ from roost_platform.intake import PlatformIntake
 from roost_platform.settings.config import load_settings
 from roost_platform.web.app import WebParts, build_app
 from roost_workflows.agents import load_agents
-from roost_workflows.ports import Snapshot, TurnRecord, Usage
+from roost_workflows.ports import ModelCall, Snapshot, TurnRecord
 
 OPEN_ROUTES = {"/health"}
 
@@ -77,15 +77,7 @@ class Web:
     async def answer(self, turn_id: str, text: str) -> None:
         """Commit the answer as a worker would."""
         await self.stores.turns.commit_step(
-            turn_id,
-            1,
-            finish="answer",
-            text=text,
-            calls=(),
-            usage=Usage(),
-            model="m",
-            engine_message_id="",
-            started_at=time.time(),
+            turn_id, 1, ModelCall("answer", text, model="m", started_at=time.time())
         )
 
 
@@ -343,3 +335,28 @@ def _events(body: str) -> list[tuple[str, str]]:
         elif line.startswith("data: "):
             found.append((name, json.loads(line[6:]).get("text", "")))
     return found
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/api/status", "/login", "/v1/models", "/"])
+async def test_a_rebound_name_reaches_nothing_on_the_web_port(web: Web, path: str) -> None:
+    for host in ("rebound.example", "127.0.0.1.rebound.example", ""):
+        assert (await web.client.get(path, headers={"host": host})).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/login",
+        "/logout",
+        "/api/sessions/s/messages",
+        "/hooks/telegram/42",
+        "/hooks/twilio/inbound",
+    ],
+)
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://["])
+async def test_a_simple_request_of_another_site_does_nothing(
+    web: Web, path: str, origin: str
+) -> None:
+    headers = {"origin": origin, "content-type": "text/plain"}
+    reply = await web.client.post(path, content='{"text": "hi"}', headers=headers)
+    assert 400 <= reply.status_code < 500

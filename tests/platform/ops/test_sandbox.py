@@ -35,6 +35,23 @@ async def test_every_network_answers_the_credentials_of_the_sandbox(tmp_path: Pa
     assert [answer.status_code for answer in answers] == [200, 200, 200]
 
 
+def test_the_sandbox_has_tokens_of_its_own_which_stay_and_are_private(tmp_path: Path) -> None:
+    def tokens(name: str) -> dict[str, str]:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        base = load_settings({"data_dir": folder, "web": {"port": 0}}, environ={})
+        env = environment(base, Options(sandbox=True), choose_ports(base, sandbox=True))
+        return {key: env[key] for key in env if "TOKEN" in key or "SECRET" in key}
+
+    here, there = tokens("here"), tokens("there")
+    assert tokens("here") == here
+    assert len(here) == 5 and len(set(here.values())) == 5
+    assert not set(here.values()) & set(there.values())
+    assert (tmp_path / "here" / "sandbox-secret").stat().st_mode & 0o077 == 0
+    (tmp_path / "here" / "sandbox-secret").write_text("")
+    assert not set(tokens("here").values()) & set(here.values())
+
+
 async def test_the_sandbox_refuses_settings_that_point_at_the_internet(tmp_path: Path) -> None:
     elsewhere = {"data_dir": tmp_path, "sandbox": True, "telegram": {"token": "1:x"}}
     settings = load_settings(elsewhere, environ={})

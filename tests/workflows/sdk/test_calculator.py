@@ -1,9 +1,15 @@
 """The calculator evaluates arithmetic, and nothing else, within bounds."""
 
+import contextlib
+import itertools
+import time
+
 import pytest
 
 from roost import ModelRetry
-from roost.builtin.calculator import evaluate
+from roost.builtin.calculator import ARGUMENTS_MAX, DIGITS_MAX, EXPRESSION_CHARS_MAX, evaluate
+
+MOST_S = 0.5  # the attacks took seconds to for ever
 
 
 @pytest.mark.parametrize(
@@ -55,3 +61,93 @@ def test_arithmetic(expression: str, value: str) -> None:
 def test_anything_else_is_refused_with_a_reason(expression: str) -> None:
     with pytest.raises(ModelRetry):
         evaluate(expression)
+
+
+WHOLE = "9" * (DIGITS_MAX - 1)
+SIZES = ["0", "1", "-1", "1.5", "-999999999", "10000000", "10**299", f"-{WHOLE}", "1e308", "1e999"]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "round(1,-10000000)",
+        "round(1,-999999999)",
+        "round(1, -10**18)",
+        "round(10**299, -301)",
+        "round(-1, -(10**9))",
+        "round(1.5, -999999999999)",
+        "round(1, 2**40)",
+        "round(1, 1.5)",
+        "round(1, 1, 1)",
+        "round(round(1, -999999999), -999999999)",
+        "10**299 * 10**299 * 10**299",
+        "(10**299)**2",
+        "((9**9)**9)**9",
+        "2 ** 2 ** 2 ** 2 ** 2 ** 2",
+        "1.0000001 ** 10**12",
+        "(-1) ** 10**200",
+        "1 ** 10**299",
+        "0 ** -1",
+        "1 << 999999999",
+        "1 >> 1",
+        "factorial(99999)",
+        "comb(10**9, 5*10**8)",
+        "pow(9, 999999999)",
+        "int('9' * 10**9)",
+        "'%1000000000d' % 1",
+        "f'{1:999999999}'",
+        "[0] * 10**9",
+        "(0,) * 10**9",
+        "b'0' * 10**9",
+        "range(10**9)",
+        "sum(range(10**9))",
+        "max(*[1] * 10**9)",
+        "1e999",
+        "1e999 - 1e999",
+        "floor(1e308)",
+        "ceil(1e308)",
+        "floor(1e999)",
+        "1j ** 2",
+        "0x" + "f" * 400,
+        f"max({'1,' * (ARGUMENTS_MAX + 1)})",
+        "9" * (DIGITS_MAX + 1),
+    ],
+)
+def test_what_would_grow_beyond_bounds_is_refused_before_it_is_computed(expression: str) -> None:
+    began = time.perf_counter()
+    with pytest.raises(ModelRetry):
+        evaluate(expression)
+    assert time.perf_counter() - began < MOST_S
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("{a} + {b}", "{a} * {b}", "{a} / {b}", "{a} // {b}", "{a} % {b}", "({a}) ** ({b})"),
+        *("round({a}, {b})", "log({a}, {b})", "max({a}, {b})", "-({a}) - ({b})"),
+        *("floor(({a}) * ({b}))", "round({a} / {b})", "exp({a}) * sin({b})", "sqrt({a}) ** ({b})"),
+    ],
+)
+def test_no_operation_on_any_two_sizes_takes_long(form: str) -> None:
+    for a, b in itertools.product(SIZES, SIZES):
+        expression = form.format(a=a, b=b)
+        if len(expression) > EXPRESSION_CHARS_MAX:
+            continue
+        began = time.perf_counter()
+        with contextlib.suppress(ModelRetry):  # refused, in time as well
+            assert len(evaluate(expression)) <= DIGITS_MAX + 1
+        assert time.perf_counter() - began < MOST_S, expression
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("round(2.567, 2)", "2.57"),
+        ("round(1234, -2)", "1200"),
+        ("round(2.5)", "2"),
+        ("round(1.5, 0)", "2"),
+        (f"round({WHOLE}, -{DIGITS_MAX})", "0"),
+    ],
+)
+def test_rounding_within_bounds_works(expression: str, value: str) -> None:
+    assert evaluate(expression) == value

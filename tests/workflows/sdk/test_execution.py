@@ -1,9 +1,10 @@
 """Running a tool call: every way it can end has a typed outcome."""
 
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 
 from roost import Context, ModelRetry, ToolFailed, tool
 from roost.context import Person, SessionInfo
-from roost.execution import interrupted, run_tool
-from roost.process import OUTPUT_BYTES_MAX
+from roost.effects import Effect
+from roost.execution.call import interrupted, run_tool
+from roost.execution.program import OUTPUT_BYTES_MAX
 from roost.testing import MemoryNotes
-from roost.tools import Effect
 
 
 def make_context(progress: Callable[[str], None] | None = None) -> Context:
@@ -96,6 +97,24 @@ async def test_synchronous_tools_do_not_block_and_are_interrupted_by_a_stop() ->
     with pytest.raises(asyncio.CancelledError):
         await task
     assert time.monotonic() - began < 0.5
+
+
+async def test_a_tool_in_a_thread_is_noted_while_it_runs() -> None:
+    noted: list[str] = []
+
+    @contextlib.contextmanager
+    def note() -> Iterator[None]:
+        noted.append("in")
+        yield
+        noted.append("out")
+
+    @tool(effect="pure")
+    def work() -> int:
+        """Work."""
+        return len(noted)
+
+    assert (await run_tool(work, "{}", make_context(), note=note)).text == "1"
+    assert noted == ["in", "out"]
 
 
 async def test_a_synchronous_tool_that_returns_on_stop_keeps_its_result() -> None:

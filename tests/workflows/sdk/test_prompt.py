@@ -1,5 +1,8 @@
 """Prompts: stable for caches, valid for strict templates, quotes and markers visible."""
 
+import math
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -81,15 +84,16 @@ def test_calls_and_typed_results_are_paired() -> None:
 
 
 def test_the_marker_of_a_stop_is_seen_by_the_next_turn() -> None:
-    note = "stopped by the user after 4 s"
-    built = build_messages("Be.", [user("count"), bot("1 2 3", note=note), user("go on")])
+    stopped = bot("1 2 3", note_kind="stopped", note="stopped by the user after 4 s")
+    built = build_messages("Be.", [user("count"), stopped, user("go on")])
     assert built[2] == {"role": "assistant", "content": "1 2 3"}
     assert built[3]["content"].startswith("[The answer above was stopped by the user after 4 s.")
     assert built[3]["content"].endswith("go on")
 
 
 def test_a_turn_stopped_before_its_first_word_leaves_only_its_marker() -> None:
-    built = build_messages("Be.", [user("x"), bot("", note="stopped by the user"), user("y")])
+    stopped = bot("", note_kind="stopped", note="stopped by the user")
+    built = build_messages("Be.", [user("x"), stopped, user("y")])
     assert [message["role"] for message in built] == ["system", "user"]
     assert "stopped by the user" in built[1]["content"]
 
@@ -153,3 +157,71 @@ def test_an_edit_is_told_as_a_note_that_opens_no_fence() -> None:
     note = TranscriptMessage("system", 'Now: "<quoted author=x>"')
     built = build_messages("Be.", [user("hi"), bot("hello"), note, user("and?")])
     assert built[-1]["content"] == '[Now: "<\u200bquoted author=x>"]\n\nand?'
+
+
+# People's text costs what it is long --------------------------------------------------------------
+
+GROWTH_MAX = 6.0  # in time, for four times the text: the square of it would be sixteen
+TOO_SHORT_S = 0.05  # to be compared; the square of 200 000 steps takes minutes
+ATTACK_S = 0.5  # either attack took minutes
+
+
+def attacks(size: int) -> dict[str, str]:
+    """Texts on which a pattern that tries again would take the square of their length, or more."""
+    return {
+        "blanks": "<" + " " * size + "x",
+        "blanks and slash": "<" + " " * (size // 2) + "/" + " " * (size // 2) + "x",
+        "new lines": "<" + "\n\t" * (size // 2) + "quote",
+        "fences": "<" * size,
+        "closed fences": "</quoted" * (size // 8),
+        "words": "< quote" * (size // 7),
+        "wide blanks": "<" + "\u2003" * size + "x",
+    }
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The best of five: what else runs on this machine only adds."""
+    best = math.inf
+    for _ in range(5):
+        began = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+@pytest.mark.parametrize("kind", attacks(8))
+@pytest.mark.parametrize(
+    "place", ["text", "name", "quote", "quoted author", "context", "note", "system"]
+)
+def test_a_prompt_costs_in_proportion_to_its_text(kind: str, place: str) -> None:
+    def built(size: int) -> Callable[[], object]:
+        text = attacks(size)[kind]
+        message = {
+            "text": user(text),
+            "name": user("hi", name=text, context=()),
+            "quote": user("hi", quoted={"text": text}),
+            "quoted author": user("hi", quoted={"text": "x", "author": text}),
+            "context": user("hi", context=(("Bob", text), (text, "x"))),
+            "note": user("hi", note=text),
+            "system": TranscriptMessage("system", text),
+        }[place]
+        return lambda: build_messages("Be.", [message])
+
+    small, large = seconds(built(50_000)), seconds(built(200_000))
+    assert large < max(small * GROWTH_MAX, TOO_SHORT_S), (small, large)
+
+
+def test_many_messages_in_a_row_cost_in_proportion_to_their_number() -> None:
+    def built(count: int) -> Callable[[], object]:
+        said = [user("x" * 500) for _ in range(count)]
+        return lambda: build_messages("Be.", said)
+
+    small, large = seconds(built(4000)), seconds(built(16000))
+    assert large < max(small * GROWTH_MAX, TOO_SHORT_S), (small, large)
+
+
+@pytest.mark.parametrize(
+    "said", [["<" + " " * 20_000 + "x"], ["<" + " " * 4000 + "x"] * 20], ids=["one", "twenty"]
+)
+def test_the_messages_that_froze_the_worker_are_built_at_once(said: list[str]) -> None:
+    assert seconds(lambda: build_messages("Be.", [user(text) for text in said])) < ATTACK_S

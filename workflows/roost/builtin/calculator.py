@@ -1,4 +1,4 @@
-"""Arithmetic on a syntax tree: only numbers and operators, and every size is bounded."""
+"""Arithmetic on a syntax tree: only numbers and operators, every size bounded beforehand."""
 
 import ast
 import math
@@ -12,8 +12,10 @@ Number = int | float
 
 EXPRESSION_CHARS_MAX: Final = 500
 DEPTH_MAX: Final = 50
-DIGITS_MAX: Final = 300  # of any intermediate whole number
+DIGITS_MAX: Final = 300  # of any whole number that goes into an operation or comes out of one
+WHOLE_MAX: Final = 10**DIGITS_MAX
 EXPONENT_MAX: Final = 1000
+ARGUMENTS_MAX: Final = 100  # of one function
 
 _BINARY: Final[dict[type[ast.operator], Callable[[Number, Number], Number]]] = {
     ast.Add: operator.add,
@@ -27,10 +29,23 @@ _UNARY: Final[dict[type[ast.unaryop], Callable[[Number], Number]]] = {
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
 }
+
+
+def _round(number: Number, digits: Number = 0) -> Number:
+    """As Python's, but a whole number whose -digits go beyond any number here: it would compute
+    that power of ten first.
+    """
+    if not isinstance(digits, int) or abs(digits) > DIGITS_MAX:
+        raise ModelRetry(f"round() takes whole digits from -{DIGITS_MAX} to {DIGITS_MAX}.")
+    return round(number, digits) if digits else round(number)
+
+
+# Of two operands within bounds each of these is done in microseconds; powers have a bound of their
+# own, as has what round() is given.
 _FUNCTIONS: Final[dict[str, Callable[..., Number]]] = {
     "sqrt": math.sqrt,
     "abs": abs,
-    "round": round,
+    "round": _round,
     "floor": math.floor,
     "ceil": math.ceil,
     "sin": math.sin,
@@ -73,20 +88,24 @@ def _value(node: ast.expr, depth: int) -> Number:
         case ast.Name(id=name) if name in _CONSTANTS:
             return _CONSTANTS[name]
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
-            return _UNARY[type(op)](_value(operand, depth + 1))
+            return _bounded(_UNARY[type(op)](_value(operand, depth + 1)))
         case ast.BinOp(left=left, op=ast.Pow(), right=right):
             return _power(_value(left, depth + 1), _value(right, depth + 1))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
             return _bounded(_BINARY[type(op)](_value(left, depth + 1), _value(right, depth + 1)))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
-            return _bounded(_FUNCTIONS[name](*(_value(arg, depth + 1) for arg in args)))
+            if len(args) > ARGUMENTS_MAX:
+                raise ModelRetry(f"{name}() takes at most {ARGUMENTS_MAX} numbers.")
+            return _bounded(_FUNCTIONS[name](*[_value(arg, depth + 1) for arg in args]))
     known = ", ".join([*_FUNCTIONS, *_CONSTANTS])
     raise ModelRetry(f"Only numbers, + - * / // % **, and these are known: {known}.")
 
 
 def _power(base: Number, exponent: Number) -> Number:
+    if abs(exponent) > EXPONENT_MAX:
+        raise ModelRetry("That number is too large.")
     digits = math.log10(abs(base)) * exponent if base else 0.0
-    if abs(exponent) > EXPONENT_MAX or digits > DIGITS_MAX:
+    if digits > DIGITS_MAX:
         raise ModelRetry("That number is too large.")
     result = base**exponent
     if isinstance(result, complex):
@@ -95,7 +114,7 @@ def _power(base: Number, exponent: Number) -> Number:
 
 
 def _bounded(number: Number) -> Number:
-    if isinstance(number, int) and abs(number) >= 10**DIGITS_MAX:
+    if isinstance(number, int) and abs(number) >= WHOLE_MAX:
         raise ModelRetry("That number is too large.")
     return number
 

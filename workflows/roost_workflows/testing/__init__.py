@@ -1,4 +1,4 @@
-"""Ports in memory for tests, shareable with another process."""
+"""The ports over a store in memory for tests, which another process may share."""
 
 from roost_workflows.testing.ports import memory_ports, remote_ports, serve_store
 from roost_workflows.testing.records import Sent, StoredTurn

@@ -25,24 +25,31 @@ from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
 from roost_workflows.connection import connect
 from roost_workflows.devserver import find_binary, temporal_command
-from roost_workflows.hints.engine_hints import EngineOrders
+from roost_workflows.hints.engine_hints import EngineHints
 from roost_workflows.state import SessionInput
 from roost_workflows.testing.ports import memory_ports
 from roost_workflows.testing.records import StoredTurn
 from roost_workflows.testing.store import MemoryStore
 from roost_workflows.turn.model_call import Engine
-from roost_workflows.worker import build_worker
+from roost_workflows.worker import build_worker, tool_processes
 
 POLL_S: Final = 0.01
 PATIENCE_S: Final = 30.0
 SERVER_END_S: Final = 10.0
-# What workflow code imports is loaded once, not once per run: 40 ms and 1 MB of each otherwise.
-PASSTHROUGH: Final = ("roost", "roost_workflows", "pydantic", "pydantic_core", "annotated_types")
+# These modules are loaded once and not once per run, which would cost 40 ms and 1 MB each.
+PASSTHROUGH: Final = (
+    "roost",
+    "roost_workflows",
+    "roost_inference",
+    "pydantic",
+    "pydantic_core",
+    "annotated_types",
+)
 
 
 @contextlib.contextmanager
 def running_server(data_dir: Path, **dynamic_config: str) -> Iterator[str]:
-    """A Temporal server with Roost's own settings and these; gives its address, nearly ready.
+    """A Temporal server with Roost's own settings and these; yields its address, nearly ready.
 
     Dynamic settings are given with `__` for their dots.
     """
@@ -81,7 +88,7 @@ class Lab:
         self.engine_client = engine_client
         self.queue = f"test-{uuid4().hex[:12]}"
         self.store = MemoryStore()
-        self.orders = EngineOrders(EngineSessions(engine_client))
+        self.hints = EngineHints(EngineSessions(engine_client))
 
     @contextlib.asynccontextmanager
     async def worker(
@@ -98,10 +105,18 @@ class Lab:
             max_cached_workflows=max_cached_workflows,
             graceful_shutdown_s=1,
         )
-        ports = replace(memory_ports(self.store), orders=self.orders)
+        ports = replace(memory_ports(self.store), hints=self.hints)
         chosen = engine or self.engine_client
-        async with build_worker(self.client, ports, chosen, registry, config, runner=sandbox()):
-            yield
+        processes = tool_processes(registry)
+        try:
+            async with build_worker(
+                *(self.client, ports, chosen, registry, config),
+                runner=sandbox(),
+                processes=processes,
+            ):
+                yield
+        finally:
+            await processes.close()
 
     async def say(self, conversation: str, text: str) -> None:
         """A message arrives: committed first, then the doorbell."""
@@ -114,6 +129,7 @@ class Lab:
         await self.signal(conversation, names.SIGNAL_STOP)
 
     async def signal(self, conversation: str, signal: str) -> None:
+        """Signal the conversation's workflow, starting it when none runs."""
         await self.client.start_workflow(
             names.WORKFLOW_TYPE,
             SessionInput(conversation),
@@ -123,7 +139,7 @@ class Lab:
         )
 
     async def until(self, condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
-        """Wait for something to become true in this process."""
+        """Wait until `condition` is true. Raises AssertionError after `patience_s` seconds."""
         deadline = time.monotonic() + patience_s
         while not condition():
             if time.monotonic() > deadline:
@@ -148,6 +164,7 @@ class Lab:
         await asyncio.wait_for(handle.result(), PATIENCE_S)
 
     async def history(self, conversation: str) -> WorkflowHistory:
+        """The history of the conversation's latest run."""
         handle = self.client.get_workflow_handle(names.workflow_id(conversation))
         return await handle.fetch_history()
 
@@ -161,6 +178,6 @@ async def open_lab(address: str) -> AsyncIterator[Lab]:
         try:
             lab = Lab(client, engine, engine_client)
             yield lab
-            await lab.orders.close()
+            await lab.hints.close()
         finally:
             await engine_client.close()

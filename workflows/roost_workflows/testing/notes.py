@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from roost_workflows.ports import Note
+from roost_workflows.tool_ports import Note
 
 
 class NoteTable:
@@ -11,21 +11,21 @@ class NoteTable:
 
     def __init__(self) -> None:
         self._notes: dict[str, dict[str, Note]] = {}
-        self._given = 0
+        self._last_id = 0
 
     def _add(self, person_id: str, text: str, key: str) -> Note:
-        mine = self._notes.setdefault(person_id, {})
-        if key not in mine:
-            self._given += 1
-            mine[key] = Note(self._given, text, time.time())
-        return mine[key]
+        notes = self._notes.setdefault(person_id, {})
+        if key not in notes:
+            self._last_id += 1
+            notes[key] = Note(self._last_id, text, time.time())
+        return notes[key]
 
     def _list(self, person_id: str) -> Sequence[Note]:
         return tuple(self._notes.get(person_id, {}).values())
 
     def _remove(self, person_id: str, note_id: int) -> bool:
-        mine = self._notes.get(person_id, {})
-        found = [key for key, note in mine.items() if note.id == note_id]
-        for key in found:
-            del mine[key]
-        return bool(found)
+        notes = self._notes.get(person_id, {})
+        keys = [key for key, note in notes.items() if note.id == note_id]
+        for key in keys:
+            del notes[key]
+        return bool(keys)

@@ -10,18 +10,16 @@ from typing import Any, Literal, cast
 from roost_workflows.ports import (
     CallRecord,
     CallStatus,
-    Finish,
-    Note,
-    PlannedCall,
+    ModelCall,
     Ports,
     Settled,
     Snapshot,
     StepRecord,
     TurnContext,
     TurnRecord,
-    Usage,
 )
 from roost_workflows.testing.store import MemoryStore
+from roost_workflows.tool_ports import Note
 
 AUTH_KEY = b"tests"
 
@@ -40,61 +38,59 @@ class MemoryTurns:
         return self._call(method, args, kwargs)
 
     async def begin(self, conversation_id: str) -> TurnRecord | None:
+        """See `Turns.begin`."""
         return cast(TurnRecord | None, await self._run("begin", conversation_id))
 
     async def get(self, turn_id: str) -> TurnRecord:
+        """See `Turns.get`."""
         return cast(TurnRecord, await self._run("get", turn_id))
 
     async def step(self, turn_id: str, step: int) -> StepRecord | None:
+        """See `Turns.step`."""
         return cast(StepRecord | None, await self._run("step", turn_id, step))
 
     async def context(self, turn_id: str, step: int) -> TurnContext:
+        """See `Turns.context`."""
         return cast(TurnContext, await self._run("context", turn_id, step))
 
     async def commit_step(
         self,
         turn_id: str,
         step: int,
-        *,
-        finish: Finish,
-        text: str,
-        calls: Sequence[PlannedCall],
-        usage: Usage,
-        model: str,
-        engine_message_id: str,
-        started_at: float,
+        call: ModelCall,
     ) -> StepRecord:
-        given = {
-            "finish": finish,
-            "text": text,
-            "calls": tuple(calls),
-            "usage": usage,
-            "model": model,
-            "engine_message_id": engine_message_id,
-            "started_at": started_at,
-        }
-        return cast(StepRecord, await self._run("commit_step", turn_id, step, **given))
+        """See `Turns.commit_step`."""
+        return cast(StepRecord, await self._run("commit_step", turn_id, step, call))
 
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
+        """See `Turns.begin_call`."""
         return cast(CallRecord, await self._run("begin_call", turn_id, step, call_id))
 
     async def finish_call(
         self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
     ) -> None:
+        """See `Turns.finish_call`."""
         await self._run("finish_call", turn_id, step, call_id, status=status, result=result)
 
     async def close_group(self, turn_id: str, step: int) -> None:
+        """See `Turns.close_group`."""
         await self._run("close_group", turn_id, step)
 
     async def stop_requested(self, turn_id: str) -> bool:
+        """See `Turns.stop_requested`."""
         return bool(await self._run("stop_requested", turn_id))
+
+    async def worker_died(self, turn_id: str) -> int:
+        return int(await self._run("worker_died", turn_id))
 
     async def settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
     ) -> Settled:
+        """See `Turns.settle`."""
         return cast(Settled, await self._run("settle", turn_id, outcome=outcome, reason=reason))
 
     async def progress(self, turn_id: str, snapshot: Snapshot) -> None:
+        """See `Turns.progress`."""
         await self._run("progress", turn_id, snapshot)
 
 
@@ -105,12 +101,15 @@ class MemoryNotes:
         self._run = turns._run
 
     async def add(self, person_id: str, text: str, key: str) -> Note:
+        """See `Notes.add`."""
         return cast(Note, await self._run("add", person_id, text, key))
 
     async def list(self, person_id: str) -> Sequence[Note]:
+        """See `Notes.list`."""
         return cast(Sequence[Note], await self._run("list", person_id))
 
     async def remove(self, person_id: str, note_id: int) -> bool:
+        """See `Notes.remove`."""
         return bool(await self._run("remove", person_id, note_id))
 
 

@@ -1,10 +1,10 @@
-"""What the store in memory keeps of conversations, turns, steps and calls."""
+"""The records that the store in memory keeps: conversations, turns, steps and calls."""
 
 from dataclasses import dataclass, field
 
+from roost.turn import Finish
 from roost_workflows.ports import (
     CallState,
-    Finish,
     PlannedCall,
     Snapshot,
     TranscriptMessage,
@@ -57,6 +57,8 @@ class Sent:
 
 @dataclass(slots=True)
 class StoredConversation:
+    """A conversation: what waits, what was said, its turns by id."""
+
     pending: list[TranscriptMessage] = field(default_factory=list)
     transcript: list[TranscriptMessage] = field(default_factory=list)
     turns: list[str] = field(default_factory=list)

@@ -1,53 +1,23 @@
-"""The tables behind the ports, in memory and faithful to the ports' contracts."""
+"""A store in memory that keeps the ports' contracts, with what tests change and read."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-from roost_workflows.ports import (
-    CallRecord,
-    CallState,
-    CallStatus,
-    Effect,
-    Finish,
-    PlannedCall,
-    Postponed,
-    Settled,
-    Snapshot,
-    StepRecord,
-    TranscriptMessage,
-    TurnContext,
-    TurnRecord,
-    Usage,
-)
-from roost_workflows.testing.notes import NoteTable
-from roost_workflows.testing.records import (
-    Sent,
-    StoredCall,
-    StoredConversation,
-    StoredStep,
-    StoredTurn,
-)
-
-FINISHED = frozenset({"ok", "error", "cancelled", "unknown", "skipped"})
+from roost_workflows.ports import TranscriptMessage
+from roost_workflows.testing.records import Sent, StoredTurn
+from roost_workflows.testing.tables import TurnTables
 
 
-class MemoryStore(NoteTable):
+class MemoryStore(TurnTables):
     """The tables behind the ports; every method is one transaction under a lock."""
 
     def __init__(self, agent: str = "concierge") -> None:
-        super().__init__()
-        self.agent = agent
-        self.postponements: list[float] = []  # waits that the next begins are answered with
+        super().__init__(agent)
         self._lock = threading.RLock()
-        self._conversations: dict[str, StoredConversation] = {}
-        self._turns: dict[str, StoredTurn] = {}
-        self._outbox: dict[str, Sent] = {}
         self._failures: dict[str, Exception] = {}
         self._lost: set[str] = set()
-
-    # What tests do and see ---------------------------------------------------------------------
 
     def say(self, conversation_id: str, text: str, quoted: Mapping[str, Any] | None = None) -> None:
         """A message arrives and is committed to the inbox."""
@@ -56,7 +26,7 @@ class MemoryStore(NoteTable):
             self._conversation(conversation_id).pending.append(message)
 
     def request_stop(self, conversation_id: str) -> bool:
-        """Record a stop: on the running turn if there is one, and drop what waits."""
+        """Record a stop on the running turn and drop what waits; False when no turn runs."""
         with self._lock:
             conversation = self._conversation(conversation_id)
             conversation.pending.clear()
@@ -67,19 +37,22 @@ class MemoryStore(NoteTable):
             return True
 
     def turns(self, conversation_id: str) -> list[StoredTurn]:
+        """The conversation's turns, oldest first."""
         with self._lock:
             return [self._turns[one] for one in self._conversation(conversation_id).turns]
 
     def transcript(self, conversation_id: str) -> list[TranscriptMessage]:
+        """All messages of the conversation."""
         with self._lock:
             return list(self._conversation(conversation_id).transcript)
 
     def outbox(self, conversation_id: str) -> list[Sent]:
+        """What was queued for the conversation, oldest first."""
         with self._lock:
             return [one for one in self._outbox.values() if one.conversation_id == conversation_id]
 
     def fail(self, method: str, error: Exception | None) -> None:
-        """Let a method raise until told otherwise."""
+        """Let a method raise `error`; None lets it work again."""
         with self._lock:
             if error is None:
                 self._failures.pop(method, None)
@@ -91,10 +64,8 @@ class MemoryStore(NoteTable):
         with self._lock:
             self._lost.add(method)
 
-    # The ports ---------------------------------------------------------------------------------
-
     def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run one port method as a transaction; the proxies' only door."""
+        """Run one port method as a transaction."""
         with self._lock:
             if method in self._failures:
                 raise self._failures[method]
@@ -103,194 +74,3 @@ class MemoryStore(NoteTable):
                 self._lost.remove(method)
                 raise ConnectionError("the reply was lost")
             return result
-
-    def _begin(self, conversation_id: str) -> TurnRecord | Postponed | None:
-        conversation = self._conversation(conversation_id)
-        running = self._running(conversation)
-        if running is not None:
-            return running.record
-        if not conversation.pending:
-            return None
-        if self.postponements:
-            return Postponed(self.postponements.pop(0))
-        number = len(conversation.turns) + 1
-        turn_id = f"{conversation_id}-turn-{number}"
-        record = TurnRecord(
-            turn_id, conversation_id, f"s-{conversation_id}", number, self.agent, False
-        )
-        self._turns[turn_id] = StoredTurn(record, snapshots=[Snapshot("queued")])
-        conversation.turns.append(turn_id)
-        self._take(conversation)
-        return record
-
-    def _get(self, turn_id: str) -> TurnRecord:
-        return self._turns[turn_id].record
-
-    def _step(self, turn_id: str, step: int) -> StepRecord | None:
-        stored = self._turns[turn_id].steps.get(step)
-        if stored is None:
-            return None
-        return StepRecord(step, stored.finish, tuple(c.planned for c in stored.calls.values()))
-
-    def _context(self, turn_id: str, step: int) -> TurnContext:
-        turn = self._turns[turn_id]
-        conversation = self._conversation(turn.record.conversation_id)
-        steered = 0
-        if not turn.record.stop_requested and not any(s.is_open for s in turn.steps.values()):
-            steered = self._take(conversation)
-        return TurnContext(
-            turn=turn.record,
-            person_id="person-1",
-            person_name="Ada",
-            channel="console",
-            session_key=f"console:local:{turn.record.conversation_id}",
-            tenant="default",
-            messages=tuple(conversation.transcript),
-            steered=steered,
-        )
-
-    def _commit_step(
-        self,
-        turn_id: str,
-        step: int,
-        *,
-        finish: Finish,
-        text: str,
-        calls: Sequence[PlannedCall],
-        usage: Usage,
-        model: str,
-        engine_message_id: str,
-        started_at: float,
-    ) -> StepRecord:
-        turn = self._turns[turn_id]
-        known = self._step(turn_id, step)
-        if known is not None:
-            return known
-        self._must_run(turn)
-        if turn.record.stop_requested and finish != "tools":
-            finish = "stopped"
-        planned = {call.call_id: StoredCall(call) for call in calls} if finish == "tools" else {}
-        turn.steps[step] = StoredStep(finish, text, planned, usage, is_open=finish == "tools")
-        if finish not in ("tools", "stopped"):
-            said = text if text.strip() else "I have no answer to that."
-            self._append(turn, TranscriptMessage("assistant", text))
-            self._send(turn, "answer" if text.strip() else "notice", said, "answer")
-            turn.state = "done"
-        return StepRecord(step, finish, tuple(call.planned for call in planned.values()))
-
-    def _begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
-        turn = self._turns[turn_id]
-        call = turn.steps[step].calls[call_id]
-        before = call.state
-        if call.state not in FINISHED:
-            self._must_run(turn)
-            if call.state == "planned" and turn.record.stop_requested:
-                call.state = before = "skipped"
-            else:
-                call.state = "running"
-                call.attempts += 1
-        return CallRecord(
-            call_id=call_id,
-            name=call.planned.name,
-            arguments=call.planned.arguments,
-            effect=call.planned.effect,
-            state=before,
-            attempt=call.attempts,
-            key=f"{turn_id}:{step}:{call_id}",
-            result=call.result,
-        )
-
-    def _finish_call(
-        self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
-    ) -> None:
-        call = self._turns[turn_id].steps[step].calls[call_id]
-        if call.state not in FINISHED:
-            call.state, call.result = status, result
-
-    def _close_group(self, turn_id: str, step: int) -> None:
-        turn = self._turns[turn_id]
-        stored = turn.steps[step]
-        if not stored.is_open:
-            return
-        made = [call.planned for call in stored.calls.values()]
-        asked = tuple((one.call_id, one.name, one.arguments) for one in made)
-        self._append(turn, TranscriptMessage("assistant", stored.text, tool_calls=asked))
-        for call in stored.calls.values():
-            if call.state not in FINISHED:
-                call.state = _never_finished(call.state, call.planned.effect)
-            self._append(
-                turn,
-                TranscriptMessage(
-                    "tool",
-                    call.result,
-                    tool_call_id=call.planned.call_id,
-                    name=call.planned.name,
-                    status=call.state,
-                ),
-            )
-        stored.is_open = False
-
-    def _stop_requested(self, turn_id: str) -> bool:
-        return self._turns[turn_id].record.stop_requested
-
-    def _settle(
-        self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
-    ) -> Settled:
-        turn = self._turns[turn_id]
-        if turn.state != "running":
-            return Settled(already=True)
-        for number, step in turn.steps.items():
-            if step.is_open:
-                self._close_group(turn_id, number)
-        last = turn.steps[max(turn.steps)] if turn.steps else None
-        partial = last.text if last is not None and last.finish == "stopped" else ""
-        note = "stopped by the user after 1 s" if outcome == "stopped" else f"failed: {reason}"
-        self._append(turn, TranscriptMessage("assistant", partial, note=note))
-        turn.state, turn.reason = outcome, reason
-        states = [call.state for step in turn.steps.values() for call in step.calls.values()]
-        settled = Settled(
-            done=states.count("ok"),
-            undone=sum(state in ("error", "cancelled", "skipped") for state in states),
-            unknown=states.count("unknown"),
-        )
-        counts = f"{settled.done} done, {settled.undone} undone, {settled.unknown} unknown"
-        self._send(turn, "notice", f"{partial}\n\n{outcome}: {counts}".strip(), outcome)
-        return settled
-
-    def _progress(self, turn_id: str, snapshot: Snapshot) -> None:
-        turn = self._turns[turn_id]
-        if turn.state == "running":
-            turn.snapshots.append(snapshot)
-
-    # Helpers -----------------------------------------------------------------------------------
-
-    def _conversation(self, conversation_id: str) -> StoredConversation:
-        return self._conversations.setdefault(conversation_id, StoredConversation())
-
-    def _running(self, conversation: StoredConversation) -> StoredTurn | None:
-        found = [self._turns[one] for one in conversation.turns]
-        return next((turn for turn in found if turn.state == "running"), None)
-
-    def _take(self, conversation: StoredConversation) -> int:
-        taken = len(conversation.pending)
-        conversation.transcript.extend(conversation.pending)
-        conversation.pending.clear()
-        return taken
-
-    def _append(self, turn: StoredTurn, message: TranscriptMessage) -> None:
-        self._conversation(turn.record.conversation_id).transcript.append(message)
-
-    def _send(self, turn: StoredTurn, kind: str, text: str, dedupe: str) -> None:
-        record = turn.record
-        sent = Sent(record.conversation_id, record.turn_id, kind, text)
-        self._outbox.setdefault(f"{record.turn_id}:{dedupe}", sent)
-
-    def _must_run(self, turn: StoredTurn) -> None:
-        if turn.state != "running":
-            raise RuntimeError(f"turn {turn.record.turn_id} is over")
-
-
-def _never_finished(state: CallState, effect: Effect) -> CallState:
-    if state == "planned":
-        return "skipped"
-    return "cancelled" if effect == "pure" else "unknown"

@@ -1,8 +1,9 @@
-"""The activities of a session: thin shells that Temporal calls by name, over the ports."""
+"""The activities of a session, which Temporal calls by name."""
 
 from temporalio import activity
 
 from roost.agent import MAX_STEPS_DEFAULT
+from roost.execution.tool_processes import ToolProcesses
 from roost_workflows import names
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.ports import Ports, Postponed
@@ -15,24 +16,36 @@ from roost_workflows.state import (
     StepResult,
 )
 from roost_workflows.turn.activity_guard import beating, finish, private
-from roost_workflows.turn.model_call import Engine, Generation
+from roost_workflows.turn.model_call import Engine, ModelCaller
 from roost_workflows.turn.progress import Board
-from roost_workflows.turn.tool_call import Tooling
+from roost_workflows.turn.suspects import Suspects
+from roost_workflows.turn.tool_call import ToolCaller
 
 
 class Activities:
     """Everything a session does outside its workflow."""
 
-    def __init__(self, ports: Ports, engine: Engine, registry: AgentRegistry) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        engine: Engine,
+        registry: AgentRegistry,
+        processes: ToolProcesses | None = None,
+        suspects: Suspects | None = None,
+    ) -> None:
+        self._suspects = suspects or Suspects()
         self._turns = ports.turns
         self._registry = registry
         self._board = Board()
-        self._generation = Generation(ports.turns, engine, registry, self._board, ports.orders)
-        self._tooling = Tooling(ports, registry, self._board)
+        self._model = ModelCaller(
+            ports.turns, engine, registry, self._board, ports.hints, self._suspects
+        )
+        self._tools = ToolCaller(ports, registry, self._board, processes, self._suspects)
 
     @activity.defn(name=names.ACTIVITY_BEGIN)
     @private
     async def begin_turn(self, conversation_id: str) -> BegunTurn | None:
+        """Begin or resume the conversation's turn; None when nothing waits."""
         turn = await self._turns.begin(conversation_id)
         if turn is None:
             return None
@@ -44,27 +57,32 @@ class Activities:
     @activity.defn(name=names.ACTIVITY_GENERATE)
     @private
     async def generate(self, call: GenerateInput) -> StepResult:
+        """Make one model call."""
         async with beating():
-            return await self._generation.run(call)
+            return await self._suspects.watched(call.turn_id, self._model.run(call))
 
     @activity.defn(name=names.ACTIVITY_CALL_TOOL)
     @private
     async def call_tool(self, call: CallInput) -> None:
+        """Run one tool call."""
         async with beating():
-            await self._tooling.run(call)
+            await self._suspects.watched(call.turn_id, self._tools.run(call))
 
     @activity.defn(name=names.ACTIVITY_CLOSE_GROUP)
     @private
     async def close_group(self, group: GroupInput) -> None:
+        """Commit the results of a step."""
         await finish(self._turns.close_group(group.turn_id, group.step))
 
     @activity.defn(name=names.ACTIVITY_STOP_REQUESTED)
     @private
     async def stop_requested(self, turn_id: str) -> bool:
+        """Whether a stop is recorded for the turn."""
         return await self._turns.stop_requested(turn_id)
 
     @activity.defn(name=names.ACTIVITY_SETTLE)
     @private
     async def settle(self, end: SettleInput) -> None:
+        """End a turn that has no answer."""
         await self._turns.settle(end.turn_id, outcome=end.outcome, reason=end.reason)
         self._board.forget(end.turn_id)

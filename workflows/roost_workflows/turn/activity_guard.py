@@ -1,4 +1,4 @@
-"""What every activity does around its work: beat, tell stops from dying workers, stay private."""
+"""Around every activity: heartbeats, telling a stop from a dying worker, and private errors."""
 
 import asyncio
 import contextlib
@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from roost_workflows.policies import HEARTBEAT_EVERY_S
+from roost_workflows.policies import HEARTBEAT_EVERY_S, WORKER_DEATHS_MAX
+from roost_workflows.ports import TurnRecord
 
 log = logging.getLogger(__name__)
 
-Given = TypeVar("Given")
+Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
@@ -34,18 +35,21 @@ async def beating() -> AsyncIterator[None]:
         task.cancel()
 
 
+def refuse_deadly(turn: TurnRecord) -> None:
+    """Give up a turn whose workers died of it: the session settles it as failed."""
+    if turn.worker_deaths >= WORKER_DEATHS_MAX:
+        log.error("turn %s is given up: %d workers died of it", turn.turn_id, turn.worker_deaths)
+        raise ApplicationError("worker_died", type="worker_died", non_retryable=True)
+
+
 def stop_was_asked() -> bool:
-    """Whether this activity was cancelled by its workflow, rather than by its worker's end or a
-    time-out.
-    """
+    """Whether the workflow cancelled this activity, rather than the worker's end or a time-out."""
     details = activity.cancellation_details()
     return details is not None and details.cancel_requested and not details.worker_shutdown
 
 
 async def finish(work: Coroutine[Any, Any, Result]) -> Result:
-    """Await a commit to its end even if a cancel arrives meanwhile: what is committed is then told
-    truly.
-    """
+    """Await a commit to its end even if a cancellation arrives, so that its result is known."""
     task = asyncio.create_task(work)
     while True:
         try:
@@ -56,16 +60,14 @@ async def finish(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def private(
-    function: Callable[[Any, Given], Awaitable[Result]],
-) -> Callable[[Any, Given], Awaitable[Result]]:
-    """Log an unexpected error here and let only its type into history: its text may hold what
-    people wrote.
-    """
+    function: Callable[[Any, Argument], Awaitable[Result]],
+) -> Callable[[Any, Argument], Awaitable[Result]]:
+    """Log an unexpected error; only its type enters history, because its text may quote people."""
 
     @functools.wraps(function)
-    async def run(self: Any, given: Given) -> Result:
+    async def run(self: Any, argument: Argument) -> Result:
         try:
-            return await function(self, given)
+            return await function(self, argument)
         except ApplicationError:
             raise
         except Exception as error:

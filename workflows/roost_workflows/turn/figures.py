@@ -1,4 +1,4 @@
-"""What is kept of an engine's figures for one model call: small, numbers and names, no content."""
+"""What is kept of an engine's figures for a model call: numbers and short names, no content."""
 
 from collections.abc import Mapping
 from math import isfinite
@@ -7,7 +7,7 @@ from typing import Any, Final
 NAME_CHARS_MAX: Final = 80
 NAMES_MAX: Final = 8  # of tiers or drafters in one figure
 
-# Per group, the fields kept. Our core tells all of them, vLLM the last group.
+# The kept fields of each group. Our core reports all of them, vLLM the last group.
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "divergence": ("at_token", "lost_tokens", "in"),
     "kv": (
@@ -31,13 +31,13 @@ TIMES: Final = ("queue_ms", "first_token_ms", "total_ms")
 
 
 def engine_figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The known figures of a response's `metrics`; whatever has another form is left out."""
+    """The known figures of a response's `metrics`; anything of another form is left out."""
     kept = {name: metrics[name] for name in TIMES if _is_number(metrics.get(name))}
     for group, names in GROUPS.items():
-        given = metrics.get(group)
-        if not isinstance(given, Mapping):
+        figures = metrics.get(group)
+        if not isinstance(figures, Mapping):
             continue
-        fields = {name: _plain(given[name]) for name in names if name in given}
+        fields = {name: _plain(figures[name]) for name in names if name in figures}
         fields = {name: value for name, value in fields.items() if value is not None}
         if fields:
             kept[group] = fields

@@ -15,8 +15,10 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from roost.agent import Agent
+from roost.turn import Finish
 from roost_inference.client.assembly import Completed, Delta, ToolCall
 from roost_inference.client.engine_client import ChatRequest
+from roost_inference.client.sessions import EngineSession
 from roost_inference.errors import (
     EngineError,
     EngineUnavailable,
@@ -25,10 +27,10 @@ from roost_inference.errors import (
     QueueFull,
 )
 from roost_workflows.agents import AgentRegistry
-from roost_workflows.hints.waits import IDLE_TTL_S, TOOL_GRACE_S, SessionOrders
+from roost_workflows.hints.session_hints import IDLE_TTL_S, TOOL_GRACE_S, SessionHints
 from roost_workflows.policies import ENGINE_FAILURES_MAX
 from roost_workflows.ports import (
-    Finish,
+    ModelCall,
     PlannedCall,
     Snapshot,
     StepRecord,
@@ -37,10 +39,11 @@ from roost_workflows.ports import (
     Usage,
 )
 from roost_workflows.state import GenerateInput, StepResult
-from roost_workflows.turn.activity_guard import finish, stop_was_asked
+from roost_workflows.turn.activity_guard import finish, refuse_deadly, stop_was_asked
 from roost_workflows.turn.figures import engine_figures
 from roost_workflows.turn.progress import Board, ProgressWriter
 from roost_workflows.turn.requests import build_request
+from roost_workflows.turn.suspects import Suspects
 from roost_workflows.turn.window import SHORTER_MAX
 
 log = logging.getLogger(__name__)
@@ -52,13 +55,15 @@ UNPARSED: Final = "arguments_that_were_not_json"
 
 
 class Engine(Protocol):
-    """What a model call needs of EngineClient. Closing the generator aborts the engine's work."""
+    """What a model call needs of EngineClient."""
 
-    def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]: ...
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
+        """The completion as it is generated. Closing the generator aborts the engine's work."""
+        ...
 
 
 @dataclass(slots=True)
-class _Progress:
+class _Partial:
     """What has come of a model call so far; a stop keeps it."""
 
     started_at: float = field(default_factory=time.time)
@@ -67,7 +72,21 @@ class _Progress:
     completed: Completed | None = None
     context: TurnContext | None = None
 
+    def model_call(self, decided: Finish, calls: Sequence[PlannedCall]) -> ModelCall:
+        """What storage commits: the text so far, with what was decided about it."""
+        done = self.completed
+        return ModelCall(
+            finish=decided,
+            text=self.text,
+            calls=calls,
+            usage=self.usage(),
+            model=done.model if done else "",
+            engine_message_id=done.message_id if done else "",
+            started_at=self.started_at,
+        )
+
     def usage(self) -> Usage:
+        """Token counts and times until now."""
         done, first = self.completed, self.first_token_at
         return Usage(
             prompt_tokens=done.prompt_tokens if done else 0,
@@ -79,8 +98,8 @@ class _Progress:
         )
 
 
-class Generation:
-    """Model calls over storage and an engine."""
+class ModelCaller:
+    """Makes the model calls of turns, over storage and an engine."""
 
     def __init__(
         self,
@@ -88,26 +107,27 @@ class Generation:
         engine: Engine,
         registry: AgentRegistry,
         board: Board,
-        orders: SessionOrders,
+        hints: SessionHints,
+        suspects: Suspects | None = None,
     ) -> None:
+        self._suspects = suspects or Suspects()
         self._turns = turns
-        self._orders = orders
+        self._hints = hints
         self._engine = engine
         self._registry = registry
         self._board = board
 
     async def run(self, call: GenerateInput) -> StepResult:
-        """The committed decision of this step; an earlier attempt's is returned without asking
-        again.
-        """
+        """The committed decision of this step; that of an earlier attempt is returned as it is."""
         committed = await self._turns.step(call.turn_id, call.step)
         if committed is not None:
             return StepResult.of(committed)
-        so_far = _Progress()
+        so_far = _Partial()
         try:
             context = await self._turns.context(call.turn_id, call.step)
             if context.turn.stop_requested:
                 return StepResult("stopped")
+            refuse_deadly(context.turn)
             agent = self._registry.get(context.turn.agent)
             if agent is None:
                 log.error("turn %s: there is no agent %r", call.turn_id, context.turn.agent)
@@ -116,17 +136,24 @@ class Generation:
             await self._stream(call, agent, context, so_far)
             return await self._commit(call, agent, so_far)
         except asyncio.CancelledError:
-            # The recorded stop is the truth: without one the turn goes on in another attempt.
+            # Only a recorded stop counts: without one the turn goes on in another attempt.
             if stop_was_asked() and await self._turns.stop_requested(call.turn_id):
                 return await self._stop(call, so_far)
             raise
 
     async def _stream(
-        self, call: GenerateInput, agent: Agent, context: TurnContext, so_far: _Progress
+        self, call: GenerateInput, agent: Agent, context: TurnContext, so_far: _Partial
     ) -> None:
-        """Stream one completion, of a shorter history if the whole one does not fit the model."""
+        """Stream one completion; a history that does not fit the model is shortened."""
         for shorter in range(SHORTER_MAX + 1):
-            request = build_request(agent, context, step=call.step, last=call.last, shorter=shorter)
+            # In a thread: it walks over all that people wrote, and others must not wait for that.
+            def build(shorter: int = shorter) -> ChatRequest:
+                with self._suspects.in_thread(call.turn_id):
+                    return build_request(
+                        agent, context, step=call.step, last=call.last, shorter=shorter
+                    )
+
+            request = await asyncio.to_thread(build)
             try:
                 async with (
                     ProgressWriter(self._turns, self._board, call.turn_id, "thinking") as progress,
@@ -153,14 +180,14 @@ class Generation:
                 raise engine_failure(error, activity.info().attempt) from None
 
     async def _show_unreachable(self, turn_id: str) -> None:
-        """People see why nothing happens until another attempt; lossy, as all progress."""
-        shot = Snapshot("unreachable", tools=self._board.lines(turn_id))
+        """Show people why nothing happens until the next attempt; lossy, as all progress."""
+        snapshot = Snapshot("unreachable", tools=self._board.lines(turn_id))
         try:
-            await self._turns.progress(turn_id, shot)
+            await self._turns.progress(turn_id, snapshot)
         except Exception as error:
             log.warning("progress of turn %s not written: %r", turn_id, error)
 
-    async def _commit(self, call: GenerateInput, agent: Agent, so_far: _Progress) -> StepResult:
+    async def _commit(self, call: GenerateInput, agent: Agent, so_far: _Partial) -> StepResult:
         done = so_far.completed
         assert done is not None
         calls = [] if call.last else plan_calls(agent, call, done)
@@ -175,7 +202,7 @@ class Generation:
             decided = "length"
         return StepResult.of(await self._commit_step(call, decided, calls, so_far))
 
-    async def _stop(self, call: GenerateInput, so_far: _Progress) -> StepResult:
+    async def _stop(self, call: GenerateInput, so_far: _Partial) -> StepResult:
         return StepResult.of(await self._commit_step(call, "stopped", (), so_far))
 
     async def _commit_step(
@@ -183,41 +210,30 @@ class Generation:
         call: GenerateInput,
         decided: Finish,
         calls: Sequence[PlannedCall],
-        so_far: _Progress,
+        so_far: _Partial,
     ) -> StepRecord:
-        done = so_far.completed
-        record = await finish(
-            self._turns.commit_step(
-                call.turn_id,
-                call.step,
-                finish=decided,
-                text=so_far.text,
-                calls=calls,
-                usage=so_far.usage(),
-                model=done.model if done else "",
-                engine_message_id=done.message_id if done else "",
-                started_at=so_far.started_at,
-            )
-        )
+        model_call = so_far.model_call(decided, calls)
+        record = await finish(self._turns.commit_step(call.turn_id, call.step, model_call))
         if so_far.context is not None:
-            self._tell_engine(so_far.context, record)
+            self._hint_wait(so_far.context, record)
         return record
 
-    def _tell_engine(self, context: TurnContext, record: StepRecord) -> None:
-        """What the session waits for now: its tools, or whatever is said next."""
-        agent, session_id = self._registry.get(context.turn.agent), context.turn.session_id
+    def _hint_wait(self, context: TurnContext, record: StepRecord) -> None:
+        """Hint what the session waits for now: its tools, or the next message."""
+        agent = self._registry.get(context.turn.agent)
+        session = EngineSession(context.turn.session_id, context.cache_salt)
         if record.finish != "tools":
-            self._orders.waits(session_id, context.tenant, "idle", IDLE_TTL_S)
+            self._hints.waits(session, "idle", IDLE_TTL_S)
             return
         tools = [agent.tool(call.name) for call in record.calls] if agent else []
         longest_s = max((tool.timeout_s for tool in tools if tool), default=0.0)
-        self._orders.waits(session_id, context.tenant, "tool", longest_s + TOOL_GRACE_S)
+        self._hints.waits(session, "tool", longest_s + TOOL_GRACE_S)
 
 
 def plan_calls(agent: Agent, call: GenerateInput, done: Completed) -> list[PlannedCall]:
-    """The calls to run. One that was cut off by the token limit is neither run nor kept."""
+    """The calls to run. A call that the token limit cut off is neither run nor kept."""
     planned = []
-    for index, asked in enumerate(done.tool_calls):
+    for index, requested in enumerate(done.tool_calls):
         if index == CALLS_PER_STEP_MAX:
             log.warning(
                 "turn %s: the model asked for %d calls, %d are run",
@@ -226,37 +242,37 @@ def plan_calls(agent: Agent, call: GenerateInput, done: Completed) -> list[Plann
                 CALLS_PER_STEP_MAX,
             )
             break
-        arguments = canonical_arguments(asked)
+        arguments = canonical_arguments(requested)
         if arguments is None:
             if done.finish_reason == "length":
                 continue
-            arguments = json.dumps({UNPARSED: asked.arguments}, ensure_ascii=False)
-        tool = agent.tool(asked.name)
-        # A tool that does not exist only gives an error, which may be given again.
+            arguments = json.dumps({UNPARSED: requested.arguments}, ensure_ascii=False)
+        tool = agent.tool(requested.name)
+        # A tool that does not exist only returns an error, which is safe to repeat.
         effect = tool.effect if tool else "pure"
-        planned.append(PlannedCall(call_id(call, index), asked.name, arguments, effect))
+        planned.append(PlannedCall(call_id(call, index), requested.name, arguments, effect))
     return planned
 
 
-def canonical_arguments(asked: ToolCall) -> str | None:
+def canonical_arguments(requested: ToolCall) -> str | None:
     """The arguments as compact JSON text of an object, None when they are not one."""
     try:
-        value: Any = json.loads(asked.arguments or "{}")
+        value: Any = json.loads(requested.arguments or "{}")
     except ValueError:
         return None
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else None
 
 
 def call_id(call: GenerateInput, index: int) -> str:
-    """An id of our own: unique in the transcript and the same in every attempt, which engines' are
-    not.
+    """An id of our own: unique in the transcript and the same in every attempt, unlike engines'
+    ids.
     """
     digest = hashlib.sha256(f"{call.turn_id}:{call.step}:{index}".encode()).digest()
     return "".join(ALPHABET[byte % len(ALPHABET)] for byte in digest[:CALL_ID_LENGTH])
 
 
 def engine_failure(error: EngineError, attempt: int) -> ApplicationError:
-    """How Temporal is to take an engine's error: its code, and whether and when to try again."""
+    """An engine's error for Temporal: its code, and whether and when to try again."""
     delay: timedelta | None = None
     final = not error.retryable
     if isinstance(error, PromptTooLong):

@@ -1,6 +1,4 @@
-"""Showing how turns stand: ten writes a second of each at most, and fifty of all; the latest wins,
-losses cost nothing.
-"""
+"""Snapshots of running turns: ten writes a second for each at most, fifty for all; latest wins."""
 
 import asyncio
 import logging
@@ -13,10 +11,9 @@ from roost_workflows.ports import Snapshot, Turns
 log = logging.getLogger(__name__)
 
 WRITE_EVERY_S: Final = 0.1
-# Where many turns run, each is written less often: what is shown must not slow what is answered.
+# Where many turns run, each is written less often: progress must not slow the answers down.
 WRITES_PER_S_MAX: Final = 50
-# Written again unchanged so often, so that a turn whose snapshot is older than 30 s has lost its
-# worker.
+# A snapshot is written again even unchanged: one older than 30 s means a lost worker.
 REFRESH_EVERY_S: Final = 10.0
 BOARD_TURNS_MAX: Final = 1000
 LINES_MAX: Final = 32
@@ -24,9 +21,7 @@ PLAN_MAX: Final = 32  # steps of a plan
 
 
 class Board:
-    """The tool lines of the turns this process runs, oldest turn forgotten first; lost with the
-    process.
-    """
+    """The tool lines of the turns that this process runs; the oldest turn is forgotten first."""
 
     def __init__(self) -> None:
         self._turns: OrderedDict[str, OrderedDict[str, str]] = OrderedDict()
@@ -35,10 +30,11 @@ class Board:
 
     @property
     def write_every_s(self) -> float:
-        """How long a turn waits between two writes of its own."""
+        """Seconds between two writes of one turn."""
         return max(WRITE_EVERY_S, self.writers / WRITES_PER_S_MAX)
 
     def put(self, turn_id: str, call_key: str, line: str) -> None:
+        """Show a line for a tool call; it replaces the call's line before."""
         lines = self._turns.setdefault(turn_id, OrderedDict())
         self._turns.move_to_end(turn_id)
         lines[call_key] = line
@@ -48,19 +44,22 @@ class Board:
             self._turns.popitem(last=False)
 
     def plan(self, turn_id: str, steps: tuple[str, ...]) -> None:
-        """What the turn is to go through, with marks; the latest wins."""
+        """Show the turn's plan, a line for each step; it replaces the plan before."""
         self._plans[turn_id] = steps[:PLAN_MAX]
         self._plans.move_to_end(turn_id)
         while len(self._plans) > BOARD_TURNS_MAX:
             self._plans.popitem(last=False)
 
     def steps(self, turn_id: str) -> tuple[str, ...]:
+        """The lines of the turn's plan."""
         return self._plans.get(turn_id, ())
 
     def lines(self, turn_id: str) -> tuple[str, ...]:
+        """The lines of the turn's tool calls."""
         return tuple(self._turns.get(turn_id, {}).values())
 
     def forget(self, turn_id: str) -> None:
+        """Drop what is shown of the turn."""
         self._turns.pop(turn_id, None)
         self._plans.pop(turn_id, None)
 
@@ -79,6 +78,7 @@ class ProgressWriter:
         self._task: asyncio.Task[None] | None = None
 
     def show(self, *, phase: str | None = None, text: str | None = None) -> None:
+        """Change the phase or the text of the next snapshot."""
         self._phase = self._phase if phase is None else phase
         self._text = self._text if text is None else text
         self._changed.set()
@@ -95,7 +95,7 @@ class ProgressWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # A write under way is let finish: cancelling a transaction costs its connection.
+        # A running write is not cancelled: that would cost the connection.
         self._closed.set()
         self._changed.set()
         try:
@@ -105,7 +105,7 @@ class ProgressWriter:
             self._board.writers -= 1
 
     async def _write_changes(self) -> None:
-        # A wait comes first: an answer that is there at once costs no write.
+        # The wait comes first: an answer that comes at once costs no write.
         while not await _set_within(self._closed, self._board.write_every_s):
             self._changed.clear()
             lines, steps = self._board.lines(self._turn_id), self._board.steps(self._turn_id)
@@ -113,7 +113,7 @@ class ProgressWriter:
             try:
                 await self._turns.progress(self._turn_id, snapshot)
             except Exception as error:
-                # Lossy by contract; the answer's own commit reports a storage that stays away.
+                # Progress is lossy by contract; the answer's own commit reports a failing storage.
                 log.warning("progress of turn %s not written: %r", self._turn_id, error)
             if self._closed.is_set():  # its change was cleared before the write
                 return

@@ -1,4 +1,4 @@
-"""What a model call says on the wire: the stable first, in the same order in every turn."""
+"""The request of a model call: what stays the same first, in the same order in every turn."""
 
 from typing import Any, Final
 
@@ -9,8 +9,8 @@ from roost_inference.client.engine_client import ChatRequest
 from roost_workflows.ports import TurnContext
 from roost_workflows.turn.window import window
 
-# vLLM's numbers: lower goes first. Whoever has just written waits at a screen for a first word;
-# between tools nobody counts the milliseconds; what nobody waits for comes last.
+# As in vLLM, a lower number goes first. A person who has just written waits for the first word;
+# between tools milliseconds matter less; nobody waits for background work.
 PRIORITY_TURN: Final = 0
 PRIORITY_CONTINUATION: Final = 1
 PRIORITY_BACKGROUND: Final = 2
@@ -19,10 +19,10 @@ PRIORITY_BACKGROUND: Final = 2
 def build_request(
     agent: Agent, context: TurnContext, *, step: int, last: bool, shorter: int
 ) -> ChatRequest:
-    """The wire request: tools always in the same order, so that equal prefixes stay equal.
+    """The request, with tools always in the same order, so that equal prefixes stay equal.
 
-    On the last step tools are still declared, only not allowed: leaving them out would change the
-    prompt's beginning and throw the session's cache away.
+    On the last step the tools are still declared, but not allowed: leaving them out would change
+    the beginning of the prompt and lose the session's cache.
     """
     settings = agent.model
     messages = window(context.messages, shorter)
@@ -35,14 +35,14 @@ def build_request(
         seed=settings.seed,
         stop=list(settings.stop),
         session_id=context.turn.session_id,
-        cache_salt=context.tenant,
+        cache_salt=context.cache_salt,
         priority=PRIORITY_TURN if step == 1 else PRIORITY_CONTINUATION,
         extra=_extra(agent, last=last),
     )
 
 
 def _extra(agent: Agent, *, last: bool) -> dict[str, object]:
-    """Body fields beyond the common ones, only where they say something."""
+    """Body fields beyond the common ones, only where they differ from the default."""
     extra: dict[str, object] = {}
     if last and agent.tools:
         extra["tool_choice"] = "none"
@@ -51,8 +51,8 @@ def _extra(agent: Agent, *, last: bool) -> dict[str, object]:
     return extra
 
 
-def warming_request(agent: Agent, tenant: str) -> ChatRequest:
-    """One token of an answer to nobody: what stays is the KV of instructions and tools, with which
+def warming_request(agent: Agent, cache_salt: str) -> ChatRequest:
+    """A request for one token that nobody reads: the KV of instructions and tools stays, with which
     every conversation of the tenant begins.
     """
     return ChatRequest(
@@ -60,11 +60,11 @@ def warming_request(agent: Agent, tenant: str) -> ChatRequest:
         tools=declared_tools(agent),
         max_tokens=1,
         temperature=0,
-        cache_salt=tenant,
+        cache_salt=cache_salt,
         priority=PRIORITY_BACKGROUND,
     )
 
 
 def declared_tools(agent: Agent) -> list[dict[str, Any]]:
-    """The tools by name: an order that survives the code being rearranged."""
+    """The tools sorted by name: an order that does not depend on the code."""
     return [tool.schema() for tool in sorted(agent.tools, key=lambda tool: tool.name)]

@@ -1,4 +1,4 @@
-"""One tool call: obey its effect class, run it, commit its outcome."""
+"""One tool call: follow its effect class, run it, commit its outcome."""
 
 import asyncio
 import logging
@@ -6,15 +6,17 @@ from typing import Final
 
 from roost.agent import Agent
 from roost.context import Context, Person, SessionInfo
-from roost.execution import NOT_REPEATED, Outcome, interrupted, run_tool, verify
+from roost.execution.call import NOT_REPEATED, Outcome, interrupted, run_tool, verify
+from roost.execution.tool_processes import ToolProcesses
 from roost.files import Files
 from roost.tools import Tool
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.policies import TOOL_ATTEMPTS_MAX
 from roost_workflows.ports import CallRecord, Ports, TurnContext
 from roost_workflows.state import CallInput
-from roost_workflows.turn.activity_guard import finish, stop_was_asked
+from roost_workflows.turn.activity_guard import finish, refuse_deadly, stop_was_asked
 from roost_workflows.turn.progress import Board, ProgressWriter
+from roost_workflows.turn.suspects import Suspects
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +26,19 @@ STOPPED: Final = "It was stopped by the user."
 CRASHED: Final = "The worker that ran it died."
 
 
-class Tooling:
-    """Tool calls over storage and the agents' functions."""
+class ToolCaller:
+    """Runs the tool calls of turns, over storage and the agents' functions."""
 
-    def __init__(self, ports: Ports, registry: AgentRegistry, board: Board) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        registry: AgentRegistry,
+        board: Board,
+        processes: ToolProcesses | None = None,
+        suspects: Suspects | None = None,
+    ) -> None:
+        self._suspects = suspects or Suspects()
+        self._processes = processes
         self._turns = ports.turns
         self._notes = ports.notes
         self._artifacts = ports.artifacts
@@ -39,6 +50,7 @@ class Tooling:
         turn = await self._turns.get(call.turn_id)
         if turn.stop_requested:
             return  # never begun: settling the turn closes it as skipped
+        refuse_deadly(turn)
         record = await self._turns.begin_call(call.turn_id, call.step, call.call_id)
         if record.state not in ("planned", "running"):
             return
@@ -66,19 +78,23 @@ class Tooling:
                     return known_outcome
                 read = await self._turns.context(call.turn_id, call.step)
                 context = self._context(tool, record, read, progress)
-                outcome = await run_tool(tool, record.arguments, context)
+                outcome = await run_tool(
+                    *(tool, record.arguments, context, self._processes),
+                    note=lambda: self._suspects.in_thread(call.turn_id),
+                )
         except asyncio.CancelledError:
             if not (stop_was_asked() and await self._turns.stop_requested(call.turn_id)):
                 raise
-            outcome = await interrupted(tool, record.key, STOPPED, STOP_CHECK_S)
+            outcome = await interrupted(
+                tool, record.key, STOPPED, STOP_CHECK_S, processes=self._processes
+            )
         self._board.put(call.turn_id, record.key, f"{tool.label} {MARKS[outcome.status]}")
         return outcome
 
     async def _after_crash(self, tool: Tool, record: CallRecord) -> Outcome | None:
-        """What an earlier attempt that never ended lets us know; None when the call may run
-        (again).
+        """The outcome of an earlier attempt that never ended; None when the call may run again.
 
-        The effect the call was planned with counts: the code may have changed since.
+        The effect that the call was planned with counts: the code may have changed since.
         """
         if record.state == "planned":
             return None
@@ -87,9 +103,9 @@ class Tooling:
         if record.effect == "verifiable":
             if tool.check is None:
                 return Outcome("unknown", f"{CRASHED} {NOT_REPEATED}")
-            found = await verify(tool, record.key)
-            if found is not None:
-                return found
+            earlier = await verify(tool, record.key, processes=self._processes)
+            if earlier is not None:
+                return earlier
         if record.attempt > TOOL_ATTEMPTS_MAX:
             log.error("tool %s ended its worker %d times", record.name, TOOL_ATTEMPTS_MAX)
             return Outcome(

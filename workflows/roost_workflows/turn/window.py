@@ -1,4 +1,4 @@
-"""Leaving out the oldest turns of a conversation that no longer fits the model."""
+"""Shortening a conversation that no longer fits the model: the oldest turns are left out."""
 
 import math
 from collections.abc import Sequence

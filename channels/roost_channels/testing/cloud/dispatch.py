@@ -13,6 +13,7 @@ from roost_channels.testing.cloud.messages import perform
 from roost_channels.testing.cloud.state import CloudCore, CloudMedia
 from roost_channels.testing.cloud.statuses import CloudStatuses
 from roost_channels.testing.dispatch import Answer, Dispatcher
+from roost_channels.testing.download import download_headers
 from roost_channels.testing.loopback import Call
 
 _ROUTES = (
@@ -81,7 +82,8 @@ class CloudDispatcher(Dispatcher[CloudCore]):
                 return self._info(self._media(node))
             case "media.download":
                 media = self._media(node)
-                return web.Response(body=media.data, headers={"Content-Type": media.content_type})
+                headers = download_headers(media.content_type)
+                return web.Response(body=media.data, headers=headers)
             case "media.delete":
                 del core.media[self._media(node).id]
                 return {"success": True}

@@ -22,8 +22,8 @@ class ReceiptSeen:
 
 @dataclass(slots=True)
 class MemoryIntake:
-    """Implements Intake. `messages` by event id; `quotes` by (chat, message id) answer
-    resolve_quote.
+    """Implements Intake. `messages` by the id they are stored under; `quotes`, by (chat, message
+    id), are what resolve_quote knows beside what arrived.
     """
 
     messages: dict[str, InboundMessage] = field(default_factory=dict)
@@ -33,6 +33,7 @@ class MemoryIntake:
     receipts: list[ReceiptSeen] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _accounts: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
     async def accept(
         self,
@@ -44,21 +45,53 @@ class MemoryIntake:
     ) -> Accepted:
         if self.faults:
             raise self.faults.pop(0)
-        new = [message for message in batch if message.event_id not in self.messages]
+        stored, answers = 0, {}
         for message in batch:
-            self.messages.setdefault(message.event_id, message)
+            stored_as = self._new_id(channel, account, message)
+            if stored_as is None:
+                continue
+            self.messages[stored_as] = message
+            self._accounts.setdefault((channel, account), set()).add(message.event_id)
+            stored += 1
+            if message.kind == "callback":
+                answers[stored_as] = ""
         if cursor is not None:
             self.cursors[channel, account] = cursor
         self.arrived.set()
-        return Accepted(len(new), len(batch) - len(new))
+        return Accepted(stored, len(batch) - stored, answers)
+
+    def _new_id(self, channel: str, account: str, message: InboundMessage) -> str | None:
+        """The id to store an event under, None for a redelivery. Accounts share no ids, and a
+        provider may use a number again for another message.
+        """
+        event_id = message.event_id
+        for stored_as in (
+            event_id,
+            f"{event_id}:{message.message_id}:{message.kind}",
+            f"{channel}:{account}:{event_id}",
+        ):
+            known = self.messages.get(stored_as)
+            if known is None:
+                return stored_as
+            is_here = (known.address.channel, known.address.account) == (channel, account)
+            same = (known.message_id, known.kind) == (message.message_id, message.kind)
+            if is_here and same:
+                return None
+        return None
 
     async def cursor(self, channel: str, account: str) -> int | None:
         return self.cursors.get((channel, account))
 
     async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
-        return frozenset(event_ids) - self.messages.keys()
+        return frozenset(event_ids) - self._accounts.get((channel, account), set())
 
     async def resolve_quote(self, channel: str, account: str, chat: str, ref: str) -> Quote | None:
+        for message in reversed(self.messages.values()):
+            address = message.address
+            is_here = (address.channel, address.account, address.chat) == (channel, account, chat)
+            if is_here and message.message_id == ref and message.kind in ("message", "edited"):
+                text = message.text
+                return Quote(ref=ref, author="user", text=text, excerpt=text, utf16_start=0)
         return self.quotes.get((chat, ref))
 
     async def channel_state(self, channel: str, account: str, state: str, detail: str = "") -> None:

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from roost_channels.testing.dispatch import Dispatcher
+from roost_channels.testing.download import download_headers
 from roost_channels.testing.loopback import Call
 from roost_channels.testing.telegram.errors import BotApiError, too_many_requests
 from roost_channels.testing.telegram.methods import ALL_METHODS, Described
@@ -89,7 +90,7 @@ class BotDispatcher(Dispatcher[Core]):
             return _refused(BotApiError(401, "Unauthorized"))
         for file in self._core.world.files.values():
             if file.path == path and file.path_until >= self._core.now():
-                return web.Response(body=file.data, content_type="application/octet-stream")
+                return web.Response(body=file.data, headers=download_headers(""))
         return _refused(NOT_FOUND)
 
 

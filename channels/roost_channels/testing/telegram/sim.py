@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from roost_channels.testing.download import download_headers
 from roost_channels.testing.sim import answer, shared_route
 from roost_channels.testing.telegram.state.records import ChatType
 
@@ -127,7 +128,7 @@ class SimApi:
         file = self._telegram.core.world.files.get(file_id)
         if file is None:
             return web.json_response({"error": "no such file"}, status=404)
-        return web.Response(body=file.data, headers={"Content-Type": file.content_type})
+        return web.Response(body=file.data, headers=download_headers(file.content_type))
 
 
 def _bytes(given: Mapping[str, Any]) -> bytes:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import httpx2
 from aiohttp import web
 
+from roost_channels.testing.download import download_headers
 from roost_channels.testing.twilio.errors import not_found
 from roost_channels.testing.twilio.messages import PAGE_SIZE_DEFAULT, find_message
 from roost_channels.testing.twilio.state import (
@@ -77,7 +78,7 @@ def serve_file(core: TwilioCore, request: web.Request) -> web.Response:
         return web.Response(status=404)
     if "Authorization" in request.headers:
         return web.Response(status=400, text="Only one auth mechanism allowed")
-    return web.Response(body=media.data, headers={"Content-Type": media.content_type})
+    return web.Response(body=media.data, headers=download_headers(media.content_type))
 
 
 async def fetch_media(core: TwilioCore, message: TextMessage) -> int | None:

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from roost_channels.testing.download import download_headers
 from roost_channels.testing.sim import answer, shared_route
 from roost_channels.testing.whatsapp.server import WhatsAppFake
 from roost_channels.testing.whatsapp.state import StatusPlan
@@ -60,7 +61,7 @@ class WhatsAppSim:
         media = self._fake.core.media.get(id)
         if media is None:
             return web.json_response({"error": "no such media"}, status=404)
-        return web.Response(body=media.data, headers={"Content-Type": media.content_type})
+        return web.Response(body=media.data, headers=download_headers(media.content_type))
 
     async def _say(self, user: str, body: dict[str, Any]) -> str:
         media = [

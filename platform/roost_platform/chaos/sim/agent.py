@@ -4,16 +4,16 @@ import asyncio
 from dataclasses import dataclass
 
 from roost.errors import TurnStopped
+from roost.turn import Finish
 from roost_platform.chaos.answers import answer, questions, think_s
 from roost_platform.db.turns.turns import TurnStore
 from roost_workflows.ports import (
-    Finish,
+    ModelCall,
     PlannedCall,
     Snapshot,
     TranscriptMessage,
     TurnContext,
     TurnRecord,
-    Usage,
 )
 
 TICK_S = 0.5
@@ -49,13 +49,12 @@ class SimTurn:
         done = await self._turns.commit_step(
             turn_id,
             step,
-            finish="tools" if wants_tool else "answer",
-            text="" if wants_tool else answer(asked),
-            calls=calls if wants_tool else (),
-            usage=Usage(),
-            model="by rule",
-            engine_message_id="",
-            started_at=0.0,
+            ModelCall(
+                "tools" if wants_tool else "answer",
+                "" if wants_tool else answer(asked),
+                calls if wants_tool else (),
+                model="by rule",
+            ),
         )
         return SimStep(done.finish, tuple(call.call_id for call in done.calls))
 

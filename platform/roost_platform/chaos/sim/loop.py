@@ -2,9 +2,11 @@
 
 import asyncio
 import selectors
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, TypeVarTuple
 
+Made = TypeVar("Made")
+Given = TypeVarTuple("Given")
 EPOCH_S = 1_790_000_000.0
 # A round that does not move the clock this often means tasks that wake each other for ever.
 ROUNDS_STILL_MAX = 100_000
@@ -54,6 +56,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._virtual.now
+
+    def run_in_executor(
+        self, executor: Any, func: Callable[[*Given], Made], *args: *Given
+    ) -> asyncio.Future[Made]:
+        """Do at once what others do in a thread, whose end would come at any moment."""
+        future: asyncio.Future[Made] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
     def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

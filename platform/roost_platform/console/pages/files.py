@@ -4,16 +4,13 @@ import asyncio
 
 from starlette.responses import FileResponse, Response
 
+from roost_channels.handing_out import OCTETS, SANDBOXED, safe_name
 from roost_platform.console.console import Visit
 from roost_platform.console.errors import Forbidden, NotFound, Refused
 from roost_platform.views.files import FileView, file_of
 
 # The largest file that any channel carries; it is streamed, so that this bounds time, not memory.
 DOWNLOAD_BYTES_MAX = 100 * 1024 * 1024
-NAME_MAX = 120
-# What people sent is nothing that a browser should guess about or run.
-HEADERS = {"content-security-policy": "sandbox; default-src 'none'"}
-OCTETS = "application/octet-stream"
 
 
 async def download(visit: Visit) -> Response:
@@ -34,10 +31,9 @@ async def download(visit: Visit) -> Response:
     if size > DOWNLOAD_BYTES_MAX:
         raise Refused(f"The file has {size} bytes; fetch it from the data folder: {path.name}.")
     await visit.audit("artifact.read", found.id, {"conversation": id, "bytes": size})
-    return FileResponse(path, media_type=OCTETS, filename=file_name(found), headers=HEADERS)
+    return FileResponse(path, media_type=OCTETS, filename=file_name(found), headers=SANDBOXED)
 
 
 def file_name(file: FileView) -> str:
     """A name without folders or control characters; `kind-id` where people gave none."""
-    kept = "".join("_" if char in '/\\"' else char for char in file.name if char.isprintable())
-    return kept.strip(" .")[:NAME_MAX] or f"{file.kind}-{file.id}"
+    return safe_name(file.name) or f"{file.kind}-{file.id}"

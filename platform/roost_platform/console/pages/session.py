@@ -179,7 +179,9 @@ async def find(visit: Visit, id: str) -> SessionContext | None:
         if view is None:
             return None
         files = await files_of(session, id, with_texts=visit.reads_texts)
-    return context_of(view, number, before, stores.queueing.default_of(view.channel), files)
+    return context_of(
+        view, number, before, stores.queueing.default_of(view.channel, view.agent), files
+    )
 
 
 async def load(visit: Visit) -> SessionContext:

@@ -7,7 +7,7 @@ from typing import Any
 from roost_platform.console.testing.rows import conversation, delivered, step_row, turn_row
 from roost_platform.console.testing.talks import long_talk, short_talk
 from roost_platform.db import models
-from roost_platform.db.rows import new_id
+from roost_platform.db.base.ids import new_id
 from roost_platform.db.stores import Stores
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from roost_platform.db import models
-from roost_platform.db.rows import new_id
+from roost_platform.db.base.ids import new_id
 
 
 async def conversation(

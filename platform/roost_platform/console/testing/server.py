@@ -164,6 +164,7 @@ class ConsoleServer:
                 port=0,
                 log_config=None,
                 lifespan="off",
+                proxy_headers=False,
                 timeout_graceful_shutdown=1,
             )
         )

@@ -102,6 +102,7 @@ async def long_talk(
             "Paris is the capital of France. It lies on the Seine, and",
             now - 297,
             turn_id=third.id,
+            note_kind="stopped",
             note="stopped by the user after 3 s",
         ),
         said(

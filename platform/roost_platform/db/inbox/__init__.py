@@ -1,1 +1,3 @@
-"""The inbox: inbound events are accepted, with commands and access, in one transaction."""
+"""The inbox: every inbound event is accepted, with commands and access decisions, in one
+transaction.
+"""

@@ -1,6 +1,8 @@
-"""Commands said in a chat, carried out in the transaction that accepts them."""
+"""Commands sent in a chat, carried out in the transaction that accepts them."""
 
+from collections.abc import Mapping
 from hmac import compare_digest
+from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,101 +10,104 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform import commands
 from roost_platform.commands import Command
 from roost_platform.db import models
-from roost_platform.db.rows import current_session, open_session, queue, reply_target, running_turn
-from roost_platform.db.turns.status import PROGRESS
+from roost_platform.db.conversations.sessions import current_session, open_session
+from roost_platform.db.conversations.settings import choose_progress, choose_queue
+from roost_platform.db.enqueue import enqueue
+from roost_platform.db.inbox.arrival import Arrival
+from roost_platform.db.locks import running_turn
+from roost_platform.db.reply_targets import reply_target
 from roost_platform.db.turns.stop import record_stop, waiting_count
-from roost_platform.queueing import QUEUE_MODES, SETTING, QueueRules
+from roost_platform.queueing import QueueRules
+
+# What the person who pressed a button reads, at most 200 characters. A person who is not admitted
+# gets no message about it in the chat.
+PRESS_ANSWERS: Final[Mapping[str, str]] = {
+    "not_admitted": "This button is not for you.",
+    "unknown_button": "This button does nothing any more.",
+    "turn_over": "That is over already.",
+}
+PRESS_STOPS: Final = "Stopping."
+_TOLD_IN_CHAT: Final[frozenset[str]] = frozenset({"unknown_button", "turn_over"})
 
 
-async def obey(
-    session: AsyncSession,
-    conversation: models.Conversation,
-    row: models.Inbox,
-    command: Command,
-    queueing: QueueRules,
-    now: float,
-) -> bool:
-    """Carry a command out and set the row's state; True when a running turn is to be stopped."""
-    row.state = "done"
+async def carry_out(
+    session: AsyncSession, arrival: Arrival, command: Command, queueing: QueueRules
+) -> None:
+    """Carry a command out, answer it in the chat and set the row's state."""
+    conversation = arrival.conversation
+    arrival.conclude("done")
     if command.name == "stop":
-        return await _stop(session, conversation, row, command, now)
-    if command.name == "new":
-        stopped = await record_stop(session, conversation, _by(row), now, before=row.sequence)
-        await open_session(session, conversation, now)
-        said = f"{commands.NEW_SESSION} {commands.dropped_line(stopped.dropped)}".strip()
-        await _tell(session, conversation, row, said, now)
-        return stopped.turn_id is not None
-    if command.name == "status":
-        said = await _status(session, conversation, now)
+        await _stop(session, arrival, command)
+    elif command.name == "new":
+        await _open_new_session(session, arrival)
+    elif command.name == "status":
+        await _reply(session, arrival, await _status(session, arrival))
     elif command.name == "queue":
-        said = choose_queue(conversation, command.argument, queueing)
+        await _reply(session, arrival, choose_queue(conversation, command.argument, queueing))
     elif command.name == "progress":
-        said = choose_progress(conversation, command.argument)
+        await _reply(session, arrival, choose_progress(conversation, command.argument))
     else:
-        said = commands.WELCOME if command.name == "start" else commands.HELP
-    await _tell(session, conversation, row, said, now)
-    return False
+        is_start = command.name == "start"
+        await _reply(session, arrival, commands.WELCOME if is_start else commands.HELP)
 
 
-async def _stop(
-    session: AsyncSession,
-    conversation: models.Conversation,
-    row: models.Inbox,
-    command: Command,
-    now: float,
-) -> bool:
-    turn = await running_turn(session, conversation.id)
+async def _open_new_session(session: AsyncSession, arrival: Arrival) -> None:
+    await _record_stop(session, arrival, commands.NEW_SESSION)
+    await open_session(session, arrival.conversation, arrival.now)
+
+
+async def _record_stop(session: AsyncSession, arrival: Arrival, text: str | None = None) -> None:
+    """Stop what runs, drop what waits, and say so; `text` goes before how much was dropped."""
+    stopped = await record_stop(
+        session,
+        arrival.conversation,
+        arrival.writer,
+        arrival.now,
+        before=arrival.row.sequence,
+    )
+    arrival.stops = stopped.turn_id is not None
+    if text is None:
+        answer = commands.stop_answer(stopped.dropped, was_running=arrival.stops)
+    else:
+        answer = f"{text} {commands.dropped_line(stopped.dropped)}".strip()
+    if answer:
+        await _reply(session, arrival, answer)
+
+
+async def _stop(session: AsyncSession, arrival: Arrival, command: Command) -> None:
+    conversation_id = arrival.conversation.id
+    turn = await running_turn(session, conversation_id)
     if command.turn_id and (turn is None or turn.id != command.turn_id):
-        row.reason = commands.TURN_OVER
-        return False
-    given, nonce = command.nonce.encode(), (turn.nonce if turn else "").encode()
-    if command.turn_id and not compare_digest(given, nonce):
-        row.state, row.reason = "ignored", commands.UNKNOWN_BUTTON  # made up by somebody
-        return False
-    if command.is_phrase and turn is None and not await waiting_count(session, conversation.id):
-        row.state = "pending"  # nothing to stop: the words are meant for the agent
-        return False
-    stopped = await record_stop(session, conversation, _by(row), now, before=row.sequence)
-    said = commands.told(stopped.dropped, was_running=stopped.turn_id is not None)
-    if said:
-        await _tell(session, conversation, row, said, now)
-    return stopped.turn_id is not None
+        arrival.conclude("done", "turn_over")
+        return
+    nonce = turn.nonce if turn else ""
+    if command.turn_id and not compare_digest(command.nonce.encode(), nonce.encode()):
+        arrival.conclude("ignored", "unknown_button")  # somebody made it up
+        return
+    if command.is_phrase and turn is None and not await waiting_count(session, conversation_id):
+        arrival.conclude("pending")  # nothing to stop: the words are meant for the agent
+        return
+    await _record_stop(session, arrival)
 
 
-def choose_queue(conversation: models.Conversation, word: str, rules: QueueRules) -> str:
-    """Set the conversation's queue mode to `word`, or tell which there are."""
-    default = rules.default_of(conversation.channel)
-    mode = next((known for known in QUEUE_MODES if known == word), None)
-    if mode is None and word != commands.QUEUE_DEFAULT:
-        now = rules.mode_of(conversation.channel, conversation.settings)
-        return commands.queue_lines(now, default)
-    settings = {name: v for name, v in conversation.settings.items() if name != SETTING}
-    conversation.settings = settings if mode is None else {**settings, SETTING: mode}
-    return commands.queue_set(mode or default)
+async def answer_press(session: AsyncSession, arrival: Arrival) -> None:
+    """Decide what the person who pressed a button is told, in the chat if there is no other way."""
+    row = arrival.row
+    stops = PRESS_STOPS if row.state == "done" else ""
+    arrival.answer = PRESS_ANSWERS.get(row.reason_code, stops)
+    if arrival.event.answered_in_chat and row.reason_code in _TOLD_IN_CHAT:
+        await _reply(session, arrival, arrival.answer)
 
 
-def choose_progress(conversation: models.Conversation, word: str) -> str:
-    """Set what the conversation sees of work in progress, or tell what there is to choose."""
-    if word not in commands.PROGRESS_MEANINGS and word != commands.PROGRESS_DEFAULT:
-        return commands.progress_lines(str(conversation.settings.get(PROGRESS, "")))
-    settings = {name: v for name, v in conversation.settings.items() if name != PROGRESS}
-    chosen = word if word in commands.PROGRESS_MEANINGS else ""
-    conversation.settings = {**settings, PROGRESS: chosen} if chosen else settings
-    return commands.progress_set(chosen)
-
-
-def _by(row: models.Inbox) -> str:
-    return str(row.sender.get("display_name") or row.sender.get("address") or "user")
-
-
-async def _status(session: AsyncSession, conversation: models.Conversation, now: float) -> str:
+async def _status(session: AsyncSession, arrival: Arrival) -> str:
+    conversation, now = arrival.conversation, arrival.now
     turn = await running_turn(session, conversation.id)
     waiting = await waiting_count(session, conversation.id)
-    chat = await current_session(session, conversation, now)
-    said = await session.scalar(
+    chat_session = await current_session(session, conversation, now)
+    from_user = await session.scalar(
         select(func.count())
         .select_from(models.Transcript)
-        .where(models.Transcript.session_id == chat.id, models.Transcript.role == "user")
+        .where(models.Transcript.session_id == chat_session.id, models.Transcript.role == "user")
     )
     work = "Idle." if turn is None else f"Working for {now - turn.started_at:.0f} s."
     if turn is not None and turn.stop_requested_at is not None:
@@ -111,24 +116,19 @@ async def _status(session: AsyncSession, conversation: models.Conversation, now:
     if waiting:
         lines.append(f"{waiting} message{'' if waiting == 1 else 's'} waiting.")
     lines.append(f"Agent: {conversation.agent}.")
-    lines.append(f"Conversation {chat.number}, {said or 0} of your messages in it.")
+    lines.append(f"Conversation {chat_session.number}, {from_user or 0} of your messages in it.")
     return "\n".join(lines)
 
 
-async def _tell(
-    session: AsyncSession,
-    conversation: models.Conversation,
-    row: models.Inbox,
-    said: str,
-    now: float,
-) -> None:
-    is_message = row.kind == "message"
-    await queue(
+async def _reply(session: AsyncSession, arrival: Arrival, text: str) -> None:
+    """Queue an answer of the platform, as a reply where the event was a message."""
+    is_message = arrival.row.kind == "message"
+    await enqueue(
         session,
-        conversation,
+        arrival.conversation,
         kind="notice",
-        body=said,
-        dedupe_key=f"inbox:{row.id}",
-        now=now,
-        reply_to=await reply_target(session, row) if is_message else None,
+        body=text,
+        dedupe_key=f"inbox:{arrival.row.id}",
+        now=arrival.now,
+        reply_to=await reply_target(session, arrival.row) if is_message else None,
     )

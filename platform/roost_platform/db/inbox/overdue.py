@@ -1,4 +1,4 @@
-"""Conversations whose doorbell was lost or whose worker died, for the sweeper."""
+"""Conversations that the sweeper rings again: their doorbell was lost or their worker died."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 
-# The sweeper asks every second or so, for ever: made once.
+# The sweeper runs these every second, so they are built once.
 _WAITING = (
     select(models.Inbox.conversation_id)
     .where(
@@ -43,7 +43,7 @@ async def to_ring(
     silent_since: float,
     limit: int,
 ) -> list[str]:
-    """Those with messages waiting too long, then those whose running turn makes no progress."""
+    """Conversations whose messages wait too long, then those whose turn makes no progress."""
     waiting = await session.scalars(
         _WAITING, {"older_than": older_than, "not_rung_since": not_rung_since, "most": limit}
     )
@@ -52,11 +52,12 @@ async def to_ring(
 
 
 async def to_stop(session: AsyncSession, older_than: float, limit: int) -> list[str]:
-    """Those whose recorded stop was not acted on."""
+    """Conversations whose recorded stop had no effect yet."""
     return list(await session.scalars(_STOPPING, {"older_than": older_than, "most": limit}))
 
 
 async def mark_rung(session: AsyncSession, conversation_ids: Sequence[str], now: float) -> None:
+    """Remember when the waiting messages of these conversations were rung for."""
     await session.execute(
         update(models.Inbox)
         .where(

@@ -1,4 +1,4 @@
-"""What a quote means by what we stored: the whole message, and the passage in it."""
+"""Quotes of inbound messages, completed with the text and the passage that we have stored."""
 
 from dataclasses import replace
 
@@ -8,21 +8,21 @@ from roost_channels.message import InboundMessage, Quote
 from roost_platform.db.outbox.receipts import find_quote
 
 
-async def resolved(session: AsyncSession, message: InboundMessage) -> Quote | None:
-    """The message's quote, completed where we know more than the network tells.
+async def resolved_quote(session: AsyncSession, message: InboundMessage) -> Quote | None:
+    """The message's quote, completed from what we have stored.
 
-    Of one part of a long answer the whole answer is known, and where the passage is in it; of a
-    message that comes without its words we may have them. What the person selected stays as it is.
+    A quoted part of a long answer becomes the whole answer and the place of the part in it. A quote
+    that comes without its text gets it. A passage that the person selected stays as it is.
     """
     quote, address = message.quote, message.address
     if quote is None or quote.ref is None or (quote.author != "bot" and quote.resolved):
         return quote
-    found = await find_quote(session, address.channel, address.account, address.chat, quote.ref)
-    if found is None:
+    stored = await find_quote(session, address.channel, address.account, address.chat, quote.ref)
+    if stored is None:
         return quote
-    is_ours = quote.author == "other" and found.author == "bot"
-    author = found.author if is_ours else quote.author
+    is_ours = quote.author == "other" and stored.author == "bot"
+    author = stored.author if is_ours else quote.author
     if not (quote.is_manual and quote.excerpt):
-        return replace(found, author=author)
-    start = None if quote.utf16_start is None else (found.utf16_start or 0) + quote.utf16_start
-    return replace(quote, author=author, text=found.text, utf16_start=start, resolved=True)
+        return replace(stored, author=author)
+    start = None if quote.utf16_start is None else (stored.utf16_start or 0) + quote.utf16_start
+    return replace(quote, author=author, text=stored.text, utf16_start=start, resolved=True)

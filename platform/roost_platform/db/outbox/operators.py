@@ -6,17 +6,22 @@ from dataclasses import asdict
 from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.agent import QUEUE_MODES, QueueMode
 from roost_channels.rendering.parts import labelled
 from roost_platform.commands import PROGRESS_DEFAULT, PROGRESS_MEANINGS, QUEUE_DEFAULT
 from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
-from roost_platform.db.inbox.chat_commands import choose_progress, choose_queue
+from roost_platform.db.base.text import clean
+from roost_platform.db.conversations.sessions import current_session
+from roost_platform.db.conversations.settings import choose_progress, choose_queue
+from roost_platform.db.enqueue import enqueue
+from roost_platform.db.locks import lock_conversation
 from roost_platform.db.outbox.evidence import is_in_doubt, look
 from roost_platform.db.outbox.part_states import conclude, note, rendered_of
-from roost_platform.db.rows import append, clean, current_session, lock_conversation, queue
+from roost_platform.db.turns.transcript import append
 from roost_platform.errors import NotAllowed, NotFound
-from roost_platform.queueing import QUEUE_MODES, QueueMode, QueueRules
+from roost_platform.queueing import QueueRules
 
 REDRIVEN = ("failed", "expired", "ambiguous")
 
@@ -36,13 +41,13 @@ class OperatorActions:
         async with self._database.write() as session:
             conversation = await lock_conversation(session, conversation_id)
             now = self._database.now()
-            chat = await current_session(session, conversation, now)
+            chat_session = await current_session(session, conversation, now)
             await session.flush()
             row = models.Transcript(
                 turn_id=None, role="operator", content=said, name=operator, created_at=now
             )
-            await append(session, chat, [row])
-            outbox_id = await queue(
+            await append(session, chat_session, [row])
+            outbox_id = await enqueue(
                 session,
                 conversation,
                 kind="answer",
@@ -67,7 +72,7 @@ class OperatorActions:
             await audit(
                 session, now, operator, "conversation.queue", conversation_id, {"mode": word}, ip
             )
-            return self._queueing.mode_of(conversation.channel, conversation.settings)
+            return self._queueing.mode_of(conversation)
 
     async def set_progress(
         self, conversation_id: str, word: str, operator: str, ip: str = ""

@@ -14,7 +14,9 @@ from roost_channels.outbox import OutboxEntry, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.inbox.moves import move_conversation
+from roost_platform.db.base.ids import new_id
+from roost_platform.db.conversations.moves import move_conversation
+from roost_platform.db.locks import lock_conversation
 from roost_platform.db.outbox.evidence import look
 from roost_platform.db.outbox.part_states import (
     conclude,
@@ -31,7 +33,6 @@ from roost_platform.db.outbox.part_states import (
 )
 from roost_platform.db.outbox.waits import WaitStore
 from roost_platform.db.outbox.window import hold_part
-from roost_platform.db.rows import lock_conversation, new_id
 from roost_platform.db.turns.status import StatusStore
 from roost_platform.errors import NotAllowed, NotFound, PartClaimed
 

@@ -10,7 +10,8 @@ from roost_channels.message import Address, Button, Media
 from roost_channels.outbox import EntryKind, OutboxEntry, PartState, StoredPart
 from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_platform.db import models
-from roost_platform.db.rows import lock_conversation, reply_target_of
+from roost_platform.db.locks import lock_conversation
+from roost_platform.db.reply_targets import reply_target_of
 from roost_platform.errors import NotFound
 
 EVIDENCE_MAX = 50  # lines kept per part; the oldest go first

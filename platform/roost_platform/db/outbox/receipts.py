@@ -13,7 +13,7 @@ from roost_channels.message import Address, Quote
 from roost_channels.outbox import EarlierSend
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.inbox.homes import is_chat
+from roost_platform.db.conversations.homes import is_chat
 from roost_platform.db.outbox.evidence import look
 from roost_platform.db.outbox.part_states import (
     conclude,

@@ -7,7 +7,7 @@ from sqlalchemy import delete, select, tuple_
 from roost_channels.message import Address
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import insert_missing
+from roost_platform.db.base.insert import insert_missing
 
 WAITS_MAX = 10_000  # chats handed out at a courier's start
 

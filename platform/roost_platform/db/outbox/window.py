@@ -4,7 +4,7 @@ from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.rows import next_outbox_sequence, queue
+from roost_platform.db.enqueue import enqueue, next_outbox_sequence
 
 # As DeliveryConfig.hold_s, for refusals that come after the acceptance.
 HOLD_S = 21_600.0
@@ -49,7 +49,7 @@ async def _invite(
 ) -> None:
     """Once until the person writes, and before everything that waits in the lane."""
     key = f"invitation:{conversation.id}:{conversation.last_inbound_at}"
-    queued = await queue(
+    queued = await enqueue(
         session, conversation, kind="invitation", body=text, dedupe_key=key, now=now
     )
     entry = await session.get_one(models.Outbox, queued)

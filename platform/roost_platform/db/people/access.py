@@ -7,9 +7,12 @@ from typing import Literal
 from sqlalchemy import CursorResult, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.message import InboundMessage, Sender
+from roost_channels.message import Sender
 from roost_platform.db import models
-from roost_platform.db.rows import clean, new_id, queue
+from roost_platform.db.base.ids import new_id
+from roost_platform.db.base.text import clean
+from roost_platform.db.enqueue import enqueue
+from roost_platform.db.reasons import ReasonCode
 
 CODE_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that reads like something else
 CODE_LENGTH = 8
@@ -17,8 +20,6 @@ CODE_S = 3600.0  # how long a code is valid
 NOTICE_EVERY_S = 600.0  # the same code is not told more often
 CODES_MAX = 3  # open codes per account, so that strangers can't flood the operators
 HELD_MAX = 20  # messages kept of one person who is not admitted yet
-BY_POLICY = "policy:"  # who decided, when it was the setting and not an operator
-
 CONNECTED = "You are connected."
 
 
@@ -33,6 +34,7 @@ class AccessPolicy:
     allowlist: tuple[str, ...] = ()
 
     def admits(self, sender: Sender) -> bool:
+        """Whether the policy alone lets the sender talk."""
         if self.mode == "open":
             return True
         known = {sender.address, *sender.aliases}
@@ -53,7 +55,7 @@ _ALIASES = select(models.Alias).where(
 async def identify(
     session: AsyncSession, channel: str, sender: Sender, now: float
 ) -> models.Identity:
-    """The person behind a sender, made when new; further aliases are remembered."""
+    """The person behind a sender, created when new; new aliases are stored."""
     addresses = [sender.address, *sender.aliases]
     known = await session.scalars(_ALIASES, {"channel": channel, "addresses": addresses})
     aliases = {alias.address: alias for alias in known}
@@ -88,21 +90,22 @@ async def identify(
 
 
 def decide(identity: models.Identity, policy: AccessPolicy, sender: Sender, now: float) -> bool:
-    """Whether the person may talk now. An operator's decision outlives a change of the setting."""
+    """Whether the person may talk now. An operator's decision outlasts a change of the setting."""
     if identity.access == "blocked":
         return False
-    if identity.access == "allowed" and not identity.decided_by.startswith(BY_POLICY):
+    if identity.access == "allowed" and not identity.decided_by_policy:
         return True
     admitted = policy.admits(sender)
     access = "allowed" if admitted else "pending"
     if identity.access != access:
         identity.access, identity.decided_at = access, now
-        identity.decided_by = f"{BY_POLICY}{policy.mode}" if admitted else ""
+        identity.decided_by = f"policy:{policy.mode}" if admitted else ""
+        identity.decided_by_policy = admitted
     return admitted
 
 
 async def release(session: AsyncSession, identity_id: str, conversation_id: str) -> bool:
-    """What an admitted person wrote meanwhile waits for an answer; False if there is nothing."""
+    """Let the person's held messages wait for an answer; False if there are none."""
     result = await session.execute(
         update(models.Inbox)
         .where(
@@ -110,34 +113,35 @@ async def release(session: AsyncSession, identity_id: str, conversation_id: str)
             models.Inbox.conversation_id == conversation_id,
             models.Inbox.state == "held",
         )
-        .values(state="pending", reason="")
+        .values(state="pending", reason_code="", reason="")
         .execution_options(synchronize_session=False)
     )
     return isinstance(result, CursorResult) and result.rowcount > 0
 
 
-async def hold(
+async def keep_or_refuse(
     session: AsyncSession,
     conversation: models.Conversation,
     identity: models.Identity,
-    message: InboundMessage,
     policy: AccessPolicy,
     now: float,
-) -> tuple[str, str]:
-    """(inbox state, reason) for somebody who is not admitted; tells a stranger a code."""
+    *,
+    is_group: bool,
+) -> tuple[Literal["held", "ignored"], ReasonCode]:
+    """The inbox state of a message whose writer is not admitted; a stranger is told a code."""
     if identity.access == "blocked":
         return "ignored", "blocked"
     if policy.mode != "pairing":
-        return "ignored", "not on the allowlist"
-    if message.is_group:
-        return "ignored", "not admitted; pairing happens in a private chat"
+        return "ignored", "not_listed"
+    if is_group:
+        return "ignored", "not_paired_in_group"
     held = await session.scalar(
         select(func.count())
         .select_from(models.Inbox)
         .where(models.Inbox.identity_id == identity.id, models.Inbox.state == "held")
     )
     if (held or 0) >= HELD_MAX:
-        await queue(
+        await enqueue(
             session,
             conversation,
             kind="notice",
@@ -145,15 +149,15 @@ async def hold(
             dedupe_key=f"held:{identity.id}:{now // NOTICE_EVERY_S:.0f}",
             now=now,
         )
-        return "ignored", "too many messages while waiting for approval"
+        return "ignored", "too_many_held"
     code = await _code(session, conversation, identity, now)
-    return "held", "waiting for approval" if code else "waiting for a free pairing code"
+    return "held", "awaits_approval" if code else "awaits_code"
 
 
 async def _code(
     session: AsyncSession, conversation: models.Conversation, identity: models.Identity, now: float
 ) -> str | None:
-    """The person's open code, told again when due; None while too many others are open."""
+    """The person's open code, sent again when due; None while too many others are open."""
     await session.execute(
         update(models.Pairing)
         .where(models.Pairing.state == "open", models.Pairing.expires_at <= now)
@@ -179,7 +183,7 @@ async def _code(
         session.add(pairing)
     if now - pairing.notified_at >= NOTICE_EVERY_S:
         pairing.notified_at = now
-        await queue(
+        await enqueue(
             session,
             conversation,
             kind="notice",
@@ -192,7 +196,7 @@ async def _code(
 
 
 async def _open_codes(session: AsyncSession, conversation: models.Conversation) -> int:
-    found = await session.scalar(
+    count = await session.scalar(
         select(func.count())
         .select_from(models.Pairing)
         .join(models.Conversation, models.Conversation.id == models.Pairing.conversation_id)
@@ -202,4 +206,4 @@ async def _open_codes(session: AsyncSession, conversation: models.Conversation) 
             models.Conversation.account == conversation.account,
         )
     )
-    return found or 0
+    return count or 0

@@ -1,4 +1,4 @@
-"""Notes that agents keep per person: implements the port of the notes tools."""
+"""Notes that agents keep for each person."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,16 @@ from sqlalchemy import CursorResult, delete, select
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import clean, insert_missing
-from roost_workflows.ports import Note
+from roost_platform.db.base.insert import insert_missing
+from roost_platform.db.base.text import clean
+from roost_workflows.tool_ports import Note
 
 NOTES_MAX = 500  # notes listed per person, newest kept
 NOTE_TEXT_MAX = 10_000  # characters
 
 
 class NoteStore:
-    """Implements `roost_workflows.ports.Notes`."""
+    """Implements `roost_workflows.tool_ports.Notes`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -39,6 +40,7 @@ class NoteStore:
             return Note(row.id, row.text, row.created_at)
 
     async def list(self, person_id: str) -> Sequence[Note]:
+        """The person's notes, the newest NOTES_MAX, oldest first."""
         async with self._database.read() as session:
             rows = await session.scalars(
                 select(models.NoteRow)
@@ -49,6 +51,7 @@ class NoteStore:
             return [Note(row.id, row.text, row.created_at) for row in rows][::-1]
 
     async def remove(self, person_id: str, note_id: int) -> bool:
+        """Delete a note; False when the person has no such note."""
         async with self._database.write() as session:
             result = await session.execute(
                 delete(models.NoteRow).where(

@@ -1,4 +1,4 @@
-"""People: who is admitted, who waits with a pairing code, and the operators' decisions."""
+"""People: who is admitted, who waits with a pairing code, and what operators decide."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +9,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
+from roost_platform.db.base.ids import new_id
+from roost_platform.db.enqueue import enqueue
+from roost_platform.db.locks import lock_conversation
 from roost_platform.db.people.access import CONNECTED, release
-from roost_platform.db.rows import lock_conversation, new_id, queue
+from roost_platform.db.reasons import WORDS
 from roost_platform.errors import NotFound
 
 PAGE_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class PersonView:
     """One identity with its channel addresses. code: the open pairing code, if any.
 
     aliases: (channel, address, username). held: messages that wait for approval.
@@ -38,22 +41,22 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What an approval or block changed; `conversations` have messages to be answered now."""
+    """What an approval or block changed; `conversations` have messages to answer now."""
 
     identity_id: str
     conversations: tuple[str, ...]
 
 
 class People:
-    """Reads and decides; every decision is audited in its own transaction."""
+    """Reads people and decides on them; every decision is audited in its own transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def list(
         self, *, access: str | None = None, limit: int = 50, offset: int = 0
-    ) -> Sequence[Person]:
-        """Newest first; `access` is pending, allowed or blocked."""
+    ) -> Sequence[PersonView]:
+        """People, newest first; `access` is pending, allowed or blocked."""
         query = select(models.Identity).order_by(models.Identity.created_at.desc())
         if access is not None:
             query = query.where(models.Identity.access == access)
@@ -62,12 +65,14 @@ class People:
             rows = (await session.scalars(query)).all()
             return [await self._person(session, row) for row in rows]
 
-    async def get(self, identity_id: str) -> Person | None:
+    async def get(self, identity_id: str) -> PersonView | None:
+        """One person, None when there is no such id."""
         async with self._database.read() as session:
             row = await session.get(models.Identity, identity_id)
             return None if row is None else await self._person(session, row)
 
     async def count(self, access: str) -> int:
+        """How many people have this access."""
         async with self._database.read() as session:
             query = select(func.count()).select_from(models.Identity)
             return await session.scalar(query.where(models.Identity.access == access)) or 0
@@ -84,7 +89,7 @@ class People:
                 if await release(session, identity.id, conversation_id):
                     released.append(conversation_id)
                 if identity.access != "allowed":
-                    await queue(
+                    await enqueue(
                         session,
                         conversation,
                         kind="notice",
@@ -97,7 +102,7 @@ class People:
             return Decision(identity.id, tuple(released))
 
     async def block(self, identity_id: str, by: str, ip: str = "") -> Decision:
-        """Refuse a person; what waits of theirs is ignored."""
+        """Refuse a person; their waiting messages are ignored."""
         async with self._database.write() as session:
             identity = await self._find(session, identity_id)
             now = self._database.now()
@@ -109,7 +114,7 @@ class People:
                     models.Inbox.identity_id == identity.id,
                     models.Inbox.state.in_(("held", "pending")),
                 )
-                .values(state="ignored", reason="blocked")
+                .values(state="ignored", reason_code="blocked", reason=WORDS["blocked"])
                 .execution_options(synchronize_session=False)
             )
             await _decide(session, identity, "blocked", "refused", by, now)
@@ -131,7 +136,7 @@ class People:
             raise NotFound("No open pairing code and no person of that name.")
         return identity
 
-    async def _person(self, session: AsyncSession, row: models.Identity) -> Person:
+    async def _person(self, session: AsyncSession, row: models.Identity) -> PersonView:
         aliases = await session.scalars(
             select(models.Alias).where(models.Alias.identity_id == row.id)
         )
@@ -150,7 +155,7 @@ class People:
         last = await session.scalar(
             select(func.max(models.Inbox.received_at)).where(models.Inbox.identity_id == row.id)
         )
-        return Person(
+        return PersonView(
             id=row.id,
             name=row.display_name,
             access=row.access,
@@ -167,18 +172,19 @@ class People:
 
 async def _conversations_of(session: AsyncSession, identity_id: str) -> Sequence[str]:
     """The person's own chats, in the order that locks are taken."""
-    found = await session.scalars(
+    ids = await session.scalars(
         select(models.Conversation.id)
         .where(models.Conversation.identity_id == identity_id)
         .order_by(models.Conversation.key)
     )
-    return found.all()
+    return ids.all()
 
 
 async def _decide(
     session: AsyncSession, identity: models.Identity, access: str, pairing: str, by: str, now: float
 ) -> None:
-    identity.access, identity.decided_at, identity.decided_by = access, now, by
+    identity.access, identity.decided_at = access, now
+    identity.decided_by, identity.decided_by_policy = by, False
     await session.execute(
         update(models.Pairing)
         .where(models.Pairing.identity_id == identity.id, models.Pairing.state == "open")

@@ -6,32 +6,25 @@ from secrets import token_hex
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_inference.client.sessions import EngineSession
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import insert_missing
+from roost_platform.db.base.insert import insert_missing
 from roost_platform.settings.sections import TenantScope
 
 SALT_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class EngineSession:
-    """A session as the engine knows it."""
-
-    session_id: str
-    salt: str
-
-
 @dataclass(slots=True)
-class SessionNews:
-    """What the engine may be told after a commit."""
+class SessionChanges:
+    """Which sessions go on and which have ended by a committed batch, for hints to the engine."""
 
-    expected: list[EngineSession] = field(default_factory=list)
-    closed: list[EngineSession] = field(default_factory=list)
+    continuing: list[EngineSession] = field(default_factory=list)
+    ended: list[EngineSession] = field(default_factory=list)
 
 
 class Tenants:
-    """Mints one random salt per tenant and keeps it: nobody outside can name another's cache."""
+    """Mints one random salt for each tenant: nobody outside can name another tenant's cache."""
 
     def __init__(self, database: Database, scope: TenantScope = "account") -> None:
         self._database = database
@@ -42,7 +35,7 @@ class Tenants:
         return f"{channel}:{account}" if self._scope == "account" else "installation"
 
     async def salt(self, session: AsyncSession, channel: str, account: str) -> str:
-        """The tenant's salt, minted when new; `session` is a writing one."""
+        """The tenant's salt, minted when new; needs a writing session."""
         name = self.name(channel, account)
         row = await session.get(models.Tenant, name)
         if row is None:
@@ -53,26 +46,26 @@ class Tenants:
         return row.salt
 
     async def salts(self, accounts: Iterable[tuple[str, str]]) -> list[str]:
-        """The salts of these (channel, account), each tenant's once."""
+        """The salts of these accounts, each once. accounts: (channel, account)."""
         async with self._database.write() as session:
-            found = [await self.salt(session, *account) for account in accounts]
-        return list(dict.fromkeys(found))
+            salts = [await self.salt(session, *account) for account in accounts]
+        return list(dict.fromkeys(salts))
 
-    async def note(
+    async def note_change(
         self,
         session: AsyncSession,
         conversation: models.Conversation,
         before: str | None,
         goes_on: bool,
-        news: SessionNews,
+        changes: SessionChanges,
     ) -> None:
-        """What an accepted batch means for a conversation's session, which was `before`."""
+        """Note what an accepted batch means for a conversation's session, which was `before`."""
         current = conversation.session_id
         is_over = before is not None and before != current
         if not is_over and not (goes_on and current is not None):
             return
         salt = await self.salt(session, conversation.channel, conversation.account)
         if is_over and before is not None:
-            news.closed.append(EngineSession(before, salt))
+            changes.ended.append(EngineSession(before, salt))
         elif current is not None:
-            news.expected.append(EngineSession(current, salt))
+            changes.continuing.append(EngineSession(current, salt))

@@ -1,22 +1,24 @@
-"""The end of a turn that has no answer: what was done is kept and told, once."""
+"""The end of a turn that has no answer: the transcript keeps what was done, people hear it once."""
 
 from typing import Literal
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.rendering.markup import closed
+from roost.messages import NoteKind
 from roost_platform.db import models
-from roost_platform.db.rows import append, lock_turn, queue, refresh_reply_target
+from roost_platform.db.enqueue import enqueue
+from roost_platform.db.locks import lock_turn
+from roost_platform.db.reply_targets import refresh_reply_target
 from roost_platform.db.turns.steps import close_group, end_turn
+from roost_platform.db.turns.transcript import append
 from roost_platform.queueing import INTERRUPTED
 from roost_workflows.ports import Settled
+from roost_workflows.turn.endings import count_calls, ending_note, final_message
 
-DONE = frozenset({"ok"})
-UNDONE = frozenset({"error", "cancelled", "skipped"})
-# Parts in these states may have reached the person: their message is settled by the courier.
+# A part in one of these states may have reached the person: the courier settles its message.
 UNDER_WAY = ("sending", "sent", "ambiguous")
-# Where many stop at once they wait for these, so they are made once.
+# Many turns may stop at once and wait for these, so they are built once.
 _OPEN_STEPS = (
     select(models.TurnStep.step)
     .where(models.TurnStep.turn_id == bindparam("id"), models.TurnStep.state == "open")
@@ -42,18 +44,6 @@ _CANCEL_UNSENT = (
     .values(state="cancelled", finished_at=bindparam("now"))
     .execution_options(synchronize_session=False)
 )
-# What people are told, by roost_workflows.ports.FAILURE_REASONS.
-APOLOGIES = {
-    "engine_unavailable": "The model can't be reached right now. Please try again in a while.",
-    "engine_failed": "The model failed on this message again and again. Please try another way.",
-    "queue_full": "Too many requests are waiting right now. Please try again in a while.",
-    "refused": "The model refused this request as not valid. Please try another way.",
-    "too_long": "This is too long for the model. Send /new to start afresh, or say less at once.",
-    "too_many_steps": "I stopped after too many steps without reaching an answer.",
-    "unknown_agent": "The agent of this conversation is not installed any more.",
-    "timeout": "This took too long, so I gave up. Please try again.",
-    "internal": "Something went wrong and I could not finish this answer. Please try again.",
-}
 
 
 async def settle(
@@ -63,7 +53,7 @@ async def settle(
     reason: str,
     now: float,
 ) -> Settled:
-    """Close the open group, keep the partial text with a marker, queue the last word; once."""
+    """Close the open group, keep the partial text with a note, queue the final message; once."""
     turn, conversation = await lock_turn(session, turn_id, running=False)
     if turn.state != "running":
         return await counts(session, turn, already=True)
@@ -71,21 +61,20 @@ async def settle(
     for step in open_steps.all():
         await close_group(session, turn, step, now)
     partial, engine_message_id = await partial_text(session, turn)
-    chat = await session.get_one(models.Session, turn.session_id)
-    elapsed = f"{now - turn.started_at:.0f} s"
-    is_interrupted = outcome == "stopped" and turn.reason == INTERRUPTED
-    marker = f"stopped by the user after {elapsed}" if outcome == "stopped" else f"failed: {reason}"
-    if is_interrupted:
-        marker, reason = f"interrupted by a newer message after {elapsed}", INTERRUPTED
+    chat_session = await session.get_one(models.Session, turn.session_id)
+    is_interrupted = outcome == "stopped" and turn.reason_code == INTERRUPTED
+    reason = INTERRUPTED if is_interrupted else reason
+    kind: NoteKind = "interrupted" if is_interrupted else outcome
     message = models.Transcript(
         turn_id=turn_id,
         role="assistant",
         content=partial,
-        note=marker,
+        note_kind=kind,
+        note=ending_note(kind, reason, now - turn.started_at),
         engine_message_id=engine_message_id,
         created_at=now,
     )
-    await append(session, chat, [message])
+    await append(session, chat_session, [message])
     await cancel_unsent(session, turn_id, now)
     turn.reply_to = await refresh_reply_target(session, turn)
     await end_turn(session, turn, outcome, reason, now)
@@ -93,16 +82,11 @@ async def settle(
     settled = await counts(session, turn, already=False)
     if is_interrupted and not partial and not settled.calls:
         return settled  # nothing was said or done: the next turn answers both messages
-    last_word = (
-        status_line(settled, "Interrupted" if is_interrupted else "Stopped")
-        if outcome == "stopped"
-        else APOLOGIES.get(reason, APOLOGIES["internal"])
-    )
-    await queue(
+    await enqueue(
         session,
         conversation,
         kind="notice" if outcome == "stopped" else "error",
-        body=f"{closed(partial)}\n\n{last_word}" if partial else last_word,
+        body=final_message(kind, reason, partial, settled),
         dedupe_key=f"turn:{turn_id}:{outcome}",
         now=now,
         turn=turn,
@@ -112,9 +96,9 @@ async def settle(
 
 
 async def partial_text(session: AsyncSession, turn: models.Turn) -> tuple[str, str]:
-    """What the model had said when it was cut off, and the engine's id of that message.
+    """The text that the model had written when it was cut off, and the engine's id of it.
 
-    The stopped step has it; when the worker died instead, the last progress snapshot does.
+    The stopped step has it; where the worker died instead, the last progress snapshot does.
     """
     last = await session.scalar(_LAST_STEP, {"id": turn.id})
     if last is not None and last.finish == "stopped":
@@ -128,27 +112,12 @@ async def partial_text(session: AsyncSession, turn: models.Turn) -> tuple[str, s
 
 
 async def cancel_unsent(session: AsyncSession, turn_id: str, now: float) -> None:
-    """Messages of the turn that did not begin to leave are not sent any more."""
+    """Cancel the turn's messages that have not begun to leave."""
     await session.execute(_CANCEL_UNSENT, {"id_of_turn": turn_id, "now": now})
 
 
 async def counts(session: AsyncSession, turn: models.Turn, *, already: bool) -> Settled:
-    """Tool calls of the whole turn by outcome."""
-    found = (await session.scalars(_CALL_STATES, {"id": turn.id})).all()
+    """The turn's tool calls counted by outcome."""
+    states = (await session.scalars(_CALL_STATES, {"id": turn.id})).all()
     end = turn.finished_at if turn.finished_at is not None else turn.started_at
-    return Settled(
-        done=sum(state in DONE for state in found),
-        undone=sum(state in UNDONE for state in found),
-        unknown=sum(state == "unknown" for state in found),
-        elapsed_s=max(end - turn.started_at, 0.0),
-        already=already,
-    )
-
-
-def status_line(settled: Settled, what: str = "Stopped") -> str:
-    """`Stopped after 42 s: 3 done, 1 undone, 1 unknown.`; no figures when no tool was called."""
-    seconds = settled.elapsed_s
-    head = f"{what} after {f'{seconds:.0f} s' if seconds >= 1 else 'less than a second'}"
-    if not settled.calls:
-        return f"{head}."
-    return f"{head}: {settled.done} done, {settled.undone} undone, {settled.unknown} unknown."
+    return count_calls(states, end - turn.started_at, already=already)

@@ -10,18 +10,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.rows import address_of, reply_target_of
+from roost_platform.db.conversations.addresses import address_of
+from roost_platform.db.conversations.settings import PROGRESS
+from roost_platform.db.reply_targets import reply_target_of
 
 SNAPSHOTS_MAX = 500  # running turns shown at once; the longest running go first
-PROGRESS = "progress"  # among a conversation's settings: what people see while it works
 KNOWN_MAX = 200  # messages of ours looked at around a lost status message
 ORPHANS_MAX = 100  # status messages the janitor is given at once
 
-# Asked many times a second, so made once.
+# These run many times a second, so they are built once.
 _OF_ACCOUNTS = tuple_(models.Conversation.channel, models.Conversation.account).in_(
     bindparam("accounts", expanding=True)
 )
-# Two look-ups by index: most turns ever run are over, and their status messages closed.
+# Two look-ups by index: most turns are over, and their status messages are closed.
 _SHOWN = union(
     select(models.Turn.id).where(models.Turn.state == "running"),
     select(models.StatusMessageRow.turn_id).where(models.StatusMessageRow.state == "open"),
@@ -50,8 +51,8 @@ _ORPHANS = (
     .order_by(models.StatusMessageRow.edited_at)
     .limit(ORPHANS_MAX)
 )
-# What a turn began with: the message that it replies to may be below its status message.
-_FIRST_ASKED = (
+# The first message that a turn took: the one it replies to may stand below its status message.
+_FIRST_MESSAGE = (
     select(models.Inbox.message_id)
     .where(models.Inbox.turn_id == bindparam("turn_id"))
     .order_by(models.Inbox.sequence)
@@ -65,24 +66,27 @@ _STATUS = (
 
 
 class StatusStore:
-    """The progress half of the Outbox port."""
+    """The part of the Outbox port that shows progress. See `roost_channels.outbox.Outbox`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
+        """The snapshots of turns to show on these accounts, the longest running first."""
         if not channels:
             return []
         async with self._database.read() as session:
-            found = await session.execute(_SNAPSHOTS, {"accounts": list(channels)})
-            return [snapshot_of(*row) for row in found]
+            rows = await session.execute(_SNAPSHOTS, {"accounts": list(channels)})
+            return [snapshot_of(*row) for row in rows]
 
     async def status_message(self, turn_id: str) -> StatusMessage | None:
+        """The turn's status message, None before one is planned."""
         async with self._database.read() as session:
-            found = (await session.execute(_STATUS, {"turn_id": turn_id})).first()
-            return None if found is None else _status(*found)
+            row = (await session.execute(_STATUS, {"turn_id": turn_id})).first()
+            return None if row is None else _status(*row)
 
     async def put_status_message(self, status: StatusMessage) -> None:
+        """Store the status message of a turn."""
         async with self._database.write() as session:
             row = await session.get(models.StatusMessageRow, status.turn_id)
             if row is None:
@@ -96,6 +100,7 @@ class StatusStore:
             row.late_until = status.late_until
 
     async def overtaken(self, turn_id: str) -> bool:
+        """Whether anything was sent to the chat since the turn began."""
         later = (
             select(models.Part.id)
             .join(models.Turn, models.Turn.conversation_id == models.Part.conversation_id)
@@ -106,11 +111,13 @@ class StatusStore:
             return await session.scalar(later) is not None
 
     async def fenced(self, turn_id: str) -> bool:
+        """Whether no progress of the turn may be shown any more."""
         async with self._database.read() as session:
             turn = await session.get(models.Turn, turn_id)
             return turn is None or turn.state != "running" or turn.stop_requested_at is not None
 
     async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
+        """Status messages of ended turns that nobody closed."""
         if not channels:
             return []
         async with self._database.read() as session:
@@ -124,7 +131,9 @@ async def _orphan(
     turn: models.Turn,
     conversation: models.Conversation,
 ) -> StatusMessage:
-    """With how its turn ended and, where it has no id, where it would be."""
+    """The status message with the outcome of its turn, and with the messages around it where its
+    own id is unknown.
+    """
     status = replace(
         _status(row, conversation),
         outcome=turn.state,
@@ -145,13 +154,14 @@ async def _orphan(
     )
     parts = [(str(message_id), turn_id) for message_id, turn_id in ours]
     final = next((message_id for message_id, turn_id in parts if turn_id == turn.id), "")
-    after = await session.scalar(_FIRST_ASKED, {"turn_id": turn.id})
+    after = await session.scalar(_FIRST_MESSAGE, {"turn_id": turn.id})
     return replace(status, after=after or "", before=final, known=tuple(one for one, _ in parts))
 
 
 def snapshot_of(
     progress: models.RunProgress, turn: models.Turn, conversation: models.Conversation
 ) -> ProgressSnapshot:
+    """The progress row as channels show it."""
     reply_to = reply_target_of(turn.reply_to)
     return ProgressSnapshot(
         turn_id=turn.id,

@@ -1,48 +1,51 @@
-"""Model calls and tool calls of a turn, inside one transaction each."""
+"""Model calls and tool calls of a turn; each function runs inside one transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.effects import Effect
+from roost.turn import Finish
 from roost_channels.rendering.layout import is_blank
 from roost_platform.db import models
 from roost_platform.db.artifacts import media_of
-from roost_platform.db.rows import (
-    append,
-    check_running,
-    clean,
-    finish_inbox,
-    lock_turn,
-    queue,
-    refresh_reply_target,
-)
+from roost_platform.db.base.text import clean
+from roost_platform.db.enqueue import enqueue
+from roost_platform.db.locks import check_running, lock_turn
+from roost_platform.db.reply_targets import refresh_reply_target
+from roost_platform.db.turns.transcript import append
 from roost_platform.errors import NotFound
 from roost_workflows.ports import (
+    CALL_ENDED,
     CallRecord,
     CallState,
     CallStatus,
-    Effect,
-    Finish,
+    ModelCall,
     PlannedCall,
     StepRecord,
-    Usage,
+)
+from roost_workflows.turn.endings import (
+    EMPTY_NOTICE,
+    LENGTH_NOTE,
+    NO_ANSWER_NOTE,
+    NOT_RUN,
+    unfinished_call,
 )
 
-FINISHED = frozenset({"ok", "error", "cancelled", "unknown", "skipped"})
-EMPTY_NOTICE = "I have no answer to that. Please try again, or say it in other words."
-LENGTH_NOTE = "cut off at the length limit"
-NOT_RUN = "Not run: the turn ended before this call began."
-CANCELLED = "Cancelled before it finished."
-UNKNOWN = "The outcome is unknown: the call was interrupted and may have taken effect."
-
-# What every answer's transaction runs is made once.
+# Every answer's transaction runs these, so they are built once.
 _CALLS = (
     select(models.ToolCall)
     .where(models.ToolCall.turn_id == bindparam("id"), models.ToolCall.step == bindparam("step"))
     .order_by(models.ToolCall.position)
+)
+# The messages that a turn took are answered.
+_ANSWERED = (
+    update(models.Inbox)
+    .where(models.Inbox.turn_id == bindparam("id_of_turn"), models.Inbox.state == "taken")
+    .values(state="done")
+    .execution_options(synchronize_session=False)
 )
 _PROGRESS_OVER = (
     update(models.RunProgress)
@@ -56,20 +59,8 @@ _PROGRESS_OVER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ModelCall:
-    """What a model call gave, as `Turns.commit_step` gets it."""
-
-    finish: Finish
-    text: str
-    calls: Sequence[PlannedCall]
-    usage: Usage
-    model: str
-    engine_message_id: str
-    started_at: float
-
-
 async def calls_of(session: AsyncSession, turn_id: str, step: int) -> Sequence[models.ToolCall]:
+    """The tool calls of a step, in the model's order."""
     return (await session.scalars(_CALLS, {"id": turn_id, "step": step})).all()
 
 
@@ -88,21 +79,20 @@ async def read_step(session: AsyncSession, turn_id: str, step: int) -> StepRecor
 async def commit(
     session: AsyncSession, turn_id: str, step: int, call: ModelCall, now: float
 ) -> StepRecord:
-    """Store a model call; one that ends the turn brings answer, outbox row and state."""
+    """Store a model call; one that ends the turn stores answer, outbox row and state with it."""
     turn, conversation = await lock_turn(session, turn_id, running=False)
     if (stored := await read_step(session, turn_id, step)) is not None:
         return stored
     check_running(turn)  # a late writer of a settled turn ends here
     finish = call.finish
     if turn.stop_requested_at is not None and finish != "tools":
-        finish = "stopped"  # the stop was recorded first: what was said is kept as partial text
-    said = clean(call.text)
+        finish = "stopped"  # the stop was recorded first: the text is kept as a partial answer
     row = models.TurnStep(
         turn_id=turn_id,
         step=step,
         state="open" if finish == "tools" else "closed",
         finish=finish,
-        text=said,
+        text=clean(call.text),
         model=call.model,
         engine_message_id=call.engine_message_id,
         prompt_tokens=call.usage.prompt_tokens,
@@ -143,19 +133,21 @@ async def _answer(
     finish: Finish,
     now: float,
 ) -> None:
-    chat = await session.get_one(models.Session, turn.session_id)
+    chat_session = await session.get_one(models.Session, turn.session_id)
     media = await media_of(session, turn.id)
     has_text = not is_blank(row.text)
     is_empty = not has_text and not media
     message = assistant_message(turn, row, now)
-    message.note = LENGTH_NOTE if finish == "length" else ""
     if is_empty:
-        message.content, message.note = "", "gave no answer"
+        message.content, message.note_kind, message.note = "", "no_answer", NO_ANSWER_NOTE
     elif not has_text:
-        message.content, message.note = "", f"answered with {len(media)} file(s)"
-    await append(session, chat, [message])
+        files = f"answered with {len(media)} file(s)"
+        message.content, message.note_kind, message.note = "", "files_only", files
+    elif finish == "length":
+        message.note_kind, message.note = "cut_off", LENGTH_NOTE
+    await append(session, chat_session, [message])
     turn.reply_to = await refresh_reply_target(session, turn)
-    await queue(
+    await enqueue(
         session,
         conversation,
         kind="notice" if is_empty else "answer",
@@ -172,13 +164,14 @@ async def _answer(
 async def end_turn(
     session: AsyncSession, turn: models.Turn, state: str, reason: str, now: float
 ) -> None:
-    """The turn is over, and so are its messages and its progress."""
-    turn.state, turn.reason, turn.finished_at = state, reason, now
-    await finish_inbox(session, turn.id)
+    """End the turn, its messages and its progress."""
+    turn.state, turn.reason_code, turn.finished_at = state, reason, now
+    await session.execute(_ANSWERED, {"id_of_turn": turn.id})
     await session.execute(_PROGRESS_OVER, {"id": turn.id, "over": state, "at": now})
 
 
 def assistant_message(turn: models.Turn, row: models.TurnStep, now: float) -> models.Transcript:
+    """The transcript row of a step's text."""
     return models.Transcript(
         turn_id=turn.id,
         role="assistant",
@@ -193,13 +186,13 @@ def assistant_message(turn: models.Turn, row: models.TurnStep, now: float) -> mo
 async def begin_call(
     session: AsyncSession, turn_id: str, step: int, call_id: str, now: float
 ) -> CallRecord:
-    """Mark a call running; a finished one comes back as it is, and after a stop none begins."""
+    """Mark a call running. A finished call comes back unchanged, and none begins after a stop."""
     turn, _ = await lock_turn(session, turn_id, running=False)
     call = await session.get(models.ToolCall, (turn_id, step, call_id))
     if call is None:
         raise NotFound(f"No call {call_id} in step {step} of turn {turn_id}.")
     before = cast(CallState, call.state)
-    if call.state not in FINISHED:
+    if call.state not in CALL_ENDED:
         await lock_turn(session, turn_id)
         if call.state == "planned" and turn.stop_requested_at is not None:
             before = "skipped"
@@ -228,26 +221,29 @@ async def finish_call(
     result: str,
     now: float,
 ) -> None:
-    """Store a call's result, once: a second or late one changes nothing."""
+    """Store a call's result once; a second or late result changes nothing."""
     await lock_turn(session, turn_id, running=False)
     call = await session.get(models.ToolCall, (turn_id, step, call_id))
     if call is None:
         raise NotFound(f"No call {call_id} in step {step} of turn {turn_id}.")
-    if call.state not in FINISHED:
+    if call.state not in CALL_ENDED:
         call.state, call.result, call.finished_at = status, clean(result), now
 
 
 async def close_group(session: AsyncSession, turn: models.Turn, step: int, now: float) -> None:
-    """Append the assistant message and all its results; what never finished gets a typed result."""
+    """Append the assistant message and all its results; an unfinished call gets a typed result."""
     row = await session.get(models.TurnStep, (turn.id, step))
     if row is None:
         raise NotFound(f"No step {step} in turn {turn.id}.")
     if row.state == "closed":
         return
-    chat = await session.get_one(models.Session, turn.session_id)
+    chat_session = await session.get_one(models.Session, turn.session_id)
     calls = await calls_of(session, turn.id, step)
     for call in calls:
-        close_call(call, now)
+        if call.state not in CALL_ENDED:
+            state, effect = cast(CallState, call.state), cast(Effect, call.effect)
+            call.state, call.result = unfinished_call(state, effect)
+            call.finished_at = now
     message = assistant_message(turn, row, now)
     message.tool_calls = [[call.call_id, call.name, call.arguments] for call in calls]
     results = [
@@ -262,18 +258,5 @@ async def close_group(session: AsyncSession, turn: models.Turn, step: int, now: 
         )
         for call in calls
     ]
-    await append(session, chat, [message, *results])
+    await append(session, chat_session, [message, *results])
     row.state = "closed"
-
-
-def close_call(call: models.ToolCall, now: float) -> None:
-    """Type the result of a call that did not finish, by what its effect may have been."""
-    if call.state in FINISHED:
-        return
-    if call.state == "planned":
-        call.state, call.result = "skipped", NOT_RUN
-    elif call.effect == "pure":
-        call.state, call.result = "cancelled", CANCELLED
-    else:
-        call.state, call.result = "unknown", UNKNOWN
-    call.finished_at = now

@@ -1,19 +1,21 @@
-"""A stop is recorded before anything acts on it: by /stop, the button, the console or the API."""
+"""Recording stops: `/stop`, the button, the console and the API record one before anything acts."""
 
 from dataclasses import dataclass
 
 from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_platform.commands import told
+from roost_platform.commands import stop_answer
 from roost_platform.db import models
-from roost_platform.db.rows import queue, running_turn
+from roost_platform.db.enqueue import enqueue
+from roost_platform.db.locks import running_turn
+from roost_platform.db.reasons import WORDS
 from roost_platform.queueing import INTERRUPTED
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What a stop found. turn_id: the running turn it was recorded for, None when nothing ran."""
+    """What a stop applied to. turn_id: the running turn, None when nothing ran."""
 
     conversation_id: str
     turn_id: str | None
@@ -21,6 +23,7 @@ class Stopped:
 
     @property
     def found_something(self) -> bool:
+        """Whether a turn was stopped or a message dropped."""
         return self.turn_id is not None or self.dropped > 0
 
 
@@ -32,10 +35,13 @@ async def record_stop(
     *,
     before: int | None = None,
 ) -> Stopped:
-    """Mark the running turn, drop what waits before `before`; the conversation is locked."""
+    """Mark the running turn stopped and drop the messages that wait before `before`.
+
+    The conversation is locked. before: an inbox sequence number; None drops all.
+    """
     turn = await running_turn(session, conversation.id)
-    if turn is not None and (turn.stop_requested_at is None or turn.reason == INTERRUPTED):
-        turn.stop_requested_at, turn.stop_requested_by, turn.reason = now, by, ""
+    if turn is not None and (turn.stop_requested_at is None or turn.reason_code == INTERRUPTED):
+        turn.stop_requested_at, turn.stop_requested_by, turn.reason_code = now, by, ""
     waiting = [
         models.Inbox.conversation_id == conversation.id,
         models.Inbox.state == "pending",
@@ -45,7 +51,7 @@ async def record_stop(
     result = await session.execute(
         update(models.Inbox)
         .where(*waiting)
-        .values(state="dropped", reason="stopped")
+        .values(state="dropped", reason_code="stopped", reason=WORDS["stopped"])
         .execution_options(synchronize_session=False)
     )
     dropped = result.rowcount if isinstance(result, CursorResult) else 0
@@ -57,20 +63,21 @@ async def interrupt(session: AsyncSession, conversation: models.Conversation, no
     turn = await running_turn(session, conversation.id)
     if turn is None or turn.stop_requested_at is not None:
         return False
-    turn.stop_requested_at, turn.stop_requested_by, turn.reason = now, INTERRUPTED, INTERRUPTED
+    turn.stop_requested_at, turn.stop_requested_by = now, INTERRUPTED
+    turn.reason_code = INTERRUPTED
     return True
 
 
 async def tell_dropped(
     session: AsyncSession, conversation: models.Conversation, stopped: Stopped, now: float
 ) -> None:
-    """People hear of messages that were dropped by a stop from elsewhere than their chat."""
+    """Queue a notice about messages that a stop from outside the chat dropped."""
     if stopped.dropped:
-        await queue(
+        await enqueue(
             session,
             conversation,
             kind="notice",
-            body=told(stopped.dropped, was_running=stopped.turn_id is not None),
+            body=stop_answer(stopped.dropped, was_running=stopped.turn_id is not None),
             dedupe_key=f"dropped:{conversation.id}:{conversation.inbox_sequence}:{now}",
             now=now,
         )
@@ -78,9 +85,9 @@ async def tell_dropped(
 
 async def waiting_count(session: AsyncSession, conversation_id: str) -> int:
     """How many messages wait for a turn."""
-    found = await session.scalar(
+    count = await session.scalar(
         select(func.count())
         .select_from(models.Inbox)
         .where(models.Inbox.conversation_id == conversation_id, models.Inbox.state == "pending")
     )
-    return found or 0
+    return count or 0

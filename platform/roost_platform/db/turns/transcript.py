@@ -1,4 +1,4 @@
-"""Between inbox and transcript: taking messages in, and reading what the model is to see."""
+"""The transcript: taking messages from the inbox, and reading what the model is to see."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, cast
@@ -6,9 +6,10 @@ from typing import Any, Literal, cast
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.messages import NoteKind
 from roost_platform.db import models
-from roost_platform.db.inbox.other_events import NOT_ADDRESSED
-from roost_platform.db.rows import append, reply_target
+from roost_platform.db.base.ids import new_id
+from roost_platform.db.reply_targets import reply_target
 from roost_workflows.ports import TranscriptMessage
 
 TURN_MESSAGES_MAX = 50  # inbox rows one turn starts with or one step steers in; the rest wait
@@ -17,14 +18,17 @@ GROUP_MESSAGES_MAX = 30  # what a group said before the agent was spoken to, new
 GROUP_CHARS_MAX = 4000
 ALBUM_S = 1.0  # a turn waits this long, from its first part on, for an album to be whole
 
-# What every turn asks is made once.
-_OF_TALK = models.Inbox.conversation_id == bindparam("id"), models.Inbox.state == "pending"
+# Every turn runs these, so they are built once.
+_OF_CONVERSATION = models.Inbox.conversation_id == bindparam("id"), models.Inbox.state == "pending"
 _PENDING = (
-    select(models.Inbox).where(*_OF_TALK).order_by(models.Inbox.sequence).limit(bindparam("most"))
+    select(models.Inbox)
+    .where(*_OF_CONVERSATION)
+    .order_by(models.Inbox.sequence)
+    .limit(bindparam("most"))
 )
 _SPAN = select(
     func.count(), func.min(models.Inbox.received_at), func.max(models.Inbox.received_at)
-).where(*_OF_TALK)
+).where(*_OF_CONVERSATION)
 _NEWEST_MESSAGES = (
     select(models.Transcript)
     .where(models.Transcript.session_id == bindparam("id"))
@@ -33,18 +37,32 @@ _NEWEST_MESSAGES = (
 )
 
 
+async def append(
+    session: AsyncSession, chat_session: models.Session, rows: Sequence[models.Transcript]
+) -> None:
+    """Add transcript rows at the end of a session; the conversation is locked."""
+    for row in rows:
+        row.id = new_id()
+        row.session_id = chat_session.id
+        row.position = chat_session.transcript_length
+        chat_session.transcript_length += 1
+        session.add(row)
+
+
 async def pending_rows(
     session: AsyncSession, conversation_id: str, limit: int = TURN_MESSAGES_MAX
 ) -> Sequence[models.Inbox]:
+    """The oldest messages that wait for a turn."""
     return (await session.scalars(_PENDING, {"id": conversation_id, "most": limit})).all()
 
 
-def settled(rows: Sequence[models.Inbox], now: float) -> Sequence[models.Inbox]:
-    """The pending rows before the first album that may not be whole yet."""
+def complete_rows(rows: Sequence[models.Inbox], now: float) -> Sequence[models.Inbox]:
+    """The pending rows before the first album that may not be complete yet."""
     return rows[: next((i for i, row in enumerate(rows) if album_wait_s(row, now)), len(rows))]
 
 
 def album_wait_s(row: models.Inbox, now: float) -> float:
+    """Seconds until the row's album counts as complete; 0 for what is no album."""
     return max(row.received_at + ALBUM_S - now, 0.0) if row.album else 0.0
 
 
@@ -53,7 +71,7 @@ async def waiting_span(
 ) -> tuple[int, float, float]:
     """How many messages wait for a turn, and when the first and the last of them were received.
 
-    rows: what `pending_rows` gave, the whole queue unless it is a long one.
+    rows: from `pending_rows`; the whole queue unless it is a long one.
     """
     if len(rows) < TURN_MESSAGES_MAX:
         received = [row.received_at for row in rows]
@@ -65,20 +83,17 @@ async def waiting_span(
 async def take(
     session: AsyncSession,
     turn: models.Turn,
-    chat: models.Session,
+    chat_session: models.Session,
     rows: Sequence[models.Inbox],
     now: float,
 ) -> None:
-    """Put inbox rows into the transcript; the newest becomes what the answer replies to.
-
-    A new turn is stored with that.
-    """
+    """Move inbox rows into the transcript and store a new turn, which replies to the newest."""
     if not rows:
         return
     turn.reply_to = await reply_target(session, rows[-1])
     session.add(turn)
     await session.flush()
-    said = [
+    messages_of_users = [
         models.Transcript(
             turn_id=turn.id,
             role="user",
@@ -92,13 +107,13 @@ async def take(
         )
         for row in rows
     ]
-    await append(session, chat, said)
+    await append(session, chat_session, messages_of_users)
     for row in rows:
         row.state, row.turn_id = "taken", turn.id
 
 
 async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]] | None:
-    """What a group said since the agent was last spoken to, newest kept; None outside groups."""
+    """What a group said since it last addressed the agent, newest kept; None outside groups."""
     conversation = await session.get_one(models.Conversation, row.conversation_id)
     if not conversation.is_group:
         return None
@@ -110,31 +125,31 @@ async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]
         models.Inbox.turn_id.is_not(None),
     )
     since = (await session.scalar(spoken_to)) or 0
-    found = await session.scalars(
+    others = await session.scalars(
         select(models.Inbox)
         .where(
             models.Inbox.conversation_id == row.conversation_id,
             models.Inbox.sequence > since,
             models.Inbox.sequence < row.sequence,
             models.Inbox.kind == "message",
-            models.Inbox.reason == NOT_ADDRESSED,
+            models.Inbox.reason_code == "not_addressed",
         )
         .order_by(models.Inbox.sequence.desc())
         .limit(GROUP_MESSAGES_MAX)
     )
     lines: list[list[str]] = []
-    room = GROUP_CHARS_MAX
-    for other in found.all():
+    chars_left = GROUP_CHARS_MAX
+    for other in others.all():
         text = content_of(other)
-        room -= len(text)
-        if room < 0:
+        chars_left -= len(text)
+        if chars_left < 0:
             break
         lines.append([str(other.sender.get("display_name", "")), text])
     return lines[::-1]
 
 
 def content_of(row: models.Inbox) -> str:
-    """The text as the agent reads it; attachments are named, never dropped silently."""
+    """The text as the agent reads it; every attachment is named."""
     lines = [attachment_line(attachment) for attachment in row.attachments]
     if row.text or not lines:
         lines.append(row.text or "[message without text]")
@@ -142,7 +157,7 @@ def content_of(row: models.Inbox) -> str:
 
 
 def attachment_line(attachment: dict[str, Any]) -> str:
-    """`[photo: artifact k3m9x2p7qa, holiday.jpg]`; what is no file is told in words alone."""
+    """`[photo: artifact k3m9x2p7qa, holiday.jpg]`; an attachment that is no file has no id."""
     kind = attachment.get("kind") or "attachment"
     artifact_id = attachment.get("artifact_id")
     named = (f"artifact {artifact_id}" if artifact_id else "", attachment.get("name") or "")
@@ -151,7 +166,7 @@ def attachment_line(attachment: dict[str, Any]) -> str:
 
 
 async def messages(session: AsyncSession, session_id: str) -> list[TranscriptMessage]:
-    """The transcript as the model is to see it; a long one begins at a user's message."""
+    """The transcript as the model is to see it; a long one is cut to begin at a user's message."""
     newest = {"id": session_id, "most": CONTEXT_MESSAGES_MAX}
     rows = (await session.scalars(_NEWEST_MESSAGES, newest)).all()[::-1]
     if len(rows) == CONTEXT_MESSAGES_MAX:
@@ -161,7 +176,7 @@ async def messages(session: AsyncSession, session_id: str) -> list[TranscriptMes
 
 
 def message_of(row: models.Transcript) -> TranscriptMessage:
-    """An operator speaks in the agent's place, so the model sees its own role and a note."""
+    """A transcript row as the model sees it; an operator's answer counts as the assistant's."""
     is_operator = row.role == "operator"
     role = "assistant" if is_operator else row.role
     return TranscriptMessage(
@@ -174,6 +189,7 @@ def message_of(row: models.Transcript) -> TranscriptMessage:
         tool_call_id=row.tool_call_id,
         name=row.name,
         status=row.status,
+        note_kind="operator" if is_operator else cast(NoteKind, row.note_kind),
         note="written by a person in your place" if is_operator else row.note,
         engine_message_id=row.engine_message_id,
     )

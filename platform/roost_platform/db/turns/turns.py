@@ -1,4 +1,4 @@
-"""The life of a turn in storage: implements the port that sessions run on."""
+"""The life of a turn in the database."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -8,45 +8,36 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.base.ids import new_id, new_nonce
+from roost_platform.db.base.text import clean
+from roost_platform.db.conversations.sessions import current_session
+from roost_platform.db.locks import get_turn, lock_conversation, lock_turn, running_turn
 from roost_platform.db.people.tenants import Tenants
-from roost_platform.db.rows import (
-    clean,
-    current_session,
-    get_turn,
-    lock_conversation,
-    lock_turn,
-    new_id,
-    new_nonce,
-    running_turn,
-)
 from roost_platform.db.turns import end, steps
-from roost_platform.db.turns.steps import ModelCall
 from roost_platform.db.turns.transcript import (
     TURN_MESSAGES_MAX,
     album_wait_s,
+    complete_rows,
     messages,
     pending_rows,
-    settled,
     take,
     waiting_span,
 )
-from roost_platform.errors import NotFound
+from roost_platform.errors import NotFound, TurnOver
 from roost_platform.queueing import QueueRules, batch_max
 from roost_workflows.ports import (
     CallRecord,
     CallStatus,
-    Finish,
-    PlannedCall,
+    ModelCall,
     Postponed,
     Settled,
     Snapshot,
     StepRecord,
     TurnContext,
     TurnRecord,
-    Usage,
 )
 
-# Run several times a second while a model writes, or by every turn, so made once.
+# These run several times a second while a model writes, or in every turn: they are built once.
 _STOP = select(models.Turn.stop_requested_at).where(models.Turn.id == bindparam("id"))
 _RUNS = select(models.Turn.id).where(
     models.Turn.id == bindparam("running"), models.Turn.state == "running"
@@ -83,6 +74,7 @@ class TurnStore:
         self._tenants = tenants or Tenants(database)
 
     async def begin(self, conversation_id: str) -> TurnRecord | Postponed | None:
+        """See `ports.Turns.begin`."""
         async with self._database.write() as session:
             try:
                 conversation = await lock_conversation(session, conversation_id)
@@ -95,7 +87,7 @@ class TurnStore:
             if not pending:
                 return None
             count, oldest, newest = await waiting_span(session, conversation_id, pending)
-            mode = self._queueing.mode_of(conversation.channel, conversation.settings)
+            mode = self._queueing.mode_of(conversation)
             now = self._database.now()
             wait_s = max(
                 self._queueing.wait_s(mode, oldest, newest, now),
@@ -103,7 +95,7 @@ class TurnStore:
             )
             if wait_s:
                 return Postponed(wait_s)
-            taken = settled(pending[: batch_max(mode, count, TURN_MESSAGES_MAX)], now)
+            taken = complete_rows(pending[: batch_max(mode, count, TURN_MESSAGES_MAX)], now)
             return record(await self._start(session, conversation, taken))
 
     async def _start(
@@ -113,12 +105,12 @@ class TurnStore:
         taken: Sequence[models.Inbox],
     ) -> models.Turn:
         now = self._database.now()
-        chat = await current_session(session, conversation, now)
+        chat_session = await current_session(session, conversation, now)
         conversation.turn_count += 1
         turn = models.Turn(
             id=new_id(),
             conversation_id=conversation.id,
-            session_id=chat.id,
+            session_id=chat_session.id,
             number=conversation.turn_count,
             agent=conversation.agent,
             state="running",
@@ -126,7 +118,7 @@ class TurnStore:
             started_at=now,
             nonce=new_nonce(),
         )
-        await take(session, turn, chat, taken, now)
+        await take(session, turn, chat_session, taken, now)
         session.add(
             models.RunProgress(
                 turn_id=turn.id,
@@ -141,22 +133,25 @@ class TurnStore:
         return turn
 
     async def get(self, turn_id: str) -> TurnRecord:
+        """See `ports.Turns.get`."""
         async with self._database.read() as session:
             return record(await get_turn(session, turn_id))
 
     async def step(self, turn_id: str, step: int) -> StepRecord | None:
+        """See `ports.Turns.step`."""
         async with self._database.read() as session:
             return await steps.read_step(session, turn_id, step)
 
     async def context(self, turn_id: str, step: int) -> TurnContext:
+        """See `ports.Turns.context`."""
         async with self._database.write() as session:
             turn, conversation = await lock_turn(session, turn_id)
-            chat = await session.get_one(models.Session, turn.session_id)
+            chat_session = await session.get_one(models.Session, turn.session_id)
             steered = 0
             if await self._may_steer(session, turn, conversation):
                 now = self._database.now()
-                taken = settled(await pending_rows(session, conversation.id), now)
-                await take(session, turn, chat, taken, now)
+                taken = complete_rows(await pending_rows(session, conversation.id), now)
+                await take(session, turn, chat_session, taken, now)
                 steered = len(taken)
             person = await person_of(session, turn, conversation)
             salt = await self._tenants.salt(session, conversation.channel, conversation.account)
@@ -166,42 +161,31 @@ class TurnStore:
                 person_name="" if person is None else person.display_name,
                 channel=conversation.channel,
                 session_key=conversation.key,
-                tenant=salt,
-                messages=await messages(session, chat.id),
+                cache_salt=salt,
+                messages=await messages(session, chat_session.id),
                 steered=steered,
             )
 
     async def _may_steer(
         self, session: AsyncSession, turn: models.Turn, conversation: models.Conversation
     ) -> bool:
-        mode = self._queueing.mode_of(conversation.channel, conversation.settings)
+        mode = self._queueing.mode_of(conversation)
         if mode != "steer" or turn.stop_requested_at is not None:
             return False
         return not await has_open_group(session, turn.id)
 
-    async def commit_step(
-        self,
-        turn_id: str,
-        step: int,
-        *,
-        finish: Finish,
-        text: str,
-        calls: Sequence[PlannedCall],
-        usage: Usage,
-        model: str,
-        engine_message_id: str,
-        started_at: float,
-    ) -> StepRecord:
-        call = ModelCall(finish, text, calls, usage, model, engine_message_id, started_at)
+    async def commit_step(self, turn_id: str, step: int, call: ModelCall) -> StepRecord:
+        """See `ports.Turns.commit_step`."""
         async with self._database.write() as session:
             now = self._database.now()
             stored = await steps.commit(session, turn_id, step, call, now)
             if stored.finish == "stopped":
-                # Nothing else of the turn runs: people need not wait until the session knows.
+                # Nothing else of the turn runs: people need not wait for the session to settle it.
                 await end.settle(session, turn_id, "stopped", "stopped", now)
             return stored
 
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
+        """See `ports.Turns.begin_call`."""
         async with self._database.write() as session:
             now = self._database.now()
             return await steps.begin_call(session, turn_id, step, call_id, now)
@@ -209,31 +193,45 @@ class TurnStore:
     async def finish_call(
         self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
     ) -> None:
+        """See `ports.Turns.finish_call`."""
         async with self._database.write() as session:
             now = self._database.now()
             await steps.finish_call(session, turn_id, step, call_id, status, result, now)
 
     async def close_group(self, turn_id: str, step: int) -> None:
+        """See `ports.Turns.close_group`."""
         async with self._database.write() as session:
             turn, _ = await lock_turn(session, turn_id, running=False)
             await steps.close_group(session, turn, step, self._database.now())
 
     async def stop_requested(self, turn_id: str) -> bool:
+        """See `ports.Turns.stop_requested`."""
         async with self._database.read() as session:
-            found = (await session.execute(_STOP, {"id": turn_id})).first()
-            if found is None:
+            row = (await session.execute(_STOP, {"id": turn_id})).first()
+            if row is None:
                 raise NotFound(f"No turn {turn_id}.")
-            return found[0] is not None
+            return row[0] is not None
+
+    async def worker_died(self, turn_id: str) -> int:
+        async with self._database.write() as session:
+            try:
+                turn, _ = await lock_turn(session, turn_id)
+            except (NotFound, TurnOver):
+                return 0
+            turn.worker_deaths += 1
+            return turn.worker_deaths
 
     async def settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
     ) -> Settled:
+        """See `ports.Turns.settle`."""
         async with self._database.write() as session:
             now = self._database.now()
             return await end.settle(session, turn_id, outcome, reason, now)
 
     async def progress(self, turn_id: str, snapshot: Snapshot) -> None:
-        seen = {
+        """See `ports.Turns.progress`."""
+        values = {
             "running": turn_id,
             "phase": snapshot.phase,
             "text": clean(snapshot.text),
@@ -242,10 +240,11 @@ class TurnStore:
             "updated_at": self._database.now(),
         }
         async with self._database.write() as session:
-            await session.execute(_PROGRESS, seen)
+            await session.execute(_PROGRESS, values)
 
 
 def record(turn: models.Turn) -> TurnRecord:
+    """The turn as the workflow knows it."""
     return TurnRecord(
         turn_id=turn.id,
         conversation_id=turn.conversation_id,
@@ -253,17 +252,19 @@ def record(turn: models.Turn) -> TurnRecord:
         number=turn.number,
         agent=turn.agent,
         stop_requested=turn.stop_requested_at is not None,
+        worker_deaths=turn.worker_deaths,
     )
 
 
 async def has_open_group(session: AsyncSession, turn_id: str) -> bool:
+    """Whether a tool group of the turn has not closed."""
     return await session.scalar(_OPEN_GROUP, {"id": turn_id}) is not None
 
 
 async def person_of(
     session: AsyncSession, turn: models.Turn, conversation: models.Conversation
 ) -> models.Identity | None:
-    """Who the turn answers: the sender of its newest message."""
+    """The person whom the turn answers: the sender of its newest message."""
     newest = await session.scalar(_WRITER, {"id": turn.id})
     identity_id = newest or conversation.identity_id
     return None if identity_id is None else await session.get(models.Identity, identity_id)

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.news import RECONNECT_S
-from roost_platform.db.rows import clean
+from roost_platform.db.base.text import clean
 
 ROOT = Path(__file__).resolve().parents[4]
 CANCELLED_WRITERS = 60

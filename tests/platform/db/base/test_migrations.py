@@ -65,7 +65,7 @@ def groups(connection: Connection) -> dict[str, bool]:
 
 
 async def test_groups_of_before_the_column_are_still_groups(empty_database_url: str) -> None:
-    await on_schema(empty_database_url, migrate.upgrade, "0012")
+    await on_schema(empty_database_url, migrate.upgrade, "0014")
     await on_schema(empty_database_url, write_old_chats)
     await on_schema(empty_database_url, migrate.upgrade)
     expected = {chat: is_group for _, chat, is_group in OLD_CHATS}

@@ -15,7 +15,7 @@ from roost_channels.message import (
 )
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.inbox.other_events import BLOCKED
+from roost_platform.db.conversations.settings import BLOCKED_AT
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import open_stores
 from roost_platform.db.testing import HandClock, Person
@@ -60,9 +60,6 @@ def edited(original: InboundMessage, text: str, event_id: str = "e1") -> Inbound
     return replace(original, kind="edited", text=text, event_id=event_id)
 
 
-# Edits ------------------------------------------------------------------------------------------
-
-
 async def test_an_edit_replaces_a_message_that_still_waits(ada: Person) -> None:
     message = ada.message("buy milk")
     await ada.gives(message, edited(message, "buy bread"))
@@ -95,9 +92,6 @@ async def test_edits_without_a_consequence_are_kept_with_a_reason(
     assert (await row_of(ada, "e1")).reason
     await ada.says("hello")
     assert not [m for m in await seen(ada) if m.role == "system"]
-
-
-# Albums -----------------------------------------------------------------------------------------
 
 
 def part(person: Person, number: int, text: str = "", /, **fields: Any) -> InboundMessage:
@@ -150,9 +144,6 @@ async def test_in_groups_the_caption_brings_the_whole_album_along(
     assert message.context == ()
 
 
-# Groups -----------------------------------------------------------------------------------------
-
-
 def in_group(person: Person, name: str, text: str, addressed: bool = False) -> InboundMessage:
     return replace(
         person.message(text),
@@ -195,9 +186,6 @@ async def test_private_chats_have_no_group_context(ada: Person) -> None:
     assert (await seen(ada))[0].context is None
 
 
-# Chats ------------------------------------------------------------------------------------------
-
-
 def moved(person: Person, event_id: str) -> InboundMessage:
     notice = replace(person.message("-200"), kind="migrated", event_id=event_id)
     return replace(notice, address=GROUP)
@@ -234,13 +222,10 @@ async def test_being_shut_out_stops_the_work_and_being_let_in_again_is_known(ada
     assert ada.doorbell.stopped == [turn.conversation_id]
     assert (await ada.inbox())[2] == ("waits", "dropped")
     conversation = await conversation_of(ada, ada.address)
-    assert conversation is not None and BLOCKED in conversation.settings
+    assert conversation is not None and BLOCKED_AT in conversation.settings
     await ada.gives(replace(ada.message("in"), kind="membership"))
     conversation = await conversation_of(ada, ada.address)
-    assert conversation is not None and BLOCKED not in conversation.settings
-
-
-# Buttons ----------------------------------------------------------------------------------------
+    assert conversation is not None and BLOCKED_AT not in conversation.settings
 
 
 async def pressed(person: Person, data: str, **fields: Any) -> str:
@@ -327,13 +312,11 @@ async def test_a_press_under_an_old_message_finds_its_topic(ada: Person) -> None
     assert said == "That is over already."
 
 
-# Dead letters and numbers that come again -------------------------------------------------------
-
-
 async def test_a_dead_letter_is_kept_with_its_reason_and_rings_nobody(ada: Person) -> None:
     await ada.gives(replace(ada.message(""), kind="other", problem="KeyError: 'id'", raw={"a": 1}))
     row = await row_of(ada, "1001:1")
-    assert (row.state, row.reason) == ("ignored", "unreadable: KeyError: 'id'")
+    assert (row.state, row.reason_code) == ("ignored", "unreadable")
+    assert row.reason == "KeyError: 'id'"
     assert row.raw == {"a": 1} and ada.doorbell.rung == []
 
 

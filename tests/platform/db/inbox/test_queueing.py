@@ -1,7 +1,8 @@
 """Messages that come in a row or in a running turn: every mode, the quiet windows, their bounds."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from roost.agent import QUEUE_MODES, Agent, QueueMode
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.people.access import AccessPolicy
@@ -16,15 +18,9 @@ from roost_platform.db.stores import open_stores
 from roost_platform.db.testing import DoorbellLog, HandClock, Person
 from roost_platform.errors import NotAllowed
 from roost_platform.intake import PlatformIntake
-from roost_platform.queueing import (
-    FOLLOWUPS_MAX,
-    QUEUE_MODES,
-    WINDOWS_MAX,
-    QueueMode,
-    QueueRules,
-    batch_max,
-)
+from roost_platform.queueing import FOLLOWUPS_MAX, WINDOWS_MAX, QueueRules, batch_max
 from roost_platform.settings.config import load_settings
+from roost_workflows.agents import AgentRegistry
 from roost_workflows.ports import PlannedCall, Postponed, TurnRecord
 
 CALL = PlannedCall("c1", "look", "{}", "pure")
@@ -61,9 +57,6 @@ async def answered(ada: Person) -> list[tuple[str, ...]]:
             turns.append(tuple(rows))
         await ada.agent_says(begun, 1, "so")
     return turns
-
-
-# Modes --------------------------------------------------------------------------------------------
 
 
 async def test_steer_adds_to_the_running_turn_once_no_tool_group_is_open(ada: Person) -> None:
@@ -143,7 +136,7 @@ async def test_an_interrupted_turn_tells_what_it_had_said_and_done(
     assert ("assistant", "") in await transcript(ada)
     async with ada.stores.database.read() as session:
         stored = await session.get_one(models.Turn, turn.turn_id)
-        assert (stored.state, stored.reason) == ("stopped", "interrupted")
+        assert (stored.state, stored.reason_code) == ("stopped", "interrupted")
 
 
 async def test_a_stop_after_an_interruption_is_a_stop_and_drops_the_newer_message(
@@ -158,9 +151,6 @@ async def test_a_stop_after_an_interruption_is_a_stop_and_drops_the_newer_messag
         "Stopped after less than a second.",
     ]
     assert await ada.stores.turns.begin(turn.conversation_id) is None
-
-
-# Settings -----------------------------------------------------------------------------------------
 
 
 async def test_people_choose_the_mode_of_their_conversation_and_see_which_there_are(
@@ -193,23 +183,43 @@ async def test_operators_choose_it_too_and_it_is_written_down(ada: Person) -> No
 
 
 @pytest.mark.parametrize(
-    ("channel", "settings", "mode"),
+    ("channel", "agent", "settings", "mode"),
     [
-        ("telegram", {}, "followup"),
-        ("whatsapp", {}, "collect"),
-        ("whatsapp", {"queue": "interrupt"}, "interrupt"),
-        ("whatsapp", {"queue": "no longer known"}, "collect"),
+        ("telegram", "plain", {}, "followup"),
+        ("telegram", "eager", {}, "interrupt"),
+        ("whatsapp", "plain", {}, "collect"),
+        ("whatsapp", "eager", {}, "collect"),
+        ("whatsapp", "eager", {"queue": "steer"}, "steer"),
+        ("telegram", "eager", {"queue": "steer"}, "steer"),
+        ("telegram", "eager", {"queue": "no longer known"}, "interrupt"),
+        ("whatsapp", "plain", {"queue": "no longer known"}, "collect"),
     ],
 )
-def test_a_conversations_own_mode_comes_before_its_channels_before_the_installations(
-    channel: str, settings: Mapping[str, Any], mode: QueueMode
+def test_a_conversations_own_mode_comes_before_its_channels_its_agents_the_installations(
+    channel: str, agent: str, settings: dict[str, Any], mode: QueueMode
 ) -> None:
     environ = {"ROOST_INBOUND__QUEUE": "followup", "ROOST_INBOUND__QUEUE_WHATSAPP": "collect"}
-    rules = load_settings(environ=environ).inbound.rules
-    assert rules.mode_of(channel, settings) == mode
+    rules = replace(
+        load_settings(environ=environ).inbound.rules,
+        by_agent=AgentRegistry.of(
+            Agent("plain", "Be."), Agent("eager", "Be.", queue="interrupt")
+        ).queues,
+    )
+    conversation = models.Conversation(channel=channel, agent=agent, settings=settings)
+    assert rules.mode_of(conversation) == mode
 
 
-# Windows and bounds -------------------------------------------------------------------------------
+async def test_the_mode_of_the_agent_holds_for_its_conversations(
+    sqlite_url: str, clock: HandClock
+) -> None:
+    async with person(sqlite_url, clock, QueueRules(by_agent={"concierge": "interrupt"})) as ada:
+        await ada.says("go")
+        turn = await ada.turn()
+        await ada.says("no, this")
+        assert await ada.stores.turns.stop_requested(turn.turn_id)
+        assert ada.doorbell.stopped == [await ada.conversation_id()]
+        await ada.says("/queue")
+        assert "/queue interrupt (now)" in (await ada.outbox())[-1][1]
 
 
 async def test_a_turn_waits_until_the_person_pauses_and_five_windows_at_most(

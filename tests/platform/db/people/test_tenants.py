@@ -7,17 +7,17 @@ from roost_channels.message import Address
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.stores import open_stores
-from roost_platform.db.testing import DoorbellLog, OrderLog, Person
+from roost_platform.db.testing import DoorbellLog, HintLog, Person
 from roost_platform.intake import PlatformIntake
-from roost_workflows.ports import Usage
+from roost_workflows.ports import ModelCall, Usage
 
 GRACE = Address("telegram", "42", "2002")
 WANDA = Address("whatsapp", "w", "3003")
 
 
-def beside(ada: Person, address: Address, orders: OrderLog | None = None) -> Person:
+def beside(ada: Person, address: Address, hints: HintLog | None = None) -> Person:
     """Somebody in another chat of the same installation."""
-    intake = PlatformIntake(ada.stores, ada.doorbell, orders)
+    intake = PlatformIntake(ada.stores, ada.doorbell, hints)
     sender = replace(ada.sender, address=address.chat)
     return Person(ada.stores, intake, ada.doorbell, address, sender)
 
@@ -25,7 +25,7 @@ def beside(ada: Person, address: Address, orders: OrderLog | None = None) -> Per
 async def salt_of(person: Person) -> str:
     await person.says("hello")
     turn = await person.turn()
-    return (await person.stores.turns.context(turn.turn_id, 1)).tenant
+    return (await person.stores.turns.context(turn.turn_id, 1)).cache_salt
 
 
 async def test_accounts_are_tenants_with_salts_nobody_can_guess(ada: Person) -> None:
@@ -47,29 +47,29 @@ async def test_an_installation_can_be_one_tenant(sqlite_url: str) -> None:
 
 
 async def test_a_message_announces_its_session_and_new_closes_it(ada: Person) -> None:
-    orders = OrderLog()
-    person = beside(ada, GRACE, orders)
+    hints = HintLog()
+    person = beside(ada, GRACE, hints)
     await person.says("hello")
-    assert orders.told == []  # a first message has no session yet, and nothing to bring near
+    assert hints.given == []  # a first message has no session yet, and nothing to bring near
     turn = await person.turn()
-    salt = (await person.stores.turns.context(turn.turn_id, 1)).tenant
+    salt = (await person.stores.turns.context(turn.turn_id, 1)).cache_salt
     await person.agent_says(turn, 1, "Hi.")
     await person.says("and now?", "well?")
-    assert orders.told == [("expected", turn.session_id, salt)]
+    assert hints.given == [("continues", turn.session_id, salt)]
     await person.says("/status", "/new")
-    assert orders.told[1:] == [("closed", turn.session_id, salt)]
+    assert hints.given[1:] == [("ended", turn.session_id, salt)]
 
 
 async def test_a_redelivery_and_a_strangers_message_announce_nothing(ada: Person) -> None:
-    orders = OrderLog()
-    stranger = beside(ada, Address("telegram", "43", "9009"), orders)
+    hints = HintLog()
+    stranger = beside(ada, Address("telegram", "43", "9009"), hints)
     await stranger.says("hello?", "hello??")
-    person = beside(ada, GRACE, orders)
+    person = beside(ada, GRACE, hints)
     hello = person.message("hello")
     await person.gives(hello)
     await person.agent_says(await person.turn(), 1, "Hi.")
     await person.gives(hello)
-    assert orders.told == []
+    assert hints.given == []
 
 
 async def test_the_engines_figures_of_a_call_are_stored_with_it(ada: Person) -> None:
@@ -77,15 +77,7 @@ async def test_the_engines_figures_of_a_call_are_stored_with_it(ada: Person) -> 
     turn = await ada.turn()
     told = {"queue_ms": 1.5, "divergence": {"at_token": 7, "lost_tokens": 3, "in": "m\x00[1]"}}
     await ada.stores.turns.commit_step(
-        turn.turn_id,
-        1,
-        finish="answer",
-        text="Hi.",
-        calls=(),
-        usage=Usage(engine=told),
-        model="m",
-        engine_message_id="e",
-        started_at=ada.stores.database.now(),
+        turn.turn_id, 1, ModelCall("answer", "Hi.", usage=Usage(engine=told))
     )
     async with ada.stores.database.read() as session:
         row = await session.get_one(models.TurnStep, (turn.turn_id, 1))

@@ -10,12 +10,13 @@ from sqlalchemy.exc import IntegrityError
 
 from roost_channels.message import Quote
 from roost_platform.db import models
-from roost_platform.db.rows import CUT_NOTICE, OUTBOX_TEXT_MAX
+from roost_platform.db.enqueue import CUT_NOTICE, OUTBOX_TEXT_MAX
 from roost_platform.db.testing import HandClock, Person, count_rows
-from roost_platform.db.turns import end, steps, transcript
+from roost_platform.db.turns import steps, transcript
 from roost_platform.db.turns.transcript import TURN_MESSAGES_MAX
 from roost_platform.errors import NotAllowed, NotFound, TurnOver
 from roost_workflows.ports import FAILURE_REASONS, PlannedCall, Snapshot, TranscriptMessage
+from roost_workflows.turn import endings
 
 TIME = PlannedCall("c1", "time", "{}", "pure")
 BOOK = PlannedCall("c2", "book", '{"people": 2}', "unsafe")
@@ -157,7 +158,7 @@ async def test_an_endless_answer_is_cut_and_says_so(ada: Person) -> None:
     assert (await said(ada))[-1][3] == "cut off at the length limit"
 
 
-@pytest.mark.parametrize("point", ["end_turn", "append", "queue"])
+@pytest.mark.parametrize("point", ["end_turn", "append", "enqueue"])
 async def test_a_crash_inside_the_final_commit_leaves_no_half_answer(
     ada: Person, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,7 +291,7 @@ async def test_every_failure_is_told_in_words(sqlite_ada: Person, reason: str) -
     await ada.stores.turns.settle(turn.turn_id, outcome="failed", reason=reason)
     ((kind, text),) = await ada.outbox()
     assert kind == "error" and re.fullmatch(r"[A-Z].*\.", text)
-    assert set(end.APOLOGIES) == set(FAILURE_REASONS)
+    assert set(endings.APOLOGIES) == set(FAILURE_REASONS)
     assert await ada.inbox() == [("hello", "done")]
 
 
@@ -356,3 +357,15 @@ async def test_r7_the_database_refuses_a_second_running_turn(ada: Person) -> Non
                 column.name: getattr(first, column.name) for column in models.Turn.__table__.columns
             }
             session.add(models.Turn(**{**second, "id": "second", "number": 2}))
+
+
+async def test_deaths_of_workers_are_counted_while_the_turn_runs(ada: Person) -> None:
+    await ada.says("hello")
+    turn = await ada.turn()
+    assert turn.worker_deaths == 0
+    assert await ada.stores.turns.worker_died(turn.turn_id) == 1
+    assert await ada.stores.turns.worker_died(turn.turn_id) == 2
+    assert (await ada.turn()).worker_deaths == 2
+    await ada.stores.turns.settle(turn.turn_id, outcome="failed", reason="worker_died")
+    assert await ada.stores.turns.worker_died(turn.turn_id) == 0
+    assert await ada.stores.turns.worker_died("no such turn") == 0

@@ -1,4 +1,4 @@
-"""Running a synchronous tool in a thread of its own that a stop can interrupt."""
+"""Synchronous tools: each runs in a thread of its own that a stop can interrupt."""
 
 import asyncio
 import contextlib
@@ -37,6 +37,8 @@ async def run_in_thread(
             return
         if isinstance(error, Interrupted):
             outcome.cancel()
+        elif isinstance(error, StopIteration | asyncio.CancelledError):  # no future takes these
+            outcome.set_exception(RuntimeError(f"it raised {type(error).__name__}"))
         elif error is not None:
             outcome.set_exception(error)
         else:

@@ -1,4 +1,4 @@
-"""Warming: the default agent's instructions and tools are computed before anybody writes."""
+"""Warming: the engine computes the default agent's prefix before anybody writes."""
 
 import asyncio
 import contextlib
@@ -16,31 +16,31 @@ log = logging.getLogger(__name__)
 
 TENANTS_MAX: Final = 8
 REQUEST_TIMEOUT_S: Final = 60.0
-# An engine that is loading a model is waited for.
+# An engine that still loads its model is asked again.
 LOOK_AGAIN_S: Final = 1.0
 LOOKS_MAX: Final = 120
 
 
-async def warm(engine: EngineClient, agent: Agent, tenants: Sequence[str]) -> int:
-    """Have the agent's prefix computed once for each tenant; returns for how many it was.
+async def warm(engine: EngineClient, agent: Agent, cache_salts: Sequence[str]) -> int:
+    """Have the agent's prefix computed once for each salt; returns for how many it was computed.
 
-    Best effort and behind all other work. An engine that keeps no sessions is left in peace: it
-    may be hosted, and bill this.
+    Best effort and behind all other work. An engine that keeps no sessions is not asked: it may be
+    hosted, and bill this.
     """
     try:
         if not await _keeps_sessions(engine):
             return 0
-        for done, tenant in enumerate(tenants[:TENANTS_MAX]):
+        for done, cache_salt in enumerate(cache_salts[:TENANTS_MAX]):
             try:
                 async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                    await engine.complete(warming_request(agent, tenant))
+                    await engine.complete(warming_request(agent, cache_salt))
             except TimeoutError:
                 log.info("the engine is too busy to be warmed")
                 return done
     except EngineError as error:
         log.info("the engine is not warmed: %s", error)
         return 0
-    return min(len(tenants), TENANTS_MAX)
+    return min(len(cache_salts), TENANTS_MAX)
 
 
 async def _keeps_sessions(engine: EngineClient) -> bool:

@@ -1,4 +1,4 @@
-"""Running a program in its own process group, so that nothing of it outlives a stop."""
+"""Programs in process groups of their own, so that nothing of them outlives a stop."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ async def run(
     env: Mapping[str, str] | None = None,
     input: str | None = None,
 ) -> RunResult:
-    """Run a program to its end. Cancelled, it kills the whole process group before it raises."""
+    """Run a program to its end. A cancellation kills the whole process group first."""
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
             *argv,
@@ -98,8 +98,8 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """On Linux the kernel kills the program when the worker dies by kill -9; elsewhere only an
-    orderly end does.
+    """A hook by which the Linux kernel kills the program when the worker dies by kill -9; None
+    elsewhere.
     """
     if sys.platform != "linux":
         return None

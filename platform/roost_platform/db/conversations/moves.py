@@ -1,18 +1,21 @@
-"""A chat that got a new id: its conversation and what waits to be sent follow."""
+"""A chat that gets a new id: its conversation and its unsent messages follow."""
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address
 from roost_platform.db import models
-from roost_platform.db.rows import address_of, lock_conversation
+from roost_platform.db.conversations.addresses import address_of
+from roost_platform.db.locks import lock_conversation
 
 
 async def move_conversation(
     session: AsyncSession, conversation: models.Conversation, new_chat: str
 ) -> None:
-    """Rename the conversation, or hand its unsent messages to one with the new id that has a life
-    of its own by now.
+    """Give the conversation the new chat id.
+
+    Where another conversation has that id already and has messages of its own, only the unsent
+    messages move there.
     """
     old = address_of(conversation)
     key = Address(old.channel, old.account, new_chat, old.thread).key
@@ -21,7 +24,7 @@ async def move_conversation(
     )
     other = None if other_id is None else await lock_conversation(session, other_id)
     if other is not None and other.id != conversation.id and not other.inbox_sequence:
-        await session.delete(other)  # made in this very transaction, by a message after the move
+        await session.delete(other)  # created in this transaction, by a message after the move
         await session.flush()
         other = None
     if other is None:
@@ -29,13 +32,13 @@ async def move_conversation(
         return
     if other.id == conversation.id:
         return
-    found = await session.scalars(
+    rows = await session.scalars(
         select(models.Outbox)
         .where(models.Outbox.conversation_id == conversation.id, models.Outbox.state == "pending")
         .order_by(models.Outbox.sequence)
         .with_for_update()
     )
-    unsent = found.all()
+    unsent = rows.all()
     for entry in unsent:
         entry.conversation_id = other.id
     await session.execute(

@@ -1,0 +1,29 @@
+"""Bodies of HTTP answers, read no further than a bound."""
+
+import json
+from typing import Any
+
+import httpx2
+
+# The longest answer that is read: 100 updates with the largest messages stay far below it.
+ANSWER_BYTES_MAX = 32 * 1024 * 1024
+
+
+async def read_bounded(
+    response: httpx2.Response, bytes_max: int = ANSWER_BYTES_MAX
+) -> bytes | None:
+    """The body of a streamed response; None when it is longer than `bytes_max`."""
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > bytes_max:
+            return None
+    return bytes(body)
+
+
+def decoded(body: bytes | None) -> Any:
+    """What a JSON body says; None for what is no JSON, or was too long."""
+    try:
+        return None if body is None else json.loads(body)
+    except ValueError:
+        return None

@@ -1,0 +1,46 @@
+"""Keeps web pages away from the fakes: only loopback Host names, and no request of another site."""
+
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@web.middleware
+async def refuse_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """403 for a request that a page of another site made, or that came by a foreign name.
+
+    A page can send simple requests to any port of this machine, and after DNS rebinding read the
+    answers under its own name. Clients of the providers' APIs are programs and send no Origin.
+    """
+    host = request.headers.get("Host", "")
+    if _host_name(host) not in LOOPBACK_HOSTS:
+        return web.json_response({"error": "This host name is not known."}, status=403)
+    if _comes_from_elsewhere(request, host):
+        return web.json_response({"error": "This request came from another site."}, status=403)
+    return await handler(request)
+
+
+def _comes_from_elsewhere(request: web.Request, host: str) -> bool:
+    origin = request.headers.get("Origin")
+    if origin is not None and _netloc(origin) != host.lower():
+        return True
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    return request.method not in SAFE_METHODS and site not in ("none", "same-origin")
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _host_name(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".").lower()
+    except ValueError:
+        return ""

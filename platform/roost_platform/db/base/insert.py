@@ -1,0 +1,21 @@
+"""Inserting a row unless another transaction has inserted it already."""
+
+from functools import cache
+from typing import Any, cast
+
+from sqlalchemy import Executable, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+
+
+async def insert_missing(session: AsyncSession, model: type[models.Base], **values: Any) -> None:
+    """Insert a row unless its key is taken; concurrent inserts wait for each other."""
+    await session.execute(_insert_missing(model, session.get_bind().dialect.name), values)
+
+
+@cache  # as many as there are tables
+def _insert_missing(model: type[models.Base], dialect: str) -> Executable:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return insert(cast(Table, model.__table__)).on_conflict_do_nothing()

@@ -1,0 +1,1 @@
+"""Conversations: their rows, sessions, settings and moves to another chat id."""

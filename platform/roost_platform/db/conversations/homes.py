@@ -1,0 +1,82 @@
+"""The conversation that an event belongs to, where its own address does not say it.
+
+There is one private chat per person and account, under whatever name its messages come: a person
+on WhatsApp may hide the phone number behind an id that the network gave us beside it before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy import ColumnElement, and_, bindparam, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_channels.message import Address, InboundMessage
+from roost_platform import commands
+from roost_platform.db import models
+from roost_platform.db.conversations.addresses import address_of
+
+_AT = select(models.Conversation.id).where(models.Conversation.key == bindparam("key"))
+
+
+async def home_of(session: AsyncSession, event: InboundMessage) -> Address:
+    """The address of the conversation that an event belongs to.
+
+    A button under a message too old to be shown comes without its topic; a chat that moved is
+    known by its new id; a person may write under another of their names.
+    """
+    if event.kind == "callback":
+        thread = await _thread_of_button(session, event)
+        if thread is not None:
+            return replace(event.address, thread=thread)
+    if event.kind == "migrated":
+        moved = replace(event.address, chat=event.text)
+        if await session.scalar(_AT, {"key": event.address.key}) is None:
+            return moved
+    address, sender = event.address, event.sender
+    if event.is_group or address.thread or address.chat != sender.address:
+        return address
+    if await session.scalar(_AT, {"key": address.key}) is not None:
+        return address
+    names = (sender.address, *sender.aliases)
+    stored = await session.scalar(
+        select(models.Conversation)
+        .where(
+            models.Conversation.channel == address.channel,
+            models.Conversation.account == address.account,
+            _is_home_of(address.channel, names),
+        )
+        .order_by(models.Conversation.created_at)
+        .limit(1)
+    )
+    return address if stored is None else address_of(stored)
+
+
+async def _thread_of_button(session: AsyncSession, event: InboundMessage) -> str | None:
+    """The thread of the turn whose Stop button was pressed; None where the chat does not match."""
+    pressed = commands.parse(event.text, "callback")
+    turn = None if pressed is None else await session.get(models.Turn, pressed.turn_id)
+    if turn is None:
+        return None
+    stored = await session.get_one(models.Conversation, turn.conversation_id)
+    pressed_in = (event.address.channel, event.address.account, event.address.chat)
+    is_here = (stored.channel, stored.account, stored.chat) == pressed_in
+    return stored.thread if is_here else None
+
+
+def is_chat(channel: str, account: str, chat: str) -> ColumnElement[bool]:
+    """An SQL condition: the conversations that a chat's messages belong to."""
+    return and_(
+        models.Conversation.channel == channel,
+        models.Conversation.account == account,
+        or_(models.Conversation.chat == chat, _is_home_of(channel, (chat,))),
+    )
+
+
+def _is_home_of(channel: str, names: Sequence[str]) -> ColumnElement[bool]:
+    """An SQL condition: private chats of the person with one of these names; groups belong to
+    nobody.
+    """
+    person = select(models.Alias.identity_id).where(
+        models.Alias.channel == channel, models.Alias.address.in_(names)
+    )
+    return and_(models.Conversation.thread == "", models.Conversation.identity_id.in_(person))

@@ -1,0 +1,30 @@
+"""Chats that get a new id, and chats that admit us or remove us."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db.conversations.moves import move_conversation
+from roost_platform.db.conversations.settings import BLOCKED_AT
+from roost_platform.db.inbox.arrival import Arrival
+from roost_platform.db.turns.stop import record_stop
+
+
+async def migrate(session: AsyncSession, arrival: Arrival) -> None:
+    """Continue the conversation under the chat's new id, which is the event's text."""
+    new_chat = arrival.event.text
+    arrival.conclude("done", "chat_moved", f"the chat moved to {new_chat}")
+    if arrival.conversation.chat != new_chat:
+        await move_conversation(session, arrival.conversation, new_chat)
+
+
+async def change_membership(session: AsyncSession, arrival: Arrival) -> None:
+    """Remember whether we may write to the chat; a running turn stops when we may not."""
+    conversation = arrival.conversation
+    others = {name: v for name, v in conversation.settings.items() if name != BLOCKED_AT}
+    if arrival.event.text != "out":
+        conversation.settings = others
+        arrival.conclude("done", "let_in")
+        return
+    conversation.settings = {**others, BLOCKED_AT: arrival.now}
+    arrival.conclude("done", "shut_out")
+    stopped = await record_stop(session, conversation, "the chat, which shut us out", arrival.now)
+    arrival.stops = stopped.turn_id is not None

@@ -1,0 +1,54 @@
+"""Why an event does not wait for the agent: a code to decide by, and words for operators."""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+ReasonCode = Literal[
+    "",  # it waits for a turn, or has had one
+    "unreadable",  # the words are the adapter's problem with it
+    "other_kind",  # the words are the kind
+    "not_addressed",
+    "in_album",
+    "edit_of_unknown",
+    "edit_unchanged",
+    "edit_replaced",
+    "edit_unseen",
+    "edit_told",
+    "chat_moved",
+    "let_in",
+    "shut_out",
+    "blocked",
+    "not_listed",
+    "not_paired_in_group",
+    "too_many_held",
+    "awaits_approval",
+    "awaits_code",
+    "command_of_stranger",
+    "not_admitted",
+    "unknown_button",
+    "turn_over",
+    "stopped",
+]
+
+WORDS: Final[Mapping[ReasonCode, str]] = {
+    "": "",
+    "not_addressed": "not addressed to the agent",
+    "in_album": "part of an album",
+    "edit_of_unknown": "an edit of a message we never saw",
+    "edit_unchanged": "the words did not change",
+    "edit_unseen": "an edit of a message that the agent does not see any more",
+    "edit_told": "told to the agent",
+    "let_in": "we may write here",
+    "shut_out": "we may not write here any more",
+    "blocked": "blocked",
+    "not_listed": "not on the allowlist",
+    "not_paired_in_group": "not admitted; pairing happens in a private chat",
+    "too_many_held": "too many messages while waiting for approval",
+    "awaits_approval": "waiting for approval",
+    "awaits_code": "waiting for a free pairing code",
+    "command_of_stranger": "a command of a stranger",
+    "not_admitted": "not admitted",
+    "unknown_button": "unknown button",
+    "turn_over": "that turn is over",
+    "stopped": "stopped",
+}

@@ -1,0 +1,63 @@
+"""Listening to a child's signs of life: one that stands still is told from one that works."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+READ_BYTES: Final = 4096
+
+
+class Beats:
+    """The pipe that a child beats in, and when it was last heard. Times are monotonic.
+
+    silence_max_s: what is silence; `alive` is asked beside the pipe where a child does not beat by
+    itself. look_s: between two looks; pause_s: a look this late means that we were stopped
+    ourselves, with the child or without, so the silence begins anew.
+    """
+
+    def __init__(
+        self,
+        silence_max_s: float,
+        alive: Callable[[], Awaitable[bool]] | None,
+        look_s: float,
+        pause_s: float,
+    ) -> None:
+        self._silence_max_s = silence_max_s
+        self._alive = alive
+        self._look_s = min(look_s, silence_max_s / 4)
+        self._pause_s = pause_s
+        self._heard_at = time.monotonic()
+        self._pipe, self.child_end = os.pipe()
+        os.set_blocking(self._pipe, False)
+        asyncio.get_running_loop().add_reader(self._pipe, self._hear)
+
+    def started(self) -> None:
+        """The child has its end, or will never be."""
+        os.close(self.child_end)
+
+    async def until_silent(self) -> None:
+        """Returns once the child was silent for too long; the time until now does not count."""
+        self._heard_at = looked_at = time.monotonic()
+        while time.monotonic() - self._heard_at <= self._silence_max_s:
+            await asyncio.sleep(self._look_s)
+            if time.monotonic() - looked_at > self._look_s + self._pause_s:
+                self._heard_at = time.monotonic()
+            if self._alive is not None and await self._alive():
+                self._heard_at = time.monotonic()
+            looked_at = time.monotonic()
+
+    def close(self) -> None:
+        if self._pipe >= 0:
+            asyncio.get_running_loop().remove_reader(self._pipe)
+            os.close(self._pipe)
+            self._pipe = -1
+
+    def _hear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            if os.read(self._pipe, READ_BYTES):
+                self._heard_at = time.monotonic()
+            else:  # nobody has the other end any more
+                asyncio.get_running_loop().remove_reader(self._pipe)

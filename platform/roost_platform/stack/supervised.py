@@ -1,0 +1,263 @@
+"""One supervised part: its process started, watched, restarted with back-off, and ended."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from roost_platform.errors import EXIT_CONFIG, PartFailed
+from roost_platform.stack.beats import Beats
+from roost_platform.stack.lifeline import BEAT_PIPE, READY_FILE, SUPERVISOR_PID, die_with_parent
+from roost_platform.stack.logs import mask
+from roost_platform.stack.part_log import PartLog
+from roost_platform.stack.reporter import Reporter, said
+
+DRAIN_S = 2.0  # for the last output of a process that ended
+Probe = Callable[[], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Every limit of supervision.
+
+    A crash is *early* when the part had not lived `early_s` and never became ready;
+    `early_crashes_max` of them in a row end the whole. The wait before a restart doubles from
+    `backoff_min_s` to `backoff_max_s` and starts over once the part ran for `healthy_s`.
+    """
+
+    backoff_min_s: float = 0.5
+    backoff_max_s: float = 30.0
+    healthy_s: float = 10.0
+    early_s: float = 10.0
+    early_crashes_max: int = 5
+    poll_s: float = 0.05
+    look_s: float = 1.0  # between two looks for silence
+    pause_s: float = 5.0  # who looks this late was stopped itself: nobody is judged by that time
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One child process. `probe` says when it is ready; None: when `ready_file` holds its pid.
+
+    grace_s: how long it may take to stop after SIGTERM before its process group is killed.
+    silence_max_s: once ready, it gives a sign of life this often or is killed and started again;
+        None: it is not watched. A sign is a byte in its beat pipe (lifeline.beat), or where there
+        is `alive`, that this answers.
+    """
+
+    name: str
+    command: Sequence[str]
+    ready_file: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    probe: Probe | None = None
+    ready_timeout_s: float = 120.0
+    grace_s: float = 15.0
+    silence_max_s: float | None = None
+    alive: Probe | None = None
+
+
+class Child:
+    """A part and the process that runs it now."""
+
+    def __init__(self, part: Part, log: PartLog, reporter: Reporter, bounds: Bounds) -> None:
+        self.part = part
+        self.log = log
+        self.ready = asyncio.Event()
+        self.restarts = 0
+        self._reporter = reporter
+        self._bounds = bounds
+        self._process: asyncio.subprocess.Process | None = None
+        self._drain: asyncio.Task[None] | None = None
+        self._beats: Beats | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running process."""
+        running = self._process is not None and self._process.returncode is None
+        return self._process.pid if running and self._process else None
+
+    async def keep_running(self) -> None:
+        """Run the part for ever; ends only by PartFailed (a crash loop, or a part that says at its
+        first start that no restart will help) or by cancellation.
+        """
+        early_crashes = 0
+        was_ready = False
+        backoff_s = self._bounds.backoff_min_s
+        while True:
+            started = time.monotonic()
+            code = await self._run_once()
+            lived_s = time.monotonic() - started
+            became_ready = self.ready.is_set()
+            was_ready = was_ready or became_ready
+            self.ready.clear()
+            if code == EXIT_CONFIG and not was_ready:
+                raise PartFailed(self.part.name, code, self.log.tail())
+            # What was up and then got killed can run: giving up would stop all the others too.
+            is_early = lived_s < self._bounds.early_s and not became_ready
+            early_crashes = early_crashes + 1 if is_early else 0
+            if early_crashes >= self._bounds.early_crashes_max:
+                raise PartFailed(self.part.name, code, self.log.tail(), too_often=True)
+            if lived_s >= self._bounds.healthy_s:
+                backoff_s = self._bounds.backoff_min_s
+            self.restarts += 1
+            self._reporter.crashed(self.part.name, code, backoff_s)
+            if code > 0 and self.log.tail():  # it ended by itself: its last words say why
+                self._reporter.note(f"{self.part.name}: {mask(said(self.log.tail()[-1]))}")
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, self._bounds.backoff_max_s)
+
+    async def run_to_end(self) -> None:
+        """Run a part that does one thing and ends; raises PartFailed unless it ends well."""
+        process = await self._spawn()
+        code = await process.wait()
+        await self._finish(process)
+        if code:
+            raise PartFailed(self.part.name, code, self.log.tail())
+
+    async def stop(self) -> None:
+        """SIGTERM, then after the grace SIGKILL, for the whole process group."""
+        process = self._process
+        if process is None:
+            return
+        if process.returncode is None:
+            _signal(process, signal.SIGTERM)
+            try:
+                await asyncio.wait_for(process.wait(), self.part.grace_s)
+            except TimeoutError:
+                self._reporter.note(
+                    f"{self.part.name} did not stop in {self.part.grace_s:.0f} s; killed"
+                )
+        await self._finish(process)
+
+    def kill(self) -> None:
+        """SIGKILL at once."""
+        if self._process is not None:
+            _kill_group(self._process.pid)
+
+    async def _run_once(self) -> int:
+        process = await self._spawn()
+        exited = asyncio.create_task(process.wait())
+        readiness = asyncio.create_task(self._until_ready(process.pid))
+        try:
+            await asyncio.wait({exited, readiness}, return_when=asyncio.FIRST_COMPLETED)
+            if readiness.done() and not exited.done():
+                if readiness.result():
+                    self.ready.set()
+                else:
+                    self.log.write(f"not ready after {self.part.ready_timeout_s:.0f} s; killed")
+                    _kill_group(process.pid)
+            if self.ready.is_set() and self._beats is not None:
+                silence = asyncio.create_task(self._beats.until_silent())
+                try:
+                    await asyncio.wait({exited, silence}, return_when=asyncio.FIRST_COMPLETED)
+                    if silence.done() and not exited.done():
+                        self._end_silent(process.pid)
+                finally:
+                    silence.cancel()
+            code = await exited
+        finally:
+            exited.cancel()
+            readiness.cancel()
+        await self._finish(process)
+        return code
+
+    def _end_silent(self, pid: int) -> None:
+        told = f"no sign of life for {self.part.silence_max_s:.0f} s; killed"
+        self.log.write(told)
+        self._reporter.note(f"{self.part.name}: {told}")
+        _kill_group(pid)
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        self.part.ready_file.unlink(missing_ok=True)
+        env = {
+            **os.environ,
+            **self.part.env,
+            READY_FILE: str(self.part.ready_file),
+            SUPERVISOR_PID: str(os.getpid()),
+        }
+        if self._beats is not None:
+            self._beats.close()
+        self._beats = beats = None
+        if self.part.silence_max_s is not None:
+            self._beats = beats = Beats(
+                self.part.silence_max_s, self.part.alive, self._bounds.look_s, self._bounds.pause_s
+            )
+            env[BEAT_PIPE] = str(beats.child_end)
+        # Our own pipe: asyncio's makes wait() last until every heir of the pipe has closed it.
+        output, child_end = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self.part.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=child_end,
+                stderr=asyncio.subprocess.STDOUT,
+                env=env,
+                start_new_session=True,
+                pass_fds=() if beats is None else (beats.child_end,),
+                preexec_fn=die_with_parent if sys.platform == "linux" else None,
+            )
+        except OSError:
+            os.close(output)
+            raise
+        finally:
+            os.close(child_end)
+            if beats is not None:
+                beats.started()
+        self._process = process
+        self._drain = asyncio.create_task(self._copy_output(output))
+        return process
+
+    async def _until_ready(self, pid: int) -> bool:
+        deadline = time.monotonic() + self.part.ready_timeout_s
+        while time.monotonic() < deadline:
+            if await (self.part.probe() if self.part.probe else self._wrote_pid(pid)):
+                return True
+            await asyncio.sleep(self._bounds.poll_s)
+        return False
+
+    async def _wrote_pid(self, pid: int) -> bool:
+        try:
+            return self.part.ready_file.read_text(encoding="ascii") == str(pid)
+        except OSError:
+            return False
+
+    async def _copy_output(self, output: int) -> None:
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(output, "rb", buffering=0)
+        )
+        try:
+            while chunk := await reader.read(65536):
+                for line in self.log.feed(chunk):
+                    self._reporter.output(self.part.name, line)
+        finally:
+            transport.close()
+
+    async def _finish(self, process: asyncio.subprocess.Process) -> None:
+        """Sweep what the process left in its group, and read its output to the end."""
+        _kill_group(process.pid)
+        await process.wait()
+        if self._beats is not None:
+            self._beats.close()
+        if self._drain is not None:  # somebody who left the group may hold the pipe open
+            await asyncio.wait({self._drain}, timeout=DRAIN_S)
+            self._drain.cancel()
+        self.log.flush()
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except ProcessLookupError:
+        return
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return

@@ -1,0 +1,89 @@
+"""Who really asks: what a reverse proxy says of its client, believed of configured ones only."""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+Address = IPv4Address | IPv6Address
+HOPS_MAX = 32  # of a chain of proxies; what stands before them is not read
+SCHEMES = ("http", "https")
+
+
+class TrustedProxies:
+    """Sets the client's address and the scheme from `X-Forwarded-For` and `X-Forwarded-Proto`.
+
+    trusted: addresses and networks of our proxies. What anybody else sends in these headers is
+        ignored. `X-Forwarded-Host` is never read: a proxy passes the Host header on.
+    """
+
+    def __init__(self, app: ASGIApp, trusted: Sequence[str] = ()) -> None:
+        self.app = app
+        self.trusted = tuple(ip_network(entry, strict=False) for entry in trusted)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket") and self.trusted and scope.get("client"):
+            host, port = scope["client"][0], scope["client"][1]
+            peer = parse_address(host)
+            if peer is not None and self._is_ours(peer):
+                headers = Headers(scope=scope)
+                asking = self._client(peer, headers.getlist("x-forwarded-for"))
+                scope = {**scope, "client": (str(asking), 0 if asking != peer else port)}
+                scheme = _last(headers.getlist("x-forwarded-proto")).lower()
+                if scheme in SCHEMES and scope["type"] == "http":
+                    scope["scheme"] = scheme
+        await self.app(scope, receive, send)
+
+    def _client(self, peer: Address, headers: Sequence[str]) -> Address:
+        """The last hop before our proxies: each entry was added by the one to its right.
+
+        What is no address ends the search, for nothing before it can be believed.
+        """
+        asking = peer
+        hops = ",".join(headers).split(",")
+        for hop in reversed(hops[-HOPS_MAX:]):
+            found = parse_address(hop)
+            if found is None:
+                break
+            asking = found
+            if not self._is_ours(found):
+                break
+        return asking
+
+    def _is_ours(self, address: Address) -> bool:
+        return any(address in one for one in self.trusted if one.version == address.version)
+
+
+def parse_address(text: str) -> Address | None:
+    """An address as proxies write it: bare, with a port, in brackets; None for anything else.
+
+    One kind of address for each client: IPv4 inside IPv6 becomes IPv4, and a zone, which may be any
+    text, is refused.
+    """
+    text = text.strip()
+    if text.startswith("["):
+        text, _, rest = text[1:].partition("]")
+        if rest and not _is_port(rest):
+            return None
+    elif text.count(":") == 1:
+        text, _, port = text.partition(":")
+        if not _is_port(f":{port}"):
+            return None
+    if "%" in text:
+        return None
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _is_port(text: str) -> bool:
+    return text[:1] == ":" and text[1:].isascii() and text[1:].isdecimal() and len(text) <= 6
+
+
+def _last(headers: Sequence[str]) -> str:
+    """The entry that the proxy next to us added."""
+    return ",".join(headers).rpartition(",")[2].strip()

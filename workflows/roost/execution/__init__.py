@@ -1,0 +1,1 @@
+"""Running tools: one call to a typed outcome, in a task, a thread or a process of its own."""

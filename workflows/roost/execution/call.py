@@ -1,0 +1,164 @@
+"""Running one tool call to a typed outcome; only a cancellation raises through here."""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from roost.context import Context
+from roost.errors import ModelRetry, ToolFailed
+from roost.execution.threads import run_in_thread
+from roost.execution.tool_process import NotLoaded, ProcessDied, ToolError
+from roost.execution.tool_processes import ToolProcesses
+from roost.text import cap, result_text
+from roost.tools import Tool
+
+log = logging.getLogger(__name__)
+
+Note = Callable[[], AbstractContextManager[object]]
+Status = Literal["ok", "error", "cancelled", "unknown"]
+CHECK_TIMEOUT_S: Final = 30.0
+NOT_REPEATED: Final = "It may or may not have taken effect. Do not repeat it; tell the user so."
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended and the text the model reads."""
+
+    status: Status
+    text: str
+
+
+async def run_tool(
+    tool: Tool,
+    arguments: str,
+    context: Context,
+    processes: ToolProcesses | None = None,
+    note: Note = contextlib.nullcontext,
+) -> Outcome:
+    """Validate the arguments, run the tool within its time limit, and return the result as text.
+
+    processes: where synchronous tools run; without it, and those that no process can import, in a
+    thread, inside of what `note` gives. Only the CancelledError of whoever cancelled this comes
+    out: the caller knows whether a stop or a dying worker caused it, and asks `interrupted` for the
+    outcome of a stop.
+    """
+    limit = asyncio.timeout(tool.timeout_s)
+    try:
+        values = tool.bind(context, tool.parse(arguments))
+        if processes is not None and not tool.is_async and processes.takes(tool):
+            async with processes.one(tool) as process:  # waiting for one is not the tool's time
+                try:
+                    async with limit:
+                        return Outcome("ok", await process.call(tool, arguments, context))
+                except NotLoaded as error:
+                    processes.cannot_load(tool, str(error))
+            limit = asyncio.timeout(tool.timeout_s)
+        async with limit:
+            result = await _invoke(tool, values, context, note)
+        return Outcome("ok", cap(result_text(result)))
+    except ModelRetry as error:
+        return Outcome("error", cap(f"{error} Correct the call and try again."))
+    except ToolFailed as error:
+        return Outcome("error", cap(str(error)))
+    except ToolError as error:
+        return Outcome("error", cap(f"{tool.name} failed: {error}"))
+    except ProcessDied as error:
+        log.error("tool %s: its process %s", tool.name, error)
+        how = f"Its process {error}."
+        if tool.effect == "pure":
+            return Outcome("error", how)
+        return await interrupted(tool, context.key, how, processes=processes)
+    except TimeoutError as error:
+        if not limit.expired():
+            return _failed(tool, error)
+        context.stop()
+        how = f"It was ended after {tool.timeout_s:g} s."
+        return await interrupted(tool, context.key, how, processes=processes)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and not task.cancelling():
+            return _failed(tool, error)  # the tool's own: nobody has cancelled this call
+        context.stop()
+        raise
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # a tool's sys.exit() must not end the worker
+        return _failed(tool, error)
+
+
+def _failed(tool: Tool, error: BaseException) -> Outcome:
+    """The model gets the fact, operators get the trace: both can act on it."""
+    log.error("tool %s failed", tool.name, exc_info=error)
+    return Outcome("error", cap(f"{tool.name} failed: {type(error).__name__}: {error}"))
+
+
+async def _invoke(tool: Tool, values: dict[str, Any], context: Context, note: Note) -> Any:
+    if tool.is_async:
+        return await tool.function(**values)
+
+    def call() -> Any:
+        with note():
+            return tool.function(**values)
+
+    return await run_in_thread(call, tool.name, context.stop)
+
+
+async def interrupted(
+    tool: Tool,
+    key: str,
+    how: str,
+    check_s: float = CHECK_TIMEOUT_S,
+    *,
+    processes: ToolProcesses | None = None,
+) -> Outcome:
+    """The outcome of a call that began and did not end, judged by its effect class."""
+    if tool.effect == "pure":
+        return Outcome("cancelled", how)
+    if tool.effect == "verifiable":
+        found = await verify(tool, key, check_s, processes=processes)
+        return found or Outcome("cancelled", f"{how} It had no effect.")
+    return Outcome("unknown", f"{how} {NOT_REPEATED}")
+
+
+async def verify(
+    tool: Tool,
+    key: str,
+    check_s: float = CHECK_TIMEOUT_S,
+    *,
+    processes: ToolProcesses | None = None,
+) -> Outcome | None:
+    """Ask a verifiable tool whether the call `key` took effect; None when it did not.
+
+    A synchronous check runs where synchronous tools do.
+    """
+    try:
+        async with asyncio.timeout(check_s):
+            found = await _check(tool, key, processes)
+    except Exception as error:
+        log.exception("check of tool %s failed", tool.name)
+        reason = str(error) if isinstance(error, ToolError) else f"{type(error).__name__}: {error}"
+        return Outcome("unknown", cap(f"Its check failed ({reason}). {NOT_REPEATED}"))
+    if found is None:
+        return None
+    return Outcome("ok", "done" if found is True else cap(result_text(found)))
+
+
+async def _check(tool: Tool, key: str, processes: ToolProcesses | None) -> Any:
+    check = tool.check
+    if check is None or inspect.iscoroutinefunction(check):
+        return await tool.has_happened(key)
+    if processes is not None and processes.takes(tool):
+        try:
+            async with processes.one(tool) as process:
+                return await process.check(tool, key)
+        except NotLoaded as error:
+            processes.cannot_load(tool, str(error))
+    found = await run_in_thread(lambda: check(key), f"check of {tool.name}")
+    if inspect.isawaitable(found):
+        found = await found
+    return None if found is False else found
