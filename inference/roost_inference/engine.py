@@ -17,7 +17,7 @@ from roost_inference.kv.paging import Pager
 from roost_inference.kv.session_control import SessionDesk
 from roost_inference.kv.store import BlockStore
 from roost_inference.mailbox import STOPPING, Mailbox
-from roost_inference.output.output_processor import Writer
+from roost_inference.output_processor import Writer
 from roost_inference.request import EngineStats, Listener, ModelInfo, Request
 from roost_inference.runner import Runner
 from roost_inference.scheduling.background_prefill import Beside

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from roost_inference.backend import Backend, DecodeStatus
+from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
-from roost_inference.scheduling.batch import Batch
 from roost_inference.speculation.cost import Measurement
 
 CONTEXT = 256

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable, Iterator
 
+from roost_inference.batch import Batch
 from roost_inference.kv.cache import KvCache
 from roost_inference.scheduling.admission import Places
-from roost_inference.scheduling.batch import Batch
 from roost_inference.scheduling.pacing import Pacer
 from roost_inference.scheduling.prefill_planner import SHARING_ROWS_MAX, Reading
 from roost_inference.scheduling.queue import charge

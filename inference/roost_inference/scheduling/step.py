@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from roost_inference.scheduling.batch import Batch
+from roost_inference.batch import Batch
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.speculator import Draft
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from roost_inference.backend import Backend, DecodeStatus
+from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
 from roost_inference.kv.match import common_prefix
-from roost_inference.scheduling.batch import Batch
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.cost import CostCurve
 from roost_inference.speculation.drafter import Proposal

@@ -2,9 +2,9 @@
 
 import pytest
 
+from roost_inference.batch import Batch
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed
-from roost_inference.scheduling.batch import Batch
 from roost_inference.scheduling.calibration import calibrate
 from roost_inference.scheduling.prefill_planner import BESIDE_ROWS
 from roost_inference.testing.harness import Collector, FakeClock, drive, request, toy_engine

@@ -2,8 +2,8 @@
 
 import pytest
 
+from roost_inference.batch import Batch
 from roost_inference.engine import Engine
-from roost_inference.scheduling.batch import Batch
 from roost_inference.scheduling.calibration import calibrate
 from roost_inference.scheduling.cost import TILE_ROWS, StepCost
 from roost_inference.scheduling.pacing import (

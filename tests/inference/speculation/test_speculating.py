@@ -8,10 +8,10 @@ from functools import partial
 import pytest
 
 from roost_inference.backend import DecodeStatus
+from roost_inference.batch import Batch
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed, QueueFull
 from roost_inference.request import SamplingParams
-from roost_inference.scheduling.batch import Batch
 from roost_inference.sequence import Sequence
 from roost_inference.speculation import speculator as module
 from roost_inference.speculation.cost import CostCurve, Measurement
