@@ -7,7 +7,7 @@ import numpy as np
 from llguidance import LLTokenizer
 from numpy.typing import NDArray
 
-from roost_inference.scheduling.batch import Batch
+from roost_inference.batch import Batch
 
 Logits = NDArray[np.float32]
 # The KV of one block as the kernels wrote it; immutable once made.

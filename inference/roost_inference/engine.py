@@ -7,7 +7,7 @@ engine thread takes them in between steps. It knows nothing of HTTP, templates o
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from roost_inference.backend import Backend
@@ -17,15 +17,15 @@ from roost_inference.kv.paging import Pager
 from roost_inference.kv.session_control import SessionDesk
 from roost_inference.kv.store import BlockStore
 from roost_inference.mailbox import STOPPING, Mailbox
-from roost_inference.output.output_processor import Writer
+from roost_inference.output_processor import Writer
 from roost_inference.request import EngineStats, Listener, ModelInfo, Request
 from roost_inference.runner import Runner
 from roost_inference.scheduling.background_prefill import Beside
+from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.pacing import Pacer
 from roost_inference.scheduling.request_checks import Admission
 from roost_inference.scheduling.scheduler import Scheduler
 from roost_inference.scheduling.step import Step
-from roost_inference.speculation.cost import Measurement
 from roost_inference.speculation.speculator import Speculator
 from roost_inference.stats import StatsRecorder
 
@@ -51,16 +51,20 @@ class Engine:
         batch_tokens: int,
         resident_cells: int,
         queue_limit: int,
+        cost: StepCost,
         inter_token_target_ms: float = 100.0,
         store: BlockStore | None = None,
         clock: Callable[[], float] = time.monotonic,
+        step_clock: Callable[[], float] | None = None,
         speculator: Speculator | None = None,
     ) -> None:
+        """cost: what steps were measured to cost; step_clock: tells how long a step computed,
+        without the time that other programs took, by default `clock`."""
         self.model = model
         self._backend = backend
         self._vocabulary = backend.vocabulary
         self._clock = clock
-        pacer = Pacer(inter_token_target_ms)
+        pacer = Pacer(inter_token_target_ms, cost)
         self._cache = KvCache(
             backend,
             sequences=max_sequences,
@@ -90,7 +94,12 @@ class Engine:
         )
         self._beside = Beside(backend, self._scheduler, self._mailbox)
         self._runner = Runner(
-            backend, self._scheduler, self._mailbox, clock=clock, speculator=speculator
+            backend,
+            self._scheduler,
+            self._mailbox,
+            cost,
+            clock=clock,
+            step_clock=step_clock or clock,
         )
         self._writer = Writer(
             backend,
@@ -158,10 +167,6 @@ class Engine:
         return self._failure
 
     # Life
-
-    def calibrate(self, measured: Sequence[Measurement]) -> None:
-        """Tell the pacer what steps were measured to cost, before the engine starts."""
-        self._scheduler.pacer.cost.load(measured)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)

@@ -15,13 +15,17 @@ from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.machine import physical_cores
 from roost_inference.llama.quantize import bundled_model, requantised
 from roost_inference.request import ModelInfo
-from roost_inference.scheduling.calibration import calibrate
-from roost_inference.speculation.building import STEP_CLOCK, build_speculator
+from roost_inference.scheduling.cost import StepCost
+from roost_inference.scheduling.measurement import measured_cost
+from roost_inference.speculation.building import build_speculator
 from roost_inference.speculation.speculator import DRAFT_ROWS_MAX, Speculator
 
 BUNDLED_NAME = "smollm2-135m-instruct"
 # What idle sessions keep on the device unless set, where paging is on.
 RESIDENT_CELLS_MAX = 1024
+# The engine thread computes and, while it waits for its helpers, spins. So its processor time is
+# what a step takes, without what other programs take meanwhile. A GPU leaves the thread idle.
+STEP_CLOCK = time.monotonic if bindings.computes_on_gpu() else time.thread_time
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +34,7 @@ def load_engine(config: EngineConfig, data_dir: Path) -> Engine:
     """Load the configured model and start its engine; blocks for as long as that takes.
 
     The first start with the bundled model writes a faster copy under data_dir/models. Raises
-    EngineUnavailable with the reason if the model or the memory does not do.
+    EngineUnavailable with the reason if the model can't be loaded or the memory is too small.
 
     Loads on a thread that ends: libgomp keeps a team of compute threads for every thread that
     ever computed, and once there are more of them than cores they all sleep instead of spinning
@@ -46,12 +50,13 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
     started = time.monotonic()
     threads = config.threads or physical_cores()
     path = _model_path(config, data_dir, threads)
+    outputs = config.max_sequences + (DRAFT_ROWS_MAX if config.speculation != "off" else 0)
     backend = LlamaBackend(
         path,
         cells=config.context_length,
         sequences=config.max_sequences,
         batch_tokens=config.batch_tokens,
-        outputs=config.max_sequences + (DRAFT_ROWS_MAX if config.speculation != "off" else 0),
+        outputs=outputs,
         threads=threads,
         kv_type=config.kv_type,
         prefill_cells=_prefill_cells(config),
@@ -59,9 +64,12 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
     store = None
     try:
         store = open_block_store(config, backend, data_dir / "kv")
-        engine = _build(config, backend, store, build_speculator(config, backend, threads))
         backend.vocabulary.grammar_tokenizer()
-        engine.calibrate(calibrate(backend, config.batch_tokens, STEP_CLOCK))
+        cost = measured_cost(
+            backend, rows_max=config.batch_tokens, outputs_max=outputs, clock=STEP_CLOCK
+        )
+        speculator = build_speculator(config, backend, cost, threads=threads, step_clock=STEP_CLOCK)
+        engine = _build(config, backend, store, cost, speculator)
     except BaseException:
         if store is not None:
             store.close()
@@ -93,6 +101,7 @@ def _build(
     config: EngineConfig,
     backend: LlamaBackend,
     store: BlockStore | None,
+    cost: StepCost,
     speculator: Speculator | None,
 ) -> Engine:
     resident = config.resident_cells
@@ -109,8 +118,10 @@ def _build(
         batch_tokens=config.batch_tokens,
         resident_cells=resident,
         queue_limit=config.queue_limit,
+        cost=cost,
         inter_token_target_ms=config.inter_token_target_ms,
         store=store,
+        step_clock=STEP_CLOCK,
         speculator=speculator,
     )
 

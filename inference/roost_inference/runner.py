@@ -6,9 +6,9 @@ from roost_inference.backend import Backend
 from roost_inference.backend import DecodeStatus as Status
 from roost_inference.errors import EngineFailed
 from roost_inference.mailbox import Mailbox
+from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.scheduler import Scheduler
 from roost_inference.scheduling.step import Step
-from roost_inference.speculation.speculator import Speculator
 
 # A step of several that is shorter than this is let finish when one of them is aborted. What is
 # computed for one alone may take many times as long as expected, if others use the cores.
@@ -23,17 +23,18 @@ class Runner:
         backend: Backend,
         scheduler: Scheduler,
         mailbox: Mailbox,
+        cost: StepCost,
         *,
         clock: Callable[[], float],
-        speculator: Speculator | None,
+        step_clock: Callable[[], float],
     ) -> None:
+        """cost: learns from every step; clock, step_clock: see Engine."""
         self._backend = backend
         self._scheduler = scheduler
         self._mailbox = mailbox
+        self._cost = cost
         self._clock = clock
-        self._speculator = speculator
-        watch = speculator.clock if speculator is not None else None
-        self._watch = clock if watch is None else watch
+        self._step_clock = step_clock
 
     def run(self, step: Step) -> bool:
         """Compute the step. False if it was interrupted or came too late for an abort: nothing
@@ -43,7 +44,7 @@ class Runner:
         if not self._mailbox.begin_step(ids, by_anybody=is_long and step.decoding == 0):
             self._scheduler.undo(step)
             return False
-        started, watched, status = self._clock(), self._watch(), None
+        started, began, status = self._clock(), self._step_clock(), None
         try:
             status = self._backend.decode(step.batch)
         except EngineFailed:
@@ -52,8 +53,8 @@ class Runner:
         finally:
             self._mailbox.end_step(interrupted=status is Status.ABORTED)
         if status is Status.DONE:
-            watched_ms = (self._watch() - watched) * 1000
-            self._observe(step, (self._clock() - started) * 1000, watched_ms)
+            busy_ms = (self._step_clock() - began) * 1000
+            self._observe(step, (self._clock() - started) * 1000, busy_ms)
             self._scheduler.complete(step)
             return True
         self._scheduler.undo(step)
@@ -61,10 +62,9 @@ class Runner:
             raise EngineFailed("The kernels found no free cells although the ledger has some")
         return False
 
-    def _observe(self, step: Step, elapsed_ms: float, watched_ms: float) -> None:
+    def _observe(self, step: Step, elapsed_ms: float, busy_ms: float) -> None:
         if self._scheduler.beside is not None:
             return  # with a core less it says nothing about other steps
-        self._scheduler.pacer.observe(step.batch.size, step.work, elapsed_ms)
-        if self._speculator is not None and step.prefill_tokens == 0:
-            context = sum(len(row.sequence.tokens) for row in step.rows) / len(step.rows)
-            self._speculator.observe(step.batch.size, watched_ms, context)
+        self._cost.observe(
+            step.batch.size, step.work, elapsed_ms, busy_ms=busy_ms, outputs=step.outputs
+        )

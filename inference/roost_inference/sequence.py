@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from roost_inference.batch import Tokens
 from roost_inference.output.detokenizer import TextStream
 from roost_inference.output.sampler import Sampler
 from roost_inference.request import Event, Listener, Request, ServiceClass, Timings, Usage
-from roost_inference.scheduling.batch import Tokens
-from roost_inference.scheduling.fairness import Account
 
 
 class TokenBuffer:
@@ -37,6 +36,20 @@ class TokenBuffer:
             self._array = grown
         self._array[self._size] = token
         self._size += 1
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """A tenant's tokens in one class; `wanting` counts its sequences that wait or read a prompt."""
+
+    tenant: str
+    served: float = 0.0
+    reserved: float = 0.0
+    wanting: int = 0
+
+    @property
+    def promised(self) -> float:
+        return self.served + self.reserved
 
 
 @dataclass(eq=False, slots=True)

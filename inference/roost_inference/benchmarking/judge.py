@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from roost_inference.backend import DecodeStatus, Logits
+from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
 from roost_inference.llama.backend import LlamaBackend
-from roost_inference.scheduling.batch import Batch
 
 REFERENCE_TOKENS_MAX = 2048
 # Rows of one decode in which drafts are verified, more or less.

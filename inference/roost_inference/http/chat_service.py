@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from roost_inference.errors import UnknownModel
-from roost_inference.generation import Bell, EngineGeneration, Generation, Written
+from roost_inference.http.generation import Bell, EngineGeneration, Generation, Written
 from roost_inference.http.ids import completion_id
 from roost_inference.http.metrics import EngineMetrics
 from roost_inference.http.preparation import Preparation

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roost_inference.errors import BodyTooLarge, EngineError, QueueFull
-from roost_inference.generation import Generation, Piece
+from roost_inference.http.generation import Generation, Piece
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.replies import DONE, KEEP_ALIVE, Chunks, completion, error_body, event
 from roost_inference.http.wire import ChatCall

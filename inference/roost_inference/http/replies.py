@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from roost_inference.errors import EngineError
-from roost_inference.generation import Finished, Piece, TextPiece
+from roost_inference.http.generation import Finished, Piece, TextPiece
 from roost_inference.prompt.tool_calls import ParsedCall
 from roost_inference.request import SpeculationFigures, Timings, TokenLogprob, Usage
 

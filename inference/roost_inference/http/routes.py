@@ -13,9 +13,9 @@ from starlette.routing import Route
 
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineError, EngineUnavailable, InvalidRequest, UnknownModel
-from roost_inference.generation import Generation
 from roost_inference.http.chat_service import Responder
 from roost_inference.http.exchange import Answer, RequireKey, error_response, read_body, while_here
+from roost_inference.http.generation import Generation
 from roost_inference.http.json_body import parse_json
 from roost_inference.http.metrics import CONTENT_TYPE
 from roost_inference.http.origin import KnownClients

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from roost_inference.backend import Payload
-from roost_inference.scheduling.batch import Tokens
+from roost_inference.batch import Tokens
 
 BLOCK_TOKENS = 128
 KEY_BYTES = 16

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from roost_inference.backend import Backend
+from roost_inference.batch import Tokens
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.cells import CellLedger
 from roost_inference.kv.match import NO_MATCH, Match, Resident, common_prefix
 from roost_inference.kv.paging import Pager
 from roost_inference.kv.sessions import KEPT_ON_DEVICE, PAGED_OUT_AT_ONCE, Sessions
-from roost_inference.scheduling.batch import Tokens
 from roost_inference.sequence import Sequence
 
 NOTHING: Mapping[int | None, int] = {}

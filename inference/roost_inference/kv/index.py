@@ -13,8 +13,8 @@ from itertools import islice
 import numpy as np
 
 from roost_inference.backend import Payload
+from roost_inference.batch import Tokens
 from roost_inference.kv.block import BLOCK_TOKENS, BlockHead, block_key
-from roost_inference.scheduling.batch import Tokens
 
 # Children of one block compared token by token when none continues the prompt as a whole.
 CHILDREN_COMPARED_MAX = 256

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from roost_inference.batch import Tokens
 from roost_inference.kv.index import Found
 from roost_inference.request import KvPolicy
-from roost_inference.scheduling.batch import Tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from roost_inference.backend import Backend
+from roost_inference.batch import Tokens
 from roost_inference.errors import EngineFailed
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.index import RAM, Found
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.tier_io import Fetch
 from roost_inference.request import KvPolicy
-from roost_inference.scheduling.batch import Tokens
 from roost_inference.sequence import Sequence
 
 # Less than this is computed faster than it is found.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from roost_inference.scheduling.batch import Tokens
+from roost_inference.batch import Tokens
 
 SESSIONS_KEPT = 4096
 PIN_TTL_S_DEFAULT = 300.0

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from roost_inference.backend import Payload
+from roost_inference.batch import Tokens
 from roost_inference.kv.block import BlockHead, block_key, identity_digest, root_key
 from roost_inference.kv.index import RAM, Found, Node
 from roost_inference.kv.shared_index import Shelf
 from roost_inference.kv.tiers.lanes import Lane, ThreadLane
 from roost_inference.kv.tiers.tier import Tier
 from roost_inference.kv.tiers.tier_io import Movers
-from roost_inference.scheduling.batch import Tokens
 
 
 class BlockStore:

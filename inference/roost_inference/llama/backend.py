@@ -12,13 +12,13 @@ from typing import Any
 from llguidance import LLTokenizer
 
 from roost_inference.backend import DecodeStatus, Logits, Payload
+from roost_inference.batch import Batch
 from roost_inference.errors import EngineUnavailable
 from roost_inference.llama import bindings
 from roost_inference.llama.context import LlamaContext
 from roost_inference.llama.machine import available_memory_bytes
 from roost_inference.llama.prefill import PrefillContext
 from roost_inference.prompt.token_floor import TokenFloor
-from roost_inference.scheduling.batch import Batch
 
 # Beside the KV the compute buffers and the logits take memory; below this it would be a gamble.
 MEMORY_MARGIN_BYTES = 256 * 2**20

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from roost_inference.backend import DecodeStatus, Logits, Payload
+from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
 from roost_inference.llama import bindings
 from roost_inference.llama.threads import ThreadTuner
-from roost_inference.scheduling.batch import Batch
 
 _STATUS = {
     bindings.DECODE_DONE: DecodeStatus.DONE,

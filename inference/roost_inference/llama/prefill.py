@@ -17,9 +17,9 @@ nothing here is touched.
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from roost_inference.backend import DecodeStatus, Payload
+from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
 from roost_inference.llama.context import LlamaContext
-from roost_inference.scheduling.batch import Batch
 
 # Fewer rows are computed where the sequence is: moving it costs more than is saved.
 ROWS_MIN = 16

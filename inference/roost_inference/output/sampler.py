@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roost_inference.backend import Logits
-from roost_inference.prompt.grammar import Grammar
+from roost_inference.batch import Tokens
+from roost_inference.output.grammar import Grammar
 from roost_inference.request import SamplingParams, TokenLogprob
-from roost_inference.scheduling.batch import Tokens
 
 GREEDY_TEMPERATURE = 1e-5
 

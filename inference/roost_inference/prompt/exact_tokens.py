@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from roost_inference.batch import Tokens
 from roost_inference.http.wire import Message
 from roost_inference.kv.match import common_prefix
-from roost_inference.scheduling.batch import Tokens
 
 ANSWERS_KEPT = 8192
 ANSWER_TOKENS_KEPT = 2_000_000

@@ -9,9 +9,9 @@ difference stays within a quantum and a request.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from roost_inference.request import ServiceClass
+from roost_inference.sequence import Account
 
 # What a class earns of each token that those before it take while it waits, and what it must have
 # earned to go before them. One that never waits for others earns nothing.
@@ -26,20 +26,6 @@ RESERVED_DECODE_MAX = 256
 DEBT_TOKENS_MAX = 8192
 # Tenants that want nothing are remembered in this number, those that left last.
 TENANTS_MAX = 1024
-
-
-@dataclass(slots=True, eq=False)
-class Account:
-    """A tenant's tokens in one class; `wanting` counts its sequences that wait or read a prompt."""
-
-    tenant: str
-    served: float = 0.0
-    reserved: float = 0.0
-    wanting: int = 0
-
-    @property
-    def promised(self) -> float:
-        return self.served + self.reserved
 
 
 class Accounts:

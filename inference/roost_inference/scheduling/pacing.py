@@ -33,9 +33,10 @@ CATCH_UP_SHARE = 0.8
 class Pacer:
     """Sizes chunks by what steps are measured to cost."""
 
-    def __init__(self, target_ms: float) -> None:
+    def __init__(self, target_ms: float, cost: StepCost) -> None:
+        """target_ms: the longest gap between two tokens of an answer that is aimed at."""
         self.target_ms = target_ms
-        self.cost = StepCost()
+        self.cost = cost
 
     @property
     def prefill_ms_per_token(self) -> float:
@@ -103,7 +104,3 @@ class Pacer:
         while small > CHUNK_TOKENS_MIN and not fits(small):
             small -= max(small // 8, 1)
         return min(wanted, max(small, CHUNK_TOKENS_MIN))
-
-    def observe(self, rows: int, work: float, elapsed_ms: float) -> None:
-        """Learn from a finished step."""
-        self.cost.observe(rows, work, elapsed_ms)

@@ -5,8 +5,8 @@ from collections.abc import Sequence as Many
 
 from roost_inference.kv.match import common_prefix
 from roost_inference.request import ServiceClass
-from roost_inference.scheduling.fairness import QUANTUM_TOKENS, Account, Floors
-from roost_inference.sequence import Sequence
+from roost_inference.scheduling.fairness import QUANTUM_TOKENS, Floors
+from roost_inference.sequence import Account, Sequence
 
 
 class PromptTurns:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
 
-from roost_inference.scheduling.batch import Batch
+from roost_inference.batch import Batch
 from roost_inference.scheduling.pacing import Pacer
 from roost_inference.scheduling.prefill_order import PromptTurns
 from roost_inference.scheduling.step import Step

@@ -4,8 +4,8 @@ import heapq
 from collections.abc import Iterable, Iterator
 
 from roost_inference.request import ServiceClass
-from roost_inference.scheduling.fairness import RESERVED_DECODE_MAX, Account, Accounts, Floors
-from roost_inference.sequence import Sequence
+from roost_inference.scheduling.fairness import RESERVED_DECODE_MAX, Accounts, Floors
+from roost_inference.sequence import Account, Sequence
 
 # A tenant's waiting sequences, by priority and arrival.
 Line = list[tuple[tuple[int, int], Sequence]]
@@ -17,7 +17,7 @@ class WaitingLine:
 
     def __init__(self) -> None:
         self._accounts = {service: Accounts() for service in ServiceClass}
-        self._lines: dict[ServiceClass, dict[Account, Line]] = {s: {} for s in ServiceClass}
+        self._lines: dict[ServiceClass, dict[Line]] = {s: {} for s in ServiceClass}
         self._floors = Floors()
         self._size = 0
 

@@ -6,8 +6,8 @@ import threading
 from roost_inference.backend import Vocabulary
 from roost_inference.errors import InvalidRequest, PromptTooLong
 from roost_inference.output.detokenizer import TextStream
+from roost_inference.output.grammar import Grammar, GrammarCompiler
 from roost_inference.output.sampler import Sampler
-from roost_inference.prompt.grammar import Grammar, GrammarCompiler
 from roost_inference.request import Listener, Request
 from roost_inference.sequence import Sequence, TokenBuffer
 

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable, Iterator
 
+from roost_inference.batch import Batch
 from roost_inference.kv.cache import KvCache
 from roost_inference.scheduling.admission import Places
-from roost_inference.scheduling.batch import Batch
 from roost_inference.scheduling.pacing import Pacer
 from roost_inference.scheduling.prefill_planner import SHARING_ROWS_MAX, Reading
 from roost_inference.scheduling.queue import charge
@@ -149,7 +149,7 @@ class Scheduler:
         step.add_answers(sequences, ids)
         if self._speculator is not None:
             self._add_drafts(step, self._speculator)
-        step.expected_ms = self.pacer.cost.ms(step.batch.size, step.work)
+        step.expected_ms = self.pacer.cost.ms(step.batch.size, step.work, step.outputs)
         self._reading.decoding_ms = step.expected_ms
 
     def _with_cells(self, sequences: list[Sequence]) -> list[Sequence]:
@@ -185,7 +185,7 @@ class Scheduler:
                 self._reading.read(sequence, count, prompts)
                 if count >= SHARING_ROWS_MAX:
                     break
-        step.expected_ms = self.pacer.cost.ms(step.batch.size, step.work)
+        step.expected_ms = self.pacer.cost.ms(step.batch.size, step.work, step.outputs)
 
     def _add_drafts(self, step: Step, speculator: Speculator) -> None:
         """Drafts for the decoding sequences, in rows and cells that nobody else wants: they evict

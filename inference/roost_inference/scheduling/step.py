@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from roost_inference.scheduling.batch import Batch
+from roost_inference.batch import Batch
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.speculator import Draft
 
@@ -27,13 +27,14 @@ class Row:
 @dataclass(slots=True)
 class Step:
     """Either prompts being read or answers being written. `work` is the sum over its rows of the
-    tokens before each."""
+    tokens before each, `outputs` counts the rows that yield logits."""
 
     batch: Batch
     rows: list[Row] = field(default_factory=list)
     decoding: int = 0
     prefill_tokens: int = 0
     draft_tokens: int = 0
+    outputs: int = 0
     work: float = 0.0
     expected_ms: float = 0.0
 
@@ -44,6 +45,7 @@ class Step:
         row = self.batch.add(tokens, start, sequence_id, output=last)
         self.rows.append(Row(sequence, count, row if last else None))
         self.prefill_tokens += count
+        self.outputs += last
         self.work += count * (start + count / 2)
 
     def add_answers(self, sequences: list[Sequence], ids: list[int]) -> None:
@@ -51,7 +53,7 @@ class Step:
         positions = [sequence.computed for sequence in sequences]
         self.batch.add_last([sequence.tokens.last for sequence in sequences], positions, ids)
         self.rows = [Row(sequence, 1, at) for at, sequence in enumerate(sequences)]
-        self.decoding = len(ids)
+        self.decoding = self.outputs = len(ids)
         self.work = float(sum(positions))
 
     def add_draft(self, row: Row, sequence_id: int, draft: Draft) -> None:
@@ -60,4 +62,5 @@ class Step:
         last = self.batch.add(draft.tokens, start, sequence_id, every_output=True)
         row.draft, row.draft_row = draft, last - count + 1
         self.draft_tokens += count
+        self.outputs += count
         self.work += count * start

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from roost_inference.backend import Backend, DecodeStatus
+from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
 from roost_inference.kv.match import common_prefix
-from roost_inference.scheduling.batch import Batch
+from roost_inference.scheduling.cost import StepCost
 from roost_inference.sequence import Sequence
-from roost_inference.speculation.cost import CostCurve
 from roost_inference.speculation.drafter import Proposal
 
 # Tokens the draft model reads in one step to catch up with sequences it has not followed: it must
@@ -38,7 +38,7 @@ class ModelDrafter:
     name = "model"
 
     def __init__(
-        self, backend: Backend, cost: CostCurve, *, clock: Callable[[], float] = time.monotonic
+        self, backend: Backend, cost: StepCost, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._backend = backend
         self._cost = cost
@@ -52,7 +52,7 @@ class ModelDrafter:
         return 0.6
 
     def cost_ms(self, sequences: int, depth: int) -> float:
-        return depth * self._cost.ms(sequences)
+        return depth * self._cost.busy_ms(sequences, outputs=sequences)
 
     @property
     def cells_used(self) -> int:
@@ -72,7 +72,8 @@ class ModelDrafter:
                 rows.append(self._add(held, drafts[at][-1:]))
             started = self._clock()
             self._decode()
-            self._cost.observe(len(active), (self._clock() - started) * 1000)
+            elapsed_ms = (self._clock() - started) * 1000
+            self._cost.observe(len(active), 0.0, elapsed_ms, outputs=len(active))
             self._guess(sequences, active, rows, ahead, drafts)
         return [Proposal(draft) if draft else None for draft in drafts]
 

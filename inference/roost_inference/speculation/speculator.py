@@ -12,9 +12,9 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
 from roost_inference.request import DrafterFigures, SpeculationFigures
+from roost_inference.scheduling.cost import TILE_ROWS, StepCost
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.controller import choose_depths, fill_tile
-from roost_inference.speculation.cost import TILE_ROWS, CostCurve
 from roost_inference.speculation.drafter import Drafter
 from roost_inference.speculation.figures import DrafterCounters, RequestCounters
 from roost_inference.speculation.panel import Candidate, Option, Panel
@@ -48,15 +48,13 @@ class Speculator:
     def __init__(
         self,
         drafters: Many[Drafter],
-        cost: CostCurve,
+        cost: StepCost,
         *,
         depth_max: int,
         vocabulary_size: int,
-        clock: Callable[[], float] | None = None,
     ) -> None:
-        """clock: what steps are to be timed with for `observe`; None leaves it to the engine."""
+        """cost: the engine's curve; whoever computes the steps keeps it true."""
         self.cost = cost
-        self.clock = clock
         self.depth_max = depth_max
         self._panel = Panel(drafters, depth_max=depth_max, vocabulary_size=vocabulary_size)
         self._requests: dict[str, RequestCounters] = {}
@@ -88,7 +86,8 @@ class Speculator:
         room = min(room, max(TILE_ROWS - rows, 0))
 
         def cost_ms(drafts: int) -> float:
-            ms = self.cost.ms(rows + drafts, context)
+            total = rows + drafts
+            ms = self.cost.busy_ms(total, total * context, total)
             return ms if ms <= step_ms_max else math.inf
 
         for drafter in costly:
@@ -126,10 +125,6 @@ class Speculator:
         counters.add(draft.drafter, len(draft.tokens), accepted)
         with self._lock:
             self._counters[draft.drafter].add(len(draft.tokens), accepted)
-
-    def observe(self, rows: int, ms: float, context: float) -> None:
-        """What a step without prompt tokens took; context: mean length of its sequences."""
-        self.cost.observe(rows, ms, context)
 
     def end(self, sequence: Sequence, *, finished: bool) -> SpeculationFigures | None:
         """The sequence is gone; its figures, None if nothing was ever drafted for it."""

@@ -19,7 +19,7 @@ from roost_inference.request import (
     TextEvent,
     TokenLogprob,
 )
-from roost_inference.speculation.cost import CostCurve, Measurement
+from roost_inference.scheduling.cost import Measurement, StepCost
 from roost_inference.speculation.drafter import Drafter
 from roost_inference.speculation.grammar_drafter import GrammarDrafter
 from roost_inference.speculation.speculator import Speculator
@@ -110,8 +110,10 @@ def toy_engine(
     clock: FakeClock | None = None,
     store: BlockStore | None = None,
     speculator: Speculator | None = None,
+    cost: StepCost | None = None,
 ) -> Engine:
-    """An engine without a thread: call `step` until it returns False."""
+    """An engine without a thread: call `step` until it returns False. Its steps cost what the
+    speculator thinks, if there is one, unless `cost` says otherwise."""
     backend = backend or ToyBackend()
     model = ModelInfo(
         name="toy",
@@ -131,6 +133,7 @@ def toy_engine(
         batch_tokens=batch_tokens,
         resident_cells=backend.cells // 2 if resident_cells is None else resident_cells,
         queue_limit=queue_limit,
+        cost=cost or (StepCost() if speculator is None else speculator.cost),
         store=store,
         clock=clock or FakeClock(),
         speculator=speculator,
@@ -156,13 +159,11 @@ def toy_store(
 
 
 def toy_speculator(
-    *drafters: Drafter, depth_max: int = 16, cost: CostCurve | None = None
+    *drafters: Drafter, depth_max: int = 16, cost: StepCost | None = None
 ) -> Speculator:
     """Without drafters: the two that need no model. Rows are cheap unless `cost` says otherwise,
     so whatever is likely at all is verified."""
-    if cost is None:
-        cost = CostCurve()
-        cost.load([Measurement(1, 0, 10.0), Measurement(64, 0, 10.5)])
+    cost = cost or StepCost([Measurement(1, 0, 10.0), Measurement(64, 0, 10.5)])
     chosen = drafters or (GrammarDrafter(), SuffixDrafter(4096))
     return Speculator(chosen, cost, depth_max=depth_max, vocabulary_size=SIZE)
 

@@ -15,8 +15,8 @@ from typing import Any, Self
 
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineFailed, EngineUnavailable, InvalidRequest, QueueFull
-from roost_inference.generation import Finished, Piece, TextPiece
 from roost_inference.http.chat_service import Responder
+from roost_inference.http.generation import Finished, Piece, TextPiece
 from roost_inference.http.ids import call_id, completion_id
 from roost_inference.http.listener import Server, bind, listening, url_of
 from roost_inference.http.preparation import Preparation

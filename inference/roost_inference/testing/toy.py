@@ -12,7 +12,7 @@ import numpy as np
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from roost_inference.backend import DecodeStatus, Logits, Payload
-from roost_inference.scheduling.batch import Batch
+from roost_inference.batch import Batch
 
 END = 256
 SIZE = 257

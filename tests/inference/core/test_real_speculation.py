@@ -20,7 +20,7 @@ from roost_inference.engine import Engine
 from roost_inference.errors import EngineUnavailable
 from roost_inference.loading import load_engine
 from roost_inference.request import Request, SamplingParams
-from roost_inference.speculation.cost import Measurement
+from roost_inference.scheduling.cost import Measurement
 from roost_inference.testing.harness import Collector
 
 # A difference of log-probabilities that the order of sums can turn round.
@@ -44,7 +44,7 @@ def speculating(model_folder: Path) -> Iterator[Engine]:
     assert loaded._speculator is not None
     # On a busy machine nothing might pay; here rows are cheap, so drafts are verified.
     loaded._speculator.cost.load([Measurement(1, 0, 10.0), Measurement(64, 0, 11.0)])
-    loaded._speculator.cost.observe = lambda *_: None  # type: ignore[method-assign]
+    loaded._speculator.cost.observe = lambda *_, **__: None  # type: ignore[method-assign]
     yield loaded
     loaded.close()
 

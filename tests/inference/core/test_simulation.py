@@ -14,9 +14,9 @@ import random
 
 import pytest
 
+from roost_inference.batch import Batch
 from roost_inference.engine import Engine
 from roost_inference.request import ServiceClass
-from roost_inference.scheduling.batch import Batch
 from roost_inference.scheduling.fairness import FLOOR, QUANTUM_TOKENS, TURN_TOKENS
 from roost_inference.testing.harness import Collector, FakeClock, request, toy_engine, toy_store
 from roost_inference.testing.toy import ToyBackend

@@ -10,8 +10,8 @@ import pytest
 
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
-from roost_inference.generation import Generation
 from roost_inference.http.chat_service import EngineResponder
+from roost_inference.http.generation import Generation
 from roost_inference.http.listener import listening
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.routes import Slot, build_app

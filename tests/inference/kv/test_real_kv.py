@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from roost_inference.backend import DecodeStatus
+from roost_inference.batch import Batch
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.kv.block import BLOCK_TOKENS
@@ -18,7 +19,6 @@ from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.quantize import bundled_model, requantised
 from roost_inference.loading import load_engine
 from roost_inference.request import Request
-from roost_inference.scheduling.batch import Batch
 from roost_inference.testing.harness import GREEDY, Collector
 
 _numbers = itertools.count()

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from roost_inference.engine import Engine
 from roost_inference.errors import BadGrammar
-from roost_inference.generation import EngineGeneration, Finished, TextPiece
 from roost_inference.http.chat_service import EngineResponder
+from roost_inference.http.generation import EngineGeneration, Finished, TextPiece
 from roost_inference.http.preparation import Preparers
 from roost_inference.http.wire import parse_chat_call
 from roost_inference.prompt.tool_calls import ParsedCall, ToolCallParser

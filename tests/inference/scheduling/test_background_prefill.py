@@ -2,10 +2,10 @@
 
 import pytest
 
+from roost_inference.batch import Batch
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed
-from roost_inference.scheduling.batch import Batch
-from roost_inference.scheduling.calibration import calibrate
+from roost_inference.scheduling.measurement import measured_cost
 from roost_inference.scheduling.prefill_planner import BESIDE_ROWS
 from roost_inference.testing.harness import Collector, FakeClock, drive, request, toy_engine
 from roost_inference.testing.toy import ToyBackend
@@ -27,8 +27,8 @@ class Two:
             beside_cells=4096,
             beside_polls=beside_polls,
         )
-        self.engine = toy_engine(self.backend, batch_tokens=512, clock=self.clock)
-        self.engine.calibrate(calibrate(self.backend, 512, self.clock))
+        cost = measured_cost(self.backend, rows_max=512, outputs_max=64, clock=self.clock)
+        self.engine = toy_engine(self.backend, batch_tokens=512, clock=self.clock, cost=cost)
         self.backend.decoded.clear()
 
     def _pass(self, batch: Batch) -> None:

@@ -1,5 +1,6 @@
 """With and without speculation the same text, the same reuse, the same ends; and nothing leaks."""
 
+import copy
 import json
 import random
 from collections.abc import Sequence as Many
@@ -8,13 +9,13 @@ from functools import partial
 import pytest
 
 from roost_inference.backend import DecodeStatus
+from roost_inference.batch import Batch
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed, QueueFull
 from roost_inference.request import SamplingParams
-from roost_inference.scheduling.batch import Batch
+from roost_inference.scheduling.cost import Measurement, StepCost
 from roost_inference.sequence import Sequence
 from roost_inference.speculation import speculator as module
-from roost_inference.speculation.cost import CostCurve, Measurement
 from roost_inference.speculation.drafter import Drafter, Proposal
 from roost_inference.speculation.model_drafter import ModelDrafter
 from roost_inference.testing.harness import (
@@ -66,20 +67,19 @@ class Oracle:
         pass
 
 
-def curve(*points: tuple[int, float]) -> CostCurve:
-    cost = CostCurve()
-    cost.load([Measurement(rows, 0, ms) for rows, ms in points])
-    return cost
+def curve(*points: tuple[int, float]) -> StepCost:
+    return StepCost([Measurement(rows, 0, ms) for rows, ms in points])
 
 
-def timed(cost: CostCurve) -> tuple[ToyBackend, FakeClock]:
+def timed(cost: StepCost) -> tuple[ToyBackend, FakeClock]:
     """A backend whose steps take the fake time that the curve says."""
-    clock = FakeClock()
-    table = [cost.ms(rows) for rows in range(600)]
-    backend = ToyBackend(
-        cells=2048, on_decode=lambda batch: clock.advance(table[batch.size] / 1000)
-    )
-    return backend, clock
+    clock, machine = FakeClock(), copy.deepcopy(cost)
+
+    def compute(batch: Batch) -> None:
+        work = float(batch.positions[: batch.size].sum())
+        clock.advance(machine.ms(batch.size, work) / 1000)
+
+    return ToyBackend(cells=2048, on_decode=compute), clock
 
 
 class Vandal(Oracle):
@@ -303,7 +303,7 @@ def test_a_text_alone_is_drafted_as_deep_as_pays_and_beside_others_within_their_
 
 
 def test_rows_are_added_to_a_tile_where_that_is_cheaper() -> None:
-    cost = CostCurve()
+    cost = StepCost()
     rows = [Measurement(1, 0, 5.0), Measurement(16, 0, 30.0), Measurement(64, 0, 90.0)]
     cost.load([*rows, Measurement(1, 256, 7.5), Measurement(64, 256, 100.0)])
 
@@ -319,9 +319,10 @@ def test_rows_are_added_to_a_tile_where_that_is_cheaper() -> None:
         cost.load([*rows, Measurement(1, 256, 7.5), Measurement(64, 256, tile_ms)])
         backend = ToyBackend(cells=2048)
         speculator = toy_speculator(EndsAfterTwenty(), cost=cost, depth_max=63)
-        speculator.observe = lambda *_: None  # type: ignore[method-assign]
-        engine = toy_engine(backend, batch_tokens=512, speculator=speculator)
-        engine.calibrate([Measurement(1, 0, 1.0), Measurement(512, 0, 100.0)])  # one step reads it
+        one_step_reads_it = StepCost([Measurement(1, 0, 1.0), Measurement(512, 0, 100.0)])
+        engine = toy_engine(
+            backend, batch_tokens=512, speculator=speculator, cost=one_step_reads_it
+        )
         engine.submit(request(prompt, 200), Collector())
         drive(engine)
         rows_in_steps.append(backend.decoded[1])
@@ -357,7 +358,7 @@ def _abort(engine: Engine, victim: str, batch: Batch) -> None:
 def test_a_random_day_with_random_drafts_loses_nothing(seed: int) -> None:
     rng = random.Random(seed)
     backend = ToyBackend(cells=400, sequences=10)
-    draft_model = ModelDrafter(ToyBackend(cells=200, sequences=4), CostCurve())
+    draft_model = ModelDrafter(ToyBackend(cells=200, sequences=4), StepCost())
     speculator = toy_speculator(
         Oracle(rng.random(), seed, rng.random()), Vandal(seed=seed), draft_model, depth_max=12
     )
@@ -441,7 +442,7 @@ def test_a_slow_draft_model_is_not_asked_but_now_and_then() -> None:
     cost = curve((1, 50.0), (64, 60.0))
     reader = ToyBackend()
     drafter = ModelDrafter(reader, cost, clock=lambda: 0.0)
-    drafter._cost.observe = lambda rows, ms, context=0.0: None  # type: ignore[method-assign]
+    drafter._cost.observe = lambda *_, **__: None  # type: ignore[method-assign]
     engine = toy_engine(speculator=toy_speculator(drafter))
     heard = Collector()
     engine.submit(request("hello", 200, ignore_eos=True), heard)
