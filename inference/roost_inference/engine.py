@@ -7,15 +7,16 @@ engine thread takes them in between steps. It knows nothing of HTTP, templates o
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from roost_inference.backend import Backend
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
 from roost_inference.kv.cache import KvCache
 from roost_inference.kv.paging import Pager
-from roost_inference.kv.session_control import SessionDesk
+from roost_inference.kv.session_control import SessionControl
 from roost_inference.kv.store import BlockStore
+from roost_inference.kv.tiers.placement import TierPlacement
 from roost_inference.mailbox import STOPPING, Mailbox
 from roost_inference.output_processor import Writer
 from roost_inference.request import EngineStats, Listener, ModelInfo, Request
@@ -111,7 +112,7 @@ class Engine:
             clock=clock,
             speculator=speculator,
         )
-        self.desk = SessionDesk(self._cache, self._mailbox.post, clock)
+        self.session_control = SessionControl(self._cache, self._mailbox.post, clock)
         self._steps_since_storing = 0
         self._only_fetching = False
         if store is not None:
@@ -155,6 +156,11 @@ class Engine:
     def store(self) -> BlockStore | None:
         """The tiers below the device, None if there are none."""
         return self._cache.pager.store if self._cache.pager is not None else None
+
+    @property
+    def tiers(self) -> Sequence[TierPlacement]:
+        """The tiers that a request may load from; empty without paging."""
+        return self.store.placements if self.store is not None else ()
 
     @property
     def preemptions_total(self) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal, Protocol
+from typing import Literal
 
 from roost_inference.errors import EngineError
 
@@ -203,31 +203,3 @@ class EngineStats:
     refused_by_class: Mapping[str, int] = field(default_factory=dict)
     tenants: int = 0
     preemptions_total: int = 0
-
-
-class EnginePort(Protocol):
-    """The engine as the server sees it; every method may be called from any thread."""
-
-    @property
-    def model(self) -> ModelInfo: ...
-
-    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
-        """Token ids; `special` recognises control tokens in the text. Never adds BOS."""
-        ...
-
-    def tokens_at_least(self, text: str) -> int:
-        """A text has no fewer tokens than this, which is known without tokenising it."""
-        ...
-
-    def submit(self, request: Request, listener: Listener) -> None:
-        """Queue a request. The listener runs on the engine thread and must not block.
-
-        Raises PromptTooLong, QueueFull, BadGrammar at once; nothing is queued then.
-        """
-        ...
-
-    def abort(self, request_id: str) -> None:
-        """Stop a request within one step; its FinishEvent says `abort`. Unknown ids are ignored."""
-        ...
-
-    def stats(self) -> EngineStats: ...

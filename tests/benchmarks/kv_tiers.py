@@ -69,7 +69,7 @@ def blocks(engine: Engine, tokens: int) -> None:
             started = time.perf_counter()
             tier.read(part.node.head)
             reads.append((time.perf_counter() - started) * 1000)
-        engine.desk.offload(f"b{seed}", "b")
+        engine.session_control.offload(f"b{seed}", "b")
         event = ask(engine, prompt(engine, tokens, seed), 1, session_id=f"b{seed}", cache_salt="b")
         loaded = int(str(event.kv["loaded_tokens"]))
         imports.append(float(str(event.kv["load_ms"])) * BLOCK_TOKENS / loaded)

@@ -7,10 +7,11 @@ from dataclasses import replace
 from roost.agent import Agent
 from roost.builtin.concierge import concierge
 from roost_inference.client.engine_client import ChatRequest
-from roost_inference.http.wire import Message, parse_chat_call
 from roost_inference.prompt.chat_template import ChatTemplate, Prompt
 from roost_inference.prompt.exact_tokens import Answer
 from roost_inference.testing.puppet import PuppetEngine
+from roost_inference.wire.message import Message
+from roost_inference.wire.parsing import parse_chat_call
 from roost_workflows.ports import TranscriptMessage, TurnContext, TurnRecord
 from roost_workflows.turn.requests import build_request
 

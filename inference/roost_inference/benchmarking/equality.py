@@ -75,7 +75,7 @@ def converse(
     first = _ask(engine, ruler.prompt(messages), count, session)
     text = first.text if said is None else said
     if engine.store is not None:
-        engine.desk.offload(session)
+        engine.session_control.offload(session, session)
     history = [*messages, {"role": "assistant", "content": text}, {"role": "user", "content": then}]
     second = _ask(engine, ruler.prompt(history), count, session)
     drafted = [heard.finish.speculation for heard in (first, second)]

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from roost_inference.http.wire import parse_chat_call
 from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaVocabulary
 from roost_inference.prompt.chat_template import ChatTemplate
+from roost_inference.wire.parsing import parse_chat_call
 
 _WORDS = """
 time year people way day man thing woman life child world school state family student group

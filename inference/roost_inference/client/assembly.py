@@ -7,7 +7,7 @@ from typing import Any
 
 from roost_inference.client.refusals import error_of
 from roost_inference.errors import EngineFailed, EngineUnavailable
-from roost_inference.http.ids import call_id
+from roost_inference.wire.ids import call_id
 
 ANSWER_CHARACTERS_MAX = 4 * 2**20
 CALLS_MAX = 256

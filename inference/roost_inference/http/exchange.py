@@ -17,13 +17,13 @@ from roost_inference.errors import BodyTooLarge, EngineError, QueueFull
 from roost_inference.http.generation import Generation, Piece
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.replies import DONE, KEEP_ALIVE, Chunks, completion, error_body, event
-from roost_inference.http.wire import ChatCall
+from roost_inference.wire.chat_call import ChatCall
 
 KEEP_ALIVE_S = 15.0
 # A client that is still sending when it is refused reads the answer only if we read on a little.
 LINGER_S = 2.0
 LINGER_BYTES_MAX = 64 * 2**20
-# Asked by supervisors, containers and Prometheus, which have no key: a state and figures, no texts.
+# Supervisors, containers and Prometheus read these without a key: a state and figures, no texts.
 OPEN_PATHS = frozenset({"/health", "/metrics"})
 
 T = TypeVar("T")
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def error_response(error: EngineError) -> JSONResponse:
+    """The error in OpenAI's shape, with Retry-After where another try may succeed."""
     headers = {}
     if isinstance(error, QueueFull):
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))
@@ -66,9 +67,11 @@ async def read_body(request: Request, limit: int) -> bytes:
     raise BodyTooLarge(f"The request body is larger than {limit} bytes")
 
 
-async def while_here(receive: Receive, preparation: Preparation, work: Coroutine[Any, Any, T]) -> T:
-    """What the work gives. Once the client has gone the work is cancelled and abandoned, and
-    ClientDisconnect raised. Call it when the body has been read."""
+async def while_connected(
+    receive: Receive, preparation: Preparation, work: Coroutine[Any, Any, T]
+) -> T:
+    """The result of the work. Once the client disconnects, cancels the work, abandons the
+    preparation and raises ClientDisconnect. Call it after the body has been read."""
     working = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
@@ -109,7 +112,7 @@ class RequireKey:
         await self._app(scope, receive, send)
 
 
-class Answer:
+class AnswerResponse:
     """An ASGI response made of a generation. The generation is cancelled as soon as the client
     has gone, before the first token, in mid-stream, or while a whole answer is gathered."""
 
@@ -118,6 +121,10 @@ class Answer:
         self._call = call
         self._created = int(time.time())
         self._sent_s = 0.0
+
+    def cancel(self) -> None:
+        """Stop the generation; for an answer that nobody will read. Any thread may call it."""
+        self._generation.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         produce = self._stream if self._call.stream else self._whole
@@ -190,8 +197,8 @@ class Answer:
             await asyncio.wait((keeper,))
 
     async def _keep_alive(self, send: Send) -> None:
-        """A comment where nothing else was sent for long. A task of its own, as a timeout around
-        every piece would be a third of what a piece costs."""
+        """Send a comment whenever nothing else was sent for KEEP_ALIVE_S. This is a task of its
+        own: a timeout around every piece would add a third to what a piece costs."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._sent_s + KEEP_ALIVE_S - loop.time())

@@ -1,4 +1,4 @@
-"""One answer being made: handed to the engine thread, its events taken on the event loop."""
+"""One answer in the making: the engine thread emits its events, the event loop reads them."""
 
 import asyncio
 from collections import deque
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from roost_inference.errors import EngineError, EngineUnavailable
+from roost_inference.http.engine_port import EnginePort
 from roost_inference.prompt.tool_calls import ParsedCall, ToolCallParser
 from roost_inference.request import (
-    EnginePort,
     Event,
     FinishEvent,
     Listener,
@@ -47,23 +47,24 @@ Piece = TextPiece | ParsedCall | Finished
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A whole answer: as the client sees it, and as it was written; and how much of its prompt was
-    not computed."""
+class FinishedAnswer:
+    """A finished answer: `content` and `calls` (name, arguments) as the client sees them, `text`
+    and `tokens` as the engine generated them. cached_tokens: prompt tokens that were not computed.
+    is_whole: no stop string cut it."""
 
     content: str
     calls: Sequence[tuple[str, str]]
     text: str
     tokens: tuple[int, ...]
-    whole: bool
+    is_whole: bool
     cached_tokens: int = 0
 
 
-Remember = Callable[[Written], None]
+Remember = Callable[[FinishedAnswer], None]
 
 
 class Generation(Protocol):
-    """An answer on its way; the server's side of any engine."""
+    """An answer in the making, whatever makes it."""
 
     id: str
     model: str
@@ -80,27 +81,28 @@ class Generation(Protocol):
         ...
 
 
-class Bell:
-    """Wakes readers on the event loop from the engine thread, once for all that a step brought:
-    every wake-up of its own would cost the engine a change of threads."""
+class LoopWaker:
+    """Wakes readers on an event loop from the engine thread, once for all that a step brought: a
+    wake-up for each reader would cost the engine a change of threads."""
 
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._rung: deque[asyncio.Event] = deque()
-        self._on_its_way = False
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._waking: deque[asyncio.Event] = deque()
+        self._is_scheduled = False
 
-    def ring(self, reader: asyncio.Event) -> None:
-        """Called on the engine thread."""
-        self._rung.append(reader)
-        if not self._on_its_way and not self.loop.is_closed():
-            self._on_its_way = True
-            self.loop.call_soon_threadsafe(self._wake)
+    def wake(self, reader: asyncio.Event) -> None:
+        """Set the reader's event soon. Call it on the engine thread."""
+        self._waking.append(reader)
+        if not self._is_scheduled and not self.loop.is_closed():
+            self._is_scheduled = True
+            self.loop.call_soon_threadsafe(self._wake_all)
 
-    def _wake(self) -> None:
-        # Before the queue is emptied: what is rung from here on calls again or is found below.
-        self._on_its_way = False
-        while self._rung:
-            self._rung.popleft().set()
+    def _wake_all(self) -> None:
+        # Cleared before the queue is emptied: a reader added from here on is scheduled again, or
+        # the loop below still meets it.
+        self._is_scheduled = False
+        while self._waking:
+            self._waking.popleft().set()
 
 
 class EngineGeneration:
@@ -114,10 +116,10 @@ class EngineGeneration:
         engine: EnginePort,
         request: Request,
         *,
-        bell: Bell,
+        waker: LoopWaker,
         parse_calls: bool,
         observe: Listener = lambda event: None,
-        remember: Remember = lambda written: None,
+        remember: Remember = lambda answer: None,
         figures: Mapping[str, object] | None = None,
     ) -> None:
         self._remember = remember
@@ -125,7 +127,7 @@ class EngineGeneration:
         self._texts: list[str] = []
         self._tokens: list[int] = []
         self._contents: list[str] = []
-        self._written_calls: list[tuple[str, str]] = []
+        self._parsed_calls: list[tuple[str, str]] = []
         self.id = request.id
         self.model = engine.model.name
         self._engine = engine
@@ -136,7 +138,7 @@ class EngineGeneration:
         self._events: deque[Event] = deque()
         self._logprobs: list[TokenLogprob] = []
         self._ready = asyncio.Event()
-        self._bell = bell
+        self._waker = waker
         self._finished = False
 
     def submit(self) -> None:
@@ -144,6 +146,7 @@ class EngineGeneration:
         self._engine.submit(self._request, self._listen)
 
     def cancel(self) -> None:
+        """Stop it within one step. Does nothing once it has finished."""
         if not self._finished:
             self._engine.abort(self.id)
 
@@ -154,9 +157,10 @@ class EngineGeneration:
             self._texts.append(event.text)
             self._tokens += event.tokens
         self._events.append(event)
-        self._bell.ring(self._ready)
+        self._waker.wake(self._ready)
 
     async def pieces(self) -> AsyncGenerator[list[Piece], None]:
+        """Lists of what is ready together; see Generation."""
         while not self._finished:
             await self._ready.wait()
             self._ready.clear()
@@ -183,13 +187,13 @@ class EngineGeneration:
         if self._parser is None:
             return [self._text(event.text)]
         pieces: list[Piece] = []
-        for found in self._parser.feed(event.text):
-            if isinstance(found, ParsedCall):
+        for part in self._parser.feed(event.text):
+            if isinstance(part, ParsedCall):
                 self._calls += 1
-                self._written_calls.append((found.name, found.arguments))
-                pieces.append(found)
+                self._parsed_calls.append((part.name, part.arguments))
+                pieces.append(part)
             else:
-                pieces.append(self._text(found))
+                pieces.append(self._text(part))
         return pieces
 
     def _text(self, text: str) -> TextPiece:
@@ -212,12 +216,12 @@ class EngineGeneration:
         if rest or self._logprobs:
             pieces.append(self._text(rest))
         self._remember(
-            Written(
+            FinishedAnswer(
                 "".join(self._contents),
-                self._written_calls,
+                self._parsed_calls,
                 "".join(self._texts),
                 tuple(self._tokens),
-                whole=event.stop_string is None,
+                is_whole=event.stop_string is None,
                 cached_tokens=event.usage.cached_tokens,
             )
         )

@@ -20,7 +20,7 @@ PREFETCH_HOLD_S = 60.0
 T = TypeVar("T")
 
 
-class SessionDesk:
+class SessionControl:
     """`post` hands a command to the engine thread."""
 
     def __init__(

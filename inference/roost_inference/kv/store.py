@@ -14,6 +14,7 @@ from roost_inference.kv.block import BlockHead, block_key, identity_digest, root
 from roost_inference.kv.index import RAM, Found, Node
 from roost_inference.kv.shared_index import Shelf
 from roost_inference.kv.tiers.lanes import Lane, ThreadLane
+from roost_inference.kv.tiers.placement import RAM_PLACEMENT, TierPlacement
 from roost_inference.kv.tiers.tier import Tier
 from roost_inference.kv.tiers.tier_io import Movers
 
@@ -160,6 +161,14 @@ class BlockStore:
                 name: (size, self._index.count(name), problems.get(name))
                 for name, size in self._index.bytes.items()
             }
+
+    @property
+    def placements(self) -> tuple[TierPlacement, ...]:
+        """Where each tier lies, the fastest first."""
+        return (
+            RAM_PLACEMENT,
+            *(TierPlacement(name, "STORAGE", "LOCAL") for name in self.movers.lower),
+        )
 
     @property
     def quotas(self) -> Mapping[str, int]:

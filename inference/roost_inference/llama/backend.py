@@ -18,7 +18,7 @@ from roost_inference.llama import bindings
 from roost_inference.llama.context import LlamaContext
 from roost_inference.llama.machine import available_memory_bytes
 from roost_inference.llama.prefill import PrefillContext
-from roost_inference.prompt.token_floor import TokenFloor
+from roost_inference.llama.token_floor import TokenFloor
 
 # Beside the KV the compute buffers and the logits take memory; below this it would be a gamble.
 MEMORY_MARGIN_BYTES = 256 * 2**20

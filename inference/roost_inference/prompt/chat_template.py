@@ -16,10 +16,11 @@ from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from roost_inference.errors import EngineFailed, InvalidRequest, PromptTooLong
-from roost_inference.http.wire import ChatCall, FunctionTool, Message
-from roost_inference.prompt.exact_tokens import Answer
+from roost_inference.prompt.exact_tokens import GeneratedAnswer
 from roost_inference.prompt.hermes import fold_system, merge_same_role, without_tools
 from roost_inference.prompt.tools import CALL_OPEN
+from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.message import FunctionTool, Message
 
 PROMPT_CHARACTERS_MAX = 16 * 2**20
 # Texts of which is known whether they spell control tokens, 16 bytes each.
@@ -90,7 +91,7 @@ class ChatTemplate:
     def render(
         self,
         call: ChatCall,
-        recall: Callable[[int, Message], Answer | None] = lambda place, message: None,
+        recall: Callable[[int, Message], GeneratedAnswer | None] = lambda place, message: None,
         check: Callable[[], None] = lambda: None,
     ) -> Prompt:
         """The prompt of a request. `recall` knows what the engine wrote itself, by how many
@@ -99,7 +100,7 @@ class ChatTemplate:
         refuses the messages, PromptTooLong if they can't fit the context."""
         functions = call.functions
         nonce = secrets.token_hex(8)
-        hidden: dict[str, str | Answer] = {}
+        hidden: dict[str, str | GeneratedAnswer] = {}
         given = [
             _marked(message, recall(place, message), hidden, nonce)
             for place, message in enumerate(call.messages)
@@ -126,14 +127,14 @@ class ChatTemplate:
         pieces = _pieces(text, hidden, nonce)
         self._refuse_too_long(
             sum(
-                len(p.tokens) if isinstance(p, Answer) else self._tokens_at_least(p.text)
+                len(p.tokens) if isinstance(p, GeneratedAnswer) else self._tokens_at_least(p.text)
                 for p in pieces
             )
         )
         tokens: list[int] = []
         for piece in pieces:
             check()
-            if isinstance(piece, Answer):
+            if isinstance(piece, GeneratedAnswer):
                 tokens += piece.tokens
             else:
                 tokens += self._tokenize(piece.text, piece.special)
@@ -202,21 +203,23 @@ class _Piece:
     special: bool
 
 
-def _pieces(text: str, hidden: Mapping[str, str | Answer], nonce: str) -> list[_Piece | Answer]:
+def _pieces(
+    text: str, hidden: Mapping[str, str | GeneratedAnswer], nonce: str
+) -> list[_Piece | GeneratedAnswer]:
     """The rendered text in order, with place holders replaced by what they stand for."""
     if not hidden:
         return [_Piece(text, special=True)]
-    pieces: list[_Piece | Answer] = []
+    pieces: list[_Piece | GeneratedAnswer] = []
     for part in re.split(f"(\ue000{nonce}:[0-9]+\ue001)", text):
         plain = hidden.get(part)
-        if isinstance(plain, Answer):
+        if isinstance(plain, GeneratedAnswer):
             pieces.append(plain)
         elif part:
             pieces.append(_Piece(part if plain is None else plain, special=plain is None))
     return pieces
 
 
-def _mark(hidden: dict[str, str | Answer], nonce: str, what: str | Answer) -> str:
+def _mark(hidden: dict[str, str | GeneratedAnswer], nonce: str, what: str | GeneratedAnswer) -> str:
     """A place holder no line of text can be mistaken for: the nonce is made for one request."""
     mark = f"\ue000{nonce}:{len(hidden)}\ue001"
     hidden[mark] = what
@@ -224,7 +227,10 @@ def _mark(hidden: dict[str, str | Answer], nonce: str, what: str | Answer) -> st
 
 
 def _marked(
-    message: Message, answer: Answer | None, hidden: dict[str, str | Answer], nonce: str
+    message: Message,
+    answer: GeneratedAnswer | None,
+    hidden: dict[str, str | GeneratedAnswer],
+    nonce: str,
 ) -> Message:
     if answer is None:
         return message

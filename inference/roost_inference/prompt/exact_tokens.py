@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from roost_inference.batch import Tokens
-from roost_inference.http.wire import Message
 from roost_inference.kv.match import common_prefix
+from roost_inference.wire.message import Message
 
 ANSWERS_KEPT = 8192
 ANSWER_TOKENS_KEPT = 2_000_000
@@ -32,7 +32,7 @@ Key = tuple[Said, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GeneratedAnswer:
     """What the engine wrote: the whole text, markup of tool calls included, and its tokens."""
 
     text: str
@@ -59,7 +59,7 @@ class SessionMemory:
         self.lost_tokens_total = 0
         self.spliced_total = 0
         self._lock = threading.Lock()
-        self._answers: OrderedDict[Key, Answer] = OrderedDict()
+        self._answers: OrderedDict[Key, GeneratedAnswer] = OrderedDict()
         self._newest: dict[Said, int] = {}
         self._answer_tokens = 0
         self._histories: OrderedDict[tuple[str, str], Tokens] = OrderedDict()
@@ -71,7 +71,7 @@ class SessionMemory:
         place: int,
         content: str,
         calls: Sequence[tuple[str, str]],
-        answer: Answer,
+        answer: GeneratedAnswer,
     ) -> None:
         """The message as the client saw it, how many stood before it, and what was written."""
         if not answer.tokens or THINKING_END in answer.text:
@@ -92,7 +92,9 @@ class SessionMemory:
             del self._newest[said]
         self._answer_tokens -= len(answer.tokens) if answer else 0
 
-    def recall(self, session: tuple[str, str], place: int, message: Message) -> Answer | None:
+    def recall(
+        self, session: tuple[str, str], place: int, message: Message
+    ) -> GeneratedAnswer | None:
         """What the engine wrote as this message, with `place` before it, if it did."""
         if message.role != "assistant":
             return None
@@ -108,7 +110,7 @@ class SessionMemory:
                 self.spliced_total += 1
             return answer
 
-    def left(self, session: tuple[str, str], prompt: Sequence[int], written: list[int]) -> None:
+    def end_turn(self, session: tuple[str, str], prompt: Sequence[int], written: list[int]) -> None:
         """A turn of the session is over; this is what it leaves in the KV."""
         with self._lock:
             self._histories[session] = np.array([*prompt, *written], np.int32)

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from roost_inference.http.ids import call_id
 from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN
+from roost_inference.wire.ids import call_id
 
 # The one form the grammar allows; the arguments are what follows, to the byte.
 _HEAD = re.compile(r'\s*\{"name": (?P<name>"(?:[^"\\]|\\.)*"), "arguments": ')

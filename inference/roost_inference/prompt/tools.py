@@ -8,7 +8,8 @@ from typing import Any
 from llguidance import LLMatcher
 
 from roost_inference.errors import BadGrammar
-from roost_inference.http.wire import ChatCall, FunctionTool
+from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.message import FunctionTool
 
 CALL_OPEN = "<tool_call>"
 CALL_CLOSE = "</tool_call>"

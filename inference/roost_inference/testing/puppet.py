@@ -1,9 +1,13 @@
 """For tests of the wire: an engine whose answers the test speaks, and what it was asked."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from roost_inference.errors import EngineError
+from roost_inference.kv.sessions import SessionKey
+from roost_inference.kv.store import BlockStore
+from roost_inference.kv.tiers.placement import STANDARD_PLACEMENTS
 from roost_inference.request import (
     EngineStats,
     FinishEvent,
@@ -22,6 +26,36 @@ CHATML = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 CONTROL = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+
+
+class PuppetSessions:
+    """The session control of an engine that keeps no sessions."""
+
+    def listing(
+        self,
+        limit: int | None = None,
+        note: Callable[[SessionKey], dict[str, Any]] = lambda key: {},
+    ) -> list[dict[str, Any]]:
+        """No sessions."""
+        return []
+
+    def pin(
+        self, session_id: str, reason: str, ttl_s: float = 0.0, cache_salt: str = ""
+    ) -> dict[str, Any]:
+        """Pin nothing."""
+        return {"id": session_id, "known": False}
+
+    def prefetch(self, session_id: str, cache_salt: str = "") -> dict[str, Any]:
+        """Bring nothing."""
+        return {"id": session_id, "known": False}
+
+    def offload(self, session_id: str, cache_salt: str = "") -> dict[str, Any]:
+        """Give nothing back."""
+        return {"id": session_id, "known": False}
+
+    def close(self, session_id: str, cache_salt: str = "") -> dict[str, Any]:
+        """Forget nothing."""
+        return {"id": session_id, "known": False}
 
 
 class PuppetEngine:
@@ -48,6 +82,10 @@ class PuppetEngine:
         self.aborted: list[str] = []
         self.refuse: EngineError | None = None
         self.answer = answer
+        self.failure: str | None = None
+        self.store: BlockStore | None = None
+        self.tiers = STANDARD_PLACEMENTS
+        self.session_control = PuppetSessions()
         self._listeners: dict[str, Listener] = {}
 
     def tokens_at_least(self, text: str) -> int:

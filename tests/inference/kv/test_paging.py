@@ -112,9 +112,9 @@ def test_after_a_restart_a_session_is_prefetched_for_its_own_salt_alone(tmp_path
     later = toy_engine(ToyBackend(cells=2048), store=toy_store(disk(tmp_path)))
     for salt in ("", "yours"):
         with pytest.raises(UnknownSession):
-            later.desk._prefetch("s", salt)
-    found = later.desk._prefetch("s", "mine")["blocks"]
-    assert 0 < found < later.desk._prefetch("s", "other")["blocks"]
+            later.session_control._prefetch("s", salt)
+    found = later.session_control._prefetch("s", "mine")["blocks"]
+    assert 0 < found < later.session_control._prefetch("s", "other")["blocks"]
 
 
 def test_idle_time_is_used_to_store_what_residents_hold() -> None:
@@ -252,7 +252,7 @@ def test_a_random_day_with_small_tiers_serves_only_right_cells(seed: int, tmp_pa
             name, reason = f"s{rng.randrange(9)}", rng.choice(("tool", "approval"))
             for salt in ("t0", "t1"):
                 with contextlib.suppress(UnknownSession):
-                    engine.desk._pin(name, reason, 5.0, salt)
+                    engine.session_control._pin(name, reason, 5.0, salt)
         engine.step()
         engine.check()
         for name in [name for name, entry in live.items() if entry[2].is_finished]:

@@ -242,27 +242,27 @@ def engine_sound(engine: Engine) -> None:
 
 def test_pins_prefetch_offload_and_close(folder: Path) -> None:
     engine = start(folder, kv_disk=2**28)
-    desk = engine.desk
+    control = engine.session_control
     prompt = engine.tokenize("Pins. " + TEXT * 3)
     ask(engine, prompt, session_id="p", cache_salt="t")
     settle(engine)
-    (known,) = [s for s in desk.listing() if s["id"] == "p"]
+    (known,) = [s for s in control.listing() if s["id"] == "p"]
     assert known["cells"] >= len(prompt) and known["stored_tokens"]["ram"] >= BLOCK_TOKENS
-    desk.pin("p", "tool", 60.0, "t")
-    assert desk.listing()[-1]["pin"]["reason"] == "tool"
-    desk.pin("p", "approval", 60.0, "t")
-    assert desk.listing()[-1]["cells"] == 0, "an approval takes long: its cells are given back"
+    control.pin("p", "tool", 60.0, "t")
+    assert control.listing()[-1]["pin"]["reason"] == "tool"
+    control.pin("p", "approval", 60.0, "t")
+    assert control.listing()[-1]["cells"] == 0, "an approval takes long: its cells are given back"
     assert ask(engine, prompt, session_id="p", cache_salt="t").finish.usage.cached_tokens > 0
-    desk.pin("p", "user", 0.01, "t")
+    control.pin("p", "user", 0.01, "t")
     ask(engine, prompt, session_id="p", cache_salt="t")
     time.sleep(0.02)
-    assert desk.listing()[-1]["pin"] is None
-    assert desk.offload("p", "t")["cells_freed"] > 0
+    assert control.listing()[-1]["pin"] is None
+    assert control.offload("p", "t")["cells_freed"] > 0
     store = engine.store
     assert store is not None and store.flush()
     engine.close()
     engine = start(folder, kv_disk=2**28)
-    done = engine.desk.prefetch("p", "t")
+    done = engine.session_control.prefetch("p", "t")
     assert done["fetching"] > 0
     deadline = time.monotonic() + 5
     while engine.store.usage()["ram"][1] < done["blocks"] and time.monotonic() < deadline:  # type: ignore[union-attr]
@@ -270,6 +270,6 @@ def test_pins_prefetch_offload_and_close(folder: Path) -> None:
     heard = ask(engine, prompt, session_id="p", cache_salt="t")
     assert set(heard.finish.kv["loaded_from"]) == {"ram"}  # type: ignore[call-overload]
     assert json.dumps(heard.finish.kv)
-    assert engine.desk.close("p", "t")["closed"]
-    assert not [s for s in engine.desk.listing() if s["id"] == "p"]
+    assert engine.session_control.close("p", "t")["closed"]
+    assert not [s for s in engine.session_control.listing() if s["id"] == "p"]
     engine.close()
