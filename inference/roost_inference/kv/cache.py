@@ -3,7 +3,7 @@
 A finished sequence becomes resident under its session and salt. The next request goes on in the
 resident (its own session), or copies the common prefix from any sequence of the same salt, which
 shares the cells. Residents leave in least-recently-used order when cells or ids are wanted, and
-when the idle cells exceed their budget. With a pager, what leaves is stored below first, and what
+when the idle cells exceed their budget. With paging, what leaves is stored below first, and what
 is stored there is loaded instead of computed again.
 """
 
@@ -18,7 +18,7 @@ from roost_inference.batch import Tokens
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.cells import CellLedger
 from roost_inference.kv.match import NO_MATCH, Match, Resident, common_prefix
-from roost_inference.kv.paging import Pager
+from roost_inference.kv.paging_protocol import Paging
 from roost_inference.kv.sessions import KEPT_ON_DEVICE, PAGED_OUT_AT_ONCE, Sessions
 from roost_inference.sequence import Sequence
 
@@ -31,13 +31,13 @@ class KvCache:
     def __init__(
         self,
         backend: Backend,
+        paging: Paging,
         *,
         sequences: int,
         resident_cells: int,
-        pager: Pager | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.pager = pager
+        self.paging = paging
         self.sessions = Sessions(clock)
         self._clock = clock
         self._stores = True
@@ -67,9 +67,7 @@ class KvCache:
         begin to move to RAM; until they are there `is_fetching` holds.
         """
         match = self._match_device(sequence, running)
-        if self.pager is None:
-            return match
-        loads = self.pager.plan(sequence, match.length)
+        loads = self.paging.plan(sequence, match.length)
         if not loads:
             return match
         held = match.length // BLOCK_TOKENS * BLOCK_TOKENS
@@ -80,17 +78,21 @@ class KvCache:
 
     def is_fetching(self, sequence: Sequence) -> bool:
         """Whether a waiting sequence should wait on for blocks that are being read."""
-        return self.pager is not None and self.pager.is_fetching(sequence)
+        return self.paging.is_fetching(sequence)
 
     @property
     def is_reading(self) -> bool:
-        """Whether any waiting sequence does."""
-        return self.pager is not None and self.pager.is_reading
+        """Whether any waiting sequence waits for blocks that are being read."""
+        return self.paging.is_reading
+
+    @property
+    def keeps_evicted(self) -> bool:
+        """Whether KV that leaves the device can come back."""
+        return self.paging.keeps_evicted
 
     def forget(self, sequence: Sequence) -> None:
         """A waiting sequence leaves: what it would have loaded is not kept for it."""
-        if self.pager is not None:
-            self.pager.forget(sequence)
+        self.paging.forget(sequence)
 
     def _match_device(self, sequence: Sequence, running: Iterable[Sequence]) -> Match:
         request, wanted = sequence.request, sequence.tokens.view[:-1]
@@ -130,17 +132,15 @@ class KvCache:
         could be had. Evicts residents if ids or cells are short."""
         sequence_id = sequence.sequence_id = self._claim_id(match)
         sequence.computed = match.held
-        if self.pager is not None:
-            started = self._clock()
-            gained = 0
-            if match.loads:
-                gained = self.pager.load(
-                    sequence_id, match.loads, lambda cells: self.reserve(sequence_id, cells)
-                )
-                sequence.computed = self._cut(sequence_id, match.held + gained)
-            elapsed_ms = (self._clock() - started) * 1000
-            self.pager.report(sequence, match.held, gained, elapsed_ms)
-            self.pager.forget(sequence)
+        started, gained = self._clock(), 0
+        if match.loads:
+            gained = self.paging.load(
+                sequence_id, match.loads, lambda cells: self.reserve(sequence_id, cells)
+            )
+            sequence.computed = self._cut(sequence_id, match.held + gained)
+        elapsed_ms = (self._clock() - started) * 1000
+        self.paging.report(sequence, match.held, gained, elapsed_ms)
+        self.paging.forget(sequence)
         return sequence_id
 
     def _claim_id(self, match: Match) -> int:
@@ -192,8 +192,8 @@ class KvCache:
 
     def release(self, sequence: Sequence) -> None:
         """Keep a preempted sequence's KV as the newest resident: it is paged out like any other
-        if its cells are wanted, and found again when the sequence is claimed. Only without a
-        pager may it have to start over."""
+        if its cells are wanted, and found again when the sequence is claimed. Only without
+        paging may it have to start over."""
         self._lay_down(sequence)
         sequence.computed = 0
 
@@ -234,13 +234,13 @@ class KvCache:
 
     def settle_pin(self, session_id: str, cache_salt: str, reason: str | None) -> None:
         """Act on a pin: who waits for a person gives back the cells at once."""
-        if self.pager is not None and reason in PAGED_OUT_AT_ONCE:
+        if self.keeps_evicted and reason in PAGED_OUT_AT_ONCE:
             self.evict_session(session_id, cache_salt)
 
     @property
     def has_unstored(self) -> bool:
         """Whether residents wait to be stored below, which is done while nothing else is."""
-        return self.pager is not None and bool(self._unstored)
+        return self.keeps_evicted and bool(self._unstored)
 
     def store_some(self, blocks_max: int = 1) -> None:
         """Store a little of what residents hold, so that a restart finds it."""
@@ -254,9 +254,9 @@ class KvCache:
                 return
 
     def _page_out(self, resident: Resident, blocks_max: int | None = None) -> bool:
-        if self.pager is None or not self._stores:
+        if not self._stores:
             return True
-        return self.pager.page_out(
+        return self.paging.page_out(
             resident.sequence_id,
             resident.tokens,
             salt=resident.cache_salt,
@@ -270,8 +270,7 @@ class KvCache:
     ) -> None:
         """Raise AssertionError if ledger, backend, residents and running sequences disagree;
         under_way: by sequence id the cells of tokens that are just being computed."""
-        if self.pager is not None:
-            self.pager.store.check()
+        self.paging.check()
         self.ledger.check()
         active = {s.sequence_id: s.computed for s in running if s.sequence_id is not None}
         assert set(active) == self._active, "active ids are not those of running sequences"

@@ -7,7 +7,7 @@ imports what has arrived, in ascending order and without a hole. Whatever is mis
 computed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from roost_inference.backend import Backend
@@ -37,7 +37,9 @@ class Plan:
 
 
 class Pager:
-    """One per engine; the cache calls it."""
+    """Implements Paging over a block store; one per engine."""
+
+    keeps_evicted = True
 
     def __init__(
         self,
@@ -69,11 +71,13 @@ class Pager:
         return self._ready(plan, resident)
 
     def is_fetching(self, sequence: Sequence) -> bool:
+        """Whether blocks of the sequence are being read."""
         plan = self._plans.get(sequence.id)
         return plan is not None and plan.fetch is not None and not plan.fetch.done
 
     @property
     def is_reading(self) -> bool:
+        """Whether blocks of any sequence are being read."""
         return any(plan.fetch and not plan.fetch.done for plan in self._plans.values())
 
     def forget(self, sequence: Sequence) -> None:
@@ -222,3 +226,45 @@ class Pager:
                 return True
             parent, exported = key, exported + 1
         return True
+
+    # Sessions
+
+    def stored_tokens(self, salt: str, tokens: Tokens) -> dict[str, int]:
+        """How many of the tokens each tier holds."""
+        stored: dict[str, int] = {}
+        for part in self.store.walk(self.store.root(salt), tokens, touch=False):
+            for tier in tuple(part.node.tiers):
+                stored[tier] = stored.get(tier, 0) + part.used
+        return stored
+
+    def hold(self, salt: str, tokens: Tokens, until: float) -> None:
+        """Keep the blocks of these tokens in RAM until then."""
+        self.store.hold(self.store.root(salt), tokens, until)
+
+    def prefetch(
+        self, session_id: str, texts: Iterable[tuple[str, Tokens]], until: float
+    ) -> tuple[int, int]:
+        """Bring a session's blocks to RAM; see Paging."""
+        store, blocks, moving = self.store, 0, 0
+        chains = [
+            [part.node for part in store.walk(store.root(salt), tokens)] for salt, tokens in texts
+        ]
+        # After a restart only the blocks remember whose they are.
+        for chain in chains if any(chains) else [store.leaf_of(session_id)]:
+            sources = [store.source(node, None) for node in chain]
+            cut = sources.index(None) if None in sources else len(sources)
+            ready = [source for source in sources[:cut] if source is not None]
+            store.fetch(chain[:cut], ready)
+            blocks += cut
+            moving += sum(source != RAM for source in ready)
+            for node in chain[:cut]:
+                node.hold_until = max(node.hold_until, until)
+        return blocks, moving
+
+    def check(self) -> None:
+        """Raise AssertionError if the tiers do not add up."""
+        self.store.check()
+
+    def close(self) -> None:
+        """Finish writing and give the tiers back."""
+        self.store.close()

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from roost_inference.errors import EngineUnavailable, InvalidRequest
 from roost_inference.kv.cache import KvCache
-from roost_inference.kv.index import RAM
 from roost_inference.kv.sessions import PIN_TTL_S_DEFAULT, REASONS, Session
 
 COMMAND_TIMEOUT_S = 10.0
@@ -93,24 +92,13 @@ class SessionDesk:
             "id": session.session_id,
             "tokens": len(session.tokens),
             "cells": cells,
-            "stored_tokens": self._stored(session),
+            "stored_tokens": self._cache.paging.stored_tokens(session.cache_salt, session.tokens),
             "turns": session.turns,
             "idle_s": round(now - session.used_s, 3),
             "pin": None
             if reason is None or session.pin is None
             else {"reason": reason, "expires_in_s": round(session.pin.until - now, 3)},
         }
-
-    def _stored(self, session: Session) -> dict[str, int]:
-        """Tokens per tier."""
-        stored: dict[str, int] = {}
-        if self._cache.pager is not None:
-            store = self._cache.pager.store
-            root = store.root(session.cache_salt)
-            for part in store.walk(root, session.tokens, touch=False):
-                for tier in tuple(part.node.tiers):
-                    stored[tier] = stored.get(tier, 0) + part.used
-        return stored
 
     def _pin(
         self, session_id: str, reason: str, ttl_s: float, cache_salt: str | None
@@ -121,32 +109,18 @@ class SessionDesk:
         for salt in salts:
             session = cache.sessions.pin(session_id, salt, reason, ttl_s)
             assert session.pin is not None
-            if cache.pager is not None:
-                store = cache.pager.store
-                store.hold(store.root(salt), session.tokens, session.pin.until)
+            cache.paging.hold(salt, session.tokens, session.pin.until)
             cache.settle_pin(session_id, salt, reason)
         return {"id": session_id, "pinned": reason, "ttl_s": ttl_s, "sessions": len(salts)}
 
     def _prefetch(self, session_id: str, cache_salt: str | None) -> dict[str, Any]:
-        blocks = started = 0
-        if self._cache.pager is not None:
-            store = self._cache.pager.store
-            known = self._cache.sessions.named(session_id, cache_salt)
-            chains = [
-                [p.node for p in store.walk(store.root(s.cache_salt), s.tokens)] for s in known
-            ]
-            # after a restart only the blocks remember whose they are
-            for chain in chains if any(chains) else [store.leaf_of(session_id)]:
-                sources = [store.source(node, None) for node in chain]
-                cut = sources.index(None) if None in sources else len(sources)
-                ready = [source for source in sources[:cut] if source is not None]
-                store.fetch(chain[:cut], ready)
-                blocks += cut
-                started += sum(source != RAM for source in ready)
-                until = self._clock() + PREFETCH_HOLD_S
-                for node in chain[:cut]:
-                    node.hold_until = max(node.hold_until, until)
-        return {"id": session_id, "blocks": blocks, "fetching": started}
+        known = self._cache.sessions.named(session_id, cache_salt)
+        blocks, moving = self._cache.paging.prefetch(
+            session_id,
+            [(session.cache_salt, session.tokens) for session in known],
+            self._clock() + PREFETCH_HOLD_S,
+        )
+        return {"id": session_id, "blocks": blocks, "fetching": moving}
 
     def _offload(self, session_id: str, cache_salt: str | None) -> dict[str, Any]:
         before = self._cache.ledger.used
@@ -157,8 +131,6 @@ class SessionDesk:
     def _close(self, session_id: str, cache_salt: str | None) -> dict[str, Any]:
         freed = self._offload(session_id, cache_salt)
         for session in self._cache.sessions.named(session_id, cache_salt):
-            if self._cache.pager is not None:
-                store = self._cache.pager.store
-                store.hold(store.root(session.cache_salt), session.tokens, 0.0)
+            self._cache.paging.hold(session.cache_salt, session.tokens, 0.0)
             self._cache.sessions.forget(session)
         return {**freed, "closed": True}

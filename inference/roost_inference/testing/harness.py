@@ -20,6 +20,7 @@ from roost_inference.request import (
     TokenLogprob,
 )
 from roost_inference.scheduling.cost import Measurement, StepCost
+from roost_inference.scheduling.drafts import NO_SPECULATION
 from roost_inference.speculation.drafter import Drafter
 from roost_inference.speculation.grammar_drafter import GrammarDrafter
 from roost_inference.speculation.speculator import Speculator
@@ -136,7 +137,7 @@ def toy_engine(
         cost=cost or (StepCost() if speculator is None else speculator.cost),
         store=store,
         clock=clock or FakeClock(),
-        speculator=speculator,
+        speculation=speculator or NO_SPECULATION,
     )
 
 

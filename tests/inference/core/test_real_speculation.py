@@ -21,6 +21,7 @@ from roost_inference.errors import EngineUnavailable
 from roost_inference.loading import load_engine
 from roost_inference.request import Request, SamplingParams
 from roost_inference.scheduling.cost import Measurement
+from roost_inference.speculation.speculator import Speculator
 from roost_inference.testing.harness import Collector
 
 # A difference of log-probabilities that the order of sums can turn round.
@@ -41,10 +42,11 @@ def plain(model_folder: Path) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def speculating(model_folder: Path) -> Iterator[Engine]:
     loaded = load_engine(EngineConfig(speculation="auto", kv_disk=0, **SMALL), model_folder)
-    assert loaded._speculator is not None
+    speculator = loaded._speculation
+    assert isinstance(speculator, Speculator)
     # On a busy machine nothing might pay; here rows are cheap, so drafts are verified.
-    loaded._speculator.cost.load([Measurement(1, 0, 10.0), Measurement(64, 0, 11.0)])
-    loaded._speculator.cost.observe = lambda *_, **__: None  # type: ignore[method-assign]
+    speculator.cost.load([Measurement(1, 0, 10.0), Measurement(64, 0, 11.0)])
+    speculator.cost.observe = lambda *_, **__: None  # type: ignore[method-assign]
     yield loaded
     loaded.close()
 
@@ -122,8 +124,8 @@ def test_a_grammar_s_own_text_is_drafted(speculating: Engine) -> None:
 def test_the_costs_were_measured_at_the_start(plain: Engine, tmp_path: Path) -> None:
     config = EngineConfig(model=Path(plain.model.path), speculation="auto", **SMALL)
     engine = load_engine(config, tmp_path)
-    speculator = engine._speculator
-    assert speculator is not None
+    speculator = engine._speculation
+    assert isinstance(speculator, Speculator)
     one, many = speculator.cost.ms(1), speculator.cost.ms(16)
     engine.close()
     assert one > 0 and many > 0  # how they compare is for a benchmark on an idle machine

@@ -181,19 +181,19 @@ def test_a_tenant_can_t_take_every_place_of_the_queue() -> None:
 def test_the_number_of_tenants_remembered_is_bounded() -> None:
     accounts = Accounts()
     for number in range(3 * TENANTS_MAX):
-        accounts.content(accounts.want(f"tenant {number}"))
+        accounts.leave(accounts.enter(f"tenant {number}"))
     assert len(accounts) == TENANTS_MAX
 
 
 def test_who_comes_back_has_saved_nothing_and_owes_a_bounded_amount() -> None:
     accounts = Accounts()
-    busy, idle = accounts.want("busy"), accounts.want("idle")
-    accounts.content(idle)
+    busy, idle = accounts.enter("busy"), accounts.enter("idle")
+    accounts.leave(idle)
     busy.served = 1_000_000.0
-    assert accounts.want("idle").served == busy.served
-    accounts.content(busy)
+    assert accounts.enter("idle").served == busy.served
+    accounts.leave(busy)
     busy.served += 1_000_000.0  # while it alone writes, nobody is held up
-    back = accounts.want("busy")
+    back = accounts.enter("busy")
     assert back.served <= 1_000_000.0 + DEBT_TOKENS_MAX
 
 

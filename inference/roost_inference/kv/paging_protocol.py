@@ -1,0 +1,150 @@
+"""What the cache asks of paging, and a cache without tiers below the device."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from roost_inference.batch import Tokens
+from roost_inference.kv.index import Found
+from roost_inference.kv.store import BlockStore
+from roost_inference.request import KvPolicy
+from roost_inference.sequence import Sequence
+
+
+class Paging(Protocol):
+    """Moves KV between the device and the tiers below it. The engine thread calls it."""
+
+    @property
+    def store(self) -> BlockStore | None:
+        """The tiers below the device, None if there are none."""
+        ...
+
+    @property
+    def keeps_evicted(self) -> bool:
+        """Whether KV that leaves the device can come back, so that evicting costs little."""
+        ...
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether any waiting sequence waits for blocks that are being read."""
+        ...
+
+    def plan(self, sequence: Sequence, resident: int) -> tuple[Found, ...]:
+        """The blocks ready to be imported behind the first `resident` tokens, which the device
+        has; empty while they are on their way, and if computing is cheaper."""
+        ...
+
+    def is_fetching(self, sequence: Sequence) -> bool:
+        """Whether a waiting sequence should wait on for blocks that are being read."""
+        ...
+
+    def forget(self, sequence: Sequence) -> None:
+        """The sequence has loaded, or never will."""
+        ...
+
+    def load(
+        self, sequence_id: int, loads: tuple[Found, ...], reserve: Callable[[int], bool]
+    ) -> int:
+        """Append blocks to a sequence that ends where the first one begins; `reserve` accounts
+        for the cells. Returns the tokens gained; stops at the first block that can't be had."""
+        ...
+
+    def report(self, sequence: Sequence, resident: int, loaded: int, ms: float) -> None:
+        """Note on the sequence what was decided and what it took, for the response's metrics."""
+        ...
+
+    def page_out(
+        self,
+        sequence_id: int,
+        tokens: Tokens,
+        *,
+        salt: str,
+        session_id: str,
+        policy: KvPolicy,
+        blocks_max: int | None = None,
+    ) -> bool:
+        """Store what of a sequence's KV is not stored yet, at most so many blocks. True when all
+        is stored that can be."""
+        ...
+
+    def stored_tokens(self, salt: str, tokens: Tokens) -> dict[str, int]:
+        """How many of the tokens each tier holds."""
+        ...
+
+    def hold(self, salt: str, tokens: Tokens, until: float) -> None:
+        """Keep the blocks of these tokens in RAM until then."""
+        ...
+
+    def prefetch(
+        self, session_id: str, texts: Iterable[tuple[str, Tokens]], until: float
+    ) -> tuple[int, int]:
+        """Bring a session's blocks to RAM and hold them there until then. texts: salt and tokens
+        of what is known of the session. Returns how many blocks, and how many begin to move."""
+        ...
+
+    def check(self) -> None:
+        """Raise AssertionError if the tiers do not add up. For tests."""
+        ...
+
+    def close(self) -> None:
+        """Finish writing and give the tiers back."""
+        ...
+
+
+class NoPaging:
+    """No tiers below the device: what leaves it is computed again."""
+
+    store: BlockStore | None = None
+    keeps_evicted = False
+    is_reading = False
+
+    def plan(self, sequence: Sequence, resident: int) -> tuple[Found, ...]:
+        """Nothing to load."""
+        return ()
+
+    def is_fetching(self, sequence: Sequence) -> bool:
+        """Nothing is read."""
+        return False
+
+    def forget(self, sequence: Sequence) -> None:
+        """Nothing was planned."""
+
+    def load(
+        self, sequence_id: int, loads: tuple[Found, ...], reserve: Callable[[int], bool]
+    ) -> int:
+        """Never called: there is nothing to load."""
+        return 0
+
+    def report(self, sequence: Sequence, resident: int, loaded: int, ms: float) -> None:
+        """Nothing was decided."""
+
+    def page_out(
+        self,
+        sequence_id: int,
+        tokens: Tokens,
+        *,
+        salt: str,
+        session_id: str,
+        policy: KvPolicy,
+        blocks_max: int | None = None,
+    ) -> bool:
+        """Nothing can be stored, so all is stored that can be."""
+        return True
+
+    def stored_tokens(self, salt: str, tokens: Tokens) -> dict[str, int]:
+        """No tier holds anything."""
+        return {}
+
+    def hold(self, salt: str, tokens: Tokens, until: float) -> None:
+        """Nothing to hold."""
+
+    def prefetch(
+        self, session_id: str, texts: Iterable[tuple[str, Tokens]], until: float
+    ) -> tuple[int, int]:
+        """Nothing to bring."""
+        return 0, 0
+
+    def check(self) -> None:
+        """Nothing to check."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
