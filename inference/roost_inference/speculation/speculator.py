@@ -182,7 +182,9 @@ class Speculator:
                 break
             for at, chances in zip(places, expected, strict=True):
                 survivals[at] = chances[:depth]
-            drafting_ms = drafter.cost_ms(len(asked), depth)
+            drafting_ms = self._panel.cost_ms(drafter, len(asked), depth)
+            if not math.isfinite(drafting_ms):
+                return 0
 
             def with_drafting(drafts: int, extra: float = drafting_ms) -> float:
                 return cost_ms(drafts) + extra

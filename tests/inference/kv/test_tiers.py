@@ -287,7 +287,7 @@ def test_blocks_of_other_models_make_room(tmp_path: Path) -> None:
 WRITER = """
 import sys, pathlib, numpy as np
 from roost_inference.kv.block import BLOCK_TOKENS, identity_digest
-from roost_inference.kv.disk import DiskTier
+from roost_inference.kv.tiers.disk import DiskTier
 from roost_inference.kv.store import BlockStore
 tier = DiskTier(pathlib.Path(sys.argv[1]), identity_digest("toy"), 2**28, free_bytes_min=0)
 store = BlockStore("toy", 2**28, [tier]); store.start()
