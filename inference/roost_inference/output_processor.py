@@ -92,7 +92,11 @@ class OutputProcessor:
 
     def publish(self) -> None:
         """Publish the gauges to other threads."""
-        sessions = {r.session_id for r in self._cache.residents if r.session_id is not None}
+        sessions = {
+            resident.session
+            for resident in self._cache.residents
+            if resident.session.session_id is not None
+        }
         scheduler = self._scheduler
         self._stats.publish(
             Gauges(

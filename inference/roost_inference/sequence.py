@@ -43,7 +43,7 @@ class Account:
     """A tenant's tokens in one class: those it was served and those reserved for what runs.
     `prefilling` counts its sequences that wait or have their prompts computed."""
 
-    tenant: str
+    fairness_key: str
     served: float = 0.0
     reserved: float = 0.0
     prefilling: int = 0
@@ -72,7 +72,7 @@ class Sequence:
     # Prompt and answer together; the context bounds it, too.
     length_max: int
     service: ServiceClass = field(init=False)
-    tenant: str = field(init=False)
+    fairness_key: str = field(init=False)
     # Its tenant's account while it is in the scheduler, and what is reserved of it there.
     account: Account | None = None
     reserved: float = 0.0
@@ -94,7 +94,7 @@ class Sequence:
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)
         self.service = self.request.service
-        self.tenant = self.request.tenant_key
+        self.fairness_key = self.request.fairness_key
 
     @property
     def id(self) -> str:

@@ -16,7 +16,7 @@ from roost_inference.kv.session_control import SessionDesk
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.prompt.exact_tokens import Answer, SessionMemory, section_of
 from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN, Markers, build_grammar
-from roost_inference.request import EnginePort, Event, FinishEvent, Request
+from roost_inference.request import EnginePort, EngineSession, Event, FinishEvent, Request
 
 
 class Responder(Protocol):
@@ -99,7 +99,7 @@ class EngineResponder:
 
     def _submit(self, generation: EngineGeneration, request: Request, trail: Trail) -> None:
         generation.submit()
-        self._ceiling.prompt(trail, request.cache_salt, request.prompt_tokens)
+        self._ceiling.prompt(trail, request.session.cache_salt, request.prompt_tokens)
 
     def _bell_of_this_loop(self) -> Bell:
         if self._bell is None or self._bell.loop is not asyncio.get_running_loop():
@@ -109,10 +109,10 @@ class EngineResponder:
     def _request(self, call: ChatCall) -> tuple[Request, dict[str, object]]:
         """The request, and what is known about it before it runs, for the answer's metrics."""
         grammar = build_grammar(call, self._markers)
-        session = (call.cache_salt or "", call.session_id or "")
+        session = EngineSession(call.session_id, call.cache_salt or "")
         prompt = self._template.render(call, partial(self.memory.recall, session))
         figures: dict[str, object] = {}
-        if call.session_id is not None:
+        if session.session_id is not None:
             divergence = self.memory.compare(
                 session,
                 prompt.tokens,
@@ -130,8 +130,7 @@ class EngineResponder:
             sampling=call.sampling(),
             stop=tuple(call.stop or ()),
             grammar=grammar,
-            session_id=call.session_id,
-            cache_salt=call.cache_salt or "",
+            session=session,
             tenant=call.tenant,
             priority=call.priority or 0,
             ignore_eos=bool(call.ignore_eos),
@@ -144,12 +143,11 @@ class EngineResponder:
 
     def _remember(self, request: Request, trail: Trail, place: int, written: Written) -> None:
         self._ceiling.answer(trail, written.tokens, written.cached_tokens)
-        session = (request.cache_salt, request.session_id or "")
         if written.whole:
             answer = Answer(written.text, written.tokens)
-            self.memory.remember(session, place, written.content, written.calls, answer)
-        if request.session_id is not None:
-            self.memory.left(session, request.prompt_tokens, list(written.tokens))
+            self.memory.remember(request.session, place, written.content, written.calls, answer)
+        if request.session.session_id is not None:
+            self.memory.left(request.session, request.prompt_tokens, list(written.tokens))
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, FinishEvent):

@@ -20,6 +20,7 @@ from roost_inference.kv.cells import CellLedger
 from roost_inference.kv.match import NO_MATCH, Match, Resident, common_prefix
 from roost_inference.kv.paging_protocol import Paging
 from roost_inference.kv.sessions import KEPT_ON_DEVICE, PAGED_OUT_AT_ONCE, Sessions
+from roost_inference.request import EngineSession
 from roost_inference.sequence import Sequence
 
 NOTHING: Mapping[int | None, int] = {}
@@ -95,13 +96,13 @@ class KvCache:
         self.paging.forget(sequence)
 
     def _match_device(self, sequence: Sequence, running: Iterable[Sequence]) -> Match:
-        request, wanted = sequence.request, sequence.tokens.view[:-1]
+        session, wanted = sequence.request.session, sequence.tokens.view[:-1]
         best = NO_MATCH
         for resident in reversed(self._residents.values()):
-            if resident.cache_salt != request.cache_salt:
+            if resident.session.cache_salt != session.cache_salt:
                 continue
             length = common_prefix(resident.tokens, wanted)
-            own = resident.session_id == request.session_id is not None
+            own = session.session_id is not None and resident.session == session
             lost = len(resident.tokens) - length
             take_over = lost == 0 or (own and lost <= length)
             if not self._backend.truncates and lost:
@@ -110,7 +111,7 @@ class KvCache:
                 best = Match(length, resident.sequence_id, take_over, length)
         if self._backend.truncates:
             for other in running:
-                if other.request.cache_salt != request.cache_salt:
+                if other.request.session.cache_salt != session.cache_salt:
                     continue
                 length = common_prefix(other.tokens.view[: other.computed], wanted)
                 if length > best.length:
@@ -182,11 +183,10 @@ class KvCache:
 
     def retire(self, sequence: Sequence) -> None:
         """Keep a finished sequence's KV as resident, then bring idle cells under their budget."""
-        request, tokens = sequence.request, self._lay_down(sequence)
-        if request.session_id is not None and len(tokens):
-            self.sessions.note(request.session_id, request.cache_salt, tokens)
-            reason = self.sessions.reason(request.session_id, request.cache_salt)
-            self.settle_pin(request.session_id, request.cache_salt, reason)
+        session, tokens = sequence.request.session, self._lay_down(sequence)
+        if session.session_id is not None and len(tokens):
+            self.sessions.note(session, tokens)
+            self.settle_pin(session, self.sessions.reason(session))
         while self._residents and self.idle_cells > self._resident_cells:
             self._evict_oldest()
 
@@ -207,9 +207,7 @@ class KvCache:
             self._drop(sequence_id)
             return tokens
         self._active.discard(sequence_id)
-        self._residents[sequence_id] = Resident(
-            sequence_id, tokens, request.session_id, request.cache_salt, request.kv
-        )
+        self._residents[sequence_id] = Resident(sequence_id, tokens, request.session, request.kv)
         self._unstored[sequence_id] = None
         return tokens
 
@@ -226,16 +224,16 @@ class KvCache:
         finally:
             self._stores = True
 
-    def evict_session(self, session_id: str, cache_salt: str) -> None:
+    def evict_session(self, session: EngineSession) -> None:
         """Page out what one session has on the device."""
         for resident in self.residents:
-            if (resident.session_id, resident.cache_salt) == (session_id, cache_salt):
+            if resident.session == session:
                 self._evict(resident.sequence_id)
 
-    def settle_pin(self, session_id: str, cache_salt: str, reason: str | None) -> None:
-        """Act on a pin: who waits for a person gives back the cells at once."""
+    def settle_pin(self, session: EngineSession, reason: str | None) -> None:
+        """Act on a pin: a session that waits for a person gives its cells back at once."""
         if self.keeps_evicted and reason in PAGED_OUT_AT_ONCE:
-            self.evict_session(session_id, cache_salt)
+            self.evict_session(session)
 
     @property
     def has_unstored(self) -> bool:
@@ -259,8 +257,7 @@ class KvCache:
         return self.paging.page_out(
             resident.sequence_id,
             resident.tokens,
-            salt=resident.cache_salt,
-            session_id=resident.session_id or "",
+            session=resident.session,
             policy=resident.policy,
             blocks_max=blocks_max,
         )
@@ -301,7 +298,7 @@ class KvCache:
         if oldest is None:
             return False
         for resident in self._residents.values():
-            reason = self.sessions.reason(resident.session_id, resident.cache_salt)
+            reason = self.sessions.reason(resident.session)
             if reason not in KEPT_ON_DEVICE:
                 oldest = resident.sequence_id
                 break

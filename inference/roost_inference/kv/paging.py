@@ -17,7 +17,7 @@ from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.index import RAM, Found
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.tier_io import Fetch
-from roost_inference.request import KvPolicy
+from roost_inference.request import EngineSession, KvPolicy
 from roost_inference.sequence import Sequence
 
 # Less than this is computed faster than it is found.
@@ -91,7 +91,7 @@ class Pager:
         wanted = sequence.tokens.view[:-1]
         if policy.max_load_tokens is not None:
             wanted = wanted[: resident + policy.max_load_tokens]
-        root = self.store.root(sequence.request.cache_salt)
+        root = self.store.root(sequence.request.session.cache_salt)
         found = self.store.walk(root, wanted)
         first = resident // BLOCK_TOKENS
         parts, sources = found[first:], []
@@ -195,8 +195,7 @@ class Pager:
         sequence_id: int,
         tokens: Tokens,
         *,
-        salt: str,
-        session_id: str,
+        session: EngineSession,
         policy: KvPolicy,
         blocks_max: int | None = None,
     ) -> bool:
@@ -204,13 +203,13 @@ class Pager:
         is stored that can be."""
         if policy.max_offload_tokens is not None:
             tokens = tokens[: policy.max_offload_tokens]
-        root = self.store.root(salt)
+        root = self.store.root(session.cache_salt)
         found = self.store.walk(root, tokens)
         if sum(part.used for part in found) + TAIL_TOKENS_MIN > len(tokens):
             return True
         whole = [part for part in found if part.used == BLOCK_TOKENS]
         parent = whole[-1].node.head.key if whole else root
-        exported = 0
+        exported, owner = 0, session.session_id or ""
         for start in range(len(whole) * BLOCK_TOKENS, len(tokens), BLOCK_TOKENS):
             end = min(start + BLOCK_TOKENS, len(tokens))
             if end - start < TAIL_TOKENS_MIN:
@@ -221,7 +220,7 @@ class Pager:
                 payload = self._backend.export_block(sequence_id, start, end)
             except EngineFailed:
                 return True
-            key = self.store.put(parent, start, tokens[start:end], payload, session_id)
+            key = self.store.put(parent, start, tokens[start:end], payload, owner)
             if key is None:
                 return True
             parent, exported = key, exported + 1
@@ -229,25 +228,26 @@ class Pager:
 
     # Sessions
 
-    def stored_tokens(self, salt: str, tokens: Tokens) -> dict[str, int]:
+    def stored_tokens(self, session: EngineSession, tokens: Tokens) -> dict[str, int]:
         """How many of the tokens each tier holds."""
         stored: dict[str, int] = {}
-        for part in self.store.walk(self.store.root(salt), tokens, touch=False):
+        for part in self.store.walk(self.store.root(session.cache_salt), tokens, touch=False):
             for tier in tuple(part.node.tiers):
                 stored[tier] = stored.get(tier, 0) + part.used
         return stored
 
-    def hold(self, salt: str, tokens: Tokens, until: float) -> None:
+    def hold(self, session: EngineSession, tokens: Tokens, until: float) -> None:
         """Keep the blocks of these tokens in RAM until then."""
-        self.store.hold(self.store.root(salt), tokens, until)
+        self.store.hold(self.store.root(session.cache_salt), tokens, until)
 
     def prefetch(
-        self, session_id: str, texts: Iterable[tuple[str, Tokens]], until: float
+        self, session_id: str, texts: Iterable[tuple[EngineSession, Tokens]], until: float
     ) -> tuple[int, int]:
         """Bring a session's blocks to RAM; see Paging."""
         store, blocks, moving = self.store, 0, 0
         chains = [
-            [part.node for part in store.walk(store.root(salt), tokens)] for salt, tokens in texts
+            [part.node for part in store.walk(store.root(session.cache_salt), tokens)]
+            for session, tokens in texts
         ]
         # After a restart only the blocks remember whose they are.
         for chain in chains if any(chains) else [store.leaf_of(session_id)]:

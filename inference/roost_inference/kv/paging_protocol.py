@@ -6,7 +6,7 @@ from typing import Protocol
 from roost_inference.batch import Tokens
 from roost_inference.kv.index import Found
 from roost_inference.kv.store import BlockStore
-from roost_inference.request import KvPolicy
+from roost_inference.request import EngineSession, KvPolicy
 from roost_inference.sequence import Sequence
 
 
@@ -57,8 +57,7 @@ class Paging(Protocol):
         sequence_id: int,
         tokens: Tokens,
         *,
-        salt: str,
-        session_id: str,
+        session: EngineSession,
         policy: KvPolicy,
         blocks_max: int | None = None,
     ) -> bool:
@@ -66,19 +65,19 @@ class Paging(Protocol):
         is stored that can be."""
         ...
 
-    def stored_tokens(self, salt: str, tokens: Tokens) -> dict[str, int]:
-        """How many of the tokens each tier holds."""
+    def stored_tokens(self, session: EngineSession, tokens: Tokens) -> dict[str, int]:
+        """How many of a session's tokens each tier holds."""
         ...
 
-    def hold(self, salt: str, tokens: Tokens, until: float) -> None:
-        """Keep the blocks of these tokens in RAM until then."""
+    def hold(self, session: EngineSession, tokens: Tokens, until: float) -> None:
+        """Keep the blocks of a session's tokens in RAM until then."""
         ...
 
     def prefetch(
-        self, session_id: str, texts: Iterable[tuple[str, Tokens]], until: float
+        self, session_id: str, texts: Iterable[tuple[EngineSession, Tokens]], until: float
     ) -> tuple[int, int]:
-        """Bring a session's blocks to RAM and hold them there until then. texts: salt and tokens
-        of what is known of the session. Returns how many blocks, and how many begin to move."""
+        """Bring a session's blocks to RAM and hold them there until then. texts: the sessions of
+        that id and their tokens. Returns how many blocks, and how many begin to move."""
         ...
 
     def check(self) -> None:
@@ -122,23 +121,22 @@ class NoPaging:
         sequence_id: int,
         tokens: Tokens,
         *,
-        salt: str,
-        session_id: str,
+        session: EngineSession,
         policy: KvPolicy,
         blocks_max: int | None = None,
     ) -> bool:
         """Nothing can be stored, so all is stored that can be."""
         return True
 
-    def stored_tokens(self, salt: str, tokens: Tokens) -> dict[str, int]:
+    def stored_tokens(self, session: EngineSession, tokens: Tokens) -> dict[str, int]:
         """No tier holds anything."""
         return {}
 
-    def hold(self, salt: str, tokens: Tokens, until: float) -> None:
+    def hold(self, session: EngineSession, tokens: Tokens, until: float) -> None:
         """Nothing to hold."""
 
     def prefetch(
-        self, session_id: str, texts: Iterable[tuple[str, Tokens]], until: float
+        self, session_id: str, texts: Iterable[tuple[EngineSession, Tokens]], until: float
     ) -> tuple[int, int]:
         """Nothing to bring."""
         return 0, 0

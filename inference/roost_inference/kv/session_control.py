@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from roost_inference.errors import EngineUnavailable, InvalidRequest
 from roost_inference.kv.cache import KvCache
-from roost_inference.kv.sessions import PIN_TTL_S_DEFAULT, REASONS, Session
+from roost_inference.kv.sessions import PIN_TTL_S_DEFAULT, REASONS, SessionRecord
+from roost_inference.request import EngineSession
 
 COMMAND_TIMEOUT_S = 10.0
 # Prefetched blocks are kept in RAM for the message that announced itself.
@@ -77,27 +78,24 @@ class SessionDesk:
     # On the engine thread
 
     def _list(self, limit: int | None) -> list[dict[str, Any]]:
-        on_device = {
-            (resident.cache_salt, resident.session_id): len(resident.tokens)
-            for resident in self._cache.residents
-        }
+        on_device = {resident.session: len(resident.tokens) for resident in self._cache.residents}
         known = list(self._cache.sessions)
         wanted = known if limit is None else known[max(len(known) - limit, 0) :]
-        return [self._describe(s, on_device.get(s.key, 0)) for s in wanted]
+        return [self._describe(record, on_device.get(record.session, 0)) for record in wanted]
 
-    def _describe(self, session: Session, cells: int) -> dict[str, Any]:
+    def _describe(self, record: SessionRecord, cells: int) -> dict[str, Any]:
         now = self._clock()
-        reason = self._cache.sessions.reason(session.session_id, session.cache_salt)
+        reason = self._cache.sessions.reason(record.session)
         return {
-            "id": session.session_id,
-            "tokens": len(session.tokens),
+            "id": record.session.session_id,
+            "tokens": len(record.tokens),
             "cells": cells,
-            "stored_tokens": self._cache.paging.stored_tokens(session.cache_salt, session.tokens),
-            "turns": session.turns,
-            "idle_s": round(now - session.used_s, 3),
+            "stored_tokens": self._cache.paging.stored_tokens(record.session, record.tokens),
+            "turns": record.turns,
+            "idle_s": round(now - record.used_s, 3),
             "pin": None
-            if reason is None or session.pin is None
-            else {"reason": reason, "expires_in_s": round(session.pin.until - now, 3)},
+            if reason is None or record.pin is None
+            else {"reason": reason, "expires_in_s": round(record.pin.until - now, 3)},
         }
 
     def _pin(
@@ -105,32 +103,33 @@ class SessionDesk:
     ) -> dict[str, Any]:
         cache = self._cache
         known = cache.sessions.named(session_id, cache_salt)
-        salts = [session.cache_salt for session in known] or [cache_salt or ""]
-        for salt in salts:
-            session = cache.sessions.pin(session_id, salt, reason, ttl_s)
-            assert session.pin is not None
-            cache.paging.hold(salt, session.tokens, session.pin.until)
-            cache.settle_pin(session_id, salt, reason)
-        return {"id": session_id, "pinned": reason, "ttl_s": ttl_s, "sessions": len(salts)}
+        new = EngineSession(session_id, cache_salt or "")
+        sessions = [record.session for record in known] or [new]
+        for session in sessions:
+            record = cache.sessions.pin(session, reason, ttl_s)
+            assert record.pin is not None
+            cache.paging.hold(session, record.tokens, record.pin.until)
+            cache.settle_pin(session, reason)
+        return {"id": session_id, "pinned": reason, "ttl_s": ttl_s, "sessions": len(sessions)}
 
     def _prefetch(self, session_id: str, cache_salt: str | None) -> dict[str, Any]:
         known = self._cache.sessions.named(session_id, cache_salt)
         blocks, moving = self._cache.paging.prefetch(
             session_id,
-            [(session.cache_salt, session.tokens) for session in known],
+            [(record.session, record.tokens) for record in known],
             self._clock() + PREFETCH_HOLD_S,
         )
         return {"id": session_id, "blocks": blocks, "fetching": moving}
 
     def _offload(self, session_id: str, cache_salt: str | None) -> dict[str, Any]:
         before = self._cache.ledger.used
-        for session in self._cache.sessions.named(session_id, cache_salt):
-            self._cache.evict_session(session_id, session.cache_salt)
+        for record in self._cache.sessions.named(session_id, cache_salt):
+            self._cache.evict_session(record.session)
         return {"id": session_id, "cells_freed": before - self._cache.ledger.used}
 
     def _close(self, session_id: str, cache_salt: str | None) -> dict[str, Any]:
         freed = self._offload(session_id, cache_salt)
-        for session in self._cache.sessions.named(session_id, cache_salt):
-            self._cache.paging.hold(session.cache_salt, session.tokens, 0.0)
-            self._cache.sessions.forget(session)
+        for record in self._cache.sessions.named(session_id, cache_salt):
+            self._cache.paging.hold(record.session, record.tokens, 0.0)
+            self._cache.sessions.forget(record)
         return {**freed, "closed": True}

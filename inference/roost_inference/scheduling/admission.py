@@ -117,7 +117,7 @@ class Admission:
             for other in self.running
             if not other.is_decoding
             and other.service <= sequence.service
-            and other.request.cache_salt == sequence.request.cache_salt
+            and other.request.session.cache_salt == sequence.request.session.cache_salt
         )
 
     def _start(self, sequence: Sequence, match: Match, now: float) -> None:

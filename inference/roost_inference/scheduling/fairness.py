@@ -45,15 +45,15 @@ class Accounts:
         yield from self._active.values()
         yield from self._idle.values()
 
-    def enter(self, tenant: str) -> Account:
+    def enter(self, fairness_key: str) -> Account:
         """A sequence of the tenant begins to wait. A tenant that was idle starts level with the
         lowest: it has saved nothing up, and what it owes is bounded."""
-        account = self._active.get(tenant)
+        account = self._active.get(fairness_key)
         if account is None:
-            account = self._idle.pop(tenant, None) or Account(tenant)
+            account = self._idle.pop(fairness_key, None) or Account(fairness_key)
             level = min((a.served for a in self._active.values()), default=self._level)
             account.served = min(max(account.served, level), level + DEBT_TOKENS_MAX)
-            self._active[tenant] = account
+            self._active[fairness_key] = account
         account.prefilling += 1
         return account
 
@@ -62,9 +62,9 @@ class Accounts:
         account.prefilling -= 1
         if account.prefilling:
             return
-        del self._active[account.tenant]
+        del self._active[account.fairness_key]
         self._level = max(self._level, account.served)
-        self._idle[account.tenant] = account
+        self._idle[account.fairness_key] = account
         if len(self._idle) > TENANTS_MAX:
             # If it still decodes, the rest of its reservation is lost; nothing depends on it.
             self._idle.popitem(last=False)
@@ -76,9 +76,9 @@ class Accounts:
         reserved: dict[int, float] = {}
         for account, awaits_prefill, amount in live:
             if awaits_prefill:
-                prefilling[account.tenant] = prefilling.get(account.tenant, 0) + 1
+                prefilling[account.fairness_key] = prefilling.get(account.fairness_key, 0) + 1
             reserved[id(account)] = reserved.get(id(account), 0.0) + amount
-        counted = {tenant: account.prefilling for tenant, account in self._active.items()}
+        counted = {key: account.prefilling for key, account in self._active.items()}
         assert counted == prefilling, "a sequence that awaits its prefill leaked"
         for account in self:
             expected = reserved.get(id(account), 0.0)

@@ -47,7 +47,7 @@ class WaitingQueue:
     def add(self, sequence: Sequence) -> None:
         """A new sequence, or one that was preempted."""
         if not sequence.awaits_prefill:
-            sequence.account = self._accounts[sequence.service].enter(sequence.tenant)
+            sequence.account = self._accounts[sequence.service].enter(sequence.fairness_key)
             sequence.awaits_prefill = True
         assert sequence.account is not None
         queue = self._queues[sequence.service].setdefault(sequence.account, [])

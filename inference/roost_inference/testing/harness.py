@@ -11,6 +11,7 @@ from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.lanes import InlineLane
 from roost_inference.kv.tiers.tier import Tier
 from roost_inference.request import (
+    EngineSession,
     Event,
     FinishEvent,
     ModelInfo,
@@ -93,10 +94,17 @@ class Collector:
         return self.finish
 
 
-def request(prompt: str | Sequence[int], max_tokens: int = 16, **fields: object) -> Request:
-    """A greedy request over a toy prompt, with a fresh id."""
+def request(
+    prompt: str | Sequence[int],
+    max_tokens: int = 16,
+    **fields: object,
+) -> Request:
+    """A greedy request over a toy prompt, with a fresh id. fields: those of Request, and those of
+    its EngineSession."""
     tokens = tuple(prompt.encode()) if isinstance(prompt, str) else tuple(prompt)
-    base = Request(f"request-{next(_ids)}", tokens, max_tokens, GREEDY)
+    own = {name: fields.pop(name) for name in ("session_id", "cache_salt") if name in fields}
+    session = EngineSession(**own)  # type: ignore[arg-type]
+    base = Request(f"request-{next(_ids)}", tokens, max_tokens, GREEDY, session=session)
     return replace(base, **fields)  # type: ignore[arg-type]
 
 

@@ -1,6 +1,5 @@
 """Speculation on the real kernels: the same greedy texts, and draft models checked at load."""
 
-import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,17 +18,16 @@ from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineUnavailable
 from roost_inference.loading import load_engine
-from roost_inference.request import Request, SamplingParams
+from roost_inference.request import SamplingParams
 from roost_inference.scheduling.cost import Measurement
 from roost_inference.speculation.speculator import Speculator
-from roost_inference.testing.harness import Collector
+from roost_inference.testing.harness import Collector, request
 
 # A difference of log-probabilities that the order of sums can turn round.
 NEAR_TIE = 0.05
 # Of logits: below the largest change that other batches of the same text make.
 NEAR_TIE_LOGITS = 0.3
 SMALL = {"context_length": 2048, "max_sequences": 8, "max_running": 4, "threads": 1}
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +53,12 @@ def ask(engine: Engine, question: str, count: int = 24, **fields: object) -> Col
     text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
     sampling = SamplingParams(temperature=0.0, top_logprobs=2)
     # a salt of its own: what lies in the cache beside it is then the same for both engines
-    wanted = Request(
-        f"spec-{next(_numbers)}",
+    wanted = request(
         engine.tokenize(text),
         count,
-        sampling,
         cache_salt=question,
-        **fields,  # type: ignore[arg-type]
+        sampling=sampling,
+        **fields,
     )
     heard = Collector()
     engine.submit(wanted, heard)

@@ -61,11 +61,11 @@ class Day:
 
     def waiting(self, tenant: str, service: ServiceClass) -> int:
         line = self.engine._scheduler.waiting
-        return sum(s.tenant == tenant and s.service is service for s in line)
+        return sum(s.fairness_key == tenant and s.service is service for s in line)
 
     def served(self, service: ServiceClass) -> dict[str, float]:
         accounts = self.engine._scheduler.waiting.accounts(service)
-        return {account.tenant: account.served for account in accounts}
+        return {account.fairness_key: account.served for account in accounts}
 
     def step(self) -> bool:
         done = self.engine.step()

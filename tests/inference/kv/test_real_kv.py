@@ -1,6 +1,5 @@
 """Paging on llama.cpp's kernels: bit for bit, over restarts, with more sessions than cells."""
 
-import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -18,10 +17,7 @@ from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.quantize import bundled_model, requantised
 from roost_inference.loading import load_engine
-from roost_inference.request import Request
-from roost_inference.testing.harness import GREEDY, Collector
-
-_numbers = itertools.count()
+from roost_inference.testing.harness import Collector, request
 
 TEXT = (
     "<|im_start|>system\nYou are a guide to the city of Lisbon. The city lies on seven hills at "
@@ -177,7 +173,7 @@ def start(folder: Path, **fields: object) -> Engine:
 
 def ask(engine: Engine, tokens: list[int], count: int = 24, **fields: object) -> Collector:
     heard = Collector()
-    wanted = Request(f"kv-{next(_numbers)}", tokens, count, GREEDY, **fields)  # type: ignore[arg-type]
+    wanted = request(tokens, count, **fields)
     engine.submit(wanted, heard)
     heard.wait()
     return heard

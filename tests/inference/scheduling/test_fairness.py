@@ -43,8 +43,23 @@ def test_the_priority_on_the_wire_names_the_class(priority: int, service: str) -
 
 
 def test_the_tenant_is_the_salt_s_unless_it_is_named() -> None:
-    assert request("p", cache_salt="salt").tenant_key == "salt"
-    assert request("p", cache_salt="salt", tenant="acme").tenant_key == "acme"
+    assert request("p", cache_salt="salt").fairness_key == "salt"
+    assert request("p", cache_salt="salt", tenant="acme").fairness_key == "acme"
+
+
+def test_a_tenant_s_name_shares_nothing_and_separates_nothing() -> None:
+    """Names are for fair shares. Only the salt decides what is shared."""
+    cached = {}
+    for salt, tenant in (("one", "acme"), ("two", "acme"), ("one", "other")):
+        engine, heard = toy_engine(), Collector()
+        engine.submit(request("s" * 100, 2, cache_salt="one", tenant="acme"), Collector())
+        drive(engine)
+        engine.submit(request("s" * 100, 2, cache_salt=salt, tenant=tenant), heard)
+        drive(engine)
+        cached[salt, tenant] = heard.finish.usage.cached_tokens
+        accounts = engine._scheduler.waiting.accounts(ServiceClass.INTERACTIVE)
+        assert {account.fairness_key for account in accounts} == {"acme", tenant}
+    assert cached == {("one", "acme"): 99, ("two", "acme"): 0, ("one", "other"): 99}
 
 
 def test_classes_are_admitted_in_order() -> None:
