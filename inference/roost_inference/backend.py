@@ -81,20 +81,20 @@ class Backend(Protocol):
         ...
 
     @property
-    def beside_cells(self) -> int:
-        """Prompts up to this long can be read beside other decodes, by a thread of their own; 0
-        if that is not possible or would not pay."""
+    def background_cells(self) -> int:
+        """Prompts up to this many tokens can be computed in the background, by a thread of their
+        own; 0 if that is not possible or would not pay."""
         ...
 
-    def begin_beside(self, batch: Batch) -> bool:
-        """Start to compute a piece of one prompt. Until `finish_beside` says how it ended the
-        batch and its sequence are left alone; other decodes go on, prompts have to wait. False
-        if it was not begun."""
+    def begin_prefill(self, batch: Batch) -> bool:
+        """Start to compute a piece of one prompt in the background. Until `finish_prefill` says
+        how it ended, the caller leaves the batch and its sequence alone. Other decodes go on,
+        other prompts wait. False if the backend does not compute this batch in the background."""
         ...
 
-    def finish_beside(self, *, wait: bool) -> DecodeStatus | None:
-        """How the piece ended, None if it is still being computed; `logits` are its own then.
-        Raises EngineFailed when the kernels failed."""
+    def finish_prefill(self, *, wait: bool) -> DecodeStatus | None:
+        """How the piece ended, None if it is still being computed. After its end `logits` are
+        those of the piece. Raises EngineFailed when the kernels failed."""
         ...
 
     def logits(self, row: int) -> Logits:

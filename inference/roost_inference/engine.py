@@ -14,20 +14,21 @@ from roost_inference.backend import Backend
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
 from roost_inference.kv.cache import KvCache
 from roost_inference.kv.paging import Pager
+from roost_inference.kv.paging_protocol import NoPaging, Paging
 from roost_inference.kv.session_control import SessionControl
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.placement import TierPlacement
 from roost_inference.mailbox import STOPPING, Mailbox
-from roost_inference.output_processor import Writer
+from roost_inference.output_processor import OutputProcessor
 from roost_inference.request import EngineStats, Listener, ModelInfo, Request
 from roost_inference.runner import Runner
-from roost_inference.scheduling.background_prefill import Beside
+from roost_inference.scheduling.background_prefill import BackgroundPrefill
 from roost_inference.scheduling.cost import StepCost
+from roost_inference.scheduling.drafts import NO_SPECULATION, Speculation
 from roost_inference.scheduling.pacing import Pacer
-from roost_inference.scheduling.request_checks import Admission
 from roost_inference.scheduling.scheduler import Scheduler
+from roost_inference.scheduling.sequence_builder import SequenceBuilder
 from roost_inference.scheduling.step import Step
-from roost_inference.speculation.speculator import Speculator
 from roost_inference.stats import StatsRecorder
 
 FAILURES_IN_A_ROW_MAX = 3
@@ -57,7 +58,7 @@ class Engine:
         store: BlockStore | None = None,
         clock: Callable[[], float] = time.monotonic,
         step_clock: Callable[[], float] | None = None,
-        speculator: Speculator | None = None,
+        speculation: Speculation = NO_SPECULATION,
     ) -> None:
         """cost: what steps were measured to cost; step_clock: tells how long a step computed,
         without the time that other programs took, by default `clock`."""
@@ -65,25 +66,8 @@ class Engine:
         self._backend = backend
         self._vocabulary = backend.vocabulary
         self._clock = clock
-        pacer = Pacer(inter_token_target_ms, cost)
-        self._cache = KvCache(
-            backend,
-            sequences=max_sequences,
-            resident_cells=resident_cells,
-            pager=_pager(backend, store, pacer, clock),
-            clock=clock,
-        )
-        self._scheduler = Scheduler(
-            self._cache,
-            pacer,
-            batch_tokens=batch_tokens,
-            max_running=max_running,
-            context_length=model.context_length,
-            speculator=speculator,
-            beside_cells=backend.beside_cells,
-        )
-        self._speculator = speculator
-        self._admission = Admission(backend.vocabulary, model.context_length)
+        self._speculation = speculation
+        self._builder = SequenceBuilder(backend.vocabulary, model.context_length)
         self._stats = StatsRecorder(backend.cells, max_running)
         self._failures = 0
         self._failure: str | None = None
@@ -93,24 +77,41 @@ class Engine:
             interrupt=backend.interrupt,
             clear_interrupt=backend.clear_interrupt,
         )
-        self._beside = Beside(backend, self._scheduler, self._mailbox)
+        pacer = Pacer(inter_token_target_ms, cost)
+        self._cache = KvCache(
+            backend,
+            _paging(backend, store, pacer, clock),
+            sequences=max_sequences,
+            resident_cells=resident_cells,
+            clock=clock,
+        )
+        self._background = BackgroundPrefill(backend, self._cache, self._mailbox)
+        self._scheduler = Scheduler(
+            self._cache,
+            pacer,
+            self._background,
+            speculation,
+            batch_tokens=batch_tokens,
+            max_running=max_running,
+            background_cells=backend.background_cells,
+        )
         self._runner = Runner(
             backend,
             self._scheduler,
+            self._background,
             self._mailbox,
             cost,
             clock=clock,
             step_clock=step_clock or clock,
         )
-        self._writer = Writer(
+        self._outputs = OutputProcessor(
             backend,
             self._scheduler,
             self._cache,
             self._mailbox,
             self._stats,
-            context_length=model.context_length,
+            speculation,
             clock=clock,
-            speculator=speculator,
         )
         self.session_control = SessionControl(self._cache, self._mailbox.post, clock)
         self._steps_since_storing = 0
@@ -128,7 +129,7 @@ class Engine:
 
     def submit(self, request: Request, listener: Listener) -> None:
         """Queue a request; see EnginePort. Compiling a large grammar takes the caller's time."""
-        sequence = self._admission.sequence(request, listener, self._clock())
+        sequence = self._builder.build(request, listener, self._clock())
         self._mailbox.put(sequence, self._stats.retry_after_s)
 
     def abort(self, request_id: str) -> None:
@@ -139,7 +140,7 @@ class Engine:
         return replace(
             self._stats.snapshot(self._clock()),
             refused_by_class=dict(self._mailbox.refused),
-            speculation={} if self._speculator is None else self._speculator.figures(),
+            speculation=self._speculation.figures(),
         )
 
     @property
@@ -155,7 +156,7 @@ class Engine:
     @property
     def store(self) -> BlockStore | None:
         """The tiers below the device, None if there are none."""
-        return self._cache.pager.store if self._cache.pager is not None else None
+        return self._cache.paging.store
 
     @property
     def tiers(self) -> Sequence[TierPlacement]:
@@ -164,7 +165,7 @@ class Engine:
 
     @property
     def preemptions_total(self) -> int:
-        """How often a sequence had to start over because cells ran out."""
+        """How often a running sequence had to go back to the queue."""
         return self._scheduler.preemptions_total
 
     @property
@@ -188,19 +189,16 @@ class Engine:
                 return
         else:
             self._end_all(EngineUnavailable(STOPPING))
-        if self._speculator is not None:
-            self._speculator.close()
-        if self.store is not None:
-            if self._failure is None:
-                self._cache.evict_all()  # a restart finds it
-            self.store.close()
+        self._speculation.close()
+        if self._failure is None:
+            self._cache.evict_all()  # paging stores it, so that a restart finds it
+        self._cache.paging.close()
         self._backend.close()
 
     def check(self) -> None:
         """Raise AssertionError if cells or sequences do not add up. For tests, between steps."""
         self._scheduler.check()
-        if self._speculator is not None:
-            self._speculator.check(tuple(self._scheduler.sequences()))
+        self._speculation.check(tuple(self._scheduler.sequences()))
 
     def _run(self) -> None:
         while self._mailbox.wait(
@@ -220,27 +218,27 @@ class Engine:
         self._take_in()
         for command in self._mailbox.take_commands():
             command()
-        done = self._write(self._beside.finish())
+        done = self._process(self._background.finish())
         now = self._clock()
-        self._beside.begin(now)
         step = self._scheduler.schedule(now)
         if step is not None:
-            done = self._write(step if self._runner.run(step) else None) or done
-        elif self._scheduler.beside is not None and not done:
-            done = self._write(self._beside.wait())
+            done = self._process(self._runner.run(step)) or done
+        elif not done:
+            done = self._process(self._background.wait())
         stored = self._store_some(idle=step is None)
         if step is None:
-            self._writer.publish()
+            self._outputs.publish()
         else:
-            self._writer.publish_if_due(now)
+            self._outputs.publish_if_due(now)
         return done or stored
 
-    def _write(self, step: Step | None) -> bool:
-        """What a computed step gave; False for one that was not computed."""
+    def _process(self, step: Step | None) -> bool:
+        """Account for a computed step and emit its tokens. False if there is no such step."""
         if step is None:
             return False
         self._failures = 0
-        self._writer.write(step)
+        self._scheduler.complete(step)
+        self._outputs.process(step)
         return True
 
     def _store_some(self, idle: bool) -> bool:
@@ -260,7 +258,7 @@ class Engine:
         for sequence in arrived:
             self._scheduler.add(sequence)
         for sequence in leaving:
-            self._writer.finish(sequence, "abort")
+            self._outputs.finish(sequence, "abort")
 
     # When things fail
 
@@ -274,7 +272,7 @@ class Engine:
         failed = error if isinstance(error, EngineError) else EngineFailed(repr(error))
         with self._cache.distrusted():
             for sequence in tuple(self._scheduler.running):
-                self._writer.finish(sequence, "error", failed)
+                self._outputs.finish(sequence, "error", failed)
             self._cache.evict_all()
         if self._failure is not None:
             self._mailbox.refuse(self._failure)
@@ -283,15 +281,15 @@ class Engine:
     def _end_all(self, error: EngineError) -> None:
         self._take_in()
         for sequence in tuple(self._scheduler.sequences()):
-            self._writer.finish(sequence, "error", error)
+            self._outputs.finish(sequence, "error", error)
 
 
-def _pager(
+def _paging(
     backend: Backend, store: BlockStore | None, pacer: Pacer, clock: Callable[[], float]
-) -> Pager | None:
+) -> Paging:
     """Paging needs tiers, and a model whose state can be cut into blocks."""
     if store is None or not backend.truncates:
-        return None
+        return NoPaging()
     return Pager(
         backend, store, prefill_ms_per_token=lambda: pacer.prefill_ms_per_token, clock=clock
     )

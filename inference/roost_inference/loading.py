@@ -16,9 +16,10 @@ from roost_inference.llama.machine import physical_cores
 from roost_inference.llama.quantize import bundled_model, requantised
 from roost_inference.request import ModelInfo
 from roost_inference.scheduling.cost import StepCost
+from roost_inference.scheduling.drafts import Speculation
 from roost_inference.scheduling.measurement import measured_cost
-from roost_inference.speculation.building import build_speculator
-from roost_inference.speculation.speculator import DRAFT_ROWS_MAX, Speculator
+from roost_inference.speculation.building import build_speculation
+from roost_inference.speculation.speculator import DRAFT_ROWS_MAX
 
 BUNDLED_NAME = "smollm2-135m-instruct"
 # What idle sessions keep on the device unless set, where paging is on.
@@ -68,8 +69,10 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
         cost = measured_cost(
             backend, rows_max=config.batch_tokens, outputs_max=outputs, clock=STEP_CLOCK
         )
-        speculator = build_speculator(config, backend, cost, threads=threads, step_clock=STEP_CLOCK)
-        engine = _build(config, backend, store, cost, speculator)
+        speculation = build_speculation(
+            config, backend, cost, threads=threads, step_clock=STEP_CLOCK
+        )
+        engine = _build(config, backend, store, cost, speculation)
     except BaseException:
         if store is not None:
             store.close()
@@ -102,7 +105,7 @@ def _build(
     backend: LlamaBackend,
     store: BlockStore | None,
     cost: StepCost,
-    speculator: Speculator | None,
+    speculation: Speculation,
 ) -> Engine:
     resident = config.resident_cells
     if resident is None and store is None:
@@ -122,7 +125,7 @@ def _build(
         inter_token_target_ms=config.inter_token_target_ms,
         store=store,
         step_clock=STEP_CLOCK,
-        speculator=speculator,
+        speculation=speculation,
     )
 
 

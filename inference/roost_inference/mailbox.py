@@ -70,7 +70,7 @@ class Mailbox:
             if other.service is sequence.service and other.sequence_id is None
         ]
         count, share = len(waiting), math.ceil(TENANT_SHARE * self._queue_limit)
-        own = sum(other.tenant == sequence.tenant for other in waiting)
+        own = sum(other.fairness_key == sequence.fairness_key for other in waiting)
         if count < self._queue_limit and own < share:
             return
         service = sequence.service.name.lower()

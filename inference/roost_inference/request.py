@@ -50,15 +50,26 @@ class KvPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One completion over token ids. `grammar` is an llguidance grammar (JSON or Lark text), None
-    for free text.
+class EngineSession:
+    """Which KV a request may use. Turns of one session go on from each other; KV, drafts and
+    prompts are never shared between different salts.
 
-    session_id: continuations of one session reuse its KV; cache_salt: KV is never shared across
-        different salts.
-    tenant: whose share of the engine is used; by default the salt names the tenant.
-    priority: its class, and within the class and the tenant lower runs earlier.
+    session_id: None for a request that belongs to no session.
+    """
+
+    session_id: str | None = None
+    cache_salt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One completion over token ids.
+
     stop: strings that end the text and are not part of it.
+    grammar: an llguidance grammar (JSON or Lark text), None for free text.
+    tenant: a name for the fair shares of the engine and for nothing else: isolation is the
+        session's salt. None where the salt names the tenant.
+    priority: its class; lower runs earlier within the class and the tenant.
     """
 
     id: str
@@ -67,8 +78,7 @@ class Request:
     sampling: SamplingParams = SamplingParams()
     stop: tuple[str, ...] = ()
     grammar: str | None = None
-    session_id: str | None = None
-    cache_salt: str = ""
+    session: EngineSession = EngineSession()
     tenant: str | None = None
     priority: int = 0
     ignore_eos: bool = False
@@ -76,12 +86,14 @@ class Request:
 
     @property
     def service(self) -> ServiceClass:
+        """The class that the priority names."""
         lowest, highest = ServiceClass.INTERACTIVE, ServiceClass.BACKGROUND
         return ServiceClass(min(max(self.priority, lowest), highest))
 
     @property
-    def tenant_key(self) -> str:
-        return self.cache_salt if self.tenant is None else self.tenant
+    def fairness_key(self) -> str:
+        """Whose account is charged: the tenant, or the salt of a request that names none."""
+        return self.session.cache_salt if self.tenant is None else self.tenant
 
 
 @dataclass(frozen=True, slots=True)

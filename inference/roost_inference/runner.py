@@ -6,6 +6,7 @@ from roost_inference.backend import Backend
 from roost_inference.backend import DecodeStatus as Status
 from roost_inference.errors import EngineFailed
 from roost_inference.mailbox import Mailbox
+from roost_inference.scheduling.background_prefill import BackgroundPrefill
 from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.scheduler import Scheduler
 from roost_inference.scheduling.step import Step
@@ -22,6 +23,7 @@ class Runner:
         self,
         backend: Backend,
         scheduler: Scheduler,
+        background: BackgroundPrefill,
         mailbox: Mailbox,
         cost: StepCost,
         *,
@@ -31,19 +33,20 @@ class Runner:
         """cost: learns from every step; clock, step_clock: see Engine."""
         self._backend = backend
         self._scheduler = scheduler
+        self._background = background
         self._mailbox = mailbox
         self._cost = cost
         self._clock = clock
         self._step_clock = step_clock
 
-    def run(self, step: Step) -> bool:
-        """Compute the step. False if it was interrupted or came too late for an abort: nothing
-        of it counts then, and the others repeat it with unchanged results."""
+    def run(self, step: Step) -> Step | None:
+        """Compute the step and return it. None if it was interrupted or came too late for an
+        abort: nothing of it counts then, and the others repeat it with unchanged results."""
         is_long = step.expected_ms > INTERRUPT_ABOVE_MS
         ids = (row.sequence.id for row in step.rows if is_long or len(step.rows) == 1)
         if not self._mailbox.begin_step(ids, by_anybody=is_long and step.decoding == 0):
             self._scheduler.undo(step)
-            return False
+            return None
         started, began, status = self._clock(), self._step_clock(), None
         try:
             status = self._backend.decode(step.batch)
@@ -55,15 +58,14 @@ class Runner:
         if status is Status.DONE:
             busy_ms = (self._step_clock() - began) * 1000
             self._observe(step, (self._clock() - started) * 1000, busy_ms)
-            self._scheduler.complete(step)
-            return True
+            return step
         self._scheduler.undo(step)
         if status is Status.NO_CELLS:
             raise EngineFailed("The kernels found no free cells although the ledger has some")
-        return False
+        return None
 
     def _observe(self, step: Step, elapsed_ms: float, busy_ms: float) -> None:
-        if self._scheduler.beside is not None:
+        if self._background.step is not None:
             return  # with a core less it says nothing about other steps
         self._cost.observe(
             step.batch.size, step.work, elapsed_ms, busy_ms=busy_ms, outputs=step.outputs

@@ -40,15 +40,17 @@ class TokenBuffer:
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """A tenant's tokens in one class; `wanting` counts its sequences that wait or read a prompt."""
+    """A tenant's tokens in one class: those it was served and those reserved for what runs.
+    `prefilling` counts its sequences that wait or have their prompts computed."""
 
-    tenant: str
+    fairness_key: str
     served: float = 0.0
     reserved: float = 0.0
-    wanting: int = 0
+    prefilling: int = 0
 
     @property
     def promised(self) -> float:
+        """What it was served and may still be served for what it has running."""
         return self.served + self.reserved
 
 
@@ -67,15 +69,17 @@ class Sequence:
     sampler: Sampler
     text: TextStream
     tokens: TokenBuffer
+    # Prompt and answer together; the context bounds it, too.
+    length_max: int
     service: ServiceClass = field(init=False)
-    tenant: str = field(init=False)
+    fairness_key: str = field(init=False)
     # Its tenant's account while it is in the scheduler, and what is reserved of it there.
     account: Account | None = None
     reserved: float = 0.0
-    # It waits or reads its prompt, again after it was preempted.
-    wants: bool = False
+    # It waits or its prompt is being computed; so again after it was preempted.
+    awaits_prefill: bool = False
     # It was admitted before those of a higher class, and is not preempted for them.
-    carried: bool = False
+    is_promoted: bool = False
     sequence_id: int | None = None
     computed: int = 0
     cached_tokens: int = 0
@@ -90,7 +94,7 @@ class Sequence:
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)
         self.service = self.request.service
-        self.tenant = self.request.tenant_key
+        self.fairness_key = self.request.fairness_key
 
     @property
     def id(self) -> str:
@@ -99,7 +103,7 @@ class Sequence:
     @property
     def rank(self) -> tuple[int, int]:
         """Lower is preempted later: class, then order of arrival."""
-        return (ServiceClass.INTERACTIVE if self.carried else self.service, self.order)
+        return (ServiceClass.INTERACTIVE if self.is_promoted else self.service, self.order)
 
     @property
     def pending(self) -> int:
@@ -115,14 +119,10 @@ class Sequence:
         length = len(self.tokens)
         return length - self.computed == 1 and length > self.prompt_length
 
-    def is_full(self, context_length: int) -> bool:
-        """Whether it has generated all it may."""
-        return self.room(context_length) <= 0
-
-    def room(self, context_length: int) -> int:
+    @property
+    def tokens_left(self) -> int:
         """Tokens it may still generate."""
-        limit = min(self.prompt_length + self.request.max_tokens, context_length)
-        return limit - len(self.tokens)
+        return self.length_max - len(self.tokens)
 
     def usage(self) -> Usage:
         return Usage(self.prompt_length, self.cached_tokens, self.generated)

@@ -23,7 +23,7 @@ from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed
 from roost_inference.loading import load_engine
-from roost_inference.request import Request, SamplingParams
+from roost_inference.request import EngineSession, Request, SamplingParams
 from roost_inference.testing.harness import Collector
 
 EQUALITY = "equality"
@@ -75,7 +75,7 @@ def converse(
     first = _ask(engine, ruler.prompt(messages), count, session)
     text = first.text if said is None else said
     if engine.store is not None:
-        engine.session_control.offload(session, session)
+        engine.session_control.offload(EngineSession(session, session))
     history = [*messages, {"role": "assistant", "content": text}, {"role": "user", "content": then}]
     second = _ask(engine, ruler.prompt(history), count, session)
     drafted = [heard.finish.speculation for heard in (first, second)]
@@ -92,7 +92,7 @@ def _ask(engine: Engine, prompt: list[int], count: int, session: str) -> Collect
     sampling = SamplingParams(temperature=0.0)
     name = f"{session}-{next(_numbers)}"
     # a salt of its own: what is cached of other prompts is then the same for every way
-    wanted = Request(name, prompt, count, sampling, session_id=session, cache_salt=session)
+    wanted = Request(name, prompt, count, sampling, session=EngineSession(session, session))
     engine.submit(wanted, heard)
     heard.wait()
     return heard

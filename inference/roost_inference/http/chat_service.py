@@ -22,7 +22,7 @@ from roost_inference.kv.tiers.placement import Place, select_tiers
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory, section_of
 from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN, Markers, build_grammar
-from roost_inference.request import Event, FinishEvent, KvPolicy, Request
+from roost_inference.request import EngineSession, Event, FinishEvent, KvPolicy, Request
 from roost_inference.wire.chat_call import ChatCall
 from roost_inference.wire.ids import completion_id
 from roost_inference.wire.session_hint import SessionHint
@@ -122,7 +122,7 @@ class EngineChatService:
         )
         preparation.check()
         generation.submit()
-        self._bound.prompt(position, request.cache_salt, request.prompt_tokens)
+        self._bound.prompt(position, request.session.cache_salt, request.prompt_tokens)
         return generation
 
     def _waker_of(self, loop: asyncio.AbstractEventLoop) -> LoopWaker:
@@ -137,7 +137,7 @@ class EngineChatService:
     ) -> tuple[Request, dict[str, object]]:
         """The request, and what is known about it before it runs, for the answer's metrics."""
         kv = self._kv_policy(call)
-        session = (call.cache_salt or "", call.session_id or "")
+        session = EngineSession(call.session_id, call.cache_salt or "")
         recall = partial(self.memory.recall, session)
         prompt = self._template.render(call, recall, preparation.check)
         preparation.check()
@@ -161,8 +161,7 @@ class EngineChatService:
             sampling=call.sampling(),
             stop=tuple(call.stop or ()),
             grammar=grammar,
-            session_id=call.session_id,
-            cache_salt=call.cache_salt or "",
+            session=session,
             tenant=call.tenant,
             priority=call.priority or 0,
             ignore_eos=bool(call.ignore_eos),
@@ -195,11 +194,11 @@ class EngineChatService:
         self, request: Request, position: ChainPosition, place: int, answer: FinishedAnswer
     ) -> None:
         self._bound.answer(position, answer.tokens, answer.cached_tokens)
-        session = (request.cache_salt, request.session_id or "")
+        session = request.session
         if answer.is_whole:
             generated = GeneratedAnswer(answer.text, answer.tokens)
             self.memory.remember(session, place, answer.content, answer.calls, generated)
-        if request.session_id is not None:
+        if session.session_id is not None:
             self.memory.end_turn(session, request.prompt_tokens, list(answer.tokens))
 
     def _observe(self, event: Event) -> None:
@@ -221,21 +220,22 @@ class EngineChatService:
     def sessions(self, limit: int | None = None) -> list[dict[str, Any]]:
         """What the engine remembers of sessions, and where their last prompts diverged."""
         return self.engine.session_control.listing(
-            limit, lambda key: {"divergence": self.memory.last_divergence(key)}
+            limit, lambda session: {"divergence": self.memory.last_divergence(session)}
         )
 
     def session(self, session_id: str, action: str, hint: SessionHint) -> dict[str, Any]:
         """Pin, prefetch, offload or close the session of this id and of the hint's cache_salt.
         Raises UnknownSession where that is not its salt, InvalidRequest, EngineUnavailable."""
-        control, salt = self.engine.session_control, hint.cache_salt or ""
+        control = self.engine.session_control
+        session = EngineSession(session_id, hint.cache_salt or "")
         if action == "pin":
-            return control.pin(session_id, hint.reason, hint.ttl_s, salt)
+            return control.pin(session, hint.reason, hint.ttl_s)
         if action == "prefetch":
-            return control.prefetch(session_id, salt)
+            return control.prefetch(session)
         if action == "offload":
-            return control.offload(session_id, salt)
-        self.memory.close((salt, session_id))
-        return control.close(session_id, salt)
+            return control.offload(session)
+        self.memory.close(session)
+        return control.close(session)
 
     def metrics(self) -> bytes:
         """The engine's figures in Prometheus' text format."""

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from roost_inference.kv.sessions import SessionKey
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.placement import TierPlacement
-from roost_inference.request import EngineStats, Listener, ModelInfo, Request
+from roost_inference.request import EngineSession, EngineStats, Listener, ModelInfo, Request
 
 
 class SessionControlPort(Protocol):
@@ -17,27 +16,25 @@ class SessionControlPort(Protocol):
     """
 
     def listing(
-        self, limit: int | None = None, note: Callable[[SessionKey], dict[str, Any]] = ...
+        self, limit: int | None = None, note: Callable[[EngineSession], dict[str, Any]] = ...
     ) -> list[dict[str, Any]]:
         """The sessions known, or the `limit` latest, the most recently used last, each with what
         `note` says of it."""
         ...
 
-    def pin(
-        self, session_id: str, reason: str, ttl_s: float = ..., cache_salt: str = ""
-    ) -> dict[str, Any]:
-        """Say what a session waits for. Raises InvalidRequest for an unknown reason."""
+    def pin(self, session: EngineSession, reason: str, ttl_s: float = ...) -> dict[str, Any]:
+        """Note what a session waits for. Raises InvalidRequest for an unknown reason."""
         ...
 
-    def prefetch(self, session_id: str, cache_salt: str = "") -> dict[str, Any]:
+    def prefetch(self, session: EngineSession) -> dict[str, Any]:
         """Bring a session's blocks to RAM."""
         ...
 
-    def offload(self, session_id: str, cache_salt: str = "") -> dict[str, Any]:
+    def offload(self, session: EngineSession) -> dict[str, Any]:
         """Give back the session's cells; its KV is kept below the device."""
         ...
 
-    def close(self, session_id: str, cache_salt: str = "") -> dict[str, Any]:
+    def close(self, session: EngineSession) -> dict[str, Any]:
         """Give back the session's cells and pins, and forget it."""
         ...
 

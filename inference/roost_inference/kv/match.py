@@ -6,7 +6,7 @@ import numpy as np
 
 from roost_inference.batch import Tokens
 from roost_inference.kv.index import Found
-from roost_inference.request import KvPolicy
+from roost_inference.request import EngineSession, KvPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +15,7 @@ class Resident:
 
     sequence_id: int
     tokens: Tokens
-    session_id: str | None
-    cache_salt: str
+    session: EngineSession
     policy: KvPolicy
 
 

@@ -15,9 +15,10 @@ from roost_inference.batch import Tokens
 from roost_inference.errors import EngineFailed
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.index import RAM, Found
+from roost_inference.kv.paging_protocol import Prefetch
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.tier_io import Fetch
-from roost_inference.request import KvPolicy
+from roost_inference.request import EngineSession, KvPolicy
 from roost_inference.sequence import Sequence
 
 # Less than this is computed faster than it is found.
@@ -37,7 +38,9 @@ class Plan:
 
 
 class Pager:
-    """One per engine; the cache calls it."""
+    """Implements Paging over a block store; one per engine."""
+
+    keeps_evicted = True
 
     def __init__(
         self,
@@ -69,11 +72,13 @@ class Pager:
         return self._ready(plan, resident)
 
     def is_fetching(self, sequence: Sequence) -> bool:
+        """Whether blocks of the sequence are being read."""
         plan = self._plans.get(sequence.id)
         return plan is not None and plan.fetch is not None and not plan.fetch.done
 
     @property
     def is_reading(self) -> bool:
+        """Whether blocks of any sequence are being read."""
         return any(plan.fetch and not plan.fetch.done for plan in self._plans.values())
 
     def forget(self, sequence: Sequence) -> None:
@@ -87,7 +92,7 @@ class Pager:
         wanted = sequence.tokens.view[:-1]
         if policy.max_load_tokens is not None:
             wanted = wanted[: resident + policy.max_load_tokens]
-        root = self.store.root(sequence.request.cache_salt)
+        root = self.store.root(sequence.request.session.cache_salt)
         found = self.store.walk(root, wanted)
         first = resident // BLOCK_TOKENS
         parts, sources = found[first:], []
@@ -191,8 +196,7 @@ class Pager:
         sequence_id: int,
         tokens: Tokens,
         *,
-        salt: str,
-        session_id: str,
+        session: EngineSession,
         policy: KvPolicy,
         blocks_max: int | None = None,
     ) -> bool:
@@ -200,13 +204,13 @@ class Pager:
         is stored that can be."""
         if policy.max_offload_tokens is not None:
             tokens = tokens[: policy.max_offload_tokens]
-        root = self.store.root(salt)
+        root = self.store.root(session.cache_salt)
         found = self.store.walk(root, tokens)
         if sum(part.used for part in found) + TAIL_TOKENS_MIN > len(tokens):
             return True
         whole = [part for part in found if part.used == BLOCK_TOKENS]
         parent = whole[-1].node.head.key if whole else root
-        exported = 0
+        exported, owner = 0, session.session_id or ""
         for start in range(len(whole) * BLOCK_TOKENS, len(tokens), BLOCK_TOKENS):
             end = min(start + BLOCK_TOKENS, len(tokens))
             if end - start < TAIL_TOKENS_MIN:
@@ -217,8 +221,45 @@ class Pager:
                 payload = self._backend.export_block(sequence_id, start, end)
             except EngineFailed:
                 return True
-            key = self.store.put(parent, start, tokens[start:end], payload, session_id)
+            key = self.store.put(parent, start, tokens[start:end], payload, owner)
             if key is None:
                 return True
             parent, exported = key, exported + 1
         return True
+
+    # Sessions
+
+    def stored_tokens(self, session: EngineSession, tokens: Tokens) -> dict[str, int]:
+        """How many of the tokens each tier holds."""
+        stored: dict[str, int] = {}
+        for part in self.store.walk(self.store.root(session.cache_salt), tokens, touch=False):
+            for tier in tuple(part.node.tiers):
+                stored[tier] = stored.get(tier, 0) + part.used
+        return stored
+
+    def hold(self, session: EngineSession, tokens: Tokens, until: float) -> None:
+        """Keep the blocks of these tokens in RAM until then."""
+        self.store.hold(self.store.root(session.cache_salt), tokens, until)
+
+    def prefetch(self, session: EngineSession, tokens: Tokens | None, until: float) -> Prefetch:
+        """Bring a session's blocks to RAM; see Paging."""
+        store = self.store
+        root = store.root(session.cache_salt)
+        chain = [] if tokens is None else [part.node for part in store.walk(root, tokens)]
+        if not chain and session.session_id is not None:
+            # After a restart only the blocks remember whose they are.
+            chain = store.leaf_of(session.session_id, root)
+        sources = [store.source(node, None) for node in chain]
+        blocks = sources.index(None) if None in sources else len(sources)
+        ready = [source for source in sources[:blocks] if source is not None]
+        store.fetch(chain[:blocks], ready)
+        store.hold_nodes(chain[:blocks], until)
+        return Prefetch(bool(chain), blocks, sum(source != RAM for source in ready))
+
+    def check(self) -> None:
+        """Raise AssertionError if the tiers do not add up."""
+        self.store.check()
+
+    def close(self) -> None:
+        """Finish writing and give the tiers back."""
+        self.store.close()

@@ -86,8 +86,13 @@ class BlockStore:
         """Soft pin: the chain leaves a tier only when nothing else can; 0 lets it go."""
         with self._lock:
             for part in self._index.walk(root, tokens):
-                node = part.node
-                node.hold_until = max(node.hold_until, until) if until else 0.0
+                part.node.hold_until = max(part.node.hold_until, until) if until else 0.0
+
+    def hold_nodes(self, nodes: Iterable[Node], until: float) -> None:
+        """Soft pin of blocks already found; see `hold`."""
+        with self._lock:
+            for node in nodes:
+                node.hold_until = max(node.hold_until, until)
 
     def leaf_of(self, session_id: str, root: bytes) -> list[Node]:
         """The chain below this root that ends in the deepest block a session has stored."""

@@ -22,7 +22,7 @@ from roost_inference.llama.token_floor import TokenFloor
 
 # Beside the KV the compute buffers and the logits take memory; below this it would be a gamble.
 MEMORY_MARGIN_BYTES = 256 * 2**20
-BESIDE_THREADS_MAX = 3
+BACKGROUND_THREADS_MAX = 3
 
 log = logging.getLogger(__name__)
 
@@ -134,8 +134,8 @@ class LlamaBackend:
         self._computed = self._main
         self._threads = threads
         # With more cores than these, one for prompts would be too little.
-        beside = self._prefill is not None and 2 <= threads <= BESIDE_THREADS_MAX
-        self.beside_cells = prefill_cells if beside else 0
+        in_background = self._prefill is not None and 2 <= threads <= BACKGROUND_THREADS_MAX
+        self.background_cells = prefill_cells if in_background else 0
         self.vocabulary = LlamaVocabulary(self._model)
         self.cells = self._main.cells
         self.identity = _identity(path, kv_type)
@@ -181,15 +181,15 @@ class LlamaBackend:
         self._computed = self._main
         return self._main.decode(batch)
 
-    def begin_beside(self, batch: Batch) -> bool:
+    def begin_prefill(self, batch: Batch) -> bool:
         prefill = self._prefill
-        if prefill is None or not self.beside_cells or not prefill.wants(batch):
+        if prefill is None or not self.background_cells or not prefill.wants(batch):
             return False
         prefill.begin(batch)
         self._main.threads_max = self._threads - 1
         return True
 
-    def finish_beside(self, *, wait: bool) -> DecodeStatus | None:
+    def finish_prefill(self, *, wait: bool) -> DecodeStatus | None:
         assert self._prefill is not None
         try:
             status = self._prefill.finish(wait=wait)

@@ -19,6 +19,7 @@ import numpy as np
 
 from roost_inference.batch import Tokens
 from roost_inference.kv.match import common_prefix
+from roost_inference.request import EngineSession
 from roost_inference.wire.message import Message
 
 ANSWERS_KEPT = 8192
@@ -26,8 +27,8 @@ ANSWER_TOKENS_KEPT = 2_000_000
 HISTORIES_KEPT = 1024
 THINKING_END = "</think>"
 
-# Salt, session, and digest of a message; with its place among the messages.
-Said = tuple[str, str, bytes]
+# A session and the digest of a message; with its place among the messages.
+Said = tuple[EngineSession, bytes]
 Key = tuple[Said, int]
 
 
@@ -62,12 +63,12 @@ class SessionMemory:
         self._answers: OrderedDict[Key, GeneratedAnswer] = OrderedDict()
         self._newest: dict[Said, int] = {}
         self._answer_tokens = 0
-        self._histories: OrderedDict[tuple[str, str], Tokens] = OrderedDict()
-        self._last: dict[tuple[str, str], Divergence] = {}
+        self._histories: OrderedDict[EngineSession, Tokens] = OrderedDict()
+        self._last: dict[EngineSession, Divergence] = {}
 
     def remember(
         self,
-        session: tuple[str, str],
+        session: EngineSession,
         place: int,
         content: str,
         calls: Sequence[tuple[str, str]],
@@ -76,7 +77,7 @@ class SessionMemory:
         """The message as the client saw it, how many stood before it, and what was written."""
         if not answer.tokens or THINKING_END in answer.text:
             return  # templates cut thinking out of earlier turns
-        said = (*session, _digest(content, calls))
+        said = (session, _digest(content, calls))
         with self._lock:
             self._forget((said, place))
             self._answers[said, place] = answer
@@ -93,13 +94,13 @@ class SessionMemory:
         self._answer_tokens -= len(answer.tokens) if answer else 0
 
     def recall(
-        self, session: tuple[str, str], place: int, message: Message
+        self, session: EngineSession, place: int, message: Message
     ) -> GeneratedAnswer | None:
         """What the engine wrote as this message, with `place` before it, if it did."""
         if message.role != "assistant":
             return None
         calls = [(c.function.name, c.function.arguments) for c in message.tool_calls or ()]
-        said = (*session, _digest(message.content or "", calls))
+        said = (session, _digest(message.content or "", calls))
         with self._lock:
             key = (said, place)
             if key not in self._answers:
@@ -110,17 +111,17 @@ class SessionMemory:
                 self.spliced_total += 1
             return answer
 
-    def end_turn(self, session: tuple[str, str], prompt: Sequence[int], written: list[int]) -> None:
+    def end_turn(self, session: EngineSession, prompt: Sequence[int], answer: list[int]) -> None:
         """A turn of the session is over; this is what it leaves in the KV."""
         with self._lock:
-            self._histories[session] = np.array([*prompt, *written], np.int32)
+            self._histories[session] = np.array([*prompt, *answer], np.int32)
             self._histories.move_to_end(session)
             while len(self._histories) > HISTORIES_KEPT:
                 old, _ = self._histories.popitem(last=False)
                 self._last.pop(old, None)
 
     def compare(
-        self, session: tuple[str, str], prompt: Sequence[int], section_at: Callable[[int], str]
+        self, session: EngineSession, prompt: Sequence[int], section_at: Callable[[int], str]
     ) -> Divergence | None:
         """Where the session's new prompt parts from its last turn; None if it goes on from it."""
         with self._lock:
@@ -138,18 +139,18 @@ class SessionMemory:
             self._last[session] = divergence
         return divergence
 
-    def last_divergence(self, session: tuple[str, str]) -> dict[str, Any] | None:
+    def last_divergence(self, session: EngineSession) -> dict[str, Any] | None:
         """The latest report of a session, by its salt and id."""
         with self._lock:
-            found = self._last.get(session)
-        return found.report() if found else None
+            divergence = self._last.get(session)
+        return divergence.report() if divergence else None
 
-    def close(self, session: tuple[str, str]) -> None:
+    def close(self, session: EngineSession) -> None:
         """The session has ended: nothing of it is kept."""
         with self._lock:
             self._histories.pop(session, None)
             self._last.pop(session, None)
-            for key in [key for key in self._answers if key[0][:2] == session]:
+            for key in [key for key in self._answers if key[0][0] == session]:
                 self._forget(key)
 
 

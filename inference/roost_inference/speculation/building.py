@@ -1,4 +1,4 @@
-"""From settings to a speculator: its drafters, and the cost curve measured."""
+"""Builds speculation from settings: the drafters, and the draft model if there is one."""
 
 import logging
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineUnavailable
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.scheduling.cost import StepCost
+from roost_inference.scheduling.drafts import NO_SPECULATION, Speculation
 from roost_inference.scheduling.measurement import measured_cost
 from roost_inference.speculation.drafter import Drafter
 from roost_inference.speculation.grammar_drafter import GrammarDrafter
@@ -20,25 +21,25 @@ DRAFT_OUTPUTS_MIN = 32
 log = logging.getLogger(__name__)
 
 
-def build_speculator(
+def build_speculation(
     config: EngineConfig,
     backend: LlamaBackend,
     cost: StepCost,
     *,
     threads: int,
     step_clock: Callable[[], float],
-) -> Speculator | None:
-    """The speculator that the settings ask for; None where it is off, or where the model can't
+) -> Speculation:
+    """The speculation that the settings ask for; none where it is off, or where the model can't
     take tokens back.
 
     cost: what the target's steps cost; step_clock: what a draft model's steps are timed with.
     Raises EngineUnavailable if the draft model can't be used.
     """
     if config.speculation == "off":
-        return None
+        return NO_SPECULATION
     if not backend.truncates:
         log.info("speculation is off: this model's state can't be rolled back")
-        return None
+        return NO_SPECULATION
     drafters: list[Drafter] = [GrammarDrafter(), SuffixDrafter(config.speculation_corpus_tokens)]
     if config.draft_model is not None:
         drafters.append(_model_drafter(config, backend, threads, step_clock))

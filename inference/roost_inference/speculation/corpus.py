@@ -28,22 +28,22 @@ class Corpus:
     def salts(self) -> tuple[str, ...]:
         return tuple(self._by_salt)
 
-    def indexes(self, salt: str) -> tuple[SuffixIndex, ...]:
+    def indexes(self, cache_salt: str) -> tuple[SuffixIndex, ...]:
         """The tenant's indexes, newest first; nothing for an unknown one."""
-        held = self._by_salt.get(salt)
+        held = self._by_salt.get(cache_salt)
         if held is None:
             return ()
         return (held[1], held[0]) if len(held[0]) else (held[1],)
 
-    def add(self, salt: str, tokens: list[int]) -> None:
+    def add(self, cache_salt: str, tokens: list[int]) -> None:
         """Remember an answer; of one that is too long, its end."""
         if self._half < 2 or not tokens:
             return
         tokens = tokens[-(self._half - 1) :]
-        old, new = self._by_salt.pop(salt, (SuffixIndex(), SuffixIndex()))
+        old, new = self._by_salt.pop(cache_salt, (SuffixIndex(), SuffixIndex()))
         if len(new) + len(tokens) + 1 > self._half:
             old, new = new, SuffixIndex()
         new.extend([*tokens, SEPARATOR])
-        self._by_salt[salt] = (old, new)
+        self._by_salt[cache_salt] = (old, new)
         while len(self._by_salt) > self._salts_max:
             self._by_salt.popitem(last=False)

@@ -9,10 +9,10 @@ import math
 import threading
 from collections.abc import Callable
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
 
 from roost_inference.request import DrafterFigures, SpeculationFigures
 from roost_inference.scheduling.cost import TILE_ROWS, StepCost
+from roost_inference.scheduling.drafts import Draft
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.controller import choose_depths, fill_tile
 from roost_inference.speculation.drafter import Drafter
@@ -34,16 +34,8 @@ COST_PROBE_SURVIVAL = 0.6
 COSTLY_DEPTHS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """Tokens to verify after the sequence's last one; at least one."""
-
-    drafter: str
-    tokens: tuple[int, ...]
-
-
 class Speculator:
-    """Used by the engine thread; `figures` by any."""
+    """Implements Speculation with drafters."""
 
     def __init__(
         self,
@@ -67,20 +59,21 @@ class Speculator:
 
     def plan(
         self,
-        candidates: Many[Candidate],
+        sequences: Many[Sequence],
         *,
         room: int,
         step_ms_max: float = math.inf,
-    ) -> list[Draft | None]:
-        """Drafts for the decoding sequences of a step, at most `room` tokens and DRAFT_ROWS_MAX
-        in all. step_ms_max: what the rows may cost together, where others wait."""
+    ) -> Many[Draft | None]:
+        """See Speculation; at most DRAFT_ROWS_MAX tokens in all."""
         room = min(room, DRAFT_ROWS_MAX)
         if room <= 0 or not len(self._panel):
-            return [None] * len(candidates)
+            return ()
+        # One token comes from the target itself, so a draft never needs to reach the limit.
+        candidates = [Candidate(sequence, sequence.tokens_left - 1) for sequence in sequences]
         options = self._panel.best(candidates)
         costly = tuple(self._panel.costly)
         if not costly and not any(options):
-            return [None] * len(candidates)
+            return ()
         rows = len(candidates)
         context = sum(len(candidate.sequence.tokens) for candidate in candidates) / rows
         room = min(room, max(TILE_ROWS - rows, 0))
@@ -120,14 +113,14 @@ class Speculator:
     # For the engine
 
     def verified(self, sequence: Sequence, draft: Draft, accepted: int) -> None:
-        """The draft was computed and its first `accepted` tokens are part of the text."""
+        """See Speculation."""
         counters = self._requests.setdefault(sequence.id, RequestCounters())
         counters.add(draft.drafter, len(draft.tokens), accepted)
         with self._lock:
             self._counters[draft.drafter].add(len(draft.tokens), accepted)
 
     def end(self, sequence: Sequence, *, finished: bool) -> SpeculationFigures | None:
-        """The sequence is gone; its figures, None if nothing was ever drafted for it."""
+        """See Speculation."""
         self._panel.end(sequence, finished=finished)
         counters = self._requests.pop(sequence.id, None)
         return None if counters is None else counters.figures(self.depth_max)
@@ -138,6 +131,7 @@ class Speculator:
             return {name: counters.figures() for name, counters in self._counters.items()}
 
     def close(self) -> None:
+        """Close the drafters."""
         self._panel.close()
 
     def check(self, sequences: Many[Sequence]) -> None:
@@ -188,7 +182,9 @@ class Speculator:
                 break
             for at, chances in zip(places, expected, strict=True):
                 survivals[at] = chances[:depth]
-            drafting_ms = drafter.cost_ms(len(asked), depth)
+            drafting_ms = self._panel.cost_ms(drafter, len(asked), depth)
+            if not math.isfinite(drafting_ms):
+                return 0
 
             def with_drafting(drafts: int, extra: float = drafting_ms) -> float:
                 return cost_ms(drafts) + extra

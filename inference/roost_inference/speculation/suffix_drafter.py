@@ -77,16 +77,16 @@ class SuffixDrafter:
         text.read(sequence)
         match, source = text.match, text.source
         if match is None or match.length < FOLLOW_MIN or source is None or _ends(match, source):
-            match, source = self._search(text.index, sequence.request.cache_salt)
+            match, source = self._search(text.index, sequence.request.session.cache_salt)
             text.match, text.source = match, source
         if match is None or source is None:
             return None
         return Proposal(source.following(match, depth), _slot(match, sequence))
 
-    def _search(self, own: SuffixIndex, salt: str) -> tuple[Match | None, SuffixIndex | None]:
+    def _search(self, own: SuffixIndex, cache_salt: str) -> tuple[Match | None, SuffixIndex | None]:
         """The longest match; the session's own text before the tenant's where they are equal."""
         match, source = own.longest(own.tokens), own
-        for index in self.corpus.indexes(salt):
+        for index in self.corpus.indexes(cache_salt):
             other = index.longest(own.tokens)
             if other is not None and (match is None or other.length > match.length):
                 match, source = other, index
@@ -96,7 +96,7 @@ class SuffixDrafter:
         self._texts.pop(sequence.id, None)
         if finished:
             answer = sequence.tokens.view[sequence.prompt_length :].tolist()
-            self.corpus.add(sequence.request.cache_salt, answer)
+            self.corpus.add(sequence.request.session.cache_salt, answer)
 
     def close(self) -> None:
         self._texts.clear()

@@ -11,6 +11,7 @@ from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.lanes import InlineLane
 from roost_inference.kv.tiers.tier import Tier
 from roost_inference.request import (
+    EngineSession,
     Event,
     FinishEvent,
     ModelInfo,
@@ -20,6 +21,7 @@ from roost_inference.request import (
     TokenLogprob,
 )
 from roost_inference.scheduling.cost import Measurement, StepCost
+from roost_inference.scheduling.drafts import NO_SPECULATION
 from roost_inference.speculation.drafter import Drafter
 from roost_inference.speculation.grammar_drafter import GrammarDrafter
 from roost_inference.speculation.speculator import Speculator
@@ -92,10 +94,17 @@ class Collector:
         return self.finish
 
 
-def request(prompt: str | Sequence[int], max_tokens: int = 16, **fields: object) -> Request:
-    """A greedy request over a toy prompt, with a fresh id."""
+def request(
+    prompt: str | Sequence[int],
+    max_tokens: int = 16,
+    **fields: object,
+) -> Request:
+    """A greedy request over a toy prompt, with a fresh id. fields: those of Request, and those of
+    its EngineSession."""
     tokens = tuple(prompt.encode()) if isinstance(prompt, str) else tuple(prompt)
-    base = Request(f"request-{next(_ids)}", tokens, max_tokens, GREEDY)
+    own = {name: fields.pop(name) for name in ("session_id", "cache_salt") if name in fields}
+    session = EngineSession(**own)  # type: ignore[arg-type]
+    base = Request(f"request-{next(_ids)}", tokens, max_tokens, GREEDY, session=session)
     return replace(base, **fields)  # type: ignore[arg-type]
 
 
@@ -136,7 +145,7 @@ def toy_engine(
         cost=cost or (StepCost() if speculator is None else speculator.cost),
         store=store,
         clock=clock or FakeClock(),
-        speculator=speculator,
+        speculation=speculator or NO_SPECULATION,
     )
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from roost_inference.errors import EngineError
-from roost_inference.kv.sessions import SessionKey
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.placement import STANDARD_PLACEMENTS
 from roost_inference.request import (
+    EngineSession,
     EngineStats,
     FinishEvent,
     FinishReason,
@@ -34,28 +34,26 @@ class PuppetSessions:
     def listing(
         self,
         limit: int | None = None,
-        note: Callable[[SessionKey], dict[str, Any]] = lambda key: {},
+        note: Callable[[EngineSession], dict[str, Any]] = lambda session: {},
     ) -> list[dict[str, Any]]:
         """No sessions."""
         return []
 
-    def pin(
-        self, session_id: str, reason: str, ttl_s: float = 0.0, cache_salt: str = ""
-    ) -> dict[str, Any]:
+    def pin(self, session: EngineSession, reason: str, ttl_s: float = 0.0) -> dict[str, Any]:
         """Pin nothing."""
-        return {"id": session_id, "known": False}
+        return {"id": session.session_id, "known": False}
 
-    def prefetch(self, session_id: str, cache_salt: str = "") -> dict[str, Any]:
+    def prefetch(self, session: EngineSession) -> dict[str, Any]:
         """Bring nothing."""
-        return {"id": session_id, "known": False}
+        return {"id": session.session_id, "known": False}
 
-    def offload(self, session_id: str, cache_salt: str = "") -> dict[str, Any]:
+    def offload(self, session: EngineSession) -> dict[str, Any]:
         """Give nothing back."""
-        return {"id": session_id, "known": False}
+        return {"id": session.session_id, "known": False}
 
-    def close(self, session_id: str, cache_salt: str = "") -> dict[str, Any]:
+    def close(self, session: EngineSession) -> dict[str, Any]:
         """Forget nothing."""
-        return {"id": session_id, "known": False}
+        return {"id": session.session_id, "known": False}
 
 
 class PuppetEngine:

@@ -78,18 +78,18 @@ class ToyBackend:
         truncates: bool = True,
         identity: str = "toy",
         on_decode: Callable[[Batch], None] = lambda batch: None,
-        beside_cells: int = 0,
-        beside_polls: int = 2,
+        background_cells: int = 0,
+        background_polls: int = 2,
     ) -> None:
-        """beside_polls: how often a piece that is read beside is not finished yet."""
+        """background_polls: how often a piece in the background is not finished yet."""
         self.vocabulary = ToyVocabulary()
         self.cells = cells
         self.sequences = sequences
         self.truncates = truncates
         self.on_decode = on_decode
         self.decoded: list[int] = []
-        self.beside_cells = beside_cells
-        self._beside_polls = beside_polls
+        self.background_cells = background_cells
+        self._background_polls = background_polls
         self._piece: tuple[Batch, int] | None = None
         self.trained_context = cells
         self.identity = identity
@@ -103,7 +103,9 @@ class ToyBackend:
         piece = self._piece
         if piece is not None and piece[0] is not batch:
             reading = piece[0].sequence_ids[0]
-            assert reading not in batch.sequence_ids[: batch.size], "it is being read beside"
+            assert reading not in batch.sequence_ids[: batch.size], (
+                "it is being computed in the background"
+            )
         self._outputs.clear()
         self.on_decode(batch)
         if self._interrupted.is_set():
@@ -120,12 +122,12 @@ class ToyBackend:
                 self._outputs[row] = [token for token, _ in held]
         return DecodeStatus.DONE
 
-    def begin_beside(self, batch: Batch) -> bool:
+    def begin_prefill(self, batch: Batch) -> bool:
         assert self._piece is None, "a piece is under way"
-        self._piece = batch, self._beside_polls
+        self._piece = batch, self._background_polls
         return True
 
-    def finish_beside(self, *, wait: bool) -> DecodeStatus | None:
+    def finish_prefill(self, *, wait: bool) -> DecodeStatus | None:
         assert self._piece is not None, "no piece is under way"
         batch, polls = self._piece
         if polls and not wait:

@@ -260,18 +260,18 @@ async def test_the_request_reaches_the_engine_as_it_was_asked(
     await http.post(CHAT, json=body, headers={"x-session-id": "from-header"})
     request = puppet.last
     assert (request.max_tokens, request.stop) == (9, ("END",))
-    assert (request.session_id, request.cache_salt, request.priority) == (
+    assert (request.session.session_id, request.session.cache_salt, request.priority) == (
         "from-header",
         "tenant",
         -2,
     )
-    assert request.tenant_key == "acme"
+    assert request.fairness_key == "acme"
     sampling = request.sampling
     assert (sampling.temperature, sampling.top_p, sampling.top_k) == (0.0, 0.5, 0)
     assert sampling.seed is not None and sampling.seed >= 0
     assert sampling.logit_bias == {5: -100.0}
     await http.post(CHAT, json={**body, "session_id": "own"}, headers={"x-session-id": "header"})
-    assert puppet.last.session_id == "own"
+    assert puppet.last.session.session_id == "own"
 
 
 async def test_without_a_length_the_answer_may_fill_the_context(

@@ -85,7 +85,7 @@ async def test_the_request_arrives_with_its_session_and_tools(
     assert [(call.name, call.arguments) for call in completed.tool_calls] == [("f", "{}")]
     assert completed.finish_reason == "tool_calls"
     sent = puppet.last
-    assert (sent.session_id, sent.cache_salt, sent.priority) == ("s", "c", 3)
+    assert (sent.session.session_id, sent.session.cache_salt, sent.priority) == ("s", "c", 3)
     assert (sent.max_tokens, sent.stop, sent.sampling.top_k) == (9, ("X",), 4)
 
 

@@ -9,7 +9,7 @@ import pytest
 from roost_inference.engine import Engine
 from roost_inference.prompt import exact_tokens
 from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory
-from roost_inference.request import Request
+from roost_inference.request import EngineSession, Request
 from roost_inference.testing.puppet import PuppetEngine
 
 CHAT = "/v1/chat/completions"
@@ -165,13 +165,13 @@ def test_the_memory_of_answers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     memory = SessionMemory()
     for number in range(40):
         memory.remember(
-            ("", "s"),
+            EngineSession("s"),
             number,
             f"text {number % 30}",
             [],
             GeneratedAnswer("t", (1,) * (number % 9 + 1)),
         )
-        memory.end_turn(("", str(number)), [1, 2], [3])
+        memory.end_turn(EngineSession(str(number)), [1, 2], [3])
     assert len(memory._answers) <= 10 and len(memory._histories) == 4
     assert len(memory._newest) <= len(memory._answers)
     assert memory._answer_tokens == sum(len(a.tokens) for a in memory._answers.values()) <= 50

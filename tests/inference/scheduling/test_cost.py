@@ -13,18 +13,18 @@ def machine_ms(rows: int, outputs: int) -> float:
     return 4.0 + 0.5 * rows + 0.3 * outputs
 
 
-def machine(**fields: int) -> tuple[ToyBackend, FakeClock]:
+def machine(cells: int = 1024) -> tuple[ToyBackend, FakeClock]:
     clock = FakeClock()
 
     def compute(batch: Batch) -> None:
         outputs = int(batch.outputs[: batch.size].sum())
         clock.advance(machine_ms(batch.size, outputs) / 1000)
 
-    return ToyBackend(on_decode=compute, **fields), clock
+    return ToyBackend(cells=cells, on_decode=compute), clock
 
 
 def test_logits_of_drafts_are_told_from_rows_of_prompts() -> None:
-    backend, clock = machine(cells=1024)
+    backend, clock = machine()
     cost = measured_cost(backend, rows_max=512, outputs_max=64, clock=clock)
     for rows in (1, 4, 12, 16, 40, 64):
         for outputs in (1, rows):
@@ -33,7 +33,7 @@ def test_logits_of_drafts_are_told_from_rows_of_prompts() -> None:
 
 
 def test_a_neighbour_slows_the_clock_and_not_what_is_computed() -> None:
-    backend, clock = machine(cells=1024)
+    backend, clock = machine()
     cost = measured_cost(backend, rows_max=512, outputs_max=64, clock=clock)
     alone = cost.busy_ms(8, 0.0, 8)
     for _ in range(30):
@@ -50,7 +50,7 @@ def test_a_step_too_short_for_the_clock_teaches_nothing() -> None:
 
 
 def test_measuring_ends_after_the_first_shape_when_its_time_is_up() -> None:
-    backend, clock = machine(cells=1024)
+    backend, clock = machine()
     found = measure(backend, rows_max=512, outputs_max=64, budget_ms=0.0, clock=clock)
     assert [(m.rows, m.context) for m in found] == [(1, 0)]
     assert backend.sequence_end(0) == 0
@@ -64,7 +64,7 @@ def test_measuring_takes_so_many_rounds_and_leaves_the_backend_empty() -> None:
 
 
 def test_measuring_asks_for_no_more_logits_than_there_is_room_for() -> None:
-    backend, clock = machine(cells=1024)
+    backend, clock = machine()
     for outputs_max in (1, 9):
         found = measure(backend, rows_max=512, outputs_max=outputs_max, clock=clock)
         assert max(m.outputs for m in found) <= outputs_max

@@ -278,6 +278,57 @@ def test_a_drafter_that_raises_is_dropped_and_the_answer_goes_on() -> None:
     assert broken.asked == 3
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        [None, None],
+        [Proposal([97]), None, Proposal([97])],
+        None,
+        [[97]],
+        ["guess"],
+        [Proposal(["a"])],  # type: ignore[list-item]
+        [Proposal([97], slot=-99)],
+    ],
+)
+def test_a_drafter_whose_answer_does_not_fit_is_dropped_and_the_answer_goes_on(
+    answer: list[Proposal | None],
+) -> None:
+    class Confused(Oracle):
+        name = "confused"
+
+        def propose(self, sequences: Many[Sequence], depth: int) -> list[Proposal | None]:
+            right = super().propose(sequences, depth)
+            return answer if self.asked >= 3 else right
+
+    confused = Confused()
+    same(
+        run("hello", (confused,), max_tokens=90, ignore_eos=True),
+        plain("hello", max_tokens=90, ignore_eos=True),
+    )
+    assert confused.asked == 3
+
+
+@pytest.mark.parametrize("method", ["forget", "close", "cost_ms"])
+def test_a_drafter_that_raises_anywhere_costs_no_answer(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle = Oracle()
+    costs = iter([1.0] * 5)
+    if method == "cost_ms":
+        monkeypatch.setattr(oracle, "cost_ms", lambda sequences, depth: next(costs))
+    engine = toy_engine(speculator=toy_speculator(oracle))
+    if method != "cost_ms":
+        monkeypatch.setattr(oracle, method, lambda *_, **__: 1 / 0)
+    for number in range(2):
+        heard = Collector()
+        engine.submit(request(f"text {number}", 30, ignore_eos=True), heard)
+        drive(engine)
+        assert heard.tokens == answer_without_end(f"text {number}", 30)
+        engine.check()
+    engine.close()
+
+
 def test_a_step_carries_so_many_drafts_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DRAFT_ROWS_MAX", 10)
     backend = ToyBackend(cells=1024)
