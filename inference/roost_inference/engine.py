@@ -117,7 +117,7 @@ class Engine:
         self._steps_since_storing = 0
         self._only_fetching = False
         if store is not None:
-            store.movers.on_change = self._mailbox.wake
+            store.on_change(self._mailbox.wake)
 
     # For any thread
 

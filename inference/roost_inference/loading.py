@@ -8,8 +8,8 @@ from pathlib import Path
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineUnavailable
+from roost_inference.kv.opening import open_block_store
 from roost_inference.kv.store import BlockStore
-from roost_inference.kv.tiers.opening import open_block_store
 from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.machine import physical_cores

@@ -61,7 +61,7 @@ def blocks(engine: Engine, tokens: int) -> None:
         for part in store.walk(store.root("b"), wanted):
             if part.used < BLOCK_TOKENS:
                 continue
-            tier = store.movers.lower["disk"].tier
+            tier = store._io.lower["disk"].tier
             started = time.perf_counter()
             tier.read(part.node.head)
             reads.append((time.perf_counter() - started) * 1000)

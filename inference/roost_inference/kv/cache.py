@@ -17,7 +17,7 @@ from roost_inference.backend import Backend
 from roost_inference.batch import Tokens
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.cells import CellLedger
-from roost_inference.kv.match import NO_MATCH, Match, Resident, common_prefix
+from roost_inference.kv.match import Match, Resident, match_on_device
 from roost_inference.kv.paging_protocol import Paging
 from roost_inference.kv.sessions import KEPT_ON_DEVICE, PAGED_OUT_AT_ONCE, Sessions
 from roost_inference.request import EngineSession
@@ -67,15 +67,15 @@ class KvCache:
         The last token is never matched: its logits have to be computed. Blocks of lower tiers
         begin to move to RAM; until they are there `is_fetching` holds.
         """
-        match = self._match_device(sequence, running)
+        residents = reversed(self._residents.values())
+        match = match_on_device(sequence, residents, running, self._backend.truncates)
         loads = self.paging.plan(sequence, match.length)
         if not loads:
             return match
         held = match.length // BLOCK_TOKENS * BLOCK_TOKENS
         length = held + sum(part.used for part in loads)
-        if held == 0:
-            return Match(length, loads=loads)
-        return replace(match, length=length, held=held, loads=loads)
+        whole = replace(match, length=length, held=held, loads=loads)
+        return whole if held else Match(length, loads=loads)
 
     def is_fetching(self, sequence: Sequence) -> bool:
         """Whether a waiting sequence should wait on for blocks that are being read."""
@@ -95,29 +95,6 @@ class KvCache:
         """A waiting sequence leaves: what it would have loaded is not kept for it."""
         self.paging.forget(sequence)
 
-    def _match_device(self, sequence: Sequence, running: Iterable[Sequence]) -> Match:
-        session, wanted = sequence.request.session, sequence.tokens.view[:-1]
-        best = NO_MATCH
-        for resident in reversed(self._residents.values()):
-            if resident.session.cache_salt != session.cache_salt:
-                continue
-            length = common_prefix(resident.tokens, wanted)
-            own = session.session_id is not None and resident.session == session
-            lost = len(resident.tokens) - length
-            take_over = lost == 0 or (own and lost <= length)
-            if not self._backend.truncates and lost:
-                continue
-            if length > best.length or (length == best.length and take_over and not best.take_over):
-                best = Match(length, resident.sequence_id, take_over, length)
-        if self._backend.truncates:
-            for other in running:
-                if other.request.session.cache_salt != session.cache_salt:
-                    continue
-                length = common_prefix(other.tokens.view[: other.computed], wanted)
-                if length > best.length:
-                    best = Match(length, other.sequence_id, False, length)
-        return best if best.length else NO_MATCH
-
     def fits(self, match: Match, cells: int) -> bool:
         """Whether `cells` more could be taken after claiming the match, evicting the rest."""
         if cells <= self.ledger.free:
@@ -132,8 +109,7 @@ class KvCache:
         """Give the sequence an id that holds the matched prefix; `computed` says how much of it
         could be had. Evicts residents if ids or cells are short."""
         sequence_id = sequence.sequence_id = self._claim_id(match)
-        sequence.computed = match.held
-        started, gained = self._clock(), 0
+        sequence.computed, started, gained = match.held, self._clock(), 0
         if match.loads:
             gained = self.paging.load(
                 sequence_id, match.loads, lambda cells: self.reserve(sequence_id, cells)
@@ -148,7 +124,8 @@ class KvCache:
         source = match.source
         if source is None:
             return self._new_id(keep=None)
-        if match.take_over or not self._id_available(source):
+        has_id = bool(self._free_ids) or any(i != source for i in self._residents)
+        if match.take_over or not has_id:
             del self._residents[source]
             self._active.add(source)
             self._unstored.pop(source, None)
@@ -162,8 +139,8 @@ class KvCache:
         return target
 
     def reserve(self, sequence_id: int, cells: int) -> bool:
-        """Account for `cells` about to be decoded, evicting residents; False if there is no
-        room even then, and nothing is taken."""
+        """Account for `cells` about to be decoded, evicting residents; False if there are not
+        enough even then, and nothing is taken."""
         if not self.make_free(cells):
             return False
         self.ledger.extend(sequence_id, cells)
@@ -212,12 +189,13 @@ class KvCache:
         return tokens
 
     def evict_all(self) -> None:
+        """Page out every resident."""
         while self._evict_oldest():
             pass
 
     @contextmanager
     def distrusted(self) -> Iterator[None]:
-        """What leaves the device meanwhile is not stored: the kernels have failed on it."""
+        """Store nothing that leaves the device meanwhile: the kernels have failed on it."""
         self._stores = False
         try:
             yield
@@ -282,9 +260,6 @@ class KvCache:
             assert self.ledger.length(sequence_id) == 0, "a free id holds cells"
             assert self._backend.sequence_end(sequence_id) == 0, "a free id holds KV"
         assert self.ledger.used == self.ledger.distinct(list(held)), "cells without a holder"
-
-    def _id_available(self, keep: int) -> bool:
-        return bool(self._free_ids) or any(i != keep for i in self._residents)
 
     def _new_id(self, keep: int | None) -> int:
         if not self._free_ids:

@@ -45,7 +45,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MatchedBlock:
     """A block of a prompt's chain; the first `used` of its tokens are the prompt's."""
 
     node: Node
@@ -130,9 +130,9 @@ class BlockIndex:
             node = node.parent
         return nodes[::-1]
 
-    def walk(self, root: bytes, wanted: Tokens) -> list[Found]:
+    def walk(self, root: bytes, wanted: Tokens) -> list[MatchedBlock]:
         """The longest known prefix of the tokens; of the last block maybe only a part."""
-        found: list[Found] = []
+        found: list[MatchedBlock] = []
         children, parent, position = self._roots.get(root, {}), root, 0
         while children and position < len(wanted):
             rest = wanted[position : position + BLOCK_TOKENS]
@@ -140,7 +140,7 @@ class BlockIndex:
             if node is None:
                 part = _closest(children, rest)
                 return [*found, part] if part is not None else found
-            found.append(Found(node, len(rest)))
+            found.append(MatchedBlock(node, len(rest)))
             children, parent, position = node.children, node.head.key, position + len(rest)
         return found
 
@@ -204,9 +204,9 @@ class BlockIndex:
         ), "a tier lists a block that is gone"
 
 
-def _closest(children: dict[bytes, Node], rest: Tokens) -> Found | None:
+def _closest(children: dict[bytes, Node], rest: Tokens) -> MatchedBlock | None:
     """The child that shares most leading tokens, newest first among a bounded number."""
-    best: Found | None = None
+    best: MatchedBlock | None = None
     for node in islice(reversed(children.values()), CHILDREN_COMPARED_MAX):
         held = node.head.tokens
         size = min(len(held), len(rest))
@@ -215,5 +215,5 @@ def _closest(children: dict[bytes, Node], rest: Tokens) -> Found | None:
         differs = np.flatnonzero(held[:size] != rest[:size])
         shared = int(differs[0]) if differs.size else size
         if best is None or shared > best.used:
-            best = Found(node, shared)
+            best = MatchedBlock(node, shared)
     return best

@@ -14,7 +14,7 @@ from roost_inference.backend import Backend
 from roost_inference.batch import Tokens
 from roost_inference.errors import EngineFailed
 from roost_inference.kv.block import BLOCK_TOKENS
-from roost_inference.kv.index import RAM, Found
+from roost_inference.kv.index import RAM, MatchedBlock
 from roost_inference.kv.paging_protocol import Prefetch
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.tier_io import Fetch
@@ -31,7 +31,7 @@ class Plan:
     """What a waiting sequence is going to load: blocks from number `first` on, all pinned."""
 
     first: int = 0
-    found: list[Found] = field(default_factory=list)
+    found: list[MatchedBlock] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     fetch: Fetch | None = None
     report: dict[str, object] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Pager:
 
     # Phase one: find, decide, pin, read
 
-    def plan(self, sequence: Sequence, resident: int) -> tuple[Found, ...]:
+    def plan(self, sequence: Sequence, resident: int) -> tuple[MatchedBlock, ...]:
         """The blocks ready to be imported behind the first `resident` tokens, which the device
         has; empty while they are on their way, and if computing is cheaper."""
         plan = self._plans.get(sequence.id)
@@ -110,7 +110,7 @@ class Pager:
         return plan
 
     def _decide(
-        self, parts: list[Found], sources: list[str], first: int, resident: int
+        self, parts: list[MatchedBlock], sources: list[str], first: int, resident: int
     ) -> tuple[int, dict[str, object]]:
         """How many of the blocks to load: as many as make the whole cheapest, by what loading and
         computing were measured to cost."""
@@ -139,10 +139,10 @@ class Pager:
             "expected_recompute_ms": round(max(gain, 0) * per_token_ms, 3),
         }
 
-    def _ready(self, plan: Plan, resident: int) -> tuple[Found, ...]:
+    def _ready(self, plan: Plan, resident: int) -> tuple[MatchedBlock, ...]:
         """The unbroken run of blocks in RAM from where the device ends."""
         skip = resident // BLOCK_TOKENS - plan.first
-        run: list[Found] = []
+        run: list[MatchedBlock] = []
         for part in plan.found[skip:]:
             if part.node.payload is None:
                 break
@@ -153,7 +153,7 @@ class Pager:
     # Phase two: import
 
     def load(
-        self, sequence_id: int, loads: tuple[Found, ...], reserve: Callable[[int], bool]
+        self, sequence_id: int, loads: tuple[MatchedBlock, ...], reserve: Callable[[int], bool]
     ) -> int:
         """Append blocks to a sequence that ends where the first one begins; `reserve` accounts
         for the cells. Returns the tokens gained; stops at the first block that can't be had."""

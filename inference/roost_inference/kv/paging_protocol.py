@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from roost_inference.batch import Tokens
-from roost_inference.kv.index import Found
+from roost_inference.kv.index import MatchedBlock
 from roost_inference.kv.store import BlockStore
 from roost_inference.request import EngineSession, KvPolicy
 from roost_inference.sequence import Sequence
@@ -39,7 +39,7 @@ class Paging(Protocol):
         """Whether any waiting sequence waits for blocks that are being read."""
         ...
 
-    def plan(self, sequence: Sequence, resident: int) -> tuple[Found, ...]:
+    def plan(self, sequence: Sequence, resident: int) -> tuple[MatchedBlock, ...]:
         """The blocks ready to be imported behind the first `resident` tokens, which the device
         has; empty while they are on their way, and if computing is cheaper."""
         ...
@@ -53,7 +53,7 @@ class Paging(Protocol):
         ...
 
     def load(
-        self, sequence_id: int, loads: tuple[Found, ...], reserve: Callable[[int], bool]
+        self, sequence_id: int, loads: tuple[MatchedBlock, ...], reserve: Callable[[int], bool]
     ) -> int:
         """Append blocks to a sequence that ends where the first one begins; `reserve` accounts
         for the cells. Returns the tokens gained; stops at the first block that can't be had."""
@@ -105,7 +105,7 @@ class NoPaging:
     keeps_evicted = False
     is_reading = False
 
-    def plan(self, sequence: Sequence, resident: int) -> tuple[Found, ...]:
+    def plan(self, sequence: Sequence, resident: int) -> tuple[MatchedBlock, ...]:
         """Nothing to load."""
         return ()
 
@@ -117,7 +117,7 @@ class NoPaging:
         """Nothing was planned."""
 
     def load(
-        self, sequence_id: int, loads: tuple[Found, ...], reserve: Callable[[int], bool]
+        self, sequence_id: int, loads: tuple[MatchedBlock, ...], reserve: Callable[[int], bool]
     ) -> int:
         """Never called: there is nothing to load."""
         return 0

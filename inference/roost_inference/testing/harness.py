@@ -163,7 +163,7 @@ def toy_store(
         clock=clock or FakeClock(),
         lane=lambda name: InlineLane(),
     )
-    store.start(background=())
+    store.start()
     return store
 
 

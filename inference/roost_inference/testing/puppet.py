@@ -6,7 +6,7 @@ from typing import Any
 
 from roost_inference.errors import EngineError
 from roost_inference.kv.store import BlockStore
-from roost_inference.kv.tiers.placement import STANDARD_PLACEMENTS
+from roost_inference.kv.tiers.placement import STANDARD_PLACEMENTS, TierPlacement
 from roost_inference.request import (
     EngineSession,
     EngineStats,
@@ -82,7 +82,7 @@ class PuppetEngine:
         self.answer = answer
         self.failure: str | None = None
         self.store: BlockStore | None = None
-        self.tiers = STANDARD_PLACEMENTS
+        self.tiers: tuple[TierPlacement, ...] = STANDARD_PLACEMENTS
         self.session_control = PuppetSessions()
         self._listeners: dict[str, Listener] = {}
 

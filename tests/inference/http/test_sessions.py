@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from roost_inference.engine import Engine
+from roost_inference.kv.tiers.placement import TierPlacement
 from roost_inference.prompt import exact_tokens
 from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory
 from roost_inference.request import EngineSession, Request
@@ -145,6 +146,10 @@ async def test_bounds_of_paging_reach_the_engine_in_both_spellings(
         http, puppet, [user("a")], "b", kv_transfer_params={"kv_load_tiers": []}
     )
     assert request.kv.load_tiers == frozenset()
+    puppet.tiers = (*puppet.tiers, TierPlacement("peer", "STORAGE", "REMOTE"))
+    params = {"kv_load_tiers": ["peer"]}
+    request, _ = await turn(http, puppet, [user("a")], "b", kv_transfer_params=params)
+    assert request.kv.load_tiers == frozenset({"peer"})
     body = {"messages": [user("a")], "kv_transfer_params": {"kv_load_tiers": ["moon"]}}
     refused = await http.post(CHAT, json=body)
     assert refused.status_code == 400 and "kv_load_tiers" in refused.json()["error"]["param"]

@@ -338,6 +338,9 @@ class Faulty:
 
     name = "disk"
     stores_tails = True
+    is_shared = False
+    scans_in_background = False
+    read_cost = DiskTier.read_cost
 
     def __init__(self, tier: Tier, deadline_s: float = 0.2) -> None:
         self.tier = tier
@@ -383,7 +386,7 @@ def test_a_tier_that_hangs_costs_one_deadline_and_is_left_alone(tmp_path: Path) 
     store.unpin(nodes)
     # not asked again while the back-off runs, nor while the read is still stuck
     assert store.source(nodes[0], None) is None
-    store.movers.lower["disk"].health.worked()
+    store._io.lower["disk"].health.worked()
     assert store.source(nodes[0], None) is None
     go.set()
     deadline = time.monotonic() + 10

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from roost_inference.kv.tiers.tier import Tier
+
 Medium = Literal["CPU", "STORAGE"]
 Locality = Literal["LOCAL", "REMOTE"]
 
@@ -23,6 +25,11 @@ class Place:
 
     medium: Medium
     locality: Locality | None = None
+
+
+def placement_of(tier: Tier) -> TierPlacement:
+    """Where a lower tier lies, by its traits."""
+    return TierPlacement(tier.name, "STORAGE", "REMOTE" if tier.is_shared else "LOCAL")
 
 
 RAM_PLACEMENT = TierPlacement("ram", "CPU", "LOCAL")
