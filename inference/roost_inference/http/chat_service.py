@@ -6,7 +6,12 @@ from functools import partial
 from typing import Any, Protocol
 
 from roost_inference.errors import UnknownModel
-from roost_inference.http.generation import Bell, EngineGeneration, Generation, Written
+from roost_inference.http.generation import (
+    CompletedAnswer,
+    EngineGeneration,
+    Generation,
+    LoopNotifier,
+)
 from roost_inference.http.ids import completion_id
 from roost_inference.http.metrics import EngineMetrics
 from roost_inference.http.report import report
@@ -59,7 +64,7 @@ class EngineResponder:
         self.memory = SessionMemory()
         self._ceiling = Ceiling()
         self._metrics = EngineMetrics(engine, self.memory, self._ceiling)
-        self._bell: Bell | None = None
+        self._notifier: LoopNotifier | None = None
 
     def models(self) -> list[dict[str, Any]]:
         info = self.engine.model
@@ -88,7 +93,7 @@ class EngineResponder:
         generation = EngineGeneration(
             self.engine,
             request,
-            bell=self._bell_of_this_loop(),
+            notifier=self._notifier_of_this_loop(),
             parse_calls=bool(call.functions) and call.tool_choice != "none",
             observe=self._observe,
             remember=partial(self._remember, request, trail, len(call.messages)),
@@ -101,10 +106,10 @@ class EngineResponder:
         generation.submit()
         self._ceiling.prompt(trail, request.session.cache_salt, request.prompt_tokens)
 
-    def _bell_of_this_loop(self) -> Bell:
-        if self._bell is None or self._bell.loop is not asyncio.get_running_loop():
-            self._bell = Bell()
-        return self._bell
+    def _notifier_of_this_loop(self) -> LoopNotifier:
+        if self._notifier is None or self._notifier.loop is not asyncio.get_running_loop():
+            self._notifier = LoopNotifier()
+        return self._notifier
 
     def _request(self, call: ChatCall) -> tuple[Request, dict[str, object]]:
         """The request, and what is known about it before it runs, for the answer's metrics."""
@@ -141,7 +146,9 @@ class EngineResponder:
     def _count(self, text: str) -> int:
         return len(self.engine.tokenize(text, special=True))
 
-    def _remember(self, request: Request, trail: Trail, place: int, written: Written) -> None:
+    def _remember(
+        self, request: Request, trail: Trail, place: int, written: CompletedAnswer
+    ) -> None:
         self._ceiling.answer(trail, written.tokens, written.cached_tokens)
         if written.whole:
             answer = Answer(written.text, written.tokens)
