@@ -1,7 +1,7 @@
 """The engine: schedule, decode, sample, emit, on a thread of its own.
 
-Owns the backend and every sequence. Other threads leave requests and aborts in the mailbox; the
-engine thread takes them in between steps. It knows nothing of HTTP, templates or tools.
+Owns the backend and every sequence. Other threads leave requests and aborts in the mailbox, and
+the engine thread takes them out between steps. Knows nothing of HTTP, templates or tools.
 """
 
 import logging
@@ -33,7 +33,7 @@ from roost_inference.stats import StatsRecorder
 
 FAILURES_IN_A_ROW_MAX = 3
 CLOSE_TIMEOUT_S = 10.0
-# How often the deadline of blocks being read is looked at while nothing else is to be done.
+# How often the deadline of blocks that are being read is checked while there is nothing else to do.
 FETCH_POLL_S = 0.02
 STEPS_BETWEEN_STORING = 8
 
@@ -119,16 +119,17 @@ class Engine:
         if store is not None:
             store.on_change(self._mailbox.wake)
 
-    # For any thread
+    # Any thread may call these.
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """See EnginePort."""
         return self._vocabulary.tokenize(text, special=special)
 
     def tokens_at_least(self, text: str) -> int:
         return self._vocabulary.tokens_at_least(text)
 
     def submit(self, request: Request, listener: Listener) -> None:
-        """Queue a request; see EnginePort. Compiling a large grammar takes the caller's time."""
+        """Queue a request; see EnginePort. A large grammar is compiled in the caller's time."""
         sequence = self._builder.build(request, listener, self._clock())
         self._mailbox.put(sequence, self._stats.retry_after_s)
 
@@ -137,6 +138,7 @@ class Engine:
         self._mailbox.abort(request_id)
 
     def stats(self) -> EngineStats:
+        """Counters and gauges since the start."""
         return replace(
             self._stats.snapshot(self._clock()),
             refused_by_class=dict(self._mailbox.refused),
@@ -145,7 +147,7 @@ class Engine:
 
     @property
     def has_work(self) -> bool:
-        """Whether anything is running or waiting."""
+        """Whether a request is running or waiting."""
         return self._mailbox.has_live
 
     @property
@@ -170,12 +172,11 @@ class Engine:
 
     @property
     def failure(self) -> str | None:
-        """Why the engine gave up, None while it is well."""
+        """Why the engine takes no more requests, None while it is well."""
         return self._failure
 
-    # Life
-
     def start(self) -> None:
+        """Run steps on a thread of the engine's own until `close`."""
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -211,7 +212,7 @@ class Engine:
                 self._give_up_step(error)
         self._end_all(EngineUnavailable(STOPPING))
 
-    # One step
+    # Only the engine thread calls these.
 
     def step(self) -> bool:
         """Schedule, decode, sample, emit. False if nothing was computed or stored."""
@@ -242,8 +243,8 @@ class Engine:
         return True
 
     def _store_some(self, idle: bool) -> bool:
-        """Copy a block of a finished sequence below: while idle at once, else now and then, as
-        it takes a millisecond."""
+        """Store a block of a finished sequence in the tiers: at once while the engine is idle,
+        else once in STEPS_BETWEEN_STORING steps, as it takes a millisecond."""
         self._steps_since_storing += 1
         due = idle or self._steps_since_storing >= STEPS_BETWEEN_STORING
         if not due or not self._cache.has_unstored:
@@ -260,11 +261,9 @@ class Engine:
         for sequence in leaving:
             self._outputs.finish(sequence, "abort")
 
-    # When things fail
-
     def _give_up_step(self, error: Exception) -> None:
-        """A step failed: its sequences end with an error and the KV starts empty. After several
-        in a row the engine takes no more requests, so that its supervisor sees it."""
+        """A step failed: what runs ends with an error and the KV starts empty. After several
+        failures in a row the engine takes no more requests, so that its supervisor notices."""
         log.error("an engine step failed", exc_info=error)
         self._failures += 1
         if self._failures >= FAILURES_IN_A_ROW_MAX:

@@ -15,7 +15,7 @@ from roost_inference.scheduling.step import Row, Step
 from roost_inference.sequence import Sequence
 from roost_inference.stats import Gauges, StatsRecorder
 
-# How old the gauges may get while the same sequences run.
+# How old the gauges may become while the same sequences run.
 PUBLISH_S = 0.05
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class OutputProcessor:
     def finish(
         self, sequence: Sequence, reason: FinishReason, error: EngineError | None = None
     ) -> None:
-        """Free the sequence, then tell its listener: withheld text first, the end last."""
+        """Free the sequence, then send its listener the withheld text and the end."""
         self._scheduler.remove(sequence)
         self._mailbox.forget(sequence.id)
         now = self._clock()
@@ -160,7 +160,7 @@ class OutputProcessor:
             self._emit(sequence, event)
 
     def _emit(self, sequence: Sequence, event: Event) -> None:
-        """Call the listener; one that raises loses its request, not the engine."""
+        """Call the listener; one that raises has its request aborted."""
         try:
             sequence.emit(event)
         except Exception:

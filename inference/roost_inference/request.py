@@ -1,4 +1,4 @@
-"""What goes into the engine and what comes out: requests, events, figures. No I/O, no kernels."""
+"""Requests, events and figures: what goes into the engine and what comes out. No I/O."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ FinishReason = Literal["stop", "length", "abort", "error"]
 
 
 class ServiceClass(IntEnum):
-    """Who goes first. The numbers are the priorities on the wire: everything below 1 is
-    interactive, a person waits for it; 1 is a tool's result, a session that already runs; 2 and
-    more is background."""
+    """Which requests go first. The numbers are the priorities on the wire: 0 and less is
+    interactive, as a person waits for it; 1 continues a session after a tool's result; 2 and more
+    is background."""
 
     INTERACTIVE = 0
     CONTINUATION = 1
@@ -22,8 +22,8 @@ class ServiceClass(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How the next token is chosen; temperature 0 is greedy. Defaults are OpenAI's, top_k 0 and
-    min_p 0 are off.
+    """How the next token is chosen. Temperature 0 is greedy; top_k 0 and min_p 0 are off. The
+    defaults are OpenAI's.
     """
 
     temperature: float = 1.0
@@ -40,9 +40,11 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class KvPolicy:
-    """Bounds of paging for one request, None is no bound. At most so many tokens from its start
-    are stored below the device, at most so many beyond the device's are loaded, and only from
-    these tiers."""
+    """Bounds of paging for one request; None is no bound.
+
+    max_offload_tokens: so many tokens from its start may be stored in the tiers; max_load_tokens:
+    so many tokens beyond those on the device may be loaded; load_tiers: only from these tiers.
+    """
 
     max_offload_tokens: int | None = None
     max_load_tokens: int | None = None
@@ -108,7 +110,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts; cached_tokens of the prompt were reused, not computed."""
+    """Token counts; cached_tokens of the prompt were not computed but reused."""
 
     prompt_tokens: int
     cached_tokens: int
@@ -117,7 +119,8 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds: waiting before the first chunk ran, until the first token, and overall."""
+    """Seconds from arrival until the request was admitted, until its first token, and until its
+    end."""
 
     queue_s: float
     first_token_s: float | None
@@ -126,9 +129,9 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class SpeculationFigures:
-    """A request's drafts. steps: decodes that verified a draft; histogram[n]: those of them that
-    accepted n tokens; by_draft_length[k][n]: those of them that had drafted k; depth_max: the
-    most that could have been drafted in one."""
+    """A request's drafts. depth_max: the longest draft possible; steps: decodes that verified a
+    draft; histogram[n]: those of them that accepted n tokens; by_draft_length[k][n]: those that
+    accepted n of k tokens."""
 
     depth_max: int
     steps: int
@@ -141,7 +144,7 @@ class SpeculationFigures:
 
 @dataclass(frozen=True, slots=True)
 class DrafterFigures:
-    """One drafter since start; accepted_by_position[n]: drafts whose token n was accepted."""
+    """One drafter since the start; accepted_by_position[n]: drafts whose token n was accepted."""
 
     drafts: int
     draft_tokens: int
@@ -151,7 +154,7 @@ class DrafterFigures:
 
 @dataclass(frozen=True, slots=True)
 class TextEvent:
-    """New text that no stop string can take back, and the tokens it came from."""
+    """New text, of which a stop string can't take back anything, and its tokens."""
 
     request_id: str
     text: str
@@ -161,7 +164,7 @@ class TextEvent:
 
 @dataclass(frozen=True, slots=True)
 class FinishEvent:
-    """The last event of every request, also of aborted and failed ones."""
+    """The last event of every request, of aborted and failed ones, too."""
 
     request_id: str
     reason: FinishReason
@@ -179,7 +182,8 @@ Listener = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """The loaded model: `name` on the wire, context in tokens, and what the GGUF says for chat."""
+    """The loaded model: its name on the wire, its context in tokens, and what its GGUF says about
+    chats."""
 
     name: str
     path: str
@@ -193,8 +197,8 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """A snapshot of counters and gauges since start. Latencies in seconds: the last 512 requests'
-    first tokens, and the last 4096 gaps between tokens."""
+    """Counters since the start and gauges of now. Latencies in seconds: until the first token of
+    the last 512 requests, and the last 4096 gaps between tokens."""
 
     running: int
     waiting: int
@@ -210,7 +214,7 @@ class EngineStats:
     inter_token_s: Sequence[float]
     tokens_per_second: float
     speculation: Mapping[str, DrafterFigures] = field(default_factory=dict)
-    # Waiting and refused by the class's name; tenants with an account, one in each class.
+    # By name of class. A tenant counts once for each class it has an account in.
     waiting_by_class: Mapping[str, int] = field(default_factory=dict)
     refused_by_class: Mapping[str, int] = field(default_factory=dict)
     tenants: int = 0

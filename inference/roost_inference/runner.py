@@ -1,4 +1,4 @@
-"""One step through the kernels: it may be interrupted, and then nothing of it counts."""
+"""Computes a step with the kernels. An abort may interrupt it, and then nothing of it counts."""
 
 from collections.abc import Callable
 
@@ -11,13 +11,14 @@ from roost_inference.scheduling.cost import StepCost
 from roost_inference.scheduling.scheduler import Scheduler
 from roost_inference.scheduling.step import Step
 
-# A step of several that is shorter than this is let finish when one of them is aborted. What is
-# computed for one alone may take many times as long as expected, if others use the cores.
+# An abort of one sequence does not interrupt a step of several that is expected to be shorter than
+# this. A step of one sequence is always interrupted: if others use the cores, it may take many
+# times as long as expected.
 INTERRUPT_ABOVE_MS = 10.0
 
 
 class Runner:
-    """The middle of a step, on the engine thread."""
+    """The middle part of a step. Used by the engine thread."""
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class Runner:
 
     def _observe(self, step: Step, elapsed_ms: float, busy_ms: float) -> None:
         if self._background.step is not None:
-            return  # with a core less it says nothing about other steps
+            return  # With a core less, its time says nothing about other steps.
         self._cost.observe(
             step.batch.size, step.work, elapsed_ms, busy_ms=busy_ms, outputs=step.outputs
         )

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 from roost_inference.errors import InvalidRequest, UnknownModel
 from roost_inference.http.engine_port import EnginePort
 from roost_inference.http.generation import (
+    CompletedAnswer,
     EngineGeneration,
-    FinishedAnswer,
     Generation,
-    LoopWaker,
+    LoopNotifier,
 )
 from roost_inference.http.metrics import EngineMetrics
 from roost_inference.http.preparation import Preparation
@@ -80,8 +80,8 @@ class EngineChatService:
         self.memory = SessionMemory()
         self._bound = HitRateBound()
         self._metrics = EngineMetrics(engine, self.memory, self._bound)
-        self._waker: LoopWaker | None = None
-        self._waker_lock = threading.Lock()
+        self._notifier: LoopNotifier | None = None
+        self._notifier_lock = threading.Lock()
 
     def models(self) -> list[dict[str, Any]]:
         """The one model of the engine."""
@@ -114,7 +114,7 @@ class EngineChatService:
         generation = EngineGeneration(
             self.engine,
             request,
-            waker=self._waker_of(preparation.loop),
+            notifier=self._notifier_of(preparation.loop),
             parse_calls=bool(call.functions) and call.tool_choice != "none",
             observe=self._observe,
             remember=partial(self._remember, request, position, len(call.messages)),
@@ -125,12 +125,12 @@ class EngineChatService:
         self._bound.prompt(position, request.session.cache_salt, request.prompt_tokens)
         return generation
 
-    def _waker_of(self, loop: asyncio.AbstractEventLoop) -> LoopWaker:
-        """One waker for all readers of an event loop: a step wakes the loop once for all."""
-        with self._waker_lock:
-            if self._waker is None or self._waker.loop is not loop:
-                self._waker = LoopWaker(loop)
-            return self._waker
+    def _notifier_of(self, loop: asyncio.AbstractEventLoop) -> LoopNotifier:
+        """One notifier for all readers of an event loop: a step wakes the loop once for all."""
+        with self._notifier_lock:
+            if self._notifier is None or self._notifier.loop is not loop:
+                self._notifier = LoopNotifier(loop)
+            return self._notifier
 
     def _request(
         self, call: ChatCall, preparation: Preparation
@@ -191,11 +191,11 @@ class EngineChatService:
         return len(self.engine.tokenize(text, special=True))
 
     def _remember(
-        self, request: Request, position: ChainPosition, place: int, answer: FinishedAnswer
+        self, request: Request, position: ChainPosition, place: int, answer: CompletedAnswer
     ) -> None:
         self._bound.answer(position, answer.tokens, answer.cached_tokens)
         session = request.session
-        if answer.is_whole:
+        if answer.whole:
             generated = GeneratedAnswer(answer.text, answer.tokens)
             self.memory.remember(session, place, answer.content, answer.calls, generated)
         if session.session_id is not None:

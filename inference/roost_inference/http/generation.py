@@ -1,4 +1,4 @@
-"""One answer in the making: the engine thread emits its events, the event loop reads them."""
+"""An answer that is being generated: the engine thread makes it, the event loop reads it."""
 
 import asyncio
 from collections import deque
@@ -47,30 +47,32 @@ Piece = TextPiece | ParsedCall | Finished
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedAnswer:
-    """A finished answer: `content` and `calls` (name, arguments) as the client sees them, `text`
-    and `tokens` as the engine generated them. cached_tokens: prompt tokens that were not computed.
-    is_whole: no stop string cut it."""
+class CompletedAnswer:
+    """An answer that has ended: `content` and `calls` as the client sees them, `text` and `tokens`
+    as the model generated them.
+
+    whole: no stop string cut it; cached_tokens: tokens of its prompt that were not computed.
+    """
 
     content: str
     calls: Sequence[tuple[str, str]]
     text: str
     tokens: tuple[int, ...]
-    is_whole: bool
+    whole: bool
     cached_tokens: int = 0
 
 
-Remember = Callable[[FinishedAnswer], None]
+Remember = Callable[[CompletedAnswer], None]
 
 
 class Generation(Protocol):
-    """An answer in the making, whatever makes it."""
+    """An answer of any engine, as the server sees it."""
 
     id: str
     model: str
 
     def pieces(self) -> AsyncGenerator[list[Piece], None]:
-        """Lists of what is ready together; the last item of the last list is Finished.
+        """Yields what is ready, in lists; the last item of the last list is Finished.
 
         Raises EngineError if the answer fails after it has begun.
         """
@@ -81,34 +83,33 @@ class Generation(Protocol):
         ...
 
 
-class LoopWaker:
-    """Wakes readers on an event loop from the engine thread, once for all that a step brought: a
-    wake-up for each reader would cost the engine a change of threads."""
+class LoopNotifier:
+    """Wakes readers on the event loop from the engine thread, all those of a step at once: each
+    wake-up costs the engine a change of threads."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._waking: deque[asyncio.Event] = deque()
+        self._notified: deque[asyncio.Event] = deque()
         self._is_scheduled = False
 
-    def wake(self, reader: asyncio.Event) -> None:
-        """Set the reader's event soon. Call it on the engine thread."""
-        self._waking.append(reader)
+    def notify(self, reader: asyncio.Event) -> None:
+        """Wake a reader soon. The engine thread calls it."""
+        self._notified.append(reader)
         if not self._is_scheduled and not self.loop.is_closed():
             self._is_scheduled = True
-            self.loop.call_soon_threadsafe(self._wake_all)
+            self.loop.call_soon_threadsafe(self._wake)
 
-    def _wake_all(self) -> None:
-        # Cleared before the queue is emptied: a reader added from here on is scheduled again, or
-        # the loop below still meets it.
+    def _wake(self) -> None:
+        # First, so that a reader that is added from here on is woken below or by another call.
         self._is_scheduled = False
-        while self._waking:
-            self._waking.popleft().set()
+        while self._notified:
+            self._notified.popleft().set()
 
 
 class EngineGeneration:
-    """A Generation on an EnginePort. `submit` first.
+    """A Generation of an EnginePort. Call `submit` first.
 
-    The queue between the threads needs no bound of its own: it holds at most max_tokens events.
+    max_tokens of the request bounds the queue between the threads.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class EngineGeneration:
         engine: EnginePort,
         request: Request,
         *,
-        waker: LoopWaker,
+        notifier: LoopNotifier,
         parse_calls: bool,
         observe: Listener = lambda event: None,
         remember: Remember = lambda answer: None,
@@ -138,29 +139,29 @@ class EngineGeneration:
         self._events: deque[Event] = deque()
         self._logprobs: list[TokenLogprob] = []
         self._ready = asyncio.Event()
-        self._waker = waker
+        self._notifier = notifier
         self._finished = False
 
     def submit(self) -> None:
-        """Hand the request over; may run on any thread. Raises what EnginePort.submit raises."""
+        """Queue the request; any thread may call it. Raises what EnginePort.submit raises."""
         self._engine.submit(self._request, self._listen)
 
     def cancel(self) -> None:
-        """Stop it within one step. Does nothing once it has finished."""
+        """See Generation."""
         if not self._finished:
             self._engine.abort(self.id)
 
     def _listen(self, event: Event) -> None:
-        """Called on the engine thread."""
+        """Take an event; the engine thread calls it."""
         self._observe(event)
         if isinstance(event, TextEvent):
             self._texts.append(event.text)
             self._tokens += event.tokens
         self._events.append(event)
-        self._waker.wake(self._ready)
+        self._notifier.notify(self._ready)
 
     async def pieces(self) -> AsyncGenerator[list[Piece], None]:
-        """Lists of what is ready together; see Generation."""
+        """See Generation."""
         while not self._finished:
             await self._ready.wait()
             self._ready.clear()
@@ -216,12 +217,12 @@ class EngineGeneration:
         if rest or self._logprobs:
             pieces.append(self._text(rest))
         self._remember(
-            FinishedAnswer(
+            CompletedAnswer(
                 "".join(self._contents),
                 self._parsed_calls,
                 "".join(self._texts),
                 tuple(self._tokens),
-                is_whole=event.stop_string is None,
+                whole=event.stop_string is None,
                 cached_tokens=event.usage.cached_tokens,
             )
         )
@@ -230,7 +231,7 @@ class EngineGeneration:
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
-    """Neighbouring texts as one: a slow reader gets fewer, longer chunks."""
+    """The pieces with neighbouring texts joined: a slow reader gets fewer, longer chunks."""
     joined: list[Piece] = []
     for piece in pieces:
         last = joined[-1] if joined else None

@@ -10,16 +10,14 @@ It serves the pacing of prompts and the depth of drafts. A step has three parts:
 """
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 TILE_ROWS = 64
 # Rows whose cost is kept. Straight lines join them, and the last line goes on beyond them.
 KNOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
-# The level follows the median of so many steps: one stall among them moves nothing, a neighbour
-# that takes the processor is believed the second time.
-RECENT_STEPS = 3
+# How far the level follows a step. It follows the median of the last three steps: one stall among
+# them moves nothing, a neighbour that takes the processor is believed the second time.
 LEVEL_WEIGHT = 0.3
 # The first steps with a number of rows weigh more: the start may have been a busy moment.
 SHAPE_WEIGHT = 0.1
@@ -55,14 +53,15 @@ class Level:
 
     def __init__(self) -> None:
         self.factor = 1.0
-        self._ratios = deque([1.0] * RECENT_STEPS, maxlen=RECENT_STEPS)
+        self._last, self._before = 1.0, 1.0
 
     def follow(self, ms: float, expected_ms: float) -> float:
         """Learn from a step that `expected_ms` of the curve describe; returns by how much it was
         slower than the newest steps as a rule."""
         ratio = min(max(ms / (self.factor * expected_ms), 1 / OUTLIER), OUTLIER)
-        self._ratios.append(ratio)
-        common = sorted(self._ratios)[RECENT_STEPS // 2]
+        low, high = sorted((self._last, self._before))
+        common = min(max(ratio, low), high)
+        self._last, self._before = ratio, self._last
         self.factor *= 1.0 + LEVEL_WEIGHT * (common - 1.0)
         return ratio / common
 
@@ -120,19 +119,18 @@ class StepCost:
         of the curve. busy_ms: the time it computed, by default all the time that passed."""
         if elapsed_ms <= 0:
             return  # shorter than the clock can tell
-        parts = self._parts(rows, work, outputs)
-        total = sum(parts)
+        products, attention, logits = self._parts(rows, work, outputs)
+        total = products + attention + logits
         self._elapsed.follow(elapsed_ms, total)
         slower = self._busy.follow(busy_ms or elapsed_ms, total)
-        change = min(max(slower, 1 / SHAPE_OUTLIER), SHAPE_OUTLIER) - 1.0
-        shares = [part / total for part in parts]
+        change = (min(max(slower, 1 / SHAPE_OUTLIER), SHAPE_OUTLIER) - 1.0) / total
         at = min(bisect_left(KNOTS, rows), len(KNOTS) - 1)
         for knot in (at,) if rows >= KNOTS[at] else (at - 1, at):
             self._seen[knot] += 1
             weight = max(SHAPE_WEIGHT, 1.0 / self._seen[knot])
-            self._products[knot] *= 1.0 + weight * shares[0] * change
-        self._attention[_kernel(rows)] *= 1.0 + SHAPE_WEIGHT * shares[1] * change
-        self._output_ms *= 1.0 + SHAPE_WEIGHT * shares[2] * change
+            self._products[knot] *= 1.0 + weight * products * change
+        self._attention[_kernel(rows)] *= 1.0 + SHAPE_WEIGHT * attention * change
+        self._output_ms *= 1.0 + SHAPE_WEIGHT * logits * change
 
     def _parts(self, rows: int, work: float, outputs: int) -> tuple[float, float, float]:
         """Products, attention and further logits of a step, by the curve."""

@@ -23,9 +23,9 @@ class Speculation(Protocol):
     may call `figures`."""
 
     def plan(
-        self, sequences: Many[Sequence], *, room: int, step_ms_max: float = math.inf
+        self, sequences: Many[Sequence], *, tokens_max: int, step_ms_max: float = math.inf
     ) -> Many[Draft | None]:
-        """A draft or None for each of these answers, at most `room` tokens in all; nothing if
+        """A draft or None for each of these answers, at most `tokens_max` tokens in all; nothing if
         there are no drafts. step_ms_max: what the step may cost, where others wait for it."""
         ...
 
@@ -55,7 +55,7 @@ class NoSpeculation:
     """Speculation that is off: it drafts nothing and keeps nothing."""
 
     def plan(
-        self, sequences: Many[Sequence], *, room: int, step_ms_max: float = math.inf
+        self, sequences: Many[Sequence], *, tokens_max: int, step_ms_max: float = math.inf
     ) -> Many[Draft | None]:
         """No drafts."""
         return ()

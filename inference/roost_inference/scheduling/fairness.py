@@ -87,7 +87,7 @@ class Accounts:
 
 
 class Floors:
-    """What the classes have earned while others went before them, in tokens."""
+    """Tokens that the classes have earned while other classes went before them."""
 
     def __init__(self) -> None:
         self._earned = [0.0] * len(ServiceClass)
@@ -97,8 +97,8 @@ class Floors:
         return self._earned[service] >= TURN_TOKENS
 
     def take(self, service: ServiceClass, tokens: float, waiting: Iterable[ServiceClass]) -> None:
-        """The class is served while the classes in `waiting` wait: those below it earn, and it
-        pays if it went before one above."""
+        """A class is served while the classes in `waiting` wait: the lower ones earn, and the
+        class itself pays if it went before a higher one."""
         waiting = tuple(waiting)
         for other in ServiceClass:
             if other > service and other in waiting:

@@ -47,7 +47,7 @@ class PrefillPlanner:
             self._decoding_ms = 0.0
         if not step.rows:
             self._order = self._ordered(prompts, now)
-        elif step.rows[-1].count >= SHARING_ROWS_MAX or not step.batch.room:
+        elif step.rows[-1].count >= SHARING_ROWS_MAX or not step.batch.rows_left:
             return None
         while self._order:
             sequence = self._order.pop(0)
@@ -108,7 +108,7 @@ class PrefillPlanner:
         """Rows of the prompt that should join the step; 0 if it should wait."""
         if self._decoding_ms and self._background_rows(sequence):
             return 0
-        fits = not step.rows and sequence.pending <= step.batch.room
+        fits = not step.rows and sequence.pending <= step.batch.rows_left
         if self._decoding_ms and fits and self._is_short(sequence):
             whole = self._pacer.whole(
                 sequence.pending,
@@ -119,7 +119,7 @@ class PrefillPlanner:
             if whole is not None:
                 return whole
         return self._pacer.chunk(
-            min(sequence.pending, step.batch.room),
+            min(sequence.pending, step.batch.rows_left),
             sequence.computed,
             decoding_ms=self._decoding_ms,
             rows=step.batch.size,

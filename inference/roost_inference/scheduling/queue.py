@@ -55,7 +55,7 @@ class WaitingQueue:
         self._size += 1
 
     def remove(self, sequence: Sequence) -> None:
-        """Take a sequence out: it is admitted, put back later, or gone."""
+        """Take a sequence out: it is admitted, deferred, or gone."""
         assert sequence.account is not None
         queues = self._queues[sequence.service]
         queue = queues[sequence.account]

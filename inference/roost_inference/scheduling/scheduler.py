@@ -176,7 +176,7 @@ class Scheduler:
         displace nothing, so what is cached does not depend on them."""
         drafts = self._speculation.plan(
             answers,
-            room=min(step.batch.room, self._cache.ledger.free),
+            tokens_max=min(step.batch.rows_left, self._cache.ledger.free),
             step_ms_max=self._draft_step_ms_max(len(answers)),
         )
         for row, draft in zip(step.rows, drafts, strict=False):

@@ -78,7 +78,7 @@ def _model_drafter(
 
 
 def check_vocabulary(target: LlamaBackend, draft: LlamaBackend) -> None:
-    """Raise EngineUnavailable unless both models mean the same by every token."""
+    """Raise EngineUnavailable unless every token means the same to both models."""
     ours, theirs = target.vocabulary, draft.vocabulary
     name = draft.path.name
     if ours.size != theirs.size:

@@ -1,4 +1,4 @@
-"""The drafters of an engine: asked together, their guesses judged by what came of earlier ones."""
+"""The drafters of an engine, and the chances of what they propose, learned from earlier guesses."""
 
 import logging
 import math
@@ -30,11 +30,13 @@ class Option:
 
     @property
     def expected(self) -> float:
+        """How many of the tokens should be accepted."""
         return sum(self.survivals)
 
 
 class Panel:
-    """Used by the engine thread. `free` are asked in every step, `costly` where it should pay."""
+    """The `free` drafters propose in every step, the `costly` ones where that should pay. Used by
+    the engine thread."""
 
     def __init__(self, drafters: Many[Drafter], *, depth_max: int, vocabulary_size: int) -> None:
         self.depth_max = depth_max
@@ -52,13 +54,15 @@ class Panel:
         """The best that the free drafters propose for each sequence."""
         best: list[Option | None] = [None] * len(candidates)
         for drafter in tuple(self.free):
-            for at, option in enumerate(self.ask(drafter, candidates, self.depth_max)):
+            for at, option in enumerate(self.propose(drafter, candidates, self.depth_max)):
                 present = best[at]
                 if option and (present is None or option.expected > present.expected):
                     best[at] = option
         return best
 
-    def ask(self, drafter: Drafter, candidates: Many[Candidate], depth: int) -> list[Option | None]:
+    def propose(
+        self, drafter: Drafter, candidates: Many[Candidate], depth: int
+    ) -> list[Option | None]:
         """The drafter's proposals with their chances. A drafter that raises, or answers with
         anything but a proposal or None for each sequence, is dropped: nobody needs its guesses."""
         if drafter not in self._drafters:
@@ -100,7 +104,7 @@ class Panel:
         return Option(drafter.name, proposal.tokens, survivals) if survivals else None
 
     def expected(self, drafter: Drafter, candidate: Candidate) -> list[float]:
-        """What may be expected of the drafter for the sequence before it is asked."""
+        """The chances of the drafter's tokens for the sequence, before it proposes any."""
         history = self._history(drafter, candidate.sequence)
         longest = Proposal(range(self.depth_max))
         return self._acceptance[drafter.name].survivals(longest, history)[: candidate.limit]
@@ -124,7 +128,7 @@ class Panel:
 
     @property
     def kept(self) -> set[str]:
-        """The sequences of which something is kept."""
+        """The ids of the sequences of which something is kept."""
         return {sequence for _, sequence in self._histories}
 
     def close(self) -> None:
@@ -143,7 +147,7 @@ class Panel:
         _close(drafter)
 
     def _history(self, drafter: Drafter, sequence: Sequence) -> History:
-        """The drafter's history with the sequence, its last proposal judged."""
+        """The drafter's history with the sequence, after it has learned from the last proposal."""
         key = (drafter.name, sequence.id)
         history = self._histories.get(key)
         if history is None:
@@ -154,8 +158,8 @@ class Panel:
         return history
 
     def _usable(self, sequence: Sequence, proposal: Proposal | None) -> Proposal | None:
-        """The proposal without what can't be accepted: unknown tokens, and what the grammar
-        forbids."""
+        """The proposal up to the first token that can't be accepted, because the vocabulary does
+        not have it or the grammar forbids it; None if nothing is left."""
         if proposal is None or not proposal.tokens:
             return None
         tokens, size = proposal.tokens, self._vocabulary_size
