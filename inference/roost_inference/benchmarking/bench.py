@@ -31,6 +31,7 @@ class Bench:
         return self.ruler.text(tokens, self._seeds.getrandbits(32))
 
     def seed(self) -> int:
+        """The next seed of the run; the same run gives the same seeds."""
         return self._seeds.getrandbits(32)
 
     def add(

@@ -31,6 +31,7 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
+        """How many times better than the other; None where there is nothing to compare with."""
         if self.other is None or min(self.value, self.other) <= 0:
             return None
         return self.other / self.value if self.lower_is_better else self.value / self.other

@@ -99,4 +99,5 @@ class Judge:
         return [self._backend.logits(row).copy() for row in rows]
 
     def close(self) -> None:
+        """Give back the context."""
         self._backend.close()

@@ -31,9 +31,11 @@ class Run:
 
     @property
     def is_busy(self) -> bool:
+        """Whether other programs were computing when the run began."""
         return self.load[0] > BUSY_LOAD_PER_CORE * self.cores
 
     def add(self, *figures: Figure) -> None:
+        """Take figures into the run, and print them."""
         for figure in figures:
             self.figures.append(figure)
             print("  " + line(figure), flush=True)

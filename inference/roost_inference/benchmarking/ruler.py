@@ -38,6 +38,7 @@ class Ruler:
         )
 
     def count(self, text: str) -> int:
+        """Tokens of a text."""
         return len(self._vocabulary.tokenize(text, special=False))
 
     def text(self, tokens: int, seed: int) -> str:

@@ -42,9 +42,11 @@ class Server:
 
     @property
     def is_ours(self) -> bool:
+        """Whether it is the bundled engine."""
         return self.name.startswith(OURS)
 
     async def health(self) -> dict[str, Any]:
+        """The body of /health, empty where it is no object."""
         answer = await self.http.get("/health")
         value = answer.json()
         return value if isinstance(value, dict) else {}

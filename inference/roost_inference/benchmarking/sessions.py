@@ -38,10 +38,12 @@ class Job:
     said: list[tuple[Messages, Messages]] = field(default_factory=list)
 
     def ttft_ms(self, percent: float) -> float:
+        """A percentile of the later turns' times to the first token."""
         return percentile([call.ttft_ms for call in self.later], percent)
 
     @property
     def cached_share(self) -> float:
+        """Part of the prompt tokens that was reused, 0 to 1."""
         return sum(call.cached_tokens for call in self._calls) / self.prompt_tokens
 
     def ceiling(self, ruler: Ruler) -> float:
@@ -56,6 +58,7 @@ class Job:
 
     @property
     def prompt_tokens(self) -> int:
+        """Prompt tokens of all requests; 1 where there were none."""
         return sum(call.prompt_tokens for call in self._calls) or 1
 
     @property

@@ -30,6 +30,7 @@ class Call:
 
     @property
     def ttft_ms(self) -> float:
+        """Time to the first piece of text."""
         return (self.piece_s[0] - self.sent_s) * 1000
 
     @property

@@ -87,6 +87,7 @@ class EngineClient:
         )
 
     async def close(self) -> None:
+        """Close every connection."""
         await self._http.aclose()
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:

@@ -16,7 +16,9 @@ class Caller(Protocol):
 
     async def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> tuple[int, Mapping[str, str], bytes]: ...
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Any request of the engine; see EngineClient.call."""
+        ...
 
 
 class EngineSessions:

@@ -103,6 +103,7 @@ class RequireKey:
         self._key = key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401 without the key, else pass the request on."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             scheme, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
             is_right = hmac.compare_digest(sent.strip().encode(), self._key)
@@ -127,6 +128,7 @@ class AnswerResponse:
         self._generation.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, and stop the generation once the client has gone."""
         produce = self._stream if self._call.stream else self._whole
         producer = asyncio.ensure_future(produce(scope, receive, send))
         gone = asyncio.ensure_future(_disconnected(receive))

@@ -43,6 +43,7 @@ class KnownClients:
         self._hosts = frozenset(h.lower() for h in (*LOOPBACK_HOSTS, listens_on, *allowed) if h)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 403 to an unknown host or a foreign page, else pass the request on."""
         if scope["type"] == "http":
             headers = Headers(scope=scope)
             if not self._knows(headers.get("host", "")):

@@ -16,6 +16,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def error_body(error: EngineError) -> dict[str, Any]:
+    """The error as OpenAI's JSON."""
     return {
         "error": {
             "message": error.message,
@@ -51,9 +52,11 @@ class Chunks:
         self._before, self._after = self._chunk({"content": ""}).rsplit(b'""', 1)
 
     def first(self) -> bytes:
+        """The chunk that names the role, before any text."""
         return self._chunk({"role": "assistant", "content": "", "refusal": None})
 
     def of(self, piece: Piece) -> Iterator[bytes]:
+        """The events of one piece; those of Finished end the stream."""
         if isinstance(piece, TextPiece):
             if self._logprobs and piece.logprobs:
                 yield self._chunk({"content": piece.text}, logprobs=piece.logprobs)

@@ -33,6 +33,7 @@ class BadBlock(Exception):
 
 
 def digest(*parts: bytes) -> bytes:
+    """A hash of these byte strings, KEY_BYTES long; lengths count, so no two lists share it."""
     hasher = hashlib.blake2b(digest_size=KEY_BYTES)
     for part in parts:
         hasher.update(len(part).to_bytes(8, "little"))
@@ -51,6 +52,7 @@ def root_key(identity: bytes, salt: str) -> bytes:
 
 
 def block_key(parent: bytes, tokens: Tokens) -> bytes:
+    """The key of a block: a hash of its tokens and of the key of its parent."""
     return digest(parent, np.ascontiguousarray(tokens, np.int32).tobytes())
 
 
@@ -68,6 +70,7 @@ class BlockHead:
 
     @property
     def count(self) -> int:
+        """Tokens of the block."""
         return len(self.tokens)
 
 

@@ -22,10 +22,12 @@ class CellLedger:
 
     @property
     def free(self) -> int:
+        """Cells that no sequence holds."""
         return len(self._free)
 
     @property
     def used(self) -> int:
+        """Cells that one or more sequences hold."""
         return self.total - len(self._free)
 
     def length(self, sequence_id: int) -> int:

@@ -37,10 +37,12 @@ class Node:
 
     @property
     def is_tail(self) -> bool:
+        """Whether it is shorter than a whole block, and so the last of its chain."""
         return self.head.count < BLOCK_TOKENS
 
     @property
     def end(self) -> int:
+        """One past its last position."""
         return self.head.start + self.head.count
 
 
@@ -62,10 +64,12 @@ class BlockIndex:
         self._used: dict[str, OrderedDict[bytes, Node]] = {}
 
     def add_tier(self, name: str) -> None:
+        """Keep order of use and bytes for a tier of this name."""
         self.bytes[name] = 0
         self._used[name] = OrderedDict()
 
     def count(self, tier: str) -> int:
+        """Blocks that the tier holds."""
         return len(self._used[tier])
 
     def insert(self, head: BlockHead) -> Node | None:
@@ -180,6 +184,7 @@ class BlockIndex:
         return len(node.tiers) > 1 or not node.children
 
     def oldest(self, tier: str) -> Iterator[Node]:
+        """The blocks of a tier, least recently used first; the tier may change meanwhile."""
         return iter(tuple(self._used[tier].values()))
 
     def check(self) -> None:

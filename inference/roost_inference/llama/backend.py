@@ -39,9 +39,11 @@ class LlamaVocabulary:
         self.end_tokens = bindings.end_tokens(self._handle)
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids; see Vocabulary."""
         return bindings.tokenize(self._handle, text, special=special)
 
     def tokens_at_least(self, text: str) -> int:
+        """A lower bound of the tokens; see Vocabulary. The first call takes a tenth of a second."""
         return self._token_floor.tokens(text)
 
     @functools.cached_property
@@ -55,6 +57,7 @@ class LlamaVocabulary:
         return TokenFloor.of_pieces(pieces, strips_space=bindings.strips_space(self._handle))
 
     def token_bytes(self, token: int) -> bytes:
+        """The bytes of a token, empty for control tokens; remembered."""
         piece = self._pieces.get(token)
         if piece is None:
             piece = bindings.token_bytes(self._handle, token, special=False)
@@ -69,9 +72,11 @@ class LlamaVocabulary:
 
     @property
     def bos_eos(self) -> tuple[int, int]:
+        """The tokens that begin and end a text, -1 for "none"."""
         return bindings.bos_eos(self._handle)
 
     def grammar_tokenizer(self) -> LLTokenizer:
+        """The vocabulary as llguidance wants it; built once, in 0.2 s."""
         from llguidance.llamacpp import lltokenizer_from_vocab
 
         with self._lock:
@@ -165,13 +170,16 @@ class LlamaBackend:
 
     @property
     def trained_context(self) -> int:
+        """The longest context the model was trained for, in tokens."""
         return bindings.trained_context(self._model)
 
     @property
     def chat_template(self) -> str:
+        """The Jinja template of the GGUF header, empty if it has none."""
         return bindings.chat_template(self._model)
 
     def decode(self, batch: Batch) -> DecodeStatus:
+        """Compute a batch in the context that suits it; see Backend."""
         prefill = self._prefill
         if prefill is not None and not prefill.is_busy and prefill.wants(batch):
             self._computed = prefill.context
@@ -182,6 +190,7 @@ class LlamaBackend:
         return self._main.decode(batch)
 
     def begin_prefill(self, batch: Batch) -> bool:
+        """Start a piece of a prompt in the background; see Backend."""
         prefill = self._prefill
         if prefill is None or not self.background_cells or not prefill.wants(batch):
             return False
@@ -190,6 +199,7 @@ class LlamaBackend:
         return True
 
     def finish_prefill(self, *, wait: bool) -> DecodeStatus | None:
+        """How that piece ended; see Backend."""
         assert self._prefill is not None
         try:
             status = self._prefill.finish(wait=wait)
@@ -201,9 +211,11 @@ class LlamaBackend:
         return status
 
     def logits(self, row: int) -> Logits:
+        """Logits of the last decode; see Backend."""
         return self._computed.logits(row)
 
     def sequence_copy(self, source: int, target: int, start: int, end: int) -> None:
+        """Share cells; see Backend."""
         if self._prefill is not None:
             self._prefill.remove(target, 0)
             if self._prefill.held == source:
@@ -211,20 +223,24 @@ class LlamaBackend:
         self._main.copy(source, target, start, end)
 
     def sequence_remove(self, sequence: int, start: int) -> bool:
+        """Remove positions from `start` on; see Backend."""
         if self._prefill is not None:
             self._prefill.remove(sequence, start)
         return self._main.remove(sequence, start)
 
     def sequence_end(self, sequence: int) -> int:
+        """One past the last position held in either context."""
         end = self._main.end(sequence)
         return end if self._prefill is None else max(end, self._prefill.end(sequence))
 
     def export_block(self, sequence: int, start: int, end: int) -> Payload:
+        """A copy of the KV, from the context that has it; see Backend."""
         if self._prefill is not None and self._prefill.lends(sequence, end):
             return self._prefill.export(start, end)
         return self._main.export(sequence, start, end)
 
     def import_block(self, sequence: int, payload: Payload) -> bool:
+        """Append an exported block; see Backend."""
         start = self._main.end(sequence)
         if not self._main.append(sequence, payload):
             return False
@@ -233,9 +249,11 @@ class LlamaBackend:
         return True
 
     def interrupt(self) -> None:
+        """Stop decodes of both contexts; any thread may call it."""
         self._flag[0] = b"\x01"
 
     def clear_interrupt(self) -> None:
+        """Let decodes run again."""
         self._flag[0] = b"\x00"
 
     def close(self) -> None:

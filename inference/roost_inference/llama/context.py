@@ -119,12 +119,15 @@ class LlamaContext:
         return view
 
     def copy(self, source: int, target: int, start: int, end: int) -> None:
+        """Let `target` share the cells of positions [start, end) of `source`."""
         bindings.sequence_copy(self._memory, source, target, start, end)
 
     def remove(self, sequence: int, start: int) -> bool:
+        """Remove positions from `start` on; False if the model cannot."""
         return bindings.sequence_remove(self._memory, sequence, start)
 
     def end(self, sequence: int) -> int:
+        """One past the last position held."""
         return bindings.sequence_last(self._memory, sequence) + 1
 
     def export(self, sequence: int, start: int, end: int) -> Payload:

@@ -157,4 +157,5 @@ class PrefillContext:
         self.held, self._end, self._stored = None, 0, 0
 
     def close(self) -> None:
+        """Wait for the piece being computed, and end the thread."""
         self._thread.shutdown()

@@ -49,6 +49,7 @@ class Divergence:
     section: str
 
     def report(self) -> dict[str, Any]:
+        """The divergence as a response's metrics show it."""
         return {"at_token": self.at_token, "lost_tokens": self.lost_tokens, "in": self.section}
 
 

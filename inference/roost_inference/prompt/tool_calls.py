@@ -37,6 +37,7 @@ class ToolCallParser:
         self.truncated = False
 
     def feed(self, text: str) -> Iterator[str | ParsedCall]:
+        """Take generated text; gives what is certain by now, in order."""
         self._held += text
         while True:
             if self._in_call:

@@ -42,9 +42,11 @@ class FakeClock:
     now: float = 0.0
 
     def __call__(self) -> float:
+        """The time now, in seconds."""
         return self.now
 
     def advance(self, seconds: float) -> None:
+        """Let time pass."""
         self.now += seconds
 
 
@@ -57,6 +59,7 @@ class Collector:
     _started: threading.Event = field(default_factory=threading.Event)
 
     def __call__(self, event: Event) -> None:
+        """Take an event."""
         self.events.append(event)
         if isinstance(event, FinishEvent):
             self._finished.set()
@@ -64,14 +67,17 @@ class Collector:
 
     @property
     def text(self) -> str:
+        """All text so far."""
         return "".join(event.text for event in self.events if isinstance(event, TextEvent))
 
     @property
     def tokens(self) -> list[int]:
+        """All tokens so far."""
         return [t for event in self.events if isinstance(event, TextEvent) for t in event.tokens]
 
     @property
     def logprobs(self) -> list[TokenLogprob]:
+        """All logprobs so far."""
         return [p for event in self.events if isinstance(event, TextEvent) for p in event.logprobs]
 
     @property
@@ -84,12 +90,15 @@ class Collector:
 
     @property
     def is_finished(self) -> bool:
+        """Whether the last event has come."""
         return self._finished.is_set()
 
     def wait_started(self, timeout_s: float = 60.0) -> None:
+        """Wait for the first event; AssertionError if none comes in time."""
         assert self._started.wait(timeout_s), "nothing came"
 
     def wait(self, timeout_s: float = 60.0) -> FinishEvent:
+        """Wait for the last event; AssertionError if it does not come in time."""
         assert self._finished.wait(timeout_s), "the request did not end"
         return self.finish
 

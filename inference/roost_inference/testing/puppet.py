@@ -87,9 +87,11 @@ class PuppetEngine:
         self._listeners: dict[str, Listener] = {}
 
     def tokens_at_least(self, text: str) -> int:
+        """A lower bound: no token is longer than a control token."""
         return len(text.encode()) // max(map(len, CONTROL))
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """UTF-8 bytes, and control tokens from 256 on."""
         tokens: list[int] = []
         while text:
             name = next((c for c in CONTROL if special and text.startswith(c)), None)
@@ -103,6 +105,7 @@ class PuppetEngine:
         return b"".join(parts).decode()
 
     def submit(self, request: Request, listener: Listener) -> None:
+        """Take a request, or raise `refuse` once."""
         if self.refuse is not None:
             refuse, self.refuse = self.refuse, None
             raise refuse
@@ -113,6 +116,7 @@ class PuppetEngine:
             self.finish(id=request.id)
 
     def abort(self, request_id: str) -> None:
+        """Note the abort and end the request; unknown ids are ignored."""
         if request_id in self._listeners:
             self.aborted.append(request_id)
             self.finish("abort", id=request_id)
@@ -137,6 +141,7 @@ class PuppetEngine:
         id: str | None = None,
         error: EngineError | None = None,
     ) -> None:
+        """End the running request, the only one if no id is given."""
         id = id or self.running_id
         usage = Usage(len(self.requests[id].prompt_tokens), 3, 5)
         listener = self._listeners.pop(id)
@@ -144,11 +149,13 @@ class PuppetEngine:
 
     @property
     def running_id(self) -> str:
+        """The id of the only running request."""
         (id,) = self._listeners
         return id
 
     @property
     def last(self) -> Request:
+        """The request that came last."""
         return list(self.requests.values())[-1]
 
     async def asked(self, timeout_s: float = 5.0) -> Request:
@@ -165,6 +172,7 @@ class PuppetEngine:
                 await asyncio.sleep(0.002)
 
     def stats(self) -> EngineStats:
+        """Fixed figures, but for the number of running requests."""
         return EngineStats(
             running=len(self._listeners),
             waiting=0,

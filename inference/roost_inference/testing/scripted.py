@@ -229,6 +229,7 @@ class _ScriptedGeneration:
 
 
 def main() -> int:
+    """Serve a scripted engine until a signal; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m roost_inference.testing.scripted")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     options = parser.parse_args()

@@ -51,18 +51,23 @@ class ToyVocabulary:
         self.tokens = [bytes([value]) for value in range(256)] + [b"\xff<end>"]
 
     def __call__(self, text: bytes | str) -> list[int]:
+        """Tokens of a text, for llguidance."""
         return list(text if isinstance(text, bytes) else text.encode())
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """The bytes of the text."""
         return list(text.encode())
 
     def tokens_at_least(self, text: str) -> int:
+        """Exactly the number of tokens."""
         return len(text.encode())
 
     def token_bytes(self, token: int) -> bytes:
+        """The byte, empty for END."""
         return b"" if token == END else bytes([token])
 
     def grammar_tokenizer(self) -> LLTokenizer:
+        """The vocabulary as llguidance wants it."""
         return LLTokenizer(TokenizerWrapper(self))
 
 
@@ -123,11 +128,13 @@ class ToyBackend:
         return DecodeStatus.DONE
 
     def begin_prefill(self, batch: Batch) -> bool:
+        """Keep the piece for `finish_prefill`."""
         assert self._piece is None, "a piece is under way"
         self._piece = batch, self._background_polls
         return True
 
     def finish_prefill(self, *, wait: bool) -> DecodeStatus | None:
+        """Compute the piece at the last poll, at once with `wait`."""
         assert self._piece is not None, "no piece is under way"
         batch, polls = self._piece
         if polls and not wait:
@@ -145,10 +152,12 @@ class ToyBackend:
         return logits
 
     def sequence_copy(self, source: int, target: int, start: int, end: int) -> None:
+        """Share the first `end` cells."""
         assert self.truncates and start == 0 and not self._held.get(target), "invalid copy"
         self._held[target] = self._held[source][:end]
 
     def sequence_remove(self, sequence: int, start: int) -> bool:
+        """Remove positions from `start` on; see Backend."""
         held = self._held.get(sequence, [])
         if not self.truncates and 0 < start < len(held):
             return False
@@ -156,6 +165,7 @@ class ToyBackend:
         return True
 
     def sequence_end(self, sequence: int) -> int:
+        """Tokens the sequence holds."""
         return len(self._held.get(sequence, ()))
 
     def export_block(self, sequence: int, start: int, end: int) -> Payload:
@@ -166,6 +176,7 @@ class ToyBackend:
         return np.asarray(head + tokens[start:], np.int64).view(np.uint8)
 
     def import_block(self, sequence: int, payload: Payload) -> bool:
+        """Append a block; a hole or a foreign prefix raises AssertionError."""
         if self.refuse_imports:
             return False
         values = payload.view(np.int64).tolist()
@@ -178,12 +189,15 @@ class ToyBackend:
         return True
 
     def interrupt(self) -> None:
+        """Abort decodes until `clear_interrupt`."""
         self._interrupted.set()
 
     def clear_interrupt(self) -> None:
+        """Let decodes run again."""
         self._interrupted.clear()
 
     def close(self) -> None:
+        """Forget all sequences."""
         self._held.clear()
 
     def _cells_used(self) -> int:
