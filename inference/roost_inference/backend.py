@@ -41,7 +41,7 @@ class Vocabulary(Protocol):
         ...
 
     def tokens_at_least(self, text: str) -> int:
-        """A text has no fewer tokens than this, which is known without tokenising it."""
+        """A lower bound of the text's tokens, known without tokenising it."""
         ...
 
     def token_bytes(self, token: int) -> bytes:

@@ -1,4 +1,4 @@
-"""`/v1/sessions` from the outside: what a client tells an engine about its sessions."""
+"""The client of `/v1/sessions`: hints to an engine about its sessions."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
@@ -12,7 +12,7 @@ UNKNOWN_STATUSES = frozenset({404, 405, 501})
 
 
 class Caller(Protocol):
-    """What is needed of EngineClient."""
+    """The part of EngineClient that this needs."""
 
     async def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
@@ -22,7 +22,7 @@ class Caller(Protocol):
 
 
 class EngineSessions:
-    """Orders to one engine. Every method raises NoSessions where it has no such thing,
+    """The sessions of one engine. Every method raises NoSessions where the engine has no sessions,
     UnknownSession where it knows none of that id and salt, and what EngineClient raises."""
 
     def __init__(self, client: Caller) -> None:
@@ -37,7 +37,7 @@ class EngineSessions:
         return [entry for entry in data if isinstance(entry, dict)]
 
     async def pin(self, session_id: str, salt: str, wait: Wait, ttl_s: float) -> None:
-        """Say what a session waits for, and how long that may take."""
+        """Tell what a session waits for, and how long that may take."""
         order = {"reason": wait, "ttl_s": ttl_s, "cache_salt": salt}
         await self._call("POST", f"/v1/sessions/{quote(session_id, safe='')}/pin", order)
 

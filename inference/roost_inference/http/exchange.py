@@ -20,7 +20,7 @@ from roost_inference.http.replies import DONE, KEEP_ALIVE, Chunks, completion, e
 from roost_inference.wire.chat_call import ChatCall
 
 KEEP_ALIVE_S = 15.0
-# A client that is still sending when it is refused reads the answer only if we read on a little.
+# A client that still sends reads the refusal only if we read on a little.
 LINGER_S = 2.0
 LINGER_BYTES_MAX = 64 * 2**20
 # Supervisors, containers and Prometheus read these without a key: a state and figures, no texts.

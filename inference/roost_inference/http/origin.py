@@ -16,7 +16,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class ForeignHost(InvalidRequest):
-    """The engine is not known by this host name; ROOST_ENGINE__ALLOWED_HOSTS lists more."""
+    """The engine does not serve this host name; ROOST_ENGINE__ALLOWED_HOSTS lists more."""
 
     http_status = 403
     code = "host_not_allowed"
@@ -30,7 +30,7 @@ class ForeignOrigin(InvalidRequest):
 
 
 class KnownClients:
-    """ASGI wrapper: 403 for a Host we are not known by, and for what another site's page sends.
+    """ASGI wrapper: 403 for a host name that is not ours, and for requests of another site's page.
 
     A page can send simple requests to any port of this machine, and after DNS rebinding read the
     answers under its own name. Programs send no Origin. Loopback names and the address we listen

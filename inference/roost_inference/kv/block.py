@@ -1,4 +1,4 @@
-"""KV blocks: what one is called, and how it is written down so that nothing wrong is ever read.
+"""KV blocks: their keys, and their stored form, in which every damage is noticed.
 
 A block is the KV of up to BLOCK_TOKENS tokens at a fixed position. Its key is a hash over its own
 tokens and its parent's key, so a key stands for the whole prefix; the first parent is a root made
@@ -29,7 +29,7 @@ _HEADER = struct.Struct("<16s16s16sIIQIH")
 
 
 class BadBlock(Exception):
-    """Bytes that are no block, not the block asked for, or a damaged one."""
+    """The bytes are no block, another block than expected, or damaged."""
 
 
 def digest(*parts: bytes) -> bytes:
@@ -47,7 +47,7 @@ def identity_digest(identity: str) -> bytes:
 
 
 def root_key(identity: bytes, salt: str) -> bytes:
-    """Where a tenant's chains begin; other salts can neither find nor guess it."""
+    """The parent of a salt's first blocks; other salts can neither find nor guess it."""
     return digest(b"root", identity, salt.encode("utf-8", "surrogatepass"))
 
 
@@ -58,7 +58,7 @@ def block_key(parent: bytes, tokens: Tokens) -> bytes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockHead:
-    """All about a block but its KV."""
+    """Everything about a block except its KV."""
 
     identity: bytes
     parent: bytes

@@ -22,8 +22,8 @@ _KEY_BYTES = 8
 
 @dataclass(slots=True)
 class ChainPosition:
-    """Where a request stands in its chain: the key of its last whole chunk and what follows; and
-    how much of its prompt was seen before."""
+    """How far a request is in its chain: the key of its last whole chunk, the tokens behind it, and
+    how many tokens of its prompt were seen before."""
 
     key: bytes = b""
     rest: bytes = b""
@@ -63,8 +63,8 @@ class HitRateBound:
             return seen
 
     def answer(self, position: ChainPosition, tokens: Sequence[int], reused: int = 0) -> None:
-        """Remember what was written after a prompt that was counted. What was `reused` was seen
-        before, by an earlier run of the engine if not by this one."""
+        """Remember the answer to a prompt that was counted. `reused` tokens of the prompt were seen
+        before, in an earlier run of the engine if not in this one."""
         if position.key:
             with self._lock:
                 self._seen_tokens += max(reused - position.seen, 0)

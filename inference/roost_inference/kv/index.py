@@ -1,8 +1,8 @@
-"""The tree of known blocks: which tier holds which, what may go, and what a prompt finds.
+"""The tree of known blocks: which tiers hold one, which may go, and which a prompt reuses.
 
 A block is reached only through its parent, so a chain without holes is the only thing that can be
 found. A block leaves its last tier only when no child is left anywhere; within a tier children
-leave before their parents. All of it is plain bookkeeping: no I/O, no threads, no lock.
+leave before their parents. This is bookkeeping only: no I/O, no threads, no lock.
 """
 
 from collections import OrderedDict
@@ -24,8 +24,8 @@ RAM = "ram"
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """A block somewhere below the device. `payload` is there while RAM holds it; pins keep it
-    there; `hold_until` is a soft pin on every tier."""
+    """A block somewhere below the device. RAM holds its `payload`, if any; `pins` keep it in RAM;
+    until `hold_until` it leaves a tier only when nothing else can."""
 
     head: BlockHead
     parent: "Node | None"
@@ -73,7 +73,7 @@ class BlockIndex:
         return len(self._used[tier])
 
     def insert(self, head: BlockHead) -> Node | None:
-        """The node of a block, made if need be; None if its parent is not known."""
+        """The node of a block, new or known; None if the block's parent is not known."""
         node = self.nodes.get(head.key)
         if node is not None:
             return node
@@ -89,7 +89,7 @@ class BlockIndex:
         return node
 
     def place(self, node: Node, tier: str, payload: Payload | None = None) -> None:
-        """The tier holds the block now."""
+        """Note that the tier holds the block now."""
         if tier == RAM:
             node.payload = payload
         if tier not in node.tiers:
@@ -99,7 +99,8 @@ class BlockIndex:
         self._used[tier].move_to_end(node.head.key)
 
     def displace(self, node: Node, tier: str) -> None:
-        """The tier holds it no longer; without any tier it is forgotten, and all below it."""
+        """Note that the tier holds it no longer. A block in no tier is forgotten with all its
+        descendants."""
         if tier in node.tiers:
             node.tiers.discard(tier)
             self.bytes[tier] -= node.head.size
@@ -135,21 +136,21 @@ class BlockIndex:
         return nodes[::-1]
 
     def walk(self, root: bytes, wanted: Tokens) -> list[MatchedBlock]:
-        """The longest known prefix of the tokens; of the last block maybe only a part."""
-        found: list[MatchedBlock] = []
+        """The blocks of the longest known prefix; the last one may match only in part."""
+        matched: list[MatchedBlock] = []
         children, parent, position = self._roots.get(root, {}), root, 0
         while children and position < len(wanted):
             rest = wanted[position : position + BLOCK_TOKENS]
             node = children.get(block_key(parent, rest))
             if node is None:
                 part = _closest(children, rest)
-                return [*found, part] if part is not None else found
-            found.append(MatchedBlock(node, len(rest)))
+                return [*matched, part] if part is not None else matched
+            matched.append(MatchedBlock(node, len(rest)))
             children, parent, position = node.children, node.head.key, position + len(rest)
-        return found
+        return matched
 
     def superseded(self, node: Node) -> list[Node]:
-        """Tails beside the node that it contains: nothing needs them any more."""
+        """Tails beside the node whose tokens the node has, too: nothing needs them any more."""
         siblings = node.parent.children if node.parent else self._roots.get(node.head.parent, {})
         return [
             other
@@ -162,8 +163,8 @@ class BlockIndex:
         ]
 
     def victim(self, tier: str, now: float, rank: Callable[[Node], int]) -> Node | None:
-        """What the tier should give up next: the least recently used that may go, soft-held ones
-        last, else by `rank` (lower goes first). None if all must stay."""
+        """The block the tier should give up next: of those that may go the one with the lowest
+        `rank`, held ones last, then the least recently used. None if all must stay."""
         best: tuple[int, Node] | None = None
         for node in self._used[tier].values():
             if not self.removable(node, tier):
@@ -176,7 +177,7 @@ class BlockIndex:
         return best[1] if best else None
 
     def removable(self, node: Node, tier: str) -> bool:
-        """Whether it can leave the tier without leaving a child behind or a reader in the air."""
+        """Whether it can leave the tier: no child would lose its parent, no reader its block."""
         if node.pins and (tier == RAM or len(node.tiers) == 1):
             return False
         if any(tier in child.tiers for child in node.children.values()):

@@ -1,5 +1,6 @@
-"""Between the device and the block store, on the engine thread: export, load, and the choice
-between loading and computing again.
+"""Moves KV between the device and the block store: export, load, and load or compute again.
+
+The engine thread calls it.
 
 A load has two phases. The first finds a prompt's blocks, pins them and has those of lower tiers
 read to RAM while the sequence waits in the queue; the second, when the sequence is admitted,
@@ -21,17 +22,17 @@ from roost_inference.kv.tiers.tier_io import Fetch
 from roost_inference.request import EngineSession, KvPolicy
 from roost_inference.sequence import Sequence
 
-# Less than this is computed faster than it is found.
+# Fewer tokens are computed faster than they are loaded.
 GAIN_TOKENS_MIN = 16
 TAIL_TOKENS_MIN = 16
 
 
 @dataclass(slots=True)
 class Plan:
-    """What a waiting sequence is going to load: blocks from number `first` on, all pinned."""
+    """The blocks that a waiting sequence will load, from number `first` on; all are pinned."""
 
     first: int = 0
-    found: list[MatchedBlock] = field(default_factory=list)
+    matched: list[MatchedBlock] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     fetch: Fetch | None = None
     report: dict[str, object] = field(default_factory=dict)
@@ -85,7 +86,7 @@ class Pager:
         """The sequence has loaded, or never will."""
         plan = self._plans.pop(sequence.id, None)
         if plan is not None:
-            self.store.unpin(part.node for part in plan.found)
+            self.store.unpin(part.node for part in plan.matched)
 
     def _make(self, sequence: Sequence, resident: int) -> Plan:
         policy = sequence.request.kv
@@ -93,9 +94,9 @@ class Pager:
         if policy.max_load_tokens is not None:
             wanted = wanted[: resident + policy.max_load_tokens]
         root = self.store.root(sequence.request.session.cache_salt)
-        found = self.store.walk(root, wanted)
+        matched = self.store.walk(root, wanted)
         first = resident // BLOCK_TOKENS
-        parts, sources = found[first:], []
+        parts, sources = matched[first:], []
         for part in parts:
             source = self.store.source(part.node, policy.load_tiers)
             if source is None:
@@ -103,7 +104,7 @@ class Pager:
             sources.append(source)
         count, report = self._decide(parts[: len(sources)], sources, first, resident)
         plan = Plan(first, parts[:count], sources[:count], report=report)
-        nodes = [part.node for part in plan.found]
+        nodes = [part.node for part in plan.matched]
         self.store.pin(nodes)
         if any(source != RAM for source in plan.sources):
             plan.fetch = self.store.fetch(nodes, plan.sources)
@@ -143,7 +144,7 @@ class Pager:
         """The unbroken run of blocks in RAM from where the device ends."""
         skip = resident // BLOCK_TOKENS - plan.first
         run: list[MatchedBlock] = []
-        for part in plan.found[skip:]:
+        for part in plan.matched[skip:]:
             if part.node.payload is None:
                 break
             run.append(part)
@@ -156,7 +157,7 @@ class Pager:
         self, sequence_id: int, loads: tuple[MatchedBlock, ...], reserve: Callable[[int], bool]
     ) -> int:
         """Append blocks to a sequence that ends where the first one begins; `reserve` accounts
-        for the cells. Returns the tokens gained; stops at the first block that can't be had."""
+        for the cells. Returns the tokens gained; stops at the first block that is missing."""
         gained = 0
         for part in loads:
             head, payload = part.node.head, part.node.payload
@@ -178,7 +179,7 @@ class Pager:
             return
         tiers: dict[str, int] = {}
         left = loaded + resident % BLOCK_TOKENS
-        for part, source in zip(plan.found, plan.sources, strict=True):
+        for part, source in zip(plan.matched, plan.sources, strict=True):
             tiers[source] = tiers.get(source, 0) + min(part.used, max(left, 0))
             left -= part.used
         sequence.kv_report = {
@@ -205,10 +206,10 @@ class Pager:
         if policy.max_offload_tokens is not None:
             tokens = tokens[: policy.max_offload_tokens]
         root = self.store.root(session.cache_salt)
-        found = self.store.walk(root, tokens)
-        if sum(part.used for part in found) + TAIL_TOKENS_MIN > len(tokens):
+        matched = self.store.walk(root, tokens)
+        if sum(part.used for part in matched) + TAIL_TOKENS_MIN > len(tokens):
             return True
-        whole = [part for part in found if part.used == BLOCK_TOKENS]
+        whole = [part for part in matched if part.used == BLOCK_TOKENS]
         parent = whole[-1].node.head.key if whole else root
         exported, owner = 0, session.session_id or ""
         for start in range(len(whole) * BLOCK_TOKENS, len(tokens), BLOCK_TOKENS):

@@ -1,8 +1,8 @@
-"""What the engine knows of sessions: their last tokens, and the soft pins the platform sets.
+"""The sessions that the engine knows: their last tokens, and the soft pins the platform sets.
 
-A pin says what a session waits for. Shortly expected ones (tool) stay on the device within a cell
-budget; those that wait for a person page out at once and are held in RAM and below. No pin is
-hard: when nothing else can go, a pinned session goes, too, and is computed again.
+A pin names what a session waits for. A session that waits for a tool stays on the device within a
+cell budget; one that waits for a person pages out at once, and its blocks are held in RAM and
+below. No pin is hard: when nothing else can go, a pinned session goes, too, and is computed again.
 """
 
 from collections import OrderedDict
@@ -18,7 +18,7 @@ SESSIONS_KEPT = 4096
 PIN_TTL_S_DEFAULT = 300.0
 PIN_TTL_S_MAX = 7 * 86_400.0
 REASONS = ("tool", "approval", "idle", "user")
-# Whoever waits for a person is not back within seconds.
+# A session that waits for a person does not go on within seconds.
 PAGED_OUT_AT_ONCE = frozenset({"approval"})
 KEPT_ON_DEVICE = frozenset({"tool"})
 _NO_TOKENS: Tokens = np.zeros(0, np.int32)

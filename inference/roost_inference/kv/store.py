@@ -57,10 +57,10 @@ class BlockStore:
     def walk(self, root: bytes, wanted: Tokens, *, touch: bool = True) -> list[MatchedBlock]:
         """The longest stored prefix of the tokens."""
         with self._lock:
-            found = self._index.walk(root, wanted)
+            matched = self._index.walk(root, wanted)
             if touch:
-                self._index.touch([part.node for part in found])
-            return found
+                self._index.touch([part.node for part in matched])
+            return matched
 
     def source(self, node: Node, allowed: frozenset[str] | None) -> str | None:
         """The fastest allowed tier that holds the block and works, None if there is none."""
@@ -86,13 +86,13 @@ class BlockStore:
                 node.pins -= 1
 
     def hold(self, root: bytes, tokens: Tokens, until: float) -> None:
-        """Soft pin: the chain leaves a tier only when nothing else can; 0 lets it go."""
+        """Let the chain leave a tier only when nothing else can, until then; 0 lets it go."""
         with self._lock:
             for part in self._index.walk(root, tokens):
                 part.node.hold_until = max(part.node.hold_until, until) if until else 0.0
 
     def hold_nodes(self, nodes: Iterable[Node], until: float) -> None:
-        """Soft pin of blocks already found; see `hold`."""
+        """Hold these blocks; see `hold`."""
         with self._lock:
             for node in nodes:
                 node.hold_until = max(node.hold_until, until)
@@ -143,13 +143,13 @@ class BlockStore:
             self._forget(other)
 
     def _forget(self, node: Node) -> None:
-        """Out of every tier; files are deleted by the writers. Blocks below go, too."""
+        """Remove it and its descendants from every tier; the writers delete their files."""
         for name in tuple(node.tiers):
             self._io.delete(name, node.head)
             self._index.displace(node, name)
 
     def drop(self, node: Node) -> None:
-        """A block the kernels refuse: it must not be offered again."""
+        """Forget a block that the kernels refuse."""
         with self._lock:
             self.figures.corrupt += 1
             self._forget(node)

@@ -20,7 +20,7 @@ from roost_inference.llama.machine import available_memory_bytes
 from roost_inference.llama.prefill import PrefillContext
 from roost_inference.llama.token_floor import TokenFloor
 
-# Beside the KV the compute buffers and the logits take memory; below this it would be a gamble.
+# The compute buffers and the logits need memory, too; with less than this left they may not fit.
 MEMORY_MARGIN_BYTES = 256 * 2**20
 BACKGROUND_THREADS_MAX = 3
 
@@ -48,7 +48,7 @@ class LlamaVocabulary:
 
     @functools.cached_property
     def _token_floor(self) -> TokenFloor:
-        """Looks at every token once, which takes a tenth of a second."""
+        """Reads every token once, which takes a tenth of a second."""
         if not bindings.covers_bytes(self._handle):
             return TokenFloor(0)
         pieces = (
@@ -146,19 +146,21 @@ class LlamaBackend:
         self.identity = _identity(path, kv_type)
 
     def _check_memory(self, cells: int, kv_type: str) -> None:
-        """Refuse a cache that does not fit: llama.cpp zeroes it, and the kernel would kill us."""
+        """Raise EngineUnavailable for a cache that does not fit: llama.cpp zeroes it, and the
+        operating system would kill the process."""
         if missing := self._missing_memory(cells, kv_type):
             raise EngineUnavailable(f"{missing} Set a smaller engine context_length.")
 
     def _fits(self, cells: int, kv_type: str) -> bool:
-        """Whether there is memory for a prefill context: it is good to have but no more, so half
-        of what is free stays free."""
+        """Whether there is memory for a prefill context, which is not necessary: half of the free
+        memory stays free."""
         if missing := self._missing_memory(cells, kv_type, share=0.5):
             log.warning("Prompts are read beside everything else: %s", missing)
         return not missing
 
     def _missing_memory(self, cells: int, kv_type: str, share: float = 1.0) -> str:
-        """What is missing for so many cells, in words; empty if that share of what is free does."""
+        """What is missing for so many cells, in words; empty if this share of the free memory is
+        enough."""
         needed = cells * bindings.kv_bytes_per_cell(self._model, kv_type) + MEMORY_MARGIN_BYTES
         free = available_memory_bytes()
         if free is None or needed <= free * share:
@@ -235,7 +237,7 @@ class LlamaBackend:
 
     def export_block(self, sequence: int, start: int, end: int) -> Payload:
         """A copy of the KV, from the context that has it; see Backend."""
-        if self._prefill is not None and self._prefill.lends(sequence, end):
+        if self._prefill is not None and self._prefill.holds_alone(sequence, end):
             return self._prefill.export(start, end)
         return self._main.export(sequence, start, end)
 
@@ -268,7 +270,7 @@ class LlamaBackend:
 
 
 def _identity(path: Path, kv_type: str) -> str:
-    """Weights by content, kernels by build, and everything that changes a stored number."""
+    """The weights by content, the kernels by build, and everything else that changes stored KV."""
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
         while chunk := file.read(2**22):

@@ -1,10 +1,10 @@
-"""Token-exact sessions: what the engine wrote keeps its tokens, and what parts is reported.
+"""Token-exact sessions: generated answers keep their tokens, and divergences are reported.
 
-Text written by a model and tokenised again may give other tokens, and everything behind the first
-difference has to be computed again. So an assistant message that equals what the engine wrote is
-replaced by the tokens it wrote. The same text may have been written twice with other tokens, so
-the message's place in the conversation counts; a shortened history finds the newest. Where a
-session's prompt parts from its last one all the same, the message at fault is named.
+Generated text that is tokenised again may give other tokens, and everything behind the first
+difference has to be computed again. So an assistant message that equals a generated answer is
+replaced by the answer's tokens. The same text may have been generated twice with other tokens, so
+the message's place in the conversation counts; for a shortened history the newest answer is taken.
+Where a session's prompt diverges from its last one nevertheless, the report names the message.
 """
 
 import hashlib
@@ -28,13 +28,13 @@ HISTORIES_KEPT = 1024
 THINKING_END = "</think>"
 
 # A session and the digest of a message; with its place among the messages.
-Said = tuple[EngineSession, bytes]
-Key = tuple[Said, int]
+MessageKey = tuple[EngineSession, bytes]
+AnswerKey = tuple[MessageKey, int]
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedAnswer:
-    """What the engine wrote: the whole text, markup of tool calls included, and its tokens."""
+    """An answer as generated: the whole text, markup of tool calls included, and its tokens."""
 
     text: str
     tokens: tuple[int, ...]
@@ -42,7 +42,7 @@ class GeneratedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """A prompt shares only the first `at_token` tokens of what its session left behind."""
+    """A prompt that has only the first `at_token` tokens of its session's last turn."""
 
     at_token: int
     lost_tokens: int
@@ -61,8 +61,8 @@ class SessionMemory:
         self.lost_tokens_total = 0
         self.spliced_total = 0
         self._lock = threading.Lock()
-        self._answers: OrderedDict[Key, GeneratedAnswer] = OrderedDict()
-        self._newest: dict[Said, int] = {}
+        self._answers: OrderedDict[AnswerKey, GeneratedAnswer] = OrderedDict()
+        self._newest: dict[MessageKey, int] = {}
         self._answer_tokens = 0
         self._histories: OrderedDict[EngineSession, Tokens] = OrderedDict()
         self._last: dict[EngineSession, Divergence] = {}
@@ -75,37 +75,39 @@ class SessionMemory:
         calls: Sequence[tuple[str, str]],
         answer: GeneratedAnswer,
     ) -> None:
-        """The message as the client saw it, how many stood before it, and what was written."""
+        """Remember an answer: the message as the client saw it, how many messages stand before it,
+        and what was generated."""
         if not answer.tokens or THINKING_END in answer.text:
             return  # templates cut thinking out of earlier turns
-        said = (session, _digest(content, calls))
+        message_key = (session, _digest(content, calls))
         with self._lock:
-            self._forget((said, place))
-            self._answers[said, place] = answer
-            self._newest[said] = place
+            self._forget((message_key, place))
+            self._answers[message_key, place] = answer
+            self._newest[message_key] = place
             self._answer_tokens += len(answer.tokens)
             while len(self._answers) > ANSWERS_KEPT or self._answer_tokens > ANSWER_TOKENS_KEPT:
                 self._forget(next(iter(self._answers)))
 
-    def _forget(self, key: Key) -> None:
+    def _forget(self, key: AnswerKey) -> None:
         answer = self._answers.pop(key, None)
-        said, place = key
-        if self._newest.get(said) == place:
-            del self._newest[said]
+        message_key, place = key
+        if self._newest.get(message_key) == place:
+            del self._newest[message_key]
         self._answer_tokens -= len(answer.tokens) if answer else 0
 
     def recall(
         self, session: EngineSession, place: int, message: Message
     ) -> GeneratedAnswer | None:
-        """What the engine wrote as this message, with `place` before it, if it did."""
+        """The answer that was generated as this message with `place` messages before it, None if it
+        was not."""
         if message.role != "assistant":
             return None
         calls = [(c.function.name, c.function.arguments) for c in message.tool_calls or ()]
-        said = (session, _digest(message.content or "", calls))
+        message_key = (session, _digest(message.content or "", calls))
         with self._lock:
-            key = (said, place)
+            key = (message_key, place)
             if key not in self._answers:
-                key = (said, self._newest.get(said, place))
+                key = (message_key, self._newest.get(message_key, place))
             answer = self._answers.get(key)
             if answer is not None:
                 self._answers.move_to_end(key)
@@ -113,7 +115,7 @@ class SessionMemory:
             return answer
 
     def end_turn(self, session: EngineSession, prompt: Sequence[int], answer: list[int]) -> None:
-        """A turn of the session is over; this is what it leaves in the KV."""
+        """A turn of the session is over: its prompt and answer are what it leaves in the KV."""
         with self._lock:
             self._histories[session] = np.array([*prompt, *answer], np.int32)
             self._histories.move_to_end(session)
@@ -124,7 +126,7 @@ class SessionMemory:
     def compare(
         self, session: EngineSession, prompt: Sequence[int], section_at: Callable[[int], str]
     ) -> Divergence | None:
-        """Where the session's new prompt parts from its last turn; None if it goes on from it."""
+        """Where the session's new prompt diverges from its last turn; None if it continues it."""
         with self._lock:
             history = self._histories.get(session)
         if history is None:
@@ -161,8 +163,8 @@ def section_of(
     count_tokens: Callable[[str], int],
     token: int,
 ) -> str:
-    """The message a token of the rendered prompt belongs to; what stands before the first one is
-    the template's and the tools'."""
+    """The message that a token of the rendered prompt belongs to. Tokens before the first message
+    belong to the template and the tools."""
     cursor = counted = 0
     section = "the tools or the template, before messages[0]"
     for number, message in enumerate(messages):

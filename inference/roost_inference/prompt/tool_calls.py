@@ -1,4 +1,4 @@
-"""Generated text → text and tool calls as they come; markup never reaches the reader as text."""
+"""Splits generated text into text and tool calls; the reader never sees the markup of calls."""
 
 import json
 import re
@@ -23,10 +23,10 @@ class ParsedCall:
 
 
 class ToolCallParser:
-    """Feed it text as it is generated; it gives back plain text and whole calls, in order.
+    """Takes text as it is generated; gives plain text and whole calls, in order.
 
-    White space before and after a call is dropped; other text is given out as soon as it can't
-    be the beginning of a call. A call that the end cuts off is not given out: `truncated` says so.
+    White space before and after a call is dropped. Other text comes out as soon as it can't be the
+    beginning of a call. A call that the end cuts off does not come out: `truncated` is set.
     """
 
     def __init__(self) -> None:

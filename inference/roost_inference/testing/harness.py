@@ -1,4 +1,4 @@
-"""For tests: an engine on the toy backend driven by hand, a collecting listener, a clock."""
+"""For tests: an engine on the toy backend that the test steps, a listener and a clock."""
 
 import itertools
 import threading
@@ -37,7 +37,7 @@ _ids = itertools.count(1)
 
 @dataclass
 class FakeClock:
-    """Seconds that pass only when told to."""
+    """A clock that only the test advances."""
 
     now: float = 0.0
 
@@ -52,7 +52,7 @@ class FakeClock:
 
 @dataclass
 class Collector:
-    """A listener that keeps what it hears; `wait` serves an engine on its own thread."""
+    """A listener that keeps all events; `wait` is for an engine on its own thread."""
 
     events: list[Event] = field(default_factory=list)
     _finished: threading.Event = field(default_factory=threading.Event)

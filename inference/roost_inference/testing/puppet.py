@@ -1,4 +1,4 @@
-"""For tests of the wire: an engine whose answers the test speaks, and what it was asked."""
+"""For tests of the wire: an engine whose answers the test writes, and the requests it got."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -100,7 +100,7 @@ class PuppetEngine:
         return tokens
 
     def text_of(self, tokens: Sequence[int]) -> str:
-        """What tokens say, control tokens as `<|user|>` and the like."""
+        """The text of tokens, control tokens written as `<|user|>` and the like."""
         parts = [bytes([t]) if t < 256 else CONTROL[t - 256].encode() for t in tokens]
         return b"".join(parts).decode()
 
@@ -128,8 +128,8 @@ class PuppetEngine:
         logprobs: tuple[TokenLogprob, ...] = (),
         tokens: tuple[int, ...] | None = None,
     ) -> None:
-        """Text from the running request, the only one if no id is given; `tokens` where it was
-        written with other tokens than its own tokenisation."""
+        """Send text from the running request, the only one if no id is given; `tokens` where they
+        differ from the text's tokenisation."""
         id = id or self.running_id
         spoken = tuple(text.encode()) if tokens is None else tokens
         self._listeners[id](TextEvent(id, text, spoken, logprobs))
@@ -158,15 +158,15 @@ class PuppetEngine:
         """The request that came last."""
         return list(self.requests.values())[-1]
 
-    async def asked(self, timeout_s: float = 5.0) -> Request:
-        """The running request, once there is one."""
+    async def next_request(self, timeout_s: float = 5.0) -> Request:
+        """Wait for a running request."""
         async with asyncio.timeout(timeout_s):
             while not self._listeners:
                 await asyncio.sleep(0.002)
         return self.requests[self.running_id]
 
     async def idle(self, timeout_s: float = 5.0) -> None:
-        """Once nothing runs any more."""
+        """Wait until nothing runs."""
         async with asyncio.timeout(timeout_s):
             while self._listeners:
                 await asyncio.sleep(0.002)

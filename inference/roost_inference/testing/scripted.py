@@ -1,4 +1,4 @@
-"""An engine that follows a script instead of a model, behind the same HTTP face, for tests.
+"""For tests: an engine that follows a script instead of a model, behind the same HTTP routes.
 
 As a process `python -m roost_inference.testing.scripted --port N`, which prints `ready`; as a
 fixture `async with ScriptedEngine() as engine`. Directives in messages: scripts.py.

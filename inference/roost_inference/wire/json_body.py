@@ -1,4 +1,4 @@
-"""A request's body as JSON: bounded in depth, strict in form, lenient with half an emoji."""
+"""A request's body as JSON: bounded in depth, strict in form, lenient with cut emojis."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from roost_inference.errors import InvalidRequest
 
 JSON_DEPTH_MAX = 96
 
-# Every escape in JSON text, pairs of surrogates as one: what is left alone is half a character.
+# Every escape in JSON text, a pair of surrogates as one; a single one is half a character.
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     r"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",

@@ -133,7 +133,7 @@ async def test_markup_never_leaks_however_the_text_is_cut(
         async with http.stream(
             "POST", CHAT, json={**BODY, "tools": TOOLS, "stream": True}
         ) as response:
-            await puppet.asked()
+            await puppet.next_request()
             for start in range(0, len(text), size):
                 puppet.say(text[start : start + size])
                 await asyncio.sleep(0)
@@ -153,7 +153,7 @@ async def test_a_call_cut_off_by_its_length_is_no_call(
 ) -> None:
     for text in (call("x")[:-20], "words <tool_"):
         asking = asyncio.create_task(http.post(CHAT, json={**BODY, "tools": TOOLS}))
-        await puppet.asked()
+        await puppet.next_request()
         puppet.say(text)
         puppet.finish("length")
         choice = (await asking).json()["choices"][0]
@@ -176,7 +176,7 @@ async def test_texts_that_are_ready_together_are_one_chunk(
     http: httpx2.AsyncClient, puppet: PuppetEngine
 ) -> None:
     async with http.stream("POST", CHAT, json={**BODY, "stream": True}) as response:
-        await puppet.asked()
+        await puppet.next_request()
         for word in ("one ", "two ", "three"):
             puppet.say(word)
         puppet.finish()
@@ -191,7 +191,7 @@ async def test_a_failure_after_the_first_word_is_an_event_not_a_broken_connectio
     http: httpx2.AsyncClient, puppet: PuppetEngine
 ) -> None:
     async with http.stream("POST", CHAT, json={**BODY, "stream": True}) as response:
-        await puppet.asked()
+        await puppet.next_request()
         puppet.say("Hel")
         puppet.finish("error", error=EngineFailed("the kernels failed"))
         lines = [line async for line in response.aiter_lines() if line]
@@ -221,7 +221,7 @@ async def test_logprobs_come_with_the_text_they_belong_to(
     for streamed in (False, True):
         body = {**BODY, "logprobs": True, "top_logprobs": 2, "stream": streamed}
         asking = asyncio.create_task(http.post(CHAT, json=body))
-        assert (await puppet.asked()).sampling.top_logprobs == 2
+        assert (await puppet.next_request()).sampling.top_logprobs == 2
         puppet.say("é", logprobs=(figures,))
         puppet.finish()
         response = await asking

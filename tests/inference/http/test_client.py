@@ -35,7 +35,7 @@ async def test_deltas_come_first_and_the_whole_last(
     client: EngineClient, puppet: PuppetEngine
 ) -> None:
     asking = asyncio.create_task(collect(client))
-    await puppet.asked()
+    await puppet.next_request()
     puppet.say("Hello ")
     await asyncio.sleep(0.05)
     puppet.say("you")
@@ -124,7 +124,7 @@ async def test_a_failure_in_mid_stream_is_raised_after_the_text(
             texts.append(item)
 
     reading = asyncio.create_task(read())
-    await puppet.asked()
+    await puppet.next_request()
     puppet.say("Hel")
     puppet.finish("error", error=EngineFailed("kernels"))
     with pytest.raises(EngineFailed, match="kernels"):
@@ -138,14 +138,14 @@ async def test_stopping_to_read_stops_the_engine(
 ) -> None:
     if how == "cancel":
         task = asyncio.create_task(collect(client))
-        await puppet.asked()
+        await puppet.next_request()
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
     else:
         async with contextlib.aclosing(client.stream(ASK)) as items:
             first = asyncio.ensure_future(anext(items))
-            await puppet.asked()
+            await puppet.next_request()
             puppet.say("Hel")
             assert await first == Delta("Hel")
     async with asyncio.timeout(1):

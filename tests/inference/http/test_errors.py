@@ -288,7 +288,7 @@ async def test_a_failure_of_the_kernels_is_a_500_for_a_whole_answer(
     http: httpx2.AsyncClient, puppet: PuppetEngine
 ) -> None:
     asking = asyncio.create_task(http.post(CHAT, json={"messages": [USER]}))
-    await puppet.asked()
+    await puppet.next_request()
     puppet.say("half an ans")
     puppet.finish("error", error=EngineFailed("the kernels failed"))
     response = await asking

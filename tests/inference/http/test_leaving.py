@@ -52,7 +52,7 @@ async def test_leaving_before_the_first_token_aborts(
     url: str, puppet: PuppetEngine, body: object
 ) -> None:
     visitor = await visit(url, body)
-    request = await puppet.asked()
+    request = await puppet.next_request()
     await visitor.leave()
     await puppet.idle()
     assert puppet.aborted == [request.id]
@@ -61,7 +61,7 @@ async def test_leaving_before_the_first_token_aborts(
 @pytest.mark.parametrize("body", [STREAM, WHOLE])
 async def test_leaving_in_the_middle_aborts(url: str, puppet: PuppetEngine, body: object) -> None:
     visitor = await visit(url, body)
-    request = await puppet.asked()
+    request = await puppet.next_request()
     puppet.say("Once upon")
     if body is STREAM:
         await visitor.reader.readuntil(b"Once upon")
@@ -149,7 +149,7 @@ async def test_the_server_stopping_aborts_what_runs(puppet: PuppetEngine) -> Non
     app = build_app(ServiceHolder(EngineChatService(puppet)), EngineConfig())
     async with listening(app) as url:
         visitor = await visit(url, STREAM)
-        request = await puppet.asked()
+        request = await puppet.next_request()
     assert puppet.aborted == [request.id]
     await visitor.leave()
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from roost_inference.client.assembly import ANSWER_CHARACTERS_MAX, CALLS_MAX, Answer
+from roost_inference.client.assembly import ANSWER_CHARACTERS_MAX, CALLS_MAX, AnswerAssembly
 from roost_inference.client.engine_client import (
     BODY_BYTES_MAX,
     ChatRequest,
@@ -160,7 +160,7 @@ async def test_engines_may_leave_out_usage_and_ids_and_the_end_mark() -> None:
 
 
 def parts(*deltas: dict[str, Any]) -> tuple[ToolCall, ...]:
-    answer = Answer("m")
+    answer = AnswerAssembly("m")
     for delta in deltas:
         answer.add(chunk({"tool_calls": [delta]}))
     answer.add(chunk({}, "tool_calls"))
@@ -215,7 +215,7 @@ def test_the_number_of_calls_in_an_answer_is_bounded() -> None:
 
 
 def test_an_endless_answer_is_cut() -> None:
-    answer = Answer("m")
+    answer = AnswerAssembly("m")
     with pytest.raises(EngineFailed, match="longer than"):
         for _ in range(ANSWER_CHARACTERS_MAX // 500_000 + 1):
             answer.add(chunk({"content": "x" * 500_000}))

@@ -36,7 +36,7 @@ async def turn(
     """One request answered with `text`; what the engine was given, and the reply's body."""
     body = {"messages": messages, "session_id": "s", **fields}
     reply = asyncio.ensure_future(http.post(CHAT, json=body))
-    request = await puppet.asked()
+    request = await puppet.next_request()
     puppet.say(text, tokens=tokens)
     puppet.finish()
     return request, (await reply).json()
