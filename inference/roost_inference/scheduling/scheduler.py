@@ -71,12 +71,12 @@ class Scheduler:
         self._admission.admit(now)
         self._batch.clear()
         step = Step(self._batch)
-        has_prompts = self._start_background(now)
-        if has_prompts and self._prompts_are_due:
+        prompts_may_join = self._start_background(now)
+        if prompts_may_join and self._prompts_are_due:
             self._add_prompts(step, now)
         if not step.rows:
             self._add_answers(step)
-        if has_prompts and not step.rows:
+        if prompts_may_join and not step.rows:
             self._add_prompts(step, now)
         if not step.rows:
             return None

@@ -140,6 +140,20 @@ def test_a_piece_that_fails_fails_what_runs_and_the_next_request_is_served() -> 
     assert freed(two.engine)
 
 
+def test_a_piece_that_the_backend_refuses_reserves_nothing_and_the_prompt_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    two = Two()
+    writer = two.write(30)
+    monkeypatch.setattr(two.backend, "begin_prefill", lambda batch: False)
+    _, reader = two.read(10)
+    assert two.engine._background.step is None and reader.tokens == []
+    drive(two.engine)
+    assert list(writer.tokens) == alone("writer", 30)
+    assert list(reader.tokens) == alone(LONG, 4)
+    assert freed(two.engine)
+
+
 def test_a_short_prompt_waits_for_the_piece_at_most() -> None:
     two = Two()
     two.write(400)

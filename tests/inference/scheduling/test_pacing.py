@@ -159,6 +159,17 @@ def test_a_prompt_alone_takes_the_whole_batch_unless_that_takes_long() -> None:
     assert sizes == [512, 512, 512, 512, 256, 256, 192, 248]
 
 
+def test_a_prompt_after_the_last_answer_takes_the_whole_batch_at_once() -> None:
+    machine = Machine()
+    engine = machine.engine()
+    engine.submit(request("writer", 5, ignore_eos=True), Collector())
+    drive(engine)
+    machine.backend.decoded.clear()
+    engine.submit(request("p" * 3000, 1), Collector())
+    engine.step()
+    assert machine.backend.decoded == [512]
+
+
 def test_a_prompt_gets_on_whatever_the_target_says() -> None:
     pacer = Pacer(0.001, StepCost())
     assert pacer.chunk(63, 3000, decoding_ms=50.0) == CHUNK_TOKENS_MIN
