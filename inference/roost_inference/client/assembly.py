@@ -54,8 +54,10 @@ class _OpenCall:
 
 
 class AnswerAssembly:
-    """Collects chunks in OpenAI's form into one answer. Engines may leave out usage, ids and indexes
-    of calls, the role chunk, and [DONE]; without a finish_reason the answer was cut off."""
+    """Collects chunks in OpenAI's form into one answer.
+
+    Engines may leave out usage, ids and indexes of calls, the role chunk, and [DONE]; without a
+    finish_reason the answer was cut off."""
 
     def __init__(self, model: str) -> None:
         self._model = model
