@@ -1,4 +1,4 @@
-"""Grammar masks: which tokens may come next, by llguidance."""
+"""Restricts the next token to what a grammar allows, by llguidance."""
 
 import threading
 from collections import OrderedDict
@@ -31,20 +31,21 @@ class Grammar:
         return bits[: self._size].view(np.bool_)
 
     def accept(self, token: int) -> None:
+        """Go on by a generated token. Raises EngineFailed for one that is not allowed."""
         if not self._matcher.consume_token(token):
             raise EngineFailed(f"The grammar refused a token: {self._matcher.get_error()}")
 
     def forced(self) -> list[int]:
-        """Tokens of the text that alone may follow; empty where there is a choice."""
+        """The tokens of the only text that may follow; empty where there is a choice."""
         return self._matcher.compute_ff_tokens()
 
     def allowed_prefix(self, tokens: Sequence[int]) -> int:
-        """How many of the tokens may follow one after the other. Changes nothing."""
+        """How many of the tokens may follow in this order. Changes nothing."""
         return self._matcher.validate_tokens(list(tokens))
 
     @property
     def is_complete(self) -> bool:
-        """Nothing but the end may follow."""
+        """Whether nothing but the end may follow."""
         return self._matcher.is_stopped()
 
 
@@ -58,7 +59,7 @@ class GrammarCompiler:
         self._lock = threading.Lock()
 
     def compile(self, grammar: str) -> Grammar:
-        """A fresh start of the grammar (llguidance JSON or Lark text). Raises BadGrammar."""
+        """The beginning of a grammar (llguidance JSON or Lark text). Raises BadGrammar."""
         with self._lock:
             matcher = self._compiled.get(grammar)
             if matcher is not None:
@@ -74,7 +75,7 @@ class GrammarCompiler:
     def _build(self, grammar: str) -> LLMatcher:
         if not grammar.strip():
             raise BadGrammar("The grammar is empty")
-        # log_level 0: llguidance otherwise writes warnings to stderr
+        # With another log_level llguidance writes warnings to stderr.
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise BadGrammar(f"The grammar can't be compiled: {matcher.get_error()}")

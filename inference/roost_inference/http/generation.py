@@ -1,4 +1,4 @@
-"""One answer being made: handed to the engine thread, its events taken on the event loop."""
+"""An answer that is being generated: the engine thread makes it, the event loop reads it."""
 
 import asyncio
 from collections import deque
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from roost_inference.errors import EngineError, EngineUnavailable
+from roost_inference.http.engine_port import EnginePort
 from roost_inference.prompt.tool_calls import ParsedCall, ToolCallParser
 from roost_inference.request import (
-    EnginePort,
     Event,
     FinishEvent,
     Listener,
@@ -47,9 +47,12 @@ Piece = TextPiece | ParsedCall | Finished
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A whole answer: as the client sees it, and as it was written; and how much of its prompt was
-    not computed."""
+class CompletedAnswer:
+    """An answer that has ended: `content` and `calls` as the client sees them, `text` and `tokens`
+    as the model generated them.
+
+    whole: no stop string cut it; cached_tokens: tokens of its prompt that were not computed.
+    """
 
     content: str
     calls: Sequence[tuple[str, str]]
@@ -59,17 +62,17 @@ class Written:
     cached_tokens: int = 0
 
 
-Remember = Callable[[Written], None]
+Remember = Callable[[CompletedAnswer], None]
 
 
 class Generation(Protocol):
-    """An answer on its way; the server's side of any engine."""
+    """An answer of any engine, as the server sees it."""
 
     id: str
     model: str
 
     def pieces(self) -> AsyncGenerator[list[Piece], None]:
-        """Lists of what is ready together; the last item of the last list is Finished.
+        """Yields what is ready, in lists; the last item of the last list is Finished.
 
         Raises EngineError if the answer fails after it has begun.
         """
@@ -80,33 +83,33 @@ class Generation(Protocol):
         ...
 
 
-class Bell:
-    """Wakes readers on the event loop from the engine thread, once for all that a step brought:
-    every wake-up of its own would cost the engine a change of threads."""
+class LoopNotifier:
+    """Wakes readers on the event loop from the engine thread, all those of a step at once: each
+    wake-up costs the engine a change of threads."""
 
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._rung: deque[asyncio.Event] = deque()
-        self._on_its_way = False
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._notified: deque[asyncio.Event] = deque()
+        self._is_scheduled = False
 
-    def ring(self, reader: asyncio.Event) -> None:
-        """Called on the engine thread."""
-        self._rung.append(reader)
-        if not self._on_its_way and not self.loop.is_closed():
-            self._on_its_way = True
+    def notify(self, reader: asyncio.Event) -> None:
+        """Wake a reader soon. The engine thread calls it."""
+        self._notified.append(reader)
+        if not self._is_scheduled and not self.loop.is_closed():
+            self._is_scheduled = True
             self.loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
-        # Before the queue is emptied: what is rung from here on calls again or is found below.
-        self._on_its_way = False
-        while self._rung:
-            self._rung.popleft().set()
+        # First, so that a reader that is added from here on is woken below or by another call.
+        self._is_scheduled = False
+        while self._notified:
+            self._notified.popleft().set()
 
 
 class EngineGeneration:
-    """A Generation on an EnginePort. `submit` first.
+    """A Generation of an EnginePort. Call `submit` first.
 
-    The queue between the threads needs no bound of its own: it holds at most max_tokens events.
+    max_tokens of the request bounds the queue between the threads.
     """
 
     def __init__(
@@ -114,10 +117,10 @@ class EngineGeneration:
         engine: EnginePort,
         request: Request,
         *,
-        bell: Bell,
+        notifier: LoopNotifier,
         parse_calls: bool,
         observe: Listener = lambda event: None,
-        remember: Remember = lambda written: None,
+        remember: Remember = lambda answer: None,
         figures: Mapping[str, object] | None = None,
     ) -> None:
         self._remember = remember
@@ -125,7 +128,7 @@ class EngineGeneration:
         self._texts: list[str] = []
         self._tokens: list[int] = []
         self._contents: list[str] = []
-        self._written_calls: list[tuple[str, str]] = []
+        self._parsed_calls: list[tuple[str, str]] = []
         self.id = request.id
         self.model = engine.model.name
         self._engine = engine
@@ -136,27 +139,29 @@ class EngineGeneration:
         self._events: deque[Event] = deque()
         self._logprobs: list[TokenLogprob] = []
         self._ready = asyncio.Event()
-        self._bell = bell
+        self._notifier = notifier
         self._finished = False
 
     def submit(self) -> None:
-        """Hand the request over; may run on any thread. Raises what EnginePort.submit raises."""
+        """Queue the request; any thread may call it. Raises what EnginePort.submit raises."""
         self._engine.submit(self._request, self._listen)
 
     def cancel(self) -> None:
+        """See Generation."""
         if not self._finished:
             self._engine.abort(self.id)
 
     def _listen(self, event: Event) -> None:
-        """Called on the engine thread."""
+        """Take an event; the engine thread calls it."""
         self._observe(event)
         if isinstance(event, TextEvent):
             self._texts.append(event.text)
             self._tokens += event.tokens
         self._events.append(event)
-        self._bell.ring(self._ready)
+        self._notifier.notify(self._ready)
 
     async def pieces(self) -> AsyncGenerator[list[Piece], None]:
+        """See Generation."""
         while not self._finished:
             await self._ready.wait()
             self._ready.clear()
@@ -183,13 +188,13 @@ class EngineGeneration:
         if self._parser is None:
             return [self._text(event.text)]
         pieces: list[Piece] = []
-        for found in self._parser.feed(event.text):
-            if isinstance(found, ParsedCall):
+        for part in self._parser.feed(event.text):
+            if isinstance(part, ParsedCall):
                 self._calls += 1
-                self._written_calls.append((found.name, found.arguments))
-                pieces.append(found)
+                self._parsed_calls.append((part.name, part.arguments))
+                pieces.append(part)
             else:
-                pieces.append(self._text(found))
+                pieces.append(self._text(part))
         return pieces
 
     def _text(self, text: str) -> TextPiece:
@@ -212,9 +217,9 @@ class EngineGeneration:
         if rest or self._logprobs:
             pieces.append(self._text(rest))
         self._remember(
-            Written(
+            CompletedAnswer(
                 "".join(self._contents),
-                self._written_calls,
+                self._parsed_calls,
                 "".join(self._texts),
                 tuple(self._tokens),
                 whole=event.stop_string is None,
@@ -226,7 +231,7 @@ class EngineGeneration:
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
-    """Neighbouring texts as one: a slow reader gets fewer, longer chunks."""
+    """The pieces with neighbouring texts joined: a slow reader gets fewer, longer chunks."""
     joined: list[Piece] = []
     for piece in pieces:
         last = joined[-1] if joined else None

@@ -1,4 +1,4 @@
-"""A request's body as JSON: bounded in depth, strict in form, lenient with half an emoji."""
+"""A request's body as JSON: bounded in depth, strict in form, lenient with cut emojis."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from roost_inference.errors import InvalidRequest
 
 JSON_DEPTH_MAX = 96
 
-# Every escape in JSON text, pairs of surrogates as one: what is left alone is half a character.
+# Every escape in JSON text, a pair of surrogates as one; a single one is half a character.
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     r"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -31,14 +31,14 @@ def parse_json(body: bytes) -> Any:
             text = _ESCAPE.sub(lambda m: r"\ufffd" if m["half"] else m[0], text)
         value = json.loads(text, parse_constant=refuse)
     except RecursionError:
-        invalid(f"The body is nested deeper than {JSON_DEPTH_MAX} levels", code="invalid_json")
+        reject(f"The body is nested deeper than {JSON_DEPTH_MAX} levels", code="invalid_json")
     except ValueError as error:
-        invalid(f"The body is not valid JSON: {error}", code="invalid_json")
+        reject(f"The body is not valid JSON: {error}", code="invalid_json")
     level, depth = [value], 0
     while level:
         depth += 1
         if depth > JSON_DEPTH_MAX:
-            invalid(f"The body is nested deeper than {JSON_DEPTH_MAX} levels", code="invalid_json")
+            reject(f"The body is nested deeper than {JSON_DEPTH_MAX} levels", code="invalid_json")
         level = [
             child
             for item in level
@@ -48,7 +48,7 @@ def parse_json(body: bytes) -> Any:
     return value
 
 
-def invalid(message: str, *, param: str | None = None, code: str | None = None) -> NoReturn:
+def reject(message: str, *, param: str | None = None, code: str | None = None) -> NoReturn:
     """Raise InvalidRequest with these fields."""
     error = InvalidRequest(message, param=param)
     if code is not None:

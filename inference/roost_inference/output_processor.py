@@ -1,4 +1,4 @@
-"""From logits to what listeners hear: the next tokens, the text they make certain, the end."""
+"""Turns logits into what listeners receive: the next tokens, the text that is certain, the end."""
 
 import logging
 from collections.abc import Callable
@@ -9,20 +9,21 @@ from roost_inference.kv.cache import KvCache
 from roost_inference.mailbox import Mailbox
 from roost_inference.output.detokenizer import Piece
 from roost_inference.request import Event, FinishEvent, FinishReason, TextEvent
+from roost_inference.scheduling.drafts import Speculation
 from roost_inference.scheduling.scheduler import Scheduler
 from roost_inference.scheduling.step import Row, Step
 from roost_inference.sequence import Sequence
-from roost_inference.speculation.speculator import Speculator
 from roost_inference.stats import Gauges, StatsRecorder
 
-# How old the gauges may get while the same sequences run.
+# How old the gauges may become while the same sequences run.
 PUBLISH_S = 0.05
 
 log = logging.getLogger(__name__)
 
 
-class Writer:
-    """The second half of a step, on the engine thread; whatever ends a sequence comes here."""
+class OutputProcessor:
+    """The last part of a step. Whatever ends a sequence, ends it here. Used by the engine
+    thread."""
 
     def __init__(
         self,
@@ -31,10 +32,9 @@ class Writer:
         cache: KvCache,
         mailbox: Mailbox,
         stats: StatsRecorder,
+        speculation: Speculation,
         *,
-        context_length: int,
         clock: Callable[[], float],
-        speculator: Speculator | None,
     ) -> None:
         self._backend = backend
         self._vocabulary = backend.vocabulary
@@ -42,13 +42,12 @@ class Writer:
         self._cache = cache
         self._mailbox = mailbox
         self._stats = stats
-        self._context_length = context_length
+        self._speculation = speculation
         self._clock = clock
-        self._speculator = speculator
         self._publish_at, self._published = 0.0, (0, 0)
 
-    def write(self, step: Step) -> None:
-        """Sample what the computed step allows, and emit it."""
+    def process(self, step: Step) -> None:
+        """Sample the next tokens of a computed step and emit them."""
         now, generated = self._clock(), 0
         gaps_s: list[float] = []
         for row in step.rows:
@@ -63,14 +62,12 @@ class Writer:
     def finish(
         self, sequence: Sequence, reason: FinishReason, error: EngineError | None = None
     ) -> None:
-        """Free the sequence, then tell its listener: withheld text first, the end last."""
+        """Free the sequence, then send its listener the withheld text and the end."""
         self._scheduler.remove(sequence)
         self._mailbox.forget(sequence.id)
         now = self._clock()
         self._stats.finished(sequence, reason, now)
-        speculation = None
-        if self._speculator is not None:
-            speculation = self._speculator.end(sequence, finished=reason in ("stop", "length"))
+        speculation = self._speculation.end(sequence, finished=reason in ("stop", "length"))
         self.publish()
         self._emit_text(sequence, sequence.text.finish())
         end = FinishEvent(
@@ -86,16 +83,20 @@ class Writer:
         self._emit(sequence, end)
 
     def publish_if_due(self, now: float) -> None:
-        """After a step, if somebody came or went, else now and then: nobody looks at cells as often
-        as tokens come."""
+        """Publish the gauges if a sequence came or went, else every PUBLISH_S: nobody looks at
+        cells as often as tokens come."""
         running, waiting = len(self._scheduler.running), len(self._scheduler.waiting)
         if now >= self._publish_at or (running, waiting) != self._published:
             self._publish_at, self._published = now + PUBLISH_S, (running, waiting)
             self.publish()
 
     def publish(self) -> None:
-        """Let other threads see where things stand."""
-        sessions = {r.session_id for r in self._cache.residents if r.session_id is not None}
+        """Publish the gauges to other threads."""
+        sessions = {
+            resident.session
+            for resident in self._cache.residents
+            if resident.session.session_id is not None
+        }
         scheduler = self._scheduler
         self._stats.publish(
             Gauges(
@@ -109,8 +110,8 @@ class Writer:
         )
 
     def _advance_row(self, row: Row, output: int, now: float) -> int:
-        """Give the row's sequence its next token, and further ones as long as they are those of
-        its draft: each is chosen from logits that all before it led to. Returns how many."""
+        """Give the row's sequence its next token, and further ones as long as each equals its
+        draft: then the logits of the next one are those of the text. Returns how many tokens."""
         sequence, draft = row.sequence, row.draft
         drafted = () if draft is None else draft.tokens
         before, accepted = len(sequence.tokens), 0
@@ -127,17 +128,17 @@ class Writer:
         except EngineError as error:
             reason, failed = "error", error
         count = len(sequence.tokens) - before
-        if draft is not None and self._speculator is not None:
-            # the newest token stays to be computed, as without a draft
-            self._scheduler.settle(row, max(count - 1, 0))
-            self._speculator.verified(sequence, draft, accepted)
+        if draft is not None:
+            # The newest token stays to be computed, as without a draft.
+            self._scheduler.accept(row, max(count - 1, 0))
+            self._speculation.verified(sequence, draft, accepted)
         if reason is not None:
             self.finish(sequence, reason, failed)
         return count
 
     def _advance(self, sequence: Sequence, logits: Logits, now: float) -> FinishReason | None:
-        """Give the sequence its next token, and its listener what became certain by it. Returns
-        why the sequence is over, None if it goes on."""
+        """Give the sequence its next token, and its listener the text that is certain by it.
+        Returns why the sequence ends, None if it goes on."""
         sampler, text = sequence.sampler, sequence.text
         token = sampler.sample(logits)
         logprob = sampler.logprob(logits, token, self._vocabulary.token_bytes)
@@ -151,7 +152,7 @@ class Writer:
             self._emit_text(sequence, text.push(token, logprob))
         if sampler.is_over(token) or text.stop_string is not None:
             return "stop"
-        return "length" if sequence.is_full(self._context_length) else None
+        return "length" if sequence.tokens_left <= 0 else None
 
     def _emit_text(self, sequence: Sequence, piece: Piece | None) -> None:
         if piece is not None:
@@ -159,7 +160,7 @@ class Writer:
             self._emit(sequence, event)
 
     def _emit(self, sequence: Sequence, event: Event) -> None:
-        """Call the listener; one that raises loses its request, not the engine."""
+        """Call the listener; one that raises has its request aborted."""
         try:
             sequence.emit(event)
         except Exception:

@@ -10,38 +10,39 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from roost_inference.kv.hit_rate_bound import Ceiling
+from roost_inference.kv.hit_rate_bound import HitRateBound
 from roost_inference.kv.store import BlockStore
 from roost_inference.prompt.exact_tokens import SessionMemory
 
 
 class KvCollector(Collector):
-    """`store`, `memory` and `ceiling` are None where an engine has none."""
+    """`store`, `memory` and `bound` are None where an engine has none."""
 
     def __init__(
         self,
         model: str,
         store: BlockStore | None,
         memory: SessionMemory | None,
-        ceiling: Ceiling | None,
+        bound: HitRateBound | None,
     ) -> None:
         self._model = model
-        self._ceiling = ceiling
+        self._bound = bound
         self._store = store
         self._memory = memory
 
     def collect(self) -> Iterator[Metric]:
+        """The figures as they are now."""
         if self._store is not None:
             yield from self._tiers(self._store)
             yield from self._flows(self._store)
         counters: list[tuple[str, str, float]] = []
-        if self._ceiling is not None:
-            known = self._ceiling.figures()
+        if self._bound is not None:
+            figures = self._bound.figures()
             counters += [
                 ("roost_kv_ceiling_queries", "Prompt tokens looked up in a cache without end",
-                 known.prompt_tokens),
+                 figures.prompt_tokens),
                 ("roost_kv_ceiling_hits", "Prompt tokens that such a cache would have had",
-                 known.seen_tokens),
+                 figures.seen_tokens),
             ]  # fmt: skip
         if self._memory is not None:
             counters += [

@@ -1,4 +1,4 @@
-"""What a request must satisfy before it may queue, and the sequence it becomes."""
+"""Checks a request before it may queue, and builds its sequence."""
 
 import itertools
 import threading
@@ -6,14 +6,14 @@ import threading
 from roost_inference.backend import Vocabulary
 from roost_inference.errors import InvalidRequest, PromptTooLong
 from roost_inference.output.detokenizer import TextStream
+from roost_inference.output.grammar import Grammar, GrammarCompiler
 from roost_inference.output.sampler import Sampler
-from roost_inference.prompt.grammar import Grammar, GrammarCompiler
 from roost_inference.request import Listener, Request
 from roost_inference.sequence import Sequence, TokenBuffer
 
 
-class Admission:
-    """Checks requests and builds their sequences on the caller's thread. Thread-safe."""
+class SequenceBuilder:
+    """Runs on the caller's thread; thread-safe."""
 
     def __init__(self, vocabulary: Vocabulary, context_length: int) -> None:
         self._vocabulary = vocabulary
@@ -22,8 +22,10 @@ class Admission:
         self._grammars: GrammarCompiler | None = None
         self._lock = threading.Lock()
 
-    def sequence(self, request: Request, listener: Listener, now: float) -> Sequence:
-        """The request ready to queue. Raises InvalidRequest, PromptTooLong, BadGrammar."""
+    def build(self, request: Request, listener: Listener, now: float) -> Sequence:
+        """The sequence of a request, ready to queue.
+
+        Raises InvalidRequest, PromptTooLong, BadGrammar."""
         self._validate(request)
         tokens = TokenBuffer(request.prompt_tokens)
         sampler = Sampler(
@@ -34,7 +36,10 @@ class Admission:
             request.ignore_eos,
         )
         text = TextStream(self._vocabulary.token_bytes, request.stop)
-        return Sequence(request, listener, now, next(self._orders), sampler, text, tokens)
+        length_max = min(len(tokens) + request.max_tokens, self._context_length)
+        return Sequence(
+            request, listener, now, next(self._orders), sampler, text, tokens, length_max
+        )
 
     def _validate(self, request: Request) -> None:
         length, limit = len(request.prompt_tokens), self._context_length

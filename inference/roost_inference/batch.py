@@ -21,10 +21,12 @@ class Batch:
         self.outputs: NDArray[np.int8] = np.zeros(capacity, np.int8)
 
     @property
-    def room(self) -> int:
+    def rows_left(self) -> int:
+        """How many more rows fit."""
         return self.capacity - self.size
 
     def clear(self) -> None:
+        """Remove all rows."""
         self.size = 0
 
     def add(
@@ -39,8 +41,8 @@ class Batch:
         """Append consecutive tokens of one sequence from `position` on; with `output` the last
         row yields logits, with `every_output` all do. Returns the index of that last row."""
         count = len(tokens)
-        if not 0 < count <= self.room:
-            raise ValueError(f"{count} rows do not fit, {self.room} are left")
+        if not 0 < count <= self.rows_left:
+            raise ValueError(f"{count} rows do not fit, {self.rows_left} are left")
         rows = slice(self.size, self.size + count)
         self.tokens[rows] = tokens
         self.positions[rows] = np.arange(position, position + count, dtype=np.int32)
@@ -54,7 +56,7 @@ class Batch:
         """Append one row each of several sequences, all with logits."""
         rows = slice(self.size, self.size + len(tokens))
         if rows.stop > self.capacity:
-            raise ValueError(f"{len(tokens)} rows do not fit, {self.room} are left")
+            raise ValueError(f"{len(tokens)} rows do not fit, {self.rows_left} are left")
         self.tokens[rows] = tokens
         self.positions[rows] = positions
         self.sequence_ids[rows] = sequence_ids

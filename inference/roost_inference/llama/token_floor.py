@@ -1,4 +1,4 @@
-"""A lower bound of a text's tokens from its bytes alone, to refuse what can't fit unread."""
+"""A lower bound of a text's tokens from its bytes alone: what can't fit is refused untokenised."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ class TokenFloor:
     """Tokens cover a text's bytes one after the other, and none covers more than `longest`.
 
     longest: bytes of the vocabulary's longest token; 0 where tokens don't cover bytes, so that
-        nothing can be said. uncounted: bytes that may vanish without a token.
+        there is no bound but 0. uncounted: bytes that may vanish without a token.
     """
 
     longest: int

@@ -3,8 +3,8 @@
 import pytest
 
 from roost_inference.errors import BadGrammar, EngineFailed
-from roost_inference.prompt import grammar as module
-from roost_inference.prompt.grammar import GrammarCompiler
+from roost_inference.output import grammar as module
+from roost_inference.output.grammar import GrammarCompiler
 from roost_inference.testing.toy import END, SIZE, ToyVocabulary
 
 
