@@ -14,8 +14,8 @@ EntryKind = Literal["answer", "notice", "approval", "error", "invitation"]
 PartState = Literal["planned", "sending", "sent", "not_sent", "ambiguous", "failed", "expired"]
 
 UNFINISHED: tuple[PartState, ...] = ("planned", "sending", "not_sent", "ambiguous")
-# How the error of a part begins that was given up without proof of either outcome.
-OUTCOME_UNKNOWN = "outcome unknown"
+# Why a part failed: the provider refused it, or nobody could prove either outcome in time.
+FailureReason = Literal["refused", "outcome_unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class StatusMessage:
         `closed`.
     late_until: until then an edit of unknown outcome may still arrive and change what it reads,
         0 where none can.
+    answer_part_id: the part of the answer that the message has become, empty while it is none.
 
     Of orphans also: outcome (done | stopped | failed) and elapsed_s of the turn; after, before: the
     messages that one without an id must be between; known: ids that are other messages' of ours.
@@ -79,6 +80,7 @@ class StatusMessage:
     state: Literal["planned", "lost", "open", "closed"]
     edited_at: float
     late_until: float = 0.0
+    answer_part_id: str = ""
     outcome: str = ""
     elapsed_s: float = 0.0
     after: str = ""
@@ -180,7 +182,13 @@ class Outbox(Protocol):
     ) -> None: ...
 
     async def failed(
-        self, part_id: str, *, error: str, code: str = "", http_status: int = 0
+        self,
+        part_id: str,
+        *,
+        error: str,
+        code: str = "",
+        http_status: int = 0,
+        reason: FailureReason = "refused",
     ) -> None:
         """A dead letter: this part and the entry's later parts wait for an operator's redrive; the
         lane goes on.

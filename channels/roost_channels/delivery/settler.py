@@ -9,7 +9,7 @@ from roost_channels.channel import Channel
 from roost_channels.delivery.ledger import Filing
 from roost_channels.errors import DeliveryError, EditTargetMissing, NotModified, Throttled
 from roost_channels.message import Receipt
-from roost_channels.outbox import OUTCOME_UNKNOWN, OutboxEntry, StatusMessage, StoredPart
+from roost_channels.outbox import OutboxEntry, StatusMessage, StoredPart
 from roost_channels.rendering.parts import labelled
 
 RECONCILE_AGAIN_S = 2.0
@@ -44,11 +44,11 @@ class Reconciler(Filing):
             await self._record(part, proof)
             return None
         if part.attempts >= self._config.attempts_max:
-            given_up = f"{OUTCOME_UNKNOWN}, no tries left"
+            given_up = "outcome unknown, no tries left"
             await self._outbox.evidence(
                 part.id, f"{given_up}; left to an operator", asked=asked, answered=answered
             )
-            await self._outbox.failed(part.id, error=given_up)
+            await self._outbox.failed(part.id, error=given_up, reason="outcome_unknown")
             return None
         # A template's words are the provider's: not finding ours in the list proves nothing.
         if proof == "absent" and entry.kind != "invitation":
@@ -66,7 +66,9 @@ class Reconciler(Filing):
             await self._outbox.evidence(
                 part.id, "an invitation is never repeated", asked=asked, answered=answered
             )
-            await self._outbox.failed(part.id, error=f"{OUTCOME_UNKNOWN}; not repeated")
+            await self._outbox.failed(
+                part.id, error="outcome unknown; not repeated", reason="outcome_unknown"
+            )
             return None
         status = await self._status(entry, part)
         if status and now - since < EDIT_PROOF_S:
@@ -95,7 +97,7 @@ class Reconciler(Filing):
         status = await self._outbox.status_message(entry.turn_id)
         if status is None or status.message_id is None:
             return None
-        if status.shown == _taken(part):
+        if status.answer_part_id == part.id:
             return status
         if self._clock.time() < status.late_until:
             return None  # an earlier edit may yet arrive, and hide the answer
@@ -116,7 +118,13 @@ class Reconciler(Filing):
             return now + wait, False
         # Claimed first, so that no janitor removes the answer.
         await self._outbox.put_status_message(
-            replace(status, state="closed", shown=_taken(part), edited_at=now)
+            replace(
+                status,
+                state="closed",
+                shown=labelled(part.rendered).text,
+                answer_part_id=part.id,
+                edited_at=now,
+            )
         )
         if self._stop.is_set():
             return now + RECONCILE_AGAIN_S, False
@@ -151,8 +159,3 @@ def _question(channel: Channel, entry: OutboxEntry, since: float) -> str:
     """What is asked of the provider about an uncertain send, for operators."""
     at = datetime.fromtimestamp(since, UTC).strftime("%H:%M:%S UTC")
     return f"{channel.name}: was this text sent to {entry.address.chat} since {at}?"
-
-
-def _taken(part: StoredPart) -> str:
-    """What a status message shows once it has become a part."""
-    return f"answer:{part.id}"

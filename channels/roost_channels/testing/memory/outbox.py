@@ -10,6 +10,7 @@ from roost_channels.message import Address, Button, Media, ReplyTarget
 from roost_channels.outbox import (
     UNFINISHED,
     EntryKind,
+    FailureReason,
     OutboxEntry,
     PartState,
     ProgressSnapshot,
@@ -208,7 +209,13 @@ class MemoryOutbox:
         self._put(replace(self.part(part_id), state="ambiguous"), "ambiguous", error)
 
     async def failed(
-        self, part_id: str, *, error: str, code: str = "", http_status: int = 0
+        self,
+        part_id: str,
+        *,
+        error: str,
+        code: str = "",
+        http_status: int = 0,
+        reason: FailureReason = "refused",
     ) -> None:
         self._strike("failed")
         part = self.part(part_id)

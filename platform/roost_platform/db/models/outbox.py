@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint, false
+from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from roost_platform.db.models.base import Base, Serial
@@ -80,8 +80,12 @@ class Part(Base):
     held: Mapped[bool] = mapped_column(default=False, server_default=false())
     plain: Mapped[bool] = mapped_column(default=False)
     duplicate_label: Mapped[bool] = mapped_column(default=False)
+    # What decides, as a word of roost_channels.outbox.FailureReason; `error` says it to people.
+    reason_code: Mapped[str] = mapped_column(default="", server_default=text("''"))
     error: Mapped[str] = mapped_column(default="")
-    evidence: Mapped[list[Any]] = mapped_column(default=list)
+    # Ids under which the provider took the part and refused it afterwards; the newest.
+    refused_ids: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    evidence: Mapped[list[Any]] = mapped_column(default=list)  # lines for people
     started_at: Mapped[float | None]
     sent_at: Mapped[float | None]
 

@@ -33,6 +33,7 @@ class StatusMessageRow(Base):
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
     message_id: Mapped[str | None]
     shown: Mapped[str] = mapped_column(default="")
+    answer_part_id: Mapped[str | None]  # the part of the answer that the message has become
     state: Mapped[str]  # planned | lost | open | closed
     edited_at: Mapped[float]
     late_until: Mapped[float] = mapped_column(default=0.0, server_default=text("0"))

@@ -3,7 +3,6 @@
 from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.outbox import OUTCOME_UNKNOWN
 from roost_platform.db import models
 from roost_platform.db.outbox.part_states import note
 
@@ -12,7 +11,7 @@ def is_in_doubt(part: models.Part) -> bool:
     """Whether nobody knows if the part arrived: it is being settled, or was given up unsettled."""
     if part.state == "ambiguous":
         return True
-    return part.state == "failed" and part.error.startswith(OUTCOME_UNKNOWN)
+    return part.state == "failed" and part.reason_code == "outcome_unknown"
 
 
 def in_doubt() -> ColumnElement[bool]:
@@ -21,7 +20,7 @@ def in_doubt() -> ColumnElement[bool]:
         models.Part.outbox_id == models.Outbox.id,
         or_(
             models.Part.state == "ambiguous",
-            (models.Part.state == "failed") & models.Part.error.startswith(OUTCOME_UNKNOWN),
+            (models.Part.state == "failed") & (models.Part.reason_code == "outcome_unknown"),
         ),
     )
 

@@ -106,7 +106,7 @@ class OperatorActions:
                     part.duplicate_label = True
                     said = f"Sent again by {operator}, labelled as a possible repeat."
                 part.state, part.attempts, part.receipt = "planned", 0, ""
-                part.message_id, part.error = None, ""
+                part.message_id, part.error, part.reason_code = None, "", ""
                 note(part, said, now)
             await session.execute(
                 update(models.Part)
@@ -131,6 +131,7 @@ class OperatorActions:
             now = self._database.now()
             for part in known:
                 part.state, part.sent_at, part.error, part.lease_until = "sent", now, "", None
+                part.reason_code = ""
                 await look(
                     session,
                     part,

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address, ChannelName
-from roost_channels.outbox import OutboxEntry, StoredPart
+from roost_channels.outbox import FailureReason, OutboxEntry, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
@@ -262,7 +262,13 @@ class OutboxStore(StatusStore, WaitStore):
             await finish_attempt(session, part, "ambiguous", now, error, code, http_status)
 
     async def failed(
-        self, part_id: str, *, error: str, code: str = "", http_status: int = 0
+        self,
+        part_id: str,
+        *,
+        error: str,
+        code: str = "",
+        http_status: int = 0,
+        reason: FailureReason = "refused",
     ) -> None:
         async with self._database.write() as session:
             entry, part = await lock_part(session, part_id)
@@ -270,6 +276,7 @@ class OutboxStore(StatusStore, WaitStore):
                 return
             now = self._database.now()
             part.state, part.error, part.lease_until = "failed", error, None
+            part.reason_code = reason
             await finish_attempt(session, part, "failed", now, error, code, http_status)
             await conclude(session, entry, now)
 

@@ -14,6 +14,7 @@ from roost_platform.db.rows import lock_conversation, reply_target_of
 from roost_platform.errors import NotFound
 
 EVIDENCE_MAX = 50  # lines kept per part; the oldest go first
+REFUSED_IDS_MAX = 50  # provider ids kept per part, the newest
 
 # A part's life is a dozen transactions that begin alike, so these are made once.
 _ENTRY_OF = select(models.Part.outbox_id).where(models.Part.id == bindparam("id"))
@@ -119,13 +120,14 @@ def note(part: models.Part, text: str, now: float) -> None:
     part.evidence = [*part.evidence, {"at": now, "note": text}][-EVIDENCE_MAX:]
 
 
-def refusal_note(message_id: str) -> str:
-    return f"Refused after its acceptance as {message_id}:"
+def add_refused_id(part: models.Part, message_id: str) -> None:
+    """The provider refused the part after it had taken it under this id."""
+    part.refused_ids = [*(part.refused_ids or ()), message_id][-REFUSED_IDS_MAX:]
 
 
 def was_refused(part: models.Part, message_id: str) -> bool:
     """A receipt told already that this try came to nothing, and that it may be tried again."""
-    return any(line["note"].startswith(refusal_note(message_id)) for line in part.evidence)
+    return message_id in (part.refused_ids or ())
 
 
 async def finish_attempt(
@@ -160,7 +162,7 @@ async def mark_sent(
     if part.state == "sent":
         return
     part.state, part.message_id, part.sent_at = "sent", message_id, now
-    part.error, part.lease_until = "", None
+    part.error, part.reason_code, part.lease_until = "", "", None
     await finish_attempt(session, part, "sent", now)
     await conclude(session, entry, now, part)
     account = {"of_channel": entry.channel, "of_account": entry.account}

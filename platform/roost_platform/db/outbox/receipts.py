@@ -16,6 +16,7 @@ from roost_platform.db.base.engine import Database
 from roost_platform.db.inbox.homes import is_chat
 from roost_platform.db.outbox.evidence import look
 from roost_platform.db.outbox.part_states import (
+    add_refused_id,
     conclude,
     finish_attempt,
     hold_conversation_of,
@@ -23,7 +24,6 @@ from roost_platform.db.outbox.part_states import (
     mark_sent,
     note,
     parts_of,
-    refusal_note,
     rendered_of,
     was_refused,
 )
@@ -132,7 +132,8 @@ async def record_receipt(
         what = " ".join(filter(None, (status, error_code, description)))
         is_young = now - entry.created_at < GIVE_UP_S and entry.kind != "invitation"
         if refusal is not None and conversation is not None and is_young and _helps(refusal, part):
-            note(part, f"{refusal_note(message_id)} {what}.", now)
+            add_refused_id(part, message_id)
+            note(part, f"Refused after its acceptance as {message_id}: {what}.", now)
             part.message_id, part.receipt, part.error = None, "", what
             if refusal.of_content:
                 part.rendered = asdict(without_file(rendered_of(part.rendered)))
@@ -142,6 +143,7 @@ async def record_receipt(
             return
         part.message_id = part.message_id or message_id or None
         part.state, part.receipt, part.error, part.lease_until = "failed", "failed", what, None
+        part.reason_code = "refused"
         note(part, f"The provider's receipt: {what}.", now)
         await finish_attempt(session, part, "failed", now, description or status, error_code)
         await conclude(session, entry, now)

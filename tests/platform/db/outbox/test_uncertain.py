@@ -2,7 +2,6 @@
 
 import pytest
 
-from roost_channels.outbox import OUTCOME_UNKNOWN
 from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart
 from roost_platform.db.testing import Person
 from roost_platform.errors import NotAllowed
@@ -30,7 +29,7 @@ async def sent_into_doubt(ada: Person, *, given_up: bool) -> tuple[str, str]:
     await outbox.ambiguous(part.id, error="timed out")
     await outbox.evidence(part.id, "left to an operator", asked="was it sent?", answered="no idea")
     if given_up:
-        await outbox.failed(part.id, error=f"{OUTCOME_UNKNOWN}, no tries left")
+        await outbox.failed(part.id, error="no tries left", reason="outcome_unknown")
     return found[0].id, part.id
 
 
@@ -91,7 +90,8 @@ async def test_an_operator_who_knows_that_it_arrived_settles_it(
 
 async def test_a_failed_part_counts_as_failed_whatever_its_message_says(ada: Person) -> None:
     id, part_id = await sent_into_doubt(ada, given_up=False)
-    await ada.stores.outbox.failed(part_id, error="Bad Request", code="400")
+    error = "outcome unknown to the parser: Bad Request"
+    await ada.stores.outbox.failed(part_id, error=error, code="400")
     async with ada.stores.database.read() as session:
         assert await failed_ids(session, 10) == [id]
     assert await ada.stores.redrive(id, "olga") == id
