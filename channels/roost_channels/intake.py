@@ -35,6 +35,24 @@ class Refusal:
     of_content: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryReceipt:
+    """What a provider reports of a message that it took from us.
+
+    part_id: our part, where its id travelled with the message; empty elsewhere.
+    message_id: the provider's id of the message.
+    status: the provider's word, such as sent, delivered, read, failed or undelivered.
+    refusal: goes with a failure that is not the last word.
+    """
+
+    part_id: str
+    message_id: str
+    status: str
+    error_code: str = ""
+    description: str = ""
+    refusal: Refusal | None = None
+
+
 class Intake(Protocol):
     """Implemented by the platform; adapters call nothing else when something arrives."""
 
@@ -75,19 +93,6 @@ class Intake(Protocol):
         """Record the account's health: `up`, `degraded`, `conflict`, `auth_error`, `paused`."""
         ...
 
-    async def receipt(
-        self,
-        channel: str,
-        account: str,
-        *,
-        part_id: str,
-        message_id: str,
-        status: str,
-        error_code: str = "",
-        description: str = "",
-        refusal: Refusal | None = None,
-    ) -> None:
-        """Record a delivery receipt (sent, delivered, read, failed, undelivered); older states
-        never regress newer ones. `refusal` goes with a failure that is not the last word.
-        """
+    async def receipt(self, channel: str, account: str, receipt: DeliveryReceipt) -> None:
+        """Record a delivery receipt; receipts may come in any order and more than once."""
         ...

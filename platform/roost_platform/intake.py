@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from temporalio.client import Client
 from uuid_utils import uuid7
 
-from roost_channels.intake import Accepted, Refusal
+from roost_channels.intake import Accepted, DeliveryReceipt
 from roost_channels.message import Address, InboundMessage, Quote, Sender
-from roost_platform.db.outbox.receipts import find_part, find_quote, record_receipt
+from roost_platform.db.outbox.quote_lookup import find_quote
 from roost_platform.db.people.people import Decision
 from roost_platform.db.people.tenants import SessionNews
 from roost_platform.db.stores import Stores
@@ -162,33 +162,8 @@ class PlatformIntake:
     async def channel_state(self, channel: str, account: str, state: str, detail: str = "") -> None:
         await self._stores.channels.set(channel, account, state, detail)
 
-    async def receipt(
-        self,
-        channel: str,
-        account: str,
-        *,
-        part_id: str,
-        message_id: str,
-        status: str,
-        error_code: str = "",
-        description: str = "",
-        refusal: Refusal | None = None,
-    ) -> None:
-        async with self._stores.database.write() as session:
-            found = await find_part(session, channel, account, part_id, message_id)
-            if found is None:
-                log.info("a receipt (%s) for a message we did not send: %s", status, message_id)
-                return
-            await record_receipt(
-                session,
-                found,
-                message_id=message_id,
-                status=status,
-                error_code=error_code,
-                description=description,
-                refusal=refusal,
-                now=self._stores.database.now(),
-            )
+    async def receipt(self, channel: str, account: str, receipt: DeliveryReceipt) -> None:
+        await self._stores.receipts.record(channel, account, receipt)
 
     def _tell_engine(self, news: SessionNews) -> None:
         """After the commit and before the doorbell: the KV comes near while the turn begins."""

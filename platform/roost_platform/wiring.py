@@ -79,6 +79,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         files=settings.data_dir / "files",
         queueing=settings.inbound.rules,
         abort_phrases=settings.inbound.abort_phrases,
+        delivery=settings.delivery,
     )
     try:
         await _until_usable(stores)

@@ -3,21 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from roost_channels.intake import Accepted, Refusal
+from roost_channels.intake import Accepted, DeliveryReceipt
 from roost_channels.message import InboundMessage, Quote
-
-
-@dataclass(slots=True)
-class ReceiptSeen:
-    """One delivery receipt as it was filed."""
-
-    part_id: str
-    message_id: str
-    status: str
-    error_code: str
-    refusal: Refusal | None = None
 
 
 @dataclass(slots=True)
@@ -30,7 +18,7 @@ class MemoryIntake:
     cursors: dict[tuple[str, str], int] = field(default_factory=dict)
     quotes: dict[tuple[str, str], Quote] = field(default_factory=dict)
     states: list[tuple[str, str]] = field(default_factory=list)
-    receipts: list[ReceiptSeen] = field(default_factory=list)
+    receipts: list[DeliveryReceipt] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -64,13 +52,5 @@ class MemoryIntake:
     async def channel_state(self, channel: str, account: str, state: str, detail: str = "") -> None:
         self.states.append((state, detail))
 
-    async def receipt(self, channel: str, account: str, **fields: Any) -> None:
-        self.receipts.append(
-            ReceiptSeen(
-                fields["part_id"],
-                fields["message_id"],
-                fields["status"],
-                fields.get("error_code", ""),
-                fields.get("refusal"),
-            )
-        )
+    async def receipt(self, channel: str, account: str, receipt: DeliveryReceipt) -> None:
+        self.receipts.append(receipt)

@@ -95,7 +95,7 @@ class Parts:
     def _stores(self, life: Life) -> Stores:
         database: MortalDatabase = self._storage.open(life)
         policies = {("telegram", TELEGRAM.account): OPEN, ("whatsapp", TWILIO.account): OPEN}
-        stores = open_stores(database, policies=policies)
+        stores = open_stores(database, policies=policies, delivery=DELIVERY)
         commits = self._storage.commits
         return replace(
             stores,

@@ -6,9 +6,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.db import models
 from roost_platform.db.rows import next_outbox_sequence, queue
 
-# As DeliveryConfig.hold_s, for refusals that come after the acceptance.
-HOLD_S = 21_600.0
-
 # Asked at every message, and nearly always in vain.
 _HELD = select(models.Part.id).where(
     models.Part.conversation_id == bindparam("id"), models.Part.held
