@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from roost_channels.channel import Channel, Grouping
-from roost_channels.clock import Clock, SystemClock
+from roost_channels.clock import Clock
 from roost_channels.config import DeliveryConfig
-from roost_channels.delivery.lanes import Lanes
-from roost_channels.delivery.limits import Limiter, recall
+from roost_channels.delivery.ledger import Ledger
+from roost_channels.delivery.limits import Limiter
 from roost_channels.delivery.parts import album_of, plan
-from roost_channels.delivery.sender import Report, Sender
-from roost_channels.delivery.settler import Reconciler
+from roost_channels.delivery.sender import PartSender, ReportState
+from roost_channels.delivery.settler import Settler
 from roost_channels.message import Address
 from roost_channels.outbox import UNFINISHED, Outbox, OutboxEntry, StoredPart
 
@@ -33,8 +33,8 @@ REST_MAX_S = 0.25
 class Courier:
     """Empties the outbox of some accounts: at most `lanes_max` chats at the same time.
 
-    `lanes`, `limiter` and `stop` are shared with the ProgressRenderer of the same process. Once
-    `stop` is set, nothing is begun any more; what is in flight ends.
+    `ledger` is for the ProgressRenderer of the same process. Once `stop` is set, nothing is begun
+    any more; what is in flight ends.
     """
 
     def __init__(
@@ -45,25 +45,19 @@ class Courier:
         clock: Clock | None = None,
         config: DeliveryConfig | None = None,
         *,
-        lanes: Lanes | None = None,
         limiter: Limiter | None = None,
-        report: Report | None = None,
+        report: ReportState | None = None,
         stop: asyncio.Event | None = None,
     ) -> None:
         self._channels = {(channel.name, channel.account): channel for channel in channels}
+        self.ledger = Ledger(outbox, clock, config, limiter=limiter, stop=stop)
         self._outbox = outbox
         self._owner = owner
-        self._clock = clock or SystemClock()
-        self._config = config or DeliveryConfig()
-        self._lanes = lanes if lanes is not None else Lanes()
-        self._limiter = limiter or Limiter(
-            account_rate=self._config.account_rate, chat_burst=self._config.chat_burst
-        )
-        self._stop = stop or asyncio.Event()
-        self._sender = Sender(
-            outbox, owner, self._clock, self._config, self._limiter, self._stop, report=report
-        )
-        self._reconciler = Reconciler(outbox, self._clock, self._config, self._limiter, self._stop)
+        self._clock = self.ledger.clock
+        self._config = self.ledger.config
+        self._stop = self.ledger.stop
+        self._sender = PartSender(self.ledger, owner, report)
+        self._settler = Settler(self.ledger)
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         # Lanes that asked to be left alone for a while; never more than lanes that are due.
         self._not_before: dict[Address, float] = {}
@@ -74,7 +68,7 @@ class Courier:
     async def run(self) -> None:
         """Deliver for ever. Cancelled, it lets sends in flight finish for `shutdown_s`."""
         doubtful = await self._outbox.recover(self._owner)
-        await recall(self._limiter, self._outbox, tuple(self._channels), self._clock.time())
+        await self.ledger.recall_waits(tuple(self._channels))
         if doubtful:
             logger.warning("%d sends of an earlier courier have an unknown outcome", doubtful)
         try:
@@ -104,7 +98,7 @@ class Courier:
             channel = self._channels.get((address.channel, address.account))
             if channel is None or address in self._tasks or address in self._not_before:
                 continue
-            if self._sender.paused.get((channel.name, channel.account), 0.0) > now:
+            if self._sender.paused_until(channel) > now:
                 continue
             task = asyncio.create_task(self._lane(channel, address))
             self._tasks[address] = task
@@ -130,23 +124,20 @@ class Courier:
             async with asyncio.timeout(self._config.shutdown_s):
                 while self._tasks:
                     await asyncio.wait(self._tasks.values())
-                await self._sender.record_all_kept()
-                await self._reconciler.record_all_kept()
+                await self.ledger.record_all_kept()
         if self._tasks:
             logger.warning("%d sends were cut off; their outcome is unknown", len(self._tasks))
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    # One lane --------------------------------------------------------------------------------
-
     async def _lane(self, channel: Channel, address: Address) -> None:
         """Work the chat's entries off in order, until none is due."""
         while not self._stop.is_set():
-            found = await self._outbox.next_entry(address)
-            if found is None:
+            head = await self._outbox.next_entry(address)
+            if head is None:
                 return
-            again = await self._advance(channel, address, *found)
+            again = await self._advance(channel, address, *head)
             if again is None:
                 continue
             wait = again - self._clock.time()
@@ -169,9 +160,7 @@ class Courier:
             parts = await self._outbox.plan(entry.id, plan(entry, channel))
         now = self._clock.time()
         part = next((part for part in parts if part.state in UNFINISHED), None)
-        if part is not None and (
-            await self._sender.record_kept(part) or await self._reconciler.record_kept(part)
-        ):
+        if part is not None and await self.ledger.record_kept(part):
             return None
         if part is None:
             return now + LANE_WAIT_MAX_S + FAULT_PAUSE_S
@@ -183,10 +172,10 @@ class Courier:
         due_at = doubtful.next_at if doubtful else max(one.next_at for one in group)
         if due_at > now:
             return due_at
-        until = self._sender.paused.get((channel.name, channel.account), 0.0)
+        until = self._sender.paused_until(channel)
         if until > now:
             return until
-        async with self._lanes.hold(entry.address):
+        async with self.ledger.lanes.hold(entry.address):
             if self._stop.is_set():
                 return now
             with self._rest(address):
@@ -196,7 +185,7 @@ class Courier:
             if self._stop.is_set():
                 return now
             if doubtful:
-                return await self._reconciler.reconcile(channel, entry, doubtful)
+                return await self._settler.settle(channel, entry, doubtful)
             return await self._sender.send(channel, entry, group)
 
     @contextlib.contextmanager
@@ -207,8 +196,6 @@ class Courier:
             yield
         finally:
             self._resting.discard(address)
-
-    # The loop --------------------------------------------------------------------------------
 
     def _ended(self, address: Address, task: asyncio.Task[None]) -> None:
         self._tasks.pop(address, None)

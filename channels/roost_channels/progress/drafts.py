@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from roost_channels.channel import DRAFT_S, Channel, Drafting
 from roost_channels.errors import DeliveryError, Rejected, RenderRejected
 from roost_channels.outbox import ProgressSnapshot
-from roost_channels.progress.status_messages import Room
+from roost_channels.progress.guard import ProgressGuard
 from roost_channels.progress.status_view import StatusView, stream_text
 from roost_channels.rendering.parts import RenderedPart, plainer, render
 
@@ -20,7 +20,7 @@ TURNS_REMEMBERED_MAX = 1000  # twice as many as are shown at once
 
 @dataclass(slots=True)
 class _Shown:
-    """What a turn's draft read when, and whether it is done without formatting."""
+    """What a turn's draft reads, since when, and whether it goes without formatting."""
 
     text: str = ""
     at: float = 0.0
@@ -28,10 +28,10 @@ class _Shown:
 
 
 class Drafts:
-    """Shows drafts. The latest wins, and a server that knows no drafts is not asked again."""
+    """Shows drafts: the latest wins, and a server that refuses drafts is not asked again."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, guard: ProgressGuard) -> None:
+        self._guard = guard
         self._shown: OrderedDict[str, _Shown] = OrderedDict()
         self._without: set[tuple[str, str]] = set()
 
@@ -46,7 +46,7 @@ class Drafts:
 
     async def show(self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView) -> None:
         """Bring the draft up to date: at most once a second, and often enough to stay."""
-        room, now = self._room, self._room.clock.time()
+        guard, now = self._guard, self._guard.ledger.clock.time()
         shown = self._shown.setdefault(snapshot.turn_id, _Shown())
         while len(self._shown) > TURNS_REMEMBERED_MAX:
             self._shown.popitem(last=False)
@@ -54,24 +54,26 @@ class Drafts:
         age = now - shown.at
         if age < (KEEP_ALIVE_S if part.text == shown.text else EVERY_S):
             return
-        if not isinstance(channel, Drafting) or not room.may(channel, snapshot.address, "typing"):
+        if not isinstance(channel, Drafting) or not guard.allows(
+            channel, snapshot.address, "typing"
+        ):
             return
-        async with room.lanes.hold(snapshot.address):
-            if not await room.may_still(channel, snapshot, "typing"):
+        async with guard.ledger.lanes.hold(snapshot.address):
+            if not await guard.still_allows(channel, snapshot, "typing"):
                 return
-            room.take(channel, snapshot.address, "typing")
+            guard.take(channel, snapshot.address, "typing")
             shown.text, shown.at = part.text, now
             try:
                 number = max(snapshot.generation, 1)
-                given = plainer(part) if shown.is_plain else part
-                await channel.draft(snapshot.address, number, given)
+                draft = plainer(part) if shown.is_plain else part
+                await channel.draft(snapshot.address, number, draft)
             except RenderRejected:
                 shown.is_plain, shown.text = True, ""
             except Rejected as error:
                 self._without.add((channel.name, channel.account))
                 logger.warning("%s takes no drafts: %s", channel.name, error)
             except DeliveryError as error:
-                await room.dropped(snapshot.address, error)
+                await guard.drop(snapshot.address, error)
 
 
 def _part(channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView) -> RenderedPart:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
+from roost_channels.config import TelegramConfig, TwilioConfig
 from roost_channels.console import ConsoleChannel
 from roost_channels.delivery.courier import Courier
-from roost_channels.delivery.lanes import Lanes
+from roost_channels.delivery.ledger import Ledger
 from roost_channels.delivery.limits import BUCKETS_MAX, Limiter
 from roost_channels.message import Address, ReplyTarget
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
@@ -50,19 +50,10 @@ class Phone:
 
     def restart(self) -> None:
         """A new courier process: nothing but storage survives."""
-        lanes, limiter, config = Lanes(), Limiter(), DeliveryConfig()
-        self.renderer = ProgressRenderer(
-            [self.channel], self.outbox, lanes, limiter, self.clock, config
-        )
         self.courier = Courier(
-            [self.channel],
-            self.outbox,
-            "courier",
-            self.clock,
-            config,
-            lanes=lanes,
-            limiter=limiter,
+            [self.channel], self.outbox, "courier", self.clock, limiter=Limiter()
         )
+        self.renderer = ProgressRenderer([self.channel], self.courier.ledger)
 
     def turn(self, phase: str = "thinking", address: Address = ADDRESS, **fields: object) -> None:
         known = self.outbox.snapshots.get("turn-1") or ProgressSnapshot(
@@ -86,7 +77,7 @@ class Phone:
         """Let time pass in ticks; returns what the bot shows then."""
         for _ in range(max(1, round(seconds / 0.25))):
             await self.clock.advance(0.25)
-            await self.renderer.settle()
+            await self.renderer.finish_step()
         return self.telegram.bot_texts(CHAT)
 
     def calls(self, method: str) -> int:
@@ -105,7 +96,7 @@ async def phone() -> AsyncIterator[Phone]:
 
 async def test_typing_shows_at_once_and_is_kept_up(phone: Phone) -> None:
     phone.turn()
-    await phone.renderer.settle()
+    await phone.renderer.finish_step()
     assert phone.telegram.typing(CHAT) and not phone.telegram.bot_texts(CHAT)
     await phone.after(12.0)
     assert 3 <= phone.calls("sendChatAction") <= 4
@@ -118,7 +109,7 @@ async def test_a_reaction_is_the_first_sign_where_one_is_set(reaction: str, show
         await telegram.user_says(CHAT, "hello")
         phone = Phone(telegram, clock, reaction=reaction)
         phone.turn()
-        await phone.renderer.settle()
+        await phone.renderer.finish_step()
         assert telegram.visible(CHAT)[0].reactions == shown and telegram.typing(CHAT)
         await phone.after(10.0)
         phone.restart()
@@ -268,7 +259,7 @@ async def test_the_id_of_a_status_message_outlives_a_minute_without_storage(phon
     phone.turn()
     await phone.after(1.0)
     await phone.clock.advance(2.0)
-    opening = asyncio.create_task(phone.renderer.settle())
+    opening = asyncio.create_task(phone.renderer.finish_step())
     while "turn-1" not in phone.outbox.statuses:
         await asyncio.sleep(0)
     for _ in range(40):
@@ -305,7 +296,7 @@ async def test_a_late_edit_of_a_courier_that_died_does_not_hide_the_answer(phone
     phone.telegram.fault("delay", "editMessageText", value=15.0)
     phone.turn("tool", tools=("one",))
     await phone.clock.advance(2.0)
-    dying = asyncio.create_task(phone.renderer.settle())
+    dying = asyncio.create_task(phone.renderer.finish_step())
     while not phone.calls("editMessageText"):
         await asyncio.sleep(0.001)
     dying.cancel()
@@ -469,11 +460,11 @@ async def test_a_status_above_a_later_message_does_not_become_the_answer(phone: 
 
 
 async def test_progress_gives_way_to_an_answer_in_flight(phone: Phone) -> None:
-    lanes = Lanes()
-    renderer = ProgressRenderer([phone.channel], phone.outbox, lanes, Limiter(), phone.clock)
+    ledger = Ledger(phone.outbox, phone.clock)
+    renderer = ProgressRenderer([phone.channel], ledger)
     phone.turn()
-    async with lanes.hold(ADDRESS):
-        await renderer.settle()
+    async with ledger.lanes.hold(ADDRESS):
+        await renderer.finish_step()
     assert phone.calls("sendChatAction") == 0
 
 
@@ -490,7 +481,7 @@ async def test_whatsapp_types_every_twenty_seconds_and_says_once_that_work_goes_
         }
         channel = WhatsAppChannel(TwilioConfig.model_validate(config), clock=clock)
         outbox = MemoryOutbox(clock)
-        renderer = ProgressRenderer([channel], outbox, Lanes(), Limiter(), clock)
+        renderer = ProgressRenderer([channel], Ledger(outbox, clock))
         address = Address("whatsapp", twilio.sender, user)
         outbox.running(
             ProgressSnapshot(
@@ -510,7 +501,7 @@ async def test_whatsapp_types_every_twenty_seconds_and_says_once_that_work_goes_
         )
         for _ in range(120):
             await clock.advance(1.0)
-            await renderer.settle()
+            await renderer.finish_step()
         assert 5 <= len(twilio.calls_of("typing")) <= 7
         [said] = [message for message in twilio.messages.values() if not message.inbound]
         assert (said.body, said.buttons) == (STILL_WORKING, [("stop:turn-1", "Stop")])
@@ -519,12 +510,12 @@ async def test_whatsapp_types_every_twenty_seconds_and_says_once_that_work_goes_
 
 async def test_the_console_shows_progress_itself() -> None:
     outbox, clock = MemoryOutbox(), VirtualClock()
-    renderer = ProgressRenderer([ConsoleChannel()], outbox, Lanes(), Limiter(), clock)
+    renderer = ProgressRenderer([ConsoleChannel()], Ledger(outbox, clock))
     phone_snapshot = ProgressSnapshot(
         "t", "c", Address("console", "local", "x"), 1, "thinking", "", (), None, "", 0.0, 0.0, 1
     )
     outbox.running(phone_snapshot)
-    await renderer.settle()
+    await renderer.finish_step()
     assert not outbox.statuses
 
 
@@ -647,7 +638,7 @@ def test_buckets_are_bounded() -> None:
 
 async def test_the_renderer_wakes_for_news_and_stops_cleanly() -> None:
     outbox = MemoryOutbox()
-    renderer = ProgressRenderer([ConsoleChannel()], outbox, Lanes(), Limiter())
+    renderer = ProgressRenderer([ConsoleChannel()], Ledger(outbox))
     task = asyncio.create_task(renderer.run())
     await asyncio.sleep(0.1)
     task.cancel()
