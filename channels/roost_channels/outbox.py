@@ -255,21 +255,25 @@ class Outbox(Protocol):
 class EarlierSend:
     """Something of ours that a provider took for a chat.
 
-    part_id: empty for a status message. taken_at: when the provider took it. told: what it said
-        since: sent | delivered | read | failed, empty while nothing.
+    part_id: empty for a status message.
+    taken_at: when the provider took it, in seconds since the epoch.
+    status: what the provider reported since: sent | delivered | read | failed; empty before.
     """
 
     part_id: str
     message_id: str
     taken_at: float
-    told: str = ""
+    status: str = ""
 
 
 class Receipts(Protocol):
-    """What providers took of ours, and what they told of it afterwards."""
+    """What providers took of ours, and what they reported of it afterwards."""
 
     async def earlier(
-        self, address: Address, *, than: str, limit: int = 1
+        self, address: Address, *, before: str, limit: int = 1
     ) -> Sequence[EarlierSend]:
-        """What went to this chat before a part, newest first; `than`, the part, is none of it."""
+        """What went to this chat before the part `before`, newest first, without that part.
+
+        Of status messages only the newest turn's counts.
+        """
         ...

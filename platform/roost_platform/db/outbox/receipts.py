@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.parts import without_file
+from roost_channels.delivery.receipts import ACCEPTED, FAILED, newer_receipt
 from roost_channels.intake import DeliveryReceipt, Refusal
 from roost_channels.message import Address
 from roost_channels.outbox import EarlierSend
@@ -30,20 +31,16 @@ from roost_platform.db.outbox.window import hold_part
 
 log = logging.getLogger(__name__)
 
-# Later states win; a failure is the last word unless the person has it already.
-RANK = {"": 0, "sent": 1, "delivered": 2, "read": 3}
-ACCEPTED = frozenset({"accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"})
-FAILED = frozenset({"failed", "undelivered", "canceled"})
 NOT_UNDER_WAY = frozenset({"not_sent", "failed", "expired"})
 
-# Asked before every part of channels that keep no order, so made once.
+# These run before every part of channels that keep no order, so they are made once.
 _PARTS_BEFORE = (
     select(models.Part)
     .join(models.Conversation, models.Conversation.id == models.Part.conversation_id)
     .where(
         models.Conversation.key == bindparam("key"),
         models.Part.sent_at.is_not(None),
-        models.Part.id != bindparam("than"),
+        models.Part.id != bindparam("before"),
     )
     .order_by(models.Part.sent_at.desc(), models.Part.id.desc())
     .limit(bindparam("limit"))
@@ -72,16 +69,16 @@ class ReceiptStore:
         self._config = config or DeliveryConfig()
 
     async def earlier(
-        self, address: Address, *, than: str, limit: int = 1
+        self, address: Address, *, before: str, limit: int = 1
     ) -> Sequence[EarlierSend]:
-        """As the port says; of status messages only the newest turn's, which are said within it."""
+        """As the port says."""
         key = {"key": address.key}
         async with self._database.read() as session:
-            parts = await session.scalars(_PARTS_BEFORE, {**key, "than": than, "limit": limit})
-            found = [_earlier(part) for part in parts]
+            parts = await session.scalars(_PARTS_BEFORE, {**key, "before": before, "limit": limit})
+            sends = [_earlier(part) for part in parts]
             for row in await session.scalars(_STATUS_BEFORE, key):
-                found.append(EarlierSend("", str(row.message_id), row.edited_at))
-        return sorted(found, key=lambda one: one.taken_at, reverse=True)[:limit]
+                sends.append(EarlierSend("", str(row.message_id), row.edited_at))
+        return sorted(sends, key=lambda one: one.taken_at, reverse=True)[:limit]
 
     async def record(self, channel: str, account: str, receipt: DeliveryReceipt) -> None:
         """Apply a receipt in any order and any number of times; unknown messages are ignored."""
@@ -154,8 +151,7 @@ async def _apply(
             concluded=f"A receipt ({status}) proves that it was sent.",
         )
         await mark_sent(session, entry, part, receipt.message_id, now)
-    if RANK.get(status, 0) > RANK.get(part.receipt, 0):
-        part.receipt = status
+    part.receipt = newer_receipt(part.receipt, status)
 
 
 async def _apply_failure(
@@ -169,7 +165,7 @@ async def _apply_failure(
 ) -> None:
     """The provider reports that a message it took did not arrive: try again, or give up."""
     status, refusal, message_id = receipt.status, receipt.refusal, receipt.message_id
-    if RANK.get(part.receipt, 0) >= RANK["delivered"]:
+    if part.receipt != "failed" and newer_receipt(part.receipt, status) != "failed":
         note(part, f"A late receipt says {status}, but it was {part.receipt} before.", now)
         return
     if part.receipt == "failed":

@@ -50,7 +50,7 @@ def old_rows(connection: Connection) -> None:
         {"at": 3.0, "note": "Refused after its acceptance as : undelivered."},
     ]
     part = {"entry": "e1", "conversation": "c1", "rendered": "{}", "now": 1.0}
-    parts = [
+    parts: list[dict[str, Any]] = [
         {"id": "p1", "state": "failed", "error": "outcome unknown, no tries left", "lines": []},
         {"id": "p2", "state": "failed", "error": "Bad Request", "lines": evidence},
         {"id": "p3", "state": "sent", "error": "", "lines": evidence + refused},

@@ -64,24 +64,24 @@ async def test_the_next_part_learns_what_went_before_it_and_how_far_that_came(
     part, other, third = await parts_of_an_answer(ada)
     outbox, receipts = ada.stores.outbox, ada.stores.receipts
     await outbox.sending(part.id, "c1", 30.0)
-    assert await receipts.earlier(ada.address, than=other.id) == []
+    assert await receipts.earlier(ada.address, before=other.id) == []
     await outbox.sent(part.id, "wamid.1")
     # Taken by the provider is not yet on its way: that, only a receipt tells.
     taken = EarlierSend(part.id, "wamid.1", clock())
-    assert await receipts.earlier(ada.address, than=other.id) == [taken]
-    assert await receipts.earlier(ada.address, than=part.id) == []
+    assert await receipts.earlier(ada.address, before=other.id) == [taken]
+    assert await receipts.earlier(ada.address, before=part.id) == []
     await receipt(ada, "sent", part_id=part.id, message_id="wamid.1")
-    assert await receipts.earlier(ada.address, than=other.id) == [replace(taken, told="sent")]
+    assert await receipts.earlier(ada.address, before=other.id) == [replace(taken, status="sent")]
     clock.advance(1.0)
     await outbox.sending(other.id, "c1", 30.0)
     await outbox.sent(other.id, "wamid.2")
     await receipt(ada, "failed", part_id=other.id)
     refused = EarlierSend(other.id, "wamid.2", clock(), "failed")
-    assert await receipts.earlier(ada.address, than=third.id) == [refused]
-    both = await receipts.earlier(ada.address, than=third.id, limit=5)
-    assert both == [refused, replace(taken, told="sent")]
+    assert await receipts.earlier(ada.address, before=third.id) == [refused]
+    both = await receipts.earlier(ada.address, before=third.id, limit=5)
+    assert both == [refused, replace(taken, status="sent")]
     nobody = replace(ada.address, chat="somebody else")
-    assert await receipts.earlier(nobody, than=third.id) == []
+    assert await receipts.earlier(nobody, before=third.id) == []
 
 
 async def test_words_about_the_work_count_as_what_went_before(
@@ -91,9 +91,9 @@ async def test_words_about_the_work_count_as_what_went_before(
     turn = await ada.turn()
     said = StatusMessage(turn.turn_id, ada.address, None, "still working", "closed", clock())
     await ada.stores.outbox.put_status_message(said)
-    assert await ada.stores.receipts.earlier(ada.address, than="") == []
+    assert await ada.stores.receipts.earlier(ada.address, before="") == []
     await ada.stores.outbox.put_status_message(replace(said, message_id="wamid.1"))
-    found = await ada.stores.receipts.earlier(ada.address, than="")
+    found = await ada.stores.receipts.earlier(ada.address, before="")
     assert found == [EarlierSend("", "wamid.1", clock())]
 
 
