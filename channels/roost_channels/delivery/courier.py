@@ -1,4 +1,4 @@
-"""Delivery lanes: each chat's messages go out in order, one in flight, through every fault."""
+"""Runs the delivery lanes: each chat's messages go out in order, one in flight."""
 
 import asyncio
 import contextlib
@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 # A lane sleeps through waits up to this long; for longer ones it ends and is started again.
 LANE_WAIT_MAX_S = 2.0
 FAULT_PAUSE_S = 1.0
-# A waiting lane is looked at again at least this often: something newer may have changed its case.
+# A waiting lane is looked at again at least this often, as newer work may have changed its turn.
 DEFER_MAX_S = 2.0
-# After a look for due lanes it rests so many times as long as the look took: under load every
-# moment brings news, and looking would take the time of delivering.
+# After a look for due lanes the courier rests this many times as long as the look took. Under load
+# there is always news, and looking would take the time of delivering.
 REST = 4.0
 REST_MAX_S = 0.25
 
@@ -33,8 +33,8 @@ REST_MAX_S = 0.25
 class Courier:
     """Empties the outbox of some accounts: at most `lanes_max` chats at the same time.
 
-    `ledger` is for the ProgressRenderer of the same process. Once `stop` is set, nothing is begun
-    any more; what is in flight ends.
+    ledger: shared with the ProgressRenderer of the same process.
+    stop: once it is set, nothing new begins; operations in flight end.
     """
 
     def __init__(
@@ -113,9 +113,9 @@ class Courier:
             await asyncio.sleep(0)
 
     async def close(self) -> None:
-        """Begin nothing more, let operations in flight finish, and cancel what lasts too long.
+        """Begin nothing more, let operations in flight finish, and cancel those that last too long.
 
-        What a provider took is recorded, or the next courier would have to doubt it.
+        Sends that a provider took are recorded; else the next courier would have to doubt them.
         """
         self._stop.set()
         for address in self._resting:
@@ -132,7 +132,7 @@ class Courier:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def _lane(self, channel: Channel, address: Address) -> None:
-        """Work the chat's entries off in order, until none is due."""
+        """Deliver the chat's entries in order, until none is due."""
         while not self._stop.is_set():
             head = await self._outbox.next_entry(address)
             if head is None:
@@ -167,7 +167,7 @@ class Courier:
         group = album_of(parts, part) if isinstance(channel, Grouping) else (part,)
         if any(one.state == "sending" for one in group):
             return now + LANE_WAIT_MAX_S + FAULT_PAUSE_S
-        # An album goes as a whole: what is in doubt of it is settled first.
+        # An album is sent as a whole, so its parts in doubt are settled first.
         doubtful = next((one for one in group if one.state == "ambiguous"), None)
         due_at = doubtful.next_at if doubtful else max(one.next_at for one in group)
         if due_at > now:

@@ -13,13 +13,13 @@ Family = Literal["send", "edit", "delete", "typing"]
 BUCKETS_MAX = 20_000
 # Progress leaves this share of an account's burst to answers.
 KEPT_FOR_ANSWERS = 0.5
-# Stands for every chat of an account where a wait is meant for all of them.
+# Stands for every chat of an account where a wait applies to all of them.
 ACCOUNT = ""
 
 
 @dataclass(slots=True)
 class Bucket:
-    """Tokens that come back with time; one call takes one."""
+    """A token bucket: tokens come back with time, and one call takes one."""
 
     capacity: float
     per_s: float
@@ -27,17 +27,18 @@ class Bucket:
     at: float
 
     def wait_s(self, now: float, wanted: float = 1.0) -> float:
-        """How long until as many tokens are there."""
+        """Seconds until that many tokens are there."""
         self._fill(now)
         return 0.0 if self.tokens >= wanted else (wanted - self.tokens) / self.per_s
 
     def take(self, now: float) -> None:
+        """Take one token; the bucket may fall below zero."""
         self._fill(now)
         self.tokens -= 1.0
 
     def _fill(self, now: float) -> None:
         self.tokens = min(self.capacity, self.tokens + max(0.0, now - self.at) * self.per_s)
-        # A token is never short of itself by rounding.
+        # Rounding must never leave a token a little short of itself.
         self.tokens = round(self.tokens, 9)
         self.at = now
 
@@ -78,9 +79,7 @@ class Limiter:
             bucket.take(now)
 
     def learn(self, address: Address, retry_after_s: float, now: float) -> None:
-        """The provider asked for silence in this chat, or for ACCOUNT in all chats: no call of any
-        family until it is over.
-        """
+        """Block every call to this chat, or to all chats of ACCOUNT, for that many seconds."""
         chat = _chat(address)
         self._blocked[chat] = max(self._blocked.get(chat, 0.0), now + retry_after_s)
         self._blocked.move_to_end(chat)

@@ -11,7 +11,7 @@ from roost_platform.db.audit import Audit
 from roost_platform.db.base.engine import Database
 from roost_platform.db.channels import ChannelStates
 from roost_platform.db.inbox.inbox import DEFAULT_AGENT, InboxStore
-from roost_platform.db.outbox.operators import OperatorActions
+from roost_platform.db.operator_actions import OperatorActions
 from roost_platform.db.outbox.outbox import OutboxStore
 from roost_platform.db.outbox.receipts import ReceiptStore
 from roost_platform.db.people.access import AccessPolicy

@@ -55,6 +55,7 @@ class ScriptedChannel:
         silent: bool = False,
         part_id: str = "",
     ) -> Receipt:
+        """Record the send and play the next outcome."""
         self.in_flight += 1
         self.in_flight_max = max(self.in_flight_max, self.in_flight)
         await asyncio.sleep(SEND_S)
@@ -73,25 +74,33 @@ class ScriptedChannel:
         *,
         buttons: Sequence[Button] = (),
     ) -> None:
+        """Record the edit."""
         self.edits.append((message_id, part.text))
 
-    async def delete(self, address: Address, message_id: str) -> None: ...
+    async def delete(self, address: Address, message_id: str) -> None:
+        """Do nothing."""
 
-    async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None: ...
+    async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
+        """Do nothing."""
 
     async def find_sent(
         self, address: Address, part: RenderedPart, *, since: float, part_id: str
     ) -> Receipt | Literal["absent", "unknown"]:
+        """Return `proof`."""
         return self.proof
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        """Return no bytes."""
         return b""
 
-    async def acknowledge(self, callback_id: str, text: str = "") -> None: ...
+    async def acknowledge(self, callback_id: str, text: str = "") -> None:
+        """Do nothing."""
 
-    async def ingest(self, intake: object) -> None: ...
+    async def ingest(self, intake: object) -> None:
+        """Return at once: nothing arrives."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Do nothing."""
 
 
 def quick_courier(

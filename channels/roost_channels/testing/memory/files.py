@@ -33,6 +33,7 @@ class MemoryFiles:
     async def fetches(
         self, channels: Sequence[tuple[str, str]], now: float, limit: int
     ) -> Sequence[Fetch]:
+        """Files that are due, oldest first."""
         due = [
             fetch
             for fetch in self.waiting.values()
@@ -41,12 +42,14 @@ class MemoryFiles:
         return sorted(due, key=lambda fetch: self.due_at[fetch.artifact_id])[:limit]
 
     async def fetched(self, artifact_id: str, data: bytes) -> None:
+        """Keep a file that is still waited for."""
         if self.waiting.pop(artifact_id, None) is not None:
             self.data[artifact_id] = data
 
     async def not_fetched(
         self, artifact_id: str, reason: str, *, retry_at: float | None = None
     ) -> None:
+        """Record a failed try; for good without `retry_at`."""
         fetch = self.waiting.get(artifact_id)
         if fetch is None:
             return
@@ -58,11 +61,13 @@ class MemoryFiles:
         self.waiting[artifact_id] = replace(fetch, attempts=fetch.attempts + 1)
 
     async def read(self, artifact_id: str) -> bytes:
+        """The bytes of a file; raises Rejected when they are gone."""
         if artifact_id not in self.data:
             raise Rejected(f"the file of artifact {artifact_id} is gone")
         return self.data[artifact_id]
 
     async def sweep(self, older_than: float) -> int:
+        """Delete files of messages that came before that; returns how many."""
         old = [
             artifact_id
             for artifact_id, at in self.arrived_at.items()

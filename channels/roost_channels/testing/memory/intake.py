@@ -30,6 +30,7 @@ class MemoryIntake:
         *,
         cursor: int | None = None,
     ) -> Accepted:
+        """Store new messages by event id, and the cursor."""
         if self.faults:
             raise self.faults.pop(0)
         new = [message for message in batch if message.event_id not in self.messages]
@@ -41,16 +42,21 @@ class MemoryIntake:
         return Accepted(len(new), len(batch) - len(new))
 
     async def cursor(self, channel: str, account: str) -> int | None:
+        """The cursor of the last accepted batch."""
         return self.cursors.get((channel, account))
 
     async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
+        """Which of these events were never accepted."""
         return frozenset(event_ids) - self.messages.keys()
 
     async def resolve_quote(self, channel: str, account: str, chat: str, ref: str) -> Quote | None:
+        """The quote that `quotes` holds for this message."""
         return self.quotes.get((chat, ref))
 
     async def channel_state(self, channel: str, account: str, state: str, detail: str = "") -> None:
+        """Record the account's state."""
         self.states.append((state, detail))
 
     async def receipt(self, channel: str, account: str, receipt: DeliveryReceipt) -> None:
+        """Record a delivery receipt."""
         self.receipts.append(receipt)

@@ -27,6 +27,7 @@ class MemoryOutbox(MemoryProgress):
     """Implements Outbox; `fault` fails a method's next call."""
 
     async def wait(self, timeout_s: float) -> None:
+        """Return when something changed, at the latest after `timeout_s`."""
         # The wake-up is noted before anybody waits, so that none is lost.
         changed = self._changed
         waits = [
@@ -41,6 +42,7 @@ class MemoryOutbox(MemoryProgress):
         await asyncio.gather(*waits, return_exceptions=True)
 
     async def due(self, channels: Sequence[tuple[str, str]], now: float) -> Sequence[Address]:
+        """The lanes of these accounts whose first entry is due, in the order of their entries."""
         self._raise_fault("due")
         heads: dict[Address, OutboxEntry] = {}
         for entry in self.entries.values():
@@ -49,6 +51,7 @@ class MemoryOutbox(MemoryProgress):
         return [at for at, entry in heads.items() if self.due_at[entry.id] <= now]
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
+        """The first entry of a lane and its parts; sends whose lease ended become ambiguous."""
         self._raise_fault("next_entry")
         now = self._clock.time()
         for entry in self.entries.values():
@@ -60,6 +63,7 @@ class MemoryOutbox(MemoryProgress):
         return None
 
     async def plan(self, entry_id: str, parts: Sequence[RenderedPart]) -> Sequence[StoredPart]:
+        """Store an entry's parts, once; returns the parts that are stored."""
         self._raise_fault("plan")
         if not self.parts[entry_id]:
             self.parts[entry_id] = [
@@ -80,6 +84,7 @@ class MemoryOutbox(MemoryProgress):
         return tuple(self.parts[entry_id])
 
     async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
+        """Claim a part and count one more try; returns the try's number."""
         self._raise_fault("sending")
         part, now = self.part(part_id), self._clock.time()
         if part.state not in UNFINISHED or part.outbox_id in self.over:
@@ -94,6 +99,7 @@ class MemoryOutbox(MemoryProgress):
         return attempts
 
     async def sent(self, part_id: str, message_id: str) -> None:
+        """Record the proof that the provider took a part; the first proof stands."""
         self._raise_fault("sent")
         part = self.part(part_id)
         if part.state == "sent":
@@ -113,6 +119,7 @@ class MemoryOutbox(MemoryProgress):
         held: bool = False,
         invitation: str = "",
     ) -> None:
+        """Record that a part was provably not sent, and when it is due again."""
         self._raise_fault("not_sent")
         part, now = self.part(part_id), self._clock.time()
         if part.state in FINAL:
@@ -132,6 +139,7 @@ class MemoryOutbox(MemoryProgress):
     async def replan(
         self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False
     ) -> None:
+        """Replace the rendering of a part that is to be sent again."""
         self._raise_fault("replan")
         part, now = self.part(part_id), self._clock.time()
         if part.state in FINAL:
@@ -147,6 +155,7 @@ class MemoryOutbox(MemoryProgress):
     async def ambiguous(
         self, part_id: str, *, error: str, code: str = "", http_status: int = 0
     ) -> None:
+        """Record that nobody knows whether a part was sent."""
         self._raise_fault("ambiguous")
         part, now = self.part(part_id), self._clock.time()
         if part.state in FINAL:
@@ -163,6 +172,7 @@ class MemoryOutbox(MemoryProgress):
         http_status: int = 0,
         reason: FailureReason = "refused",
     ) -> None:
+        """Record a dead letter: the part fails, and its entry with it."""
         self._raise_fault("failed")
         part = self.part(part_id)
         if part.state == "sent":
@@ -173,10 +183,12 @@ class MemoryOutbox(MemoryProgress):
     async def evidence(
         self, part_id: str, note: str, *, asked: str = "", answered: str = ""
     ) -> None:
+        """Write down what was concluded about a part, for operators."""
         detail = f"{asked} | {answered} | {note}" if asked else note
         self.history.append(HistoryLine(part_id, "evidence", self._clock.time(), detail))
 
     async def recover(self, owner: str) -> int:
+        """Parts that another owner left `sending` become ambiguous; returns how many."""
         self._raise_fault("recover")
         left = [
             part
@@ -190,6 +202,7 @@ class MemoryOutbox(MemoryProgress):
         return len(left)
 
     async def moved(self, address: Address, new_chat: str) -> None:
+        """The chat has a new id: its conversation and its unsent messages follow."""
         for entry in list(self.entries.values()):
             if entry.address == address and self.is_open(entry):
                 to = replace(address, chat=new_chat)
@@ -197,6 +210,7 @@ class MemoryOutbox(MemoryProgress):
         self._notify()
 
     async def keep_wait(self, address: Address, until: float) -> None:
+        """Store a wait that a provider asked for; a longer one that is stored stays."""
         self._raise_fault("keep_wait")
         chat = replace(address, thread="")
         self.kept_waits[chat] = max(until, self.kept_waits.get(chat, 0.0))
@@ -204,6 +218,7 @@ class MemoryOutbox(MemoryProgress):
     async def waits(
         self, channels: Sequence[tuple[str, str]], now: float
     ) -> Sequence[tuple[Address, float]]:
+        """The chats of these accounts that must be left alone at `now`, and until when."""
         return [
             (address, until)
             for address, until in self.kept_waits.items()

@@ -13,6 +13,7 @@ class MemoryProgress(MemoryQueue):
     """Implements ProgressStore."""
 
     async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
+        """Snapshots of turns that run, or whose status message is open."""
         self._raise_fault("progress")
         return [
             snapshot
@@ -22,13 +23,16 @@ class MemoryProgress(MemoryQueue):
         ]
 
     async def status_message(self, turn_id: str) -> StatusMessage | None:
+        """The status message of a turn, None before it is planned."""
         return self.statuses.get(turn_id)
 
     async def put_status_message(self, status: StatusMessage) -> None:
+        """Store a turn's status message as it stands now."""
         self._raise_fault("put_status_message")
         self.statuses[status.turn_id] = status
 
     async def overtaken(self, turn_id: str) -> bool:
+        """Whether something of ours arrived in the turn's chat since the turn began."""
         turn = self.snapshots.get(turn_id)
         return turn is not None and any(
             self.sent_at.get(part.id, -1.0) >= turn.started_at
@@ -38,6 +42,7 @@ class MemoryProgress(MemoryQueue):
         )
 
     async def fenced(self, turn_id: str) -> bool:
+        """Whether no progress of this turn may leave any more."""
         self._raise_fault("fenced")
         return (
             turn_id not in self.snapshots
@@ -46,6 +51,7 @@ class MemoryProgress(MemoryQueue):
         )
 
     async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
+        """Status messages that are not closed although their final is delivered."""
         self._raise_fault("orphans")
         return [
             self._orphan(status)

@@ -22,6 +22,7 @@ class MemoryReceipts:
     async def earlier(
         self, address: Address, *, before: str, limit: int = 1
     ) -> Sequence[EarlierSend]:
+        """What went to this chat before a part, newest first."""
         self.asked += 1
         outbox = self._outbox
         sends = [

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.message import Address, InboundMessage
 from roost_platform import commands
 from roost_platform.db import models
-from roost_platform.db.inbox.homes import private_home
-from roost_platform.db.inbox.moves import move_conversation
+from roost_platform.db.conversations.homes import private_home
+from roost_platform.db.conversations.moves import move_conversation
 from roost_platform.db.rows import append
 from roost_platform.db.turns.stop import record_stop
 

@@ -25,7 +25,7 @@ def in_doubt() -> ColumnElement[bool]:
     )
 
 
-async def look(
+async def record_look(
     session: AsyncSession,
     part: models.Part,
     now: float,

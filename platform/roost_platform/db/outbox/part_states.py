@@ -73,10 +73,12 @@ async def head_of(session: AsyncSession, address: Address) -> models.Outbox | No
 
 
 async def parts_of(session: AsyncSession, entry_id: str) -> Sequence[models.Part]:
+    """The parts of an entry, in their order."""
     return (await session.scalars(_PARTS, {"id": entry_id})).all()
 
 
 def entry_of(row: models.Outbox, address: Address) -> OutboxEntry:
+    """An outbox row as the lanes see it."""
     return OutboxEntry(
         id=row.id,
         address=address,
@@ -92,6 +94,7 @@ def entry_of(row: models.Outbox, address: Address) -> OutboxEntry:
 
 
 def part_of(row: models.Part) -> StoredPart:
+    """A part's row as the lanes see it."""
     return StoredPart(
         id=row.id,
         outbox_id=row.outbox_id,
@@ -109,6 +112,7 @@ def part_of(row: models.Part) -> StoredPart:
 
 
 def rendered_of(value: Mapping[str, Any]) -> RenderedPart:
+    """A rendering as it was stored."""
     entities = tuple(Entity(**entity) for entity in value["entities"])
     media = value.get("media")
     given = {**value, "entities": entities, "media": Media(**media) if media else None}

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Quote
 from roost_platform.db import models
-from roost_platform.db.inbox.homes import is_chat
+from roost_platform.db.conversations.homes import is_chat
 from roost_platform.db.outbox.part_states import parts_of
 from roost_platform.db.turns.transcript import content_of
 

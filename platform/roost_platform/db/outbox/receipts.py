@@ -15,7 +15,7 @@ from roost_channels.message import Address
 from roost_channels.outbox import EarlierSend
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.outbox.evidence import look
+from roost_platform.db.outbox.evidence import record_look
 from roost_platform.db.outbox.part_states import (
     add_refused_id,
     conclude,
@@ -141,7 +141,7 @@ async def _apply(
         note(part, f"A receipt says {status} after a failure; the failure stands.", now)
         return
     if part.state != "sent" and receipt.message_id:
-        await look(
+        await record_look(
             session,
             part,
             now,

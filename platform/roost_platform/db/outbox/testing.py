@@ -75,15 +75,19 @@ class MemoryChat:
         self.numbers = itertools.count(1)
 
     def now(self) -> float:
+        """Seconds since the epoch."""
         return self.clock.time()
 
     async def pass_time(self, seconds: float) -> None:
+        """Turn the clock."""
         await self.clock.advance(seconds)
 
     async def person_writes(self) -> None:
+        """A message of the person arrives."""
         self.outbox.person_wrote(self.address)
 
     async def begin_turn(self) -> str:
+        """The person asks for something; returns the turn's id."""
         number, now = next(self.numbers), self.now()
         reply, turn_id = ReplyTarget(f"m{number}"), f"turn-{number}"
         self.outbox.running(
@@ -94,16 +98,20 @@ class MemoryChat:
         return turn_id
 
     async def answer(self, turn_id: str) -> None:
+        """Queue the final of a turn."""
         reply = self.outbox.snapshots[turn_id].reply_to
         self.outbox.add(self.address, "".join(TEXTS), turn_id=turn_id, reply_to=reply)
 
     async def notice(self) -> None:
+        """Queue a message outside any turn."""
         self.outbox.add(self.address, "".join(TEXTS))
 
     async def stop_turn(self, turn_id: str) -> None:
+        """The person stops the turn."""
         self.outbox.stopped.add(turn_id)
 
     async def receipt(self, part_id: str, message_id: str, status: str) -> None:
+        """Record a delivery receipt."""
         await self.intake.receipt("telegram", "42", DeliveryReceipt(part_id, message_id, status))
 
 
@@ -120,31 +128,39 @@ class StoredChat:
         self.receipts = self.person.stores.receipts
 
     def now(self) -> float:
+        """Seconds since the epoch."""
         return self.clock.now
 
     async def pass_time(self, seconds: float) -> None:
+        """Turn the clock."""
         self.clock.advance(seconds)
 
     async def person_writes(self) -> None:
+        """A message of the person arrives."""
         await self.person.says("hello?")
 
     async def begin_turn(self) -> str:
+        """The person asks for something; returns the turn's id."""
         await self.person.says("a task")
         return (await self.person.turn()).turn_id
 
     async def answer(self, turn_id: str) -> None:
+        """Queue the final of a turn."""
         turn = await self.person.turn()
         assert turn.turn_id == turn_id
         await self.person.agent_says(turn, 1, "".join(TEXTS))
 
     async def notice(self) -> None:
+        """Queue a message outside any turn."""
         conversation_id = await self.person.conversation_id()
         await self.person.stores.say_as_operator(conversation_id, "".join(TEXTS), "olga")
 
     async def stop_turn(self, turn_id: str) -> None:
+        """The person stops the turn."""
         await self.person.says("/stop")
 
     async def receipt(self, part_id: str, message_id: str, status: str) -> None:
+        """Record a delivery receipt."""
         report = DeliveryReceipt(part_id, message_id, status)
         await self.person.intake.receipt("telegram", "42", report)
 

@@ -12,7 +12,7 @@ from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
 from roost_platform.db.inbox.chat_commands import choose_progress, choose_queue
-from roost_platform.db.outbox.evidence import is_in_doubt, look
+from roost_platform.db.outbox.evidence import is_in_doubt, record_look
 from roost_platform.db.outbox.part_states import conclude, note, rendered_of
 from roost_platform.db.rows import append, clean, current_session, lock_conversation, queue
 from roost_platform.errors import NotAllowed, NotFound
@@ -132,7 +132,7 @@ class OperatorActions:
             for part in known:
                 part.state, part.sent_at, part.error, part.lease_until = "sent", now, "", None
                 part.reason_code = ""
-                await look(
+                await record_look(
                     session,
                     part,
                     now,

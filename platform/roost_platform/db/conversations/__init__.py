@@ -1,0 +1,1 @@
+"""Conversations: the private chat of each person, and chats that got a new id."""
