@@ -1,4 +1,4 @@
-"""The door every inbound event goes through: commit first, acknowledge after."""
+"""The port of intake: every inbound event is committed first and acknowledged after."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ from roost_channels.message import InboundMessage, Quote
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of a batch: how many rows are new; redeliveries count as duplicates.
+    """The result of a batch: how many rows are new; redeliveries count as duplicates.
 
-    answers: by event id, what the person who pressed a button is told.
+    answers: by event id, the text shown to the person who pressed a button.
     """
 
     stored: int
@@ -21,12 +21,12 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a provider's late refusal means for the part; without one it is final.
+    """What a provider's late refusal means for the part; without a Refusal it is final.
 
-    held: the session window is closed; it is sent when the person writes again, who is asked to
-        by `invitation` where the account has one.
-    retry_after_s: it may be sent again after a while.
-    of_content: this very message is refused; one with a file may do without it.
+    held: the session window is closed; the part is sent when the person writes again. `invitation`
+        asks them to write, where the account has one.
+    retry_after_s: the part may be sent again after this many seconds.
+    of_content: the provider refuses this very content; a part with a file may go without the file.
     """
 
     held: bool = False
@@ -54,7 +54,7 @@ class DeliveryReceipt:
 
 
 class Intake(Protocol):
-    """Implemented by the platform; adapters call nothing else when something arrives."""
+    """Implemented by the platform; adapters call nothing else when an event arrives."""
 
     async def accept(
         self,
@@ -77,7 +77,7 @@ class Intake(Protocol):
         ...
 
     async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
-        """Which of these events were never accepted: what a provider lists and we missed."""
+        """Which of these events, listed by a provider, were never accepted."""
         ...
 
     async def resolve_quote(self, channel: str, account: str, chat: str, ref: str) -> Quote | None:

@@ -1,4 +1,4 @@
-"""The answer as it is written, shown as a draft where a channel has them."""
+"""Shows the answer while it is written, as a draft, on channels that have drafts."""
 
 import logging
 from collections import OrderedDict
@@ -13,7 +13,7 @@ from roost_channels.rendering.parts import RenderedPart, plainer, render
 
 logger = logging.getLogger(__name__)
 
-EVERY_S = 1.0  # drafts and typing share a budget of a little more
+EVERY_S = 1.0  # drafts and typing share a budget of slightly more calls
 KEEP_ALIVE_S = DRAFT_S - 5.0
 TURNS_REMEMBERED_MAX = 1000  # twice as many as are shown at once
 
@@ -77,7 +77,7 @@ class Drafts:
 
 
 def _part(channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView) -> RenderedPart:
-    """The newest part of what is written so far, or how things stand while nothing is."""
+    """The newest part of the text so far, or the status view while there is no text."""
     parts = render(stream_text(snapshot), channel.capabilities)
     if snapshot.phase == "answering" and parts:
         return parts[-1]

@@ -31,7 +31,7 @@ class Janitor:
         if not self._guard.allows(channel, status.address, "delete"):
             return
         async with self._ledger.lanes.hold(status.address):
-            # The courier may have made it the answer meanwhile.
+            # Meanwhile the courier may have turned it into the answer.
             current = await self._ledger.outbox.status_message(status.turn_id)
             if current is None or current.state == "closed":
                 return
@@ -66,7 +66,7 @@ class Janitor:
             logger.debug("status of turn %s is gone", status.turn_id)
 
     async def _remove_lost(self, channel: Channel, status: StatusMessage) -> None:
-        """Its send had an unknown outcome: look where it would be."""
+        """Look for a status message whose send had an unknown outcome, and remove it."""
         if not isinstance(channel, Probing) or not status.before:
             return
         is_removed = await channel.remove_lost_status(

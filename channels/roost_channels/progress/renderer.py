@@ -1,4 +1,4 @@
-"""What people see while a turn runs: typing, then one status message until the answer is in."""
+"""Shows running turns to people: typing, then one status message until the answer is sent."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ REST_MAX_S = 1.0
 JANITOR_S = 5.0
 TURNS_SHOWN_MAX = 64
 TURNS_REMEMBERED_MAX = 1000  # twice as many as are shown at once
-# A reaction is a first sign: later, after a restart, it would only puzzle.
+# A reaction is a first sign; a late one, after a restart, would only confuse.
 REACT_WITHIN_S = 5.0
 STILL_WORKING = "Still working on this. I will write when it is done."
 UNREACHABLE = "The model can't be reached right now. I go on trying and will write."
@@ -160,7 +160,7 @@ class ProgressRenderer:
         await self._statuses.show(channel, snapshot, wanted)
 
     async def _react(self, channel: Channel, snapshot: ProgressSnapshot) -> None:
-        """Once per turn, at its start, where the account has a reaction."""
+        """React to the person's message, once at the start of a turn, where the account reacts."""
         if not channel.capabilities.reaction or snapshot.turn_id in self._reacted:
             return
         _remember(self._reacted, snapshot.turn_id, self._clock.time())
@@ -201,7 +201,7 @@ class ProgressRenderer:
     async def _say_still_working(
         self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView
     ) -> None:
-        """Once per turn, where nothing can be edited and every message costs."""
+        """Say once per turn that work goes on, on channels without edits."""
         waited_s = self._clock.time() - snapshot.started_at
         if not channel.capabilities.typing_s or waited_s < self._config.still_working_s:
             return
@@ -240,7 +240,7 @@ class ProgressRenderer:
 
 
 def _remember(turns: OrderedDict[str, float], turn_id: str, at: float) -> None:
-    """When something was last done for a turn; the oldest are forgotten."""
+    """Remember when something was last done for a turn, of a bounded number of turns."""
     turns[turn_id] = at
     while len(turns) > TURNS_REMEMBERED_MAX:
         turns.popitem(last=False)

@@ -20,8 +20,8 @@ from roost_channels.rendering.parts import RenderedPart
 
 logger = logging.getLogger(__name__)
 
-# An edit that nobody answered for, its courier dead or its answer lost, may be carried out so much
-# later: proxies and servers give up sooner.
+# An edit whose response never came may still be carried out this much later; proxies and servers
+# give up sooner.
 LATE_EDIT_S = 60.0
 
 

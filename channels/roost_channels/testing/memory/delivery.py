@@ -19,7 +19,7 @@ from roost_channels.testing.memory.outbox import MemoryOutbox
 QUICK = DeliveryConfig(retry_s=0.01, retry_max_s=0.02, poll_s=0.02, shutdown_s=1.0)
 SEND_S = 0.002  # a send takes real time, so that two at once would be seen
 
-Outcome = Exception | Literal["ok"]
+ScriptedResult = Exception | Literal["ok"]
 
 
 class ScriptedChannel:
@@ -32,8 +32,8 @@ class ScriptedChannel:
     account = "42"
     capabilities: Capabilities = TELEGRAM
 
-    def __init__(self, *outcomes: Outcome) -> None:
-        self.outcomes: list[Outcome] = list(outcomes)
+    def __init__(self, *outcomes: ScriptedResult) -> None:
+        self.outcomes: list[ScriptedResult] = list(outcomes)
         self.sent: list[tuple[Address, RenderedPart, ReplyTarget | None]] = []
         self.edits: list[tuple[str, str]] = []
         self.in_flight = 0

@@ -1,7 +1,7 @@
-"""One private chat per person and account, under whatever name its messages come.
+"""Finds the one private chat of a person on an account, whichever id its messages carry.
 
-A person on WhatsApp may hide the phone number behind an id that the network gave us beside it
-before: what they write then belongs to the conversation they have.
+A person on WhatsApp may hide their phone number behind an id that the network gave us earlier
+beside the number. Their messages then still belong to the conversation they have.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ async def private_home(session: AsyncSession, message: InboundMessage) -> Addres
     if await session.scalar(_AT, {"key": address.key}) is not None:
         return address
     names = (sender.address, *sender.aliases)
-    found = await session.scalar(
+    home = await session.scalar(
         select(models.Conversation)
         .where(
             models.Conversation.channel == address.channel,
@@ -34,7 +34,7 @@ async def private_home(session: AsyncSession, message: InboundMessage) -> Addres
         .order_by(models.Conversation.created_at)
         .limit(1)
     )
-    return address if found is None else address_of(found)
+    return address if home is None else address_of(home)
 
 
 def is_chat(channel: str, account: str, chat: str) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""A chat that got a new id: its conversation and what waits to be sent follow."""
+"""Moves a conversation, and its unsent messages, to the new id of its chat."""
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,8 +11,9 @@ from roost_platform.db.rows import address_of, lock_conversation
 async def move_conversation(
     session: AsyncSession, conversation: models.Conversation, new_chat: str
 ) -> None:
-    """Rename the conversation, or hand its unsent messages to one with the new id that has a life
-    of its own by now.
+    """Give the conversation the new id.
+
+    If another conversation in use has that id already, it gets the unsent messages instead.
     """
     old = address_of(conversation)
     key = Address(old.channel, old.account, new_chat, old.thread).key
@@ -29,13 +30,13 @@ async def move_conversation(
         return
     if other.id == conversation.id:
         return
-    found = await session.scalars(
+    rows = await session.scalars(
         select(models.Outbox)
         .where(models.Outbox.conversation_id == conversation.id, models.Outbox.state == "pending")
         .order_by(models.Outbox.sequence)
         .with_for_update()
     )
-    unsent = found.all()
+    unsent = rows.all()
     for entry in unsent:
         entry.conversation_id = other.id
     await session.execute(

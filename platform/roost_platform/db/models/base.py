@@ -10,7 +10,7 @@ Serial = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class Base(DeclarativeBase):
-    """Naming convention so that batch migrations and both databases agree on constraint names."""
+    """Base of all tables; its naming convention gives constraints one name on both databases."""
 
     metadata = MetaData(
         naming_convention={

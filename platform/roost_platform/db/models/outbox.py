@@ -69,18 +69,18 @@ class Part(Base):
     char_start: Mapped[int]
     char_end: Mapped[int]
     state: Mapped[str]
-    # sent | delivered | read | failed, as the provider tells; empty before it does.
+    # sent | delivered | read | failed, as the provider reports; empty before it does.
     receipt: Mapped[str] = mapped_column(default="")
     attempts: Mapped[int] = mapped_column(default=0)
     owner: Mapped[str] = mapped_column(default="")
     lease_until: Mapped[float | None]
     next_at: Mapped[float]
     message_id: Mapped[str | None]
-    # It waits for the person: the session window is closed until they write again.
+    # The part waits for the person: the session window is closed until they write again.
     held: Mapped[bool] = mapped_column(default=False, server_default=false())
     plain: Mapped[bool] = mapped_column(default=False)
     duplicate_label: Mapped[bool] = mapped_column(default=False)
-    # What decides, as a word of roost_channels.outbox.FailureReason; `error` says it to people.
+    # A word of roost_channels.outbox.FailureReason, which decides; `error` explains it to people.
     reason_code: Mapped[str] = mapped_column(default="", server_default=text("''"))
     error: Mapped[str] = mapped_column(default="")
     # Ids under which the provider took the part and refused it afterwards; the newest.
@@ -91,10 +91,10 @@ class Part(Base):
 
 
 class DeliveryAttempt(Base):
-    """One try of one part, or one look at what became of it, for operators.
+    """One try of one part, or one inquiry about its outcome, for operators.
 
-    kind: send | check (we asked the provider) | receipt (it told us) | operator.
-    asked: what we wanted; description: what came back; concluded: what followed from it.
+    kind: send | check (we asked the provider) | receipt (it reported) | operator.
+    asked: the question; description: what came back; concluded: what we conclude from it.
     """
 
     __tablename__ = "delivery_attempts"

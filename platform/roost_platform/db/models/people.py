@@ -62,7 +62,7 @@ class NoteRow(Base):
 
 
 class Tenant(Base):
-    """Whose sessions share cached prefixes. `salt` is random and goes to the engine only."""
+    """A group of sessions that share cached prefixes. `salt` is random; only the engine gets it."""
 
     __tablename__ = "tenants"
 

@@ -28,7 +28,7 @@ class ChannelState(Base):
 
 
 class ServiceHeartbeat(Base):
-    """A running part tells that it lives, for the health strip and `roost status`."""
+    """A running service reports that it is alive, for the health strip and `roost status`."""
 
     __tablename__ = "service_heartbeats"
 

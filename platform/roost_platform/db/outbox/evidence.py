@@ -1,4 +1,4 @@
-"""What operators can read about a part whose outcome was in doubt: looks, and their conclusions."""
+"""Parts of unknown outcome: which ones are in doubt, and what was found out about them."""
 
 from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +15,7 @@ def is_in_doubt(part: models.Part) -> bool:
 
 
 def in_doubt() -> ColumnElement[bool]:
-    """The same of any part of a message, as a condition on outbox rows."""
+    """The same as a condition on outbox rows: whether any part of the message is in doubt."""
     return exists().where(
         models.Part.outbox_id == models.Outbox.id,
         or_(
@@ -35,7 +35,7 @@ async def record_look(
     concluded: str,
     kind: str = "check",
 ) -> None:
-    """Write down a look at a part: what was asked, what came back, what follows from it."""
+    """Record an inquiry about a part for operators: the question, the answer and the conclusion."""
     note(part, concluded, now)
     last = await session.scalar(
         select(models.DeliveryAttempt.attempt)

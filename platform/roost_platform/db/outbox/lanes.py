@@ -28,8 +28,8 @@ from roost_platform.errors import NotFound
 
 LANES_MAX = 500  # lanes handed out by one `due`; the rest come with the next
 
-# Statements that run at every commit or tick are made once: making and recognising one costs twice
-# what running it does.
+# These run at every commit or tick, so they are made once: making a statement costs twice what
+# running it does.
 _HEADS = (
     select(func.min(models.Outbox.sequence))
     .where(
@@ -63,7 +63,7 @@ class LaneStore:
         self._seen_last: int | None = None
 
     async def wait(self, timeout_s: float) -> None:
-        """As the port says, and nothing is missed between two waits.
+        """Return at the next commit, and miss none between two waits.
 
         A consumer that waits in its own task is known by that task. One that waits in a new task
         each time, as the courier does, goes on from the last such wait.
@@ -84,10 +84,10 @@ class LaneStore:
         if not channels:
             return []
         async with self._database.read() as session:
-            found = await session.execute(_DUE, {"accounts": list(channels), "now": now})
+            lanes = await session.execute(_DUE, {"accounts": list(channels), "now": now})
             return [
                 Address(cast(ChannelName, channel), account, chat, thread)
-                for channel, account, chat, thread in found
+                for channel, account, chat, thread in lanes
             ]
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
@@ -176,7 +176,7 @@ class LaneStore:
                 await self._abandon(session, part, "its courier's lease ended")
 
     async def _abandon(self, session: AsyncSession, part: models.Part, why: str) -> None:
-        """Nobody knows what became of a request that was under way."""
+        """Make a part ambiguous: nobody knows what became of its request."""
         part.state, part.error, part.lease_until = "ambiguous", f"Unknown outcome: {why}.", None
         note(part, f"Became uncertain: {why}.", self._database.now())
         await finish_attempt(session, part, "ambiguous", self._database.now(), error=part.error)

@@ -1,4 +1,4 @@
-"""Transitions of entries and parts that the lanes, receipts and operators share."""
+"""State changes of entries and parts that lanes, receipts and operators share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -16,7 +16,7 @@ from roost_platform.errors import NotFound
 EVIDENCE_MAX = 50  # lines kept per part; the oldest go first
 REFUSED_IDS_MAX = 50  # provider ids kept per part, the newest
 
-# A part's life is a dozen transactions that begin alike, so these are made once.
+# Each part takes a dozen transactions that begin with the same statements, so they are made once.
 _ENTRY_OF = select(models.Part.outbox_id).where(models.Part.id == bindparam("id"))
 _HEAD = (
     select(models.Outbox)
@@ -48,7 +48,7 @@ _SENT_OF_ACCOUNT = (
 
 
 async def lock_part(session: AsyncSession, part_id: str) -> tuple[models.Outbox, models.Part]:
-    """A part and its entry, held: the entry's lock is taken first, always."""
+    """Lock a part and its entry; the entry's lock is always taken first."""
     entry_id = await session.scalar(_ENTRY_OF, {"id": part_id})
     if entry_id is None:
         raise NotFound(f"No part {part_id}.")
@@ -57,8 +57,8 @@ async def lock_part(session: AsyncSession, part_id: str) -> tuple[models.Outbox,
     return entry, part
 
 
-async def hold_conversation_of(session: AsyncSession, part_id: str) -> models.Conversation:
-    """The conversation of a part, held: taken before the part's own locks where both are needed."""
+async def lock_conversation_of(session: AsyncSession, part_id: str) -> models.Conversation:
+    """Lock the conversation of a part; taken before the part's own locks where both are needed."""
     conversation_id = await session.scalar(
         select(models.Part.conversation_id).where(models.Part.id == part_id)
     )
@@ -115,22 +115,22 @@ def rendered_of(value: Mapping[str, Any]) -> RenderedPart:
     """A rendering as it was stored."""
     entities = tuple(Entity(**entity) for entity in value["entities"])
     media = value.get("media")
-    given = {**value, "entities": entities, "media": Media(**media) if media else None}
-    return RenderedPart(**given)
+    fields = {**value, "entities": entities, "media": Media(**media) if media else None}
+    return RenderedPart(**fields)
 
 
 def note(part: models.Part, text: str, now: float) -> None:
-    """Add a line for operators; a new list, so that the change is seen."""
+    """Add a line for operators. The list is a new one, or SQLAlchemy would not see the change."""
     part.evidence = [*part.evidence, {"at": now, "note": text}][-EVIDENCE_MAX:]
 
 
 def add_refused_id(part: models.Part, message_id: str) -> None:
-    """The provider refused the part after it had taken it under this id."""
+    """Remember an id under which the provider took the part and then refused it."""
     part.refused_ids = [*(part.refused_ids or ()), message_id][-REFUSED_IDS_MAX:]
 
 
 def was_refused(part: models.Part, message_id: str) -> bool:
-    """A receipt told already that this try came to nothing, and that it may be tried again."""
+    """Whether a receipt reported that this try failed, and the part was planned again since."""
     return message_id in (part.refused_ids or ())
 
 
@@ -144,13 +144,13 @@ async def finish_attempt(
     http_status: int = 0,
     retry_at: float | None = None,
 ) -> None:
-    """Write down how the part's last try ended."""
+    """Record how the part's last try ended."""
     attempt = await session.scalar(_LAST_TRY, {"id": part.id})
     if attempt is None:
         return
-    is_told = bool(code or http_status)
-    if attempt.outcome == "ambiguous" and not is_told:
-        # What came back of an uncertain try stays on record: what follows is our conclusion.
+    has_answer = bool(code or http_status)
+    if attempt.outcome == "ambiguous" and not has_answer:
+        # What came back of an uncertain try stays on record: this is only our conclusion.
         attempt.outcome = "sent" if outcome == "sent" else "ambiguous"
         attempt.retry_at = retry_at
         return
@@ -162,7 +162,7 @@ async def finish_attempt(
 async def mark_sent(
     session: AsyncSession, entry: models.Outbox, part: models.Part, message_id: str, now: float
 ) -> None:
-    """The provider has it: once, whoever proves it first. How far it came, only receipts tell."""
+    """Record that the provider took a part, once; only receipts tell how far it came."""
     if part.state == "sent":
         return
     part.state, part.message_id, part.sent_at = "sent", message_id, now
@@ -176,7 +176,7 @@ async def mark_sent(
 async def conclude(
     session: AsyncSession, entry: models.Outbox, now: float, part: models.Part | None = None
 ) -> None:
-    """Bring the entry's state in line with its parts'. part: one that has just changed."""
+    """Set the entry's state from the states of its parts. part: the one that has just changed."""
     if part is not None and part.count == 1:
         states = [part.state]
     else:

@@ -1,4 +1,4 @@
-"""One part's tries and outcomes, as the lanes commit them."""
+"""Commits the tries and the outcomes of single parts."""
 
 from dataclasses import asdict
 
@@ -12,7 +12,7 @@ from roost_platform.db.outbox.evidence import record_look
 from roost_platform.db.outbox.part_states import (
     conclude,
     finish_attempt,
-    hold_conversation_of,
+    lock_conversation_of,
     lock_part,
     mark_sent,
     note,
@@ -21,7 +21,7 @@ from roost_platform.db.outbox.part_states import (
 from roost_platform.db.outbox.window import hold_part
 from roost_platform.errors import NotAllowed, PartClaimed
 
-# Made once: making and recognising a statement costs twice what running it does.
+# It runs before every send, so it is made once.
 _TRIED = (
     select(func.count())
     .select_from(models.DeliveryAttempt)
@@ -68,7 +68,7 @@ class PartStore:
         async with self._database.write() as session:
             entry, part = await lock_part(session, part_id)
             if part.receipt == "failed" or was_refused(part, message_id):
-                return  # its refusal was faster than the answer to the request
+                return  # the refusal arrived before the answer to the request
             await mark_sent(session, entry, part, message_id, self._database.now())
 
     async def not_sent(
@@ -84,7 +84,7 @@ class PartStore:
     ) -> None:
         """Record that a part was provably not sent, and when it is due again."""
         async with self._database.write() as session:
-            conversation = await hold_conversation_of(session, part_id) if held else None
+            conversation = await lock_conversation_of(session, part_id) if held else None
             entry, part = await lock_part(session, part_id)
             if part.state in ("sent", "failed"):
                 return
@@ -108,7 +108,7 @@ class PartStore:
     async def replan(
         self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False
     ) -> None:
-        """As the port says; a part that was uncertain is marked as a labelled repeat."""
+        """Replace the rendering of a part that goes once more; mark a part in doubt as a repeat."""
         async with self._database.write() as session:
             entry, part = await lock_part(session, part_id)
             if part.state in ("sent", "failed"):

@@ -30,8 +30,8 @@ async def find_quote(
         .limit(1)
     )
     if inbound is not None:
-        said = inbound.text or content_of(inbound)  # a file alone is quoted by its name
-        return Quote(ref=ref, author="user", text=said, excerpt=said, utf16_start=0)
+        text = inbound.text or content_of(inbound)  # a file alone is quoted by its name
+        return Quote(ref=ref, author="user", text=text, excerpt=text, utf16_start=0)
     part = await session.scalar(
         select(models.Part)
         .join(models.Conversation, models.Conversation.id == models.Part.conversation_id)
@@ -67,7 +67,7 @@ async def _part_quote(session: AsyncSession, part: models.Part, ref: str) -> Quo
 
 
 def _words(rendered: Mapping[str, Any]) -> str:
-    """A part as people refer to it: a file has a name, and maybe a caption."""
+    """The text of a part as people see it: the name of a file, and its caption."""
     media = rendered.get("media")
     name = f"[{media['kind']}: {media['name'] or media['artifact_id']}]" if media else ""
     return " ".join(filter(None, (name, str(rendered["text"]))))

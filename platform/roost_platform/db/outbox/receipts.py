@@ -20,7 +20,7 @@ from roost_platform.db.outbox.part_states import (
     add_refused_id,
     conclude,
     finish_attempt,
-    hold_conversation_of,
+    lock_conversation_of,
     lock_part,
     mark_sent,
     note,
@@ -71,7 +71,7 @@ class ReceiptStore:
     async def earlier(
         self, address: Address, *, before: str, limit: int = 1
     ) -> Sequence[EarlierSend]:
-        """As the port says."""
+        """What went to this chat before a part, newest first, with its receipts."""
         key = {"key": address.key}
         async with self._database.read() as session:
             parts = await session.scalars(_PARTS_BEFORE, {**key, "before": before, "limit": limit})
@@ -127,10 +127,10 @@ async def _apply(
     now: float,
 ) -> None:
     """Apply a receipt to its part; it may prove an uncertain send."""
-    conversation = await hold_conversation_of(session, part_id) if receipt.refusal else None
+    conversation = await lock_conversation_of(session, part_id) if receipt.refusal else None
     entry, part = await lock_part(session, part_id)
     if was_refused(part, receipt.message_id):
-        return  # late or doubled, about a try before this one
+        return  # a late or repeated receipt, about an earlier try
     if receipt.status in FAILED:
         await _apply_failure(session, conversation, entry, part, receipt, config, now)
         return
@@ -195,7 +195,7 @@ async def _apply_failure(
 
 
 def _may_help(refusal: Refusal, part: models.Part) -> bool:
-    """Whether sending it again may help: words that were refused stay refused."""
+    """Whether sending the part again may help; a provider that refuses words refuses them again."""
     return not refusal.of_content or bool(part.rendered.get("media"))
 
 

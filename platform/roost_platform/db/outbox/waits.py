@@ -1,4 +1,4 @@
-"""Chats in which a provider asked for silence: kept, so that a restarted courier obeys too."""
+"""Waits that providers asked for, by chat; a restarted courier obeys them too."""
 
 from collections.abc import Sequence
 from typing import cast
