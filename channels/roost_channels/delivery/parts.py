@@ -97,7 +97,7 @@ def _captioned(
 
 
 def _takes_no_buttons(parts: Sequence[RenderedPart], capabilities: Capabilities) -> bool:
-    """Whether the last part can't carry buttons: albums, and on some networks files or long texts."""
+    """Whether the last part can't carry buttons: albums, and on some networks files, long texts."""
     if not parts:
         return False
     most = capabilities.button_text_max

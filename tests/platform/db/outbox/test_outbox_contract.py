@@ -7,7 +7,7 @@ import pytest
 from roost_channels.outbox import OutboxEntry, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.testing.memory.outbox import MemoryOutbox, PartUnavailable
-from roost_platform.db.outbox.testing import TEXTS, Chat
+from roost_platform.db.contract_testing import TEXTS, Chat
 from roost_platform.errors import StorageError
 
 ACCOUNTS = [("telegram", "42")]
