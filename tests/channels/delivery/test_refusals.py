@@ -103,10 +103,10 @@ async def test_r21_a_closed_window_holds_the_answer_until_the_person_writes_agai
 
 async def test_refused_credentials_pause_the_account_and_raise_an_alert() -> None:
     channel = ScriptedChannel(AuthBroken("Unauthorized"))
-    told: list[str] = []
+    reported: list[str] = []
 
     async def report(_: str, __: str, state: str, ___: str) -> None:
-        told.append(state)
+        reported.append(state)
 
     clock = VirtualClock()
     outbox = MemoryOutbox(clock)
@@ -115,10 +115,10 @@ async def test_refused_credentials_pause_the_account_and_raise_an_alert() -> Non
     await courier.drain()
     other = outbox.add(Address("telegram", "42", "8"), "other")
     await courier.drain()
-    assert told == ["auth_error"] and len(channel.sent) == 1
+    assert reported == ["auth_error"] and len(channel.sent) == 1
     await clock.advance(QUICK.auth_probe_s + 1)
     await deliver(courier, outbox, first, other)
-    assert told == ["auth_error", "up"]
+    assert reported == ["auth_error", "up"]
 
 
 async def test_refused_credentials_are_tried_again_soon_then_ever_later() -> None:

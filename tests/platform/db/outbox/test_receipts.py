@@ -19,10 +19,10 @@ TEXTS = ["First 😀. ", "Second. ", "Third."]
 async def parts_of_an_answer(ada: Person) -> list[StoredPart]:
     await ada.says("hello")
     await ada.agent_says(await ada.turn(), 1, "".join(TEXTS))
-    found = await ada.stores.outbox.next_entry(ada.address)
-    assert found is not None
+    first_entry = await ada.stores.outbox.next_entry(ada.address)
+    assert first_entry is not None
     rendered = [RenderedPart(text, (), 0, len(text)) for text in TEXTS]
-    return list(await ada.stores.outbox.plan(found[0].id, rendered))
+    return list(await ada.stores.outbox.plan(first_entry[0].id, rendered))
 
 
 async def receipt(
@@ -89,12 +89,12 @@ async def test_words_about_the_work_count_as_what_went_before(
 ) -> None:
     await ada.says("a long task")
     turn = await ada.turn()
-    said = StatusMessage(turn.turn_id, ada.address, None, "still working", "closed", clock())
-    await ada.stores.outbox.put_status_message(said)
+    status = StatusMessage(turn.turn_id, ada.address, None, "still working", "closed", clock())
+    await ada.stores.outbox.put_status_message(status)
     assert await ada.stores.receipts.earlier(ada.address, before="") == []
-    await ada.stores.outbox.put_status_message(replace(said, message_id="wamid.1"))
-    found = await ada.stores.receipts.earlier(ada.address, before="")
-    assert found == [EarlierSend("", "wamid.1", clock())]
+    await ada.stores.outbox.put_status_message(replace(status, message_id="wamid.1"))
+    sends = await ada.stores.receipts.earlier(ada.address, before="")
+    assert sends == [EarlierSend("", "wamid.1", clock())]
 
 
 @pytest.mark.parametrize("state", ["sending", "ambiguous"])
@@ -253,10 +253,12 @@ async def test_one_invitation_goes_before_all_that_waits_and_is_dropped_when_the
         await outbox.sending(part.id, "c1", 30.0)
         await outbox.sent(part.id, sid)
         await receipt(ada, "failed", part_id=part.id, message_id=sid, refusal=refusal)
-    found = await outbox.next_entry(ada.address)
-    assert found is not None and (found[0].kind, found[1]) == ("invitation", [])
+    first_entry = await outbox.next_entry(ada.address)
+    assert first_entry is not None and (first_entry[0].kind, first_entry[1]) == ("invitation", [])
     assert await outbox.due([("telegram", "42")], clock.now) == [ada.address]
-    [invitation] = await outbox.plan(found[0].id, [RenderedPart(found[0].text, (), 0, 21)])
+    [invitation] = await outbox.plan(
+        first_entry[0].id, [RenderedPart(first_entry[0].text, (), 0, 21)]
+    )
     await outbox.sending(invitation.id, "c1", 30.0)
     await outbox.sent(invitation.id, "SM3")
     assert await outbox.due([("telegram", "42")], clock.now) == []
@@ -270,8 +272,8 @@ async def test_one_invitation_goes_before_all_that_waits_and_is_dropped_when_the
     await ada.says("and now?")  # before the second invitation left
     kinds = [kind for kind, _ in await ada.outbox()]
     assert kinds[:3] == ["invitation", "invitation", "answer"]
-    found = await outbox.next_entry(ada.address)
-    assert found is not None and found[1][0].id == first.id
+    first_entry = await outbox.next_entry(ada.address)
+    assert first_entry is not None and first_entry[1][0].id == first.id
 
 
 async def test_what_the_provider_throttled_after_its_acceptance_is_sent_again_later(
@@ -291,14 +293,14 @@ async def test_what_the_provider_throttled_after_its_acceptance_is_sent_again_la
 async def test_r18_a_reply_to_one_picture_of_an_album_names_that_picture(ada: Person) -> None:
     await ada.says("draw")
     await ada.agent_says(await ada.turn(), 1, "Two.")
-    found = await ada.stores.outbox.next_entry(ada.address)
-    assert found is not None
+    first_entry = await ada.stores.outbox.next_entry(ada.address)
+    assert first_entry is not None
     photos = [Media(name, "photo", f"{name}.png", "image/png", 1) for name in ("cat", "dog")]
     rendered = [
         RenderedPart("Two.", (), 0, 4, photos[0], album="1"),
         RenderedPart("", (), 4, 4, photos[1], album="1"),
     ]
-    await ada.stores.outbox.plan(found[0].id, rendered)
+    await ada.stores.outbox.plan(first_entry[0].id, rendered)
     again = await ada.stores.outbox.next_entry(ada.address)
     assert again is not None and [part.rendered for part in again[1]] == rendered
     for part, id in zip(again[1], ("11", "12"), strict=True):
