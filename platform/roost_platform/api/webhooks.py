@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from roost_channels.errors import Rejected
-from roost_channels.handing_out import file_headers
+from roost_channels.file_response import file_headers
 from roost_channels.webhook import WebhookReply
 from roost_platform.db.artifacts import ArtifactStore
 from roost_platform.errors import NotFound

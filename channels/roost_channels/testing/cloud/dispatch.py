@@ -13,7 +13,7 @@ from roost_channels.testing.cloud.messages import perform
 from roost_channels.testing.cloud.state import CloudCore, CloudMedia
 from roost_channels.testing.cloud.statuses import CloudStatuses
 from roost_channels.testing.dispatch import Answer, Dispatcher
-from roost_channels.testing.download import download_headers
+from roost_channels.testing.file_response import download_headers
 from roost_channels.testing.loopback import Call
 
 _ROUTES = (

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from roost_channels.testing.dispatch import Dispatcher
-from roost_channels.testing.download import download_headers
+from roost_channels.testing.file_response import download_headers
 from roost_channels.testing.loopback import Call
 from roost_channels.testing.telegram.errors import BotApiError, too_many_requests
 from roost_channels.testing.telegram.methods import ALL_METHODS, Described

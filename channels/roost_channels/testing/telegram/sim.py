@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from roost_channels.testing.download import download_headers
+from roost_channels.testing.file_response import download_headers
 from roost_channels.testing.sim import answer, shared_route
 from roost_channels.testing.telegram.state.records import ChatType
 

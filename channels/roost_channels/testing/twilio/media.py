@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import httpx2
 from aiohttp import web
 
-from roost_channels.testing.download import download_headers
+from roost_channels.testing.file_response import download_headers
 from roost_channels.testing.twilio.errors import not_found
 from roost_channels.testing.twilio.messages import PAGE_SIZE_DEFAULT, find_message
 from roost_channels.testing.twilio.state import (

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from roost_channels.testing.download import download_headers
+from roost_channels.testing.file_response import download_headers
 from roost_channels.testing.sim import answer, shared_route
 from roost_channels.testing.whatsapp.server import WhatsAppFake
 from roost_channels.testing.whatsapp.state import StatusPlan

@@ -1,4 +1,4 @@
-"""How the fakes serve files: what a person sends never runs in the origin of a sandbox."""
+"""Headers with which the fakes serve files: nothing that a person sent runs in the browser."""
 
 import re
 

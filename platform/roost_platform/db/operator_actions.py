@@ -17,7 +17,7 @@ from roost_platform.db.conversations.sessions import current_session
 from roost_platform.db.conversations.settings import choose_progress, choose_queue
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import lock_conversation
-from roost_platform.db.outbox.evidence import is_in_doubt, look
+from roost_platform.db.outbox.evidence import is_in_doubt, record_look
 from roost_platform.db.outbox.part_states import conclude, note, rendered_of
 from roost_platform.db.turns.transcript import append
 from roost_platform.errors import NotAllowed, NotFound
@@ -35,8 +35,8 @@ class OperatorActions:
 
     async def say(self, conversation_id: str, text: str, operator: str, ip: str = "") -> str:
         """Answer in the agent's place, in transcript and outbox; returns the outbox id."""
-        said = clean(text).strip()
-        if not said:
+        reply = clean(text).strip()
+        if not reply:
             raise NotAllowed("An empty reply can't be sent.")
         async with self._database.write() as session:
             conversation = await lock_conversation(session, conversation_id)
@@ -44,25 +44,25 @@ class OperatorActions:
             chat_session = await current_session(session, conversation, now)
             await session.flush()
             row = models.Transcript(
-                turn_id=None, role="operator", content=said, name=operator, created_at=now
+                turn_id=None, role="operator", content=reply, name=operator, created_at=now
             )
             await append(session, chat_session, [row])
             outbox_id = await enqueue(
                 session,
                 conversation,
                 kind="answer",
-                body=said,
+                body=reply,
                 dedupe_key=f"operator:{row.id}",
                 now=now,
             )
-            detail = {"outbox_id": outbox_id, "characters": len(said)}
+            detail = {"outbox_id": outbox_id, "characters": len(reply)}
             await audit(session, now, operator, "conversation.reply", conversation_id, detail, ip)
             return outbox_id
 
     async def set_queue(
         self, conversation_id: str, word: str, operator: str, ip: str = ""
     ) -> QueueMode:
-        """Set a conversation's queue mode, `default` for the channel's; returns what holds now."""
+        """Set a conversation's queue mode, `default` for the channel's; returns the mode now."""
         if word not in (*QUEUE_MODES, QUEUE_DEFAULT):
             raise NotAllowed(f"There is no queue mode {word!r}.")
         async with self._database.write() as session:
@@ -82,13 +82,13 @@ class OperatorActions:
             raise NotAllowed(f"There is no way {word!r} to show progress.")
         async with self._database.write() as session:
             conversation = await lock_conversation(session, conversation_id)
-            said = choose_progress(conversation, word)
+            confirmation = choose_progress(conversation, word)
             now = self._database.now()
             detail = {"mode": word}
             await audit(
                 session, now, operator, "conversation.progress", conversation_id, detail, ip
             )
-            return said
+            return confirmation
 
     async def redrive(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
         """Give a dead letter new attempts; parts that arrived stay. Returns the outbox id.
@@ -105,14 +105,14 @@ class OperatorActions:
                 )
             now = self._database.now()
             for part in again:
-                said = f"Sent again by {operator}."
+                line = f"Sent again by {operator}."
                 if is_in_doubt(part):
                     part.rendered = asdict(labelled(rendered_of(part.rendered)))
                     part.duplicate_label = True
-                    said = f"Sent again by {operator}, labelled as a possible repeat."
+                    line = f"Sent again by {operator}, labelled as a possible repeat."
                 part.state, part.attempts, part.receipt = "planned", 0, ""
-                part.message_id, part.error = None, ""
-                note(part, said, now)
+                part.message_id, part.error, part.reason_code = None, "", ""
+                note(part, line, now)
             await session.execute(
                 update(models.Part)
                 .where(models.Part.outbox_id == entry.id, models.Part.state != "sent")
@@ -124,7 +124,7 @@ class OperatorActions:
             return entry.id
 
     async def confirm(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
-        """An operator knows that the uncertain parts of a message arrived: they are not sent again.
+        """Record that an operator knows that the parts in doubt arrived; they are not sent again.
 
         Returns the outbox id.
         """
@@ -136,7 +136,8 @@ class OperatorActions:
             now = self._database.now()
             for part in known:
                 part.state, part.sent_at, part.error, part.lease_until = "sent", now, "", None
-                await look(
+                part.reason_code = ""
+                await record_look(
                     session,
                     part,
                     now,
@@ -152,7 +153,7 @@ class OperatorActions:
     async def _find(
         self, session: AsyncSession, part_or_outbox_id: str
     ) -> tuple[models.Outbox, Sequence[models.Part]]:
-        """A message and its parts, held."""
+        """Lock a message and its parts; raises NotFound."""
         by_part = select(models.Part.outbox_id).where(models.Part.id == part_or_outbox_id)
         entry = await session.scalar(
             select(models.Outbox)

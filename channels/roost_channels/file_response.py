@@ -1,6 +1,6 @@
-"""How a file that people or agents made is served over HTTP: to keep, never to show or to run.
+"""Headers with which files of people and agents are served over HTTP: to save, never to run.
 
-Whoever made the file chose its name and its type. A browser that believed them would run it with
+The maker of a file chose its name and its type. A browser that trusts them would run the file with
 the rights of the origin that serves it.
 """
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roost_channels.handing_out import NAME_MAX, OCTETS, SAFE_TYPES, file_headers
+from roost_channels.file_response import NAME_MAX, OCTETS, SAFE_TYPES, file_headers
 from roost_channels.testing import FakeTelegram, FakeTwilio
 from roost_channels.testing.cloud import FakeCloud
 
