@@ -37,7 +37,7 @@ _ids = itertools.count(1)
 
 @dataclass
 class FakeClock:
-    """Seconds that pass only when told to."""
+    """Seconds that pass only by `advance`."""
 
     now: float = 0.0
 
@@ -45,12 +45,13 @@ class FakeClock:
         return self.now
 
     def advance(self, seconds: float) -> None:
+        """Let time pass."""
         self.now += seconds
 
 
 @dataclass
 class Collector:
-    """A listener that keeps what it hears; `wait` serves an engine on its own thread."""
+    """A listener that keeps the events; `wait` serves an engine on its own thread."""
 
     events: list[Event] = field(default_factory=list)
     _finished: threading.Event = field(default_factory=threading.Event)
@@ -64,14 +65,17 @@ class Collector:
 
     @property
     def text(self) -> str:
+        """The text so far."""
         return "".join(event.text for event in self.events if isinstance(event, TextEvent))
 
     @property
     def tokens(self) -> list[int]:
+        """The tokens so far."""
         return [t for event in self.events if isinstance(event, TextEvent) for t in event.tokens]
 
     @property
     def logprobs(self) -> list[TokenLogprob]:
+        """The logprobs so far."""
         return [p for event in self.events if isinstance(event, TextEvent) for p in event.logprobs]
 
     @property
@@ -84,12 +88,15 @@ class Collector:
 
     @property
     def is_finished(self) -> bool:
+        """Whether the last event has come."""
         return self._finished.is_set()
 
     def wait_started(self, timeout_s: float = 60.0) -> None:
+        """Block until the first event."""
         assert self._started.wait(timeout_s), "nothing came"
 
     def wait(self, timeout_s: float = 60.0) -> FinishEvent:
+        """Block until the last event."""
         assert self._finished.wait(timeout_s), "the request did not end"
         return self.finish
 
@@ -155,7 +162,7 @@ TOY_BLOCK_BYTES = (3 + BLOCK_TOKENS) * 8
 def toy_store(
     *tiers: Tier, blocks: int = 64, identity: str = "toy", clock: Clock | None = None
 ) -> BlockStore:
-    """Room for so many whole toy blocks in RAM; all work is done at once, by the caller."""
+    """A store for so many whole toy blocks in RAM; the caller does all work, at once."""
     store = BlockStore(
         identity,
         blocks * TOY_BLOCK_BYTES,
