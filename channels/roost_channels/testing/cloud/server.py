@@ -6,9 +6,9 @@ from typing import Any
 
 from roost_channels.testing.clock import Clock, SystemClock
 from roost_channels.testing.cloud.dispatch import CloudDispatcher
-from roost_channels.testing.cloud.person import CloudPeople
 from roost_channels.testing.cloud.state import CloudCore, CloudMessage, CloudSettings
 from roost_channels.testing.cloud.statuses import CloudStatuses
+from roost_channels.testing.cloud.user_events import CloudPeople
 from roost_channels.testing.cloud.webhooks import CloudAttempt, CloudCaller
 from roost_channels.testing.loopback import LoopbackServer
 from roost_channels.testing.whatsapp.screen import Screen

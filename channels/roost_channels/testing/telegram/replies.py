@@ -7,7 +7,7 @@ from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.parameters import Parameters
 from roost_channels.testing.telegram.state.core import Core
 from roost_channels.testing.telegram.state.records import Chat, Message
-from roost_channels.testing.telegram.text.text import (
+from roost_channels.testing.telegram.text.formatted import (
     Formatted,
     quote_matches,
     quote_position,

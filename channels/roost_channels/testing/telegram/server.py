@@ -8,9 +8,6 @@ from roost_channels.testing.clock import Clock, SystemClock
 from roost_channels.testing.fake import Fake
 from roost_channels.testing.loopback import LoopbackServer
 from roost_channels.testing.telegram.dispatch import BotDispatcher
-from roost_channels.testing.telegram.people.acts import Acts
-from roost_channels.testing.telegram.people.person import People
-from roost_channels.testing.telegram.people.screen import Screen, SeenMessage
 from roost_channels.testing.telegram.schema import complaints
 from roost_channels.testing.telegram.sim import SimApi
 from roost_channels.testing.telegram.state.core import Core
@@ -18,6 +15,9 @@ from roost_channels.testing.telegram.state.flood import FloodControl, FloodLimit
 from roost_channels.testing.telegram.state.records import User
 from roost_channels.testing.telegram.state.updates import UpdateQueue
 from roost_channels.testing.telegram.state.world import World
+from roost_channels.testing.telegram.users.actions import Acts
+from roost_channels.testing.telegram.users.events import People
+from roost_channels.testing.telegram.users.screen import Screen, SeenMessage
 from roost_channels.testing.telegram.webhook import WebhookSender
 
 DEFAULT_TOKEN = "42:TEST-TOKEN"

@@ -9,11 +9,11 @@ from roost_channels.testing.clock import Clock, SystemClock
 from roost_channels.testing.loopback import LoopbackServer
 from roost_channels.testing.twilio.content import create_content, decide
 from roost_channels.testing.twilio.dispatch import TwilioDispatcher
-from roost_channels.testing.twilio.person import People, location_parameters
 from roost_channels.testing.twilio.schema import complaints
 from roost_channels.testing.twilio.sim import TwilioSim
 from roost_channels.testing.twilio.state import TextMessage, TwilioCore, TwilioSettings
 from roost_channels.testing.twilio.statuses import Statuses
+from roost_channels.testing.twilio.user_events import People, location_parameters
 from roost_channels.testing.twilio.webhooks import Attempt, WebhookCaller
 from roost_channels.testing.whatsapp.screen import Screen
 from roost_channels.testing.whatsapp.server import WhatsAppFake

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from roost_channels.testing.telegram.errors import BotApiError
-from roost_channels.testing.telegram.text.text import Formatted, read_formatted, settle
+from roost_channels.testing.telegram.text.formatted import Formatted, read_formatted, settle
 
 
 def entity(kind: str, offset: int, length: int, **more: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from roost_channels.testing.telegram.errors import bad_request, forbidden
 from roost_channels.testing.telegram.parameters import Parameters
 from roost_channels.testing.telegram.state.core import Core, method
 from roost_channels.testing.telegram.state.records import Chat, Draft
-from roost_channels.testing.telegram.text.text import (
+from roost_channels.testing.telegram.text.formatted import (
     TEXT_CODEPOINTS_MAX,
     Formatted,
     read_formatted,

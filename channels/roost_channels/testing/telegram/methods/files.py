@@ -4,7 +4,7 @@ import itertools
 from typing import Any
 
 from roost_channels.testing.telegram.errors import BotApiError, bad_request
-from roost_channels.testing.telegram.methods.sending import Item, deliver, deliver_album
+from roost_channels.testing.telegram.methods.messages import Item, deliver, deliver_album
 from roost_channels.testing.telegram.parameters import Parameters, from_mapping
 from roost_channels.testing.telegram.state.core import METHODS, Core, Method, method
 from roost_channels.testing.telegram.state.media import (
@@ -15,7 +15,7 @@ from roost_channels.testing.telegram.state.media import (
     store,
 )
 from roost_channels.testing.telegram.state.records import File
-from roost_channels.testing.telegram.text.text import (
+from roost_channels.testing.telegram.text.formatted import (
     CAPTION_CODEPOINTS_MAX,
     Formatted,
     read_formatted,

@@ -12,7 +12,7 @@ from roost_channels.testing.telegram.state.records import (
     Message,
     Topic,
 )
-from roost_channels.testing.telegram.text.text import Formatted
+from roost_channels.testing.telegram.text.formatted import Formatted
 
 NAME_MAX = 128
 ICON_COLORS = {7322096, 16766590, 13338331, 9367192, 16749490, 16478047}

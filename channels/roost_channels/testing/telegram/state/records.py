@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from roost_channels.testing.telegram.text.text import Formatted
+from roost_channels.testing.telegram.text.formatted import Formatted
 
 GENERAL_TOPIC = 1
 TOPIC_COLOR = 7322096

@@ -8,8 +8,8 @@ from roost_channels.testing.telegram.replies import quote_json
 from roost_channels.testing.telegram.state.core import Core, Pressed
 from roost_channels.testing.telegram.state.media import KINDS
 from roost_channels.testing.telegram.state.records import Chat, Message, Topic, User
-from roost_channels.testing.telegram.text.found_entities import find_entities
-from roost_channels.testing.telegram.text.text import Formatted
+from roost_channels.testing.telegram.text.detected_entities import find_entities
+from roost_channels.testing.telegram.text.formatted import Formatted
 from roost_channels.testing.telegram.text.utf16 import utf16_find
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.methods.drafts import reachable
-from roost_channels.testing.telegram.methods.editing import find_message
+from roost_channels.testing.telegram.methods.edits import find_message
 from roost_channels.testing.telegram.parameters import Parameters
 from roost_channels.testing.telegram.state.core import Core, method
 from roost_channels.testing.telegram.state.records import GENERAL_TOPIC

@@ -9,7 +9,7 @@ from roost_channels.testing.telegram.parameters import Parameters
 from roost_channels.testing.telegram.replies import read_reply
 from roost_channels.testing.telegram.state.core import Core, method
 from roost_channels.testing.telegram.state.records import GENERAL_TOPIC, Message
-from roost_channels.testing.telegram.text.text import (
+from roost_channels.testing.telegram.text.formatted import (
     TEXT_CODEPOINTS_MAX,
     Formatted,
     read_formatted,

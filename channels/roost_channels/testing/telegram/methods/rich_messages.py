@@ -6,10 +6,10 @@ from typing import Any
 
 from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.methods.drafts import put_draft
-from roost_channels.testing.telegram.methods.sending import Item, deliver
+from roost_channels.testing.telegram.methods.messages import Item, deliver
 from roost_channels.testing.telegram.parameters import Parameters
 from roost_channels.testing.telegram.state.core import Core, method
-from roost_channels.testing.telegram.text.text import Formatted
+from roost_channels.testing.telegram.text.formatted import Formatted
 
 RICH_CODEPOINTS_MAX = 32_768
 BLOCKS_MAX = 500

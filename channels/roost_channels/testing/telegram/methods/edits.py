@@ -5,13 +5,13 @@ from typing import Any
 from roost_channels.testing.telegram.errors import bad_request, forbidden
 from roost_channels.testing.telegram.keyboards import Keyboard, read_keyboard
 from roost_channels.testing.telegram.methods.files import read_caption, read_input_media
-from roost_channels.testing.telegram.methods.rich import read_rich
-from roost_channels.testing.telegram.methods.sending import read_text
+from roost_channels.testing.telegram.methods.messages import read_text
+from roost_channels.testing.telegram.methods.rich_messages import read_rich
 from roost_channels.testing.telegram.parameters import Parameters
 from roost_channels.testing.telegram.state.core import Core, method
 from roost_channels.testing.telegram.state.media import KINDS
 from roost_channels.testing.telegram.state.records import Chat, Message
-from roost_channels.testing.telegram.text.text import Formatted
+from roost_channels.testing.telegram.text.formatted import Formatted
 
 DELETE_WINDOW_S = 48 * 3600
 DELETE_MAX = 100

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from roost_channels.testing.telegram.people.person import People
 from roost_channels.testing.telegram.state.core import Core
 from roost_channels.testing.telegram.state.media import KINDS, media_fields, store
 from roost_channels.testing.telegram.state.records import (
@@ -14,7 +13,8 @@ from roost_channels.testing.telegram.state.records import (
     Topic,
     User,
 )
-from roost_channels.testing.telegram.text.text import Formatted
+from roost_channels.testing.telegram.text.formatted import Formatted
+from roost_channels.testing.telegram.users.events import People
 
 
 class Acts:
