@@ -1,22 +1,30 @@
-"""What people do on WhatsApp, worded as Meta's webhooks."""
+"""Turns what users do on WhatsApp into Meta's webhooks."""
 
-import asyncio
 from typing import Any
 
-from roost_channels.testing.cloud.state import CloudCore, CloudMessage, new_wamid, user_id, wa_id
-from roost_channels.testing.cloud.webhooks import CloudCaller
-from roost_channels.testing.tasks import Tasks
-from roost_channels.testing.whatsapp.state import Person
+from roost_channels.testing.cloud.state import (
+    CloudCore,
+    CloudMessage,
+    business_scoped_id,
+    new_wamid,
+    wa_id,
+)
+from roost_channels.testing.cloud.webhooks import CloudWebhooks
+from roost_channels.testing.whatsapp.state import WhatsAppUser
+from roost_channels.testing.whatsapp.user_events import UserEvents
 
 
-class CloudPeople:
-    """Everybody with a phone. With `held` set, events pile up and leave as one batch."""
+class CloudUserEvents(UserEvents[CloudMessage]):
+    """Every event is the value of a change in a webhook of Meta.
 
-    def __init__(self, core: CloudCore, webhooks: CloudCaller) -> None:
+    batch: while it is a list, events are collected there instead of being sent.
+    """
+
+    def __init__(self, core: CloudCore, webhooks: CloudWebhooks) -> None:
+        super().__init__(core)
+        self.batch: list[dict[str, Any]] | None = None
         self._core = core
         self._webhooks = webhooks
-        self._deliveries = Tasks("deliveries")
-        self.held: list[dict[str, Any]] | None = None
 
     def write(
         self,
@@ -27,59 +35,61 @@ class CloudPeople:
         reply_to: str = "",
         forwarded: bool = False,
     ) -> tuple[CloudMessage, dict[str, Any]]:
-        """Store an inbound message and word its webhook value. content: `type` and its object."""
-        core, person = self._core, self._core.person(address)
+        """Store an inbound message; returns it and its event. content: `type` and its object."""
+        core, user = self._core, self._core.user(address)
         if content["type"] != "reaction":
-            core.open_window(person)
+            core.open_window(user)
         message = CloudMessage(
             new_wamid(),
             True,
-            person.address,
+            user.address,
             body,
             core.now(),
             "received",
             content["type"],
             reply_to=reply_to,
         )
-        told = {"id": message.id, "timestamp": str(int(core.now())), **_names(person), **content}
+        fields = {
+            "id": message.id,
+            "timestamp": str(int(core.now())),
+            **_sender_fields(user),
+            **content,
+        }
         if forwarded:
-            told["context"] = {"forwarded": True}
+            fields["context"] = {"forwarded": True}
         elif reply_to:
-            target = core.messages.get(reply_to)
-            own = target is not None and target.inbound
-            us = core.settings.display_phone_number
-            author = wa_id(person) or user_id(person) if own else us
-            told["context"] = {"from": author, "id": reply_to}
+            own_id = wa_id(user) or business_scoped_id(user)
+            author = own_id if self.quotes_user(reply_to) else core.settings.display_phone_number
+            fields["context"] = {"from": author, "id": reply_to}
         core.store(message)
-        return message, self.value(person, told)
+        return message, self._event(user, fields)
 
-    def value(self, person: Person, told: dict[str, Any]) -> dict[str, Any]:
-        contact: dict[str, Any] = {"profile": {"name": person.name}}
-        if person.phone:
-            contact["wa_id"] = wa_id(person)
-        if person.user_id:
-            contact["user_id"] = user_id(person)
+    def _event(self, user: WhatsAppUser, message: dict[str, Any]) -> dict[str, Any]:
+        contact: dict[str, Any] = {"profile": {"name": user.name}}
+        if user.phone:
+            contact["wa_id"] = wa_id(user)
+        if user.user_id:
+            contact["user_id"] = business_scoped_id(user)
         return {
             "messaging_product": "whatsapp",
             "metadata": self._core.metadata(),
             "contacts": [contact],
-            "messages": [told],
+            "messages": [message],
         }
 
-    def start_delivery(self, *values: dict[str, Any]) -> asyncio.Task[bool]:
-        """Bring the events to the webhook, or keep them for the batch."""
-        return self._deliveries.start(self._deliver(values))
+    async def deliver(self, event: dict[str, Any]) -> None:
+        """Send one event to the webhook, or add it to the batch."""
+        if self.batch is not None:
+            self.batch.append(event)
+        else:
+            await self._webhooks.call([event], "inbound")
 
-    async def _deliver(self, values: tuple[dict[str, Any], ...]) -> bool:
-        if self.held is not None:
-            self.held.extend(values)
-            return True
-        return await self._webhooks.call(values, "inbound")
-
-    async def stop(self) -> None:
-        await self._deliveries.stop()
+    async def deliver_batch(self) -> None:
+        """Send the collected events as one webhook and end the batch."""
+        events, self.batch = self.batch or [], None
+        await self._deliveries.start(self._webhooks.call(events, "inbound"))
 
 
-def _names(person: Person) -> dict[str, str]:
-    names = {"from": wa_id(person)} if person.phone else {}
-    return names | ({"from_user_id": user_id(person)} if person.user_id else {})
+def _sender_fields(user: WhatsAppUser) -> dict[str, str]:
+    names = {"from": wa_id(user)} if user.phone else {}
+    return names | ({"from_user_id": business_scoped_id(user)} if user.user_id else {})

@@ -1,13 +1,11 @@
-"""What people do on WhatsApp, turned into signed inbound webhooks."""
+"""Turns what users do on WhatsApp into Twilio's signed inbound webhooks."""
 
-import asyncio
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from typing import Any
 
 from roost_channels.testing.faults import OUT_OF_ORDER_MAX_S
-from roost_channels.testing.tasks import Tasks
 from roost_channels.testing.twilio.state import (
     API_VERSION,
     TextMessage,
@@ -15,19 +13,21 @@ from roost_channels.testing.twilio.state import (
     TwilioMedia,
     new_sid,
 )
-from roost_channels.testing.twilio.webhooks import Attempt, WebhookCaller
+from roost_channels.testing.twilio.webhooks import TwilioWebhooks
+from roost_channels.testing.whatsapp.state import WhatsAppUser
+from roost_channels.testing.whatsapp.user_events import UserEvents
 
 WEBHOOK_FAILED = "11200"
 
 
-class People:
-    """Everybody with a phone."""
+class TwilioUserEvents(UserEvents[TextMessage]):
+    """Every event is the form of one inbound webhook."""
 
-    def __init__(self, core: TwilioCore, webhooks: WebhookCaller) -> None:
+    def __init__(self, core: TwilioCore, webhooks: TwilioWebhooks) -> None:
+        super().__init__(core)
         self._core = core
         self._webhooks = webhooks
         self._withheld: dict[str, str] | None = None
-        self._deliveries = Tasks("deliveries")
 
     def write(
         self,
@@ -41,54 +41,55 @@ class People:
         extra: dict[str, str] | None = None,
         message_type: str = "text",
     ) -> tuple[TextMessage, dict[str, str]]:
-        """Store an inbound message and word its webhook."""
+        """Store an inbound message; returns it and its event. media: (data, content type)."""
         core = self._core
-        person = core.person(address)
-        person.name = profile_name or person.name
-        core.open_window(person)
+        user = core.user(address)
+        user.name = profile_name or user.name
+        core.open_window(user)
         message = TextMessage(
             new_sid("MM" if media else "SM"),
             True,
-            person.address,
+            user.address,
             body,
             core.now(),
             "received",
             reply_to=reply_to,
             sent_at=core.now(),
-            from_=person.address,
+            from_=user.address,
             to=core.settings.sender,
         )
-        parameters = self._parameters(message, person.phone, person.user_id, person.name)
-        parameters["MessageType"] = message_type
+        event = self._event(message, user)
+        event["MessageType"] = message_type
         for index, (data, content_type) in enumerate(media):
-            made_at = core.now()
-            item = TwilioMedia(
-                new_sid("ME"), content_type, data, message.id, made_at, filename=file_name
-            )
-            core.media[item.id] = item
-            message.media.append(item.id)
-            parameters[f"MediaUrl{index}"] = (
-                f"{core.base_url}/{API_VERSION}/Accounts/{core.settings.account_sid}"
-                f"/Messages/{message.id}/Media/{item.id}"
-            )
-            parameters[f"MediaContentType{index}"] = content_type
-            parameters["MessageType"] = content_type.partition("/")[0]
-        parameters["NumMedia"] = str(len(media))
+            url = self._add_file(message, data, content_type, file_name)
+            event[f"MediaUrl{index}"] = url
+            event[f"MediaContentType{index}"] = content_type
+            event["MessageType"] = content_type.partition("/")[0]
+        event["NumMedia"] = str(len(media))
         if reply_to:
-            parameters["OriginalRepliedMessageSid"] = reply_to
-            target = core.messages.get(reply_to)
-            own = target is not None and target.inbound
-            parameters["OriginalRepliedMessageSender"] = (
-                person.address if own else core.settings.sender
-            )
-        parameters.update(extra or {})
+            author = user.address if self.quotes_user(reply_to) else core.settings.sender
+            event["OriginalRepliedMessageSid"] = reply_to
+            event["OriginalRepliedMessageSender"] = author
+        event.update(extra or {})
         core.store(message)
-        return message, parameters
+        return message, event
 
-    def _parameters(
-        self, message: TextMessage, phone: str, bsuid: str, name: str
-    ) -> dict[str, str]:
-        parameters = {
+    def write_location(
+        self, user: str, latitude: float, longitude: float, address: str = "", label: str = ""
+    ) -> tuple[TextMessage, dict[str, str]]:
+        """Store a location that a user sent; returns it and its event.
+
+        address, label: the place's street address and name, left out when empty.
+        """
+        fields = {"Latitude": str(latitude), "Longitude": str(longitude)}
+        if address:
+            fields["Address"] = address
+        if label:
+            fields["Label"] = label
+        return self.write(user, "", extra=fields, message_type="location")
+
+    def _event(self, message: TextMessage, user: WhatsAppUser) -> dict[str, str]:
+        event = {
             "AccountSid": self._core.settings.account_sid,
             "ApiVersion": API_VERSION,
             "Body": message.body,
@@ -96,21 +97,31 @@ class People:
             "From": message.from_,
             "MessageSid": message.id,
             "NumSegments": "1",
-            "ProfileName": name,
+            "ProfileName": user.name,
             "ReferralNumMedia": "0",
             "SmsMessageSid": message.id,
             "SmsSid": message.id,
             "SmsStatus": "received",
             "To": message.to,
         }
-        if phone:
-            parameters["WaId"] = phone.removeprefix("whatsapp:+")
-        if bsuid:
-            parameters["ExternalUserId"] = bsuid
-        return parameters
+        if user.phone:
+            event["WaId"] = user.phone.removeprefix("whatsapp:+")
+        if user.user_id:
+            event["ExternalUserId"] = user.user_id
+        return event
 
-    async def deliver(self, parameters: dict[str, str]) -> None:
-        """Bring an inbound message to the webhook, with the faults ordered for `inbound`."""
+    def _add_file(self, message: TextMessage, data: bytes, content_type: str, name: str) -> str:
+        """Store a file of the message; returns its URL."""
+        core = self._core
+        file = TwilioMedia(new_sid("ME"), content_type, data, message.id, core.now(), filename=name)
+        core.media[file.id] = file
+        message.media.append(file.id)
+        account = core.settings.account_sid
+        path = f"/{API_VERSION}/Accounts/{account}/Messages/{message.id}/Media/{file.id}"
+        return f"{core.base_url}{path}"
+
+    async def deliver(self, event: dict[str, Any]) -> None:
+        """Send one event to the webhook, with the faults for `inbound`."""
         fault = self._core.faults.take(
             "inbound", ("drop_before", "delay", "duplicate_update", "out_of_order")
         )
@@ -118,50 +129,44 @@ class People:
         if kind == "drop_before":
             return
         if kind == "out_of_order" and self._withheld is None:
-            self._withheld = parameters
-            self._deliveries.start(self._release_late(parameters))
+            self._withheld = event
+            self._deliveries.start(self._release_later(event))
             return
         if fault is not None and kind == "delay":
             await self._core.clock.sleep(fault.value)
-        await self._post(parameters)
+        await self._post(event)
         if kind == "duplicate_update":
-            await self._post(parameters)
+            await self._post(event)
         if self._withheld is not None:
-            late, self._withheld = self._withheld, None
-            await self._post(late)
+            withheld, self._withheld = self._withheld, None
+            await self._post(withheld)
 
-    async def _release_late(self, parameters: dict[str, str]) -> None:
+    async def _release_later(self, event: dict[str, str]) -> None:
         await self._core.clock.sleep(OUT_OF_ORDER_MAX_S)
-        if self._withheld is parameters:
+        if self._withheld is event:
             self._withheld = None
-            await self._post(parameters)
+            await self._post(event)
 
-    async def _post(self, parameters: dict[str, str]) -> None:
+    async def _post(self, event: dict[str, str]) -> None:
         settings = self._core.settings
         if not settings.webhook_url:
             return
-        attempt = await self._webhooks.call(settings.webhook_url, parameters)
+        attempt = await self._webhooks.call(settings.webhook_url, event)
         if not attempt.ok and settings.fallback_url:
-            failed = {"ErrorCode": WEBHOOK_FAILED, "ErrorUrl": settings.webhook_url}
-            attempt = await self._webhooks.call(settings.fallback_url, {**parameters, **failed})
+            failure = {"ErrorCode": WEBHOOK_FAILED, "ErrorUrl": settings.webhook_url}
+            attempt = await self._webhooks.call(settings.fallback_url, {**event, **failure})
         if attempt.ok:
-            self._obey(attempt, parameters["From"])
+            self._send_twiml_replies(attempt.body, event["From"])
 
-    def _obey(self, attempt: Attempt, person: str) -> None:
-        """TwiML in the answer: each <Message> is sent back."""
-        for text in _twiml_messages(attempt.body):
+    def _send_twiml_replies(self, twiml: str, address: str) -> None:
+        """Send the text of each <Message> element back to the user."""
+        for text in _twiml_messages(twiml):
             now, sender = self._core.now(), self._core.settings.sender
             reply = TextMessage(
-                new_sid("SM"), False, person, text, now, "delivered", from_=sender, to=person
+                new_sid("SM"), False, address, text, now, "delivered", from_=sender, to=address
             )
             reply.sent_at = reply.delivered_at = now
             self._core.store(reply)
-
-    def start_delivery(self, parameters: dict[str, str]) -> asyncio.Task[None]:
-        return self._deliveries.start(self.deliver(parameters))
-
-    async def stop(self) -> None:
-        await self._deliveries.stop()
 
 
 def _twiml_messages(body: str) -> list[str]:
@@ -169,16 +174,5 @@ def _twiml_messages(body: str) -> list[str]:
         root = ElementTree.fromstring(body)
     except ElementTree.ParseError:
         return []
-    found = [(element.findtext("Body") or element.text or "") for element in root.iter("Message")]
-    return [text.strip() for text in found if text.strip()]
-
-
-def location_parameters(
-    latitude: float, longitude: float, address: str, label: str
-) -> dict[str, Any]:
-    given = {"Latitude": str(latitude), "Longitude": str(longitude)}
-    if address:
-        given["Address"] = address
-    if label:
-        given["Label"] = label
-    return given
+    texts = [(element.findtext("Body") or element.text or "") for element in root.iter("Message")]
+    return [text.strip() for text in texts if text.strip()]

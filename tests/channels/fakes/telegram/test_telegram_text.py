@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from roost_channels.testing.telegram.errors import BotApiError
-from roost_channels.testing.telegram.text.formatted import Formatted, read_formatted, settle
+from roost_channels.testing.telegram.text.formatted import Formatted, normalize, read_formatted
 
 
 def entity(kind: str, offset: int, length: int, **more: Any) -> dict[str, Any]:
@@ -13,7 +13,7 @@ def entity(kind: str, offset: int, length: int, **more: Any) -> dict[str, Any]:
 
 
 def read(text: str, mode: str = "", entities: Any = None) -> Formatted:
-    return settle(read_formatted(text, mode, entities))
+    return normalize(read_formatted(text, mode, entities))
 
 
 def complaint(text: str, mode: str = "", entities: Any = None) -> str:

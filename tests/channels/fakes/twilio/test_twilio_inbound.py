@@ -45,8 +45,8 @@ async def test_business_scoped_ids_stand_beside_or_in_place_of_the_phone(
     twilio: FakeTwilio, receiver: Any
 ) -> None:
     bsuid = "whatsapp:DE.4566546130240823"
-    twilio.add_person(ADA, user_id=bsuid)
-    twilio.add_person(user_id="whatsapp:ID.777")
+    twilio.add_user(ADA, user_id=bsuid)
+    twilio.add_user(user_id="whatsapp:ID.777")
     await twilio.user_says(bsuid, "with a phone")
     await twilio.user_says("whatsapp:ID.777", "without")
     with_phone, without = (request.form for request in receiver.received)

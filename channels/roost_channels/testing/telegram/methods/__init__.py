@@ -1,4 +1,4 @@
-"""The Bot API methods the fake knows; importing this package registers them."""
+"""The Bot API methods that FakeTelegram knows; importing this package registers them."""
 
 from roost_channels.testing.telegram.methods import (
     bot,
@@ -12,19 +12,19 @@ from roost_channels.testing.telegram.methods import (
     topics,
     updates,
 )
-from roost_channels.testing.telegram.methods.updates import Described
+from roost_channels.testing.telegram.methods.updates import DescribedResult
 from roost_channels.testing.telegram.state.core import METHODS
 
 __all__ = [
     "ALL_METHODS",
-    "Described",
+    "DescribedResult",
     "bot",
     "drafts",
     "edits",
     "files",
     "members",
-    "rich_messages",
     "messages",
+    "rich_messages",
     "signals",
     "topics",
     "updates",

@@ -1,4 +1,4 @@
-"""Methods about the bot itself and its chats."""
+"""Methods about the bot itself: its profile, its chats and its commands."""
 
 import re
 from typing import Any
@@ -22,6 +22,7 @@ _SCOPES = {
 
 @method("getMe")
 async def get_me(core: Core, parameters: Parameters) -> dict[str, Any]:
+    """The bot's User object with its abilities."""
     return {
         **core.world.bot.to_json(),
         "can_join_groups": True,
@@ -36,6 +37,7 @@ async def get_me(core: Core, parameters: Parameters) -> dict[str, Any]:
 
 @method("getChat")
 async def get_chat(core: Core, parameters: Parameters) -> dict[str, Any]:
+    """The ChatFullInfo object."""
     chat = core.world.find_chat(parameters.text("chat_id"))
     return {
         **chat.to_json(),
@@ -52,6 +54,7 @@ async def get_chat(core: Core, parameters: Parameters) -> dict[str, Any]:
 
 
 def _scope(parameters: Parameters) -> tuple[str, str]:
+    """The key of a BotCommandScope, and the language."""
     scope = parameters.json("scope", "Can't parse BotCommandScope JSON object")
     if scope is None:
         scope = {"type": "default"}
@@ -65,6 +68,7 @@ def _scope(parameters: Parameters) -> tuple[str, str]:
 
 @method("setMyCommands")
 async def set_my_commands(core: Core, parameters: Parameters) -> bool:
+    """Store the commands of a scope and language."""
     commands = parameters.json("commands", "Can't parse commands JSON object")
     if not isinstance(commands, list):
         raise bad_request("Expected an Array of BotCommand")
@@ -93,10 +97,12 @@ async def set_my_commands(core: Core, parameters: Parameters) -> bool:
 
 @method("getMyCommands")
 async def get_my_commands(core: Core, parameters: Parameters) -> list[dict[str, str]]:
+    """The commands of a scope and language."""
     return core.commands.get(_scope(parameters), [])
 
 
 @method("deleteMyCommands")
 async def delete_my_commands(core: Core, parameters: Parameters) -> bool:
+    """Forget the commands of a scope and language."""
     core.commands.pop(_scope(parameters), None)
     return True

@@ -1,4 +1,4 @@
-"""Methods for the topics of forums, and of private chats whose bot has topics."""
+"""Methods for the topics of forums and of private chats whose bot has topics."""
 
 from typing import Any
 
@@ -19,6 +19,7 @@ ICON_COLORS = {7322096, 16766590, 13338331, 9367192, 16749490, 16478047}
 
 
 def _forum(core: Core, parameters: Parameters, action: str) -> Chat:
+    """The chat, if the bot may manage its topics. action: the verb of the error."""
     chat = core.world.writable_chat(parameters.text("chat_id"))
     if chat.is_private and core.private_topics:
         if chat.blocked:
@@ -49,7 +50,7 @@ def _name(parameters: Parameters) -> str:
 
 
 def _announce(core: Core, chat: Chat, thread: int, what: dict[str, Any]) -> Message:
-    """The service message in the topic; a bot gets no update about its own."""
+    """Add the service message to the topic; a bot gets no update about its own actions."""
     message = Message(
         core.world.next_message_id(chat),
         chat.id,
@@ -68,6 +69,7 @@ def _announce(core: Core, chat: Chat, thread: int, what: dict[str, Any]) -> Mess
 
 @method("createForumTopic")
 async def create_forum_topic(core: Core, parameters: Parameters) -> dict[str, Any]:
+    """Create a topic; the id of its service message is the topic's id."""
     chat = _forum(core, parameters, "create")
     color = parameters.integer("icon_color", TOPIC_COLOR)
     if color not in ICON_COLORS:
@@ -81,6 +83,7 @@ async def create_forum_topic(core: Core, parameters: Parameters) -> dict[str, An
 
 @method("editForumTopic")
 async def edit_forum_topic(core: Core, parameters: Parameters) -> bool:
+    """Change the name or icon of a topic."""
     chat, topic = _topic(core, parameters, "edit")
     name = _name(parameters) if "name" in parameters else topic.name
     icon = (
@@ -108,16 +111,19 @@ def _set_closed(core: Core, parameters: Parameters, closed: bool) -> bool:
 
 @method("closeForumTopic")
 async def close_forum_topic(core: Core, parameters: Parameters) -> bool:
+    """Close a topic."""
     return _set_closed(core, parameters, True)
 
 
 @method("reopenForumTopic")
 async def reopen_forum_topic(core: Core, parameters: Parameters) -> bool:
+    """Open a closed topic again."""
     return _set_closed(core, parameters, False)
 
 
 @method("deleteForumTopic")
 async def delete_forum_topic(core: Core, parameters: Parameters) -> bool:
+    """Delete a topic with its messages."""
     chat, _ = _topic(core, parameters, "delete")
     thread = parameters.integer("message_thread_id")
     del chat.topics[thread]

@@ -1,4 +1,4 @@
-"""What the parts of FakeTelegram share: the world, the clock, the queue, the limits."""
+"""The state of one bot that all parts of FakeTelegram share, and the table of methods."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,8 +15,8 @@ from roost_channels.testing.telegram.state.world import World
 
 
 @dataclass(slots=True)
-class Pressed:
-    """A callback query: answered once, within its 150 s."""
+class CallbackQuery:
+    """A pressed button, which the bot may answer once within 150 s. at: when it was pressed."""
 
     id: str
     chat_id: int
@@ -28,7 +28,7 @@ class Pressed:
 
 @dataclass(slots=True)
 class WebhookSettings:
-    """What setWebhook stored, and how deliveries went."""
+    """What setWebhook stored, and the last failure of a delivery."""
 
     url: str = ""
     secret: str = ""
@@ -40,7 +40,7 @@ class WebhookSettings:
 
 @dataclass(slots=True)
 class Core:
-    """One bot's server side."""
+    """The server-side state of one bot."""
 
     world: World
     clock: Clock
@@ -51,15 +51,16 @@ class Core:
     faults: FaultBook = field(default_factory=FaultBook)
     log: CallLog = field(default_factory=CallLog)
     webhook: WebhookSettings = field(default_factory=WebhookSettings)
-    presses: dict[str, Pressed] = field(default_factory=dict)
+    callback_queries: dict[str, CallbackQuery] = field(default_factory=dict)
     commands: dict[tuple[str, str], list[dict[str, str]]] = field(default_factory=dict)
     event: asyncio.Event = field(default_factory=asyncio.Event)
 
     def now(self) -> float:
+        """The clock's time, in seconds since the epoch."""
         return self.clock.time()
 
     def changed(self) -> None:
-        """Something that a person could see has changed."""
+        """Wake everyone who waits for a change of the state."""
         self.event.set()
         self.event = asyncio.Event()
 
@@ -69,7 +70,7 @@ METHODS: dict[str, Method] = {}
 
 
 def method(name: str) -> Callable[[Method], Method]:
-    """Register a Bot API method; names are compared without regard to case."""
+    """Register a Bot API method; its name is compared without regard to case."""
 
     def register(function: Method) -> Method:
         METHODS[name.lower()] = function

@@ -1,1 +1,1 @@
-"""People on FakeTelegram: what they do on their phones and what they see there."""
+"""The users of FakeTelegram: their actions, the updates these cause, and their screens."""
