@@ -125,7 +125,7 @@ def cut_connection(request: web.Request) -> web.Response:
 
 async def cut_body(request: web.Request, answer: web.Response) -> web.StreamResponse:
     """Hang up inside a response that promised one more byte."""
-    if not isinstance(request, web.BaseRequest):  # handed over without a socket
+    if not isinstance(request, web.BaseRequest):  # passed in this process, without a socket
         return cut_connection(request)
     body = answer.body if isinstance(answer.body, bytes) else b""
     response = web.StreamResponse(

@@ -128,10 +128,10 @@ def list_messages(core: TwilioCore, query: Mapping[str, str]) -> dict[str, Any]:
     path = f"/{API_VERSION}/Accounts/{core.settings.account_sid}/Messages.json"
 
     def uri(number: int) -> str:
-        kept = {k: v for k, v in query.items() if k not in ("Page", "PageToken", "PageSize")}
+        filters = {k: v for k, v in query.items() if k not in ("Page", "PageToken", "PageSize")}
         token = {"PageToken": f"PT{number}"} if number else {}
         pages = {"PageSize": str(size), "Page": str(number), **token}
-        return f"{path}?{urlencode({**kept, **pages})}"
+        return f"{path}?{urlencode({**filters, **pages})}"
 
     more = start + size < len(matches)
     return {
@@ -152,7 +152,7 @@ def _matches(message: TextMessage, query: Mapping[str, str]) -> bool:
         return False
     if query.get("From") and message.from_ != query["From"]:
         return False
-    # A message that waits to be sent is found by the moment it was created.
+    # A message that was not sent yet is listed by its creation time.
     at = message.sent_at if message.sent_at is not None else message.created_at
     if query.get("DateSent"):
         start, end = _moment(query["DateSent"])
@@ -164,7 +164,7 @@ def _matches(message: TextMessage, query: Mapping[str, str]) -> bool:
 
 
 def _moment(value: str) -> tuple[float, float]:
-    """A day or a second, as the half-open range it means; midnight stands for its day."""
+    """The half-open range that a date or time means: its day at midnight, else its second."""
     length = 86400.0 if len(value) == 10 or "T00:00:00" in value else 1.0
     try:
         moment = datetime.fromisoformat(value.replace("Z", "+00:00"))

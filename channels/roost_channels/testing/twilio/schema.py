@@ -3,7 +3,7 @@
 from roost_channels.testing.dispatch import UNKNOWN_CALL
 from roost_channels.testing.loopback import Call
 
-# As the official client sends them; a test holds them to it.
+# The parameters of the official client; a test compares them with it.
 CREATE = frozenset(
     [
         "To",
@@ -44,7 +44,7 @@ KNOWN = {
     "typing": frozenset({"channel", "messageId"}),
     "typing.v3": frozenset({"channel", "messageId"}),
 }
-# Parts of the path, which the record of calls keeps beside the parameters.
+# Parts of the path, which the record of calls has beside the parameters.
 IN_PATH = frozenset({"account", "sid", "media", "json"})
 
 

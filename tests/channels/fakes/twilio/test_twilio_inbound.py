@@ -223,11 +223,11 @@ async def test_the_phone_of_the_sandbox(
 ) -> None:
     sim = f"{twilio.base_url}/sim"
     user = f"{sim}/users/whatsapp:%2B491701234567"
-    said = await http.post(f"{user}/messages", json={"text": "Hi", "wait": True})
+    response = await http.post(f"{user}/messages", json={"text": "Hi", "wait": True})
     screen = (await http.get(user)).json()
     assert screen["typing"] is False
     assert [(m["sid"], m["from"], m["body"], m["reply_to"]) for m in screen["messages"]] == [
-        (said.json()["sid"], "user", "Hi", None)
+        (response.json()["sid"], "user", "Hi", None)
     ]
     await http.post(f"{sim}/config", json={"webhook_url": f"{receiver.base_url}/other"})
     await http.post(f"{user}/messages", json={"text": "Again", "wait": True})

@@ -74,7 +74,7 @@ async def set_my_commands(core: Core, parameters: Parameters) -> bool:
         raise bad_request("Expected an Array of BotCommand")
     if len(commands) > COMMANDS_MAX:
         raise bad_request("BOT_COMMANDS_TOO_MUCH")
-    kept: list[dict[str, str]] = []
+    checked: list[dict[str, str]] = []
     for command in commands:
         if not isinstance(command, dict):
             raise bad_request("Can't parse BotCommand: expected an Object")
@@ -85,13 +85,13 @@ async def set_my_commands(core: Core, parameters: Parameters) -> bool:
             raise bad_request("BOT_COMMAND_INVALID")
         if not 1 <= len(command["description"]) <= 256:
             raise bad_request("BOT_COMMAND_DESCRIPTION_INVALID")
-        kept.append(
+        checked.append(
             {
                 "command": command["command"].lstrip("/"),
                 "description": command["description"],
             }
         )
-    core.commands[_scope(parameters)] = kept
+    core.commands[_scope(parameters)] = checked
     return True
 
 

@@ -49,7 +49,7 @@ def _name(parameters: Parameters) -> str:
     return name
 
 
-def _announce(core: Core, chat: Chat, thread: int, what: dict[str, Any]) -> Message:
+def _announce(core: Core, chat: Chat, thread: int, fields: dict[str, Any]) -> Message:
     """Add the service message to the topic; a bot gets no update about its own actions."""
     message = Message(
         core.world.next_message_id(chat),
@@ -57,7 +57,7 @@ def _announce(core: Core, chat: Chat, thread: int, what: dict[str, Any]) -> Mess
         core.now(),
         core.world.bot,
         Formatted(""),
-        media=what,
+        media=fields,
         silent=True,
         editable=False,
     )
@@ -104,8 +104,8 @@ def _set_closed(core: Core, parameters: Parameters, closed: bool) -> bool:
     if topic.closed == closed:
         raise bad_request("TOPIC_NOT_MODIFIED")
     topic.closed = closed
-    what = "forum_topic_closed" if closed else "forum_topic_reopened"
-    _announce(core, chat, parameters.integer("message_thread_id"), {what: {}})
+    field = "forum_topic_closed" if closed else "forum_topic_reopened"
+    _announce(core, chat, parameters.integer("message_thread_id"), {field: {}})
     return True
 
 

@@ -99,8 +99,8 @@ class FloodControl:
         for bucket, windows in buckets:
             if windows:
                 longest = max(window.calls for window in windows)
-                kept = self._calls.setdefault(bucket, deque(maxlen=longest))
-                kept.extend(now for _ in range(count))
+                times = self._calls.setdefault(bucket, deque(maxlen=longest))
+                times.extend(now for _ in range(count))
 
     def _wait(self, bucket: str, windows: tuple[Window, ...], now: float) -> float:
         calls = self._calls.get(bucket, deque())

@@ -78,7 +78,7 @@ def _read_entity(entity: Any) -> Entity:
     kind = entity.get("type")
     if kind not in SPLITTABLE | CONTINUOUS | BLOCKQUOTES | DETECTED_BY_SERVER:
         raise fail("Unsupported type specified")
-    kept: Entity = {"type": kind, "offset": entity["offset"], "length": entity["length"]}
+    clean: Entity = {"type": kind, "offset": entity["offset"], "length": entity["length"]}
     required = {
         "text_link": "url",
         "text_mention": "user",
@@ -88,10 +88,10 @@ def _read_entity(entity: Any) -> Entity:
     if required is not None:
         if required not in entity:
             raise fail(f'Can\'t find field "{required}"')
-        kept[required] = entity[required]
+        clean[required] = entity[required]
     if kind == "pre" and entity.get("language"):
-        kept["language"] = entity["language"]
-    return kept
+        clean["language"] = entity["language"]
+    return clean
 
 
 def normalize(formatted: Formatted, *, empty: str = "Text must be non-empty") -> Formatted:
@@ -150,7 +150,7 @@ def _check_bounds(text: str, entities: list[Entity]) -> None:
 
 def _without_conflicts(entities: list[Entity]) -> list[Entity]:
     """Drop overlaps of code, links and mentions; cut styles out of code."""
-    kept: list[Entity] = []
+    clean: list[Entity] = []
     solid: list[Entity] = []
     for entity in entities:
         if entity["type"] not in CONTINUOUS:
@@ -161,10 +161,10 @@ def _without_conflicts(entities: list[Entity]) -> list[Entity]:
     for entity in entities:
         if entity["type"] in SPLITTABLE:
             pieces = _subtract(entity["offset"], entity["offset"] + entity["length"], verbatim)
-            kept.extend({**entity, "offset": a, "length": b - a} for a, b in pieces)
+            clean.extend({**entity, "offset": a, "length": b - a} for a, b in pieces)
         elif entity["type"] in BLOCKQUOTES or entity in solid:
-            kept.append(entity)
-    return sorted(kept, key=lambda e: (e["offset"], -e["length"]))
+            clean.append(entity)
+    return sorted(clean, key=lambda e: (e["offset"], -e["length"]))
 
 
 def _overlap(one: Entity, other: Entity) -> bool:

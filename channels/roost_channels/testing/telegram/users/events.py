@@ -141,7 +141,7 @@ class UserEvents:
         self._emit("stopped_message_generation", payload, chat)
 
     def set_membership(self, chat: Chat, user: User, **changes: bool) -> None:
-        """`blocked`, `kicked` or `bot_is_admin` changes; the bot is told by my_chat_member."""
+        """Change `blocked`, `kicked` or `bot_is_admin`; the bot gets a my_chat_member update."""
         before = bot_member(self._core, chat)
         for name, value in changes.items():
             setattr(chat, name, value)
@@ -191,8 +191,8 @@ class UserEvents:
 
     def close_topic(self, chat: Chat, user: User, thread: int, closed: bool) -> None:
         """Close or reopen a topic with its service message."""
-        what = "forum_topic_closed" if closed else "forum_topic_reopened"
-        self.say(chat, user, Formatted(""), thread=thread, media={what: {}})
+        field = "forum_topic_closed" if closed else "forum_topic_reopened"
+        self.say(chat, user, Formatted(""), thread=thread, media={field: {}})
         chat.topics[thread].closed = closed
 
     def react(self, chat: Chat, user: User, message_id: int, emoji: tuple[str, ...]) -> None:
