@@ -5,19 +5,18 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import ceil
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from aiohttp import web
 
-from roost_channels.testing.clock import Clock
-from roost_channels.testing.faults import CALL_FAULTS, Fault, FaultBook, whole_seconds
+from roost_channels.testing.faults import CALL_FAULTS, Fault, whole_seconds
 from roost_channels.testing.loopback import (
     BAD_GATEWAY_HTML,
     Call,
-    CallLog,
     cut_body,
     cut_connection,
 )
+from roost_channels.testing.state import FakeState
 
 # The HTTP status, and the body: JSON, None, or a whole response.
 HttpResult = tuple[int, Any]
@@ -35,21 +34,6 @@ class Refusal(Exception):
     def body(self) -> dict[str, Any]:
         """The JSON body of the response, in the provider's words."""
         raise NotImplementedError
-
-
-class DispatcherState(Protocol):
-    """The part of a fake's state that dispatchers need."""
-
-    clock: Clock
-    faults: FaultBook
-    log: CallLog
-    event: asyncio.Event
-
-    def now(self) -> float:
-        """The clock's time, in seconds since the epoch."""
-
-    def changed(self) -> None:
-        """Wake everyone who waits for a change of the state."""
 
 
 def resolve(routes: Sequence[Route], request: web.Request) -> tuple[str, dict[str, str]]:
@@ -71,7 +55,7 @@ async def read_json(request: web.Request) -> Any:
         return None
 
 
-CoreT = TypeVar("CoreT", bound=DispatcherState)
+CoreT = TypeVar("CoreT", bound=FakeState)
 
 
 class Dispatcher(Generic[CoreT]):

@@ -2,20 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from aiohttp import web
 
-from roost_channels.testing.faults import Fault, FaultBook, FaultKind, FaultPlan
-from roost_channels.testing.loopback import Call, CallLog, LoopbackServer, until
-
-
-class FakeState(Protocol):
-    """The part of a fake's state that its base needs."""
-
-    faults: FaultBook
-    log: CallLog
-    event: asyncio.Event
+from roost_channels.testing.faults import Fault, FaultKind, FaultPlan
+from roost_channels.testing.loopback import Call, LoopbackServer, until
+from roost_channels.testing.state import FakeState
 
 
 class Fake:

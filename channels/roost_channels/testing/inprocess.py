@@ -60,7 +60,7 @@ class LocalRequest:
 Handler = Callable[[Any], Awaitable[web.StreamResponse]]
 
 
-async def serve(handler: Handler, request: LocalRequest) -> web.Response:
+async def serve_request(handler: Handler, request: LocalRequest) -> web.Response:
     """The handler's response; ConnectionCut when a fault cut the connection."""
     answer = await handler(request)
     if request.transport.is_cut:

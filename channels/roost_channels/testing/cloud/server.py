@@ -9,7 +9,7 @@ from roost_channels.testing.cloud.dispatch import CloudDispatcher
 from roost_channels.testing.cloud.state import CloudCore, CloudMessage, CloudSettings
 from roost_channels.testing.cloud.statuses import CloudStatuses
 from roost_channels.testing.cloud.user_events import CloudUserEvents
-from roost_channels.testing.cloud.webhooks import CloudWebhooks
+from roost_channels.testing.cloud.webhooks import CloudWebhookClient
 from roost_channels.testing.loopback import LoopbackServer
 from roost_channels.testing.whatsapp.screen import Screen
 from roost_channels.testing.whatsapp.server import WhatsAppFake
@@ -28,7 +28,7 @@ class FakeCloud(WhatsAppFake[CloudMessage]):
     `media.download`) and webhooks (`inbound`, `status`).
     """
 
-    _webhooks: CloudWebhooks
+    _webhooks: CloudWebhookClient
     _user_events: CloudUserEvents
 
     def __init__(
@@ -60,8 +60,8 @@ class FakeCloud(WhatsAppFake[CloudMessage]):
         self._build()
 
     def _build(self) -> None:
-        self.core: CloudCore = CloudCore(self.settings, self.clock)
-        self._webhooks = CloudWebhooks(self.core)
+        self.core: CloudCore = CloudCore(self.clock, self.settings)
+        self._webhooks = CloudWebhookClient(self.core)
         self._statuses = CloudStatuses(self.core, self._webhooks)
         self._user_events = CloudUserEvents(self.core, self._webhooks)
         self._screen = Screen(self.core)

@@ -2,7 +2,7 @@
 
 from roost_channels.testing.cloud.errors import GraphError
 from roost_channels.testing.cloud.state import CloudCore, CloudMessage, business_scoped_id, wa_id
-from roost_channels.testing.cloud.webhooks import CloudWebhooks
+from roost_channels.testing.cloud.webhooks import CloudWebhookClient
 from roost_channels.testing.whatsapp.state import StatusPlan
 from roost_channels.testing.whatsapp.statuses import Report, StatusEngine
 
@@ -12,7 +12,7 @@ class CloudStatuses(StatusEngine[CloudMessage]):
 
     blocked, outside_window = 131026, 131047
 
-    def __init__(self, core: CloudCore, webhooks: CloudWebhooks) -> None:
+    def __init__(self, core: CloudCore, webhooks: CloudWebhookClient) -> None:
         super().__init__(core)
         self._core: CloudCore = core
         self._webhooks = webhooks

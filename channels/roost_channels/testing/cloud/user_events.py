@@ -9,7 +9,7 @@ from roost_channels.testing.cloud.state import (
     new_wamid,
     wa_id,
 )
-from roost_channels.testing.cloud.webhooks import CloudWebhooks
+from roost_channels.testing.cloud.webhooks import CloudWebhookClient
 from roost_channels.testing.whatsapp.state import WhatsAppUser
 from roost_channels.testing.whatsapp.user_events import UserEvents
 
@@ -20,7 +20,7 @@ class CloudUserEvents(UserEvents[CloudMessage]):
     batch: while it is a list, events are collected there instead of being sent.
     """
 
-    def __init__(self, core: CloudCore, webhooks: CloudWebhooks) -> None:
+    def __init__(self, core: CloudCore, webhooks: CloudWebhookClient) -> None:
         super().__init__(core)
         self.batch: list[dict[str, Any]] | None = None
         self._core = core

@@ -18,7 +18,7 @@ TIMEOUT_S = 10.0
 BUSINESS_ACCOUNT_ID = "102290129340398"
 
 
-class CloudWebhooks(WebhookClient[CloudCore]):
+class CloudWebhookClient(WebhookClient[CloudCore]):
     """Posts to the app's one webhook."""
 
     async def call(self, values: Sequence[dict[str, Any]], kind: str) -> bool:

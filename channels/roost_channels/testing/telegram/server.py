@@ -59,8 +59,8 @@ class FakeTelegram(TelegramPhones):
 
     def _build(self) -> None:
         self.core: Core = Core(
-            World(self._bot, self._first_message_id),
             self.clock,
+            World(self._bot, self._first_message_id),
             UpdateQueue(self.clock, self._first_update_id, self._stretch),
             FloodControl(self._flood_limits),
             privacy=self._privacy,

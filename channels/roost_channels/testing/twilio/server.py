@@ -14,7 +14,7 @@ from roost_channels.testing.twilio.sim import TwilioSim
 from roost_channels.testing.twilio.state import TextMessage, TwilioCore, TwilioSettings
 from roost_channels.testing.twilio.statuses import TwilioStatuses
 from roost_channels.testing.twilio.user_events import TwilioUserEvents
-from roost_channels.testing.twilio.webhooks import TwilioWebhooks
+from roost_channels.testing.twilio.webhooks import TwilioWebhookClient
 from roost_channels.testing.whatsapp.screen import Screen
 from roost_channels.testing.whatsapp.server import WhatsAppFake
 from roost_channels.testing.whatsapp.state import PairLimit, StatusPlan
@@ -31,7 +31,7 @@ class FakeTwilio(WhatsAppFake[TextMessage]):
     `typing`, `content.create`, `media.fetch`) and webhooks (`inbound`, `status`).
     """
 
-    _webhooks: TwilioWebhooks
+    _webhooks: TwilioWebhookClient
     _user_events: TwilioUserEvents
 
     def __init__(
@@ -69,8 +69,8 @@ class FakeTwilio(WhatsAppFake[TextMessage]):
         self._build()
 
     def _build(self) -> None:
-        self.core: TwilioCore = TwilioCore(self.settings, self.clock)
-        self._webhooks = TwilioWebhooks(self.core, transport=self._transport)
+        self.core: TwilioCore = TwilioCore(self.clock, self.settings)
+        self._webhooks = TwilioWebhookClient(self.core, transport=self._transport)
         self._statuses = TwilioStatuses(self.core, self._webhooks)
         self._user_events = TwilioUserEvents(self.core, self._webhooks)
         self._screen = Screen(self.core)

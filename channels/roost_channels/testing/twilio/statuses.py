@@ -4,7 +4,7 @@ from roost_channels.testing.faults import OUT_OF_ORDER_MAX_S
 from roost_channels.testing.twilio.errors import MESSAGES
 from roost_channels.testing.twilio.media import fetch_media
 from roost_channels.testing.twilio.state import API_VERSION, TextMessage, TwilioCore
-from roost_channels.testing.twilio.webhooks import TwilioWebhooks
+from roost_channels.testing.twilio.webhooks import TwilioWebhookClient
 from roost_channels.testing.whatsapp.state import StatusPlan, WhatsAppUser
 from roost_channels.testing.whatsapp.statuses import Report, StatusEngine
 
@@ -16,7 +16,7 @@ class TwilioStatuses(StatusEngine[TextMessage]):
 
     blocked, outside_window = 63024, 63016
 
-    def __init__(self, core: TwilioCore, webhooks: TwilioWebhooks) -> None:
+    def __init__(self, core: TwilioCore, webhooks: TwilioWebhookClient) -> None:
         super().__init__(core)
         self._core: TwilioCore = core
         self._webhooks = webhooks

@@ -13,7 +13,7 @@ from roost_channels.testing.twilio.state import (
     TwilioMedia,
     new_sid,
 )
-from roost_channels.testing.twilio.webhooks import TwilioWebhooks
+from roost_channels.testing.twilio.webhooks import TwilioWebhookClient
 from roost_channels.testing.whatsapp.state import WhatsAppUser
 from roost_channels.testing.whatsapp.user_events import UserEvents
 
@@ -23,7 +23,7 @@ WEBHOOK_FAILED = "11200"
 class TwilioUserEvents(UserEvents[TextMessage]):
     """Every event is the form of one inbound webhook."""
 
-    def __init__(self, core: TwilioCore, webhooks: TwilioWebhooks) -> None:
+    def __init__(self, core: TwilioCore, webhooks: TwilioWebhookClient) -> None:
         super().__init__(core)
         self._core = core
         self._webhooks = webhooks

@@ -40,7 +40,7 @@ def retry_policy(fragment: str, connect_s: float, total_s: float) -> RetryPolicy
     )
 
 
-class TwilioWebhooks(WebhookClient[TwilioCore]):
+class TwilioWebhookClient(WebhookClient[TwilioCore]):
     """Calls the account owner's URLs."""
 
     async def call(self, configured_url: str, parameters: dict[str, str]) -> WebhookAttempt:

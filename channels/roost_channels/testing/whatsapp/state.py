@@ -1,13 +1,10 @@
 """The state of a WhatsApp account: its settings, users, messages and files."""
 
-import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from roost_channels.testing.clock import Clock
-from roost_channels.testing.faults import FaultBook
-from roost_channels.testing.loopback import CallLog
+from roost_channels.testing.state import FakeState
 
 SESSION_WINDOW_S = 24 * 3600.0
 TYPING_S = 25.0
@@ -150,28 +147,15 @@ MediaT = TypeVar("MediaT", bound=Media)
 
 
 @dataclass(slots=True)
-class Core(Generic[SettingsT, MessageT, MediaT]):
+class Core(FakeState, Generic[SettingsT, MessageT, MediaT]):
     """The server-side state of one account; plans are for the next outbound messages."""
 
     settings: SettingsT
-    clock: Clock
     messages: dict[str, MessageT] = field(default_factory=dict)
     users: dict[str, WhatsAppUser] = field(default_factory=dict)
     media: dict[str, MediaT] = field(default_factory=dict)
     plans: deque[StatusPlan] = field(default_factory=deque)
-    faults: FaultBook = field(default_factory=FaultBook)
-    log: CallLog = field(default_factory=CallLog)
-    event: asyncio.Event = field(default_factory=asyncio.Event)
     base_url: str = ""
-
-    def now(self) -> float:
-        """The clock's time, in seconds since the epoch."""
-        return self.clock.time()
-
-    def changed(self) -> None:
-        """Wake everyone who waits for a change of the state."""
-        self.event.set()
-        self.event = asyncio.Event()
 
     def user(self, address: str) -> WhatsAppUser:
         """The user with that phone number or business-scoped id; created when not known yet."""

@@ -1,13 +1,10 @@
 """The state of one bot that all parts of FakeTelegram share, and the table of methods."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from roost_channels.testing.clock import Clock
-from roost_channels.testing.faults import FaultBook
-from roost_channels.testing.loopback import CallLog
+from roost_channels.testing.state import FakeState
 from roost_channels.testing.telegram.parameters import Parameters
 from roost_channels.testing.telegram.state.flood import FloodControl
 from roost_channels.testing.telegram.state.updates import UpdateQueue
@@ -39,30 +36,17 @@ class WebhookSettings:
 
 
 @dataclass(slots=True)
-class Core:
+class Core(FakeState):
     """The server-side state of one bot."""
 
     world: World
-    clock: Clock
     updates: UpdateQueue
     flood: FloodControl
     privacy: bool = False
     private_topics: bool = False
-    faults: FaultBook = field(default_factory=FaultBook)
-    log: CallLog = field(default_factory=CallLog)
     webhook: WebhookSettings = field(default_factory=WebhookSettings)
     callback_queries: dict[str, CallbackQuery] = field(default_factory=dict)
     commands: dict[tuple[str, str], list[dict[str, str]]] = field(default_factory=dict)
-    event: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def now(self) -> float:
-        """The clock's time, in seconds since the epoch."""
-        return self.clock.time()
-
-    def changed(self) -> None:
-        """Wake everyone who waits for a change of the state."""
-        self.event.set()
-        self.event = asyncio.Event()
 
 
 Method = Callable[[Core, Parameters], Awaitable[Any]]
