@@ -23,10 +23,10 @@ HttpResult = tuple[int, Any]
 # The HTTP method, a pattern for the whole path, and the name of the call.
 Route = tuple[str, re.Pattern[str], str]
 UNKNOWN_CALL = "unknown"
-REFUSED = ("http_500", "rate_limit", "unauthorized")
+ERROR_FAULTS = ("http_500", "rate_limit", "unauthorized")
 
 
-class Refusal(Exception):
+class ApiError(Exception):
     """A provider refuses a call; the dispatcher turns it into a response."""
 
     status: int
@@ -108,12 +108,12 @@ class Dispatcher(Generic[CoreT]):
         if kind == "http_502":
             call.status, call.response = 502, BAD_GATEWAY_HTML
             return web.Response(status=502, text=BAD_GATEWAY_HTML, content_type="text/html")
-        if fault is not None and kind in REFUSED:
+        if fault is not None and kind in ERROR_FAULTS:
             return self._refuse(call, kind, fault.value)
         try:
             call.status, call.response = await work()
-        except Refusal as refusal:
-            call.status, call.response = refusal.status, refusal.body()
+        except ApiError as error:
+            call.status, call.response = error.status, error.body()
         if kind == "drop_after":
             return cut_connection(request)
         if kind == "garbage":
@@ -129,8 +129,8 @@ class Dispatcher(Generic[CoreT]):
             wait_s = max(wanted_s, ceil(self.wait_until(call) - self._core.now()))
         if wait_s:
             self.announce_wait(call, wait_s)
-        refusal = self.refusal(kind, wait_s)
-        call.status, call.response = refusal.status, refusal.body()
+        error = self.error_for(kind, wait_s)
+        call.status, call.response = error.status, error.body()
         return self.make_response(call, {"Retry-After": str(wait_s)} if wait_s else {})
 
     def make_response(self, call: Call, headers: Mapping[str, str]) -> web.Response:
@@ -147,8 +147,8 @@ class Dispatcher(Generic[CoreT]):
             headers=headers,
         )
 
-    def refusal(self, kind: str, wait_s: int) -> Refusal:
-        """The provider's refusal for a fault of the kinds in REFUSED."""
+    def error_for(self, kind: str, wait_s: int) -> ApiError:
+        """The provider's error for a fault of the kinds in ERROR_FAULTS."""
         raise NotImplementedError
 
     def announce_wait(self, call: Call, wait_s: int) -> None:

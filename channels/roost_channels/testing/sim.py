@@ -12,12 +12,14 @@ from roost_channels.testing.loopback import call_json
 
 RESTART_DELAY_S = 0.05
 
-Route = Callable[
+SimRoute = Callable[
     [str, list[str], dict[str, Any], Mapping[str, str]], Awaitable[dict[str, Any] | None]
 ]
 
 
-async def sim_response(request: web.Request, parts: list[str], route: Route) -> web.StreamResponse:
+async def sim_response(
+    request: web.Request, parts: list[str], route: SimRoute
+) -> web.StreamResponse:
     """Run a route on the JSON body; 400 with a text when it refuses, 404 when it returns None."""
     try:
         body: dict[str, Any] = await request.json() if request.can_read_body else {}

@@ -55,7 +55,7 @@ class CloudDispatcher(Dispatcher[CloudCore]):
             return ("number" if is_number else "media.info"), node
         return name, node
 
-    def refusal(self, kind: str, wait_s: int) -> GraphError:
+    def error_for(self, kind: str, wait_s: int) -> GraphError:
         """Meta's error for a fault."""
         return GraphError({"http_500": 131000, "rate_limit": 130429, "unauthorized": 190}[kind])
 

@@ -5,7 +5,7 @@ GraphError    becomes the response of a request, or an element of a status's `er
 
 from typing import Any
 
-from roost_channels.testing.dispatch import Refusal
+from roost_channels.testing.dispatch import ApiError
 
 # code: (HTTP status, title)
 TITLES: dict[int, tuple[int, str]] = {
@@ -28,7 +28,7 @@ TITLES: dict[int, tuple[int, str]] = {
 }
 
 
-class GraphError(Refusal):
+class GraphError(ApiError):
     """Meta refuses a request with a code of its list. details: what is wrong, in a few words."""
 
     def __init__(self, code: int, details: str = "") -> None:

@@ -11,7 +11,7 @@ from roost_channels.testing.cloud.statuses import CloudStatuses
 from roost_channels.testing.cloud.user_events import CloudUserEvents
 from roost_channels.testing.cloud.webhooks import CloudWebhookClient
 from roost_channels.testing.loopback import LoopbackServer
-from roost_channels.testing.whatsapp.screen import Screen
+from roost_channels.testing.whatsapp.screen import WhatsAppScreen
 from roost_channels.testing.whatsapp.server import WhatsAppFake
 from roost_channels.testing.whatsapp.sim import WhatsAppSim
 from roost_channels.testing.whatsapp.state import PairLimit, StatusPlan
@@ -64,7 +64,7 @@ class FakeCloud(WhatsAppFake[CloudMessage]):
         self._webhooks = CloudWebhookClient(self.core)
         self._statuses = CloudStatuses(self.core, self._webhooks)
         self._user_events = CloudUserEvents(self.core, self._webhooks)
-        self._screen = Screen(self.core)
+        self._screen = WhatsAppScreen(self.core)
         self._on_call = CloudDispatcher(self.core, self._statuses).handle
         self._on_sim = WhatsAppSim(self).handle
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from roost_channels.testing.whatsapp.state import (
     ADDRESS_PREFIX,
-    Core,
-    Media,
-    Message,
-    Settings,
+    AccountSettings,
+    WhatsAppCore,
+    WhatsAppMedia,
+    WhatsAppMessage,
     WhatsAppUser,
 )
 
@@ -22,19 +22,19 @@ def new_wamid() -> str:
 
 
 @dataclass(slots=True)
-class CloudMedia(Media):
+class CloudMedia(WhatsAppMedia):
     """A file; its URL works only with the access token."""
 
 
 @dataclass(slots=True)
-class CloudMessage(Message):
+class CloudMessage(WhatsAppMessage):
     """A message. callback_data: the `biz_opaque_callback_data` that its statuses repeat."""
 
     callback_data: str = ""
 
 
 @dataclass(slots=True)
-class CloudSettings(Settings):
+class CloudSettings(AccountSettings):
     """The number as its owner configured it. templates: the approved templates' texts by name."""
 
     phone_number_id: str
@@ -45,7 +45,7 @@ class CloudSettings(Settings):
 
 
 @dataclass(slots=True)
-class CloudCore(Core[CloudSettings, CloudMessage, CloudMedia]):
+class CloudCore(WhatsAppCore[CloudSettings, CloudMessage, CloudMedia]):
     """The server-side state of one phone number."""
 
     media_ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(10**15))

@@ -11,10 +11,10 @@ from roost_channels.testing.cloud.state import (
 )
 from roost_channels.testing.cloud.webhooks import CloudWebhookClient
 from roost_channels.testing.whatsapp.state import WhatsAppUser
-from roost_channels.testing.whatsapp.user_events import UserEvents
+from roost_channels.testing.whatsapp.user_events import WhatsAppUserEvents
 
 
-class CloudUserEvents(UserEvents[CloudMessage]):
+class CloudUserEvents(WhatsAppUserEvents[CloudMessage]):
     """Every event is the value of a change in a webhook of Meta.
 
     batch: while it is a list, events are collected there instead of being sent.

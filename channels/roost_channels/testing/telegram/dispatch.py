@@ -12,19 +12,19 @@ from roost_channels.testing.loopback import Call
 from roost_channels.testing.telegram.errors import BotApiError, too_many_requests
 from roost_channels.testing.telegram.methods import ALL_METHODS, DescribedResult
 from roost_channels.testing.telegram.parameters import Parameters, from_request
-from roost_channels.testing.telegram.state.core import METHODS, Core
+from roost_channels.testing.telegram.state.core import METHODS, TelegramCore
 
 NOT_FOUND = BotApiError(404, "Not Found")
 assert ALL_METHODS  # importing their package registers the methods
 
 
-class BotDispatcher(Dispatcher[Core]):
+class BotDispatcher(Dispatcher[TelegramCore]):
     """Answers /bot<token>/<method> and /file/bot<token>/<path>."""
 
     garbage = '{"ok":true,"result":'
     wait_s_min = 1
 
-    def __init__(self, core: Core, token: str) -> None:
+    def __init__(self, core: TelegramCore, token: str) -> None:
         super().__init__(core)
         self._token = token
 
@@ -54,7 +54,7 @@ class BotDispatcher(Dispatcher[Core]):
             return BotApiError(401, "Unauthorized: invalid token specified")
         return None if token == self._token else BotApiError(401, "Unauthorized")
 
-    def refusal(self, kind: str, wait_s: int) -> BotApiError:
+    def error_for(self, kind: str, wait_s: int) -> BotApiError:
         """The Bot API's error for a fault."""
         errors = {
             "http_500": BotApiError(500, "Internal Server Error"),

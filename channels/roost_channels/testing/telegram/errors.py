@@ -5,10 +5,10 @@ BotApiError    becomes the response of a call
 
 from typing import Any
 
-from roost_channels.testing.dispatch import Refusal
+from roost_channels.testing.dispatch import ApiError
 
 
-class BotApiError(Refusal):
+class BotApiError(ApiError):
     """A call fails. code: the HTTP status and the `error_code`. parameters: ResponseParameters."""
 
     def __init__(

@@ -13,7 +13,7 @@ _INTEGER = re.compile(r"\s*(-?\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class UploadedFile:
     """A file in a multipart body."""
 
     name: str
@@ -25,7 +25,7 @@ class Parameters:
     """Parameters as text, as on the wire; nested objects are JSON text."""
 
     def __init__(
-        self, values: dict[str, str] | None = None, files: dict[str, Upload] | None = None
+        self, values: dict[str, str] | None = None, files: dict[str, UploadedFile] | None = None
     ) -> None:
         self.values = values or {}
         self.files = files or {}
@@ -63,7 +63,7 @@ class Parameters:
         except ValueError:
             raise bad_request(complaint) from None
 
-    def upload(self, name: str) -> Upload | None:
+    def upload(self, name: str) -> UploadedFile | None:
         """The file sent as `name`, or the one that its `attach://other` names."""
         if name in self.files:
             return self.files[name]
@@ -114,7 +114,7 @@ async def from_request(request: web.Request) -> Parameters:
         if isinstance(value, web.FileField):
             data = value.file.read()
             value.file.close()
-            parameters.files[name] = Upload(value.filename, value.content_type, data)
+            parameters.files[name] = UploadedFile(value.filename, value.content_type, data)
         else:
             parameters.values[name] = (
                 value if isinstance(value, str) else bytes(value).decode("utf-8", "replace")

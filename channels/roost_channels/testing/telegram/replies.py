@@ -5,7 +5,7 @@ from typing import Any
 
 from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core
+from roost_channels.testing.telegram.state.core import TelegramCore
 from roost_channels.testing.telegram.state.records import Chat, Message
 from roost_channels.testing.telegram.text.formatted import (
     Formatted,
@@ -30,7 +30,7 @@ class Reply:
     quote: dict[str, Any] | None = None
 
 
-def read_reply(core: Core, parameters: Parameters, chat: Chat, thread: int) -> Reply:
+def read_reply(core: TelegramCore, parameters: Parameters, chat: Chat, thread: int) -> Reply:
     """The reply of a call; BotApiError 400 when its target or quote does not exist."""
     reply = parameters.json("reply_parameters", "Can't parse reply parameters JSON object")
     if reply is None:
@@ -92,7 +92,7 @@ def quote_json(quote: Formatted, position: int, *, is_manual: bool) -> dict[str,
     return body
 
 
-def _external(core: Core, target: Message) -> dict[str, Any]:
+def _external(core: TelegramCore, target: Message) -> dict[str, Any]:
     """The ExternalReplyInfo object; it has no text, only the quote does."""
     chat = core.world.chats[target.chat_id]
     return {

@@ -6,14 +6,14 @@ from roost_channels.testing.clock import Clock, SystemClock
 from roost_channels.testing.loopback import LoopbackServer
 from roost_channels.testing.telegram.dispatch import BotDispatcher
 from roost_channels.testing.telegram.sim import TelegramSim
-from roost_channels.testing.telegram.state.core import Core
+from roost_channels.testing.telegram.state.core import TelegramCore
 from roost_channels.testing.telegram.state.flood import FloodControl, FloodLimits
 from roost_channels.testing.telegram.state.records import User
 from roost_channels.testing.telegram.state.updates import UpdateQueue
 from roost_channels.testing.telegram.state.world import World
-from roost_channels.testing.telegram.users.events import UserEvents
+from roost_channels.testing.telegram.users.events import TelegramUserEvents
 from roost_channels.testing.telegram.users.phones import TelegramPhones
-from roost_channels.testing.telegram.users.screen import Screen
+from roost_channels.testing.telegram.users.screen import TelegramScreen
 from roost_channels.testing.telegram.webhook import WebhookSender
 
 DEFAULT_TOKEN = "42:TEST-TOKEN"
@@ -58,7 +58,7 @@ class FakeTelegram(TelegramPhones):
         self._build()
 
     def _build(self) -> None:
-        self.core: Core = Core(
+        self.core: TelegramCore = TelegramCore(
             self.clock,
             World(self._bot, self._first_message_id),
             UpdateQueue(self.clock, self._first_update_id, self._stretch),
@@ -66,8 +66,8 @@ class FakeTelegram(TelegramPhones):
             privacy=self._privacy,
             private_topics=self._private_topics,
         )
-        self._events = UserEvents(self.core)
-        self._screen = Screen(self.core)
+        self._events = TelegramUserEvents(self.core)
+        self._screen = TelegramScreen(self.core)
         self._dispatcher = BotDispatcher(self.core, self.token)
         self._sim = TelegramSim(self)
         self._webhook = WebhookSender(self.core, self._dispatcher.execute)

@@ -10,7 +10,7 @@ import httpx2
 
 from roost_channels.testing.clock import wait_for_event
 from roost_channels.testing.telegram.parameters import Parameters, from_mapping
-from roost_channels.testing.telegram.state.core import Core
+from roost_channels.testing.telegram.state.core import TelegramCore
 from roost_channels.testing.telegram.state.updates import Update
 
 RETRY_AFTER_MAX_S = 3600.0
@@ -26,7 +26,7 @@ Execute = Callable[[str, Parameters], Awaitable[tuple[int, dict[str, Any]]]]
 class WebhookSender:
     """Runs one task per chat, a lane; an update that fails blocks its own lane only."""
 
-    def __init__(self, core: Core, execute: Execute) -> None:
+    def __init__(self, core: TelegramCore, execute: Execute) -> None:
         self._core = core
         self._execute = execute
         self._task: asyncio.Task[None] | None = None

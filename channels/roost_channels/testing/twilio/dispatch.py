@@ -78,7 +78,7 @@ class TwilioDispatcher(Dispatcher[TwilioCore]):
             request, call, lambda: self._run(request, name, groups, form, body, query)
         )
 
-    def refusal(self, kind: str, wait_s: int) -> TwilioError:
+    def error_for(self, kind: str, wait_s: int) -> TwilioError:
         """Twilio's error for a fault."""
         status, code = {
             "http_500": (500, 20500),

@@ -5,7 +5,7 @@ TwilioError    becomes the response of a request
 
 from typing import Any
 
-from roost_channels.testing.dispatch import Refusal
+from roost_channels.testing.dispatch import ApiError
 
 MESSAGES = {
     11751: "Media Message - Media exceeds messaging provider size limit",
@@ -36,7 +36,7 @@ MESSAGES = {
 }
 
 
-class TwilioError(Refusal):
+class TwilioError(ApiError):
     """Twilio refuses a request with a code of its error dictionary.
 
     status: the HTTP status. detail: the value that the message names.

@@ -15,7 +15,7 @@ from roost_channels.testing.twilio.state import TextMessage, TwilioCore, TwilioS
 from roost_channels.testing.twilio.statuses import TwilioStatuses
 from roost_channels.testing.twilio.user_events import TwilioUserEvents
 from roost_channels.testing.twilio.webhooks import TwilioWebhookClient
-from roost_channels.testing.whatsapp.screen import Screen
+from roost_channels.testing.whatsapp.screen import WhatsAppScreen
 from roost_channels.testing.whatsapp.server import WhatsAppFake
 from roost_channels.testing.whatsapp.state import PairLimit, StatusPlan
 
@@ -73,7 +73,7 @@ class FakeTwilio(WhatsAppFake[TextMessage]):
         self._webhooks = TwilioWebhookClient(self.core, transport=self._transport)
         self._statuses = TwilioStatuses(self.core, self._webhooks)
         self._user_events = TwilioUserEvents(self.core, self._webhooks)
-        self._screen = Screen(self.core)
+        self._screen = WhatsAppScreen(self.core)
         self._on_call = TwilioDispatcher(self.core, self._statuses).handle
         self._on_sim = TwilioSim(self, self.core, self._user_events).handle
 

@@ -6,7 +6,12 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
-from roost_channels.testing.whatsapp.state import Core, Media, Message, Settings
+from roost_channels.testing.whatsapp.state import (
+    AccountSettings,
+    WhatsAppCore,
+    WhatsAppMedia,
+    WhatsAppMessage,
+)
 
 API_VERSION = "2010-04-01"
 
@@ -24,7 +29,7 @@ def rfc2822(seconds: float | None) -> str | None:
 
 
 @dataclass(slots=True)
-class TwilioMedia(Media):
+class TwilioMedia(WhatsAppMedia):
     """A file of the message `parent_sid`."""
 
     parent_sid: str
@@ -32,7 +37,7 @@ class TwilioMedia(Media):
 
 
 @dataclass(slots=True)
-class TextMessage(Message):
+class TextMessage(WhatsAppMessage):
     """A Message resource.
 
     media_urls: the URLs of its files, before Twilio fetched them.
@@ -53,7 +58,7 @@ class TextMessage(Message):
 
 
 @dataclass(slots=True)
-class TwilioSettings(Settings):
+class TwilioSettings(AccountSettings):
     """The account as its owner configured it."""
 
     account_sid: str
@@ -68,7 +73,7 @@ class TwilioSettings(Settings):
 
 
 @dataclass(slots=True)
-class TwilioCore(Core[TwilioSettings, TextMessage, TwilioMedia]):
+class TwilioCore(WhatsAppCore[TwilioSettings, TextMessage, TwilioMedia]):
     """The server-side state of one account. contents: the Content resources by their SIDs."""
 
     contents: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -15,12 +15,12 @@ from roost_channels.testing.twilio.state import (
 )
 from roost_channels.testing.twilio.webhooks import TwilioWebhookClient
 from roost_channels.testing.whatsapp.state import WhatsAppUser
-from roost_channels.testing.whatsapp.user_events import UserEvents
+from roost_channels.testing.whatsapp.user_events import WhatsAppUserEvents
 
 WEBHOOK_FAILED = "11200"
 
 
-class TwilioUserEvents(UserEvents[TextMessage]):
+class TwilioUserEvents(WhatsAppUserEvents[TextMessage]):
     """Every event is the form of one inbound webhook."""
 
     def __init__(self, core: TwilioCore, webhooks: TwilioWebhookClient) -> None:

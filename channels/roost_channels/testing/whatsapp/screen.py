@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from roost_channels.testing.whatsapp.state import Core, Message
+from roost_channels.testing.whatsapp.state import WhatsAppCore, WhatsAppMessage
 
 ON_THE_PHONE = ("delivered", "read")
 # Messages that the phone does not show as bubbles of their own.
@@ -50,10 +50,10 @@ class SeenText:
         }
 
 
-class Screen:
+class WhatsAppScreen:
     """Reads the state as the user's phone shows it."""
 
-    def __init__(self, core: Core[Any, Any, Any]) -> None:
+    def __init__(self, core: WhatsAppCore[Any, Any, Any]) -> None:
         self._core = core
 
     def messages(self, address: str) -> list[SeenText]:
@@ -68,7 +68,7 @@ class Screen:
         ]
         return sorted(visible, key=lambda message: message.date)
 
-    def _seen_text(self, message: Message) -> SeenText:
+    def _seen_text(self, message: WhatsAppMessage) -> SeenText:
         target = self._core.messages.get(message.reply_to)
         arrived = message.created_at if message.inbound else message.delivered_at
         media = self._core.media

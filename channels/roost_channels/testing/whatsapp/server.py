@@ -1,25 +1,24 @@
 """The base of FakeTwilio and FakeCloud: users to play, and questions about their phones."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Generic
 
 from aiohttp import web
 
 from roost_channels.testing.clock import Clock
 from roost_channels.testing.fake import Fake
-from roost_channels.testing.whatsapp.screen import Screen, SeenText
+from roost_channels.testing.loopback import Handler
+from roost_channels.testing.whatsapp.screen import SeenText, WhatsAppScreen
 from roost_channels.testing.whatsapp.state import (
     ADDRESS_PREFIX,
-    Core,
     MessageT,
     StatusPlan,
+    WhatsAppCore,
     WhatsAppUser,
 )
 from roost_channels.testing.whatsapp.statuses import StatusEngine
-from roost_channels.testing.whatsapp.user_events import UserEvents
+from roost_channels.testing.whatsapp.user_events import WhatsAppUserEvents
 from roost_channels.testing.whatsapp.webhooks import WebhookAttempt, WebhookClient
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class WhatsAppFake(Fake, Generic[MessageT]):
@@ -28,12 +27,12 @@ class WhatsAppFake(Fake, Generic[MessageT]):
     `user` is always `whatsapp:+…` (a phone number) or `whatsapp:CC.…` (a business-scoped id).
     """
 
-    core: Core[Any, MessageT, Any]
+    core: WhatsAppCore[Any, MessageT, Any]
     clock: Clock
     _webhooks: WebhookClient[Any]
     _statuses: StatusEngine[MessageT]
-    _user_events: UserEvents[MessageT]
-    _screen: Screen
+    _user_events: WhatsAppUserEvents[MessageT]
+    _screen: WhatsAppScreen
     _on_call: Handler
     _on_sim: Handler
 

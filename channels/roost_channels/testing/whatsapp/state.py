@@ -78,7 +78,7 @@ class WhatsAppUser:
 
 
 @dataclass(slots=True)
-class Media:
+class WhatsAppMedia:
     """A file of a message. filename: the name that phones show; empty for a file without one."""
 
     id: str
@@ -88,7 +88,7 @@ class Media:
 
 
 @dataclass(slots=True)
-class Message:
+class WhatsAppMessage:
     """A message from or to a user.
 
     user: the user's address. body: the text or caption. type: one of Meta's message types.
@@ -132,7 +132,7 @@ class Message:
 
 
 @dataclass(slots=True, kw_only=True)
-class Settings:
+class AccountSettings:
     """Settings of every account; tests may change them while the server runs. None: no limit."""
 
     webhook_url: str = ""
@@ -141,13 +141,13 @@ class Settings:
     status_plan: StatusPlan = field(default_factory=StatusPlan)
 
 
-SettingsT = TypeVar("SettingsT", bound=Settings)
-MessageT = TypeVar("MessageT", bound=Message)
-MediaT = TypeVar("MediaT", bound=Media)
+SettingsT = TypeVar("SettingsT", bound=AccountSettings)
+MessageT = TypeVar("MessageT", bound=WhatsAppMessage)
+MediaT = TypeVar("MediaT", bound=WhatsAppMedia)
 
 
 @dataclass(slots=True)
-class Core(FakeState, Generic[SettingsT, MessageT, MediaT]):
+class WhatsAppCore(FakeState, Generic[SettingsT, MessageT, MediaT]):
     """The server-side state of one account; plans are for the next outbound messages."""
 
     settings: SettingsT

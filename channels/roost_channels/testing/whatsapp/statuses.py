@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, Generic
 
 from roost_channels.testing.tasks import Tasks
-from roost_channels.testing.whatsapp.state import Core, MessageT, StatusPlan, WhatsAppUser
+from roost_channels.testing.whatsapp.state import MessageT, StatusPlan, WhatsAppCore, WhatsAppUser
 
 Report = dict[str, Any]
 ReportQueue = asyncio.Queue[Report | None]
@@ -21,7 +21,7 @@ class StatusEngine(Generic[MessageT]):
     blocked: int
     outside_window: int
 
-    def __init__(self, core: Core[Any, MessageT, Any]) -> None:
+    def __init__(self, core: WhatsAppCore[Any, MessageT, Any]) -> None:
         self._core = core
         self._tasks = Tasks("messages")
 

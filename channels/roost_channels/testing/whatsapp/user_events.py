@@ -4,13 +4,13 @@ import asyncio
 from typing import Any, Generic
 
 from roost_channels.testing.tasks import Tasks
-from roost_channels.testing.whatsapp.state import Core, MessageT
+from roost_channels.testing.whatsapp.state import MessageT, WhatsAppCore
 
 
-class UserEvents(Generic[MessageT]):
+class WhatsAppUserEvents(Generic[MessageT]):
     """Delivers events beside the fake's other work; subclasses word and send them."""
 
-    def __init__(self, core: Core[Any, MessageT, Any]) -> None:
+    def __init__(self, core: WhatsAppCore[Any, MessageT, Any]) -> None:
         self._deliveries = Tasks("deliveries")
         self._messages = core.messages
 

@@ -5,13 +5,13 @@ from typing import Any, Generic, TypeVar
 
 import httpx2
 
-from roost_channels.testing.whatsapp.state import Core
+from roost_channels.testing.whatsapp.state import WhatsAppCore
 
 ATTEMPTS_KEPT = 100_000
 NO_CONNECTION = "ct"
 NO_RESPONSE = "rt"
 
-CoreT = TypeVar("CoreT", bound=Core[Any, Any, Any])
+CoreT = TypeVar("CoreT", bound=WhatsAppCore[Any, Any, Any])
 
 
 @dataclass(frozen=True, slots=True)

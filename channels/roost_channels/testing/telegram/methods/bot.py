@@ -5,7 +5,7 @@ from typing import Any
 
 from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 
 COMMANDS_MAX = 100
 _COMMAND = re.compile(r"/?[a-z0-9_]{1,32}")
@@ -21,7 +21,7 @@ _SCOPES = {
 
 
 @method("getMe")
-async def get_me(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def get_me(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
     """The bot's User object with its abilities."""
     return {
         **core.world.bot.to_json(),
@@ -36,7 +36,7 @@ async def get_me(core: Core, parameters: Parameters) -> dict[str, Any]:
 
 
 @method("getChat")
-async def get_chat(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def get_chat(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
     """The ChatFullInfo object."""
     chat = core.world.find_chat(parameters.text("chat_id"))
     return {
@@ -67,7 +67,7 @@ def _scope(parameters: Parameters) -> tuple[str, str]:
 
 
 @method("setMyCommands")
-async def set_my_commands(core: Core, parameters: Parameters) -> bool:
+async def set_my_commands(core: TelegramCore, parameters: Parameters) -> bool:
     """Store the commands of a scope and language."""
     commands = parameters.json("commands", "Can't parse commands JSON object")
     if not isinstance(commands, list):
@@ -96,13 +96,13 @@ async def set_my_commands(core: Core, parameters: Parameters) -> bool:
 
 
 @method("getMyCommands")
-async def get_my_commands(core: Core, parameters: Parameters) -> list[dict[str, str]]:
+async def get_my_commands(core: TelegramCore, parameters: Parameters) -> list[dict[str, str]]:
     """The commands of a scope and language."""
     return core.commands.get(_scope(parameters), [])
 
 
 @method("deleteMyCommands")
-async def delete_my_commands(core: Core, parameters: Parameters) -> bool:
+async def delete_my_commands(core: TelegramCore, parameters: Parameters) -> bool:
     """Forget the commands of a scope and language."""
     core.commands.pop(_scope(parameters), None)
     return True

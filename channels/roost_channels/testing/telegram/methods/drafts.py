@@ -2,7 +2,7 @@
 
 from roost_channels.testing.telegram.errors import bad_request, forbidden
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 from roost_channels.testing.telegram.state.records import Chat, Draft
 from roost_channels.testing.telegram.text.formatted import (
     TEXT_CODEPOINTS_MAX,
@@ -14,7 +14,7 @@ from roost_channels.testing.telegram.text.formatted import (
 DRAFT_S = 30.0
 
 
-def find_reachable_chat(core: Core, chat_id: str) -> Chat:
+def find_reachable_chat(core: TelegramCore, chat_id: str) -> Chat:
     """The chat, if its users see what the bot does there; BotApiError otherwise."""
     chat = core.world.writable_chat(chat_id)
     if chat.blocked:
@@ -22,7 +22,7 @@ def find_reachable_chat(core: Core, chat_id: str) -> Chat:
     return chat
 
 
-def put_draft(core: Core, parameters: Parameters, formatted: Formatted) -> bool:
+def put_draft(core: TelegramCore, parameters: Parameters, formatted: Formatted) -> bool:
     """Show a draft in a private chat; it replaces the one there."""
     chat = find_reachable_chat(core, parameters.text("chat_id"))
     # The published sources have only the code 400 of these two errors, not their texts.
@@ -45,7 +45,7 @@ def put_draft(core: Core, parameters: Parameters, formatted: Formatted) -> bool:
 
 
 @method("sendMessageDraft")
-async def send_message_draft(core: Core, parameters: Parameters) -> bool:
+async def send_message_draft(core: TelegramCore, parameters: Parameters) -> bool:
     """Show a text as a draft; without a text the draft says that the bot thinks."""
     text = parameters.text("text")
     entities = parameters.json("entities", "Can't parse entities JSON object")

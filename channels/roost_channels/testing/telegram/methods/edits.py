@@ -8,7 +8,7 @@ from roost_channels.testing.telegram.methods.files import read_caption, read_inp
 from roost_channels.testing.telegram.methods.messages import read_text
 from roost_channels.testing.telegram.methods.rich_messages import read_rich
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 from roost_channels.testing.telegram.state.media import KINDS
 from roost_channels.testing.telegram.state.records import Chat, Message
 from roost_channels.testing.telegram.text.formatted import Formatted
@@ -22,7 +22,7 @@ NOT_MODIFIED = (
 
 
 def find_message(
-    core: Core, parameters: Parameters, kind: str, *, write: bool = True
+    core: TelegramCore, parameters: Parameters, kind: str, *, write: bool = True
 ) -> tuple[Chat, Message]:
     """The message that a call names. kind: the first words of the error when it is missing."""
     chat_id = parameters.text("chat_id")
@@ -38,7 +38,7 @@ def find_message(
 
 
 def _change(
-    core: Core,
+    core: TelegramCore,
     chat: Chat,
     message: Message,
     formatted: Formatted,
@@ -61,7 +61,7 @@ def _change(
 
 
 @method("editMessageText")
-async def edit_message_text(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def edit_message_text(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
     """Replace the text or rich message, and the keyboard."""
     rich = read_rich(parameters)
     formatted = read_text(parameters) if rich is None else rich.formatted
@@ -74,7 +74,7 @@ async def edit_message_text(core: Core, parameters: Parameters) -> dict[str, Any
 
 
 @method("editMessageCaption")
-async def edit_message_caption(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def edit_message_caption(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
     """Replace the caption and the keyboard."""
     caption = read_caption(parameters)
     keyboard, _ = read_keyboard(parameters)
@@ -85,7 +85,7 @@ async def edit_message_caption(core: Core, parameters: Parameters) -> dict[str, 
 
 
 @method("editMessageMedia")
-async def edit_message_media(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def edit_message_media(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
     """Replace the file, its caption and the keyboard."""
     media = parameters.json("media", "Can't parse media JSON object")
     if media is None:
@@ -97,7 +97,7 @@ async def edit_message_media(core: Core, parameters: Parameters) -> dict[str, An
 
 
 @method("editMessageReplyMarkup")
-async def edit_message_reply_markup(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def edit_message_reply_markup(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
     """Replace the keyboard."""
     keyboard, _ = read_keyboard(parameters)
     chat, message = find_message(core, parameters, "message to edit")
@@ -105,7 +105,7 @@ async def edit_message_reply_markup(core: Core, parameters: Parameters) -> dict[
 
 
 @method("deleteMessage")
-async def delete_message(core: Core, parameters: Parameters) -> bool:
+async def delete_message(core: TelegramCore, parameters: Parameters) -> bool:
     """Delete one message of the last 48 hours."""
     if not parameters.text("chat_id"):
         raise bad_request("Chat identifier is not specified")
@@ -119,14 +119,14 @@ async def delete_message(core: Core, parameters: Parameters) -> bool:
     return True
 
 
-def _deletable(core: Core, chat: Chat, message: Message) -> bool:
+def _deletable(core: TelegramCore, chat: Chat, message: Message) -> bool:
     too_old = core.now() - message.date > DELETE_WINDOW_S
     own = message.sender.is_bot or chat.is_private
     return not too_old and (own or chat.bot_is_admin)
 
 
 @method("deleteMessages")
-async def delete_messages(core: Core, parameters: Parameters) -> bool:
+async def delete_messages(core: TelegramCore, parameters: Parameters) -> bool:
     """Delete up to 100 messages; skip those that are missing or cannot be deleted."""
     ids = parameters.json("message_ids", "Can't parse message identifiers JSON object")
     if not isinstance(ids, list) or any(not isinstance(one, int) for one in ids):

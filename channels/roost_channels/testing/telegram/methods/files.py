@@ -6,7 +6,7 @@ from typing import Any
 from roost_channels.testing.telegram.errors import BotApiError, bad_request
 from roost_channels.testing.telegram.methods.messages import MessageContent, deliver, deliver_album
 from roost_channels.testing.telegram.parameters import Parameters, from_mapping
-from roost_channels.testing.telegram.state.core import METHODS, Core, Method, method
+from roost_channels.testing.telegram.state.core import METHODS, Method, TelegramCore, method
 from roost_channels.testing.telegram.state.media import (
     DOWNLOAD_BYTES_MAX,
     KINDS,
@@ -27,7 +27,7 @@ _albums = itertools.count(13_000_000_000_000_000)
 
 
 @method("getFile")
-async def get_file(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def get_file(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
     """The File object with a path that works for an hour."""
     file_id = parameters.text("file_id")
     if not file_id:
@@ -49,7 +49,7 @@ async def get_file(core: Core, parameters: Parameters) -> dict[str, Any]:
     }
 
 
-def read_file(core: Core, parameters: Parameters, name: str, kind: str) -> File:
+def read_file(core: TelegramCore, parameters: Parameters, name: str, kind: str) -> File:
     """The file of a send method: uploaded, or known by its id."""
     upload = parameters.upload(name)
     reference = parameters.text(name)
@@ -83,7 +83,9 @@ def read_caption(parameters: Parameters) -> Formatted:
     return formatted
 
 
-def read_content(core: Core, parameters: Parameters, name: str, kind: str) -> MessageContent:
+def read_content(
+    core: TelegramCore, parameters: Parameters, name: str, kind: str
+) -> MessageContent:
     """The file and caption of a send method. name: the parameter that has the file."""
     file = read_file(core, parameters, name, kind)
     about = {edge: parameters.integer(edge) for edge in ("duration", "width", "height")}
@@ -92,7 +94,7 @@ def read_content(core: Core, parameters: Parameters, name: str, kind: str) -> Me
 
 
 def _sender(kind: str) -> Method:
-    async def send(core: Core, parameters: Parameters) -> dict[str, Any]:
+    async def send(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
         return deliver(core, parameters, read_content(core, parameters, kind, kind))
 
     return send
@@ -102,7 +104,9 @@ for _kind in KINDS:
     METHODS[f"send{_kind.replace('_', '')}"] = _sender(_kind)
 
 
-def read_input_media(core: Core, media: Any, parameters: Parameters) -> tuple[str, MessageContent]:
+def read_input_media(
+    core: TelegramCore, media: Any, parameters: Parameters
+) -> tuple[str, MessageContent]:
     """The kind and content of one InputMedia object."""
     if not isinstance(media, dict):
         raise bad_request("Can't parse InputMedia: expected an Object")
@@ -117,7 +121,7 @@ def read_input_media(core: Core, media: Any, parameters: Parameters) -> tuple[st
 
 
 @method("sendMediaGroup")
-async def send_media_group(core: Core, parameters: Parameters) -> list[dict[str, Any]]:
+async def send_media_group(core: TelegramCore, parameters: Parameters) -> list[dict[str, Any]]:
     """Send up to ten media as an album."""
     media = parameters.json("media", "Can't parse media JSON object")
     if not isinstance(media, list):

@@ -4,7 +4,7 @@ from typing import Any
 
 from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 from roost_channels.testing.telegram.state.records import Chat
 
 _RIGHTS = (
@@ -25,7 +25,7 @@ _RIGHTS = (
 _DENIED_RIGHTS = ("is_anonymous", "can_be_edited", "can_promote_members")
 
 
-def bot_member(core: Core, chat: Chat) -> dict[str, Any]:
+def bot_member(core: TelegramCore, chat: Chat) -> dict[str, Any]:
     """The bot's ChatMember object in a chat."""
     bot = {"user": core.world.bot.to_json()}
     if chat.kicked or chat.blocked:
@@ -37,7 +37,7 @@ def bot_member(core: Core, chat: Chat) -> dict[str, Any]:
 
 
 @method("getChatMember")
-async def get_chat_member(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def get_chat_member(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
     """The ChatMember object of the bot or of a user."""
     chat = core.world.writable_chat(parameters.text("chat_id"))
     user_id = parameters.integer("user_id")
@@ -50,7 +50,9 @@ async def get_chat_member(core: Core, parameters: Parameters) -> dict[str, Any]:
 
 
 @method("getChatAdministrators")
-async def get_chat_administrators(core: Core, parameters: Parameters) -> list[dict[str, Any]]:
+async def get_chat_administrators(
+    core: TelegramCore, parameters: Parameters
+) -> list[dict[str, Any]]:
     """The bot, where it is an administrator of the group."""
     chat = core.world.writable_chat(parameters.text("chat_id"))
     if chat.is_private:
@@ -59,7 +61,7 @@ async def get_chat_administrators(core: Core, parameters: Parameters) -> list[di
 
 
 @method("leaveChat")
-async def leave_chat(core: Core, parameters: Parameters) -> bool:
+async def leave_chat(core: TelegramCore, parameters: Parameters) -> bool:
     """Remove the bot from a group."""
     chat = core.world.writable_chat(parameters.text("chat_id"))
     if chat.is_private:

@@ -7,7 +7,7 @@ from roost_channels.testing.telegram.errors import bad_request, forbidden
 from roost_channels.testing.telegram.keyboards import read_keyboard
 from roost_channels.testing.telegram.parameters import Parameters
 from roost_channels.testing.telegram.replies import read_reply
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 from roost_channels.testing.telegram.state.records import GENERAL_TOPIC, Message
 from roost_channels.testing.telegram.text.formatted import (
     TEXT_CODEPOINTS_MAX,
@@ -37,13 +37,13 @@ class MessageContent:
     media: dict[str, Any] = field(default_factory=dict)
 
 
-def deliver(core: Core, parameters: Parameters, content: MessageContent) -> dict[str, Any]:
+def deliver(core: TelegramCore, parameters: Parameters, content: MessageContent) -> dict[str, Any]:
     """Put one message of the bot into its chat; returns the Message object."""
     return deliver_album(core, parameters, [content])[0]
 
 
 def deliver_album(
-    core: Core, parameters: Parameters, contents: list[MessageContent], group: str = ""
+    core: TelegramCore, parameters: Parameters, contents: list[MessageContent], group: str = ""
 ) -> list[dict[str, Any]]:
     """Put several messages of the bot into one chat; with `group` they are one album."""
     keyboard, editable = read_keyboard(parameters)
@@ -83,6 +83,6 @@ def deliver_album(
 
 
 @method("sendMessage")
-async def send_message(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def send_message(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
     """Send a text."""
     return deliver(core, parameters, MessageContent(read_text(parameters)))

@@ -8,7 +8,7 @@ from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.methods.drafts import put_draft
 from roost_channels.testing.telegram.methods.messages import MessageContent, deliver
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 from roost_channels.testing.telegram.text.formatted import Formatted
 
 RICH_CODEPOINTS_MAX = 32_768
@@ -83,7 +83,7 @@ def _plain(block: Any) -> str:
 
 
 @method("sendRichMessage")
-async def send_rich_message(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def send_rich_message(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
     """Send a rich message."""
     content = read_rich(parameters)
     if content is None:
@@ -92,7 +92,7 @@ async def send_rich_message(core: Core, parameters: Parameters) -> dict[str, Any
 
 
 @method("sendRichMessageDraft")
-async def send_rich_message_draft(core: Core, parameters: Parameters) -> bool:
+async def send_rich_message_draft(core: TelegramCore, parameters: Parameters) -> bool:
     """Show a rich message as a draft."""
     content = read_rich(parameters, draft=True)
     if content is None:

@@ -6,7 +6,7 @@ from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.methods.drafts import find_reachable_chat
 from roost_channels.testing.telegram.methods.edits import find_message
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 from roost_channels.testing.telegram.state.records import GENERAL_TOPIC
 from roost_channels.testing.telegram.state.updates import CALLBACK_LIFETIME_S
 
@@ -38,7 +38,7 @@ TOO_OLD = "query is too old and response timeout expired or query ID is invalid"
 
 
 @method("sendChatAction")
-async def send_chat_action(core: Core, parameters: Parameters) -> bool:
+async def send_chat_action(core: TelegramCore, parameters: Parameters) -> bool:
     """Show that the bot is typing or uploading, for 5 s."""
     action = parameters.text("action").lower()
     if action not in ACTIONS:
@@ -59,7 +59,7 @@ async def send_chat_action(core: Core, parameters: Parameters) -> bool:
 
 
 @method("setMessageReaction")
-async def set_message_reaction(core: Core, parameters: Parameters) -> bool:
+async def set_message_reaction(core: TelegramCore, parameters: Parameters) -> bool:
     """Set the bot's one reaction to a message, or remove it."""
     reaction_types = parameters.json("reaction", "Can't parse reaction types JSON object")
     if reaction_types is not None and not isinstance(reaction_types, list):
@@ -80,7 +80,7 @@ async def set_message_reaction(core: Core, parameters: Parameters) -> bool:
 
 
 @method("answerCallbackQuery")
-async def answer_callback_query(core: Core, parameters: Parameters) -> bool:
+async def answer_callback_query(core: TelegramCore, parameters: Parameters) -> bool:
     """Answer a pressed button once, within 150 s."""
     query = core.callback_queries.get(parameters.text("callback_query_id"))
     if len(parameters.text("text")) > CALLBACK_TEXT_MAX:

@@ -4,7 +4,7 @@ from typing import Any
 
 from roost_channels.testing.telegram.errors import bad_request, forbidden
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 from roost_channels.testing.telegram.state.records import (
     GENERAL_TOPIC,
     TOPIC_COLOR,
@@ -18,7 +18,7 @@ NAME_MAX = 128
 ICON_COLORS = {7322096, 16766590, 13338331, 9367192, 16749490, 16478047}
 
 
-def _forum(core: Core, parameters: Parameters, action: str) -> Chat:
+def _forum(core: TelegramCore, parameters: Parameters, action: str) -> Chat:
     """The chat, if the bot may manage its topics. action: the verb of the error."""
     chat = core.world.writable_chat(parameters.text("chat_id"))
     if chat.is_private and core.private_topics:
@@ -32,7 +32,7 @@ def _forum(core: Core, parameters: Parameters, action: str) -> Chat:
     return chat
 
 
-def _topic(core: Core, parameters: Parameters, action: str) -> tuple[Chat, Topic]:
+def _topic(core: TelegramCore, parameters: Parameters, action: str) -> tuple[Chat, Topic]:
     chat = _forum(core, parameters, action)
     thread = parameters.integer("message_thread_id")
     if thread == GENERAL_TOPIC:
@@ -49,7 +49,7 @@ def _name(parameters: Parameters) -> str:
     return name
 
 
-def _announce(core: Core, chat: Chat, thread: int, fields: dict[str, Any]) -> Message:
+def _announce(core: TelegramCore, chat: Chat, thread: int, fields: dict[str, Any]) -> Message:
     """Add the service message to the topic; a bot gets no update about its own actions."""
     message = Message(
         core.world.next_message_id(chat),
@@ -68,7 +68,7 @@ def _announce(core: Core, chat: Chat, thread: int, fields: dict[str, Any]) -> Me
 
 
 @method("createForumTopic")
-async def create_forum_topic(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def create_forum_topic(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
     """Create a topic; the id of its service message is the topic's id."""
     chat = _forum(core, parameters, "create")
     color = parameters.integer("icon_color", TOPIC_COLOR)
@@ -82,7 +82,7 @@ async def create_forum_topic(core: Core, parameters: Parameters) -> dict[str, An
 
 
 @method("editForumTopic")
-async def edit_forum_topic(core: Core, parameters: Parameters) -> bool:
+async def edit_forum_topic(core: TelegramCore, parameters: Parameters) -> bool:
     """Change the name or icon of a topic."""
     chat, topic = _topic(core, parameters, "edit")
     name = _name(parameters) if "name" in parameters else topic.name
@@ -99,7 +99,7 @@ async def edit_forum_topic(core: Core, parameters: Parameters) -> bool:
     return True
 
 
-def _set_closed(core: Core, parameters: Parameters, closed: bool) -> bool:
+def _set_closed(core: TelegramCore, parameters: Parameters, closed: bool) -> bool:
     chat, topic = _topic(core, parameters, "edit")
     if topic.closed == closed:
         raise bad_request("TOPIC_NOT_MODIFIED")
@@ -110,19 +110,19 @@ def _set_closed(core: Core, parameters: Parameters, closed: bool) -> bool:
 
 
 @method("closeForumTopic")
-async def close_forum_topic(core: Core, parameters: Parameters) -> bool:
+async def close_forum_topic(core: TelegramCore, parameters: Parameters) -> bool:
     """Close a topic."""
     return _set_closed(core, parameters, True)
 
 
 @method("reopenForumTopic")
-async def reopen_forum_topic(core: Core, parameters: Parameters) -> bool:
+async def reopen_forum_topic(core: TelegramCore, parameters: Parameters) -> bool:
     """Open a closed topic again."""
     return _set_closed(core, parameters, False)
 
 
 @method("deleteForumTopic")
-async def delete_forum_topic(core: Core, parameters: Parameters) -> bool:
+async def delete_forum_topic(core: TelegramCore, parameters: Parameters) -> bool:
     """Delete a topic with its messages."""
     chat, _ = _topic(core, parameters, "delete")
     thread = parameters.integer("message_thread_id")

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from roost_channels.testing.telegram.errors import bad_request, too_many_requests
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 from roost_channels.testing.telegram.state.updates import DEFAULT_TYPES, WEBHOOK_ACTIVE
 
 SECRET_MAX = 256
@@ -14,7 +14,7 @@ PORTS = (80, 88, 443, 8443)
 
 
 @method("getUpdates")
-async def get_updates(core: Core, parameters: Parameters) -> list[dict[str, Any]]:
+async def get_updates(core: TelegramCore, parameters: Parameters) -> list[dict[str, Any]]:
     """Answer a long poll; 409 while a webhook is set."""
     if core.webhook.url:
         raise await core.updates.conflict(WEBHOOK_ACTIVE)
@@ -22,18 +22,18 @@ async def get_updates(core: Core, parameters: Parameters) -> list[dict[str, Any]
 
 
 @method("setWebhook")
-async def set_webhook(core: Core, parameters: Parameters) -> Any:
+async def set_webhook(core: TelegramCore, parameters: Parameters) -> Any:
     """Set the webhook, or delete it with an empty URL."""
     return _change_webhook(core, parameters, parameters.text("url"))
 
 
 @method("deleteWebhook")
-async def delete_webhook(core: Core, parameters: Parameters) -> Any:
+async def delete_webhook(core: TelegramCore, parameters: Parameters) -> Any:
     """Delete the webhook."""
     return _change_webhook(core, parameters, "")
 
 
-def _change_webhook(core: Core, parameters: Parameters, url: str) -> Any:
+def _change_webhook(core: TelegramCore, parameters: Parameters, url: str) -> Any:
     webhook = core.webhook
     if url and core.now() < webhook.set_at + 1:
         raise too_many_requests(1)
@@ -75,7 +75,7 @@ class DescribedResult:
 
 
 @method("getWebhookInfo")
-async def get_webhook_info(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def get_webhook_info(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
     """The WebhookInfo object."""
     webhook = core.webhook
     core.updates.forget_expired()

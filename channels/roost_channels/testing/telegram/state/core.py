@@ -36,7 +36,7 @@ class WebhookSettings:
 
 
 @dataclass(slots=True)
-class Core(FakeState):
+class TelegramCore(FakeState):
     """The server-side state of one bot."""
 
     world: World
@@ -49,7 +49,7 @@ class Core(FakeState):
     commands: dict[tuple[str, str], list[dict[str, str]]] = field(default_factory=dict)
 
 
-Method = Callable[[Core, Parameters], Awaitable[Any]]
+Method = Callable[[TelegramCore, Parameters], Awaitable[Any]]
 METHODS: dict[str, Method] = {}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from roost_channels.testing.fake import Fake
-from roost_channels.testing.telegram.state.core import Core
+from roost_channels.testing.telegram.state.core import TelegramCore
 from roost_channels.testing.telegram.state.media import KINDS, media_fields, store
 from roost_channels.testing.telegram.state.records import (
     GENERAL_TOPIC,
@@ -15,14 +15,14 @@ from roost_channels.testing.telegram.state.records import (
     User,
 )
 from roost_channels.testing.telegram.text.formatted import Formatted
-from roost_channels.testing.telegram.users.events import UserEvents
+from roost_channels.testing.telegram.users.events import TelegramUserEvents
 
 
 class UserActions(Fake):
     """Actions of users, by chat id; `user_id` names the user in a group."""
 
-    core: Core
-    _events: UserEvents
+    core: TelegramCore
+    _events: TelegramUserEvents
 
     async def user_says(
         self,

@@ -5,7 +5,7 @@ from typing import Any
 
 from roost_channels.testing.telegram.methods.members import bot_member
 from roost_channels.testing.telegram.replies import quote_json
-from roost_channels.testing.telegram.state.core import CallbackQuery, Core
+from roost_channels.testing.telegram.state.core import CallbackQuery, TelegramCore
 from roost_channels.testing.telegram.state.media import KINDS
 from roost_channels.testing.telegram.state.records import Chat, Message, Topic, User
 from roost_channels.testing.telegram.text.detected_entities import detect_entities
@@ -13,10 +13,10 @@ from roost_channels.testing.telegram.text.formatted import Formatted
 from roost_channels.testing.telegram.text.utf16 import utf16_find
 
 
-class UserEvents:
+class TelegramUserEvents:
     """Changes the world for a user's action and queues the update about it."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: TelegramCore) -> None:
         self._core = core
         self._press_ids = itertools.count(1)
 

@@ -4,13 +4,13 @@ from typing import Any
 
 from roost_channels.testing.telegram.schema import complaints
 from roost_channels.testing.telegram.users.actions import UserActions
-from roost_channels.testing.telegram.users.screen import Screen, SeenMessage
+from roost_channels.testing.telegram.users.screen import SeenMessage, TelegramScreen
 
 
 class TelegramPhones(UserActions):
     """The users of FakeTelegram with their phones; FakeTelegram adds the Bot API server."""
 
-    _screen: Screen
+    _screen: TelegramScreen
 
     def visible(self, chat_id: int, thread: int | None = None) -> list[SeenMessage]:
         """The messages on the phone, oldest first: edits applied, deleted messages left out.

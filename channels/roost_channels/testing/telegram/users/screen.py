@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
-from roost_channels.testing.telegram.state.core import Core
+from roost_channels.testing.telegram.state.core import TelegramCore
 from roost_channels.testing.telegram.state.media import KINDS
 from roost_channels.testing.telegram.state.records import Chat, Message
 
@@ -81,10 +81,10 @@ class SeenMessage:
         }
 
 
-class Screen:
+class TelegramScreen:
     """Reads the state as a user's phone shows it."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: TelegramCore) -> None:
         self._core = core
 
     def chat(self, chat_id: int) -> Chat:
