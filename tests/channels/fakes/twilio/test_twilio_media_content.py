@@ -95,7 +95,7 @@ async def test_a_template_needs_its_approval_to_leave_the_window(
     )
     twilio.approve_content(created.sid)
     both = await asyncio.to_thread(client.content.v1.content_and_approvals.list)
-    assert [file.approval_requests["status"] for file in both] == ["approved"]
+    assert [content.approval_requests["status"] for content in both] == ["approved"]
     await send(client, twilio, content_sid=created.sid, content_variables='{"1": "Bob"}')
     assert twilio.bot_texts(ADA) == ["Bob, your answer is ready."]
     with pytest.raises(TwilioRestException):  # once is enough
@@ -176,3 +176,15 @@ async def test_a_last_status_held_back_comes_after_two_seconds(
     await clock.advance(2)
     await receiver.got(1)
     assert receiver.received[0].form["MessageStatus"] == "undelivered"
+
+
+async def test_the_sim_api_approves_contents_and_lists_complaints(
+    twilio: FakeTwilio, http: httpx2.AsyncClient
+) -> None:
+    sid = twilio.add_content(TEMPLATE)
+    approve = f"{twilio.base_url}/sim/contents/{sid}/approve"
+    assert (await http.post(approve, json={"status": "paused"})).json() == {"ok": True}
+    assert twilio.core.contents[sid]["approval"]["status"] == "paused"
+    await http.post(f"{twilio.base_url}/v2/Indicators/Typing.json", data={"color": "red"})
+    complaints = (await http.get(f"{twilio.base_url}/sim/complaints")).json()["complaints"]
+    assert complaints == ["typing: color: no such parameter"] == twilio.complaints
