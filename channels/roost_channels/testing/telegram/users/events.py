@@ -1,26 +1,27 @@
-"""What people do on their phones, turned into updates."""
+"""Turns what users do on their phones into updates for the bot."""
 
 import itertools
 from typing import Any
 
 from roost_channels.testing.telegram.methods.members import bot_member
 from roost_channels.testing.telegram.replies import quote_json
-from roost_channels.testing.telegram.state.core import Core, Pressed
+from roost_channels.testing.telegram.state.core import CallbackQuery, TelegramCore
 from roost_channels.testing.telegram.state.media import KINDS
 from roost_channels.testing.telegram.state.records import Chat, Message, Topic, User
-from roost_channels.testing.telegram.text.found_entities import find_entities
-from roost_channels.testing.telegram.text.text import Formatted
+from roost_channels.testing.telegram.text.detected_entities import detect_entities
+from roost_channels.testing.telegram.text.formatted import Formatted
 from roost_channels.testing.telegram.text.utf16 import utf16_find
 
 
-class People:
-    """Everybody but the bot."""
+class TelegramUserEvents:
+    """Changes the world for a user's action and queues the update about it."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: TelegramCore) -> None:
         self._core = core
         self._press_ids = itertools.count(1)
 
     def chat(self, chat_id: int, user: User) -> Chat:
+        """The chat with that id; ValueError for a group that was not added."""
         chats = self._core.world.chats
         if chat_id > 0:
             return self._core.world.private_chat(self._core.world.user(chat_id, user.first_name))
@@ -42,14 +43,14 @@ class People:
         media: dict[str, Any] | None = None,
         forward_origin: dict[str, Any] | None = None,
     ) -> Message:
-        """A message written by a person; a quote is a passage they selected in `reply_to`."""
+        """Add a user's message; ValueError for a reply, quote or topic that does not exist."""
         core = self._core
         message = Message(
             core.world.next_message_id(chat),
             chat.id,
             core.now(),
             user,
-            Formatted(formatted.text, formatted.entities or find_entities(formatted.text)),
+            Formatted(formatted.text, formatted.entities or detect_entities(formatted.text)),
             thread=thread,
             external_reply=external_reply,
             media=media or {},
@@ -64,10 +65,10 @@ class People:
             message.reply_to = reply_to
             message.reply_snapshot = core.world.message_json(target, with_reply=False)
             if quote:
-                found = utf16_find(target.formatted.text, quote)
-                if found is None:
+                first = utf16_find(target.formatted.text, quote)
+                if first is None:
                     raise ValueError(f"{quote!r} is not in the message it quotes")
-                at = found if quote_position is None else quote_position
+                at = first if quote_position is None else quote_position
                 message.quote = quote_json(Formatted(quote), at, is_manual=True)
         elif quote:
             message.quote = quote_json(Formatted(quote), quote_position or 0, is_manual=True)
@@ -78,8 +79,10 @@ class People:
         return message
 
     def _bot_sees(self, chat: Chat, message: Message) -> bool:
-        """Under privacy mode a group shows the bot commands, mentions of it and replies to it;
-        what the server says about the chat it always hears.
+        """Whether the bot gets the message.
+
+        Under privacy mode it gets a group's commands, mentions of it, replies to it and service
+        messages.
         """
         is_service = message.media and not any(kind in message.media for kind in KINDS)
         if chat.is_private or not self._core.privacy or is_service:
@@ -93,13 +96,14 @@ class People:
         )
 
     def edit(self, message: Message, text: str) -> None:
-        message.formatted = Formatted(text, find_entities(text))
+        """Change the text of a user's message."""
+        message.formatted = Formatted(text, detect_entities(text))
         message.edited_at = self._core.now()
         chat = self._core.world.chats[message.chat_id]
         self._emit("edited_message", self._core.world.message_json(message), chat)
 
-    def press(self, chat: Chat, user: User, message_id: int, data: str) -> Pressed:
-        """Press a button that is on the screen now."""
+    def press(self, chat: Chat, user: User, message_id: int, data: str) -> CallbackQuery:
+        """Press a button; ValueError when the screen does not show it."""
         core = self._core
         message = chat.messages.get(message_id)
         buttons = [b for row in (message.keyboard if message else []) for b in row]
@@ -109,23 +113,23 @@ class People:
             or all(b.get("callback_data") != data for b in buttons)
         ):
             raise ValueError(f"message {message_id} shows no button with data {data!r}")
-        press = Pressed(self._press_id(), chat.id, message_id, data, core.now())
-        core.presses[press.id] = press
+        query = CallbackQuery(self._press_id(), chat.id, message_id, data, core.now())
+        core.callback_queries[query.id] = query
         payload = {
-            "id": press.id,
+            "id": query.id,
             "from": user.to_json(),
             "message": core.world.message_json(message),
             "chat_instance": str(chat.id),
             "data": data,
         }
         self._emit("callback_query", payload, chat)
-        return press
+        return query
 
     def _press_id(self) -> str:
         return f"{int(self._core.now())}{next(self._press_ids):06d}"
 
     def stop_draft(self, chat: Chat) -> None:
-        """Press the Stop button under a draft."""
+        """Press the Stop button of a draft; ValueError when there is none."""
         draft = chat.draft
         if draft is None or draft.until < self._core.now() or not draft.can_stop:
             raise ValueError(f"chat {chat.id} shows no draft that can be stopped")
@@ -137,7 +141,7 @@ class People:
         self._emit("stopped_message_generation", payload, chat)
 
     def set_membership(self, chat: Chat, user: User, **changes: bool) -> None:
-        """`blocked`, `kicked` or `bot_is_admin` changes; the bot is told by my_chat_member."""
+        """Change `blocked`, `kicked` or `bot_is_admin`; the bot gets a my_chat_member update."""
         before = bot_member(self._core, chat)
         for name, value in changes.items():
             setattr(chat, name, value)
@@ -153,7 +157,7 @@ class People:
     def album(
         self, chat: Chat, user: User, items: list[dict[str, Any]], caption: str, thread: int
     ) -> list[Message]:
-        """Several media sent at once: a message each, in one group, the caption on the first."""
+        """Add several media as one album; the caption is with the first."""
         group = {"media_group_id": str(int(self._core.now())) + f"{next(self._press_ids):06d}"}
         return [
             self.say(
@@ -167,7 +171,7 @@ class People:
         ]
 
     def open_topic(self, chat: Chat, user: User, name: str) -> int:
-        """A person opens a topic; the service message that says so is its first."""
+        """Open a topic with its service message; returns its id."""
         if not chat.is_forum and not (chat.is_private and self._core.private_topics):
             raise ValueError(f"chat {chat.id} has no topics")
         topic = Topic(name)
@@ -186,16 +190,17 @@ class People:
         return message.thread
 
     def close_topic(self, chat: Chat, user: User, thread: int, closed: bool) -> None:
-        what = "forum_topic_closed" if closed else "forum_topic_reopened"
-        self.say(chat, user, Formatted(""), thread=thread, media={what: {}})
+        """Close or reopen a topic with its service message."""
+        field = "forum_topic_closed" if closed else "forum_topic_reopened"
+        self.say(chat, user, Formatted(""), thread=thread, media={field: {}})
         chat.topics[thread].closed = closed
 
     def react(self, chat: Chat, user: User, message_id: int, emoji: tuple[str, ...]) -> None:
-        """Set a person's reactions; in a group the bot hears of it as an administrator only."""
+        """Set a user's reactions; in a group only an administrator bot gets the update."""
         message = chat.messages[message_id]
-        before = message.people_reacted.get(user.id, [])
+        before = message.user_reactions.get(user.id, [])
         after = [{"type": "emoji", "emoji": one} for one in emoji]
-        message.people_reacted[user.id] = after
+        message.user_reactions[user.id] = after
         payload = {
             "chat": chat.to_json(),
             "message_id": message_id,

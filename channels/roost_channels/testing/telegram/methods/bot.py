@@ -1,11 +1,11 @@
-"""Methods about the bot itself and its chats."""
+"""Methods about the bot itself: its profile, its chats and its commands."""
 
 import re
 from typing import Any
 
 from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 
 COMMANDS_MAX = 100
 _COMMAND = re.compile(r"/?[a-z0-9_]{1,32}")
@@ -21,7 +21,8 @@ _SCOPES = {
 
 
 @method("getMe")
-async def get_me(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def get_me(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
+    """The bot's User object with its abilities."""
     return {
         **core.world.bot.to_json(),
         "can_join_groups": True,
@@ -35,7 +36,8 @@ async def get_me(core: Core, parameters: Parameters) -> dict[str, Any]:
 
 
 @method("getChat")
-async def get_chat(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def get_chat(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
+    """The ChatFullInfo object."""
     chat = core.world.find_chat(parameters.text("chat_id"))
     return {
         **chat.to_json(),
@@ -52,6 +54,7 @@ async def get_chat(core: Core, parameters: Parameters) -> dict[str, Any]:
 
 
 def _scope(parameters: Parameters) -> tuple[str, str]:
+    """The key of a BotCommandScope, and the language."""
     scope = parameters.json("scope", "Can't parse BotCommandScope JSON object")
     if scope is None:
         scope = {"type": "default"}
@@ -64,13 +67,14 @@ def _scope(parameters: Parameters) -> tuple[str, str]:
 
 
 @method("setMyCommands")
-async def set_my_commands(core: Core, parameters: Parameters) -> bool:
+async def set_my_commands(core: TelegramCore, parameters: Parameters) -> bool:
+    """Store the commands of a scope and language."""
     commands = parameters.json("commands", "Can't parse commands JSON object")
     if not isinstance(commands, list):
         raise bad_request("Expected an Array of BotCommand")
     if len(commands) > COMMANDS_MAX:
         raise bad_request("BOT_COMMANDS_TOO_MUCH")
-    kept: list[dict[str, str]] = []
+    checked: list[dict[str, str]] = []
     for command in commands:
         if not isinstance(command, dict):
             raise bad_request("Can't parse BotCommand: expected an Object")
@@ -81,22 +85,24 @@ async def set_my_commands(core: Core, parameters: Parameters) -> bool:
             raise bad_request("BOT_COMMAND_INVALID")
         if not 1 <= len(command["description"]) <= 256:
             raise bad_request("BOT_COMMAND_DESCRIPTION_INVALID")
-        kept.append(
+        checked.append(
             {
                 "command": command["command"].lstrip("/"),
                 "description": command["description"],
             }
         )
-    core.commands[_scope(parameters)] = kept
+    core.commands[_scope(parameters)] = checked
     return True
 
 
 @method("getMyCommands")
-async def get_my_commands(core: Core, parameters: Parameters) -> list[dict[str, str]]:
+async def get_my_commands(core: TelegramCore, parameters: Parameters) -> list[dict[str, str]]:
+    """The commands of a scope and language."""
     return core.commands.get(_scope(parameters), [])
 
 
 @method("deleteMyCommands")
-async def delete_my_commands(core: Core, parameters: Parameters) -> bool:
+async def delete_my_commands(core: TelegramCore, parameters: Parameters) -> bool:
+    """Forget the commands of a scope and language."""
     core.commands.pop(_scope(parameters), None)
     return True

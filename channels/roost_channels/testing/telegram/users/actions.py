@@ -1,10 +1,10 @@
-"""What people do in FakeTelegram's chats: the methods of the fake that act."""
+"""The methods of FakeTelegram with which a test acts for a user."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from roost_channels.testing.telegram.people.person import People
-from roost_channels.testing.telegram.state.core import Core
+from roost_channels.testing.fake import Fake
+from roost_channels.testing.telegram.state.core import TelegramCore
 from roost_channels.testing.telegram.state.media import KINDS, media_fields, store
 from roost_channels.testing.telegram.state.records import (
     GENERAL_TOPIC,
@@ -14,14 +14,15 @@ from roost_channels.testing.telegram.state.records import (
     Topic,
     User,
 )
-from roost_channels.testing.telegram.text.text import Formatted
+from roost_channels.testing.telegram.text.formatted import Formatted
+from roost_channels.testing.telegram.users.events import TelegramUserEvents
 
 
-class Acts:
-    """The part of FakeTelegram that plays the people."""
+class UserActions(Fake):
+    """Actions of users, by chat id; `user_id` names the user in a group."""
 
-    core: Core
-    _people: People
+    core: TelegramCore
+    _events: TelegramUserEvents
 
     async def user_says(
         self,
@@ -40,15 +41,16 @@ class Acts:
         media: dict[str, Any] | None = None,
         forwarded_from: str = "",
     ) -> int:
-        """A person writes; returns the message id.
+        """The user writes; returns the message id.
 
-        media: Bot API fields such as sticker; the text is then the caption (`user_sends` makes
-        those of files). forwarded_from: the hidden name of somebody whose message it is.
-        quote: a passage of the message `reply_to`; beside an `external_reply` it is taken as given.
+        media: fields of the Message such as `sticker`, with `text` as the caption; use `user_sends`
+            for files.
+        forwarded_from: the hidden name of the first author.
+        quote: a passage of the message `reply_to`; with an `external_reply` it is not checked.
         """
         user = self._user(chat_id, user_id, first_name, username)
-        message = self._people.say(
-            self._people.chat(chat_id, user),
+        message = self._events.say(
+            self._events.chat(chat_id, user),
             user,
             Formatted(text, list(entities)),
             reply_to=reply_to,
@@ -81,9 +83,10 @@ class Acts:
         quote: str = "",
         thread: int = 0,
     ) -> int:
-        """A person sends a photo, voice, document, video, audio, animation or video_note.
+        """The user sends a file; returns the message id.
 
-        size: what the file claims, as a file of 30 MB would; duration: seconds.
+        kind: photo, voice, document, video, audio, animation or video_note.
+        size: the bytes that the file claims to have. duration: seconds.
         """
         return await self.user_says(
             chat_id,
@@ -118,28 +121,29 @@ class Acts:
         user_id: int | None = None,
         thread: int = 0,
     ) -> list[int]:
-        """Several media at once, (kind, data); the caption stands under the first."""
+        """The user sends media (kind, data) as an album; returns the message ids."""
         user = self._user(chat_id, user_id, "", "")
         media = [self._media(kind, data) for kind, data in items]
-        chat = self._people.chat(chat_id, user)
-        sent = self._people.album(chat, user, media, caption, thread)
+        chat = self._events.chat(chat_id, user)
+        sent = self._events.album(chat, user, media, caption, thread)
         return [message.message_id for message in sent]
 
     async def user_reacts(
         self, chat_id: int, message_id: int, *emoji: str, user_id: int | None = None
     ) -> None:
-        """Set a person's reactions to a message, none to take them back."""
+        """Set the user's reactions to a message; without emoji, remove them."""
         user = self._user(chat_id, user_id, "", "")
-        self._people.react(self.core.world.chats[chat_id], user, message_id, emoji)
+        self._events.react(self.core.world.chats[chat_id], user, message_id, emoji)
 
     async def user_opens_topic(self, chat_id: int, name: str, *, user_id: int | None = None) -> int:
-        """A new topic in a forum, or in a private chat with topics; returns its id."""
+        """The user opens a topic in a forum or private chat; returns its id."""
         user = self._user(chat_id, user_id, "", "")
-        return self._people.open_topic(self._people.chat(chat_id, user), user, name)
+        return self._events.open_topic(self._events.chat(chat_id, user), user, name)
 
     async def user_closes_topic(self, chat_id: int, thread: int, closed: bool = True) -> None:
+        """The user closes a topic, or opens it again with `closed` False."""
         user = self._user(chat_id, None, "", "")
-        self._people.close_topic(self.core.world.chats[chat_id], user, thread, closed)
+        self._events.close_topic(self.core.world.chats[chat_id], user, thread, closed)
 
     def _user(self, chat_id: int, user_id: int | None, first_name: str, username: str) -> User:
         if user_id is None:
@@ -147,32 +151,35 @@ class Acts:
         return self.core.world.user(user_id, first_name, username)
 
     async def user_edits(self, chat_id: int, message_id: int, text: str) -> None:
-        self._people.edit(self.core.world.chats[chat_id].messages[message_id], text)
+        """The user edits a message."""
+        self._events.edit(self.core.world.chats[chat_id].messages[message_id], text)
 
     async def press(
         self, chat_id: int, message_id: int, data: str, *, user_id: int | None = None
     ) -> str:
-        """Press a button that is shown; returns the callback query's id."""
+        """The user presses a button on the screen; returns the callback query's id."""
         user = self._user(chat_id, user_id, "", "")
-        return self._people.press(self.core.world.chats[chat_id], user, message_id, data).id
+        return self._events.press(self.core.world.chats[chat_id], user, message_id, data).id
 
     def press_answer(self, callback_id: str) -> dict[str, Any] | None:
-        """What the bot answered (`text`, `show_alert`), None while the button still turns."""
-        return self.core.presses[callback_id].answer
+        """The bot's answer (`text`, `show_alert`), None before it answered."""
+        return self.core.callback_queries[callback_id].answer
 
     async def stop_draft(self, chat_id: int) -> None:
-        self._people.stop_draft(self.core.world.chats[chat_id])
+        """The user presses the Stop button of a draft."""
+        self._events.stop_draft(self.core.world.chats[chat_id])
 
     async def block(self, chat_id: int, blocked: bool = True) -> None:
+        """The user blocks the bot, or unblocks it with `blocked` False."""
         user = self._user(chat_id, None, "", "")
-        self._people.set_membership(self._people.chat(chat_id, user), user, blocked=blocked)
+        self._events.set_membership(self._events.chat(chat_id, user), user, blocked=blocked)
 
     def deactivate(self, user_id: int) -> None:
-        """The person deletes their account."""
+        """The user deletes their account."""
         self.core.world.user(user_id).deactivated = True
 
     def user_deletes(self, chat_id: int, message_id: int) -> None:
-        """A message goes without a word to the bot, as Telegram does it."""
+        """The user deletes a message; as on Telegram, the bot gets no update."""
         self.core.world.chats[chat_id].messages[message_id].deleted_at = self.core.now()
 
     def add_group(
@@ -184,7 +191,7 @@ class Acts:
         topics: dict[int, str] | None = None,
         username: str = "",
     ) -> Chat:
-        """A group the bot is in; with `topics` a forum."""
+        """Add a group with the bot in it; with `topics`, names by their ids, it is a forum."""
         chat = Chat(
             chat_id,
             type,
@@ -192,31 +199,31 @@ class Acts:
             username,
             is_forum=topics is not None,
             topics={thread: Topic(name) for thread, name in (topics or {}).items()},
-            # A forum's first id is taken by its General topic.
+            # The General topic has the first id of a forum.
             last_message_id=0 if topics is None else max([GENERAL_TOPIC, *topics]),
         )
         self.core.world.chats[chat_id] = chat
         return chat
 
     async def migrate(self, group_id: int, supergroup_id: int) -> None:
-        """A basic group becomes a supergroup; both chats get the service message."""
+        """Turn a basic group into a supergroup; both chats get the service message."""
         old = self.core.world.chats[group_id]
         new = self.add_group(supergroup_id, old.title)
         user = self._user(group_id, None, "", "")
-        nothing = Formatted("")
-        self._people.say(old, user, nothing, media={"migrate_to_chat_id": supergroup_id})
-        self._people.say(new, user, nothing, media={"migrate_from_chat_id": group_id})
+        no_text = Formatted("")
+        self._events.say(old, user, no_text, media={"migrate_to_chat_id": supergroup_id})
+        self._events.say(new, user, no_text, media={"migrate_from_chat_id": group_id})
         old.migrated_to = supergroup_id
 
     def kick(self, chat_id: int, kicked: bool = True) -> None:
-        """The bot is removed from a group, or taken back."""
+        """Remove the bot from a group, or take it back with `kicked` False."""
         user = self._user(chat_id, None, "", "")
-        self._people.set_membership(self.core.world.chats[chat_id], user, kicked=kicked)
+        self._events.set_membership(self.core.world.chats[chat_id], user, kicked=kicked)
 
     def promote(self, chat_id: int, admin: bool = True) -> None:
-        """Make the bot an administrator of a group, as it is from the start, or take it back."""
+        """Make the bot an administrator of a group (the default), or a plain member."""
         user = self._user(chat_id, None, "", "")
-        self._people.set_membership(self.core.world.chats[chat_id], user, bot_is_admin=admin)
+        self._events.set_membership(self.core.world.chats[chat_id], user, bot_is_admin=admin)
 
     def add_file(
         self,
@@ -226,5 +233,5 @@ class Acts:
         *,
         size: int | None = None,
     ) -> File:
-        """A file the bot can fetch by its file_id; `size` may claim more than `data` holds."""
+        """Add a file that the bot can fetch by its id; `size` may exceed its data."""
         return store(self.core.world, "document", data, name, content_type, size)

@@ -1,4 +1,4 @@
-"""Message text as the server keeps it: entities in UTF-16 units, trimmed and checked."""
+"""Message text as the server stores it: entities in UTF-16 units, trimmed and checked."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ SPLITTABLE = {"bold", "italic", "underline", "strikethrough", "spoiler"}
 VERBATIM = {"code", "pre"}
 CONTINUOUS = VERBATIM | {"text_link", "text_mention", "custom_emoji", "date_time"}
 BLOCKQUOTES = {"blockquote", "expandable_blockquote"}
-FOUND_BY_SERVER = {
+DETECTED_BY_SERVER = {
     "mention",
     "hashtag",
     "cashtag",
@@ -35,14 +35,14 @@ Entity = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Formatted:
-    """Text with its entities, in order of their offsets."""
+    """A text with its entities, in order of their offsets."""
 
     text: str
     entities: list[Entity] = field(default_factory=list)
 
 
 def read_formatted(text: str, parse_mode: str, entities: Any) -> Formatted:
-    """Markup or explicit entities into formatted text; a parse mode wins over entities."""
+    """Parse markup, or read explicit entities; a parse mode wins over entities."""
     if len(text.encode()) > RAW_BYTES_MAX:
         raise bad_request("Text is too long")
     mode = parse_mode.lower()
@@ -55,13 +55,13 @@ def read_formatted(text: str, parse_mode: str, entities: Any) -> Formatted:
         if mode not in parsers:
             raise bad_request("Unsupported parse_mode")
         try:
-            parsed, found = parsers[mode](text)
+            parsed, parsed_entities = parsers[mode](text)
         except ValueError as problem:
             raise bad_request(f"Can't parse entities: {problem}") from None
-        return Formatted(parsed, found)
-    given = entities if isinstance(entities, list) else []
-    read = [_read_entity(entity) for entity in given]
-    return Formatted(text, [entity for entity in read if entity["type"] not in FOUND_BY_SERVER])
+        return Formatted(parsed, parsed_entities)
+    listed = entities if isinstance(entities, list) else []
+    explicit = [_read_entity(entity) for entity in listed]
+    return Formatted(text, [e for e in explicit if e["type"] not in DETECTED_BY_SERVER])
 
 
 def _read_entity(entity: Any) -> Entity:
@@ -76,9 +76,9 @@ def _read_entity(entity: Any) -> Entity:
         if not isinstance(entity[name], int) or isinstance(entity[name], bool):
             raise fail(f'Field "{name}" must be of type Number')
     kind = entity.get("type")
-    if kind not in SPLITTABLE | CONTINUOUS | BLOCKQUOTES | FOUND_BY_SERVER:
+    if kind not in SPLITTABLE | CONTINUOUS | BLOCKQUOTES | DETECTED_BY_SERVER:
         raise fail("Unsupported type specified")
-    kept: Entity = {"type": kind, "offset": entity["offset"], "length": entity["length"]}
+    clean: Entity = {"type": kind, "offset": entity["offset"], "length": entity["length"]}
     required = {
         "text_link": "url",
         "text_mention": "user",
@@ -88,14 +88,17 @@ def _read_entity(entity: Any) -> Entity:
     if required is not None:
         if required not in entity:
             raise fail(f'Can\'t find field "{required}"')
-        kept[required] = entity[required]
+        clean[required] = entity[required]
     if kind == "pre" and entity.get("language"):
-        kept["language"] = entity["language"]
-    return kept
+        clean["language"] = entity["language"]
+    return clean
 
 
-def settle(formatted: Formatted, *, empty: str = "Text must be non-empty") -> Formatted:
-    """Check the bounds in UTF-16, drop what the server drops, trim; raises when nothing is left."""
+def normalize(formatted: Formatted, *, empty: str = "Text must be non-empty") -> Formatted:
+    """Trim the text and drop entities as the server does.
+
+    Raises BotApiError 400 for bad bounds, and with the text `empty` when nothing is left.
+    """
     for entity in formatted.entities:
         if not 0 <= entity["offset"] <= ENTITY_OFFSET_MAX:
             raise bad_request(f"Receive an entity with incorrect offset {entity['offset']}")
@@ -146,8 +149,8 @@ def _check_bounds(text: str, entities: list[Entity]) -> None:
 
 
 def _without_conflicts(entities: list[Entity]) -> list[Entity]:
-    """Code, links and mentions never overlap each other; styles are cut out of code."""
-    kept: list[Entity] = []
+    """Drop overlaps of code, links and mentions; cut styles out of code."""
+    clean: list[Entity] = []
     solid: list[Entity] = []
     for entity in entities:
         if entity["type"] not in CONTINUOUS:
@@ -158,10 +161,10 @@ def _without_conflicts(entities: list[Entity]) -> list[Entity]:
     for entity in entities:
         if entity["type"] in SPLITTABLE:
             pieces = _subtract(entity["offset"], entity["offset"] + entity["length"], verbatim)
-            kept.extend({**entity, "offset": a, "length": b - a} for a, b in pieces)
+            clean.extend({**entity, "offset": a, "length": b - a} for a, b in pieces)
         elif entity["type"] in BLOCKQUOTES or entity in solid:
-            kept.append(entity)
-    return sorted(kept, key=lambda e: (e["offset"], -e["length"]))
+            clean.append(entity)
+    return sorted(clean, key=lambda e: (e["offset"], -e["length"]))
 
 
 def _overlap(one: Entity, other: Entity) -> bool:
@@ -190,7 +193,7 @@ def _trim(text: str, entities: list[Entity]) -> tuple[str, list[Entity]]:
     clipped = [
         {**e, "length": min(e["length"], end - e["offset"])} for e in entities if e["offset"] < end
     ]
-    # Leading blanks go only as far as the first entity, so that offsets stay true.
+    # Leading blanks are cut up to the first entity only.
     first = min((e["offset"] for e in clipped), default=end)
     lead = 0
     while lead < len(stripped) and lead < first and stripped[lead] in " \n":
@@ -199,7 +202,7 @@ def _trim(text: str, entities: list[Entity]) -> tuple[str, list[Entity]]:
 
 
 def quote_position(message: Formatted, quote: str, wanted: int) -> int | None:
-    """Where a quote stands in a message, in UTF-16 units: the occurrence nearest to `wanted`."""
+    """The offset of a quote in a message, in UTF-16 units: the one nearest to `wanted`."""
     total, length = utf16_length(message.text), utf16_length(quote)
     if length == 0 or length > total:
         return None
@@ -212,16 +215,16 @@ def quote_position(message: Formatted, quote: str, wanted: int) -> int | None:
 
 
 def quote_matches(message: Formatted, quote: Formatted, position: int) -> bool:
-    """Styles must agree inside the quoted range; entities of other kinds are ignored."""
+    """Whether the styles inside the quoted range agree; other entities are ignored."""
     length = utf16_length(quote.text)
 
     def styles(entities: list[Entity], shift: int) -> set[tuple[str, int, int]]:
-        seen = set()
+        ranges = set()
         for entity in entities:
             start = max(entity["offset"] - shift, 0)
             end = min(entity["offset"] + entity["length"] - shift, length)
             if entity["type"] in IN_QUOTES and start < end:
-                seen.add((entity["type"], start, end))
-        return seen
+                ranges.add((entity["type"], start, end))
+        return ranges
 
     return styles(message.entities, position) == styles(quote.entities, 0)

@@ -1,17 +1,17 @@
-"""Methods that change messages or take them back."""
+"""Methods that edit and delete messages."""
 
 from typing import Any
 
 from roost_channels.testing.telegram.errors import bad_request, forbidden
 from roost_channels.testing.telegram.keyboards import Keyboard, read_keyboard
 from roost_channels.testing.telegram.methods.files import read_caption, read_input_media
-from roost_channels.testing.telegram.methods.rich import read_rich
-from roost_channels.testing.telegram.methods.sending import read_text
+from roost_channels.testing.telegram.methods.messages import read_text
+from roost_channels.testing.telegram.methods.rich_messages import read_rich
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 from roost_channels.testing.telegram.state.media import KINDS
 from roost_channels.testing.telegram.state.records import Chat, Message
-from roost_channels.testing.telegram.text.text import Formatted
+from roost_channels.testing.telegram.text.formatted import Formatted
 
 DELETE_WINDOW_S = 48 * 3600
 DELETE_MAX = 100
@@ -22,15 +22,15 @@ NOT_MODIFIED = (
 
 
 def find_message(
-    core: Core, parameters: Parameters, kind: str, *, write: bool = True
+    core: TelegramCore, parameters: Parameters, kind: str, *, write: bool = True
 ) -> tuple[Chat, Message]:
-    """The message a call names; `kind` words the error."""
-    named = parameters.text("chat_id")
+    """The message that a call names. kind: the first words of the error when it is missing."""
+    chat_id = parameters.text("chat_id")
     message_id = parameters.integer("message_id")
-    if not named and message_id == 0:
+    if not chat_id and message_id == 0:
         raise bad_request("Message identifier is not specified")
     world = core.world
-    chat = world.writable_chat(named) if write else world.find_chat(named)
+    chat = world.writable_chat(chat_id) if write else world.find_chat(chat_id)
     message = chat.messages.get(message_id)
     if message is None or not message.exists:
         raise bad_request(f"{kind} not found")
@@ -38,7 +38,7 @@ def find_message(
 
 
 def _change(
-    core: Core,
+    core: TelegramCore,
     chat: Chat,
     message: Message,
     formatted: Formatted,
@@ -61,10 +61,11 @@ def _change(
 
 
 @method("editMessageText")
-async def edit_message_text(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def edit_message_text(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
+    """Replace the text or rich message, and the keyboard."""
     rich = read_rich(parameters)
     formatted = read_text(parameters) if rich is None else rich.formatted
-    # Left out, the keyboard goes: an edit states the whole message.
+    # An edit without a keyboard removes the keyboard.
     keyboard, _ = read_keyboard(parameters)
     chat, message = find_message(core, parameters, "message to edit")
     if message.media and "rich_message" not in message.media:
@@ -73,7 +74,8 @@ async def edit_message_text(core: Core, parameters: Parameters) -> dict[str, Any
 
 
 @method("editMessageCaption")
-async def edit_message_caption(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def edit_message_caption(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
+    """Replace the caption and the keyboard."""
     caption = read_caption(parameters)
     keyboard, _ = read_keyboard(parameters)
     chat, message = find_message(core, parameters, "message to edit")
@@ -83,25 +85,28 @@ async def edit_message_caption(core: Core, parameters: Parameters) -> dict[str, 
 
 
 @method("editMessageMedia")
-async def edit_message_media(core: Core, parameters: Parameters) -> dict[str, Any]:
-    given = parameters.json("media", "Can't parse media JSON object")
-    if given is None:
+async def edit_message_media(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
+    """Replace the file, its caption and the keyboard."""
+    media = parameters.json("media", "Can't parse media JSON object")
+    if media is None:
         raise bad_request("input media is empty")
-    _, item = read_input_media(core, given, parameters)
+    _, content = read_input_media(core, media, parameters)
     keyboard, _ = read_keyboard(parameters)
     chat, message = find_message(core, parameters, "message to edit")
-    return _change(core, chat, message, item.formatted, keyboard, item.media)
+    return _change(core, chat, message, content.formatted, keyboard, content.media)
 
 
 @method("editMessageReplyMarkup")
-async def edit_message_reply_markup(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def edit_message_reply_markup(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
+    """Replace the keyboard."""
     keyboard, _ = read_keyboard(parameters)
     chat, message = find_message(core, parameters, "message to edit")
     return _change(core, chat, message, message.formatted, keyboard)
 
 
 @method("deleteMessage")
-async def delete_message(core: Core, parameters: Parameters) -> bool:
+async def delete_message(core: TelegramCore, parameters: Parameters) -> bool:
+    """Delete one message of the last 48 hours."""
     if not parameters.text("chat_id"):
         raise bad_request("Chat identifier is not specified")
     if parameters.integer("message_id") == 0:
@@ -114,15 +119,15 @@ async def delete_message(core: Core, parameters: Parameters) -> bool:
     return True
 
 
-def _deletable(core: Core, chat: Chat, message: Message) -> bool:
+def _deletable(core: TelegramCore, chat: Chat, message: Message) -> bool:
     too_old = core.now() - message.date > DELETE_WINDOW_S
     own = message.sender.is_bot or chat.is_private
     return not too_old and (own or chat.bot_is_admin)
 
 
 @method("deleteMessages")
-async def delete_messages(core: Core, parameters: Parameters) -> bool:
-    """All that can be deleted; those that cannot be found are skipped."""
+async def delete_messages(core: TelegramCore, parameters: Parameters) -> bool:
+    """Delete up to 100 messages; skip those that are missing or cannot be deleted."""
     ids = parameters.json("message_ids", "Can't parse message identifiers JSON object")
     if not isinstance(ids, list) or any(not isinstance(one, int) for one in ids):
         raise bad_request("Message identifiers are not specified")

@@ -1,4 +1,4 @@
-"""Entities that the server finds in plain text by itself: commands, mentions, links."""
+"""Entities that the server detects in plain text: commands, mentions and links."""
 
 import re
 from typing import Any
@@ -12,16 +12,16 @@ _PATTERNS = (
 )
 
 
-def find_entities(text: str) -> list[dict[str, Any]]:
-    """Entities in order of their UTF-16 offsets."""
-    found: list[dict[str, Any]] = []
+def detect_entities(text: str) -> list[dict[str, Any]]:
+    """The entities in a text, in order of their UTF-16 offsets."""
+    entities: list[dict[str, Any]] = []
     for kind, pattern in _PATTERNS:
         for match in pattern.finditer(text):
-            found.append(
+            entities.append(
                 {
                     "type": kind,
                     "offset": utf16_length(text[: match.start()]),
                     "length": utf16_length(match.group()),
                 }
             )
-    return sorted(found, key=lambda e: (e["offset"], -e["length"]))
+    return sorted(entities, key=lambda e: (e["offset"], -e["length"]))

@@ -1,4 +1,4 @@
-"""getUpdates and the webhook settings."""
+"""getUpdates and the methods of the webhook."""
 
 import re
 from typing import Any
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from roost_channels.testing.telegram.errors import bad_request, too_many_requests
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 from roost_channels.testing.telegram.state.updates import DEFAULT_TYPES, WEBHOOK_ACTIVE
 
 SECRET_MAX = 256
@@ -14,23 +14,26 @@ PORTS = (80, 88, 443, 8443)
 
 
 @method("getUpdates")
-async def get_updates(core: Core, parameters: Parameters) -> list[dict[str, Any]]:
+async def get_updates(core: TelegramCore, parameters: Parameters) -> list[dict[str, Any]]:
+    """Answer a long poll; 409 while a webhook is set."""
     if core.webhook.url:
         raise await core.updates.conflict(WEBHOOK_ACTIVE)
     return await core.updates.get(parameters)
 
 
 @method("setWebhook")
-async def set_webhook(core: Core, parameters: Parameters) -> Any:
+async def set_webhook(core: TelegramCore, parameters: Parameters) -> Any:
+    """Set the webhook, or delete it with an empty URL."""
     return _change_webhook(core, parameters, parameters.text("url"))
 
 
 @method("deleteWebhook")
-async def delete_webhook(core: Core, parameters: Parameters) -> Any:
+async def delete_webhook(core: TelegramCore, parameters: Parameters) -> Any:
+    """Delete the webhook."""
     return _change_webhook(core, parameters, "")
 
 
-def _change_webhook(core: Core, parameters: Parameters, url: str) -> Any:
+def _change_webhook(core: TelegramCore, parameters: Parameters, url: str) -> Any:
     webhook = core.webhook
     if url and core.now() < webhook.set_at + 1:
         raise too_many_requests(1)
@@ -49,7 +52,9 @@ def _change_webhook(core: Core, parameters: Parameters, url: str) -> Any:
     same = (webhook.url, webhook.secret, webhook.max_connections) == (url, secret, connections)
     core.updates.allow(parameters)
     if same and not drop:
-        return Described(True, "Webhook is already set" if url else "Webhook is already deleted")
+        return DescribedResult(
+            True, "Webhook is already set" if url else "Webhook is already deleted"
+        )
     if drop:
         core.updates.keep_last(0)
     webhook.url, webhook.secret, webhook.max_connections = url, secret, connections
@@ -58,11 +63,11 @@ def _change_webhook(core: Core, parameters: Parameters, url: str) -> Any:
         webhook.set_at = core.now()
         core.updates.end_poll("terminated by setWebhook request")
     core.updates.arrived.set()
-    return Described(True, "Webhook was set" if url else "Webhook was deleted")
+    return DescribedResult(True, "Webhook was set" if url else "Webhook was deleted")
 
 
-class Described:
-    """A result with the description that the server adds beside it."""
+class DescribedResult:
+    """A result with the `description` that the envelope has beside it."""
 
     def __init__(self, result: Any, description: str) -> None:
         self.result = result
@@ -70,7 +75,8 @@ class Described:
 
 
 @method("getWebhookInfo")
-async def get_webhook_info(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def get_webhook_info(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
+    """The WebhookInfo object."""
     webhook = core.webhook
     core.updates.forget_expired()
     info: dict[str, Any] = {
