@@ -1,4 +1,4 @@
-"""The port that every inbound event goes through: commit first, acknowledge after."""
+"""The port of intake: every inbound event is committed first and acknowledged after."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ from roost_channels.message import InboundMessage, Quote
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of a batch: how many rows are new; redeliveries count as duplicates.
+    """The result of a batch: how many rows are new; redeliveries count as duplicates.
 
-    answers: by event id, what the person who pressed a button is told.
+    answers: by event id, the text shown to the person who pressed a button.
     """
 
     stored: int
@@ -21,12 +21,12 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a provider's late refusal means for the part; without one it is final.
+    """What a provider's late refusal means for the part; without a Refusal it is final.
 
-    held: the session window is closed; it is sent when the person writes again, who is asked to
-        by `invitation` where the account has one.
-    retry_after_s: it may be sent again after a while.
-    of_content: this very message is refused; one with a file may do without it.
+    held: the session window is closed; the part is sent when the person writes again. `invitation`
+        asks them to write, where the account has one.
+    retry_after_s: the part may be sent again after this many seconds.
+    of_content: the provider refuses this very content; a part with a file may go without the file.
     """
 
     held: bool = False
@@ -35,8 +35,26 @@ class Refusal:
     of_content: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryReceipt:
+    """What a provider reports of a message that it took from us.
+
+    part_id: our part, where its id travelled with the message; empty elsewhere.
+    message_id: the provider's id of the message.
+    status: the provider's word, such as sent, delivered, read, failed or undelivered.
+    refusal: goes with a failure that is not the last word.
+    """
+
+    part_id: str
+    message_id: str
+    status: str
+    error_code: str = ""
+    description: str = ""
+    refusal: Refusal | None = None
+
+
 class Intake(Protocol):
-    """Implemented by the platform; adapters call nothing else when something arrives."""
+    """Implemented by the platform; adapters call nothing else when an event arrives."""
 
     async def accept(
         self,
@@ -59,7 +77,7 @@ class Intake(Protocol):
         ...
 
     async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
-        """Which of these events were never accepted: what a provider lists and we missed."""
+        """Which of these events, listed by a provider, were never accepted."""
         ...
 
     async def resolve_quote(self, channel: str, account: str, chat: str, ref: str) -> Quote | None:
@@ -75,19 +93,6 @@ class Intake(Protocol):
         """Record the account's health: `up`, `degraded`, `conflict`, `auth_error`, `paused`."""
         ...
 
-    async def receipt(
-        self,
-        channel: str,
-        account: str,
-        *,
-        part_id: str,
-        message_id: str,
-        status: str,
-        error_code: str = "",
-        description: str = "",
-        refusal: Refusal | None = None,
-    ) -> None:
-        """Record a delivery receipt (sent, delivered, read, failed, undelivered); older states
-        never regress newer ones. `refusal` goes with a failure that is not the last word.
-        """
+    async def receipt(self, channel: str, account: str, receipt: DeliveryReceipt) -> None:
+        """Record a delivery receipt; receipts may come in any order and more than once."""
         ...

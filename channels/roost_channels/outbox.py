@@ -1,6 +1,4 @@
-"""What the delivery lanes need from storage: entries to send, parts with their states, status
-messages.
-"""
+"""The port of the outbox: entries, their parts, status messages, and what lanes ask of storage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +12,8 @@ EntryKind = Literal["answer", "notice", "approval", "error", "invitation"]
 PartState = Literal["planned", "sending", "sent", "not_sent", "ambiguous", "failed", "expired"]
 
 UNFINISHED: tuple[PartState, ...] = ("planned", "sending", "not_sent", "ambiguous")
-# How the error of a part begins that was given up without proof of either outcome.
-OUTCOME_UNKNOWN = "outcome unknown"
+# Why a part failed: the provider refused it, or nobody could prove either outcome in time.
+FailureReason = Literal["refused", "outcome_unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +65,11 @@ class StatusMessage:
         `closed`.
     late_until: until then an edit of unknown outcome may still arrive and change what it reads,
         0 where none can.
+    answer_part_id: the part of the answer that the message has become, empty while it is none.
 
-    Of orphans also: outcome (done | stopped | failed) and elapsed_s of the turn; after, before: the
-    messages that one without an id must be between; known: ids that are other messages' of ours.
+    Orphans also carry: outcome (done | stopped | failed) and elapsed_s of the turn; after, before:
+        the messages between which a status message without an id must stand; known: ids of our
+        other messages there.
     """
 
     turn_id: str
@@ -79,6 +79,7 @@ class StatusMessage:
     state: Literal["planned", "lost", "open", "closed"]
     edited_at: float
     late_until: float = 0.0
+    answer_part_id: str = ""
     outcome: str = ""
     elapsed_s: float = 0.0
     after: str = ""
@@ -91,7 +92,7 @@ class ProgressSnapshot:
     """How a running turn stands: the latest wins, older ones are never shown.
 
     phase: queued | thinking | tool | answering | unreachable | done | stopped | failed.
-    tools: lines already fit for people, oldest first; plan: the steps a tool told, with marks.
+    tools: lines already fit for people, oldest first; plan: the steps a tool announced, with marks.
     text: the partial answer as generated so far.
     mode: what the conversation chose to see, empty for the account's default.
     reply_to: the message the turn answers; inbound_message_id: the newest inbound, for typing
@@ -116,13 +117,50 @@ class ProgressSnapshot:
     nonce: str = ""
 
 
-class Outbox(Protocol):
+class ProgressStore(Protocol):
+    """Storage of progress and status messages. Every method is one committed transaction."""
+
+    async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
+        """Snapshots of running turns, and of finished ones whose status message is open."""
+        ...
+
+    async def status_message(self, turn_id: str) -> StatusMessage | None:
+        """The status message of a turn, None before it is planned."""
+        ...
+
+    async def put_status_message(self, status: StatusMessage) -> None:
+        """Store a turn's status message as it stands now."""
+        ...
+
+    async def overtaken(self, turn_id: str) -> bool:
+        """Whether something of ours reached the turn's chat after the turn began.
+
+        Its status message may then stand above something newer. What counts is when the provider
+        took a message, not when the message left.
+        """
+        ...
+
+    async def fenced(self, turn_id: str) -> bool:
+        """Whether no progress edit may leave any more.
+
+        True once the turn's final is queued or the turn was stopped, and for an unknown turn.
+        """
+        ...
+
+    async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
+        """Status messages that are not closed although their turn is over and its final delivered.
+
+        The janitor closes them.
+        """
+        ...
+
+
+class Outbox(ProgressStore, Protocol):
     """Storage behind the lanes. Every method is one committed transaction.
 
     Lanes are addresses; the order within a lane is the order in which entries were committed.
-    `owner` names this
-    courier process: work claimed by a courier that died is taken over when its lease ends or by
-        `recover`.
+    `owner` names one courier process. When a courier died, its parts are taken over when their
+    lease ends, or by `recover`.
     """
 
     async def wait(self, timeout_s: float) -> None:
@@ -134,7 +172,10 @@ class Outbox(Protocol):
         ...
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
-        """The oldest unfinished entry of the lane and its parts (none before `plan`)."""
+        """The oldest unfinished entry of the lane and its parts (none before `plan`).
+
+        A part whose lease ended while it was sent has become `ambiguous`.
+        """
         ...
 
     async def plan(self, entry_id: str, parts: Sequence[RenderedPart]) -> Sequence[StoredPart]:
@@ -142,12 +183,16 @@ class Outbox(Protocol):
         ...
 
     async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
-        """Commit BEFORE the request leaves: state `sending`, one more attempt. Returns the
-        attempt's number.
+        """Claim a part: state `sending`, one more attempt. Commits BEFORE the request leaves.
+
+        Returns the attempt's number. Raises when the part or its entry is finished, and while
+        another owner's lease on the part holds.
         """
         ...
 
-    async def sent(self, part_id: str, message_id: str) -> None: ...
+    async def sent(self, part_id: str, message_id: str) -> None:
+        """The provider took the part; the first proof stands, later ones change nothing."""
+        ...
 
     async def not_sent(
         self,
@@ -160,38 +205,51 @@ class Outbox(Protocol):
         held: bool = False,
         invitation: str = "",
     ) -> None:
-        """Provably not sent, and due again at `retry_at`.
+        """The part was provably not sent, and is due again at `retry_at`.
 
-        held: it waits for the person, who wakes it by writing. invitation: queued ahead of the
-        lane, once until the person writes.
+        held: it waits for the person, who wakes it by writing; a person who wrote since the attempt
+            began is not waited for. invitation: queued before everything else of the lane, once
+            until the person writes.
         """
         ...
 
     async def replan(
         self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False
     ) -> None:
-        """Replace a part's rendering by a plainer one (same text range), and forget its entry's
-        reply target if asked.
+        """Replace the rendering of a part that goes once more; it covers the same text.
+
+        drop_reply: the entry forgets its reply target. An ambiguous part is marked as a possible
+        repeat, another one as plainer.
         """
         ...
 
     async def ambiguous(
         self, part_id: str, *, error: str, code: str = "", http_status: int = 0
-    ) -> None: ...
+    ) -> None:
+        """Nobody knows whether the part was sent; it is settled before anything else is sent."""
+        ...
 
     async def failed(
-        self, part_id: str, *, error: str, code: str = "", http_status: int = 0
+        self,
+        part_id: str,
+        *,
+        error: str,
+        code: str = "",
+        http_status: int = 0,
+        reason: FailureReason = "refused",
     ) -> None:
-        """A dead letter: this part and the entry's later parts wait for an operator's redrive; the
-        lane goes on.
+        """A dead letter: the part fails, and its entry ends with it; the lane goes on.
+
+        The entry's later parts stay as they are, and wait with it for an operator's redrive.
         """
         ...
 
     async def evidence(
         self, part_id: str, note: str, *, asked: str = "", answered: str = ""
     ) -> None:
-        """How an ambiguous send was settled, for operators: the conclusion, what was asked for it
-        and what came back.
+        """Write down, for operators, how an ambiguous send was settled.
+
+        note: the conclusion. asked, answered: what the provider was asked, and what came back.
         """
         ...
 
@@ -204,7 +262,7 @@ class Outbox(Protocol):
         ...
 
     async def keep_wait(self, address: Address, until: float) -> None:
-        """The provider asked for silence in this chat: also of the courier that comes after."""
+        """Store that the provider asked for silence in this chat, for later couriers too."""
         ...
 
     async def waits(
@@ -213,55 +271,30 @@ class Outbox(Protocol):
         """The chats in which silence was asked for, and until when; topics share their chat's."""
         ...
 
-    # Progress and status messages
-    # ------------------------------------------------------------------------------
-
-    async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
-        """Snapshots of running turns, and of finished ones whose status message is open."""
-        ...
-
-    async def status_message(self, turn_id: str) -> StatusMessage | None: ...
-
-    async def put_status_message(self, status: StatusMessage) -> None: ...
-
-    async def overtaken(self, turn_id: str) -> bool:
-        """True when something of ours reached the turn's chat after the turn began, so that its
-        status message may stand above it.
-        """
-        ...
-
-    async def fenced(self, turn_id: str) -> bool:
-        """True once the turn's final is queued or the turn was stopped: no progress edit may leave
-        after that.
-        """
-        ...
-
-    async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
-        """Open status messages whose turn is over and whose final is delivered: the janitor closes
-        them.
-        """
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class EarlierSend:
     """Something of ours that a provider took for a chat.
 
-    part_id: empty for a status message. taken_at: when the provider took it. told: what it said
-        since: sent | delivered | read | failed, empty while nothing.
+    part_id: empty for a status message.
+    taken_at: when the provider took it, in seconds since the epoch.
+    status: what the provider reported since: sent | delivered | read | failed; empty before.
     """
 
     part_id: str
     message_id: str
     taken_at: float
-    told: str = ""
+    status: str = ""
 
 
 class Receipts(Protocol):
-    """What providers took of ours, and what they told of it afterwards."""
+    """What providers took of ours, and what they reported of it afterwards."""
 
     async def earlier(
-        self, address: Address, *, than: str, limit: int = 1
+        self, address: Address, *, before: str, limit: int = 1
     ) -> Sequence[EarlierSend]:
-        """What went to this chat before a part, newest first; `than`, the part, is none of it."""
+        """What went to this chat before the part `before`, newest first, without that part.
+
+        Of status messages only the newest turn's counts.
+        """
         ...

@@ -14,6 +14,7 @@ from roost_inference.server import serve_engine
 
 
 def main() -> int:
+    """Run the engine from the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m roost_inference", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8421, help="0 picks a free one")

@@ -1,4 +1,4 @@
-"""What the engine asks of kernels: decode a batch, copy and remove sequences, know the tokens."""
+"""The protocols of the kernels: they decode batches, hold sequences and know the tokens."""
 
 from enum import Enum
 from typing import Protocol
@@ -7,10 +7,10 @@ import numpy as np
 from llguidance import LLTokenizer
 from numpy.typing import NDArray
 
-from roost_inference.scheduling.batch import Batch
+from roost_inference.batch import Batch
 
 Logits = NDArray[np.float32]
-# The KV of one block as the kernels wrote it; immutable once made.
+# The KV of one block in the format of the kernels; never changed.
 Payload = NDArray[np.uint8]
 
 
@@ -27,7 +27,9 @@ class Vocabulary(Protocol):
     """Tokens and text. Every method may be called from any thread."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Token ids are below this."""
+        ...
 
     @property
     def end_tokens(self) -> frozenset[int]:
@@ -39,7 +41,7 @@ class Vocabulary(Protocol):
         ...
 
     def tokens_at_least(self, text: str) -> int:
-        """A text has no fewer tokens than this, which is known without tokenising it."""
+        """A lower bound of the text's tokens, known without tokenising it."""
         ...
 
     def token_bytes(self, token: int) -> bytes:
@@ -59,7 +61,9 @@ class Backend(Protocol):
     """
 
     @property
-    def vocabulary(self) -> Vocabulary: ...
+    def vocabulary(self) -> Vocabulary:
+        """The tokens of the model."""
+        ...
 
     @property
     def cells(self) -> int:
@@ -68,7 +72,7 @@ class Backend(Protocol):
 
     @property
     def sequences(self) -> int:
-        """Sequence ids are 0 to this, exclusive."""
+        """Sequence ids are below this."""
         ...
 
     @property
@@ -81,20 +85,20 @@ class Backend(Protocol):
         ...
 
     @property
-    def beside_cells(self) -> int:
-        """Prompts up to this long can be read beside other decodes, by a thread of their own; 0
-        if that is not possible or would not pay."""
+    def background_cells(self) -> int:
+        """Prompts up to this many tokens can be computed in the background, by a thread of their
+        own; 0 if that is not possible or would not pay."""
         ...
 
-    def begin_beside(self, batch: Batch) -> bool:
-        """Start to compute a piece of one prompt. Until `finish_beside` says how it ended the
-        batch and its sequence are left alone; other decodes go on, prompts have to wait. False
-        if it was not begun."""
+    def begin_prefill(self, batch: Batch) -> bool:
+        """Start to compute a piece of one prompt in the background. Until `finish_prefill` says
+        how it ended, the caller leaves the batch and its sequence alone. Other decodes go on,
+        other prompts wait. False if the backend does not compute this batch in the background."""
         ...
 
-    def finish_beside(self, *, wait: bool) -> DecodeStatus | None:
-        """How the piece ended, None if it is still being computed; `logits` are its own then.
-        Raises EngineFailed when the kernels failed."""
+    def finish_prefill(self, *, wait: bool) -> DecodeStatus | None:
+        """How the piece ended, None if it is still being computed. After its end `logits` are
+        those of the piece. Raises EngineFailed when the kernels failed."""
         ...
 
     def logits(self, row: int) -> Logits:
@@ -102,10 +106,12 @@ class Backend(Protocol):
         decode; the caller copies before it writes."""
         ...
 
-    def sequence_copy(self, source: int, target: int, start: int, end: int) -> None: ...
+    def sequence_copy(self, source: int, target: int, start: int, end: int) -> None:
+        """Give an empty sequence the KV of another at positions [start, end), in shared cells."""
+        ...
 
     def sequence_remove(self, sequence: int, start: int) -> bool:
-        """Remove positions from `start` on. False: not possible, the sequence is unchanged."""
+        """Remove positions from `start` on. False if that is not possible and nothing changed."""
         ...
 
     def sequence_end(self, sequence: int) -> int:
@@ -114,8 +120,8 @@ class Backend(Protocol):
 
     @property
     def identity(self) -> str:
-        """What exported blocks depend on: weights, kernels, number format. KV of another
-        identity is never imported."""
+        """What exported blocks depend on: weights, kernels and number format. Blocks of another
+        identity are never imported."""
         ...
 
     def export_block(self, sequence: int, start: int, end: int) -> Payload:
@@ -132,6 +138,10 @@ class Backend(Protocol):
         until `clear_interrupt`."""
         ...
 
-    def clear_interrupt(self) -> None: ...
+    def clear_interrupt(self) -> None:
+        """Let decodes run again."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free contexts and model; safe to call twice."""
+        ...

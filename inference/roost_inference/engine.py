@@ -1,7 +1,7 @@
 """The engine: schedule, decode, sample, emit, on a thread of its own.
 
-Owns the backend and every sequence. Other threads leave requests and aborts in the mailbox; the
-engine thread takes them in between steps. It knows nothing of HTTP, templates or tools.
+Owns the backend and every sequence. Other threads leave requests and aborts in the mailbox, and
+the engine thread takes them out between steps. Knows nothing of HTTP, templates or tools.
 """
 
 import logging
@@ -14,24 +14,26 @@ from roost_inference.backend import Backend
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable
 from roost_inference.kv.cache import KvCache
 from roost_inference.kv.paging import Pager
-from roost_inference.kv.session_control import SessionDesk
+from roost_inference.kv.paging_protocol import NoPaging, Paging
+from roost_inference.kv.session_control import SessionControl
 from roost_inference.kv.store import BlockStore
+from roost_inference.kv.tiers.placement import TierPlacement
 from roost_inference.mailbox import STOPPING, Mailbox
-from roost_inference.output.output_processor import Writer
+from roost_inference.output_processor import OutputProcessor
 from roost_inference.request import EngineStats, Listener, ModelInfo, Request
 from roost_inference.runner import Runner
-from roost_inference.scheduling.background_prefill import Beside
+from roost_inference.scheduling.background_prefill import BackgroundPrefill
+from roost_inference.scheduling.cost import StepCost
+from roost_inference.scheduling.drafts import NO_SPECULATION, Speculation
 from roost_inference.scheduling.pacing import Pacer
-from roost_inference.scheduling.request_checks import Admission
 from roost_inference.scheduling.scheduler import Scheduler
+from roost_inference.scheduling.sequence_builder import SequenceBuilder
 from roost_inference.scheduling.step import Step
-from roost_inference.speculation.cost import Measurement
-from roost_inference.speculation.speculator import Speculator
 from roost_inference.stats import StatsRecorder
 
 FAILURES_IN_A_ROW_MAX = 3
 CLOSE_TIMEOUT_S = 10.0
-# How often the deadline of blocks being read is looked at while nothing else is to be done.
+# How often the deadline of blocks that are being read is checked while there is nothing else to do.
 FETCH_POLL_S = 0.02
 STEPS_BETWEEN_STORING = 8
 
@@ -51,34 +53,21 @@ class Engine:
         batch_tokens: int,
         resident_cells: int,
         queue_limit: int,
+        cost: StepCost,
         inter_token_target_ms: float = 100.0,
         store: BlockStore | None = None,
         clock: Callable[[], float] = time.monotonic,
-        speculator: Speculator | None = None,
+        step_clock: Callable[[], float] | None = None,
+        speculation: Speculation = NO_SPECULATION,
     ) -> None:
+        """cost: what steps were measured to cost; step_clock: tells how long a step computed,
+        without the time that other programs took, by default `clock`."""
         self.model = model
         self._backend = backend
         self._vocabulary = backend.vocabulary
         self._clock = clock
-        pacer = Pacer(inter_token_target_ms)
-        self._cache = KvCache(
-            backend,
-            sequences=max_sequences,
-            resident_cells=resident_cells,
-            pager=_pager(backend, store, pacer, clock),
-            clock=clock,
-        )
-        self._scheduler = Scheduler(
-            self._cache,
-            pacer,
-            batch_tokens=batch_tokens,
-            max_running=max_running,
-            context_length=model.context_length,
-            speculator=speculator,
-            beside_cells=backend.beside_cells,
-        )
-        self._speculator = speculator
-        self._admission = Admission(backend.vocabulary, model.context_length)
+        self._speculation = speculation
+        self._builder = SequenceBuilder(backend.vocabulary, model.context_length)
         self._stats = StatsRecorder(backend.cells, max_running)
         self._failures = 0
         self._failure: str | None = None
@@ -88,37 +77,60 @@ class Engine:
             interrupt=backend.interrupt,
             clear_interrupt=backend.clear_interrupt,
         )
-        self._beside = Beside(backend, self._scheduler, self._mailbox)
-        self._runner = Runner(
-            backend, self._scheduler, self._mailbox, clock=clock, speculator=speculator
+        pacer = Pacer(inter_token_target_ms, cost)
+        self._cache = KvCache(
+            backend,
+            _paging(backend, store, pacer, clock),
+            sequences=max_sequences,
+            resident_cells=resident_cells,
+            clock=clock,
         )
-        self._writer = Writer(
+        self._background = BackgroundPrefill(backend, self._cache, self._mailbox)
+        self._scheduler = Scheduler(
+            self._cache,
+            pacer,
+            self._background,
+            speculation,
+            batch_tokens=batch_tokens,
+            max_running=max_running,
+            background_cells=backend.background_cells,
+        )
+        self._runner = Runner(
+            backend,
+            self._scheduler,
+            self._background,
+            self._mailbox,
+            cost,
+            clock=clock,
+            step_clock=step_clock or clock,
+        )
+        self._outputs = OutputProcessor(
             backend,
             self._scheduler,
             self._cache,
             self._mailbox,
             self._stats,
-            context_length=model.context_length,
+            speculation,
             clock=clock,
-            speculator=speculator,
         )
-        self.desk = SessionDesk(self._cache, self._mailbox.post, clock)
+        self.session_control = SessionControl(self._cache, self._mailbox.post, clock)
         self._steps_since_storing = 0
         self._only_fetching = False
         if store is not None:
-            store.movers.on_change = self._mailbox.wake
+            store.on_change(self._mailbox.wake)
 
-    # For any thread
+    # Any thread may call these.
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """See EnginePort."""
         return self._vocabulary.tokenize(text, special=special)
 
     def tokens_at_least(self, text: str) -> int:
         return self._vocabulary.tokens_at_least(text)
 
     def submit(self, request: Request, listener: Listener) -> None:
-        """Queue a request; see EnginePort. Compiling a large grammar takes the caller's time."""
-        sequence = self._admission.sequence(request, listener, self._clock())
+        """Queue a request; see EnginePort. A large grammar is compiled in the caller's time."""
+        sequence = self._builder.build(request, listener, self._clock())
         self._mailbox.put(sequence, self._stats.retry_after_s)
 
     def abort(self, request_id: str) -> None:
@@ -126,15 +138,16 @@ class Engine:
         self._mailbox.abort(request_id)
 
     def stats(self) -> EngineStats:
+        """Counters and gauges since the start."""
         return replace(
             self._stats.snapshot(self._clock()),
             refused_by_class=dict(self._mailbox.refused),
-            speculation={} if self._speculator is None else self._speculator.figures(),
+            speculation=self._speculation.figures(),
         )
 
     @property
     def has_work(self) -> bool:
-        """Whether anything is running or waiting."""
+        """Whether a request is running or waiting."""
         return self._mailbox.has_live
 
     @property
@@ -145,25 +158,25 @@ class Engine:
     @property
     def store(self) -> BlockStore | None:
         """The tiers below the device, None if there are none."""
-        return self._cache.pager.store if self._cache.pager is not None else None
+        return self._cache.paging.store
+
+    @property
+    def tiers(self) -> Sequence[TierPlacement]:
+        """The tiers that a request may load from; empty without paging."""
+        return self.store.placements if self.store is not None else ()
 
     @property
     def preemptions_total(self) -> int:
-        """How often a sequence had to start over because cells ran out."""
+        """How often a running sequence had to go back to the queue."""
         return self._scheduler.preemptions_total
 
     @property
     def failure(self) -> str | None:
-        """Why the engine gave up, None while it is well."""
+        """Why the engine takes no more requests, None while it is well."""
         return self._failure
 
-    # Life
-
-    def calibrate(self, measured: Sequence[Measurement]) -> None:
-        """Tell the pacer what steps were measured to cost, before the engine starts."""
-        self._scheduler.pacer.cost.load(measured)
-
     def start(self) -> None:
+        """Run steps on a thread of the engine's own until `close`."""
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -177,19 +190,16 @@ class Engine:
                 return
         else:
             self._end_all(EngineUnavailable(STOPPING))
-        if self._speculator is not None:
-            self._speculator.close()
-        if self.store is not None:
-            if self._failure is None:
-                self._cache.evict_all()  # a restart finds it
-            self.store.close()
+        self._speculation.close()
+        if self._failure is None:
+            self._cache.evict_all()  # paging stores it, so that a restart finds it
+        self._cache.paging.close()
         self._backend.close()
 
     def check(self) -> None:
         """Raise AssertionError if cells or sequences do not add up. For tests, between steps."""
         self._scheduler.check()
-        if self._speculator is not None:
-            self._speculator.check(tuple(self._scheduler.sequences()))
+        self._speculation.check(tuple(self._scheduler.sequences()))
 
     def _run(self) -> None:
         while self._mailbox.wait(
@@ -202,39 +212,39 @@ class Engine:
                 self._give_up_step(error)
         self._end_all(EngineUnavailable(STOPPING))
 
-    # One step
+    # Only the engine thread calls these.
 
     def step(self) -> bool:
         """Schedule, decode, sample, emit. False if nothing was computed or stored."""
         self._take_in()
         for command in self._mailbox.take_commands():
             command()
-        done = self._write(self._beside.finish())
+        done = self._process(self._background.finish())
         now = self._clock()
-        self._beside.begin(now)
         step = self._scheduler.schedule(now)
         if step is not None:
-            done = self._write(step if self._runner.run(step) else None) or done
-        elif self._scheduler.beside is not None and not done:
-            done = self._write(self._beside.wait())
+            done = self._process(self._runner.run(step)) or done
+        elif not done:
+            done = self._process(self._background.wait())
         stored = self._store_some(idle=step is None)
         if step is None:
-            self._writer.publish()
+            self._outputs.publish()
         else:
-            self._writer.publish_if_due(now)
+            self._outputs.publish_if_due(now)
         return done or stored
 
-    def _write(self, step: Step | None) -> bool:
-        """What a computed step gave; False for one that was not computed."""
+    def _process(self, step: Step | None) -> bool:
+        """Account for a computed step and emit its tokens. False if there is no such step."""
         if step is None:
             return False
         self._failures = 0
-        self._writer.write(step)
+        self._scheduler.complete(step)
+        self._outputs.process(step)
         return True
 
     def _store_some(self, idle: bool) -> bool:
-        """Copy a block of a finished sequence below: while idle at once, else now and then, as
-        it takes a millisecond."""
+        """Store a block of a finished sequence in the tiers: at once while the engine is idle,
+        else once in STEPS_BETWEEN_STORING steps, as it takes a millisecond."""
         self._steps_since_storing += 1
         due = idle or self._steps_since_storing >= STEPS_BETWEEN_STORING
         if not due or not self._cache.has_unstored:
@@ -249,13 +259,11 @@ class Engine:
         for sequence in arrived:
             self._scheduler.add(sequence)
         for sequence in leaving:
-            self._writer.finish(sequence, "abort")
-
-    # When things fail
+            self._outputs.finish(sequence, "abort")
 
     def _give_up_step(self, error: Exception) -> None:
-        """A step failed: its sequences end with an error and the KV starts empty. After several
-        in a row the engine takes no more requests, so that its supervisor sees it."""
+        """A step failed: what runs ends with an error and the KV starts empty. After several
+        failures in a row the engine takes no more requests, so that its supervisor notices."""
         log.error("an engine step failed", exc_info=error)
         self._failures += 1
         if self._failures >= FAILURES_IN_A_ROW_MAX:
@@ -263,7 +271,7 @@ class Engine:
         failed = error if isinstance(error, EngineError) else EngineFailed(repr(error))
         with self._cache.distrusted():
             for sequence in tuple(self._scheduler.running):
-                self._writer.finish(sequence, "error", failed)
+                self._outputs.finish(sequence, "error", failed)
             self._cache.evict_all()
         if self._failure is not None:
             self._mailbox.refuse(self._failure)
@@ -272,15 +280,15 @@ class Engine:
     def _end_all(self, error: EngineError) -> None:
         self._take_in()
         for sequence in tuple(self._scheduler.sequences()):
-            self._writer.finish(sequence, "error", error)
+            self._outputs.finish(sequence, "error", error)
 
 
-def _pager(
+def _paging(
     backend: Backend, store: BlockStore | None, pacer: Pacer, clock: Callable[[], float]
-) -> Pager | None:
+) -> Paging:
     """Paging needs tiers, and a model whose state can be cut into blocks."""
     if store is None or not backend.truncates:
-        return None
+        return NoPaging()
     return Pager(
         backend, store, prefill_ms_per_token=lambda: pacer.prefill_ms_per_token, clock=clock
     )

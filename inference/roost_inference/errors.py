@@ -1,11 +1,11 @@
-"""What can go wrong in the engine, and as whose fault.
+"""The errors of the engine, with whose fault they are and whether a retry helps.
 
 EngineError
 ├── InvalidRequest        400  the caller's fault, not retryable
 │   ├── PromptTooLong     400  code context_length_exceeded
 │   ├── BadGrammar        400  code invalid_schema
 │   ├── UnknownModel      404  code model_not_found
-│   ├── NoSessions        404  an engine that knows no /v1/sessions
+│   ├── NoSessions        404  the engine has no /v1/sessions
 │   └── UnknownSession    404  no session of that id and salt
 ├── BodyTooLarge          413  not retryable
 ├── QueueFull             429  retryable after `retry_after_s`

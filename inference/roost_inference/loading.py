@@ -1,4 +1,4 @@
-"""From settings to a running engine: find the model, load it, warm it up, start the thread."""
+"""Starts an engine from settings: finds the model, loads it, measures it, starts the thread."""
 
 import logging
 import time
@@ -8,20 +8,25 @@ from pathlib import Path
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineUnavailable
+from roost_inference.kv.opening import open_block_store
 from roost_inference.kv.store import BlockStore
-from roost_inference.kv.tiers.opening import open_block_store
 from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.machine import physical_cores
 from roost_inference.llama.quantize import bundled_model, requantised
 from roost_inference.request import ModelInfo
-from roost_inference.scheduling.calibration import calibrate
-from roost_inference.speculation.building import STEP_CLOCK, build_speculator
-from roost_inference.speculation.speculator import DRAFT_ROWS_MAX, Speculator
+from roost_inference.scheduling.cost import StepCost
+from roost_inference.scheduling.drafts import Speculation
+from roost_inference.scheduling.measurement import measured_cost
+from roost_inference.speculation.building import build_speculation
+from roost_inference.speculation.speculator import DRAFT_ROWS_MAX
 
 BUNDLED_NAME = "smollm2-135m-instruct"
-# What idle sessions keep on the device unless set, where paging is on.
+# Cells that idle sessions keep on the device where paging is on, unless a setting says otherwise.
 RESIDENT_CELLS_MAX = 1024
+# The engine thread computes and, while it waits for its helpers, spins. So its processor time is
+# what a step takes, without what other programs take meanwhile. A GPU leaves the thread idle.
+STEP_CLOCK = time.monotonic if bindings.computes_on_gpu() else time.thread_time
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +34,12 @@ log = logging.getLogger(__name__)
 def load_engine(config: EngineConfig, data_dir: Path) -> Engine:
     """Load the configured model and start its engine; blocks for as long as that takes.
 
-    The first start with the bundled model writes a faster copy under data_dir/models. Raises
-    EngineUnavailable with the reason if the model or the memory does not do.
+    The first start with the bundled model writes a faster copy to data_dir/models. Raises
+    EngineUnavailable with the reason if the model can't be loaded or the memory is too small.
 
-    Loads on a thread that ends: libgomp keeps a team of compute threads for every thread that
-    ever computed, and once there are more of them than cores they all sleep instead of spinning
-    while they wait for each other, which costs a third of the engine's speed.
+    It loads on a thread that ends. libgomp keeps a team of compute threads for every thread that
+    has ever computed. Once there are more of them than cores, they sleep instead of spinning while
+    they wait for each other, and the engine loses a third of its speed.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="loading") as loader:
         engine = loader.submit(_load, config, data_dir).result()
@@ -46,12 +51,13 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
     started = time.monotonic()
     threads = config.threads or physical_cores()
     path = _model_path(config, data_dir, threads)
+    outputs = config.max_sequences + (DRAFT_ROWS_MAX if config.speculation != "off" else 0)
     backend = LlamaBackend(
         path,
         cells=config.context_length,
         sequences=config.max_sequences,
         batch_tokens=config.batch_tokens,
-        outputs=config.max_sequences + (DRAFT_ROWS_MAX if config.speculation != "off" else 0),
+        outputs=outputs,
         threads=threads,
         kv_type=config.kv_type,
         prefill_cells=_prefill_cells(config),
@@ -59,9 +65,14 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
     store = None
     try:
         store = open_block_store(config, backend, data_dir / "kv")
-        engine = _build(config, backend, store, build_speculator(config, backend, threads))
         backend.vocabulary.grammar_tokenizer()
-        engine.calibrate(calibrate(backend, config.batch_tokens, STEP_CLOCK))
+        cost = measured_cost(
+            backend, rows_max=config.batch_tokens, outputs_max=outputs, clock=STEP_CLOCK
+        )
+        speculation = build_speculation(
+            config, backend, cost, threads=threads, step_clock=STEP_CLOCK
+        )
+        engine = _build(config, backend, store, cost, speculation)
     except BaseException:
         if store is not None:
             store.close()
@@ -72,7 +83,7 @@ def _load(config: EngineConfig, data_dir: Path) -> Engine:
 
 
 def _model_path(config: EngineConfig, data_dir: Path, threads: int) -> Path:
-    """The user's GGUF as it is, or the bundled one in its fast form."""
+    """The path of the configured GGUF, or of the fast copy of the bundled one."""
     if config.model is None:
         return requantised(bundled_model(), data_dir / "models", threads)
     path = config.model.expanduser()
@@ -82,9 +93,10 @@ def _model_path(config: EngineConfig, data_dir: Path, threads: int) -> Path:
 
 
 def _prefill_cells(config: EngineConfig) -> int:
+    """Cells of the context that prompts are read in, 0 for none."""
     if config.prefill_length is not None:
         return config.prefill_length
-    # A GPU skips masked cells for free.
+    # A GPU skips masked cells at no cost, so prompts need no context of their own.
     longest = config.request_context_length or config.context_length
     return 0 if bindings.computes_on_gpu() else longest
 
@@ -93,13 +105,14 @@ def _build(
     config: EngineConfig,
     backend: LlamaBackend,
     store: BlockStore | None,
-    speculator: Speculator | None,
+    cost: StepCost,
+    speculation: Speculation,
 ) -> Engine:
     resident = config.resident_cells
     if resident is None and store is None:
         resident = backend.cells // 2
     elif resident is None:
-        # Loading a session takes milliseconds; its idle cells slow every step of the others.
+        # To load a session takes milliseconds; its idle cells slow every step of the others.
         resident = min(backend.cells // 8, RESIDENT_CELLS_MAX)
     return Engine(
         backend,
@@ -109,9 +122,11 @@ def _build(
         batch_tokens=config.batch_tokens,
         resident_cells=resident,
         queue_limit=config.queue_limit,
+        cost=cost,
         inter_token_target_ms=config.inter_token_target_ms,
         store=store,
-        speculator=speculator,
+        step_clock=STEP_CLOCK,
+        speculation=speculation,
     )
 
 

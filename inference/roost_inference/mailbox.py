@@ -1,4 +1,4 @@
-"""Where other threads leave requests and aborts for the engine thread, under one lock."""
+"""Hands requests, aborts and commands of other threads to the engine thread, under one lock."""
 
 import math
 import threading
@@ -10,16 +10,17 @@ from roost_inference.sequence import Sequence
 
 STOPPING = "The engine is stopping"
 COMMANDS_MAX = 1024
-# Of the places of its class one tenant may take so many; the others are for the other tenants.
+# The part of a class's places that one tenant may take; the rest is for the other tenants.
 TENANT_SHARE = 0.75
 
 
 class Mailbox:
-    """`interrupt` and `clear_interrupt` act on the kernels' abort flag, always under the lock:
-    it is only ever set while a step that may be interrupted is being computed.
+    """Thread-safe. Each class has `queue_limit` places of its own, so background requests never
+    keep out interactive ones.
 
-    Each class has `queue_limit` places of its own, so those who can wait never keep out those who
-    can't."""
+    `interrupt` and `clear_interrupt` act on the kernels' abort flag, always under the lock: the
+    flag is only set while a step that may be interrupted is being computed.
+    """
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class Mailbox:
         self._arrived: deque[Sequence] = deque()
         self._aborted: set[str] = set()
         self._interruptible: frozenset[str] = frozenset()
-        self._reads_long = self._anybody_interrupts = False
+        self._is_long_prefill = self._anybody_interrupts = False
         self._was_interrupted = False
         self.refused: Counter[str] = Counter()
         self._commands: deque[Callable[[], None]] = deque()
@@ -44,10 +45,11 @@ class Mailbox:
         self._refusal: str | None = None
         self._stopping = False
 
-    # For any thread
+    # Any thread may call these.
 
     @property
     def has_live(self) -> bool:
+        """Whether a request has not ended yet."""
         return bool(self._live)
 
     def put(self, sequence: Sequence, retry_after_s: Callable[[int], float]) -> None:
@@ -57,20 +59,20 @@ class Mailbox:
                 raise EngineUnavailable(self._refusal)
             if sequence.id in self._live:
                 raise InvalidRequest(f"A request with the id {sequence.id!r} is running")
-            self._find_place(sequence, retry_after_s)
+            self._check_places(sequence, retry_after_s)
             self._live[sequence.id] = sequence
             self._arrived.append(sequence)
             self._changed.notify()
 
-    def _find_place(self, sequence: Sequence, retry_after_s: Callable[[int], float]) -> None:
-        """Raise QueueFull if the places of its class, or its tenant's share of them, are taken."""
+    def _check_places(self, sequence: Sequence, retry_after_s: Callable[[int], float]) -> None:
+        """Raise QueueFull if the places of its class are taken, or its tenant's share of them."""
         waiting = [
             other
             for other in self._live.values()
             if other.service is sequence.service and other.sequence_id is None
         ]
         count, share = len(waiting), math.ceil(TENANT_SHARE * self._queue_limit)
-        own = sum(other.tenant == sequence.tenant for other in waiting)
+        own = sum(other.fairness_key == sequence.fairness_key for other in waiting)
         if count < self._queue_limit and own < share:
             return
         service = sequence.service.name.lower()
@@ -82,9 +84,9 @@ class Mailbox:
         )
 
     def abort(self, request_id: str) -> None:
-        """Mark a request for the next step, and interrupt the present one if it is long and
-        computes the request. One that reads the prompts of others is interrupted for it, too, as
-        freeing must not wait, but never twice in a row. Unknown ids are ignored."""
+        """Have a request end before the next step. A long step that computes the request is
+        interrupted. So is a long step of other requests' prompts, as cells must come free soon,
+        but never twice in a row. Unknown ids are ignored."""
         with self._changed:
             if request_id not in self._live:
                 return
@@ -94,7 +96,8 @@ class Mailbox:
             self._changed.notify()
 
     def post(self, command: Callable[[], None]) -> None:
-        """Have the engine thread run something between two steps. Raises EngineUnavailable."""
+        """Have the engine thread run a command between two steps. Raises EngineUnavailable, and
+        QueueFull beyond COMMANDS_MAX."""
         with self._changed:
             if self._refusal is not None:
                 raise EngineUnavailable(self._refusal)
@@ -104,7 +107,7 @@ class Mailbox:
             self._changed.notify()
 
     def wake(self) -> None:
-        """Something a waiting request waits for has happened."""
+        """Something that a waiting request waits for has happened."""
         with self._changed:
             self._woken = True
             self._changed.notify()
@@ -122,10 +125,10 @@ class Mailbox:
             self._interrupt()
             self._changed.notify()
 
-    # For the engine thread
+    # Only the engine thread calls these.
 
     def wait(self, has_work: Callable[[], bool], timeout_s: float | None = None) -> bool:
-        """Block until there is something to do, or so long; False once the engine is stopping."""
+        """Block until there is something to do or the time is up; False once the engine stops."""
         with self._changed:
             while not (
                 self._stopping
@@ -141,33 +144,35 @@ class Mailbox:
             return not self._stopping
 
     def take_commands(self) -> Iterable[Callable[[], None]]:
+        """The commands that were posted, each once."""
         with self._changed:
             commands, self._commands = self._commands, deque()
             return commands
 
     def take(self) -> tuple[Iterable[Sequence], list[Sequence]]:
-        """What arrived and what is to be aborted, each once."""
+        """The sequences that arrived and those to abort, each once."""
         with self._changed:
             arrived, self._arrived = self._arrived, deque()
             aborted, self._aborted = self._aborted, set()
             return arrived, [self._live[i] for i in sorted(aborted & self._live.keys())]
 
     def begin_step(self, interruptible: Iterable[str], *, by_anybody: bool) -> bool:
-        """Announce a step that the aborts of these requests may interrupt, or those of any; False
-        if it should not begin because an abort came since `take`."""
+        """Announce a step that the aborts of these requests, or of any, may interrupt. False if
+        it should not begin, because an abort came after `take`."""
         with self._changed:
             if self._aborted or self._stopping:
                 return False
             self._interruptible = frozenset(interruptible)
-            self._reads_long = by_anybody
+            self._is_long_prefill = by_anybody
             self._anybody_interrupts = by_anybody and not self._was_interrupted
             return True
 
     def end_step(self, *, interrupted: bool) -> None:
+        """The step has ended: no abort may interrupt anything now."""
         with self._changed:
             self._interruptible = frozenset()
             self._anybody_interrupts = False
-            if self._reads_long:
+            if self._is_long_prefill:
                 self._was_interrupted = interrupted
             if not self._stopping:
                 self._clear_interrupt()

@@ -1,9 +1,9 @@
-"""What goes into the engine and what comes out: requests, events, figures. No I/O, no kernels."""
+"""Requests, events and figures: what goes into the engine and what comes out. No I/O."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal, Protocol
+from typing import Literal
 
 from roost_inference.errors import EngineError
 
@@ -11,9 +11,9 @@ FinishReason = Literal["stop", "length", "abort", "error"]
 
 
 class ServiceClass(IntEnum):
-    """Who goes first. The numbers are the priorities on the wire: everything below 1 is
-    interactive, a person waits for it; 1 is a tool's result, a session that already runs; 2 and
-    more is background."""
+    """Which requests go first. The numbers are the priorities on the wire: 0 and less is
+    interactive, as a person waits for it; 1 continues a session after a tool's result; 2 and more
+    is background."""
 
     INTERACTIVE = 0
     CONTINUATION = 1
@@ -22,8 +22,8 @@ class ServiceClass(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How the next token is chosen; temperature 0 is greedy. Defaults are OpenAI's, top_k 0 and
-    min_p 0 are off.
+    """How the next token is chosen. Temperature 0 is greedy; top_k 0 and min_p 0 are off. The
+    defaults are OpenAI's.
     """
 
     temperature: float = 1.0
@@ -40,9 +40,11 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class KvPolicy:
-    """Bounds of paging for one request, None is no bound. At most so many tokens from its start
-    are stored below the device, at most so many beyond the device's are loaded, and only from
-    these tiers."""
+    """Bounds of paging for one request; None is no bound.
+
+    max_offload_tokens: so many tokens from its start may be stored in the tiers; max_load_tokens:
+    so many tokens beyond those on the device may be loaded; load_tiers: only from these tiers.
+    """
 
     max_offload_tokens: int | None = None
     max_load_tokens: int | None = None
@@ -50,15 +52,26 @@ class KvPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One completion over token ids. `grammar` is an llguidance grammar (JSON or Lark text), None
-    for free text.
+class EngineSession:
+    """Which KV a request may use. Turns of one session go on from each other; KV, drafts and
+    prompts are never shared between different salts.
 
-    session_id: continuations of one session reuse its KV; cache_salt: KV is never shared across
-        different salts.
-    tenant: whose share of the engine is used; by default the salt names the tenant.
-    priority: its class, and within the class and the tenant lower runs earlier.
+    session_id: None for a request that belongs to no session.
+    """
+
+    session_id: str | None = None
+    cache_salt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One completion over token ids.
+
     stop: strings that end the text and are not part of it.
+    grammar: an llguidance grammar (JSON or Lark text), None for free text.
+    tenant: a name for the fair shares of the engine and for nothing else: isolation is the
+        session's salt. None where the salt names the tenant.
+    priority: its class; lower runs earlier within the class and the tenant.
     """
 
     id: str
@@ -67,8 +80,7 @@ class Request:
     sampling: SamplingParams = SamplingParams()
     stop: tuple[str, ...] = ()
     grammar: str | None = None
-    session_id: str | None = None
-    cache_salt: str = ""
+    session: EngineSession = EngineSession()
     tenant: str | None = None
     priority: int = 0
     ignore_eos: bool = False
@@ -76,12 +88,14 @@ class Request:
 
     @property
     def service(self) -> ServiceClass:
+        """The class that the priority names."""
         lowest, highest = ServiceClass.INTERACTIVE, ServiceClass.BACKGROUND
         return ServiceClass(min(max(self.priority, lowest), highest))
 
     @property
-    def tenant_key(self) -> str:
-        return self.cache_salt if self.tenant is None else self.tenant
+    def fairness_key(self) -> str:
+        """Whose account is charged: the tenant, or the salt of a request that names none."""
+        return self.session.cache_salt if self.tenant is None else self.tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +110,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts; cached_tokens of the prompt were reused, not computed."""
+    """Token counts; cached_tokens of the prompt were not computed but reused."""
 
     prompt_tokens: int
     cached_tokens: int
@@ -105,7 +119,8 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds: waiting before the first chunk ran, until the first token, and overall."""
+    """Seconds from arrival until the request was admitted, until its first token, and until its
+    end."""
 
     queue_s: float
     first_token_s: float | None
@@ -114,9 +129,9 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class SpeculationFigures:
-    """A request's drafts. steps: decodes that verified a draft; histogram[n]: those of them that
-    accepted n tokens; by_draft_length[k][n]: those of them that had drafted k; depth_max: the
-    most that could have been drafted in one."""
+    """A request's drafts. depth_max: the longest draft possible; steps: decodes that verified a
+    draft; histogram[n]: those of them that accepted n tokens; by_draft_length[k][n]: those that
+    accepted n of k tokens."""
 
     depth_max: int
     steps: int
@@ -129,7 +144,7 @@ class SpeculationFigures:
 
 @dataclass(frozen=True, slots=True)
 class DrafterFigures:
-    """One drafter since start; accepted_by_position[n]: drafts whose token n was accepted."""
+    """One drafter since the start; accepted_by_position[n]: drafts whose token n was accepted."""
 
     drafts: int
     draft_tokens: int
@@ -139,7 +154,7 @@ class DrafterFigures:
 
 @dataclass(frozen=True, slots=True)
 class TextEvent:
-    """New text that no stop string can take back, and the tokens it came from."""
+    """New text, of which a stop string can't take back anything, and its tokens."""
 
     request_id: str
     text: str
@@ -149,7 +164,7 @@ class TextEvent:
 
 @dataclass(frozen=True, slots=True)
 class FinishEvent:
-    """The last event of every request, also of aborted and failed ones."""
+    """The last event of every request, of aborted and failed ones, too."""
 
     request_id: str
     reason: FinishReason
@@ -167,7 +182,8 @@ Listener = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """The loaded model: `name` on the wire, context in tokens, and what the GGUF says for chat."""
+    """The loaded model: its name on the wire, its context in tokens, and what its GGUF says about
+    chats."""
 
     name: str
     path: str
@@ -181,8 +197,8 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """A snapshot of counters and gauges since start. Latencies in seconds: the last 512 requests'
-    first tokens, and the last 4096 gaps between tokens."""
+    """Counters since the start and gauges of now. Latencies in seconds: until the first token of
+    the last 512 requests, and the last 4096 gaps between tokens."""
 
     running: int
     waiting: int
@@ -198,36 +214,8 @@ class EngineStats:
     inter_token_s: Sequence[float]
     tokens_per_second: float
     speculation: Mapping[str, DrafterFigures] = field(default_factory=dict)
-    # Waiting and refused by the class's name; tenants with an account, one in each class.
+    # By name of class. A tenant counts once for each class it has an account in.
     waiting_by_class: Mapping[str, int] = field(default_factory=dict)
     refused_by_class: Mapping[str, int] = field(default_factory=dict)
     tenants: int = 0
     preemptions_total: int = 0
-
-
-class EnginePort(Protocol):
-    """The engine as the server sees it; every method may be called from any thread."""
-
-    @property
-    def model(self) -> ModelInfo: ...
-
-    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
-        """Token ids; `special` recognises control tokens in the text. Never adds BOS."""
-        ...
-
-    def tokens_at_least(self, text: str) -> int:
-        """A text has no fewer tokens than this, which is known without tokenising it."""
-        ...
-
-    def submit(self, request: Request, listener: Listener) -> None:
-        """Queue a request. The listener runs on the engine thread and must not block.
-
-        Raises PromptTooLong, QueueFull, BadGrammar at once; nothing is queued then.
-        """
-        ...
-
-    def abort(self, request_id: str) -> None:
-        """Stop a request within one step; its FinishEvent says `abort`. Unknown ids are ignored."""
-        ...
-
-    def stats(self) -> EngineStats: ...

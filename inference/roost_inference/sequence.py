@@ -1,19 +1,18 @@
-"""One request on its way through the engine: its tokens, its state, what became of it. No I/O."""
+"""A request in the engine: its tokens, its state, and what became of it. No I/O."""
 
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from roost_inference.batch import Tokens
 from roost_inference.output.detokenizer import TextStream
 from roost_inference.output.sampler import Sampler
 from roost_inference.request import Event, Listener, Request, ServiceClass, Timings, Usage
-from roost_inference.scheduling.batch import Tokens
-from roost_inference.scheduling.fairness import Account
 
 
 class TokenBuffer:
-    """A growing int32 array; `view` shares its memory and costs nothing."""
+    """A growing int32 array of tokens."""
 
     def __init__(self, tokens: Many[int] | Tokens) -> None:
         self._array: Tokens = np.array(tokens, np.int32)
@@ -24,13 +23,16 @@ class TokenBuffer:
 
     @property
     def view(self) -> Tokens:
+        """All tokens, as an array that shares this one's memory until the next append."""
         return self._array[: self._size]
 
     @property
     def last(self) -> int:
+        """The last token."""
         return int(self._array[self._size - 1])
 
     def append(self, token: int) -> None:
+        """Add a token."""
         if self._size == len(self._array):
             grown = np.empty(max(64, 2 * self._size), np.int32)
             grown[: self._size] = self._array
@@ -39,12 +41,28 @@ class TokenBuffer:
         self._size += 1
 
 
+@dataclass(slots=True, eq=False)
+class Account:
+    """A tenant's tokens in one class: those it was served and those reserved for what runs.
+    `prefilling` counts its sequences that wait or have their prompts computed."""
+
+    fairness_key: str
+    served: float = 0.0
+    reserved: float = 0.0
+    prefilling: int = 0
+
+    @property
+    def promised(self) -> float:
+        """What it was served and may still be served for what it has running."""
+        return self.served + self.reserved
+
+
 @dataclass(eq=False, slots=True)
 class Sequence:
-    """Carries a request's whole state. tokens = prompt + generated.
+    """The whole state of a request. Its tokens are the prompt and what was generated.
 
-    [0, computed) of the tokens is in the KV of `sequence_id`; the rest waits to be decoded. A
-    sequence is decoding when only its last token is missing, prefilling when more are.
+    Tokens [0, computed) are in the KV of `sequence_id`, the rest is pending. A sequence is decoding
+    while only the last token that it generated is pending, and prefilling before.
     """
 
     request: Request
@@ -54,15 +72,17 @@ class Sequence:
     sampler: Sampler
     text: TextStream
     tokens: TokenBuffer
+    # Prompt and answer together; the context bounds it, too.
+    length_max: int
     service: ServiceClass = field(init=False)
-    tenant: str = field(init=False)
-    # Its tenant's account while it is in the scheduler, and what is reserved of it there.
+    fairness_key: str = field(init=False)
+    # The account of its tenant while the scheduler has it, and what it has reserved there.
     account: Account | None = None
     reserved: float = 0.0
-    # It waits or reads its prompt, again after it was preempted.
-    wants: bool = False
-    # It was admitted before those of a higher class, and is not preempted for them.
-    carried: bool = False
+    # It waits or its prompt is being computed; so again after it was preempted.
+    awaits_prefill: bool = False
+    # It was admitted before sequences of a higher class, so it is not preempted for them.
+    is_promoted: bool = False
     sequence_id: int | None = None
     computed: int = 0
     cached_tokens: int = 0
@@ -77,16 +97,17 @@ class Sequence:
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)
         self.service = self.request.service
-        self.tenant = self.request.tenant_key
+        self.fairness_key = self.request.fairness_key
 
     @property
     def id(self) -> str:
+        """The id of its request."""
         return self.request.id
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Lower is preempted later: class, then order of arrival."""
-        return (ServiceClass.INTERACTIVE if self.carried else self.service, self.order)
+        """Class, then order of arrival: the lower it is, the later the sequence is preempted."""
+        return (ServiceClass.INTERACTIVE if self.is_promoted else self.service, self.order)
 
     @property
     def pending(self) -> int:
@@ -95,26 +116,26 @@ class Sequence:
 
     @property
     def generated(self) -> int:
+        """Tokens generated so far."""
         return len(self.tokens) - self.prompt_length
 
     @property
     def is_decoding(self) -> bool:
+        """Whether only the last token that it generated is pending."""
         length = len(self.tokens)
         return length - self.computed == 1 and length > self.prompt_length
 
-    def is_full(self, context_length: int) -> bool:
-        """Whether it has generated all it may."""
-        return self.room(context_length) <= 0
-
-    def room(self, context_length: int) -> int:
+    @property
+    def tokens_left(self) -> int:
         """Tokens it may still generate."""
-        limit = min(self.prompt_length + self.request.max_tokens, context_length)
-        return limit - len(self.tokens)
+        return self.length_max - len(self.tokens)
 
     def usage(self) -> Usage:
+        """Token counts so far."""
         return Usage(self.prompt_length, self.cached_tokens, self.generated)
 
     def timings(self, now: float) -> Timings:
+        """How long it has waited and run."""
         started = self.started_s if self.started_s is not None else now
         first = self.first_token_s
         return Timings(
@@ -124,4 +145,5 @@ class Sequence:
         )
 
     def emit(self, event: Event) -> None:
+        """Hand an event to its listener."""
         self.listener(event)

@@ -1,4 +1,4 @@
-"""The bundled engine as a server: bound at once, loaded on a thread, watched, closed last."""
+"""The bundled engine as a server: the port is bound at once, the model loads on a thread."""
 
 import logging
 import os
@@ -10,12 +10,12 @@ from starlette.applications import Starlette
 
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineError, EngineUnavailable
-from roost_inference.http.chat_service import EngineResponder
+from roost_inference.http.chat_service import EngineChatService
+from roost_inference.http.engine_port import EnginePort
 from roost_inference.http.listener import Server, bind, url_of
-from roost_inference.http.preparation import Preparers
-from roost_inference.http.routes import Slot, build_app
+from roost_inference.http.preparation import PreparationLanes
+from roost_inference.http.routes import ServiceHolder, build_app
 from roost_inference.loading import load_engine
-from roost_inference.request import EnginePort
 
 WATCH_INTERVAL_S = 0.5
 LOAD_STOP_TIMEOUT_S = 2.0
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def build_server(engine: EnginePort, config: EngineConfig | None = None) -> Starlette:
     """The ASGI app that serves a running engine."""
-    return build_app(Slot(EngineResponder(engine)), config or EngineConfig())
+    return build_app(ServiceHolder(EngineChatService(engine)), config or EngineConfig())
 
 
 def serve_engine(
@@ -38,15 +38,15 @@ def serve_engine(
 ) -> None:
     """Load the model and serve it until SIGINT or SIGTERM; blocks.
 
-    The port is bound before the model loads, and `on_listening` is told its URL; `on_ready` is
-    called, on another thread, once the model answers. Raises EngineUnavailable if the model
+    The port is bound before the model loads; `on_listening` gets its URL. `on_ready` is called, on
+    another thread, once the model answers. Raises EngineUnavailable if the model
     can't be loaded or the engine gives up while serving.
     """
     listener = bind(config.host, config.port)
-    slot = Slot()
-    app = build_app(slot, config)
+    holder = ServiceHolder()
+    app = build_app(holder, config)
     server = Server(app, catch_signals=True)
-    host = _Host(config, data_dir, slot, server, app.state.preparers, on_ready)
+    host = _EngineHost(config, data_dir, holder, server, app.state.preparation_lanes, on_ready)
     url = url_of(listener)
     log.info("listening on %s", url)
     on_listening(url)
@@ -59,23 +59,23 @@ def serve_engine(
         raise EngineUnavailable(host.problem)
 
 
-class _Host:
-    """Loads the engine on a thread of its own, watches it, and closes it last."""
+class _EngineHost:
+    """Loads the engine on a thread of its own, watches it, and closes it after the server."""
 
     def __init__(
         self,
         config: EngineConfig,
         data_dir: Path,
-        slot: Slot,
+        holder: ServiceHolder,
         server: Server,
-        preparers: Preparers,
+        lanes: PreparationLanes,
         on_ready: Callable[[], None],
     ) -> None:
         self._config = config
         self._data_dir = data_dir
-        self._slot = slot
+        self._holder = holder
         self._server = server
-        self._preparers = preparers
+        self._lanes = lanes
         self._on_ready = on_ready
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
@@ -85,9 +85,9 @@ class _Host:
         self._thread.start()
 
     def __exit__(self, *exc_info: object) -> None:
-        loaded = self._slot.responder is not None
+        loaded = self._holder.service is not None
         # The model's vocabulary must not go while a prompt is being tokenised.
-        if not self._preparers.close(CLOSE_TIMEOUT_S):
+        if not self._lanes.close(CLOSE_TIMEOUT_S):
             log.warning("stopped without closing the engine: a request is still being prepared")
             os._exit(1)
         self._stop.set()
@@ -107,7 +107,7 @@ class _Host:
             self._give_up(str(error) or repr(error))
             return
         try:
-            self._slot.responder = EngineResponder(engine)
+            self._holder.service = EngineChatService(engine)
             self._on_ready()
             while engine.failure is None:
                 if self._stop.wait(WATCH_INTERVAL_S):

@@ -1,4 +1,4 @@
-"""Counters and latency windows, written by the engine thread and read by any."""
+"""Counters and latency windows: the engine thread writes them, any thread reads them."""
 
 import threading
 from collections import Counter, deque
@@ -17,7 +17,7 @@ RETRY_AFTER_S_MAX = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Where things stand after a step."""
+    """The state of the engine after a step."""
 
     running: int = 0
     waiting: Many[int] = (0,) * len(ServiceClass)
@@ -28,7 +28,7 @@ class Gauges:
 
 
 class StatsRecorder:
-    """One lock guards all; it is taken once or twice a step."""
+    """Thread-safe; the engine thread takes the lock once or twice a step."""
 
     def __init__(self, cells_total: int, max_running: int) -> None:
         self._max_running = max_running
@@ -43,6 +43,7 @@ class StatsRecorder:
         self._prompt_total = self._cached_total = self._completion_total = self._steps_total = 0
 
     def step(self, now: float, generated: int, gaps_s: list[float]) -> None:
+        """Count a step, its tokens, and how long before each the last token of its answer came."""
         with self._lock:
             self._steps_total += 1
             self._completion_total += generated
@@ -51,10 +52,12 @@ class StatsRecorder:
                 self._tokens.append((now, generated))
 
     def first_token(self, sequence: Sequence, now: float) -> None:
+        """Count a sequence's first token."""
         with self._lock:
             self._first_token_s.append(now - sequence.arrival_s)
 
     def finished(self, sequence: Sequence, reason: FinishReason, now: float) -> None:
+        """Count a sequence that has ended."""
         with self._lock:
             self._finished[reason] += 1
             self._duration_s.append(now - sequence.arrival_s)
@@ -63,17 +66,19 @@ class StatsRecorder:
                 self._cached_total += sequence.cached_tokens
 
     def publish(self, gauges: Gauges) -> None:
+        """Replace the gauges."""
         with self._lock:
             self._gauges = gauges
 
     def retry_after_s(self, waiting: int) -> float:
-        """When a place in the queue should be free, by how long requests took of late."""
+        """When a place in the queue should be free, by how long the last requests took."""
         with self._lock:
             durations = self._duration_s or [1.0]
             mean_s = sum(durations) / len(durations)
         return min(RETRY_AFTER_S_MAX, max(1.0, mean_s * waiting / (2 * self._max_running)))
 
     def snapshot(self, now: float) -> EngineStats:
+        """All figures as they are now."""
         with self._lock:
             recent = sum(count for at, count in self._tokens if at > now - RATE_WINDOW_S)
             return EngineStats(

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from temporalio.client import Client
 from uuid_utils import uuid7
 
-from roost_channels.console.kind import ACCOUNT, CHANNEL
-from roost_channels.intake import Accepted, Refusal
+from roost_channels.console.config import ACCOUNT, CHANNEL
+from roost_channels.intake import Accepted, DeliveryReceipt
 from roost_channels.message import Address, InboundMessage, Quote, Sender
-from roost_platform.db.outbox.receipts import find_part, find_quote, record_receipt
+from roost_platform.db.outbox.quote_lookup import find_quote
 from roost_platform.db.people.people import Decision
 from roost_platform.db.people.tenants import SessionChanges
 from roost_platform.db.stores import Stores
@@ -177,34 +177,9 @@ class PlatformIntake:
         """See `Intake.channel_state`."""
         await self._stores.channels.set(channel, account, state, detail)
 
-    async def receipt(
-        self,
-        channel: str,
-        account: str,
-        *,
-        part_id: str,
-        message_id: str,
-        status: str,
-        error_code: str = "",
-        description: str = "",
-        refusal: Refusal | None = None,
-    ) -> None:
+    async def receipt(self, channel: str, account: str, receipt: DeliveryReceipt) -> None:
         """See `Intake.receipt`."""
-        async with self._stores.database.write() as session:
-            part = await find_part(session, channel, account, part_id, message_id)
-            if part is None:
-                log.info("a receipt (%s) for a message we did not send: %s", status, message_id)
-                return
-            await record_receipt(
-                session,
-                part,
-                message_id=message_id,
-                status=status,
-                error_code=error_code,
-                description=description,
-                refusal=refusal,
-                now=self._stores.database.now(),
-            )
+        await self._stores.receipts.record(channel, account, receipt)
 
     def _give_hints(self, changes: SessionChanges) -> None:
         """Hint after the commit and before the doorbell: the KV is loaded while the turn begins."""

@@ -18,8 +18,6 @@ from temporalio.client import Client
 from roost_channels.channel import Channel, check_agreement
 from roost_channels.config import Progress
 from roost_channels.delivery.courier import Courier
-from roost_channels.delivery.lanes import Lanes
-from roost_channels.delivery.limits import Limiter
 from roost_channels.files import Fetcher, Files
 from roost_channels.kinds import ChannelPorts
 from roost_channels.outbox import Receipts
@@ -77,6 +75,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         files=settings.data_dir / "files",
         queueing=replace(settings.inbound.rules, by_agent=registry.queues),
         abort_phrases=settings.inbound.abort_phrases,
+        delivery=settings.delivery,
     )
     try:
         await _until_usable(stores)
@@ -213,29 +212,15 @@ async def open_courier(
         intake = PlatformIntake(stores, doorbell, hints)
         channels = build_channels(settings, stores.artifacts, stores.receipts)
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
-        lanes = Lanes()
-        limiter = Limiter(
-            account_rate=settings.delivery.account_rate, chat_burst=settings.delivery.chat_burst
-        )
         courier = Courier(
             channels,
             stores.outbox,
             owner,
             config=settings.delivery,
-            lanes=lanes,
-            limiter=limiter,
             report=intake.channel_state,
             stop=stop,
         )
-        progress = ProgressRenderer(
-            channels,
-            stores.outbox,
-            lanes,
-            limiter,
-            config=settings.delivery,
-            modes=progress_modes(settings),
-            stop=stop,
-        )
+        progress = ProgressRenderer(channels, courier.ledger, modes=progress_modes(settings))
         jobs = {
             "deliver": courier.run(),
             "progress": progress.run(),

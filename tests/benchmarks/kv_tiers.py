@@ -4,11 +4,9 @@ python tests/benchmarks/kv_tiers.py [--tokens 1500] [--threads N]
 """
 
 import argparse
-import itertools
 import statistics
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +15,15 @@ from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.loading import load_engine
-from roost_inference.request import FinishEvent, Request
-from roost_inference.testing.harness import GREEDY, Collector
+from roost_inference.request import EngineSession, FinishEvent
+from roost_inference.testing.harness import Collector, request
 
 ROUNDS = 5
-_numbers = itertools.count()
 
 
 def ask(engine: Engine, tokens: list[int], count: int = 8, **fields: object) -> FinishEvent:
     heard = Collector()
-    base = Request(f"bench-{next(_numbers)}", tokens, count, GREEDY, ignore_eos=True)
-    wanted = replace(base, **fields)  # type: ignore[arg-type]
+    wanted = request(tokens, count, ignore_eos=True, **fields)
     engine.submit(wanted, heard)
     return heard.wait(300)
 
@@ -65,11 +61,11 @@ def blocks(engine: Engine, tokens: int) -> None:
         for part in store.walk(store.root("b"), wanted):
             if part.used < BLOCK_TOKENS:
                 continue
-            tier = store.movers.lower["disk"].tier
+            tier = store._io.lower["disk"].tier
             started = time.perf_counter()
             tier.read(part.node.head)
             reads.append((time.perf_counter() - started) * 1000)
-        engine.desk.offload(f"b{seed}", "b")
+        engine.session_control.offload(EngineSession(f"b{seed}", "b"))
         event = ask(engine, prompt(engine, tokens, seed), 1, session_id=f"b{seed}", cache_salt="b")
         loaded = int(str(event.kv["loaded_tokens"]))
         imports.append(float(str(event.kv["load_ms"])) * BLOCK_TOKENS / loaded)
@@ -112,9 +108,7 @@ def sessions(config: EngineConfig, folder: Path) -> None:
             heard = {}
             for n in range(group, group + 4):
                 heard[n] = Collector()
-                wanted = Request(
-                    f"s-{turn}-{n}", texts[n], 32, GREEDY, session_id=str(n), ignore_eos=True
-                )
+                wanted = request(texts[n], 32, session_id=str(n), ignore_eos=True)
                 engine.submit(wanted, heard[n])
             for n, listener in heard.items():
                 event = listener.wait(300)

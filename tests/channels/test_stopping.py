@@ -7,8 +7,7 @@ import pytest
 
 from roost_channels.config import DeliveryConfig, FilesConfig
 from roost_channels.delivery.courier import Courier
-from roost_channels.delivery.lanes import Lanes
-from roost_channels.delivery.ledger import RECORD_TRIES_MAX
+from roost_channels.delivery.ledger import RECORD_TRIES_MAX, Ledger
 from roost_channels.delivery.limits import Limiter
 from roost_channels.delivery.sender import STOPPED
 from roost_channels.files import Fetcher
@@ -147,13 +146,13 @@ async def test_progress_shows_nothing_once_the_process_is_told_to_stop(
 ) -> None:
     outbox, stop = SlowOutbox("fenced"), asyncio.Event()
     outbox.running(snapshot())
-    shown = ProgressRenderer([channel], outbox, Lanes(), Limiter(), config=QUICK, stop=stop)
+    shown = ProgressRenderer([channel], Ledger(outbox, config=QUICK, stop=stop))
     running = asyncio.create_task(shown.run())
     await outbox.begun.wait()
     stop.set()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    await shown.settle()
+    await shown.finish_step()
     assert not sends(telegram) and not outbox.statuses
 
 
@@ -163,7 +162,7 @@ async def test_a_status_message_on_its_way_is_waited_for_and_known(
     outbox, stop = MemoryOutbox(), asyncio.Event()
     outbox.running(snapshot())
     telegram.fault("delay", "sendMessage", value=0.5)
-    shown = ProgressRenderer([channel], outbox, Lanes(), Limiter(), config=QUICK, stop=stop)
+    shown = ProgressRenderer([channel], Ledger(outbox, config=QUICK, stop=stop))
     running = asyncio.create_task(shown.run())
     while not telegram.calls_of("sendMessage"):
         await asyncio.sleep(0.01)

@@ -22,3 +22,12 @@ def engine(model_folder: Path) -> Iterator[Engine]:
     loaded = load_engine(config, model_folder)
     yield loaded
     loaded.close()
+
+
+@pytest.fixture(scope="session")
+def real_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The engine that tests of the wire and of prompts talk to; nobody else uses it."""
+    config = EngineConfig(context_length=4096, max_sequences=16, max_running=8)
+    engine = load_engine(config, tmp_path_factory.mktemp("wire"))
+    yield engine
+    engine.close()

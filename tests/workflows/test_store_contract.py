@@ -365,3 +365,13 @@ async def test_a_postponed_turn_says_how_long_to_wait() -> None:
     await memory.say("hello")
     assert await memory.turns.begin("talk") == Postponed(0.5)
     assert isinstance(await memory.turns.begin("talk"), TurnRecord)
+
+
+async def test_deaths_of_workers_are_counted_for_running_turns_alone(world: World) -> None:
+    turn = await begun(world)
+    assert await world.turns.worker_died(turn.turn_id) == 1
+    assert await world.turns.worker_died(turn.turn_id) == 2
+    assert (await world.turns.get(turn.turn_id)).worker_deaths == 2
+    await world.turns.settle(turn.turn_id, outcome="failed", reason="worker_died")
+    assert await world.turns.worker_died(turn.turn_id) == 0
+    assert await world.turns.worker_died("no turn") == 0

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from roost_channels.capabilities import Capabilities
 from roost_channels.channel import Outgoing
-from roost_channels.console.kind import ACCOUNT, CHANNEL
+from roost_channels.console.config import ACCOUNT, CHANNEL
 from roost_channels.errors import Rejected
 from roost_channels.message import Address, Attachment, Receipt
 

@@ -1,4 +1,4 @@
-"""Delivery lanes: each chat's messages go out in order, one in flight, through every fault."""
+"""Runs the delivery lanes: each chat's messages go out in order, one in flight."""
 
 import asyncio
 import contextlib
@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from roost_channels.channel import Channel, Grouping
-from roost_channels.clock import Clock, SystemClock
+from roost_channels.clock import Clock
 from roost_channels.config import DeliveryConfig
-from roost_channels.delivery.lanes import Lanes
-from roost_channels.delivery.limits import Limiter, recall
+from roost_channels.delivery.ledger import Ledger
+from roost_channels.delivery.limits import Limiter
 from roost_channels.delivery.parts import album_of, planned
-from roost_channels.delivery.sender import Report, Sender
-from roost_channels.delivery.settler import Reconciler
+from roost_channels.delivery.sender import PartSender, ReportState
+from roost_channels.delivery.settler import Settler
 from roost_channels.message import Address
 from roost_channels.outbox import UNFINISHED, Outbox, OutboxEntry, StoredPart
 
@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 # A lane sleeps through waits up to this long; for longer ones it ends and is started again.
 LANE_WAIT_MAX_S = 2.0
 FAULT_PAUSE_S = 1.0
-# A waiting lane is looked at again at least this often: something newer may have changed its case.
+# A waiting lane is looked at again at least this often, as newer work may have changed its turn.
 DEFER_MAX_S = 2.0
-# After a look for due lanes it rests so many times as long as the look took: under load every
-# moment brings news, and looking would take the time of delivering.
+# After a look for due lanes the courier rests this many times as long as the look took. Under load
+# there is always news, and looking would take the time of delivering.
 REST = 4.0
 REST_MAX_S = 0.25
 
@@ -33,8 +33,8 @@ REST_MAX_S = 0.25
 class Courier:
     """Empties the outbox of some accounts: at most `lanes_max` chats at the same time.
 
-    `lanes`, `limiter` and `stop` are shared with the ProgressRenderer of the same process. Once
-    `stop` is set, nothing is begun any more; what is in flight ends.
+    ledger: shared with the ProgressRenderer of the same process.
+    stop: once it is set, nothing new begins; operations in flight end.
     """
 
     def __init__(
@@ -45,25 +45,19 @@ class Courier:
         clock: Clock | None = None,
         config: DeliveryConfig | None = None,
         *,
-        lanes: Lanes | None = None,
         limiter: Limiter | None = None,
-        report: Report | None = None,
+        report: ReportState | None = None,
         stop: asyncio.Event | None = None,
     ) -> None:
         self._channels = {(channel.name, channel.account): channel for channel in channels}
+        self.ledger = Ledger(outbox, clock, config, limiter=limiter, stop=stop)
         self._outbox = outbox
         self._owner = owner
-        self._clock = clock or SystemClock()
-        self._config = config or DeliveryConfig()
-        self._lanes = lanes if lanes is not None else Lanes()
-        self._limiter = limiter or Limiter(
-            account_rate=self._config.account_rate, chat_burst=self._config.chat_burst
-        )
-        self._stop = stop or asyncio.Event()
-        self._sender = Sender(
-            outbox, owner, self._clock, self._config, self._limiter, self._stop, report=report
-        )
-        self._reconciler = Reconciler(outbox, self._clock, self._config, self._limiter, self._stop)
+        self._clock = self.ledger.clock
+        self._config = self.ledger.config
+        self._stop = self.ledger.stop
+        self._sender = PartSender(self.ledger, owner, report)
+        self._settler = Settler(self.ledger)
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         # Lanes that asked to be left alone for a while; never more than lanes that are due.
         self._not_before: dict[Address, float] = {}
@@ -74,7 +68,7 @@ class Courier:
     async def run(self) -> None:
         """Deliver for ever. Cancelled, it lets sends in flight finish for `shutdown_s`."""
         doubtful = await self._outbox.recover(self._owner)
-        await recall(self._limiter, self._outbox, tuple(self._channels), self._clock.time())
+        await self.ledger.recall_waits(tuple(self._channels))
         if doubtful:
             logger.warning("%d sends of an earlier courier have an unknown outcome", doubtful)
         try:
@@ -104,7 +98,7 @@ class Courier:
             channel = self._channels.get((address.channel, address.account))
             if channel is None or address in self._tasks or address in self._not_before:
                 continue
-            if self._sender.paused.get((channel.name, channel.account), 0.0) > now:
+            if self._sender.paused_until(channel) > now:
                 continue
             task = asyncio.create_task(self._lane(channel, address))
             self._tasks[address] = task
@@ -119,9 +113,9 @@ class Courier:
             await asyncio.sleep(0)
 
     async def close(self) -> None:
-        """Begin nothing more, let operations in flight finish, and cancel what lasts too long.
+        """Begin nothing more, let operations in flight finish, and cancel those that last too long.
 
-        What a provider took is recorded, or the next courier would have to doubt it.
+        Sends that a provider took are recorded; else the next courier would have to doubt them.
         """
         self._stop.set()
         for address in self._resting:
@@ -130,23 +124,20 @@ class Courier:
             async with asyncio.timeout(self._config.shutdown_s):
                 while self._tasks:
                     await asyncio.wait(self._tasks.values())
-                await self._sender.record_all_kept()
-                await self._reconciler.record_all_kept()
+                await self.ledger.record_all_kept()
         if self._tasks:
             logger.warning("%d sends were cut off; their outcome is unknown", len(self._tasks))
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    # One lane --------------------------------------------------------------------------------
-
     async def _lane(self, channel: Channel, address: Address) -> None:
-        """Work the chat's entries off in order, until none is due."""
+        """Deliver the chat's entries in order, until none is due."""
         while not self._stop.is_set():
-            found = await self._outbox.next_entry(address)
-            if found is None:
+            head = await self._outbox.next_entry(address)
+            if head is None:
                 return
-            again = await self._advance(channel, address, *found)
+            again = await self._advance(channel, address, *head)
             if again is None:
                 continue
             wait = again - self._clock.time()
@@ -169,24 +160,22 @@ class Courier:
             parts = await self._outbox.plan(entry.id, await planned(entry, channel))
         now = self._clock.time()
         part = next((part for part in parts if part.state in UNFINISHED), None)
-        if part is not None and (
-            await self._sender.record_kept(part) or await self._reconciler.record_kept(part)
-        ):
+        if part is not None and await self.ledger.record_kept(part):
             return None
         if part is None:
             return now + LANE_WAIT_MAX_S + FAULT_PAUSE_S
         group = album_of(parts, part) if isinstance(channel, Grouping) else (part,)
         if any(one.state == "sending" for one in group):
             return now + LANE_WAIT_MAX_S + FAULT_PAUSE_S
-        # An album goes as a whole: what is in doubt of it is settled first.
+        # An album is sent as a whole, so its parts in doubt are settled first.
         doubtful = next((one for one in group if one.state == "ambiguous"), None)
         due_at = doubtful.next_at if doubtful else max(one.next_at for one in group)
         if due_at > now:
             return due_at
-        until = self._sender.paused.get((channel.name, channel.account), 0.0)
+        until = self._sender.paused_until(channel)
         if until > now:
             return until
-        async with self._lanes.hold(entry.address):
+        async with self.ledger.lanes.hold(entry.address):
             if self._stop.is_set():
                 return now
             with self._rest(address):
@@ -196,7 +185,7 @@ class Courier:
             if self._stop.is_set():
                 return now
             if doubtful:
-                return await self._reconciler.reconcile(channel, entry, doubtful)
+                return await self._settler.settle(channel, entry, doubtful)
             return await self._sender.send(channel, entry, group)
 
     @contextlib.contextmanager
@@ -207,8 +196,6 @@ class Courier:
             yield
         finally:
             self._resting.discard(address)
-
-    # The loop --------------------------------------------------------------------------------
 
     def _ended(self, address: Address, task: asyncio.Task[None]) -> None:
         self._tasks.pop(address, None)

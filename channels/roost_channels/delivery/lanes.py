@@ -1,4 +1,4 @@
-"""One operation in flight per chat, whoever wants it: the lock that answers and progress share."""
+"""One operation in flight per chat: the lock that answers and progress share."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,11 +18,12 @@ class Lanes:
         self._users: dict[tuple[str, str, str], int] = {}
 
     def busy(self, address: Address) -> bool:
-        """An operation is in flight or waiting: progress gives way."""
+        """Whether an operation is in flight or waiting; progress then gives way."""
         return (address.channel, address.account, address.chat) in self._locks
 
     @asynccontextmanager
     async def hold(self, address: Address) -> AsyncIterator[None]:
+        """Wait for the chat's lock, and keep it inside the block."""
         chat = (address.channel, address.account, address.chat)
         lock = self._locks.setdefault(chat, asyncio.Lock())
         self._users[chat] = self._users.get(chat, 0) + 1

@@ -1,15 +1,18 @@
-"""How the outcome of a physical send is committed, whoever found it out."""
+"""What every operation in a chat shares, and how the outcomes of sends are committed."""
 
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
 
-from roost_channels.clock import Clock
+from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import DeliveryConfig
-from roost_channels.delivery.limits import Limiter, learn
+from roost_channels.delivery.lanes import Lanes
+from roost_channels.delivery.limits import ACCOUNT, Limiter
 from roost_channels.errors import DeliveryError, Throttled
-from roost_channels.message import Receipt
-from roost_channels.outbox import Outbox, OutboxEntry, StoredPart
+from roost_channels.message import Address, Receipt
+from roost_channels.outbox import Outbox, StoredPart
 
 logger = logging.getLogger(__name__)
 
@@ -17,29 +20,39 @@ logger = logging.getLogger(__name__)
 RECORD_TRIES_MAX = 5
 RECORD_PAUSE_S = 0.2
 UNRECORDED_MAX = 10_000
+# A provider's wait is over when its clock says so: ours may run a little ahead.
+RETRY_AFTER_MARGIN_S = 0.1
+STORE_WAIT_AGAIN_S = 0.2
 
 
-class Filing:
-    """Storage, limits and time, and what both senders and reconcilers write down."""
+class Ledger:
+    """Storage, lanes, limits and time of one courier process: one ledger for all who use chats.
+
+    stop: once it is set, no request that changes a chat begins any more.
+    """
 
     def __init__(
         self,
         outbox: Outbox,
-        clock: Clock,
-        config: DeliveryConfig,
-        limiter: Limiter,
-        stop: asyncio.Event,
+        clock: Clock | None = None,
+        config: DeliveryConfig | None = None,
+        *,
+        lanes: Lanes | None = None,
+        limiter: Limiter | None = None,
+        stop: asyncio.Event | None = None,
     ) -> None:
-        self._outbox = outbox
-        self._clock = clock
-        self._config = config
-        self._limiter = limiter
-        # Once set, no request that changes a chat begins any more.
-        self._stop = stop
+        self.outbox = outbox
+        self.clock = clock or SystemClock()
+        self.config = config or DeliveryConfig()
+        self.lanes = lanes if lanes is not None else Lanes()
+        self.limiter = limiter or Limiter(
+            account_rate=self.config.account_rate, chat_burst=self.config.chat_burst
+        )
+        self.stop = stop or asyncio.Event()
         # Accepted by the provider while storage was away: recorded before anything else is tried.
         self.unrecorded: OrderedDict[str, Receipt] = OrderedDict()
 
-    async def _later(
+    async def try_later(
         self,
         part: StoredPart,
         at: float,
@@ -48,9 +61,10 @@ class Filing:
         held: bool = False,
         invitation: str = "",
     ) -> float:
+        """Commit that a part was provably not sent, and is due again at `at`; returns `at`."""
         code = error.code if isinstance(error, DeliveryError) else ""
         status = error.http_status if isinstance(error, DeliveryError) else 0
-        await self._outbox.not_sent(
+        await self.outbox.not_sent(
             part.id,
             retry_at=at,
             error=str(error),
@@ -61,27 +75,30 @@ class Filing:
         )
         return at
 
-    def _backoff(self, attempt: int) -> float:
+    def backoff_s(self, attempt: int) -> float:
         """1, 3, 9, … times `retry_s`, never more than `retry_max_s`."""
-        return float(min(self._config.retry_s * 3 ** (attempt - 1), self._config.retry_max_s))
+        return float(min(self.config.retry_s * 3 ** (attempt - 1), self.config.retry_max_s))
 
-    async def _record(self, part: StoredPart, receipt: Receipt) -> None:
-        """Commit the proof. After several failures it is kept for the lane's next look, as nobody
-        else may ever know it.
+    async def record(self, part: StoredPart, receipt: Receipt) -> None:
+        """Commit the proof of a send.
+
+        After several failures the proof is kept for the lane's next look, as nobody else may ever
+        know it.
         """
         for tries in range(1, RECORD_TRIES_MAX + 1):
             try:
-                await self._outbox.sent(part.id, receipt.message_id)
+                await self.outbox.sent(part.id, receipt.message_id)
                 self.unrecorded.pop(part.id, None)
                 return
             except Exception:
                 if tries == RECORD_TRIES_MAX:
-                    self._keep(part, receipt)
+                    self.keep(part, receipt)
                     raise
                 logger.exception("receipt of part %s not stored, trying again", part.id)
-                await self._clock.sleep(RECORD_PAUSE_S * tries)
+                await self.clock.sleep(RECORD_PAUSE_S * tries)
 
-    def _keep(self, part: StoredPart, receipt: Receipt) -> None:
+    def keep(self, part: StoredPart, receipt: Receipt) -> None:
+        """Keep a proof in memory until it is recorded; the oldest of too many are dropped."""
         self.unrecorded[part.id] = receipt
         while len(self.unrecorded) > UNRECORDED_MAX:
             self.unrecorded.popitem(last=False)
@@ -91,7 +108,7 @@ class Filing:
         receipt = self.unrecorded.get(part.id)
         if receipt is None:
             return False
-        await self._record(part, receipt)
+        await self.record(part, receipt)
         return True
 
     async def record_all_kept(self) -> None:
@@ -99,11 +116,35 @@ class Filing:
         while self.unrecorded:
             part_id, receipt = next(iter(self.unrecorded.items()))
             try:
-                await self._outbox.sent(part_id, receipt.message_id)
+                await self.outbox.sent(part_id, receipt.message_id)
                 self.unrecorded.pop(part_id, None)
             except Exception:
                 logger.exception("receipt of part %s not stored, trying again", part_id)
-                await self._clock.sleep(RECORD_PAUSE_S)
+                await self.clock.sleep(RECORD_PAUSE_S)
 
-    async def _learn(self, entry: OutboxEntry, error: Throttled) -> float:
-        return await learn(self._limiter, self._outbox, entry.address, error, self._clock)
+    async def learn_wait(self, address: Address, error: Throttled) -> float:
+        """Obey a wait that a provider asked for, in this process and the next; returns its seconds.
+
+        While storage fails, the wait is stored again and again for as long as it lasts: the caller
+        can do nothing else in this chat meanwhile.
+        """
+        now = self.clock.time()
+        wait_s = max(error.retry_after_s, 0.0) + RETRY_AFTER_MARGIN_S
+        if error.is_account_wide:
+            address = replace(address, chat=ACCOUNT, thread="")
+        self.limiter.learn(address, wait_s, now)
+        while True:
+            try:
+                await self.outbox.keep_wait(address, now + wait_s)
+                return wait_s
+            except Exception:
+                logger.exception("a wait of %s is not stored", address.key)
+            if self.clock.time() + STORE_WAIT_AGAIN_S >= now + wait_s:
+                return wait_s
+            await self.clock.sleep(STORE_WAIT_AGAIN_S)
+
+    async def recall_waits(self, accounts: Sequence[tuple[str, str]]) -> None:
+        """Go on waiting in chats where a process before this one was told to wait."""
+        now = self.clock.time()
+        for address, until in await self.outbox.waits(accounts, now):
+            self.limiter.learn(address, until - now, now)

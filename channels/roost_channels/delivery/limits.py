@@ -1,35 +1,25 @@
 """How fast each account, chat and kind of call may be used: token buckets and learned waits."""
 
-import logging
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from roost_channels.capabilities import Capabilities
-from roost_channels.clock import Clock
-from roost_channels.errors import Throttled
 from roost_channels.message import Address
-from roost_channels.outbox import Outbox
-
-logger = logging.getLogger(__name__)
 
 Family = Literal["send", "edit", "delete", "typing"]
 
 # Buckets remembered at once; the longest unused is forgotten, and starts full again.
 BUCKETS_MAX = 20_000
-# A provider's wait is over when its clock says so: ours may run a little ahead.
-RETRY_AFTER_MARGIN_S = 0.1
-KEEP_AGAIN_S = 0.2
 # Progress leaves this share of an account's burst to answers.
 KEPT_FOR_ANSWERS = 0.5
-# Stands for every chat of an account where a wait is meant for all of them.
+# Stands for every chat of an account where a wait applies to all of them.
 ACCOUNT = ""
 
 
 @dataclass(slots=True)
 class Bucket:
-    """Tokens that come back with time; one call takes one."""
+    """A token bucket: tokens come back with time, and one call takes one."""
 
     capacity: float
     per_s: float
@@ -37,17 +27,18 @@ class Bucket:
     at: float
 
     def wait_s(self, now: float, wanted: float = 1.0) -> float:
-        """How long until as many tokens are there."""
+        """Seconds until that many tokens are there."""
         self._fill(now)
         return 0.0 if self.tokens >= wanted else (wanted - self.tokens) / self.per_s
 
     def take(self, now: float) -> None:
+        """Take one token; the bucket may fall below zero."""
         self._fill(now)
         self.tokens -= 1.0
 
     def _fill(self, now: float) -> None:
         self.tokens = min(self.capacity, self.tokens + max(0.0, now - self.at) * self.per_s)
-        # A token is never short of itself by rounding.
+        # Rounding must never leave a token a little short of itself.
         self.tokens = round(self.tokens, 9)
         self.at = now
 
@@ -88,9 +79,7 @@ class Limiter:
             bucket.take(now)
 
     def learn(self, address: Address, retry_after_s: float, now: float) -> None:
-        """The provider asked for silence in this chat, or for ACCOUNT in all chats: no call of any
-        family until it is over.
-        """
+        """Block every call to this chat, or to all chats of ACCOUNT, for that many seconds."""
         chat = _chat(address)
         self._blocked[chat] = max(self._blocked.get(chat, 0.0), now + retry_after_s)
         self._blocked.move_to_end(chat)
@@ -128,38 +117,6 @@ class Limiter:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(key)
         return bucket
-
-
-async def learn(
-    limiter: Limiter, outbox: Outbox, address: Address, error: Throttled, clock: Clock
-) -> float:
-    """Obey a wait that a provider asked for, in this process and the next; returns its seconds.
-
-    Storage that is away is asked again for as long as the wait lasts, in which whoever asks has
-    nothing else to do in this chat.
-    """
-    now = clock.time()
-    wait_s = max(error.retry_after_s, 0.0) + RETRY_AFTER_MARGIN_S
-    if error.is_account_wide:
-        address = replace(address, chat=ACCOUNT, thread="")
-    limiter.learn(address, wait_s, now)
-    while True:
-        try:
-            await outbox.keep_wait(address, now + wait_s)
-            return wait_s
-        except Exception:
-            logger.exception("a wait of %s is not stored", address.key)
-        if clock.time() + KEEP_AGAIN_S >= now + wait_s:
-            return wait_s
-        await clock.sleep(KEEP_AGAIN_S)
-
-
-async def recall(
-    limiter: Limiter, outbox: Outbox, accounts: Sequence[tuple[str, str]], now: float
-) -> None:
-    """Go on waiting where a process before this one was told to."""
-    for address, until in await outbox.waits(accounts, now):
-        limiter.learn(address, until - now, now)
 
 
 def _chat(address: Address) -> tuple[str, str, str]:

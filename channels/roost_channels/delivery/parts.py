@@ -1,4 +1,4 @@
-"""A logical message cut into physical parts: its text, then its files, albums where they fit."""
+"""Cuts a logical message into physical parts: its text, then its files, as albums if possible."""
 
 import asyncio
 from collections.abc import Sequence
@@ -38,22 +38,20 @@ def plan(entry: OutboxEntry, channel: Channel) -> list[RenderedPart]:
     end = texts[-1].char_end if texts else 0
     files = _albums([_file_part(media, capabilities, end) for media in entry.media], capabilities)
     parts = _captioned(texts, files, capabilities)
-    if entry.buttons and _has_no_room(parts, capabilities):
+    if entry.buttons and _takes_no_buttons(parts, capabilities):
         parts.append(RenderedPart(CHOOSE, (), end, end))
     return parts or [RenderedPart("(no text)", (), 0, 0)]
 
 
 def album_of(parts: Sequence[StoredPart], first: StoredPart) -> Sequence[StoredPart]:
-    """The parts that may go in one album with `first`: it and those of its mark that follow and
-    are not out yet.
-    """
+    """The parts that go in one album with `first`: itself, and later unsent parts with its mark."""
     mark = first.rendered.album
     later = [part for part in parts if part.index > first.index and part.rendered.album == mark]
     return [first, *(part for part in later if mark and part.state in UNFINISHED)]
 
 
 def without_file(part: RenderedPart) -> RenderedPart:
-    """The words of a part whose file the network refuses in every form, and the file's name."""
+    """The part as text with the name of its file, which the network refuses in every form."""
     if part.media is None:
         return part
     name = part.media.name or part.media.kind
@@ -62,7 +60,7 @@ def without_file(part: RenderedPart) -> RenderedPart:
 
 
 def _file_part(media: Media, capabilities: Capabilities, at: int) -> RenderedPart:
-    """The part that carries a file, or says its name where the channel can't."""
+    """The part that carries a file, or names the file where the channel can't carry it."""
     if media.size > capabilities.media_bytes_max:
         name = media.name or media.kind
         if not capabilities.media_bytes_max:
@@ -74,8 +72,9 @@ def _file_part(media: Media, capabilities: Capabilities, at: int) -> RenderedPar
 
 
 def _albums(files: Sequence[RenderedPart], capabilities: Capabilities) -> list[RenderedPart]:
-    """Files that follow one another and may be shown together bear one mark. Together they weigh
-    no more than one file may, as an album is one request.
+    """Give successive files that may be shown together one mark.
+
+    An album is one request, so its files together have at most the size of one file.
     """
     runs: list[list[RenderedPart]] = []
     for part in files:
@@ -112,10 +111,8 @@ def _captioned(
     return [replace(text, media=files[0].media, album=files[0].album), *files[1:]]
 
 
-def _has_no_room(parts: Sequence[RenderedPart], capabilities: Capabilities) -> bool:
-    """Buttons hang under the last part, unless it is an album's, or a file or too long where the
-    network says so.
-    """
+def _takes_no_buttons(parts: Sequence[RenderedPart], capabilities: Capabilities) -> bool:
+    """Whether the last part can't carry buttons: albums, and on some networks files, long texts."""
     if not parts:
         return False
     most = capabilities.button_text_max

@@ -1,10 +1,10 @@
-"""One part on its way: sent, tried again later, in doubt, or set aside.
+"""Sends one part and commits the outcome: sent, to be tried again, in doubt, or failed.
 
-A lane calls `send` here and `reconcile` in reconciling.py while it holds the chat. Both commit what
-happened and return the time before which the lane has nothing to do, None for at once.
+This file decides whether a part that the provider refused is sent again, and when. A lane calls
+`send` here, and `settle` of the Settler, while it holds the chat. Both return the time before which
+the lane has nothing to do, None for at once.
 """
 
-import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,10 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from roost_channels.channel import Channel, Grouping, Inviting, Ordering, Outgoing
-from roost_channels.clock import Clock
-from roost_channels.config import DeliveryConfig
-from roost_channels.delivery.ledger import Filing
-from roost_channels.delivery.limits import Limiter
+from roost_channels.delivery.ledger import Ledger
 from roost_channels.delivery.parts import without_file
 from roost_channels.errors import (
     Ambiguous,
@@ -29,13 +26,13 @@ from roost_channels.errors import (
     WindowClosed,
 )
 from roost_channels.message import Receipt, ReplyTarget
-from roost_channels.outbox import Outbox, OutboxEntry, StoredPart
+from roost_channels.outbox import OutboxEntry, StoredPart
 from roost_channels.rendering.parts import plainer
 
 logger = logging.getLogger(__name__)
 
 # (channel, account, state, detail): the same arguments as Intake.channel_state.
-Report = Callable[[str, str, str, str], Awaitable[None]]
+ReportState = Callable[[str, str, str, str], Awaitable[None]]
 
 REMEMBERED_MAX = 10_000
 # A first refusal of credentials may be a server's hiccup: tried again soon, then ever later.
@@ -43,33 +40,37 @@ AUTH_FIRST_PROBE_S = 5.0
 STOPPED = "the courier was stopped before the request left"
 
 
-class Sender(Filing):
-    """Sends single parts and files the outcome."""
+class PartSender:
+    """Sends single parts, and albums of them.
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        owner: str,
-        clock: Clock,
-        config: DeliveryConfig,
-        limiter: Limiter,
-        stop: asyncio.Event,
-        report: Report | None = None,
-    ) -> None:
-        super().__init__(outbox, clock, config, limiter, stop)
+    owner: the name of this courier process, under which parts are claimed.
+    report: is told when an account's credentials fail, and when they work again.
+    """
+
+    def __init__(self, ledger: Ledger, owner: str, report: ReportState | None = None) -> None:
+        self._ledger = ledger
+        self._outbox = ledger.outbox
+        self._clock = ledger.clock
+        self._config = ledger.config
         self._owner = owner
         self._report = report
         # Quotes that the provider refused: sent again as a plain reply.
         self._unquoted: OrderedDict[str, None] = OrderedDict()
         # Accounts whose credentials fail, and when they are tried again.
-        self.paused: dict[tuple[str, str], float] = {}
+        self._paused: dict[tuple[str, str], float] = {}
         self._auth_waits: dict[tuple[str, str], float] = {}
+
+    def paused_until(self, channel: Channel) -> float:
+        """When an account whose credentials failed is tried again; 0 where they work."""
+        return self._paused.get((channel.name, channel.account), 0.0)
 
     async def free_at(
         self, channel: Channel, entry: OutboxEntry, part: StoredPart | None
     ) -> float | None:
-        """When the chat may be called; None for now. A part that is about to be sent waits for the
-        one before it first, and another chat's call may teach of a wait meanwhile.
+        """When the chat may be called; None for now.
+
+        part: one that is about to be sent. Where the provider keeps no order it waits for the part
+        before it first, and the limits are asked again afterwards.
         """
         until = self._allowed_at(channel, entry)
         if until is not None or part is None or not isinstance(channel, Ordering):
@@ -77,54 +78,58 @@ class Sender(Filing):
         try:
             await channel.in_order(entry.address, part.id)
         except Throttled as error:
-            return self._clock.time() + await self._learn(entry, error)
+            return self._clock.time() + await self._ledger.learn_wait(entry.address, error)
         return self._allowed_at(channel, entry)
 
     def _allowed_at(self, channel: Channel, entry: OutboxEntry) -> float | None:
         now = self._clock.time()
-        wait_s = self._limiter.wait_s(entry.address, channel.capabilities, "send", now)
+        wait_s = self._ledger.limiter.wait_s(entry.address, channel.capabilities, "send", now)
         return now + wait_s if wait_s else None
 
     async def send(
         self, channel: Channel, entry: OutboxEntry, parts: Sequence[StoredPart]
     ) -> float | None:
-        """One attempt of a part, or of the parts of an album, which share its fate.
+        """Make one attempt to send a part, or the parts of an album, which share one outcome.
 
-        The state `sending` commits before the request leaves, and after the wait for what went
-        before: a courier that ends meanwhile leaves nothing in doubt. One that is told to stop
-        begins no attempt, and takes back one whose request has not left yet.
+        The state `sending` commits before the request leaves and after the wait for the part
+        before, so a courier that ends during the wait leaves nothing in doubt. A courier that is
+        told to stop begins no attempt, and takes back one whose request has not left yet.
         """
-        if self._stop.is_set():
+        if self._ledger.stop.is_set():
             return None
         attempt = 0
         for part in parts:
-            tried = await self._outbox.sending(part.id, self._owner, self._config.lease_s)
-            attempt = max(attempt, tried)
-            self._limiter.take(entry.address, channel.capabilities, "send", self._clock.time())
-        if self._stop.is_set():
+            number = await self._outbox.sending(part.id, self._owner, self._config.lease_s)
+            attempt = max(attempt, number)
+            self._ledger.limiter.take(
+                entry.address, channel.capabilities, "send", self._clock.time()
+            )
+        if self._ledger.stop.is_set():
             for part in parts:
-                await self._later(part, self._clock.time(), STOPPED)
+                await self._ledger.try_later(part, self._clock.time(), STOPPED)
             return None
         try:
-            receipts = await self._give(channel, entry, parts)
+            receipts = await self._request(channel, entry, parts)
         except DeliveryError as error:
-            return await self._refused(channel, entry, parts, attempt, error)
+            return await self._handle_refusal(channel, entry, parts, attempt, error)
         except Exception as error:
             # A fault of the adapter: the request may have left.
             logger.exception("send of part %s failed unexpectedly", parts[0].id)
-            return await self._refused(channel, entry, parts, attempt, Ambiguous(repr(error)))
-        # Should storage refuse one, the others' proofs must not be lost with it.
+            return await self._handle_refusal(
+                channel, entry, parts, attempt, Ambiguous(repr(error))
+            )
+        # If storage refuses one proof, the others must not be lost with it.
         for part, receipt in zip(parts, receipts, strict=True):
-            self._keep(part, receipt)
+            self._ledger.keep(part, receipt)
         for part, receipt in zip(parts, receipts, strict=True):
             self._unquoted.pop(part.id, None)
-            await self._record(part, receipt)
-        if self.paused.pop((channel.name, channel.account), None) is not None:
+            await self._ledger.record(part, receipt)
+        if self._paused.pop((channel.name, channel.account), None) is not None:
             self._auth_waits.pop((channel.name, channel.account), None)
-            await self._tell(channel, "up", "")
+            await self._report_state(channel, "up", "")
         return None
 
-    async def _give(
+    async def _request(
         self, channel: Channel, entry: OutboxEntry, parts: Sequence[StoredPart]
     ) -> Sequence[Receipt]:
         part = parts[0]
@@ -146,9 +151,7 @@ class Sender(Filing):
         )
         return (sent,)
 
-    # Outcomes --------------------------------------------------------------------------------
-
-    async def _refused(
+    async def _handle_refusal(
         self,
         channel: Channel,
         entry: OutboxEntry,
@@ -159,7 +162,7 @@ class Sender(Filing):
         now = self._clock.time()
         spent = attempt >= self._config.attempts_max
         too_old = now - entry.created_at >= self._config.give_up_s
-        told: dict[str, Any] = {
+        failure: dict[str, Any] = {
             "error": str(error),
             "code": error.code,
             "http_status": error.http_status,
@@ -167,47 +170,55 @@ class Sender(Filing):
         match error:
             case Ambiguous():
                 for part in parts:
-                    await self._outbox.ambiguous(part.id, **told)
+                    await self._outbox.ambiguous(part.id, **failure)
                 return None
             case Throttled() if not too_old:
-                return await self._all_later(parts, now + await self._learn(entry, error), error)
+                return await self._try_all_later(
+                    parts, now + await self._ledger.learn_wait(entry.address, error), error
+                )
             case WindowClosed() if not too_old and entry.kind != "invitation":
                 # Storage wakes it when the person writes again.
                 invitation = channel.capabilities.invitation
                 until = now + self._config.hold_s
-                return await self._later(parts[0], until, error, held=True, invitation=invitation)
+                return await self._ledger.try_later(
+                    parts[0], until, error, held=True, invitation=invitation
+                )
             case AuthBroken() if not too_old:
                 until = now + self._auth_wait(channel)
-                self.paused[channel.name, channel.account] = until
-                await self._tell(channel, "auth_error", str(error))
-                return await self._all_later(parts, until, error)
+                self._paused[channel.name, channel.account] = until
+                await self._report_state(channel, "auth_error", str(error))
+                return await self._try_all_later(parts, until, error)
             case ChatMigrated() if not spent:
-                await self._all_later(parts, now, error)
+                await self._try_all_later(parts, now, error)
                 await self._outbox.moved(entry.address, error.new_chat)
                 return None
-            case RenderRejected() | Rejected() if not spent and await self._plainer(
+            case RenderRejected() | Rejected() if not spent and await self._simplify(
                 entry, parts, error
             ):
-                await self._all_later(parts, now, error)
+                await self._try_all_later(parts, now, error)
                 return None
             case NotSent() if not spent:
-                return await self._all_later(parts, now + self._backoff(attempt), error)
-        await self._all_later(parts[1:], now, error)
-        await self._outbox.failed(parts[0].id, **told)
+                return await self._try_all_later(
+                    parts, now + self._ledger.backoff_s(attempt), error
+                )
+        await self._try_all_later(parts[1:], now, error)
+        await self._outbox.failed(parts[0].id, **failure)
         return None
 
-    async def _all_later(
+    async def _try_all_later(
         self, parts: Sequence[StoredPart], at: float, error: DeliveryError
     ) -> float:
         for part in parts:
-            await self._later(part, at, error)
+            await self._ledger.try_later(part, at, error)
         return at
 
-    async def _plainer(
+    async def _simplify(
         self, entry: OutboxEntry, parts: Sequence[StoredPart], error: DeliveryError
     ) -> bool:
-        """Give up the least that the provider objects to: the quote, the album, the form of the
-        file, the formatting, the reply; a file itself last of all, and never its words.
+        """Plan the part again without the thing that the provider refuses.
+
+        In this order: the quote, the album, the form of the file, the formatting, the reply, and
+        last the file itself; its words always stay. False when nothing plainer is left.
         """
         part, is_form = parts[0], isinstance(error, RenderRejected)
         rendered, reply = part.rendered, self._reply(entry, part)
@@ -233,8 +244,6 @@ class Sender(Filing):
             return False
         return True
 
-    # Small parts -----------------------------------------------------------------------------
-
     def _reply(self, entry: OutboxEntry, part: StoredPart) -> ReplyTarget | None:
         if part.index or entry.reply_to is None:
             return None
@@ -254,7 +263,7 @@ class Sender(Filing):
         while len(store) > REMEMBERED_MAX:
             store.popitem(last=False)
 
-    async def _tell(self, channel: Channel, state: str, detail: str) -> None:
+    async def _report_state(self, channel: Channel, state: str, detail: str) -> None:
         if self._report is not None:
             await self._report(channel.name, channel.account, state, detail)
 

@@ -1,126 +1,161 @@
-"""Settling a send whose outcome is unknown: by proof, by an idempotent edit, else by a labelled
-repeat. Each conclusion is written down with what it rests on.
+"""Settles a send of unknown outcome: by proof, by an idempotent edit, or by a labelled repeat.
+
+This file decides whether a part in doubt is sent again. Each conclusion is written down with what
+it rests on.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Literal
 
 from roost_channels.channel import Channel, Outgoing
-from roost_channels.delivery.ledger import Filing
+from roost_channels.delivery.ledger import Ledger
 from roost_channels.errors import DeliveryError, EditTargetMissing, NotModified, Throttled
 from roost_channels.message import Receipt
-from roost_channels.outbox import OUTCOME_UNKNOWN, OutboxEntry, StatusMessage, StoredPart
+from roost_channels.outbox import OutboxEntry, StatusMessage, StoredPart
 from roost_channels.rendering.parts import labelled
 
-RECONCILE_AGAIN_S = 2.0
+SETTLE_AGAIN_S = 2.0
 # An idempotent edit that should settle a part is tried this long before the part is sent again.
 EDIT_PROOF_S = 600.0
 
 
-class Reconciler(Filing):
-    """Settles ambiguous parts; a lane calls `reconcile` while it holds the chat."""
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What the provider was asked about a part in doubt, and what it answered.
 
-    async def reconcile(
-        self, channel: Channel, entry: OutboxEntry, part: StoredPart
-    ) -> float | None:
-        """Settle an uncertain send: by proof, by an idempotent edit, else by a labelled repeat."""
-        now = self._clock.time()
+    proof: a receipt proves that the part was sent, `absent` that it was not.
+    asked, answered: the same in words, for operators.
+    """
+
+    proof: Receipt | Literal["absent", "unknown"]
+    asked: str
+    answered: str
+
+
+class Settler:
+    """Settles ambiguous parts; a lane calls `settle` while it holds the chat."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def settle(self, channel: Channel, entry: OutboxEntry, part: StoredPart) -> float | None:
+        """Settle one part in doubt, as far as that is possible now.
+
+        Returns the time before which the lane has nothing to do, None for at once.
+        """
+        config, now = self._ledger.config, self._ledger.clock.time()
         since = part.started_at if part.started_at is not None else now
-        proof: Receipt | str
-        asked, answered = _question(channel, entry, since), "can't be told"
+        inquiry = await self._inquire(channel, entry, part, since)
+        if isinstance(inquiry.proof, Receipt):
+            conclusion = f"{inquiry.answered}; not sent again"
+            await self._write_down(part, inquiry, conclusion)
+            await self._ledger.record(part, inquiry.proof)
+            return None
+        is_invitation = entry.kind == "invitation"
+        if part.attempts >= config.attempts_max:
+            error = "outcome unknown, no tries left"
+            await self._give_up(part, inquiry, f"{error}; left to an operator", error)
+            return None
+        # A template's words are the provider's: not finding ours in the list proves nothing.
+        if inquiry.proof == "absent" and not is_invitation:
+            await self._write_down(part, inquiry, "proven absent at the provider; sent again")
+            await self._ledger.try_later(part, now, "proven absent")
+            return None
+        if not channel.capabilities.can_edit and now - since < config.reconcile_s:
+            return now + SETTLE_AGAIN_S
+        if is_invitation:  # a second one would be worse than none
+            error = "outcome unknown; not repeated"
+            await self._give_up(part, inquiry, "an invitation is never repeated", error)
+            return None
+        status = await self._status_to_edit(entry, part)
+        if status and now - since < EDIT_PROOF_S:
+            again, is_settled = await self._edit_status(channel, entry, part, status)
+            if is_settled or again:
+                return again
+        await self._repeat(part, inquiry, now)
+        return None
+
+    async def _inquire(
+        self, channel: Channel, entry: OutboxEntry, part: StoredPart, since: float
+    ) -> Inquiry:
+        """Ask the provider whether it has the part."""
+        at = datetime.fromtimestamp(since, UTC).strftime("%H:%M:%S UTC")
+        asked = f"{channel.name}: was this text sent to {entry.address.chat} since {at}?"
         try:
             proof = await channel.find_sent(
                 Outgoing(entry.address, part.rendered, part_id=part.id), since=since
             )
         except DeliveryError as error:
             if isinstance(error, Throttled):
-                await self._learn(entry, error)
-            proof, answered = "unknown", f"no answer: {error}"
+                await self._ledger.learn_wait(entry.address, error)
+            return Inquiry("unknown", asked, f"no answer: {error}")
         if isinstance(proof, Receipt):
-            found = f"found at the provider as {proof.message_id}"
-            await self._outbox.evidence(
-                part.id, f"{found}; not sent again", asked=asked, answered=found
-            )
-            await self._record(part, proof)
-            return None
-        if part.attempts >= self._config.attempts_max:
-            given_up = f"{OUTCOME_UNKNOWN}, no tries left"
-            await self._outbox.evidence(
-                part.id, f"{given_up}; left to an operator", asked=asked, answered=answered
-            )
-            await self._outbox.failed(part.id, error=given_up)
-            return None
-        # A template's words are the provider's: not finding ours in the list proves nothing.
-        if proof == "absent" and entry.kind != "invitation":
-            await self._outbox.evidence(
-                part.id,
-                "proven absent at the provider; sent again",
-                asked=asked,
-                answered="no such message",
-            )
-            await self._later(part, now, "proven absent")
-            return None
-        if not channel.capabilities.can_edit and now - since < self._config.reconcile_s:
-            return now + RECONCILE_AGAIN_S
-        if entry.kind == "invitation":  # a second one would be worse than none
-            await self._outbox.evidence(
-                part.id, "an invitation is never repeated", asked=asked, answered=answered
-            )
-            await self._outbox.failed(part.id, error=f"{OUTCOME_UNKNOWN}; not repeated")
-            return None
-        status = await self._status(entry, part)
-        if status and now - since < EDIT_PROOF_S:
-            again, settled = await self._edit_status(channel, entry, part, status)
-            if settled or again:
-                return again
-        await self._outbox.evidence(
-            part.id,
-            "no proof of either outcome; sent again, labelled",
-            asked=asked,
-            answered=answered,
+            return Inquiry(proof, asked, f"found at the provider as {proof.message_id}")
+        return Inquiry(proof, asked, "no such message" if proof == "absent" else "can't be told")
+
+    async def _write_down(self, part: StoredPart, inquiry: Inquiry, conclusion: str) -> None:
+        await self._ledger.outbox.evidence(
+            part.id, conclusion, asked=inquiry.asked, answered=inquiry.answered
         )
-        await self._outbox.replan(part.id, labelled(part.rendered))
+
+    async def _give_up(
+        self, part: StoredPart, inquiry: Inquiry, conclusion: str, error: str
+    ) -> None:
+        """Leave a part in doubt to operators: nobody could prove either outcome."""
+        await self._write_down(part, inquiry, conclusion)
+        await self._ledger.outbox.failed(part.id, error=error, reason="outcome_unknown")
+
+    async def _repeat(self, part: StoredPart, inquiry: Inquiry, now: float) -> None:
+        """Plan the part once more, with the label of a possible repeat."""
+        ledger = self._ledger
+        await self._write_down(part, inquiry, "no proof of either outcome; sent again, labelled")
+        await ledger.outbox.replan(part.id, labelled(part.rendered))
         # The first repeat goes at once. Repeats that get lost too keep their distance, or a network
         # that breaks for some seconds would use up every try.
-        wait_s = self._backoff(part.attempts - 1) if part.attempts > 1 else 0.0
-        await self._later(part, now + wait_s, "outcome unknown")
-        return None
+        wait_s = ledger.backoff_s(part.attempts - 1) if part.attempts > 1 else 0.0
+        await ledger.try_later(part, now + wait_s, "outcome unknown")
 
-    # Reconciliation by the status message -----------------------------------------------------
-
-    async def _status(self, entry: OutboxEntry, part: StoredPart) -> StatusMessage | None:
+    async def _status_to_edit(self, entry: OutboxEntry, part: StoredPart) -> StatusMessage | None:
         """The status message that may become this part, if its turn still shows one."""
         if not entry.turn_id or part.index or entry.kind != "answer" or part.rendered.media:
             return None  # a text can't be edited into a file
-        status = await self._outbox.status_message(entry.turn_id)
+        outbox = self._ledger.outbox
+        status = await outbox.status_message(entry.turn_id)
         if status is None or status.message_id is None:
             return None
-        if status.shown == _taken(part):
+        if status.answer_part_id == part.id:
             return status
-        if self._clock.time() < status.late_until:
+        if self._ledger.clock.time() < status.late_until:
             return None  # an earlier edit may yet arrive, and hide the answer
         # Above a message that came later it would be an answer out of its order.
-        if status.state != "open" or await self._outbox.overtaken(entry.turn_id):
+        if status.state != "open" or await outbox.overtaken(entry.turn_id):
             return None
         return status
 
     async def _edit_status(
         self, channel: Channel, entry: OutboxEntry, part: StoredPart, status: StatusMessage
     ) -> tuple[float | None, bool]:
-        """Commit the part by an edit that may be repeated at will: (when again, settled)."""
+        """Commit the part by an edit that may be repeated at will: (when again, is settled)."""
         assert status.message_id is not None
-        now = self._clock.time()
-        if self._stop.is_set():
-            return now + RECONCILE_AGAIN_S, False
-        if wait := self._limiter.wait_s(entry.address, channel.capabilities, "edit", now):
+        ledger, now = self._ledger, self._ledger.clock.time()
+        if ledger.stop.is_set():
+            return now + SETTLE_AGAIN_S, False
+        if wait := ledger.limiter.wait_s(entry.address, channel.capabilities, "edit", now):
             return now + wait, False
         # Claimed first, so that no janitor removes the answer.
-        await self._outbox.put_status_message(
-            replace(status, state="closed", shown=_taken(part), edited_at=now)
+        await ledger.outbox.put_status_message(
+            replace(
+                status,
+                state="closed",
+                shown=labelled(part.rendered).text,
+                answer_part_id=part.id,
+                edited_at=now,
+            )
         )
-        if self._stop.is_set():
-            return now + RECONCILE_AGAIN_S, False
-        self._limiter.take(entry.address, channel.capabilities, "edit", now)
+        if ledger.stop.is_set():
+            return now + SETTLE_AGAIN_S, False
+        ledger.limiter.take(entry.address, channel.capabilities, "edit", now)
         answered = "edited"
         try:
             await channel.edit(
@@ -136,25 +171,14 @@ class Reconciler(Filing):
         except EditTargetMissing:
             return None, False
         except Throttled as error:
-            return now + await self._learn(entry, error), False
+            return now + await ledger.learn_wait(entry.address, error), False
         except DeliveryError:
-            return now + RECONCILE_AGAIN_S, False
-        await self._outbox.evidence(
-            part.id,
+            return now + SETTLE_AGAIN_S, False
+        asked = f"{channel.name}: show this text, labelled, in message {status.message_id}"
+        await self._write_down(
+            part,
+            Inquiry("unknown", asked, answered),
             f"no proof of either outcome; the status message {status.message_id} became it",
-            asked=f"{channel.name}: show this text, labelled, in message {status.message_id}",
-            answered=answered,
         )
-        await self._record(part, Receipt(status.message_id))
+        await ledger.record(part, Receipt(status.message_id))
         return None, True
-
-
-def _question(channel: Channel, entry: OutboxEntry, since: float) -> str:
-    """What is asked of the provider about an uncertain send, for operators."""
-    at = datetime.fromtimestamp(since, UTC).strftime("%H:%M:%S UTC")
-    return f"{channel.name}: was this text sent to {entry.address.chat} since {at}?"
-
-
-def _taken(part: StoredPart) -> str:
-    """What a status message shows once it has become a part."""
-    return f"answer:{part.id}"

@@ -1,4 +1,4 @@
-"""What people see while a turn runs: typing, then one status message until the answer is in."""
+"""Shows running turns to people: typing, then one status message until the answer is sent."""
 
 import asyncio
 import logging
@@ -8,16 +8,15 @@ from dataclasses import replace
 from functools import partial
 
 from roost_channels.channel import Channel, Ordering, Outgoing, Reacting
-from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import DeliveryConfig, Progress
-from roost_channels.delivery.lanes import Lanes
-from roost_channels.delivery.limits import Limiter, recall
+from roost_channels.config import Progress
+from roost_channels.delivery.ledger import Ledger
 from roost_channels.errors import DeliveryError
 from roost_channels.message import Address
-from roost_channels.outbox import Outbox, ProgressSnapshot, StatusMessage
+from roost_channels.outbox import ProgressSnapshot, StatusMessage
 from roost_channels.progress.drafts import Drafts
+from roost_channels.progress.guard import ProgressGuard
 from roost_channels.progress.janitor import Janitor
-from roost_channels.progress.status_messages import Room, StatusMessages, stop_buttons
+from roost_channels.progress.status_messages import StatusMessages, stop_buttons
 from roost_channels.progress.status_view import StatusView, view, with_text
 from roost_channels.rendering.parts import RenderedPart
 
@@ -25,13 +24,13 @@ logger = logging.getLogger(__name__)
 
 TICK_S = 0.25
 TICK_LEAST_S = 0.1
-# Many turns take long to look at: it rests so many times as long, for answers go first.
+# After a step it rests this many times as long as the step took, so that answers go first.
 REST = 4.0
 REST_MAX_S = 1.0
 JANITOR_S = 5.0
 TURNS_SHOWN_MAX = 64
 TURNS_REMEMBERED_MAX = 1000  # twice as many as are shown at once
-# A reaction is a first sign: later, after a restart, it would only puzzle.
+# A reaction is a first sign; a late one, after a restart, would only confuse.
 REACT_WITHIN_S = 5.0
 STILL_WORKING = "Still working on this. I will write when it is done."
 UNREACHABLE = "The model can't be reached right now. I go on trying and will write."
@@ -40,47 +39,40 @@ UNREACHABLE = "The model can't be reached right now. I go on trying and will wri
 class ProgressRenderer:
     """Shows the progress of running turns. Lossy: nothing here is retried, the latest view wins.
 
-    `lanes`, `limiter` and `stop` are the Courier's: one operation is in flight per chat, whoever's
-    it is, and progress gives way. Every turn is fenced: once its final is queued no more edits
-    leave. `modes`, by (channel, account), is what conversations see that chose nothing else: typing
-    alone, a status message, or the answer as it is written. An account that is not in it has the
-    status.
+    ledger: the Courier's. One operation is in flight per chat, whoever begins it, and progress
+        gives way to answers. Every turn is fenced: once its final is queued no more edits leave.
+    modes: by (channel, account), what conversations see that chose nothing else: typing alone, a
+        status message, or the answer as it is written. An account not in it has the status.
     """
 
     def __init__(
         self,
         channels: Sequence[Channel],
-        outbox: Outbox,
-        lanes: Lanes,
-        limiter: Limiter,
-        clock: Clock | None = None,
-        config: DeliveryConfig | None = None,
+        ledger: Ledger,
         *,
         modes: Mapping[tuple[str, str], Progress] | None = None,
-        stop: asyncio.Event | None = None,
     ) -> None:
         self._channels = {(channel.name, channel.account): channel for channel in channels}
-        self._outbox = outbox
-        self._lanes = lanes
-        self._limiter = limiter
-        self._clock = clock or SystemClock()
-        self._config = config or DeliveryConfig()
+        self._ledger = ledger
+        self._outbox = ledger.outbox
+        self._clock = ledger.clock
+        self._config = ledger.config
+        self._stop = ledger.stop
         self._modes = dict(modes or {})
         self._typed: OrderedDict[str, float] = OrderedDict()
         self._reacted: OrderedDict[str, float] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._swept_at = 0.0
-        self._stop = stop or asyncio.Event()
-        self._room = Room(outbox, lanes, limiter, self._clock, self._config, self._stop)
-        self._statuses = StatusMessages(self._room)
-        self._drafts = Drafts(self._room)
-        self._janitor = Janitor(outbox, lanes, limiter, self._clock, self._stop)
+        self._guard = ProgressGuard(ledger)
+        self._statuses = StatusMessages(self._guard)
+        self._drafts = Drafts(self._guard)
+        self._janitor = Janitor(self._guard)
 
     async def run(self) -> None:
-        """Show progress for ever, once it is known which chats a process before us must spare.
+        """Show progress for ever, after reading which chats asked an earlier process to wait.
 
-        Cancelled, it begins nothing more and lets what is in flight finish for `shutdown_s`: a
-        status message whose id is never told would stay for ever.
+        Cancelled, it begins nothing more and lets operations in flight finish for `shutdown_s`: a
+        status message whose id is never stored would stay in the chat for ever.
         """
         knows_waits = False
         try:
@@ -88,8 +80,7 @@ class ProgressRenderer:
                 began = self._clock.time()
                 try:
                     if not knows_waits:
-                        now = self._clock.time()
-                        await recall(self._limiter, self._outbox, tuple(self._channels), now)
+                        await self._ledger.recall_waits(tuple(self._channels))
                         knows_waits = True
                     await self.step()
                 except Exception:
@@ -107,7 +98,7 @@ class ProgressRenderer:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def step(self) -> None:
-        """Start what each turn needs now; one whose last operation still runs is left alone."""
+        """Start what each turn needs now, except for turns whose last operation still runs."""
         now = self._clock.time()
         accounts = tuple(self._channels)
         snapshots = await self._outbox.progress(accounts)
@@ -119,8 +110,8 @@ class ProgressRenderer:
         for snapshot in snapshots:
             self._start(snapshot.turn_id, snapshot.address, snapshot, None)
 
-    async def settle(self) -> None:
-        """One step, waited for."""
+    async def finish_step(self) -> None:
+        """Take one step and wait for everything that it started."""
         await self.step()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await asyncio.sleep(0)
@@ -152,13 +143,11 @@ class ProgressRenderer:
         except Exception:
             logger.exception("progress of turn %s could not be shown", turn_id)
 
-    # Running turns ---------------------------------------------------------------------------
-
     async def _show(self, channel: Channel, snapshot: ProgressSnapshot | None) -> None:
         if snapshot is None:
             return
         wanted = view(snapshot, self._clock.time())
-        if wanted is None or self._lanes.busy(snapshot.address):
+        if wanted is None or self._ledger.lanes.busy(snapshot.address):
             return
         await self._react(channel, snapshot)
         mode = snapshot.mode or self._modes.get((channel.name, channel.account), "status")
@@ -175,21 +164,21 @@ class ProgressRenderer:
         await self._statuses.show(channel, snapshot, wanted)
 
     async def _react(self, channel: Channel, snapshot: ProgressSnapshot) -> None:
-        """Once per turn, at its start, where the account has a reaction."""
+        """React to the person's message, once at the start of a turn, where the account reacts."""
         if not channel.capabilities.reaction or snapshot.turn_id in self._reacted:
             return
-        _note(self._reacted, snapshot.turn_id, self._clock.time())
+        _remember(self._reacted, snapshot.turn_id, self._clock.time())
         is_late = self._clock.time() - snapshot.started_at > REACT_WITHIN_S
         if is_late or not snapshot.inbound_message_id or not isinstance(channel, Reacting):
             return
-        async with self._lanes.hold(snapshot.address):
-            if not await self._room.may_still(channel, snapshot, "typing"):
+        async with self._ledger.lanes.hold(snapshot.address):
+            if not await self._guard.still_allows(channel, snapshot, "typing"):
                 return
-            self._room.take(channel, snapshot.address, "typing")
+            self._guard.take(channel, snapshot.address, "typing")
             try:
                 await channel.react(snapshot.address, snapshot.inbound_message_id)
             except DeliveryError as error:
-                await self._room.dropped(snapshot.address, error)
+                await self._guard.drop(snapshot.address, error)
 
     async def _type(self, channel: Channel, snapshot: ProgressSnapshot) -> None:
         lasts = channel.capabilities.typing_s
@@ -198,33 +187,33 @@ class ProgressRenderer:
         if (
             not lasts
             or since < lasts * 0.8
-            or not self._room.may(channel, snapshot.address, "typing")
+            or not self._guard.allows(channel, snapshot.address, "typing")
         ):
             return
-        _note(self._typed, snapshot.turn_id, now)
-        async with self._lanes.hold(snapshot.address):
-            if not await self._room.may_still(channel, snapshot, "typing"):
+        _remember(self._typed, snapshot.turn_id, now)
+        async with self._ledger.lanes.hold(snapshot.address):
+            if not await self._guard.still_allows(channel, snapshot, "typing"):
                 return
-            self._room.take(channel, snapshot.address, "typing")
+            self._guard.take(channel, snapshot.address, "typing")
             try:
                 await channel.indicate(
                     snapshot.address, inbound_message_id=snapshot.inbound_message_id
                 )
             except DeliveryError as error:
-                await self._room.dropped(snapshot.address, error)
+                await self._guard.drop(snapshot.address, error)
 
     async def _say_still_working(
         self, channel: Channel, snapshot: ProgressSnapshot, wanted: StatusView
     ) -> None:
-        """Once per turn, where nothing can be edited and every message costs."""
-        waited = self._clock.time() - snapshot.started_at
-        if not channel.capabilities.typing_s or waited < self._config.still_working_s:
+        """Say once per turn that work goes on, on channels without edits."""
+        waited_s = self._clock.time() - snapshot.started_at
+        if not channel.capabilities.typing_s or waited_s < self._config.still_working_s:
             return
         if await self._outbox.status_message(snapshot.turn_id) is not None:
             return
-        if not self._room.may(channel, snapshot.address, "send"):
+        if not self._guard.allows(channel, snapshot.address, "send"):
             return
-        said = StatusMessage(
+        note = StatusMessage(
             turn_id=snapshot.turn_id,
             address=snapshot.address,
             message_id=None,
@@ -232,34 +221,34 @@ class ProgressRenderer:
             state="closed",
             edited_at=self._clock.time(),
         )
-        async with self._lanes.hold(snapshot.address):
+        async with self._ledger.lanes.hold(snapshot.address):
             try:
                 if isinstance(channel, Ordering):
                     await channel.in_order(snapshot.address)
-                if not await self._room.may_still(channel, snapshot, "send"):
+                if not await self._guard.still_allows(channel, snapshot, "send"):
                     return
-                self._room.take(channel, snapshot.address, "send")
-                await self._outbox.put_status_message(said)
+                self._guard.take(channel, snapshot.address, "send")
+                await self._outbox.put_status_message(note)
                 if self._stop.is_set():
                     return
                 receipt = await channel.send(
                     Outgoing(
                         snapshot.address,
-                        RenderedPart(said.shown),
+                        RenderedPart(note.shown),
                         buttons=stop_buttons(snapshot, wanted)
                         if channel.capabilities.buttons
                         else (),
                     )
                 )
             except DeliveryError as error:
-                await self._room.dropped(snapshot.address, error)
+                await self._guard.drop(snapshot.address, error)
                 return
-            sent = replace(said, message_id=receipt.message_id, edited_at=self._clock.time())
-            await self._room.keep(sent)
+            sent = replace(note, message_id=receipt.message_id, edited_at=self._clock.time())
+            await self._guard.store(sent)
 
 
-def _note(turns: OrderedDict[str, float], turn_id: str, at: float) -> None:
-    """When something was last done for a turn; the oldest are forgotten."""
+def _remember(turns: OrderedDict[str, float], turn_id: str, at: float) -> None:
+    """Remember when something was last done for a turn, of a bounded number of turns."""
     turns[turn_id] = at
     while len(turns) > TURNS_REMEMBERED_MAX:
         turns.popitem(last=False)

@@ -20,7 +20,7 @@ _CLOSING = {"done": "Done", "stopped": "Stopped", "failed": "Failed"}
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """What the status message should read now."""
+    """The text that the status message should show now, and whether it has a Stop button."""
 
     text: str
     can_stop: bool = True
@@ -42,7 +42,7 @@ def view(snapshot: ProgressSnapshot, now: float) -> StatusView | None:
 
 
 def stream_text(snapshot: ProgressSnapshot) -> str:
-    """The partial answer as Markdown; of a long one the end, from the start of a line."""
+    """The partial answer as Markdown; a long one is cut to its end, from the start of a line."""
     text = snapshot.text
     if len(text) <= STREAM_CHARS_MAX:
         return text
@@ -58,7 +58,7 @@ def with_text(shown: StatusView, snapshot: ProgressSnapshot) -> StatusView:
 
 
 def closing_line(status: StatusMessage) -> str:
-    """What a status message that can't be removed shrinks to: `Stopped after 42 s.`"""
+    """The line that replaces a status message which can't be removed: `Stopped after 42 s.`"""
     word = _CLOSING.get(status.outcome, "Done")
     if status.elapsed_s < 1:
         return f"{word}."
@@ -75,14 +75,14 @@ def elapsed_words(seconds: float) -> str:
     return f"({minutes} min)" if minutes >= 5 or rest < 30 else f"({minutes} min 30 s)"
 
 
-def _newest(given: tuple[str, ...], most: int) -> list[str]:
-    hidden = len(given) - most
+def _newest(lines_all: tuple[str, ...], most: int) -> list[str]:
+    hidden = len(lines_all) - most
     lines = [f"… {hidden} earlier"] if hidden > 0 else []
-    return [*lines, *(_shortened(line) for line in given[-most:])]
+    return [*lines, *(_shortened(line) for line in lines_all[-most:])]
 
 
 def _shortened(line: str) -> str:
-    """A line in one row: long ones lose their middle, where paths say least."""
+    """A line in one row; a long one loses its middle, which says least in a path."""
     line = " ".join(line.split())
     if len(line) <= LINE_MAX:
         return line

@@ -1,4 +1,4 @@
-"""Fakes of what lies across the internet, as real HTTP servers on loopback."""
+"""Fakes of the channels' providers, as real HTTP servers on loopback."""
 
 from roost_channels.testing.clock import Clock, SystemClock, VirtualClock
 from roost_channels.testing.cloud import FakeCloud

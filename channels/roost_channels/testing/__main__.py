@@ -1,4 +1,4 @@
-"""`python -m roost_channels.testing`: FakeTelegram, FakeTwilio and FakeCloud until interrupted."""
+"""`python -m roost_channels.testing`: run FakeTelegram, FakeTwilio and FakeCloud."""
 
 import argparse
 import asyncio
@@ -12,6 +12,7 @@ from roost_channels.testing.twilio import FakeTwilio
 
 
 def read_arguments(arguments: list[str]) -> argparse.Namespace:
+    """The command line's options; every one has a default."""
     parser = argparse.ArgumentParser(prog="roost_channels.testing", description=__doc__)
     for name in ("telegram", "twilio", "cloud"):
         parser.add_argument(f"--{name}-port", type=int, default=0, help="0 picks a free port")
@@ -27,23 +28,23 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-async def main(given: argparse.Namespace) -> None:
-    """All servers until SIGINT or SIGTERM; prints where they listen."""
+async def main(options: argparse.Namespace) -> None:
+    """Serve all fakes until SIGINT or SIGTERM; print the name and URL of each."""
     fakes = {
-        "telegram": lasting_telegram(given.token, given.telegram_port),
+        "telegram": lasting_telegram(options.token, options.telegram_port),
         "twilio": FakeTwilio(
-            given.account_sid,
-            given.auth_token,
-            given.sender,
-            webhook_url=given.twilio_webhook,
-            port=given.twilio_port,
+            options.account_sid,
+            options.auth_token,
+            options.sender,
+            webhook_url=options.twilio_webhook,
+            port=options.twilio_port,
         ),
         "cloud": FakeCloud(
-            given.phone_number_id,
-            given.access_token,
-            given.app_secret,
-            webhook_url=given.cloud_webhook,
-            port=given.cloud_port,
+            options.phone_number_id,
+            options.access_token,
+            options.app_secret,
+            webhook_url=options.cloud_webhook,
+            port=options.cloud_port,
         ),
     }
 

@@ -1,4 +1,4 @@
-"""Time that a fake runs on: the wall clock, or a virtual one that a test turns."""
+"""The clock of a fake: the wall clock, or a virtual one that a test advances."""
 
 import asyncio
 import heapq
@@ -10,20 +10,24 @@ SETTLE_STEPS = 20
 
 
 class Clock(Protocol):
-    """Seconds since the epoch, and a sleep that follows the same hand."""
+    """A time and a sleep that follow the same clock."""
 
-    def time(self) -> float: ...
+    def time(self) -> float:
+        """Seconds since the epoch."""
 
-    async def sleep(self, seconds: float) -> None: ...
+    async def sleep(self, seconds: float) -> None:
+        """Wait for that many seconds of the clock."""
 
 
 class SystemClock:
     """The wall clock."""
 
     def time(self) -> float:
+        """Seconds since the epoch."""
         return time.time()
 
     async def sleep(self, seconds: float) -> None:
+        """Wait for that many real seconds."""
         await asyncio.sleep(seconds)
 
 
@@ -36,6 +40,7 @@ class VirtualClock:
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
     def time(self) -> float:
+        """The virtual time, in seconds since the epoch."""
         return self._now
 
     @property
@@ -44,6 +49,7 @@ class VirtualClock:
         return sum(1 for _, _, future in self._sleepers if not future.done())
 
     async def sleep(self, seconds: float) -> None:
+        """Wait until `advance` has moved the time on by that many seconds."""
         if seconds <= 0:
             await asyncio.sleep(0)
             return
@@ -52,7 +58,7 @@ class VirtualClock:
         await future
 
     async def advance(self, seconds: float) -> None:
-        """Move time on; whatever wakes runs before time moves past its moment."""
+        """Move the time on; each sleeper runs at its own time."""
         target = self._now + seconds
         while self._sleepers and self._sleepers[0][0] <= target:
             due, _, future = heapq.heappop(self._sleepers)
@@ -71,7 +77,7 @@ async def _settle() -> None:
 
 
 async def wait_for_event(event: asyncio.Event, clock: Clock, seconds: float) -> bool:
-    """Wait for the event, at most `seconds` of the clock; says whether it is set."""
+    """Wait for the event, at most `seconds` of the clock; returns whether it is set."""
     if event.is_set() or seconds <= 0:
         return event.is_set()
     waits = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(clock.sleep(seconds))]

@@ -1,46 +1,41 @@
-"""What both fakes share: a server's life, faults to order, and the record of calls."""
+"""The base of all fakes: start and stop, faults, and the record of calls."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from aiohttp import web
 
-from roost_channels.testing.faults import Fault, FaultBook, FaultKind, FaultPlan
-from roost_channels.testing.loopback import Call, CallLog, LoopbackServer, until
-
-
-class Watched(Protocol):
-    """The part of a fake's state that this file needs."""
-
-    faults: FaultBook
-    log: CallLog
-    event: asyncio.Event
+from roost_channels.testing.faults import Fault, FaultKind, FaultPlan
+from roost_channels.testing.loopback import Call, LoopbackServer, until
+from roost_channels.testing.state import FakeState
 
 
 class Fake:
-    """An async context manager around one loopback server; subclasses fill in the provider."""
+    """An async context manager around one loopback server; subclasses are the providers."""
 
-    core: Watched
+    core: FakeState
     _server: LoopbackServer
     restarts: int = 0
     _restarting: asyncio.Future[None] | None = None
 
     def _build(self) -> None:
-        """Make the state and the parts around it anew."""
+        """Create the state and the parts around it anew."""
         raise NotImplementedError
 
     async def _start_parts(self) -> None:
-        """Start what runs beside the server."""
+        """Start the parts that run beside the server."""
 
     async def _stop_parts(self) -> None:
-        """Stop it again."""
+        """Stop the parts that run beside the server."""
 
     async def start(self) -> None:
+        """Start the server and the parts beside it."""
         await self._server.start()
         await self._start_parts()
 
     async def stop(self) -> None:
+        """Stop everything; delayed calls are cancelled."""
         if self._restarting is not None:
             await self._restarting
         await self._stop_parts()
@@ -48,27 +43,28 @@ class Fake:
         await self._server.stop()
 
     async def start_in_process(self) -> None:
-        """Everything but the socket: requests come through `handle`; `stop_in_process` ends it."""
+        """Start without a socket: pass requests to `handle`, end with `stop_in_process`."""
         await self._start_parts()
 
     async def stop_in_process(self) -> None:
+        """Stop the parts that `start_in_process` started."""
         await self._stop_parts()
 
     async def handle(self, request: Any) -> web.StreamResponse:
-        """Answer one request, whoever carried it here."""
+        """Answer one request, as the server does."""
         return await self._server.handler(request)
 
     async def restart(self, down_s: float = 0.0) -> None:
-        """The provider goes away for a while: connections are refused, nothing is forgotten."""
+        """Refuse connections for `down_s` seconds, then serve again with the same state."""
         await self._server.restart(down_s)
         self.restarts += 1
 
     def start_restart(self, down_s: float = 0.0) -> None:
-        """The same, without waiting for it."""
+        """Start `restart` as a task."""
         self._restarting = asyncio.ensure_future(self.restart(down_s))
 
     async def reset(self) -> None:
-        """Forget all that happened; address, credentials and settings stay."""
+        """Forget everything that happened; address, credentials and settings stay."""
         await self._stop_parts()
         self._build()
         await self._start_parts()
@@ -82,23 +78,25 @@ class Fake:
 
     @property
     def base_url(self) -> str:
+        """The server's URL without a path; RuntimeError before the start."""
         return self._server.base_url
 
     @property
     def calls(self) -> list[Call]:
-        """Every call that came in, oldest first."""
+        """The calls that came in, oldest first."""
         return list(self.core.log.calls)
 
     def calls_of(self, method: str) -> list[Call]:
+        """The calls of one method, oldest first; compared without regard to case."""
         return self.core.log.named(method)
 
     @property
     def early_calls(self) -> list[Call]:
-        """Calls made inside a wait that a 429 had asked for."""
+        """The calls made inside a wait that a 429 asked for."""
         return [call for call in self.core.log.calls if call.early]
 
     async def until(self, predicate: Callable[[], Any], timeout_s: float = 10.0) -> None:
-        """Wait (in real time) until the predicate holds; TimeoutError otherwise."""
+        """Wait, in real time, until the predicate holds; TimeoutError otherwise."""
         await until(lambda: self.core.event, predicate, timeout_s)
 
     def fault(
@@ -110,20 +108,23 @@ class Fake:
         value: float = 0.0,
         skip: int = 0,
     ) -> None:
-        """Order trouble for the next calls of `method`.
+        """Inject a fault into the next calls of `method`; see Fault for the fields.
 
-        Events on their way to us have names too: on Telegram the kind of update (`message`,
-        `callback_query`…) takes duplicate_update and out_of_order; on Twilio `inbound` and `status`
-        take these, drop_before and delay.
+        The events that a fake sends have names too. On Telegram they are the kinds of updates
+        (`message`, `callback_query` and so on) and take duplicate_update and out_of_order. On
+        WhatsApp they are `inbound` and `status` and take drop_before, delay and duplicate_update;
+        those of FakeTwilio take out_of_order as well.
         """
         self.core.faults.add(Fault(kind, method, count, value, skip))
 
     def random_faults(self, seed: int, rate: float, **more: Any) -> FaultPlan:
-        """Strike calls and events at random, repeatably; `more` as in FaultPlan, whose `struck`
-        counts what happened. Faults that were ordered go first.
+        """Inject random faults that the seed repeats; injected single faults go first.
+
+        more: the other fields of FaultPlan. The plan's `struck` counts the faults so far.
         """
         self.core.faults.plan = FaultPlan(seed, rate, **more)
         return self.core.faults.plan
 
     def clear_faults(self) -> None:
+        """Remove all faults that have not struck yet."""
         self.core.faults.clear()

@@ -1,4 +1,4 @@
-"""What can go wrong on the way to a provider, to order."""
+"""Faults to inject between a provider and us: single ones, or random ones from a seed."""
 
 import math
 import random
@@ -23,32 +23,34 @@ FaultKind = Literal[
     "out_of_order",
 ]
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
-# What a random plan orders unless told otherwise: a revoked token is no passing trouble.
+# The default of a random plan: a revoked token would not go away by itself.
 PASSING_KINDS: tuple[FaultKind, ...] = tuple(k for k in FAULT_KINDS if k != "unauthorized")
-# What can strike a call; the rest strikes events on their way to us.
+# These strike calls; the other two strike events for us.
 CALL_FAULTS: tuple[FaultKind, ...] = FAULT_KINDS[:-2]
 FAULTS_MAX = 1000
-# An event held back by out_of_order goes on alone when none follows it.
+# An event that out_of_order holds back is released after this time when none follows it.
 OUT_OF_ORDER_MAX_S = 2.0
 
 
 def whole_seconds(wait_s: float) -> int:
-    """A wait as a header can say it: never shorter, never nothing."""
+    """A wait in the whole seconds of a header: rounded up, at least 1."""
     return max(1, math.ceil(wait_s))
 
 
 @dataclass(slots=True)
 class Fault:
-    """One order for trouble.
+    """One fault to inject.
 
-    kind: drop_before cuts the connection before anything happens; drop_after does the work and
-        then cuts it; delay waits `value` seconds and goes on, whether the caller still waits or
-        not; rate_limit answers 429 with `value` seconds to wait; garbage answers what is no JSON;
-        cut_body does the work and hangs up in the middle of the answer; duplicate_update delivers
-        the next event twice; out_of_order delivers it after the one that follows, or after two
-        seconds.
-    method: which API method it hits, `*` for any; compared without regard to case.
-    count: how often it strikes, -1 for ever. skip: how many matching calls it lets pass first.
+    kind: what happens.
+        drop_before cuts the connection before the work; drop_after does the work first.
+        delay waits `value` seconds and then does the work, even when the caller hung up.
+        http_502, http_500, unauthorized answer with that error.
+        rate_limit answers 429 with a wait of `value` seconds.
+        garbage answers invalid JSON; cut_body does the work and hangs up inside the response.
+        duplicate_update delivers the next event twice; out_of_order delivers it after the one
+        that follows, or after two seconds.
+    method: the API method or event that it strikes, `*` for any; compared without regard to case.
+    count: how often it strikes, -1 for always. skip: how many matching calls pass first.
     """
 
     kind: FaultKind
@@ -59,6 +61,7 @@ class Fault:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Self:
+        """A fault from the body of a /sim request."""
         return cls(
             body["kind"],
             str(body.get("method", "*")),
@@ -70,10 +73,11 @@ class Fault:
 
 @dataclass(slots=True)
 class FaultPlan:
-    """Random trouble that a seed repeats: the nth call of a method always fares the same.
+    """Random faults that a seed repeats: the nth call of a method always gets the same fault.
 
-    rate: the share of calls it strikes. methods: only these, all when empty; spare: never these.
-    delay_s, retry_after_s: the longest delay and the longest wait that it orders.
+    rate: the share of calls that get one. methods: only these, all when empty. spare: never these.
+    delay_s, retry_after_s: the longest delay and the longest wait of a rate limit.
+    struck: how many faults of each kind struck so far.
     """
 
     seed: int
@@ -93,12 +97,12 @@ class FaultPlan:
             raise ValueError("rate is a share between 0 and 1")
 
     def draw(self, method: str, kinds: Sequence[str]) -> Fault | None:
-        """What becomes of the next call of `method`, of the kinds that can strike it."""
+        """The fault for the next call of `method`, one of `kinds`, or None."""
         name = method.lower()
         listed = [other.lower() for other in self.methods]
         if (listed and name not in listed) or name in [other.lower() for other in self.spare]:
             return None
-        # Events and calls have names of their own, so each keeps its own count.
+        # Events and calls have different names, so each has its own count.
         self._seen[name] += 1
         chance = random.Random(f"{self.seed}:{name}:{self._seen[name]}")
         struck = chance.random() < self.rate
@@ -112,9 +116,9 @@ class FaultPlan:
 
 
 class FaultBook:
-    """The orders still open, first come first served; then what a random plan draws.
+    """The single faults still to come, first in first out, then those of a random plan.
 
-    delayed: the calls that are held back now.
+    delayed: the calls that a delay holds back now.
     """
 
     def __init__(self) -> None:
@@ -124,9 +128,11 @@ class FaultBook:
 
     @property
     def open(self) -> tuple[Fault, ...]:
+        """The single faults that have not struck yet."""
         return tuple(self._open)
 
     def add(self, fault: Fault) -> None:
+        """Add a single fault; ValueError for an unknown kind or after FAULTS_MAX."""
         if fault.kind not in FAULT_KINDS:
             raise ValueError(f"unknown fault {fault.kind!r}; known: {', '.join(FAULT_KINDS)}")
         if len(self._open) >= FAULTS_MAX:
@@ -134,11 +140,12 @@ class FaultBook:
         self._open.append(fault)
 
     def clear(self) -> None:
+        """Remove all faults and the plan."""
         self._open.clear()
         self.plan = None
 
     def take(self, method: str, kinds: Sequence[str]) -> Fault | None:
-        """The next fault for this call, counted down; None when all goes well."""
+        """The fault for this call, one of `kinds`, and count it; None without one."""
         for fault in self._open:
             if fault.kind not in kinds or fault.method.lower() not in ("*", method.lower()):
                 continue

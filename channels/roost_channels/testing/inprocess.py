@@ -1,4 +1,4 @@
-"""The fakes without sockets: requests handed over in this process, on whatever clock it runs."""
+"""Passes requests to the fakes inside this process, without sockets and on any clock."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -10,15 +10,15 @@ from multidict import CIMultiDict, MultiDict
 
 
 class ConnectFailed(Exception):
-    """Nobody listens: the request did not leave."""
+    """The server refused the connection: the request was not sent."""
 
 
 class ConnectionCut(Exception):
-    """The connection broke before an answer came."""
+    """The connection broke before a response came."""
 
 
-class _Wire:
-    """Stands for a connection's transport, which a fault may abort."""
+class _LocalConnection:
+    """Replaces a connection's transport; a fault may abort it."""
 
     def __init__(self) -> None:
         self.is_cut = False
@@ -28,7 +28,7 @@ class _Wire:
 
 
 class LocalRequest:
-    """As much of aiohttp's Request as the fakes look at."""
+    """The part of aiohttp's Request that the fakes use."""
 
     def __init__(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, content_type: str
@@ -41,24 +41,27 @@ class LocalRequest:
         self.headers = CIMultiDict(headers)
         self.content_type = content_type.partition(";")[0]
         self.can_read_body = bool(body)
-        self.transport = _Wire()
+        self.transport = _LocalConnection()
         self._body = body
 
     async def read(self) -> bytes:
+        """The body."""
         return self._body
 
     async def text(self) -> str:
+        """The body as UTF-8 text."""
         return self._body.decode()
 
     async def post(self) -> MultiDict[str]:
+        """The body as an URL-encoded form."""
         return MultiDict(parse_qsl(self._body.decode(), keep_blank_values=True))
 
 
 Handler = Callable[[Any], Awaitable[web.StreamResponse]]
 
 
-async def serve(handler: Handler, request: LocalRequest) -> web.Response:
-    """The handler's answer; ConnectionCut where a fault hung up."""
+async def serve_request(handler: Handler, request: LocalRequest) -> web.Response:
+    """The handler's response; ConnectionCut when a fault cut the connection."""
     answer = await handler(request)
     if request.transport.is_cut:
         raise ConnectionCut
@@ -67,17 +70,19 @@ async def serve(handler: Handler, request: LocalRequest) -> web.Response:
 
 
 Exchange = Callable[[LocalRequest, float], Awaitable[web.Response]]
-"""Carries a request to its server within some seconds; raises ConnectFailed, ConnectionCut or
-TimeoutError."""
+"""Sends a request to its server and returns the response, within a number of seconds.
+
+Raises ConnectFailed, ConnectionCut or TimeoutError."""
 
 
 class LocalTransport(httpx2.AsyncBaseTransport):
-    """httpx2 with the HTTP left out."""
+    """A transport of httpx2 that passes requests to an Exchange instead of a socket."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """The response of the exchange; its errors become those of httpx2."""
         body = await request.aread()
         local = LocalRequest(
             request.method,

@@ -1,4 +1,4 @@
-"""A small HTTP server on 127.0.0.1 that can lose its connections and be restarted on its port."""
+"""An HTTP server on 127.0.0.1 that can cut its connections and restart on its port."""
 
 import asyncio
 from collections import deque
@@ -25,9 +25,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Call:
     """One request as the provider saw it; times are seconds since the epoch by the fake's clock.
 
-    response: the decoded answer, also when a fault kept it from the caller.
-    fault: the kind that struck, or empty.
-    early: it came inside a wait that an earlier answer had asked for (retry_after).
+    response: the decoded body, even when a fault kept it from the caller.
+    fault: the kind of the fault that struck, or empty.
+    early: the call came inside a wait that an earlier response asked for.
     """
 
     method: str
@@ -41,20 +41,23 @@ class Call:
 
     @property
     def ok(self) -> bool:
+        """Whether the HTTP status is 2xx."""
         return 200 <= self.status < 300
 
 
 @dataclass(slots=True)
 class CallLog:
-    """The calls of a fake, oldest first; the oldest go when `CALLS_KEPT` is reached."""
+    """The calls of a fake, oldest first; the oldest go when CALLS_KEPT is reached."""
 
     calls: deque[Call] = field(default_factory=lambda: deque(maxlen=CALLS_KEPT))
 
     def named(self, method: str) -> list[Call]:
+        """The calls of one method; compared without regard to case."""
         return [call for call in self.calls if call.method.lower() == method.lower()]
 
 
 def call_json(call: Call) -> dict[str, Any]:
+    """A call as the /sim API shows it."""
     return {
         "method": call.method,
         "parameters": call.parameters,
@@ -68,7 +71,7 @@ def call_json(call: Call) -> dict[str, Any]:
 
 
 class LoopbackServer:
-    """Serves one handler for every path."""
+    """Serves one handler for all paths. port: 0 picks a free one at the first start."""
 
     def __init__(self, handler: Handler, port: int = 0) -> None:
         self.handler = handler
@@ -77,18 +80,21 @@ class LoopbackServer:
 
     @property
     def base_url(self) -> str:
+        """The server's URL without a path; RuntimeError before the first start."""
         if self._port == 0:
             raise RuntimeError("the server has not been started")
         return f"http://127.0.0.1:{self._port}"
 
     @property
     def port(self) -> int:
+        """The port, 0 before the first start."""
         return self._port
 
     async def start(self) -> None:
+        """Listen on 127.0.0.1."""
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[refuse_pages])
         app.router.add_route("*", "/{tail:.*}", self.handler)
-        # A caller that hangs up ends its long poll: handlers are cancelled, as the providers do it.
+        # A caller that hangs up ends its long poll: the handler is cancelled, as providers do.
         self._runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=0.0
         )
@@ -98,50 +104,53 @@ class LoopbackServer:
         self._port = int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
+        """Close the port and all connections."""
         if self._runner is not None:
             runner, self._runner = self._runner, None
             await runner.cleanup()
 
     async def restart(self, down_s: float = 0.0) -> None:
-        """Refuse connections for a while, then serve again on the same port."""
+        """Refuse connections for `down_s` seconds, then serve again on the same port."""
         await self.stop()
         await asyncio.sleep(down_s)
         await self.start()
 
 
 def cut_connection(request: web.Request) -> web.Response:
-    """Hang up without an answer; what is returned goes nowhere."""
+    """Hang up without a response; the returned one is never sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
 
 
 async def cut_body(request: web.Request, answer: web.Response) -> web.StreamResponse:
-    """Hang up in the middle of an answer that promised more."""
-    if not isinstance(request, web.BaseRequest):  # handed over without a socket
+    """Hang up inside a response that promised one more byte."""
+    if not isinstance(request, web.BaseRequest):  # passed in this process, without a socket
         return cut_connection(request)
     body = answer.body if isinstance(answer.body, bytes) else b""
-    begun = web.StreamResponse(status=answer.status, headers={"Content-Length": str(len(body) + 1)})
-    begun.content_type = answer.content_type
-    await begun.prepare(request)
-    await begun.write(body)
+    response = web.StreamResponse(
+        status=answer.status, headers={"Content-Length": str(len(body) + 1)}
+    )
+    response.content_type = answer.content_type
+    await response.prepare(request)
+    await response.write(body)
     if request.transport is not None:
         request.transport.abort()
-    return begun
+    return response
 
 
 async def until(
     changed: Callable[[], asyncio.Event], predicate: Callable[[], Any], timeout_s: float
 ) -> None:
-    """Wait in real time until the predicate holds, else TimeoutError."""
+    """Wait, in real time, until the predicate holds; TimeoutError after `timeout_s` seconds."""
 
-    async def look() -> None:
+    async def poll() -> None:
         while not predicate():
             event = changed()
-            # Some facts change with time alone (an indication ends), hence the poll.
+            # Some facts change with time alone, such as the end of typing, hence the poll.
             try:
                 await asyncio.wait_for(event.wait(), 0.05)
             except TimeoutError:
                 continue
 
-    await asyncio.wait_for(look(), timeout_s)
+    await asyncio.wait_for(poll(), timeout_s)

@@ -1,4 +1,4 @@
-"""Keeps web pages away from the fakes: only loopback Host names, and no request of another site."""
+"""Refuses requests that web pages of other sites make to the fakes."""
 
 from urllib.parse import urlsplit
 
@@ -11,10 +11,10 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @web.middleware
 async def refuse_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """403 for a request that a page of another site made, or that came by a foreign name.
+    """Answer 403 to a request from another site's page, or under a name that is not loopback.
 
-    A page can send simple requests to any port of this machine, and after DNS rebinding read the
-    answers under its own name. Clients of the providers' APIs are programs and send no Origin.
+    A page can send simple requests to any port of this machine, and after DNS rebinding it can read
+    the responses under its own name. Clients of the providers' APIs are programs without an Origin.
     """
     host = request.headers.get("Host", "")
     if _host_name(host) not in LOOPBACK_HOSTS:

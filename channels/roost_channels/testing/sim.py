@@ -1,4 +1,4 @@
-"""The part of the /sim API that the fakes share: its answers, calls, faults, restart and reset."""
+"""The part of the /sim API that all fakes share: calls, faults, restart and reset."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,30 +12,32 @@ from roost_channels.testing.loopback import call_json
 
 RESTART_DELAY_S = 0.05
 
-Route = Callable[
+SimRoute = Callable[
     [str, list[str], dict[str, Any], Mapping[str, str]], Awaitable[dict[str, Any] | None]
 ]
 
 
-async def answer(request: web.Request, parts: list[str], route: Route) -> web.StreamResponse:
-    """JSON in, JSON out; what the route refuses gets 400 with a text, what it does not know 404."""
+async def sim_response(
+    request: web.Request, parts: list[str], route: SimRoute
+) -> web.StreamResponse:
+    """Run a route on the JSON body; 400 with a text when it refuses, 404 when it returns None."""
     try:
         body: dict[str, Any] = await request.json() if request.can_read_body else {}
-        found = await route(request.method, parts, body, request.query)
+        result = await route(request.method, parts, body, request.query)
     except (ValueError, KeyError, TypeError) as problem:
         return web.json_response({"error": str(problem)}, status=400)
-    if found is None:
+    if result is None:
         return web.json_response({"error": "not found"}, status=404)
-    return web.json_response(found)
+    return web.json_response(result)
 
 
 async def shared_route(
     fake: Fake, verb: str, parts: list[str], body: dict[str, Any], query: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """Answer what is not about people; None when the path is none of these.
+    """Answer a path that every fake has; None for any other path.
 
-    calls?after=N leaves out the first N calls; faults takes one order, or a plan (seed, rate and
-    the other fields of FaultPlan); restart takes down_s.
+    calls?after=N leaves out the first N calls. faults takes the fields of a Fault, or those of a
+    FaultPlan (seed, rate and so on). restart takes down_s.
     """
     match (verb, *parts):
         case ("GET", "calls"):
@@ -57,7 +59,7 @@ async def shared_route(
         case ("DELETE", "faults"):
             fake.clear_faults()
         case ("POST", "restart"):
-            # The answer must leave before the server that carries it goes down.
+            # The response must leave before its server goes down.
             loop = asyncio.get_running_loop()
             down_s = float(body.get("down_s", 0.0))
             loop.call_later(RESTART_DELAY_S, lambda: fake.start_restart(down_s))

@@ -1,4 +1,4 @@
-"""Work that a fake does beside its answers: started, counted, and ended with the fake."""
+"""Background tasks of a fake: started, counted, and cancelled when the fake stops."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Tasks:
-    """Running tasks of one kind, at most `RUNNING_MAX`; `name` says of what."""
+    """Running tasks of one kind, at most RUNNING_MAX. name: what they are, in the plural."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -20,6 +20,7 @@ class Tasks:
         return len(self._running)
 
     def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Start a task; RuntimeError when RUNNING_MAX tasks run."""
         if len(self._running) >= RUNNING_MAX:
             work.close()
             raise RuntimeError(f"more than {RUNNING_MAX} {self._name} are under way")
@@ -29,6 +30,7 @@ class Tasks:
         return task
 
     async def stop(self) -> None:
+        """Cancel all tasks and wait for their end."""
         tasks = list(self._running)
         for task in tasks:
             task.cancel()

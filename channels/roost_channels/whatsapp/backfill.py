@@ -14,7 +14,7 @@ from typing import Any
 
 from roost_channels.clock import Clock
 from roost_channels.errors import AuthBroken, DeliveryError, Rejected
-from roost_channels.intake import Intake
+from roost_channels.intake import DeliveryReceipt, Intake
 from roost_channels.message import InboundMessage
 from roost_channels.whatsapp import forms
 from roost_channels.whatsapp.client import TwilioClient
@@ -105,9 +105,7 @@ class Backfill:
                 if message.get("status") not in FAILED or _sent_at(message) < since:
                     continue
                 code, status = message.get("error_code"), str(message["status"])
-                await intake.receipt(
-                    "whatsapp",
-                    self._account,
+                receipt = DeliveryReceipt(
                     part_id="",
                     message_id=str(message.get("sid") or ""),
                     status=status,
@@ -115,6 +113,7 @@ class Backfill:
                     description=str(message.get("error_message") or ""),
                     refusal=refusal_of(failure(status, code, ""), has_template=self._has_template),
                 )
+                await intake.receipt("whatsapp", self._account, receipt)
             if not following or (page and _sent_at(page[-1]) < since):
                 return
 

@@ -52,16 +52,16 @@ class Gate:
         """Return the ids of the chat's newest messages, without this part's."""
         if self._receipts is None:
             return frozenset()
-        earlier = await self._receipts.earlier(address, than=part_id, limit=KNOWN_MAX)
+        earlier = await self._receipts.earlier(address, before=part_id, limit=KNOWN_MAX)
         return frozenset(one.message_id for one in earlier if one.message_id)
 
     async def _before(self, address: Address, part_id: str) -> EarlierSend | None:
         if self._receipts is None:
             return None
-        return next(iter(await self._receipts.earlier(address, than=part_id)), None)
+        return next(iter(await self._receipts.earlier(address, before=part_id)), None)
 
     async def _is_on_its_way(self, address: Address, before: EarlierSend) -> bool:
-        if before.told in ON_ITS_WAY:
+        if before.status in ON_ITS_WAY:
             return True
         if self._ask is None or not before.message_id:
             return False

@@ -13,7 +13,7 @@ from twilio.request_validator import (  # type: ignore[import-untyped]
 
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.errors import DeliveryError
-from roost_channels.intake import Intake
+from roost_channels.intake import DeliveryReceipt, Intake
 from roost_channels.message import Quote
 from roost_channels.webhook import WebhookReply, lowered
 from roost_channels.whatsapp import forms
@@ -88,17 +88,16 @@ class TwilioWebhooks:
             return WebhookReply(400, b"not a receipt\n")
         error = failure(status, form.get("ErrorCode"), form.get("ErrorMessage"))
         part_id = parse_qs(urlsplit(url_path).query).get("part", [""])[0]
+        receipt = DeliveryReceipt(
+            part_id=part_id,
+            message_id=sid,
+            status=status,
+            error_code=form.get("ErrorCode"),
+            description=form.get("ErrorMessage"),
+            refusal=refusal_of(error, has_template=self._has_template),
+        )
         try:
-            await self._intake.receipt(
-                "whatsapp",
-                self._account,
-                part_id=part_id,
-                message_id=sid,
-                status=status,
-                error_code=form.get("ErrorCode"),
-                description=form.get("ErrorMessage"),
-                refusal=refusal_of(error, has_template=self._has_template),
-            )
+            await self._intake.receipt("whatsapp", self._account, receipt)
         except Exception:
             logger.exception("receipt of %s was not stored; Twilio may repeat it", sid)
             return WebhookReply(500, b"not stored\n")

@@ -8,8 +8,8 @@ from pydantic import SecretStr
 
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.errors import Rejected
+from roost_channels.file_response import file_headers
 from roost_channels.files import Files
-from roost_channels.handing_out import file_headers
 from roost_channels.webhook import NOT_CONFIGURED, WebhookReply, WebhookRequest
 from roost_channels.whatsapp.config import TwilioConfig
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.intake import Intake
+from roost_channels.intake import DeliveryReceipt, Intake
 from roost_channels.message import InboundMessage, Quote
 from roost_channels.webhook import WebhookReply, lowered
 from roost_channels.whatsapp.window import refusal_of
@@ -110,9 +110,7 @@ class CloudWebhooks:
 
     async def _file(self, status: StatusSeen) -> None:
         error = by_code(status.error_code, status.description) if status.error_code else None
-        await self._intake.receipt(
-            "whatsapp",
-            self._account,
+        receipt = DeliveryReceipt(
             part_id=status.part_id,
             message_id=status.message_id,
             status=status.status,
@@ -120,6 +118,7 @@ class CloudWebhooks:
             description=status.description,
             refusal=refusal_of(error, has_template=self._has_template),
         )
+        await self._intake.receipt("whatsapp", self._account, receipt)
 
     def _is_signed(self, headers: Mapping[str, str], body: bytes) -> bool:
         header = headers.get("x-hub-signature-256", "")

@@ -1,4 +1,4 @@
-"""What every scenario is given: sizes, the model, texts, a folder, and the run it adds to."""
+"""What every scenario works with: sizes, the model, texts, a folder, and the run it adds to."""
 
 import random
 import subprocess
@@ -27,10 +27,11 @@ class Bench:
     _seeds: random.Random = field(default_factory=lambda: random.Random(20_26))
 
     def text(self, tokens: int) -> str:
-        """So many tokens that no other request of the run begins with."""
+        """A text of so many tokens that no other request of the run begins with."""
         return self.ruler.text(tokens, self._seeds.getrandbits(32))
 
     def seed(self) -> int:
+        """The next seed of the run; the same run gives the same seeds."""
         return self._seeds.getrandbits(32)
 
     def add(
@@ -39,7 +40,7 @@ class Bench:
         others: Mapping[str, float] | None = None,
         goals: Mapping[str, Goal] = NO_GOALS,
     ) -> None:
-        """The figure once for each it is compared with; goals by the name of the other."""
+        """Add the figure once for each value to compare with; goals by the name of the other."""
         if not others:
             self.run.add(figure)
         for name, other in (others or {}).items():
@@ -69,11 +70,11 @@ def open_bench(parameters: Parameters, folder: Path) -> Bench:
 
 
 def _version(program: Path) -> str:
-    """What it says of itself."""
-    found = subprocess.run(
+    """The version it prints, "of unknown version" if none."""
+    result = subprocess.run(
         [str(program), "--version"], capture_output=True, text=True, check=False, timeout=30
     )
-    for text in (found.stderr + found.stdout).splitlines():
+    for text in (result.stderr + result.stdout).splitlines():
         if text.startswith("version:"):
             return text.removeprefix("version:").strip()
     return "of unknown version"

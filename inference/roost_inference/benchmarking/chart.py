@@ -27,6 +27,8 @@ _STYLE = (
 
 @dataclass(frozen=True, slots=True)
 class Bar:
+    """One value and whose it is."""
+
     label: str
     value: float
     is_ours: bool

@@ -27,7 +27,7 @@ GOAL_ABORT, GOAL_STALL = Goal(50, 15), Goal(200, 120)
 async def _everywhere(
     bench: Bench, name: str, measure: Callable[[Server], Awaitable[None]]
 ) -> None:
-    """On ours and on every peer, each alone on the machine's cores while it is measured."""
+    """Measure ours and every peer, one at a time, so that each has all cores."""
     p = bench.parameters
     async with contextlib.AsyncExitStack() as stack:
         data = bench.folder / name
@@ -39,18 +39,18 @@ async def _everywhere(
 
 async def measure_fairness(bench: Bench) -> None:
     """A tenant's requests alone, then while another tenant keeps many open."""
-    found: dict[str, tuple[float, float]] = {}
+    measured: dict[str, tuple[float, float]] = {}
 
     async def measure(server: Server) -> None:
         alone = await _victims(bench, server)
         async with _flood(bench, server):
             await asyncio.sleep(FLOOD_RAMP_S)
             flooded = await _victims(bench, server)
-        found[server.name] = alone, flooded
+        measured[server.name] = alone, flooded
 
     await _everywhere(bench, FAIRNESS, measure)
-    (alone, flooded), *_ = found.values()
-    others = dict(list(found.items())[1:])
+    (alone, flooded), *_ = measured.values()
+    others = dict(list(measured.items())[1:])
     bench.add(Figure(FAIRNESS, "victim's TTFT p50, alone", alone, "ms"))
     bench.add(
         Figure(FAIRNESS, "victim's TTFT p50, in the flood", flooded, "ms"),
@@ -92,18 +92,18 @@ async def _flood(bench: Bench, server: Server) -> AsyncIterator[None]:
 
 async def measure_stall(bench: Bench) -> None:
     """The worst gap of a stream while a long prompt is read, and how long that reading takes."""
-    found: dict[str, tuple[list[float], list[float]]] = {}
+    measured: dict[str, tuple[list[float], list[float]]] = {}
 
     async def measure(server: Server) -> None:
-        gaps, waits = found.setdefault(server.name, ([], []))
+        gaps, waits = measured.setdefault(server.name, ([], []))
         for _ in range(bench.parameters.stalls):
             gap, wait = await _stall(bench, server)
             gaps.append(gap)
             waits.append(wait)
 
     await _everywhere(bench, STALL, measure)
-    (gaps, waits), *_ = found.values()
-    others = dict(list(found.items())[1:])
+    (gaps, waits), *_ = measured.values()
+    others = dict(list(measured.items())[1:])
     tokens = bench.parameters.stall_tokens
     name = f"worst gap while {tokens} tokens are read"
     bench.add(Figure(STALL, name, max(gaps), "ms", goal=GOAL_STALL))
@@ -133,7 +133,7 @@ async def _stall(bench: Bench, server: Server) -> tuple[float, float]:
 
 async def measure_abort(bench: Bench) -> None:
     """From the client's cancel until the engine says that nothing runs, asked continuously."""
-    found: dict[str, tuple[list[float], list[float]]] = {}
+    measured: dict[str, tuple[list[float], list[float]]] = {}
 
     async def measure(server: Server) -> None:
         if await server.running() is None:
@@ -141,11 +141,11 @@ async def measure_abort(bench: Bench) -> None:
             return
         decoding = [await _abort_decoding(bench, server) for _ in range(bench.parameters.aborts)]
         reading = [await _abort_reading(bench, server) for _ in range(bench.parameters.aborts)]
-        found[server.name] = decoding, reading
+        measured[server.name] = decoding, reading
 
     await _everywhere(bench, ABORT, measure)
-    ours, *_ = found.values()
-    others = dict(list(found.items())[1:])
+    ours, *_ = measured.values()
+    others = dict(list(measured.items())[1:])
     for index, doing in enumerate(("writing", "reading a prompt")):
         name = f"cancel to freed while {doing}, p50"
         bench.add(Figure(ABORT, name, median(ours[index]), "ms", goal=GOAL_ABORT))
@@ -195,14 +195,14 @@ async def _answering(bench: Bench, server: Server) -> AsyncIterator[Call]:
 
 
 async def _cancel(task: "asyncio.Task[Any]") -> None:
-    """Which closes the connection; a request that failed says so here."""
+    """Cancel a request, which closes its connection; raises what it failed with."""
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
 
 
 async def _until_idle(server: Server) -> float:
-    """Milliseconds until nothing runs; 0 at once where the server does not tell."""
+    """Milliseconds until nothing runs; returns 0 at once where the server does not tell."""
     started = time.perf_counter()
     while await server.running():
         _in_time(started + WAIT_MAX_S, "the cancelled request was not freed")

@@ -62,8 +62,8 @@ async def measure_decode(bench: Bench) -> None:
 
 
 async def _rate(bench: Bench, server: Server, count: int) -> float:
-    """Tokens per second while all sequences are being written: who reads the prompts one after
-    the other writes meanwhile, who reads them at once does not."""
+    """Tokens per second while all answers are being generated: a server that prefills one prompt
+    after another decodes meanwhile, one that prefills all at once does not."""
     prompts = [[{"role": "user", "content": bench.text(PROMPT_TOKENS)}] for _ in range(count)]
     calls = await asyncio.gather(
         *(server.ask(prompt, bench.parameters.decode_tokens) for prompt in prompts)
@@ -80,8 +80,8 @@ async def _rate(bench: Bench, server: Server, count: int) -> float:
 
 
 async def measure_speculation(bench: Bench) -> None:
-    """Every prompt on both engines in turn, and no prompt twice: an answer seen before would be
-    copied, too."""
+    """Every prompt on both engines in turn, and no prompt twice: speculation would copy an answer
+    seen before."""
     p = bench.parameters
     if not knows("speculation"):
         bench.run.note(f"{SPECULATION}: not measured, this engine has no setting for it")
@@ -90,10 +90,10 @@ async def measure_speculation(bench: Bench) -> None:
     for number in range(p.speculation_rounds):
         data = bench.folder / SPECULATION / str(number)
         async with _both(bench, data, on_first=number % 2 == 0) as (on, off):
-            for kind, found in pairs.items():
+            for kind, measured in pairs.items():
                 first = TEXTS_PER_ROUND * number
                 for text in range(first, first + TEXTS_PER_ROUND):
-                    found.append(await _pair(bench, kind, text, on, off))
+                    measured.append(await _pair(bench, kind, text, on, off))
     for kind, goal in (("copying", GOAL_COPYING), ("free text", GOAL_FREE)):
         _report(bench, kind, goal, pairs[kind])
 
@@ -102,8 +102,8 @@ async def measure_speculation(bench: Bench) -> None:
 async def _both(
     bench: Bench, data: Path, *, on_first: bool
 ) -> AsyncIterator[tuple[Server, Server]]:
-    """An engine with speculation and one without. The one that starts first is a few percent
-    slower for as long as it lives, so both orders are needed."""
+    """An engine with speculation and one without. The one that starts first stays a few percent
+    slower, so both orders are needed."""
     servers: dict[str, Server] = {}
     async with contextlib.AsyncExitStack() as stack:
         for setting in ("auto", "off") if on_first else ("off", "auto"):
@@ -157,12 +157,12 @@ def _report(bench: Bench, kind: str, goal: Goal, pairs: Sequence[tuple[Call, Cal
 
 
 def copying(seed: int) -> list[dict[str, str]]:
-    """A tool's JSON, repeated once and asked for again: what a small model copies without fault."""
+    """A tool's JSON, repeated once and then wanted again: small models copy that without fault."""
     records = _records(seed, COPIED_RECORDS)
     again = {"role": "user", "content": "Repeat that exactly."}
     answer = {"role": "assistant", "content": records}
-    told = {"role": "user", "content": f"Here is the tool's result:\n{records}"}
-    return [told, answer, again, answer, again]
+    question = {"role": "user", "content": f"Here is the tool's result:\n{records}"}
+    return [question, answer, again, answer, again]
 
 
 def _records(seed: int, count: int) -> str:

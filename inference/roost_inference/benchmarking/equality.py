@@ -1,11 +1,11 @@
-"""Greedy answers with offload and speculation on and off: the same, but where logits nearly tie.
+"""Greedy answers with offload and speculation on and off: the same, except where logits nearly tie.
 
 Batches of another shape, and KV in other cells, sum in another order, so the last bits of logits
-differ; a greedy choice may then fall otherwise where two tokens are as good as equal. Every first
-difference is therefore judged by the logits of both tokens after the common text, computed once
-more in one batch from nothing. What counts as a near tie is measured, too: how much the lead of the
-likeliest token changes when the same text is computed row by row, and a few rows at a time as
-drafts are, instead of in one batch.
+differ, and where two tokens are almost equally likely the greedy choice may differ, too. So every
+first difference is judged by the logits of both tokens after the common text, computed once more in
+one batch without any cache. The bound of a near tie is measured as well: how much the lead of the
+likeliest token changes when the same text is computed row by row, or a few rows at a time as drafts
+are, instead of in one batch.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed
 from roost_inference.loading import load_engine
-from roost_inference.request import Request, SamplingParams
+from roost_inference.request import EngineSession, Request, SamplingParams
 from roost_inference.testing.harness import Collector
 
 EQUALITY = "equality"
@@ -42,8 +42,10 @@ _numbers = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """The two answers of one conversation, and what made this way different from the plain one."""
+class TwoTurns:
+    """The two answers of one conversation, and how much was loaded and accepted on the way.
+
+    text: the first answer."""
 
     answers: tuple[list[int], list[int]]
     text: str
@@ -53,33 +55,38 @@ class Told:
 
 def conversations(count: int) -> list[tuple[Messages, str]]:
     """Prompts of three kinds, each with what the user says after the first answer."""
-    found: list[tuple[Messages, str]] = []
+    pairs: list[tuple[Messages, str]] = []
     for number in range(count):
         topic = TOPICS[number % len(TOPICS)]
-        told: Messages = [{"role": "user", "content": f"Tell me about {topic}, part {number}."}]
+        first: Messages = [{"role": "user", "content": f"Tell me about {topic}, part {number}."}]
         if number % 3 == 0:
-            told = copying(number)
+            first = copying(number)
         elif number % 3 == 1:
             result = json.dumps({"topic": topic, "pages": [number, number + 7], "found": True})
-            told[0]["content"] = f"A tool said {result}. What does that mean?"
-        found.append((told, "Repeat your answer." if number % 2 else "Say it in other words."))
-    return found
+            first[0]["content"] = f"A tool said {result}. What does that mean?"
+        pairs.append((first, "Repeat your answer." if number % 2 else "Say it in other words."))
+    return pairs
 
 
 def converse(
-    engine: Engine, ruler: Ruler, messages: Messages, then: str, count: int, said: str | None
-) -> Told:
-    """Two turns, the session's cells given back between them. said: the first answer the second
-    turn is to follow; None is the engine's own."""
+    engine: Engine,
+    ruler: Ruler,
+    messages: Messages,
+    then: str,
+    count: int,
+    first_answer: str | None,
+) -> TwoTurns:
+    """Two turns; between them the session gives back its cells. first_answer: the answer that the
+    second turn follows; None is the engine's own."""
     session = f"equality-{next(_numbers)}"
     first = _ask(engine, ruler.prompt(messages), count, session)
-    text = first.text if said is None else said
+    text = first.text if first_answer is None else first_answer
     if engine.store is not None:
-        engine.desk.offload(session)
+        engine.session_control.offload(EngineSession(session, session))
     history = [*messages, {"role": "assistant", "content": text}, {"role": "user", "content": then}]
     second = _ask(engine, ruler.prompt(history), count, session)
     drafted = [heard.finish.speculation for heard in (first, second)]
-    return Told(
+    return TwoTurns(
         (first.tokens, second.tokens),
         text,
         int(str(second.finish.kv.get("loaded_tokens", 0))),
@@ -92,7 +99,7 @@ def _ask(engine: Engine, prompt: list[int], count: int, session: str) -> Collect
     sampling = SamplingParams(temperature=0.0)
     name = f"{session}-{next(_numbers)}"
     # a salt of its own: what is cached of other prompts is then the same for every way
-    wanted = Request(name, prompt, count, sampling, session_id=session, cache_salt=session)
+    wanted = Request(name, prompt, count, sampling, session=EngineSession(session, session))
     engine.submit(wanted, heard)
     heard.wait()
     return heard
@@ -101,67 +108,67 @@ def _ask(engine: Engine, prompt: list[int], count: int, session: str) -> Collect
 def differences(
     judge: Judge,
     ruler: Ruler,
-    asked: Sequence[tuple[Messages, str]],
-    plain: Sequence[Told],
-    others: Sequence[Told],
+    talks: Sequence[tuple[Messages, str]],
+    plain: Sequence[TwoTurns],
+    others: Sequence[TwoTurns],
 ) -> list[Difference]:
     """Where the answers to each prompt first differ from the plain ones."""
-    found: list[Difference] = []
+    parted_at: list[Difference] = []
     for number, (prompts, one, other) in enumerate(
-        zip(_prompts(ruler, asked, plain), plain, others, strict=True)
+        zip(_prompts(ruler, talks, plain), plain, others, strict=True)
     ):
         for turn, tokens in enumerate(prompts):
             parted = judge.first_difference(
                 len(prompts) * number + turn, tokens, one.answers[turn], other.answers[turn]
             )
             if parted is not None:
-                found.append(parted)
-    return found
+                parted_at.append(parted)
+    return parted_at
 
 
 def near_tie(
-    judge: Judge, ruler: Ruler, asked: Sequence[tuple[Messages, str]], plain: Sequence[Told]
+    judge: Judge, ruler: Ruler, talks: Sequence[tuple[Messages, str]], plain: Sequence[TwoTurns]
 ) -> list[float]:
-    """What the kernels alone change, over every token of the plain answers; sorted."""
+    """The changes of the lead that the kernels alone cause, at every token; sorted."""
     return sorted(
         change
-        for prompts, told in zip(_prompts(ruler, asked, plain), plain, strict=True)
-        for prompt, answer in zip(prompts, told.answers, strict=True)
+        for prompts, turns in zip(_prompts(ruler, talks, plain), plain, strict=True)
+        for prompt, answer in zip(prompts, turns.answers, strict=True)
         if answer
         for change in judge.changes(prompt, answer)
     )
 
 
 def _prompts(
-    ruler: Ruler, asked: Sequence[tuple[Messages, str]], told: Sequence[Told]
+    ruler: Ruler, talks: Sequence[tuple[Messages, str]], turns: Sequence[TwoTurns]
 ) -> Iterator[tuple[list[int], list[int]]]:
     """The tokens of both turns' prompts."""
-    for (messages, then), one in zip(asked, told, strict=True):
+    for (messages, then), one in zip(talks, turns, strict=True):
         later = [{"role": "assistant", "content": one.text}, {"role": "user", "content": then}]
         yield ruler.prompt(messages), ruler.prompt([*messages, *later])
 
 
 async def measure(bench: Bench) -> None:
-    """Raises EngineFailed if a difference is none that a near-tie explains."""
+    """Raises EngineFailed if a near tie does not explain a difference."""
     p, folder = bench.parameters, bench.folder / EQUALITY
-    asked = conversations(p.equality_conversations)
-    told: dict[str, list[Told]] = {}
+    talks = conversations(p.equality_conversations)
+    turns: dict[str, list[TwoTurns]] = {}
     for name, settings in WAYS.items():
         config = EngineConfig(model=bench.model, threads=p.threads, **SIZES, **settings)
         engine = load_engine(config, folder)
         try:
-            said: list[str | None] = [None] * len(asked)
-            if PLAIN in told:
-                said = [one.text for one in told[PLAIN]]
-            told[name] = [
+            first_answer: list[str | None] = [None] * len(talks)
+            if PLAIN in turns:
+                first_answer = [one.text for one in turns[PLAIN]]
+            turns[name] = [
                 converse(engine, bench.ruler, messages, then, p.equality_tokens, text)
-                for (messages, then), text in zip(asked, said, strict=True)
+                for (messages, then), text in zip(talks, first_answer, strict=True)
             ]
         finally:
             engine.close()
     judge = Judge(bench.model, p.threads, p.equality_tokens)
     try:
-        changes = near_tie(judge, bench.ruler, asked, told[PLAIN])
+        changes = near_tie(judge, bench.ruler, talks, turns[PLAIN])
         bench.run.note(
             f"{EQUALITY}: computing the same text in other batches changes the lead of the "
             f"likeliest token by {changes[len(changes) // 2]:.3f} (median), "
@@ -169,29 +176,34 @@ async def measure(bench: Bench) -> None:
             "differences up to that are near ties"
         )
         for name in [name for name in WAYS if name != PLAIN]:
-            found = differences(judge, bench.ruler, asked, told[PLAIN], told[name])
-            _report(bench, name, told[name], found, tie=changes[-1])
+            parted_at = differences(judge, bench.ruler, talks, turns[PLAIN], turns[name])
+            _report(bench, name, turns[name], parted_at, tie=changes[-1])
     finally:
         judge.close()
 
 
 def _report(
-    bench: Bench, name: str, told: Sequence[Told], found: Sequence[Difference], *, tie: float
+    bench: Bench,
+    name: str,
+    turns: Sequence[TwoTurns],
+    parted_at: Sequence[Difference],
+    *,
+    tie: float,
 ) -> None:
-    loaded, accepted = sum(t.loaded for t in told), sum(t.accepted for t in told)
-    prompts = sum(len(one.answers) for one in told)
-    same = 1 - len(found) / prompts
+    loaded, accepted = sum(t.loaded for t in turns), sum(t.accepted for t in turns)
+    prompts = sum(len(one.answers) for one in turns)
+    same = 1 - len(parted_at) / prompts
     bench.add(
         Figure(EQUALITY, f"prompts answered the same, {name}", same, "", False),
         {PLAIN: 1.0},
         {PLAIN: GOAL},
     )
-    parted = {difference.prompt * len(told) // prompts for difference in found}
-    gaps = ", ".join(f"{d.gap:.3f} (prompt {d.prompt}, token {d.position})" for d in found)
+    parted = {difference.prompt * len(turns) // prompts for difference in parted_at}
+    gaps = ", ".join(f"{d.gap:.3f} (prompt {d.prompt}, token {d.position})" for d in parted_at)
     bench.run.note(
-        f"{EQUALITY}, {name}: {len(found)} of {prompts} prompts, {len(parted)} of {len(told)} "
+        f"{EQUALITY}, {name}: {len(parted_at)} of {prompts} prompts, {len(parted)} of {len(turns)} "
         f"conversations; {loaded} tokens loaded, {accepted} drafted tokens accepted; "
         f"gaps of logits where answers part: {gaps or 'none'}"
     )
-    if any(difference.gap > tie for difference in found):
-        raise EngineFailed(f"{name} changed an answer, and not at a near-tie: {gaps}")
+    if any(difference.gap > tie for difference in parted_at):
+        raise EngineFailed(f"{name} changed an answer, and not at a near tie: {gaps}")

@@ -1,4 +1,4 @@
-"""What was measured, against what, and what it should be."""
+"""Measured values, what they are compared with, and the goals they should reach."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """Of a ratio, or of the value itself where there is nothing to compare with."""
+    """The bounds of a ratio, or of the value itself where there is nothing to compare with."""
 
     at_least: float
     aim: float
@@ -31,13 +31,14 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
+        """How many times better than the other; None where there is nothing to compare with."""
         if self.other is None or min(self.value, self.other) <= 0:
             return None
         return self.other / self.value if self.lower_is_better else self.value / self.other
 
     @property
     def is_reached(self) -> bool | None:
-        """Whether `at_least` is; None without a goal."""
+        """Whether the value reaches `at_least`; None without a goal."""
         if self.goal is None:
             return None
         if self.ratio is not None:
@@ -66,7 +67,7 @@ def median(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A prompt as token ids and what was answered to it, in the order they were sent."""
+    """A prompt and its answer, as token ids."""
 
     prompt: Sequence[int]
     answer: Sequence[int]
@@ -75,8 +76,9 @@ class Answered:
 def infinite_cache_tokens(requests: Sequence[Answered]) -> int:
     """Prompt tokens that a cache without bounds would have had, all requests together.
 
-    A prompt shares its longest beginning with an earlier prompt and its answer; its last token is
-    computed in any case, and so was never put into the cache an answer's last token.
+    requests: in the order they were sent. A prompt reuses its longest prefix that an earlier prompt
+    and its answer have. Its last token is always computed, and the last token of an answer never
+    enters the cache.
     """
     shared = 0
     earlier: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""Where answers part, judged by logits computed once more; and how much logits change by chance."""
+"""Judges differences of answers by logits computed again; measures how logits change by chance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from roost_inference.backend import DecodeStatus, Logits
+from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
 from roost_inference.llama.backend import LlamaBackend
-from roost_inference.scheduling.batch import Batch
 
 REFERENCE_TOKENS_MAX = 2048
 # Rows of one decode in which drafts are verified, more or less.
@@ -18,8 +18,8 @@ FEW_ROWS = 8
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where two answers to a prompt part, and how far apart the logits of the two tokens are
-    there. Each conversation asks two prompts, numbered through."""
+    """Where two answers to a prompt first differ, and how far apart the logits of the two tokens
+    are there. Each conversation has two prompts; prompts are numbered through."""
 
     prompt: int
     position: int
@@ -60,43 +60,44 @@ class Judge:
         return float(logits[answer[place]] if place < len(answer) else logits[list(ends)].max())
 
     def changes(self, prompt: Sequence[int], answer: Sequence[int]) -> list[float]:
-        """By how much the lead of the likeliest token over the next one differs, at each token of
-        the answer, between all in one batch and the answer in rows or in pieces."""
+        """How much the lead of the likeliest token over the second one changes, at each token of
+        the answer, if the answer is computed row by row or in pieces instead of in one batch."""
         before, rest = prompt[:-1], [prompt[-1], *answer[:-1]]
         together = self._in_pieces(before, rest, len(rest))
-        found: list[float] = []
+        changes: list[float] = []
         for rows in (1, FEW_ROWS):
             for one, other in zip(together, self._in_pieces(before, rest, rows), strict=True):
                 second, first = np.argsort(one)[-2:]
                 lead = one[first] - one[second]
-                found.append(abs(float(lead - (other[first] - other[second]))))
-        return found
+                changes.append(abs(float(lead - (other[first] - other[second]))))
+        return changes
 
     def _in_pieces(self, before: Sequence[int], rest: Sequence[int], rows: int) -> list[Logits]:
-        """The logits after each token of the rest, the first ones in one batch with what stands
-        before, the others so many at a time."""
-        found = self._decode(before, rest[:rows])
+        """The logits after each token of the rest, `rows` tokens at a time; the first batch also
+        holds the tokens before."""
+        logits = self._decode(before, rest[:rows])
         for place in range(rows, len(rest), rows):
-            found += self._decode((), rest[place : place + rows], held=len(before) + place)
+            logits += self._decode((), rest[place : place + rows], held=len(before) + place)
         self._backend.sequence_remove(0, 0)
-        return found
+        return logits
 
     def _logits(self, tokens: list[int]) -> Logits:
-        (found,) = self._decode(tokens[:-1], tokens[-1:])
+        (logits,) = self._decode(tokens[:-1], tokens[-1:])
         self._backend.sequence_remove(0, 0)
-        return found
+        return logits
 
-    def _decode(self, silent: Sequence[int], asked: Sequence[int], held: int = 0) -> list[Logits]:
-        """The logits after each of the asked tokens, which follow the silent ones in one batch."""
+    def _decode(self, silent: Sequence[int], wanted: Sequence[int], held: int = 0) -> list[Logits]:
+        """The logits after each of the wanted tokens; one batch holds the silent ones and them."""
         batch = self._batch
         batch.clear()
         if silent:
             batch.add(np.asarray(silent, np.int32), held, 0, output=False)
-        batch.add(np.asarray(asked, np.int32), held + len(silent), 0, every_output=True)
+        batch.add(np.asarray(wanted, np.int32), held + len(silent), 0, every_output=True)
         if self._backend.decode(batch) is not DecodeStatus.DONE:
             raise EngineFailed("The reference was not computed")
-        rows = range(batch.size - len(asked), batch.size)
+        rows = range(batch.size - len(wanted), batch.size)
         return [self._backend.logits(row).copy() for row in rows]
 
     def close(self) -> None:
+        """Give back the context."""
         self._backend.close()

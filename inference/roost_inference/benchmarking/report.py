@@ -1,4 +1,4 @@
-"""A run on the console and in docs/benchmarks.md: the machine, one table, what was left out."""
+"""A run on the console and in docs/benchmarks.md: the machine, one table, and notes."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ TITLE = "# Benchmarks\n"
 
 @dataclass(slots=True)
 class Run:
-    """Figures of one `make bench` as they come, and what they were taken on."""
+    """The figures of one `make bench`, and the machine they were measured on."""
 
     model: str
     threads: int
@@ -31,21 +31,23 @@ class Run:
 
     @property
     def is_busy(self) -> bool:
+        """Whether other programs were computing when the run began."""
         return self.load[0] > BUSY_LOAD_PER_CORE * self.cores
 
     def add(self, *figures: Figure) -> None:
+        """Take figures into the run, and print them."""
         for figure in figures:
             self.figures.append(figure)
             print("  " + line(figure), flush=True)
 
     def note(self, text: str) -> None:
-        """What the reader of the table has to know, such as a scenario left out."""
+        """Add a note for the reader of the table, such as why a scenario was left out."""
         self.notes.append(text)
         print(f"  {text}", flush=True)
 
 
 def machine(run: Run) -> str:
-    """Two lines on what was measured where."""
+    """Two lines about the machine, the model and the peers."""
     load = " ".join(f"{value:.2f}" for value in run.load)
     busy = ": other programs were running, so absolute figures are too slow" if run.is_busy else ""
     peers = "; ".join(run.peers) or "none"
@@ -94,16 +96,16 @@ def quantity(value: float, unit: str) -> str:
 
 
 def cpu_name() -> str:
-    """As the system calls it."""
+    """The processor's name as the system tells it."""
     try:
         for text in Path("/proc/cpuinfo").read_text().splitlines():
             if text.startswith("model name"):
                 return text.split(":", 1)[1].strip()
     except OSError:
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-        if found.stdout.strip():
-            return found.stdout.strip()
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.stdout.strip():
+            return result.stdout.strip()
     return platform.machine()
 
 

@@ -1,4 +1,4 @@
-"""KV that comes back: after a restart of the engine, and from each tier against computing it."""
+"""Restored KV against computing it again: after a restart of the engine, and from each tier."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -64,20 +64,20 @@ async def measure_tiers(bench: Bench) -> None:
             return
         for (tokens, number), messages in prompts.items():
             await server.ask(messages, 2, session_id=f"{tokens}-{number}")
-    found: dict[tuple[int, str], list[Call]] = {}
+    timed: dict[tuple[int, str], list[Call]] = {}
     async with roost(bench.model, data, p.threads) as server:
         for (tokens, number), messages in prompts.items():
             session_id = f"{tokens}-{number}"
             calls = await _three_ways(server, messages, session_id)
             for call, way in zip(calls, ("disk", "ram", "recompute"), strict=True):
-                found.setdefault((tokens, way), []).append(call)
+                timed.setdefault((tokens, way), []).append(call)
     for tokens in p.tier_tokens:
         for tier in (name for name in ("ram", "disk") if name in tiers):
-            _report_tier(bench, tokens, tier, found[tokens, tier], found[tokens, "recompute"])
+            _report_tier(bench, tokens, tier, timed[tokens, tier], timed[tokens, "recompute"])
 
 
 async def _three_ways(server: Server, messages: Messages, session_id: str) -> list[Call]:
-    """From the lowest tier, from RAM, and computed: the first token each time."""
+    """The same prompt loaded from the lowest tier, loaded from RAM, and computed."""
     calls = [await server.ask(messages, 2, session_id=session_id)]
     for options in ({}, WITHOUT_LOADING):
         await server.http.post(f"/v1/sessions/{session_id}/offload")

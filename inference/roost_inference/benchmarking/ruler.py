@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from roost_inference.http.wire import parse_chat_call
 from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaVocabulary
 from roost_inference.prompt.chat_template import ChatTemplate
+from roost_inference.wire.parsing import parse_chat_call
 
 _WORDS = """
 time year people way day man thing woman life child world school state family student group
@@ -24,7 +24,7 @@ TRIES_MAX = 200
 
 
 class Ruler:
-    """Loads the vocabulary alone, for as long as the process lives."""
+    """Measures texts. Loads the vocabulary alone, and keeps it while the process lives."""
 
     def __init__(self, model: Path) -> None:
         handle = bindings.load_model(model, vocabulary_only=True)
@@ -38,10 +38,11 @@ class Ruler:
         )
 
     def count(self, text: str) -> int:
+        """Tokens of a text."""
         return len(self._vocabulary.tokenize(text, special=False))
 
     def text(self, tokens: int, seed: int) -> str:
-        """Words of no meaning, exactly so many tokens; the same for the same seed."""
+        """Random words of exactly so many tokens; the same for the same seed."""
         source = random.Random(seed)
         words = source.choices(WORDS, k=tokens)
         for _ in range(TRIES_MAX):
@@ -55,5 +56,5 @@ class Ruler:
         raise ValueError(f"no text of {tokens} tokens was found in {TRIES_MAX} tries")
 
     def prompt(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-        """What the bundled engine makes of the messages."""
+        """The prompt that the bundled engine makes of the messages, as token ids."""
         return self._template.render(parse_chat_call({"messages": list(messages)})).tokens

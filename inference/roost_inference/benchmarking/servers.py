@@ -34,7 +34,7 @@ LLAMA = "llama-server"
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One that answers. `http` is open as long as the server is."""
+    """A running server; `http` stays open as long as it runs."""
 
     name: str
     http: httpx2.AsyncClient
@@ -42,9 +42,11 @@ class Server:
 
     @property
     def is_ours(self) -> bool:
+        """Whether it is the bundled engine."""
         return self.name.startswith(OURS)
 
     async def health(self) -> dict[str, Any]:
+        """The body of /health, empty where it is no object."""
         answer = await self.http.get("/health")
         value = answer.json()
         return value if isinstance(value, dict) else {}
@@ -52,13 +54,13 @@ class Server:
     async def ask(
         self, messages: Sequence[Mapping[str, Any]], max_tokens: int, **options: Any
     ) -> Call:
-        """See asking.ask."""
+        """See timed_request.ask."""
         return await ask(self.http, messages, max_tokens, model=self.model, **options)
 
     async def tiers(self) -> Mapping[str, Any]:
         """Tiers below the device that the engine reports, by name."""
-        found = (await self.health()).get("kv")
-        return found if isinstance(found, dict) else {}
+        tiers = (await self.health()).get("kv")
+        return tiers if isinstance(tiers, dict) else {}
 
     async def running(self) -> int | None:
         """Requests being computed; None where the server does not tell."""
@@ -113,7 +115,7 @@ async def llama_server(
 
 @contextlib.asynccontextmanager
 async def elsewhere(url: str, key: str) -> AsyncIterator[Server]:
-    """An OpenAI-compatible engine that somebody else runs. Raises EngineUnavailable."""
+    """An OpenAI-compatible engine that runs already. Raises EngineUnavailable."""
     async with connect(url, key) as http:
         try:
             answer = await http.get("/v1/models")
@@ -127,26 +129,26 @@ async def elsewhere(url: str, key: str) -> AsyncIterator[Server]:
 async def peers(
     parameters: Parameters, model: Path, *flags: tuple[str, str]
 ) -> AsyncIterator[list[Server]]:
-    """What there is to compare with: llama-server once per (label, flags), and PEER_URL."""
+    """The servers to compare with: llama-server once for each (label, flags), and PEER_URL."""
     async with contextlib.AsyncExitStack() as stack:
-        found: list[Server] = []
+        servers: list[Server] = []
         program = parameters.llama_server
         for label, text in flags if program is not None else ():
             assert program is not None
             name = f"{LLAMA} {label}".strip()
             entered = llama_server(program, model, parameters.threads, text, name)
-            found.append(await stack.enter_async_context(entered))
+            servers.append(await stack.enter_async_context(entered))
         if parameters.peer_url is not None:
             url, key = parameters.peer_url, parameters.peer_key
-            found.append(await stack.enter_async_context(elsewhere(url, key)))
-        yield found
+            servers.append(await stack.enter_async_context(elsewhere(url, key)))
+        yield servers
 
 
 @contextlib.contextmanager
 def _process(
     command: list[str], name: str, environment: Mapping[str, str]
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """A child whose complaints go to a file, ended with the block."""
+    """A child process whose stderr goes to a file; it ends with the block."""
     with tempfile.TemporaryDirectory(prefix="roost-bench-") as folder:
         path = Path(folder) / "log"
         with path.open("wb") as log:

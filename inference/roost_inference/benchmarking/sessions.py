@@ -34,28 +34,31 @@ class Job:
     wall_s: float = 0.0
     first: list[Call] = field(default_factory=list)
     later: list[Call] = field(default_factory=list)
-    # What was asked, and the same with its answer.
-    said: list[tuple[Messages, Messages]] = field(default_factory=list)
+    # The messages of each request, and the same with its answer.
+    exchanges: list[tuple[Messages, Messages]] = field(default_factory=list)
 
     def ttft_ms(self, percent: float) -> float:
+        """A percentile of the later turns' times to the first token."""
         return percentile([call.ttft_ms for call in self.later], percent)
 
     @property
     def cached_share(self) -> float:
+        """Part of the prompt tokens that was reused, 0 to 1."""
         return sum(call.cached_tokens for call in self._calls) / self.prompt_tokens
 
     def ceiling(self, ruler: Ruler) -> float:
-        """What a cache without bounds would have shared of the same prompts. Counted afterwards:
-        tokens are made on the cores that are measured."""
+        """The part that a cache without bounds would have reused of the same prompts. Counted
+        afterwards: tokenising takes the cores that are measured."""
         answered: list[Answered] = []
-        for asked, answer in self.said:
-            prompt, whole = ruler.prompt(asked), ruler.prompt(answer)
+        for prompt_messages, answer in self.exchanges:
+            prompt, whole = ruler.prompt(prompt_messages), ruler.prompt(answer)
             answered.append(Answered(prompt, whole[len(prompt) : len(prompt) + self.answer_tokens]))
         prompts = sum(len(request.prompt) for request in answered)
         return infinite_cache_tokens(answered) / prompts
 
     @property
     def prompt_tokens(self) -> int:
+        """Prompt tokens of all requests; 1 where there were none."""
         return sum(call.prompt_tokens for call in self._calls) or 1
 
     @property
@@ -65,7 +68,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What is said in every session, the same on every server."""
+    """The texts of every session, the same on every server."""
 
     system: str
     users: tuple[str, ...]
@@ -82,11 +85,11 @@ async def measure(bench: Bench) -> None:
     flags = ((DEFAULTS, ""), (BEST, bench.parameters.llama_server_best))
     for label, text in flags if bench.parameters.llama_server is not None else ():
         without_url = bench.parameters.model_copy(update={"peer_url": None})
-        async with peers(without_url, bench.model, (label, text)) as found:
-            jobs[found[0].name] = await _job(bench, found[0], script)
+        async with peers(without_url, bench.model, (label, text)) as servers:
+            jobs[servers[0].name] = await _job(bench, servers[0], script)
     if bench.parameters.peer_url is not None:
-        async with peers(bench.parameters, bench.model) as found:
-            jobs[found[-1].name] = await _job(bench, found[-1], script)
+        async with peers(bench.parameters, bench.model) as servers:
+            jobs[servers[-1].name] = await _job(bench, servers[-1], script)
     _report(bench, ours, jobs)
 
 
@@ -152,9 +155,9 @@ async def _session(
                 messages, p.answer_tokens, session_id=f"session-{number}", salt="tenant"
             )
         (job.later if turn else job.first).append(call)
-        asked = tuple(messages)
+        prompt_messages = tuple(messages)
         messages.append({"role": "assistant", "content": call.text})
-        job.said.append((asked, tuple(messages)))
+        job.exchanges.append((prompt_messages, tuple(messages)))
         messages.append({"role": "user", "content": script.results[number][turn]})
         if turn + 1 < p.turns:
             await asyncio.sleep(p.gap_s)

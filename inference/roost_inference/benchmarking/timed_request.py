@@ -1,4 +1,4 @@
-"""One streamed request and when its pieces came."""
+"""One streamed request, and the times at which its pieces arrived."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from roost_inference.client.refusals import error_of, json_of, refusal
 from roost_inference.errors import EngineFailed
 
 EVENT_BYTES_MAX = 2**20
-# Of one read: no prompt of the benchmarks takes longer on a machine that can be measured at all.
+# For one read: on a machine worth measuring no prompt of the benchmarks takes longer.
 READ_TIMEOUT_S = 120.0
 
 
@@ -30,6 +30,7 @@ class Call:
 
     @property
     def ttft_ms(self) -> float:
+        """Time to the first piece of text."""
         return (self.piece_s[0] - self.sent_s) * 1000
 
     @property
@@ -44,7 +45,7 @@ class Call:
 
 
 def tokens_per_second(calls: Sequence[Call]) -> float:
-    """All tokens over all time, those and that before the first token of each left out."""
+    """All tokens over all time, from the first token of each answer on."""
     tokens = sum(call.completion_tokens - 1 for call in calls)
     return tokens / sum(call.piece_s[-1] - call.piece_s[0] for call in calls)
 
@@ -75,7 +76,7 @@ async def ask(
 ) -> Call:
     """Stream an answer to its end, greedy unless `fields` of the body say otherwise.
 
-    `call` is filled in while it runs, for who looks at it from outside. Raises EngineError.
+    `call` is filled in while the request runs, so that others can watch it. Raises EngineError.
     """
     body: dict[str, Any] = {
         "messages": list(messages),

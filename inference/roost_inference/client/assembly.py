@@ -1,4 +1,4 @@
-"""Chunks of a streamed answer → the answer, lenient with what engines leave out."""
+"""Puts a streamed answer together from its chunks, whatever engines leave out."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from roost_inference.client.refusals import error_of
 from roost_inference.errors import EngineFailed, EngineUnavailable
-from roost_inference.http.ids import call_id
+from roost_inference.wire.ids import call_id
 
 ANSWER_CHARACTERS_MAX = 4 * 2**20
 CALLS_MAX = 256
@@ -31,8 +31,8 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Completed:
-    """The whole answer. Token counts are 0 where the engine does not tell them; `metrics` is what
-    our core and vLLM tell besides."""
+    """The whole answer. Token counts are 0 where the engine does not send them; `metrics` is what
+    the bundled core and vLLM add."""
 
     text: str
     tool_calls: tuple[ToolCall, ...]
@@ -53,9 +53,11 @@ class _OpenCall:
     arguments: str = ""
 
 
-class Answer:
-    """Collects chunks in OpenAI's form. Engines may leave out usage, ids and indexes of calls, the
-    role chunk, and [DONE]; without a finish_reason the answer was cut off."""
+class AnswerAssembly:
+    """Collects chunks in OpenAI's form into one answer.
+
+    Engines may leave out usage, ids and indexes of calls, the role chunk, and [DONE]; without a
+    finish_reason the answer was cut off."""
 
     def __init__(self, model: str) -> None:
         self._model = model

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 
-from roost_inference.client.assembly import Answer, Completed, Delta, ToolCall
+from roost_inference.client.assembly import AnswerAssembly, Completed, Delta, ToolCall
 from roost_inference.client.refusals import json_of, refusal
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable, UnknownModel
 
@@ -26,8 +26,8 @@ PROBE_TIMEOUT_S = 5.0
 IDLE_CONNECTION_S = 2.0
 # Ours and vLLM's, unknown to many engines: one that refuses a field by name is not sent it again.
 OPTIONAL_FIELDS = ("cache_salt", "priority", "stream_options")
-# Of these, what may be left out at any time: vLLM refuses a priority by its settings, and only one
-# other than 0, so the first refusal may come after many answers.
+# Those that may be left out at any time. vLLM refuses a priority if its settings say so, and only
+# one other than 0, so the first refusal may come after many answers.
 HARMLESS_FIELDS = frozenset({"priority"})
 EVENT_BYTES_MAX = 2**20
 BODY_BYTES_MAX = 2**20
@@ -70,7 +70,7 @@ class EngineClient:
         self._api = str(url if url.path.strip("/") else url.copy_with(path="/v1")).rstrip("/")
         self._root = self._api.removesuffix("/v1")
         self._model = model
-        self._found_model = ""
+        self._served_model = ""
         self._unknown_fields: set[str] = set()
         self._was_accepted = False
         headers = {"accept-encoding": "identity"}
@@ -82,11 +82,12 @@ class EngineClient:
                 read_timeout_s, connect=connect_timeout_s, write=connect_timeout_s * 6, pool=None
             ),
             limits=httpx2.Limits(max_connections=None, keepalive_expiry=IDLE_CONNECTION_S),
-            # A proxy from the environment has no business between two processes of one machine.
+            # No proxy of the environment stands between two processes of one machine.
             trust_env=not _is_loopback(url.host),
         )
 
     async def close(self) -> None:
+        """Close every connection."""
         await self._http.aclose()
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
@@ -94,7 +95,7 @@ class EngineClient:
         body = await self._body(request)
         headers = {"x-session-id": request.session_id} if request.session_id else {}
         url = f"{self._api}/chat/completions"
-        answer = Answer(model=body["model"])
+        answer = AnswerAssembly(model=body["model"])
         with _network_errors():
             async with (
                 self._accepted(url, body, headers) as response,
@@ -183,7 +184,7 @@ class EngineClient:
     async def _accepted(
         self, url: str, body: dict[str, Any], headers: Mapping[str, str]
     ) -> AsyncIterator[httpx2.Response]:
-        """A response with status 200, asked for again without the fields the engine refuses."""
+        """A response with status 200. Repeats the request without the fields the engine refuses."""
         left_out: set[str] = set()
         for _ in range(1 + len(OPTIONAL_FIELDS)):
             async with self._http.stream("POST", url, json=body, headers=headers) as response:
@@ -201,8 +202,8 @@ class EngineClient:
         raise self._refused(response, text)
 
     def _refused_fields(self, status: int, text: bytes, body: Mapping[str, Any]) -> set[str]:
-        """Which of our optional fields a refusal names. After an engine has accepted a request only
-        a harmless one: what people write may stand in a refusal, and must not switch the salt off.
+        """The optional fields that a refusal names. Once the engine has accepted a request, only
+        harmless ones: a refusal may quote what people write, which must not switch the salt off.
         """
         if status not in (400, 422):
             return set()
@@ -213,18 +214,18 @@ class EngineClient:
         """The configured model, else the first one the engine serves."""
         if self._model:
             return self._model
-        if not self._found_model:
+        if not self._served_model:
             names = await self.models()
             if not names:
                 raise EngineUnavailable("The engine serves no model")
-            self._found_model = names[0]
-        return self._found_model
+            self._served_model = names[0]
+        return self._served_model
 
     def _refused(self, response: httpx2.Response, body: bytes) -> EngineError:
         error = refusal(response.status_code, response.headers, body)
         if isinstance(error, UnknownModel) and not self._model:
-            # Nobody asked for that model by name: the engine serves another one since we looked.
-            self._found_model = ""
+            # The settings name no model, so the engine serves another one than when we looked.
+            self._served_model = ""
             return EngineUnavailable(f"The engine's model has changed: {error.message}")
         return error
 
@@ -238,7 +239,7 @@ def _is_loopback(host: str) -> bool:
 
 @contextlib.contextmanager
 def _network_errors() -> Iterator[None]:
-    """Everything that can go wrong on the network, as EngineUnavailable."""
+    """Turn every error of the network into EngineUnavailable."""
     try:
         yield
     except httpx2.ConnectTimeout as error:

@@ -1,4 +1,4 @@
-"""An engine's error answers → our errors, whichever engine it is."""
+"""Turns the error answers of any engine into our errors."""
 
 import json
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ def json_of(body: bytes) -> Any:
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> EngineError:
-    """The error an HTTP answer means. A code we know counts more than the status."""
+    """The error that an HTTP answer means. A known code counts more than the status."""
     value = json_of(body)
     return error_of(value, status=status, headers=headers) or _make(
         _by_status(status), f"HTTP {status}: {body[:200].decode(errors='replace')}", None, headers
@@ -76,7 +76,7 @@ def error_of(
     kind = _BY_CODE.get(code) if isinstance(code, str) else None
     if kind is None:
         kind = _by_status(status)
-        # vLLM and others say it in words only.
+        # vLLM and others say it only in the message.
         if status == 400 and "context length" in message.lower():
             kind = PromptTooLong
     made = _make(kind, message, param if isinstance(param, str) else None, headers or {})

@@ -1,35 +1,31 @@
-"""`/v1/sessions` from the outside: what a client tells an engine about its sessions."""
+"""The client of `/v1/sessions`: hints to an engine about its sessions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
 from roost_inference.client.refusals import json_of, refusal
 from roost_inference.errors import EngineFailed, NoSessions, UnknownSession
+from roost_inference.request import EngineSession
+
+__all__ = ["Caller", "EngineSession", "EngineSessions", "Wait"]
 
 Wait = Literal["tool", "approval", "user", "idle"]
 UNKNOWN_STATUSES = frozenset({404, 405, 501})
 
 
-@dataclass(frozen=True, slots=True)
-class EngineSession:
-    """A session as an engine knows it: the salt keeps caches of different tenants apart."""
-
-    session_id: str
-    cache_salt: str
-
-
 class Caller(Protocol):
-    """What is needed of EngineClient."""
+    """The part of EngineClient that this needs."""
 
     async def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> tuple[int, Mapping[str, str], bytes]: ...
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Any request of the engine; see EngineClient.call."""
+        ...
 
 
 class EngineSessions:
-    """Orders to one engine. Every method raises NoSessions where it has no such thing,
+    """The sessions of one engine. Every method raises NoSessions where the engine has no sessions,
     UnknownSession where it knows none of that id and salt, and what EngineClient raises."""
 
     def __init__(self, client: Caller) -> None:
@@ -73,4 +69,4 @@ class EngineSessions:
 
 
 def _path(session: EngineSession) -> str:
-    return f"/v1/sessions/{quote(session.session_id, safe='')}"
+    return f"/v1/sessions/{quote(session.session_id or '', safe='')}"

@@ -1,54 +1,69 @@
-"""Chat requests → generations on the bundled engine: model check, prompt, grammar, submission."""
+"""Chat requests → generations on an engine: model check, prompt, grammar, submission."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from roost_inference.errors import UnknownModel
-from roost_inference.generation import Bell, EngineGeneration, Generation, Written
-from roost_inference.http.ids import completion_id
+from roost_inference.errors import InvalidRequest, UnknownModel
+from roost_inference.http.engine_port import EnginePort
+from roost_inference.http.generation import (
+    CompletedAnswer,
+    EngineGeneration,
+    Generation,
+    LoopNotifier,
+)
 from roost_inference.http.metrics import EngineMetrics
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.report import report
-from roost_inference.http.wire import ChatCall, SessionOrder
-from roost_inference.kv.hit_rate_bound import Ceiling, Trail
-from roost_inference.kv.session_control import SessionDesk
+from roost_inference.kv.hit_rate_bound import ChainPosition, HitRateBound
+from roost_inference.kv.tiers.placement import Place, select_tiers
 from roost_inference.prompt.chat_template import ChatTemplate
-from roost_inference.prompt.exact_tokens import Answer, SessionMemory, section_of
+from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory, section_of
 from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN, Markers, build_grammar
-from roost_inference.request import EnginePort, Event, FinishEvent, Request
+from roost_inference.request import EngineSession, Event, FinishEvent, KvPolicy, Request
+from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.ids import completion_id
+from roost_inference.wire.session_hint import SessionHint
 
 
-class Responder(Protocol):
-    """What stands behind the HTTP face: the bundled engine, or a script in tests."""
+class ChatService(Protocol):
+    """What the HTTP routes serve: an engine, or a script in tests."""
 
-    def models(self) -> list[dict[str, Any]]: ...
+    def models(self) -> list[dict[str, Any]]:
+        """The models served, as entries of /v1/models."""
+        ...
 
-    async def respond(
+    def prepare(
         self, call: ChatCall, body: Mapping[str, Any], preparation: Preparation
     ) -> Generation:
-        """Accept a request, `body` is its JSON as sent. Raises EngineError; nothing runs then, and
-        when it is cancelled."""
+        """Accept a request; `body` is its JSON as sent. Runs on a thread of the preparation.
+
+        Calls `preparation.check` before each long piece of work. Raises EngineError; nothing is
+        computed then.
+        """
         ...
 
     def health(self) -> tuple[int, dict[str, Any]]:
-        """HTTP status and body."""
+        """HTTP status and body of /health."""
         ...
 
     def sessions(self, limit: int | None = None) -> list[dict[str, Any]]:
         """What is known of the `limit` latest sessions, or of all; may block."""
         ...
 
-    def session(self, session_id: str, action: str, order: SessionOrder) -> dict[str, Any]:
-        """`action` is pin, prefetch, offload or close; may block."""
+    def session(self, session_id: str, action: str, hint: SessionHint) -> dict[str, Any]:
+        """Do the `action` (pin, prefetch, offload or close) with a session; may block."""
         ...
 
-    def metrics(self) -> bytes: ...
+    def metrics(self) -> bytes:
+        """Prometheus' text format."""
+        ...
 
 
-class EngineResponder:
-    """The Responder of an EnginePort."""
+class EngineChatService:
+    """The ChatService of an EnginePort."""
 
     def __init__(self, engine: EnginePort) -> None:
         self.engine = engine
@@ -63,11 +78,13 @@ class EngineResponder:
         )
         self._markers = Markers(self._single_token(CALL_OPEN), self._single_token(CALL_CLOSE))
         self.memory = SessionMemory()
-        self._ceiling = Ceiling()
-        self._metrics = EngineMetrics(engine, self.memory, self._ceiling)
-        self._bell: Bell | None = None
+        self._bound = HitRateBound()
+        self._metrics = EngineMetrics(engine, self.memory, self._bound)
+        self._notifier: LoopNotifier | None = None
+        self._notifier_lock = threading.Lock()
 
     def models(self) -> list[dict[str, Any]]:
+        """The one model of the engine."""
         info = self.engine.model
         return [
             {
@@ -81,51 +98,49 @@ class EngineResponder:
             }
         ]
 
-    async def respond(
+    def prepare(
         self, call: ChatCall, body: Mapping[str, Any], preparation: Preparation
-    ) -> Generation:
+    ) -> EngineGeneration:
+        """Make the prompt and the grammar, and hand the request to the engine. Raises UnknownModel,
+        InvalidRequest, PromptTooLong, BadGrammar, QueueFull, EngineUnavailable."""
         name = self.engine.model.name
         if call.model and call.model != name:
             raise UnknownModel(
                 f"The model {call.model!r} does not exist; this engine runs {name!r}",
                 param="model",
             )
-        # Off the event loop: templates, tokens and grammars take milliseconds that streams feel.
-        return await preparation.run(
-            partial(self._begin, call, self._bell_of_this_loop(), preparation.check),
-            undo=EngineGeneration.cancel,
-        )
-
-    def _begin(self, call: ChatCall, bell: Bell, check: Callable[[], None]) -> EngineGeneration:
-        """Make the request and hand it to the engine. Takes the caller's time."""
-        request, figures = self._request(call, check)
-        trail = Trail()
+        request, figures = self._request(call, preparation)
+        position = ChainPosition()
         generation = EngineGeneration(
             self.engine,
             request,
-            bell=bell,
+            notifier=self._notifier_of(preparation.loop),
             parse_calls=bool(call.functions) and call.tool_choice != "none",
             observe=self._observe,
-            remember=partial(self._remember, request, trail, len(call.messages)),
+            remember=partial(self._remember, request, position, len(call.messages)),
             figures=figures,
         )
-        check()
+        preparation.check()
         generation.submit()
-        self._ceiling.prompt(trail, request.cache_salt, request.prompt_tokens)
+        self._bound.prompt(position, request.session.cache_salt, request.prompt_tokens)
         return generation
 
-    def _bell_of_this_loop(self) -> Bell:
-        if self._bell is None or self._bell.loop is not asyncio.get_running_loop():
-            self._bell = Bell()
-        return self._bell
+    def _notifier_of(self, loop: asyncio.AbstractEventLoop) -> LoopNotifier:
+        """One notifier for all readers of an event loop: a step wakes the loop once for all."""
+        with self._notifier_lock:
+            if self._notifier is None or self._notifier.loop is not loop:
+                self._notifier = LoopNotifier(loop)
+            return self._notifier
 
     def _request(
-        self, call: ChatCall, check: Callable[[], None]
+        self, call: ChatCall, preparation: Preparation
     ) -> tuple[Request, dict[str, object]]:
         """The request, and what is known about it before it runs, for the answer's metrics."""
-        session = (call.cache_salt or "", call.session_id or "")
-        prompt = self._template.render(call, partial(self.memory.recall, session), check)
-        check()
+        kv = self._kv_policy(call)
+        session = EngineSession(call.session_id, call.cache_salt or "")
+        recall = partial(self.memory.recall, session)
+        prompt = self._template.render(call, recall, preparation.check)
+        preparation.check()
         grammar = build_grammar(call, self._markers)
         figures: dict[str, object] = {}
         if call.session_id is not None and len(prompt.tokens) < self.engine.model.context_length:
@@ -136,36 +151,55 @@ class EngineResponder:
             )
             if divergence is not None:
                 figures["divergence"] = divergence.report()
-        room = self.engine.model.context_length - len(prompt.tokens)
+        left = self.engine.model.context_length - len(prompt.tokens)
         wanted = call.wanted_tokens
-        # Without room the engine says so itself, with both numbers.
+        # Where no token is left, the engine refuses the request and says both numbers.
         request = Request(
             id=completion_id(),
             prompt_tokens=prompt.tokens,
-            max_tokens=max(room if wanted is None else min(wanted, room), 1),
+            max_tokens=max(left if wanted is None else min(wanted, left), 1),
             sampling=call.sampling(),
             stop=tuple(call.stop or ()),
             grammar=grammar,
-            session_id=call.session_id,
-            cache_salt=call.cache_salt or "",
+            session=session,
             tenant=call.tenant,
             priority=call.priority or 0,
             ignore_eos=bool(call.ignore_eos),
-            kv=call.kv_policy(),
+            kv=kv,
         )
         return request, figures
+
+    def _kv_policy(self, call: ChatCall) -> KvPolicy:
+        """The bounds of paging. Raises InvalidRequest for a tier that does not exist."""
+        params = call.kv_transfer_params
+        if params is None:
+            return KvPolicy()
+        tiers: frozenset[str] | None = None
+        if params.kv_load_tiers is not None:
+            wanted = [
+                tier if isinstance(tier, str) else Place(tier.medium, tier.locality)
+                for tier in params.kv_load_tiers
+            ]
+            try:
+                tiers = select_tiers(wanted, self.engine.tiers)
+            except ValueError as error:
+                param = "kv_transfer_params.kv_load_tiers"
+                raise InvalidRequest(f"{param}: {error}", param=param) from error
+        return KvPolicy(params.max_offload_tokens, params.max_load_tokens, tiers)
 
     def _count(self, text: str) -> int:
         return len(self.engine.tokenize(text, special=True))
 
-    def _remember(self, request: Request, trail: Trail, place: int, written: Written) -> None:
-        self._ceiling.answer(trail, written.tokens, written.cached_tokens)
-        session = (request.cache_salt, request.session_id or "")
-        if written.whole:
-            answer = Answer(written.text, written.tokens)
-            self.memory.remember(session, place, written.content, written.calls, answer)
-        if request.session_id is not None:
-            self.memory.left(session, request.prompt_tokens, list(written.tokens))
+    def _remember(
+        self, request: Request, position: ChainPosition, place: int, answer: CompletedAnswer
+    ) -> None:
+        self._bound.answer(position, answer.tokens, answer.cached_tokens)
+        session = request.session
+        if answer.whole:
+            generated = GeneratedAnswer(answer.text, answer.tokens)
+            self.memory.remember(session, place, answer.content, answer.calls, generated)
+        if session.session_id is not None:
+            self.memory.end_turn(session, request.prompt_tokens, list(answer.tokens))
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, FinishEvent):
@@ -176,39 +210,33 @@ class EngineResponder:
         return tokens[0] if len(tokens) == 1 else None
 
     def health(self) -> tuple[int, dict[str, Any]]:
-        failure = getattr(self.engine, "failure", None)
+        """503 with the reason once the engine has given up, else 200 with its figures."""
+        failure = self.engine.failure
         if failure is not None:
-            return 503, {"status": "failed", "reason": str(failure)}
-        store = getattr(self.engine, "store", None)
-        figures = report(self.engine.stats(), store, self.memory, self._ceiling)
+            return 503, {"status": "failed", "reason": failure}
+        figures = report(self.engine.stats(), self.engine.store, self.memory, self._bound)
         return 200, {"status": "ok", "model": self.engine.model.name, **figures}
 
     def sessions(self, limit: int | None = None) -> list[dict[str, Any]]:
-        """What the engine remembers of sessions, and where they last parted from themselves."""
-        desk = self._desk
-        if desk is None:
-            return []
-        return desk.listing(limit, lambda key: {"divergence": self.memory.last_divergence(key)})
+        """What the engine remembers of sessions, and where their last prompts diverged."""
+        return self.engine.session_control.listing(
+            limit, lambda session: {"divergence": self.memory.last_divergence(session)}
+        )
 
-    def session(self, session_id: str, action: str, order: SessionOrder) -> dict[str, Any]:
-        """Pin, prefetch, offload or close the session of this id and of the order's cache_salt.
+    def session(self, session_id: str, action: str, hint: SessionHint) -> dict[str, Any]:
+        """Pin, prefetch, offload or close the session of this id and of the hint's cache_salt.
         Raises UnknownSession where that is not its salt, InvalidRequest, EngineUnavailable."""
-        desk, salt = self._desk, order.cache_salt or ""
-        if action == "close":
-            self.memory.close((salt, session_id))
-        if desk is None:
-            return {"id": session_id, "known": False}
+        control = self.engine.session_control
+        session = EngineSession(session_id, hint.cache_salt or "")
         if action == "pin":
-            return desk.pin(session_id, order.reason, order.ttl_s, salt)
+            return control.pin(session, hint.reason, hint.ttl_s)
         if action == "prefetch":
-            return desk.prefetch(session_id, salt)
+            return control.prefetch(session)
         if action == "offload":
-            return desk.offload(session_id, salt)
-        return desk.close(session_id, salt)
-
-    @property
-    def _desk(self) -> SessionDesk | None:
-        return getattr(self.engine, "desk", None)
+            return control.offload(session)
+        self.memory.close(session)
+        return control.close(session)
 
     def metrics(self) -> bytes:
+        """The engine's figures in Prometheus' text format."""
         return self._metrics.text()

@@ -14,16 +14,16 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roost_inference.errors import BodyTooLarge, EngineError, QueueFull
-from roost_inference.generation import Generation, Piece
+from roost_inference.http.generation import Generation, Piece
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.replies import DONE, KEEP_ALIVE, Chunks, completion, error_body, event
-from roost_inference.http.wire import ChatCall
+from roost_inference.wire.chat_call import ChatCall
 
 KEEP_ALIVE_S = 15.0
-# A client that is still sending when it is refused reads the answer only if we read on a little.
+# A client that still sends reads the refusal only if we read on a little.
 LINGER_S = 2.0
 LINGER_BYTES_MAX = 64 * 2**20
-# Asked by supervisors, containers and Prometheus, which have no key: a state and figures, no texts.
+# Supervisors, containers and Prometheus read these without a key: a state and figures, no texts.
 OPEN_PATHS = frozenset({"/health", "/metrics"})
 
 T = TypeVar("T")
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def error_response(error: EngineError) -> JSONResponse:
+    """The error in OpenAI's shape, with Retry-After where another try may succeed."""
     headers = {}
     if isinstance(error, QueueFull):
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))
@@ -66,9 +67,11 @@ async def read_body(request: Request, limit: int) -> bytes:
     raise BodyTooLarge(f"The request body is larger than {limit} bytes")
 
 
-async def while_here(receive: Receive, preparation: Preparation, work: Coroutine[Any, Any, T]) -> T:
-    """What the work gives. Once the client has gone the work is cancelled and abandoned, and
-    ClientDisconnect raised. Call it when the body has been read."""
+async def while_connected(
+    receive: Receive, preparation: Preparation, work: Coroutine[Any, Any, T]
+) -> T:
+    """The result of the work. Once the client disconnects, cancels the work, abandons the
+    preparation and raises ClientDisconnect. Call it after the body has been read."""
     working = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
@@ -100,6 +103,7 @@ class RequireKey:
         self._key = key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401 without the key, else pass the request on."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             scheme, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
             is_right = hmac.compare_digest(sent.strip().encode(), self._key)
@@ -109,7 +113,7 @@ class RequireKey:
         await self._app(scope, receive, send)
 
 
-class Answer:
+class AnswerResponse:
     """An ASGI response made of a generation. The generation is cancelled as soon as the client
     has gone, before the first token, in mid-stream, or while a whole answer is gathered."""
 
@@ -119,7 +123,12 @@ class Answer:
         self._created = int(time.time())
         self._sent_s = 0.0
 
+    def cancel(self) -> None:
+        """Stop the generation; for an answer that nobody will read. Any thread may call it."""
+        self._generation.cancel()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, and stop the generation once the client has gone."""
         produce = self._stream if self._call.stream else self._whole
         producer = asyncio.ensure_future(produce(scope, receive, send))
         gone = asyncio.ensure_future(_disconnected(receive))
@@ -190,8 +199,8 @@ class Answer:
             await asyncio.wait((keeper,))
 
     async def _keep_alive(self, send: Send) -> None:
-        """A comment where nothing else was sent for long. A task of its own, as a timeout around
-        every piece would be a third of what a piece costs."""
+        """Send a comment whenever nothing else was sent for KEEP_ALIVE_S. This is a task of its
+        own: a timeout around every piece would add a third to what a piece costs."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._sent_s + KEEP_ALIVE_S - loop.time())

@@ -1,4 +1,4 @@
-"""Running an ASGI app with uvicorn: bound before it serves, blocking or on a running loop."""
+"""Runs an ASGI app with uvicorn: bound before it serves, blocking or on a running loop."""
 
 import asyncio
 import contextlib
@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-# Answers that are being written when the process is told to stop get this long, no more.
+# How long answers under way may go on after the signal to stop.
 SHUTDOWN_GRACE_S = 1
 BACKLOG = 512
 
 
 class Server(uvicorn.Server):
-    """uvicorn whose signals end it and nothing else: uvicorn's own raises them again afterwards,
-    and what has to be closed after `run` would never be."""
+    """A uvicorn server that a signal ends, and no more: uvicorn itself raises the signal again
+    afterwards, and nothing after `run` would be closed."""
 
     def __init__(self, app: ASGIApp, *, catch_signals: bool) -> None:
         super().__init__(
@@ -34,6 +34,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end the server; the handlers of before come back afterwards."""
         if not self._catch_signals:
             yield
             return
@@ -63,6 +64,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
+    """The base URL of a listening socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

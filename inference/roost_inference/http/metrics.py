@@ -8,10 +8,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from roost_inference.kv.hit_rate_bound import Ceiling
-from roost_inference.kv.metrics import KvCollector
+from roost_inference.http.engine_port import EnginePort
+from roost_inference.http.kv_metrics import KvCollector
+from roost_inference.kv.hit_rate_bound import HitRateBound
 from roost_inference.prompt.exact_tokens import SessionMemory
-from roost_inference.request import EnginePort, EngineStats, FinishEvent, ServiceClass
+from roost_inference.request import EngineStats, FinishEvent, ServiceClass
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -33,14 +34,13 @@ class EngineMetrics:
         self,
         engine: EnginePort,
         memory: SessionMemory | None = None,
-        ceiling: Ceiling | None = None,
+        bound: HitRateBound | None = None,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._model = engine.model.name
         self.registry.register(_StatsCollector(engine))
-        store = getattr(engine, "store", None)
-        self.registry.register(KvCollector(self._model, store, memory, ceiling))
+        self.registry.register(KvCollector(self._model, engine.store, memory, bound))
         self._first_token = [
             self._histogram("vllm:time_to_first_token_seconds", FIRST_TOKEN_BUCKETS_S),
             self._histogram("roost_engine_ttft_seconds", FIRST_TOKEN_BUCKETS_S),
@@ -72,6 +72,7 @@ class EngineMetrics:
                 histogram.observe(mean_s)
 
     def text(self) -> bytes:
+        """Everything in Prometheus' text format."""
         return generate_latest(self.registry)
 
 

@@ -16,7 +16,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class ForeignHost(InvalidRequest):
-    """The engine is not known by this host name; ROOST_ENGINE__ALLOWED_HOSTS lists more."""
+    """The engine does not serve this host name; ROOST_ENGINE__ALLOWED_HOSTS lists more."""
 
     http_status = 403
     code = "host_not_allowed"
@@ -30,7 +30,7 @@ class ForeignOrigin(InvalidRequest):
 
 
 class KnownClients:
-    """ASGI wrapper: 403 for a Host we are not known by, and for what another site's page sends.
+    """ASGI wrapper: 403 for a host name that is not ours, and for requests of another site's page.
 
     A page can send simple requests to any port of this machine, and after DNS rebinding read the
     answers under its own name. Programs send no Origin. Loopback names and the address we listen
@@ -43,6 +43,7 @@ class KnownClients:
         self._hosts = frozenset(h.lower() for h in (*LOOPBACK_HOSTS, listens_on, *allowed) if h)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 403 to an unknown host or a foreign page, else pass the request on."""
         if scope["type"] == "http":
             headers = Headers(scope=scope)
             if not self._knows(headers.get("host", "")):

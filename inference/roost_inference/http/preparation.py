@@ -1,4 +1,7 @@
-"""Threads that prepare requests: a bounded queue, large bodies apart, nothing for who has left."""
+"""Threads that prepare requests: bounded queues, large bodies apart, no work for clients that left.
+
+The first piece of a request's life, before the engine: parse, render, tokenise, submit.
+"""
 
 import asyncio
 import contextlib
@@ -24,9 +27,10 @@ class Abandoned(Exception):
 
 
 class Preparation:
-    """One request on its way to the engine."""
+    """One request on its way to the engine. `loop` is the event loop that will read the answer."""
 
-    def __init__(self, lane: "_Lane") -> None:
+    def __init__(self, lane: "_Lane", loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self._lane = lane
         self._is_abandoned = False
 
@@ -35,15 +39,15 @@ class Preparation:
         self._is_abandoned = True
 
     def check(self) -> None:
-        """Raise Abandoned once the client has left; for work on a thread, between its pieces."""
+        """Raise Abandoned once the client has left. Work calls it between its pieces."""
         if self._is_abandoned:
             raise Abandoned
 
     async def run(self, work: Callable[[], T], undo: Callable[[T], None] | None = None) -> T:
-        """Do the work on a thread of the lane, after those who came before.
+        """Do the work on a thread of the lane, in the order of arrival.
 
         Raises QueueFull where too many wait already. When this is cancelled, work that waits is
-        dropped; of work that runs, `undo` gets the result, on any thread.
+        dropped; the result of work that runs already goes to `undo`, on any thread.
         """
 
         def checked() -> T:
@@ -59,7 +63,7 @@ class Preparation:
             raise
 
 
-class Preparers:
+class PreparationLanes:
     """The threads, in two lanes, so that small requests never wait behind large ones."""
 
     def __init__(self) -> None:
@@ -67,11 +71,12 @@ class Preparers:
         self._large = _Lane("large", LARGE_THREADS, LARGE_WAITING_MAX)
 
     def open(self, body_bytes: int) -> Preparation:
-        """The way of a request with so large a body."""
-        return Preparation(self._large if body_bytes > LARGE_BODY_BYTES else self._small)
+        """Begin to prepare a request with a body of this size. Call it on the event loop."""
+        lane = self._large if body_bytes > LARGE_BODY_BYTES else self._small
+        return Preparation(lane, asyncio.get_running_loop())
 
     def close(self, timeout_s: float) -> bool:
-        """Take no more work; whether all that ran has ended within so long."""
+        """Take no more work. Returns whether all running work ended within the time limit."""
         running = self._small.close() | self._large.close()
         return not wait(running, timeout_s).not_done
 
@@ -83,36 +88,38 @@ class _Lane:
         self._name = name
         self._waiting_max = waiting_max
         self._waiting = 0
-        self._places = asyncio.Semaphore(threads)
+        self._free_threads = asyncio.Semaphore(threads)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"prepare-{name}")
         self._running: set[Future[Any]] = set()
 
     async def start(self, work: Callable[[], T]) -> "Future[T]":
-        """Wait for a place, then begin. Who is cancelled while waiting leaves nothing behind."""
+        """Wait for a free thread, then begin. A caller cancelled while it waits leaves nothing
+        behind."""
         if self._waiting >= self._waiting_max:
             raise QueueFull(f"{self._waiting} {self._name} requests wait to be prepared already")
         self._waiting += 1
         try:
-            await self._places.acquire()
+            await self._free_threads.acquire()
         finally:
             self._waiting -= 1
         loop = asyncio.get_running_loop()
         try:
             future = self._executor.submit(work)
         except RuntimeError as error:
-            self._places.release()
+            self._free_threads.release()
             raise EngineUnavailable("The engine is stopping") from error
         self._running.add(future)
 
         def ended(done: "Future[T]") -> None:
             self._running.discard(done)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(self._places.release)
+                loop.call_soon_threadsafe(self._free_threads.release)
 
         future.add_done_callback(ended)
         return future
 
     def close(self) -> set[Future[Any]]:
+        """Take no more work. Returns what is still running."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         return set(self._running)
 

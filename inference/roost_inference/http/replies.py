@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from roost_inference.errors import EngineError
-from roost_inference.generation import Finished, Piece, TextPiece
+from roost_inference.http.generation import Finished, Piece, TextPiece
 from roost_inference.prompt.tool_calls import ParsedCall
 from roost_inference.request import SpeculationFigures, Timings, TokenLogprob, Usage
 
@@ -16,6 +16,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def error_body(error: EngineError) -> dict[str, Any]:
+    """The error as OpenAI's JSON."""
     return {
         "error": {
             "message": error.message,
@@ -47,13 +48,15 @@ class Chunks:
         self._include_usage = include_usage
         self._logprobs = logprobs
         self._calls = 0
-        # A chunk of text is nothing but its text between these: that is done for every token.
+        # A chunk of text is its text between these two: chunks are made for every token.
         self._before, self._after = self._chunk({"content": ""}).rsplit(b'""', 1)
 
     def first(self) -> bytes:
+        """The chunk that names the role, before any text."""
         return self._chunk({"role": "assistant", "content": "", "refusal": None})
 
     def of(self, piece: Piece) -> Iterator[bytes]:
+        """The events of one piece; those of Finished end the stream."""
         if isinstance(piece, TextPiece):
             if self._logprobs and piece.logprobs:
                 yield self._chunk({"content": piece.text}, logprobs=piece.logprobs)
@@ -136,7 +139,7 @@ def completion(
 
 
 def _figures(end: Finished) -> dict[str, Any]:
-    """`usage`, and `metrics` with what the request waited for."""
+    """`usage`, and `metrics` with the times of the request."""
     figures: dict[str, Any] = {"usage": _usage(end.usage)}
     if end.timings is not None:
         figures["metrics"] = {**_timings(end.timings), **end.figures}
@@ -169,21 +172,21 @@ def _timings(timings: Timings) -> dict[str, float | None]:
     }
 
 
-def _speculation(found: SpeculationFigures) -> dict[str, Any]:
+def _speculation(figures: SpeculationFigures) -> dict[str, Any]:
     """vLLM's names and shapes, and the accepted tokens by drafter."""
-    unseen = [0] * (found.depth_max + 1 - len(found.histogram))
+    unseen = [0] * (figures.depth_max + 1 - len(figures.histogram))
     return {
-        "mean_acceptance_length": round(1 + found.accepted_tokens / found.steps, 3),
-        "draft_acceptance_rate": round(found.accepted_tokens / found.draft_tokens, 3),
-        "acceptance_histogram": [*found.histogram, *unseen],
+        "mean_acceptance_length": round(1 + figures.accepted_tokens / figures.steps, 3),
+        "draft_acceptance_rate": round(figures.accepted_tokens / figures.draft_tokens, 3),
+        "acceptance_histogram": [*figures.histogram, *unseen],
         "acceptance_histogram_by_draft_length": {
-            str(length): list(counts) for length, counts in found.by_draft_length.items()
+            str(length): list(counts) for length, counts in figures.by_draft_length.items()
         },
-        "num_spec_steps": found.steps,
-        "num_accepted_draft_tokens": found.accepted_tokens,
-        "num_draft_tokens": found.draft_tokens,
-        "num_spec_tokens": found.depth_max,
-        "accepted_by_drafter": dict(found.accepted_by_drafter),
+        "num_spec_steps": figures.steps,
+        "num_accepted_draft_tokens": figures.accepted_tokens,
+        "num_draft_tokens": figures.draft_tokens,
+        "num_spec_tokens": figures.depth_max,
+        "accepted_by_drafter": dict(figures.accepted_by_drafter),
     }
 
 

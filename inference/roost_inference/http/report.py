@@ -1,21 +1,21 @@
-"""What /health tells of a running engine: everything the console's Inference page draws."""
+"""The body of /health for a running engine: everything that the console's Inference page draws."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from roost_inference.kv.hit_rate_bound import Ceiling
+from roost_inference.kv.hit_rate_bound import HitRateBound
 from roost_inference.kv.store import BlockStore
 from roost_inference.prompt.exact_tokens import SessionMemory
 from roost_inference.request import DrafterFigures, EngineStats
 
 
 def report(
-    stats: EngineStats, store: BlockStore | None, memory: SessionMemory, ceiling: Ceiling
+    stats: EngineStats, store: BlockStore | None, memory: SessionMemory, bound: HitRateBound
 ) -> dict[str, Any]:
     """Figures since the engine's start. `kv` and `paging` are empty without tiers below the device,
     `speculation` has one entry for each drafter."""
-    known = ceiling.figures()
+    seen = bound.figures()
     return {
         "running": stats.running,
         "waiting": stats.waiting,
@@ -30,23 +30,23 @@ def report(
         "itl_ms": percentiles_ms(stats.inter_token_s),
         "tokens_per_second": round(stats.tokens_per_second, 2),
         "ceiling": {
-            "prompt_tokens": known.prompt_tokens,
-            "seen_tokens": known.seen_tokens,
-            "forgets": known.forgets,
+            "prompt_tokens": seen.prompt_tokens,
+            "seen_tokens": seen.seen_tokens,
+            "forgets": seen.forgets,
         },
         "divergences": {
             "total": memory.divergences_total,
             "lost_tokens": memory.lost_tokens_total,
             "spliced_answers": memory.spliced_total,
         },
-        "speculation": {name: _drafter(found) for name, found in stats.speculation.items()},
+        "speculation": {name: _drafter(figures) for name, figures in stats.speculation.items()},
         "kv": {} if store is None else tiers(store),
         "paging": {} if store is None else paging(store),
     }
 
 
 def tiers(store: BlockStore) -> dict[str, Any]:
-    """Per tier what it holds and may hold, and its problem if it has one."""
+    """For each tier: bytes held, its quota, blocks held, and its problem if it has one."""
     return {
         name: {"bytes": size, "quota": store.quotas[name], "blocks": count, "problem": problem}
         for name, (size, count, problem) in store.usage().items()
@@ -54,7 +54,7 @@ def tiers(store: BlockStore) -> dict[str, Any]:
 
 
 def paging(store: BlockStore) -> dict[str, Any]:
-    """What became of look-ups, where blocks went, and what bringing one up took in the mean."""
+    """Results of look-ups, moves of blocks between tiers, and the mean time to restore a block."""
     figures = store.figures
     lookups: dict[str, dict[str, int]] = defaultdict(dict)
     for (tier, result), count in figures.lookups.copy().items():
@@ -74,12 +74,12 @@ def paging(store: BlockStore) -> dict[str, Any]:
     }
 
 
-def _drafter(found: DrafterFigures) -> Mapping[str, object]:
+def _drafter(figures: DrafterFigures) -> Mapping[str, object]:
     return {
-        "drafts": found.drafts,
-        "draft_tokens": found.draft_tokens,
-        "accepted_tokens": found.accepted_tokens,
-        "accepted_by_position": list(found.accepted_by_position),
+        "drafts": figures.drafts,
+        "draft_tokens": figures.draft_tokens,
+        "accepted_tokens": figures.accepted_tokens,
+        "accepted_by_position": list(figures.accepted_by_position),
     }
 
 

@@ -1,4 +1,4 @@
-"""The engine's HTTP face: OpenAI's chat completions, models, sessions, health and metrics."""
+"""The engine's HTTP routes: OpenAI's chat completions, models, sessions, health and metrics."""
 
 import asyncio
 from dataclasses import dataclass
@@ -13,37 +13,43 @@ from starlette.routing import Route
 
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineError, EngineUnavailable, InvalidRequest, UnknownModel
-from roost_inference.generation import Generation
-from roost_inference.http.chat_service import Responder
-from roost_inference.http.exchange import Answer, RequireKey, error_response, read_body, while_here
-from roost_inference.http.json_body import parse_json
+from roost_inference.http.chat_service import ChatService
+from roost_inference.http.exchange import (
+    AnswerResponse,
+    RequireKey,
+    error_response,
+    read_body,
+    while_connected,
+)
 from roost_inference.http.metrics import CONTENT_TYPE
 from roost_inference.http.origin import KnownClients
-from roost_inference.http.preparation import Preparation, Preparers
-from roost_inference.http.wire import ChatCall, parse_chat_call, parse_session_order
+from roost_inference.http.preparation import Preparation, PreparationLanes
 from roost_inference.kv.sessions import SESSIONS_KEPT
+from roost_inference.wire.json_body import parse_json
+from roost_inference.wire.parsing import parse_chat_call, parse_session_hint
 
 # The body of a request about a session: a reason, a time and a salt.
-ORDER_BYTES_MAX = 16 * 2**10
+HINT_BYTES_MAX = 16 * 2**10
 SESSION_ACTIONS = ("pin", "prefetch", "offload")
 
 
 @dataclass(slots=True)
-class Slot:
-    """The place of the responder, empty while the model loads."""
+class ServiceHolder:
+    """Holds the service that the routes serve; empty while the model loads."""
 
-    responder: Responder | None = None
+    service: ChatService | None = None
 
-    def get(self) -> Responder:
-        if self.responder is None:
+    def require(self) -> ChatService:
+        """The service. Raises EngineUnavailable while there is none."""
+        if self.service is None:
             raise EngineUnavailable("The model is still loading")
-        return self.responder
+        return self.service
 
 
-def build_app(slot: Slot, config: EngineConfig) -> Starlette:
-    """The ASGI app over whatever stands in the slot, now or later."""
-    preparers = Preparers()
-    face = _Face(slot, preparers, config.max_body_bytes)
+def build_app(holder: ServiceHolder, config: EngineConfig) -> Starlette:
+    """The ASGI app over the holder's service, whether it is there now or comes later."""
+    lanes = PreparationLanes()
+    routes = _Routes(holder, lanes, config.max_body_bytes)
     key = config.api_key.get_secret_value()
     middleware = [
         Middleware(KnownClients, listens_on=config.host, allowed=config.allowed_hosts),
@@ -52,14 +58,14 @@ def build_app(slot: Slot, config: EngineConfig) -> Starlette:
         middleware.append(Middleware(RequireKey, key=key))
     app = Starlette(
         routes=[
-            Route("/v1/chat/completions", face.chat, methods=["POST"]),
-            Route("/v1/models", face.models),
-            Route("/v1/models/{name:path}", face.model),
-            Route("/v1/sessions", face.sessions),
-            Route("/v1/sessions/{id}", face.close_session, methods=["DELETE"]),
-            Route("/v1/sessions/{id}/{action}", face.session, methods=["POST"]),
-            Route("/health", face.health),
-            Route("/metrics", face.metrics),
+            Route("/v1/chat/completions", routes.chat, methods=["POST"]),
+            Route("/v1/models", routes.models),
+            Route("/v1/models/{name:path}", routes.model),
+            Route("/v1/sessions", routes.sessions),
+            Route("/v1/sessions/{id}", routes.close_session, methods=["DELETE"]),
+            Route("/v1/sessions/{id}/{action}", routes.session, methods=["POST"]),
+            Route("/health", routes.health),
+            Route("/metrics", routes.metrics),
         ],
         middleware=middleware,
         exception_handlers={
@@ -69,84 +75,91 @@ def build_app(slot: Slot, config: EngineConfig) -> Starlette:
             Exception: _unexpected,
         },
     )
-    app.state.preparers = preparers
+    app.state.preparation_lanes = lanes
     return app
 
 
-class _Face:
+class _Routes:
     """One method per route."""
 
-    def __init__(self, slot: Slot, preparers: Preparers, max_body_bytes: int) -> None:
-        self._slot = slot
-        self._preparers = preparers
-        self._max_body_bytes = max_body_bytes
+    def __init__(self, holder: ServiceHolder, lanes: PreparationLanes, body_bytes_max: int) -> None:
+        self._holder = holder
+        self._lanes = lanes
+        self._body_bytes_max = body_bytes_max
 
     async def chat(self, request: Request) -> Any:
-        body = await read_body(request, self._max_body_bytes)
-        preparation = self._preparers.open(len(body))
-        session_id = request.headers.get("x-session-id")
-        work = self._begin(self._slot.get(), body, session_id, preparation)
-        return Answer(*await while_here(request.receive, preparation, work))
-
-    async def _begin(
-        self, responder: Responder, body: bytes, session_id: str | None, preparation: Preparation
-    ) -> tuple[Generation, ChatCall]:
-        def parse() -> tuple[Any, ChatCall]:
-            value = parse_json(body)
-            return value, parse_chat_call(value, session_id=session_id)
-
-        value, call = await preparation.run(parse)
-        return await responder.respond(call, value, preparation), call
+        body = await read_body(request, self._body_bytes_max)
+        preparation = self._lanes.open(len(body))
+        service, session_id = self._holder.require(), request.headers.get("x-session-id")
+        # Off the event loop, in one piece: JSON, templates, tokens and grammars take milliseconds
+        # that every stream would feel.
+        preparing = preparation.run(
+            lambda: prepare_answer(service, body, session_id, preparation),
+            undo=AnswerResponse.cancel,
+        )
+        return await while_connected(request.receive, preparation, preparing)
 
     async def models(self, request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": self._slot.get().models()})
+        return JSONResponse({"object": "list", "data": self._holder.require().models()})
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
-        for model in self._slot.get().models():
+        for model in self._holder.require().models():
             if model["id"] == name:
                 return JSONResponse(model)
         raise UnknownModel(f"The model {name!r} does not exist", param="model")
 
     async def sessions(self, request: Request) -> Response:
-        listing = await asyncio.to_thread(self._slot.get().sessions, _limit(request))
+        listing = await asyncio.to_thread(self._holder.require().sessions, _limit(request))
         return JSONResponse({"object": "list", "data": listing})
 
     async def session(self, request: Request) -> Response:
         action = request.path_params["action"]
         if action not in SESSION_ACTIONS:
             raise HTTPException(404, f"no such action: {action}")
-        return await self._order(request, action)
+        return await self._act(request, action)
 
     async def close_session(self, request: Request) -> Response:
-        return await self._order(request, "close")
+        return await self._act(request, "close")
 
-    async def _order(self, request: Request, action: str) -> Response:
-        body = await read_body(request, ORDER_BYTES_MAX)
-        responder = self._slot.get()
-        order = parse_session_order(parse_json(body) if body else {})
+    async def _act(self, request: Request, action: str) -> Response:
+        body = await read_body(request, HINT_BYTES_MAX)
+        service = self._holder.require()
+        hint = parse_session_hint(parse_json(body) if body else {})
         session_id = request.path_params["id"]
-        done = await asyncio.to_thread(responder.session, session_id, action, order)
-        return JSONResponse(done)
+        result = await asyncio.to_thread(service.session, session_id, action, hint)
+        return JSONResponse(result)
 
     async def health(self, request: Request) -> Response:
-        if self._slot.responder is None:
+        if self._holder.service is None:
             return JSONResponse({"status": "starting"}, status_code=503)
-        status, body = self._slot.responder.health()
+        status, body = self._holder.service.health()
         return JSONResponse(body, status_code=status)
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self._slot.get().metrics(), media_type=CONTENT_TYPE)
+        return Response(self._holder.require().metrics(), media_type=CONTENT_TYPE)
+
+
+def prepare_answer(
+    service: ChatService, body: bytes, session_id: str | None, preparation: Preparation
+) -> AnswerResponse:
+    """From a request's bytes to its answer on the way, in one piece of work on one thread.
+
+    `session_id` is the header's, for a body without one. Raises EngineError.
+    """
+    value = parse_json(body)
+    call = parse_chat_call(value, session_id=session_id)
+    return AnswerResponse(service.prepare(call, value, preparation), call)
 
 
 def _limit(request: Request) -> int | None:
     """How many sessions are wanted, None for all."""
-    given = request.query_params.get("limit")
-    if given is None:
+    text = request.query_params.get("limit")
+    if text is None:
         return None
-    if not (given.isdecimal() and len(given) < 9 and 0 < int(given) <= SESSIONS_KEPT):
+    if not (text.isdecimal() and len(text) < 9 and 0 < int(text) <= SESSIONS_KEPT):
         raise InvalidRequest(f"limit must be 1 to {SESSIONS_KEPT}", param="limit")
-    return int(given)
+    return int(text)
 
 
 async def _engine_error(request: Request, error: Exception) -> Response:

@@ -1,1 +1,1 @@
-"""Device cells and who holds them: the ledger and the sequences that stay resident."""
+"""The engine's KV: cells on the device, sequences that stay there, and blocks in lower tiers."""

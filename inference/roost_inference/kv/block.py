@@ -1,4 +1,4 @@
-"""KV blocks: what one is called, and how it is written down so that nothing wrong is ever read.
+"""KV blocks: their keys, and their stored form, in which every damage is noticed.
 
 A block is the KV of up to BLOCK_TOKENS tokens at a fixed position. Its key is a hash over its own
 tokens and its parent's key, so a key stands for the whole prefix; the first parent is a root made
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from roost_inference.backend import Payload
-from roost_inference.scheduling.batch import Tokens
+from roost_inference.batch import Tokens
 
 BLOCK_TOKENS = 128
 KEY_BYTES = 16
@@ -29,10 +29,11 @@ _HEADER = struct.Struct("<16s16s16sIIQIH")
 
 
 class BadBlock(Exception):
-    """Bytes that are no block, not the block asked for, or a damaged one."""
+    """The bytes are no block, another block than expected, or damaged."""
 
 
 def digest(*parts: bytes) -> bytes:
+    """A hash of these byte strings, KEY_BYTES long; lengths count, so no two lists share it."""
     hasher = hashlib.blake2b(digest_size=KEY_BYTES)
     for part in parts:
         hasher.update(len(part).to_bytes(8, "little"))
@@ -46,17 +47,18 @@ def identity_digest(identity: str) -> bytes:
 
 
 def root_key(identity: bytes, salt: str) -> bytes:
-    """Where a tenant's chains begin; other salts can neither find nor guess it."""
+    """The parent of a salt's first blocks; other salts can neither find nor guess it."""
     return digest(b"root", identity, salt.encode("utf-8", "surrogatepass"))
 
 
 def block_key(parent: bytes, tokens: Tokens) -> bytes:
+    """The key of a block: a hash of its tokens and of the key of its parent."""
     return digest(parent, np.ascontiguousarray(tokens, np.int32).tobytes())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockHead:
-    """All about a block but its KV."""
+    """Everything about a block except its KV."""
 
     identity: bytes
     parent: bytes
@@ -68,6 +70,7 @@ class BlockHead:
 
     @property
     def count(self) -> int:
+        """Tokens of the block."""
         return len(self.tokens)
 
 

@@ -3,7 +3,7 @@
 A finished sequence becomes resident under its session and salt. The next request goes on in the
 resident (its own session), or copies the common prefix from any sequence of the same salt, which
 shares the cells. Residents leave in least-recently-used order when cells or ids are wanted, and
-when the idle cells exceed their budget. With a pager, what leaves is stored below first, and what
+when the idle cells exceed their budget. With paging, what leaves is stored below first, and what
 is stored there is loaded instead of computed again.
 """
 
@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from roost_inference.backend import Backend
+from roost_inference.batch import Tokens
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.cells import CellLedger
-from roost_inference.kv.match import NO_MATCH, Match, Resident, common_prefix
-from roost_inference.kv.paging import Pager
+from roost_inference.kv.match import Match, Resident, match_on_device
+from roost_inference.kv.paging_protocol import Paging
 from roost_inference.kv.sessions import KEPT_ON_DEVICE, PAGED_OUT_AT_ONCE, Sessions
-from roost_inference.scheduling.batch import Tokens
+from roost_inference.request import EngineSession
 from roost_inference.sequence import Sequence
 
 NOTHING: Mapping[int | None, int] = {}
@@ -31,13 +32,13 @@ class KvCache:
     def __init__(
         self,
         backend: Backend,
+        paging: Paging,
         *,
         sequences: int,
         resident_cells: int,
-        pager: Pager | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.pager = pager
+        self.paging = paging
         self.sessions = Sessions(clock)
         self._clock = clock
         self._stores = True
@@ -66,54 +67,33 @@ class KvCache:
         The last token is never matched: its logits have to be computed. Blocks of lower tiers
         begin to move to RAM; until they are there `is_fetching` holds.
         """
-        match = self._match_device(sequence, running)
-        if self.pager is None:
-            return match
-        loads = self.pager.plan(sequence, match.length)
+        residents = reversed(self._residents.values())
+        match = match_on_device(sequence, residents, running, self._backend.truncates)
+        loads = self.paging.plan(sequence, match.length)
         if not loads:
             return match
         held = match.length // BLOCK_TOKENS * BLOCK_TOKENS
         length = held + sum(part.used for part in loads)
-        if held == 0:
-            return Match(length, loads=loads)
-        return replace(match, length=length, held=held, loads=loads)
+        whole = replace(match, length=length, held=held, loads=loads)
+        return whole if held else Match(length, loads=loads)
 
     def is_fetching(self, sequence: Sequence) -> bool:
         """Whether a waiting sequence should wait on for blocks that are being read."""
-        return self.pager is not None and self.pager.is_fetching(sequence)
+        return self.paging.is_fetching(sequence)
 
     @property
     def is_reading(self) -> bool:
-        """Whether any waiting sequence does."""
-        return self.pager is not None and self.pager.is_reading
+        """Whether any waiting sequence waits for blocks that are being read."""
+        return self.paging.is_reading
+
+    @property
+    def keeps_evicted(self) -> bool:
+        """Whether KV that leaves the device can come back."""
+        return self.paging.keeps_evicted
 
     def forget(self, sequence: Sequence) -> None:
         """A waiting sequence leaves: what it would have loaded is not kept for it."""
-        if self.pager is not None:
-            self.pager.forget(sequence)
-
-    def _match_device(self, sequence: Sequence, running: Iterable[Sequence]) -> Match:
-        request, wanted = sequence.request, sequence.tokens.view[:-1]
-        best = NO_MATCH
-        for resident in reversed(self._residents.values()):
-            if resident.cache_salt != request.cache_salt:
-                continue
-            length = common_prefix(resident.tokens, wanted)
-            own = resident.session_id == request.session_id is not None
-            lost = len(resident.tokens) - length
-            take_over = lost == 0 or (own and lost <= length)
-            if not self._backend.truncates and lost:
-                continue
-            if length > best.length or (length == best.length and take_over and not best.take_over):
-                best = Match(length, resident.sequence_id, take_over, length)
-        if self._backend.truncates:
-            for other in running:
-                if other.request.cache_salt != request.cache_salt:
-                    continue
-                length = common_prefix(other.tokens.view[: other.computed], wanted)
-                if length > best.length:
-                    best = Match(length, other.sequence_id, False, length)
-        return best if best.length else NO_MATCH
+        self.paging.forget(sequence)
 
     def fits(self, match: Match, cells: int) -> bool:
         """Whether `cells` more could be taken after claiming the match, evicting the rest."""
@@ -129,25 +109,23 @@ class KvCache:
         """Give the sequence an id that holds the matched prefix; `computed` says how much of it
         could be had. Evicts residents if ids or cells are short."""
         sequence_id = sequence.sequence_id = self._claim_id(match)
-        sequence.computed = match.held
-        if self.pager is not None:
-            started = self._clock()
-            gained = 0
-            if match.loads:
-                gained = self.pager.load(
-                    sequence_id, match.loads, lambda cells: self.reserve(sequence_id, cells)
-                )
-                sequence.computed = self._cut(sequence_id, match.held + gained)
-            elapsed_ms = (self._clock() - started) * 1000
-            self.pager.report(sequence, match.held, gained, elapsed_ms)
-            self.pager.forget(sequence)
+        sequence.computed, started, gained = match.held, self._clock(), 0
+        if match.loads:
+            gained = self.paging.load(
+                sequence_id, match.loads, lambda cells: self.reserve(sequence_id, cells)
+            )
+            sequence.computed = self._cut(sequence_id, match.held + gained)
+        elapsed_ms = (self._clock() - started) * 1000
+        self.paging.report(sequence, match.held, gained, elapsed_ms)
+        self.paging.forget(sequence)
         return sequence_id
 
     def _claim_id(self, match: Match) -> int:
         source = match.source
         if source is None:
             return self._new_id(keep=None)
-        if match.take_over or not self._id_available(source):
+        has_id = bool(self._free_ids) or any(i != source for i in self._residents)
+        if match.take_over or not has_id:
             del self._residents[source]
             self._active.add(source)
             self._unstored.pop(source, None)
@@ -161,8 +139,8 @@ class KvCache:
         return target
 
     def reserve(self, sequence_id: int, cells: int) -> bool:
-        """Account for `cells` about to be decoded, evicting residents; False if there is no
-        room even then, and nothing is taken."""
+        """Account for `cells` about to be decoded, evicting residents; False if there are not
+        enough even then, and nothing is taken."""
         if not self.make_free(cells):
             return False
         self.ledger.extend(sequence_id, cells)
@@ -182,18 +160,17 @@ class KvCache:
 
     def retire(self, sequence: Sequence) -> None:
         """Keep a finished sequence's KV as resident, then bring idle cells under their budget."""
-        request, tokens = sequence.request, self._lay_down(sequence)
-        if request.session_id is not None and len(tokens):
-            self.sessions.note(request.session_id, request.cache_salt, tokens)
-            reason = self.sessions.reason(request.session_id, request.cache_salt)
-            self.settle_pin(request.session_id, request.cache_salt, reason)
+        session, tokens = sequence.request.session, self._lay_down(sequence)
+        if session.session_id is not None and len(tokens):
+            self.sessions.note(session, tokens)
+            self.settle_pin(session, self.sessions.reason(session))
         while self._residents and self.idle_cells > self._resident_cells:
             self._evict_oldest()
 
     def release(self, sequence: Sequence) -> None:
         """Keep a preempted sequence's KV as the newest resident: it is paged out like any other
-        if its cells are wanted, and found again when the sequence is claimed. Only without a
-        pager may it have to start over."""
+        if its cells are wanted, and found again when the sequence is claimed. Only without
+        paging may it have to start over."""
         self._lay_down(sequence)
         sequence.computed = 0
 
@@ -207,40 +184,39 @@ class KvCache:
             self._drop(sequence_id)
             return tokens
         self._active.discard(sequence_id)
-        self._residents[sequence_id] = Resident(
-            sequence_id, tokens, request.session_id, request.cache_salt, request.kv
-        )
+        self._residents[sequence_id] = Resident(sequence_id, tokens, request.session, request.kv)
         self._unstored[sequence_id] = None
         return tokens
 
     def evict_all(self) -> None:
+        """Page out every resident."""
         while self._evict_oldest():
             pass
 
     @contextmanager
     def distrusted(self) -> Iterator[None]:
-        """What leaves the device meanwhile is not stored: the kernels have failed on it."""
+        """Store nothing that leaves the device meanwhile: the kernels have failed on it."""
         self._stores = False
         try:
             yield
         finally:
             self._stores = True
 
-    def evict_session(self, session_id: str, cache_salt: str) -> None:
+    def evict_session(self, session: EngineSession) -> None:
         """Page out what one session has on the device."""
         for resident in self.residents:
-            if (resident.session_id, resident.cache_salt) == (session_id, cache_salt):
+            if resident.session == session:
                 self._evict(resident.sequence_id)
 
-    def settle_pin(self, session_id: str, cache_salt: str, reason: str | None) -> None:
-        """Act on a pin: who waits for a person gives back the cells at once."""
-        if self.pager is not None and reason in PAGED_OUT_AT_ONCE:
-            self.evict_session(session_id, cache_salt)
+    def settle_pin(self, session: EngineSession, reason: str | None) -> None:
+        """Act on a pin: a session that waits for a person gives its cells back at once."""
+        if self.keeps_evicted and reason in PAGED_OUT_AT_ONCE:
+            self.evict_session(session)
 
     @property
     def has_unstored(self) -> bool:
         """Whether residents wait to be stored below, which is done while nothing else is."""
-        return self.pager is not None and bool(self._unstored)
+        return self.keeps_evicted and bool(self._unstored)
 
     def store_some(self, blocks_max: int = 1) -> None:
         """Store a little of what residents hold, so that a restart finds it."""
@@ -254,13 +230,12 @@ class KvCache:
                 return
 
     def _page_out(self, resident: Resident, blocks_max: int | None = None) -> bool:
-        if self.pager is None or not self._stores:
+        if not self._stores:
             return True
-        return self.pager.page_out(
+        return self.paging.page_out(
             resident.sequence_id,
             resident.tokens,
-            salt=resident.cache_salt,
-            session_id=resident.session_id or "",
+            session=resident.session,
             policy=resident.policy,
             blocks_max=blocks_max,
         )
@@ -270,8 +245,7 @@ class KvCache:
     ) -> None:
         """Raise AssertionError if ledger, backend, residents and running sequences disagree;
         under_way: by sequence id the cells of tokens that are just being computed."""
-        if self.pager is not None:
-            self.pager.store.check()
+        self.paging.check()
         self.ledger.check()
         active = {s.sequence_id: s.computed for s in running if s.sequence_id is not None}
         assert set(active) == self._active, "active ids are not those of running sequences"
@@ -287,9 +261,6 @@ class KvCache:
             assert self._backend.sequence_end(sequence_id) == 0, "a free id holds KV"
         assert self.ledger.used == self.ledger.distinct(list(held)), "cells without a holder"
 
-    def _id_available(self, keep: int) -> bool:
-        return bool(self._free_ids) or any(i != keep for i in self._residents)
-
     def _new_id(self, keep: int | None) -> int:
         if not self._free_ids:
             self._evict(next(i for i in self._residents if i != keep))
@@ -302,7 +273,7 @@ class KvCache:
         if oldest is None:
             return False
         for resident in self._residents.values():
-            reason = self.sessions.reason(resident.session_id, resident.cache_salt)
+            reason = self.sessions.reason(resident.session)
             if reason not in KEPT_ON_DEVICE:
                 oldest = resident.sequence_id
                 break

@@ -1,8 +1,8 @@
-"""The ledger of device cells: which sequence holds which cell, shared prefixes counted once.
+"""The ledger of device cells: which sequence holds which cells, shared prefixes counted once.
 
 llama.cpp's unified cache stores one token per cell and lets several sequences share a cell, but
-does not tell how many are left. This ledger mirrors it: every operation here is done on the
-backend as well, so a decode is never tried for which there is no room.
+does not tell how many are left. This ledger mirrors it: every operation here happens on the backend
+as well, so no decode is tried for which cells are missing.
 """
 
 import numpy as np
@@ -22,10 +22,12 @@ class CellLedger:
 
     @property
     def free(self) -> int:
+        """Cells that no sequence holds."""
         return len(self._free)
 
     @property
     def used(self) -> int:
+        """Cells that one or more sequences hold."""
         return self.total - len(self._free)
 
     def length(self, sequence_id: int) -> int:

@@ -1,8 +1,8 @@
-"""What a cache that never forgets would have reused: the ceiling of the hit rate we measure.
+"""What a cache that never forgets would have reused: the upper bound of the hit rate we measure.
 
 Prompts and answers are remembered as chains of chunks, a hash for each, so a prompt's longest
 prefix that was ever seen is found without keeping the tokens. Bounded: beyond CHUNKS_KEPT the
-chunks not met for longest are forgotten, and the ceiling is that of a cache of so many tokens.
+chunks not met for longest are forgotten, and the bound is that of a cache of so many tokens.
 """
 
 import threading
@@ -21,9 +21,9 @@ _KEY_BYTES = 8
 
 
 @dataclass(slots=True)
-class Trail:
-    """Where a request stands in its chain: the key of its last whole chunk and what follows; and
-    how much of its prompt was seen before."""
+class ChainPosition:
+    """How far a request is in its chain: the key of its last whole chunk, the tokens behind it, and
+    how many tokens of its prompt were seen before."""
 
     key: bytes = b""
     rest: bytes = b""
@@ -31,7 +31,7 @@ class Trail:
 
 
 @dataclass(frozen=True, slots=True)
-class CeilingFigures:
+class HitRateBoundFigures:
     """Totals of prompt tokens and of those seen before. forgets: the bound has been reached."""
 
     prompt_tokens: int
@@ -39,7 +39,7 @@ class CeilingFigures:
     forgets: bool
 
 
-class Ceiling:
+class HitRateBound:
     """Thread-safe; called off the engine thread, some 100 ns a token."""
 
     def __init__(self, chunks_max: int = CHUNKS_KEPT) -> None:
@@ -50,33 +50,34 @@ class Ceiling:
         self._prompt_tokens = self._seen_tokens = 0
         self._forgets = False
 
-    def prompt(self, trail: Trail, salt: str, tokens: Sequence[int]) -> int:
+    def prompt(self, position: ChainPosition, salt: str, tokens: Sequence[int]) -> int:
         """Count a request's prompt and remember it; how many of its tokens were seen before."""
-        trail.key = blake2b(salt.encode(), digest_size=_KEY_BYTES).digest()
+        position.key = blake2b(salt.encode(), digest_size=_KEY_BYTES).digest()
         with self._lock:
-            seen = self._walk(trail, np.asarray(tokens, np.int32).tobytes())
+            seen = self._walk(position, np.asarray(tokens, np.int32).tobytes())
             # the last token is computed in any case: its logits are wanted
             seen = min(seen, max(len(tokens) - 1, 0))
             self._prompt_tokens += len(tokens)
             self._seen_tokens += seen
-            trail.seen = seen
+            position.seen = seen
             return seen
 
-    def answer(self, trail: Trail, tokens: Sequence[int], reused: int = 0) -> None:
-        """Remember what was written after a prompt that was counted. What was `reused` was seen
-        before, by an earlier run of the engine if not by this one."""
-        if trail.key:
+    def answer(self, position: ChainPosition, tokens: Sequence[int], reused: int = 0) -> None:
+        """Remember the answer to a prompt that was counted. `reused` tokens of the prompt were seen
+        before, in an earlier run of the engine if not in this one."""
+        if position.key:
             with self._lock:
-                self._seen_tokens += max(reused - trail.seen, 0)
-                self._walk(trail, trail.rest + np.asarray(tokens, np.int32).tobytes())
+                self._seen_tokens += max(reused - position.seen, 0)
+                self._walk(position, position.rest + np.asarray(tokens, np.int32).tobytes())
 
-    def figures(self) -> CeilingFigures:
+    def figures(self) -> HitRateBoundFigures:
+        """Totals since the start."""
         with self._lock:
-            return CeilingFigures(self._prompt_tokens, self._seen_tokens, self._forgets)
+            return HitRateBoundFigures(self._prompt_tokens, self._seen_tokens, self._forgets)
 
-    def _walk(self, trail: Trail, data: bytes) -> int:
+    def _walk(self, position: ChainPosition, data: bytes) -> int:
         """Follow and extend the chain by these tokens; the length of the prefix known before."""
-        seen, is_known, touched = 0, True, [trail.key]
+        seen, is_known, touched = 0, True, [position.key]
         for start in range(0, len(data), _CHUNK_BYTES):
             chunk, key = data[start : start + _CHUNK_BYTES], touched[-1]
             whole = len(chunk) == _CHUNK_BYTES
@@ -93,8 +94,8 @@ class Ceiling:
                 break
             self._chunks.setdefault(child, b"")
             touched.append(child)
-        trail.key = touched[-1]
-        trail.rest = data[(len(touched) - 1) * _CHUNK_BYTES :]
+        position.key = touched[-1]
+        position.rest = data[(len(touched) - 1) * _CHUNK_BYTES :]
         for key in reversed(touched):  # a chain loses its end first
             if key in self._chunks:
                 self._chunks.move_to_end(key)

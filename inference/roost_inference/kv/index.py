@@ -1,8 +1,8 @@
-"""The tree of known blocks: which tier holds which, what may go, and what a prompt finds.
+"""The tree of known blocks: which tiers hold one, which may go, and which a prompt reuses.
 
 A block is reached only through its parent, so a chain without holes is the only thing that can be
 found. A block leaves its last tier only when no child is left anywhere; within a tier children
-leave before their parents. All of it is plain bookkeeping: no I/O, no threads, no lock.
+leave before their parents. This is bookkeeping only: no I/O, no threads, no lock.
 """
 
 from collections import OrderedDict
@@ -13,8 +13,8 @@ from itertools import islice
 import numpy as np
 
 from roost_inference.backend import Payload
+from roost_inference.batch import Tokens
 from roost_inference.kv.block import BLOCK_TOKENS, BlockHead, block_key
-from roost_inference.scheduling.batch import Tokens
 
 # Children of one block compared token by token when none continues the prompt as a whole.
 CHILDREN_COMPARED_MAX = 256
@@ -24,8 +24,8 @@ RAM = "ram"
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """A block somewhere below the device. `payload` is there while RAM holds it; pins keep it
-    there; `hold_until` is a soft pin on every tier."""
+    """A block somewhere below the device. RAM holds its `payload`, if any; `pins` keep it in RAM;
+    until `hold_until` it leaves a tier only when nothing else can."""
 
     head: BlockHead
     parent: "Node | None"
@@ -37,15 +37,17 @@ class Node:
 
     @property
     def is_tail(self) -> bool:
+        """Whether it is shorter than a whole block, and so the last of its chain."""
         return self.head.count < BLOCK_TOKENS
 
     @property
     def end(self) -> int:
+        """One past its last position."""
         return self.head.start + self.head.count
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MatchedBlock:
     """A block of a prompt's chain; the first `used` of its tokens are the prompt's."""
 
     node: Node
@@ -62,14 +64,16 @@ class BlockIndex:
         self._used: dict[str, OrderedDict[bytes, Node]] = {}
 
     def add_tier(self, name: str) -> None:
+        """Keep order of use and bytes for a tier of this name."""
         self.bytes[name] = 0
         self._used[name] = OrderedDict()
 
     def count(self, tier: str) -> int:
+        """Blocks that the tier holds."""
         return len(self._used[tier])
 
     def insert(self, head: BlockHead) -> Node | None:
-        """The node of a block, made if need be; None if its parent is not known."""
+        """The node of a block, new or known; None if the block's parent is not known."""
         node = self.nodes.get(head.key)
         if node is not None:
             return node
@@ -85,7 +89,7 @@ class BlockIndex:
         return node
 
     def place(self, node: Node, tier: str, payload: Payload | None = None) -> None:
-        """The tier holds the block now."""
+        """Note that the tier holds the block now."""
         if tier == RAM:
             node.payload = payload
         if tier not in node.tiers:
@@ -95,7 +99,8 @@ class BlockIndex:
         self._used[tier].move_to_end(node.head.key)
 
     def displace(self, node: Node, tier: str) -> None:
-        """The tier holds it no longer; without any tier it is forgotten, and all below it."""
+        """Note that the tier holds it no longer. A block in no tier is forgotten with all its
+        descendants."""
         if tier in node.tiers:
             node.tiers.discard(tier)
             self.bytes[tier] -= node.head.size
@@ -130,22 +135,22 @@ class BlockIndex:
             node = node.parent
         return nodes[::-1]
 
-    def walk(self, root: bytes, wanted: Tokens) -> list[Found]:
-        """The longest known prefix of the tokens; of the last block maybe only a part."""
-        found: list[Found] = []
+    def walk(self, root: bytes, wanted: Tokens) -> list[MatchedBlock]:
+        """The blocks of the longest known prefix; the last one may match only in part."""
+        matched: list[MatchedBlock] = []
         children, parent, position = self._roots.get(root, {}), root, 0
         while children and position < len(wanted):
             rest = wanted[position : position + BLOCK_TOKENS]
             node = children.get(block_key(parent, rest))
             if node is None:
                 part = _closest(children, rest)
-                return [*found, part] if part is not None else found
-            found.append(Found(node, len(rest)))
+                return [*matched, part] if part is not None else matched
+            matched.append(MatchedBlock(node, len(rest)))
             children, parent, position = node.children, node.head.key, position + len(rest)
-        return found
+        return matched
 
     def superseded(self, node: Node) -> list[Node]:
-        """Tails beside the node that it contains: nothing needs them any more."""
+        """Tails beside the node whose tokens the node has, too: nothing needs them any more."""
         siblings = node.parent.children if node.parent else self._roots.get(node.head.parent, {})
         return [
             other
@@ -158,8 +163,8 @@ class BlockIndex:
         ]
 
     def victim(self, tier: str, now: float, rank: Callable[[Node], int]) -> Node | None:
-        """What the tier should give up next: the least recently used that may go, soft-held ones
-        last, else by `rank` (lower goes first). None if all must stay."""
+        """The block the tier should give up next: of those that may go the one with the lowest
+        `rank`, held ones last, then the least recently used. None if all must stay."""
         best: tuple[int, Node] | None = None
         for node in self._used[tier].values():
             if not self.removable(node, tier):
@@ -172,7 +177,7 @@ class BlockIndex:
         return best[1] if best else None
 
     def removable(self, node: Node, tier: str) -> bool:
-        """Whether it can leave the tier without leaving a child behind or a reader in the air."""
+        """Whether it can leave the tier: no child would lose its parent, no reader its block."""
         if node.pins and (tier == RAM or len(node.tiers) == 1):
             return False
         if any(tier in child.tiers for child in node.children.values()):
@@ -180,6 +185,7 @@ class BlockIndex:
         return len(node.tiers) > 1 or not node.children
 
     def oldest(self, tier: str) -> Iterator[Node]:
+        """The blocks of a tier, least recently used first; the tier may change meanwhile."""
         return iter(tuple(self._used[tier].values()))
 
     def check(self) -> None:
@@ -204,9 +210,9 @@ class BlockIndex:
         ), "a tier lists a block that is gone"
 
 
-def _closest(children: dict[bytes, Node], rest: Tokens) -> Found | None:
+def _closest(children: dict[bytes, Node], rest: Tokens) -> MatchedBlock | None:
     """The child that shares most leading tokens, newest first among a bounded number."""
-    best: Found | None = None
+    best: MatchedBlock | None = None
     for node in islice(reversed(children.values()), CHILDREN_COMPARED_MAX):
         held = node.head.tokens
         size = min(len(held), len(rest))
@@ -215,5 +221,5 @@ def _closest(children: dict[bytes, Node], rest: Tokens) -> Found | None:
         differs = np.flatnonzero(held[:size] != rest[:size])
         shared = int(differs[0]) if differs.size else size
         if best is None or shared > best.used:
-            best = Found(node, shared)
+            best = MatchedBlock(node, shared)
     return best

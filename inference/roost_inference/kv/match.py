@@ -1,12 +1,14 @@
-"""What a prompt finds: on the device, and in blocks that can follow."""
+"""The KV that a prompt can reuse: on the device, and in blocks that can follow."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from roost_inference.kv.index import Found
-from roost_inference.request import KvPolicy
-from roost_inference.scheduling.batch import Tokens
+from roost_inference.batch import Tokens
+from roost_inference.kv.index import MatchedBlock
+from roost_inference.request import EngineSession, KvPolicy
+from roost_inference.sequence import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +17,7 @@ class Resident:
 
     sequence_id: int
     tokens: Tokens
-    session_id: str | None
-    cache_salt: str
+    session: EngineSession
     policy: KvPolicy
 
 
@@ -30,7 +31,7 @@ class Match:
     source: int | None = None
     take_over: bool = False
     held: int = 0
-    loads: tuple[Found, ...] = ()
+    loads: tuple[MatchedBlock, ...] = ()
 
 
 NO_MATCH = Match()
@@ -43,3 +44,33 @@ def common_prefix(held: Tokens, wanted: Tokens) -> int:
         return 0
     differs = np.flatnonzero(held[:size] != wanted[:size])
     return int(differs[0]) if differs.size else size
+
+
+def match_on_device(
+    sequence: Sequence,
+    residents: Iterable[Resident],
+    running: Iterable[Sequence],
+    truncates: bool,
+) -> Match:
+    """The longest prefix that a sequence of the same salt holds; of equally long ones the first
+    resident that can be taken over. truncates: whether part of a sequence can be removed."""
+    session, wanted = sequence.request.session, sequence.tokens.view[:-1]
+    best = NO_MATCH
+    for resident in residents:
+        if resident.session.cache_salt != session.cache_salt:
+            continue
+        length = common_prefix(resident.tokens, wanted)
+        own = session.session_id is not None and resident.session == session
+        lost = len(resident.tokens) - length
+        take_over = lost == 0 or (own and lost <= length)
+        if not truncates and lost:
+            continue
+        if length > best.length or (length == best.length and take_over and not best.take_over):
+            best = Match(length, resident.sequence_id, take_over, length)
+    for other in running if truncates else ():
+        if other.request.session.cache_salt != session.cache_salt:
+            continue
+        length = common_prefix(other.tokens.view[: other.computed], wanted)
+        if length > best.length:
+            best = Match(length, other.sequence_id, False, length)
+    return best if best.length else NO_MATCH

@@ -1,5 +1,6 @@
-"""Between the device and the block store, on the engine thread: export, load, and the choice
-between loading and computing again.
+"""Moves KV between the device and the block store: export, load, and load or compute again.
+
+The engine thread calls it.
 
 A load has two phases. The first finds a prompt's blocks, pins them and has those of lower tiers
 read to RAM while the sequence waits in the queue; the second, when the sequence is admitted,
@@ -11,33 +12,36 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from roost_inference.backend import Backend
+from roost_inference.batch import Tokens
 from roost_inference.errors import EngineFailed
 from roost_inference.kv.block import BLOCK_TOKENS
-from roost_inference.kv.index import RAM, Found
+from roost_inference.kv.index import RAM, MatchedBlock
+from roost_inference.kv.paging_protocol import Prefetch
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.tier_io import Fetch
-from roost_inference.request import KvPolicy
-from roost_inference.scheduling.batch import Tokens
+from roost_inference.request import EngineSession, KvPolicy
 from roost_inference.sequence import Sequence
 
-# Less than this is computed faster than it is found.
+# Fewer tokens are computed faster than they are loaded.
 GAIN_TOKENS_MIN = 16
 TAIL_TOKENS_MIN = 16
 
 
 @dataclass(slots=True)
 class Plan:
-    """What a waiting sequence is going to load: blocks from number `first` on, all pinned."""
+    """The blocks that a waiting sequence will load, from number `first` on; all are pinned."""
 
     first: int = 0
-    found: list[Found] = field(default_factory=list)
+    matched: list[MatchedBlock] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     fetch: Fetch | None = None
     report: dict[str, object] = field(default_factory=dict)
 
 
 class Pager:
-    """One per engine; the cache calls it."""
+    """Implements Paging over a block store; one per engine."""
+
+    keeps_evicted = True
 
     def __init__(
         self,
@@ -55,7 +59,7 @@ class Pager:
 
     # Phase one: find, decide, pin, read
 
-    def plan(self, sequence: Sequence, resident: int) -> tuple[Found, ...]:
+    def plan(self, sequence: Sequence, resident: int) -> tuple[MatchedBlock, ...]:
         """The blocks ready to be imported behind the first `resident` tokens, which the device
         has; empty while they are on their way, and if computing is cheaper."""
         plan = self._plans.get(sequence.id)
@@ -69,28 +73,30 @@ class Pager:
         return self._ready(plan, resident)
 
     def is_fetching(self, sequence: Sequence) -> bool:
+        """Whether blocks of the sequence are being read."""
         plan = self._plans.get(sequence.id)
         return plan is not None and plan.fetch is not None and not plan.fetch.done
 
     @property
     def is_reading(self) -> bool:
+        """Whether blocks of any sequence are being read."""
         return any(plan.fetch and not plan.fetch.done for plan in self._plans.values())
 
     def forget(self, sequence: Sequence) -> None:
         """The sequence has loaded, or never will."""
         plan = self._plans.pop(sequence.id, None)
         if plan is not None:
-            self.store.unpin(part.node for part in plan.found)
+            self.store.unpin(part.node for part in plan.matched)
 
     def _make(self, sequence: Sequence, resident: int) -> Plan:
         policy = sequence.request.kv
         wanted = sequence.tokens.view[:-1]
         if policy.max_load_tokens is not None:
             wanted = wanted[: resident + policy.max_load_tokens]
-        root = self.store.root(sequence.request.cache_salt)
-        found = self.store.walk(root, wanted)
+        root = self.store.root(sequence.request.session.cache_salt)
+        matched = self.store.walk(root, wanted)
         first = resident // BLOCK_TOKENS
-        parts, sources = found[first:], []
+        parts, sources = matched[first:], []
         for part in parts:
             source = self.store.source(part.node, policy.load_tiers)
             if source is None:
@@ -98,14 +104,14 @@ class Pager:
             sources.append(source)
         count, report = self._decide(parts[: len(sources)], sources, first, resident)
         plan = Plan(first, parts[:count], sources[:count], report=report)
-        nodes = [part.node for part in plan.found]
+        nodes = [part.node for part in plan.matched]
         self.store.pin(nodes)
         if any(source != RAM for source in plan.sources):
             plan.fetch = self.store.fetch(nodes, plan.sources)
         return plan
 
     def _decide(
-        self, parts: list[Found], sources: list[str], first: int, resident: int
+        self, parts: list[MatchedBlock], sources: list[str], first: int, resident: int
     ) -> tuple[int, dict[str, object]]:
         """How many of the blocks to load: as many as make the whole cheapest, by what loading and
         computing were measured to cost."""
@@ -134,11 +140,11 @@ class Pager:
             "expected_recompute_ms": round(max(gain, 0) * per_token_ms, 3),
         }
 
-    def _ready(self, plan: Plan, resident: int) -> tuple[Found, ...]:
+    def _ready(self, plan: Plan, resident: int) -> tuple[MatchedBlock, ...]:
         """The unbroken run of blocks in RAM from where the device ends."""
         skip = resident // BLOCK_TOKENS - plan.first
-        run: list[Found] = []
-        for part in plan.found[skip:]:
+        run: list[MatchedBlock] = []
+        for part in plan.matched[skip:]:
             if part.node.payload is None:
                 break
             run.append(part)
@@ -148,10 +154,10 @@ class Pager:
     # Phase two: import
 
     def load(
-        self, sequence_id: int, loads: tuple[Found, ...], reserve: Callable[[int], bool]
+        self, sequence_id: int, loads: tuple[MatchedBlock, ...], reserve: Callable[[int], bool]
     ) -> int:
         """Append blocks to a sequence that ends where the first one begins; `reserve` accounts
-        for the cells. Returns the tokens gained; stops at the first block that can't be had."""
+        for the cells. Returns the tokens gained; stops at the first block that is missing."""
         gained = 0
         for part in loads:
             head, payload = part.node.head, part.node.payload
@@ -173,7 +179,7 @@ class Pager:
             return
         tiers: dict[str, int] = {}
         left = loaded + resident % BLOCK_TOKENS
-        for part, source in zip(plan.found, plan.sources, strict=True):
+        for part, source in zip(plan.matched, plan.sources, strict=True):
             tiers[source] = tiers.get(source, 0) + min(part.used, max(left, 0))
             left -= part.used
         sequence.kv_report = {
@@ -191,8 +197,7 @@ class Pager:
         sequence_id: int,
         tokens: Tokens,
         *,
-        salt: str,
-        session_id: str,
+        session: EngineSession,
         policy: KvPolicy,
         blocks_max: int | None = None,
     ) -> bool:
@@ -200,13 +205,13 @@ class Pager:
         is stored that can be."""
         if policy.max_offload_tokens is not None:
             tokens = tokens[: policy.max_offload_tokens]
-        root = self.store.root(salt)
-        found = self.store.walk(root, tokens)
-        if sum(part.used for part in found) + TAIL_TOKENS_MIN > len(tokens):
+        root = self.store.root(session.cache_salt)
+        matched = self.store.walk(root, tokens)
+        if sum(part.used for part in matched) + TAIL_TOKENS_MIN > len(tokens):
             return True
-        whole = [part for part in found if part.used == BLOCK_TOKENS]
+        whole = [part for part in matched if part.used == BLOCK_TOKENS]
         parent = whole[-1].node.head.key if whole else root
-        exported = 0
+        exported, owner = 0, session.session_id or ""
         for start in range(len(whole) * BLOCK_TOKENS, len(tokens), BLOCK_TOKENS):
             end = min(start + BLOCK_TOKENS, len(tokens))
             if end - start < TAIL_TOKENS_MIN:
@@ -217,8 +222,45 @@ class Pager:
                 payload = self._backend.export_block(sequence_id, start, end)
             except EngineFailed:
                 return True
-            key = self.store.put(parent, start, tokens[start:end], payload, session_id)
+            key = self.store.put(parent, start, tokens[start:end], payload, owner)
             if key is None:
                 return True
             parent, exported = key, exported + 1
         return True
+
+    # Sessions
+
+    def stored_tokens(self, session: EngineSession, tokens: Tokens) -> dict[str, int]:
+        """How many of the tokens each tier holds."""
+        stored: dict[str, int] = {}
+        for part in self.store.walk(self.store.root(session.cache_salt), tokens, touch=False):
+            for tier in tuple(part.node.tiers):
+                stored[tier] = stored.get(tier, 0) + part.used
+        return stored
+
+    def hold(self, session: EngineSession, tokens: Tokens, until: float) -> None:
+        """Keep the blocks of these tokens in RAM until then."""
+        self.store.hold(self.store.root(session.cache_salt), tokens, until)
+
+    def prefetch(self, session: EngineSession, tokens: Tokens | None, until: float) -> Prefetch:
+        """Bring a session's blocks to RAM; see Paging."""
+        store = self.store
+        root = store.root(session.cache_salt)
+        chain = [] if tokens is None else [part.node for part in store.walk(root, tokens)]
+        if not chain and session.session_id is not None:
+            # After a restart only the blocks remember whose they are.
+            chain = store.leaf_of(session.session_id, root)
+        sources = [store.source(node, None) for node in chain]
+        blocks = sources.index(None) if None in sources else len(sources)
+        ready = [source for source in sources[:blocks] if source is not None]
+        store.fetch(chain[:blocks], ready)
+        store.hold_nodes(chain[:blocks], until)
+        return Prefetch(bool(chain), blocks, sum(source != RAM for source in ready))
+
+    def check(self) -> None:
+        """Raise AssertionError if the tiers do not add up."""
+        self.store.check()
+
+    def close(self) -> None:
+        """Finish writing and give the tiers back."""
+        self.store.close()

@@ -9,12 +9,17 @@ from roost_inference.kv.figures import Figures
 from roost_inference.kv.index import RAM, BlockIndex, Node
 
 
-class Shelf:
-    """Hold `lock` around everything; `idle` is notified when a writer has nothing left to do."""
+class SharedIndex:
+    """Hold `lock` around everything; `idle` is notified when a writer has nothing left to do.
 
-    def __init__(self, quotas: Mapping[str, int], clock: Callable[[], float]) -> None:
+    quotas: bytes by tier, RAM included.
+    """
+
+    def __init__(
+        self, quotas: Mapping[str, int], figures: Figures, clock: Callable[[], float]
+    ) -> None:
         self.index = BlockIndex()
-        self.figures = Figures()
+        self.figures = figures
         self.clock = clock
         self.lock = threading.RLock()
         self.idle = threading.Condition(self.lock)
@@ -23,23 +28,24 @@ class Shelf:
             self.index.add_tier(name)
 
     def fits(self, tier: str, size: int) -> bool:
+        """Whether `size` more bytes are within the tier's quota."""
         return self.index.bytes[tier] + size <= self.quotas[tier]
 
-    def make_room(self, tier: str, size: int) -> list[BlockHead]:
-        """Evict until `size` more fits, or nothing more may go; what left a lower tier is to be
-        deleted by the caller, outside the lock."""
-        gone: list[BlockHead] = []
+    def evict_for(self, tier: str, size: int) -> list[BlockHead]:
+        """Evict until `size` more bytes fit, or nothing more may go. The caller deletes what left
+        a lower tier, outside the lock."""
+        evicted: list[BlockHead] = []
         while not self.fits(tier, size):
             node = self.index.victim(tier, self.clock(), partial(self._worth, tier))
             if node is None:
                 break
             self.index.displace(node, tier)
             self.figures.moved(tier, "lower" if node.tiers else "gone")
-            gone.append(node.head)
-        return [] if tier == RAM else gone
+            evicted.append(node.head)
+        return [] if tier == RAM else evicted
 
     def _worth(self, tier: str, node: Node) -> int:
-        """0 goes first: what RAM has written down already can be had again."""
+        """0 goes first: a block that a lower tier has, too, can be read again."""
         return int(tier == RAM and len(node.tiers) == 1 and len(self.quotas) > 1)
 
     def check(self) -> None:

@@ -1,25 +1,27 @@
-"""Blocks below the device: RAM in front, lower tiers behind it, worked off the engine thread.
+"""Blocks below the device: RAM in front, lower tiers behind it.
 
-The engine thread asks what is known (`walk`), gives blocks (`put`), and has blocks brought to RAM
-(`fetch`); all of that only touches the index under a lock. Reading and writing happen on one
-reader and one writer thread per tier, so a tier that hangs holds up nothing but itself.
+The engine thread looks blocks up (`walk`), stores blocks (`put`), and has blocks brought to RAM
+(`fetch`); all of that only touches the index under a lock. Each lower tier has one thread that
+reads and one that writes, so a tier that hangs holds up nothing but itself.
 """
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from roost_inference.backend import Payload
+from roost_inference.batch import Tokens
 from roost_inference.kv.block import BlockHead, block_key, identity_digest, root_key
-from roost_inference.kv.index import RAM, Found, Node
-from roost_inference.kv.shared_index import Shelf
+from roost_inference.kv.figures import Figures
+from roost_inference.kv.index import RAM, MatchedBlock, Node
+from roost_inference.kv.shared_index import SharedIndex
 from roost_inference.kv.tiers.lanes import Lane, ThreadLane
+from roost_inference.kv.tiers.placement import RAM_PLACEMENT, TierPlacement, placement_of
 from roost_inference.kv.tiers.tier import Tier
-from roost_inference.kv.tiers.tier_io import Movers
-from roost_inference.scheduling.batch import Tokens
+from roost_inference.kv.tiers.tier_io import CLOSE_TIMEOUT_S, Fetch, TierIo
 
 
 class BlockStore:
-    """Any thread may call it; tiers are given fastest first."""
+    """RAM and the tiers below it, which are given fastest first. Any thread may call it."""
 
     def __init__(
         self,
@@ -31,42 +33,43 @@ class BlockStore:
         lane: Callable[[str], Lane] = ThreadLane,
     ) -> None:
         self.identity = identity_digest(identity)
+        self.figures = Figures({tier.name: tier.read_cost for tier in tiers})
         quotas = {RAM: ram_bytes, **{tier.name: tier.quota.bytes for tier in tiers}}
-        self._shelf = Shelf(quotas, clock)
-        self._index = self._shelf.index
-        self._lock = self._shelf.lock
-        self.figures = self._shelf.figures
-        self.movers = Movers(self._shelf, tiers, lane)
-        self.fetch = self.movers.fetch
-        self.give_up = self.movers.give_up
-        self.flush = self.movers.flush
-        self.close = self.movers.close
+        self._shared = SharedIndex(quotas, self.figures, clock)
+        self._index = self._shared.index
+        self._lock = self._shared.lock
+        self._io = TierIo(self._shared, tiers, lane)
 
-    def start(self, background: Sequence[str] = ("object",)) -> None:
-        """Find what earlier runs left; the tiers in `background` are listed meanwhile."""
-        self.movers.start(background)
+    def start(self) -> None:
+        """Find what earlier runs left."""
+        self._io.start()
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Have this called, on a tier's thread, whenever blocks have arrived in RAM."""
+        self._io.on_change = callback
 
     # Look up and pin
 
     def root(self, salt: str) -> bytes:
+        """Where the chains of a salt begin."""
         return root_key(self.identity, salt)
 
-    def walk(self, root: bytes, wanted: Tokens, *, touch: bool = True) -> list[Found]:
+    def walk(self, root: bytes, wanted: Tokens, *, touch: bool = True) -> list[MatchedBlock]:
         """The longest stored prefix of the tokens."""
         with self._lock:
-            found = self._index.walk(root, wanted)
+            matched = self._index.walk(root, wanted)
             if touch:
-                self._index.touch([part.node for part in found])
-            return found
+                self._index.touch([part.node for part in matched])
+            return matched
 
     def source(self, node: Node, allowed: frozenset[str] | None) -> str | None:
-        """The fastest tier it can be had from now, None if there is none."""
+        """The fastest allowed tier that holds the block and works, None if there is none."""
         with self._lock:
             if node.payload is not None and (allowed is None or RAM in allowed):
                 return RAM
-            for name, lower in self.movers.lower.items():
+            for name, lower in self._io.lower.items():
                 permitted = allowed is None or name in allowed
-                if permitted and name in node.tiers and self.movers.is_available(lower):
+                if permitted and name in node.tiers and self._io.is_available(lower):
                     return name
             return None
 
@@ -77,16 +80,22 @@ class BlockStore:
                 node.pins += 1
 
     def unpin(self, nodes: Iterable[Node]) -> None:
+        """Undo one `pin` of each."""
         with self._lock:
             for node in nodes:
                 node.pins -= 1
 
     def hold(self, root: bytes, tokens: Tokens, until: float) -> None:
-        """Soft pin: the chain leaves a tier only when nothing else can; 0 lets it go."""
+        """Let the chain leave a tier only when nothing else can, until then; 0 lets it go."""
         with self._lock:
             for part in self._index.walk(root, tokens):
-                node = part.node
-                node.hold_until = max(node.hold_until, until) if until else 0.0
+                part.node.hold_until = max(part.node.hold_until, until) if until else 0.0
+
+    def hold_nodes(self, nodes: Iterable[Node], until: float) -> None:
+        """Hold these blocks; see `hold`."""
+        with self._lock:
+            for node in nodes:
+                node.hold_until = max(node.hold_until, until)
 
     def leaf_of(self, session_id: str, root: bytes) -> list[Node]:
         """The chain below this root that ends in the deepest block a session has stored."""
@@ -103,20 +112,20 @@ class BlockStore:
     def put(
         self, parent: bytes, start: int, tokens: Tokens, payload: Payload, session_id: str
     ) -> bytes | None:
-        """Take a block into RAM and on to the lower tiers later; its key, None if there is no
-        room or its parent is not here."""
+        """Take a block into RAM, and on to the lower tiers later. Returns its key, None if RAM is
+        full of blocks that must stay or the block's parent is not known."""
         tokens = tokens.copy()
         key = block_key(parent, tokens)
         head = BlockHead(self.identity, parent, key, start, tokens, payload.nbytes, session_id)
         with self._lock:
             known = self._index.nodes.get(head.parent)
-            # the room is made before the block is known: its parent must not be what leaves
+            # RAM is freed before the block is known: its parent must not be what leaves.
             if known is not None:
                 known.pins += 1
-            self._shelf.make_room(RAM, head.size)
+            self._shared.evict_for(RAM, head.size)
             if known is not None:
                 known.pins -= 1
-            if not self._shelf.fits(RAM, head.size):
+            if not self._shared.fits(RAM, head.size):
                 self.figures.refused += 1
                 return None
             node = self._index.insert(head)
@@ -125,8 +134,8 @@ class BlockStore:
             self._index.place(node, RAM, payload)
             self.figures.moved("device", RAM)
             self._drop_superseded(node)
-            self.movers.want_written(node)
-        self.movers.kick()
+            self._io.enqueue_write(node)
+        self._io.start_writing()
         return key
 
     def _drop_superseded(self, node: Node) -> None:
@@ -134,27 +143,42 @@ class BlockStore:
             self._forget(other)
 
     def _forget(self, node: Node) -> None:
-        """Out of every tier; files are deleted by the writers. Blocks below go, too."""
+        """Remove it and its descendants from every tier; the writers delete their files."""
         for name in tuple(node.tiers):
-            self.movers.delete(name, node.head)
+            self._io.delete(name, node.head)
             self._index.displace(node, name)
 
     def drop(self, node: Node) -> None:
-        """A block the kernels refuse: it must not be offered again."""
+        """Forget a block that the kernels refuse."""
         with self._lock:
             self.figures.corrupt += 1
             self._forget(node)
 
-    # To the lower tiers
+    # Between RAM and the lower tiers
 
-    # To RAM
+    def fetch(self, nodes: Sequence[Node], sources: Sequence[str]) -> Fetch:
+        """Begin to bring pinned blocks to RAM, each from the tier given for it."""
+        return self._io.fetch(nodes, sources)
 
-    # All of it
+    def give_up(self, fetch: Fetch) -> None:
+        """Wait no longer for a fetch whose deadline has passed."""
+        self._io.give_up(fetch)
+
+    def flush(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
+        """Wait until every lower tier that works has stored what RAM holds; False if that took
+        longer than the limit."""
+        return self._io.flush(timeout_s)
+
+    def close(self) -> None:
+        """Write what can be written within a few seconds, then stop the threads."""
+        self._io.close()
+
+    # Everything
 
     def usage(self) -> dict[str, tuple[int, int, str | None]]:
         """Per tier its bytes, its blocks, and its problem if it has one."""
         with self._lock:
-            lower = self.movers.lower
+            lower = self._io.lower
             problems = {name: low.health.problem for name, low in lower.items()}
             return {
                 name: (size, self._index.count(name), problems.get(name))
@@ -162,13 +186,19 @@ class BlockStore:
             }
 
     @property
+    def placements(self) -> tuple[TierPlacement, ...]:
+        """Where each tier lies, the fastest first."""
+        tiers = (lower.tier for lower in self._io.lower.values())
+        return (RAM_PLACEMENT, *(placement_of(tier) for tier in tiers))
+
+    @property
     def quotas(self) -> Mapping[str, int]:
         """Per tier the bytes it may hold."""
-        return self._shelf.quotas
+        return self._shared.quotas
 
     def check(self) -> None:
         """Raise AssertionError if the index does not add up or a quota is exceeded."""
-        self._shelf.check()
+        self._shared.check()
 
     def pinned(self) -> int:
         """Pins of all blocks; 0 when nothing is being loaded."""

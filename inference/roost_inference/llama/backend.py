@@ -12,17 +12,17 @@ from typing import Any
 from llguidance import LLTokenizer
 
 from roost_inference.backend import DecodeStatus, Logits, Payload
+from roost_inference.batch import Batch
 from roost_inference.errors import EngineUnavailable
 from roost_inference.llama import bindings
 from roost_inference.llama.context import LlamaContext
 from roost_inference.llama.machine import available_memory_bytes
 from roost_inference.llama.prefill import PrefillContext
-from roost_inference.prompt.token_floor import TokenFloor
-from roost_inference.scheduling.batch import Batch
+from roost_inference.llama.token_floor import TokenFloor
 
-# Beside the KV the compute buffers and the logits take memory; below this it would be a gamble.
+# The compute buffers and the logits need memory, too; with less than this left they may not fit.
 MEMORY_MARGIN_BYTES = 256 * 2**20
-BESIDE_THREADS_MAX = 3
+BACKGROUND_THREADS_MAX = 3
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +39,16 @@ class LlamaVocabulary:
         self.end_tokens = bindings.end_tokens(self._handle)
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids; see Vocabulary."""
         return bindings.tokenize(self._handle, text, special=special)
 
     def tokens_at_least(self, text: str) -> int:
+        """A lower bound of the tokens; see Vocabulary. The first call takes a tenth of a second."""
         return self._token_floor.tokens(text)
 
     @functools.cached_property
     def _token_floor(self) -> TokenFloor:
-        """Looks at every token once, which takes a tenth of a second."""
+        """Reads every token once, which takes a tenth of a second."""
         if not bindings.covers_bytes(self._handle):
             return TokenFloor(0)
         pieces = (
@@ -55,6 +57,7 @@ class LlamaVocabulary:
         return TokenFloor.of_pieces(pieces, strips_space=bindings.strips_space(self._handle))
 
     def token_bytes(self, token: int) -> bytes:
+        """The bytes of a token, empty for control tokens; remembered."""
         piece = self._pieces.get(token)
         if piece is None:
             piece = bindings.token_bytes(self._handle, token, special=False)
@@ -69,9 +72,11 @@ class LlamaVocabulary:
 
     @property
     def bos_eos(self) -> tuple[int, int]:
+        """The tokens that begin and end a text, -1 for "none"."""
         return bindings.bos_eos(self._handle)
 
     def grammar_tokenizer(self) -> LLTokenizer:
+        """The vocabulary as llguidance wants it; built once, in 0.2 s."""
         from llguidance.llamacpp import lltokenizer_from_vocab
 
         with self._lock:
@@ -134,26 +139,28 @@ class LlamaBackend:
         self._computed = self._main
         self._threads = threads
         # With more cores than these, one for prompts would be too little.
-        beside = self._prefill is not None and 2 <= threads <= BESIDE_THREADS_MAX
-        self.beside_cells = prefill_cells if beside else 0
+        in_background = self._prefill is not None and 2 <= threads <= BACKGROUND_THREADS_MAX
+        self.background_cells = prefill_cells if in_background else 0
         self.vocabulary = LlamaVocabulary(self._model)
         self.cells = self._main.cells
         self.identity = _identity(path, kv_type)
 
     def _check_memory(self, cells: int, kv_type: str) -> None:
-        """Refuse a cache that does not fit: llama.cpp zeroes it, and the kernel would kill us."""
+        """Raise EngineUnavailable for a cache that does not fit: llama.cpp zeroes it, and the
+        operating system would kill the process."""
         if missing := self._missing_memory(cells, kv_type):
             raise EngineUnavailable(f"{missing} Set a smaller engine context_length.")
 
     def _fits(self, cells: int, kv_type: str) -> bool:
-        """Whether there is memory for a prefill context: it is good to have but no more, so half
-        of what is free stays free."""
+        """Whether there is memory for a prefill context, which is not necessary: half of the free
+        memory stays free."""
         if missing := self._missing_memory(cells, kv_type, share=0.5):
             log.warning("Prompts are read beside everything else: %s", missing)
         return not missing
 
     def _missing_memory(self, cells: int, kv_type: str, share: float = 1.0) -> str:
-        """What is missing for so many cells, in words; empty if that share of what is free does."""
+        """What is missing for so many cells, in words; empty if this share of the free memory is
+        enough."""
         needed = cells * bindings.kv_bytes_per_cell(self._model, kv_type) + MEMORY_MARGIN_BYTES
         free = available_memory_bytes()
         if free is None or needed <= free * share:
@@ -165,13 +172,16 @@ class LlamaBackend:
 
     @property
     def trained_context(self) -> int:
+        """The longest context the model was trained for, in tokens."""
         return bindings.trained_context(self._model)
 
     @property
     def chat_template(self) -> str:
+        """The Jinja template of the GGUF header, empty if it has none."""
         return bindings.chat_template(self._model)
 
     def decode(self, batch: Batch) -> DecodeStatus:
+        """Compute a batch in the context that suits it; see Backend."""
         prefill = self._prefill
         if prefill is not None and not prefill.is_busy and prefill.wants(batch):
             self._computed = prefill.context
@@ -181,15 +191,17 @@ class LlamaBackend:
         self._computed = self._main
         return self._main.decode(batch)
 
-    def begin_beside(self, batch: Batch) -> bool:
+    def begin_prefill(self, batch: Batch) -> bool:
+        """Start a piece of a prompt in the background; see Backend."""
         prefill = self._prefill
-        if prefill is None or not self.beside_cells or not prefill.wants(batch):
+        if prefill is None or not self.background_cells or not prefill.wants(batch):
             return False
         prefill.begin(batch)
         self._main.threads_max = self._threads - 1
         return True
 
-    def finish_beside(self, *, wait: bool) -> DecodeStatus | None:
+    def finish_prefill(self, *, wait: bool) -> DecodeStatus | None:
+        """How that piece ended; see Backend."""
         assert self._prefill is not None
         try:
             status = self._prefill.finish(wait=wait)
@@ -201,9 +213,11 @@ class LlamaBackend:
         return status
 
     def logits(self, row: int) -> Logits:
+        """Logits of the last decode; see Backend."""
         return self._computed.logits(row)
 
     def sequence_copy(self, source: int, target: int, start: int, end: int) -> None:
+        """Share cells; see Backend."""
         if self._prefill is not None:
             self._prefill.remove(target, 0)
             if self._prefill.held == source:
@@ -211,20 +225,24 @@ class LlamaBackend:
         self._main.copy(source, target, start, end)
 
     def sequence_remove(self, sequence: int, start: int) -> bool:
+        """Remove positions from `start` on; see Backend."""
         if self._prefill is not None:
             self._prefill.remove(sequence, start)
         return self._main.remove(sequence, start)
 
     def sequence_end(self, sequence: int) -> int:
+        """One past the last position held in either context."""
         end = self._main.end(sequence)
         return end if self._prefill is None else max(end, self._prefill.end(sequence))
 
     def export_block(self, sequence: int, start: int, end: int) -> Payload:
-        if self._prefill is not None and self._prefill.lends(sequence, end):
+        """A copy of the KV, from the context that has it; see Backend."""
+        if self._prefill is not None and self._prefill.holds_alone(sequence, end):
             return self._prefill.export(start, end)
         return self._main.export(sequence, start, end)
 
     def import_block(self, sequence: int, payload: Payload) -> bool:
+        """Append an exported block; see Backend."""
         start = self._main.end(sequence)
         if not self._main.append(sequence, payload):
             return False
@@ -233,9 +251,11 @@ class LlamaBackend:
         return True
 
     def interrupt(self) -> None:
+        """Stop decodes of both contexts; any thread may call it."""
         self._flag[0] = b"\x01"
 
     def clear_interrupt(self) -> None:
+        """Let decodes run again."""
         self._flag[0] = b"\x00"
 
     def close(self) -> None:
@@ -250,7 +270,7 @@ class LlamaBackend:
 
 
 def _identity(path: Path, kv_type: str) -> str:
-    """Weights by content, kernels by build, and everything that changes a stored number."""
+    """The weights by content, the kernels by build, and everything else that changes stored KV."""
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
         while chunk := file.read(2**22):

@@ -1,4 +1,4 @@
-"""One llama.cpp context: a KV cache, the batch it computes, and every guard against its asserts.
+"""One llama.cpp context: a KV cache, the batch it computes, and checks before every call.
 
 llama.cpp ends the process on misuse (more rows than n_batch, an unknown sequence id), so the
 arguments are checked in Python first.
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from roost_inference.backend import DecodeStatus, Logits, Payload
+from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
 from roost_inference.llama import bindings
 from roost_inference.llama.threads import ThreadTuner
-from roost_inference.scheduling.batch import Batch
 
 _STATUS = {
     bindings.DECODE_DONE: DecodeStatus.DONE,
@@ -76,7 +76,7 @@ class LlamaContext:
         )
 
     def decode(self, batch: Batch, *, sequence: int | None = None) -> DecodeStatus:
-        """See Backend.decode; with `sequence` all rows are of that one, whatever the batch says."""
+        """See Backend.decode. `sequence` replaces the sequence ids of all rows."""
         rows = batch.size
         if not 0 < rows <= self._capacity:
             raise EngineFailed(f"A batch of {rows} rows, 1 to {self._capacity} are possible")
@@ -93,7 +93,7 @@ class LlamaContext:
         return status
 
     def _compute(self, rows: int) -> int:
-        """Decode the batch with as many threads as do it fastest."""
+        """Decode the batch with the number of threads that is fastest for its size."""
         limit = self.threads_max
         threads = self._tuner.choose(rows) if limit is None else limit
         if threads != self._threads:
@@ -119,12 +119,15 @@ class LlamaContext:
         return view
 
     def copy(self, source: int, target: int, start: int, end: int) -> None:
+        """Let `target` share the cells of positions [start, end) of `source`."""
         bindings.sequence_copy(self._memory, source, target, start, end)
 
     def remove(self, sequence: int, start: int) -> bool:
+        """Remove positions from `start` on; False if the model cannot."""
         return bindings.sequence_remove(self._memory, sequence, start)
 
     def end(self, sequence: int) -> int:
+        """One past the last position held."""
         return bindings.sequence_last(self._memory, sequence) + 1
 
     def export(self, sequence: int, start: int, end: int) -> Payload:
@@ -152,7 +155,7 @@ class LlamaContext:
         try:
             if bindings.write_sequence(self._context, self._scratch, address, size) == 0:
                 return False
-            # what the blob says counts, so a block is never attached anywhere but at the end
+            # The payload names its positions: a block is never attached anywhere but at the end.
             if bindings.sequence_first(self._memory, self._scratch) != self.end(sequence):
                 return False
             bindings.sequence_copy(self._memory, self._scratch, sequence, -1, -1)

@@ -1,4 +1,4 @@
-"""What this machine gives the engine: physical cores and memory, container limits included."""
+"""The cores and the memory that this process may use, container limits included."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ def physical_cores() -> int:
 
 
 def available_memory_bytes() -> int | None:
-    """Memory that can still be taken without swapping; None where the system does not say."""
+    """Bytes that can be allocated without swapping; None where the system does not tell."""
     free = _meminfo_available_bytes()
     limit, used = (_cgroup_bytes(name) for name in ("memory.max", "memory.current"))
     if limit is not None and used is not None:

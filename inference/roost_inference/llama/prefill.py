@@ -1,25 +1,25 @@
-"""Prompts are read in a context of their own, one at a time, and move to the others when read.
+"""A context of its own for prefill: one prompt at a time, moved to the main context afterwards.
 
-In the unified KV cache every row's attention walks over the cells of all sequences, and masked
-cells are not free: with three other conversations on the device a prompt is read a fifth slower.
-Here a prompt is alone, and its cells lie in the order of its tokens, so its KV does not depend on
-who else is served, to the last bit. The context is a write-back cache in front of the main one:
+In the unified KV cache the attention of every row goes over the cells of all sequences, and masked
+cells cost time: with three other conversations on the device prefill is a fifth slower. Here a
+prompt is alone, and its cells lie in the order of its tokens, so its KV does not depend on other
+sequences, to the last bit. The context is a write-back cache in front of the main one:
 
     [0, stored)     in both
     [stored, end)   here only, until `flush` copies it to the main context
 
-Whoever asks the main context for a sequence has it flushed first; see LlamaBackend.
+LlamaBackend flushes a sequence before the main context needs it.
 
-A piece may also be read beside the answers, by a thread of its own: between `begin` and `finish`
-nothing here is touched.
+A piece may also be computed in the background, by a thread of its own: between `begin` and `finish`
+nothing here may be used.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from roost_inference.backend import DecodeStatus, Payload
+from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
 from roost_inference.llama.context import LlamaContext
-from roost_inference.scheduling.batch import Batch
 
 # Fewer rows are computed where the sequence is: moving it costs more than is saved.
 ROWS_MIN = 16
@@ -46,9 +46,9 @@ class PrefillContext:
         return self._end if sequence == self.held else 0
 
     def wants(self, batch: Batch) -> bool:
-        """Whether the batch is of one sequence and fits here: a piece of a prompt, or whatever
-        goes on with the one held. So who writes alone is computed alone, too, and writes the same
-        whether its KV was loaded or never left."""
+        """Whether the batch is of one sequence and fits here: a piece of a prompt, or rows that
+        continue the sequence held. So an answer that is generated alone is computed here, too, and
+        is the same whether its KV was loaded or never left."""
         rows, first = batch.size, int(batch.sequence_ids[0])
         goes_on = first == self.held and int(batch.positions[0]) == self._end
         if not goes_on and rows < ROWS_MIN:
@@ -61,24 +61,24 @@ class PrefillContext:
 
     def decode(self, batch: Batch) -> DecodeStatus:
         """Compute a batch that `wants` accepted; its logits are this context's."""
-        self._bring(int(batch.sequence_ids[0]), int(batch.positions[0]))
+        self._hold(int(batch.sequence_ids[0]), int(batch.positions[0]))
         status = self.context.decode(batch, sequence=_ONLY)
         self._end = self.context.end(_ONLY)
         return status
 
     @property
     def is_busy(self) -> bool:
-        """Whether a piece is being read."""
+        """Whether a piece is being computed."""
         return self._piece is not None
 
     def begin(self, batch: Batch) -> None:
         """Start to compute a batch that `wants` accepted, with one thread."""
-        self._bring(int(batch.sequence_ids[0]), int(batch.positions[0]))
+        self._hold(int(batch.sequence_ids[0]), int(batch.positions[0]))
         self.context.threads_max = 1
         self._piece = self._thread.submit(self.context.decode, batch, sequence=_ONLY)
 
     def finish(self, *, wait: bool) -> DecodeStatus | None:
-        """How the piece ended, None if it is still being read. Raises what decoding raised."""
+        """How the piece ended, None if it is still being computed. Raises what decoding raised."""
         piece = self._piece
         if piece is None or not (wait or piece.done()):
             return None
@@ -88,7 +88,7 @@ class PrefillContext:
             self._piece = self.context.threads_max = None
             self._end = self.context.end(_ONLY)
 
-    def _bring(self, sequence: int, length: int) -> None:
+    def _hold(self, sequence: int, length: int) -> None:
         """Hold the first `length` tokens of the sequence and nothing else."""
         if sequence != self.held:
             self.flush()
@@ -120,8 +120,8 @@ class PrefillContext:
             self._stored = end
 
     def appended(self, sequence: int, start: int, payload: Payload) -> None:
-        """A block that begins at `start` was appended to the sequence in the main context. It is
-        taken here as well where nothing is in the way: a sequence that loads will be read."""
+        """A block that begins at `start` was appended to the sequence in the main context. Take it
+        here as well if this context is free: prefill of the sequence comes next."""
         if self.is_busy:
             return
         if sequence != self.held and start == 0 and self._stored == self._end:
@@ -132,16 +132,16 @@ class PrefillContext:
             self._append(payload)
             self._stored = self._end
 
-    def lends(self, sequence: int, end: int) -> bool:
-        """Whether a part that ends there is to be had only here."""
+    def holds_alone(self, sequence: int, end: int) -> bool:
+        """Whether only this context has the positions up to `end`."""
         return sequence == self.held and self._stored < min(end, self._end)
 
     def export(self, start: int, end: int) -> Payload:
-        """Part of the sequence held."""
+        """The KV of positions [start, end) of the sequence held."""
         return self.context.export(_ONLY, start, end)
 
     def remove(self, sequence: int, start: int) -> None:
-        """Positions from `start` on are gone."""
+        """Forget the positions of the sequence from `start` on."""
         if sequence != self.held:
             return
         if start == 0:
@@ -157,4 +157,5 @@ class PrefillContext:
         self.held, self._end, self._stored = None, 0, 0
 
     def close(self) -> None:
+        """Wait for the piece being computed, and end the thread."""
         self._thread.shutdown()

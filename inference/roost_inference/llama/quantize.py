@@ -76,7 +76,7 @@ def _file_type(source: Path) -> int:
 
 
 def _remove_older(folder: Path, stem: str, keep: Path) -> None:
-    """Conversions of earlier sources, and parts that an interrupted run left: one model stays."""
+    """Delete conversions of earlier sources, and parts that an interrupted run left."""
     for path in folder.glob(f"{stem}-*.Q4_0.gguf"):
         if path != keep:
             path.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
-"""How many threads compute a step: measured all the time, as another one helps only on a free core.
+"""Chooses the number of threads for a step by measuring: one more helps only on a free core.
 
 The threads of a step wait for each other some five hundred times. Where another program takes a
 core from one of them, all the others wait for it, and two threads are many times slower than one.
-So each size of step keeps to the number of threads that was fastest of late. While that is fewer
-than all it now and then tries another; with all it tries only at first and when steps get slower,
-as another number of threads sums in another order and may change an answer where logits nearly
+So for each size of step the number of threads that was fastest recently is used. While that is
+fewer than all, another number is tried now and then; with all, only at first and when steps get
+slower: another number of threads sums in another order and may change an answer where logits nearly
 tie.
 """
 
@@ -33,7 +33,8 @@ STEPS_KEPT = 7
 
 
 def limit_spinning() -> None:
-    """Before libgomp is loaded, which reads this once; who set either variable has decided."""
+    """Call it before libgomp is loaded, which reads the variable once. A value that is set already
+    stays."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_TURNS))
 
@@ -59,7 +60,7 @@ class ThreadTuner:
             self._size(rows).observe(ms / rows, len(self._choices), is_cheap=ms <= CHEAP_STEP_MS)
 
     def _size(self, rows: int) -> "_Size":
-        """Steps are alike whose rows have as many binary digits."""
+        """Steps whose numbers of rows have the same length in binary count as one size."""
         return self._sizes.setdefault(rows.bit_length(), _Size())
 
 

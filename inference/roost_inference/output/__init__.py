@@ -1,1 +1,1 @@
-"""From logits to text: sampling, detokenizing and the events that listeners receive."""
+"""From logits to text: the next token, the grammar that restricts it, and whole characters."""

@@ -1,4 +1,4 @@
-"""Tokens to text as they come: whole UTF-8 characters only, stop strings held back and cut off."""
+"""Turns tokens into text as they come: whole UTF-8 characters, without stop strings."""
 
 import codecs
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from roost_inference.request import TokenLogprob
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text that is certain now, with the tokens and logprobs that had come by then."""
+    """Text that is certain, with the tokens and logprobs since the last piece."""
 
     text: str
     tokens: tuple[int, ...]
@@ -21,7 +21,7 @@ class TextStream:
     """Incremental detokeniser with stop strings.
 
     Text is withheld while it ends in an unfinished character or in the beginning of a stop
-    string. After `stop_string` is set nothing more comes; what lay before it was given out.
+    string. Once `stop_string` is set, the text before it has been released and no more follows.
     """
 
     token_bytes: Callable[[int], bytes]
@@ -35,7 +35,7 @@ class TextStream:
     _logprobs: list[TokenLogprob] = field(default_factory=list)
 
     def push(self, token: int, logprob: TokenLogprob | None = None) -> Piece | None:
-        """Take one token; the text that became certain by it, None if none did."""
+        """Take one token; returns the text that it makes certain, None if there is none."""
         self._tokens.append(token)
         if logprob is not None:
             self._logprobs.append(logprob)
@@ -45,17 +45,17 @@ class TextStream:
         return self._release(len(self._held) - held_back(self._held, self.stop))
 
     def finish(self) -> Piece | None:
-        """What was withheld, without the bytes of an unfinished character. Call once, last."""
+        """The withheld text, without the bytes of an unfinished character. Call once, last."""
         piece = self._release(len(self._held))
         if piece is None and self._tokens:
             piece = Piece("", tuple(self._tokens), tuple(self._logprobs))
         return piece
 
     def _cut_at_stop(self) -> bool:
-        found = [(self._held.find(stop), stop) for stop in self.stop if stop in self._held]
-        if not found:
+        stops = [(self._held.find(stop), stop) for stop in self.stop if stop in self._held]
+        if not stops:
             return False
-        start, self.stop_string = min(found)
+        start, self.stop_string = min(stops)
         self._held = self._held[:start]
         return True
 
@@ -70,7 +70,7 @@ class TextStream:
 
 
 def held_back(text: str, stop: Sequence[str]) -> int:
-    """Length of the longest end of `text` that begins a stop string."""
+    """Length of the longest end of `text` with which a stop string begins."""
     longest = max((len(string) for string in stop), default=0)
     for length in range(min(longest - 1, len(text)), 0, -1):
         tail = text[-length:]

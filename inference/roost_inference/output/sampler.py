@@ -1,11 +1,11 @@
-"""Choosing the next token from logits: greedy or seeded, with penalties, filters and a mask.
+"""Chooses the next token from logits: greedy or seeded, with penalties, filters and a mask.
 
-Order: grammar mask and bias, penalties, temperature, then min_p, top_k and top_p as filters on
-the resulting distribution; logprobs are those of the model's own logits before all of it.
+The order is: bias, penalties, grammar mask, temperature, then min_p, top_k and top_p as filters of
+the resulting distribution. Logprobs are those of the model's own logits before all of it.
 
-The draw is an exponential race whose noise is a hash of (seed, position, token). So a choice
-depends on nothing but those and the logits, and logits that differ in the last bits (another
-batch, another cell) give another token only at a near-tie.
+The draw is an exponential race whose noise is a hash of seed, position and token. So a choice
+depends on these and the logits alone, and logits that differ in the last bits (another batch,
+another cell) give another token only at a near-tie.
 """
 
 import secrets
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roost_inference.backend import Logits
-from roost_inference.prompt.grammar import Grammar
+from roost_inference.batch import Tokens
+from roost_inference.output.grammar import Grammar
 from roost_inference.request import SamplingParams, TokenLogprob
-from roost_inference.scheduling.batch import Tokens
 
 GREEDY_TEMPERATURE = 1e-5
 
@@ -58,8 +58,8 @@ class Sampler:
 
     @property
     def _is_plain(self) -> bool:
-        """Nothing changes the logits, or not the largest of them unless that is an end token; so
-        they need not be copied."""
+        """Whether the logits need no copy: nothing changes them, or only an end token that is the
+        largest."""
         params = self.params
         return (
             self.grammar is None
@@ -70,7 +70,7 @@ class Sampler:
         )
 
     def sample(self, logits: Logits) -> int:
-        """The next token. Changes neither the logits nor this; `accept` goes on to the next."""
+        """The next token. Changes neither the logits nor the sampler; see `accept`."""
         if self._is_plain:
             token = self._choose(logits, self._position)
             if not self.ignore_end or token not in self.end_tokens:
@@ -78,8 +78,8 @@ class Sampler:
         return self._choose(self._adjusted(logits), self._position)
 
     def guess(self, logits: Logits, ahead: int) -> int:
-        """What `sample` would choose `ahead` tokens further on, penalties and grammar aside: a
-        draft model's choice with the same noise is the target's wherever they nearly agree."""
+        """What `sample` would choose `ahead` tokens further on, without penalties and grammar. With
+        the same noise a draft model chooses as its target does where their logits are close."""
         return self._choose(logits, self._position + ahead)
 
     def _choose(self, logits: Logits, position: int) -> int:
@@ -92,7 +92,7 @@ class Sampler:
         return int(tokens[race.argmax()])
 
     def accept(self, token: int) -> None:
-        """Note a generated token: penalties and the grammar go on from it."""
+        """Note a generated token, for penalties and the grammar."""
         self._position += 1
         self._counts[token] = self._counts.get(token, 0) + 1
         if self.grammar is not None and token not in self.end_tokens:
@@ -107,7 +107,7 @@ class Sampler:
     def logprob(
         self, logits: Logits, token: int, token_bytes: Callable[[int], bytes]
     ) -> TokenLogprob | None:
-        """Log-probability under the model itself; None unless the request asked for it."""
+        """Log-probability under the model itself; None if the request does not want it."""
         wanted = self.params.top_logprobs
         if wanted is None:
             return None
@@ -168,7 +168,7 @@ def _mix(value: int) -> int:
 
 
 def candidates(weights: Weights, params: SamplingParams) -> Ids:
-    """The tokens that min_p, top_k and top_p leave, given weights of which the largest is 1."""
+    """The tokens that min_p, top_k and top_p leave; the largest of the weights is 1."""
     if params.min_p > 0.0:
         tokens = np.flatnonzero(weights >= params.min_p)
     else:
@@ -181,7 +181,7 @@ def candidates(weights: Weights, params: SamplingParams) -> Ids:
 
 
 def _nucleus(weights: Weights, top_p: float) -> Ids:
-    """The fewest likeliest that weigh top_p of the whole together; at least one."""
+    """The fewest of the likeliest that weigh top_p of the whole together; at least one."""
     total = float(weights.sum(dtype=np.float64))
     # What lies below this weighs less than 1 - top_p in all, so none of it can be in the nucleus:
     # only the rest, a few hundred of a vocabulary, has to be sorted.

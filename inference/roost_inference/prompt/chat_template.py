@@ -16,13 +16,14 @@ from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from roost_inference.errors import EngineFailed, InvalidRequest, PromptTooLong
-from roost_inference.http.wire import ChatCall, FunctionTool, Message
-from roost_inference.prompt.exact_tokens import Answer
+from roost_inference.prompt.exact_tokens import GeneratedAnswer
 from roost_inference.prompt.hermes import fold_system, merge_same_role, without_tools
 from roost_inference.prompt.tools import CALL_OPEN
+from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.message import FunctionTool, Message
 
 PROMPT_CHARACTERS_MAX = 16 * 2**20
-# Texts of which is known whether they spell control tokens, 16 bytes each.
+# Digests of texts for which it is known whether they spell control tokens, 16 bytes each.
 TEXTS_REMEMBERED_MAX = 16384
 
 Tokenize = Callable[[str, bool], Sequence[int]]
@@ -44,7 +45,7 @@ class Prompt:
 
 
 class ChatTemplate:
-    """A GGUF's Jinja template in a sandbox, with what it can't do done around it.
+    """A GGUF's Jinja template in a sandbox, and what such templates can't do themselves.
 
     Templates that don't write tools as `<tool_call>` JSON get them as text in the system message
     (hermes.py). Contents that spell control tokens are tokenised as plain text.
@@ -60,8 +61,8 @@ class ChatTemplate:
         tokens_at_least: Callable[[str], int] = lambda text: 0,
         context_length: int = sys.maxsize,
     ) -> None:
-        """A prompt of `context_length` tokens is refused before it is tokenised, where
-        `tokens_at_least` shows that already."""
+        """A prompt of `context_length` tokens or more is refused, before it is tokenised where
+        `tokens_at_least` proves its length."""
         source = _GENERATION_TAG.sub("", source or _DEFAULT_TEMPLATE)
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
@@ -90,25 +91,29 @@ class ChatTemplate:
     def render(
         self,
         call: ChatCall,
-        recall: Callable[[int, Message], Answer | None] = lambda place, message: None,
+        recall: Callable[[int, Message], GeneratedAnswer | None] = lambda place, message: None,
         check: Callable[[], None] = lambda: None,
     ) -> Prompt:
-        """The prompt of a request. `recall` knows what the engine wrote itself, by how many
-        messages stand before it: it keeps the tokens it was written with. `check` is called before
-        each long piece of work and may raise to end it. Raises InvalidRequest if the template
-        refuses the messages, PromptTooLong if they can't fit the context."""
+        """The prompt of a request.
+
+        recall: gives the answer that the engine generated as this message, by the number of
+            messages before it, if it did; the answer keeps its own tokens.
+        check: called before each long piece of work; may raise to end it.
+
+        Raises InvalidRequest if the template refuses the messages, PromptTooLong if they can't
+        fit the context."""
         functions = call.functions
         nonce = secrets.token_hex(8)
-        hidden: dict[str, str | Answer] = {}
-        given = [
+        hidden: dict[str, str | GeneratedAnswer] = {}
+        marked = [
             _marked(message, recall(place, message), hidden, nonce)
             for place, message in enumerate(call.messages)
         ]
         if self.supports_tools and functions:
-            messages = [_native(message) for message in given]
+            messages = [_native(message) for message in marked]
             tools = [_declared(function) for function in functions]
         else:
-            messages = without_tools(given, functions)
+            messages = without_tools(marked, functions)
             tools = None
         if self._folds_system:
             messages = fold_system(messages)
@@ -126,14 +131,14 @@ class ChatTemplate:
         pieces = _pieces(text, hidden, nonce)
         self._refuse_too_long(
             sum(
-                len(p.tokens) if isinstance(p, Answer) else self._tokens_at_least(p.text)
+                len(p.tokens) if isinstance(p, GeneratedAnswer) else self._tokens_at_least(p.text)
                 for p in pieces
             )
         )
         tokens: list[int] = []
         for piece in pieces:
             check()
-            if isinstance(piece, Answer):
+            if isinstance(piece, GeneratedAnswer):
                 tokens += piece.tokens
             else:
                 tokens += self._tokenize(piece.text, piece.special)
@@ -150,9 +155,9 @@ class ChatTemplate:
             )
 
     def _spells_control(self, text: str) -> bool:
-        """Whether the text has other tokens where control tokens count. Remembered: a session's
-        messages come back with every turn, and most of a prompt's time would go here. Of a text
-        that can't fit the context it is not looked up: plain text is always safe."""
+        """Whether the text spells a control token. Remembered by the text's digest: a session's
+        messages come back with every turn, and this is most of a prompt's time. A text that can't
+        fit the context counts as one that does: plain text is always safe."""
         if self._tokens_at_least(text) >= self._context_length:
             return True
         key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -202,29 +207,34 @@ class _Piece:
     special: bool
 
 
-def _pieces(text: str, hidden: Mapping[str, str | Answer], nonce: str) -> list[_Piece | Answer]:
-    """The rendered text in order, with place holders replaced by what they stand for."""
+def _pieces(
+    text: str, hidden: Mapping[str, str | GeneratedAnswer], nonce: str
+) -> list[_Piece | GeneratedAnswer]:
+    """The rendered text in order, with placeholders replaced by what they stand for."""
     if not hidden:
         return [_Piece(text, special=True)]
-    pieces: list[_Piece | Answer] = []
+    pieces: list[_Piece | GeneratedAnswer] = []
     for part in re.split(f"(\ue000{nonce}:[0-9]+\ue001)", text):
         plain = hidden.get(part)
-        if isinstance(plain, Answer):
+        if isinstance(plain, GeneratedAnswer):
             pieces.append(plain)
         elif part:
             pieces.append(_Piece(part if plain is None else plain, special=plain is None))
     return pieces
 
 
-def _mark(hidden: dict[str, str | Answer], nonce: str, what: str | Answer) -> str:
-    """A place holder no line of text can be mistaken for: the nonce is made for one request."""
+def _mark(hidden: dict[str, str | GeneratedAnswer], nonce: str, what: str | GeneratedAnswer) -> str:
+    """A placeholder that no text contains: its nonce is made for one request."""
     mark = f"\ue000{nonce}:{len(hidden)}\ue001"
     hidden[mark] = what
     return mark
 
 
 def _marked(
-    message: Message, answer: Answer | None, hidden: dict[str, str | Answer], nonce: str
+    message: Message,
+    answer: GeneratedAnswer | None,
+    hidden: dict[str, str | GeneratedAnswer],
+    nonce: str,
 ) -> Message:
     if answer is None:
         return message
@@ -266,7 +276,7 @@ def _native(message: Message) -> dict[str, Any]:
 
 
 def _object(arguments: str) -> Any:
-    """Arguments as an object; text that isn't JSON stays text, it is the model's own history."""
+    """Arguments as an object; text that is no JSON stays text, as the model wrote it."""
     try:
         return json.loads(arguments or "{}")
     except (ValueError, RecursionError):

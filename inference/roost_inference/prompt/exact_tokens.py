@@ -1,10 +1,10 @@
-"""Token-exact sessions: what the engine wrote keeps its tokens, and what parts is reported.
+"""Token-exact sessions: generated answers keep their tokens, and divergences are reported.
 
-Text written by a model and tokenised again may give other tokens, and everything behind the first
-difference has to be computed again. So an assistant message that equals what the engine wrote is
-replaced by the tokens it wrote. The same text may have been written twice with other tokens, so
-the message's place in the conversation counts; a shortened history finds the newest. Where a
-session's prompt parts from its last one all the same, the message at fault is named.
+Generated text that is tokenised again may give other tokens, and everything behind the first
+difference has to be computed again. So an assistant message that equals a generated answer is
+replaced by the answer's tokens. The same text may have been generated twice with other tokens, so
+the message's place in the conversation counts; for a shortened history the newest answer is taken.
+Where a session's prompt diverges from its last one nevertheless, the report names the message.
 """
 
 import hashlib
@@ -17,23 +17,24 @@ from typing import Any
 
 import numpy as np
 
-from roost_inference.http.wire import Message
+from roost_inference.batch import Tokens
 from roost_inference.kv.match import common_prefix
-from roost_inference.scheduling.batch import Tokens
+from roost_inference.request import EngineSession
+from roost_inference.wire.message import Message
 
 ANSWERS_KEPT = 8192
 ANSWER_TOKENS_KEPT = 2_000_000
 HISTORIES_KEPT = 1024
 THINKING_END = "</think>"
 
-# Salt, session, and digest of a message; with its place among the messages.
-Said = tuple[str, str, bytes]
-Key = tuple[Said, int]
+# A session and the digest of a message; with its place among the messages.
+MessageKey = tuple[EngineSession, bytes]
+AnswerKey = tuple[MessageKey, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the engine wrote: the whole text, markup of tool calls included, and its tokens."""
+class GeneratedAnswer:
+    """An answer as generated: the whole text, markup of tool calls included, and its tokens."""
 
     text: str
     tokens: tuple[int, ...]
@@ -41,13 +42,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """A prompt shares only the first `at_token` tokens of what its session left behind."""
+    """A prompt that has only the first `at_token` tokens of its session's last turn."""
 
     at_token: int
     lost_tokens: int
     section: str
 
     def report(self) -> dict[str, Any]:
+        """The divergence as a response's metrics show it."""
         return {"at_token": self.at_token, "lost_tokens": self.lost_tokens, "in": self.section}
 
 
@@ -59,68 +61,72 @@ class SessionMemory:
         self.lost_tokens_total = 0
         self.spliced_total = 0
         self._lock = threading.Lock()
-        self._answers: OrderedDict[Key, Answer] = OrderedDict()
-        self._newest: dict[Said, int] = {}
+        self._answers: OrderedDict[AnswerKey, GeneratedAnswer] = OrderedDict()
+        self._newest: dict[MessageKey, int] = {}
         self._answer_tokens = 0
-        self._histories: OrderedDict[tuple[str, str], Tokens] = OrderedDict()
-        self._last: dict[tuple[str, str], Divergence] = {}
+        self._histories: OrderedDict[EngineSession, Tokens] = OrderedDict()
+        self._last: dict[EngineSession, Divergence] = {}
 
     def remember(
         self,
-        session: tuple[str, str],
+        session: EngineSession,
         place: int,
         content: str,
         calls: Sequence[tuple[str, str]],
-        answer: Answer,
+        answer: GeneratedAnswer,
     ) -> None:
-        """The message as the client saw it, how many stood before it, and what was written."""
+        """Remember an answer: the message as the client saw it, how many messages stand before it,
+        and what was generated."""
         if not answer.tokens or THINKING_END in answer.text:
             return  # templates cut thinking out of earlier turns
-        said = (*session, _digest(content, calls))
+        message_key = (session, _digest(content, calls))
         with self._lock:
-            self._forget((said, place))
-            self._answers[said, place] = answer
-            self._newest[said] = place
+            self._forget((message_key, place))
+            self._answers[message_key, place] = answer
+            self._newest[message_key] = place
             self._answer_tokens += len(answer.tokens)
             while len(self._answers) > ANSWERS_KEPT or self._answer_tokens > ANSWER_TOKENS_KEPT:
                 self._forget(next(iter(self._answers)))
 
-    def _forget(self, key: Key) -> None:
+    def _forget(self, key: AnswerKey) -> None:
         answer = self._answers.pop(key, None)
-        said, place = key
-        if self._newest.get(said) == place:
-            del self._newest[said]
+        message_key, place = key
+        if self._newest.get(message_key) == place:
+            del self._newest[message_key]
         self._answer_tokens -= len(answer.tokens) if answer else 0
 
-    def recall(self, session: tuple[str, str], place: int, message: Message) -> Answer | None:
-        """What the engine wrote as this message, with `place` before it, if it did."""
+    def recall(
+        self, session: EngineSession, place: int, message: Message
+    ) -> GeneratedAnswer | None:
+        """The answer that was generated as this message with `place` messages before it, None if it
+        was not."""
         if message.role != "assistant":
             return None
         calls = [(c.function.name, c.function.arguments) for c in message.tool_calls or ()]
-        said = (*session, _digest(message.content or "", calls))
+        message_key = (session, _digest(message.content or "", calls))
         with self._lock:
-            key = (said, place)
+            key = (message_key, place)
             if key not in self._answers:
-                key = (said, self._newest.get(said, place))
+                key = (message_key, self._newest.get(message_key, place))
             answer = self._answers.get(key)
             if answer is not None:
                 self._answers.move_to_end(key)
                 self.spliced_total += 1
             return answer
 
-    def left(self, session: tuple[str, str], prompt: Sequence[int], written: list[int]) -> None:
-        """A turn of the session is over; this is what it leaves in the KV."""
+    def end_turn(self, session: EngineSession, prompt: Sequence[int], answer: list[int]) -> None:
+        """A turn of the session is over: its prompt and answer are what it leaves in the KV."""
         with self._lock:
-            self._histories[session] = np.array([*prompt, *written], np.int32)
+            self._histories[session] = np.array([*prompt, *answer], np.int32)
             self._histories.move_to_end(session)
             while len(self._histories) > HISTORIES_KEPT:
                 old, _ = self._histories.popitem(last=False)
                 self._last.pop(old, None)
 
     def compare(
-        self, session: tuple[str, str], prompt: Sequence[int], section_at: Callable[[int], str]
+        self, session: EngineSession, prompt: Sequence[int], section_at: Callable[[int], str]
     ) -> Divergence | None:
-        """Where the session's new prompt parts from its last turn; None if it goes on from it."""
+        """Where the session's new prompt diverges from its last turn; None if it continues it."""
         with self._lock:
             history = self._histories.get(session)
         if history is None:
@@ -136,18 +142,18 @@ class SessionMemory:
             self._last[session] = divergence
         return divergence
 
-    def last_divergence(self, session: tuple[str, str]) -> dict[str, Any] | None:
+    def last_divergence(self, session: EngineSession) -> dict[str, Any] | None:
         """The latest report of a session, by its salt and id."""
         with self._lock:
-            found = self._last.get(session)
-        return found.report() if found else None
+            divergence = self._last.get(session)
+        return divergence.report() if divergence else None
 
-    def close(self, session: tuple[str, str]) -> None:
+    def close(self, session: EngineSession) -> None:
         """The session has ended: nothing of it is kept."""
         with self._lock:
             self._histories.pop(session, None)
             self._last.pop(session, None)
-            for key in [key for key in self._answers if key[0][:2] == session]:
+            for key in [key for key in self._answers if key[0][0] == session]:
                 self._forget(key)
 
 
@@ -157,8 +163,8 @@ def section_of(
     count_tokens: Callable[[str], int],
     token: int,
 ) -> str:
-    """The message a token of the rendered prompt belongs to; what stands before the first one is
-    the template's and the tools'."""
+    """The message that a token of the rendered prompt belongs to. Tokens before the first message
+    belong to the template and the tools."""
     cursor = counted = 0
     section = "the tools or the template, before messages[0]"
     for number, message in enumerate(messages):

@@ -1,16 +1,16 @@
-"""Tools for templates that know none: declared in the system message, calls and results as text."""
+"""Tools for templates without them: declared in the system message, calls and results as text."""
 
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from roost_inference.http.wire import FunctionTool, Message
 from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN
+from roost_inference.wire.message import FunctionTool, Message
 
 RESPONSE_OPEN = "<tool_response>"
 RESPONSE_CLOSE = "</tool_response>"
 
-# Short on purpose: small models lose the thread in long instructions, and all sessions pay.
+# Short: small models get lost in long instructions, and every session pays for them.
 _BLOCK = """You have access to the following tools:
 <tools>
 {tools}
@@ -55,7 +55,7 @@ def without_tools(
 def _with_block(
     messages: list[dict[str, Any]], functions: Sequence[FunctionTool]
 ) -> list[dict[str, Any]]:
-    """The tools' declaration at the end of the first system message, which is made if missing."""
+    """The messages, with the tools declared at the end of the first system message."""
     block = _BLOCK.format(
         tools="\n".join(_line(function) for function in functions),
         open=CALL_OPEN,
@@ -77,7 +77,7 @@ def _line(function: FunctionTool) -> str:
 
 
 def _unclosed(content: str) -> str:
-    """A tool's text can't end its own frame and speak for the user."""
+    """A tool's text that can't close its own frame, and so can't speak for the user."""
     return content.replace(RESPONSE_CLOSE, "</ tool_response>")
 
 

@@ -1,12 +1,12 @@
-"""Generated text → text and tool calls as they come; markup never reaches the reader as text."""
+"""Splits generated text into text and tool calls; the reader never sees the markup of calls."""
 
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from roost_inference.http.ids import call_id
 from roost_inference.prompt.tools import CALL_CLOSE, CALL_OPEN
+from roost_inference.wire.ids import call_id
 
 # The one form the grammar allows; the arguments are what follows, to the byte.
 _HEAD = re.compile(r'\s*\{"name": (?P<name>"(?:[^"\\]|\\.)*"), "arguments": ')
@@ -23,10 +23,10 @@ class ParsedCall:
 
 
 class ToolCallParser:
-    """Feed it text as it is generated; it gives back plain text and whole calls, in order.
+    """Takes text as it is generated; gives plain text and whole calls, in order.
 
-    White space before and after a call is dropped; other text is given out as soon as it can't
-    be the beginning of a call. A call that the end cuts off is not given out: `truncated` says so.
+    White space before and after a call is dropped. Other text comes out as soon as it can't be the
+    beginning of a call. A call that the end cuts off does not come out: `truncated` is set.
     """
 
     def __init__(self) -> None:
@@ -37,6 +37,7 @@ class ToolCallParser:
         self.truncated = False
 
     def feed(self, text: str) -> Iterator[str | ParsedCall]:
+        """Take generated text; gives what is certain by now, in order."""
         self._held += text
         while True:
             if self._in_call:

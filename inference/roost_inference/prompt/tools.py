@@ -8,7 +8,8 @@ from typing import Any
 from llguidance import LLMatcher
 
 from roost_inference.errors import BadGrammar
-from roost_inference.http.wire import ChatCall, FunctionTool
+from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.message import FunctionTool
 
 CALL_OPEN = "<tool_call>"
 CALL_CLOSE = "</tool_call>"
@@ -19,7 +20,7 @@ SCHEMAS_BYTES_MAX = 2**18
 
 _WITHOUT_CALLS = f"/(?s:.*)/ & ~/(?s:.*){CALL_OPEN}(?s:.*)/"
 
-# One way to write a value keeps small models on the track and makes the markup forced tokens.
+# With one way to write a value small models make fewer errors, and the markup is forced tokens.
 _LAYOUT = {
     "whitespace_flexible": False,
     "item_separator": ", ",
@@ -38,7 +39,7 @@ _COMBINED = frozenset(("anyOf", "oneOf", "allOf", "$ref", "patternProperties"))
 
 @dataclass(frozen=True, slots=True)
 class Markers:
-    """How the model writes `<tool_call>`: token ids if its vocabulary has them, else text."""
+    """The tokens of `<tool_call>` and its end, None where the vocabulary has no such token."""
 
     open_token: int | None = None
     close_token: int | None = None

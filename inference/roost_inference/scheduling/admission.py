@@ -4,19 +4,18 @@
        ▲                  │
        └────preempt───────┘   when cells run out, or a higher class wants the place
 
-Who is admitted next is the queue's to say (waiting.py). Preempted is the last in rank: class, then
-arrival. Its KV stays as a resident, and is paged out as every other is, so it goes on where it
+The queue says who is next (queue.py). The last in rank is preempted first: rank is the class, then
+the arrival. Its KV stays as a resident and is paged out as every other is, so it goes on where it
 was. The first in rank is never preempted and always fits alone, so every sequence comes to its end.
 """
 
 from bisect import insort
-from collections.abc import Callable
 from operator import attrgetter
 
 from roost_inference.kv.cache import KvCache
-from roost_inference.kv.match import NO_MATCH, Match
-from roost_inference.scheduling.prefill_order import is_being_read
-from roost_inference.scheduling.queue import WaitingLine
+from roost_inference.kv.match import NO_MATCH, Match, common_prefix
+from roost_inference.scheduling.background_prefill import BackgroundPrefill
+from roost_inference.scheduling.queue import WaitingQueue
 from roost_inference.sequence import Sequence
 
 # Cells kept free for each running sequence when another is admitted: fewer preemptions.
@@ -27,46 +26,32 @@ ADMISSIONS_PER_STEP = 16
 _rank = attrgetter("rank")
 
 
-class Places:
-    """Holds every unfinished sequence."""
+class Admission:
+    """Holds every unfinished sequence: `running` in rank, and `waiting`."""
 
-    def __init__(
-        self,
-        cache: KvCache,
-        *,
-        max_running: int,
-        context_length: int,
-        is_beside: Callable[[Sequence], bool],
-        stop_beside: Callable[[], None],
-    ) -> None:
-        """is_beside: whether a piece of the sequence is being computed beside the steps, see
-        beside.py; stop_beside gives that up."""
-        # In rank.
+    def __init__(self, cache: KvCache, background: BackgroundPrefill, *, max_running: int) -> None:
         self.running: list[Sequence] = []
-        self.waiting = WaitingLine()
+        self.waiting = WaitingQueue()
         self.preemptions_total = 0
         self._cache = cache
+        self._background = background
         self._max_running = max_running
-        self._context_length = context_length
-        self._is_beside = is_beside
-        self._stop_beside = stop_beside
         # Nobody was admitted, and nothing has changed since that could let anybody in.
         self._is_full = False
 
     def add(self, sequence: Sequence) -> None:
+        """Queue a sequence: a new one, or one that was preempted."""
         self.waiting.add(sequence)
         self._is_full = False
 
     def remove(self, sequence: Sequence) -> None:
         """It is finished or aborted: its computed KV stays for the next turn."""
-        if self._is_beside(sequence):
-            self._stop_beside()
         if sequence in self.running:
-            self.running.remove(sequence)
+            self._leave(sequence)
             self._cache.retire(sequence)
         else:
             self._cache.forget(sequence)
-            self.waiting.take(sequence)
+            self.waiting.remove(sequence)
         self.waiting.settle(sequence)
         self._is_full = False
 
@@ -80,25 +65,21 @@ class Places:
             if sequence is None:
                 break
             match = self._match(sequence)
-            if self._cache.is_fetching(sequence) or is_being_read(
-                sequence, match.length, self.running
-            ):
-                self.waiting.take(sequence)
+            if self._cache.is_fetching(sequence) or self._is_being_computed(sequence, match):
+                self.waiting.remove(sequence)
                 deferred.append(sequence)
                 continue
-            found = self._room(sequence, match)
-            if found is None:
+            fitting = self._make_place(sequence, match)
+            if fitting is None:
                 self._is_full = not deferred
                 break
-            self._start(sequence, found, now)
+            self._start(sequence, fitting, now)
         for sequence in deferred:
             self.waiting.add(sequence)
 
     def preempt(self, sequence: Sequence) -> None:
-        """Back to the queue; what it has computed stays in the cache."""
-        if self._is_beside(sequence):
-            self._stop_beside()
-        self.running.remove(sequence)
+        """Send a running sequence back to the queue; what it has computed stays in the cache."""
+        self._leave(sequence)
         self._cache.release(sequence)
         self.waiting.settle(sequence)
         sequence.preemptions += 1
@@ -115,33 +96,55 @@ class Places:
         for sequence in self.waiting:
             assert sequence.sequence_id is None and sequence.computed == 0, "waits with KV"
 
+    def _leave(self, sequence: Sequence) -> None:
+        """The sequence runs no longer; a piece of it in the background is discarded."""
+        if self._background.computes(sequence):
+            self._background.stop()
+        self.running.remove(sequence)
+
     def _match(self, sequence: Sequence) -> Match:
-        return self._cache.match(sequence, [s for s in self.running if not self._is_beside(s)])
+        """The prefix that the sequence can begin with; the KV of one that is being computed in
+        the background can't be copied."""
+        sources = [other for other in self.running if not self._background.computes(other)]
+        return self._cache.match(sequence, sources)
+
+    def _is_being_computed(self, sequence: Sequence, match: Match) -> bool:
+        """Whether a running prompt is about to compute more of this one's prefix than it could
+        begin with now, so that waiting is cheaper. One of a lower class is not waited for."""
+        wanted = sequence.tokens.view[:-1]
+        return any(
+            common_prefix(other.tokens.view, wanted) > match.length
+            for other in self.running
+            if not other.is_decoding
+            and other.service <= sequence.service
+            and other.request.session.cache_salt == sequence.request.session.cache_salt
+        )
 
     def _start(self, sequence: Sequence, match: Match, now: float) -> None:
         self._cache.claim(match, sequence)
-        self.waiting.admit(sequence, self._context_length)
+        self.waiting.admit(sequence)
         if sequence.started_s is None:
             sequence.started_s = now
             sequence.cached_tokens = sequence.computed
         insort(self.running, sequence, key=_rank)
 
-    def _room(self, sequence: Sequence, match: Match) -> Match | None:
-        """What it can be admitted with, those of a lower class preempted if need be; None if it
-        has to wait."""
+    def _make_place(self, sequence: Sequence, match: Match) -> Match | None:
+        """What the sequence can be admitted with, those of a lower class preempted if need be;
+        None if it has to wait."""
         while True:
             if len(self.running) < self._max_running:
-                found = self._fitting(sequence, match)
-                if found is not None:
-                    return found
+                fitting = self._fitting(sequence, match)
+                if fitting is not None:
+                    return fitting
             last = self.running[-1]
-            if last.carried or last.service <= sequence.service or self._cache.pager is None:
+            is_lower = last.service > sequence.service and not last.is_promoted
+            if not is_lower or not self._cache.keeps_evicted:
                 return None
             self.preempt(last)
             match = self._match(sequence)
 
     def _fitting(self, sequence: Sequence, match: Match) -> Match | None:
-        """The match, or none of it if only that leaves room; None if it has to wait."""
+        """The match, or no match if only then the sequence fits; None if it has to wait."""
         reserved = sum(s.pending + DECODE_RESERVE_CELLS for s in self.running)
         for option in (match, NO_MATCH):
             if self._cache.fits(option, len(sequence.tokens) - option.held + reserved):

@@ -1,83 +1,100 @@
-"""Long prompts are read beside the answers: by a core of their own, a piece at a time.
+"""Computes long prompts in the background: a piece at a time, on a thread of the backend.
 
 On two cores even a small piece of a long prompt keeps the answers waiting for longer than their
-target. Where the backend can, such a prompt is computed on a thread while the steps of the answers
-go on with the others. One piece is under way at most; its sequence and cells are reserved until
-it is finished, and nobody else's prompt is read meanwhile.
+target. Where the backend can, one core computes the prompt while the others compute the steps of
+the answers. At most one piece is under way. Its sequence and its cells are reserved until it ends,
+and no other prompt is computed meanwhile.
 """
 
 from roost_inference.backend import Backend, DecodeStatus
+from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
+from roost_inference.kv.cache import KvCache
 from roost_inference.mailbox import Mailbox
-from roost_inference.scheduling.scheduler import Scheduler
 from roost_inference.scheduling.step import Step
+from roost_inference.sequence import Sequence
+
+# Rows of a piece. One thread computes them, and other prompts wait for the end.
+BACKGROUND_ROWS = 64
 
 
-class Beside:
-    """Used by the engine thread."""
+class BackgroundPrefill:
+    """Owns the piece that is being computed. Used by the engine thread."""
 
-    def __init__(self, backend: Backend, scheduler: Scheduler, mailbox: Mailbox) -> None:
+    def __init__(self, backend: Backend, cache: KvCache, mailbox: Mailbox) -> None:
         self._backend = backend
-        self._scheduler = scheduler
+        self._cache = cache
         self._mailbox = mailbox
-        scheduler.stop_beside = self.stop
+        self._batch = Batch(BACKGROUND_ROWS)
+        self.step: Step | None = None
 
-    def begin(self, now: float) -> None:
-        """Start the next piece, if there is a long prompt and somebody it should not keep."""
-        step = self._scheduler.schedule_beside(now)
-        if step is not None and not self._backend.begin_beside(step.batch):
-            self._give_up()
+    def computes(self, sequence: Sequence) -> bool:
+        """Whether a piece of this sequence is under way."""
+        return self.step is not None and self.step.rows[0].sequence is sequence
+
+    def start(self, sequence: Sequence, rows: int) -> bool:
+        """Start to compute the next `rows` tokens of a prompt. False if there are no cells for
+        them or the backend does not start; nothing is reserved then."""
+        assert self.step is None, "a piece is under way already"
+        sequence_id = sequence.sequence_id
+        if sequence_id is None or not self._cache.reserve(sequence_id, rows):
+            return False
+        self._batch.clear()
+        self.step = Step(self._batch)
+        self.step.add_prompt(sequence, sequence_id, rows)
+        if not self._backend.begin_prefill(self._batch):
+            self._discard()
+        return self.step is not None
 
     def finish(self) -> Step | None:
-        """The piece, if it is computed."""
-        return self._finished(wait=False)
+        """The piece, if it has been computed since the last call."""
+        return None if self.step is None else self._take(self.step, wait=False)
 
     def wait(self) -> Step | None:
-        """The piece, waited for, as there is nothing else to do; None if an abort came first."""
-        step, status = self._scheduler.beside, None
-        ids = [row.sequence.id for row in step.rows] if step is not None else []
+        """The piece, as soon as it is computed; None if there is none, or an abort came first."""
+        step, computed = self.step, None
+        if step is None:
+            return None
+        ids = [row.sequence.id for row in step.rows]
         if not self._mailbox.begin_step(ids, by_anybody=True):
             return None
+        failed = True
         try:
-            done = self._finished(wait=True)
-            status = DecodeStatus.ABORTED if done is None else DecodeStatus.DONE
-            return done
+            computed = self._take(step, wait=True)
+            failed = False
+            return computed
         finally:
-            self._mailbox.end_step(interrupted=status is DecodeStatus.ABORTED)
+            self._mailbox.end_step(interrupted=computed is None and not failed)
 
     def stop(self) -> None:
-        """Give the piece up, within milliseconds: its sequence leaves."""
-        if self._scheduler.beside is None:
+        """Discard the piece, if there is one: its sequence leaves. Takes milliseconds."""
+        if self.step is None:
             return
         self._backend.interrupt()
         try:
-            self._backend.finish_beside(wait=True)
+            self._backend.finish_prefill(wait=True)
         finally:
             self._backend.clear_interrupt()
-            self._give_up()
+            self._discard()
 
-    def _finished(self, *, wait: bool) -> Step | None:
-        step = self._scheduler.beside
-        if step is None:
-            return None
+    def _take(self, step: Step, *, wait: bool) -> Step | None:
         try:
-            status = self._backend.finish_beside(wait=wait)
+            status = self._backend.finish_prefill(wait=wait)
         except EngineFailed:
-            self._give_up()
+            self._discard()
             raise
         if status is None:
             return None
-        if status is not DecodeStatus.DONE:
-            self._give_up()
-            if status is DecodeStatus.NO_CELLS:
-                raise EngineFailed("The kernels found no free cells for a prompt")
-            return None
-        self._scheduler.beside = None
-        self._scheduler.complete(step)
-        return step
+        if status is DecodeStatus.DONE:
+            self.step = None
+            return step
+        self._discard()
+        if status is DecodeStatus.NO_CELLS:
+            raise EngineFailed("The kernels found no free cells for a prompt")
+        return None
 
-    def _give_up(self) -> None:
-        """Nothing of the piece counts."""
-        step, self._scheduler.beside = self._scheduler.beside, None
+    def _discard(self) -> None:
+        """Give the cells of the piece back; its tokens are pending as before."""
+        step, self.step = self.step, None
         if step is not None:
-            self._scheduler.undo(step)
+            step.undo(self._cache)

@@ -1,25 +1,25 @@
-"""What a step costs by its rows and their context: measured at the start, learned from every step.
+"""What a step costs by its rows: one curve, measured at the start and learned from every step.
 
-A row is one token. Its matrix products cost less the more rows share them; its attention costs in
-proportion to the tokens before it, at one of three prices a row and token, as llama.cpp has three
-attention kernels: for one row, for a few, and for tiles of 64 rows. The last is about three times
-as cheap as the second, and a tile that is not full costs what a full one does.
+It serves the pacing of prompts and the depth of drafts. A step has three parts:
+
+    products     of a row with the weights; the more rows share them, the less a row costs
+    attention    of a row to the tokens before it, at one of three prices: llama.cpp has a kernel
+                 for one row, one for a few, and one for tiles of 64 rows. A row in a tile costs a
+                 third, but a tile that is not full costs what a full one does
+    logits       of the rows that yield an output; those of the first are part of the products
 """
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Sequence
-from statistics import median
-
-from roost_inference.speculation.cost import Measurement
+from dataclasses import dataclass
 
 TILE_ROWS = 64
-# Rows whose cost is kept; the numbers between follow by straight lines, those beyond in proportion.
-KNOTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-# The speed of the whole machine follows the median of so many steps: one stall among them moves
-# nothing, a neighbour that takes the processor is believed the second time.
-RECENT_STEPS = 3
-SPEED_WEIGHT = 0.3
+# Rows whose cost is kept. Straight lines join them, and the last line goes on beyond them.
+KNOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
+# How far the level follows a step. It follows the median of the last three steps: one stall among
+# them moves nothing, a neighbour that takes the processor is believed the second time.
+LEVEL_WEIGHT = 0.3
+# The first steps with a number of rows weigh more: the start may have been a busy moment.
 SHAPE_WEIGHT = 0.1
 # One step counts as at most this many times slower or faster than expected.
 OUTLIER = 4.0
@@ -27,77 +27,170 @@ SHAPE_OUTLIER = 1.5
 # Attention to one token, of the products of a row: as was seen with a small model on a CPU.
 ATTENTION_SHARE = 0.0025
 TILE_SHARE = 0.0009
+# Logits of a row are at most this part of what such a row was measured to cost.
+OUTPUT_SHARE_MAX = 0.5
+
+_ONE, _FEW, _TILE = range(3)
+# By number of rows: the knot at or above it, and how far it lies from the knot below to this one.
+_KNOT_ABOVE = [max(bisect_left(KNOTS, rows), 1) for rows in range(KNOTS[-1] + 1)]
+_SHARE = [
+    (rows - KNOTS[at - 1]) / (KNOTS[at] - KNOTS[at - 1]) for rows, at in enumerate(_KNOT_ABOVE)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A decode of `rows` after `context` tokens, of which `outputs` rows yield logits."""
+
+    rows: int
+    context: int
+    ms: float
+    outputs: int = 1
+
+
+class Level:
+    """How many times slower than the curve the machine is now, by one clock."""
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+        self._last, self._before = 1.0, 1.0
+
+    def follow(self, ms: float, expected_ms: float) -> float:
+        """Learn from a step that `expected_ms` of the curve describe; returns by how much it was
+        slower than the newest steps as a rule."""
+        ratio = min(max(ms / (self.factor * expected_ms), 1 / OUTLIER), OUTLIER)
+        low, high = sorted((self._last, self._before))
+        common = min(max(ratio, low), high)
+        self._last, self._before = ratio, self._last
+        self.factor *= 1.0 + LEVEL_WEIGHT * (common - 1.0)
+        return ratio / common
 
 
 class StepCost:
-    """Milliseconds by rows and work; work is the sum over the rows of the tokens before each."""
+    """Milliseconds of a step by rows, work and outputs.
 
-    def __init__(self) -> None:
+    work: the sum over the rows of the tokens before each; outputs: rows that yield logits. Used
+    by the engine thread.
+    """
+
+    def __init__(self, measured: Sequence[Measurement] = ()) -> None:
         # A guess until measured.
-        self._base = [4.0 + 1.0 * rows for rows in KNOTS]
-        self._attention = self._usual_attention()
-        self._speed = 1.0
-        self._ratios: deque[float] = deque(maxlen=RECENT_STEPS)
+        self._products = [4.0 + 1.0 * rows for rows in KNOTS]
+        self._attention = _usual_attention(self._products)
+        self._output_ms = 0.0
+        self._seen = [1] * len(KNOTS)
+        self._elapsed, self._busy = Level(), Level()
+        self.load(measured)
 
     def load(self, measured: Sequence[Measurement]) -> None:
         """Take measurements; what was not measured follows from its neighbours."""
-        points = sorted({m.rows: m.ms for m in measured if m.context == 0}.items())
+        self._output_ms = _output_ms(measured)
+        points = {m.rows: self._without_outputs(m) for m in measured if m.context == 0}
         if not points:
             return
-        rows, costs = [at for at, _ in points], [ms for _, ms in points]
+        rows = sorted(points)
+        costs = [points[count] for count in rows]
         for at in range(1, len(costs)):  # a stall is no reason to think more rows cheaper
             costs[at] = max(costs[at], costs[at - 1])
         if len(rows) == 1:
             rows, costs = [rows[0], 2 * rows[0]], [costs[0], 1.5 * costs[0]]
-        self._base = [_line(rows, costs, knot) for knot in KNOTS]
-        usual = self._attention = self._usual_attention()
-        for m in measured:
-            if m.context:
-                kernel, base = _kernel(m.rows), _line(KNOTS, self._base, m.rows)
-                found = (m.ms - base) / (_padded(m.rows) * m.context)
-                # the difference of two measurements: a stall in either makes nonsense of it
-                low, high = usual[kernel] / OUTLIER, usual[kernel] * OUTLIER
-                self._attention[kernel] = min(max(found, low), high)
+        self._products = [_line(rows, costs, knot) for knot in KNOTS]
+        self._load_attention([m for m in measured if m.context])
 
-    def ms(self, rows: int, work: float) -> float:
-        """A step of so many rows."""
-        if rows <= 0:
-            return 0.0
-        return self._speed * (self._products(rows) + self._attending(rows, work))
+    def ms(self, rows: int, work: float = 0.0, outputs: int = 1) -> float:
+        """What the step will take."""
+        return self._elapsed.factor * sum(self._parts(rows, work, outputs)) if rows else 0.0
 
-    def observe(self, rows: int, work: float, ms: float) -> None:
+    def busy_ms(self, rows: int, work: float = 0.0, outputs: int = 1) -> float:
+        """What the step will compute, without the time that other programs take meanwhile."""
+        products, attention, logits = self._parts(rows, work, outputs)
+        return self._busy.factor * (products + attention + logits)
+
+    def observe(
+        self,
+        rows: int,
+        work: float,
+        elapsed_ms: float,
+        *,
+        busy_ms: float | None = None,
+        outputs: int = 1,
+    ) -> None:
         """Learn from a finished step: first how fast the machine is now, then, slowly, the shape
-        of the costs."""
-        if ms <= 0:
+        of the curve. busy_ms: the time it computed, by default all the time that passed."""
+        if elapsed_ms <= 0:
             return  # shorter than the clock can tell
-        expected = self.ms(rows, work)
-        ratio = min(max(ms / expected, 1 / OUTLIER), OUTLIER)
-        self._ratios.append(ratio)
-        common = median(self._ratios)
-        self._speed *= 1.0 + SPEED_WEIGHT * (common - 1.0)
-        own = min(max(ratio / common, 1 / SHAPE_OUTLIER), SHAPE_OUTLIER) - 1.0
-        products, attending = self._products(rows), self._attending(rows, work)
-        share = attending / (products + attending)
-        self._attention[_kernel(rows)] *= 1.0 + SHAPE_WEIGHT * share * own
+        products, attention, logits = self._parts(rows, work, outputs)
+        total = products + attention + logits
+        self._elapsed.follow(elapsed_ms, total)
+        slower = self._busy.follow(busy_ms or elapsed_ms, total)
+        change = (min(max(slower, 1 / SHAPE_OUTLIER), SHAPE_OUTLIER) - 1.0) / total
         at = min(bisect_left(KNOTS, rows), len(KNOTS) - 1)
-        for knot in {at, max(at - 1, 0)} if rows < KNOTS[at] else {at}:
-            self._base[knot] *= 1.0 + SHAPE_WEIGHT * (1.0 - share) * own
+        for knot in (at,) if rows >= KNOTS[at] else (at - 1, at):
+            self._seen[knot] += 1
+            weight = max(SHAPE_WEIGHT, 1.0 / self._seen[knot])
+            self._products[knot] *= 1.0 + weight * products * change
+        self._attention[_kernel(rows)] *= 1.0 + SHAPE_WEIGHT * attention * change
+        self._output_ms *= 1.0 + SHAPE_WEIGHT * logits * change
 
-    def _usual_attention(self) -> list[float]:
-        """What attention costs as a rule, by what the products of a row cost."""
-        row_ms = (_line(KNOTS, self._base, TILE_ROWS) - self._base[0]) / (TILE_ROWS - 1)
-        return [ATTENTION_SHARE * row_ms, ATTENTION_SHARE * row_ms, TILE_SHARE * row_ms]
+    def _parts(self, rows: int, work: float, outputs: int) -> tuple[float, float, float]:
+        """Products, attention and further logits of a step, by the curve."""
+        costs = self._products
+        if rows < len(_SHARE):
+            at = _KNOT_ABOVE[rows]
+            products = costs[at - 1] + _SHARE[rows] * (costs[at] - costs[at - 1])
+        else:
+            products = _line(KNOTS, costs, rows)
+        if rows < TILE_ROWS:
+            attention = self._attention[_FEW if rows > 1 else _ONE] * work
+        else:
+            attention = self._attention[_TILE] * work * _padded(rows) / rows
+        return products, attention, self._output_ms * (outputs - 1) if outputs > 1 else 0.0
 
-    def _products(self, rows: int) -> float:
-        return _line(KNOTS, self._base, rows)
+    def _without_outputs(self, m: Measurement) -> float:
+        """What the step would have cost with the logits of one row."""
+        return m.ms - (m.outputs - 1) * self._output_ms
 
-    def _attending(self, rows: int, work: float) -> float:
-        return self._attention[_kernel(rows)] * work * _padded(rows) / rows
+    def _load_attention(self, measured: Sequence[Measurement]) -> None:
+        """Prices of the three kernels. A measured one differs from the usual by OUTLIER at most:
+        it is the difference of two measurements, and a stall in either makes nonsense of it. One
+        that was not measured differs from the usual as the one before it does."""
+        usual = _usual_attention(self._products)
+        ratios: dict[int, float] = {}
+        for m in measured:
+            extra = self._without_outputs(m) - _line(KNOTS, self._products, m.rows)
+            kernel = _kernel(m.rows)
+            ratio = extra / (_padded(m.rows) * m.context) / usual[kernel]
+            ratios[kernel] = min(max(ratio, 1 / OUTLIER), OUTLIER)
+        ratio = next(iter(ratios.values()), 1.0)
+        for kernel in (_ONE, _FEW, _TILE):
+            ratio = ratios.get(kernel, ratio)
+            self._attention[kernel] = ratio * usual[kernel]
+        self._attention[_TILE] = min(self._attention[_TILE], self._attention[_FEW])
+
+
+def _output_ms(measured: Sequence[Measurement]) -> float:
+    """What the logits of a row cost, by steps that differ in nothing else; 0 without such."""
+    costs = [
+        (many.ms - one.ms) / (many.outputs - one.outputs)
+        for one in measured
+        for many in measured
+        if (one.rows, one.context) == (many.rows, many.context) and one.outputs < many.outputs
+    ]
+    if not costs:
+        return 0.0
+    most = min(OUTPUT_SHARE_MAX * m.ms / m.outputs for m in measured if m.outputs > 1)
+    return min(max(min(costs), 0.0), most)
+
+
+def _usual_attention(products: Sequence[float]) -> list[float]:
+    """What attention costs as a rule, by what the products of a row cost."""
+    row_ms = (_line(KNOTS, products, TILE_ROWS) - products[0]) / (TILE_ROWS - 1)
+    return [ATTENTION_SHARE * row_ms, ATTENTION_SHARE * row_ms, TILE_SHARE * row_ms]
 
 
 def _kernel(rows: int) -> int:
     """The attention kernel of a batch: for one row, for a few, for tiles."""
-    return 0 if rows == 1 else 1 if rows < TILE_ROWS else 2
+    return _ONE if rows == 1 else _FEW if rows < TILE_ROWS else _TILE
 
 
 def _padded(rows: int) -> int:

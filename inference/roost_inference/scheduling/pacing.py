@@ -1,12 +1,12 @@
-"""How many prompt tokens a step may carry without making the answers being written wait.
+"""How many prompt tokens a step may carry without keeping the answers waiting for too long.
 
 Prompts and answers take turns, a step each: in one batch the tiles of the attention kernels would
-have to pass over the contexts of all. So the gap between two tokens of an answer is a step of
-prompt tokens and one of answers, and the first is cut to what the target leaves.
+cover the contexts of all sequences. So the gap between two tokens of an answer is one step of
+prompt tokens and one step of answers. The first is cut to what the second leaves of the target.
 
-A short prompt is not cut: read whole it costs the answers one pause instead of several, which are
-longer together, as small chunks cost more a token. What an answer may fall behind its pace of a
-token each target is bounded, so a stream of short prompts can't hold it up.
+A short prompt is not cut. Read whole it costs the answers one pause. Small chunks cost more a
+token, so their pauses would be longer together. How far an answer may fall behind its pace is
+bounded, so a stream of short prompts can't hold it up.
 """
 
 from collections.abc import Iterable
@@ -14,38 +14,40 @@ from collections.abc import Iterable
 from roost_inference.scheduling.cost import TILE_ROWS, StepCost
 from roost_inference.sequence import Sequence
 
-# A prompt always gets on by this much a step, whatever the target says.
+# A prompt advances at least this much a step, whatever the target says.
 CHUNK_TOKENS_MIN = 16
-# A whole tile may exceed the target by so much: a part of one that holds it gets on half as fast.
+# A whole tile may exceed the target this many times: part of a tile costs nearly as much.
 STRETCH = 2.0
-# Steps while nobody waits for a next token, in targets: who arrives meanwhile waits for their end.
-# Long enough that where a prompt is cut, and so its numbers to the last bit, seldom depends on it.
+# How long a step of prompts may take while there are no answers, in targets: a request that arrives
+# meanwhile waits for its end. It is long, so that the speed of the machine seldom decides where a
+# prompt is cut: the cut changes the last bits of its numbers.
 ALONE_TARGETS = 8.0
 # How far an answer may fall behind its pace for a prompt that is read whole, in targets.
 BEHIND_TARGETS_MAX = 15.0
-# The pace that answers keep while short prompts are read, in targets a token: 200 ms, which is
-# about how fast people read.
+# The pace of answers while short prompts are read, in targets a token. With the usual target it is
+# 200 ms, about as fast as people read.
 PACE_TARGETS = 2.0
-# Answers catch up while their steps take at most this share of the target.
+# Answers catch up with their pace while their steps take at most this share of the target.
 CATCH_UP_SHARE = 0.8
 
 
 class Pacer:
     """Sizes chunks by what steps are measured to cost."""
 
-    def __init__(self, target_ms: float) -> None:
+    def __init__(self, target_ms: float, cost: StepCost) -> None:
+        """target_ms: the longest gap between two tokens of an answer that is aimed at."""
         self.target_ms = target_ms
-        self.cost = StepCost()
+        self.cost = cost
 
     @property
     def prefill_ms_per_token(self) -> float:
-        """Of a prompt of moderate length read in efficient chunks."""
+        """What a token costs in a prompt of moderate length that is read in efficient chunks."""
         rows = 2 * TILE_ROWS
         return self.cost.ms(rows, rows * rows / 2) / rows
 
     def slack_ms(self, answers: Iterable[Sequence], now: float) -> float:
-        """How long all of the answers can be kept waiting now; one that has just begun may fall
-        behind its pace by BEHIND_TARGETS_MAX, one that was kept waiting by what is left of it."""
+        """How long every answer can wait now. An answer may fall behind its pace by
+        BEHIND_TARGETS_MAX in all, so one that has waited before can wait for less."""
         ahead, pace_ms = BEHIND_TARGETS_MAX * self.target_ms, PACE_TARGETS * self.target_ms
         return ahead + min(
             (
@@ -58,25 +60,26 @@ class Pacer:
 
     def is_short(self, tokens: int, context: int) -> bool:
         """Whether a prompt of so many tokens to compute is one that is read whole."""
-        return self._reading_ms(tokens, context) <= BEHIND_TARGETS_MAX * self.target_ms
+        return self._prefill_ms(tokens, context) <= BEHIND_TARGETS_MAX * self.target_ms
 
     def whole(self, left: int, context: int, *, decoding_ms: float, slack_ms: float) -> int | None:
-        """What of a short prompt is read now: all that is left, 0 as soon as the answers have
-        caught up, None if they don't, and it has to be cut after all."""
-        if self._reading_ms(left, context) <= slack_ms:
+        """How much of a short prompt to read now: all `left` tokens if the answers can wait for
+        them, 0 if the answers catch up first, None if they never do: then it has to be cut."""
+        if self._prefill_ms(left, context) <= slack_ms:
             return left
         return 0 if decoding_ms <= CATCH_UP_SHARE * self.target_ms else None
 
-    def _reading_ms(self, tokens: int, context: int) -> float:
+    def _prefill_ms(self, tokens: int, context: int) -> float:
         return self.cost.ms(tokens, tokens * (context + tokens / 2))
 
     def chunk(
         self, wanted: int, context: int, *, decoding_ms: float, rows: int = 0, work: float = 0.0
     ) -> int:
-        """Tokens after `context` others that may join a step of so many rows and work already.
+        """How many of the wanted tokens, which follow `context` others, may join a step.
 
-        decoding_ms: what the step of answers costs that takes turns with this one, 0 if nobody
-            waits for a next token. 0 if the step is full; never for the first in it.
+        rows, work: those of the step so far; decoding_ms: what the step of answers costs that
+        takes turns with this one, 0 if there are no answers. Returns 0 if the step is full, but
+        never for the first prompt in it.
         """
         alone = decoding_ms == 0.0
         limit_ms = ALONE_TARGETS * self.target_ms if alone else self.target_ms - decoding_ms
@@ -103,7 +106,3 @@ class Pacer:
         while small > CHUNK_TOKENS_MIN and not fits(small):
             small -= max(small // 8, 1)
         return min(wanted, max(small, CHUNK_TOKENS_MIN))
-
-    def observe(self, rows: int, work: float, elapsed_ms: float) -> None:
-        """Learn from a finished step."""
-        self.cost.observe(rows, work, elapsed_ms)

@@ -1,97 +1,148 @@
-"""How prompts are read: short ones whole, long ones in pieces beside the answers or by turns."""
+"""Which prompt is read next, and how much of it: short ones whole, long ones in pieces.
 
-from collections.abc import Iterable
+The order is by class, with a floor for the lower ones; in a class by tenant; of a tenant short
+prompts first, then by arrival. What is read in a moment does not wait for what takes long.
+"""
+
 from collections.abc import Sequence as Many
 
-from roost_inference.scheduling.batch import Batch
+from roost_inference.request import ServiceClass
+from roost_inference.scheduling.background_prefill import BACKGROUND_ROWS
+from roost_inference.scheduling.fairness import QUANTUM_TOKENS, Floors
 from roost_inference.scheduling.pacing import Pacer
-from roost_inference.scheduling.prefill_order import PromptTurns
 from roost_inference.scheduling.step import Step
-from roost_inference.sequence import Sequence
+from roost_inference.sequence import Account, Sequence
 
-# A prompt with this many rows in a step is alone in it: alone its attention passes over its own
-# context only, and more rows would not make its products cheaper.
+# A prompt with this many rows in a step is alone in it: alone its attention covers its own context
+# only, and more rows would not make its products cheaper.
 SHARING_ROWS_MAX = 16
-# Rows of a piece that is read beside answers, by one thread: others wait for its end.
-BESIDE_ROWS = 64
 # A long prompt that waits for longer than this lets no short one of its tenant go first.
 PATIENCE_S = 20.0
 
 
-class Reading:
-    """Says which prompt comes next and how much of it; reserves no cells."""
+class PrefillPlanner:
+    """Plans prompts; reserves no cells and starts nothing. Used by the engine thread."""
 
-    def __init__(self, pacer: Pacer, *, batch_tokens: int, beside_cells: int) -> None:
-        """beside_cells: see Backend.beside_cells."""
-        self.pacer = pacer
-        # What the newest step of answers was expected to cost; 0 while nobody writes.
-        self.decoding_ms = 0.0
-        self._turns = PromptTurns()
+    def __init__(self, pacer: Pacer, *, batch_tokens: int, background_cells: int) -> None:
+        """background_cells: see Backend.background_cells."""
+        # What the newest step of answers was expected to cost; 0 while there are no answers.
+        self._decoding_ms = 0.0
+        self._pacer = pacer
         self._batch_tokens = batch_tokens
-        self._beside_batch, self._beside_cells = Batch(BESIDE_ROWS), beside_cells
-        self._was_beside = False
+        self._background_cells = background_cells
+        self._floors = Floors()
+        self._current: Account | None = None
+        self._order: list[Sequence] = []
+        # Classes that wanted to read when the newest prompt was planned.
+        self._services: set[ServiceClass] = set()
+        self._background_was_last = False
 
-    def in_turn(self, prompts: Many[Sequence], now: float) -> Many[Sequence]:
-        """The prompts, who reads first at the front."""
-        return self._turns.order(
-            prompts, lambda s: now - s.arrival_s < PATIENCE_S and not self._is_short(s)
-        )
+    def next(
+        self, step: Step, prompts: Many[Sequence], answers: Many[Sequence], now: float
+    ) -> tuple[Sequence, int] | None:
+        """The prompt that should join the step next, and its rows; None if none should.
 
-    def wanted(
-        self, step: Step, sequence: Sequence, answers: Iterable[Sequence], now: float
-    ) -> int:
-        """Tokens of the prompt that should join the step; 0 if it is not its turn yet."""
-        if self.decoding_ms and self._beside_rows(sequence):
+        prompts, answers: the running sequences. Call `took` with what has joined."""
+        if not answers:
+            self._decoding_ms = 0.0
+        if not step.rows:
+            self._order = self._ordered(prompts, now)
+        elif step.rows[-1].count >= SHARING_ROWS_MAX or not step.batch.rows_left:
+            return None
+        while self._order:
+            sequence = self._order.pop(0)
+            if sequence.sequence_id is not None:
+                rows = self._rows(step, sequence, answers, now)
+                return (sequence, rows) if rows else None
+        return None
+
+    def next_background(
+        self, prompts: Many[Sequence], answers: Many[Sequence], now: float
+    ) -> tuple[Sequence, int] | None:
+        """The long prompt whose next piece should be computed in the background, and its rows;
+        None if none should. Between two pieces short prompts have their turn."""
+        if not (self._background_cells and prompts and answers):
+            return None
+        long = [s for s in prompts if not self._is_short(s)]
+        if not long or (self._background_was_last and len(long) < len(prompts)):
+            return None
+        sequence = self._ordered(long, now)[0]
+        self._services = _competing(prompts)
+        rows = self._background_rows(sequence)
+        return (sequence, rows) if rows else None
+
+    def took(self, sequence: Sequence, rows: int, *, in_background: bool = False) -> None:
+        """So many rows of the planned prompt are being computed."""
+        self._current = sequence.account
+        if self._services:
+            self._floors.take(sequence.service, rows, self._services)
+        self._background_was_last = in_background
+
+    def note(self, step: Step) -> None:
+        """The step is scheduled: prompts take turns with answers that cost what it shows."""
+        if step.decoding:
+            self._decoding_ms = step.expected_ms
+
+    def _ordered(self, prompts: Many[Sequence], now: float) -> list[Sequence]:
+        """The prompts, the one that is read first at the front."""
+        self._services = _competing(prompts)
+        if not self._services:
+            return list(prompts)
+        lowest: dict[ServiceClass, float] = {}
+        for sequence in prompts:
+            served, service = _served(sequence), sequence.service
+            lowest[service] = min(lowest.get(service, served), served)
+
+        def turn(sequence: Sequence) -> tuple[int, float, bool, int]:
+            service, served = sequence.service, _served(sequence)
+            is_due = service is not min(lowest) and self._floors.is_due(service)
+            if sequence.account is self._current and served <= lowest[service] + QUANTUM_TOKENS:
+                served = -1.0
+            waits_long = now - sequence.arrival_s >= PATIENCE_S
+            is_long = not waits_long and not self._is_short(sequence)
+            return (-service if is_due else service, served, is_long, sequence.order)
+
+        return sorted(prompts, key=turn)
+
+    def _rows(self, step: Step, sequence: Sequence, answers: Many[Sequence], now: float) -> int:
+        """Rows of the prompt that should join the step; 0 if it should wait."""
+        if self._decoding_ms and self._background_rows(sequence):
             return 0
-        fits = not step.rows and sequence.pending <= step.batch.room
-        if self.decoding_ms and fits and self._is_short(sequence):
-            whole = self.pacer.whole(
+        fits = not step.rows and sequence.pending <= step.batch.rows_left
+        if self._decoding_ms and fits and self._is_short(sequence):
+            whole = self._pacer.whole(
                 sequence.pending,
                 sequence.computed,
-                decoding_ms=self.decoding_ms,
-                slack_ms=self.pacer.slack_ms(answers, now),
+                decoding_ms=self._decoding_ms,
+                slack_ms=self._pacer.slack_ms(answers, now),
             )
             if whole is not None:
                 return whole
-        return self.pacer.chunk(
-            min(sequence.pending, step.batch.room),
+        return self._pacer.chunk(
+            min(sequence.pending, step.batch.rows_left),
             sequence.computed,
-            decoding_ms=self.decoding_ms,
+            decoding_ms=self._decoding_ms,
             rows=step.batch.size,
             work=step.work,
         )
 
-    def read(self, sequence: Sequence, count: int, prompts: Many[Sequence]) -> None:
-        """So many tokens of the prompt are in a step, while all of these want to read."""
-        self._turns.read(sequence, count, prompts)
-        self._was_beside = False
-
-    def next_beside(self, prompts: Many[Sequence], now: float) -> tuple[Sequence, int] | None:
-        """The long prompt whose next piece is read beside the answers, and its rows. Between two
-        pieces short prompts are read."""
-        long = [s for s in prompts if not self._is_short(s)] if self._beside_cells else []
-        if not long or (self._was_beside and len(long) < len(prompts)):
-            return None
-        first = self.in_turn(long, now)[0]
-        rows = self._beside_rows(first)
-        return (first, rows) if rows else None
-
-    def beside(self, sequence: Sequence, rows: int, prompts: Many[Sequence]) -> Step:
-        """The step of such a piece, its cells reserved."""
-        assert sequence.sequence_id is not None
-        self._beside_batch.clear()
-        step = Step(self._beside_batch)
-        step.add_prompt(sequence, sequence.sequence_id, rows)
-        self._turns.read(sequence, rows, prompts)
-        self._was_beside = True
-        return step
-
-    def _beside_rows(self, sequence: Sequence) -> int:
-        """Rows of the next piece of a long prompt that may be read beside answers, 0 if none."""
-        rows = min(sequence.pending, BESIDE_ROWS)
-        fits = rows >= SHARING_ROWS_MAX and sequence.computed + rows <= self._beside_cells
+    def _background_rows(self, sequence: Sequence) -> int:
+        """Rows of the next piece of a prompt that may be computed in the background, 0 if none."""
+        rows = min(sequence.pending, BACKGROUND_ROWS)
+        fits = rows >= SHARING_ROWS_MAX and sequence.computed + rows <= self._background_cells
         return rows if fits and not self._is_short(sequence) else 0
 
     def _is_short(self, sequence: Sequence) -> bool:
+        """Whether the prompt is one that is read whole."""
         fresh = sequence.prompt_length - sequence.cached_tokens
-        return fresh <= self._batch_tokens and self.pacer.is_short(fresh, sequence.cached_tokens)
+        return fresh <= self._batch_tokens and self._pacer.is_short(fresh, sequence.cached_tokens)
+
+
+def _competing(prompts: Many[Sequence]) -> set[ServiceClass]:
+    """The classes of prompts that compete with each other; empty for one prompt alone."""
+    return {sequence.service for sequence in prompts} if len(prompts) > 1 else set()
+
+
+def _served(sequence: Sequence) -> float:
+    """Tokens that the sequence's tenant was served."""
+    return 0.0 if sequence.account is None else sequence.account.served

@@ -1,18 +1,18 @@
-"""Who of the running is computed in the next step: answers and prompts by turns, in one budget."""
+"""Who is computed in the next step: prompts and answers take turns, a step each."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from roost_inference.batch import Batch
 from roost_inference.kv.cache import KvCache
-from roost_inference.scheduling.admission import Places
-from roost_inference.scheduling.batch import Batch
+from roost_inference.scheduling.admission import Admission
+from roost_inference.scheduling.background_prefill import BackgroundPrefill
+from roost_inference.scheduling.drafts import Speculation
 from roost_inference.scheduling.pacing import Pacer
-from roost_inference.scheduling.prefill_planner import SHARING_ROWS_MAX, Reading
+from roost_inference.scheduling.prefill_planner import PrefillPlanner
 from roost_inference.scheduling.queue import charge
 from roost_inference.scheduling.step import Row, Step
 from roost_inference.sequence import Sequence
-from roost_inference.speculation.panel import Candidate
-from roost_inference.speculation.speculator import Speculator
 
 
 class Scheduler:
@@ -22,43 +22,43 @@ class Scheduler:
         self,
         cache: KvCache,
         pacer: Pacer,
+        background: BackgroundPrefill,
+        speculation: Speculation,
         *,
         batch_tokens: int,
         max_running: int,
-        context_length: int,
-        speculator: Speculator | None = None,
-        beside_cells: int = 0,
+        background_cells: int,
     ) -> None:
-        """beside_cells: see Backend.beside_cells."""
-        self._places = Places(
-            cache,
-            max_running=max_running,
-            context_length=context_length,
-            is_beside=self._is_beside,
-            stop_beside=lambda: self.stop_beside(),
+        """background_cells: see Backend.background_cells."""
+        self._admission = Admission(cache, background, max_running=max_running)
+        self.running, self.waiting = self._admission.running, self._admission.waiting
+        self._planner = PrefillPlanner(
+            pacer, batch_tokens=batch_tokens, background_cells=background_cells
         )
-        self.running, self.waiting = self._places.running, self._places.waiting
-        self.pacer = pacer
         self._cache = cache
+        self._pacer = pacer
+        self._background = background
+        self._speculation = speculation
         self._batch = Batch(batch_tokens)
-        self._context_length = context_length
-        self._speculator = speculator
-        self._reading = Reading(pacer, batch_tokens=batch_tokens, beside_cells=beside_cells)
         self._prompts_are_due = False
-        # A piece of a long prompt that is being computed beside the steps; see beside.py.
-        self.beside: Step | None = None
-        self.stop_beside: Callable[[], None] = lambda: None
 
     @property
     def has_work(self) -> bool:
+        """Whether a sequence is running or waiting."""
         return bool(self.running or len(self.waiting))
 
     @property
     def preemptions_total(self) -> int:
-        return self._places.preemptions_total
+        """How often a running sequence had to go back to the queue."""
+        return self._admission.preemptions_total
 
     def add(self, sequence: Sequence) -> None:
-        self._places.add(sequence)
+        """Queue a new sequence."""
+        self._admission.add(sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a finished or aborted sequence out; its computed KV stays for the next turn."""
+        self._admission.remove(sequence)
 
     def sequences(self) -> Iterator[Sequence]:
         """Everything unfinished, running first."""
@@ -66,38 +66,24 @@ class Scheduler:
         yield from tuple(self.waiting)
 
     def schedule(self, now: float) -> Step | None:
-        """The next step, its cells reserved; None if there is nothing to compute."""
-        self._places.admit(now)
-        if not self.running:
-            return None
+        """The next step, its cells reserved; None if there is nothing to compute in the
+        foreground. May start a piece of a long prompt in the background."""
+        self._admission.admit(now)
         self._batch.clear()
         step = Step(self._batch)
-        if self._prompts_are_due:
-            self._add_prefilling(step, now)
+        prompts_may_join = self._start_background(now)
+        if prompts_may_join and self._prompts_are_due:
+            self._add_prompts(step, now)
         if not step.rows:
-            self._add_decoding(step)
+            self._add_answers(step)
+        if prompts_may_join and not step.rows:
+            self._add_prompts(step, now)
         if not step.rows:
-            self._add_prefilling(step, now)
+            return None
         self._prompts_are_due = step.decoding > 0
-        return step if step.rows else None
-
-    def schedule_beside(self, now: float) -> Step | None:
-        """A piece of a long prompt, its cells reserved, if answers are being written meanwhile;
-        `beside` from now on."""
-        prompts = [s for s in self.running if not s.is_decoding]
-        if self.beside is not None or not prompts or len(prompts) == len(self.running):
-            return None
-        found = self._reading.next_beside(prompts, now)
-        if found is None:
-            return None
-        sequence, rows = found
-        if sequence.sequence_id is None or not self._cache.reserve(sequence.sequence_id, rows):
-            return None
-        self.beside = self._reading.beside(sequence, rows, prompts)
-        return self.beside
-
-    def _is_beside(self, sequence: Sequence) -> bool:
-        return self.beside is not None and self.beside.rows[0].sequence is sequence
+        step.expected_ms = self._pacer.cost.ms(step.batch.size, step.work, step.outputs)
+        self._planner.note(step)
+        return step
 
     def complete(self, step: Step) -> None:
         """The step was computed: its tokens are in the KV."""
@@ -105,11 +91,15 @@ class Scheduler:
             sequence = row.sequence
             sequence.computed += row.count
             charge(sequence, row.count)
-            if sequence.wants and row.output is not None:
-                self.waiting.read(sequence)
+            if sequence.awaits_prefill and row.output is not None:
+                self.waiting.prefilled(sequence)
 
-    def settle(self, row: Row, accepted: int) -> None:
-        """Of the row's draft the first `accepted` tokens are part of the sequence now; the KV of
+    def undo(self, step: Step) -> None:
+        """The step was not computed: its cells are free again, its tokens pending as before."""
+        step.undo(self._cache)
+
+    def accept(self, row: Row, accepted: int) -> None:
+        """The first `accepted` tokens of the row's draft are part of the sequence now; the KV of
         the others goes. Call after `complete`, before the sequence is removed."""
         sequence = row.sequence
         sequence.computed += accepted
@@ -117,99 +107,87 @@ class Scheduler:
         if accepted < row.drafted and sequence.sequence_id is not None:
             self._cache.rollback(sequence.sequence_id, sequence.computed)
 
-    def undo(self, step: Step) -> None:
-        """The step was not computed: give its cells back; its tokens are pending as before."""
-        for row in step.rows:
-            sequence = row.sequence
-            if sequence.sequence_id is not None:
-                sequence.computed = self._cache.rollback(sequence.sequence_id, sequence.computed)
-
-    def remove(self, sequence: Sequence) -> None:
-        """Take a finished or aborted sequence out; its computed KV stays for the next turn."""
-        self._places.remove(sequence)
-
     def check(self) -> None:
         """Raise AssertionError if cells, ids, states or accounts do not add up."""
-        beside = self.beside.rows if self.beside is not None else []
-        self._cache.check(self.running, {row.sequence.sequence_id: row.count for row in beside})
-        self._places.check()
+        piece = self._background.step.rows if self._background.step is not None else []
+        self._cache.check(self.running, {row.sequence.sequence_id: row.count for row in piece})
+        self._admission.check()
 
-    # The step
+    def _prompts(self) -> list[Sequence]:
+        return [sequence for sequence in self.running if not sequence.is_decoding]
 
-    def _add_decoding(self, step: Step) -> None:
-        """The next token of every answer, and what is guessed to follow."""
-        sequences = [s for s in self.running if s.is_decoding]
-        if len(sequences) > self._cache.ledger.free:
-            sequences = self._with_cells(sequences)
-        ids = [s.sequence_id for s in sequences if s.sequence_id is not None]
-        if not ids:
-            self._reading.decoding_ms = 0.0
-            return
-        self._cache.ledger.extend_each(ids)
-        step.add_answers(sequences, ids)
-        if self._speculator is not None:
-            self._add_drafts(step, self._speculator)
-        step.expected_ms = self.pacer.cost.ms(step.batch.size, step.work)
-        self._reading.decoding_ms = step.expected_ms
+    def _answers(self) -> list[Sequence]:
+        return [sequence for sequence in self.running if sequence.is_decoding]
 
-    def _with_cells(self, sequences: list[Sequence]) -> list[Sequence]:
-        """Those of the sequences that can have a cell each, in rank, after residents are evicted
-        and then the last in rank preempted."""
-        while not self._cache.make_free(len(sequences)):
-            last = self.running[-1]
-            self._places.preempt(last)
-            sequences = [s for s in sequences if s is not last]
-        return sequences
+    def _start_background(self, now: float) -> bool:
+        """Start the next piece of a long prompt beside the answers, if it is time for one. Returns
+        whether prompts may join the step: none may while a piece is under way."""
+        prompts = self._prompts()
+        if not prompts or self._background.step is not None:
+            return False
+        planned = self._planner.next_background(prompts, self._answers(), now)
+        if planned is None or not self._background.start(*planned):
+            return True
+        self._planner.took(*planned, in_background=True)
+        return False
 
-    def _add_prefilling(self, step: Step, now: float) -> None:
+    def _add_prompts(self, step: Step, now: float) -> None:
         """Prompts in their turns. Where cells are short a prompt takes what there is and waits for
         the answers to end; only if nothing else could run is the last in rank preempted."""
-        prompts = [s for s in self.running if not s.is_decoding]
-        if self.beside is not None:
-            return
-        answers = len(self.running) - len(prompts)
-        for sequence in self._reading.in_turn(prompts, now) if prompts else ():
-            if sequence.sequence_id is None or not step.batch.room:
-                continue
-            writing = (s for s in self.running if s.is_decoding)
-            wanted = self._reading.wanted(step, sequence, writing, now)
-            count = self._available(wanted) if wanted else 0
-            while wanted and not (count or step.rows or answers) and len(self.running) > 1:
-                self._places.preempt(self.running[-1])
-                count = self._available(wanted)
-            if wanted == 0:
-                break
-            if count and sequence.sequence_id is not None:
-                self._cache.reserve(sequence.sequence_id, count)
-                step.add_prompt(sequence, sequence.sequence_id, count)
-                self._reading.read(sequence, count, prompts)
-                if count >= SHARING_ROWS_MAX:
-                    break
-        step.expected_ms = self.pacer.cost.ms(step.batch.size, step.work)
-
-    def _add_drafts(self, step: Step, speculator: Speculator) -> None:
-        """Drafts for the decoding sequences, in rows and cells that nobody else wants: they evict
-        and displace nothing, so what is cached does not depend on them."""
-        rows = step.rows
-        room = min(step.batch.room, self._cache.ledger.free)
-        candidates = [
-            Candidate(row.sequence, row.sequence.room(self._context_length) - 1) for row in rows
-        ]
-        # A text of its own may come in bursts; nobody else's may wait for them.
-        reading = len(self.running) > step.decoding
-        target_ms = self.pacer.target_ms
-        drafts = speculator.plan(
-            candidates,
-            room=room,
-            step_ms_max=target_ms / 2 if reading else target_ms if len(rows) > 1 else math.inf,
-        )
-        for row, draft in zip(rows, drafts, strict=True):
-            sequence_id = row.sequence.sequence_id
-            if draft is not None and sequence_id is not None:
-                self._cache.reserve(sequence_id, len(draft.tokens))
-                step.add_draft(row, sequence_id, draft)
+        while planned := self._planner.next(step, self._prompts(), self._answers(), now):
+            sequence, wanted = planned
+            rows = self._available(wanted)
+            if rows and sequence.sequence_id is not None:
+                self._cache.reserve(sequence.sequence_id, rows)
+                step.add_prompt(sequence, sequence.sequence_id, rows)
+                self._planner.took(sequence, rows)
+            elif step.rows or self._answers() or len(self.running) == 1:
+                return
+            else:
+                self._admission.preempt(self.running[-1])
 
     def _available(self, wanted: int) -> int:
         """How many of the wanted cells can be had, residents evicted if need be."""
         free = self._cache.ledger.free
         return wanted if wanted <= free else min(wanted, free + self._cache.idle_cells)
+
+    def _add_answers(self, step: Step) -> None:
+        """The next token of every answer, and what is guessed to follow."""
+        answers = self._answers()
+        if len(answers) > self._cache.ledger.free:
+            answers = self._with_cells(answers)
+        ids = [s.sequence_id for s in answers if s.sequence_id is not None]
+        if ids:
+            self._cache.ledger.extend_each(ids)
+            step.add_answers(answers, ids)
+            self._add_drafts(step, answers)
+
+    def _with_cells(self, answers: list[Sequence]) -> list[Sequence]:
+        """Those of the answers that can have a cell each, in rank: residents are evicted first,
+        then the last in rank is preempted."""
+        while not self._cache.make_free(len(answers)):
+            last = self.running[-1]
+            self._admission.preempt(last)
+            answers = [s for s in answers if s is not last]
+        return answers
+
+    def _add_drafts(self, step: Step, answers: list[Sequence]) -> None:
+        """Drafts for the answers, in rows and cells that nobody else wants: they evict and
+        displace nothing, so what is cached does not depend on them."""
+        drafts = self._speculation.plan(
+            answers,
+            tokens_max=min(step.batch.rows_left, self._cache.ledger.free),
+            step_ms_max=self._draft_step_ms_max(len(answers)),
+        )
+        for row, draft in zip(step.rows, drafts, strict=False):
+            sequence_id = row.sequence.sequence_id
+            if draft is not None and sequence_id is not None:
+                self._cache.reserve(sequence_id, len(draft.tokens))
+                step.add_draft(row, sequence_id, draft)
+
+    def _draft_step_ms_max(self, answers: int) -> float:
+        """What a step with drafts may cost. A text alone may come in bursts; nobody else's text
+        and nobody's prompt may wait for them."""
+        if len(self.running) > answers:
+            return self._pacer.target_ms / 2
+        return self._pacer.target_ms if answers > 1 else math.inf

@@ -1,10 +1,11 @@
-"""One step: what a decode computes, and for whom."""
+"""One step: what a decode computes, and for which sequences."""
 
 from dataclasses import dataclass, field
 
-from roost_inference.scheduling.batch import Batch
+from roost_inference.batch import Batch
+from roost_inference.kv.cache import KvCache
+from roost_inference.scheduling.drafts import Draft
 from roost_inference.sequence import Sequence
-from roost_inference.speculation.speculator import Draft
 
 
 @dataclass(slots=True)
@@ -21,43 +22,57 @@ class Row:
 
     @property
     def drafted(self) -> int:
+        """How many drafted tokens the step verifies for this sequence."""
         return 0 if self.draft is None else len(self.draft.tokens)
 
 
 @dataclass(slots=True)
 class Step:
-    """Either prompts being read or answers being written. `work` is the sum over its rows of the
-    tokens before each."""
+    """Rows of prompts or rows of answers, never both.
+
+    work: the sum over the batch rows of the tokens before each; outputs: batch rows that yield
+    logits; decoding: sequences that get a token; expected_ms: what the step should take.
+    """
 
     batch: Batch
     rows: list[Row] = field(default_factory=list)
     decoding: int = 0
     prefill_tokens: int = 0
     draft_tokens: int = 0
+    outputs: int = 0
     work: float = 0.0
     expected_ms: float = 0.0
 
     def add_prompt(self, sequence: Sequence, sequence_id: int, count: int) -> None:
-        """The next `count` tokens of a prompt; its last one asks for logits."""
+        """Add the next `count` tokens of a prompt; its last token asks for logits."""
         start, last = sequence.computed, count == sequence.pending
         tokens = sequence.tokens.view[start : start + count]
         row = self.batch.add(tokens, start, sequence_id, output=last)
         self.rows.append(Row(sequence, count, row if last else None))
         self.prefill_tokens += count
+        self.outputs += last
         self.work += count * (start + count / 2)
 
     def add_answers(self, sequences: list[Sequence], ids: list[int]) -> None:
-        """The last token of each, in one go: this is done for every token that is written."""
+        """Add the last token of each answer, all at once: every generated token comes this way."""
         positions = [sequence.computed for sequence in sequences]
         self.batch.add_last([sequence.tokens.last for sequence in sequences], positions, ids)
         self.rows = [Row(sequence, 1, at) for at, sequence in enumerate(sequences)]
-        self.decoding = len(ids)
+        self.decoding = self.outputs = len(ids)
         self.work = float(sum(positions))
 
     def add_draft(self, row: Row, sequence_id: int, draft: Draft) -> None:
-        """What is guessed to follow a row that is in the step already."""
+        """Add a draft behind a row that is in the step already."""
         start, count = len(row.sequence.tokens), len(draft.tokens)
         last = self.batch.add(draft.tokens, start, sequence_id, every_output=True)
         row.draft, row.draft_row = draft, last - count + 1
         self.draft_tokens += count
+        self.outputs += count
         self.work += count * start
+
+    def undo(self, cache: KvCache) -> None:
+        """The step was not computed: its cells are free again, its tokens pending as before."""
+        for row in self.rows:
+            sequence = row.sequence
+            if sequence.sequence_id is not None:
+                sequence.computed = cache.rollback(sequence.sequence_id, sequence.computed)

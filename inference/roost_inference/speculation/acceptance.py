@@ -1,4 +1,4 @@
-"""How likely a drafter's tokens are accepted, learned from every guess, verified or not."""
+"""Learns how likely a drafter's tokens are accepted, from every guess, verified or not."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from roost_inference.speculation.drafter import SLOTS, Proposal
 # prior counts as PRIOR_OUTCOMES of them.
 SMOOTHING = 0.03
 PRIOR_OUTCOMES = 6
-# Outcomes of one sequence that a common rate learns from: a single long copy would teach it that
-# every chance match goes on.
+# How many outcomes of one sequence a common rate learns from: a single long copy would teach it
+# that every short match goes on.
 LESSONS_MAX = 2
 # The rate of a slot counts as much as this many outcomes of whatever slot.
 PRIOR_WEIGHT = 3.0
-# What a sequence's outcomes keep of their weight with each newer one.
+# What the outcomes of a sequence keep of their weight with each newer one.
 DECAY = 0.9
 # A token with less chance than this is never worth a row, nor is any after it.
 SURVIVAL_MIN = 0.03
@@ -28,18 +28,21 @@ class Rates:
     outcomes: list[int] = field(default_factory=lambda: [PRIOR_OUTCOMES] * SLOTS)
 
     def learn(self, slot: int, outcome: float) -> None:
+        """Move the rate of a slot towards an outcome, 1 accepted or 0 not."""
         self.outcomes[slot] += 1
         weight = max(SMOOTHING, 1.0 / self.outcomes[slot])
         self.values[slot] += weight * (outcome - self.values[slot])
 
     def copy(self) -> "Rates":
+        """The same rates, to be learned on their own."""
         return Rates(self.values.copy(), self.outcomes.copy())
 
 
 @dataclass(slots=True)
 class History:
-    """One drafter's luck with one sequence: rates of its own, recent outcomes, how many of them
-    each common rate learned from, and the proposal awaiting its own."""
+    """How one drafter fared with one sequence: the sequence's own rates, its recent outcomes, how
+    many of them each common rate has learned from, and the proposal whose outcome is awaited,
+    made when the sequence had `at` tokens."""
 
     rates: Rates | None = None
     accepted: float = 0.0
@@ -51,8 +54,8 @@ class History:
 
 @dataclass(slots=True)
 class Acceptance:
-    """What is known of one drafter. `common` is for sequences of which nothing is known yet: they
-    go on from it with rates of their own."""
+    """What is known of one drafter. A new sequence begins with the `common` rates and goes on with
+    rates of its own."""
 
     prior: Callable[[int], float]
     common: Rates = field(init=False)
@@ -61,9 +64,8 @@ class Acceptance:
         self.common = Rates([self.prior(slot) for slot in range(SLOTS)])
 
     def learn(self, history: History, generated: list[int]) -> None:
-        """Compare the last proposal with what really came, `generated` from its place on. This
-        works for tokens that were never verified too, so a drafter that is not used keeps being
-        judged at no cost."""
+        """Compare the last proposal with the tokens that were generated in its place. Tokens need
+        not have been verified, so an unused drafter goes on learning at no cost."""
         proposal = history.proposal
         if proposal is None:
             return
@@ -82,8 +84,8 @@ class Acceptance:
                 break
 
     def survivals(self, proposal: Proposal, history: History) -> list[float]:
-        """For each token the chance that it and all before it are accepted, as far as that is
-        at least SURVIVAL_MIN."""
+        """For each token the chance that it and all tokens before it are accepted, as long as the
+        chance is at least SURVIVAL_MIN."""
         chances: list[float] = []
         chance, before = 1.0, 0.0
         weight = PRIOR_WEIGHT + history.tried
@@ -91,7 +93,9 @@ class Acceptance:
         for place in range(len(proposal.tokens)):
             slot = min(proposal.slot + place, SLOTS - 1)
             rate = rates.values[slot]
-            if rates.outcomes[slot] == PRIOR_OUTCOMES:  # never seen: no worse than the one before
+            if (
+                rates.outcomes[slot] == PRIOR_OUTCOMES
+            ):  # never learned: no worse than the one before
                 rate = max(rate, before)
             before = rate
             chance *= (PRIOR_WEIGHT * rate + history.accepted) / weight

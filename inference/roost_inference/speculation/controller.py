@@ -1,10 +1,10 @@
-"""How many drafted tokens to verify: as many as raise the expected tokens a second."""
+"""How many drafted tokens to verify: as many as give the most tokens a millisecond."""
 
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-# Less than this is not worth the uncertainty.
+# Drafts must promise to be this much faster: the chances are uncertain.
 GAIN_MIN = 1.1
 
 
@@ -17,13 +17,14 @@ class Choice:
 
 
 def choose_depths(
-    survivals: Sequence[Sequence[float]], cost_ms: Callable[[int], float], room: int
+    survivals: Sequence[Sequence[float]], cost_ms: Callable[[int], float], drafts_max: int
 ) -> Choice:
-    """The depth for each sequence.
+    """The depth for each sequence, `drafts_max` in all.
 
-    survivals: per sequence, the falling chances that its first, second, … draft is accepted;
-    empty where it has none. cost_ms(rows) of the step with so many drafts in all. The likeliest
-    drafts of all sequences come first, and the step takes those that pay best together.
+    survivals: by sequence, the falling chances that its first, second, … drafted token is
+    accepted; empty where it has no draft. cost_ms: the cost of the step by the number of drafted
+    tokens. The likeliest tokens of all sequences come first, and the step takes as many as pay
+    best together.
     """
     count = len(survivals)
     plain = best_rate = count / cost_ms(0)
@@ -33,7 +34,7 @@ def choose_depths(
     tokens = float(count)
     heap = [(-chances[0], at, 0) for at, chances in enumerate(survivals) if chances]
     heapq.heapify(heap)
-    while heap and len(order) < room:
+    while heap and len(order) < drafts_max:
         chance, at, depth = heapq.heappop(heap)
         tokens -= chance
         order.append(at)
@@ -49,15 +50,18 @@ def choose_depths(
 
 
 def fill_tile(
-    depths: tuple[int, ...], there: Sequence[int], cost_ms: Callable[[int], float], room: int
+    depths: tuple[int, ...],
+    available: Sequence[int],
+    cost_ms: Callable[[int], float],
+    drafts_max: int,
 ) -> tuple[int, ...]:
-    """The depths, `room` tokens in all where so many cost less than not quite so many: with what
-    is there to verify by sequence, however unlikely."""
+    """The depths, raised to `drafts_max` in all if that makes the step cheaper, as a whole tile of
+    rows may be. available: how many drafted tokens each sequence has, however unlikely."""
     drafted = sum(depths)
-    missing = room - drafted
-    if not drafted or not missing or cost_ms(room) >= cost_ms(drafted):
+    missing = drafts_max - drafted
+    if not drafted or not missing or cost_ms(drafts_max) >= cost_ms(drafted):
         return depths
     for at, depth in enumerate(depths):
-        if depth and there[at] - depth >= missing:
+        if depth and available[at] - depth >= missing:
             return (*depths[:at], depth + missing, *depths[at + 1 :])
     return depths

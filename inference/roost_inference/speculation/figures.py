@@ -1,4 +1,4 @@
-"""Counting drafts: totals by drafter and position, and the figures of one request."""
+"""Counts drafts: totals by drafter and position, and the figures of one request."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ class DrafterCounters:
     by_position: list[int] = field(default_factory=list)
 
     def add(self, drafted: int, accepted: int) -> None:
+        """Count a draft."""
         self.drafts += 1
         self.draft_tokens += drafted
         self.accepted_tokens += accepted
@@ -25,6 +26,7 @@ class DrafterCounters:
             self.by_position[position] += 1
 
     def figures(self) -> DrafterFigures:
+        """The totals so far."""
         by_position = tuple(self.by_position)
         return DrafterFigures(self.drafts, self.draft_tokens, self.accepted_tokens, by_position)
 
@@ -39,12 +41,14 @@ class RequestCounters:
     accepted_by_drafter: Counter[str] = field(default_factory=Counter)
 
     def add(self, drafter: str, drafted: int, accepted: int) -> None:
+        """Count a draft."""
         self.draft_tokens += drafted
         self.by_accepted[accepted] += 1
         self.by_length.setdefault(drafted, [0] * (drafted + 1))[accepted] += 1
         self.accepted_by_drafter[drafter] += accepted
 
     def figures(self, depth_max: int) -> SpeculationFigures:
+        """The figures of the request, after at least one draft."""
         most = max(self.by_accepted)
         return SpeculationFigures(
             depth_max=depth_max,

@@ -1,4 +1,4 @@
-"""Drafts that a grammar dictates: keys, quotes and brackets that can be nothing else."""
+"""Drafts what a grammar dictates: keys, quotes and brackets where nothing else is allowed."""
 
 from collections.abc import Sequence as Many
 
@@ -7,21 +7,24 @@ from roost_inference.speculation.drafter import Proposal
 
 
 class GrammarDrafter:
-    """`grammar`: the tokens llguidance would fast-forward to.
+    """Proposes the tokens that llguidance calls forced.
 
-    They are verified like others: the bytes are forced, but the model may cut them into other
-    tokens, and the text must be what it would have been.
+    They are verified as others are: the bytes are forced, but the model may write them with other
+    tokens, and the answer must have the tokens that it would have had.
     """
 
     name = "grammar"
 
     def prior(self, slot: int) -> float:
+        """High: only the cut into tokens is uncertain."""
         return 0.95
 
     def cost_ms(self, sequences: int, depth: int) -> float:
+        """It costs next to nothing."""
         return 0.0
 
     def propose(self, sequences: Many[Sequence], depth: int) -> list[Proposal | None]:
+        """The forced tokens of each sequence with a grammar."""
         proposals: list[Proposal | None] = []
         for sequence in sequences:
             grammar = sequence.sampler.grammar
@@ -30,7 +33,7 @@ class GrammarDrafter:
         return proposals
 
     def forget(self, sequence: Sequence, *, finished: bool) -> None:
-        pass
+        """It keeps nothing of a sequence."""
 
     def close(self) -> None:
-        pass
+        """It holds nothing."""

@@ -1,4 +1,4 @@
-"""Drafts by a smaller model of the same vocabulary, in a context of its own."""
+"""Drafts with a smaller model of the same vocabulary, in a context of its own."""
 
 import time
 from collections.abc import Callable
@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from roost_inference.backend import Backend, DecodeStatus
+from roost_inference.batch import Batch
 from roost_inference.errors import EngineFailed
 from roost_inference.kv.match import common_prefix
-from roost_inference.scheduling.batch import Batch
+from roost_inference.scheduling.cost import StepCost
 from roost_inference.sequence import Sequence
-from roost_inference.speculation.cost import CostCurve
 from roost_inference.speculation.drafter import Proposal
 
-# Tokens the draft model reads in one step to catch up with sequences it has not followed: it must
-# not hold up the answers being written.
+# Tokens that the draft model computes in one step to catch up with sequences that it has not
+# followed. More would hold up the answers.
 CATCH_UP_TOKENS = 128
 
 
@@ -29,16 +29,16 @@ class _Held:
 
 
 class ModelDrafter:
-    """`model`: what a smaller model would write, sampled with the sequence's own noise.
+    """Proposes what a smaller model would generate, sampled with the sequence's own noise.
 
-    It follows every sequence by its tokens alone, so it drafts as well after a prefix was reused,
-    restored or started over as when it was computed. Owns its backend.
+    It follows a sequence by its tokens alone, so it drafts as well after a prefix was reused or
+    restored as after it was computed. Owns its backend.
     """
 
     name = "model"
 
     def __init__(
-        self, backend: Backend, cost: CostCurve, *, clock: Callable[[], float] = time.monotonic
+        self, backend: Backend, cost: StepCost, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._backend = backend
         self._cost = cost
@@ -49,16 +49,20 @@ class ModelDrafter:
         self._closed = False
 
     def prior(self, slot: int) -> float:
+        """As seen with models of one family."""
         return 0.6
 
     def cost_ms(self, sequences: int, depth: int) -> float:
-        return depth * self._cost.ms(sequences)
+        """One step of the draft model for each token of depth."""
+        return depth * self._cost.busy_ms(sequences, outputs=sequences)
 
     @property
     def cells_used(self) -> int:
+        """KV cells that its sequences take."""
         return sum(len(held.tokens) for held in self._held.values())
 
     def propose(self, sequences: Many[Sequence], depth: int) -> list[Proposal | None]:
+        """What the draft model would generate. Raises EngineFailed."""
         drafts: list[list[int]] = [[] for _ in sequences]
         active = self._catch_up(sequences, depth, drafts)
         for ahead in range(1, depth):
@@ -72,22 +76,24 @@ class ModelDrafter:
                 rows.append(self._add(held, drafts[at][-1:]))
             started = self._clock()
             self._decode()
-            self._cost.observe(len(active), (self._clock() - started) * 1000)
+            elapsed_ms = (self._clock() - started) * 1000
+            self._cost.observe(len(active), 0.0, elapsed_ms, outputs=len(active))
             self._guess(sequences, active, rows, ahead, drafts)
         return [Proposal(draft) if draft else None for draft in drafts]
 
     def _catch_up(
         self, sequences: Many[Sequence], depth: int, drafts: list[list[int]]
     ) -> list[int]:
-        """Read what the sequences have and the draft model has not; places of those it is level
-        with, their first tokens guessed. The shortest way to go comes first."""
+        """Compute the tokens that the sequences have and the draft model does not, of the sequence
+        that lacks the fewest first. Returns the indexes of the sequences it has caught up with;
+        their first token is guessed."""
         self._batch.clear()
         missing = sorted((self._missing(s), at) for at, s in enumerate(sequences))
         active, rows = [], []
         for count, at in missing:
             sequence = sequences[at]
-            taken = min(count, self._batch.room)
-            if taken == 0 or not self._make_room(taken + depth, sequences):
+            taken = min(count, self._batch.rows_left)
+            if taken == 0 or not self._make_free(taken + depth, sequences):
                 continue
             held = self._follow(sequence)
             if held is None:
@@ -103,7 +109,7 @@ class ModelDrafter:
         return active
 
     def _missing(self, sequence: Sequence) -> int:
-        """Tokens to read, after forgetting what turned out otherwise; at least the last one."""
+        """Tokens to compute, after dropping those that turned out otherwise; at least the last."""
         held = self._held.get(sequence.id)
         if held is None:
             return len(sequence.tokens)
@@ -121,9 +127,8 @@ class ModelDrafter:
             held = self._held[sequence.id] = _Held(self._free_ids.pop())
         return held
 
-    def _make_room(self, cells: int, keep: Many[Sequence]) -> bool:
-        """Drop sequences that are not asked for until `cells` are free; False if that is not
-        enough."""
+    def _make_free(self, cells: int, keep: Many[Sequence]) -> bool:
+        """Drop other sequences than these until `cells` are free; False if that is not enough."""
         kept = {sequence.id for sequence in keep}
         for name in [name for name in self._held if name not in kept]:
             if self.cells_used + cells <= self._backend.cells and self._free_ids:
@@ -164,10 +169,12 @@ class ModelDrafter:
         self._free_ids.append(held.sequence_id)
 
     def forget(self, sequence: Sequence, *, finished: bool) -> None:
+        """Drop the KV of the sequence."""
         if sequence.id in self._held:
             self._drop(sequence.id)
 
     def close(self) -> None:
+        """Close the backend; safe to call twice."""
         if not self._closed:
             self._closed = True
             self._held.clear()

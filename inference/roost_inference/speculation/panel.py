@@ -1,6 +1,7 @@
-"""The drafters of an engine: asked together, their guesses judged by what came of earlier ones."""
+"""The drafters of an engine, and the chances of what they propose, learned from earlier guesses."""
 
 import logging
+import math
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
@@ -29,11 +30,13 @@ class Option:
 
     @property
     def expected(self) -> float:
+        """How many of the tokens should be accepted."""
         return sum(self.survivals)
 
 
 class Panel:
-    """Used by the engine thread. `free` are asked in every step, `costly` where it should pay."""
+    """The `free` drafters propose in every step, the `costly` ones where that should pay. Used by
+    the engine thread."""
 
     def __init__(self, drafters: Many[Drafter], *, depth_max: int, vocabulary_size: int) -> None:
         self.depth_max = depth_max
@@ -41,7 +44,8 @@ class Panel:
         self._drafters = list(drafters)
         self._acceptance = {d.name: Acceptance(d.prior) for d in drafters}
         self._histories: dict[tuple[str, str], History] = {}
-        self._sort()
+        self.free = [drafter for drafter in drafters if drafter.cost_ms(1, 1) == 0.0]
+        self.costly = [drafter for drafter in drafters if drafter.cost_ms(1, 1) > 0.0]
 
     def __len__(self) -> int:
         return len(self._drafters)
@@ -49,69 +53,101 @@ class Panel:
     def best(self, candidates: Many[Candidate]) -> list[Option | None]:
         """The best that the free drafters propose for each sequence."""
         best: list[Option | None] = [None] * len(candidates)
-        for drafter in self.free:
-            for at, option in enumerate(self.ask(drafter, candidates, self.depth_max)):
+        for drafter in tuple(self.free):
+            for at, option in enumerate(self.propose(drafter, candidates, self.depth_max)):
                 present = best[at]
                 if option and (present is None or option.expected > present.expected):
                     best[at] = option
         return best
 
-    def ask(self, drafter: Drafter, candidates: Many[Candidate], depth: int) -> list[Option | None]:
-        """The drafter's proposals, judged. One that fails is dropped: guesses are not needed."""
+    def propose(
+        self, drafter: Drafter, candidates: Many[Candidate], depth: int
+    ) -> list[Option | None]:
+        """The drafter's proposals with their chances. A drafter that raises, or answers with
+        anything but a proposal or None for each sequence, is dropped: nobody needs its guesses."""
+        if drafter not in self._drafters:
+            return [None] * len(candidates)
         sequences = [candidate.sequence for candidate in candidates]
         histories = [self._history(drafter, sequence) for sequence in sequences]
         try:
-            proposals = drafter.propose(sequences, depth)
+            answer = drafter.propose(sequences, depth)
+            if len(answer) != len(sequences):
+                raise ValueError(f"{len(answer)} proposals for {len(sequences)} sequences")
+            proposals = [
+                self._usable(sequence, proposal)
+                for sequence, proposal in zip(sequences, answer, strict=True)
+            ]
+            acceptance = self._acceptance[drafter.name]
+            return [
+                self._option(drafter, acceptance, *judged)
+                for judged in zip(candidates, histories, proposals, strict=True)
+            ]
         except Exception:
-            log.exception("the drafter %s failed and is not used any more", drafter.name)
             self._drop(drafter)
             return [None] * len(candidates)
-        acceptance = self._acceptance[drafter.name]
-        options: list[Option | None] = []
-        for candidate, history, proposal in zip(candidates, histories, proposals, strict=True):
-            proposal = self._usable(candidate.sequence, proposal)
-            history.proposal, history.at = proposal, len(candidate.sequence.tokens)
-            survivals = acceptance.survivals(proposal, history) if proposal else []
-            del survivals[min(candidate.limit, _until_end(candidate, proposal)) :]
-            options.append(
-                Option(drafter.name, proposal.tokens, survivals) if proposal and survivals else None
-            )
-        return options
+
+    def _option(
+        self,
+        drafter: Drafter,
+        acceptance: Acceptance,
+        candidate: Candidate,
+        history: History,
+        proposal: Proposal | None,
+    ) -> Option | None:
+        """The proposal with its chances, None if no token of it is worth a row. The history learns
+        from it later, whether it is verified or not."""
+        history.proposal, history.at = proposal, len(candidate.sequence.tokens)
+        if proposal is None:
+            return None
+        survivals = acceptance.survivals(proposal, history)
+        del survivals[min(candidate.limit, _until_end(candidate, proposal)) :]
+        return Option(drafter.name, proposal.tokens, survivals) if survivals else None
 
     def expected(self, drafter: Drafter, candidate: Candidate) -> list[float]:
-        """What may be expected of the drafter for the sequence before it is asked."""
+        """The chances of the drafter's tokens for the sequence, before it proposes any."""
         history = self._history(drafter, candidate.sequence)
         longest = Proposal(range(self.depth_max))
         return self._acceptance[drafter.name].survivals(longest, history)[: candidate.limit]
 
+    def cost_ms(self, drafter: Drafter, sequences: int, depth: int) -> float:
+        """What the drafter expects `propose` to take; infinity for one that can't say."""
+        try:
+            return float(drafter.cost_ms(sequences, depth))
+        except Exception:
+            self._drop(drafter)
+            return math.inf
+
     def end(self, sequence: Sequence, *, finished: bool) -> None:
         """The sequence is gone; `finished` as for Drafter.forget."""
-        for drafter in self._drafters:
+        for drafter in tuple(self._drafters):
             self._histories.pop((drafter.name, sequence.id), None)
-            drafter.forget(sequence, finished=finished)
+            try:
+                drafter.forget(sequence, finished=finished)
+            except Exception:
+                self._drop(drafter)
 
     @property
     def kept(self) -> set[str]:
-        """The sequences of which something is kept."""
+        """The ids of the sequences of which something is kept."""
         return {sequence for _, sequence in self._histories}
 
     def close(self) -> None:
+        """Close every drafter."""
         for drafter in self._drafters:
-            drafter.close()
-
-    def _sort(self) -> None:
-        self.free = [drafter for drafter in self._drafters if drafter.cost_ms(1, 1) == 0.0]
-        self.costly = [drafter for drafter in self._drafters if drafter.cost_ms(1, 1) > 0.0]
+            _close(drafter)
 
     def _drop(self, drafter: Drafter) -> None:
-        self._drafters.remove(drafter)
-        self._sort()
+        """Use a drafter no more, because of the exception that is being handled."""
+        log.exception("the drafter %s failed and is not used any more", drafter.name)
+        for drafters in (self._drafters, self.free, self.costly):
+            if drafter in drafters:
+                drafters.remove(drafter)
         for key in [key for key in self._histories if key[0] == drafter.name]:
             del self._histories[key]
-        drafter.close()
+        _close(drafter)
 
     def _history(self, drafter: Drafter, sequence: Sequence) -> History:
-        """The drafter's history with the sequence, its last proposal judged."""
+        """The drafter's history with the sequence, after it has learned from the last proposal."""
         key = (drafter.name, sequence.id)
         history = self._histories.get(key)
         if history is None:
@@ -122,8 +158,8 @@ class Panel:
         return history
 
     def _usable(self, sequence: Sequence, proposal: Proposal | None) -> Proposal | None:
-        """The proposal without what can't be accepted: unknown tokens, and what the grammar
-        forbids."""
+        """The proposal up to the first token that can't be accepted, because the vocabulary does
+        not have it or the grammar forbids it; None if nothing is left."""
         if proposal is None or not proposal.tokens:
             return None
         tokens, size = proposal.tokens, self._vocabulary_size
@@ -136,10 +172,17 @@ class Panel:
         return Proposal(tokens, proposal.slot) if tokens else None
 
 
-def _until_end(candidate: Candidate, proposal: Proposal | None) -> int:
+def _close(drafter: Drafter) -> None:
+    try:
+        drafter.close()
+    except Exception:
+        log.exception("the drafter %s was not closed", drafter.name)
+
+
+def _until_end(candidate: Candidate, proposal: Proposal) -> int:
     """How many tokens of the proposal can be accepted: none after one that ends the text."""
     sampler = candidate.sequence.sampler
-    if proposal is None or sampler.ignore_end or sampler.end_tokens.isdisjoint(proposal.tokens):
+    if sampler.ignore_end or sampler.end_tokens.isdisjoint(proposal.tokens):
         return candidate.limit
     tokens = proposal.tokens
     return 1 + next(at for at, token in enumerate(tokens) if token in sampler.end_tokens)

@@ -1,32 +1,32 @@
-"""Speculation as the scheduler and the engine see it: drafts for a step, and what became of them.
+"""Plans the drafts of a step with drafters, and learns from what became of them.
 
-Each step every free drafter is asked, the controller picks per sequence the proposal and the
-depth that pay, and the engine verifies the picked tokens in the same decode. A drafter that costs
-time is asked only where that is expected to pay, and now and then to keep its rates true.
+In each step every free drafter proposes. The controller picks for each sequence the proposal and
+the depth that pay, and the engine verifies the picked tokens in the same decode. A drafter that
+costs time proposes only where that is expected to pay, and now and then to keep its rates true.
 """
 
 import math
 import threading
 from collections.abc import Callable
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
 
 from roost_inference.request import DrafterFigures, SpeculationFigures
+from roost_inference.scheduling.cost import TILE_ROWS, StepCost
+from roost_inference.scheduling.drafts import Draft
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.controller import choose_depths, fill_tile
-from roost_inference.speculation.cost import TILE_ROWS, CostCurve
 from roost_inference.speculation.drafter import Drafter
 from roost_inference.speculation.figures import DrafterCounters, RequestCounters
 from roost_inference.speculation.panel import Candidate, Option, Panel
 
-# Drafted tokens in one step over all sequences; each needs a row of logits. Beyond a tile of
-# rows in all the kernels get dearer again.
+# Drafted tokens in one step over all sequences; each needs a row of logits. Beyond one tile of
+# rows the kernels get dearer again.
 DRAFT_ROWS_MAX = 64
-# A drafter that costs time and is not used is asked for this many tokens once in so many steps.
+# A drafter that costs time and is not used proposes this many tokens once in so many steps.
 PROBE_DEPTH = 2
 PROBE_STEPS = 64
-# Once in so many steps a likely proposal is verified twice as deep as seems to pay, at least this
-# deep: the machine may be faster at it than it was when that was last measured.
+# Once in so many steps a likely proposal is verified twice as deep as seems to pay, and at least
+# this deep: the machine may have become faster since its cost was last measured.
 COST_PROBE_STEPS = 64
 COST_PROBE_DEPTH = 4
 COST_PROBE_SURVIVAL = 0.6
@@ -34,29 +34,19 @@ COST_PROBE_SURVIVAL = 0.6
 COSTLY_DEPTHS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """Tokens to verify after the sequence's last one; at least one."""
-
-    drafter: str
-    tokens: tuple[int, ...]
-
-
 class Speculator:
-    """Used by the engine thread; `figures` by any."""
+    """Implements Speculation with drafters."""
 
     def __init__(
         self,
         drafters: Many[Drafter],
-        cost: CostCurve,
+        cost: StepCost,
         *,
         depth_max: int,
         vocabulary_size: int,
-        clock: Callable[[], float] | None = None,
     ) -> None:
-        """clock: what steps are to be timed with for `observe`; None leaves it to the engine."""
+        """cost: the engine's curve; whoever computes the steps keeps it true."""
         self.cost = cost
-        self.clock = clock
         self.depth_max = depth_max
         self._panel = Panel(drafters, depth_max=depth_max, vocabulary_size=vocabulary_size)
         self._requests: dict[str, RequestCounters] = {}
@@ -65,48 +55,48 @@ class Speculator:
         self._unused = 0
         self._shallow = 0
 
-    # For the scheduler
-
     def plan(
         self,
-        candidates: Many[Candidate],
+        sequences: Many[Sequence],
         *,
-        room: int,
+        tokens_max: int,
         step_ms_max: float = math.inf,
-    ) -> list[Draft | None]:
-        """Drafts for the decoding sequences of a step, at most `room` tokens and DRAFT_ROWS_MAX
-        in all. step_ms_max: what the rows may cost together, where others wait."""
-        room = min(room, DRAFT_ROWS_MAX)
-        if room <= 0 or not len(self._panel):
-            return [None] * len(candidates)
+    ) -> Many[Draft | None]:
+        """See Speculation; at most DRAFT_ROWS_MAX tokens in all."""
+        drafts_max = min(tokens_max, DRAFT_ROWS_MAX)
+        if drafts_max <= 0 or not len(self._panel):
+            return ()
+        # One token comes from the target itself, so a draft never needs to reach the limit.
+        candidates = [Candidate(sequence, sequence.tokens_left - 1) for sequence in sequences]
         options = self._panel.best(candidates)
         costly = tuple(self._panel.costly)
         if not costly and not any(options):
-            return [None] * len(candidates)
+            return ()
         rows = len(candidates)
         context = sum(len(candidate.sequence.tokens) for candidate in candidates) / rows
-        room = min(room, max(TILE_ROWS - rows, 0))
+        drafts_max = min(drafts_max, max(TILE_ROWS - rows, 0))
 
         def cost_ms(drafts: int) -> float:
-            ms = self.cost.ms(rows + drafts, context)
+            total = rows + drafts
+            ms = self.cost.busy_ms(total, total * context, total)
             return ms if ms <= step_ms_max else math.inf
 
         for drafter in costly:
-            self._consider(drafter, candidates, options, cost_ms, room)
+            self._consider(drafter, candidates, options, cost_ms, drafts_max)
         survivals = [option.survivals if option else [] for option in options]
-        depths = choose_depths(survivals, cost_ms, room).depths
-        depths = self._probed(depths, survivals, room)
-        there = [
+        depths = choose_depths(survivals, cost_ms, drafts_max).depths
+        depths = self._probed(depths, survivals, drafts_max)
+        available = [
             min(len(option.tokens), candidate.limit) if option else 0
             for option, candidate in zip(options, candidates, strict=True)
         ]
-        depths = fill_tile(depths, there, cost_ms, room)
+        depths = fill_tile(depths, available, cost_ms, drafts_max)
         return [self._draft(o, d) for o, d in zip(options, depths, strict=True)]
 
     def _probed(
-        self, depths: tuple[int, ...], survivals: Many[Many[float]], room: int
+        self, depths: tuple[int, ...], survivals: Many[Many[float]], drafts_max: int
     ) -> tuple[int, ...]:
-        """The depths, now and then with one that is deeper than what should pay."""
+        """The depths; now and then one of them is deeper than what seems to pay."""
         likely = [sum(1 for s in chances if s >= COST_PROBE_SURVIVAL) for chances in survivals]
         at = max(range(len(likely)), key=lambda at: likely[at] - depths[at])
         if likely[at] <= depths[at]:
@@ -115,24 +105,18 @@ class Speculator:
         if self._shallow % COST_PROBE_STEPS:
             return depths
         deeper = min(likely[at], max(COST_PROBE_DEPTH, 2 * depths[at]))
-        deeper = min(deeper, depths[at] + room - sum(depths))
+        deeper = min(deeper, depths[at] + drafts_max - sum(depths))
         return (*depths[:at], deeper, *depths[at + 1 :])
 
-    # For the engine
-
     def verified(self, sequence: Sequence, draft: Draft, accepted: int) -> None:
-        """The draft was computed and its first `accepted` tokens are part of the text."""
+        """See Speculation."""
         counters = self._requests.setdefault(sequence.id, RequestCounters())
         counters.add(draft.drafter, len(draft.tokens), accepted)
         with self._lock:
             self._counters[draft.drafter].add(len(draft.tokens), accepted)
 
-    def observe(self, rows: int, ms: float, context: float) -> None:
-        """What a step without prompt tokens took; context: mean length of its sequences."""
-        self.cost.observe(rows, ms, context)
-
     def end(self, sequence: Sequence, *, finished: bool) -> SpeculationFigures | None:
-        """The sequence is gone; its figures, None if nothing was ever drafted for it."""
+        """See Speculation."""
         self._panel.end(sequence, finished=finished)
         counters = self._requests.pop(sequence.id, None)
         return None if counters is None else counters.figures(self.depth_max)
@@ -143,6 +127,7 @@ class Speculator:
             return {name: counters.figures() for name, counters in self._counters.items()}
 
     def close(self) -> None:
+        """Close the drafters."""
         self._panel.close()
 
     def check(self, sequences: Many[Sequence]) -> None:
@@ -151,54 +136,55 @@ class Speculator:
         kept = self._panel.kept | set(self._requests)
         assert kept <= ids, f"speculation keeps {kept - ids}"
 
-    # Drafters that cost time
-
     def _consider(
         self,
         drafter: Drafter,
         candidates: Many[Candidate],
         options: list[Option | None],
         cost_ms: Callable[[int], float],
-        room: int,
+        drafts_max: int,
     ) -> None:
-        """Ask the drafter for the sequences without a proposal, if that should pay."""
-        places = [at for at, option in enumerate(options) if option is None]
-        if not places:
+        """Let the drafter propose for the sequences without a proposal, if that should pay."""
+        open_at = [at for at, option in enumerate(options) if option is None]
+        if not open_at:
             return
-        asked = [candidates[at] for at in places]
-        depth = self._costly_depth(drafter, asked, places, options, cost_ms, room)
+        open_candidates = [candidates[at] for at in open_at]
+        depth = self._costly_depth(drafter, open_candidates, open_at, options, cost_ms, drafts_max)
         self._unused = 0 if depth else self._unused + 1
         if depth == 0:
             if self._unused % PROBE_STEPS == 0:
-                self._panel.ask(drafter, asked, min(PROBE_DEPTH, self.depth_max))
+                self._panel.propose(drafter, open_candidates, min(PROBE_DEPTH, self.depth_max))
             return
-        for at, option in zip(places, self._panel.ask(drafter, asked, depth), strict=True):
+        proposed = self._panel.propose(drafter, open_candidates, depth)
+        for at, option in zip(open_at, proposed, strict=True):
             options[at] = option
 
     def _costly_depth(
         self,
         drafter: Drafter,
-        asked: Many[Candidate],
-        places: Many[int],
+        open_candidates: Many[Candidate],
+        open_at: Many[int],
         options: Many[Option | None],
         cost_ms: Callable[[int], float],
-        room: int,
+        drafts_max: int,
     ) -> int:
-        """The depth to ask for, 0 if asking should not pay."""
-        expected = [self._panel.expected(drafter, candidate) for candidate in asked]
+        """The depth at which the drafter should propose, 0 if that should not pay."""
+        expected = [self._panel.expected(drafter, candidate) for candidate in open_candidates]
         survivals: list[list[float]] = [option.survivals if option else [] for option in options]
-        best, best_rate = 0, choose_depths(survivals, cost_ms, room).rate
+        best, best_rate = 0, choose_depths(survivals, cost_ms, drafts_max).rate
         for depth in COSTLY_DEPTHS:
             if depth > self.depth_max:
                 break
-            for at, chances in zip(places, expected, strict=True):
+            for at, chances in zip(open_at, expected, strict=True):
                 survivals[at] = chances[:depth]
-            drafting_ms = drafter.cost_ms(len(asked), depth)
+            drafting_ms = self._panel.cost_ms(drafter, len(open_candidates), depth)
+            if not math.isfinite(drafting_ms):
+                return 0
 
             def with_drafting(drafts: int, extra: float = drafting_ms) -> float:
                 return cost_ms(drafts) + extra
 
-            choice = choose_depths(survivals, with_drafting, room)
+            choice = choose_depths(survivals, with_drafting, drafts_max)
             if any(choice.depths) and choice.rate > best_rate:
                 best, best_rate = depth, choice.rate
         return best

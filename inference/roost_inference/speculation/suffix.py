@@ -1,11 +1,11 @@
-"""The longest earlier occurrence of what was just written, found in a few microseconds."""
+"""Finds the longest earlier occurrence of a text's end, in a few microseconds."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-# Shorter matches are chance.
+# A shorter match says nothing about what follows.
 MATCH_MIN = 2
-# Longer ones are no surer.
+# A longer match says no more about what follows.
 MATCH_MAX = 32
 # Occurrences of the last MATCH_MIN tokens that are compared, newest first.
 CANDIDATES_MAX = 12
@@ -18,16 +18,16 @@ _SHIFT = 32
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The query's last `length` tokens stand right before `end` in the text."""
+    """The last `length` tokens of the query end right before position `end` of the text."""
 
     end: int
     length: int
 
 
 class SuffixIndex:
-    """An append-only text of tokens and where each pair of tokens occurs in it.
+    """An append-only text of tokens, and where each pair of tokens occurs in it.
 
-    Takes about 0.3 µs and 130 bytes a token. The text may hold SEPARATORs, which match nothing.
+    A token takes about 0.3 µs and 130 bytes. The text may hold SEPARATORs, which match nothing.
     """
 
     __slots__ = ("_last", "_previous", "tokens")
@@ -35,7 +35,7 @@ class SuffixIndex:
     def __init__(self, tokens: Iterable[int] = ()) -> None:
         self.tokens: list[int] = []
         self._last: dict[int, int] = {}
-        # for each end of a pair, the end of the same pair before it; 0 is none
+        # For each end of a pair, the end of the same pair before it; 0 if there is none.
         self._previous: list[int] = []
         self.extend(tokens)
 
@@ -43,6 +43,7 @@ class SuffixIndex:
         return len(self.tokens)
 
     def extend(self, tokens: Iterable[int]) -> None:
+        """Append tokens and index them."""
         known, last, previous = self.tokens, self._last, self._previous
         before = known[-1] if known else SEPARATOR
         for end, token in enumerate(tokens, start=len(known) + 1):
@@ -56,7 +57,7 @@ class SuffixIndex:
             before = token
 
     def longest(self, query: Sequence[int]) -> Match | None:
-        """The longest match of the query's end that something follows; the newest of equals.
+        """The longest match of the query's end that has a token behind it; the newest of equals.
 
         The query may be this text itself.
         """
@@ -77,18 +78,18 @@ class SuffixIndex:
         return best
 
     def following(self, match: Match, depth: int) -> list[int]:
-        """Up to `depth` tokens after the match. Where the text ends it is taken to repeat what
-        it repeated, which is what loops and tables do."""
-        found = self.tokens[match.end : match.end + depth]
-        if SEPARATOR in found:
-            return found[: found.index(SEPARATOR)]
+        """Up to `depth` tokens after the match. Behind its end the text is taken to go on with
+        the same period, as loops and tables do."""
+        tokens = self.tokens[match.end : match.end + depth]
+        if SEPARATOR in tokens:
+            return tokens[: tokens.index(SEPARATOR)]
         period = len(self.tokens) - match.end
-        while len(found) < depth and period > 0:
-            found.append(found[-period])
-        return found
+        while len(tokens) < depth and period > 0:
+            tokens.append(tokens[-period])
+        return tokens
 
     def _common(self, query: Sequence[int], end: int) -> int:
-        """How many tokens before `end` equal the query's last ones."""
+        """How many tokens before `end` equal the last tokens of the query."""
         tokens, size = self.tokens, min(len(query), end, MATCH_MAX)
         length = MATCH_MIN
         while length < size and tokens[end - 1 - length] == query[-1 - length] >= 0:

@@ -1,4 +1,4 @@
-"""Drafts by copying: from the session's own text and tool results, or its tenant's answers."""
+"""Drafts by copying from the sequence's own text, or from earlier answers under its salt."""
 
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
@@ -8,25 +8,25 @@ from roost_inference.speculation.corpus import Corpus
 from roost_inference.speculation.drafter import SLOTS, Proposal
 from roost_inference.speculation.suffix import FOLLOW_MIN, Match, SuffixIndex
 
-# Of a longer prompt only the end is indexed: about 10 ms and 4 MB.
+# Only the end of a longer prompt is indexed, which takes about 10 ms and 4 MB.
 INDEXED_TOKENS_MAX = 32768
-# Every answer of a chat begins after the same few tokens, which says nothing: of a match, what
-# the model wrote itself counts this much more than what it was given to read.
-WRITTEN_WEIGHT = 2
-READ_MAX = 2
+# Every answer of a chat begins after the same few prompt tokens, so these are poor evidence: in a
+# match a generated token counts this much, and at most so many prompt tokens count.
+GENERATED_WEIGHT = 2
+PROMPT_TOKENS_MAX = 2
 
 
 @dataclass(slots=True)
 class _Text:
-    """A sequence's tokens from `start` on, indexed, and the match that is being followed."""
+    """A sequence's tokens from `start` on, indexed, and the match that its drafts follow."""
 
     start: int
     index: SuffixIndex = field(default_factory=SuffixIndex)
     source: SuffixIndex | None = None
     match: Match | None = None
 
-    def read(self, sequence: Sequence) -> None:
-        """Take in what was written since, and follow the match along it."""
+    def advance(self, sequence: Sequence) -> None:
+        """Index what was generated since, and move the match along while it holds."""
         known = self.start + len(self.index)
         if known == len(sequence.tokens):
             return
@@ -38,16 +38,16 @@ class _Text:
                 if text[end + followed] != new[followed]:
                     break
                 followed += 1
-            went_on = followed == len(new)
-            self.match = Match(end + followed, self.match.length + followed) if went_on else None
+            holds = followed == len(new)
+            self.match = Match(end + followed, self.match.length + followed) if holds else None
         self.index.extend(new)
 
 
 class SuffixDrafter:
-    """`suffix`: what followed the last time the text read like this.
+    """Proposes what followed the last time that the text ended like this.
 
-    A sequence is indexed when it begins to write, and forgotten when it ends; running sequences
-    bound how many indexes there are.
+    A sequence is indexed when its answer begins and forgotten when it ends, so the number of
+    running sequences bounds the indexes.
     """
 
     name = "suffix"
@@ -60,13 +60,15 @@ class SuffixDrafter:
         return len(self._texts)
 
     def prior(self, slot: int) -> float:
-        """Measured on chats and tool results: short matches are mostly chance."""
+        """As measured on chats and tool results: what follows a short match is mostly chance."""
         return 0.15 + 0.1 * slot if slot < 8 else 0.95 if slot < 16 else 0.98
 
     def cost_ms(self, sequences: int, depth: int) -> float:
+        """It costs a few microseconds."""
         return 0.0
 
     def propose(self, sequences: Many[Sequence], depth: int) -> list[Proposal | None]:
+        """What followed the longest match of each sequence."""
         return [self._propose(sequence, depth) for sequence in sequences]
 
     def _propose(self, sequence: Sequence, depth: int) -> Proposal | None:
@@ -74,39 +76,41 @@ class SuffixDrafter:
         if text is None:
             text = _Text(max(0, len(sequence.tokens) - INDEXED_TOKENS_MAX))
             self._texts[sequence.id] = text
-        text.read(sequence)
+        text.advance(sequence)
         match, source = text.match, text.source
         if match is None or match.length < FOLLOW_MIN or source is None or _ends(match, source):
-            match, source = self._search(text.index, sequence.request.cache_salt)
+            match, source = self._search(text.index, sequence.request.session.cache_salt)
             text.match, text.source = match, source
         if match is None or source is None:
             return None
         return Proposal(source.following(match, depth), _slot(match, sequence))
 
-    def _search(self, own: SuffixIndex, salt: str) -> tuple[Match | None, SuffixIndex | None]:
-        """The longest match; the session's own text before the tenant's where they are equal."""
+    def _search(self, own: SuffixIndex, cache_salt: str) -> tuple[Match | None, SuffixIndex | None]:
+        """The longest match; of equals the one in the sequence's own text."""
         match, source = own.longest(own.tokens), own
-        for index in self.corpus.indexes(salt):
+        for index in self.corpus.indexes(cache_salt):
             other = index.longest(own.tokens)
             if other is not None and (match is None or other.length > match.length):
                 match, source = other, index
         return match, source
 
     def forget(self, sequence: Sequence, *, finished: bool) -> None:
+        """Drop the index of the sequence; a finished answer joins the corpus of its salt."""
         self._texts.pop(sequence.id, None)
         if finished:
             answer = sequence.tokens.view[sequence.prompt_length :].tolist()
-            self.corpus.add(sequence.request.cache_salt, answer)
+            self.corpus.add(sequence.request.session.cache_salt, answer)
 
     def close(self) -> None:
+        """Drop all indexes."""
         self._texts.clear()
 
 
 def _slot(match: Match, sequence: Sequence) -> int:
-    """How good the grounds are that the sequence goes on like the match."""
-    written = min(match.length, sequence.generated)
-    grounds = WRITTEN_WEIGHT * written + min(match.length - written, READ_MAX)
-    return min(grounds, match.length, SLOTS - 1)
+    """How good the evidence is that the sequence goes on like the match."""
+    generated = min(match.length, sequence.generated)
+    prompt = min(match.length - generated, PROMPT_TOKENS_MAX)
+    return min(GENERATED_WEIGHT * generated + prompt, match.length, SLOTS - 1)
 
 
 def _ends(match: Match, source: SuffixIndex) -> bool:

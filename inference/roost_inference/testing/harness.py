@@ -1,4 +1,4 @@
-"""For tests: an engine on the toy backend driven by hand, a collecting listener, a clock."""
+"""For tests: an engine on the toy backend that the test steps, a listener and a clock."""
 
 import itertools
 import threading
@@ -11,6 +11,7 @@ from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.lanes import InlineLane
 from roost_inference.kv.tiers.tier import Tier
 from roost_inference.request import (
+    EngineSession,
     Event,
     FinishEvent,
     ModelInfo,
@@ -19,7 +20,8 @@ from roost_inference.request import (
     TextEvent,
     TokenLogprob,
 )
-from roost_inference.speculation.cost import CostCurve, Measurement
+from roost_inference.scheduling.cost import Measurement, StepCost
+from roost_inference.scheduling.drafts import NO_SPECULATION
 from roost_inference.speculation.drafter import Drafter
 from roost_inference.speculation.grammar_drafter import GrammarDrafter
 from roost_inference.speculation.speculator import Speculator
@@ -35,26 +37,29 @@ _ids = itertools.count(1)
 
 @dataclass
 class FakeClock:
-    """Seconds that pass only when told to."""
+    """A clock that only the test advances."""
 
     now: float = 0.0
 
     def __call__(self) -> float:
+        """The time now, in seconds."""
         return self.now
 
     def advance(self, seconds: float) -> None:
+        """Let time pass."""
         self.now += seconds
 
 
 @dataclass
 class Collector:
-    """A listener that keeps what it hears; `wait` serves an engine on its own thread."""
+    """A listener that keeps all events; `wait` is for an engine on its own thread."""
 
     events: list[Event] = field(default_factory=list)
     _finished: threading.Event = field(default_factory=threading.Event)
     _started: threading.Event = field(default_factory=threading.Event)
 
     def __call__(self, event: Event) -> None:
+        """Take an event."""
         self.events.append(event)
         if isinstance(event, FinishEvent):
             self._finished.set()
@@ -62,14 +67,17 @@ class Collector:
 
     @property
     def text(self) -> str:
+        """All text so far."""
         return "".join(event.text for event in self.events if isinstance(event, TextEvent))
 
     @property
     def tokens(self) -> list[int]:
+        """All tokens so far."""
         return [t for event in self.events if isinstance(event, TextEvent) for t in event.tokens]
 
     @property
     def logprobs(self) -> list[TokenLogprob]:
+        """All logprobs so far."""
         return [p for event in self.events if isinstance(event, TextEvent) for p in event.logprobs]
 
     @property
@@ -82,20 +90,30 @@ class Collector:
 
     @property
     def is_finished(self) -> bool:
+        """Whether the last event has come."""
         return self._finished.is_set()
 
     def wait_started(self, timeout_s: float = 60.0) -> None:
+        """Wait for the first event; AssertionError if none comes in time."""
         assert self._started.wait(timeout_s), "nothing came"
 
     def wait(self, timeout_s: float = 60.0) -> FinishEvent:
+        """Wait for the last event; AssertionError if it does not come in time."""
         assert self._finished.wait(timeout_s), "the request did not end"
         return self.finish
 
 
-def request(prompt: str | Sequence[int], max_tokens: int = 16, **fields: object) -> Request:
-    """A greedy request over a toy prompt, with a fresh id."""
+def request(
+    prompt: str | Sequence[int],
+    max_tokens: int = 16,
+    **fields: object,
+) -> Request:
+    """A greedy request over a toy prompt, with a fresh id. fields: those of Request, and those of
+    its EngineSession."""
     tokens = tuple(prompt.encode()) if isinstance(prompt, str) else tuple(prompt)
-    base = Request(f"request-{next(_ids)}", tokens, max_tokens, GREEDY)
+    own = {name: fields.pop(name) for name in ("session_id", "cache_salt") if name in fields}
+    session = EngineSession(**own)  # type: ignore[arg-type]
+    base = Request(f"request-{next(_ids)}", tokens, max_tokens, GREEDY, session=session)
     return replace(base, **fields)  # type: ignore[arg-type]
 
 
@@ -110,8 +128,10 @@ def toy_engine(
     clock: FakeClock | None = None,
     store: BlockStore | None = None,
     speculator: Speculator | None = None,
+    cost: StepCost | None = None,
 ) -> Engine:
-    """An engine without a thread: call `step` until it returns False."""
+    """An engine without a thread: call `step` until it returns False. Its steps cost what the
+    speculator thinks, if there is one, unless `cost` says otherwise."""
     backend = backend or ToyBackend()
     model = ModelInfo(
         name="toy",
@@ -131,9 +151,10 @@ def toy_engine(
         batch_tokens=batch_tokens,
         resident_cells=backend.cells // 2 if resident_cells is None else resident_cells,
         queue_limit=queue_limit,
+        cost=cost or (StepCost() if speculator is None else speculator.cost),
         store=store,
         clock=clock or FakeClock(),
-        speculator=speculator,
+        speculation=speculator or NO_SPECULATION,
     )
 
 
@@ -143,7 +164,7 @@ TOY_BLOCK_BYTES = (3 + BLOCK_TOKENS) * 8
 def toy_store(
     *tiers: Tier, blocks: int = 64, identity: str = "toy", clock: Clock | None = None
 ) -> BlockStore:
-    """Room for so many whole toy blocks in RAM; all work is done at once, by the caller."""
+    """A store for so many whole toy blocks in RAM; the caller does all work, at once."""
     store = BlockStore(
         identity,
         blocks * TOY_BLOCK_BYTES,
@@ -151,18 +172,16 @@ def toy_store(
         clock=clock or FakeClock(),
         lane=lambda name: InlineLane(),
     )
-    store.start(background=())
+    store.start()
     return store
 
 
 def toy_speculator(
-    *drafters: Drafter, depth_max: int = 16, cost: CostCurve | None = None
+    *drafters: Drafter, depth_max: int = 16, cost: StepCost | None = None
 ) -> Speculator:
     """Without drafters: the two that need no model. Rows are cheap unless `cost` says otherwise,
     so whatever is likely at all is verified."""
-    if cost is None:
-        cost = CostCurve()
-        cost.load([Measurement(1, 0, 10.0), Measurement(64, 0, 10.5)])
+    cost = cost or StepCost([Measurement(1, 0, 10.0), Measurement(64, 0, 10.5)])
     chosen = drafters or (GrammarDrafter(), SuffixDrafter(4096))
     return Speculator(chosen, cost, depth_max=depth_max, vocabulary_size=SIZE)
 

@@ -1,10 +1,14 @@
-"""For tests of the wire: an engine whose answers the test speaks, and what it was asked."""
+"""For tests of the wire: an engine whose answers the test writes, and the requests it got."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from roost_inference.errors import EngineError
+from roost_inference.kv.store import BlockStore
+from roost_inference.kv.tiers.placement import STANDARD_PLACEMENTS, TierPlacement
 from roost_inference.request import (
+    EngineSession,
     EngineStats,
     FinishEvent,
     FinishReason,
@@ -22,6 +26,34 @@ CHATML = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 CONTROL = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+
+
+class PuppetSessions:
+    """The session control of an engine that keeps no sessions."""
+
+    def listing(
+        self,
+        limit: int | None = None,
+        note: Callable[[EngineSession], dict[str, Any]] = lambda session: {},
+    ) -> list[dict[str, Any]]:
+        """No sessions."""
+        return []
+
+    def pin(self, session: EngineSession, reason: str, ttl_s: float = 0.0) -> dict[str, Any]:
+        """Pin nothing."""
+        return {"id": session.session_id, "known": False}
+
+    def prefetch(self, session: EngineSession) -> dict[str, Any]:
+        """Bring nothing."""
+        return {"id": session.session_id, "known": False}
+
+    def offload(self, session: EngineSession) -> dict[str, Any]:
+        """Give nothing back."""
+        return {"id": session.session_id, "known": False}
+
+    def close(self, session: EngineSession) -> dict[str, Any]:
+        """Forget nothing."""
+        return {"id": session.session_id, "known": False}
 
 
 class PuppetEngine:
@@ -48,12 +80,18 @@ class PuppetEngine:
         self.aborted: list[str] = []
         self.refuse: EngineError | None = None
         self.answer = answer
+        self.failure: str | None = None
+        self.store: BlockStore | None = None
+        self.tiers: tuple[TierPlacement, ...] = STANDARD_PLACEMENTS
+        self.session_control = PuppetSessions()
         self._listeners: dict[str, Listener] = {}
 
     def tokens_at_least(self, text: str) -> int:
+        """A lower bound: no token is longer than a control token."""
         return len(text.encode()) // max(map(len, CONTROL))
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """UTF-8 bytes, and control tokens from 256 on."""
         tokens: list[int] = []
         while text:
             name = next((c for c in CONTROL if special and text.startswith(c)), None)
@@ -62,11 +100,12 @@ class PuppetEngine:
         return tokens
 
     def text_of(self, tokens: Sequence[int]) -> str:
-        """What tokens say, control tokens as `<|user|>` and the like."""
+        """The text of tokens, control tokens written as `<|user|>` and the like."""
         parts = [bytes([t]) if t < 256 else CONTROL[t - 256].encode() for t in tokens]
         return b"".join(parts).decode()
 
     def submit(self, request: Request, listener: Listener) -> None:
+        """Take a request, or raise `refuse` once."""
         if self.refuse is not None:
             refuse, self.refuse = self.refuse, None
             raise refuse
@@ -77,6 +116,7 @@ class PuppetEngine:
             self.finish(id=request.id)
 
     def abort(self, request_id: str) -> None:
+        """Note the abort and end the request; unknown ids are ignored."""
         if request_id in self._listeners:
             self.aborted.append(request_id)
             self.finish("abort", id=request_id)
@@ -88,8 +128,8 @@ class PuppetEngine:
         logprobs: tuple[TokenLogprob, ...] = (),
         tokens: tuple[int, ...] | None = None,
     ) -> None:
-        """Text from the running request, the only one if no id is given; `tokens` where it was
-        written with other tokens than its own tokenisation."""
+        """Send text from the running request, the only one if no id is given; `tokens` where they
+        differ from the text's tokenisation."""
         id = id or self.running_id
         spoken = tuple(text.encode()) if tokens is None else tokens
         self._listeners[id](TextEvent(id, text, spoken, logprobs))
@@ -101,6 +141,7 @@ class PuppetEngine:
         id: str | None = None,
         error: EngineError | None = None,
     ) -> None:
+        """End the running request, the only one if no id is given."""
         id = id or self.running_id
         usage = Usage(len(self.requests[id].prompt_tokens), 3, 5)
         listener = self._listeners.pop(id)
@@ -108,27 +149,30 @@ class PuppetEngine:
 
     @property
     def running_id(self) -> str:
+        """The id of the only running request."""
         (id,) = self._listeners
         return id
 
     @property
     def last(self) -> Request:
+        """The request that came last."""
         return list(self.requests.values())[-1]
 
-    async def asked(self, timeout_s: float = 5.0) -> Request:
-        """The running request, once there is one."""
+    async def next_request(self, timeout_s: float = 5.0) -> Request:
+        """Wait for a running request."""
         async with asyncio.timeout(timeout_s):
             while not self._listeners:
                 await asyncio.sleep(0.002)
         return self.requests[self.running_id]
 
     async def idle(self, timeout_s: float = 5.0) -> None:
-        """Once nothing runs any more."""
+        """Wait until nothing runs."""
         async with asyncio.timeout(timeout_s):
             while self._listeners:
                 await asyncio.sleep(0.002)
 
     def stats(self) -> EngineStats:
+        """Fixed figures, but for the number of running requests."""
         return EngineStats(
             running=len(self._listeners),
             waiting=0,

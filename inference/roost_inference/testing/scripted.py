@@ -1,4 +1,4 @@
-"""An engine that follows a script instead of a model, behind the same HTTP face, for tests.
+"""For tests: an engine that follows a script instead of a model, behind the same HTTP routes.
 
 As a process `python -m roost_inference.testing.scripted --port N`, which prints `ready`; as a
 fixture `async with ScriptedEngine() as engine`. Directives in messages: scripts.py.
@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import contextlib
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -15,16 +16,17 @@ from typing import Any, Self
 
 from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineFailed, EngineUnavailable, InvalidRequest, QueueFull
-from roost_inference.generation import Finished, Piece, TextPiece
-from roost_inference.http.chat_service import Responder
-from roost_inference.http.ids import call_id, completion_id
+from roost_inference.http.chat_service import ChatService
+from roost_inference.http.generation import Finished, Piece, TextPiece
 from roost_inference.http.listener import Server, bind, listening, url_of
 from roost_inference.http.preparation import Preparation
-from roost_inference.http.routes import Slot, build_app
-from roost_inference.http.wire import ChatCall, SessionOrder
+from roost_inference.http.routes import ServiceHolder, build_app
 from roost_inference.prompt.tool_calls import ParsedCall
 from roost_inference.request import Timings, Usage
 from roost_inference.testing.scripts import Call, Drop, Fail, Hang, Say, Step, plan, text_of
+from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.ids import call_id, completion_id
+from roost_inference.wire.session_hint import SessionHint
 
 MODEL = "scripted"
 REQUESTS_KEPT = 10_000
@@ -54,7 +56,7 @@ class ScriptedEngine:
         self.aborted = 0
         self.base_url = ""
         config = EngineConfig.model_validate({"api_key": api_key})
-        self.app = build_app(Slot(_ScriptedResponder(self)), config)
+        self.app = build_app(ServiceHolder(_ScriptedService(self)), config)
         self._rules: list[tuple[Match, tuple[Step, ...], int | None]] = []
         self._uses: Counter[int] = Counter()
         self._faults: Counter[str] = Counter()
@@ -93,29 +95,32 @@ class ScriptedEngine:
         await self._stack.aclose()
 
 
-class _ScriptedResponder(Responder):
+class _ScriptedService(ChatService):
     def __init__(self, engine: ScriptedEngine) -> None:
         self._engine = engine
+        self._lock = threading.Lock()
 
     def models(self) -> list[dict[str, Any]]:
         return [
             {"id": self._engine.model, "object": "model", "created": 0, "owned_by": "roost"},
         ]
 
-    async def respond(
+    def prepare(
         self, call: ChatCall, body: Mapping[str, Any], preparation: Preparation
     ) -> "_ScriptedGeneration":
-        self._engine.requests.append({**body, "session_id": call.session_id})
-        del self._engine.requests[:-REQUESTS_KEPT]
-        steps = [
-            step
-            for step in self._engine.steps(body)
-            if not isinstance(step, (Fail, Drop)) or self._engine.is_due(step, body)
-        ]
+        engine = self._engine
+        with self._lock:  # requests are prepared on several threads
+            engine.requests.append({**body, "session_id": call.session_id})
+            del engine.requests[:-REQUESTS_KEPT]
+            steps = [
+                step
+                for step in engine.steps(body)
+                if not isinstance(step, (Fail, Drop)) or engine.is_due(step, body)
+            ]
         for step in steps:
             if isinstance(step, Fail):
                 raise _failure(step.status)
-        return _ScriptedGeneration(self._engine, steps, body)
+        return _ScriptedGeneration(engine, steps, body)
 
     def health(self) -> tuple[int, dict[str, Any]]:
         return 200, {
@@ -136,8 +141,8 @@ class _ScriptedResponder(Responder):
     def sessions(self, limit: int | None = None) -> list[dict[str, Any]]:
         return []
 
-    def session(self, session_id: str, action: str, order: SessionOrder) -> dict[str, Any]:
-        self._engine.orders.append((session_id, action, order.reason))
+    def session(self, session_id: str, action: str, hint: SessionHint) -> dict[str, Any]:
+        self._engine.orders.append((session_id, action, hint.reason))
         del self._engine.orders[:-REQUESTS_KEPT]
         return {"id": session_id}
 
@@ -224,6 +229,7 @@ class _ScriptedGeneration:
 
 
 def main() -> int:
+    """Serve a scripted engine until a signal; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m roost_inference.testing.scripted")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     options = parser.parse_args()

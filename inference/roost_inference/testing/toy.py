@@ -12,7 +12,7 @@ import numpy as np
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from roost_inference.backend import DecodeStatus, Logits, Payload
-from roost_inference.scheduling.batch import Batch
+from roost_inference.batch import Batch
 
 END = 256
 SIZE = 257
@@ -51,18 +51,23 @@ class ToyVocabulary:
         self.tokens = [bytes([value]) for value in range(256)] + [b"\xff<end>"]
 
     def __call__(self, text: bytes | str) -> list[int]:
+        """Tokens of a text, for llguidance."""
         return list(text if isinstance(text, bytes) else text.encode())
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """The bytes of the text."""
         return list(text.encode())
 
     def tokens_at_least(self, text: str) -> int:
+        """Exactly the number of tokens."""
         return len(text.encode())
 
     def token_bytes(self, token: int) -> bytes:
+        """The byte, empty for END."""
         return b"" if token == END else bytes([token])
 
     def grammar_tokenizer(self) -> LLTokenizer:
+        """The vocabulary as llguidance wants it."""
         return LLTokenizer(TokenizerWrapper(self))
 
 
@@ -78,18 +83,18 @@ class ToyBackend:
         truncates: bool = True,
         identity: str = "toy",
         on_decode: Callable[[Batch], None] = lambda batch: None,
-        beside_cells: int = 0,
-        beside_polls: int = 2,
+        background_cells: int = 0,
+        background_polls: int = 2,
     ) -> None:
-        """beside_polls: how often a piece that is read beside is not finished yet."""
+        """background_polls: how often a piece in the background is not finished yet."""
         self.vocabulary = ToyVocabulary()
         self.cells = cells
         self.sequences = sequences
         self.truncates = truncates
         self.on_decode = on_decode
         self.decoded: list[int] = []
-        self.beside_cells = beside_cells
-        self._beside_polls = beside_polls
+        self.background_cells = background_cells
+        self._background_polls = background_polls
         self._piece: tuple[Batch, int] | None = None
         self.trained_context = cells
         self.identity = identity
@@ -103,7 +108,9 @@ class ToyBackend:
         piece = self._piece
         if piece is not None and piece[0] is not batch:
             reading = piece[0].sequence_ids[0]
-            assert reading not in batch.sequence_ids[: batch.size], "it is being read beside"
+            assert reading not in batch.sequence_ids[: batch.size], (
+                "it is being computed in the background"
+            )
         self._outputs.clear()
         self.on_decode(batch)
         if self._interrupted.is_set():
@@ -120,12 +127,14 @@ class ToyBackend:
                 self._outputs[row] = [token for token, _ in held]
         return DecodeStatus.DONE
 
-    def begin_beside(self, batch: Batch) -> bool:
+    def begin_prefill(self, batch: Batch) -> bool:
+        """Keep the piece for `finish_prefill`."""
         assert self._piece is None, "a piece is under way"
-        self._piece = batch, self._beside_polls
+        self._piece = batch, self._background_polls
         return True
 
-    def finish_beside(self, *, wait: bool) -> DecodeStatus | None:
+    def finish_prefill(self, *, wait: bool) -> DecodeStatus | None:
+        """Compute the piece at the last poll, at once with `wait`."""
         assert self._piece is not None, "no piece is under way"
         batch, polls = self._piece
         if polls and not wait:
@@ -143,10 +152,12 @@ class ToyBackend:
         return logits
 
     def sequence_copy(self, source: int, target: int, start: int, end: int) -> None:
+        """Share the first `end` cells."""
         assert self.truncates and start == 0 and not self._held.get(target), "invalid copy"
         self._held[target] = self._held[source][:end]
 
     def sequence_remove(self, sequence: int, start: int) -> bool:
+        """Remove positions from `start` on; see Backend."""
         held = self._held.get(sequence, [])
         if not self.truncates and 0 < start < len(held):
             return False
@@ -154,6 +165,7 @@ class ToyBackend:
         return True
 
     def sequence_end(self, sequence: int) -> int:
+        """Tokens the sequence holds."""
         return len(self._held.get(sequence, ()))
 
     def export_block(self, sequence: int, start: int, end: int) -> Payload:
@@ -164,6 +176,7 @@ class ToyBackend:
         return np.asarray(head + tokens[start:], np.int64).view(np.uint8)
 
     def import_block(self, sequence: int, payload: Payload) -> bool:
+        """Append a block; a hole or a foreign prefix raises AssertionError."""
         if self.refuse_imports:
             return False
         values = payload.view(np.int64).tolist()
@@ -176,12 +189,15 @@ class ToyBackend:
         return True
 
     def interrupt(self) -> None:
+        """Abort decodes until `clear_interrupt`."""
         self._interrupted.set()
 
     def clear_interrupt(self) -> None:
+        """Let decodes run again."""
         self._interrupted.clear()
 
     def close(self) -> None:
+        """Forget all sequences."""
         self._held.clear()
 
     def _cells_used(self) -> int:

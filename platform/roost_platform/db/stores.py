@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from roost_channels.config import DeliveryConfig
 from roost_platform.commands import ABORT_PHRASES
 from roost_platform.db.artifacts import ArtifactStore
 from roost_platform.db.audit import Audit
 from roost_platform.db.base.engine import Database
 from roost_platform.db.channels import ChannelStates
 from roost_platform.db.inbox.inbox import DEFAULT_AGENT, InboxStore
-from roost_platform.db.outbox.operators import OperatorActions
+from roost_platform.db.operator_actions import OperatorActions
 from roost_platform.db.outbox.outbox import OutboxStore
 from roost_platform.db.outbox.receipts import ReceiptStore
 from roost_platform.db.people.access import AccessPolicy
@@ -78,6 +79,7 @@ def open_stores(
     files: Path | None = None,
     queueing: QueueRules | None = None,
     abort_phrases: tuple[str, ...] = ABORT_PHRASES,
+    delivery: DeliveryConfig | None = None,
 ) -> Stores:
     """Stores over a database or its URL; nothing is connected or migrated yet.
 
@@ -86,6 +88,7 @@ def open_stores(
     files: the folder of artifacts; none can be stored without one.
     queueing: how messages that come in a row are queued; by default they steer.
     abort_phrases: whole messages that mean /stop while something runs.
+    delivery: how long messages that a provider refuses late are held and tried again.
     """
     opened = Database(database) if isinstance(database, str) else database
     rules = queueing or QueueRules()
@@ -95,7 +98,7 @@ def open_stores(
         inbox=InboxStore(opened, policies, default_agent, rules, tenants, abort_phrases),
         turns=TurnStore(opened, rules, tenants),
         outbox=OutboxStore(opened),
-        receipts=ReceiptStore(opened),
+        receipts=ReceiptStore(opened, delivery),
         notes=NoteStore(opened),
         artifacts=ArtifactStore(opened, files),
         people=People(opened),

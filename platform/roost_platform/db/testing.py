@@ -57,7 +57,7 @@ class DoorbellLog:
 class HintLog:
     """Records the hints that an engine would get: (hint, session, salt)."""
 
-    given: list[tuple[str, str, str]] = field(default_factory=list)
+    given: list[tuple[str, str | None, str]] = field(default_factory=list)
 
     def waits(self, session: EngineSession, wait: Wait, ttl_s: float) -> None:
         """Record what the session waits for."""

@@ -1,4 +1,4 @@
-"""Both fakes, the official clients pointed at them, and a receiver for webhooks."""
+"""Fixtures: the fakes, the official clients connected to them, and a receiver of webhooks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -23,7 +23,7 @@ TelegramCall = Callable[..., Coroutine[Any, Any, tuple[int, Any]]]
 
 @dataclass
 class Received:
-    """One webhook as it arrived; `url` is the raw path with its query."""
+    """One webhook that arrived. url: the raw path with its query."""
 
     url: str
     headers: dict[str, str]
@@ -33,7 +33,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """A web server of ours: records requests, answers what `answers` says, 200 when it is empty."""
+    """A web server that records requests and sends `answers` in order, then 200."""
 
     base_url: str = ""
     received: list[Received] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Receiver:
         return self.answers.pop(0) if self.answers else web.Response()
 
     async def got(self, count: int) -> None:
-        """Wait until that many requests have come."""
+        """Wait until that many requests have arrived."""
         async with asyncio.timeout(10):
             while len(self.received) < count:
                 await asyncio.sleep(0.005)
@@ -61,16 +61,16 @@ class Receiver:
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    made = Receiver()
+    receiver = Receiver()
     app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", made.handle)
+    app.router.add_route("*", "/{tail:.*}", receiver.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    if made.hold is not None:
-        made.hold.set()
+    receiver.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield receiver
+    if receiver.hold is not None:
+        receiver.hold.set()
     await runner.cleanup()
 
 
@@ -81,14 +81,14 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 async def telegram() -> AsyncIterator[FakeTelegram]:
-    """On the wall clock."""
+    """FakeTelegram on the wall clock."""
     async with FakeTelegram() as fake:
         yield fake
 
 
 @pytest.fixture
 async def timed_telegram(clock: VirtualClock) -> AsyncIterator[FakeTelegram]:
-    """On a clock that the test turns."""
+    """FakeTelegram on a clock that the test advances."""
     async with FakeTelegram(clock=clock) as fake:
         yield fake
 
@@ -115,14 +115,14 @@ def call(http: httpx2.AsyncClient) -> TelegramCall:
 async def bot(telegram: FakeTelegram) -> AsyncIterator[Bot]:
     """The official client of `telegram`."""
     session = AiohttpSession(api=TelegramAPIServer.from_base(telegram.base_url))
-    made = Bot(telegram.token, session=session)
-    yield made
-    await made.session.close()
+    client = Bot(telegram.token, session=session)
+    yield client
+    await client.session.close()
     assert telegram.complaints == []
 
 
 class RedirectingClient(TwilioHttpClient):  # type: ignore[misc]
-    """twilio's own HTTP client, with api, messaging and content hosts replaced by one base URL."""
+    """twilio's own HTTP client, with the hosts of its APIs replaced by one base URL."""
 
     def __init__(self, base_url: str) -> None:
         super().__init__(timeout=10)
@@ -136,7 +136,7 @@ class RedirectingClient(TwilioHttpClient):  # type: ignore[misc]
 
 @pytest.fixture
 async def twilio(receiver: Receiver) -> AsyncIterator[FakeTwilio]:
-    """On the wall clock; inbound messages go to the receiver."""
+    """FakeTwilio on the wall clock; its inbound messages go to the receiver."""
     async with FakeTwilio(webhook_url=f"{receiver.base_url}/hooks/inbound") as fake:
         yield fake
 

@@ -1,4 +1,4 @@
-"""The clock, the faults, the bounds, and the sandbox process."""
+"""What all fakes share: the clock, the faults, the bounds, and the sandbox process."""
 
 import asyncio
 import os
@@ -62,16 +62,16 @@ def test_faults_skip_count_and_match_their_method() -> None:
 def drawn(seed: int, names: list[str], **more: Any) -> list[tuple[str, str, float] | None]:
     book = FaultBook()
     book.plan = FaultPlan(seed, 0.3, **more)
-    found = [book.take(name, CALL_FAULTS) for name in names]
-    assert sum(book.plan.struck.values()) == sum(1 for fault in found if fault)
-    return [(fault.method, fault.kind, fault.value) if fault else None for fault in found]
+    faults = [book.take(name, CALL_FAULTS) for name in names]
+    assert sum(book.plan.struck.values()) == sum(1 for fault in faults if fault)
+    return [(fault.method, fault.kind, fault.value) if fault else None for fault in faults]
 
 
 def test_a_seed_repeats_its_faults_whatever_comes_between() -> None:
     names = ["sendMessage", "getUpdates"] * 100
     once = drawn(1, names)
     assert once == drawn(1, names) != drawn(2, names)
-    # The nth call of a method fares the same, however often others are called.
+    # The nth call of a method gets the same fault, however often others are called.
     assert [fault for fault in once if fault and fault[0] == "sendMessage"] == [
         fault for fault in drawn(1, ["sendMessage"] * 100) if fault
     ]
@@ -82,12 +82,12 @@ def test_a_seed_repeats_its_faults_whatever_comes_between() -> None:
     assert {fault[:2] for fault in only if fault} == {("getUpdates", "http_502")}
 
 
-def test_orders_go_before_random_faults_and_bad_plans_are_refused() -> None:
+def test_single_faults_strike_before_random_ones_and_bad_plans_are_refused() -> None:
     book = FaultBook()
     book.plan = FaultPlan(1, 1.0, kinds=["http_502"])
     book.add(Fault("garbage", "x"))
-    found = [book.take("x", CALL_FAULTS) for _ in range(2)]
-    assert [fault.kind for fault in found if fault] == ["garbage", "http_502"]
+    faults = [book.take("x", CALL_FAULTS) for _ in range(2)]
+    assert [fault.kind for fault in faults if fault] == ["garbage", "http_502"]
     book.clear()
     assert book.take("x", CALL_FAULTS) is None
     for wrong in ({"rate": 2.0}, {"rate": 0.1, "kinds": ["flood"]}):
@@ -149,9 +149,11 @@ async def test_the_sandbox_runs_all_as_a_process_and_ends_on_sigterm() -> None:
     async with httpx2.AsyncClient(trust_env=False) as client:
         me = await client.get(f"{urls['telegram']}/bot42:SANDBOX-1/getMe")
         assert me.json()["result"]["is_bot"]
-        said = await client.post(f"{urls['telegram']}/sim/chats/7/messages", json={"text": "Hi"})
-        # Ids go on from the clock, so that a restarted sandbox never repeats one.
-        assert said.json()["message_id"] > 200_000_000
+        response = await client.post(
+            f"{urls['telegram']}/sim/chats/7/messages", json={"text": "Hi"}
+        )
+        # Ids start at the clock's time, so that a restarted sandbox never repeats one.
+        assert response.json()["message_id"] > 200_000_000
         for name in ("twilio", "cloud"):
             assert (await client.get(f"{urls[name]}/sim/users")).json() == {"users": []}
     process.send_signal(signal.SIGTERM)
@@ -183,8 +185,7 @@ def test_the_fakes_share_no_code_with_the_adapters() -> None:
     ours = re.compile(r"^\s*(?:from|import) (aiogram|twilio|roost\w*)([.\w]*)", re.MULTILINE)
     # The folders hold the fakes; `memory` holds doubles of the platform's ports.
     for path in root.glob("*/**/*.py"):
-        if (
-            path.parent.name != "memory" and path.name != "schema.py"
-        ):  # judges recorded calls by the client's schema, answers none
+        # schema.py checks recorded calls by the client's schema and answers none.
+        if path.parent.name != "memory" and path.name != "schema.py":
             for package, rest in ours.findall(path.read_text()):
                 assert f"{package}{rest}".startswith("roost_channels.testing"), path

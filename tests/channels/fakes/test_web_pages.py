@@ -1,4 +1,4 @@
-"""A web page in the operator's browser can neither play the sandbox's people nor read them."""
+"""Other sites' pages in the operator's browser cannot use or read the sandbox."""
 
 from collections.abc import AsyncIterator
 

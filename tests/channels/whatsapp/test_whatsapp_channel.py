@@ -260,10 +260,10 @@ async def test_media_places_and_choices_are_read(twilio: FakeTwilio, site: Site)
 async def test_a_person_without_a_phone_number_is_known_by_their_id(
     twilio: FakeTwilio, site: Site
 ) -> None:
-    twilio.add_person(user_id="whatsapp:US.13491208655302741918")
+    twilio.add_user(user_id="whatsapp:US.13491208655302741918")
     await twilio.user_says("whatsapp:US.13491208655302741918", "hi")
     assert newest(site.intake).address.chat == "whatsapp:US.13491208655302741918"
-    twilio.add_person("whatsapp:+15553334444", user_id="whatsapp:US.2")
+    twilio.add_user("whatsapp:+15553334444", user_id="whatsapp:US.2")
     await twilio.user_says("whatsapp:+15553334444", "hi")
     assert newest(site.intake).sender.aliases == ("whatsapp:US.2",)
 

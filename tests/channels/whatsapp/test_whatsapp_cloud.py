@@ -420,7 +420,7 @@ async def test_buttons_become_replies_or_a_list_and_come_back_when_pressed(
 async def test_an_anonymous_person_is_answered_by_their_id(
     cloud: FakeCloud, site: Site, channel: WhatsAppCloudChannel
 ) -> None:
-    cloud.add_person(user_id="US.1349")
+    cloud.add_user(user_id="US.1349")
     await cloud.user_says("whatsapp:US.1349", "hi")
     address = newest(site.intake).address
     await channel.send(Outgoing(address, RenderedPart("hello")))

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from roost_inference.scheduling.batch import Batch
+from roost_inference.batch import Batch
 from roost_inference.testing.harness import Collector, drive, request, toy_engine
 from roost_inference.testing.toy import END, ToyBackend, continuation
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from roost_inference.batch import Batch
 from roost_inference.errors import (
     BadGrammar,
     EngineFailed,
@@ -13,7 +14,6 @@ from roost_inference.errors import (
     QueueFull,
 )
 from roost_inference.request import Event, SamplingParams
-from roost_inference.scheduling.batch import Batch
 from roost_inference.testing.harness import Collector, FakeClock, drive, request, toy_engine
 from roost_inference.testing.toy import END, ToyBackend, continuation
 

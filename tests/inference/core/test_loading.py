@@ -104,7 +104,7 @@ def test_another_version_of_the_bindings_is_refused() -> None:
 
 
 def test_another_layout_of_the_structures_is_refused() -> None:
-    library = bindings._library
+    library = bindings.library.llama
     changed = library.llama_context_default_params()
     changed.n_batch = 7
     fake = SimpleNamespace(**vars(library))

@@ -10,7 +10,7 @@ import pytest
 from roost_inference.engine import Engine
 from roost_inference.errors import PromptTooLong
 from roost_inference.request import Request, SamplingParams
-from roost_inference.testing.harness import GREEDY, Collector
+from roost_inference.testing.harness import Collector, request
 
 SYSTEM = (
     "<|im_start|>system\nYou are a helpful assistant who knows the city of Lisbon well. Give "
@@ -27,13 +27,7 @@ def ask(question: str) -> str:
 
 
 def start(engine: Engine, text: str, max_tokens: int = 32, **fields: object) -> Collector:
-    fields.setdefault("sampling", GREEDY)
-    wanted = Request(
-        str(fields.pop("id", f"real-{next(_numbers)}")),
-        engine.tokenize(text),
-        max_tokens,
-        **fields,  # type: ignore[arg-type]
-    )
+    wanted = request(engine.tokenize(text), max_tokens, **fields)
     heard = Collector()
     engine.submit(wanted, heard)
     return heard

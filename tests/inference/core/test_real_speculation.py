@@ -1,6 +1,5 @@
 """Speculation on the real kernels: the same greedy texts, and draft models checked at load."""
 
-import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,16 +18,16 @@ from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineUnavailable
 from roost_inference.loading import load_engine
-from roost_inference.request import Request, SamplingParams
-from roost_inference.speculation.cost import Measurement
-from roost_inference.testing.harness import Collector
+from roost_inference.request import SamplingParams
+from roost_inference.scheduling.cost import Measurement
+from roost_inference.speculation.speculator import Speculator
+from roost_inference.testing.harness import Collector, request
 
 # A difference of log-probabilities that the order of sums can turn round.
 NEAR_TIE = 0.05
 # Of logits: below the largest change that other batches of the same text make.
 NEAR_TIE_LOGITS = 0.3
 SMALL = {"context_length": 2048, "max_sequences": 8, "max_running": 4, "threads": 1}
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +40,11 @@ def plain(model_folder: Path) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def speculating(model_folder: Path) -> Iterator[Engine]:
     loaded = load_engine(EngineConfig(speculation="auto", kv_disk=0, **SMALL), model_folder)
-    assert loaded._speculator is not None
+    speculator = loaded._speculation
+    assert isinstance(speculator, Speculator)
     # On a busy machine nothing might pay; here rows are cheap, so drafts are verified.
-    loaded._speculator.cost.load([Measurement(1, 0, 10.0), Measurement(64, 0, 11.0)])
-    loaded._speculator.cost.observe = lambda *_: None  # type: ignore[method-assign]
+    speculator.cost.load([Measurement(1, 0, 10.0), Measurement(64, 0, 11.0)])
+    speculator.cost.observe = lambda *_, **__: None  # type: ignore[method-assign]
     yield loaded
     loaded.close()
 
@@ -53,13 +53,12 @@ def ask(engine: Engine, question: str, count: int = 24, **fields: object) -> Col
     text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
     sampling = SamplingParams(temperature=0.0, top_logprobs=2)
     # a salt of its own: what lies in the cache beside it is then the same for both engines
-    wanted = Request(
-        f"spec-{next(_numbers)}",
+    wanted = request(
         engine.tokenize(text),
         count,
-        sampling,
         cache_salt=question,
-        **fields,  # type: ignore[arg-type]
+        sampling=sampling,
+        **fields,
     )
     heard = Collector()
     engine.submit(wanted, heard)
@@ -122,8 +121,8 @@ def test_a_grammar_s_own_text_is_drafted(speculating: Engine) -> None:
 def test_the_costs_were_measured_at_the_start(plain: Engine, tmp_path: Path) -> None:
     config = EngineConfig(model=Path(plain.model.path), speculation="auto", **SMALL)
     engine = load_engine(config, tmp_path)
-    speculator = engine._speculator
-    assert speculator is not None
+    speculator = engine._speculation
+    assert isinstance(speculator, Speculator)
     one, many = speculator.cost.ms(1), speculator.cost.ms(16)
     engine.close()
     assert one > 0 and many > 0  # how they compare is for a benchmark on an idle machine

@@ -14,9 +14,9 @@ import random
 
 import pytest
 
+from roost_inference.batch import Batch
 from roost_inference.engine import Engine
 from roost_inference.request import ServiceClass
-from roost_inference.scheduling.batch import Batch
 from roost_inference.scheduling.fairness import FLOOR, QUANTUM_TOKENS, TURN_TOKENS
 from roost_inference.testing.harness import Collector, FakeClock, request, toy_engine, toy_store
 from roost_inference.testing.toy import ToyBackend
@@ -29,12 +29,14 @@ STEPS = 120
 
 
 def engine_of(
-    clock: FakeClock, *, paged: bool = True, cells: int = 400, beside_cells: int = 0
+    clock: FakeClock, *, paged: bool = True, cells: int = 400, background_cells: int = 0
 ) -> Engine:
     def pass_time(batch: Batch) -> None:
         clock.advance((5.0 + batch.size) / 1000)
 
-    backend = ToyBackend(cells=cells, sequences=8, on_decode=pass_time, beside_cells=beside_cells)
+    backend = ToyBackend(
+        cells=cells, sequences=8, on_decode=pass_time, background_cells=background_cells
+    )
     store = toy_store(blocks=100, clock=clock) if paged else None
     return toy_engine(backend, max_running=RUNNING, batch_tokens=48, clock=clock, store=store)
 
@@ -59,11 +61,11 @@ class Day:
 
     def waiting(self, tenant: str, service: ServiceClass) -> int:
         line = self.engine._scheduler.waiting
-        return sum(s.tenant == tenant and s.service is service for s in line)
+        return sum(s.fairness_key == tenant and s.service is service for s in line)
 
     def served(self, service: ServiceClass) -> dict[str, float]:
         accounts = self.engine._scheduler.waiting.accounts(service)
-        return {account.tenant: account.served for account in accounts}
+        return {account.fairness_key: account.served for account in accounts}
 
     def step(self) -> bool:
         done = self.engine.step()
@@ -108,7 +110,7 @@ def test_a_lower_class_is_admitted_within_the_bound(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_random_day_ends_with_nothing_left_over(seed: int) -> None:
-    day = Day(seed, paged=bool(seed % 2), cells=150, beside_cells=100 if seed % 3 else 0)
+    day = Day(seed, paged=bool(seed % 2), cells=150, background_cells=100 if seed % 3 else 0)
     for _ in range(STEPS):
         if day.rng.random() < 0.25:
             day.ask(day.rng.choice("abc"), day.rng.choice(list(ServiceClass)))
@@ -122,7 +124,7 @@ def test_a_random_day_ends_with_nothing_left_over(seed: int) -> None:
     assert all(heard.finish.reason in ("length", "abort") for heard in day.heard.values())
     assert not scheduler.has_work and len(day.heard) > 15
     assert all(
-        a.reserved == a.wanting == 0 for s in ServiceClass for a in scheduler.waiting.accounts(s)
+        a.reserved == a.prefilling == 0 for s in ServiceClass for a in scheduler.waiting.accounts(s)
     )
     day.engine._cache.evict_all()
     day.engine.check()

@@ -1,6 +1,6 @@
-"""The HTTP face over a puppet engine and over the real one, and clients for both."""
+"""The HTTP routes over a puppet engine and over the real one, and clients for both."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
@@ -9,7 +9,6 @@ from roost_inference.client.engine_client import EngineClient
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.http.listener import listening
-from roost_inference.loading import load_engine
 from roost_inference.server import build_server
 from roost_inference.testing.puppet import PuppetEngine
 
@@ -39,14 +38,6 @@ async def client(url: str) -> AsyncIterator[EngineClient]:
     client = EngineClient(url)
     yield client
     await client.close()
-
-
-@pytest.fixture(scope="session")
-def real_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    config = EngineConfig(context_length=4096, max_sequences=16, max_running=8)
-    engine = load_engine(config, tmp_path_factory.mktemp("wire"))
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import json
 import random
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx2
 import pytest
@@ -14,14 +15,15 @@ from roost_inference.config import EngineConfig
 from roost_inference.errors import PromptTooLong
 from roost_inference.http import preparation as preparing
 from roost_inference.http.listener import listening
-from roost_inference.http.wire import MESSAGES_MAX
 from roost_inference.llama import bindings
 from roost_inference.llama.backend import LlamaVocabulary
 from roost_inference.llama.quantize import bundled_model
-from roost_inference.prompt.token_floor import TokenFloor
+from roost_inference.llama.token_floor import TokenFloor
 from roost_inference.prompt.tools import SCHEMA_BYTES_MAX
+from roost_inference.request import Listener, Request
 from roost_inference.server import build_server
 from roost_inference.testing.puppet import PuppetEngine
+from roost_inference.wire.chat_call import MESSAGES_MAX
 
 CHAT = "/v1/chat/completions"
 
@@ -148,6 +150,27 @@ async def test_a_large_body_whose_client_left_is_not_read_when_its_turn_comes(
     assert (await http.post(CHAT, json=body("b a " * 20_000))).status_code in (200, 400)
     assert "b a b a " in reader.heads
     assert not [head for head in reader.heads if head.startswith("left")]
+
+
+async def test_a_request_is_prepared_in_one_piece_of_work_off_the_event_loop(
+    http: httpx2.AsyncClient, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    threads: set[str] = set()
+    start, submit = preparing._Lane.start, reader.submit
+
+    async def counted(lane: Any, work: Callable[[], Any]) -> Any:
+        begun.append(lane._name)
+        return await start(lane, work)
+
+    def watched(request: Request, listener: Listener) -> None:
+        threads.add(threading.current_thread().name)
+        submit(request, listener)
+
+    monkeypatch.setattr(preparing._Lane, "start", counted)
+    monkeypatch.setattr(reader, "submit", watched)
+    assert (await http.post(CHAT, json=body("hello"))).status_code == 200
+    assert begun == ["small"] and [name.split("_")[0] for name in threads] == ["prepare-small"]
 
 
 async def test_beyond_the_queue_s_bound_a_large_body_gets_429(

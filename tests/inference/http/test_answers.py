@@ -133,7 +133,7 @@ async def test_markup_never_leaks_however_the_text_is_cut(
         async with http.stream(
             "POST", CHAT, json={**BODY, "tools": TOOLS, "stream": True}
         ) as response:
-            await puppet.asked()
+            await puppet.next_request()
             for start in range(0, len(text), size):
                 puppet.say(text[start : start + size])
                 await asyncio.sleep(0)
@@ -153,7 +153,7 @@ async def test_a_call_cut_off_by_its_length_is_no_call(
 ) -> None:
     for text in (call("x")[:-20], "words <tool_"):
         asking = asyncio.create_task(http.post(CHAT, json={**BODY, "tools": TOOLS}))
-        await puppet.asked()
+        await puppet.next_request()
         puppet.say(text)
         puppet.finish("length")
         choice = (await asking).json()["choices"][0]
@@ -176,7 +176,7 @@ async def test_texts_that_are_ready_together_are_one_chunk(
     http: httpx2.AsyncClient, puppet: PuppetEngine
 ) -> None:
     async with http.stream("POST", CHAT, json={**BODY, "stream": True}) as response:
-        await puppet.asked()
+        await puppet.next_request()
         for word in ("one ", "two ", "three"):
             puppet.say(word)
         puppet.finish()
@@ -191,7 +191,7 @@ async def test_a_failure_after_the_first_word_is_an_event_not_a_broken_connectio
     http: httpx2.AsyncClient, puppet: PuppetEngine
 ) -> None:
     async with http.stream("POST", CHAT, json={**BODY, "stream": True}) as response:
-        await puppet.asked()
+        await puppet.next_request()
         puppet.say("Hel")
         puppet.finish("error", error=EngineFailed("the kernels failed"))
         lines = [line async for line in response.aiter_lines() if line]
@@ -221,7 +221,7 @@ async def test_logprobs_come_with_the_text_they_belong_to(
     for streamed in (False, True):
         body = {**BODY, "logprobs": True, "top_logprobs": 2, "stream": streamed}
         asking = asyncio.create_task(http.post(CHAT, json=body))
-        assert (await puppet.asked()).sampling.top_logprobs == 2
+        assert (await puppet.next_request()).sampling.top_logprobs == 2
         puppet.say("é", logprobs=(figures,))
         puppet.finish()
         response = await asking
@@ -260,18 +260,18 @@ async def test_the_request_reaches_the_engine_as_it_was_asked(
     await http.post(CHAT, json=body, headers={"x-session-id": "from-header"})
     request = puppet.last
     assert (request.max_tokens, request.stop) == (9, ("END",))
-    assert (request.session_id, request.cache_salt, request.priority) == (
+    assert (request.session.session_id, request.session.cache_salt, request.priority) == (
         "from-header",
         "tenant",
         -2,
     )
-    assert request.tenant_key == "acme"
+    assert request.fairness_key == "acme"
     sampling = request.sampling
     assert (sampling.temperature, sampling.top_p, sampling.top_k) == (0.0, 0.5, 0)
     assert sampling.seed is not None and sampling.seed >= 0
     assert sampling.logit_bias == {5: -100.0}
     await http.post(CHAT, json={**body, "session_id": "own"}, headers={"x-session-id": "header"})
-    assert puppet.last.session_id == "own"
+    assert puppet.last.session.session_id == "own"
 
 
 async def test_without_a_length_the_answer_may_fill_the_context(

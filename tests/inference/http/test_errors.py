@@ -16,17 +16,17 @@ from roost_inference.errors import (
     QueueFull,
 )
 from roost_inference.http import exchange
-from roost_inference.http.json_body import JSON_DEPTH_MAX
 from roost_inference.http.listener import listening
-from roost_inference.http.routes import Slot, build_app
-from roost_inference.http.wire import (
+from roost_inference.http.routes import ServiceHolder, build_app
+from roost_inference.server import build_server
+from roost_inference.testing.puppet import PuppetEngine
+from roost_inference.wire.chat_call import (
     SESSION_ID_CHARACTERS_MAX,
     STOP_STRINGS_MAX,
     TOOLS_MAX,
     TOP_LOGPROBS_MAX,
 )
-from roost_inference.server import build_server
-from roost_inference.testing.puppet import PuppetEngine
+from roost_inference.wire.json_body import JSON_DEPTH_MAX
 
 CHAT = "/v1/chat/completions"
 USER = {"role": "user", "content": "hi"}
@@ -275,7 +275,7 @@ async def test_without_the_configured_key_only_health_and_metrics_answer(
 
 async def test_while_the_model_loads_everything_says_so() -> None:
     async with (
-        listening(build_app(Slot(), EngineConfig())) as url,
+        listening(build_app(ServiceHolder(), EngineConfig())) as url,
         httpx2.AsyncClient(base_url=url, trust_env=False) as http,
     ):
         health = await http.get("/health")
@@ -288,7 +288,7 @@ async def test_a_failure_of_the_kernels_is_a_500_for_a_whole_answer(
     http: httpx2.AsyncClient, puppet: PuppetEngine
 ) -> None:
     asking = asyncio.create_task(http.post(CHAT, json={"messages": [USER]}))
-    await puppet.asked()
+    await puppet.next_request()
     puppet.say("half an ans")
     puppet.finish("error", error=EngineFailed("the kernels failed"))
     response = await asking

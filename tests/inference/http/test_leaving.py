@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,14 +11,14 @@ import pytest
 
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
-from roost_inference.generation import Generation
-from roost_inference.http.chat_service import EngineResponder
+from roost_inference.http.chat_service import EngineChatService
+from roost_inference.http.generation import EngineGeneration
 from roost_inference.http.listener import listening
 from roost_inference.http.preparation import Preparation
-from roost_inference.http.routes import Slot, build_app
-from roost_inference.http.wire import ChatCall
+from roost_inference.http.routes import ServiceHolder, build_app
 from roost_inference.request import Listener, Request
 from roost_inference.testing.puppet import PuppetEngine
+from roost_inference.wire.chat_call import ChatCall
 
 STREAM = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
 WHOLE = {"messages": [{"role": "user", "content": "hi"}]}
@@ -51,7 +52,7 @@ async def test_leaving_before_the_first_token_aborts(
     url: str, puppet: PuppetEngine, body: object
 ) -> None:
     visitor = await visit(url, body)
-    request = await puppet.asked()
+    request = await puppet.next_request()
     await visitor.leave()
     await puppet.idle()
     assert puppet.aborted == [request.id]
@@ -60,7 +61,7 @@ async def test_leaving_before_the_first_token_aborts(
 @pytest.mark.parametrize("body", [STREAM, WHOLE])
 async def test_leaving_in_the_middle_aborts(url: str, puppet: PuppetEngine, body: object) -> None:
     visitor = await visit(url, body)
-    request = await puppet.asked()
+    request = await puppet.next_request()
     puppet.say("Once upon")
     if body is STREAM:
         await visitor.reader.readuntil(b"Once upon")
@@ -72,23 +73,25 @@ async def test_leaving_in_the_middle_aborts(url: str, puppet: PuppetEngine, body
 async def test_leaving_while_the_request_is_prepared_ends_the_preparation(
     puppet: PuppetEngine,
 ) -> None:
-    responder = EngineResponder(puppet)
-    entered, left = asyncio.Event(), asyncio.Event()
+    service = EngineChatService(puppet)
+    entered, left = threading.Event(), threading.Event()
 
-    async def slow(call: ChatCall, body: Mapping[str, Any], preparation: Preparation) -> Generation:
+    def slow(call: ChatCall, body: Mapping[str, Any], preparation: Preparation) -> EngineGeneration:
         entered.set()
         try:
-            await asyncio.Event().wait()
+            for _ in range(1000):
+                preparation.check()
+                time.sleep(0.01)
         finally:
             left.set()
         raise AssertionError
 
-    responder.respond = slow  # type: ignore[method-assign]
-    async with listening(build_app(Slot(responder), EngineConfig())) as url:
+    service.prepare = slow  # type: ignore[method-assign]
+    async with listening(build_app(ServiceHolder(service), EngineConfig())) as url:
         visitor = await visit(url, STREAM)
-        await entered.wait()
+        assert await asyncio.to_thread(entered.wait, 5)
         await visitor.leave()
-        await asyncio.wait_for(left.wait(), 5)
+        assert await asyncio.to_thread(left.wait, 5)
     assert not puppet.requests
 
 
@@ -103,7 +106,8 @@ async def test_leaving_while_the_request_is_handed_over_aborts_it_as_soon_as_it_
         submit(request, listener)
 
     puppet.submit = slow  # type: ignore[method-assign]
-    async with listening(build_app(Slot(EngineResponder(puppet)), EngineConfig())) as url:
+    app = build_app(ServiceHolder(EngineChatService(puppet)), EngineConfig())
+    async with listening(app) as url:
         visitor = await visit(url, STREAM)
         await asyncio.to_thread(entered.wait, 10)
         await visitor.leave()
@@ -142,9 +146,10 @@ async def test_a_client_that_leaves_while_it_sends_harms_nobody(
 
 
 async def test_the_server_stopping_aborts_what_runs(puppet: PuppetEngine) -> None:
-    async with listening(build_app(Slot(EngineResponder(puppet)), EngineConfig())) as url:
+    app = build_app(ServiceHolder(EngineChatService(puppet)), EngineConfig())
+    async with listening(app) as url:
         visitor = await visit(url, STREAM)
-        request = await puppet.asked()
+        request = await puppet.next_request()
     assert puppet.aborted == [request.id]
     await visitor.leave()
 

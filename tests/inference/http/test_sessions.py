@@ -7,9 +7,10 @@ import httpx2
 import pytest
 
 from roost_inference.engine import Engine
+from roost_inference.kv.tiers.placement import TierPlacement
 from roost_inference.prompt import exact_tokens
-from roost_inference.prompt.exact_tokens import Answer, SessionMemory
-from roost_inference.request import Request
+from roost_inference.prompt.exact_tokens import GeneratedAnswer, SessionMemory
+from roost_inference.request import EngineSession, Request
 from roost_inference.testing.puppet import PuppetEngine
 
 CHAT = "/v1/chat/completions"
@@ -35,7 +36,7 @@ async def turn(
     """One request answered with `text`; what the engine was given, and the reply's body."""
     body = {"messages": messages, "session_id": "s", **fields}
     reply = asyncio.ensure_future(http.post(CHAT, json=body))
-    request = await puppet.asked()
+    request = await puppet.next_request()
     puppet.say(text, tokens=tokens)
     puppet.finish()
     return request, (await reply).json()
@@ -145,6 +146,10 @@ async def test_bounds_of_paging_reach_the_engine_in_both_spellings(
         http, puppet, [user("a")], "b", kv_transfer_params={"kv_load_tiers": []}
     )
     assert request.kv.load_tiers == frozenset()
+    puppet.tiers = (*puppet.tiers, TierPlacement("peer", "STORAGE", "REMOTE"))
+    params = {"kv_load_tiers": ["peer"]}
+    request, _ = await turn(http, puppet, [user("a")], "b", kv_transfer_params=params)
+    assert request.kv.load_tiers == frozenset({"peer"})
     body = {"messages": [user("a")], "kv_transfer_params": {"kv_load_tiers": ["moon"]}}
     refused = await http.post(CHAT, json=body)
     assert refused.status_code == 400 and "kv_load_tiers" in refused.json()["error"]["param"]
@@ -165,9 +170,13 @@ def test_the_memory_of_answers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     memory = SessionMemory()
     for number in range(40):
         memory.remember(
-            ("", "s"), number, f"text {number % 30}", [], Answer("t", (1,) * (number % 9 + 1))
+            EngineSession("s"),
+            number,
+            f"text {number % 30}",
+            [],
+            GeneratedAnswer("t", (1,) * (number % 9 + 1)),
         )
-        memory.left(("", str(number)), [1, 2], [3])
+        memory.end_turn(EngineSession(str(number)), [1, 2], [3])
     assert len(memory._answers) <= 10 and len(memory._histories) == 4
     assert len(memory._newest) <= len(memory._answers)
     assert memory._answer_tokens == sum(len(a.tokens) for a in memory._answers.values()) <= 50

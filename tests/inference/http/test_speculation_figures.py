@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from roost_inference.generation import Finished
+from roost_inference.http.generation import Finished
 from roost_inference.http.metrics import EngineMetrics
 from roost_inference.http.replies import completion
 from roost_inference.request import DrafterFigures, EngineStats, SpeculationFigures, Usage

@@ -10,7 +10,7 @@ from roost_inference.client.sessions import EngineSession, EngineSessions
 from roost_inference.config import EngineConfig
 from roost_inference.errors import NoSessions, UnknownSession
 from roost_inference.http.listener import listening
-from roost_inference.http.routes import ORDER_BYTES_MAX
+from roost_inference.http.routes import HINT_BYTES_MAX
 from roost_inference.server import build_server
 from roost_inference.testing.harness import toy_engine, toy_store
 from roost_inference.testing.puppet import PuppetEngine
@@ -99,7 +99,7 @@ async def test_with_a_key_everything_but_health_and_metrics_asks_for_it(
 
 
 async def test_the_body_of_an_order_is_small(http: httpx2.AsyncClient) -> None:
-    padded = '{"reason": "tool"' + " " * ORDER_BYTES_MAX + "}"
+    padded = '{"reason": "tool"' + " " * HINT_BYTES_MAX + "}"
     assert (await http.post("/v1/sessions/s/pin", content=padded)).status_code == 413
 
 

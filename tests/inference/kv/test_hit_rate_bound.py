@@ -4,13 +4,13 @@ import random
 
 import pytest
 
-from roost_inference.kv.hit_rate_bound import CHUNK_TOKENS, Ceiling, Trail
+from roost_inference.kv.hit_rate_bound import CHUNK_TOKENS, ChainPosition, HitRateBound
 
 TEXT = list(range(1000))
 
 
-def seen(ceiling: Ceiling, tokens: list[int], salt: str = "t", answer: list[int] = []) -> int:  # noqa: B006
-    trail = Trail()
+def seen(ceiling: HitRateBound, tokens: list[int], salt: str = "t", answer: list[int] = []) -> int:  # noqa: B006
+    trail = ChainPosition()
     found = ceiling.prompt(trail, salt, tokens)
     ceiling.answer(trail, answer)
     return found
@@ -18,7 +18,7 @@ def seen(ceiling: Ceiling, tokens: list[int], salt: str = "t", answer: list[int]
 
 @pytest.mark.parametrize("length", [1, CHUNK_TOKENS, CHUNK_TOKENS + 3, 999])
 def test_a_prompt_seen_before_is_known_but_for_the_token_that_is_computed(length: int) -> None:
-    ceiling = Ceiling()
+    ceiling = HitRateBound()
     assert seen(ceiling, TEXT[:length]) == 0
     assert seen(ceiling, TEXT[:length]) == length - 1
     assert seen(ceiling, TEXT[:length], salt="other") == 0
@@ -28,14 +28,14 @@ def test_a_prompt_seen_before_is_known_but_for_the_token_that_is_computed(length
 
 
 def test_what_was_written_counts_for_the_next_turn_to_the_token() -> None:
-    ceiling = Ceiling()
+    ceiling = HitRateBound()
     for turn in range(1, 40):
         prompt, answer = TEXT[: turn * 23], TEXT[turn * 23 : turn * 23 + 7]
         assert seen(ceiling, prompt, answer=answer) == (turn - 1) * 23 + (7 if turn > 1 else 0)
 
 
 def test_what_an_earlier_run_left_on_disk_was_seen_before() -> None:
-    ceiling, trail = Ceiling(), Trail()
+    ceiling, trail = HitRateBound(), ChainPosition()
     assert ceiling.prompt(trail, "t", TEXT[:100]) == 0
     ceiling.answer(trail, [1, 2], reused=99)
     assert ceiling.figures().seen_tokens == 99
@@ -44,7 +44,7 @@ def test_what_an_earlier_run_left_on_disk_was_seen_before() -> None:
 
 
 def test_chains_that_part_within_a_chunk_share_what_comes_before() -> None:
-    ceiling = Ceiling()
+    ceiling = HitRateBound()
     shared = TEXT[:90]
     seen(ceiling, [*shared, *[-1] * 40])
     assert seen(ceiling, [*shared, *[-2] * 40]) == 90
@@ -53,7 +53,7 @@ def test_chains_that_part_within_a_chunk_share_what_comes_before() -> None:
 
 
 def test_it_never_forgets_a_prefix_before_what_hangs_on_it_and_stays_within_its_bound() -> None:
-    ceiling, rng = Ceiling(chunks_max=64), random.Random(7)
+    ceiling, rng = HitRateBound(chunks_max=64), random.Random(7)
     prompts: list[list[int]] = []
     for number in range(60):
         prompts.append([*TEXT[:64], *[number] * rng.randrange(1, 200)])
@@ -65,7 +65,7 @@ def test_it_never_forgets_a_prefix_before_what_hangs_on_it_and_stays_within_its_
 
 
 def test_against_a_cache_that_keeps_everything_in_plain_sight() -> None:
-    ceiling, rng = Ceiling(), random.Random(3)
+    ceiling, rng = HitRateBound(), random.Random(3)
     kept: list[list[int]] = []
     for _ in range(200):
         base = rng.choice(kept) if kept and rng.random() < 0.8 else []

@@ -11,7 +11,7 @@ from roost_inference.errors import UnknownSession
 from roost_inference.kv.block import BLOCK_TOKENS, identity_digest
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.disk import DiskTier
-from roost_inference.request import KvPolicy
+from roost_inference.request import EngineSession, KvPolicy
 from roost_inference.testing.harness import (
     Collector,
     FakeClock,
@@ -112,9 +112,9 @@ def test_after_a_restart_a_session_is_prefetched_for_its_own_salt_alone(tmp_path
     later = toy_engine(ToyBackend(cells=2048), store=toy_store(disk(tmp_path)))
     for salt in ("", "yours"):
         with pytest.raises(UnknownSession):
-            later.desk._prefetch("s", salt)
-    found = later.desk._prefetch("s", "mine")["blocks"]
-    assert 0 < found < later.desk._prefetch("s", "other")["blocks"]
+            later.session_control._prefetch(EngineSession("s", salt))
+    found = later.session_control._prefetch(EngineSession("s", "mine"))["blocks"]
+    assert 0 < found < later.session_control._prefetch(EngineSession("s", "other"))["blocks"]
 
 
 def test_idle_time_is_used_to_store_what_residents_hold() -> None:
@@ -252,7 +252,7 @@ def test_a_random_day_with_small_tiers_serves_only_right_cells(seed: int, tmp_pa
             name, reason = f"s{rng.randrange(9)}", rng.choice(("tool", "approval"))
             for salt in ("t0", "t1"):
                 with contextlib.suppress(UnknownSession):
-                    engine.desk._pin(name, reason, 5.0, salt)
+                    engine.session_control._pin(EngineSession(name, salt), reason, 5.0)
         engine.step()
         engine.check()
         for name in [name for name, entry in live.items() if entry[2].is_finished]:

@@ -1,6 +1,5 @@
 """Paging on llama.cpp's kernels: bit for bit, over restarts, with more sessions than cells."""
 
-import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -11,17 +10,15 @@ import pytest
 from numpy.typing import NDArray
 
 from roost_inference.backend import DecodeStatus
+from roost_inference.batch import Batch
 from roost_inference.config import EngineConfig
 from roost_inference.engine import Engine
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.quantize import bundled_model, requantised
 from roost_inference.loading import load_engine
-from roost_inference.request import Request
-from roost_inference.scheduling.batch import Batch
-from roost_inference.testing.harness import GREEDY, Collector
-
-_numbers = itertools.count()
+from roost_inference.request import EngineSession
+from roost_inference.testing.harness import Collector, request
 
 TEXT = (
     "<|im_start|>system\nYou are a guide to the city of Lisbon. The city lies on seven hills at "
@@ -177,7 +174,7 @@ def start(folder: Path, **fields: object) -> Engine:
 
 def ask(engine: Engine, tokens: list[int], count: int = 24, **fields: object) -> Collector:
     heard = Collector()
-    wanted = Request(f"kv-{next(_numbers)}", tokens, count, GREEDY, **fields)  # type: ignore[arg-type]
+    wanted = request(tokens, count, **fields)
     engine.submit(wanted, heard)
     heard.wait()
     return heard
@@ -242,27 +239,27 @@ def engine_sound(engine: Engine) -> None:
 
 def test_pins_prefetch_offload_and_close(folder: Path) -> None:
     engine = start(folder, kv_disk=2**28)
-    desk = engine.desk
+    control, session = engine.session_control, EngineSession("p", "t")
     prompt = engine.tokenize("Pins. " + TEXT * 3)
     ask(engine, prompt, session_id="p", cache_salt="t")
     settle(engine)
-    (known,) = [s for s in desk.listing() if s["id"] == "p"]
+    (known,) = [s for s in control.listing() if s["id"] == "p"]
     assert known["cells"] >= len(prompt) and known["stored_tokens"]["ram"] >= BLOCK_TOKENS
-    desk.pin("p", "tool", 60.0, "t")
-    assert desk.listing()[-1]["pin"]["reason"] == "tool"
-    desk.pin("p", "approval", 60.0, "t")
-    assert desk.listing()[-1]["cells"] == 0, "an approval takes long: its cells are given back"
+    control.pin(session, "tool", 60.0)
+    assert control.listing()[-1]["pin"]["reason"] == "tool"
+    control.pin(session, "approval", 60.0)
+    assert control.listing()[-1]["cells"] == 0, "an approval takes long: its cells are given back"
     assert ask(engine, prompt, session_id="p", cache_salt="t").finish.usage.cached_tokens > 0
-    desk.pin("p", "user", 0.01, "t")
+    control.pin(session, "user", 0.01)
     ask(engine, prompt, session_id="p", cache_salt="t")
     time.sleep(0.02)
-    assert desk.listing()[-1]["pin"] is None
-    assert desk.offload("p", "t")["cells_freed"] > 0
+    assert control.listing()[-1]["pin"] is None
+    assert control.offload(session)["cells_freed"] > 0
     store = engine.store
     assert store is not None and store.flush()
     engine.close()
     engine = start(folder, kv_disk=2**28)
-    done = engine.desk.prefetch("p", "t")
+    done = engine.session_control.prefetch(session)
     assert done["fetching"] > 0
     deadline = time.monotonic() + 5
     while engine.store.usage()["ram"][1] < done["blocks"] and time.monotonic() < deadline:  # type: ignore[union-attr]
@@ -270,6 +267,6 @@ def test_pins_prefetch_offload_and_close(folder: Path) -> None:
     heard = ask(engine, prompt, session_id="p", cache_salt="t")
     assert set(heard.finish.kv["loaded_from"]) == {"ram"}  # type: ignore[call-overload]
     assert json.dumps(heard.finish.kv)
-    assert engine.desk.close("p", "t")["closed"]
-    assert not [s for s in engine.desk.listing() if s["id"] == "p"]
+    assert engine.session_control.close(session)["closed"]
+    assert not [s for s in engine.session_control.listing() if s["id"] == "p"]
     engine.close()

@@ -174,8 +174,9 @@ def fill(store: BlockStore, tokens: np.ndarray) -> None:
 
 def opened(port: int, prefix: str, deadline_s: float = 2.0) -> BlockStore:
     tier = ObjectTier(client(port, deadline_s, prefix), DIGEST, deadline_s=deadline_s)
+    tier.scans_in_background = False
     store = BlockStore(IDENTITY, 2**26, [tier], lane=ThreadLane)
-    store.start(background=())
+    store.start()
     return store
 
 

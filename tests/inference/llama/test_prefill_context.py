@@ -8,11 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from roost_inference.backend import DecodeStatus
+from roost_inference.batch import Batch
 from roost_inference.llama import backend as backend_module
 from roost_inference.llama.backend import LlamaBackend
 from roost_inference.llama.prefill import MOVE_TOKENS
 from roost_inference.llama.quantize import bundled_model, requantised
-from roost_inference.scheduling.batch import Batch
 
 TEXT = (
     "The city lies on seven hills at the mouth of the river. Trams climb the old streets, ferries "

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from roost_inference.output.grammar import GrammarCompiler
 from roost_inference.output.sampler import Sampler
-from roost_inference.prompt.grammar import GrammarCompiler
 from roost_inference.request import SamplingParams
 from roost_inference.testing.toy import END, SIZE, ToyVocabulary
 

@@ -7,11 +7,11 @@ import pytest
 
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed, InvalidRequest
-from roost_inference.http.json_body import parse_json
-from roost_inference.http.wire import parse_chat_call
 from roost_inference.prompt import chat_template
 from roost_inference.prompt.chat_template import ChatTemplate
 from roost_inference.testing.puppet import CHATML, PuppetEngine
+from roost_inference.wire.json_body import parse_json
+from roost_inference.wire.parsing import parse_chat_call
 
 TOOL: dict[str, Any] = {
     "type": "function",

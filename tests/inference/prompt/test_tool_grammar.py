@@ -2,6 +2,7 @@
 
 import json
 import random
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,10 +11,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from roost_inference.engine import Engine
 from roost_inference.errors import BadGrammar
-from roost_inference.generation import EngineGeneration, Finished, TextPiece
-from roost_inference.http.chat_service import EngineResponder
-from roost_inference.http.preparation import Preparers
-from roost_inference.http.wire import parse_chat_call
+from roost_inference.http.chat_service import EngineChatService
+from roost_inference.http.generation import EngineGeneration, Finished, TextPiece
+from roost_inference.http.preparation import PreparationLanes
 from roost_inference.prompt.tool_calls import ParsedCall, ToolCallParser
 from roost_inference.prompt.tools import (
     CALL_CLOSE,
@@ -24,6 +24,7 @@ from roost_inference.prompt.tools import (
     definite,
 )
 from roost_inference.testing.toy import ToyVocabulary
+from roost_inference.wire.parsing import parse_chat_call
 
 BYTES: LLTokenizer = ToyVocabulary().grammar_tokenizer()
 
@@ -204,9 +205,9 @@ def declared() -> list[dict[str, Any]]:
 
 
 async def test_calls_sampled_hot_from_the_real_model_always_validate(real_engine: Engine) -> None:
-    responder = EngineResponder(real_engine)
+    service = EngineChatService(real_engine)
     running: list[EngineGeneration] = []
-    preparers = Preparers()
+    lanes = PreparationLanes()
     for seed in range(16):
         body = {
             "messages": [{"role": "user", "content": f"Do something, number {seed}."}],
@@ -217,9 +218,9 @@ async def test_calls_sampled_hot_from_the_real_model_always_validate(real_engine
             "seed": seed,
             "max_tokens": 64,
         }
-        generation = await responder.respond(parse_chat_call(body), body, preparers.open(0))
-        assert isinstance(generation, EngineGeneration)
-        running.append(generation)
+        preparation = lanes.open(0)
+        prepare = partial(service.prepare, parse_chat_call(body), body, preparation)
+        running.append(await preparation.run(prepare))
     complete = 0
     for generation in running:
         pieces = [piece async for batch in generation.pieces() for piece in batch]

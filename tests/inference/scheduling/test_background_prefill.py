@@ -2,37 +2,37 @@
 
 import pytest
 
+from roost_inference.batch import Batch
 from roost_inference.engine import Engine
 from roost_inference.errors import EngineFailed
-from roost_inference.scheduling.batch import Batch
-from roost_inference.scheduling.calibration import calibrate
-from roost_inference.scheduling.prefill_planner import BESIDE_ROWS
+from roost_inference.scheduling.background_prefill import BACKGROUND_ROWS
+from roost_inference.scheduling.measurement import measured_cost
 from roost_inference.testing.harness import Collector, FakeClock, drive, request, toy_engine
 from roost_inference.testing.toy import ToyBackend
 
 STEP_MS = 20.0
-LONG = "r" * (46 * BESIDE_ROWS)
+LONG = "r" * (46 * BACKGROUND_ROWS)
 
 
 class Two:
     """A toy with two cores: steps of answers take fake time, pieces beside them none of theirs."""
 
-    def __init__(self, *, beside_polls: int = 2) -> None:
+    def __init__(self, *, background_polls: int = 2) -> None:
         self.clock = FakeClock()
         self.fails = False
         self.backend = ToyBackend(
             cells=8192,
             sequences=8,
             on_decode=self._pass,
-            beside_cells=4096,
-            beside_polls=beside_polls,
+            background_cells=4096,
+            background_polls=background_polls,
         )
-        self.engine = toy_engine(self.backend, batch_tokens=512, clock=self.clock)
-        self.engine.calibrate(calibrate(self.backend, 512, self.clock))
+        cost = measured_cost(self.backend, rows_max=512, outputs_max=64, clock=self.clock)
+        self.engine = toy_engine(self.backend, batch_tokens=512, clock=self.clock, cost=cost)
         self.backend.decoded.clear()
 
     def _pass(self, batch: Batch) -> None:
-        if batch.capacity != BESIDE_ROWS:
+        if batch.capacity != BACKGROUND_ROWS:
             self.clock.advance((STEP_MS + batch.size / 4) / 1000)
         elif self.fails:
             raise EngineFailed("a piece failed")
@@ -78,7 +78,7 @@ def test_answers_go_on_while_a_long_prompt_is_read() -> None:
     while not reader.is_finished:
         two.engine.step()
         two.engine.check()
-    assert two.backend.decoded.count(BESIDE_ROWS) == len(LONG) // BESIDE_ROWS
+    assert two.backend.decoded.count(BACKGROUND_ROWS) == len(LONG) // BACKGROUND_ROWS
     gaps = two.engine.stats().inter_token_s[before:]
     assert max(gaps) <= 2 * STEP_MS / 1000
     drive(two.engine)
@@ -93,7 +93,7 @@ def test_the_prompt_takes_the_whole_machine_when_the_answers_have_ended() -> Non
     _, reader = two.read(0)
     drive(two.engine)
     assert reader.finish.usage.completion_tokens == 4
-    assert BESIDE_ROWS in two.backend.decoded and max(two.backend.decoded) > 4 * BESIDE_ROWS
+    assert BACKGROUND_ROWS in two.backend.decoded and max(two.backend.decoded) > 4 * BACKGROUND_ROWS
     assert freed(two.engine)
 
 
@@ -105,14 +105,14 @@ def test_an_abort_frees_what_is_read_beside_and_nobody_else_notices(steps: int) 
     two.engine.abort(reading)
     two.engine.step()
     two.engine.check()
-    assert reader.finish.reason == "abort" and two.engine._scheduler.beside is None
+    assert reader.finish.reason == "abort" and two.engine._background.step is None
     drive(two.engine)
     assert list(writer.tokens) == alone("writer", 60)
     assert freed(two.engine)
 
 
 def test_an_abort_comes_through_while_only_the_piece_is_waited_for() -> None:
-    two = Two(beside_polls=1000)
+    two = Two(background_polls=1000)
     writer = two.write(20)
     reading, reader = two.read(2)
     while not writer.is_finished:
@@ -137,6 +137,20 @@ def test_a_piece_that_fails_fails_what_runs_and_the_next_request_is_served() -> 
     two.engine.submit(request("after", 3, ignore_eos=True), after)
     drive(two.engine)
     assert list(after.tokens) == alone("after", 3)
+    assert freed(two.engine)
+
+
+def test_a_piece_that_the_backend_refuses_reserves_nothing_and_the_prompt_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    two = Two()
+    writer = two.write(30)
+    monkeypatch.setattr(two.backend, "begin_prefill", lambda batch: False)
+    _, reader = two.read(10)
+    assert two.engine._background.step is None and reader.tokens == []
+    drive(two.engine)
+    assert list(writer.tokens) == alone("writer", 30)
+    assert list(reader.tokens) == alone(LONG, 4)
     assert freed(two.engine)
 
 

@@ -43,8 +43,23 @@ def test_the_priority_on_the_wire_names_the_class(priority: int, service: str) -
 
 
 def test_the_tenant_is_the_salt_s_unless_it_is_named() -> None:
-    assert request("p", cache_salt="salt").tenant_key == "salt"
-    assert request("p", cache_salt="salt", tenant="acme").tenant_key == "acme"
+    assert request("p", cache_salt="salt").fairness_key == "salt"
+    assert request("p", cache_salt="salt", tenant="acme").fairness_key == "acme"
+
+
+def test_a_tenant_s_name_shares_nothing_and_separates_nothing() -> None:
+    """Names are for fair shares. Only the salt decides what is shared."""
+    cached = {}
+    for salt, tenant in (("one", "acme"), ("two", "acme"), ("one", "other")):
+        engine, heard = toy_engine(), Collector()
+        engine.submit(request("s" * 100, 2, cache_salt="one", tenant="acme"), Collector())
+        drive(engine)
+        engine.submit(request("s" * 100, 2, cache_salt=salt, tenant=tenant), heard)
+        drive(engine)
+        cached[salt, tenant] = heard.finish.usage.cached_tokens
+        accounts = engine._scheduler.waiting.accounts(ServiceClass.INTERACTIVE)
+        assert {account.fairness_key for account in accounts} == {"acme", tenant}
+    assert cached == {("one", "acme"): 99, ("two", "acme"): 0, ("one", "other"): 99}
 
 
 def test_classes_are_admitted_in_order() -> None:
@@ -181,19 +196,19 @@ def test_a_tenant_can_t_take_every_place_of_the_queue() -> None:
 def test_the_number_of_tenants_remembered_is_bounded() -> None:
     accounts = Accounts()
     for number in range(3 * TENANTS_MAX):
-        accounts.content(accounts.want(f"tenant {number}"))
+        accounts.leave(accounts.enter(f"tenant {number}"))
     assert len(accounts) == TENANTS_MAX
 
 
 def test_who_comes_back_has_saved_nothing_and_owes_a_bounded_amount() -> None:
     accounts = Accounts()
-    busy, idle = accounts.want("busy"), accounts.want("idle")
-    accounts.content(idle)
+    busy, idle = accounts.enter("busy"), accounts.enter("idle")
+    accounts.leave(idle)
     busy.served = 1_000_000.0
-    assert accounts.want("idle").served == busy.served
-    accounts.content(busy)
+    assert accounts.enter("idle").served == busy.served
+    accounts.leave(busy)
     busy.served += 1_000_000.0  # while it alone writes, nobody is held up
-    back = accounts.want("busy")
+    back = accounts.enter("busy")
     assert back.served <= 1_000_000.0 + DEBT_TOKENS_MAX
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from roost_inference.batch import Batch
 from roost_inference.engine import Engine
-from roost_inference.scheduling.batch import Batch
-from roost_inference.scheduling.calibration import calibrate
 from roost_inference.scheduling.cost import TILE_ROWS, StepCost
+from roost_inference.scheduling.measurement import measured_cost
 from roost_inference.scheduling.pacing import (
     BEHIND_TARGETS_MAX,
     CHUNK_TOKENS_MIN,
@@ -41,23 +41,19 @@ class Machine:
         self.backend = ToyBackend(cells=cells, sequences=8, on_decode=self._pass)
 
     def engine(self) -> Engine:
-        engine = toy_engine(self.backend, batch_tokens=512, clock=self.clock)
-        engine.calibrate(calibrate(self.backend, 512, self.clock))
+        engine = toy_engine(self.backend, batch_tokens=512, clock=self.clock, cost=self.cost())
         self.backend.decoded.clear()
         return engine
+
+    def cost(self) -> StepCost:
+        return measured_cost(self.backend, rows_max=512, outputs_max=64, clock=self.clock)
 
     def _pass(self, batch: Batch) -> None:
         self.clock.advance(self.slower * machine_ms(batch.size, work_of(batch)) / 1000)
 
 
-def measured() -> StepCost:
-    cost, machine = StepCost(), Machine()
-    cost.load(calibrate(machine.backend, 512, machine.clock))
-    return cost
-
-
 def test_costs_are_known_over_rows_and_contexts_after_the_start() -> None:
-    cost = measured()
+    cost = Machine().cost()
     for rows in (1, 4, 16, 40, 64, 128, 192, 512):
         for context in (0, 100, 1000, 4000):
             work = rows * (context + rows / 2)
@@ -133,7 +129,7 @@ def test_a_neighbour_that_takes_the_processor_is_answered_with_smaller_chunks() 
 
 
 def test_one_stall_changes_nothing_and_a_second_is_believed() -> None:
-    cost = measured()
+    cost = Machine().cost()
     for _ in range(6):
         cost.observe(64, 64 * 32, machine_ms(64, 64 * 32))
     before = cost.ms(64, 64 * 32)
@@ -163,8 +159,19 @@ def test_a_prompt_alone_takes_the_whole_batch_unless_that_takes_long() -> None:
     assert sizes == [512, 512, 512, 512, 256, 256, 192, 248]
 
 
+def test_a_prompt_after_the_last_answer_takes_the_whole_batch_at_once() -> None:
+    machine = Machine()
+    engine = machine.engine()
+    engine.submit(request("writer", 5, ignore_eos=True), Collector())
+    drive(engine)
+    machine.backend.decoded.clear()
+    engine.submit(request("p" * 3000, 1), Collector())
+    engine.step()
+    assert machine.backend.decoded == [512]
+
+
 def test_a_prompt_gets_on_whatever_the_target_says() -> None:
-    pacer = Pacer(target_ms=0.001)
+    pacer = Pacer(0.001, StepCost())
     assert pacer.chunk(63, 3000, decoding_ms=50.0) == CHUNK_TOKENS_MIN
     assert pacer.chunk(4000, 3000, decoding_ms=50.0) in (CHUNK_TOKENS_MIN, TILE_ROWS)
     assert pacer.chunk(3, 3000, decoding_ms=50.0) == 3

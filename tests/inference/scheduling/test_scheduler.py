@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from roost_inference.batch import Batch
 from roost_inference.errors import QueueFull
-from roost_inference.scheduling.batch import Batch
 from roost_inference.testing.harness import Collector, FakeClock, drive, request, toy_engine
 from roost_inference.testing.toy import END, ToyBackend, continuation
 

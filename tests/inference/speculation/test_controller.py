@@ -4,9 +4,9 @@ import random
 
 import pytest
 
+from roost_inference.scheduling.cost import KNOTS, Measurement, StepCost
 from roost_inference.speculation.acceptance import Acceptance, History, Rates
 from roost_inference.speculation.controller import GAIN_MIN, choose_depths
-from roost_inference.speculation.cost import KNOTS, CostCurve, Measurement
 from roost_inference.speculation.drafter import SLOTS, Proposal
 
 # 2 cores, 135M parameters, Q4_0: see the design
@@ -14,27 +14,25 @@ MEASURED = [(1, 4.8), (4, 11.5), (8, 17.7), (16, 27.0)]
 
 
 @pytest.fixture
-def cost() -> CostCurve:
-    curve = CostCurve()
-    curve.load([Measurement(rows, 0, ms) for rows, ms in MEASURED])
-    return curve
+def cost() -> StepCost:
+    return StepCost([Measurement(rows, 0, ms) for rows, ms in MEASURED])
 
 
 def falling(rate: float, count: int = 16) -> list[float]:
     return [rate ** (place + 1) for place in range(count)]
 
 
-def test_poor_guesses_are_not_verified(cost: CostCurve) -> None:
+def test_poor_guesses_are_not_verified(cost: StepCost) -> None:
     assert choose_depths([falling(0.3)], lambda n: cost.ms(1 + n), 16).depths == (0,)
 
 
-def test_sure_guesses_are_verified_to_the_end(cost: CostCurve) -> None:
+def test_sure_guesses_are_verified_to_the_end(cost: StepCost) -> None:
     choice = choose_depths([falling(0.99, 32)], lambda n: cost.ms(1 + n), 32)
     assert choice.depths == (32,)
     assert choice.rate > 2.5 / cost.ms(1)
 
 
-def test_the_chosen_depths_are_the_best_there_are(cost: CostCurve) -> None:
+def test_the_chosen_depths_are_the_best_there_are(cost: StepCost) -> None:
     rng = random.Random(1)
     for _ in range(50):
         survivals = [falling(rng.uniform(0.2, 1.0), rng.randrange(5)) for _ in range(3)]
@@ -56,7 +54,7 @@ def test_the_chosen_depths_are_the_best_there_are(cost: CostCurve) -> None:
         assert rate(choice.depths) >= max(map(rate, every)) / (GAIN_MIN + 0.001)
 
 
-def test_a_full_batch_makes_the_same_guess_less_worth(cost: CostCurve) -> None:
+def test_a_full_batch_makes_the_same_guess_less_worth(cost: StepCost) -> None:
     cost.load([Measurement(r, 0, ms) for r, ms in (*MEASURED, (32, 60.0), (64, 140.0))])
     guess = [0.75, 0.6, 0.5]
     alone = choose_depths([guess], lambda n: cost.ms(1 + n), 16).depths
@@ -64,30 +62,27 @@ def test_a_full_batch_makes_the_same_guess_less_worth(cost: CostCurve) -> None:
     assert busy[0] <= alone[0]
 
 
-def test_the_curve_goes_through_what_was_measured_and_never_falls(cost: CostCurve) -> None:
+def test_the_curve_goes_through_what_was_measured_and_never_falls(cost: StepCost) -> None:
     for rows, ms in MEASURED:
         assert cost.ms(rows) == pytest.approx(ms)
     assert 17.7 < cost.ms(12) < 27.0 < cost.ms(32) < cost.ms(100) < cost.ms(300)
-    bumpy = CostCurve()
-    bumpy.load([Measurement(1, 0, 5.0), Measurement(2, 0, 4.0), Measurement(4, 0, 9.0)])
+    bumpy = StepCost([Measurement(1, 0, 5.0), Measurement(2, 0, 4.0), Measurement(4, 0, 9.0)])
     assert bumpy.ms(2) == 5.0
-    single = CostCurve()
-    single.load([Measurement(1, 0, 8.0)])
+    single = StepCost([Measurement(1, 0, 8.0)])
     assert single.ms(1) == pytest.approx(8.0) and single.ms(16) > 16.0
 
 
-def test_the_curve_follows_the_machine(cost: CostCurve) -> None:
+def test_the_curve_follows_the_machine(cost: StepCost) -> None:
     for _ in range(300):
-        cost.observe(1, 9.6)
-        cost.observe(8, 35.4)
+        cost.observe(1, 0.0, 9.6)
+        cost.observe(8, 0.0, 35.4)
     assert cost.ms(1) == pytest.approx(9.6, rel=0.1)
     assert cost.ms(8) == pytest.approx(35.4, rel=0.1)
     assert cost.ms(16) > 30.0, "rows that were not seen are slower, too"
 
 
 def test_a_long_context_makes_rows_dearer_except_in_a_whole_tile() -> None:
-    curve = CostCurve()
-    curve.load(
+    curve = StepCost(
         [
             *(Measurement(rows, 0, ms) for rows, ms in (*MEASURED, (64, 90.0))),
             Measurement(1, 256, 6.0),
@@ -95,17 +90,17 @@ def test_a_long_context_makes_rows_dearer_except_in_a_whole_tile() -> None:
             Measurement(64, 256, 106.0),
         ]
     )
-    assert curve.ms(1, 512) == pytest.approx(4.8 + 2.4)
-    assert curve.ms(16, 512) == pytest.approx(27.0 + 32.0)
-    assert curve.ms(64, 512) == pytest.approx(90.0 + 32.0)
-    assert curve.ms(64, 512) < curve.ms(48, 512)
+    assert curve.ms(1, 1 * 512) == pytest.approx(4.8 + 2.4)
+    assert curve.ms(16, 16 * 512) == pytest.approx(27.0 + 32.0)
+    assert curve.ms(64, 64 * 512) == pytest.approx(90.0 + 32.0)
+    assert curve.ms(64, 64 * 512) < curve.ms(48, 48 * 512)
     sure = [falling(0.995, 63)]
-    deep = choose_depths(sure, lambda n: curve.ms(1 + n, 1024), 63)
+    deep = choose_depths(sure, lambda n: curve.ms(1 + n, (1 + n) * 1024), 63)
     assert deep.depths == (63,), "a whole tile"
 
 
-def test_one_stalled_step_changes_little(cost: CostCurve) -> None:
-    cost.observe(4, 5000.0)
+def test_one_stalled_step_changes_little(cost: StepCost) -> None:
+    cost.observe(4, 0.0, 5000.0)
     assert cost.ms(4) < 1.7 * 11.5
     assert all(cost.ms(rows) > 0 for rows in KNOTS)
 

@@ -7,119 +7,34 @@ from functools import partial
 
 import pytest
 
-from roost_inference.backend import DecodeStatus
+from roost_inference.batch import Batch
 from roost_inference.engine import Engine
-from roost_inference.errors import EngineFailed, QueueFull
+from roost_inference.errors import QueueFull
 from roost_inference.request import SamplingParams
-from roost_inference.scheduling.batch import Batch
+from roost_inference.scheduling.cost import Measurement, StepCost
 from roost_inference.sequence import Sequence
 from roost_inference.speculation import speculator as module
-from roost_inference.speculation.cost import CostCurve, Measurement
 from roost_inference.speculation.drafter import Drafter, Proposal
 from roost_inference.speculation.model_drafter import ModelDrafter
+from roost_inference.testing.drafting import (
+    Oracle,
+    Vandal,
+    answer_to,
+    answer_without_end,
+    assert_same,
+    curve,
+    plain,
+    speculated,
+    timed,
+)
 from roost_inference.testing.harness import (
     Collector,
-    FakeClock,
     drive,
     request,
     toy_engine,
     toy_speculator,
 )
 from roost_inference.testing.toy import END, ToyBackend, continuation
-
-
-class Oracle:
-    """Knows what the toy will say, `rightness` of the time."""
-
-    name = "oracle"
-
-    def __init__(self, rightness: float = 1.0, seed: int = 0, confidence: float = 1.0) -> None:
-        self.rightness = rightness
-        self.confidence = confidence
-        self.rng = random.Random(seed)
-        self.asked = 0
-
-    def prior(self, slot: int) -> float:
-        return self.confidence
-
-    def cost_ms(self, sequences: int, depth: int) -> float:
-        return 0.0
-
-    def propose(self, sequences: Many[Sequence], depth: int) -> list[Proposal | None]:
-        self.asked += 1
-        return [self._propose(sequence, depth) for sequence in sequences]
-
-    def _propose(self, sequence: Sequence, depth: int) -> Proposal | None:
-        tokens = sequence.tokens.view.tolist()
-        for _ in range(self.rng.randint(1, depth) if self.rightness < 1 else depth):
-            right = continuation(tokens, 1)[0]
-            tokens.append(right if self.rng.random() < self.rightness else self._wrong())
-        return Proposal(tokens[len(sequence.tokens) :])
-
-    def _wrong(self) -> int:
-        return self.rng.choice((0, 32, 97, 255, END))
-
-    def forget(self, sequence: Sequence, *, finished: bool) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-def curve(*points: tuple[int, float]) -> CostCurve:
-    cost = CostCurve()
-    cost.load([Measurement(rows, 0, ms) for rows, ms in points])
-    return cost
-
-
-def timed(cost: CostCurve) -> tuple[ToyBackend, FakeClock]:
-    """A backend whose steps take the fake time that the curve says."""
-    clock = FakeClock()
-    table = [cost.ms(rows) for rows in range(600)]
-    backend = ToyBackend(
-        cells=2048, on_decode=lambda batch: clock.advance(table[batch.size] / 1000)
-    )
-    return backend, clock
-
-
-class Vandal(Oracle):
-    """Proposes what no vocabulary has, nothing at all, or always the end."""
-
-    name = "vandal"
-
-    def _propose(self, sequence: Sequence, depth: int) -> Proposal | None:
-        garbage: list[int] = self.rng.choice(
-            ([-1], [10**6, 3], [END] * depth, [], [97, -7, 97], [97] * (depth + 50))
-        )
-        return Proposal(garbage, self.rng.randrange(40))
-
-
-def run(prompt: str = "hello", drafters: Many[Drafter] = (), **fields) -> Collector:  # type: ignore[no-untyped-def]
-    engine = toy_engine(speculator=toy_speculator(*drafters))
-    heard = Collector()
-    engine.submit(request(prompt, **fields), heard)
-    drive(engine)
-    return heard
-
-
-def plain(prompt: str = "hello", **fields) -> Collector:  # type: ignore[no-untyped-def]
-    engine = toy_engine()
-    heard = Collector()
-    engine.submit(request(prompt, **fields), heard)
-    drive(engine)
-    return heard
-
-
-def same(one: Collector, other: Collector) -> None:
-    assert one.tokens == other.tokens and one.text == other.text
-    assert one.logprobs == other.logprobs
-    first, second = one.finish, other.finish
-    assert (first.reason, first.usage, first.stop_string) == (
-        second.reason,
-        second.usage,
-        second.stop_string,
-    )
-
 
 DRAFTERS = [(), (Oracle(),), (Oracle(0.8, 1),), (Oracle(0.2, 2), Oracle(0.9, 3)), (Vandal(),)]
 
@@ -128,7 +43,7 @@ DRAFTERS = [(), (Oracle(),), (Oracle(0.8, 1),), (Oracle(0.2, 2), Oracle(0.9, 3))
 def test_a_greedy_text_is_the_same(drafters: Many[Drafter]) -> None:
     for number in range(12):
         fields = {"max_tokens": 40, "ignore_eos": number % 2 == 0}
-        same(run(f"p{number}", drafters, **fields), plain(f"p{number}", **fields))
+        assert_same(speculated(f"p{number}", drafters, **fields), plain(f"p{number}", **fields))
 
 
 @pytest.mark.parametrize("drafters", DRAFTERS)
@@ -143,7 +58,7 @@ def test_a_sampled_text_with_the_same_seed_is_the_same(drafters: Many[Drafter]) 
             top_logprobs=3,
         )
         fields = {"max_tokens": 30, "sampling": sampling}
-        same(run("dice", drafters, **fields), plain("dice", **fields))
+        assert_same(speculated("dice", drafters, **fields), plain("dice", **fields))
 
 
 def test_right_guesses_save_steps() -> None:
@@ -163,7 +78,7 @@ def test_right_guesses_save_steps() -> None:
 
 def test_a_limit_inside_an_accepted_run_is_held_exactly() -> None:
     for limit in range(1, 12):
-        heard = run("limit", (Oracle(),), max_tokens=limit, ignore_eos=True)
+        heard = speculated("limit", (Oracle(),), max_tokens=limit, ignore_eos=True)
         assert heard.finish.usage.completion_tokens == limit
         assert heard.finish.reason == "length"
 
@@ -173,11 +88,7 @@ def test_a_stop_string_inside_an_accepted_run_ends_the_text_before_it() -> None:
     full = bytes(answer_to(prompt, 30)).decode()
     for start in range(2, 20):
         fields = {"max_tokens": 30, "stop": (full[start : start + 3],)}
-        same(run(prompt, (Oracle(),), **fields), plain(prompt, **fields))
-
-
-def answer_to(prompt: str, count: int) -> list[int]:
-    return continuation(list(prompt.encode()), count)
+        assert_same(speculated(prompt, (Oracle(),), **fields), plain(prompt, **fields))
 
 
 def test_an_end_inside_an_accepted_run_ends_the_answer_and_its_kv_there() -> None:
@@ -204,12 +115,12 @@ def test_a_grammar_is_followed_through_accepted_runs(temperature: float) -> None
     for seed in range(4):
         sampling = SamplingParams(temperature=temperature, seed=seed)
         fields = {"max_tokens": 90, "grammar": grammar, "sampling": sampling}
-        with_drafts = run("json", (), **fields)
-        same(with_drafts, plain("json", **fields))
+        with_drafts = speculated("json", (), **fields)
+        assert_same(with_drafts, plain("json", **fields))
         assert json.loads(with_drafts.text)["occupation"] == "engineer"
         figures = with_drafts.finish.speculation
         assert figures is not None and figures.accepted_by_drafter["grammar"] > 20
-        same(run("json", (Vandal(), Oracle(0.3)), **fields), plain("json", **fields))
+        assert_same(speculated("json", (Vandal(), Oracle(0.3)), **fields), plain("json", **fields))
 
 
 def test_what_is_cached_does_not_depend_on_drafts() -> None:
@@ -226,56 +137,6 @@ def test_what_is_cached_does_not_depend_on_drafts() -> None:
             found.append(heard.finish.usage.cached_tokens)
         cached.append(found)
     assert cached[0] == cached[1] == cached[2] and sum(cached[0]) > 100
-
-
-def test_a_drafter_that_is_always_wrong_ends_at_the_plain_path() -> None:
-    cost = curve((1, 4.8), (4, 11.5), (16, 27.0))
-    liar = Oracle(0.0, confidence=0.99)
-    backend, clock = timed(cost)
-    engine = toy_engine(backend, clock=clock, speculator=toy_speculator(liar, cost=cost))
-    heard = Collector()
-    engine.submit(request("free text", 600, ignore_eos=True), heard)
-    drive(engine)
-    assert set(backend.decoded[-500:]) == {1}
-    figures = heard.finish.speculation
-    assert figures is not None and figures.draft_tokens < 100
-
-
-def test_copying_goes_deep() -> None:
-    cost = curve((1, 4.8), (4, 11.5), (16, 27.0))
-    backend, clock = timed(cost)
-    speculator = toy_speculator(Oracle(confidence=0.3), cost=cost)
-    engine = toy_engine(backend, clock=clock, speculator=speculator)
-    engine.submit(request("copy", 1500, ignore_eos=True), Collector())
-    drive(engine)
-    assert max(backend.decoded[1:]) == 17, "it learned that the guesses hold"
-
-
-def test_a_cost_that_was_measured_too_high_is_found_out() -> None:
-    """The engine was started while the machine was busy, and the guesses are right."""
-    backend, clock = timed(curve((1, 4.8), (4, 11.5), (16, 27.0)))
-    busy = curve((1, 4.8), (4, 30.0), (16, 60.0))
-    engine = toy_engine(backend, clock=clock, speculator=toy_speculator(Oracle(), cost=busy))
-    engine.submit(request("copy", 1900, ignore_eos=True), Collector())
-    drive(engine)
-    assert max(backend.decoded[-50:]) >= 8
-
-
-def test_a_drafter_that_raises_is_dropped_and_the_answer_goes_on() -> None:
-    class Broken(Oracle):
-        name = "broken"
-
-        def propose(self, sequences: Many[Sequence], depth: int) -> list[Proposal | None]:
-            if self.asked >= 3:
-                raise EngineFailed("out of order")
-            return super().propose(sequences, depth)
-
-    broken = Broken()
-    same(
-        run("hello", (broken,), max_tokens=90, ignore_eos=True),
-        plain("hello", max_tokens=90, ignore_eos=True),
-    )
-    assert broken.asked == 3
 
 
 def test_a_step_carries_so_many_drafts_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +164,7 @@ def test_a_text_alone_is_drafted_as_deep_as_pays_and_beside_others_within_their_
 
 
 def test_rows_are_added_to_a_tile_where_that_is_cheaper() -> None:
-    cost = CostCurve()
+    cost = StepCost()
     rows = [Measurement(1, 0, 5.0), Measurement(16, 0, 30.0), Measurement(64, 0, 90.0)]
     cost.load([*rows, Measurement(1, 256, 7.5), Measurement(64, 256, 100.0)])
 
@@ -319,9 +180,10 @@ def test_rows_are_added_to_a_tile_where_that_is_cheaper() -> None:
         cost.load([*rows, Measurement(1, 256, 7.5), Measurement(64, 256, tile_ms)])
         backend = ToyBackend(cells=2048)
         speculator = toy_speculator(EndsAfterTwenty(), cost=cost, depth_max=63)
-        speculator.observe = lambda *_: None  # type: ignore[method-assign]
-        engine = toy_engine(backend, batch_tokens=512, speculator=speculator)
-        engine.calibrate([Measurement(1, 0, 1.0), Measurement(512, 0, 100.0)])  # one step reads it
+        one_step_reads_it = StepCost([Measurement(1, 0, 1.0), Measurement(512, 0, 100.0)])
+        engine = toy_engine(
+            backend, batch_tokens=512, speculator=speculator, cost=one_step_reads_it
+        )
         engine.submit(request(prompt, 200), Collector())
         drive(engine)
         rows_in_steps.append(backend.decoded[1])
@@ -345,10 +207,6 @@ def test_an_interrupted_verification_counts_for_nothing() -> None:
     assert heard.tokens == answer_without_end("a" * 30, 60)[: len(heard.tokens)]
 
 
-def answer_without_end(prompt: str, count: int) -> list[int]:
-    return plain(prompt, max_tokens=count, ignore_eos=True).tokens
-
-
 def _abort(engine: Engine, victim: str, batch: Batch) -> None:
     engine.abort(victim)
 
@@ -357,7 +215,7 @@ def _abort(engine: Engine, victim: str, batch: Batch) -> None:
 def test_a_random_day_with_random_drafts_loses_nothing(seed: int) -> None:
     rng = random.Random(seed)
     backend = ToyBackend(cells=400, sequences=10)
-    draft_model = ModelDrafter(ToyBackend(cells=200, sequences=4), CostCurve())
+    draft_model = ModelDrafter(ToyBackend(cells=200, sequences=4), StepCost())
     speculator = toy_speculator(
         Oracle(rng.random(), seed, rng.random()), Vandal(seed=seed), draft_model, depth_max=12
     )
@@ -401,61 +259,3 @@ def test_a_random_day_with_random_drafts_loses_nothing(seed: int) -> None:
     assert len(done) + len(live) > 30
     assert draft_model.cells_used == 0, "the draft model holds what has ended"
     engine.check()
-
-
-def test_a_draft_model_guesses_what_its_target_says_at_any_temperature() -> None:
-    for temperature in (0.0, 3.0):
-        cost = curve((1, 0.1), (64, 0.2))
-        drafter = ModelDrafter(ToyBackend(), cost)
-        sampling = SamplingParams(temperature=temperature, seed=4)
-        fields = {"max_tokens": 60, "ignore_eos": True, "sampling": sampling}
-        heard = run("hello", (drafter,), **fields)
-        same(heard, plain("hello", **fields))
-        figures = heard.finish.speculation
-        assert figures is not None and figures.accepted_tokens > 30
-        assert figures.accepted_tokens >= 0.9 * figures.draft_tokens
-
-
-def test_a_draft_model_reads_a_long_prompt_in_bounded_steps() -> None:
-    cost = curve((1, 0.1), (64, 0.2))
-    reader = ToyBackend(cells=2048)
-    engine = toy_engine(
-        ToyBackend(cells=2048), speculator=toy_speculator(ModelDrafter(reader, cost))
-    )
-    heard = Collector()
-    engine.submit(request("x" * 700, 80, ignore_eos=True), heard)
-    drive(engine)
-    assert max(reader.decoded) == 128
-    assert heard.finish.speculation is not None
-    assert heard.tokens == answer_without_end_in("x" * 700, 80)
-
-
-def answer_without_end_in(prompt: str, count: int) -> list[int]:
-    engine, heard = toy_engine(ToyBackend(cells=2048)), Collector()
-    engine.submit(request(prompt, count, ignore_eos=True), heard)
-    drive(engine)
-    return heard.tokens
-
-
-def test_a_slow_draft_model_is_not_asked_but_now_and_then() -> None:
-    cost = curve((1, 50.0), (64, 60.0))
-    reader = ToyBackend()
-    drafter = ModelDrafter(reader, cost, clock=lambda: 0.0)
-    drafter._cost.observe = lambda rows, ms, context=0.0: None  # type: ignore[method-assign]
-    engine = toy_engine(speculator=toy_speculator(drafter))
-    heard = Collector()
-    engine.submit(request("hello", 200, ignore_eos=True), heard)
-    drive(engine)
-    assert heard.finish.speculation is None
-    assert 0 < len(reader.decoded) <= 2 * (200 // module.PROBE_STEPS)
-
-
-def test_a_draft_model_whose_kernels_fail_is_dropped() -> None:
-    cost = curve((1, 0.1), (64, 0.2))
-
-    class Failing(ToyBackend):
-        def decode(self, batch: Batch) -> DecodeStatus:
-            return DecodeStatus.NO_CELLS
-
-    heard = run("hello", (ModelDrafter(Failing(), cost),), max_tokens=20)
-    same(heard, plain("hello", max_tokens=20))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from roost_inference.batch import Batch
 from roost_inference.engine import Engine
 from roost_inference.kv.block import identity_digest
 from roost_inference.kv.store import BlockStore
 from roost_inference.kv.tiers.disk import DiskTier
 from roost_inference.request import KvPolicy
-from roost_inference.scheduling.batch import Batch
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.drafter import Proposal
 from roost_inference.speculation.speculator import Speculator

@@ -16,7 +16,7 @@ def tokens(text: str) -> list[int]:
 
 def sequence(prompt: str, salt: str = "") -> Sequence:
     engine = toy_engine()
-    return engine._admission.sequence(request(prompt, cache_salt=salt), Collector(), 0.0)
+    return engine._builder.build(request(prompt, cache_salt=salt), Collector(), 0.0)
 
 
 def test_the_longest_match_wins_over_a_newer_one() -> None:

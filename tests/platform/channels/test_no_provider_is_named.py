@@ -13,7 +13,16 @@ PLATFORM = ROOT / "platform" / "roost_platform"
 EXCEPT = (
     *(CHANNELS / name for name in ("telegram", "whatsapp", "whatsapp_cloud", "testing")),
     CHANNELS / "registry.py",
-    *(PLATFORM / name for name in ("chaos", "testing", "db/testing.py", "console/testing")),
+    *(
+        PLATFORM / name
+        for name in (
+            "chaos",
+            "testing",
+            "db/testing.py",
+            "db/contract_testing.py",
+            "console/testing",
+        )
+    ),
     PLATFORM / "console" / "pages" / "patterns.py",
     PLATFORM / "console" / "templates" / "patterns.html",
     PLATFORM / "console" / "static" / "vendor",

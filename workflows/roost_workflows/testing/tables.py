@@ -188,7 +188,9 @@ class TurnTables(NoteTable):
         return self._turns[turn_id].record.stop_requested
 
     def _worker_died(self, turn_id: str) -> int:
-        turn = self._turns[turn_id]
+        turn = self._turns.get(turn_id)
+        if turn is None or turn.state != "running":
+            return 0
         turn.record = replace(turn.record, worker_deaths=turn.record.worker_deaths + 1)
         return turn.record.worker_deaths
 

@@ -1,7 +1,6 @@
-"""From HTTP to a named call and back: `messages`, `number`, `media.upload`, `media.info`…"""
+"""Routes HTTP requests to the Graph API's calls: messages, the number, and media."""
 
 import hashlib
-import json
 import re
 from typing import Any
 
@@ -9,14 +8,20 @@ from aiohttp import web
 from aiohttp.web_request import FileField
 
 from roost_channels.testing.cloud.errors import GraphError
-from roost_channels.testing.cloud.messages import perform
+from roost_channels.testing.cloud.messages import handle_message_request
 from roost_channels.testing.cloud.state import CloudCore, CloudMedia
 from roost_channels.testing.cloud.statuses import CloudStatuses
-from roost_channels.testing.dispatch import Answer, Dispatcher
-from roost_channels.testing.download import download_headers
+from roost_channels.testing.dispatch import (
+    Dispatcher,
+    HttpResult,
+    Route,
+    read_json,
+    resolve,
+)
+from roost_channels.testing.file_response import file_response
 from roost_channels.testing.loopback import Call
 
-_ROUTES = (
+_ROUTES: tuple[Route, ...] = (
     ("POST", re.compile(r"/v\d+\.\d+/(?P<id>\d+)/messages"), "messages"),
     ("POST", re.compile(r"/v\d+\.\d+/(?P<id>\d+)/media"), "media.upload"),
     ("GET", re.compile(r"/lookaside/(?P<id>\d+)"), "media.download"),
@@ -26,7 +31,7 @@ _ROUTES = (
 
 
 class CloudDispatcher(Dispatcher[CloudCore]):
-    """Every request is authenticated and answered, unless a fault strikes it."""
+    """Every request is a named call: `messages`, `number`, `media.upload` and so on."""
 
     garbage = '{"messages": ['
 
@@ -35,31 +40,26 @@ class CloudDispatcher(Dispatcher[CloudCore]):
         self._statuses = statuses
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request; unknown paths get the Graph API's error."""
         name, node = self._resolve(request)
-        body: Any = None
-        if request.content_type == "application/json" and request.can_read_body:
-            try:
-                body = json.loads(await request.read())
-            except ValueError:
-                body = None
+        body = await read_json(request)
         call = Call(name, body if isinstance(body, dict) else {"id": node}, self._core.now())
         return await self.perform(request, call, lambda: self._answer(request, name, node, body))
 
     def _resolve(self, request: web.Request) -> tuple[str, str]:
-        for verb, pattern, name in _ROUTES:
-            found = pattern.fullmatch(request.path)
-            if found and verb == request.method:
-                node = found["id"]
-                own = node == self._core.settings.phone_number_id
-                if name == "node":
-                    return ("number" if own else "media.info"), node
-                return name, node
-        return "unknown", ""
+        """The call's name and the id in its path, the node."""
+        name, groups = resolve(_ROUTES, request)
+        node = groups.get("id", "")
+        if name == "node":
+            is_number = node == self._core.settings.phone_number_id
+            return ("number" if is_number else "media.info"), node
+        return name, node
 
-    def refusal(self, kind: str, wait_s: int) -> GraphError:
+    def error_for(self, kind: str, wait_s: int) -> GraphError:
+        """Meta's error for a fault."""
         return GraphError({"http_500": 131000, "rate_limit": 130429, "unauthorized": 190}[kind])
 
-    async def _answer(self, request: web.Request, name: str, node: str, body: Any) -> Answer:
+    async def _answer(self, request: web.Request, name: str, node: str, body: Any) -> HttpResult:
         return 200, await self._run(request, name, node, body)
 
     async def _run(self, request: web.Request, name: str, node: str, body: Any) -> Any:
@@ -70,10 +70,10 @@ class CloudDispatcher(Dispatcher[CloudCore]):
             raise GraphError(33, f"Object with ID {node} does not exist")
         match name:
             case "messages":
-                answer, message = perform(core, body)
+                response, message = handle_message_request(core, body)
                 if message is not None:
                     self._statuses.accept(message)
-                return answer
+                return response
             case "number":
                 return {"id": node, "verified_name": "Roost", **core.metadata()}
             case "media.upload":
@@ -82,8 +82,7 @@ class CloudDispatcher(Dispatcher[CloudCore]):
                 return self._info(self._media(node))
             case "media.download":
                 media = self._media(node)
-                headers = download_headers(media.content_type)
-                return web.Response(body=media.data, headers=headers)
+                return file_response(media.data, media.content_type)
             case "media.delete":
                 del core.media[self._media(node).id]
                 return {"success": True}
@@ -95,7 +94,7 @@ class CloudDispatcher(Dispatcher[CloudCore]):
         if form.get("messaging_product") != "whatsapp" or not isinstance(file, FileField):
             raise GraphError(100, "messaging_product and file are needed")
         mime = str(form.get("type") or file.content_type)
-        return {"id": self._core.keep(file.file.read(), mime, file.filename).id}
+        return {"id": self._core.add_file(file.file.read(), mime, file.filename).id}
 
     def _media(self, node: str) -> CloudMedia:
         media = self._core.media.get(node)

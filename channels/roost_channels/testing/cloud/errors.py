@@ -1,11 +1,11 @@
-"""Errors as the Graph API words them: {error: {message, type, code, error_data, fbtrace_id}}.
+"""Errors in the Graph API's words: {error: {message, type, code, error_data, fbtrace_id}}.
 
-GraphError    never leaves the fake; becomes the answer of a request, or a reason in a status
+GraphError    becomes the response of a request, or an element of a status's `errors`
 """
 
 from typing import Any
 
-from roost_channels.testing.dispatch import Refusal
+from roost_channels.testing.dispatch import ApiError
 
 # code: (HTTP status, title)
 TITLES: dict[int, tuple[int, str]] = {
@@ -28,8 +28,8 @@ TITLES: dict[int, tuple[int, str]] = {
 }
 
 
-class GraphError(Refusal):
-    """A request is refused with a code of Meta's list."""
+class GraphError(ApiError):
+    """Meta refuses a request with a code of its list. details: what is wrong, in a few words."""
 
     def __init__(self, code: int, details: str = "") -> None:
         self.code = code
@@ -38,6 +38,7 @@ class GraphError(Refusal):
         super().__init__(f"(#{code}) {self.title}")
 
     def body(self) -> dict[str, Any]:
+        """The error response."""
         error: dict[str, Any] = {
             "message": str(self),
             "type": "OAuthException",
@@ -49,7 +50,7 @@ class GraphError(Refusal):
         return {"error": error}
 
     def reason(self) -> dict[str, Any]:
-        """As an element of a status' `errors`."""
+        """An element of a status's `errors`."""
         return {
             "code": self.code,
             "title": self.title,

@@ -1,11 +1,17 @@
-"""POST /messages: what is checked at once, and the message it makes."""
+"""Checks a POST to /messages as Meta does and makes the message."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from roost_channels.testing.cloud.errors import GraphError
-from roost_channels.testing.cloud.state import CloudCore, CloudMessage, new_wamid, user_id, wa_id
-from roost_channels.testing.whatsapp.state import TYPING_S, Person
+from roost_channels.testing.cloud.state import (
+    CloudCore,
+    CloudMessage,
+    business_scoped_id,
+    new_wamid,
+    wa_id,
+)
+from roost_channels.testing.whatsapp.state import WhatsAppUser
 
 TEXT_MAX, CAPTION_MAX, INTERACTIVE_MAX = 4096, 1024, 1024
 BUTTONS_MAX, TITLE_MAX, ID_MAX = 3, 20, 256
@@ -16,96 +22,98 @@ MEDIA = ("image", "document", "audio", "video", "sticker")
 Choices = list[tuple[str, str]]
 
 
-def perform(core: CloudCore, body: Any) -> tuple[dict[str, Any], CloudMessage | None]:
-    """(the answer, the message that was accepted; None for signals)."""
+def handle_message_request(
+    core: CloudCore, body: Any
+) -> tuple[dict[str, Any], CloudMessage | None]:
+    """Returns the response and the accepted message, or None for a read mark or a reaction."""
     if not isinstance(body, dict) or body.get("messaging_product") != "whatsapp":
         raise GraphError(100, "messaging_product must be whatsapp")
     if body.get("status") == "read":
         return _mark_read(core, body), None
-    person, given = _recipient(core, body)
+    user, address = _recipient(core, body)
     kind = body.get("type", "text")
     content = body.get(kind)
     if kind == "reaction":
-        return _react(core, person, given, content), None
+        return _react(core, user, address, content), None
     if not isinstance(content, dict):
         raise GraphError(131008, f"{kind} is missing")
-    if not person.takes(core.settings.pair_limit, core.now()):
+    if not user.take_pair_token(core.settings.pair_limit, core.now()):
         raise GraphError(131056, "Too many messages sent to the same phone number.")
-    message = _message(core, person, str(kind), content)
+    message = _message(core, user, str(kind), content)
     message.reply_to = _context(body)
     message.callback_data = str(body.get("biz_opaque_callback_data") or "")
     if len(message.callback_data) > CALLBACK_DATA_MAX:
         raise GraphError(131009, "biz_opaque_callback_data is too long")
     core.store(message)
-    return _accepted(person, given, message.id), message
+    return _accepted(user, address, message.id), message
 
 
-def _recipient(core: CloudCore, body: Mapping[str, Any]) -> tuple[Person, str]:
-    """`to` is a phone number and wins over `recipient`, a business-scoped id."""
+def _recipient(core: CloudCore, body: Mapping[str, Any]) -> tuple[WhatsAppUser, str]:
+    """The user and the address as written: `to` (a phone number), else `recipient` (an id)."""
     to, recipient = str(body.get("to") or ""), str(body.get("recipient") or "")
     if to:
         digits = to.removeprefix("+")
         if not digits.isdigit():
             raise GraphError(131009, "to is not a phone number")
-        return core.person(f"+{digits}"), to
+        return core.user(f"+{digits}"), to
     if not recipient:
         raise GraphError(131008, "to is missing")
     if "." not in recipient:
         raise GraphError(131009, "recipient is not a business-scoped user id")
-    return core.person(recipient), recipient
+    return core.user(recipient), recipient
 
 
-def _accepted(person: Person, given: str, wamid: str) -> dict[str, Any]:
-    is_phone = given.removeprefix("+").isdigit()
-    name = {"wa_id": wa_id(person)} if is_phone else {"user_id": user_id(person)}
+def _accepted(user: WhatsAppUser, address: str, wamid: str) -> dict[str, Any]:
+    is_phone = address.removeprefix("+").isdigit()
+    name = {"wa_id": wa_id(user)} if is_phone else {"user_id": business_scoped_id(user)}
     return {
         "messaging_product": "whatsapp",
-        "contacts": [{"input": given, **name}],
+        "contacts": [{"input": address, **name}],
         "messages": [{"id": wamid}],
     }
 
 
 def _context(body: Mapping[str, Any]) -> str:
-    """A message id that Meta does not know is accepted, and no bubble is shown."""
+    """The id of the quoted message. Meta accepts an unknown id and then shows no quote."""
     context = body.get("context")
     if context is None:
         return ""
-    found = context.get("message_id") if isinstance(context, dict) else None
-    if not isinstance(found, str) or not found.startswith("wamid."):
+    message_id = context.get("message_id") if isinstance(context, dict) else None
+    if not isinstance(message_id, str) or not message_id.startswith("wamid."):
         raise GraphError(131009, "context.message_id is not a message id")
-    return found
+    return message_id
 
 
 def _message(
-    core: CloudCore, person: Person, kind: str, content: Mapping[str, Any]
+    core: CloudCore, user: WhatsAppUser, kind: str, content: Mapping[str, Any]
 ) -> CloudMessage:
-    made = CloudMessage(new_wamid(), False, person.address, "", core.now(), "accepted", kind)
+    message = CloudMessage(new_wamid(), False, user.address, "", core.now(), "accepted", kind)
     if kind == "text":
-        made.body = _bounded(content.get("body"), TEXT_MAX, "text.body")
+        message.body = _bounded(content.get("body"), TEXT_MAX, "text.body")
     elif kind == "interactive":
-        made.body, made.buttons, made.is_list = _interactive(content)
+        message.body, message.buttons, message.is_list = _interactive(content)
     elif kind in MEDIA:
-        made.media = [_media(core, kind, content)]
-        made.body = str(content.get("caption") or "")
-        if len(made.body) > CAPTION_MAX or (made.body and kind in ("audio", "sticker")):
+        message.media = [_media(core, kind, content)]
+        message.body = str(content.get("caption") or "")
+        if len(message.body) > CAPTION_MAX or (message.body and kind in ("audio", "sticker")):
             raise GraphError(131009, f"{kind}.caption")
     elif kind == "template":
         name = content.get("name")
         if name not in core.settings.templates or not content.get("language"):
             raise GraphError(132001, f"template name ({name}) does not exist")
-        made.body, made.is_template = core.settings.templates[str(name)], True
+        message.body, message.is_template = core.settings.templates[str(name)], True
     else:
         raise GraphError(131051, kind)
-    return made
+    return message
 
 
 def _media(core: CloudCore, kind: str, content: Mapping[str, Any]) -> str:
-    found, link = content.get("id"), content.get("link")
+    media_id, link = content.get("id"), content.get("link")
     if link:
         raise GraphError(131053, "the fake fetches no links; upload the file")
-    if found not in core.media:
+    if media_id not in core.media:
         raise GraphError(131009, f"{kind}.id")
-    return str(found)
+    return str(media_id)
 
 
 def _interactive(content: Mapping[str, Any]) -> tuple[str, Choices, bool]:
@@ -160,15 +168,12 @@ def _mark_read(core: CloudCore, body: Mapping[str, Any]) -> dict[str, Any]:
     message = core.messages.get(str(body.get("message_id")))
     if message is None or not message.inbound:
         raise GraphError(100, "message_id")
-    message.is_read = True
     typing = body.get("typing_indicator")
-    if isinstance(typing, dict) and typing.get("type") == "text":
-        core.person(message.person).typing_until = core.now() + TYPING_S
-    core.changed()
+    core.mark_read(message, typing=isinstance(typing, dict) and typing.get("type") == "text")
     return {"success": True}
 
 
-def _react(core: CloudCore, person: Person, given: str, content: Any) -> dict[str, Any]:
+def _react(core: CloudCore, user: WhatsAppUser, address: str, content: Any) -> dict[str, Any]:
     target = (
         core.messages.get(str(content.get("message_id"))) if isinstance(content, dict) else None
     )
@@ -178,4 +183,4 @@ def _react(core: CloudCore, person: Person, given: str, content: Any) -> dict[st
     if not content["emoji"]:
         del target.reactions["business"]
     core.changed()
-    return _accepted(person, given, new_wamid())
+    return _accepted(user, address, new_wamid())

@@ -1,4 +1,4 @@
-"""FakeCloud: Meta's WhatsApp Cloud API on loopback, with people and their phones."""
+"""FakeCloud: Meta's WhatsApp Cloud API on loopback, with users and their phones."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -6,12 +6,12 @@ from typing import Any
 
 from roost_channels.testing.clock import Clock, SystemClock
 from roost_channels.testing.cloud.dispatch import CloudDispatcher
-from roost_channels.testing.cloud.person import CloudPeople
 from roost_channels.testing.cloud.state import CloudCore, CloudMessage, CloudSettings
 from roost_channels.testing.cloud.statuses import CloudStatuses
-from roost_channels.testing.cloud.webhooks import CloudAttempt, CloudCaller
+from roost_channels.testing.cloud.user_events import CloudUserEvents
+from roost_channels.testing.cloud.webhooks import CloudWebhookClient
 from roost_channels.testing.loopback import LoopbackServer
-from roost_channels.testing.whatsapp.screen import Screen
+from roost_channels.testing.whatsapp.screen import WhatsAppScreen
 from roost_channels.testing.whatsapp.server import WhatsAppFake
 from roost_channels.testing.whatsapp.sim import WhatsAppSim
 from roost_channels.testing.whatsapp.state import PairLimit, StatusPlan
@@ -23,13 +23,13 @@ _FILE_TYPES = {"image": "image", "audio": "audio", "video": "video"}
 class FakeCloud(WhatsAppFake[CloudMessage]):
     """`async with FakeCloud(webhook_url=...) as cloud:` serves one number's Graph API.
 
-    People act through `user_says`, `press`, `reacts`, `edits`, `deletes`; `visible` answers what a
-    person sees now. Faults hit named calls (`messages`, `number`, `media.upload`, `media.info`,
-    `media.download`) and webhooks on their way: `inbound`, `status`.
+    `user_says`, `press`, `reacts`, `edits` and `deletes` act for a user; `visible` returns what the
+    user sees. Faults strike named calls (`messages`, `number`, `media.upload`, `media.info`,
+    `media.download`) and webhooks (`inbound`, `status`).
     """
 
-    _webhooks: CloudCaller
-    _people: CloudPeople
+    _webhooks: CloudWebhookClient
+    _user_events: CloudUserEvents
 
     def __init__(
         self,
@@ -60,15 +60,13 @@ class FakeCloud(WhatsAppFake[CloudMessage]):
         self._build()
 
     def _build(self) -> None:
-        self.core: CloudCore = CloudCore(self.settings, self.clock)
-        self._webhooks = CloudCaller(self.core)
+        self.core: CloudCore = CloudCore(self.clock, self.settings)
+        self._webhooks = CloudWebhookClient(self.core)
         self._statuses = CloudStatuses(self.core, self._webhooks)
-        self._people = CloudPeople(self.core, self._webhooks)
-        self._screen = Screen(self.core)
+        self._user_events = CloudUserEvents(self.core, self._webhooks)
+        self._screen = WhatsAppScreen(self.core)
         self._on_call = CloudDispatcher(self.core, self._statuses).handle
         self._on_sim = WhatsAppSim(self).handle
-
-    # What people do
 
     async def user_says(
         self,
@@ -82,58 +80,66 @@ class FakeCloud(WhatsAppFake[CloudMessage]):
         forwarded: bool = False,
         wait: bool = True,
     ) -> str:
+        """As in WhatsAppFake; ValueError for more than one file."""
         if len(media) > 1:
             raise ValueError("a message carries one file")
-        person = self.core.person(user)
-        person.name = profile_name or person.name
+        sender = self.core.user(user)
+        sender.name = profile_name or sender.name
         content: dict[str, Any] = {"type": "text", "text": {"body": text}}
-        kept = [self.core.keep(*one, file_name) for one in media]
-        for file in kept:
+        files = [self.core.add_file(*one, file_name) for one in media]
+        for file in files:
             kind = _FILE_TYPES.get(file.content_type.partition("/")[0], "document")
-            told = {"id": file.id, "mime_type": file.content_type, "sha256": "c2hh"}
+            fields = {"id": file.id, "mime_type": file.content_type, "sha256": "c2hh"}
             if kind == "document" and file_name:
-                told["filename"] = file_name
-            content = {"type": kind, kind: told | ({"caption": text} if text else {})}
-        return await self._act(
+                fields["filename"] = file_name
+            content = {"type": kind, kind: fields | ({"caption": text} if text else {})}
+        return await self._send(
             user,
             content,
             body=text,
             reply_to=reply_to,
             forwarded=forwarded,
-            media=[file.id for file in kept],
+            media=[file.id for file in files],
             wait=wait,
         )
 
     async def user_sends(self, user: str, content: dict[str, Any], *, wait: bool = True) -> str:
-        """A message of any type: `type` and the object it names, as in Meta's payloads."""
-        return await self._act(user, content, wait=wait)
+        """The user sends a message of any type; returns its id.
+
+        content: `type` and the object of that name, as in Meta's payloads.
+        """
+        return await self._send(user, content, wait=wait)
 
     async def press(self, user: str, message_id: str, choice: str, *, wait: bool = True) -> str:
+        """The user chooses a button or list item by its id or title; returns the message's id."""
         shown = self.core.messages[message_id]
-        key, title = shown.chosen(choice)
+        key, title = shown.find_choice(choice)
         kind = "list_reply" if shown.is_list else "button_reply"
         reply = {"type": kind, kind: {"id": key, "title": title}}
         content = {"type": "interactive", "interactive": reply}
-        return await self._act(user, content, body=title, reply_to=message_id, wait=wait)
+        return await self._send(user, content, body=title, reply_to=message_id, wait=wait)
 
     async def reacts(self, user: str, message_id: str, emoji: str) -> str:
+        """The user sets a reaction; an empty `emoji` removes it. Returns the event's id."""
         self.core.messages[message_id].reactions[user] = emoji
         reaction = {"message_id": message_id, "emoji": emoji}
-        return await self._act(user, {"type": "reaction", "reaction": reaction})
+        return await self._send(user, {"type": "reaction", "reaction": reaction})
 
     async def edits(self, user: str, message_id: str, text: str) -> str:
+        """The user edits a message; returns the event's id."""
         self.core.messages[message_id].body = text
         edit = {
             "original_message_id": message_id,
             "message": {"type": "text", "text": {"body": text}},
         }
-        return await self._act(user, {"type": "edit", "edit": edit})
+        return await self._send(user, {"type": "edit", "edit": edit})
 
     async def deletes(self, user: str, message_id: str) -> str:
+        """The user deletes a message for everyone; returns the event's id."""
         revoke = {"original_message_id": message_id}
-        return await self._act(user, {"type": "revoke", "revoke": revoke})
+        return await self._send(user, {"type": "revoke", "revoke": revoke})
 
-    async def _act(
+    async def _send(
         self,
         user: str,
         content: dict[str, Any],
@@ -144,24 +150,15 @@ class FakeCloud(WhatsAppFake[CloudMessage]):
         media: Sequence[str] = (),
         wait: bool = True,
     ) -> str:
-        message, value = self._people.write(
+        message, event = self._user_events.write(
             user, content, body=body, reply_to=reply_to, forwarded=forwarded
         )
         message.media = list(media)
-        delivery = self._people.start_delivery(value)
-        if wait:
-            await delivery
-        return message.id
+        return await self._deliver(message, event, wait)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[None]:
-        """What people do inside comes as one webhook, at the end."""
-        self._people.held = []
+        """Collect what users do inside the block and send it as one webhook at the end."""
+        self._user_events.batch = []
         yield
-        values, self._people.held = self._people.held, None
-        await self._people.start_delivery(*values)
-
-    @property
-    def webhooks(self) -> list[CloudAttempt]:
-        """Every webhook tried, oldest first."""
-        return list(self._webhooks.attempts)
+        await self._user_events.deliver_batch()

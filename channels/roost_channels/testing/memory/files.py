@@ -1,7 +1,7 @@
-"""Files in memory, for tests of what channels fetch and send."""
+"""Files in memory that keep the rules of the data folder, for tests of channels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from roost_channels.errors import Rejected
 from roost_channels.files import Fetch, StoredFile
@@ -10,53 +10,74 @@ from roost_channels.message import Attachment
 
 @dataclass(slots=True)
 class MemoryFiles:
-    """Implements Files. `data` by artifact id; `failed` tells why a file was given up."""
+    """Implements Files.
+
+    data: bytes by artifact id. waiting: files that are still to be fetched; due_at: when.
+    failed: why a file was given up. arrived_at: when its message came. still_to_send: ids of files
+    that no sweep deletes.
+    """
 
     data: dict[str, bytes] = field(default_factory=dict)
     waiting: dict[str, Fetch] = field(default_factory=dict)
     due_at: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    swept: list[float] = field(default_factory=list)
+    arrived_at: dict[str, float] = field(default_factory=dict)
+    still_to_send: set[str] = field(default_factory=set)
 
-    def arrived(self, attachment: Attachment, account: str = "42") -> None:
+    def arrived(self, attachment: Attachment, account: str = "42", at: float = 0.0) -> None:
         """A message came with this file."""
-        name = attachment.artifact_id
-        self.waiting[name] = Fetch(name, "telegram", account, attachment, 0)
+        artifact_id = attachment.artifact_id
+        self.waiting[artifact_id] = Fetch(artifact_id, "telegram", account, attachment, 0)
+        self.due_at[artifact_id] = self.arrived_at[artifact_id] = at
 
     async def fetches(
         self, channels: Sequence[tuple[str, str]], now: float, limit: int
     ) -> Sequence[Fetch]:
-        return [
+        """Files that are due, oldest first."""
+        due = [
             fetch
             for fetch in self.waiting.values()
-            if (fetch.channel, fetch.account) in channels
-            and self.due_at.get(fetch.artifact_id, 0.0) <= now
-        ][:limit]
+            if (fetch.channel, fetch.account) in channels and self.due_at[fetch.artifact_id] <= now
+        ]
+        return sorted(due, key=lambda fetch: self.due_at[fetch.artifact_id])[:limit]
 
     async def fetched(self, artifact_id: str, data: bytes) -> None:
-        del self.waiting[artifact_id]
-        self.data[artifact_id] = data
+        """Keep a file that is still waited for."""
+        if self.waiting.pop(artifact_id, None) is not None:
+            self.data[artifact_id] = data
 
     async def not_fetched(
         self, artifact_id: str, reason: str, *, retry_at: float | None = None
     ) -> None:
-        fetch = self.waiting.pop(artifact_id)
+        """Record a failed try; for good without `retry_at`."""
+        fetch = self.waiting.get(artifact_id)
+        if fetch is None:
+            return
         if retry_at is None:
+            del self.waiting[artifact_id]
             self.failed[artifact_id] = reason
             return
         self.due_at[artifact_id] = retry_at
-        self.waiting[artifact_id] = Fetch(
-            artifact_id, fetch.channel, fetch.account, fetch.attachment, fetch.attempts + 1
-        )
+        self.waiting[artifact_id] = replace(fetch, attempts=fetch.attempts + 1)
 
     async def read(self, artifact_id: str) -> bytes:
+        """The bytes of a file; raises Rejected when they are gone."""
         if artifact_id not in self.data:
-            raise Rejected("gone")
+            raise Rejected(f"the file of artifact {artifact_id} is gone")
         return self.data[artifact_id]
 
     async def stored(self, artifact_id: str) -> StoredFile:
         return StoredFile(artifact_id, "application/octet-stream", await self.read(artifact_id))
 
     async def sweep(self, older_than: float) -> int:
-        self.swept.append(older_than)
-        return 0
+        """Delete files of messages that came before that; returns how many."""
+        old = [
+            artifact_id
+            for artifact_id, at in self.arrived_at.items()
+            if at < older_than and artifact_id not in self.still_to_send
+        ]
+        for artifact_id in old:
+            del self.arrived_at[artifact_id]
+            self.data.pop(artifact_id, None)
+            self.waiting.pop(artifact_id, None)
+        return len(old)

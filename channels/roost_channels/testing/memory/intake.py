@@ -3,21 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from roost_channels.intake import Accepted, Refusal
+from roost_channels.intake import Accepted, DeliveryReceipt
 from roost_channels.message import InboundMessage, Quote
-
-
-@dataclass(slots=True)
-class ReceiptSeen:
-    """One delivery receipt as it was filed."""
-
-    part_id: str
-    message_id: str
-    status: str
-    error_code: str
-    refusal: Refusal | None = None
 
 
 @dataclass(slots=True)
@@ -30,7 +18,7 @@ class MemoryIntake:
     cursors: dict[tuple[str, str], int] = field(default_factory=dict)
     quotes: dict[tuple[str, str], Quote] = field(default_factory=dict)
     states: list[tuple[str, str]] = field(default_factory=list)
-    receipts: list[ReceiptSeen] = field(default_factory=list)
+    receipts: list[DeliveryReceipt] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _accounts: dict[tuple[str, str], set[str]] = field(default_factory=dict)
@@ -43,6 +31,7 @@ class MemoryIntake:
         *,
         cursor: int | None = None,
     ) -> Accepted:
+        """Store new messages by event id, and the cursor."""
         if self.faults:
             raise self.faults.pop(0)
         stored, answers = 0, {}
@@ -80,12 +69,15 @@ class MemoryIntake:
         return None
 
     async def cursor(self, channel: str, account: str) -> int | None:
+        """The cursor of the last accepted batch."""
         return self.cursors.get((channel, account))
 
     async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
+        """Which of these events were never accepted."""
         return frozenset(event_ids) - self._accounts.get((channel, account), set())
 
     async def resolve_quote(self, channel: str, account: str, chat: str, ref: str) -> Quote | None:
+        """The message that arrived in this chat under this id, else what `quotes` holds."""
         for message in reversed(self.messages.values()):
             address = message.address
             is_here = (address.channel, address.account, address.chat) == (channel, account, chat)
@@ -95,15 +87,9 @@ class MemoryIntake:
         return self.quotes.get((chat, ref))
 
     async def channel_state(self, channel: str, account: str, state: str, detail: str = "") -> None:
+        """Record the account's state."""
         self.states.append((state, detail))
 
-    async def receipt(self, channel: str, account: str, **fields: Any) -> None:
-        self.receipts.append(
-            ReceiptSeen(
-                fields["part_id"],
-                fields["message_id"],
-                fields["status"],
-                fields.get("error_code", ""),
-                fields.get("refusal"),
-            )
-        )
+    async def receipt(self, channel: str, account: str, receipt: DeliveryReceipt) -> None:
+        """Record a delivery receipt."""
+        self.receipts.append(receipt)

@@ -1,112 +1,33 @@
-"""An outbox in memory, by the platform's rules, for tests of adapters and lanes."""
+"""An outbox in memory that keeps the rules of the database, for tests of adapters and lanes."""
 
 import asyncio
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
-from roost_channels.clock import Clock, SystemClock
-from roost_channels.message import Address, Button, Media, ReplyTarget
+from roost_channels.message import Address
 from roost_channels.outbox import (
     UNFINISHED,
-    EntryKind,
+    FailureReason,
     OutboxEntry,
-    PartState,
-    ProgressSnapshot,
-    StatusMessage,
     StoredPart,
 )
 from roost_channels.rendering.parts import RenderedPart
+from roost_channels.testing.memory.progress import MemoryProgress
+from roost_channels.testing.memory.queue import Claim, HistoryLine
+
+FINAL = ("sent", "failed")
 
 
-@dataclass(slots=True)
-class Attempt:
-    """One line of a part's history: what was filed, and when."""
-
-    part_id: str
-    what: str
-    at: float
-    detail: str = ""
+class PartUnavailable(Exception):
+    """A part can't be sent now: it is finished, or another courier is sending it."""
 
 
-class MemoryOutbox:
-    """Implements Outbox; `history` is all that was filed, `fault` fails a method's next call."""
-
-    def __init__(self, clock: Clock | None = None) -> None:
-        self._clock = clock or SystemClock()
-        self._ids = itertools.count(1)
-        self.entries: dict[str, OutboxEntry] = {}
-        self.parts: dict[str, list[StoredPart]] = {}
-        self.owners: dict[str, str] = {}
-        self.snapshots: dict[str, ProgressSnapshot] = {}
-        self.statuses: dict[str, StatusMessage] = {}
-        self.stopped: set[str] = set()
-        self.kept_waits: dict[Address, float] = {}
-        self.invited: set[Address] = set()
-        self.history: list[Attempt] = []
-        self._faults: dict[str, list[Exception]] = {}
-        self._changed = asyncio.Event()
-
-    # For tests -------------------------------------------------------------------------------
-
-    def add(
-        self,
-        address: Address,
-        text: str,
-        *,
-        kind: EntryKind = "answer",
-        reply_to: ReplyTarget | None = None,
-        buttons: Sequence[Button] = (),
-        turn_id: str | None = None,
-        generation: int = 0,
-        media: Sequence[Media] = (),
-    ) -> OutboxEntry:
-        """Queue a logical message; a turn's final fences its progress."""
-        entry = OutboxEntry(
-            id=f"entry-{next(self._ids)}",
-            address=address,
-            kind=kind,
-            text=text,
-            reply_to=reply_to,
-            buttons=tuple(buttons),
-            turn_id=turn_id,
-            generation=generation,
-            created_at=self._clock.time(),
-            media=tuple(media),
-        )
-        self.entries[entry.id] = entry
-        self.parts[entry.id] = []
-        if turn_id in self.snapshots:
-            self.snapshots[turn_id] = replace(self.snapshots[turn_id], phase="done")
-        self._notify()
-        return entry
-
-    def running(self, snapshot: ProgressSnapshot) -> None:
-        """Store a turn's latest snapshot."""
-        self.snapshots[snapshot.turn_id] = snapshot
-        self._notify()
-
-    def fault(self, method: str, error: Exception) -> None:
-        self._faults.setdefault(method, []).append(error)
-
-    def person_wrote(self, address: Address) -> None:
-        """What waited for an open session window may go, as the database does it on intake."""
-        self.invited.discard(address)
-        for entry in self.entries.values():
-            if entry.address == address and self._open(entry):
-                for part in self.parts[entry.id]:
-                    if part.state == "not_sent":
-                        self._put(replace(part, next_at=0.0), "woken")
-
-    def states(self, entry: OutboxEntry) -> list[PartState]:
-        return [part.state for part in self.parts[entry.id]]
-
-    def filed(self, part_id: str) -> list[str]:
-        return [attempt.what for attempt in self.history if attempt.part_id == part_id]
-
-    # Outbox ----------------------------------------------------------------------------------
+class MemoryOutbox(MemoryProgress):
+    """Implements Outbox; `fault` fails a method's next call."""
 
     async def wait(self, timeout_s: float) -> None:
+        """Return when something changed, at the latest after `timeout_s`."""
         # The wake-up is noted before anybody waits, so that none is lost.
         changed = self._changed
         waits = [
@@ -121,23 +42,29 @@ class MemoryOutbox:
         await asyncio.gather(*waits, return_exceptions=True)
 
     async def due(self, channels: Sequence[tuple[str, str]], now: float) -> Sequence[Address]:
-        self._strike("due")
+        """The lanes of these accounts whose first entry is due, in the order of their entries."""
+        self._raise_fault("due")
         heads: dict[Address, OutboxEntry] = {}
         for entry in self.entries.values():
-            if (entry.address.channel, entry.address.account) in channels and self._open(entry):
+            if (entry.address.channel, entry.address.account) in channels and self.is_open(entry):
                 heads.setdefault(entry.address, entry)
-        parts = {address: self._head(entry) for address, entry in heads.items()}
-        return [at for at, part in parts.items() if part is None or part.next_at <= now]
+        return [at for at, entry in heads.items() if self.due_at[entry.id] <= now]
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
-        self._strike("next_entry")
+        """The first entry of a lane and its parts; sends whose lease ended become ambiguous."""
+        self._raise_fault("next_entry")
+        now = self._clock.time()
         for entry in self.entries.values():
-            if entry.address == address and self._open(entry):
+            if entry.address == address and self.is_open(entry):
+                for part in self.parts[entry.id]:
+                    if part.state == "sending" and self.claims[part.id].lease_until <= now:
+                        self._put(part, "ambiguous", "its courier's lease ended", state="ambiguous")
                 return entry, tuple(self.parts[entry.id])
         return None
 
     async def plan(self, entry_id: str, parts: Sequence[RenderedPart]) -> Sequence[StoredPart]:
-        self._strike("plan")
+        """Store an entry's parts, once; returns the parts that are stored."""
+        self._raise_fault("plan")
         if not self.parts[entry_id]:
             self.parts[entry_id] = [
                 StoredPart(
@@ -148,7 +75,7 @@ class MemoryOutbox:
                     rendered=rendered,
                     state="planned",
                     attempts=0,
-                    next_at=0.0,
+                    next_at=self.due_at[entry_id],
                     message_id=None,
                     started_at=None,
                 )
@@ -157,20 +84,29 @@ class MemoryOutbox:
         return tuple(self.parts[entry_id])
 
     async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
-        self._strike("sending")
-        part = self.part(part_id)
-        self.owners[part_id] = owner
-        self._put(
-            replace(
-                part, state="sending", attempts=part.attempts + 1, started_at=self._clock.time()
-            ),
-            "sending",
-        )
-        return part.attempts + 1
+        """Claim a part and count one more try; returns the try's number."""
+        self._raise_fault("sending")
+        part, now = self.part(part_id), self._clock.time()
+        if part.state not in UNFINISHED or part.outbox_id in self.over:
+            raise PartUnavailable(f"part {part_id} is {part.state}")
+        claim = self.claims.get(part_id)
+        if part.state == "sending" and claim and claim.owner != owner and claim.lease_until > now:
+            raise PartUnavailable(f"{claim.owner} is sending part {part_id}")
+        self.claims[part_id] = Claim(owner, now + lease_s)
+        self.held.discard(part_id)
+        attempts = part.attempts + 1
+        self._put(part, "sending", state="sending", attempts=attempts, started_at=now)
+        return attempts
 
     async def sent(self, part_id: str, message_id: str) -> None:
-        self._strike("sent")
-        self._put(replace(self.part(part_id), state="sent", message_id=message_id), "sent")
+        """Record the proof that the provider took a part; the first proof stands."""
+        self._raise_fault("sent")
+        part = self.part(part_id)
+        if part.state == "sent":
+            return
+        self.sent_at[part_id] = self._clock.time()
+        self._put(part, "sent", state="sent", message_id=message_id)
+        self._conclude(part.outbox_id)
 
     async def not_sent(
         self,
@@ -183,10 +119,19 @@ class MemoryOutbox:
         held: bool = False,
         invitation: str = "",
     ) -> None:
-        self._strike("not_sent")
-        part = replace(self.part(part_id), state="not_sent", next_at=retry_at)
-        self._put(part, "not_sent", error)
+        """Record that a part was provably not sent, and when it is due again."""
+        self._raise_fault("not_sent")
+        part, now = self.part(part_id), self._clock.time()
+        if part.state in FINAL:
+            return
         address = self.entries[part.outbox_id].address
+        if held:
+            # Who wrote after the request left has opened the window already.
+            held = self.wrote_at.get(address, 0.0) <= (part.started_at or now)
+            retry_at = retry_at if held else now
+            (self.held.add if held else self.held.discard)(part_id)
+        self.due_at[part.outbox_id] = retry_at
+        self._put(part, "not_sent", error, state="not_sent", next_at=retry_at)
         if held and invitation and address not in self.invited:
             self.invited.add(address)
             self._put_first(self.add(address, invitation, kind="invitation"))
@@ -194,9 +139,15 @@ class MemoryOutbox:
     async def replan(
         self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False
     ) -> None:
-        self._strike("replan")
-        part = self.part(part_id)
-        self._put(replace(part, rendered=rendered), "replan")
+        """Replace the rendering of a part that is to be sent again."""
+        self._raise_fault("replan")
+        part, now = self.part(part_id), self._clock.time()
+        if part.state in FINAL:
+            return
+        is_repeat = part.state == "ambiguous"
+        mark: dict[str, Any] = {"duplicate_label": True} if is_repeat else {"plain": True}
+        self.due_at[part.outbox_id] = now
+        self._put(part, "replan", rendered=rendered, state="not_sent", next_at=now, **mark)
         if drop_reply:
             entry = self.entries[part.outbox_id]
             self.entries[entry.id] = replace(entry, reply_to=None)
@@ -204,145 +155,72 @@ class MemoryOutbox:
     async def ambiguous(
         self, part_id: str, *, error: str, code: str = "", http_status: int = 0
     ) -> None:
-        self._strike("ambiguous")
-        self._put(replace(self.part(part_id), state="ambiguous"), "ambiguous", error)
+        """Record that nobody knows whether a part was sent."""
+        self._raise_fault("ambiguous")
+        part, now = self.part(part_id), self._clock.time()
+        if part.state in FINAL:
+            return
+        self.due_at[part.outbox_id] = now
+        self._put(part, "ambiguous", error, state="ambiguous", next_at=now)
 
     async def failed(
-        self, part_id: str, *, error: str, code: str = "", http_status: int = 0
+        self,
+        part_id: str,
+        *,
+        error: str,
+        code: str = "",
+        http_status: int = 0,
+        reason: FailureReason = "refused",
     ) -> None:
-        self._strike("failed")
+        """Record a dead letter: the part fails, and its entry with it."""
+        self._raise_fault("failed")
         part = self.part(part_id)
-        for later in self.parts[part.outbox_id][part.index :]:
-            self._put(replace(later, state="failed"), "failed", error)
+        if part.state == "sent":
+            return
+        self._put(part, "failed", error, state="failed")
+        self._conclude(part.outbox_id)
 
     async def evidence(
         self, part_id: str, note: str, *, asked: str = "", answered: str = ""
     ) -> None:
+        """Write down what was concluded about a part, for operators."""
         detail = f"{asked} | {answered} | {note}" if asked else note
-        self.history.append(Attempt(part_id, "evidence", self._clock.time(), detail))
+        self.history.append(HistoryLine(part_id, "evidence", self._clock.time(), detail))
 
     async def recover(self, owner: str) -> int:
-        self._strike("recover")
-        found = 0
-        for parts in list(self.parts.values()):
-            for part in parts:
-                if part.state == "sending" and self.owners.get(part.id) != owner:
-                    found += 1
-                    self._put(replace(part, state="ambiguous"), "ambiguous", "courier restarted")
-        return found
+        """Parts that another owner left `sending` become ambiguous; returns how many."""
+        self._raise_fault("recover")
+        left = [
+            part
+            for parts in self.parts.values()
+            for part in parts
+            if part.state == "sending" and self.claims[part.id].owner != owner
+        ]
+        for part in left:
+            self.due_at[part.outbox_id] = self._clock.time()
+            self._put(part, "ambiguous", "courier restarted", state="ambiguous")
+        return len(left)
 
     async def moved(self, address: Address, new_chat: str) -> None:
+        """The chat has a new id: its conversation and its unsent messages follow."""
         for entry in list(self.entries.values()):
-            if entry.address == address and self._open(entry):
-                moved = replace(entry, address=replace(address, chat=new_chat))
-                self.entries[entry.id] = moved
+            if entry.address == address and self.is_open(entry):
+                to = replace(address, chat=new_chat)
+                self.entries[entry.id] = replace(entry, address=to)
         self._notify()
 
     async def keep_wait(self, address: Address, until: float) -> None:
-        self._strike("keep_wait")
+        """Store a wait that a provider asked for; a longer one that is stored stays."""
+        self._raise_fault("keep_wait")
         chat = replace(address, thread="")
         self.kept_waits[chat] = max(until, self.kept_waits.get(chat, 0.0))
 
     async def waits(
         self, channels: Sequence[tuple[str, str]], now: float
     ) -> Sequence[tuple[Address, float]]:
+        """The chats of these accounts that must be left alone at `now`, and until when."""
         return [
             (address, until)
             for address, until in self.kept_waits.items()
             if (address.channel, address.account) in channels and until > now
         ]
-
-    async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
-        self._strike("progress")
-        return [
-            snapshot
-            for snapshot in self.snapshots.values()
-            if (snapshot.address.channel, snapshot.address.account) in channels
-            and (snapshot.phase not in ("done", "stopped", "failed") or self._shown(snapshot))
-        ]
-
-    async def status_message(self, turn_id: str) -> StatusMessage | None:
-        return self.statuses.get(turn_id)
-
-    async def put_status_message(self, status: StatusMessage) -> None:
-        self._strike("put_status_message")
-        self.statuses[status.turn_id] = status
-
-    async def overtaken(self, turn_id: str) -> bool:
-        turn = self.snapshots.get(turn_id)
-        return turn is not None and any(
-            part.state == "sent" and (part.started_at or 0.0) >= turn.started_at
-            for entry_id, parts in self.parts.items()
-            if self.entries[entry_id].address == turn.address
-            for part in parts
-        )
-
-    async def fenced(self, turn_id: str) -> bool:
-        self._strike("fenced")
-        return turn_id in self.stopped or any(
-            entry.turn_id == turn_id for entry in self.entries.values()
-        )
-
-    async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
-        self._strike("orphans")
-        return [
-            self._orphan(status)
-            for status in self.statuses.values()
-            if status.state != "closed"
-            and (status.address.channel, status.address.account) in channels
-            and self._delivered(status.turn_id)
-        ]
-
-    # Small parts -----------------------------------------------------------------------------
-
-    def part(self, part_id: str) -> StoredPart:
-        for parts in self.parts.values():
-            for part in parts:
-                if part.id == part_id:
-                    return part
-        raise KeyError(part_id)
-
-    def _put(self, part: StoredPart, what: str, detail: str = "") -> None:
-        self.parts[part.outbox_id][part.index] = part
-        self.history.append(Attempt(part.id, what, self._clock.time(), detail))
-        self._notify()
-
-    def _put_first(self, entry: OutboxEntry) -> None:
-        self.entries = {entry.id: entry, **self.entries}
-
-    def _open(self, entry: OutboxEntry) -> bool:
-        parts = self.parts[entry.id]
-        return not parts or any(part.state in UNFINISHED for part in parts)
-
-    def _head(self, entry: OutboxEntry) -> StoredPart | None:
-        return next((p for p in self.parts[entry.id] if p.state in UNFINISHED), None)
-
-    def _shown(self, snapshot: ProgressSnapshot) -> bool:
-        status = self.statuses.get(snapshot.turn_id)
-        return status is not None and status.state == "open"
-
-    def _orphan(self, status: StatusMessage) -> StatusMessage:
-        """With where a status message without an id would be."""
-        snapshot = self.snapshots.get(status.turn_id)
-        entries = [entry for entry in self.entries.values() if entry.turn_id == status.turn_id]
-        sent = [p.message_id for e in entries for p in self.parts[e.id] if p.message_id]
-        reply = snapshot.reply_to if snapshot else None
-        return replace(
-            status,
-            outcome="done",
-            after=reply.message_id if reply else "",
-            before=sent[0] if sent else "",
-            known=tuple(sent),
-        )
-
-    def _delivered(self, turn_id: str) -> bool:
-        entries = [entry for entry in self.entries.values() if entry.turn_id == turn_id]
-        return bool(entries) and not any(self._open(entry) for entry in entries)
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    def _strike(self, method: str) -> None:
-        if faults := self._faults.get(method):
-            raise faults.pop(0)

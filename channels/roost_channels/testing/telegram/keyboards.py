@@ -1,4 +1,4 @@
-"""reply_markup: inline keyboards checked as the server checks them."""
+"""Reads reply_markup and checks inline keyboards as the server does."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ Keyboard = list[list[dict[str, Any]]]
 
 
 def read_keyboard(parameters: Parameters) -> tuple[Keyboard, bool]:
-    """The inline keyboard, and whether the message stays editable (not with a reply keyboard)."""
+    """The inline keyboard, and whether the message can be edited (not with a reply keyboard)."""
     markup = parameters.json("reply_markup", "Can't parse reply keyboard markup JSON object")
     if markup is None:
         return [], True

@@ -1,4 +1,4 @@
-"""The parameters of a call, whichever of the four encodings brought them."""
+"""The parameters of a call, read from any of the four encodings."""
 
 import json
 import re
@@ -13,8 +13,8 @@ _INTEGER = re.compile(r"\s*(-?\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """A file that came in a multipart body."""
+class UploadedFile:
+    """A file in a multipart body."""
 
     name: str
     content_type: str
@@ -22,10 +22,10 @@ class Upload:
 
 
 class Parameters:
-    """Everything is text, as on the wire; nested objects are JSON text."""
+    """Parameters as text, as on the wire; nested objects are JSON text."""
 
     def __init__(
-        self, values: dict[str, str] | None = None, files: dict[str, Upload] | None = None
+        self, values: dict[str, str] | None = None, files: dict[str, UploadedFile] | None = None
     ) -> None:
         self.values = values or {}
         self.files = files or {}
@@ -34,14 +34,15 @@ class Parameters:
         return name in self.values
 
     def text(self, name: str) -> str:
+        """The value of a parameter, empty when it is missing."""
         return self.values.get(name, "")
 
     def integer(
         self, name: str, default: int = 0, low: int | None = None, high: int | None = None
     ) -> int:
-        """The server reads a leading number and takes the default for anything else."""
-        found = _INTEGER.match(self.values.get(name, ""))
-        value = int(found.group(1)) if found else default
+        """The number at the start of the value, else `default`; kept between `low` and `high`."""
+        match = _INTEGER.match(self.values.get(name, ""))
+        value = int(match.group(1)) if match else default
         if low is not None:
             value = max(low, value)
         if high is not None:
@@ -49,10 +50,11 @@ class Parameters:
         return value
 
     def boolean(self, name: str) -> bool:
+        """Whether the value is `true`, `yes` or `1`."""
         return self.values.get(name, "").strip().lower() in ("true", "yes", "1")
 
     def json(self, name: str, complaint: str) -> Any:
-        """A nested object; None when it was not given."""
+        """A nested object, None when it is missing; BotApiError 400 `complaint` for bad JSON."""
         raw = self.values.get(name, "")
         if not raw:
             return None
@@ -61,8 +63,8 @@ class Parameters:
         except ValueError:
             raise bad_request(complaint) from None
 
-    def upload(self, name: str) -> Upload | None:
-        """A file given directly under `name` or through `attach://other`."""
+    def upload(self, name: str) -> UploadedFile | None:
+        """The file sent as `name`, or the one that its `attach://other` names."""
         if name in self.files:
             return self.files[name]
         reference = self.values.get(name, "")
@@ -71,18 +73,18 @@ class Parameters:
         return None
 
     def recorded(self) -> dict[str, Any]:
-        """For the record of calls: nested JSON decoded where it is JSON, files by name and size."""
-        seen: dict[str, Any] = {}
+        """The record of the call: nested JSON decoded, files by name and size."""
+        record: dict[str, Any] = {}
         for name, value in self.values.items():
-            seen[name] = value
+            record[name] = value
             if value[:1] in ("{", "["):
                 try:
-                    seen[name] = json.loads(value)
+                    record[name] = json.loads(value)
                 except ValueError:
-                    seen[name] = value
+                    record[name] = value
         for name, upload in self.files.items():
-            seen[name] = {"file_name": upload.name, "size": len(upload.data)}
-        return seen
+            record[name] = {"file_name": upload.name, "size": len(upload.data)}
+        return record
 
 
 def _as_text(value: Any) -> str:
@@ -90,12 +92,12 @@ def _as_text(value: Any) -> str:
 
 
 def from_mapping(values: dict[str, Any]) -> Parameters:
-    """Parameters from decoded JSON; null counts as not given."""
+    """Parameters from decoded JSON; null counts as missing."""
     return Parameters({k: _as_text(v) for k, v in values.items() if v is not None})
 
 
 async def from_request(request: web.Request) -> Parameters:
-    """Query string first, then the body; the body wins."""
+    """Parameters of the query string and the body; the body wins."""
     parameters = Parameters({key: str(value) for key, value in request.query.items()})
     if request.method not in ("POST", "PUT") or not request.can_read_body:
         return parameters
@@ -112,7 +114,7 @@ async def from_request(request: web.Request) -> Parameters:
         if isinstance(value, web.FileField):
             data = value.file.read()
             value.file.close()
-            parameters.files[name] = Upload(value.filename, value.content_type, data)
+            parameters.files[name] = UploadedFile(value.filename, value.content_type, data)
         else:
             parameters.values[name] = (
                 value if isinstance(value, str) else bytes(value).decode("utf-8", "replace")

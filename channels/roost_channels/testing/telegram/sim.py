@@ -1,30 +1,29 @@
-"""The /sim API: what the sandbox's phones and outside tests use to play the people."""
+"""The /sim API of FakeTelegram: a sandbox page and outside tests play the users with it."""
 
 import base64
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
-from roost_channels.testing.download import download_headers
-from roost_channels.testing.sim import answer, shared_route
+from roost_channels.testing.file_response import file_response
+from roost_channels.testing.sim import shared_route, sim_response
 from roost_channels.testing.telegram.state.records import ChatType
-
-if TYPE_CHECKING:
-    from roost_channels.testing.telegram.server import FakeTelegram
+from roost_channels.testing.telegram.users.phones import TelegramPhones
 
 
-class SimApi:
-    """JSON in, JSON out; bad requests get 400 with a text."""
+class TelegramSim:
+    """JSON in, JSON out; a bad request gets 400 with a text."""
 
-    def __init__(self, telegram: "FakeTelegram") -> None:
+    def __init__(self, telegram: TelegramPhones) -> None:
         self._telegram = telegram
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request under /sim."""
         parts = request.path.strip("/").split("/")[1:]
         if request.method == "GET" and parts[:1] == ["files"]:
             return self._file(parts[-1])
-        return await answer(request, parts, self._route)
+        return await sim_response(request, parts, self._route)
 
     async def _route(
         self, verb: str, parts: list[str], body: dict[str, Any], query: Mapping[str, str]
@@ -47,14 +46,16 @@ class SimApi:
             case ("GET", "chats", chat_id):
                 return telegram.screen_json(int(chat_id))
             case ("POST", "chats", chat_id, action):
-                return await self._act(int(chat_id), action, body)
+                return await self._user_action(int(chat_id), action, body)
             case ("GET", "complaints"):
                 return {"complaints": telegram.complaints}
         return await shared_route(telegram, verb, parts, body, query)
 
-    async def _act(self, chat_id: int, action: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """What a person does in a chat; `user_id` names who, in groups."""
-        telegram, who = self._telegram, body.get("user_id")
+    async def _user_action(
+        self, chat_id: int, action: str, body: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """What a user does in a chat; `user_id` in the body names the user in a group."""
+        telegram, user_id = self._telegram, body.get("user_id")
         match action:
             case "messages":
                 return {"message_id": await self._say(chat_id, body)}
@@ -63,22 +64,22 @@ class SimApi:
                 caption, thread = str(body.get("text", "")), int(body.get("thread", 0))
                 return {
                     "message_ids": await telegram.user_sends_album(
-                        chat_id, items, caption=caption, user_id=who, thread=thread
+                        chat_id, items, caption=caption, user_id=user_id, thread=thread
                     )
                 }
             case "press":
                 message_id, data = int(body["message_id"]), str(body["data"])
-                pressed = await telegram.press(chat_id, message_id, data, user_id=who)
-                return {"callback_query_id": pressed}
+                callback_id = await telegram.press(chat_id, message_id, data, user_id=user_id)
+                return {"callback_query_id": callback_id}
             case "topics":
                 name = str(body["name"])
-                return {"thread": await telegram.user_opens_topic(chat_id, name, user_id=who)}
+                return {"thread": await telegram.user_opens_topic(chat_id, name, user_id=user_id)}
             case "edit":
                 await telegram.user_edits(chat_id, int(body["message_id"]), str(body["text"]))
             case "react":
                 emoji = [str(one) for one in body.get("emoji") or ()]
                 message_id = int(body["message_id"])
-                await telegram.user_reacts(chat_id, message_id, *emoji, user_id=who)
+                await telegram.user_reacts(chat_id, message_id, *emoji, user_id=user_id)
             case "delete":
                 telegram.user_deletes(chat_id, int(body["message_id"]))
             case "block":
@@ -94,7 +95,7 @@ class SimApi:
         return {"ok": True}
 
     async def _say(self, chat_id: int, body: dict[str, Any]) -> int:
-        """A text, or with `media` (kind, data in base64, and what `user_sends` takes) a file."""
+        """Send a text, or the file in `media`: kind, base64 data, and more of `user_sends`."""
         telegram = self._telegram
         shared: dict[str, Any] = {
             "user_id": body.get("user_id"),
@@ -128,8 +129,8 @@ class SimApi:
         file = self._telegram.core.world.files.get(file_id)
         if file is None:
             return web.json_response({"error": "no such file"}, status=404)
-        return web.Response(body=file.data, headers=download_headers(file.content_type))
+        return file_response(file.data, file.content_type)
 
 
-def _bytes(given: Mapping[str, Any]) -> bytes:
-    return base64.b64decode(str(given.get("data", "")), validate=True)
+def _bytes(item: Mapping[str, Any]) -> bytes:
+    return base64.b64decode(str(item.get("data", "")), validate=True)

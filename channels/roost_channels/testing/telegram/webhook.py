@@ -1,4 +1,4 @@
-"""Delivers updates to the bot's webhook: in order per chat, again until it takes them."""
+"""Delivers updates to the bot's webhook: in order per chat, repeated until they are accepted."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import httpx2
 
 from roost_channels.testing.clock import wait_for_event
 from roost_channels.testing.telegram.parameters import Parameters, from_mapping
-from roost_channels.testing.telegram.state.core import Core
+from roost_channels.testing.telegram.state.core import TelegramCore
 from roost_channels.testing.telegram.state.updates import Update
 
 RETRY_AFTER_MAX_S = 3600.0
@@ -24,9 +24,9 @@ Execute = Callable[[str, Parameters], Awaitable[tuple[int, dict[str, Any]]]]
 
 
 class WebhookSender:
-    """One task that starts a lane per chat; a failing update blocks its own lane only."""
+    """Runs one task per chat, a lane; an update that fails blocks its own lane only."""
 
-    def __init__(self, core: Core, execute: Execute) -> None:
+    def __init__(self, core: TelegramCore, execute: Execute) -> None:
         self._core = core
         self._execute = execute
         self._task: asyncio.Task[None] | None = None
@@ -35,10 +35,12 @@ class WebhookSender:
         self._random = random.Random(0)
 
     def start(self) -> None:
+        """Start to deliver."""
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
+        """Stop all lanes; updates under way stay in the queue."""
         tasks = [task for task in (self._task, *self._lanes.values()) if task is not None]
         self._task = None
         for task in tasks:
@@ -46,18 +48,18 @@ class WebhookSender:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self) -> None:
-        # Making a client reads the certificates: what has no webhook need not wait for that.
-        await self._wanted()
+        # A new client reads the certificates; a bot without a webhook need not wait for that.
+        await self._wait_for_update()
         limits = httpx2.Limits(max_connections=100)
         async with httpx2.AsyncClient(
             limits=limits, timeout=READ_TIMEOUT_S, trust_env=False
         ) as client:
             while True:
                 self._open_lanes(client)
-                await self._wanted()
+                await self._wait_for_update()
 
-    async def _wanted(self) -> None:
-        """Until something arrived and there is a webhook to tell it to."""
+    async def _wait_for_update(self) -> None:
+        """Wait until an update arrived and a webhook is set."""
         while True:
             await self._core.updates.arrived.wait()
             self._core.updates.arrived.clear()
@@ -84,13 +86,13 @@ class WebhookSender:
             await self._deliver(client, update)
 
     async def _deliver(self, client: httpx2.AsyncClient, update: Update) -> None:
-        """Until the bot says 2xx: again at once, then after 2, 4, 8 … s, or as Retry-After says."""
+        """Try until the bot answers 2xx: at once, then after 2, 4, 8 … s or Retry-After."""
         core, fails, delay = self._core, 0, 1.0
         while core.webhook.url and update in core.updates.pending:
             error, wait = await self._post(client, update)
             if not error:
                 self._forget(update)
-                for again in core.updates.take_again(update.update_id + 1):
+                for again in core.updates.take_duplicates(update.update_id + 1):
                     await self._post(client, again)
                 return
             core.webhook.last_error, core.webhook.last_error_at = error, core.now()
@@ -111,7 +113,7 @@ class WebhookSender:
         self._core.changed()
 
     async def _post(self, client: httpx2.AsyncClient, update: Update) -> tuple[str, float]:
-        """One try; the error text (empty for success) and the wait the bot asked for."""
+        """Try once; the error text (empty for success) and the seconds of Retry-After."""
         webhook = self._core.webhook
         headers = {"Content-Type": "application/json"}
         if webhook.secret:
@@ -125,17 +127,17 @@ class WebhookSender:
             self._gone_since = None
             await self._call_in_answer(answer)
             return "", 0.0
-        self._note_gone(answer.status_code)
+        self._count_gone(answer.status_code)
         reason = answer.reason_phrase
-        asked = answer.headers.get("Retry-After", "0")
-        wait = float(asked) if asked.isdigit() else 0.0
+        retry_after = answer.headers.get("Retry-After", "0")
+        wait = float(retry_after) if retry_after.isdigit() else 0.0
         return (
             f"Wrong response from the webhook: {answer.status_code} {reason}",
             min(wait, RETRY_AFTER_MAX_S),
         )
 
-    def _note_gone(self, status: int) -> None:
-        """410 for 23 hours closes the webhook."""
+    def _count_gone(self, status: int) -> None:
+        """Close the webhook after 23 hours of 410."""
         now = self._core.now()
         if status != 410:
             self._gone_since = None
@@ -145,7 +147,7 @@ class WebhookSender:
             self._core.webhook.url = ""
 
     async def _call_in_answer(self, answer: httpx2.Response) -> None:
-        """The answer's body may name a method to run; its result goes nowhere."""
+        """Run the method that the response's body names; its result is dropped."""
         try:
             body = answer.json()
         except ValueError:

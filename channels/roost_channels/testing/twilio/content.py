@@ -1,4 +1,4 @@
-"""Content templates: text, quick replies and lists, with their variables filled in."""
+"""Content templates: text, quick replies and lists, their approval and their variables."""
 
 import re
 from collections.abc import Mapping
@@ -21,10 +21,12 @@ PAGE_SIZE_DEFAULT = 50
 CATEGORIES = ("UTILITY", "MARKETING", "AUTHENTICATION")
 KNOWN_TYPES = ("twilio/text", "twilio/media", "twilio/quick-reply", "twilio/list-picker")
 
+# Body, (id, title) of each choice, and whether the choices are a list.
 Rendered = tuple[str, list[tuple[str, str]], bool]
 
 
 def create_content(core: TwilioCore, body: Any) -> dict[str, Any]:
+    """Check and store a Content resource; returns it as the API does."""
     if not isinstance(body, dict) or not isinstance(body.get("types"), dict) or not body["types"]:
         raise TwilioError(400, 20001)
     types = {
@@ -57,7 +59,7 @@ def create_content(core: TwilioCore, body: Any) -> dict[str, Any]:
 
 
 def _fits(name: str, value: dict[str, Any]) -> bool:
-    """Whether a type keeps WhatsApp's limits; a length counts variables by their names."""
+    """Whether a type keeps WhatsApp's limits; variables count with their names' lengths."""
 
     def short(text: Any, length_max: int, *, needed: bool = True) -> bool:
         return (isinstance(text, str) and 0 < len(text) <= length_max) or (
@@ -95,7 +97,7 @@ def _iso(core: TwilioCore) -> str:
     return datetime.fromtimestamp(int(core.now()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _find(core: TwilioCore, sid: str) -> dict[str, Any]:
+def _find_content(core: TwilioCore, sid: str) -> dict[str, Any]:
     content = core.contents.get(sid)
     if content is None:
         raise not_found(f"/Content/{sid}")
@@ -103,13 +105,14 @@ def _find(core: TwilioCore, sid: str) -> dict[str, Any]:
 
 
 def content_json(core: TwilioCore, sid: str) -> dict[str, Any]:
-    return {name: value for name, value in _find(core, sid).items() if name != "approval"}
+    """The Content resource as the API returns it."""
+    return {name: value for name, value in _find_content(core, sid).items() if name != "approval"}
 
 
 def list_contents(
     core: TwilioCore, query: Mapping[str, str], path: str = "Content"
 ) -> dict[str, Any]:
-    """In pages, oldest first; ContentAndApprovals adds what became of the approval."""
+    """A page of the contents, oldest first; ContentAndApprovals adds each approval."""
     size = min(max(int(query.get("PageSize") or PAGE_SIZE_DEFAULT), 1), 500)
     page = max(int(query.get("Page") or 0), 0)
     known = list(core.contents)
@@ -136,10 +139,10 @@ def list_contents(
 
 
 def request_approval(core: TwilioCore, sid: str, body: Any) -> dict[str, Any]:
-    """Ask WhatsApp to allow a template; the answer comes later (`approve_content`)."""
-    content = _find(core, sid)
-    given = body if isinstance(body, dict) else {}
-    name, category = given.get("name"), str(given.get("category") or "").upper()
+    """Ask WhatsApp to approve a template; `set_approval` is its later decision."""
+    content = _find_content(core, sid)
+    fields = body if isinstance(body, dict) else {}
+    name, category = fields.get("name"), str(fields.get("category") or "").upper()
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_]{1,512}", name):
         raise TwilioError(400, 20001)
     if category not in CATEGORIES or content.get("approval"):
@@ -162,16 +165,17 @@ def _approval(
     }
 
 
-def decide(core: TwilioCore, sid: str, status: str, reason: str = "") -> None:
+def set_approval(core: TwilioCore, sid: str, status: str, reason: str = "") -> None:
     """WhatsApp's decision on a template: approved, rejected, pending or paused."""
-    content = _find(core, sid)
+    content = _find_content(core, sid)
     approval = content.get("approval") or _approval(content, status)
     content["approval"] = {**approval, "status": status, "rejection_reason": reason}
     core.changed()
 
 
 def approval_json(core: TwilioCore, sid: str) -> dict[str, Any]:
-    content = _find(core, sid)
+    """The approval of a content as the API returns it."""
+    content = _find_content(core, sid)
     return {
         "sid": sid,
         "account_sid": core.settings.account_sid,
@@ -181,27 +185,29 @@ def approval_json(core: TwilioCore, sid: str) -> dict[str, Any]:
 
 
 def is_approved(content: dict[str, Any]) -> bool:
+    """Whether WhatsApp approved the template."""
     return bool(content.get("approval", {}).get("status") == "approved")
 
 
 def fits_session(content: dict[str, Any]) -> bool:
-    """Without an approval a message shows three quick replies at most."""
+    """Whether a session message may carry it: three quick replies at most without approval."""
     replies = content["types"].get("twilio/quick-reply", {}).get("actions") or []
     return is_approved(content) or len(replies) <= QUICK_REPLIES_IN_SESSION_MAX
 
 
 def delete_content(core: TwilioCore, sid: str) -> None:
-    content_json(core, sid)
+    """Delete a content; TwilioError 20404 when there is none."""
+    _find_content(core, sid)
     del core.contents[sid]
 
 
 def render_content(content: dict[str, Any], values: dict[str, Any]) -> Rendered:
-    """Body, (id, title) of what can be chosen, and whether it is a list."""
-    given = {**content["variables"], **values}
+    """Fill in the variables. values: they win over the content's own defaults."""
+    variables = {**content["variables"], **values}
 
     def fill(text: Any) -> str:
         return re.sub(
-            r"\{\{(\w+)\}\}", lambda found: str(given.get(found[1], found[0])), str(text or "")
+            r"\{\{(\w+)\}\}", lambda name: str(variables.get(name[1], name[0])), str(text or "")
         )
 
     types = content["types"]

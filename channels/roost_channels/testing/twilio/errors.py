@@ -1,11 +1,11 @@
-"""Errors as Twilio's REST API words them: {code, message, more_info, status}.
+"""Errors in the words of Twilio's REST API: {code, message, more_info, status}.
 
-TwilioError    never leaves the fake; becomes the answer of a request
+TwilioError    becomes the response of a request
 """
 
 from typing import Any
 
-from roost_channels.testing.dispatch import Refusal
+from roost_channels.testing.dispatch import ApiError
 
 MESSAGES = {
     11751: "Media Message - Media exceeds messaging provider size limit",
@@ -17,7 +17,7 @@ MESSAGES = {
     21603: "A 'From' phone number is required.",
     21604: "A 'To' phone number is required.",
     21609: "The 'StatusCallback' URL {detail} is not a valid URL.",
-    21610: "Attempt to send to unsubscribed recipient",
+    21610: "WebhookAttempt to send to unsubscribed recipient",
     21617: "The concatenated message body exceeds the 1600 character limit",
     21619: "A text message body or media urls must be specified.",
     21623: "Number of media files exceeds allowed limit",
@@ -36,8 +36,11 @@ MESSAGES = {
 }
 
 
-class TwilioError(Refusal):
-    """A request is refused with a code of Twilio's error dictionary."""
+class TwilioError(ApiError):
+    """Twilio refuses a request with a code of its error dictionary.
+
+    status: the HTTP status. detail: the value that the message names.
+    """
 
     def __init__(self, status: int, code: int, detail: str = "") -> None:
         self.status = status
@@ -46,6 +49,7 @@ class TwilioError(Refusal):
         super().__init__(self.message)
 
     def body(self) -> dict[str, Any]:
+        """The error response."""
         return {
             "code": self.code,
             "message": self.message,
@@ -55,4 +59,5 @@ class TwilioError(Refusal):
 
 
 def not_found(path: str) -> TwilioError:
+    """The error for a resource that does not exist."""
     return TwilioError(404, 20404, path)

@@ -1,4 +1,4 @@
-"""Media of messages: what people sent, kept behind the credentials, and what we had fetched."""
+"""Media of messages: users' files behind the credentials, and files fetched for us."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import httpx2
 from aiohttp import web
 
-from roost_channels.testing.download import download_headers
+from roost_channels.testing.file_response import file_response
 from roost_channels.testing.twilio.errors import not_found
 from roost_channels.testing.twilio.messages import PAGE_SIZE_DEFAULT, find_message
 from roost_channels.testing.twilio.state import (
@@ -26,6 +26,7 @@ LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def media_json(core: TwilioCore, media: TwilioMedia) -> dict[str, Any]:
+    """The Media resource as the API returns it."""
     account = core.settings.account_sid
     return {
         "account_sid": account,
@@ -40,10 +41,10 @@ def media_json(core: TwilioCore, media: TwilioMedia) -> dict[str, Any]:
 
 
 def list_media(core: TwilioCore, sid: str) -> dict[str, Any]:
+    """All Media resources of a message, on one page."""
     message = find_message(core, sid)
-    found = [media_json(core, core.media[name]) for name in message.media]
     return {
-        "media_list": found,
+        "media_list": [media_json(core, core.media[name]) for name in message.media],
         "page": 0,
         "page_size": PAGE_SIZE_DEFAULT,
         "next_page_uri": None,
@@ -52,6 +53,7 @@ def list_media(core: TwilioCore, sid: str) -> dict[str, Any]:
 
 
 def find_media(core: TwilioCore, groups: dict[str, str], path: str) -> TwilioMedia:
+    """The file that a path names; TwilioError 20404 when the message has none such."""
     media = core.media.get(groups["media"])
     if media is None or media.parent_sid != groups["sid"]:
         raise not_found(path)
@@ -59,40 +61,41 @@ def find_media(core: TwilioCore, groups: dict[str, str], path: str) -> TwilioMed
 
 
 def delete_media(core: TwilioCore, groups: dict[str, str], path: str) -> None:
+    """Delete a file of a message."""
     media = find_media(core, groups, path)
     del core.media[media.id]
     core.messages[media.parent_sid].media.remove(media.id)
 
 
 def redirect_to_file(core: TwilioCore, media: TwilioMedia) -> web.Response:
-    """Another origin, as in reality: a client must not carry the credentials over."""
+    """Redirect to another origin, as Twilio does: clients must not send credentials there."""
     port = core.base_url.rpartition(":")[2]
     location = f"http://localhost:{port}/cdn/{media.id}"
     return web.Response(status=307, headers={"Location": location})
 
 
 def serve_file(core: TwilioCore, request: web.Request) -> web.Response:
-    """The origin that a media URL redirects to."""
+    """Serve a file from the origin that a media URL redirects to; no credentials allowed."""
     media = core.media.get(request.path.removeprefix("/cdn/"))
     if media is None:
         return web.Response(status=404)
     if "Authorization" in request.headers:
         return web.Response(status=400, text="Only one auth mechanism allowed")
-    return web.Response(body=media.data, headers=download_headers(media.content_type))
+    return file_response(media.data, media.content_type)
 
 
 async def fetch_media(core: TwilioCore, message: TextMessage) -> int | None:
-    """Fetch what an outbound message points at, before it is sent; the error when it can't be.
+    """Fetch the files of an outbound message before it is sent; returns an error code or None.
 
-    URLs beyond loopback stand for themselves: the fake fetches nothing from the internet.
+    The fake fetches nothing from the internet: URLs of other hosts are kept as they are.
     """
-    near = [url for url in message.media_urls if urlsplit(url).hostname in LOOPBACK]
-    if not near:
+    local_urls = [url for url in message.media_urls if urlsplit(url).hostname in LOOPBACK]
+    if not local_urls:
         return None
     async with httpx2.AsyncClient(
         trust_env=False, timeout=FETCH_TIMEOUT_S, follow_redirects=True
     ) as client:
-        for url in near:
+        for url in local_urls:
             try:
                 answer = await client.get(url, headers={"User-Agent": "TwilioProxy/1.1"})
             except httpx2.HTTPError:

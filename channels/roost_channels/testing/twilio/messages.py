@@ -1,4 +1,4 @@
-"""The Messages resource: create, fetch, list, redact, cancel, delete; and media."""
+"""The Messages resource: create, fetch, list, redact and cancel."""
 
 import json
 import re
@@ -29,7 +29,7 @@ _URL = re.compile(r"https?://[^\s/]+(/\S*)?")
 
 
 def create_message(core: TwilioCore, form: MultiMapping[str]) -> TextMessage:
-    """Check a request the way the API does, and queue the message."""
+    """Check a request as the API does and store the message."""
     to, from_ = form.get("To", ""), form.get("From", "")
     service = form.get("MessagingServiceSid", "")
     if not to:
@@ -40,12 +40,12 @@ def create_message(core: TwilioCore, form: MultiMapping[str]) -> TextMessage:
     callback = form.get("StatusCallback", "")
     if callback and not _URL.fullmatch(callback):
         raise TwilioError(400, 21609, callback)
-    if core.person(to).has_blocked:
+    if core.user(to).has_blocked:
         raise TwilioError(400, 21610)
     message = TextMessage(
         new_sid("SM"),
         False,
-        core.person(to).address,
+        core.user(to).address,
         form.get("Body", ""),
         core.now(),
         "accepted" if service else "queued",
@@ -95,10 +95,11 @@ def _apply_content(core: TwilioCore, message: TextMessage, sid: str, variables: 
     media = content["types"].get("twilio/media", {}).get("media") or []
     message.media_urls += [str(url) for url in media]
     if not fits_session(content):
-        message.refused = INVALID_CONTENT
+        message.content_error = INVALID_CONTENT
 
 
 def find_message(core: TwilioCore, sid: str) -> TextMessage:
+    """The message with that SID; TwilioError 20404 when there is none."""
     message = core.messages.get(sid)
     if message is None:
         raise not_found(f"/{API_VERSION}/Accounts/{core.settings.account_sid}/Messages/{sid}.json")
@@ -106,7 +107,7 @@ def find_message(core: TwilioCore, sid: str) -> TextMessage:
 
 
 def update_message(core: TwilioCore, sid: str, form: Mapping[str, str]) -> TextMessage:
-    """Redact a body (`Body=`) or cancel a message that was not sent yet."""
+    """Redact a message (`Body=`), or cancel one that was not sent yet (`Status=canceled`)."""
     message = find_message(core, sid)
     if form.get("Body") == "":
         message.body = ""
@@ -118,21 +119,21 @@ def update_message(core: TwilioCore, sid: str, form: Mapping[str, str]) -> TextM
 
 def list_messages(core: TwilioCore, query: Mapping[str, str]) -> dict[str, Any]:
     """Newest first, filtered by To, From and DateSent (`DateSent>`, `DateSent<`), in pages."""
-    found = [message for message in core.messages.values() if _matches(message, query)]
-    found.sort(key=lambda message: message.created_at, reverse=True)
+    matches = [message for message in core.messages.values() if _matches(message, query)]
+    matches.sort(key=lambda message: message.created_at, reverse=True)
     size = min(max(int(query.get("PageSize") or PAGE_SIZE_DEFAULT), 1), PAGE_SIZE_MAX)
     page = max(int(query.get("Page") or 0), 0)
     start = page * size
-    shown = found[start : start + size]
+    shown = matches[start : start + size]
     path = f"/{API_VERSION}/Accounts/{core.settings.account_sid}/Messages.json"
 
     def uri(number: int) -> str:
-        kept = {k: v for k, v in query.items() if k not in ("Page", "PageToken", "PageSize")}
+        filters = {k: v for k, v in query.items() if k not in ("Page", "PageToken", "PageSize")}
         token = {"PageToken": f"PT{number}"} if number else {}
         pages = {"PageSize": str(size), "Page": str(number), **token}
-        return f"{path}?{urlencode({**kept, **pages})}"
+        return f"{path}?{urlencode({**filters, **pages})}"
 
-    more = start + size < len(found)
+    more = start + size < len(matches)
     return {
         "messages": [core.message_json(message) for message in shown],
         "first_page_uri": uri(0),
@@ -151,7 +152,7 @@ def _matches(message: TextMessage, query: Mapping[str, str]) -> bool:
         return False
     if query.get("From") and message.from_ != query["From"]:
         return False
-    # A message that waits to be sent is found by the moment it was created.
+    # A message that was not sent yet is listed by its creation time.
     at = message.sent_at if message.sent_at is not None else message.created_at
     if query.get("DateSent"):
         start, end = _moment(query["DateSent"])
@@ -163,7 +164,7 @@ def _matches(message: TextMessage, query: Mapping[str, str]) -> bool:
 
 
 def _moment(value: str) -> tuple[float, float]:
-    """A day or a second, as the half-open range it means; midnight stands for its day."""
+    """The half-open range that a date or time means: its day at midnight, else its second."""
     length = 86400.0 if len(value) == 10 or "T00:00:00" in value else 1.0
     try:
         moment = datetime.fromisoformat(value.replace("Z", "+00:00"))

@@ -1,8 +1,9 @@
-"""Parameters that Twilio knows; the real API ignores others, so they are listed after the fact."""
+"""Lists parameters in recorded calls that Twilio does not know; the real API ignores them."""
 
+from roost_channels.testing.dispatch import UNKNOWN_CALL
 from roost_channels.testing.loopback import Call
 
-# As the official client sends them; a test holds them to it.
+# The parameters of the official client; a test compares them with it.
 CREATE = frozenset(
     [
         "To",
@@ -43,13 +44,13 @@ KNOWN = {
     "typing": frozenset({"channel", "messageId"}),
     "typing.v3": frozenset({"channel", "messageId"}),
 }
-# Parts of the path, which the record of calls keeps beside the parameters.
+# Parts of the path, which the record of calls has beside the parameters.
 IN_PATH = frozenset({"account", "sid", "media", "json"})
 
 
 def complaints(call: Call) -> list[str]:
-    """What is wrong with a call by the published parameters; empty when nothing is."""
-    if call.method == "unknown":
+    """The parameters of a call that Twilio does not document; empty when all are known."""
+    if call.method == UNKNOWN_CALL:
         return ["unknown: no such resource"]
     known = KNOWN.get(call.method)
     if known is None:

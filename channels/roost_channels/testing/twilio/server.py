@@ -1,4 +1,4 @@
-"""FakeTwilio: Twilio's WhatsApp APIs on loopback, with people and their phones."""
+"""FakeTwilio: Twilio's WhatsApp APIs on loopback, with users and their phones."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,15 +7,15 @@ import httpx2
 
 from roost_channels.testing.clock import Clock, SystemClock
 from roost_channels.testing.loopback import LoopbackServer
-from roost_channels.testing.twilio.content import create_content, decide
+from roost_channels.testing.twilio.content import create_content, set_approval
 from roost_channels.testing.twilio.dispatch import TwilioDispatcher
-from roost_channels.testing.twilio.person import People, location_parameters
 from roost_channels.testing.twilio.schema import complaints
 from roost_channels.testing.twilio.sim import TwilioSim
 from roost_channels.testing.twilio.state import TextMessage, TwilioCore, TwilioSettings
-from roost_channels.testing.twilio.statuses import Statuses
-from roost_channels.testing.twilio.webhooks import Attempt, WebhookCaller
-from roost_channels.testing.whatsapp.screen import Screen
+from roost_channels.testing.twilio.statuses import TwilioStatuses
+from roost_channels.testing.twilio.user_events import TwilioUserEvents
+from roost_channels.testing.twilio.webhooks import TwilioWebhookClient
+from roost_channels.testing.whatsapp.screen import WhatsAppScreen
 from roost_channels.testing.whatsapp.server import WhatsAppFake
 from roost_channels.testing.whatsapp.state import PairLimit, StatusPlan
 
@@ -26,13 +26,13 @@ DEFAULT_SENDER = "whatsapp:+15550001000"
 class FakeTwilio(WhatsAppFake[TextMessage]):
     """`async with FakeTwilio(webhook_url=...) as twilio:` serves api, messaging and content paths.
 
-    People act through `user_says`, `press`, `user_sends_location`; `visible` answers what a person
-    sees now. Faults hit named calls (`messages.create`, `messages.list`, `messages.fetch`,
-    `typing`, `content.create`, `media.fetch`), and webhooks on their way: `inbound`, `status`.
+    `user_says`, `press` and `user_sends_location` act for a user; `visible` returns what the user
+    sees. Faults strike named calls (`messages.create`, `messages.list`, `messages.fetch`,
+    `typing`, `content.create`, `media.fetch`) and webhooks (`inbound`, `status`).
     """
 
-    _webhooks: WebhookCaller
-    _people: People
+    _webhooks: TwilioWebhookClient
+    _user_events: TwilioUserEvents
 
     def __init__(
         self,
@@ -69,27 +69,28 @@ class FakeTwilio(WhatsAppFake[TextMessage]):
         self._build()
 
     def _build(self) -> None:
-        self.core: TwilioCore = TwilioCore(self.settings, self.clock)
-        self._webhooks = WebhookCaller(self.core, transport=self._transport)
-        self._statuses = Statuses(self.core, self._webhooks)
-        self._people = People(self.core, self._webhooks)
-        self._screen = Screen(self.core)
+        self.core: TwilioCore = TwilioCore(self.clock, self.settings)
+        self._webhooks = TwilioWebhookClient(self.core, transport=self._transport)
+        self._statuses = TwilioStatuses(self.core, self._webhooks)
+        self._user_events = TwilioUserEvents(self.core, self._webhooks)
+        self._screen = WhatsAppScreen(self.core)
         self._on_call = TwilioDispatcher(self.core, self._statuses).handle
-        self._on_sim = TwilioSim(self).handle
+        self._on_sim = TwilioSim(self, self.core, self._user_events).handle
 
     @property
     def account_sid(self) -> str:
+        """The account's SID."""
         return self.settings.account_sid
 
     @property
     def auth_token(self) -> str:
+        """The account's secret, which also signs webhooks."""
         return self.settings.auth_token
 
     @property
     def sender(self) -> str:
+        """The business's WhatsApp number, `whatsapp:+…`."""
         return self.settings.sender
-
-    # What people do
 
     async def user_says(
         self,
@@ -104,10 +105,10 @@ class FakeTwilio(WhatsAppFake[TextMessage]):
         wait: bool = True,
         extra: dict[str, str] | None = None,
     ) -> str:
-        """As said above. extra: further parameters of the webhook, such as those of a referral."""
+        """As in WhatsAppFake. extra: more fields of the webhook, such as those of a referral."""
         if forwarded:
             extra = {**(extra or {}), "Forwarded": "true"}
-        message, parameters = self._people.write(
+        message, event = self._user_events.write(
             user,
             text,
             reply_to=reply_to,
@@ -116,26 +117,21 @@ class FakeTwilio(WhatsAppFake[TextMessage]):
             file_name=file_name,
             extra=extra,
         )
-        return await self._deliver(message, parameters, wait)
-
-    async def _deliver(self, message: TextMessage, parameters: dict[str, str], wait: bool) -> str:
-        delivery = self._people.start_delivery(parameters)
-        if wait:
-            await delivery
-        return message.id
+        return await self._deliver(message, event, wait)
 
     async def press(self, user: str, message_id: str, choice: str, *, wait: bool = True) -> str:
+        """The user chooses a button or list item by its id or title; returns the message's id."""
         shown = self.core.messages[message_id]
-        key, title = shown.chosen(choice)
+        key, title = shown.find_choice(choice)
         names = ("ListId", "ListTitle") if shown.is_list else ("ButtonPayload", "ButtonText")
-        message, parameters = self._people.write(
+        message, event = self._user_events.write(
             user,
             title,
             reply_to=message_id,
             extra=dict(zip(names, (key, title), strict=True)),
             message_type="interactive",
         )
-        return await self._deliver(message, parameters, wait)
+        return await self._deliver(message, event, wait)
 
     async def user_sends_location(
         self,
@@ -147,9 +143,9 @@ class FakeTwilio(WhatsAppFake[TextMessage]):
         label: str = "",
         wait: bool = True,
     ) -> str:
-        extra = location_parameters(latitude, longitude, address, label)
-        message, parameters = self._people.write(user, "", extra=extra, message_type="location")
-        return await self._deliver(message, parameters, wait)
+        """The user sends a place, with its street address and name; returns the message's id."""
+        message, event = self._user_events.write_location(user, latitude, longitude, address, label)
+        return await self._deliver(message, event, wait)
 
     async def user_sends(
         self,
@@ -159,8 +155,9 @@ class FakeTwilio(WhatsAppFake[TextMessage]):
         reply_to: str = "",
         wait: bool = True,
     ) -> list[str]:
-        """Photos, voice messages or files: one message each, as WhatsApp sends them, the caption
-        with the first.
+        """The user sends files, (data, content type); returns the messages' ids.
+
+        WhatsApp sends a message for each file; the caption is with the first.
         """
         return [
             await self.user_says(
@@ -174,24 +171,17 @@ class FakeTwilio(WhatsAppFake[TextMessage]):
         ]
 
     def add_content(self, body: dict[str, Any], *, approved: bool = False) -> str:
-        """A content that exists already; an approved one may be sent outside the window."""
+        """Add a content; an approved one may be sent outside the service window."""
         sid = str(create_content(self.core, body)["sid"])
         if approved:
-            decide(self.core, sid, "approved")
+            set_approval(self.core, sid, "approved")
         return sid
 
     def approve_content(self, sid: str, status: str = "approved", reason: str = "") -> None:
-        """WhatsApp's decision on a template that waits for one."""
-        decide(self.core, sid, status, reason)
-
-    # What can be asked
-
-    @property
-    def webhooks(self) -> list[Attempt]:
-        """Every webhook tried, oldest first."""
-        return list(self._webhooks.attempts)
+        """Decide on a template as WhatsApp does: approved, rejected, pending or paused."""
+        set_approval(self.core, sid, status, reason)
 
     @property
     def complaints(self) -> list[str]:
-        """What Twilio would have ignored in the calls so far: parameters that it does not know."""
+        """The parameters in the calls so far that Twilio does not know and would ignore."""
         return [text for call in self.core.log.calls for text in complaints(call)]

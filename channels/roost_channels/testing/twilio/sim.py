@@ -1,31 +1,41 @@
-"""The /sim API of FakeTwilio: what the sandbox's phone and outside tests use to play the people."""
+"""The part of the /sim API that FakeTwilio alone has: locations, approvals and complaints."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from roost_channels.testing.twilio.content import set_approval
+from roost_channels.testing.twilio.schema import complaints
+from roost_channels.testing.twilio.state import TextMessage, TwilioCore
+from roost_channels.testing.twilio.user_events import TwilioUserEvents
+from roost_channels.testing.whatsapp.server import WhatsAppFake
 from roost_channels.testing.whatsapp.sim import WhatsAppSim
-
-if TYPE_CHECKING:
-    from roost_channels.testing.twilio.server import FakeTwilio
 
 
 class TwilioSim(WhatsAppSim):
-    """Beside what both ways to WhatsApp have: places, approvals, complaints."""
+    """Adds Twilio's routes to those of both WhatsApp fakes."""
 
-    urls = ("fallback_url", "status_callback")
+    url_settings = ("fallback_url", "status_callback")
 
-    def __init__(self, twilio: "FakeTwilio") -> None:
-        super().__init__(twilio)
-        self._twilio = twilio
+    def __init__(
+        self, fake: WhatsAppFake[TextMessage], core: TwilioCore, user_events: TwilioUserEvents
+    ) -> None:
+        super().__init__(fake)
+        self._core = core
+        self._user_events = user_events
 
-    async def more(self, verb: str, parts: list[str], body: dict[str, Any]) -> Any:
-        twilio = self._twilio
+    async def provider_route(
+        self, verb: str, parts: list[str], body: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """Answer a path that FakeTwilio alone has; None for any other path."""
         match (verb, *parts):
-            case ("POST", "users", user, "location"):
+            case ("POST", "users", address, "location"):
                 place = (float(body["latitude"]), float(body["longitude"]))
-                return {"sid": await twilio.user_sends_location(user, *place, wait=False)}
+                message, event = self._user_events.write_location(address, *place)
+                self._user_events.start_delivery(event)
+                return {"sid": message.id}
             case ("POST", "contents", sid, "approve"):
-                twilio.approve_content(sid, str(body.get("status", "approved")))
+                set_approval(self._core, sid, str(body.get("status", "approved")))
                 return {"ok": True}
             case ("GET", "complaints"):
-                return {"complaints": twilio.complaints}
+                calls = self._core.log.calls
+                return {"complaints": [text for call in calls for text in complaints(call)]}
         return None

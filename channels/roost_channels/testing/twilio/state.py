@@ -1,4 +1,4 @@
-"""What Twilio holds beside what WhatsApp does: resources, contents, and the account's settings."""
+"""The state of a Twilio account: its settings, Message resources and contents."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -6,35 +6,42 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
-from roost_channels.testing.whatsapp.state import Core, Media, Message, Settings
+from roost_channels.testing.whatsapp.state import (
+    AccountSettings,
+    WhatsAppCore,
+    WhatsAppMedia,
+    WhatsAppMessage,
+)
 
 API_VERSION = "2010-04-01"
 
 
 def new_sid(prefix: str) -> str:
+    """A new SID: the two-letter prefix and 32 hexadecimal digits."""
     return prefix + uuid.uuid4().hex
 
 
 def rfc2822(seconds: float | None) -> str | None:
-    """Mon, 23 Nov 2026 23:05:37 +0000"""
+    """A time as `Mon, 23 Nov 2026 23:05:37 +0000`; None stays None."""
     if seconds is None:
         return None
     return format_datetime(datetime.fromtimestamp(int(seconds), UTC))
 
 
 @dataclass(slots=True)
-class TwilioMedia(Media):
-    """A file of one message, whose id it keeps."""
+class TwilioMedia(WhatsAppMedia):
+    """A file of the message `parent_sid`."""
 
     parent_sid: str
     created_at: float
 
 
 @dataclass(slots=True)
-class TextMessage(Message):
-    """A Message resource. media_urls: where its files are, until they were fetched.
+class TextMessage(WhatsAppMessage):
+    """A Message resource.
 
-    refused: the code with which it fails whatever else happens.
+    media_urls: the URLs of its files, before Twilio fetched them.
+    content_error: the code with which the message fails because its content breaks a limit.
     """
 
     from_: str = ""
@@ -42,15 +49,16 @@ class TextMessage(Message):
     messaging_service_sid: str | None = None
     media_urls: list[str] = field(default_factory=list)
     status_callback: str = ""
-    refused: int | None = None
+    content_error: int | None = None
 
     @property
     def shown_media(self) -> tuple[str, ...]:
+        """The ids of its files, or their URLs before they were fetched."""
         return tuple(self.media or self.media_urls)
 
 
 @dataclass(slots=True)
-class TwilioSettings(Settings):
+class TwilioSettings(AccountSettings):
     """The account as its owner configured it."""
 
     account_sid: str
@@ -65,13 +73,13 @@ class TwilioSettings(Settings):
 
 
 @dataclass(slots=True)
-class TwilioCore(Core[TwilioSettings, TextMessage, TwilioMedia]):
-    """One account's server side; contents are Content resources by their SID."""
+class TwilioCore(WhatsAppCore[TwilioSettings, TextMessage, TwilioMedia]):
+    """The server-side state of one account. contents: the Content resources by their SIDs."""
 
     contents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def message_json(self, message: TextMessage) -> dict[str, Any]:
-        """The Message resource."""
+        """The Message resource as the API returns it."""
         uri = f"/{API_VERSION}/Accounts/{self.settings.account_sid}/Messages/{message.id}"
         failed = message.error_code is not None
         return {

@@ -1,4 +1,4 @@
-"""What WhatsApp is whichever provider carries it: the ground of FakeTwilio and FakeCloud."""
+"""The parts of WhatsApp that FakeTwilio and FakeCloud share."""
 
 from roost_channels.testing.whatsapp.screen import SeenText
 from roost_channels.testing.whatsapp.state import PairLimit, StatusPlan

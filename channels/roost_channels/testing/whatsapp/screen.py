@@ -1,20 +1,21 @@
-"""What a person sees on WhatsApp now."""
+"""What a user's phone shows of the WhatsApp chat with the business."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from roost_channels.testing.whatsapp.state import Core, Message
+from roost_channels.testing.whatsapp.state import WhatsAppCore, WhatsAppMessage
 
 ON_THE_PHONE = ("delivered", "read")
-# Messages to a server that are no bubbles of their own.
-ACTS = ("reaction", "revoke", "edit")
+# Messages that the phone does not show as bubbles of their own.
+EVENT_TYPES = ("reaction", "revoke", "edit")
 
 
 @dataclass(frozen=True, slots=True)
 class SeenText:
-    """One message on the phone; ours are there once delivered.
+    """One message on the phone; the business's messages appear once delivered.
 
-    reply_to: (id, body) of the bubble it quotes, None without one. files: (id, content type, name).
+    reply_to: (id, body) of the message it quotes, or None. buttons: (id, title).
+    files: (id, content type, name). date: seconds since the epoch.
     """
 
     id: str
@@ -30,6 +31,7 @@ class SeenText:
     reactions: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
+        """The message as the /sim API shows it."""
         reply = self.reply_to
         return {
             "sid": self.id,
@@ -48,24 +50,25 @@ class SeenText:
         }
 
 
-class Screen:
-    """The phone's view of the chat with the business."""
+class WhatsAppScreen:
+    """Reads the state as the user's phone shows it."""
 
-    def __init__(self, core: Core[Any, Any, Any]) -> None:
+    def __init__(self, core: WhatsAppCore[Any, Any, Any]) -> None:
         self._core = core
 
     def messages(self, address: str) -> list[SeenText]:
-        person = self._core.person(address)
-        seen = [
-            self._seen(message)
+        """The messages on the phone, oldest first."""
+        user = self._core.user(address)
+        visible = [
+            self._seen_text(message)
             for message in self._core.messages.values()
-            if self._core.person(message.person) is person
-            and message.type not in ACTS
+            if self._core.user(message.user) is user
+            and message.type not in EVENT_TYPES
             and (message.inbound or message.status in ON_THE_PHONE)
         ]
-        return sorted(seen, key=lambda message: message.date)
+        return sorted(visible, key=lambda message: message.date)
 
-    def _seen(self, message: Message) -> SeenText:
+    def _seen_text(self, message: WhatsAppMessage) -> SeenText:
         target = self._core.messages.get(message.reply_to)
         arrived = message.created_at if message.inbound else message.delivered_at
         media = self._core.media
@@ -88,9 +91,11 @@ class Screen:
         )
 
     def typing(self, address: str) -> bool:
-        return self._core.person(address).typing_until > self._core.now()
+        """Whether the phone shows that the business is typing."""
+        return self._core.user(address).typing_until > self._core.now()
 
     def to_json(self, address: str) -> dict[str, Any]:
+        """The whole screen as the /sim API shows it."""
         return {
             "messages": [message.to_json() for message in self.messages(address)],
             "typing": self.typing(address),

@@ -1,41 +1,38 @@
-"""What FakeTwilio and FakeCloud share: people to play, and what can be asked of their phones."""
+"""The base of FakeTwilio and FakeCloud: users to play, and questions about their phones."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, Protocol
+from collections.abc import Sequence
+from typing import Any, Generic
 
 from aiohttp import web
 
 from roost_channels.testing.clock import Clock
 from roost_channels.testing.fake import Fake
-from roost_channels.testing.whatsapp.screen import Screen, SeenText
-from roost_channels.testing.whatsapp.state import PREFIX, Core, MessageT, Person, StatusPlan
+from roost_channels.testing.loopback import Handler
+from roost_channels.testing.whatsapp.screen import SeenText, WhatsAppScreen
+from roost_channels.testing.whatsapp.state import (
+    ADDRESS_PREFIX,
+    MessageT,
+    StatusPlan,
+    WhatsAppCore,
+    WhatsAppUser,
+)
 from roost_channels.testing.whatsapp.statuses import StatusEngine
-
-
-class Part(Protocol):
-    """Something that runs beside the server."""
-
-    async def stop(self) -> None: ...
-
-
-class Webhooks(Part, Protocol):
-    """What calls the account's owner."""
-
-    async def start(self) -> None: ...
-
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from roost_channels.testing.whatsapp.user_events import WhatsAppUserEvents
+from roost_channels.testing.whatsapp.webhooks import WebhookAttempt, WebhookClient
 
 
 class WhatsAppFake(Fake, Generic[MessageT]):
-    """One account of a provider. Subclasses build the parts, and word what people do."""
+    """One account of a provider; subclasses build the parts and word the users' messages.
 
-    core: Core[Any, MessageT, Any]
+    `user` is always `whatsapp:+…` (a phone number) or `whatsapp:CC.…` (a business-scoped id).
+    """
+
+    core: WhatsAppCore[Any, MessageT, Any]
     clock: Clock
-    _webhooks: Webhooks
+    _webhooks: WebhookClient[Any]
     _statuses: StatusEngine[MessageT]
-    _people: Part
-    _screen: Screen
+    _user_events: WhatsAppUserEvents[MessageT]
+    _screen: WhatsAppScreen
     _on_call: Handler
     _on_sim: Handler
 
@@ -48,11 +45,19 @@ class WhatsAppFake(Fake, Generic[MessageT]):
         await self._webhooks.start()
 
     async def _stop_parts(self) -> None:
-        await self._people.stop()
+        await self._user_events.stop()
         await self._statuses.stop()
         await self._webhooks.stop()
 
-    # What people do
+    async def _deliver(self, message: MessageT, event: dict[str, Any], wait: bool) -> str:
+        """Send a user's message to the webhook; returns the message's id.
+
+        wait: return only after the webhook accepted it, or after the last retry.
+        """
+        delivery = self._user_events.start_delivery(event)
+        if wait:
+            await delivery
+        return message.id
 
     async def user_says(
         self,
@@ -66,60 +71,65 @@ class WhatsAppFake(Fake, Generic[MessageT]):
         forwarded: bool = False,
         wait: bool = True,
     ) -> str:
-        """A person writes, or sends a file with a caption; returns the message's id, with `wait`
-        once the webhook was taken or given up.
+        """The user writes, or sends files with a caption; returns the message's id.
 
-        user: `whatsapp:+…` or a business-scoped id. media: (data, content type).
-        file_name: of a document, which only some providers pass on.
+        media: (data, content type). file_name: the name of a document, for providers that pass
+        it on. wait: return only after the webhook accepted the message, or after the last retry.
         """
         raise NotImplementedError
 
     async def press(self, user: str, message_id: str, choice: str, *, wait: bool = True) -> str:
-        """Choose a button or an item, by its id or title, under a message on the phone."""
+        """The user chooses a button or list item by its id or title; returns the message's id."""
         raise NotImplementedError
 
-    def add_person(self, phone: str = "", *, user_id: str = "", name: str = "Ada") -> Person:
-        """A person with a phone (`whatsapp:+…`), a business-scoped id, or both."""
-        known = PREFIX + user_id.removeprefix(PREFIX) if user_id else ""
-        return self.core.add(Person(phone, known, name))
+    def add_user(self, phone: str = "", *, user_id: str = "", name: str = "Ada") -> WhatsAppUser:
+        """Add a user with a phone (`whatsapp:+…`), a business-scoped id, or both."""
+        prefixed_id = ADDRESS_PREFIX + user_id.removeprefix(ADDRESS_PREFIX) if user_id else ""
+        return self.core.add_user(WhatsAppUser(phone, prefixed_id, name))
 
     def block(self, user: str) -> None:
-        """The person wants nothing of us any more."""
-        self.core.person(user).has_blocked = True
+        """The user blocks the business."""
+        self.core.user(user).has_blocked = True
 
     def close_window(self, user: str) -> None:
-        """The 24 hours since this person last wrote are over."""
-        self.core.person(user).window_until = float("-inf")
+        """End the 24 hours in which the business may send free text to the user."""
+        self.core.user(user).window_until = float("-inf")
 
     def plan_next(self, *plans: StatusPlan) -> None:
-        """How the next outbound messages fare, in the order in which they are accepted."""
+        """Use these plans for the next outbound messages, in the order of their acceptance."""
         self.core.plans.extend(plans)
 
-    # What can be asked
-
     def visible(self, user: str) -> list[SeenText]:
-        """What the person sees now: own messages, and ours once they were delivered."""
+        """The messages on the user's phone: their own, and the business's once delivered."""
         return self._screen.messages(user)
 
     def bot_texts(self, user: str) -> list[str]:
+        """The texts of the business's messages on the user's phone, oldest first."""
         return [m.body for m in self._screen.messages(user) if m.sender == "bot"]
 
     def typing(self, user: str) -> bool:
+        """Whether the user's phone shows that the business is typing."""
         return self._screen.typing(user)
 
     def screen_json(self, user: str) -> dict[str, Any]:
+        """The user's screen as the /sim API shows it."""
         return self._screen.to_json(user)
 
     def media_of(self, message_id: str) -> list[tuple[bytes, str]]:
         """The files of a message, (data, content type)."""
-        found = [self.core.media[name] for name in self.core.messages[message_id].media]
-        return [(media.data, media.content_type) for media in found]
+        files = [self.core.media[name] for name in self.core.messages[message_id].media]
+        return [(media.data, media.content_type) for media in files]
 
     @property
     def messages(self) -> dict[str, MessageT]:
-        """Every message by its id, whatever became of it."""
+        """All messages by their ids, whatever their status."""
         return self.core.messages
 
+    @property
+    def webhooks(self) -> list[WebhookAttempt]:
+        """All attempts to call a webhook, oldest first."""
+        return list(self._webhooks.attempts)
+
     async def settled(self, timeout_s: float = 10.0) -> None:
-        """Wait until every outbound message has reached its last state and told us."""
+        """Wait until every outbound message has reached and reported its last status."""
         await self.until(lambda: self._statuses.running == 0, timeout_s)

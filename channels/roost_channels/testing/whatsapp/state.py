@@ -1,27 +1,27 @@
-"""What a provider and the phones hold: people, messages, files, and how all of it is set up."""
+"""The state of a WhatsApp account: its settings, users, messages and files."""
 
-import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from roost_channels.testing.clock import Clock
-from roost_channels.testing.faults import FaultBook
-from roost_channels.testing.loopback import CallLog
+from roost_channels.testing.state import FakeState
 
 SESSION_WINDOW_S = 24 * 3600.0
 TYPING_S = 25.0
 MESSAGES_MAX = 100_000
-PREFIX = "whatsapp:"
+ADDRESS_PREFIX = "whatsapp:"
 
 
 @dataclass(frozen=True, slots=True)
 class StatusPlan:
-    """How an outbound message fares after it was accepted; delays in seconds, each after the last.
+    """Which statuses an outbound message reaches after it was accepted, and when.
 
-    read_s: None for a person who shows no read receipts. error_code: it fails instead of being
-    sent, as `error_status` where the provider has more words than `failed`. doubled: every status
-    comes twice. shuffled: they come in reverse order, after all has happened. silent: none at all.
+    sent_s, delivered_s, read_s: seconds after the status before; read_s is None for a user who
+        shows no read receipts.
+    error_code: the message fails with this code instead of being sent.
+    error_status: the status of that failure, where the provider has others beside `failed`.
+    doubled: each status is reported twice. shuffled: the statuses are reported at the end, in
+        reverse order. silent: no status is reported.
     """
 
     sent_s: float = 0.02
@@ -36,17 +36,20 @@ class StatusPlan:
 
 @dataclass(frozen=True, slots=True)
 class PairLimit:
-    """One person gets at most `burst` messages at once, and one more each `seconds_per_message`."""
+    """One user may get `burst` messages at once, then one more every `seconds_per_message`."""
 
     burst: int = 45
     seconds_per_message: float = 6.0
 
 
 @dataclass(slots=True)
-class Person:
+class WhatsAppUser:
     """A WhatsApp user: a phone (`whatsapp:+…`), a business-scoped id (`whatsapp:CC.…`), or both.
 
-    Free text is allowed until `window_until`; has_blocked: nothing of ours reaches them.
+    window_until: the business may send free text until then (seconds since the epoch).
+    typing_until: the phone shows the business typing until then.
+    has_blocked: the user blocked the business; no message reaches them.
+    pair_tokens, pair_at: the token bucket of the pair limit, and when it was last filled.
     """
 
     phone: str
@@ -60,10 +63,11 @@ class Person:
 
     @property
     def address(self) -> str:
+        """The phone, or the business-scoped id of a user without one."""
         return self.phone or self.user_id
 
-    def takes(self, limit: PairLimit | None, now: float) -> bool:
-        """Whether the pair limit lets one more message through; counts it if so."""
+    def take_pair_token(self, limit: PairLimit | None, now: float) -> bool:
+        """Count one message against the pair limit; False when the limit refuses it."""
         if limit is None:
             return True
         tokens = float(limit.burst) if self.pair_tokens is None else self.pair_tokens
@@ -74,8 +78,8 @@ class Person:
 
 
 @dataclass(slots=True)
-class Media:
-    """A file of a message; filename as phones show it, where it has one."""
+class WhatsAppMedia:
+    """A file of a message. filename: the name that phones show; empty for a file without one."""
 
     id: str
     content_type: str
@@ -84,16 +88,17 @@ class Media:
 
 
 @dataclass(slots=True)
-class Message:
-    """A message of either direction with `person`, an address; `body` is its text or caption.
+class WhatsAppMessage:
+    """A message from or to a user.
 
-    type: as Meta names types. reply_to: the id of the message replied to. buttons: (id, title) of
-    what can be chosen. media: ids of its files.
+    user: the user's address. body: the text or caption. type: one of Meta's message types.
+    reply_to: the id of the quoted message. buttons: (id, title) of each button or list item.
+    media: the ids of its files. reactions: the emoji by who set it.
     """
 
     id: str
     inbound: bool
-    person: str
+    user: str
     body: str
     created_at: float
     status: str
@@ -112,19 +117,23 @@ class Message:
 
     @property
     def shown_media(self) -> tuple[str, ...]:
+        """The ids or URLs of its files, as the screen shows them."""
         return tuple(self.media)
 
-    def chosen(self, choice: str) -> tuple[str, str]:
-        """The (id, title) of a button or an item, by either; ValueError for what is not there."""
-        found = [(key, title) for key, title in self.buttons if choice in (key, title)]
-        if not found:
-            raise ValueError(f"message {self.id} offers no choice {choice!r}")
-        return found[0]
+    def find_choice(self, choice: str) -> tuple[str, str]:
+        """The (id, title) of a button or list item; ValueError when the message has none such.
+
+        choice: the id or the title.
+        """
+        for key, title in self.buttons:
+            if choice in (key, title):
+                return key, title
+        raise ValueError(f"message {self.id} offers no choice {choice!r}")
 
 
 @dataclass(slots=True, kw_only=True)
-class Settings:
-    """What every account has; tests may change it while the server runs. None is for no limit."""
+class AccountSettings:
+    """Settings of every account; tests may change them while the server runs. None: no limit."""
 
     webhook_url: str = ""
     session_window_s: float | None = SESSION_WINDOW_S
@@ -132,55 +141,54 @@ class Settings:
     status_plan: StatusPlan = field(default_factory=StatusPlan)
 
 
-SettingsT = TypeVar("SettingsT", bound=Settings)
-MessageT = TypeVar("MessageT", bound=Message)
-MediaT = TypeVar("MediaT", bound=Media)
+SettingsT = TypeVar("SettingsT", bound=AccountSettings)
+MessageT = TypeVar("MessageT", bound=WhatsAppMessage)
+MediaT = TypeVar("MediaT", bound=WhatsAppMedia)
 
 
 @dataclass(slots=True)
-class Core(Generic[SettingsT, MessageT, MediaT]):
-    """One account's server side."""
+class WhatsAppCore(FakeState, Generic[SettingsT, MessageT, MediaT]):
+    """The server-side state of one account; plans are for the next outbound messages."""
 
     settings: SettingsT
-    clock: Clock
     messages: dict[str, MessageT] = field(default_factory=dict)
-    people: dict[str, Person] = field(default_factory=dict)
+    users: dict[str, WhatsAppUser] = field(default_factory=dict)
     media: dict[str, MediaT] = field(default_factory=dict)
     plans: deque[StatusPlan] = field(default_factory=deque)
-    faults: FaultBook = field(default_factory=FaultBook)
-    log: CallLog = field(default_factory=CallLog)
-    event: asyncio.Event = field(default_factory=asyncio.Event)
     base_url: str = ""
 
-    def now(self) -> float:
-        return self.clock.time()
+    def user(self, address: str) -> WhatsAppUser:
+        """The user with that phone number or business-scoped id; created when not known yet."""
+        address = ADDRESS_PREFIX + address.removeprefix(ADDRESS_PREFIX)
+        for user in self.users.values():
+            if address in (user.phone, user.user_id):
+                return user
+        is_phone = address.startswith(f"{ADDRESS_PREFIX}+")
+        return self.add_user(WhatsAppUser(address if is_phone else "", "" if is_phone else address))
 
-    def changed(self) -> None:
-        self.event.set()
-        self.event = asyncio.Event()
+    def add_user(self, user: WhatsAppUser) -> WhatsAppUser:
+        """Keep a user under their address; replaces the one who had it."""
+        self.users[user.address] = user
+        return user
 
-    def person(self, address: str) -> Person:
-        """The person behind a phone number or a business-scoped id; appears when first named."""
-        address = PREFIX + address.removeprefix(PREFIX)
-        for person in self.people.values():
-            if address in (person.phone, person.user_id):
-                return person
-        is_phone = address.startswith(f"{PREFIX}+")
-        return self.add(Person(address if is_phone else "", "" if is_phone else address))
-
-    def add(self, person: Person) -> Person:
-        self.people[person.address] = person
-        return person
-
-    def open_window(self, person: Person) -> None:
-        """The person did something that allows free text."""
+    def open_window(self, user: WhatsAppUser) -> None:
+        """Start the service window: the user wrote, so free text is allowed for a while."""
         if self.settings.session_window_s is not None:
-            person.window_until = self.now() + self.settings.session_window_s
+            user.window_until = self.now() + self.settings.session_window_s
 
-    def is_open(self, person: Person) -> bool:
-        return self.settings.session_window_s is None or self.now() <= person.window_until
+    def is_open(self, user: WhatsAppUser) -> bool:
+        """Whether the business may send free text to the user now."""
+        return self.settings.session_window_s is None or self.now() <= user.window_until
+
+    def mark_read(self, message: MessageT, *, typing: bool) -> None:
+        """The business read an inbound message; with `typing` its user sees it typing."""
+        message.is_read = True
+        if typing:
+            self.user(message.user).typing_until = self.now() + TYPING_S
+        self.changed()
 
     def store(self, message: MessageT) -> None:
+        """Keep a new message; RuntimeError when MESSAGES_MAX are kept."""
         if len(self.messages) >= MESSAGES_MAX:
             raise RuntimeError(f"more than {MESSAGES_MAX} messages")
         message.updated_at = message.created_at

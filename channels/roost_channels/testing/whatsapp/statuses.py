@@ -1,115 +1,117 @@
-"""What becomes of an outbound message: sent, delivered, read or failed, and who is told."""
+"""Moves outbound messages through sent, delivered, read or failed, and reports each status."""
 
 import asyncio
 from typing import Any, Generic
 
 from roost_channels.testing.tasks import Tasks
-from roost_channels.testing.whatsapp.state import Core, MessageT, Person, StatusPlan
+from roost_channels.testing.whatsapp.state import MessageT, StatusPlan, WhatsAppCore, WhatsAppUser
 
 Report = dict[str, Any]
-Told = asyncio.Queue[Report | None]
+ReportQueue = asyncio.Queue[Report | None]
 
 
 class StatusEngine(Generic[MessageT]):
-    """One task per message, so that nothing keeps the order of two messages but the sender.
+    """Runs one task per message: two messages to one user may overtake each other.
 
-    blocked, outside_window: the provider's codes for what people and time refuse.
+    Subclasses set the provider's error codes and word the reports.
+    blocked: the code for a user who blocked the business.
+    outside_window: the code for free text after the service window closed.
     """
 
     blocked: int
     outside_window: int
 
-    def __init__(self, core: Core[Any, MessageT, Any]) -> None:
+    def __init__(self, core: WhatsAppCore[Any, MessageT, Any]) -> None:
         self._core = core
-        self._lives = Tasks("messages")
+        self._tasks = Tasks("messages")
 
     @property
     def running(self) -> int:
-        return len(self._lives)
+        """How many messages have not reached their last status."""
+        return len(self._tasks)
 
     def accept(self, message: MessageT) -> None:
-        """Start the life of a message; its acceptance itself is never reported."""
+        """Start a message on the next plan; the acceptance itself is not reported."""
         plans = self._core.plans
         plan = plans.popleft() if plans else self._core.settings.status_plan
-        self._lives.start(self._live(message, plan))
+        self._tasks.start(self._run(message, plan))
 
     async def stop(self) -> None:
-        await self._lives.stop()
+        """Stop all messages where they are."""
+        await self._tasks.stop()
 
-    # What a provider says of it
-
-    async def problem(self, message: MessageT, person: Person) -> int | None:
-        """The code of what keeps a message from being sent; None where nothing does."""
-        if person.has_blocked:
+    async def find_error(self, message: MessageT, user: WhatsAppUser) -> int | None:
+        """The code of the error that keeps a message from being sent, or None."""
+        if user.has_blocked:
             return self.blocked
-        if message.is_template or self._core.is_open(person):
+        if message.is_template or self._core.is_open(user):
             return None
         return self.outside_window
 
-    def failure(self, plan: StatusPlan, code: int) -> str:
-        """The status of a message that failed."""
+    def failed_status(self, plan: StatusPlan, code: int) -> str:
+        """The provider's status for a message that failed with `code`."""
         return "failed"
 
     def report(self, message: MessageT, status: str) -> Report:
-        """A status as the provider words it."""
+        """The provider's report of a status."""
         raise NotImplementedError
 
-    async def tell(self, message: MessageT, report: Report, plan: StatusPlan) -> None:
-        """Call the account's owner."""
+    async def send_report(self, message: MessageT, report: Report, plan: StatusPlan) -> None:
+        """Send a report to the account's owner."""
         raise NotImplementedError
 
-    async def end(self, message: MessageT) -> None:
-        """All has happened and was told."""
+    async def finish(self, message: MessageT) -> None:
+        """Clean up after the last report of a message."""
 
-    # What becomes of it
-
-    async def _live(self, message: MessageT, plan: StatusPlan) -> None:
-        """What becomes of it, and beside that the reports: a slow webhook delays no message."""
-        told: Told = asyncio.Queue()
-        telling = asyncio.create_task(self._tell(message, plan, told))
+    async def _run(self, message: MessageT, plan: StatusPlan) -> None:
+        """Report in a task of its own, so that a slow webhook delays no message."""
+        reports: ReportQueue = asyncio.Queue()
+        reporting = asyncio.create_task(self._send_reports(message, plan, reports))
         try:
-            await self._fare(message, plan, told)
-            told.put_nowait(None)
-            await telling
+            await self._advance(message, plan, reports)
+            reports.put_nowait(None)
+            await reporting
         finally:
-            telling.cancel()
-        await self.end(message)
+            reporting.cancel()
+        await self.finish(message)
 
-    async def _tell(self, message: MessageT, plan: StatusPlan, told: Told) -> None:
+    async def _send_reports(
+        self, message: MessageT, plan: StatusPlan, reports: ReportQueue
+    ) -> None:
         """Report in order; a shuffled plan waits for the end and goes backwards."""
-        kept: list[Report] = []
-        while (report := await told.get()) is not None:
+        shuffled: list[Report] = []
+        while (report := await reports.get()) is not None:
             if plan.shuffled:
-                kept.append(report)
+                shuffled.append(report)
             elif not plan.silent:
-                await self.tell(message, report, plan)
-        for report in reversed(kept):
+                await self.send_report(message, report, plan)
+        for report in reversed(shuffled):
             if not plan.silent:
-                await self.tell(message, report, plan)
+                await self.send_report(message, report, plan)
 
-    async def _fare(self, message: MessageT, plan: StatusPlan, told: Told) -> None:
+    async def _advance(self, message: MessageT, plan: StatusPlan, reports: ReportQueue) -> None:
         core = self._core
         await core.clock.sleep(plan.sent_s)
         if message.status == "canceled":
             return
-        person = core.person(message.person)
-        code = plan.error_code or await self.problem(message, person)
+        user = core.user(message.user)
+        code = plan.error_code or await self.find_error(message, user)
         if code is not None:
             message.error_code = code
-            self._reach(message, self.failure(plan, code), told)
+            self._set_status(message, self.failed_status(plan, code), reports)
             return
         message.sent_at = core.now()
-        self._reach(message, "sent", told)
+        self._set_status(message, "sent", reports)
         await core.clock.sleep(plan.delivered_s)
-        # As planned, not when this task gets its turn: the order on the screen hangs on it.
+        # The planned time, not the time when this task runs: the order on the screen follows it.
         message.delivered_at = message.sent_at + plan.delivered_s
-        person.typing_until = float("-inf")
-        self._reach(message, "delivered", told)
+        user.typing_until = float("-inf")
+        self._set_status(message, "delivered", reports)
         if plan.read_s is not None:
             await core.clock.sleep(plan.read_s)
-            self._reach(message, "read", told)
+            self._set_status(message, "read", reports)
 
-    def _reach(self, message: MessageT, status: str, told: Told) -> None:
+    def _set_status(self, message: MessageT, status: str, reports: ReportQueue) -> None:
         message.status, message.updated_at = status, self._core.now()
         self._core.changed()
-        told.put_nowait(self.report(message, status))
+        reports.put_nowait(self.report(message, status))

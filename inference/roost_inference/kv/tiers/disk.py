@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from roost_inference.backend import Payload
+from roost_inference.config import EngineConfig
 from roost_inference.kv.block import (
     HEADER_BYTES_MAX,
     BadBlock,
@@ -24,6 +25,7 @@ from roost_inference.kv.block import (
     decode_head,
     encode_head,
 )
+from roost_inference.kv.figures import ReadCost
 from roost_inference.kv.tiers.tier import Quota, TierError
 
 SUFFIX = ".kv"
@@ -40,6 +42,9 @@ class DiskTier:
 
     name = "disk"
     stores_tails = True
+    is_shared = False
+    scans_in_background = False
+    read_cost = ReadCost(latency_ms=2.0, ms_per_mib=1.0)
 
     def __init__(
         self,
@@ -58,11 +63,12 @@ class DiskTier:
         self._numbers = itertools.count()
 
     def scan(self) -> Iterator[BlockHead]:
+        """The usable blocks; see Tier. Deletes blocks of other models down to half the quota."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise TierError(f"{self._folder} can't be made: {error.strerror or error}") from error
-        self._make_room_from_others()
+        self._delete_others()
         for path in sorted(self._folder.glob("*/*")):
             head = self._usable(path)
             if head is not None:
@@ -83,7 +89,7 @@ class DiskTier:
             return None
         return head
 
-    def _make_room_from_others(self) -> None:
+    def _delete_others(self) -> None:
         """Blocks of other models count against the quota; the oldest go first, down to half."""
         others = [path for path in self._root.glob("*/*/*") if path.parent.parent != self._folder]
         sized = sorted((s.st_mtime, s.st_size, path) for path in others if (s := _stat(path)))
@@ -95,6 +101,7 @@ class DiskTier:
             total -= size
 
     def read(self, head: BlockHead) -> Payload:
+        """The block's KV, checked; see Tier."""
         path = self._path(head)
         try:
             data = path.read_bytes()
@@ -106,6 +113,7 @@ class DiskTier:
         return decode_block(data, head)
 
     def write(self, head: BlockHead, payload: Payload) -> None:
+        """Store it as a whole or not at all. Raises TierError, also on a disk almost full."""
         path = self._path(head)
         temporary = path.with_name(f"{next(self._numbers)}-{secrets.token_hex(4)}.tmp")
         try:
@@ -123,11 +131,17 @@ class DiskTier:
             raise TierError(f"{self._root} can't be written: {error.strerror or error}") from error
 
     def delete(self, head: BlockHead) -> None:
+        """Delete its file if possible."""
         _remove(self._path(head))
 
     def _path(self, head: BlockHead) -> Path:
         name = head.key.hex()
         return self._folder / name[:2] / (name + SUFFIX)
+
+
+def open_disk_tier(config: EngineConfig, identity: bytes, folder: Path) -> DiskTier | None:
+    """The tier that the settings ask for, None if it is off."""
+    return DiskTier(folder, identity, config.kv_disk) if config.kv_disk else None
 
 
 def _remove(path: Path) -> None:

@@ -21,9 +21,11 @@ class Health:
 
     @property
     def available(self) -> bool:
+        """Whether the tier may be used now."""
         return self._clock() >= self._until
 
     def failed(self, reason: str) -> None:
+        """Take the tier out for a while, longer with each failure in a row."""
         if self.failures == 0:
             log.warning("The KV tier %r is not used for now: %s", self._tier, reason)
         self.failures += 1
@@ -32,6 +34,7 @@ class Health:
         self._until = self._clock() + pause_s
 
     def worked(self) -> None:
+        """The tier works: use it again at once."""
         if self.failures:
             log.info("The KV tier %r works again", self._tier)
         self.failures = 0

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 
 class Lane(Protocol):
+    """Runs jobs one after another."""
+
     def submit(self, job: Job) -> bool:
         """Run it later, in order; False if too many wait already."""
         ...
@@ -27,10 +29,12 @@ class InlineLane:
     """Runs every job at once: simulations without threads."""
 
     def submit(self, job: Job) -> bool:
+        """Run it now."""
         job()
         return True
 
     def close(self, timeout_s: float) -> None:
+        """Nothing waits."""
         return
 
 
@@ -46,6 +50,7 @@ class ThreadLane:
         self._thread: threading.Thread | None = None
 
     def submit(self, job: Job) -> bool:
+        """Run it later, in order; False if `jobs_max` wait already or the lane is closing."""
         with self._changed:
             if self._closing or len(self._jobs) >= self._jobs_max:
                 return False
@@ -57,6 +62,7 @@ class ThreadLane:
             return True
 
     def close(self, timeout_s: float) -> None:
+        """Finish what waits, at most for so long; a job that hangs is left behind."""
         with self._changed:
             self._closing = True
             self._changed.notify()

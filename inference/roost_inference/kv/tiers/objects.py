@@ -9,13 +9,16 @@ asyncio functions can end the process at exit, so the blocking ones run on the t
 import logging
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import from_url
 
 from roost_inference.backend import Payload
+from roost_inference.config import EngineConfig
 from roost_inference.kv.block import (
     HEADER_BYTES_MAX,
     BadBlock,
@@ -24,6 +27,7 @@ from roost_inference.kv.block import (
     decode_head,
     encode_head,
 )
+from roost_inference.kv.figures import ReadCost
 from roost_inference.kv.tiers.tier import Quota, TierError
 
 OBJECT_DEADLINE_S = 5.0
@@ -58,6 +62,9 @@ class ObjectTier:
 
     name = "object"
     stores_tails = False
+    is_shared = True
+    scans_in_background = True
+    read_cost = ReadCost(latency_ms=25.0, ms_per_mib=15.0)
 
     def __init__(
         self,
@@ -72,6 +79,7 @@ class ObjectTier:
         self._identity = identity
 
     def scan(self) -> Iterator[BlockHead]:
+        """The usable blocks, OBJECTS_LISTED_MAX at most; see Tier."""
         listed = 0
         prefix = self._identity.hex() + "/"
         try:
@@ -104,6 +112,7 @@ class ObjectTier:
         return None
 
     def read(self, head: BlockHead) -> Payload:
+        """The block's KV, checked; see Tier."""
         try:
             data = obstore.get(self._store, self._path(head)).bytes()
         except (NotFoundError, FileNotFoundError) as error:
@@ -113,6 +122,7 @@ class ObjectTier:
         return decode_block(memoryview(data), head)
 
     def write(self, head: BlockHead, payload: Payload) -> None:
+        """Store it as a whole or not at all. Raises TierError."""
         data = encode_head(head, payload) + payload.tobytes()
         try:
             obstore.put(self._store, self._path(head), data)
@@ -120,6 +130,7 @@ class ObjectTier:
             raise TierError(f"the object store can't be written: {_brief(error)}") from error
 
     def delete(self, head: BlockHead) -> None:
+        """Delete its object if possible."""
         self._remove(self._path(head))
 
     def _remove(self, path: str) -> None:
@@ -130,6 +141,20 @@ class ObjectTier:
 
     def _path(self, head: BlockHead) -> str:
         return f"{self._identity.hex()}/{head.key.hex()}"
+
+
+def open_object_tier(config: EngineConfig, identity: bytes, folder: Path) -> ObjectTier | None:
+    """The tier that the settings ask for, None if it is off. Raises TierError without the URL's
+    credentials."""
+    url = config.kv_object_url
+    if url is None:
+        return None
+    try:
+        store = open_store(url, OBJECT_DEADLINE_S, dict(config.kv_object_options))
+    except TierError as error:
+        place = urlsplit(url)
+        raise TierError(f"{place.scheme}://{place.hostname or ''}: {error}") from error
+    return ObjectTier(store, identity, config.kv_object)
 
 
 def _brief(error: BaseException) -> str:

@@ -6,10 +6,11 @@ from typing import Protocol
 
 from roost_inference.backend import Payload
 from roost_inference.kv.block import BlockHead
+from roost_inference.kv.figures import ReadCost
 
 
 class TierError(Exception):
-    """A tier can't do what it should: full, unwritable, unreachable."""
+    """A tier can't do what it should: it is full, unwritable or unreachable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,21 @@ class Quota:
 
 class Tier(Protocol):
     """Blocks below RAM. Called from the tier's own worker threads; all but `delete` may raise
-    TierError, reads raise BadBlock and KeyError as well."""
+    TierError, reads raise BadBlock and KeyError as well.
+
+    name: labels its figures, and requests name it in `kv_load_tiers`.
+    stores_tails: whether it takes the last, shorter block of a chain, which is soon replaced.
+    is_shared: other engines use it too. A block there without its parent may belong to an upload
+        that is not finished, so it is kept.
+    scans_in_background: whether the start goes on while the tier is listed.
+    """
 
     name: str
     quota: Quota
     stores_tails: bool
+    is_shared: bool
+    scans_in_background: bool
+    read_cost: ReadCost
 
     def scan(self) -> Iterator[BlockHead]:
         """The usable blocks there, in any order; what is damaged is deleted on the way."""
@@ -41,5 +52,5 @@ class Tier(Protocol):
         ...
 
     def delete(self, head: BlockHead) -> None:
-        """Best effort, never raises."""
+        """Delete it if possible; never raises."""
         ...

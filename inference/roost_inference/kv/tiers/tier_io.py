@@ -8,7 +8,7 @@ from functools import partial
 
 from roost_inference.kv.block import BadBlock, BlockHead
 from roost_inference.kv.index import RAM, Node
-from roost_inference.kv.shared_index import Shelf
+from roost_inference.kv.shared_index import SharedIndex
 from roost_inference.kv.tiers.health import Health
 from roost_inference.kv.tiers.lanes import Lane
 from roost_inference.kv.tiers.tier import Tier, TierError
@@ -19,19 +19,20 @@ log = logging.getLogger(__name__)
 
 
 class Fetch:
-    """Blocks on their way to RAM. `over` ends it early: what is still read is not waited for."""
+    """Blocks on their way to RAM. `given_up` ends it early: nobody waits for what is still read."""
 
     def __init__(self, tiers: Iterable[str], deadline: float) -> None:
         self.pending = set(tiers)
         self.deadline = deadline
-        self.over = False
+        self.given_up = False
 
     @property
     def done(self) -> bool:
-        return self.over or not self.pending
+        """Whether there is nothing left to wait for."""
+        return self.given_up or not self.pending
 
 
-class Lower:
+class LowerTier:
     """A lower tier with its threads and what waits to be written to it."""
 
     def __init__(self, tier: Tier, lane: Callable[[str], Lane], clock: Callable[[], float]) -> None:
@@ -41,57 +42,62 @@ class Lower:
         self.health = Health(tier.name, clock)
         # bounded by RAM: only blocks RAM holds can be written
         self.dirty: OrderedDict[bytes, Node] = OrderedDict()
-        self.draining = False
+        self.writing = False
         self.reading_since: float | None = None
 
 
-class Movers:
-    """Tiers are given fastest first. A tier that hangs or fails holds up nothing but itself."""
+class TierIo:
+    """Reads and writes lower tiers, the fastest first. A tier that hangs or fails holds up nothing
+    but itself. `on_change` is called, on a tier's thread, when blocks have arrived in RAM."""
 
-    def __init__(self, shelf: Shelf, tiers: Sequence[Tier], lane: Callable[[str], Lane]) -> None:
+    def __init__(
+        self, index: SharedIndex, tiers: Sequence[Tier], lane: Callable[[str], Lane]
+    ) -> None:
         self.on_change: Callable[[], None] = lambda: None
-        self.lower = {tier.name: Lower(tier, lane, shelf.clock) for tier in tiers}
-        self._shelf = shelf
+        self.lower = {tier.name: LowerTier(tier, lane, index.clock) for tier in tiers}
+        self._shared = index
         self._closed = False
 
-    def start(self, background: Sequence[str]) -> None:
-        """Find what earlier runs left; the tiers in `background` are listed meanwhile."""
-        for name, lower in self.lower.items():
-            if name in background:
-                lower.reader.submit(partial(self.scan, lower))
+    def start(self) -> None:
+        """Find what earlier runs left; tiers that say so are listed in the background."""
+        for lower in self.lower.values():
+            if lower.tier.scans_in_background:
+                lower.reader.submit(partial(self._scan, lower))
             else:
-                self.scan(lower)
+                self._scan(lower)
 
-    def scan(self, lower: Lower) -> None:
+    def _scan(self, lower: LowerTier) -> None:
+        tier = lower.tier
         try:
-            heads = sorted(lower.tier.scan(), key=lambda head: head.start)
+            heads = sorted(tier.scan(), key=lambda head: head.start)
         except TierError as error:
-            with self._shelf.lock:
+            with self._shared.lock:
                 lower.health.failed(str(error))
             return
-        orphans, found = [], 0
-        with self._shelf.lock:
+        orphans, count = [], 0
+        with self._shared.lock:
             for head in heads:
-                node = self._shelf.index.insert(head)
+                node = self._shared.index.insert(head)
                 if node is None:
                     orphans.append(head)
                 else:
-                    self._shelf.index.place(node, lower.tier.name)
-                    found += 1
-            gone = self._shelf.make_room(lower.tier.name, 0)
-        if lower.tier.name == "disk":  # a shared store may be in the middle of an upload
-            gone = [*gone, *orphans]
-        for head in gone:
-            lower.tier.delete(head)
-        log.info("the KV tier %r holds %d blocks", lower.tier.name, found)
+                    self._shared.index.place(node, tier.name)
+                    count += 1
+            superfluous = self._shared.evict_for(tier.name, 0)
+        if not tier.is_shared:  # in a shared tier an orphan may be in the middle of an upload
+            superfluous = [*superfluous, *orphans]
+        for head in superfluous:
+            tier.delete(head)
+        log.info("the KV tier %r holds %d blocks", tier.name, count)
 
-    def is_available(self, lower: Lower) -> bool:
+    def is_available(self, lower: LowerTier) -> bool:
+        """Whether the tier works and no read of it hangs."""
         since = lower.reading_since
-        stuck = since is not None and self._shelf.clock() - since > lower.tier.quota.deadline_s
+        stuck = since is not None and self._shared.clock() - since > lower.tier.quota.deadline_s
         return lower.health.available and not stuck
 
-    def want_written(self, node: Node) -> None:
-        """A new block in RAM, to be written behind by `kick`; under the lock."""
+    def enqueue_write(self, node: Node) -> None:
+        """A new block in RAM, to be written behind by `start_writing`; under the lock."""
         for name, lower in self.lower.items():
             if name not in node.tiers and (lower.tier.stores_tails or not node.is_tail):
                 lower.dirty[node.head.key] = node
@@ -102,55 +108,56 @@ class Movers:
         if lower is not None:
             lower.writer.submit(partial(lower.tier.delete, head))
 
-    def kick(self) -> None:
+    def start_writing(self) -> None:
+        """Wake the writer of every tier that has something to write and works."""
         for lower in self.lower.values():
-            with self._shelf.lock:
-                if self._closed or lower.draining or not lower.dirty or not lower.health.available:
+            with self._shared.lock:
+                if self._closed or lower.writing or not lower.dirty or not lower.health.available:
                     continue
-                lower.draining = True
-            if not lower.writer.submit(partial(self._drain, lower)):
-                lower.draining = False
+                lower.writing = True
+            if not lower.writer.submit(partial(self._write_dirty, lower)):
+                lower.writing = False
 
-    def _drain(self, lower: Lower) -> None:
+    def _write_dirty(self, lower: LowerTier) -> None:
         """On the writer's thread: write what is dirty, oldest first, parents before children."""
         name = lower.tier.name
         while True:
-            with self._shelf.lock:
+            with self._shared.lock:
                 node = self._next_dirty(lower)
                 if node is None or not lower.health.available:
-                    lower.draining = False
-                    self._shelf.idle.notify_all()
+                    lower.writing = False
+                    self._shared.idle.notify_all()
                     return
                 head, payload = node.head, node.payload
-                gone = self._shelf.make_room(name, head.size)
-                fits = self._shelf.fits(name, head.size)
-            for old in gone:
+                evicted = self._shared.evict_for(name, head.size)
+                fits = self._shared.fits(name, head.size)
+            for old in evicted:
                 lower.tier.delete(old)
             if not fits or payload is None:
-                with self._shelf.lock:
+                with self._shared.lock:
                     lower.dirty.pop(head.key, None)
-                    self._shelf.figures.refused += 1
+                    self._shared.figures.refused += 1
                 continue
             try:
                 lower.tier.write(head, payload)
             except TierError as error:
-                with self._shelf.lock:
+                with self._shared.lock:
                     lower.health.failed(str(error))
                 continue
-            with self._shelf.lock:
+            with self._shared.lock:
                 lower.health.worked()
                 lower.dirty.pop(head.key, None)
-                kept = self._shelf.index.nodes.get(head.key) is node
+                kept = self._shared.index.nodes.get(head.key) is node
                 if kept:
-                    self._shelf.index.place(node, name)
-                    self._shelf.figures.moved(RAM, name)
+                    self._shared.index.place(node, name)
+                    self._shared.figures.moved(RAM, name)
             if not kept:
                 lower.tier.delete(head)
 
-    def _next_dirty(self, lower: Lower) -> Node | None:
+    def _next_dirty(self, lower: LowerTier) -> Node | None:
         while lower.dirty:
             key, node = next(iter(lower.dirty.items()))
-            if node.payload is not None and self._shelf.index.nodes.get(key) is node:
+            if node.payload is not None and self._shared.index.nodes.get(key) is node:
                 return node
             del lower.dirty[key]
         return None
@@ -162,7 +169,7 @@ class Movers:
             if source != RAM:
                 groups.setdefault(source, []).append(node)
         longest_s = max((self.lower[n].tier.quota.deadline_s for n in groups), default=0.0)
-        fetch = Fetch(groups, self._shelf.clock() + longest_s)
+        fetch = Fetch(groups, self._shared.clock() + longest_s)
         for name, wanted in groups.items():
             lower = self.lower[name]
             if not lower.reader.submit(partial(self._load, lower, wanted, fetch)):
@@ -170,79 +177,80 @@ class Movers:
         return fetch
 
     def give_up(self, fetch: Fetch) -> None:
-        """The deadline has passed: go on without, and leave the tier alone for a while."""
-        with self._shelf.lock:
+        """The deadline has passed: nobody waits any more, and the tier gets a pause."""
+        with self._shared.lock:
             if fetch.done:
                 return
-            fetch.over = True
+            fetch.given_up = True
             for name in fetch.pending:
                 deadline_s = self.lower[name].tier.quota.deadline_s
                 self.lower[name].health.failed(f"no answer within {deadline_s:g} s")
 
-    def _load(self, lower: Lower, nodes: Sequence[Node], fetch: Fetch) -> None:
+    def _load(self, lower: LowerTier, nodes: Sequence[Node], fetch: Fetch) -> None:
         """On the reader's thread."""
         try:
             for node in nodes:
-                if fetch.over or not self._load_one(lower, node, fetch):
+                if fetch.given_up or not self._load_one(lower, node, fetch):
                     break
         finally:
-            with self._shelf.lock:
+            with self._shared.lock:
                 lower.reading_since = None
                 fetch.pending.discard(lower.tier.name)
             self.on_change()
 
-    def _load_one(self, lower: Lower, node: Node, fetch: Fetch) -> bool:
-        name, started = lower.tier.name, self._shelf.clock()
-        with self._shelf.lock:
+    def _load_one(self, lower: LowerTier, node: Node, fetch: Fetch) -> bool:
+        name, started = lower.tier.name, self._shared.clock()
+        with self._shared.lock:
             if node.payload is not None:
                 return True
             lower.reading_since = started
         try:
             payload = lower.tier.read(node.head)
         except TierError as error:
-            with self._shelf.lock:
-                if not fetch.over:
+            with self._shared.lock:
+                if not fetch.given_up:
                     lower.health.failed(str(error))
             return False
         except (BadBlock, KeyError) as error:
             if isinstance(error, BadBlock):
                 log.warning("A KV block of tier %r is dropped: %s", name, error)
                 lower.tier.delete(node.head)
-            with self._shelf.lock:
-                self._shelf.figures.corrupt += isinstance(error, BadBlock)
-                self._shelf.index.displace(node, name)
+            with self._shared.lock:
+                self._shared.figures.corrupt += isinstance(error, BadBlock)
+                self._shared.index.displace(node, name)
             return False
-        with self._shelf.lock:
+        with self._shared.lock:
             lower.reading_since = None
-            if not fetch.over:
+            if not fetch.given_up:
                 lower.health.worked()
-            if self._shelf.index.nodes.get(node.head.key) is not node:
+            if self._shared.index.nodes.get(node.head.key) is not node:
                 return False
-            self._shelf.make_room(RAM, node.head.size)
-            if not self._shelf.fits(RAM, node.head.size):
+            self._shared.evict_for(RAM, node.head.size)
+            if not self._shared.fits(RAM, node.head.size):
                 return False
-            self._shelf.index.place(node, RAM, payload)
-            self._shelf.figures.moved(name, RAM)
-            self._shelf.figures.read(name, self._shelf.clock() - started, node.head.size)
+            self._shared.index.place(node, RAM, payload)
+            self._shared.figures.moved(name, RAM)
+            self._shared.figures.read(name, self._shared.clock() - started, node.head.size)
         return True
 
     def flush(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Wait until the lower tiers that work have what RAM has; False if that took too long."""
+        """Wait until every lower tier that works has stored what RAM holds; False if that took
+        longer than the limit."""
         deadline = time.monotonic() + timeout_s
-        self.kick()
-        with self._shelf.lock:
-            while any(lower.draining for lower in self.lower.values()):
+        self.start_writing()
+        with self._shared.lock:
+            while any(lower.writing for lower in self.lower.values()):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
-                self._shelf.idle.wait(left)
+                self._shared.idle.wait(left)
         return True
 
     def close(self) -> None:
-        """Write behind what can be written in a few seconds, then stop the threads."""
+        """Write what can be written within CLOSE_TIMEOUT_S, then stop the threads."""
         if not self.flush():
             log.warning("Not all KV blocks were written before the stop; they are recomputed")
-        with self._shelf.lock:
+        with self._shared.lock:
             self._closed = True
             for lower in self.lower.values():
                 lower.dirty.clear()

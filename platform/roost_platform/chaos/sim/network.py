@@ -8,7 +8,7 @@ from aiohttp import web
 
 from roost_channels.testing.fake import Fake
 from roost_channels.testing.faults import Fault
-from roost_channels.testing.inprocess import Exchange, LocalRequest, serve
+from roost_channels.testing.inprocess import Exchange, LocalRequest, serve_request
 from roost_platform.chaos.sim.life import Life, outside
 from roost_platform.chaos.sim.plan import Plan
 
@@ -53,7 +53,7 @@ class Network:
         if strike is not None and not self._calm():
             fake.core.faults.add(Fault(strike.kind, "*", 1, strike.value))
         try:
-            answer = await serve(fake.handle, request)
+            answer = await serve_request(fake.handle, request)
         finally:
             await asyncio.sleep(self._rng.choice(LATENCY_S))
         return answer

@@ -12,8 +12,6 @@ from pydantic import SecretStr
 from roost_channels.channel import Channel
 from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
-from roost_channels.delivery.lanes import Lanes
-from roost_channels.delivery.limits import Limiter
 from roost_channels.outbox import Receipts
 from roost_channels.progress.renderer import ProgressRenderer
 from roost_channels.telegram.channel import TelegramChannel
@@ -98,7 +96,7 @@ class Parts:
     def _stores(self, life: Life) -> Stores:
         database: MortalDatabase = self._storage.open(life)
         policies = {("telegram", TELEGRAM.account): OPEN, ("whatsapp", TWILIO.account): OPEN}
-        stores = open_stores(database, policies=policies)
+        stores = open_stores(database, policies=policies, delivery=DELIVERY)
         commits = self._storage.commits
         return replace(
             stores,
@@ -132,19 +130,15 @@ class Parts:
         doorbell = self._doorbell(life)
         intake = PlatformIntake(stores, doorbell)
         channels = self._channels(life, stores.receipts)
-        lanes = Lanes()
-        limiter = Limiter(account_rate=DELIVERY.account_rate, chat_burst=DELIVERY.chat_burst)
         courier = Courier(
             channels,
             stores.outbox,
             f"courier-{self._started}",
             self._clock,
             DELIVERY,
-            lanes=lanes,
-            limiter=limiter,
             report=intake.channel_state,
         )
-        progress = ProgressRenderer(channels, stores.outbox, lanes, limiter, self._clock, DELIVERY)
+        progress = ProgressRenderer(channels, courier.ledger)
         self._job(life, courier.run())
         self._job(life, progress.run())
         self._job(life, Sweeper(stores, doorbell).run())

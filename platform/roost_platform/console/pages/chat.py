@@ -6,7 +6,7 @@ from typing import Annotated
 
 from starlette.responses import RedirectResponse, Response
 
-from roost_channels.console.kind import ACCOUNT, CHANNEL
+from roost_channels.console.config import ACCOUNT, CHANNEL
 from roost_channels.message import Address
 from roost_platform.console.actions import say_on_console
 from roost_platform.console.console import Visit, text_field

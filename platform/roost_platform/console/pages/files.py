@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.responses import FileResponse, Response
 
-from roost_channels.handing_out import OCTETS, SANDBOXED, safe_name
+from roost_channels.file_response import OCTETS, SANDBOXED, safe_name
 from roost_platform.console.console import Visit
 from roost_platform.console.errors import Forbidden, NotFound, Refused
 from roost_platform.views.files import FileView, file_of

@@ -5,7 +5,7 @@ from dataclasses import replace
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import InboundMessage, Quote
-from roost_platform.db.outbox.receipts import find_quote
+from roost_platform.db.outbox.quote_lookup import find_quote
 
 
 async def resolved_quote(session: AsyncSession, message: InboundMessage) -> Quote | None:

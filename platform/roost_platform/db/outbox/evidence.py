@@ -1,9 +1,8 @@
-"""What operators can read about a part whose outcome was in doubt: looks, and their conclusions."""
+"""Parts of unknown outcome: which ones are in doubt, and what was found out about them."""
 
 from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.outbox import OUTCOME_UNKNOWN
 from roost_platform.db import models
 from roost_platform.db.outbox.part_states import note
 
@@ -12,21 +11,21 @@ def is_in_doubt(part: models.Part) -> bool:
     """Whether nobody knows if the part arrived: it is being settled, or was given up unsettled."""
     if part.state == "ambiguous":
         return True
-    return part.state == "failed" and part.error.startswith(OUTCOME_UNKNOWN)
+    return part.state == "failed" and part.reason_code == "outcome_unknown"
 
 
 def in_doubt() -> ColumnElement[bool]:
-    """The same of any part of a message, as a condition on outbox rows."""
+    """The same as a condition on outbox rows: whether any part of the message is in doubt."""
     return exists().where(
         models.Part.outbox_id == models.Outbox.id,
         or_(
             models.Part.state == "ambiguous",
-            (models.Part.state == "failed") & models.Part.error.startswith(OUTCOME_UNKNOWN),
+            (models.Part.state == "failed") & (models.Part.reason_code == "outcome_unknown"),
         ),
     )
 
 
-async def look(
+async def record_look(
     session: AsyncSession,
     part: models.Part,
     now: float,
@@ -36,7 +35,7 @@ async def look(
     concluded: str,
     kind: str = "check",
 ) -> None:
-    """Write down a look at a part: what was asked, what came back, what follows from it."""
+    """Record an inquiry about a part for operators: the question, the answer and the conclusion."""
     note(part, concluded, now)
     last = await session.scalar(
         select(models.DeliveryAttempt.attempt)

@@ -1,4 +1,4 @@
-"""Transitions of entries and parts that the lanes, receipts and operators share."""
+"""State changes of entries and parts that lanes, receipts and operators share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -15,8 +15,9 @@ from roost_platform.db.reply_targets import reply_target_of
 from roost_platform.errors import NotFound
 
 EVIDENCE_MAX = 50  # lines kept per part; the oldest go first
+REFUSED_IDS_MAX = 50  # provider ids kept per part, the newest
 
-# A part's life is a dozen transactions that begin alike, so these are made once.
+# Each part takes a dozen transactions that begin with the same statements, so they are made once.
 _ENTRY_OF = select(models.Part.outbox_id).where(models.Part.id == bindparam("id"))
 _HEAD = (
     select(models.Outbox)
@@ -48,7 +49,7 @@ _SENT_OF_ACCOUNT = (
 
 
 async def lock_part(session: AsyncSession, part_id: str) -> tuple[models.Outbox, models.Part]:
-    """A part and its entry, held: the entry's lock is taken first, always."""
+    """Lock a part and its entry; the entry's lock is always taken first."""
     entry_id = await session.scalar(_ENTRY_OF, {"id": part_id})
     if entry_id is None:
         raise NotFound(f"No part {part_id}.")
@@ -57,8 +58,8 @@ async def lock_part(session: AsyncSession, part_id: str) -> tuple[models.Outbox,
     return entry, part
 
 
-async def hold_conversation_of(session: AsyncSession, part_id: str) -> models.Conversation:
-    """The conversation of a part, held: taken before the part's own locks where both are needed."""
+async def lock_conversation_of(session: AsyncSession, part_id: str) -> models.Conversation:
+    """Lock the conversation of a part; taken before the part's own locks where both are needed."""
     conversation_id = await session.scalar(
         select(models.Part.conversation_id).where(models.Part.id == part_id)
     )
@@ -73,10 +74,12 @@ async def head_of(session: AsyncSession, address: Address) -> models.Outbox | No
 
 
 async def parts_of(session: AsyncSession, entry_id: str) -> Sequence[models.Part]:
+    """The parts of an entry, in their order."""
     return (await session.scalars(_PARTS, {"id": entry_id})).all()
 
 
 def entry_of(row: models.Outbox, address: Address) -> OutboxEntry:
+    """An outbox row as the lanes see it."""
     return OutboxEntry(
         id=row.id,
         address=address,
@@ -92,6 +95,7 @@ def entry_of(row: models.Outbox, address: Address) -> OutboxEntry:
 
 
 def part_of(row: models.Part) -> StoredPart:
+    """A part's row as the lanes see it."""
     return StoredPart(
         id=row.id,
         outbox_id=row.outbox_id,
@@ -109,24 +113,26 @@ def part_of(row: models.Part) -> StoredPart:
 
 
 def rendered_of(value: Mapping[str, Any]) -> RenderedPart:
+    """A rendering as it was stored."""
     entities = tuple(Entity(**entity) for entity in value["entities"])
     media = value.get("media")
-    given = {**value, "entities": entities, "media": Media(**media) if media else None}
-    return RenderedPart(**given)
+    fields = {**value, "entities": entities, "media": Media(**media) if media else None}
+    return RenderedPart(**fields)
 
 
 def note(part: models.Part, text: str, now: float) -> None:
-    """Add a line for operators; a new list, so that the change is seen."""
+    """Add a line for operators. The list is a new one, or SQLAlchemy would not see the change."""
     part.evidence = [*part.evidence, {"at": now, "note": text}][-EVIDENCE_MAX:]
 
 
-def refusal_note(message_id: str) -> str:
-    return f"Refused after its acceptance as {message_id}:"
+def add_refused_id(part: models.Part, message_id: str) -> None:
+    """Remember an id under which the provider took the part and then refused it."""
+    part.refused_ids = [*(part.refused_ids or ()), message_id][-REFUSED_IDS_MAX:]
 
 
 def was_refused(part: models.Part, message_id: str) -> bool:
-    """A receipt told already that this try came to nothing, and that it may be tried again."""
-    return any(line["note"].startswith(refusal_note(message_id)) for line in part.evidence)
+    """Whether a receipt reported that this try failed, and the part was planned again since."""
+    return message_id in (part.refused_ids or ())
 
 
 async def finish_attempt(
@@ -139,13 +145,13 @@ async def finish_attempt(
     http_status: int = 0,
     retry_at: float | None = None,
 ) -> None:
-    """Write down how the part's last try ended."""
+    """Record how the part's last try ended."""
     attempt = await session.scalar(_LAST_TRY, {"id": part.id})
     if attempt is None:
         return
-    is_told = bool(code or http_status)
-    if attempt.outcome == "ambiguous" and not is_told:
-        # What came back of an uncertain try stays on record: what follows is our conclusion.
+    has_answer = bool(code or http_status)
+    if attempt.outcome == "ambiguous" and not has_answer:
+        # What came back of an uncertain try stays on record: this is only our conclusion.
         attempt.outcome = "sent" if outcome == "sent" else "ambiguous"
         attempt.retry_at = retry_at
         return
@@ -157,11 +163,11 @@ async def finish_attempt(
 async def mark_sent(
     session: AsyncSession, entry: models.Outbox, part: models.Part, message_id: str, now: float
 ) -> None:
-    """The provider has it: once, whoever proves it first. How far it came, only receipts tell."""
+    """Record that the provider took a part, once; only receipts tell how far it came."""
     if part.state == "sent":
         return
     part.state, part.message_id, part.sent_at = "sent", message_id, now
-    part.error, part.lease_until = "", None
+    part.error, part.reason_code, part.lease_until = "", "", None
     await finish_attempt(session, part, "sent", now)
     await conclude(session, entry, now, part)
     account = {"of_channel": entry.channel, "of_account": entry.account}
@@ -171,7 +177,7 @@ async def mark_sent(
 async def conclude(
     session: AsyncSession, entry: models.Outbox, now: float, part: models.Part | None = None
 ) -> None:
-    """Bring the entry's state in line with its parts'. part: one that has just changed."""
+    """Set the entry's state from the states of its parts. part: the one that has just changed."""
     if part is not None and part.count == 1:
         states = [part.state]
     else:

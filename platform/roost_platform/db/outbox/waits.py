@@ -1,4 +1,4 @@
-"""Chats in which a provider asked for silence: kept, so that a restarted courier obeys too."""
+"""Waits that providers asked for, by chat; a restarted courier obeys them too."""
 
 from collections.abc import Sequence
 
@@ -18,6 +18,7 @@ class WaitStore:
     _database: Database
 
     async def keep_wait(self, address: Address, until: float) -> None:
+        """Store a wait that a provider asked for; a longer one that is stored stays."""
         key = (address.channel, address.account, address.chat)
         async with self._database.write() as session:
             await session.execute(
@@ -32,6 +33,7 @@ class WaitStore:
     async def waits(
         self, channels: Sequence[tuple[str, str]], now: float
     ) -> Sequence[tuple[Address, float]]:
+        """The chats of these accounts that must be left alone at `now`, and until when."""
         if not channels:
             return []
         query = (

@@ -6,10 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.db import models
 from roost_platform.db.enqueue import enqueue, next_outbox_sequence
 
-# As DeliveryConfig.hold_s, for refusals that come after the acceptance.
-HOLD_S = 21_600.0
-
-# Asked at every message, and nearly always in vain.
+# This runs for every message, and nearly always finds nothing.
 _HELD = select(models.Part.id).where(
     models.Part.conversation_id == bindparam("id"), models.Part.held
 )
@@ -31,9 +28,9 @@ async def hold_part(
     invitation: str,
     now: float,
 ) -> None:
-    """Keep a refused part for the person's next message; the caller holds all three rows.
+    """Keep a refused part until the person writes; the caller has locked all three rows.
 
-    Who wrote after the request left has opened the window already: it is tried again at once.
+    A person who wrote after the request left has opened the window: it is tried again at once.
     """
     has_written = (conversation.last_inbound_at or 0.0) > (part.started_at or now)
     part.state, part.held, part.lease_until = "not_sent", not has_written, None
@@ -47,7 +44,7 @@ async def hold_part(
 async def _invite(
     session: AsyncSession, conversation: models.Conversation, text: str, now: float
 ) -> None:
-    """Once until the person writes, and before everything that waits in the lane."""
+    """Queue the invitation before everything in the lane, once until the person writes."""
     key = f"invitation:{conversation.id}:{conversation.last_inbound_at}"
     queued = await enqueue(
         session, conversation, kind="invitation", body=text, dedupe_key=key, now=now
@@ -58,7 +55,7 @@ async def _invite(
 
 
 async def _first_of_all(session: AsyncSession) -> int:
-    """A number below zero that nobody has: before all entries of a lane."""
+    """An unused sequence number below zero, which comes before all entries of a lane."""
     if session.get_bind().dialect.name == "postgresql":
         return -await next_outbox_sequence(session)
     lowest = await session.scalar(select(func.min(models.Outbox.sequence)))
@@ -66,7 +63,7 @@ async def _first_of_all(session: AsyncSession) -> int:
 
 
 async def wake_held(session: AsyncSession, conversation: models.Conversation, now: float) -> None:
-    """The person wrote: what waited for that may go at once, and need not be announced."""
+    """The person wrote: parts that waited for it may go at once, without an invitation."""
     if not await session.scalar(_WAITS, {"id": conversation.id}):
         return
     held = models.Part.conversation_id == conversation.id, models.Part.held

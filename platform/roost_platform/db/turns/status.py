@@ -98,6 +98,7 @@ class StatusStore:
             row.message_id, row.shown = status.message_id, status.shown
             row.state, row.edited_at = status.state, status.edited_at
             row.late_until = status.late_until
+            row.answer_part_id = status.answer_part_id or None
 
     async def overtaken(self, turn_id: str) -> bool:
         """Whether anything was sent to the chat since the turn began."""
@@ -191,4 +192,5 @@ def _status(row: models.StatusMessageRow, conversation: models.Conversation) -> 
         state=cast(Literal["planned", "lost", "open", "closed"], row.state),
         edited_at=row.edited_at,
         late_until=row.late_until,
+        answer_part_id=row.answer_part_id or "",
     )

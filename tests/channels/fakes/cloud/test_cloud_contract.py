@@ -1,4 +1,4 @@
-"""FakeCloud against Meta's documentation, by plain HTTP and code that shares nothing with it."""
+"""FakeCloud does what Meta's documentation says, tested by plain HTTP."""
 
 import hashlib
 import hmac
@@ -17,7 +17,7 @@ TEXT = {"messaging_product": "whatsapp", "to": "16505551234", "type": "text"}
 
 
 class App:
-    """The app's webhook: keeps what came, answers what it is told."""
+    """The app's webhook: records requests and sends `answers` in order, then 200."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -44,14 +44,14 @@ class App:
 
 @pytest.fixture
 async def app() -> AsyncIterator[App]:
-    found = App()
+    webhook = App()
     server = web.Application()
-    server.router.add_post("/hook", found.handle)
+    server.router.add_post("/hook", webhook.handle)
     runner = web.AppRunner(server, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    found.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield found
+    webhook.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    yield webhook
     await runner.cleanup()
 
 
@@ -63,7 +63,7 @@ async def cloud(app: App) -> AsyncIterator[FakeCloud]:
 
 
 class Graph:
-    """Meta's API as curl would use it."""
+    """Plain HTTP calls to the Graph API."""
 
     def __init__(self, cloud: FakeCloud, http: httpx2.AsyncClient) -> None:
         self._cloud, self._http = cloud, http
@@ -110,7 +110,7 @@ async def test_a_webhook_is_repeated_until_it_gets_a_200(cloud: FakeCloud, app: 
     assert len(app.bodies) == 4 and len(set(app.bodies)) == 1
 
 
-async def test_statuses_come_in_order_or_as_ordered_with_our_data(
+async def test_statuses_follow_their_plan_and_repeat_the_callback_data(
     cloud: FakeCloud, app: App, graph: Graph
 ) -> None:
     await cloud.user_says(USER, "hi")
@@ -227,29 +227,29 @@ async def test_a_pair_has_a_burst_and_then_a_pace(app: App, http: httpx2.AsyncCl
         assert (await graph.post(text={"body": "x"}))[0] == 200
 
 
-async def test_what_people_do_is_on_the_screen_and_in_the_webhooks(
+async def test_what_users_do_is_on_the_screen_and_in_the_webhooks(
     cloud: FakeCloud, app: App, graph: Graph
 ) -> None:
-    said = await cloud.user_says(USER, "helo")
-    await cloud.edits(USER, said, "hello")
-    await cloud.reacts(USER, said, "👍")
-    await cloud.deletes(USER, said)
+    message_id = await cloud.user_says(USER, "helo")
+    await cloud.edits(USER, message_id, "hello")
+    await cloud.reacts(USER, message_id, "👍")
+    await cloud.deletes(USER, message_id)
     types = [message["type"] for value in app.values() for message in value["messages"]]
     assert types == ["text", "edit", "reaction", "revoke"]
-    await graph.text("quoting", context={"message_id": said})
-    await graph.post(type="reaction", reaction={"message_id": said, "emoji": "👀"})
+    await graph.text("quoting", context={"message_id": message_id})
+    await graph.post(type="reaction", reaction={"message_id": message_id, "emoji": "👀"})
     await cloud.settled()
     mine, ours = cloud.visible(USER)
     assert (mine.body, mine.reactions) == ("hello", ("👍", "👀"))
-    assert ours.reply_to == (said, "hello")
+    assert ours.reply_to == (message_id, "hello")
 
 
-async def test_the_sim_api_plays_a_person(
+async def test_the_sim_api_plays_a_user(
     cloud: FakeCloud, graph: Graph, http: httpx2.AsyncClient
 ) -> None:
     sim = f"{cloud.base_url}/sim"
     phone = f"{sim}/users/{USER}"
-    said = (await http.post(f"{phone}/messages", json={"text": "hi", "wait": True})).json()
+    sent = (await http.post(f"{phone}/messages", json={"text": "hi", "wait": True})).json()
     reply = {"id": "y", "title": "Yes"}
     shown = {"type": "button", "body": {"text": "?"}, "action": {"buttons": [_button(**reply)]}}
     _, answer = await graph.post(type="interactive", interactive=shown)
@@ -258,7 +258,7 @@ async def test_the_sim_api_plays_a_person(
     assert "sid" in (await http.post(f"{phone}/press", json=pressed)).json()
     screen = (await http.get(phone)).json()
     assert [m["body"] for m in screen["messages"]] == ["hi", "?", "Yes"]
-    assert screen["messages"][0]["sid"] == said["sid"] and screen["typing"] is False
+    assert screen["messages"][0]["sid"] == sent["sid"] and screen["typing"] is False
     assert (await http.get(f"{sim}/users")).json() == {"users": [USER]}
     assert (await http.get(f"{sim}/calls")).json()["calls"][-1]["method"] == "messages"
     await http.post(f"{sim}/faults", json={"kind": "http_500", "method": "messages"})

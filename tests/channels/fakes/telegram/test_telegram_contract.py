@@ -42,7 +42,7 @@ async def test_get_me_names_the_bot(telegram: FakeTelegram, bot: Bot) -> None:
     assert (me.id, me.is_bot, me.username) == (42, True, "roost_test_bot")
 
 
-async def test_get_updates_brings_what_a_person_wrote(telegram: FakeTelegram, bot: Bot) -> None:
+async def test_get_updates_returns_what_a_user_wrote(telegram: FakeTelegram, bot: Bot) -> None:
     message_id = await telegram.user_says(7, "/stop now", first_name="Ada", username="ada")
     (update,) = await bot.get_updates(timeout=5)
     assert update.message is not None and update.message.from_user is not None
@@ -59,24 +59,24 @@ async def test_get_updates_brings_what_a_person_wrote(telegram: FakeTelegram, bo
 async def test_send_message_replies_with_a_quote_entities_and_buttons(
     telegram: FakeTelegram, bot: Bot
 ) -> None:
-    asked = await telegram.user_says(7, "Where is the cat?")
+    question = await telegram.user_says(7, "Where is the cat?")
     sent = await bot.send_message(
         7,
         "On the mat.",
         entities=[MessageEntity(type="bold", offset=7, length=3)],
         reply_parameters=ReplyParameters(
-            message_id=asked, quote="the cat", quote_parse_mode=None, quote_position=9
+            message_id=question, quote="the cat", quote_parse_mode=None, quote_position=9
         ),
         reply_markup=STOP,
     )
-    assert sent.reply_to_message is not None and sent.reply_to_message.message_id == asked
+    assert sent.reply_to_message is not None and sent.reply_to_message.message_id == question
     assert sent.quote is not None
     assert (sent.quote.text, sent.quote.position, sent.quote.is_manual) == ("the cat", 9, True)
-    seen = telegram.visible(7)[-1]
-    assert (seen.sender, seen.text) == ("bot", "On the mat.")
-    assert seen.entities == ({"type": "bold", "offset": 7, "length": 3},)
-    assert seen.reply_to is not None and seen.reply_to.quote == "the cat"
-    assert [(b.text, b.data) for b in seen.buttons] == [("Stop", "stop:1")]
+    shown = telegram.visible(7)[-1]
+    assert (shown.sender, shown.text) == ("bot", "On the mat.")
+    assert shown.entities == ({"type": "bold", "offset": 7, "length": 3},)
+    assert shown.reply_to is not None and shown.reply_to.quote == "the cat"
+    assert [(b.text, b.data) for b in shown.buttons] == [("Stop", "stop:1")]
 
 
 async def test_edits_deletions_and_keyboards(telegram: FakeTelegram, bot: Bot) -> None:
@@ -111,14 +111,14 @@ async def test_pressing_a_button_and_answering_it(telegram: FakeTelegram, bot: B
 
 
 async def test_typing_draft_and_reaction(telegram: FakeTelegram, bot: Bot) -> None:
-    asked = await telegram.user_says(7, "Hi")
+    question = await telegram.user_says(7, "Hi")
     assert await bot.send_chat_action(7, "typing")
     assert telegram.typing(7)
     assert await bot.send_message_draft(chat_id=7, draft_id=1, text="")
     assert telegram.draft(7) == "Thinking…"
     assert await bot.send_message_draft(chat_id=7, draft_id=1, text="Half an ans")
     assert telegram.draft(7) == "Half an ans"
-    assert await bot.set_message_reaction(7, asked, [ReactionTypeEmoji(emoji="👀")])
+    assert await bot.set_message_reaction(7, question, [ReactionTypeEmoji(emoji="👀")])
     assert telegram.visible(7)[0].reactions == ("👀",)
     await bot.send_message(7, "The answer")
     assert telegram.draft(7) is None
@@ -143,10 +143,10 @@ async def test_files_go_both_ways(telegram: FakeTelegram, bot: Bot) -> None:
     (update,) = await bot.get_updates(timeout=5)
     assert update.message is not None and update.message.photo is not None
     assert update.message.caption == "look"
-    found = await bot.get_file(update.message.photo[-1].file_id)
-    assert found.file_path is not None
+    fetched = await bot.get_file(update.message.photo[-1].file_id)
+    assert fetched.file_path is not None
     into = BytesIO()
-    await bot.download_file(found.file_path, into)
+    await bot.download_file(fetched.file_path, into)
     assert into.getvalue() == b"cat picture"
     sent = await bot.send_document(
         7, BufferedInputFile(b"report", filename="report.txt"), caption="Your report"
@@ -186,7 +186,7 @@ async def test_topics_keep_their_messages_apart(telegram: FakeTelegram, bot: Bot
     message = update.message
     assert message is not None and message.is_topic_message
     assert message.message_thread_id == 5
-    # Without a reply of its own a topic's message names the one that opened the topic.
+    # A topic's message that replies to nothing names the message that opened the topic.
     assert message.reply_to_message is not None
     assert message.reply_to_message.forum_topic_created is not None
     await bot.send_message(-1001, "Noted", message_thread_id=5)
@@ -216,7 +216,7 @@ async def test_faults_reach_the_client_as_its_own_errors(
         await bot.send_message(7, "Hello")
     if isinstance(caught.value, TelegramRetryAfter):
         assert caught.value.retry_after == 17
-    # Only after the work was done may the message be there.
+    # Only drop_after does the work, so only then the message is there.
     done = kind in ("drop_after", "garbage", "cut_body")
     assert telegram.bot_texts(7) == (["Hello"] if done else [])
     await bot.send_message(7, "Again")

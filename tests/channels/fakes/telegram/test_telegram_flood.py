@@ -1,4 +1,4 @@
-"""Flood control: real windows, honest waits, and a record of who ignores them."""
+"""Flood control: windows, announced waits, and a record of calls that ignore them."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
@@ -71,11 +71,11 @@ async def test_typing_and_drafts_share_a_budget(strict: FakeTelegram, call: Call
         )
         assert status == 200
     assert (await call(strict, "sendChatAction", chat_id=7, action="typing"))[0] == 429
-    # Messages have their own.
+    # Messages have a budget of their own.
     assert (await call(strict, "sendMessage", chat_id=7, text="x"))[0] == 200
 
 
-async def test_calls_inside_the_wait_are_refused_and_noted(
+async def test_calls_inside_the_wait_are_refused_and_recorded(
     strict: FakeTelegram, clock: VirtualClock, call: Call
 ) -> None:
     for _ in range(6):
@@ -89,7 +89,7 @@ async def test_calls_inside_the_wait_are_refused_and_noted(
     assert len(strict.early_calls) == 1
 
 
-async def test_who_calls_inside_the_wait_waits_longer_where_floods_are_punished(
+async def test_with_a_penalty_each_call_inside_the_wait_makes_it_longer(
     clock: VirtualClock, call: Call
 ) -> None:
     limits = replace(FloodLimits.documented(), penalty_s=5)
@@ -113,7 +113,7 @@ async def test_an_album_counts_each_of_its_messages(strict: FakeTelegram, call: 
     assert [early.method for early in strict.early_calls] == []
 
 
-async def test_an_ordered_rate_limit_strikes_as_often_as_ordered_and_is_noted(
+async def test_an_injected_rate_limit_strikes_its_count_and_early_calls_are_recorded(
     timed_telegram: FakeTelegram, clock: VirtualClock, call: Call
 ) -> None:
     await timed_telegram.user_says(7, "Hi")
@@ -124,7 +124,7 @@ async def test_an_ordered_rate_limit_strikes_as_often_as_ordered_and_is_noted(
     assert len(timed_telegram.early_calls) == 1
 
 
-async def test_a_wait_ordered_for_a_deletion_is_that_chats_alone(
+async def test_an_injected_wait_for_a_deletion_concerns_its_chat_only(
     timed_telegram: FakeTelegram, call: Call
 ) -> None:
     timed_telegram.fault("rate_limit", "deleteMessage", value=30, count=1)

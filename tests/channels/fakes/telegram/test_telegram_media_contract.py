@@ -22,7 +22,7 @@ FORUM = -1001
 
 
 async def the_message(bot: Bot) -> Message:
-    """The newest message that the bot was told about."""
+    """The newest message among the bot's updates."""
     updates = await bot.get_updates()
     message = updates[-1].message
     assert message is not None and list(unknown_fields(updates)) == []
@@ -66,7 +66,7 @@ async def test_general_is_a_topic_for_typing_alone(telegram: FakeTelegram, bot: 
     assert not telegram.typing(FORUM)
 
 
-async def test_people_open_topics_in_forums_and_in_private_chats(bot: Bot) -> None:
+async def test_users_open_topics_in_forums_and_in_private_chats(bot: Bot) -> None:
     async with FakeTelegram(private_topics=True) as telegram:
         thread = await telegram.user_opens_topic(7, "Holiday")
         await telegram.user_says(7, "Where to?", thread=thread)
@@ -94,8 +94,8 @@ async def test_outside_forums_a_thread_is_a_chain_of_replies(
 async def test_files_come_in_and_go_out(telegram: FakeTelegram, bot: Bot, kind: str) -> None:
     await telegram.user_sends(7, kind, b"bytes", caption="Look", duration=3)
     message = await the_message(bot)
-    found: Any = getattr(message, kind)
-    file = found[-1] if kind == "photo" else found
+    media: Any = getattr(message, kind)
+    file = media[-1] if kind == "photo" else media
     assert (message.caption, file.file_size) == ("Look", 5)
     target = BytesIO()
     await bot.download(file, destination=target)
@@ -148,7 +148,7 @@ async def test_file_limits_are_those_of_the_hosted_server(telegram: FakeTelegram
         await bot.get_file(small.file_id)
 
 
-async def test_reactions_of_people_are_told_when_asked_for(
+async def test_reactions_of_users_are_updates_when_allowed(
     telegram: FakeTelegram, bot: Bot
 ) -> None:
     await telegram.user_says(7, "Hi")
@@ -163,16 +163,16 @@ async def test_reactions_of_people_are_told_when_asked_for(
     assert telegram.visible(7)[-1].reactions == ("🔥",)
 
 
-async def test_the_bot_hears_what_becomes_of_its_membership(
-    telegram: FakeTelegram, bot: Bot
-) -> None:
+async def test_the_bot_gets_updates_about_its_membership(telegram: FakeTelegram, bot: Bot) -> None:
     telegram.add_group(-5, type="group")
     await telegram.block(7)
     telegram.promote(-5, False)
     telegram.kick(-5)
     changes = [update.my_chat_member for update in await bot.get_updates()]
-    told = [(c.chat.id, c.old_chat_member.status, c.new_chat_member.status) for c in changes if c]
-    assert told == [
+    members = [
+        (c.chat.id, c.old_chat_member.status, c.new_chat_member.status) for c in changes if c
+    ]
+    assert members == [
         (7, "member", "kicked"),
         (-5, "administrator", "member"),
         (-5, "member", "kicked"),
@@ -186,7 +186,7 @@ async def test_the_bot_hears_what_becomes_of_its_membership(
     assert await bot.leave_chat(-5)
 
 
-async def test_edits_and_forwards_of_people_arrive(telegram: FakeTelegram, bot: Bot) -> None:
+async def test_edits_and_forwards_of_users_arrive(telegram: FakeTelegram, bot: Bot) -> None:
     message_id = await telegram.user_sends(7, "photo", b"p", caption="Befor")
     await telegram.user_edits(7, message_id, "Before")
     await telegram.user_says(7, "News", forwarded_from="Grace")

@@ -1,4 +1,4 @@
-"""Replies, quotes, edits, deletions, presses, typing, drafts and reactions on FakeTelegram."""
+"""FakeTelegram's replies, quotes, edits, deletions, buttons, typing, drafts and reactions."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -23,16 +23,13 @@ def why(answer: tuple[int, Any]) -> str:
     return str(body["description"]).removeprefix("Bad Request: ")
 
 
-# Replies and quotes
-
-
 async def test_a_quote_must_be_an_exact_passage(telegram: FakeTelegram, call: Call) -> None:
-    asked = await telegram.user_says(7, "🐈 one, two, one")
+    question = await telegram.user_says(7, "🐈 one, two, one")
     for quote, wanted, position in (("one", 0, 3), ("one", 12, 13), ("🐈 one", 0, 0)):
-        reply = {"message_id": asked, "quote": quote, "quote_position": wanted}
+        reply = {"message_id": question, "quote": quote, "quote_position": wanted}
         _, body = await call(telegram, "sendMessage", chat_id=7, text="x", reply_parameters=reply)
         assert body["result"]["quote"] == {"text": quote, "position": position, "is_manual": True}
-    reply = {"message_id": asked, "quote": "three"}
+    reply = {"message_id": question, "quote": "three"}
     refused = await call(telegram, "sendMessage", chat_id=7, text="x", reply_parameters=reply)
     assert why(refused) == "QUOTE_TEXT_INVALID"
 
@@ -51,8 +48,8 @@ async def test_a_quote_must_carry_the_styles_of_its_passage(
 
 
 async def test_a_quote_has_at_most_1024_units(telegram: FakeTelegram, call: Call) -> None:
-    asked = await telegram.user_says(7, "a" * 2000)
-    reply = {"message_id": asked, "quote": "a" * 1025}
+    question = await telegram.user_says(7, "a" * 2000)
+    reply = {"message_id": question, "quote": "a" * 1025}
     refused = await call(telegram, "sendMessage", chat_id=7, text="x", reply_parameters=reply)
     assert why(refused) == "QUOTE_TEXT_INVALID"
     assert await sent(call, telegram, reply_parameters={**reply, "quote": "a" * 1024})
@@ -61,9 +58,9 @@ async def test_a_quote_has_at_most_1024_units(telegram: FakeTelegram, call: Call
 async def test_a_reply_to_a_missing_message_fails_unless_it_may_go_without(
     telegram: FakeTelegram, call: Call
 ) -> None:
-    asked = await telegram.user_says(7, "soon gone")
-    telegram.user_deletes(7, asked)
-    reply = {"message_id": asked}
+    question = await telegram.user_says(7, "soon gone")
+    telegram.user_deletes(7, question)
+    reply = {"message_id": question}
     refused = await call(telegram, "sendMessage", chat_id=7, text="x", reply_parameters=reply)
     assert why(refused) == "message to be replied not found"
     anyway = {**reply, "allow_sending_without_reply": True}
@@ -86,14 +83,14 @@ async def test_replies_across_topics_are_external_and_never_go_without(
     )
     result = body["result"]
     assert result["external_reply"]["message_id"] == idea
-    assert result["reply_to_message"]["message_id"] == 6  # the topic's own root
+    assert result["reply_to_message"]["message_id"] == 6  # the topic's first message
     await telegram.user_says(7, "Hi")
     missing = {"message_id": 999, "chat_id": -1001, "allow_sending_without_reply": True}
     refused = await call(telegram, "sendMessage", chat_id=7, text="x", reply_parameters=missing)
     assert why(refused) == "message to be replied not found"
 
 
-async def test_a_persons_quote_arrives_with_the_message_it_is_from(
+async def test_a_users_quote_arrives_with_the_quoted_message(
     telegram: FakeTelegram, call: Call
 ) -> None:
     await telegram.user_says(7, "Hi")
@@ -118,9 +115,6 @@ async def test_a_reply_to_a_deleted_message_shows_so(telegram: FakeTelegram, cal
     assert reply is not None and reply.text == "Deleted message"
 
 
-# Edits and deletions
-
-
 async def test_an_edit_that_changes_nothing_is_refused(telegram: FakeTelegram, call: Call) -> None:
     await telegram.user_says(7, "Hi")
     message = await sent(call, telegram, text="One", reply_markup=STOP)
@@ -136,14 +130,14 @@ async def test_an_edit_without_a_keyboard_removes_it(telegram: FakeTelegram, cal
     await telegram.user_says(7, "Hi")
     message = await sent(call, telegram, text="One", reply_markup=STOP)
     await call(telegram, "editMessageText", chat_id=7, message_id=message, text="One")
-    seen = telegram.visible(7)[-1]
-    assert (seen.buttons, seen.edited, telegram.notifications(7)) == ((), True, 1)
+    shown = telegram.visible(7)[-1]
+    assert (shown.buttons, shown.edited, telegram.notifications(7)) == ((), True, 1)
 
 
 async def test_only_own_existing_editable_messages_can_be_edited(
     telegram: FakeTelegram, call: Call
 ) -> None:
-    asked = await telegram.user_says(7, "Hi")
+    question = await telegram.user_says(7, "Hi")
 
     async def edit(message_id: int) -> str:
         answer = await call(
@@ -152,7 +146,7 @@ async def test_only_own_existing_editable_messages_can_be_edited(
         return why(answer)
 
     assert await edit(999) == "message to edit not found"
-    assert await edit(asked) == "message can't be edited"
+    assert await edit(question) == "message can't be edited"
     force = await sent(call, telegram, reply_markup={"force_reply": True})
     assert await edit(force) == "message can't be edited"
     gone = await sent(call, telegram)
@@ -191,9 +185,6 @@ async def test_edit_rates_are_measured(
     assert fake.highest_edit_rate(7, window_s=10) == 0.3
 
 
-# Presses
-
-
 async def test_a_press_is_answered_once_and_in_time(
     timed_telegram: FakeTelegram, clock: VirtualClock, call: Call
 ) -> None:
@@ -210,9 +201,6 @@ async def test_a_press_is_answered_once_and_in_time(
     assert why(await call(fake, "answerCallbackQuery", callback_query_id=late)) == too_old
     with pytest.raises(ValueError, match="shows no button"):
         await fake.press(7, message, "other")
-
-
-# Typing, drafts, reactions
 
 
 async def test_typing_lasts_five_seconds_or_until_a_message(
@@ -263,12 +251,12 @@ async def test_stopping_a_draft_tells_the_bot(telegram: FakeTelegram, call: Call
 
 
 async def test_a_bot_has_one_reaction_from_the_list(telegram: FakeTelegram, call: Call) -> None:
-    asked = await telegram.user_says(7, "Hi")
+    question = await telegram.user_says(7, "Hi")
 
     async def react(*emoji: str) -> tuple[int, Any]:
         reaction = [{"type": "emoji", "emoji": e} for e in emoji]
         return await call(
-            telegram, "setMessageReaction", chat_id=7, message_id=asked, reaction=reaction
+            telegram, "setMessageReaction", chat_id=7, message_id=question, reaction=reaction
         )
 
     assert (await react("👍"))[0] == 200
@@ -276,9 +264,6 @@ async def test_a_bot_has_one_reaction_from_the_list(telegram: FakeTelegram, call
     assert why(await react("👍", "👀")) == "REACTIONS_TOO_MANY"
     assert (await react())[0] == 200
     assert telegram.visible(7)[0].reactions == ()
-
-
-# Files
 
 
 async def test_files_over_twenty_megabytes_cannot_be_fetched(

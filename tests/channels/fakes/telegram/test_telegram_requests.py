@@ -1,4 +1,4 @@
-"""FakeTelegram takes every encoding and words its errors as the Bot API does."""
+"""FakeTelegram accepts every encoding and returns the Bot API's errors."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -13,7 +13,7 @@ Call = Callable[..., Coroutine[Any, Any, tuple[int, Any]]]
 
 @pytest.fixture
 async def ada(telegram: FakeTelegram) -> FakeTelegram:
-    """With one private chat, 7."""
+    """FakeTelegram with one private chat, 7."""
     await telegram.user_says(7, "Hi")
     return telegram
 

@@ -1,4 +1,4 @@
-"""The schema of the Bot API finds what the real server would pass over in silence."""
+"""The schema of the Bot API finds parameters that the real server would ignore."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

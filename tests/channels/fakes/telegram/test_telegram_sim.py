@@ -1,4 +1,4 @@
-"""The /sim API that the sandbox's phone uses."""
+"""FakeTelegram's /sim API, which the sandbox page uses."""
 
 import base64
 from typing import Any
@@ -13,7 +13,7 @@ async def test_a_phone_writes_quotes_presses_and_looks(
     telegram: FakeTelegram, http: httpx2.AsyncClient, call: Any
 ) -> None:
     sim = f"{telegram.base_url}/sim"
-    said = await http.post(f"{sim}/chats/7/messages", json={"text": "Hi", "first_name": "Ada"})
+    response = await http.post(f"{sim}/chats/7/messages", json={"text": "Hi", "first_name": "Ada"})
     keyboard = {"inline_keyboard": [[{"text": "Stop", "callback_data": "s"}]]}
     _, sent = await call(telegram, "sendMessage", chat_id=7, text="Hello", reply_markup=keyboard)
     message_id = sent["result"]["message_id"]
@@ -24,7 +24,7 @@ async def test_a_phone_writes_quotes_presses_and_looks(
     screen = (await http.get(f"{sim}/chats/7")).json()
     assert (screen["typing"], screen["notifications"]) == (False, 1)
     first, second, third = screen["messages"]
-    assert first["message_id"] == said.json()["message_id"]
+    assert first["message_id"] == response.json()["message_id"]
     assert (first["from"], second["from"]) == ("user", "bot")
     assert second["buttons"] == [{"text": "Stop", "data": "s"}]
     assert third["reply_to"] == {"message_id": message_id, "text": "Hello", "quote": "ell"}
@@ -71,8 +71,8 @@ async def test_bad_requests_say_what_is_wrong(
     nowhere = await http.post(f"{sim}/chats/-9/messages", json={"text": "x"})
     assert nowhere.status_code == 400 and "no chat -9" in nowhere.json()["error"]
     assert (await http.get(f"{sim}/nothing")).status_code == 404
-    made = await http.post(f"{sim}/chats", json={"id": -9, "title": "T", "topics": {"5": "A"}})
-    assert made.json()["is_forum"]
+    created = await http.post(f"{sim}/chats", json={"id": -9, "title": "T", "topics": {"5": "A"}})
+    assert created.json()["is_forum"]
     fine = await http.post(f"{sim}/chats/-9/messages", json={"text": "x", "thread": 5})
     assert fine.status_code == 200
 
@@ -109,7 +109,7 @@ async def test_groups_are_played_from_outside(
     sim = f"{telegram.base_url}/sim"
     await http.post(f"{sim}/chats", json={"id": -9, "topics": {}})
     opened = await http.post(f"{sim}/chats/-9/topics", json={"name": "Ideas", "user_id": 3})
-    said = {"text": "x", "thread": opened.json()["thread"], "user_id": 3}
-    assert (await http.post(f"{sim}/chats/-9/messages", json=said)).status_code == 200
+    response = {"text": "x", "thread": opened.json()["thread"], "user_id": 3}
+    assert (await http.post(f"{sim}/chats/-9/messages", json=response)).status_code == 200
     assert (await http.post(f"{sim}/chats/-9/kick", json={})).json() == {"ok": True}
     assert telegram.core.world.chats[-9].kicked

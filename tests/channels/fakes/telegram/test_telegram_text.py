@@ -1,11 +1,11 @@
-"""Entities in UTF-16, trimming, and the parse modes' complaints."""
+"""Message text: entities in UTF-16 units, trimming, and the errors of the parse modes."""
 
 from typing import Any
 
 import pytest
 
 from roost_channels.testing.telegram.errors import BotApiError
-from roost_channels.testing.telegram.text.text import Formatted, read_formatted, settle
+from roost_channels.testing.telegram.text.formatted import Formatted, normalize, read_formatted
 
 
 def entity(kind: str, offset: int, length: int, **more: Any) -> dict[str, Any]:
@@ -13,7 +13,7 @@ def entity(kind: str, offset: int, length: int, **more: Any) -> dict[str, Any]:
 
 
 def read(text: str, mode: str = "", entities: Any = None) -> Formatted:
-    return settle(read_formatted(text, mode, entities))
+    return normalize(read_formatted(text, mode, entities))
 
 
 def complaint(text: str, mode: str = "", entities: Any = None) -> str:
@@ -60,14 +60,14 @@ def test_malformed_entities_are_named() -> None:
 
 def test_text_is_trimmed_and_entities_follow() -> None:
     assert read("  \n hello \n\n").text == "hello"
-    kept = read("  bold and  ", entities=[entity("bold", 2, 10)])
-    assert kept == Formatted("bold and", [entity("bold", 0, 8)])
+    formatted = read("  bold and  ", entities=[entity("bold", 2, 10)])
+    assert formatted == Formatted("bold and", [entity("bold", 0, 8)])
     # Leading blanks inside an entity stay.
     assert read("  x", entities=[entity("code", 0, 3)]).text == "  x"
 
 
 def test_styles_are_cut_out_of_code_and_overlapping_links_go() -> None:
-    kept = read(
+    formatted = read(
         "one two three",
         entities=[
             entity("bold", 0, 13),
@@ -75,7 +75,7 @@ def test_styles_are_cut_out_of_code_and_overlapping_links_go() -> None:
             entity("text_link", 6, 5, url="https://example.org"),
         ],
     )
-    assert kept.entities == [entity("bold", 0, 4), entity("code", 4, 3), entity("bold", 7, 6)]
+    assert formatted.entities == [entity("bold", 0, 4), entity("code", 4, 3), entity("bold", 7, 6)]
 
 
 @pytest.mark.parametrize(

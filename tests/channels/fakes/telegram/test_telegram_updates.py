@@ -1,4 +1,4 @@
-"""getUpdates: offsets, long polls, sticky types, conflicts, expiry and delivery faults."""
+"""getUpdates: offsets, long polls, allowed types, conflicts, expiry and delivery faults."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

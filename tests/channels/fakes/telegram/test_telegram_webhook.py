@@ -1,4 +1,4 @@
-"""FakeTelegram's webhook sender: secret, order per chat, retries, calls in the answer."""
+"""FakeTelegram's webhooks: secret, order per chat, retries, and calls in the response."""
 
 import asyncio
 import json
@@ -105,7 +105,7 @@ async def test_the_answer_may_carry_a_method_call(
     assert telegram.core.webhook.url
 
 
-async def test_an_ordered_duplicate_is_posted_twice(
+async def test_an_injected_duplicate_is_posted_twice(
     telegram: FakeTelegram, call: Call, receiver: Any
 ) -> None:
     await listen(call, telegram, receiver)

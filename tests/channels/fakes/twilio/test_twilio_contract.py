@@ -1,4 +1,4 @@
-"""The official twilio client works against FakeTwilio, and its validator takes our signatures."""
+"""The official twilio client works against FakeTwilio, and its validator accepts signatures."""
 
 import asyncio
 import inspect
@@ -50,8 +50,8 @@ async def test_list_filters_and_pages_newest_first(twilio: FakeTwilio, client: A
         )
 
     async def bodies(**filters: Any) -> list[str]:
-        found = await asyncio.to_thread(lambda: client.messages.list(**filters))
-        return [message.body for message in found]
+        matches = await asyncio.to_thread(lambda: client.messages.list(**filters))
+        return [message.body for message in matches]
 
     assert await bodies(to=ADA, page_size=2) == [f"to Ada {number}" for number in (4, 3, 2, 1, 0)]
     assert await bodies(to=twilio.sender) == ["from Bob", "from Ada"]
@@ -111,23 +111,23 @@ async def test_content_is_created_sent_and_removed(twilio: FakeTwilio, client: A
         }
     )
     contents = client.content.v1.contents
-    made = await asyncio.to_thread(contents.create, request)
-    assert made.sid.startswith("HX") and made.friendly_name == "choice"
+    created = await asyncio.to_thread(contents.create, request)
+    assert created.sid.startswith("HX") and created.friendly_name == "choice"
     listed = await asyncio.to_thread(contents.list)
-    assert [content.sid for content in listed] == [made.sid]
+    assert [content.sid for content in listed] == [created.sid]
     await asyncio.to_thread(
         client.messages.create,
         to=ADA,
         from_=twilio.sender,
-        content_sid=made.sid,
+        content_sid=created.sid,
         content_variables='{"1": "Go on?"}',
     )
     await twilio.settled()
-    seen = twilio.visible(ADA)[-1]
-    assert (seen.body, seen.buttons) == ("Go on?", (("yes", "Yes"),))
-    assert await asyncio.to_thread(contents(made.sid).delete)
+    shown = twilio.visible(ADA)[-1]
+    assert (shown.body, shown.buttons) == ("Go on?", (("yes", "Yes"),))
+    assert await asyncio.to_thread(contents(created.sid).delete)
     with pytest.raises(TwilioRestException):
-        await asyncio.to_thread(contents(made.sid).fetch)
+        await asyncio.to_thread(contents(created.sid).fetch)
 
 
 async def test_media_of_a_message_can_be_listed(twilio: FakeTwilio, client: Any) -> None:
@@ -153,10 +153,10 @@ async def test_media_of_a_message_can_be_listed(twilio: FakeTwilio, client: Any)
 async def test_refusals_carry_twilios_codes(
     twilio: FakeTwilio, client: Any, parameters: dict[str, Any], code: int
 ) -> None:
-    given = {"to": ADA, "from_": twilio.sender, "body": "x"} | parameters
-    given = {name: value for name, value in given.items() if value is not None}
+    fields = {"to": ADA, "from_": twilio.sender, "body": "x"} | parameters
+    fields = {name: value for name, value in fields.items() if value is not None}
     with pytest.raises(TwilioRestException) as refused:
-        await asyncio.to_thread(lambda: client.messages.create(**given))
+        await asyncio.to_thread(lambda: client.messages.create(**fields))
     assert (refused.value.status, refused.value.code) == (400, code)
     assert twilio.messages == {}
 

@@ -45,8 +45,8 @@ async def test_business_scoped_ids_stand_beside_or_in_place_of_the_phone(
     twilio: FakeTwilio, receiver: Any
 ) -> None:
     bsuid = "whatsapp:DE.4566546130240823"
-    twilio.add_person(ADA, user_id=bsuid)
-    twilio.add_person(user_id="whatsapp:ID.777")
+    twilio.add_user(ADA, user_id=bsuid)
+    twilio.add_user(user_id="whatsapp:ID.777")
     await twilio.user_says(bsuid, "with a phone")
     await twilio.user_says("whatsapp:ID.777", "without")
     with_phone, without = (request.form for request in receiver.received)
@@ -223,11 +223,11 @@ async def test_the_phone_of_the_sandbox(
 ) -> None:
     sim = f"{twilio.base_url}/sim"
     user = f"{sim}/users/whatsapp:%2B491701234567"
-    said = await http.post(f"{user}/messages", json={"text": "Hi", "wait": True})
+    response = await http.post(f"{user}/messages", json={"text": "Hi", "wait": True})
     screen = (await http.get(user)).json()
     assert screen["typing"] is False
     assert [(m["sid"], m["from"], m["body"], m["reply_to"]) for m in screen["messages"]] == [
-        (said.json()["sid"], "user", "Hi", None)
+        (response.json()["sid"], "user", "Hi", None)
     ]
     await http.post(f"{sim}/config", json={"webhook_url": f"{receiver.base_url}/other"})
     await http.post(f"{user}/messages", json={"text": "Again", "wait": True})

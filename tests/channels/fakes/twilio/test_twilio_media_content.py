@@ -1,4 +1,4 @@
-"""Media in and out, contents and approvals, by the official twilio client where it has them."""
+"""Media in both directions, contents and approvals, with the official twilio client."""
 
 import asyncio
 from typing import Any
@@ -24,9 +24,9 @@ TEMPLATE = {
 
 
 async def send(client: Any, twilio: FakeTwilio, **form: Any) -> Any:
-    made = await asyncio.to_thread(client.messages.create, to=ADA, from_=twilio.sender, **form)
+    created = await asyncio.to_thread(client.messages.create, to=ADA, from_=twilio.sender, **form)
     await twilio.settled()
-    return made
+    return created
 
 
 async def test_media_we_send_is_fetched_from_us(
@@ -35,17 +35,17 @@ async def test_media_we_send_is_fetched_from_us(
     await twilio.user_says(ADA, "Hi")
     receiver.received.clear()
     receiver.answers.append(web.Response(body=b"cat", content_type="image/jpeg"))
-    made = await send(client, twilio, body="A cat", media_url=[f"{receiver.base_url}/cat.jpg"])
+    created = await send(client, twilio, body="A cat", media_url=[f"{receiver.base_url}/cat.jpg"])
     assert receiver.received[0].url == "/cat.jpg"
     assert "Authorization" not in receiver.received[0].headers
-    assert twilio.media_of(made.sid) == [(b"cat", "image/jpeg")]
+    assert twilio.media_of(created.sid) == [(b"cat", "image/jpeg")]
     assert (twilio.visible(ADA)[-1].body, len(twilio.visible(ADA)[-1].media)) == ("A cat", 1)
-    listed = await asyncio.to_thread(client.messages(made.sid).media.list)
+    listed = await asyncio.to_thread(client.messages(created.sid).media.list)
     assert [media.content_type for media in listed] == ["image/jpeg"]
-    one = client.messages(made.sid).media(listed[0].sid)
-    assert (await asyncio.to_thread(one.fetch)).parent_sid == made.sid
-    assert await asyncio.to_thread(one.delete)
-    assert twilio.media_of(made.sid) == []
+    file = client.messages(created.sid).media(listed[0].sid)
+    assert (await asyncio.to_thread(file.fetch)).parent_sid == created.sid
+    assert await asyncio.to_thread(file.delete)
+    assert twilio.media_of(created.sid) == []
 
 
 @pytest.mark.parametrize(
@@ -60,17 +60,17 @@ async def test_media_that_cannot_be_fetched_fails_later(
 ) -> None:
     await twilio.user_says(ADA, "Hi")
     receiver.answers.append(answer)
-    made = await send(client, twilio, media_url=[f"{receiver.base_url}/x.png"])
-    failed = twilio.messages[made.sid]
-    assert (made.status, failed.status, failed.error_code) == ("queued", "failed", code)
+    created = await send(client, twilio, media_url=[f"{receiver.base_url}/x.png"])
+    failed = twilio.messages[created.sid]
+    assert (created.status, failed.status, failed.error_code) == ("queued", "failed", code)
 
 
-async def test_each_medium_a_person_sends_is_a_message(
+async def test_each_file_a_user_sends_is_a_message(
     twilio: FakeTwilio, receiver: Any, http: httpx2.AsyncClient
 ) -> None:
     await twilio.user_sends(ADA, (b"1", "image/jpeg"), (b"2", "audio/ogg"), caption="Both")
-    seen = [(r.form["Body"], r.form["NumMedia"], r.form["MessageType"]) for r in receiver.received]
-    assert seen == [("Both", "1", "image"), ("", "1", "audio")]
+    forms = [(r.form["Body"], r.form["NumMedia"], r.form["MessageType"]) for r in receiver.received]
+    assert forms == [("Both", "1", "image"), ("", "1", "audio")]
     await twilio.user_says(ADA, "Look", forwarded=True)
     assert receiver.received[-1].form["Forwarded"] == "true"
 
@@ -79,36 +79,36 @@ async def test_a_template_needs_its_approval_to_leave_the_window(
     twilio: FakeTwilio, client: Any
 ) -> None:
     contents = client.content.v1.contents
-    made = await asyncio.to_thread(contents.create, ContentList.ContentCreateRequest(TEMPLATE))
-    asked = await asyncio.to_thread(
-        contents(made.sid).approval_create.create,
+    created = await asyncio.to_thread(contents.create, ContentList.ContentCreateRequest(TEMPLATE))
+    approval = await asyncio.to_thread(
+        contents(created.sid).approval_create.create,
         ApprovalCreateList.ContentApprovalRequest({"name": "ready", "category": "UTILITY"}),
     )
-    assert (asked.name, asked.status) == ("ready", "received")
-    early = await send(client, twilio, content_sid=made.sid)
+    assert (approval.name, approval.status) == ("ready", "received")
+    early = await send(client, twilio, content_sid=created.sid)
     assert twilio.messages[early.sid].error_code == 63016
-    twilio.approve_content(made.sid, "rejected", "INVALID_FORMAT")
-    fetched = await asyncio.to_thread(contents(made.sid).approval_fetch().fetch)
+    twilio.approve_content(created.sid, "rejected", "INVALID_FORMAT")
+    fetched = await asyncio.to_thread(contents(created.sid).approval_fetch().fetch)
     assert (fetched.whatsapp["status"], fetched.whatsapp["rejection_reason"]) == (
         "rejected",
         "INVALID_FORMAT",
     )
-    twilio.approve_content(made.sid)
+    twilio.approve_content(created.sid)
     both = await asyncio.to_thread(client.content.v1.content_and_approvals.list)
-    assert [one.approval_requests["status"] for one in both] == ["approved"]
-    await send(client, twilio, content_sid=made.sid, content_variables='{"1": "Bob"}')
+    assert [content.approval_requests["status"] for content in both] == ["approved"]
+    await send(client, twilio, content_sid=created.sid, content_variables='{"1": "Bob"}')
     assert twilio.bot_texts(ADA) == ["Bob, your answer is ready."]
     with pytest.raises(TwilioRestException):  # once is enough
         await asyncio.to_thread(
-            contents(made.sid).approval_create.create,
+            contents(created.sid).approval_create.create,
             ApprovalCreateList.ContentApprovalRequest({"name": "x", "category": "UTILITY"}),
         )
 
 
 async def test_contents_come_in_pages(twilio: FakeTwilio, client: Any) -> None:
-    made = [twilio.add_content({**TEMPLATE, "friendly_name": str(n)}) for n in range(5)]
+    created = [twilio.add_content({**TEMPLATE, "friendly_name": str(n)}) for n in range(5)]
     listed = await asyncio.to_thread(client.content.v1.contents.list, page_size=2)
-    assert [content.sid for content in listed] == made
+    assert [content.sid for content in listed] == created
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ async def test_four_quick_replies_need_an_approval(twilio: FakeTwilio, client: A
     await twilio.user_says(ADA, "Hi")
     actions = [{"type": "QUICK_REPLY", "title": str(n), "id": str(n)} for n in range(4)]
     body = {"types": {"twilio/quick-reply": {"body": "Which?", "actions": actions}}}
-    made = await send(client, twilio, content_sid=twilio.add_content(body))
-    assert twilio.messages[made.sid].error_code == 63021
+    created = await send(client, twilio, content_sid=twilio.add_content(body))
+    assert twilio.messages[created.sid].error_code == 63021
     await send(client, twilio, content_sid=twilio.add_content(body, approved=True))
     assert [title for _, title in twilio.visible(ADA)[-1].buttons] == ["0", "1", "2", "3"]
 
@@ -176,3 +176,15 @@ async def test_a_last_status_held_back_comes_after_two_seconds(
     await clock.advance(2)
     await receiver.got(1)
     assert receiver.received[0].form["MessageStatus"] == "undelivered"
+
+
+async def test_the_sim_api_approves_contents_and_lists_complaints(
+    twilio: FakeTwilio, http: httpx2.AsyncClient
+) -> None:
+    sid = twilio.add_content(TEMPLATE)
+    approve = f"{twilio.base_url}/sim/contents/{sid}/approve"
+    assert (await http.post(approve, json={"status": "paused"})).json() == {"ok": True}
+    assert twilio.core.contents[sid]["approval"]["status"] == "paused"
+    await http.post(f"{twilio.base_url}/v2/Indicators/Typing.json", data={"color": "red"})
+    complaints = (await http.get(f"{twilio.base_url}/sim/complaints")).json()["complaints"]
+    assert complaints == ["typing: color: no such parameter"] == twilio.complaints

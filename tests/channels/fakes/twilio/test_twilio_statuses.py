@@ -1,4 +1,4 @@
-"""What becomes of outbound messages: order of states, window, pair limit, and unruly callbacks."""
+"""Outbound messages: order of statuses, service window, pair limit, and callback faults."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -162,7 +162,7 @@ async def test_a_planned_failure_names_its_code(
     assert twilio.bot_texts(ADA) == []
 
 
-async def test_opted_out_people_are_refused(twilio: FakeTwilio, send: Send) -> None:
+async def test_users_who_opted_out_are_refused(twilio: FakeTwilio, send: Send) -> None:
     await twilio.user_says(ADA, "STOP")
     twilio.block(ADA)
     status, body = await send(twilio)
@@ -173,7 +173,7 @@ async def test_opted_out_people_are_refused(twilio: FakeTwilio, send: Send) -> N
     ("kind", "value", "status", "code"),
     [("rate_limit", 2, 429, 20429), ("http_500", 0, 500, 20500), ("unauthorized", 0, 401, 20003)],
 )
-async def test_ordered_errors(
+async def test_injected_errors(
     twilio: FakeTwilio, send: Send, kind: Any, value: float, status: int, code: int
 ) -> None:
     twilio.fault(kind, "messages.create", value=value)

@@ -1,6 +1,7 @@
 """Migrations: up, in line with the models, down and up again, on both databases."""
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -65,11 +66,105 @@ def groups(connection: Connection) -> dict[str, bool]:
 
 
 async def test_groups_of_before_the_column_are_still_groups(empty_database_url: str) -> None:
-    await on_schema(empty_database_url, migrate.upgrade, "0014")
+    await on_schema(empty_database_url, migrate.upgrade, "0015")
     await on_schema(empty_database_url, write_old_chats)
     await on_schema(empty_database_url, migrate.upgrade)
     expected = {chat: is_group for _, chat, is_group in OLD_CHATS}
     assert await on_schema(empty_database_url, groups) == expected
+
+
+def old_rows(connection: Connection) -> None:
+    """Rows as revision 0012 wrote them: what decided stood in words for people."""
+    evidence = [{"at": 1.0, "note": "Became uncertain: c1 ended while sending."}]
+    refused = [
+        {"at": 2.0, "note": "Refused after its acceptance as wamid.a=: failed 131047."},
+        {"at": 3.0, "note": "Refused after its acceptance as : undelivered."},
+    ]
+    part = {"entry": "e1", "conversation": "c1", "rendered": "{}", "now": 1.0}
+    parts: list[dict[str, Any]] = [
+        {"id": "p1", "state": "failed", "error": "outcome unknown, no tries left", "lines": []},
+        {"id": "p2", "state": "failed", "error": "Bad Request", "lines": evidence},
+        {"id": "p3", "state": "sent", "error": "", "lines": evidence + refused},
+    ]
+    connection.execute(
+        text(
+            "INSERT INTO conversations (id, key, channel, account, chat, thread, agent, title,"
+            " settings, inbox_sequence, turn_count, created_at) VALUES ('c1', 'k', 'telegram',"
+            " '42', '7', '', 'a', '', '{}', 0, 0, 1)"
+        )
+    )
+    connection.execute(
+        text(
+            "INSERT INTO sessions (id, conversation_id, number, agent, transcript_length,"
+            " created_at) VALUES ('s1', 'c1', 1, 'a', 0, 1)"
+        )
+    )
+    connection.execute(
+        text(
+            "INSERT INTO outbox (id, sequence, conversation_id, channel, account, generation,"
+            " kind, text, buttons, state, dedupe_key, next_at, created_at) VALUES ('e1', 1,"
+            " 'c1', 'telegram', '42', 0, 'answer', 'x', '[]', 'failed', 'd', 1, 1)"
+        )
+    )
+    for position, row in enumerate(parts):
+        values = {**part, **row, "lines": json.dumps(row["lines"]), "position": position}
+        connection.execute(
+            text(
+                "INSERT INTO parts (id, outbox_id, conversation_id, position, count, rendered,"
+                " char_start, char_end, state, receipt, attempts, owner, next_at, plain,"
+                " duplicate_label, error, evidence) VALUES (:id, :entry, :conversation,"
+                " :position, 3, :rendered, 0, 1, :state, '', 1, '', :now, false, false, :error,"
+                " :lines)"
+            ),
+            values,
+        )
+    for turn_id, shown in (("t1", "answer:p3"), ("t2", "Thinking…")):
+        connection.execute(
+            text(
+                "INSERT INTO turns (id, conversation_id, session_id, number, agent, state,"
+                " reason, stop_requested_by, queued_at, started_at) VALUES (:id, 'c1', 's1',"
+                " :number, 'a', 'done', '', '', 1, 1)"
+            ),
+            {"id": turn_id, "number": int(turn_id[1:])},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO status_messages (turn_id, conversation_id, message_id, shown,"
+                " state, edited_at) VALUES (:id, 'c1', 'm', :shown, 'closed', 1)"
+            ),
+            {"id": turn_id, "shown": shown},
+        )
+
+
+def reasons(connection: Connection) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    parts = connection.execute(text("SELECT id, reason_code, refused_ids FROM parts ORDER BY id"))
+    read = [(id, code, json.loads(ids) if isinstance(ids, str) else ids) for id, code, ids in parts]
+    query = "SELECT turn_id, answer_part_id, shown FROM status_messages ORDER BY turn_id"
+    return read, [tuple(row) for row in connection.execute(text(query))]
+
+
+def shown_texts(connection: Connection) -> list[str]:
+    query = "SELECT shown FROM status_messages ORDER BY turn_id"
+    return [str(shown) for (shown,) in connection.execute(text(query))]
+
+
+async def test_what_old_rows_said_in_words_becomes_what_columns_say(
+    empty_database_url: str,
+) -> None:
+    url = empty_database_url
+    await on_schema(url, migrate.upgrade, "0012")
+    await on_schema(url, old_rows)
+    await on_schema(url, migrate.upgrade)
+    assert await on_schema(url, reasons) == (
+        [
+            ("p1", "outcome_unknown", None),
+            ("p2", "refused", None),
+            ("p3", "", ["wamid.a=", ""]),
+        ],
+        [("t1", "p3", ""), ("t2", None, "Thinking…")],
+    )
+    await on_schema(url, migrate.downgrade, "0012")
+    assert await on_schema(url, shown_texts) == ["answer:p3", "Thinking…"]
 
 
 async def test_processes_that_start_together_migrate_once(empty_database_url: str) -> None:

@@ -28,9 +28,9 @@ async def answer(ada: Person, text: str = "Hello wörld 😀 and all.") -> None:
 
 
 async def head(ada: Person) -> tuple[OutboxEntry, list[StoredPart]]:
-    found = await ada.stores.outbox.next_entry(ada.address)
-    assert found is not None
-    return found[0], list(found[1])
+    first_entry = await ada.stores.outbox.next_entry(ada.address)
+    assert first_entry is not None
+    return first_entry[0], list(first_entry[1])
 
 
 async def planned(ada: Person) -> list[StoredPart]:

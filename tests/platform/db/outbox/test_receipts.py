@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from roost_channels.intake import Refusal
+from roost_channels.intake import DeliveryReceipt, Refusal
 from roost_channels.message import Attachment, Media, Quote
 from roost_channels.outbox import EarlierSend, StatusMessage, StoredPart
 from roost_channels.rendering.parts import RenderedPart
@@ -19,16 +19,17 @@ TEXTS = ["First 😀. ", "Second. ", "Third."]
 async def parts_of_an_answer(ada: Person) -> list[StoredPart]:
     await ada.says("hello")
     await ada.agent_says(await ada.turn(), 1, "".join(TEXTS))
-    found = await ada.stores.outbox.next_entry(ada.address)
-    assert found is not None
+    first_entry = await ada.stores.outbox.next_entry(ada.address)
+    assert first_entry is not None
     rendered = [RenderedPart(text, (), 0, len(text)) for text in TEXTS]
-    return list(await ada.stores.outbox.plan(found[0].id, rendered))
+    return list(await ada.stores.outbox.plan(first_entry[0].id, rendered))
 
 
-async def receipt(ada: Person, status: str, *, part_id: str = "", message_id: str = "") -> None:
-    await ada.intake.receipt(
-        "telegram", "42", part_id=part_id, message_id=message_id, status=status
-    )
+async def receipt(
+    ada: Person, status: str, *, part_id: str = "", message_id: str = "", **about: Any
+) -> None:
+    report = DeliveryReceipt(part_id, message_id, status, **about)
+    await ada.intake.receipt("telegram", "42", report)
 
 
 async def row_of(ada: Person, part: StoredPart) -> models.Part:
@@ -63,24 +64,24 @@ async def test_the_next_part_learns_what_went_before_it_and_how_far_that_came(
     part, other, third = await parts_of_an_answer(ada)
     outbox, receipts = ada.stores.outbox, ada.stores.receipts
     await outbox.sending(part.id, "c1", 30.0)
-    assert await receipts.earlier(ada.address, than=other.id) == []
+    assert await receipts.earlier(ada.address, before=other.id) == []
     await outbox.sent(part.id, "wamid.1")
     # Taken by the provider is not yet on its way: that, only a receipt tells.
     taken = EarlierSend(part.id, "wamid.1", clock())
-    assert await receipts.earlier(ada.address, than=other.id) == [taken]
-    assert await receipts.earlier(ada.address, than=part.id) == []
+    assert await receipts.earlier(ada.address, before=other.id) == [taken]
+    assert await receipts.earlier(ada.address, before=part.id) == []
     await receipt(ada, "sent", part_id=part.id, message_id="wamid.1")
-    assert await receipts.earlier(ada.address, than=other.id) == [replace(taken, told="sent")]
+    assert await receipts.earlier(ada.address, before=other.id) == [replace(taken, status="sent")]
     clock.advance(1.0)
     await outbox.sending(other.id, "c1", 30.0)
     await outbox.sent(other.id, "wamid.2")
     await receipt(ada, "failed", part_id=other.id)
     refused = EarlierSend(other.id, "wamid.2", clock(), "failed")
-    assert await receipts.earlier(ada.address, than=third.id) == [refused]
-    both = await receipts.earlier(ada.address, than=third.id, limit=5)
-    assert both == [refused, replace(taken, told="sent")]
+    assert await receipts.earlier(ada.address, before=third.id) == [refused]
+    both = await receipts.earlier(ada.address, before=third.id, limit=5)
+    assert both == [refused, replace(taken, status="sent")]
     nobody = replace(ada.address, chat="somebody else")
-    assert await receipts.earlier(nobody, than=third.id) == []
+    assert await receipts.earlier(nobody, before=third.id) == []
 
 
 async def test_words_about_the_work_count_as_what_went_before(
@@ -88,12 +89,12 @@ async def test_words_about_the_work_count_as_what_went_before(
 ) -> None:
     await ada.says("a long task")
     turn = await ada.turn()
-    said = StatusMessage(turn.turn_id, ada.address, None, "still working", "closed", clock())
-    await ada.stores.outbox.put_status_message(said)
-    assert await ada.stores.receipts.earlier(ada.address, than="") == []
-    await ada.stores.outbox.put_status_message(replace(said, message_id="wamid.1"))
-    found = await ada.stores.receipts.earlier(ada.address, than="")
-    assert found == [EarlierSend("", "wamid.1", clock())]
+    status = StatusMessage(turn.turn_id, ada.address, None, "still working", "closed", clock())
+    await ada.stores.outbox.put_status_message(status)
+    assert await ada.stores.receipts.earlier(ada.address, before="") == []
+    await ada.stores.outbox.put_status_message(replace(status, message_id="wamid.1"))
+    sends = await ada.stores.receipts.earlier(ada.address, before="")
+    assert sends == [EarlierSend("", "wamid.1", clock())]
 
 
 @pytest.mark.parametrize("state", ["sending", "ambiguous"])
@@ -112,12 +113,11 @@ async def test_a_receipt_proves_an_uncertain_send(ada: Person, state: str) -> No
 async def test_r20_a_failure_after_acceptance_is_a_dead_letter_for_good(ada: Person) -> None:
     part, *_ = await parts_of_an_answer(ada)
     await ada.stores.outbox.sent(part.id, "SM1")
-    await ada.intake.receipt(
-        "telegram",
-        "42",
+    await receipt(
+        ada,
+        "undelivered",
         part_id=part.id,
         message_id="SM1",
-        status="undelivered",
         error_code="63024",
         description="invalid recipient",
     )
@@ -135,9 +135,7 @@ async def test_words_that_are_refused_after_their_acceptance_stay_refused(ada: P
     part, *_ = await parts_of_an_answer(ada)
     await ada.stores.outbox.sent(part.id, "SM1")
     refusal = Refusal(of_content=True)
-    await ada.intake.receipt(
-        "telegram", "42", part_id=part.id, message_id="SM1", status="failed", refusal=refusal
-    )
+    await receipt(ada, "failed", part_id=part.id, message_id="SM1", refusal=refusal)
     assert (await row_of(ada, part)).state == "failed"
 
 
@@ -148,9 +146,9 @@ async def test_r21_a_window_found_closed_after_acceptance_holds_the_part(
     outbox = ada.stores.outbox
     await outbox.sending(part.id, "c1", 30.0)
     await outbox.sent(part.id, "SM1")
-    closed: Any = {"status": "failed", "error_code": "63016", "refusal": Refusal(held=True)}
+    closed: Any = {"error_code": "63016", "refusal": Refusal(held=True)}
     for _ in range(2):
-        await ada.intake.receipt("telegram", "42", part_id=part.id, message_id="SM1", **closed)
+        await receipt(ada, "failed", part_id=part.id, message_id="SM1", **closed)
     row = await row_of(ada, part)
     assert (row.state, row.message_id, row.receipt) == ("not_sent", None, "")
     assert await outbox.due([("telegram", "42")], clock.now) == []
@@ -160,7 +158,7 @@ async def test_r21_a_window_found_closed_after_acceptance_holds_the_part(
     assert await outbox.due([("telegram", "42")], clock.now) == [ada.address]
     await outbox.sending(part.id, "c1", 30.0)
     await outbox.sent(part.id, "SM2")
-    await ada.intake.receipt("telegram", "42", part_id=part.id, message_id="SM1", **closed)
+    await receipt(ada, "failed", part_id=part.id, message_id="SM1", **closed)
     row = await row_of(ada, part)
     assert (row.state, row.message_id) == ("sent", "SM2")
 
@@ -169,9 +167,7 @@ async def test_receipts_of_other_accounts_and_strangers_are_ignored(ada: Person)
     part, *_ = await parts_of_an_answer(ada)
     await ada.stores.outbox.sent(part.id, "SM1")
     await receipt(ada, "read", message_id="SM9")
-    await ada.intake.receipt(
-        "whatsapp", "w", part_id=part.id, message_id="SM1", status="read", description=""
-    )
+    await ada.intake.receipt("whatsapp", "w", DeliveryReceipt(part.id, "SM1", "read"))
     assert (await row_of(ada, part)).receipt == ""
 
 
@@ -226,14 +222,7 @@ async def test_a_refusal_that_outruns_the_answer_to_the_request_stands(ada: Pers
     outbox = ada.stores.outbox
     for part, refusal in ((first, Refusal(held=True)), (second, None)):
         await outbox.sending(part.id, "c1", 30.0)
-        await ada.intake.receipt(
-            "telegram",
-            "42",
-            part_id=part.id,
-            message_id="SM1",
-            status="failed",
-            refusal=refusal,
-        )
+        await receipt(ada, "failed", part_id=part.id, message_id="SM1", refusal=refusal)
         await outbox.sent(part.id, "SM1")
     assert (await row_of(ada, first)).state == "not_sent"
     assert (await row_of(ada, second)).state == "failed"
@@ -248,9 +237,7 @@ async def test_a_person_who_wrote_while_the_refusal_was_under_way_is_answered_at
     clock.advance(1.0)
     await ada.says("/help")
     refusal = Refusal(held=True, invitation="Your answer is ready.")
-    await ada.intake.receipt(
-        "telegram", "42", part_id=part.id, message_id="SM1", status="failed", refusal=refusal
-    )
+    await receipt(ada, "failed", part_id=part.id, message_id="SM1", refusal=refusal)
     row = await row_of(ada, part)
     assert (row.state, row.held, row.next_at) == ("not_sent", False, clock.now)
     assert "invitation" not in [kind for kind, _ in await ada.outbox()]
@@ -265,13 +252,13 @@ async def test_one_invitation_goes_before_all_that_waits_and_is_dropped_when_the
     for part, sid in ((first, "SM1"), (second, "SM2")):
         await outbox.sending(part.id, "c1", 30.0)
         await outbox.sent(part.id, sid)
-        await ada.intake.receipt(
-            "telegram", "42", part_id=part.id, message_id=sid, status="failed", refusal=refusal
-        )
-    found = await outbox.next_entry(ada.address)
-    assert found is not None and (found[0].kind, found[1]) == ("invitation", [])
+        await receipt(ada, "failed", part_id=part.id, message_id=sid, refusal=refusal)
+    first_entry = await outbox.next_entry(ada.address)
+    assert first_entry is not None and (first_entry[0].kind, first_entry[1]) == ("invitation", [])
     assert await outbox.due([("telegram", "42")], clock.now) == [ada.address]
-    [invitation] = await outbox.plan(found[0].id, [RenderedPart(found[0].text, (), 0, 21)])
+    [invitation] = await outbox.plan(
+        first_entry[0].id, [RenderedPart(first_entry[0].text, (), 0, 21)]
+    )
     await outbox.sending(invitation.id, "c1", 30.0)
     await outbox.sent(invitation.id, "SM3")
     assert await outbox.due([("telegram", "42")], clock.now) == []
@@ -285,8 +272,8 @@ async def test_one_invitation_goes_before_all_that_waits_and_is_dropped_when_the
     await ada.says("and now?")  # before the second invitation left
     kinds = [kind for kind, _ in await ada.outbox()]
     assert kinds[:3] == ["invitation", "invitation", "answer"]
-    found = await outbox.next_entry(ada.address)
-    assert found is not None and found[1][0].id == first.id
+    first_entry = await outbox.next_entry(ada.address)
+    assert first_entry is not None and first_entry[1][0].id == first.id
 
 
 async def test_what_the_provider_throttled_after_its_acceptance_is_sent_again_later(
@@ -296,9 +283,7 @@ async def test_what_the_provider_throttled_after_its_acceptance_is_sent_again_la
     await ada.stores.outbox.sending(part.id, "c1", 30.0)
     await ada.stores.outbox.sent(part.id, "SM1")
     slow = Refusal(retry_after_s=60.0)
-    await ada.intake.receipt(
-        "telegram", "42", part_id=part.id, message_id="SM1", status="failed", refusal=slow
-    )
+    await receipt(ada, "failed", part_id=part.id, message_id="SM1", refusal=slow)
     row = await row_of(ada, part)
     assert (row.state, row.next_at) == ("not_sent", clock.now + 60.0)
     await ada.says("/help")
@@ -308,14 +293,14 @@ async def test_what_the_provider_throttled_after_its_acceptance_is_sent_again_la
 async def test_r18_a_reply_to_one_picture_of_an_album_names_that_picture(ada: Person) -> None:
     await ada.says("draw")
     await ada.agent_says(await ada.turn(), 1, "Two.")
-    found = await ada.stores.outbox.next_entry(ada.address)
-    assert found is not None
+    first_entry = await ada.stores.outbox.next_entry(ada.address)
+    assert first_entry is not None
     photos = [Media(name, "photo", f"{name}.png", "image/png", 1) for name in ("cat", "dog")]
     rendered = [
         RenderedPart("Two.", (), 0, 4, photos[0], album="1"),
         RenderedPart("", (), 4, 4, photos[1], album="1"),
     ]
-    await ada.stores.outbox.plan(found[0].id, rendered)
+    await ada.stores.outbox.plan(first_entry[0].id, rendered)
     again = await ada.stores.outbox.next_entry(ada.address)
     assert again is not None and [part.rendered for part in again[1]] == rendered
     for part, id in zip(again[1], ("11", "12"), strict=True):

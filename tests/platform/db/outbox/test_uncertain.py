@@ -2,7 +2,6 @@
 
 import pytest
 
-from roost_channels.outbox import OUTCOME_UNKNOWN
 from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart
 from roost_platform.db.testing import Person
 from roost_platform.errors import NotAllowed
@@ -23,15 +22,15 @@ async def sent_into_doubt(ada: Person, *, given_up: bool) -> tuple[str, str]:
     await ada.says("hello")
     await ada.agent_says(await ada.turn(), 1, TEXT)
     outbox = ada.stores.outbox
-    found = await outbox.next_entry(ada.address)
-    assert found is not None
-    (part,) = await outbox.plan(found[0].id, [RenderedPart(TEXT, (), 0, len(TEXT))])
+    first_entry = await outbox.next_entry(ada.address)
+    assert first_entry is not None
+    (part,) = await outbox.plan(first_entry[0].id, [RenderedPart(TEXT, (), 0, len(TEXT))])
     await outbox.sending(part.id, "c1", 30.0)
     await outbox.ambiguous(part.id, error="timed out")
     await outbox.evidence(part.id, "left to an operator", asked="was it sent?", answered="no idea")
     if given_up:
-        await outbox.failed(part.id, error=f"{OUTCOME_UNKNOWN}, no tries left")
-    return found[0].id, part.id
+        await outbox.failed(part.id, error="no tries left", reason="outcome_unknown")
+    return first_entry[0].id, part.id
 
 
 async def shown(ada: Person, id: str) -> DeliveryView:
@@ -64,9 +63,9 @@ async def test_what_is_in_doubt_is_listed_with_its_evidence_and_not_among_the_fa
 async def test_what_is_in_doubt_is_sent_again_with_a_label(ada: Person, given_up: bool) -> None:
     id, part_id = await sent_into_doubt(ada, given_up=given_up)
     await ada.stores.redrive(id, "olga")
-    found = await ada.stores.outbox.next_entry(ada.address)
-    assert found is not None
-    (part,) = found[1]
+    first_entry = await ada.stores.outbox.next_entry(ada.address)
+    assert first_entry is not None
+    (part,) = first_entry[1]
     assert (part.rendered.text, part.duplicate_label) == (f"{REPEAT_LABEL}{TEXT}", True)
     assert await ada.stores.outbox.sending(part_id, "c1", 30.0) == 1
     await ada.stores.outbox.sent(part_id, "b1")
@@ -91,7 +90,8 @@ async def test_an_operator_who_knows_that_it_arrived_settles_it(
 
 async def test_a_failed_part_counts_as_failed_whatever_its_message_says(ada: Person) -> None:
     id, part_id = await sent_into_doubt(ada, given_up=False)
-    await ada.stores.outbox.failed(part_id, error="Bad Request", code="400")
+    error = "outcome unknown to the parser: Bad Request"
+    await ada.stores.outbox.failed(part_id, error=error, code="400")
     async with ada.stores.database.read() as session:
         assert await failed_ids(session, 10) == [id]
     assert await ada.stores.redrive(id, "olga") == id

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from roost_channels.delivery.limits import KEEP_AGAIN_S, Limiter, learn, recall
+from roost_channels.delivery.ledger import STORE_WAIT_AGAIN_S, Ledger
 from roost_channels.errors import Throttled
 from roost_channels.message import Address
 from roost_channels.telegram.channel import CAPABILITIES
@@ -28,23 +28,23 @@ async def test_a_kept_wait_is_told_to_the_next_courier_until_it_is_over(stores: 
 async def test_a_courier_that_starts_obeys_the_waits_of_the_one_before(stores: Stores) -> None:
     now = stores.database.now()
     await stores.outbox.keep_wait(CHAT, now + 20)
-    limiter = Limiter()
-    await recall(limiter, stores.outbox, ACCOUNTS, now)
-    assert limiter.wait_s(TOPIC, CAPABILITIES, "send", now) > 19
+    ledger = Ledger(stores.outbox, VirtualClock(now))
+    await ledger.recall_waits(ACCOUNTS)
+    assert ledger.limiter.wait_s(TOPIC, CAPABILITIES, "send", now) > 19
 
 
 async def test_a_wait_of_the_whole_account_holds_every_chat_and_outlives_the_courier(
     stores: Stores,
 ) -> None:
-    now, limiter = stores.database.now(), Limiter()
-    clock = VirtualClock(now)
+    now = stores.database.now()
+    ledger = Ledger(stores.outbox, VirtualClock(now))
     error = Throttled(20.0, is_account_wide=True)
-    await learn(limiter, stores.outbox, CHAT, error, clock)
+    await ledger.learn_wait(CHAT, error)
     other = Address("telegram", "42", "8")
-    assert limiter.wait_s(other, CAPABILITIES, "send", now) > 19
-    successor = Limiter()
-    await recall(successor, stores.outbox, ACCOUNTS, now)
-    assert successor.wait_s(other, CAPABILITIES, "send", now) > 19
+    assert ledger.limiter.wait_s(other, CAPABILITIES, "send", now) > 19
+    successor = Ledger(stores.outbox, VirtualClock(now))
+    await successor.recall_waits(ACCOUNTS)
+    assert successor.limiter.wait_s(other, CAPABILITIES, "send", now) > 19
 
 
 async def test_a_wait_learned_while_storage_is_away_is_stored_once_it_is_back() -> None:
@@ -52,9 +52,9 @@ async def test_a_wait_learned_while_storage_is_away_is_stored_once_it_is_back() 
     for _ in range(10):
         outbox.fault("keep_wait", ConnectionError("the database restarts"))
     began = clock.time()
-    learning = asyncio.create_task(learn(Limiter(), outbox, CHAT, Throttled(20.0), clock))
+    learning = asyncio.create_task(Ledger(outbox, clock).learn_wait(CHAT, Throttled(20.0)))
     await asyncio.sleep(0)
-    await clock.advance(9 * KEEP_AGAIN_S)
+    await clock.advance(9 * STORE_WAIT_AGAIN_S)
     assert not learning.done()
     await clock.advance(1.0)
     assert await learning > 20
@@ -65,7 +65,7 @@ async def test_a_wait_is_not_kept_longer_than_it_lasts() -> None:
     clock, outbox = VirtualClock(), MemoryOutbox()
     for _ in range(100):
         outbox.fault("keep_wait", ConnectionError("the database is gone"))
-    learning = asyncio.create_task(learn(Limiter(), outbox, CHAT, Throttled(2.0), clock))
+    learning = asyncio.create_task(Ledger(outbox, clock).learn_wait(CHAT, Throttled(2.0)))
     await asyncio.sleep(0)
     await clock.advance(3.0)
     assert learning.done()

@@ -1,33 +1,33 @@
-"""The Bot API methods the fake knows; importing this package registers them."""
+"""The Bot API methods that FakeTelegram knows; importing this package registers them."""
 
 from roost_channels.testing.telegram.methods import (
-    about,
+    bot,
     drafts,
-    editing,
+    edits,
     files,
     members,
-    rich,
-    sending,
-    signalling,
+    messages,
+    rich_messages,
+    signals,
     topics,
-    updating,
+    updates,
 )
-from roost_channels.testing.telegram.methods.updating import Described
+from roost_channels.testing.telegram.methods.updates import DescribedResult
 from roost_channels.testing.telegram.state.core import METHODS
 
 __all__ = [
     "ALL_METHODS",
-    "Described",
-    "about",
+    "DescribedResult",
+    "bot",
     "drafts",
-    "editing",
+    "edits",
     "files",
     "members",
-    "rich",
-    "sending",
-    "signalling",
+    "messages",
+    "rich_messages",
+    "signals",
     "topics",
-    "updating",
+    "updates",
 ]
 
 ALL_METHODS = METHODS

@@ -1,31 +1,31 @@
-"""Drafts: previews of an answer that is still being written."""
+"""Drafts: previews of an answer while the bot writes it."""
 
 from roost_channels.testing.telegram.errors import bad_request, forbidden
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 from roost_channels.testing.telegram.state.records import Chat, Draft
-from roost_channels.testing.telegram.text.text import (
+from roost_channels.testing.telegram.text.formatted import (
     TEXT_CODEPOINTS_MAX,
     Formatted,
+    normalize,
     read_formatted,
-    settle,
 )
 
 DRAFT_S = 30.0
 
 
-def reachable(core: Core, chat_id: str) -> Chat:
-    """The chat, if what the bot does there is seen by anybody."""
+def find_reachable_chat(core: TelegramCore, chat_id: str) -> Chat:
+    """The chat, if its users see what the bot does there; BotApiError otherwise."""
     chat = core.world.writable_chat(chat_id)
     if chat.blocked:
         raise forbidden("bot was blocked by the user")
     return chat
 
 
-def put_draft(core: Core, parameters: Parameters, formatted: Formatted) -> bool:
-    """Show a draft in a private chat, in place of the one there."""
-    chat = reachable(core, parameters.text("chat_id"))
-    # The next two texts are not in the published sources; only their code 400 is certain.
+def put_draft(core: TelegramCore, parameters: Parameters, formatted: Formatted) -> bool:
+    """Show a draft in a private chat; it replaces the one there."""
+    chat = find_reachable_chat(core, parameters.text("chat_id"))
+    # The published sources have only the code 400 of these two errors, not their texts.
     if not chat.is_private:
         raise bad_request("TEXTDRAFT_PEER_INVALID")
     draft_id = parameters.integer("draft_id")
@@ -45,12 +45,13 @@ def put_draft(core: Core, parameters: Parameters, formatted: Formatted) -> bool:
 
 
 @method("sendMessageDraft")
-async def send_message_draft(core: Core, parameters: Parameters) -> bool:
+async def send_message_draft(core: TelegramCore, parameters: Parameters) -> bool:
+    """Show a text as a draft; without a text the draft says that the bot thinks."""
     text = parameters.text("text")
     entities = parameters.json("entities", "Can't parse entities JSON object")
     formatted = read_formatted(text, parameters.text("parse_mode"), entities)
     if text:
-        formatted = settle(formatted)
+        formatted = normalize(formatted)
     if len(formatted.text) > TEXT_CODEPOINTS_MAX:
         raise bad_request("Message is too long")
     return put_draft(core, parameters, formatted if text else Formatted("Thinking…"))

@@ -1,13 +1,13 @@
-"""Methods about who is in a chat."""
+"""Methods about the members of a chat."""
 
 from typing import Any
 
 from roost_channels.testing.telegram.errors import bad_request
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 from roost_channels.testing.telegram.state.records import Chat
 
-_MAY = (
+_RIGHTS = (
     "can_be_edited",
     "can_manage_chat",
     "can_delete_messages",
@@ -22,22 +22,23 @@ _MAY = (
     "can_send_welcome_messages",
     "can_manage_topics",
 )
-_MAY_NOT = ("is_anonymous", "can_be_edited", "can_promote_members")
+_DENIED_RIGHTS = ("is_anonymous", "can_be_edited", "can_promote_members")
 
 
-def bot_member(core: Core, chat: Chat) -> dict[str, Any]:
-    """The bot's ChatMember object in a chat, as it stands now."""
+def bot_member(core: TelegramCore, chat: Chat) -> dict[str, Any]:
+    """The bot's ChatMember object in a chat."""
     bot = {"user": core.world.bot.to_json()}
     if chat.kicked or chat.blocked:
         return {**bot, "status": "kicked", "until_date": 0}
     if chat.is_private or not chat.bot_is_admin:
         return {**bot, "status": "member"}
-    rights = {**dict.fromkeys(_MAY, True), **dict.fromkeys(_MAY_NOT, False)}
+    rights = {**dict.fromkeys(_RIGHTS, True), **dict.fromkeys(_DENIED_RIGHTS, False)}
     return {**bot, "status": "administrator", **rights}
 
 
 @method("getChatMember")
-async def get_chat_member(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def get_chat_member(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
+    """The ChatMember object of the bot or of a user."""
     chat = core.world.writable_chat(parameters.text("chat_id"))
     user_id = parameters.integer("user_id")
     if user_id == core.world.bot.id:
@@ -49,7 +50,10 @@ async def get_chat_member(core: Core, parameters: Parameters) -> dict[str, Any]:
 
 
 @method("getChatAdministrators")
-async def get_chat_administrators(core: Core, parameters: Parameters) -> list[dict[str, Any]]:
+async def get_chat_administrators(
+    core: TelegramCore, parameters: Parameters
+) -> list[dict[str, Any]]:
+    """The bot, where it is an administrator of the group."""
     chat = core.world.writable_chat(parameters.text("chat_id"))
     if chat.is_private:
         raise bad_request("there are no administrators in the private chat")
@@ -57,7 +61,8 @@ async def get_chat_administrators(core: Core, parameters: Parameters) -> list[di
 
 
 @method("leaveChat")
-async def leave_chat(core: Core, parameters: Parameters) -> bool:
+async def leave_chat(core: TelegramCore, parameters: Parameters) -> bool:
+    """Remove the bot from a group."""
     chat = core.world.writable_chat(parameters.text("chat_id"))
     if chat.is_private:
         raise bad_request("chat member status can't be changed in private chats")

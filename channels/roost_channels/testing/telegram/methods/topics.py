@@ -1,10 +1,10 @@
-"""Methods for the topics of forums, and of private chats whose bot has topics."""
+"""Methods for the topics of forums and of private chats whose bot has topics."""
 
 from typing import Any
 
 from roost_channels.testing.telegram.errors import bad_request, forbidden
 from roost_channels.testing.telegram.parameters import Parameters
-from roost_channels.testing.telegram.state.core import Core, method
+from roost_channels.testing.telegram.state.core import TelegramCore, method
 from roost_channels.testing.telegram.state.records import (
     GENERAL_TOPIC,
     TOPIC_COLOR,
@@ -12,13 +12,14 @@ from roost_channels.testing.telegram.state.records import (
     Message,
     Topic,
 )
-from roost_channels.testing.telegram.text.text import Formatted
+from roost_channels.testing.telegram.text.formatted import Formatted
 
 NAME_MAX = 128
 ICON_COLORS = {7322096, 16766590, 13338331, 9367192, 16749490, 16478047}
 
 
-def _forum(core: Core, parameters: Parameters, action: str) -> Chat:
+def _forum(core: TelegramCore, parameters: Parameters, action: str) -> Chat:
+    """The chat, if the bot may manage its topics. action: the verb of the error."""
     chat = core.world.writable_chat(parameters.text("chat_id"))
     if chat.is_private and core.private_topics:
         if chat.blocked:
@@ -31,7 +32,7 @@ def _forum(core: Core, parameters: Parameters, action: str) -> Chat:
     return chat
 
 
-def _topic(core: Core, parameters: Parameters, action: str) -> tuple[Chat, Topic]:
+def _topic(core: TelegramCore, parameters: Parameters, action: str) -> tuple[Chat, Topic]:
     chat = _forum(core, parameters, action)
     thread = parameters.integer("message_thread_id")
     if thread == GENERAL_TOPIC:
@@ -48,15 +49,15 @@ def _name(parameters: Parameters) -> str:
     return name
 
 
-def _announce(core: Core, chat: Chat, thread: int, what: dict[str, Any]) -> Message:
-    """The service message in the topic; a bot gets no update about its own."""
+def _announce(core: TelegramCore, chat: Chat, thread: int, fields: dict[str, Any]) -> Message:
+    """Add the service message to the topic; a bot gets no update about its own actions."""
     message = Message(
         core.world.next_message_id(chat),
         chat.id,
         core.now(),
         core.world.bot,
         Formatted(""),
-        media=what,
+        media=fields,
         silent=True,
         editable=False,
     )
@@ -67,7 +68,8 @@ def _announce(core: Core, chat: Chat, thread: int, what: dict[str, Any]) -> Mess
 
 
 @method("createForumTopic")
-async def create_forum_topic(core: Core, parameters: Parameters) -> dict[str, Any]:
+async def create_forum_topic(core: TelegramCore, parameters: Parameters) -> dict[str, Any]:
+    """Create a topic; the id of its service message is the topic's id."""
     chat = _forum(core, parameters, "create")
     color = parameters.integer("icon_color", TOPIC_COLOR)
     if color not in ICON_COLORS:
@@ -80,7 +82,8 @@ async def create_forum_topic(core: Core, parameters: Parameters) -> dict[str, An
 
 
 @method("editForumTopic")
-async def edit_forum_topic(core: Core, parameters: Parameters) -> bool:
+async def edit_forum_topic(core: TelegramCore, parameters: Parameters) -> bool:
+    """Change the name or icon of a topic."""
     chat, topic = _topic(core, parameters, "edit")
     name = _name(parameters) if "name" in parameters else topic.name
     icon = (
@@ -96,28 +99,31 @@ async def edit_forum_topic(core: Core, parameters: Parameters) -> bool:
     return True
 
 
-def _set_closed(core: Core, parameters: Parameters, closed: bool) -> bool:
+def _set_closed(core: TelegramCore, parameters: Parameters, closed: bool) -> bool:
     chat, topic = _topic(core, parameters, "edit")
     if topic.closed == closed:
         raise bad_request("TOPIC_NOT_MODIFIED")
     topic.closed = closed
-    what = "forum_topic_closed" if closed else "forum_topic_reopened"
-    _announce(core, chat, parameters.integer("message_thread_id"), {what: {}})
+    field = "forum_topic_closed" if closed else "forum_topic_reopened"
+    _announce(core, chat, parameters.integer("message_thread_id"), {field: {}})
     return True
 
 
 @method("closeForumTopic")
-async def close_forum_topic(core: Core, parameters: Parameters) -> bool:
+async def close_forum_topic(core: TelegramCore, parameters: Parameters) -> bool:
+    """Close a topic."""
     return _set_closed(core, parameters, True)
 
 
 @method("reopenForumTopic")
-async def reopen_forum_topic(core: Core, parameters: Parameters) -> bool:
+async def reopen_forum_topic(core: TelegramCore, parameters: Parameters) -> bool:
+    """Open a closed topic again."""
     return _set_closed(core, parameters, False)
 
 
 @method("deleteForumTopic")
-async def delete_forum_topic(core: Core, parameters: Parameters) -> bool:
+async def delete_forum_topic(core: TelegramCore, parameters: Parameters) -> bool:
+    """Delete a topic with its messages."""
     chat, _ = _topic(core, parameters, "delete")
     thread = parameters.integer("message_thread_id")
     del chat.topics[thread]

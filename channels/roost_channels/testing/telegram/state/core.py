@@ -1,13 +1,10 @@
-"""What the parts of FakeTelegram share: the world, the clock, the queue, the limits."""
+"""The state of one bot that all parts of FakeTelegram share, and the table of methods."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from roost_channels.testing.clock import Clock
-from roost_channels.testing.faults import FaultBook
-from roost_channels.testing.loopback import CallLog
+from roost_channels.testing.state import FakeState
 from roost_channels.testing.telegram.parameters import Parameters
 from roost_channels.testing.telegram.state.flood import FloodControl
 from roost_channels.testing.telegram.state.updates import UpdateQueue
@@ -15,8 +12,8 @@ from roost_channels.testing.telegram.state.world import World
 
 
 @dataclass(slots=True)
-class Pressed:
-    """A callback query: answered once, within its 150 s."""
+class CallbackQuery:
+    """A pressed button, which the bot may answer once within 150 s. at: when it was pressed."""
 
     id: str
     chat_id: int
@@ -28,7 +25,7 @@ class Pressed:
 
 @dataclass(slots=True)
 class WebhookSettings:
-    """What setWebhook stored, and how deliveries went."""
+    """What setWebhook stored, and the last failure of a delivery."""
 
     url: str = ""
     secret: str = ""
@@ -39,37 +36,25 @@ class WebhookSettings:
 
 
 @dataclass(slots=True)
-class Core:
-    """One bot's server side."""
+class TelegramCore(FakeState):
+    """The server-side state of one bot."""
 
     world: World
-    clock: Clock
     updates: UpdateQueue
     flood: FloodControl
     privacy: bool = False
     private_topics: bool = False
-    faults: FaultBook = field(default_factory=FaultBook)
-    log: CallLog = field(default_factory=CallLog)
     webhook: WebhookSettings = field(default_factory=WebhookSettings)
-    presses: dict[str, Pressed] = field(default_factory=dict)
+    callback_queries: dict[str, CallbackQuery] = field(default_factory=dict)
     commands: dict[tuple[str, str], list[dict[str, str]]] = field(default_factory=dict)
-    event: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def now(self) -> float:
-        return self.clock.time()
-
-    def changed(self) -> None:
-        """Something that a person could see has changed."""
-        self.event.set()
-        self.event = asyncio.Event()
 
 
-Method = Callable[[Core, Parameters], Awaitable[Any]]
+Method = Callable[[TelegramCore, Parameters], Awaitable[Any]]
 METHODS: dict[str, Method] = {}
 
 
 def method(name: str) -> Callable[[Method], Method]:
-    """Register a Bot API method; names are compared without regard to case."""
+    """Register a Bot API method; its name is compared without regard to case."""
 
     def register(function: Method) -> Method:
         METHODS[name.lower()] = function

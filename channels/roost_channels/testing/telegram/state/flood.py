@@ -1,4 +1,4 @@
-"""Flood control: windows per bot, chat and kind of call, and the wait they ask for."""
+"""Flood control: limits per bot, chat and kind of call, and the waits they ask for."""
 
 import math
 from collections import deque
@@ -19,11 +19,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class FloodLimits:
-    """Windows by what a call does; none means no limit, which is the default for tests.
+    """The windows of each kind of call; an empty tuple, the default, is no limit.
 
-    private, group: messages to one chat. bot: messages to all chats. typing: chat actions and
-    drafts of one chat, which share a budget. edit_private, edit_group: edits in one chat. The
-    topics of a forum count as one chat. penalty_s: added to the wait by each call made inside it.
+    private, group: messages to one chat; the topics of a forum count as one chat.
+    bot: messages to all chats.
+    typing: chat actions and drafts of one chat together.
+    edit_private, edit_group: edits in one chat.
+    penalty_s: how much each call inside a wait lengthens it.
     """
 
     private: tuple[Window, ...] = ()
@@ -36,7 +38,7 @@ class FloodLimits:
 
     @classmethod
     def documented(cls) -> "FloodLimits":
-        """What Telegram's FAQ and others' measurements say; the real numbers are not published."""
+        """Limits from Telegram's FAQ and from measurements; Telegram publishes no exact ones."""
         return cls(
             private=(Window(5, 5.0),),
             group=(Window(20, 60.0),),
@@ -48,7 +50,7 @@ class FloodLimits:
 
 
 class FloodControl:
-    """Counts calls; a breach closes its bucket until the wait it announced is over."""
+    """Counts calls per bucket; a bucket over its limit stays closed until its wait ends."""
 
     def __init__(self, limits: FloodLimits) -> None:
         self.limits = limits
@@ -57,14 +59,15 @@ class FloodControl:
         self._calls: dict[str, deque[float]] = {}
 
     def announce(self, bucket: str, until: float) -> None:
-        """An answer asked for a wait: from now on we know who ignores it."""
+        """Remember the wait that a response asks for, so that early calls are noticed."""
         self._announced[bucket] = max(until, self._announced.get(bucket, 0.0))
 
     def wait_until(self, bucket: str) -> float:
+        """When the wait that was announced for the bucket ends."""
         return self._announced.get(bucket, 0.0)
 
     def send(self, chat_id: int, private: bool, now: float, messages: int = 1) -> None:
-        """An album counts each of its messages, but is let through as a whole."""
+        """Count messages to a chat; BotApiError 429 when closed. An album passes as a whole."""
         self._spend(
             now,
             (f"send:{chat_id}", self.limits.private if private else self.limits.group),
@@ -73,10 +76,12 @@ class FloodControl:
         )
 
     def edit(self, chat_id: int, private: bool, now: float) -> None:
+        """Count an edit in a chat; BotApiError 429 when the bucket is closed."""
         limits = self.limits.edit_private if private else self.limits.edit_group
         self._spend(now, (f"edit:{chat_id}", limits))
 
     def typing(self, chat_id: int, now: float) -> None:
+        """Count a chat action or draft; BotApiError 429 when the bucket is closed."""
         self._spend(now, (f"typing:{chat_id}", self.limits.typing))
 
     def _spend(self, now: float, *buckets: tuple[str, tuple[Window, ...]], count: int = 1) -> None:
@@ -86,7 +91,7 @@ class FloodControl:
             if wait > 0:
                 seconds = max(1, math.ceil(wait))
                 if closed > 0:
-                    # Who calls inside the wait is told to wait longer each time.
+                    # Each call inside the wait makes the wait longer.
                     seconds = min(seconds + self.limits.penalty_s, PENALTY_MAX_S)
                 self._closed_until[bucket] = now + seconds
                 self.announce(bucket, now + seconds)
@@ -94,8 +99,8 @@ class FloodControl:
         for bucket, windows in buckets:
             if windows:
                 longest = max(window.calls for window in windows)
-                kept = self._calls.setdefault(bucket, deque(maxlen=longest))
-                kept.extend(now for _ in range(count))
+                times = self._calls.setdefault(bucket, deque(maxlen=longest))
+                times.extend(now for _ in range(count))
 
     def _wait(self, bucket: str, windows: tuple[Window, ...], now: float) -> float:
         calls = self._calls.get(bucket, deque())

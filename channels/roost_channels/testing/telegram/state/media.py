@@ -1,4 +1,4 @@
-"""Files on Telegram's servers: kinds, size limits, and the objects that messages carry."""
+"""Files on Telegram's servers: kinds, size limits, and the objects in messages."""
 
 import itertools
 from collections.abc import Callable
@@ -17,8 +17,13 @@ _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind of media: where its files lie, how big an upload may be, which album takes it."""
+class MediaKind:
+    """One kind of media.
+
+    folder: where its files are stored. bytes_max: the largest upload.
+    album: the group of kinds that may share an album, empty for none.
+    content_type, suffix: the defaults of its files.
+    """
 
     folder: str
     bytes_max: int = UPLOAD_BYTES_MAX
@@ -28,13 +33,13 @@ class Kind:
 
 
 KINDS = {
-    "photo": Kind("photos", PHOTO_BYTES_MAX, "visual", "image/jpeg", ".jpg"),
-    "video": Kind("videos", album="visual", content_type="video/mp4", suffix=".mp4"),
-    "document": Kind("documents", album="document"),
-    "audio": Kind("music", album="audio", content_type="audio/mpeg", suffix=".mp3"),
-    "voice": Kind("voice", content_type="audio/ogg", suffix=".oga"),
-    "animation": Kind("animations", content_type="video/mp4", suffix=".mp4"),
-    "video_note": Kind("video_notes", content_type="video/mp4", suffix=".mp4"),
+    "photo": MediaKind("photos", PHOTO_BYTES_MAX, "visual", "image/jpeg", ".jpg"),
+    "video": MediaKind("videos", album="visual", content_type="video/mp4", suffix=".mp4"),
+    "document": MediaKind("documents", album="document"),
+    "audio": MediaKind("music", album="audio", content_type="audio/mpeg", suffix=".mp3"),
+    "voice": MediaKind("voice", content_type="audio/ogg", suffix=".oga"),
+    "animation": MediaKind("animations", content_type="video/mp4", suffix=".mp4"),
+    "video_note": MediaKind("video_notes", content_type="video/mp4", suffix=".mp4"),
 }
 
 
@@ -46,16 +51,16 @@ def store(
     content_type: str = "",
     size: int | None = None,
 ) -> File:
-    """Keep a file; `size` may claim more than `data` holds."""
-    number, made = next(_numbers), KINDS[kind]
+    """Keep a file under a new id; `size` may claim more bytes than `data` has."""
+    number, media_kind = next(_numbers), KINDS[kind]
     file = File(
         f"{kind.upper().replace('_', '')}{number:08d}",
         f"U{number:08d}",
-        name or f"file_{number}{made.suffix}",
-        content_type or made.content_type,
+        name or f"file_{number}{media_kind.suffix}",
+        content_type or media_kind.content_type,
         data,
         len(data) if size is None else size,
-        folder=made.folder,
+        folder=media_kind.folder,
     )
     world.files[file.file_id] = file
     return file
@@ -70,7 +75,7 @@ def _ids(file: File) -> dict[str, Any]:
 
 
 def _photo(world: World, file: File, about: dict[str, int]) -> Any:
-    """Three sizes, the whole one last; each is a file of its own."""
+    """Three sizes, the full one last; each is a file with its own id."""
     sizes = []
     for edge in PHOTO_EDGES[:-1]:
         small = File(
@@ -125,6 +130,6 @@ def media_fields(
     """The fields of a Message that carry the file. about: duration, width, height."""
     shaped = {kind: _SHAPES[kind](world, file, about or {})}
     if kind == "animation":
-        # For clients that know no animations, as the API promises.
+        # The API also sends a document, for clients without animations.
         shaped["document"] = _named(world, file, {})
     return shaped

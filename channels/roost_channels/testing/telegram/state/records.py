@@ -1,9 +1,9 @@
-"""What there is in Telegram: people, files, messages, topics and chats."""
+"""The records of FakeTelegram's world: users, files, messages, topics and chats."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from roost_channels.testing.telegram.text.text import Formatted
+from roost_channels.testing.telegram.text.formatted import Formatted
 
 GENERAL_TOPIC = 1
 TOPIC_COLOR = 7322096
@@ -21,6 +21,7 @@ class User:
     deactivated: bool = False
 
     def to_json(self) -> dict[str, Any]:
+        """The User object."""
         body: dict[str, Any] = {
             "id": self.id,
             "is_bot": self.is_bot,
@@ -35,7 +36,7 @@ class User:
 
 @dataclass(slots=True)
 class File:
-    """A stored file; `path` is set by getFile and good until `path_until`."""
+    """A stored file; getFile sets `path`, which works until `path_until`. gone: getFile fails."""
 
     file_id: str
     unique_id: str
@@ -51,7 +52,7 @@ class File:
 
 @dataclass(slots=True)
 class Message:
-    """One message of a chat, sent or received, with everything done to it since."""
+    """A message of a chat with all later changes; dates are seconds since the epoch."""
 
     message_id: int
     chat_id: int
@@ -72,16 +73,17 @@ class Message:
     deleted_at: float | None = None
     editable: bool = True
     reactions: list[dict[str, Any]] = field(default_factory=list)
-    people_reacted: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    user_reactions: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def exists(self) -> bool:
+        """Whether the message was not deleted."""
         return self.deleted_at is None
 
 
 @dataclass(slots=True)
 class Draft:
-    """An animated preview that lives 30 s or until the bot sends a real message."""
+    """A preview of an answer; it ends after 30 s or with the bot's next message."""
 
     draft_id: int
     thread: int
@@ -101,6 +103,7 @@ class Topic:
     closed: bool = False
 
     def to_json(self) -> dict[str, Any]:
+        """The ForumTopic object without its id."""
         body: dict[str, Any] = {"name": self.name, "icon_color": self.icon_color}
         if self.icon_custom_emoji_id:
             body["icon_custom_emoji_id"] = self.icon_custom_emoji_id
@@ -109,9 +112,11 @@ class Topic:
 
 @dataclass(slots=True)
 class Chat:
-    """A private chat, basic group or supergroup; topics by their id.
+    """A private chat, basic group or supergroup.
 
-    bot_is_admin: it may manage topics, delete others' messages, and hears of reactions.
+    topics: by their ids. bot_is_admin: the bot may manage topics, delete users' messages, and gets
+    reactions. blocked: the user blocked the bot. kicked: the bot was removed from the group.
+    migrated_to: the supergroup that replaced this group. typing: (action, end) by topic.
     """
 
     id: int
@@ -133,9 +138,11 @@ class Chat:
 
     @property
     def is_private(self) -> bool:
+        """Whether it is a private chat."""
         return self.type == "private"
 
     def to_json(self) -> dict[str, Any]:
+        """The Chat object."""
         name = "first_name" if self.is_private else "title"
         body: dict[str, Any] = {"id": self.id, "type": self.type, name: self.title}
         if self.username:

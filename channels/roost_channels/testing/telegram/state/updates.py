@@ -1,4 +1,4 @@
-"""The queue of updates: ids that only grow, offsets that confirm, one long poll at a time."""
+"""The queue of updates: growing ids, offsets that confirm, one long poll at a time."""
 
 import asyncio
 from collections import deque
@@ -43,7 +43,7 @@ OTHER_POLL = (
 
 @dataclass(slots=True)
 class Update:
-    """One queued update; `lane` keeps the order per chat when a webhook delivers."""
+    """A queued update; updates of one `lane`, a chat, keep their order in webhooks."""
 
     update_id: int
     kind: str
@@ -52,11 +52,12 @@ class Update:
     lane: str
 
     def to_json(self) -> dict[str, Any]:
+        """The Update object."""
         return {"update_id": self.update_id, self.kind: self.payload}
 
 
 class UpdateQueue:
-    """Filled by people, drained by getUpdates or the webhook."""
+    """Users' actions fill it; getUpdates or the webhook drains it."""
 
     def __init__(
         self, clock: Clock, first_id: int = 1000, stretch_empty_polls: bool = True
@@ -72,18 +73,20 @@ class UpdateQueue:
         self._last_start = float("-inf")
         self._next_conflict_at = 0.0
         self._withheld: Update | None = None
-        self._late: asyncio.Future[None] | None = None
-        self._again: deque[Update] = deque()
+        self._releasing: asyncio.Future[None] | None = None
+        self._duplicates: deque[Update] = deque()
 
     @property
     def polling(self) -> bool:
+        """Whether a long poll waits now."""
         return self._polling is not None
 
     def add(self, kind: str, payload: dict[str, Any], lane: str, fault: str = "") -> int | None:
-        """Queue an update; None when allowed_updates leaves it out, else its id.
+        """Queue an update; returns its id, or None when allowed_updates leaves it out.
 
-        duplicate_update: it is delivered once more after it was confirmed, under the same id.
-        out_of_order: it waits until the next update has gone before it, at most two seconds.
+        fault: duplicate_update delivers it once more after it was confirmed, under the same id;
+            out_of_order holds it back until the next update has passed it, at most two seconds.
+        Raises RuntimeError when QUEUE_MAX updates wait.
         """
         if kind not in self.allowed:
             return None
@@ -94,41 +97,42 @@ class UpdateQueue:
         self._next_id += 1
         if fault == "out_of_order" and self._withheld is None:
             self._withheld = update
-            self._late = asyncio.ensure_future(self._release_late())
+            self._releasing = asyncio.ensure_future(self._release_later())
             return update.update_id
         self.pending.append(update)
         if fault == "duplicate_update":
-            self._again.append(update)
-        self.release()
+            self._duplicates.append(update)
+        self.release_withheld()
         self._wake()
         return update.update_id
 
-    async def _release_late(self) -> None:
+    async def _release_later(self) -> None:
         await self._clock.sleep(OUT_OF_ORDER_MAX_S)
-        self.release()
+        self.release_withheld()
         self._wake()
 
     def stop(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
+        """Cancel the timer of an update that is held back."""
+        if self._releasing is not None:
+            self._releasing.cancel()
 
-    def release(self) -> None:
-        """Queue what an out_of_order fault held back, with an id of its new place."""
+    def release_withheld(self) -> None:
+        """Queue the update that an out_of_order fault held back, under a new id."""
         if self._withheld is not None:
-            late, self._withheld = self._withheld, None
-            late.update_id = self._next_id
+            update, self._withheld = self._withheld, None
+            update.update_id = self._next_id
             self._next_id += 1
-            self.pending.append(late)
+            self.pending.append(update)
 
-    def take_again(self, confirmed: int) -> list[Update]:
-        """Confirmed updates that the network delivers a second time."""
-        again = [update for update in self._again if update.update_id < confirmed]
-        for update in again:
-            self._again.remove(update)
-        return again
+    def take_duplicates(self, confirmed: int) -> list[Update]:
+        """Updates below the id `confirmed` that must be delivered a second time."""
+        duplicates = [update for update in self._duplicates if update.update_id < confirmed]
+        for update in duplicates:
+            self._duplicates.remove(update)
+        return duplicates
 
     def allow(self, parameters: Parameters) -> bool:
-        """allowed_updates stays until given again; unknown names count for nothing."""
+        """Set allowed_updates if the call has them; True when that changed the set."""
         if "allowed_updates" not in parameters:
             return False
         listed = parameters.json("allowed_updates", "can't parse allowed updates JSON object")
@@ -139,16 +143,18 @@ class UpdateQueue:
         return before != self.allowed
 
     def forget_expired(self) -> None:
+        """Drop updates whose lifetime is over."""
         now = self._clock.time()
         if any(update.expires_at < now for update in self.pending):
             self.pending = deque(update for update in self.pending if update.expires_at >= now)
 
     def keep_last(self, count: int) -> None:
+        """Drop all but the last `count` updates."""
         while len(self.pending) > count:
             self.pending.popleft()
 
     async def get(self, parameters: Parameters) -> list[dict[str, Any]]:
-        """getUpdates without a webhook: confirm, answer, or wait."""
+        """Answer getUpdates: confirm up to the offset, then return updates or wait for one."""
         offset = parameters.integer("offset")
         limit = parameters.integer("limit", 100, 1, 100)
         timeout = parameters.integer("timeout", 0, 0, LONG_POLL_MAX_S)
@@ -161,9 +167,9 @@ class UpdateQueue:
                 limit = 1
         self._last_offset, self._last_start = offset, now
         self._confirm(offset)
-        found = [update.to_json() for update in self.take_again(offset)] + self._first(limit)
-        if found or timeout == 0:
-            return found
+        updates = [update.to_json() for update in self.take_duplicates(offset)] + self._first(limit)
+        if updates or timeout == 0:
+            return updates
         return await self._wait(offset, limit, timeout)
 
     def _confirm(self, offset: int) -> None:
@@ -187,18 +193,19 @@ class UpdateQueue:
                 self._polling = None
         if poll.ended_by:
             raise await self.conflict(poll.ended_by)
-        self.release()
+        self.release_withheld()
         self._confirm(max(offset, 0))
         return self._first(limit)
 
     def end_poll(self, why: str) -> None:
+        """End the waiting poll with a conflict; `why` is its text."""
         if self._polling is not None:
             self._polling.ended_by = why
             self._polling.wake.set()
             self._polling = None
 
     async def conflict(self, text: str) -> Exception:
-        """409; a second one within 3 s is held back for 3 s."""
+        """The 409 error; a second one within 3 s comes 3 s later."""
         now = self._clock.time()
         if now >= self._next_conflict_at:
             self._next_conflict_at = now + CONFLICT_PAUSE_S

@@ -1,4 +1,4 @@
-"""The world behind one bot: who and what is there, and how the server words it."""
+"""The users, chats and files around one bot, and how the server describes them."""
 
 from typing import Any
 
@@ -7,17 +7,18 @@ from roost_channels.testing.telegram.state.records import GENERAL_TOPIC, Chat, F
 
 
 class World:
-    """Everything there is, for one bot."""
+    """All users, chats and files of one bot, by their ids."""
 
     def __init__(self, bot: User, first_message_id: int = 1) -> None:
         self.bot = bot
         self.users: dict[int, User] = {}
         self.chats: dict[int, Chat] = {}
         self.files: dict[str, File] = {}
-        # Private chats and basic groups number their messages from the bot's one mailbox.
+        # Private chats and basic groups share one numbering of messages.
         self._mailbox_message_id = first_message_id - 1
 
     def user(self, user_id: int, first_name: str = "", username: str = "") -> User:
+        """The user with that id, created when not known; given names replace the old ones."""
         known = self.users.get(user_id)
         if known is None:
             known = User(user_id, first_name or f"User {user_id}", username)
@@ -27,11 +28,13 @@ class World:
         return known
 
     def private_chat(self, user: User) -> Chat:
+        """The private chat with a user, created when not there yet."""
         if user.id not in self.chats:
             self.chats[user.id] = Chat(user.id, "private", user.first_name, user.username)
         return self.chats[user.id]
 
     def next_message_id(self, chat: Chat) -> int:
+        """The id of the chat's next message."""
         if chat.type == "supergroup":
             chat.last_message_id += 1
             return chat.last_message_id
@@ -39,7 +42,7 @@ class World:
         return self._mailbox_message_id
 
     def find_chat(self, chat_id: str) -> Chat:
-        """The chat a call names, by number or @username."""
+        """The chat that a call names by id or @username; BotApiError 400 when there is none."""
         if not chat_id:
             raise bad_request("chat_id is empty")
         if chat_id.startswith("@"):
@@ -53,7 +56,7 @@ class World:
             raise bad_request("chat not found") from None
 
     def writable_chat(self, chat_id: str) -> Chat:
-        """The chat, if the bot may write there."""
+        """The chat, if the bot may write there; BotApiError otherwise."""
         chat = self.find_chat(chat_id)
         if chat.is_private:
             user = self.users.get(chat.id)
@@ -70,7 +73,7 @@ class World:
         return chat
 
     def thread(self, chat: Chat, thread: int) -> int:
-        """A topic that exists; 0 where the chat has none, as the server ignores it there."""
+        """The topic a call names, 0 in chats without topics; BotApiError 400 for a closed one."""
         if thread == 0 or chat.type == "group":
             if chat.is_forum and chat.general.closed and not chat.bot_is_admin:
                 raise bad_request("TOPIC_CLOSED")
@@ -86,7 +89,7 @@ class World:
         return thread
 
     def message_json(self, message: Message, *, with_reply: bool = True) -> dict[str, Any]:
-        """The Message object; replies go one level deep."""
+        """The Message object; a reply in it has no reply of its own."""
         chat = self.chats[message.chat_id]
         body: dict[str, Any] = {
             "message_id": message.message_id,
@@ -98,7 +101,7 @@ class World:
             body["message_thread_id"] = message.thread
             body["is_topic_message"] = True
         elif chat.type == "supergroup" and not chat.is_forum and message.reply_to:
-            # Not a topic: outside forums it names the first message of the chain of replies.
+            # Outside forums the id is that of the first message in the chain of replies.
             body["message_thread_id"] = self._chain_root(chat, message)
         if message.edited_at is not None:
             body["edit_date"] = int(message.edited_at)
@@ -133,7 +136,7 @@ class World:
         return root
 
     def _topic_root(self, chat: Chat, message: Message) -> dict[str, Any] | None:
-        """In a topic the server names the message that opened it where there is no other reply."""
+        """The message that opened the topic; the server shows it in place of a missing reply."""
         if not message.thread or message.message_id == message.thread or not chat.is_forum:
             return None
         topic = chat.topics.get(message.thread)

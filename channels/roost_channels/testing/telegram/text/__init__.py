@@ -1,1 +1,1 @@
-"""Text on FakeTelegram: entities, parse modes and UTF-16 units."""
+"""Message text: entities, parse modes and UTF-16 units."""

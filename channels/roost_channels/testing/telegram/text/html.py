@@ -1,4 +1,4 @@
-"""parse_mode HTML: the tags the Bot API knows, and its complaints about the rest."""
+"""parse_mode HTML: the Bot API's tags, and its errors for all others."""
 
 import html
 import re
@@ -26,7 +26,7 @@ _SPACE = " \t\r\n\v\f\0"
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenTag:
     tag: str
     attributes: dict[str, str]
     offset: int
@@ -34,7 +34,7 @@ class _Open:
 
 
 def parse_html(source: str) -> tuple[str, list[dict[str, Any]]]:
-    """Plain text and entities; ValueError in the server's words."""
+    """Plain text and entities; ValueError with the server's text."""
     return _Parser(source).run()
 
 
@@ -44,7 +44,7 @@ class _Parser:
         self.at = 0
         self.out: list[str] = []
         self.units = 0
-        self.open: list[_Open] = []
+        self.open: list[_OpenTag] = []
         self.entities: list[dict[str, Any]] = []
 
     def run(self) -> tuple[str, list[dict[str, Any]]]:
@@ -56,9 +56,9 @@ class _Parser:
                 else:
                     self._start_tag()
                 continue
-            found = _REFERENCE.match(self.source, self.at) if character == "&" else None
-            piece = html.unescape(found.group().rstrip(";") + ";") if found else character
-            self.at += len(found.group()) if found else 1
+            reference = _REFERENCE.match(self.source, self.at) if character == "&" else None
+            piece = html.unescape(reference.group().rstrip(";") + ";") if reference else character
+            self.at += len(reference.group()) if reference else 1
             self.out.append(piece)
             self.units += utf16_length(piece)
         if self.open:
@@ -107,7 +107,7 @@ class _Parser:
             attributes[name] = self._attribute_value(begin) if self.source[self.at] == "=" else ""
         if tag == "span" and attributes.get("class") != "tg-spoiler":
             raise ValueError(f'Tag "span" must have class "tg-spoiler" at byte offset {begin}')
-        self.open.append(_Open(tag, attributes, self.units, len(self.out)))
+        self.open.append(_OpenTag(tag, attributes, self.units, len(self.out)))
 
     def _attribute_value(self, begin: int) -> str:
         self.at += 1
@@ -149,7 +149,7 @@ class _Parser:
         if self.units > opened.offset:
             self._emit(opened)
 
-    def _emit(self, opened: _Open) -> None:
+    def _emit(self, opened: _OpenTag) -> None:
         tag, attributes = opened.tag, opened.attributes
         entity: dict[str, Any] = {"offset": opened.offset, "length": self.units - opened.offset}
         if tag in _STYLES:
@@ -174,7 +174,7 @@ class _Parser:
             self._emit_code(tag, attributes.get("class", ""), entity)
 
     def _emit_code(self, tag: str, css_class: str, entity: dict[str, Any]) -> None:
-        """`<pre><code class="language-x">` is one block with a language."""
+        """`<pre><code class="language-x">` becomes one block with a language."""
         language = css_class.removeprefix("language-") if css_class.startswith("language-") else ""
         last = self.entities[-1] if self.entities else {}
         same = (last.get("offset"), last.get("length")) == (entity["offset"], entity["length"])

@@ -1,4 +1,4 @@
-"""parse_mode MarkdownV2 (and the old Markdown): entities, and the server's complaints."""
+"""parse_mode MarkdownV2 and the old Markdown: entities, and the server's errors."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +33,7 @@ _ENDS = {
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenEntity:
     kind: str
     language: str
     offset: int
@@ -42,7 +42,7 @@ class _Open:
 
 
 def parse_markdown_v2(source: str) -> tuple[str, list[dict[str, Any]]]:
-    """Plain text and entities; ValueError in the server's words."""
+    """Plain text and entities; ValueError with the server's text."""
     return _Parser(source).run()
 
 
@@ -52,7 +52,7 @@ class _Parser:
         self.at = 0
         self.out: list[str] = []
         self.units = 0
-        self.open: list[_Open] = []
+        self.open: list[_OpenEntity] = []
         self.entities: list[dict[str, Any]] = []
         self.in_quote = False
         self.line_start = True
@@ -75,7 +75,7 @@ class _Parser:
     def _byte(self, index: int) -> int:
         return len(self.source[:index].encode("utf-8", "surrogatepass"))
 
-    def _unfinished(self, opened: _Open) -> str:
+    def _unfinished(self, opened: _OpenEntity) -> str:
         name = _NAMES[opened.kind]
         return f"Can't find end of {name} entity at byte offset {self._byte(opened.at)}"
 
@@ -141,7 +141,7 @@ class _Parser:
             self.in_quote, kind = True, "blockquote"
         else:
             raise self._escape_needed(character)
-        self.open.append(_Open(kind, language, self.units, start, len(self.out)))
+        self.open.append(_OpenEntity(kind, language, self.units, start, len(self.out)))
 
     def _begin_code(self) -> tuple[str, str]:
         if not self.source.startswith("```", self.at):
@@ -163,7 +163,7 @@ class _Parser:
 
     def _end(self, inside: str, character: str) -> None:
         if character == "\n" and inside != "blockquote":
-            # `||` at the end of a quote's last line makes it expandable; anything else is open.
+            # `||` at the end of a quote's last line makes it expandable; others are unfinished.
             opened = self.open[-1]
             if inside != "spoiler" or opened.at != self.at - 2 or len(self.open) < 2:
                 raise ValueError(self._unfinished(opened))
@@ -226,7 +226,7 @@ class _Parser:
 
 
 def parse_markdown_v1(source: str) -> tuple[str, list[dict[str, Any]]]:
-    """The old mode: no nesting, one character per mark, and one complaint."""
+    """Plain text and entities in the old mode, which has no nesting; ValueError as above."""
     out: list[str] = []
     entities: list[dict[str, Any]] = []
     at = 0

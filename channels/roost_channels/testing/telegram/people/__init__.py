@@ -1,1 +1,0 @@
-"""People on FakeTelegram: what they do on their phones and what they see there."""

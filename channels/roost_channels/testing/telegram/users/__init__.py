@@ -1,0 +1,1 @@
+"""The users of FakeTelegram: their actions, the updates these cause, and their screens."""

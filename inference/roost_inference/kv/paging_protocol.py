@@ -1,0 +1,155 @@
+"""What the cache asks of paging, and a cache without tiers below the device."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from roost_inference.batch import Tokens
+from roost_inference.kv.index import MatchedBlock
+from roost_inference.kv.store import BlockStore
+from roost_inference.request import EngineSession, KvPolicy
+from roost_inference.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """What a prefetch began. is_known: blocks of the session are stored; blocks: how many of them
+    can be had now; fetching: how many of those begin to move to RAM."""
+
+    is_known: bool
+    blocks: int
+    fetching: int
+
+
+class Paging(Protocol):
+    """Moves KV between the device and the tiers below it. The engine thread calls it."""
+
+    @property
+    def store(self) -> BlockStore | None:
+        """The tiers below the device, None if there are none."""
+        ...
+
+    @property
+    def keeps_evicted(self) -> bool:
+        """Whether KV that leaves the device can come back, so that evicting costs little."""
+        ...
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether any waiting sequence waits for blocks that are being read."""
+        ...
+
+    def plan(self, sequence: Sequence, resident: int) -> tuple[MatchedBlock, ...]:
+        """The blocks ready to be imported behind the first `resident` tokens, which the device
+        has; empty while they are on their way, and if computing is cheaper."""
+        ...
+
+    def is_fetching(self, sequence: Sequence) -> bool:
+        """Whether a waiting sequence should wait on for blocks that are being read."""
+        ...
+
+    def forget(self, sequence: Sequence) -> None:
+        """The sequence has loaded, or never will."""
+        ...
+
+    def load(
+        self, sequence_id: int, loads: tuple[MatchedBlock, ...], reserve: Callable[[int], bool]
+    ) -> int:
+        """Append blocks to a sequence that ends where the first one begins; `reserve` accounts
+        for the cells. Returns the tokens gained; stops at the first block that can't be had."""
+        ...
+
+    def report(self, sequence: Sequence, resident: int, loaded: int, ms: float) -> None:
+        """Note on the sequence what was decided and what it took, for the response's metrics."""
+        ...
+
+    def page_out(
+        self,
+        sequence_id: int,
+        tokens: Tokens,
+        *,
+        session: EngineSession,
+        policy: KvPolicy,
+        blocks_max: int | None = None,
+    ) -> bool:
+        """Store what of a sequence's KV is not stored yet, at most so many blocks. True when all
+        is stored that can be."""
+        ...
+
+    def stored_tokens(self, session: EngineSession, tokens: Tokens) -> dict[str, int]:
+        """How many of a session's tokens each tier holds."""
+        ...
+
+    def hold(self, session: EngineSession, tokens: Tokens, until: float) -> None:
+        """Keep the blocks of a session's tokens in RAM until then."""
+        ...
+
+    def prefetch(self, session: EngineSession, tokens: Tokens | None, until: float) -> Prefetch:
+        """Bring a session's blocks to RAM and hold them there until then. tokens: what its last
+        turn left in the KV; None where only its blocks may be known, as after a restart."""
+        ...
+
+    def check(self) -> None:
+        """Raise AssertionError if the tiers do not add up. For tests."""
+        ...
+
+    def close(self) -> None:
+        """Finish writing and give the tiers back."""
+        ...
+
+
+class NoPaging:
+    """No tiers below the device: what leaves it is computed again."""
+
+    store: BlockStore | None = None
+    keeps_evicted = False
+    is_reading = False
+
+    def plan(self, sequence: Sequence, resident: int) -> tuple[MatchedBlock, ...]:
+        """Nothing to load."""
+        return ()
+
+    def is_fetching(self, sequence: Sequence) -> bool:
+        """Nothing is read."""
+        return False
+
+    def forget(self, sequence: Sequence) -> None:
+        """Nothing was planned."""
+
+    def load(
+        self, sequence_id: int, loads: tuple[MatchedBlock, ...], reserve: Callable[[int], bool]
+    ) -> int:
+        """Never called: there is nothing to load."""
+        return 0
+
+    def report(self, sequence: Sequence, resident: int, loaded: int, ms: float) -> None:
+        """Nothing was decided."""
+
+    def page_out(
+        self,
+        sequence_id: int,
+        tokens: Tokens,
+        *,
+        session: EngineSession,
+        policy: KvPolicy,
+        blocks_max: int | None = None,
+    ) -> bool:
+        """Nothing can be stored, so all is stored that can be."""
+        return True
+
+    def stored_tokens(self, session: EngineSession, tokens: Tokens) -> dict[str, int]:
+        """No tier holds anything."""
+        return {}
+
+    def hold(self, session: EngineSession, tokens: Tokens, until: float) -> None:
+        """Nothing to hold."""
+
+    def prefetch(self, session: EngineSession, tokens: Tokens | None, until: float) -> Prefetch:
+        """Nothing to bring."""
+        return Prefetch(False, 0, 0)
+
+    def check(self) -> None:
+        """Nothing to check."""
+
+    def close(self) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,133 @@
+"""llama.cpp itself: loaded once, checked against what these bindings were written for, and quiet.
+
+llama.cpp's ABI moves between commits without a version bump, and a structure passed by value
+with one field more is read as garbage. So the package version is pinned, and the sizes and the
+defaults of the structures are compared with those seen when these bindings were written.
+"""
+
+import ctypes
+import hashlib
+import importlib.metadata
+import logging
+import os
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from roost_inference.errors import EngineUnavailable
+from roost_inference.llama.threads import limit_spinning
+
+PACKAGE_VERSION = "0.3.36"
+CONTEXT_PARAMS_BYTES = 160
+MODEL_PARAMS_BYTES = 80
+QUANTIZE_PARAMS_BYTES = 64
+LOG_LINES_KEPT = 40
+
+# A few defaults spread over each structure: if a field were inserted, they would not line up.
+CONTEXT_DEFAULTS = {
+    "n_ctx": 512, "n_batch": 2048, "n_ubatch": 512, "flash_attn_type": -1, "yarn_beta_fast": -1.0,
+    "type_k": 1, "type_v": 1, "offload_kqv": True, "swa_full": True, "kv_unified": False,
+}  # fmt: skip
+MODEL_DEFAULTS = {
+    "n_gpu_layers": -1, "split_mode": 1, "main_gpu": 0, "vocab_only": False,
+    "use_extra_bufts": True, "load_mtp": False,
+}  # fmt: skip
+
+log = logging.getLogger("roost_inference.llama")
+
+
+def _load() -> Any:
+    """The low-level module of llama-cpp-python, or EngineUnavailable saying what is missing."""
+    # on an assertion it would otherwise start a debugger on this process and print for seconds
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    limit_spinning()
+    try:
+        version = importlib.metadata.version("llama-cpp-python")
+        import llama_cpp._utils
+        import llama_cpp.llama_cpp as library
+    except (ImportError, OSError, RuntimeError, importlib.metadata.PackageNotFoundError) as error:
+        raise EngineUnavailable(f"llama-cpp-python can't be loaded: {error}") from error
+    check_version(version)
+    for file in (llama_cpp._utils.outnull_file, llama_cpp._utils.errnull_file):
+        file.close()  # the package opens /dev/null twice on import, for a class we don't use
+    return library
+
+
+def check_version(version: str) -> None:
+    """Raise EngineUnavailable unless it is the version these bindings were written for."""
+    if version != PACKAGE_VERSION:
+        raise EngineUnavailable(
+            f"llama-cpp-python {version} is installed, this build needs {PACKAGE_VERSION}: "
+            "its ABI changes between versions. Install the locked requirements."
+        )
+
+
+def check_layout(library: Any) -> None:
+    """Raise EngineUnavailable if the structures differ from those this file was written for."""
+    for name, size, defaults, expected in (
+        ("context", CONTEXT_PARAMS_BYTES, library.llama_context_default_params, CONTEXT_DEFAULTS),
+        ("model", MODEL_PARAMS_BYTES, library.llama_model_default_params, MODEL_DEFAULTS),
+        ("quantize", QUANTIZE_PARAMS_BYTES, library.llama_model_quantize_default_params, {}),
+    ):
+        params = defaults()
+        actual = {key: getattr(params, key) for key in expected}
+        if ctypes.sizeof(params) != size or actual != expected:
+            raise EngineUnavailable(
+                f"llama.cpp's {name} parameters have another layout than expected "
+                f"({ctypes.sizeof(params)} bytes, {size} expected; defaults {actual}). "
+                "Reinstall llama-cpp-python from the locked requirements."
+            )
+
+
+llama: Any = _load()
+check_layout(llama)
+
+_recent: deque[str] = deque(maxlen=LOG_LINES_KEPT)
+# Its warnings are meant for people who tune models, so they are no warnings of ours.
+_LEVELS = {3: logging.INFO, 4: logging.ERROR}
+
+
+# What an interrupted decode leaves in the log; its status says it already.
+_ABORT_LINES = ("graph_compute:", "process_ubatch:", "llama_decode:", "decode: removing memory")
+
+
+def _on_log(level: int, text: bytes, _data: object) -> None:
+    line = text.decode("utf-8", "replace").rstrip()
+    if line.startswith(_ABORT_LINES):
+        _recent.append(line)
+        log.debug("%s", line)
+    elif line and line.strip("."):
+        if level in (3, 4):
+            _recent.append(line)
+        log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+_log_callback = llama.llama_log_callback(_on_log)  # kept: ctypes does not hold it for C
+llama.llama_log_set(_log_callback, ctypes.c_void_p(0))
+llama.llama_backend_init()
+
+# strlen as abort callback: called by the compute thread after every graph node without the GIL.
+# It returns 0 for an empty string and 1 once another thread wrote a byte into the buffer.
+STRLEN = ctypes.cast(ctypes.CDLL(None).strlen, llama.ggml_abort_callback)
+
+
+def forget_errors() -> None:
+    """Forget the warnings and errors of earlier calls."""
+    _recent.clear()
+
+
+def recent_errors() -> str:
+    """llama.cpp's last warnings and errors, newest last; forgets them."""
+    text = "; ".join(list(_recent)[-4:])
+    _recent.clear()
+    return text or "llama.cpp gave no reason"
+
+
+def build_id() -> str:
+    """Identity of the kernels: package version and the hash of the shared library."""
+    folder = Path(llama.__file__).parent / "lib"
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*llama.*")):
+        if not path.is_symlink():
+            digest.update(path.read_bytes())
+    return f"llama-cpp-python {PACKAGE_VERSION} ({digest.hexdigest()[:12]})"

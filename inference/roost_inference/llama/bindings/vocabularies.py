@@ -1,0 +1,68 @@
+"""Vocabularies: tokens, their bytes, and the tokeniser."""
+
+import ctypes
+from typing import Any
+
+from roost_inference.llama.bindings.library import llama
+
+VOCABULARY_SPM, VOCABULARY_BPE = 1, 2
+TOKEN_STRIPS = 1 << 7 | 1 << 8  # whitespace before a token, and behind it
+
+
+def vocabulary(model: Any) -> Any:
+    """The handle of a model's vocabulary; it lives as long as the model."""
+    return llama.llama_model_get_vocab(model)
+
+
+def vocabulary_size(vocab: Any) -> int:
+    """How many tokens there are."""
+    return int(llama.llama_vocab_n_tokens(vocab))
+
+
+def end_tokens(vocab: Any) -> frozenset[int]:
+    """Tokens that end a generation."""
+    return frozenset(
+        token for token in range(vocabulary_size(vocab))
+        if llama.llama_vocab_is_eog(vocab, token)
+    )  # fmt: skip
+
+
+def bos_eos(vocab: Any) -> tuple[int, int]:
+    """The tokens that begin and end a text, -1 where the model has none."""
+    return int(llama.llama_vocab_bos(vocab)), int(llama.llama_vocab_eos(vocab))
+
+
+def covers_bytes(vocab: Any) -> bool:
+    """Whether tokens cover a text's bytes one after the other; other kinds normalise it first."""
+    return llama.llama_vocab_type(vocab) in (VOCABULARY_SPM, VOCABULARY_BPE)
+
+
+def strips_space(vocab: Any) -> bool:
+    """Whether any token swallows the whitespace beside it."""
+    return any(
+        llama.llama_vocab_get_attr(vocab, token) & TOKEN_STRIPS
+        for token in range(vocabulary_size(vocab))
+    )
+
+
+def token_bytes(vocab: Any, token: int, *, special: bool) -> bytes:
+    """The bytes of a token; those of a control token only with `special`."""
+    size = 64
+    while True:
+        buffer = ctypes.create_string_buffer(size)
+        count = llama.llama_token_to_piece(vocab, token, buffer, size, 0, special)
+        if count >= 0:
+            return buffer.raw[:count]
+        size = -count
+
+
+def tokenize(vocab: Any, text: str, *, special: bool) -> list[int]:
+    """Token ids; `special` recognises control tokens in the text. Never adds BOS."""
+    raw = text.encode("utf-8", "surrogatepass")
+    size = max(len(raw), 8)
+    while True:
+        tokens = (ctypes.c_int32 * size)()
+        count = llama.llama_tokenize(vocab, raw, len(raw), tokens, size, False, special)
+        if count >= 0:
+            return tokens[:count]
+        size = -count

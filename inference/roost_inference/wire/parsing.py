@@ -1,0 +1,88 @@
+"""From a body's JSON to checked values; the first fault becomes an InvalidRequest with its path."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from roost_inference.errors import InvalidRequest
+from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.json_body import reject
+from roost_inference.wire.message import UnsupportedContent
+from roost_inference.wire.session_hint import SessionHint
+
+# pydantic puts branches of unions and validators into a field's path; clients don't know them.
+BRANCHES = ("NamedToolChoice", "TierPlace")
+TAGS = ("literal[", "function-", "list[", "nullable[")
+
+
+def parse_chat_call(value: Any, *, session_id: str | None = None) -> ChatCall:
+    """A checked request from a body's JSON; `session_id` is the header's, for a body without.
+
+    Raises InvalidRequest whose `param` is the path of the field at fault.
+    """
+    if not isinstance(value, dict):
+        reject("The body must be a JSON object", code="invalid_json")
+    if session_id and value.get("session_id") is None:
+        value = {**value, "session_id": session_id}
+    try:
+        call = ChatCall.model_validate(value)
+    except ValidationError as error:
+        raise _first_error(error) from error
+    _check_together(call)
+    return call
+
+
+def parse_session_hint(value: Any) -> SessionHint:
+    """The checked body of a request about a session. Raises InvalidRequest."""
+    if not isinstance(value, dict):
+        reject("The body must be a JSON object", code="invalid_json")
+    try:
+        return SessionHint.model_validate(value)
+    except ValidationError as error:
+        raise _first_error(error) from error
+
+
+def _check_together(call: ChatCall) -> None:
+    """The rules between fields that a type can't express."""
+    if call.n not in (None, 1):
+        reject("This engine gives one choice a request; n must be 1", param="n")
+    if call.top_logprobs is not None and not call.logprobs:
+        reject("top_logprobs needs logprobs to be true", param="top_logprobs")
+    if call.stream_options is not None and not call.stream:
+        reject("stream_options is for streams only; set stream to true", param="stream_options")
+    for index, message in enumerate(call.messages):
+        if message.content is None and not (message.role == "assistant" and message.tool_calls):
+            reject("content must be text", param=f"messages[{index}].content")
+        if message.role == "tool" and not message.tool_call_id:
+            reject("A tool message needs tool_call_id", param=f"messages[{index}].tool_call_id")
+    names = [function.name for function in call.functions]
+    if len(set(names)) < len(names):
+        reject("Two tools have the same name", param="tools")
+    if call.tool_choice not in (None, "auto", "none") and not names:
+        reject("tool_choice asks for a tool but none is declared", param="tool_choice")
+    forced = call.forced_tool()
+    if forced is not None and forced not in names:
+        reject(f"tool_choice names {forced!r}, which is not declared", param="tool_choice")
+    form = call.response_format
+    if form is not None and form.type == "json_schema" and form.json_schema is None:
+        reject("response_format json_schema needs a schema", param="response_format.json_schema")
+    if any(not token.isascii() or not token.isdigit() for token in call.logit_bias or ()):
+        reject("The keys of logit_bias must be token ids", param="logit_bias")
+
+
+def _first_error(error: ValidationError) -> InvalidRequest:
+    first = error.errors()[0]
+    param = ""
+    for step in first["loc"]:
+        if isinstance(step, int):
+            param += f"[{step}]"
+        elif step not in BRANCHES and not step.startswith(TAGS):
+            param += f".{step}" if param else step
+    cause = first.get("ctx", {}).get("error")
+    text = str(cause) if isinstance(cause, ValueError) else first["msg"]
+    invalid = InvalidRequest(f"{param}: {text}" if param else text, param=param or None)
+    if isinstance(cause, UnsupportedContent):
+        invalid.code = "unsupported_content"
+    elif first["type"] == "missing":
+        invalid.code = "missing_field"
+    return invalid

@@ -1,0 +1,52 @@
+"""Every table, by subject. Times are seconds since the epoch; ids are UUIDv7 unless stated."""
+
+from roost_platform.db.models.base import Base, Serial
+from roost_platform.db.models.conversations import Conversation, Session
+from roost_platform.db.models.files import Artifact
+from roost_platform.db.models.inbox import Inbox
+from roost_platform.db.models.operators import (
+    ApiToken,
+    Audit,
+    LoginFailure,
+    Operator,
+    OperatorSession,
+    SetupToken,
+)
+from roost_platform.db.models.outbox import OUTBOX_SEQUENCE, ChatWait, DeliveryAttempt, Outbox, Part
+from roost_platform.db.models.people import Alias, Identity, NoteRow, Pairing, Tenant
+from roost_platform.db.models.progress import RunProgress, StatusMessageRow
+from roost_platform.db.models.services import ChannelState, ServiceHeartbeat
+from roost_platform.db.models.turns import ToolCall, Transcript, Turn, TurnStep
+
+__all__ = [
+    "OUTBOX_SEQUENCE",
+    "Alias",
+    "ApiToken",
+    "Artifact",
+    "Audit",
+    "Base",
+    "ChannelState",
+    "ChatWait",
+    "Conversation",
+    "DeliveryAttempt",
+    "Identity",
+    "Inbox",
+    "LoginFailure",
+    "NoteRow",
+    "Operator",
+    "OperatorSession",
+    "Outbox",
+    "Pairing",
+    "Part",
+    "RunProgress",
+    "Serial",
+    "ServiceHeartbeat",
+    "Session",
+    "SetupToken",
+    "StatusMessageRow",
+    "Tenant",
+    "ToolCall",
+    "Transcript",
+    "Turn",
+    "TurnStep",
+]

@@ -1,0 +1,73 @@
+"""The people who write: identities, aliases, pairings, notes and tenants."""
+
+from sqlalchemy import ForeignKey, UniqueConstraint, false
+from sqlalchemy.orm import Mapped, mapped_column
+
+from roost_platform.db.models.base import Base, Serial
+
+
+class Identity(Base):
+    """One person. access: pending | allowed | blocked."""
+
+    __tablename__ = "identities"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    display_name: Mapped[str]
+    access: Mapped[str]
+    created_at: Mapped[float]
+    decided_at: Mapped[float | None]
+    decided_by: Mapped[str] = mapped_column(default="")
+    # The access setting decided, not an operator: it decides again when the setting changes.
+    decided_by_policy: Mapped[bool] = mapped_column(default=False, server_default=false())
+
+
+class Alias(Base):
+    """A channel's id for a person: Telegram user id, phone, BSUID."""
+
+    __tablename__ = "aliases"
+
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    address: Mapped[str] = mapped_column(primary_key=True)
+    identity_id: Mapped[str] = mapped_column(ForeignKey("identities.id"), index=True)
+    username: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[float]
+
+
+class Pairing(Base):
+    """A pairing code a stranger was given, for an operator to approve.
+
+    state: open | approved | refused | expired.
+    """
+
+    __tablename__ = "pairings"
+
+    code: Mapped[str] = mapped_column(primary_key=True)
+    identity_id: Mapped[str] = mapped_column(ForeignKey("identities.id"), index=True)
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
+    state: Mapped[str]
+    created_at: Mapped[float]
+    expires_at: Mapped[float]
+    notified_at: Mapped[float]  # when the person was last told the code
+
+
+class NoteRow(Base):
+    """A note kept for one person; `key` is the tool call that made it."""
+
+    __tablename__ = "notes"
+    __table_args__ = (UniqueConstraint("identity_id", "key"),)
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    identity_id: Mapped[str] = mapped_column(ForeignKey("identities.id"))
+    key: Mapped[str]
+    text: Mapped[str]
+    created_at: Mapped[float]
+
+
+class Tenant(Base):
+    """A group of sessions that share cached prefixes. `salt` is random; only the engine gets it."""
+
+    __tablename__ = "tenants"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    salt: Mapped[str]
+    created_at: Mapped[float]

@@ -1,0 +1,123 @@
+"""Turns, their model calls and tool calls, and the transcript that they write."""
+
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from roost_platform.db.models.base import EMPTY, Base
+
+
+class Turn(Base):
+    """One answer in the making; `number` is the generation fence.
+
+    state: running | done | stopped | failed. nonce: what its buttons carry beside its id.
+    worker_deaths: workers that froze or died while they computed for it.
+    """
+
+    __tablename__ = "turns"
+    __table_args__ = (
+        UniqueConstraint("conversation_id", "number"),
+        Index(None, "state"),
+        Index(None, "session_id"),
+        # The database itself refuses a second writer of a conversation.
+        Index(
+            "uq_turns_running",
+            "conversation_id",
+            unique=True,
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"))
+    number: Mapped[int]
+    agent: Mapped[str]
+    state: Mapped[str]
+    # How it was stopped, or why it failed: a code of roost_workflows.ports.
+    reason_code: Mapped[str] = mapped_column(default="")
+    stop_requested_at: Mapped[float | None]
+    stop_requested_by: Mapped[str] = mapped_column(default="")
+    reply_to: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    queued_at: Mapped[float]  # when the first message it answers was received
+    started_at: Mapped[float]
+    finished_at: Mapped[float | None]
+    nonce: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    worker_deaths: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+
+
+class TurnStep(Base):
+    """One model call of a turn; its content stays here until the tool group closes.
+
+    state: open (tools outstanding) | closed. engine: the engine's own figures of the call.
+    """
+
+    __tablename__ = "turn_steps"
+
+    turn_id: Mapped[str] = mapped_column(ForeignKey("turns.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    finish: Mapped[str]
+    text: Mapped[str]
+    model: Mapped[str] = mapped_column(default="")
+    engine_message_id: Mapped[str] = mapped_column(default="")
+    prompt_tokens: Mapped[int] = mapped_column(default=0)
+    cached_tokens: Mapped[int] = mapped_column(default=0)
+    completion_tokens: Mapped[int] = mapped_column(default=0)
+    time_to_first_token_s: Mapped[float | None]
+    duration_s: Mapped[float] = mapped_column(default=0.0)
+    engine: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    started_at: Mapped[float]
+    created_at: Mapped[float]
+
+
+class ToolCall(Base):
+    """One tool call. state: planned | running | ok | error | cancelled | unknown | skipped."""
+
+    __tablename__ = "tool_calls"
+
+    turn_id: Mapped[str] = mapped_column(ForeignKey("turns.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    call_id: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int]
+    name: Mapped[str]
+    arguments: Mapped[str]
+    effect: Mapped[str]
+    state: Mapped[str]
+    attempts: Mapped[int] = mapped_column(default=0)
+    result: Mapped[str] = mapped_column(default="")
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+
+
+class Transcript(Base):
+    """What was said, in order: the model's and the operators' truth. Only ever appended to."""
+
+    __tablename__ = "transcript"
+    __table_args__ = (UniqueConstraint("session_id", "position"), Index(None, "turn_id"))
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"))
+    position: Mapped[int]
+    turn_id: Mapped[str | None]
+    # user | assistant | tool | operator (a person answered in the agent's place) | system (a note)
+    role: Mapped[str]
+    content: Mapped[str]
+    quoted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    # In groups, [name, text] of what was said since the agent was last spoken to; else None.
+    context: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    tool_calls: Mapped[list[Any]] = mapped_column(default=list)
+    tool_call_id: Mapped[str] = mapped_column(default="")
+    name: Mapped[str] = mapped_column(default="")
+    status: Mapped[str] = mapped_column(default="")
+    # What happened to the message, for the model and for operators; its kind is a NoteKind.
+    note_kind: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    note: Mapped[str] = mapped_column(default="")
+    inbox_id: Mapped[str | None]
+    message_id: Mapped[str] = mapped_column(default="")
+    engine_message_id: Mapped[str] = mapped_column(default="")
+    prompt_tokens: Mapped[int] = mapped_column(default=0)
+    completion_tokens: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[float]
