@@ -179,18 +179,13 @@ class ArtifactStore:
             raise NotFound(f"No artifact {artifact_id}.")
         return self._folder / artifact_id[-2:] / artifact_id
 
-    async def record(self, artifact_id: str) -> Artifact | None:
-        """The artifact of that id, whoever's it is: for what has its own right to know."""
-        async with self._database.read() as session:
-            row = await session.get(models.Artifact, artifact_id)
-            return None if row is None else _artifact_of(row)
-
     async def stored(self, artifact_id: str) -> StoredFile:
         """A stored file with its name and type; raises Rejected when it is gone."""
-        found = await self.record(artifact_id)
-        if found is None:
+        async with self._database.read() as session:
+            row = await session.get(models.Artifact, artifact_id)
+        if row is None:
             raise Rejected(f"there is no artifact {artifact_id}")
-        return StoredFile(found.name, found.mime_type, await self.read(artifact_id))
+        return StoredFile(row.name, row.mime_type, await self.read(artifact_id))
 
     async def sweep(self, older_than: float) -> int:
         """Delete the files that were kept long enough."""
