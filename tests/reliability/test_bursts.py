@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import select
 
 from roost_platform.db import models
-from roost_platform.db.testing import HandClock, Person
 from roost_platform.queueing import FOLLOWUPS_MAX, QUEUE_MODES, QueueMode, QueueRules
+from roost_platform.testing.chats import HandClock, Person
 from roost_workflows.ports import Postponed
 
 Chat = Callable[[QueueRules], AbstractAsyncContextManager[Person]]

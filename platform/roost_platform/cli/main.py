@@ -69,7 +69,7 @@ def serve(
     if part not in PARTS:
         refuse(f"There is no part {part!r}. The parts are: {', '.join(PARTS)}.", code=2)
     settings = read_settings(data)
-    from roost_platform.stack.services import serve as run_part
+    from roost_platform.processes.serve import serve as run_part
 
     code = run_part(part, settings)
     sys.stdout.flush()
@@ -86,7 +86,7 @@ def migrate(data: Data = None) -> None:
     attach_to_supervisor()
     keep_private()
     settings = read_settings(data)
-    from roost_platform.stack.services import migrate as run_migrate
+    from roost_platform.processes.serve import migrate as run_migrate
 
     run_migrate(settings)
 

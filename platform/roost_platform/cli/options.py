@@ -46,7 +46,7 @@ def read_settings(data: Path | None, overrides: Mapping[str, Any] | None = None)
 def connect(data: Path | None) -> Iterator["Api"]:
     """A client of the stack that runs on this folder; raises StackNotFound."""
     from roost_platform.cli.api_client import Api
-    from roost_platform.stack import running_stack
+    from roost_platform.data_folder import running_stack
 
     settings = read_settings(data)
     host = "127.0.0.1" if settings.web.host in ("0.0.0.0", "::") else settings.web.host

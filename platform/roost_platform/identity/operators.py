@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
+from roost_platform.data_folder import running_stack
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.errors import NotReachable
@@ -15,7 +16,6 @@ from roost_platform.identity.passwords import new_token, token_hash
 from roost_platform.identity.roles import Role, parse_role
 from roost_platform.identity.tokens import TOKEN_PREFIX, Tokens
 from roost_platform.settings.config import Settings
-from roost_platform.stack import running_stack
 
 KEEP_LINK_S = 300.0
 LOCAL_TOKEN_NAME = "local command line"

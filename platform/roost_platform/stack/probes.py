@@ -6,8 +6,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from roost_platform.data_folder.engine_key import engine_key
 from roost_platform.settings.config import Settings
-from roost_platform.stack.engine_key import engine_key
 
 TIMEOUT_S = 3.0
 WILDCARDS = ("0.0.0.0", "::", "")

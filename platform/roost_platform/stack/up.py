@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roost_inference.process_environment import launch_environment
+from roost_platform.data_folder import running_stack
+from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.errors import PartFailed
 from roost_platform.settings.config import Settings
-from roost_platform.stack import running_stack
 from roost_platform.stack.addresses import (
     Addresses,
     choose_ports,
     sandbox_environment,
     sandbox_secret,
 )
-from roost_platform.stack.engine_key import with_engine_key
 from roost_platform.stack.lifeline import SILENCE_MAX_S
 from roost_platform.stack.logs import mask
 from roost_platform.stack.reporter import LiveReporter, PlainReporter, Reporter, complaints

@@ -11,7 +11,6 @@ from roost_platform.console.assets import static_url
 from roost_platform.console.console import local_path
 from roost_platform.console.endpoint import Endpoint
 from roost_platform.console.routes import TABLE
-from roost_platform.console.testing import PASSWORD, ConsoleServer, seed
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
 from roost_platform.identity.accounts import SETUP_LINK_S
@@ -23,6 +22,7 @@ from roost_platform.identity.logins import (
     SESSIONS_PER_OPERATOR_MAX,
 )
 from roost_platform.identity.roles import Principal, Role
+from roost_platform.testing.console import PASSWORD, ConsoleServer, seed
 
 COOKIE = "roost_session"
 

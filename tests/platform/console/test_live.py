@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 from sqlalchemy import update
 
-from roost_platform.console.testing import ADMIN, PASSWORD, ConsoleServer
-from roost_platform.console.testing.engine import HEALTH
 from roost_platform.db import models
+from roost_platform.testing.console import ADMIN, PASSWORD, ConsoleServer
+from roost_platform.testing.console.engine import HEALTH
 
 XSS = (
     "<script>window.hit=1</script>",

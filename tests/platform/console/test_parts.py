@@ -21,11 +21,11 @@ from roost_platform.console.live import Fragment, Live, LivePage
 from roost_platform.console.markdown import TEXT_LENGTH_MAX, markdown
 from roost_platform.console.pages import overview
 from roost_platform.console.rendering import TEMPLATES, duration, number
-from roost_platform.console.testing import seed
 from roost_platform.console.vendor import ICONS, LOCK, PACKAGES, VENDOR
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
 from roost_platform.identity.passwords import PASSWORD_LENGTH_MAX, Passwords
+from roost_platform.testing.console import seed
 from roost_platform.views.figures import percentile, series
 from roost_platform.views.pagination import PAGE_NUMBER_MAX, Pages, like, page_number
 from roost_platform.views.sessions import SessionFilter, sessions

@@ -3,10 +3,10 @@
 from typing import Any
 
 from roost_platform.console.pages.session import context_of
-from roost_platform.console.testing.day import writing
-from roost_platform.console.testing.rows import conversation as new_conversation
-from roost_platform.console.testing.rows import delivered, said
 from roost_platform.db.stores import Stores
+from roost_platform.testing.console.day import writing
+from roost_platform.testing.console.rows import conversation as new_conversation
+from roost_platform.testing.console.rows import delivered, said
 from roost_platform.views.conversation import conversation
 from roost_platform.views.transcript import MESSAGES_SHOWN_MAX
 

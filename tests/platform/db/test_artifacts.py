@@ -9,8 +9,8 @@ from roost_channels.errors import Rejected
 from roost_channels.message import Address, Attachment, Media, Sender
 from roost_platform.db.artifacts import ATTACHED_MAX, ArtifactStore, media_kind
 from roost_platform.db.base.engine import Database
-from roost_platform.db.testing import HandClock, Person
 from roost_platform.errors import NotAllowed, NotFound
+from roost_platform.testing.chats import HandClock, Person
 
 ACCOUNTS = [("telegram", "42"), ("telegram", "43")]
 

@@ -9,7 +9,7 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.services import STALE_S
 from roost_platform.db.stores import Stores, open_stores
-from roost_platform.db.testing import HandClock, count_rows
+from roost_platform.testing.chats import HandClock, count_rows
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from roost_channels.testing import FakeCloud
-from roost_platform.stack import running_stack
+from roost_platform.data_folder import running_stack
 from roost_platform.version import VERSION
 
 HEAVY = ("sqlalchemy", "temporalio", "fastapi", "aiogram", "numpy", "pydantic", "httpx2", "uvicorn")

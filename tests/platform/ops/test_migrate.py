@@ -10,7 +10,7 @@ import pytest
 from roost_platform.db.base.engine import Database
 from roost_platform.errors import NotReachable
 from roost_platform.settings.config import load_settings
-from roost_platform.stack import services
+from roost_platform.processes import serve as services
 
 
 async def migrate(tmp_path: Path, url: str) -> None:

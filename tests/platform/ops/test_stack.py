@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from roost_platform.data_folder import running_stack
 from roost_platform.errors import AlreadyRunning, PortInUse, StackNotFound
 from roost_platform.settings.config import load_settings
-from roost_platform.stack import local_ports, running_stack
+from roost_platform.stack import local_ports
 from roost_platform.stack.addresses import choose_ports
 from roost_platform.stack.up import Options, environment, plan
 

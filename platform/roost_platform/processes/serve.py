@@ -88,7 +88,7 @@ def serve_engine(settings: Settings) -> int:
     """The bundled inference core."""
     from roost_inference.errors import EngineError
     from roost_inference.server import serve_engine as run_engine
-    from roost_platform.stack.engine_key import with_engine_key
+    from roost_platform.data_folder.engine_key import with_engine_key
 
     engine = with_engine_key(settings).engine
     config = engine.model_copy(update={"port": engine.port or ENGINE_PORT})
@@ -110,7 +110,7 @@ def serve_engine(settings: Settings) -> int:
 
 def serve_web(settings: Settings) -> int:
     """Console, API and webhooks."""
-    from roost_platform.web.server import run_web
+    from roost_platform.processes.web import run_web
 
     return run_web(settings)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from roost_platform.data_folder import running_stack as stack
 from roost_platform.settings.config import Settings
-from roost_platform.stack import running_stack as stack
 
 KEY_FILE = "engine-key"
 

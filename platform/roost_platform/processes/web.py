@@ -10,10 +10,10 @@ import uvicorn
 
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake
+from roost_platform.processes.serve import beating
 from roost_platform.settings.config import Settings
 from roost_platform.stack import probes
 from roost_platform.stack.local_ports import in_use, is_free
-from roost_platform.stack.services import beating
 from roost_platform.web.app import WebParts, build_app
 from roost_platform.wiring import (
     engine_client,

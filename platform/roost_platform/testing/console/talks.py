@@ -5,7 +5,8 @@
 
 from typing import Any
 
-from roost_platform.console.testing.rows import (
+from roost_platform.db import models
+from roost_platform.testing.console.rows import (
     call_row,
     conversation,
     delivered,
@@ -13,7 +14,6 @@ from roost_platform.console.testing.rows import (
     step_row,
     turn_row,
 )
-from roost_platform.db import models
 
 # What the engine told of one of the calls.
 ENGINE = {

@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from roost_platform.console.testing.rows import conversation, delivered, step_row, turn_row
-from roost_platform.console.testing.talks import long_talk, short_talk
 from roost_platform.db import models
 from roost_platform.db.rows import new_id
 from roost_platform.db.stores import Stores
+from roost_platform.testing.console.rows import conversation, delivered, step_row, turn_row
+from roost_platform.testing.console.talks import long_talk, short_talk
 
 
 @contextlib.asynccontextmanager
