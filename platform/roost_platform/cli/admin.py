@@ -56,23 +56,19 @@ def create(
         if password_stdin
         else typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     )
-    from roost_platform.console.errors import ConsoleError
     from roost_platform.identity.operators import create_operator
 
-    try:
-        asyncio.run(create_operator(read_settings(data), name, password, role))
-    except ConsoleError as error:
-        refuse(str(error))
+    asyncio.run(create_operator(read_settings(data), name, password, role))
     print(f"{name} may sign in now ({role})")
 
 
 @admin.command("reset-token")
 def reset_token(data: Data = None) -> None:
     """Print a new one-time link that creates the first administrator."""
-    from roost_platform.console.errors import ConsoleError
+    from roost_platform.errors import Refused
     from roost_platform.identity.operators import new_setup_link
 
     try:
         print(asyncio.run(new_setup_link(read_settings(data))))
-    except ConsoleError as error:
+    except Refused as error:
         refuse(f"{error} To add another operator: roost admin create NAME")

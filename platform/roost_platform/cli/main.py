@@ -86,7 +86,7 @@ def migrate(data: Data = None) -> None:
     attach_to_supervisor()
     keep_private()
     settings = read_settings(data)
-    from roost_platform.processes.serve import migrate as run_migrate
+    from roost_platform.processes.migrate import migrate as run_migrate
 
     run_migrate(settings)
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from roost_channels.message import Sender
 from roost_platform.commands import dropped_line, queue_set, told
 from roost_platform.console.dependencies import ConsoleDeps
-from roost_platform.console.errors import Refused
-from roost_platform.errors import NotAllowed, NotFound
+from roost_platform.errors import NotAllowed, NotFound, Refused
 from roost_platform.identity.roles import Principal
 
 REDRIVE_MAX = 500  # messages given new attempts by one press

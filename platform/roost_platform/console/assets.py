@@ -10,7 +10,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from roost_platform.console.errors import NotFound
+from roost_platform.errors import NotFound
 
 STATIC = Path(__file__).parent / "static"
 ICONS = STATIC / "vendor" / "lucide"

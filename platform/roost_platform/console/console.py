@@ -10,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from roost_platform.console.dependencies import ConsoleDeps
-from roost_platform.console.errors import (
-    NotSignedIn,
-    Refused,
-)
 from roost_platform.console.live import Live, LivePage
 from roost_platform.console.phones import Phones
 from roost_platform.console.rendering import render
+from roost_platform.errors import (
+    NotSignedIn,
+    Refused,
+)
 from roost_platform.identity.accounts import Accounts
 from roost_platform.identity.logins import SESSION_ABSOLUTE_S, Logins
 from roost_platform.identity.roles import Principal, Role

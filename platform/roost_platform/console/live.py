@@ -8,8 +8,8 @@ from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from roost_platform.console.errors import Busy
 from roost_platform.db.base.engine import Database
+from roost_platform.errors import Busy
 
 STREAMS_MAX = 100
 INTERVAL_S = 0.15  # the least time between two updates of one page

@@ -13,7 +13,7 @@ from roost_platform.console.bubbles import (
     whatsapp_messages,
 )
 from roost_platform.console.dependencies import SandboxUrls
-from roost_platform.console.errors import Busy
+from roost_platform.errors import Busy
 
 SIM_TIMEOUT_S = 3.0
 TEXT_LENGTH_MAX = 4096

@@ -1,4 +1,4 @@
-"""Heartbeats of the running parts, for the health strip and `roost status`."""
+"""Heartbeats of the running processes, and the one rule by which a process counts as alive."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,13 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.rows import clean, insert_missing
 
-STALE_S = 10.0  # a part that has not beaten for this long counts as down
+HEARTBEAT_S = 5.0  # how often each process beats
+ALIVE_S = 3 * HEARTBEAT_S  # a process that has not beaten for this long counts as down
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One part as it last told of itself."""
+    """One process as its last heartbeat describes it."""
 
     service: str
     pid: int
@@ -28,7 +29,7 @@ class Service:
 
 
 class Heartbeats:
-    """One row per part, overwritten. `version` is the installed one."""
+    """One row for each process, overwritten by each beat. `version` is the installed one."""
 
     def __init__(self, database: Database, version: str = "") -> None:
         self._database = database
@@ -36,6 +37,7 @@ class Heartbeats:
         self._started_at = database.now()
 
     async def beat(self, service: str, detail: Mapping[str, Any] | None = None) -> None:
+        """Record that the process `service` is alive now."""
         now = self._database.now()
         async with self._database.write() as session:
             await insert_missing(
@@ -54,6 +56,7 @@ class Heartbeats:
             row.detail = clean(detail or {})
 
     async def all(self) -> Sequence[Service]:
+        """Every process that ever beat, by name."""
         now = self._database.now()
         async with self._database.read() as session:
             rows = await session.scalars(
@@ -67,7 +70,7 @@ class Heartbeats:
                     row.started_at,
                     row.seen_at,
                     row.detail,
-                    is_alive=now - row.seen_at <= STALE_S,
+                    is_alive=now - row.seen_at <= ALIVE_S,
                 )
                 for row in rows
             ]

@@ -7,9 +7,9 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
-from roost_platform.console.errors import Forbidden, NotFound, Refused
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.errors import Forbidden, NotFound, Refused
 from roost_platform.identity.passwords import Passwords, check_password, new_token, token_hash
 from roost_platform.identity.roles import Principal, Role
 

@@ -9,9 +9,9 @@ from ipaddress import ip_address, ip_network
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_platform.console.errors import NotSignedIn, TooManyTries
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.errors import NotSignedIn, TooManyTries
 from roost_platform.identity.passwords import Passwords, new_token, token_hash
 from roost_platform.identity.roles import Principal, parse_role
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from roost_platform.console.errors import Forbidden, Refused
+from roost_platform.errors import Forbidden, Refused
 
 
 class Role(IntEnum):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select, update
 
-from roost_platform.console.errors import NotFound, Refused
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.errors import NotFound, Refused
 from roost_platform.identity.accounts import clean_name
 from roost_platform.identity.passwords import new_token, token_hash
 from roost_platform.identity.roles import Principal, Role, parse_role

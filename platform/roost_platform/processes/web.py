@@ -10,7 +10,7 @@ import uvicorn
 
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake
-from roost_platform.processes.serve import beating
+from roost_platform.processes.beating import beating
 from roost_platform.settings.config import Settings
 from roost_platform.stack import probes
 from roost_platform.stack.local_ports import in_use, is_free
@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 GRACEFUL_S = 5
 
 
-def run_web(settings: Settings) -> int:
+def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
     asyncio.run(_serve(settings))
     return 0
 
 
 def web_url(settings: Settings) -> str:
-    """How people reach us: the public address if there is one."""
+    """The address for people: the public one if there is one."""
     if settings.public_base_url:
         return settings.public_base_url.rstrip("/")
     return f"http://{probes.reach(settings.web.host)}:{settings.web.port}"
@@ -69,7 +69,7 @@ async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to us, and tells when it listens."""
+    """A uvicorn server that leaves signals alone and sets `ready` when it listens."""
 
     def __init__(self, config: uvicorn.Config, ready: asyncio.Event) -> None:
         super().__init__(config)

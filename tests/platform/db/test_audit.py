@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.services import STALE_S
+from roost_platform.db.services import ALIVE_S
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.testing.chats import HandClock, count_rows
 
@@ -63,7 +63,7 @@ async def test_the_trail_is_read_in_pages_newest_first(stores: Stores) -> None:
 async def test_a_part_that_stops_beating_is_shown_as_down(stores: Stores, clock: HandClock) -> None:
     await stores.heartbeats.beat("worker", {"slots": 4})
     await stores.heartbeats.beat("courier")
-    clock.advance(STALE_S + 1)
+    clock.advance(ALIVE_S + 1)
     await stores.heartbeats.beat("worker", {"slots": 5})
     courier, worker = await stores.heartbeats.all()
     assert (courier.service, courier.is_alive) == ("courier", False)

@@ -184,7 +184,7 @@ async def test_a_part_beats_while_its_database_is_away_and_until_its_loop_stands
     script = """
 import asyncio, time
 from roost_platform.stack import lifeline
-from roost_platform.processes import serve as services
+from roost_platform.processes.beating import beating
 lifeline.attach_to_supervisor()
 lifeline.BEAT_EVERY_S = 0.02
 lifeline.STUCK_S = 0.2
@@ -195,7 +195,7 @@ class Away:
 async def main():
     ready = asyncio.Event()
     ready.set()
-    async with services.beating(Away(), "one", ready):
+    async with beating(Away(), "one", ready):
         await asyncio.sleep(1.5)
         stuck_here()
 def stuck_here():
@@ -215,7 +215,7 @@ async def test_a_part_that_nobody_supervises_ends_itself_and_says_where_it_is_st
     script = """
 import asyncio, os
 from roost_platform.stack import lifeline
-from roost_platform.processes import serve as services
+from roost_platform.processes.beating import beating
 lifeline.end_itself_when_silent()
 lifeline.BEAT_EVERY_S = 0.02
 lifeline.SILENCE_MAX_S = 0.5
@@ -225,7 +225,7 @@ class Rows:
 async def main():
     ready = asyncio.Event()
     ready.set()
-    async with services.beating(Rows(), "one", ready):
+    async with beating(Rows(), "one", ready):
         await asyncio.sleep(1.0)
         print("lives", flush=True)
         stuck_here()

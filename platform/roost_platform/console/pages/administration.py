@@ -6,7 +6,7 @@ from typing import Annotated
 from starlette.responses import Response
 
 from roost_platform.console.console import Visit, text_field
-from roost_platform.console.errors import Refused
+from roost_platform.errors import Refused
 from roost_platform.identity.accounts import OperatorRow
 from roost_platform.identity.roles import ROLE_HELP, parse_role
 from roost_platform.identity.tokens import TokenRow

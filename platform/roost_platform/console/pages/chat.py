@@ -9,9 +9,9 @@ from starlette.responses import RedirectResponse, Response
 from roost_channels.message import Address
 from roost_platform.console.actions import say_on_console
 from roost_platform.console.console import Visit, text_field
-from roost_platform.console.errors import Refused
 from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.pages.session import SessionContext, find, fragments
+from roost_platform.errors import Refused
 from roost_platform.views.conversation import conversation_id_of_key
 from roost_platform.views.sessions import SessionFilter, SessionRow, sessions
 

@@ -7,9 +7,8 @@ from starlette.responses import Response
 
 from roost_platform.console.actions import REDRIVE_MAX, redrive
 from roost_platform.console.console import Visit
-from roost_platform.console.errors import NotFound, Refused
 from roost_platform.console.live import Fragment, LivePage
-from roost_platform.errors import NotAllowed
+from roost_platform.errors import NotAllowed, NotFound, Refused
 from roost_platform.views.deliveries import (
     STATES,
     DeliveryFilter,

@@ -6,7 +6,7 @@ from starlette.responses import FileResponse, Response
 
 from roost_channels.handing_out import OCTETS, SANDBOXED, safe_name
 from roost_platform.console.console import Visit
-from roost_platform.console.errors import Forbidden, NotFound, Refused
+from roost_platform.errors import Forbidden, NotFound, Refused
 from roost_platform.views.files import FileView, file_of
 
 # The largest file that any channel carries; it is streamed, so that this bounds time, not memory.

@@ -9,9 +9,9 @@ from starlette.responses import RedirectResponse, Response
 
 from roost_platform.console.bubbles import Phone
 from roost_platform.console.console import Visit, text_field
-from roost_platform.console.errors import NotFound, Refused
 from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.phones import TEXT_LENGTH_MAX, PhoneFile, Phones, WhatsAppPhone
+from roost_platform.errors import NotFound, Refused
 
 LOOK_INTERVAL_S = 0.25  # how often the phones are looked at while someone watches
 WAMID_MAX = 128  # the longest id of a message

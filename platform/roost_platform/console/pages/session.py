@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from roost_platform.console.actions import reply_as_operator, set_progress, set_queue, stop_session
 from roost_platform.console.console import Visit, text_field
-from roost_platform.console.errors import NotFound
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.errors import NotFound
 from roost_platform.views.conversation import ConversationView, Running, conversation
 from roost_platform.views.files import FileView, files_of
 from roost_platform.views.spans import TurnView

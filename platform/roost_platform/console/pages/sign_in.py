@@ -6,7 +6,7 @@ from typing import Annotated
 from starlette.responses import RedirectResponse, Response
 
 from roost_platform.console.console import THEME_COOKIE, Visit, local_path, text_field
-from roost_platform.console.errors import Forbidden, NotSignedIn, Refused, TooManyTries
+from roost_platform.errors import Forbidden, NotSignedIn, Refused, TooManyTries
 from roost_platform.identity.logins import LoginRow
 from roost_platform.identity.passwords import PASSWORD_LENGTH_MIN
 
@@ -60,7 +60,7 @@ async def sign_in(visit: Visit) -> Response:
     except (NotSignedIn, TooManyTries) as error:
         if isinstance(error, NotSignedIn):  # throttled tries would fill the log without bound
             await visit.audit("login.refused", name)
-        context = EntryContext(next=target, name=name, problem=error.message)
+        context = EntryContext(next=target, name=name, problem=str(error))
         response = visit.page("login.html", context, status=error.status)
         if isinstance(error, TooManyTries):
             response.headers["retry-after"] = str(int(error.retry_after_s) + 1)
@@ -94,7 +94,7 @@ async def set_up(visit: Visit) -> Response:
             text_field(form, "token", required=False), name, text_field(form, "password")
         )
     except (Refused, Forbidden) as error:
-        context = EntryContext(name=name, problem=error.message, needs_setup=True)
+        context = EntryContext(name=name, problem=str(error), needs_setup=True)
         return visit.page("setup.html", context, status=error.status)
     token = await visit.console.logins.open(principal, ip=visit.ip, user_agent=user_agent(visit))
     await Visit(visit.console, visit.request, principal).audit("setup", principal.name)

@@ -1,0 +1,18 @@
+"""`roost serve courier`: receives by polling and delivers every message."""
+
+from roost_platform.processes.asynchronous import Running, run_until_stopped
+from roost_platform.processes.beating import beating
+from roost_platform.settings.config import Settings
+from roost_platform.wiring import open_courier
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM; returns the exit code."""
+    return run_until_stopped(_work, settings)
+
+
+async def _work(running: Running) -> None:
+    async with open_courier(running.settings, running.stop) as courier:
+        running.ready.set()
+        async with beating(courier.stores.heartbeats, "courier", running.ready):
+            await courier.run(running.stop)
