@@ -14,7 +14,7 @@ from roost_channels.message import Sender
 from roost_platform.api import schemas
 from roost_platform.api.auth import operator, viewer
 from roost_platform.api.feed import Feed
-from roost_platform.api.reading import read_deliveries, read_session, read_sessions
+from roost_platform.api.reading import read_deliveries, read_session, read_sessions, status_of
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
 from roost_platform.identity.roles import Principal
@@ -66,7 +66,7 @@ async def health() -> dict[str, str]:
 @router.get("/status", tags=["status"])
 async def status(api: UsesApi, _: Viewer) -> schemas.Status:
     """How every part is, and a few counts."""
-    return await api.overview.status()
+    return status_of(await api.overview.status())
 
 
 @router.get("/agents", tags=["sessions"])
@@ -179,7 +179,7 @@ async def people(api: UsesApi, _: Operator, access: str | None = None) -> schema
     found = await api.stores.people.list(access=access, limit=PEOPLE_MAX)
     return schemas.PersonList(
         people=[
-            schemas.Person(
+            schemas.PersonItem(
                 id=person.id,
                 display_name=person.name,
                 access=person.access,

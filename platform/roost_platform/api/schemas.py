@@ -32,8 +32,8 @@ class Said(BaseModel):
     duplicate: bool = False
 
 
-class Part(BaseModel):
-    """One running part of the platform."""
+class PartStatus(BaseModel):
+    """One process of the stack, or one connected account."""
 
     name: str
     up: bool
@@ -45,7 +45,7 @@ class Status(BaseModel):
 
     ok: bool
     version: str
-    parts: list[Part]
+    parts: list[PartStatus]
     counts: dict[str, int]
 
 
@@ -145,7 +145,7 @@ class DeliveryList(BaseModel):
     deliveries: list[DeliveryItem]
 
 
-class Person(BaseModel):
+class PersonItem(BaseModel):
     """Someone who wrote. access: pending | allowed | blocked; `code` while one is open."""
 
     id: str
@@ -159,4 +159,4 @@ class Person(BaseModel):
 class PersonList(BaseModel):
     """People, newest first."""
 
-    people: list[Person]
+    people: list[PersonItem]

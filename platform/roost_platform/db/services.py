@@ -28,6 +28,11 @@ class Service:
     is_alive: bool
 
 
+def is_alive(seen_at: float, now: float) -> bool:
+    """Whether a process that last beat at `seen_at` counts as alive; both in seconds."""
+    return now - seen_at <= ALIVE_S
+
+
 class Heartbeats:
     """One row for each process, overwritten by each beat. `version` is the installed one."""
 
@@ -70,7 +75,7 @@ class Heartbeats:
                     row.started_at,
                     row.seen_at,
                     row.detail,
-                    is_alive=now - row.seen_at <= ALIVE_S,
+                    is_alive=is_alive(row.seen_at, now),
                 )
                 for row in rows
             ]

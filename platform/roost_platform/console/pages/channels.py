@@ -8,7 +8,7 @@ from starlette.responses import Response
 from roost_platform.console.console import Visit
 from roost_platform.console.dependencies import ChannelSetup
 from roost_platform.console.live import Fragment, LivePage
-from roost_platform.views.health import ChannelHealth, channels
+from roost_platform.views.channels import ChannelHealth, channels
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from roost_platform.identity.roles import parse_role
 from roost_platform.identity.tokens import Tokens
 from roost_platform.intake import PlatformIntake
 from roost_platform.views.engine.watch import EngineWatch, WatchedEngine
+from roost_platform.views.health import HealthView
 from roost_platform.web.security import console_middleware
 
 Result = TypeVar("Result")
@@ -143,7 +144,7 @@ class ConsoleServer:
         deps = ConsoleDeps(
             stores=self.stores,
             intake=self.intake,
-            engine_client=self.engine,
+            health=HealthView(self.stores, self.engine, clock=self.clock),
             engine_watch=self.watch,
             sandbox=self.sandbox,
             clock=self.clock,
