@@ -74,7 +74,7 @@ def failure(
         target = local_path(request.url.path)
         return RedirectResponse(f"/login?next={quote(target, safe='/')}", status_code=303)
     if wants_page:
-        response = visit.page("error.html", context, status=context.status)
+        response = visit.page("layout/error.html", context, status=context.status)
     elif visit.is_htmx:
         headers["x-roost-toast"] = quote(context.message)
         response = Response(status_code=context.status)

@@ -60,7 +60,7 @@ def test_templates_carry_no_inline_script_style_or_handler() -> None:
 
 
 def test_every_page_has_at_most_one_stream() -> None:
-    for path in TEMPLATES.glob("*.html"):
+    for path in TEMPLATES.rglob("*.html"):
         assert path.read_text().count("hx-sse:connect") <= 1, path
 
 

@@ -45,7 +45,7 @@ class AuditContext:
 
 async def operators(visit: Visit) -> Response:
     rows = await visit.console.accounts.operators()
-    return visit.page("operators.html", OperatorsContext(tuple(rows), ROLES))
+    return visit.page("administration/operators.html", OperatorsContext(tuple(rows), ROLES))
 
 
 async def add_operator(visit: Visit) -> Response:
@@ -69,7 +69,7 @@ async def change_operator(visit: Visit) -> Response:
 
 async def tokens(visit: Visit) -> Response:
     rows = await visit.console.tokens.list()
-    return visit.page("tokens.html", TokensContext(tuple(rows), ROLES))
+    return visit.page("administration/tokens.html", TokensContext(tuple(rows), ROLES))
 
 
 async def add_token(visit: Visit) -> Response:
@@ -81,7 +81,7 @@ async def add_token(visit: Visit) -> Response:
     made = await visit.console.tokens.create(name, role)
     await visit.audit("token.create", name, {"role": role.name})
     rows = await visit.console.tokens.list()
-    return visit.page("tokens.html", TokensContext(tuple(rows), ROLES, made))
+    return visit.page("administration/tokens.html", TokensContext(tuple(rows), ROLES, made))
 
 
 async def revoke_token(visit: Visit) -> Response:
@@ -96,4 +96,4 @@ async def audit_log(visit: Visit) -> Response:
         count, rows = await audit(session, text, number)
     problem = await visit.deps.stores.audit.verify() or ""
     pages = Pages(number, count, "/audit", (("q", text),))
-    return visit.page("audit.html", AuditContext(text, rows, pages, problem))
+    return visit.page("administration/audit.html", AuditContext(text, rows, pages, problem))

@@ -40,12 +40,12 @@ async def load(visit: Visit) -> ChannelsContext:
 
 
 async def page(visit: Visit) -> Response:
-    return visit.page("channels.html", await load(visit))
+    return visit.page("channels/page.html", await load(visit))
 
 
 async def events(visit: Visit) -> Response:
     async def live() -> LivePage:
         data = await load(visit)
-        return LivePage((Fragment("channel-cards", "fragments/channel_cards.html", data.cards),))
+        return LivePage((Fragment("channel-cards", "channels/cards.html", data.cards),))
 
     return visit.stream(live)

@@ -65,7 +65,7 @@ async def page(visit: Visit) -> Response:
     data = await load(visit)
     if data.session is not None:
         await visit.audit("transcript.read", address(data.name).key)
-    return visit.page("chat.html", data)
+    return visit.page("chat/page.html", data)
 
 
 async def say(visit: Visit) -> Response:
@@ -89,7 +89,7 @@ async def events(visit: Visit) -> Response:
         return LivePage(
             (
                 *(f for f in fragments(data.session) if f.target not in ("facts", "files")),
-                Fragment("recent", "fragments/recent.html", data.recent),
+                Fragment("recent", "chat/recent.html", data.recent),
             )
         )
 

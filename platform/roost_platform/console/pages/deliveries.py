@@ -72,7 +72,7 @@ async def load(visit: Visit) -> DeliveriesContext:
 
 
 async def page(visit: Visit) -> Response:
-    return visit.page("deliveries.html", await load(visit))
+    return visit.page("deliveries/page.html", await load(visit))
 
 
 async def json_twin(visit: Visit) -> Response:
@@ -82,7 +82,7 @@ async def json_twin(visit: Visit) -> Response:
 async def events(visit: Visit) -> Response:
     async def live() -> LivePage:
         data = await load(visit)
-        return LivePage((Fragment("delivery-list", "fragments/delivery_list.html", data.list),))
+        return LivePage((Fragment("delivery-list", "deliveries/list.html", data.list),))
 
     return visit.stream(live)
 
@@ -100,7 +100,7 @@ async def load_one(visit: Visit) -> DeliveryContext:
 
 
 async def one_page(visit: Visit) -> Response:
-    return visit.page("delivery.html", await load_one(visit))
+    return visit.page("deliveries/one.html", await load_one(visit))
 
 
 async def one_json(visit: Visit) -> Response:
@@ -114,7 +114,7 @@ async def one_events(visit: Visit) -> Response:
         found = await find(visit)
         if found is None:
             return None
-        return LivePage((Fragment("delivery", "fragments/delivery.html", found),))
+        return LivePage((Fragment("delivery", "deliveries/detail.html", found),))
 
     return visit.stream(live)
 

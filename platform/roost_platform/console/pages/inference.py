@@ -199,7 +199,7 @@ async def load(visit: Visit) -> InferenceContext:
 
 
 async def page(visit: Visit) -> Response:
-    return visit.page("inference.html", await load(visit))
+    return visit.page("inference/page.html", await load(visit))
 
 
 async def json_twin(visit: Visit) -> Response:
@@ -211,13 +211,13 @@ async def events(visit: Visit) -> Response:
         data = await load(visit)
         return LivePage(
             fragments=(
-                Fragment("engine-status", "fragments/engine_status.html", data.status),
-                Fragment("tiles", "fragments/tiles.html", data.tiles),
-                Fragment("reuse", "fragments/engine_reuse.html", data.reuse),
-                Fragment("memory", "fragments/engine_memory.html", data.memory),
-                Fragment("loads", "fragments/engine_loads.html", data.loads),
-                Fragment("speculation", "fragments/engine_drafts.html", data.speculation),
-                Fragment("sessions", "fragments/engine_sessions.html", data.sessions),
+                Fragment("engine-status", "inference/status.html", data.status),
+                Fragment("tiles", "overview/tiles.html", data.tiles),
+                Fragment("reuse", "inference/reuse.html", data.reuse),
+                Fragment("memory", "inference/memory.html", data.memory),
+                Fragment("loads", "inference/loads.html", data.loads),
+                Fragment("speculation", "inference/drafts.html", data.speculation),
+                Fragment("sessions", "inference/sessions.html", data.sessions),
             ),
             events={"metrics": data.chart},
         )

@@ -189,7 +189,7 @@ async def load(visit: Visit) -> OverviewContext:
 
 
 async def page(visit: Visit) -> Response:
-    return visit.page("overview.html", await load(visit))
+    return visit.page("overview/page.html", await load(visit))
 
 
 async def json_twin(visit: Visit) -> Response:
@@ -201,10 +201,10 @@ async def events(visit: Visit) -> Response:
         data = await load(visit)
         return LivePage(
             fragments=(
-                Fragment("tiles", "fragments/tiles.html", data.tiles),
-                Fragment("health", "fragments/health.html", data.health),
-                Fragment("running", "fragments/running.html", data.running),
-                Fragment("attention", "fragments/attention.html", data.attention),
+                Fragment("tiles", "overview/tiles.html", data.tiles),
+                Fragment("health", "overview/health.html", data.health),
+                Fragment("running", "overview/running.html", data.running),
+                Fragment("attention", "overview/attention.html", data.attention),
             ),
             events={"metrics": data.chart},
         )

@@ -121,4 +121,4 @@ def example(now: float) -> PatternsContext:
 
 
 async def page(visit: Visit) -> Response:
-    return visit.page("patterns.html", example(visit.now))
+    return visit.page("patterns/page.html", example(visit.now))

@@ -45,7 +45,7 @@ async def load(visit: Visit) -> PeopleContext:
 
 
 async def page(visit: Visit) -> Response:
-    return visit.page("people.html", await load(visit))
+    return visit.page("people/page.html", await load(visit))
 
 
 async def events(visit: Visit) -> Response:
@@ -53,8 +53,8 @@ async def events(visit: Visit) -> Response:
         data = await load(visit)
         return LivePage(
             (
-                Fragment("requests", "fragments/requests.html", data.requests),
-                Fragment("people-list", "fragments/people_list.html", data.list),
+                Fragment("requests", "people/requests.html", data.requests),
+                Fragment("people-list", "people/list.html", data.list),
             )
         )
 

@@ -39,7 +39,7 @@ async def load(visit: Visit) -> SandboxContext:
 
 
 async def page(visit: Visit) -> Response:
-    return visit.page("sandbox.html", await load(visit))
+    return visit.page("sandbox/page.html", await load(visit))
 
 
 async def events(visit: Visit) -> Response:
@@ -48,7 +48,7 @@ async def events(visit: Visit) -> Response:
     async def live() -> LivePage:
         data = await load(visit)
         return LivePage(
-            tuple(Fragment(f"phone-{one.name}", "fragments/phone.html", one) for one in data.phones)
+            tuple(Fragment(f"phone-{one.name}", "sandbox/phone.html", one) for one in data.phones)
         )
 
     return visit.stream(live, look_s=LOOK_INTERVAL_S)

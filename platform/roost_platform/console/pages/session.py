@@ -157,12 +157,12 @@ def _link(id: str, number: int | None, before: int | None) -> str:
 def fragments(data: SessionContext) -> tuple[Fragment, ...]:
     """What lives on the page; the transcript itself is only sent again when it grew."""
     return (
-        Fragment("session-head", "fragments/session_head.html", data.head),
-        Fragment("transcript", "fragments/transcript.html", data.transcript),
-        Fragment("now", "fragments/now.html", data.now),
-        Fragment("facts", "fragments/facts.html", data.facts),
-        Fragment("turns", "fragments/turns.html", data.turns),
-        Fragment("files", "fragments/files.html", data.files),
+        Fragment("session-head", "session/head.html", data.head),
+        Fragment("transcript", "session/transcript.html", data.transcript),
+        Fragment("now", "session/now.html", data.now),
+        Fragment("facts", "session/facts.html", data.facts),
+        Fragment("turns", "session/turns.html", data.turns),
+        Fragment("files", "session/files.html", data.files),
     )
 
 
@@ -193,7 +193,7 @@ async def page(visit: Visit) -> Response:
     data = await load(visit)
     if visit.reads_texts:
         await visit.audit("transcript.read", data.facts.key)
-    return visit.page("session.html", data)
+    return visit.page("session/page.html", data)
 
 
 async def json_twin(visit: Visit) -> Response:

@@ -48,7 +48,7 @@ async def load(visit: Visit) -> SessionsContext:
 
 
 async def page(visit: Visit) -> Response:
-    return visit.page("sessions.html", await load(visit))
+    return visit.page("sessions/page.html", await load(visit))
 
 
 async def json_twin(visit: Visit) -> Response:
@@ -58,6 +58,6 @@ async def json_twin(visit: Visit) -> Response:
 async def events(visit: Visit) -> Response:
     async def live() -> LivePage:
         data = await load(visit)
-        return LivePage((Fragment("session-list", "fragments/session_list.html", data.list),))
+        return LivePage((Fragment("session-list", "sessions/list.html", data.list),))
 
     return visit.stream(live)

@@ -41,7 +41,7 @@ async def sign_in_page(visit: Visit) -> Response:
     if visit.principal is not None:
         return RedirectResponse(target, status_code=303)
     needs_setup = not await visit.console.accounts.has_admin()
-    return visit.page("login.html", EntryContext(next=target, needs_setup=needs_setup))
+    return visit.page("access/login.html", EntryContext(next=target, needs_setup=needs_setup))
 
 
 async def sign_in(visit: Visit) -> Response:
@@ -61,7 +61,7 @@ async def sign_in(visit: Visit) -> Response:
         if isinstance(error, NotSignedIn):  # throttled tries would fill the log without bound
             await visit.audit("login.refused", name)
         context = EntryContext(next=target, name=name, problem=str(error))
-        response = visit.page("login.html", context, status=error.status)
+        response = visit.page("access/login.html", context, status=error.status)
         if isinstance(error, TooManyTries):
             response.headers["retry-after"] = str(int(error.retry_after_s) + 1)
         return response
@@ -83,7 +83,7 @@ async def setup_page(visit: Visit) -> Response:
     """The token is in the URL's fragment, which reaches no server; the page's script posts it."""
     if await visit.console.accounts.has_admin():
         return RedirectResponse("/login", status_code=303)
-    return visit.page("setup.html", EntryContext(needs_setup=True))
+    return visit.page("access/setup.html", EntryContext(needs_setup=True))
 
 
 async def set_up(visit: Visit) -> Response:
@@ -95,7 +95,7 @@ async def set_up(visit: Visit) -> Response:
         )
     except (Refused, Forbidden) as error:
         context = EntryContext(name=name, problem=str(error), needs_setup=True)
-        return visit.page("setup.html", context, status=error.status)
+        return visit.page("access/setup.html", context, status=error.status)
     token = await visit.console.logins.open(principal, ip=visit.ip, user_agent=user_agent(visit))
     await Visit(visit.console, visit.request, principal).audit("setup", principal.name)
     response = RedirectResponse("/", status_code=303)
@@ -105,7 +105,7 @@ async def set_up(visit: Visit) -> Response:
 
 async def account(visit: Visit) -> Response:
     logins = await visit.console.logins.list(visit.me.id, visit.token)
-    return visit.page("account.html", AccountContext(tuple(logins)))
+    return visit.page("access/account.html", AccountContext(tuple(logins)))
 
 
 async def change_password(visit: Visit) -> Response:
