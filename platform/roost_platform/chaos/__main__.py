@@ -7,7 +7,8 @@ from pathlib import Path
 
 from roost_platform.chaos.report import simulation_lines, storm_lines, write
 from roost_platform.chaos.sim.run import Tally, run
-from roost_platform.chaos.storm import StormConfig, storm
+from roost_platform.chaos.storm import storm
+from roost_platform.chaos.storm_report import StormConfig
 from roost_platform.settings.config import load_settings
 
 TELL_S = 20.0

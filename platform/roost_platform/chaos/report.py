@@ -7,7 +7,7 @@ from pathlib import Path
 
 from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_platform.chaos.sim.run import Failure, Tally
-from roost_platform.chaos.storm import StormReport
+from roost_platform.chaos.storm_report import StormReport
 
 
 def write(folder: Path, name: str, lines: Sequence[str]) -> Path:

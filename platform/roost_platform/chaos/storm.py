@@ -5,12 +5,10 @@ import contextlib
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +18,16 @@ from sqlalchemy.exc import DBAPIError
 
 from roost_channels.testing.loopback import Call
 from roost_platform.chaos.answers import Question
-from roost_platform.chaos.invariants import Violation, check
+from roost_platform.chaos.engine_process import EngineProcess
+from roost_platform.chaos.invariants import check
 from roost_platform.chaos.postgres import running_postgres
 from roost_platform.chaos.reading import Sources, read, unfinished
 from roost_platform.chaos.record import Record
+from roost_platform.chaos.storm_report import StormConfig, StormReport
 from roost_platform.db.base.engine import Database
 from roost_platform.testing import (
-    SOURCES,
     Phones,
-    Process,
     Stack,
-    free_port,
     start_phones,
 )
 
@@ -40,38 +37,8 @@ TALKS_WHATSAPP = 10
 SETTLE_S = 300.0  # what is unfinished this long after the storm is stuck
 LOOK_S = 1.0
 START_S = 300.0
-ENGINE_DOWN_S = 0.5
 DATABASE_EVERY_S = 45.0
 FAULT_RATE = 0.04
-
-
-@dataclass(frozen=True, slots=True)
-class StormConfig:
-    """How hard it blows. kill_every_s and write_every_s are averages; the latter per person."""
-
-    seed: int
-    minutes: float
-    kill_every_s: float = 5.0
-    write_every_s: float = 12.0
-    database: str = "sqlite"
-    real_engine: bool = False
-
-
-@dataclass(slots=True)
-class StormReport:
-    """What was done and what came of it."""
-
-    config: StormConfig
-    said: list[tuple[str, str]] = field(default_factory=list)
-    fills: dict[str, int] = field(default_factory=dict)
-    kills: list[tuple[float, str, int]] = field(default_factory=list)
-    record: Record = field(default_factory=Record)
-    violations: list[Violation] = field(default_factory=list)
-    telegram_calls: int = 0
-    twilio_calls: int = 0
-    struck: dict[str, int] = field(default_factory=dict)
-    settled_s: float = 0.0
-    wall_s: float = 0.0
 
 
 def storm(config: StormConfig, folder: Path) -> StormReport:
@@ -105,38 +72,6 @@ def running_stack(config: StormConfig, folder: Path) -> Iterator["Storm"]:
             phones.telegram.http.close()
             phones.whatsapp.http.close()
             phones.cloud.http.close()
-
-
-class EngineProcess:
-    """The scripted engine as a process of its own that comes back after a kill."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.settings = {
-            "ROOST_ENGINE__URL": f"http://127.0.0.1:{self.port}",
-            "ROOST_ENGINE__MODEL_NAME": "scripted",
-        }
-        self._process: Process | None = None
-
-    def start(self) -> None:
-        argv = [sys.executable, "-m", "roost_platform.chaos.engine", "--port", str(self.port)]
-        self._process = Process(argv, dict(os.environ) | {"PYTHONPATH": SOURCES})
-        self._process.start()
-        self._process.wait_for("ready", 60)
-
-    def kill(self) -> int:
-        assert self._process is not None
-        pid = self._process.popen.pid
-        os.kill(pid, signal.SIGKILL)
-        self._process.popen.wait(10)
-        self._process.stop()
-        time.sleep(ENGINE_DOWN_S)
-        self.start()
-        return pid
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.stop()
 
 
 class Storm:

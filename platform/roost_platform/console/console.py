@@ -1,6 +1,6 @@
 """What handlers share at run time, and the wrapper that lets only the right people reach them."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.console.live import Live, LivePage
+from roost_platform.console.navigation import NavLink, sections_for
 from roost_platform.console.phones import Phones
 from roost_platform.console.rendering import render
 from roost_platform.errors import (
@@ -33,6 +34,7 @@ class Console:
     """What all handlers share in this process."""
 
     deps: ConsoleDeps
+    navigation: Sequence[NavLink] = ()
     accounts: Accounts = field(init=False)
     logins: Logins = field(init=False)
     tokens: Tokens = field(init=False)
@@ -147,7 +149,13 @@ class Visit:
             "theme": theme(self.request),
             "path": self.request.url.path,
             "flash": unquote(self.request.cookies.get(FLASH_COOKIE, ""))[:FLASH_LENGTH_MAX],
-            "has_sandbox": self.deps.sandbox is not None,
+            "navigation": tuple(
+                sections_for(
+                    self.console.navigation,
+                    self.principal,
+                    has_sandbox=self.deps.sandbox is not None,
+                )
+            ),
             "environment": self.deps.environment,
             "version": self.deps.version,
             "reads_texts": self.principal is not None and self.reads_texts,

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from roost_platform.console.assets import icon, static_url
@@ -86,11 +86,23 @@ def pretty_json(text: str) -> str:
         return text
 
 
+_loader = ChoiceLoader([FileSystemLoader(TEMPLATES)])
+
+
+def add_templates(folder: Path) -> None:
+    """Find templates in this folder as well, after the console's own; adding it twice is fine."""
+    if not any(
+        isinstance(known, FileSystemLoader) and str(folder) in known.searchpath
+        for known in _loader.loaders
+    ):
+        _loader.loaders = [*_loader.loaders, FileSystemLoader(folder)]
+
+
 @cache
 def environment() -> Environment:
     """The one environment; it holds no request data."""
     env = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=_loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

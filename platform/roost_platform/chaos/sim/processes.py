@@ -34,7 +34,8 @@ from roost_platform.chaos.sim.life import Life
 from roost_platform.chaos.sim.loop import LoopClock
 from roost_platform.chaos.sim.network import Network
 from roost_platform.chaos.sim.plan import Plan
-from roost_platform.chaos.sim.storage import MortalDatabase, QuietInbox, QuietOutbox, World
+from roost_platform.chaos.sim.quiet_stores import QuietInbox, QuietOutbox
+from roost_platform.chaos.sim.storage import MortalDatabase, World
 from roost_platform.chaos.sim.temporal import SimDoorbell, SimTemporal, SimWorker
 from roost_platform.db.people.access import OPEN
 from roost_platform.db.stores import Stores, open_stores

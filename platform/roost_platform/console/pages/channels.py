@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from starlette.responses import Response
-
 from roost_platform.console.console import Visit
 from roost_platform.console.dependencies import ChannelSetup
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import Page
 from roost_platform.views.channels import ChannelHealth, channels
 
 
@@ -39,13 +39,15 @@ async def load(visit: Visit) -> ChannelsContext:
     return ChannelsContext(tuple(cards))
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("channels/page.html", await load(visit))
+def live(data: ChannelsContext) -> LivePage:
+    """The cards."""
+    return LivePage((Fragment("channel-cards", "channels/cards.html", data.cards),))
 
 
-async def events(visit: Visit) -> Response:
-    async def live() -> LivePage:
-        data = await load(visit)
-        return LivePage((Fragment("channel-cards", "channels/cards.html", data.cards),))
-
-    return visit.stream(live)
+PAGE = Page(
+    path="/channels",
+    template="channels/page.html",
+    load=load,
+    live=live,
+    nav=NavLink("/channels", "Channels", "radio-tower"),
+)

@@ -10,8 +10,11 @@ from roost_channels.message import Address
 from roost_platform.console.actions import say_on_console
 from roost_platform.console.console import Visit, text_field
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import ConsoleRoute, Page, ReadAs
 from roost_platform.console.pages.session import SessionContext, find, fragments
 from roost_platform.errors import Refused
+from roost_platform.identity.roles import Role
 from roost_platform.views.conversation import conversation_id_of_key
 from roost_platform.views.sessions import SessionFilter, SessionRow, sessions
 
@@ -61,11 +64,10 @@ async def start(visit: Visit) -> Response:
     return RedirectResponse(f"/chat/{checked(name)}", status_code=303)
 
 
-async def page(visit: Visit) -> Response:
-    data = await load(visit)
+async def on_read(visit: Visit, data: ChatContext, _read_as: ReadAs) -> None:
+    """Record that somebody read the texts of an existing chat."""
     if data.session is not None:
         await visit.audit("transcript.read", address(data.name).key)
-    return visit.page("chat/page.html", data)
 
 
 async def say(visit: Visit) -> Response:
@@ -79,19 +81,28 @@ async def say(visit: Visit) -> Response:
     return visit.done("") if visit.is_htmx else RedirectResponse(f"/chat/{name}", status_code=303)
 
 
-async def events(visit: Visit) -> Response:
-    name = checked(visit.param("name"))
-
-    async def live() -> LivePage:
-        data = await load(visit)
-        if data.session is None:
-            return LivePage()
-        return LivePage(
-            (
-                *(f for f in fragments(data.session) if f.target not in ("facts", "files")),
-                Fragment("recent", "chat/recent.html", data.recent),
-            )
+def live(data: ChatContext) -> LivePage:
+    """The conversation without the boxes beside it; nothing before the first message."""
+    if data.session is None:
+        return LivePage()
+    return LivePage(
+        (
+            *(f for f in fragments(data.session) if f.target not in ("facts", "files")),
+            Fragment("recent", "chat/recent.html", data.recent),
         )
+    )
 
-    assert name
-    return visit.stream(live)
+
+PAGE = Page(
+    path="/chat/{name}",
+    template="chat/page.html",
+    load=load,
+    role=Role.operator,
+    live=live,
+    on_read=on_read,
+    nav=NavLink("/chat", "Test chat", "message-square", "Try it", Role.operator),
+)
+ACTIONS = (
+    ConsoleRoute("GET", "/chat", Role.operator, start),
+    ConsoleRoute("POST", "/chat/{name}", Role.operator, say),
+)

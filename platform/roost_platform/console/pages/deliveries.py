@@ -8,7 +8,10 @@ from starlette.responses import Response
 from roost_platform.console.actions import REDRIVE_MAX, redrive
 from roost_platform.console.console import Visit
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import ConsoleRoute, Page
 from roost_platform.errors import NotAllowed, NotFound, Refused
+from roost_platform.identity.roles import Role
 from roost_platform.views.deliveries import (
     STATES,
     DeliveryFilter,
@@ -71,64 +74,35 @@ async def load(visit: Visit) -> DeliveriesContext:
     )
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("deliveries/page.html", await load(visit))
-
-
-async def json_twin(visit: Visit) -> Response:
-    return visit.json(await load(visit))
-
-
-async def events(visit: Visit) -> Response:
-    async def live() -> LivePage:
-        data = await load(visit)
-        return LivePage((Fragment("delivery-list", "deliveries/list.html", data.list),))
-
-    return visit.stream(live)
-
-
-async def find(visit: Visit) -> DeliveryView | None:
-    async with visit.deps.stores.database.read() as session:
-        return await delivery(session, visit.param("id"), with_texts=visit.reads_texts)
+def live(data: DeliveriesContext) -> LivePage:
+    """The rows and their pages."""
+    return LivePage((Fragment("delivery-list", "deliveries/list.html", data.list),))
 
 
 async def load_one(visit: Visit) -> DeliveryContext:
-    found = await find(visit)
-    if found is None:
+    """The delivery of the path; raises NotFound."""
+    async with visit.deps.stores.database.read() as session:
+        view = await delivery(session, visit.param("id"), with_texts=visit.reads_texts)
+    if view is None:
         raise NotFound("There is no such delivery.")
-    return DeliveryContext(found)
+    return DeliveryContext(view)
 
 
-async def one_page(visit: Visit) -> Response:
-    return visit.page("deliveries/one.html", await load_one(visit))
-
-
-async def one_json(visit: Visit) -> Response:
-    return visit.json(await load_one(visit))
-
-
-async def one_events(visit: Visit) -> Response:
-    await load_one(visit)
-
-    async def live() -> LivePage | None:
-        found = await find(visit)
-        if found is None:
-            return None
-        return LivePage((Fragment("delivery", "deliveries/detail.html", found),))
-
-    return visit.stream(live)
+def live_one(data: DeliveryContext) -> LivePage:
+    """The message with its parts."""
+    return LivePage((Fragment("delivery", "deliveries/detail.html", data.delivery),))
 
 
 async def redrive_one(visit: Visit) -> Response:
-    found = (await load_one(visit)).delivery
-    count = await redrive(visit.deps, [found.row.id], visit.me, visit.ip)
+    view = (await load_one(visit)).delivery
+    count = await redrive(visit.deps, [view.row.id], visit.me, visit.ip)
     return visit.done("It will be tried again." if count else "There is nothing to try again.")
 
 
 async def confirm_one(visit: Visit) -> Response:
-    found = (await load_one(visit)).delivery
+    view = (await load_one(visit)).delivery
     try:
-        await visit.deps.stores.confirm(found.row.id, visit.me.name, visit.ip)
+        await visit.deps.stores.confirm(view.row.id, visit.me.name, visit.ip)
     except NotAllowed as error:
         raise Refused(str(error)) from None
     return visit.done("Noted: it arrived.")
@@ -139,3 +113,25 @@ async def redrive_failed(visit: Visit) -> Response:
         ids = await failed_ids(session, REDRIVE_MAX)
     count = await redrive(visit.deps, ids, visit.me, visit.ip)
     return visit.done(f"{count} messages will be tried again." if count else "Nothing has failed.")
+
+
+LIST_PAGE = Page(
+    path="/deliveries",
+    template="deliveries/page.html",
+    load=load,
+    live=live,
+    has_json=True,
+    nav=NavLink("/deliveries", "Deliveries", "truck"),
+)
+ONE_PAGE = Page(
+    path="/deliveries/{id}",
+    template="deliveries/one.html",
+    load=load_one,
+    live=live_one,
+    has_json=True,
+)
+ACTIONS = (
+    ConsoleRoute("POST", "/deliveries/redrive", Role.operator, redrive_failed),
+    ConsoleRoute("POST", "/deliveries/{id}/confirm", Role.operator, confirm_one),
+    ConsoleRoute("POST", "/deliveries/{id}/redrive", Role.operator, redrive_one),
+)

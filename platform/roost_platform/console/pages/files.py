@@ -6,7 +6,9 @@ from starlette.responses import FileResponse, Response
 
 from roost_channels.handing_out import OCTETS, SANDBOXED, safe_name
 from roost_platform.console.console import Visit
+from roost_platform.console.page import ConsoleRoute
 from roost_platform.errors import Forbidden, NotFound, Refused
+from roost_platform.identity.roles import Role
 from roost_platform.views.files import FileView, file_of
 
 # The largest file that any channel carries; it is streamed, so that this bounds time, not memory.
@@ -37,3 +39,6 @@ async def download(visit: Visit) -> Response:
 def file_name(file: FileView) -> str:
     """A name without folders or control characters; `kind-id` where people gave none."""
     return safe_name(file.name) or f"{file.kind}-{file.id}"
+
+
+ACTIONS = (ConsoleRoute("GET", "/sessions/{id}/files/{file}", Role.viewer, download),)

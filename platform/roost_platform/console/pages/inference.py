@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from starlette.responses import Response
-
 from roost_platform.console.console import Visit
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import Page
 from roost_platform.console.pages.overview import Tile, milliseconds, spark
 from roost_platform.console.rendering import NOTHING, number
 from roost_platform.views.engine.figures import (
@@ -198,28 +198,28 @@ async def load(visit: Visit) -> InferenceContext:
     )
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("inference/page.html", await load(visit))
+def live(data: InferenceContext) -> LivePage:
+    """Everything on the page; the chart goes to the page's script."""
+    return LivePage(
+        fragments=(
+            Fragment("engine-status", "inference/status.html", data.status),
+            Fragment("tiles", "overview/tiles.html", data.tiles),
+            Fragment("reuse", "inference/reuse.html", data.reuse),
+            Fragment("memory", "inference/memory.html", data.memory),
+            Fragment("loads", "inference/loads.html", data.loads),
+            Fragment("speculation", "inference/drafts.html", data.speculation),
+            Fragment("sessions", "inference/sessions.html", data.sessions),
+        ),
+        events={"metrics": data.chart},
+    )
 
 
-async def json_twin(visit: Visit) -> Response:
-    return visit.json(await load(visit))
-
-
-async def events(visit: Visit) -> Response:
-    async def live() -> LivePage:
-        data = await load(visit)
-        return LivePage(
-            fragments=(
-                Fragment("engine-status", "inference/status.html", data.status),
-                Fragment("tiles", "overview/tiles.html", data.tiles),
-                Fragment("reuse", "inference/reuse.html", data.reuse),
-                Fragment("memory", "inference/memory.html", data.memory),
-                Fragment("loads", "inference/loads.html", data.loads),
-                Fragment("speculation", "inference/drafts.html", data.speculation),
-                Fragment("sessions", "inference/sessions.html", data.sessions),
-            ),
-            events={"metrics": data.chart},
-        )
-
-    return visit.stream(live, look_s=LOOK_S)
+PAGE = Page(
+    path="/inference",
+    template="inference/page.html",
+    load=load,
+    live=live,
+    look_s=LOOK_S,
+    has_json=True,
+    nav=NavLink("/inference", "Inference", "cpu"),
+)

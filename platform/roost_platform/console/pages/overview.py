@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from starlette.responses import Response
-
 from roost_platform.console.console import Visit
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import Page
 from roost_platform.console.rendering import NOTHING
 from roost_platform.views.channels import ChannelHealth
 from roost_platform.views.deliveries import DeliveryFilter, deliveries
@@ -188,25 +188,25 @@ async def load(visit: Visit) -> OverviewContext:
     )
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("overview/page.html", await load(visit))
+def live(data: OverviewContext) -> LivePage:
+    """Everything on the page; the chart goes to the page's script."""
+    return LivePage(
+        fragments=(
+            Fragment("tiles", "overview/tiles.html", data.tiles),
+            Fragment("health", "overview/health.html", data.health),
+            Fragment("running", "overview/running.html", data.running),
+            Fragment("attention", "overview/attention.html", data.attention),
+        ),
+        events={"metrics": data.chart},
+    )
 
 
-async def json_twin(visit: Visit) -> Response:
-    return visit.json(await load(visit))
-
-
-async def events(visit: Visit) -> Response:
-    async def live() -> LivePage:
-        data = await load(visit)
-        return LivePage(
-            fragments=(
-                Fragment("tiles", "overview/tiles.html", data.tiles),
-                Fragment("health", "overview/health.html", data.health),
-                Fragment("running", "overview/running.html", data.running),
-                Fragment("attention", "overview/attention.html", data.attention),
-            ),
-            events={"metrics": data.chart},
-        )
-
-    return visit.stream(live)
+PAGE = Page(
+    path="/",
+    base="/overview",
+    template="overview/page.html",
+    load=load,
+    live=live,
+    has_json=True,
+    nav=NavLink("/", "Overview", "layout-dashboard"),
+)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from starlette.responses import Response
-
 from roost_platform.console.console import Visit
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import Page
 from roost_platform.console.pages.overview import HealthStrip, Tile, spark
 from roost_platform.console.pages.session import Now, Transcript
 from roost_platform.views.channels import ChannelHealth
@@ -120,5 +120,14 @@ def example(now: float) -> PatternsContext:
     )
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("patterns/page.html", example(visit.now))
+async def load(visit: Visit) -> PatternsContext:
+    """The made-up data."""
+    return example(visit.now)
+
+
+PAGE = Page(
+    path="/patterns",
+    template="patterns/page.html",
+    load=load,
+    nav=NavLink("/patterns", "Patterns", "palette", "Administration"),
+)

@@ -8,6 +8,9 @@ from starlette.responses import Response
 from roost_platform.console.actions import approve, block
 from roost_platform.console.console import Visit
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import ConsoleRoute, Page
+from roost_platform.identity.roles import Role
 from roost_platform.views.pagination import Pages, page_number
 from roost_platform.views.people import PairingRequest, PersonRow, people, requests
 
@@ -44,21 +47,14 @@ async def load(visit: Visit) -> PeopleContext:
     return PeopleContext(access, text, waiting, PeopleList(rows, pages), visit.request.url.query)
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("people/page.html", await load(visit))
-
-
-async def events(visit: Visit) -> Response:
-    async def live() -> LivePage:
-        data = await load(visit)
-        return LivePage(
-            (
-                Fragment("requests", "people/requests.html", data.requests),
-                Fragment("people-list", "people/list.html", data.list),
-            )
+def live(data: PeopleContext) -> LivePage:
+    """Who waits, and the table."""
+    return LivePage(
+        (
+            Fragment("requests", "people/requests.html", data.requests),
+            Fragment("people-list", "people/list.html", data.list),
         )
-
-    return visit.stream(live)
+    )
 
 
 async def let_in(visit: Visit) -> Response:
@@ -69,3 +65,16 @@ async def let_in(visit: Visit) -> Response:
 async def shut_out(visit: Visit) -> Response:
     name = await block(visit.deps, visit.param("id"), visit.me, visit.ip)
     return visit.done(f"{name} is blocked.")
+
+
+PAGE = Page(
+    path="/people",
+    template="people/page.html",
+    load=load,
+    live=live,
+    nav=NavLink("/people", "People", "users"),
+)
+ACTIONS = (
+    ConsoleRoute("POST", "/people/{id}/approve", Role.operator, let_in),
+    ConsoleRoute("POST", "/people/{id}/block", Role.operator, shut_out),
+)

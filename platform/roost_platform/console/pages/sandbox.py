@@ -10,8 +10,11 @@ from starlette.responses import RedirectResponse, Response
 from roost_platform.console.bubbles import Phone
 from roost_platform.console.console import Visit, text_field
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import ConsoleRoute, Page
 from roost_platform.console.phones import TEXT_LENGTH_MAX, PhoneFile, Phones, WhatsAppPhone
 from roost_platform.errors import NotFound, Refused
+from roost_platform.identity.roles import Role
 
 LOOK_INTERVAL_S = 0.25  # how often the phones are looked at while someone watches
 WAMID_MAX = 128  # the longest id of a message
@@ -38,20 +41,11 @@ async def load(visit: Visit) -> SandboxContext:
     return SandboxContext(tuple(await asyncio.gather(*lit)))
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("sandbox/page.html", await load(visit))
-
-
-async def events(visit: Visit) -> Response:
-    phones(visit)
-
-    async def live() -> LivePage:
-        data = await load(visit)
-        return LivePage(
-            tuple(Fragment(f"phone-{one.name}", "sandbox/phone.html", one) for one in data.phones)
-        )
-
-    return visit.stream(live, look_s=LOOK_INTERVAL_S)
+def live(data: SandboxContext) -> LivePage:
+    """Each phone by itself."""
+    return LivePage(
+        tuple(Fragment(f"phone-{one.name}", "sandbox/phone.html", one) for one in data.phones)
+    )
 
 
 def done(visit: Visit) -> Response:
@@ -140,3 +134,23 @@ async def _presses(visit: Visit, phone: WhatsAppPhone) -> Response:
     sid = text_field(form, "message_id", length_max=WAMID_MAX)
     await phone.presses(sid, text_field(form, "data", length_max=200))
     return done(visit)
+
+
+PAGE = Page(
+    path="/sandbox",
+    template="sandbox/page.html",
+    load=load,
+    role=Role.operator,
+    live=live,
+    look_s=LOOK_INTERVAL_S,
+    nav=NavLink("/sandbox", "Sandbox", "smartphone", "Try it", Role.operator, needs_sandbox=True),
+)
+ACTIONS = (
+    ConsoleRoute("POST", "/sandbox/telegram", Role.operator, telegram_says),
+    ConsoleRoute("POST", "/sandbox/telegram/press", Role.operator, telegram_presses),
+    ConsoleRoute("POST", "/sandbox/telegram/react", Role.operator, telegram_reacts),
+    ConsoleRoute("POST", "/sandbox/whatsapp", Role.operator, twilio_says),
+    ConsoleRoute("POST", "/sandbox/whatsapp/press", Role.operator, twilio_presses),
+    ConsoleRoute("POST", "/sandbox/cloud", Role.operator, cloud_says),
+    ConsoleRoute("POST", "/sandbox/cloud/press", Role.operator, cloud_presses),
+)

@@ -9,7 +9,9 @@ from starlette.responses import Response
 from roost_platform.console.actions import reply_as_operator, set_progress, set_queue, stop_session
 from roost_platform.console.console import Visit, text_field
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.page import ConsoleRoute, Page, ReadAs
 from roost_platform.errors import NotFound
+from roost_platform.identity.roles import Role
 from roost_platform.views.conversation import ConversationView, Running, conversation
 from roost_platform.views.files import FileView, files_of
 from roost_platform.views.spans import TurnView
@@ -189,28 +191,11 @@ async def load(visit: Visit) -> SessionContext:
     return data
 
 
-async def page(visit: Visit) -> Response:
-    data = await load(visit)
+async def on_read(visit: Visit, data: SessionContext, read_as: ReadAs) -> None:
+    """Record that somebody read the texts, and as what."""
     if visit.reads_texts:
-        await visit.audit("transcript.read", data.facts.key)
-    return visit.page("session/page.html", data)
-
-
-async def json_twin(visit: Visit) -> Response:
-    data = await load(visit)
-    if visit.reads_texts:
-        await visit.audit("transcript.read", data.facts.key, {"as": "json"})
-    return visit.json(data)
-
-
-async def events(visit: Visit) -> Response:
-    await load(visit)
-
-    async def live() -> LivePage | None:
-        data = await find(visit, visit.param("id"))
-        return LivePage(fragments(data)) if data else None
-
-    return visit.stream(live)
+        detail = {"as": "json"} if read_as == "json" else None
+        await visit.audit("transcript.read", data.facts.key, detail)
 
 
 async def stop(visit: Visit) -> Response:
@@ -235,3 +220,19 @@ async def reply(visit: Visit) -> Response:
     text = text_field(await visit.form(), "text")
     await reply_as_operator(visit.deps, data.id, text, visit.me, visit.ip)
     return visit.done("Your answer is on its way.")
+
+
+PAGE = Page(
+    path="/sessions/{id}",
+    template="session/page.html",
+    load=load,
+    live=lambda data: LivePage(fragments(data)),
+    has_json=True,
+    on_read=on_read,
+)
+ACTIONS = (
+    ConsoleRoute("POST", "/sessions/{id}/stop", Role.operator, stop),
+    ConsoleRoute("POST", "/sessions/{id}/queue", Role.operator, queue),
+    ConsoleRoute("POST", "/sessions/{id}/progress", Role.operator, progress),
+    ConsoleRoute("POST", "/sessions/{id}/reply", Role.operator, reply),
+)

@@ -6,9 +6,11 @@ from typing import Annotated
 from starlette.responses import RedirectResponse, Response
 
 from roost_platform.console.console import THEME_COOKIE, Visit, local_path, text_field
+from roost_platform.console.page import ConsoleRoute, Page
 from roost_platform.errors import Forbidden, NotSignedIn, Refused, TooManyTries
 from roost_platform.identity.logins import LoginRow
 from roost_platform.identity.passwords import PASSWORD_LENGTH_MIN
+from roost_platform.identity.roles import Role
 
 THEME_KEPT_S = 365 * 86400
 
@@ -103,9 +105,10 @@ async def set_up(visit: Visit) -> Response:
     return response
 
 
-async def account(visit: Visit) -> Response:
+async def load_account(visit: Visit) -> AccountContext:
+    """The visitor's own open logins."""
     logins = await visit.console.logins.list(visit.me.id, visit.token)
-    return visit.page("access/account.html", AccountContext(tuple(logins)))
+    return AccountContext(tuple(logins))
 
 
 async def change_password(visit: Visit) -> Response:
@@ -146,3 +149,16 @@ async def set_theme(visit: Visit) -> Response:
         secure=visit.deps.is_https,
     )
     return response
+
+
+ACCOUNT_PAGE = Page(path="/account", template="access/account.html", load=load_account)
+ACTIONS = (
+    ConsoleRoute("GET", "/login", Role.public, sign_in_page),
+    ConsoleRoute("POST", "/login", Role.public, sign_in),
+    ConsoleRoute("GET", "/setup", Role.public, setup_page),
+    ConsoleRoute("POST", "/setup", Role.public, set_up),
+    ConsoleRoute("POST", "/theme", Role.public, set_theme),
+    ConsoleRoute("POST", "/logout", Role.viewer, sign_out),
+    ConsoleRoute("POST", "/account/password", Role.viewer, change_password),
+    ConsoleRoute("POST", "/account/logins/{key}/end", Role.viewer, end_login),
+)

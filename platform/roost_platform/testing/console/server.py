@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,8 @@ from starlette.routing import BaseRoute
 from roost_platform.console.console import Console
 from roost_platform.console.dependencies import ChannelSetup, ConsoleDeps, SandboxUrls
 from roost_platform.console.live import Live
-from roost_platform.console.routes import build_console
+from roost_platform.console.page import AnyPage
+from roost_platform.console.routes import PAGES, build_console
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.identity.accounts import Accounts
 from roost_platform.identity.logins import Logins
@@ -80,6 +81,7 @@ class ConsoleServer:
     engine: WatchedEngine | None = None
     clock: Callable[[], float] = time.time
     options: dict[str, Any] = field(default_factory=dict)
+    pages: Sequence[AnyPage] = PAGES
     doorbell: QuietDoorbell = field(default_factory=QuietDoorbell)
     url: str = field(default="", init=False)
     stores: Stores = field(init=False)
@@ -152,7 +154,7 @@ class ConsoleServer:
             version="0.1.0",
             **self.options,
         )
-        self._console, self.routes = build_console(deps)
+        self._console, self.routes = build_console(deps, self.pages)
         # The real settings cost 130 ms of a core a time; tests sign in often.
         quick = Passwords(PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1))
         self._console.accounts.passwords = self._console.logins.passwords = quick

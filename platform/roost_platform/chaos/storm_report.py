@@ -1,0 +1,35 @@
+"""What a storm is asked to do, and what came of it."""
+
+from dataclasses import dataclass, field
+
+from roost_platform.chaos.invariants import Violation
+from roost_platform.chaos.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class StormConfig:
+    """How hard it blows. kill_every_s and write_every_s are averages; the latter per person."""
+
+    seed: int
+    minutes: float
+    kill_every_s: float = 5.0
+    write_every_s: float = 12.0
+    database: str = "sqlite"
+    real_engine: bool = False
+
+
+@dataclass(slots=True)
+class StormReport:
+    """What was done and what came of it."""
+
+    config: StormConfig
+    said: list[tuple[str, str]] = field(default_factory=list)
+    fills: dict[str, int] = field(default_factory=dict)
+    kills: list[tuple[float, str, int]] = field(default_factory=list)
+    record: Record = field(default_factory=Record)
+    violations: list[Violation] = field(default_factory=list)
+    telegram_calls: int = 0
+    twilio_calls: int = 0
+    struck: dict[str, int] = field(default_factory=dict)
+    settled_s: float = 0.0
+    wall_s: float = 0.0
