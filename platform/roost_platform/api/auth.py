@@ -17,6 +17,7 @@ class Require:
     role: Role
 
     async def __call__(self, request: Request) -> Principal:
+        """The principal of the request's bearer token; raises HTTPException 401 or 403."""
         tokens: Tokens = request.app.state.tokens
         header = request.headers.get("authorization", "")
         if not header.lower().startswith(BEARER):

@@ -15,6 +15,7 @@ TELL_S = 20.0
 
 
 def main() -> int:
+    """Run what the command line asks for; returns 0 when every invariant held, else 1."""
     options = _options()
     folder = options.data / f"{time.strftime('%Y%m%dT%H%M%S')}-seed{options.seed}"
     folder.mkdir(parents=True, exist_ok=True)

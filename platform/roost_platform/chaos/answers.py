@@ -28,6 +28,7 @@ def questions(texts: Sequence[str]) -> Iterator[Question]:
 
 
 def think_s(texts: Sequence[str]) -> float:
+    """The longest thinking time that these messages ask for, in seconds."""
     return max((asked.think_s for asked in questions(texts)), default=0.0)
 
 

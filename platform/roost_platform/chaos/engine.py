@@ -18,6 +18,7 @@ class ByWord(ScriptedEngine):
     """Answers all that people said since the last answer."""
 
     def steps(self, body: Mapping[str, Any]) -> Sequence[Step]:
+        """What the engine says to the messages of one request: a tool call, or the answer."""
         messages = [m for m in body.get("messages", ()) if isinstance(m, dict)]
         asked: list[str] = []
         for message in messages:
@@ -37,6 +38,7 @@ class ByWord(ScriptedEngine):
 
 
 def main() -> int:
+    """Serve until a signal ends the process; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m roost_platform.chaos.engine")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     options = parser.parse_args()

@@ -22,12 +22,14 @@ class EngineProcess:
         self._process: Process | None = None
 
     def start(self) -> None:
+        """Start the process and wait until it serves."""
         argv = [sys.executable, "-m", "roost_platform.chaos.engine", "--port", str(self.port)]
         self._process = Process(argv, dict(os.environ) | {"PYTHONPATH": SOURCES})
         self._process.start()
         self._process.wait_for("ready", 60)
 
     def kill(self) -> int:
+        """kill -9, a short pause, and a new start; returns the pid that was killed."""
         assert self._process is not None
         pid = self._process.popen.pid
         os.kill(pid, signal.SIGKILL)
@@ -38,5 +40,6 @@ class EngineProcess:
         return pid
 
     def stop(self) -> None:
+        """End the process if it runs."""
         if self._process is not None:
             self._process.stop()

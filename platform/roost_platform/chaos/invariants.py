@@ -94,6 +94,7 @@ def answers_keep_the_order_of_the_questions(record: Record) -> Iterator[Violatio
 
 
 def no_answer_is_ever_deleted(record: Record) -> Iterator[Violation]:
+    """An answer stays in the chat; only status messages may go."""
     for removed in record.removed:
         if words(removed.text):
             text = removed.text[:EVIDENCE_MAX]
@@ -120,11 +121,13 @@ def no_status_changes_after_the_final(record: Record) -> Iterator[Violation]:
 
 
 def no_call_ignores_a_wait(record: Record) -> Iterator[Violation]:
+    """Whoever was told to wait by a provider waits."""
     for call in record.early:
         yield Violation("call inside retry_after", "", call)
 
 
 def nothing_is_stuck(record: Record) -> Iterator[Violation]:
+    """Everything is finished when nothing more is to be expected."""
     for what in record.stuck:
         yield Violation("stuck", "", what)
 

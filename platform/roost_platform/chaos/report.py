@@ -62,4 +62,5 @@ def storm_lines(report: StormReport) -> list[str]:
 
 
 def clock(at: float) -> str:
+    """A moment as `HH:MM:SS.mmm` in local time; `at` in seconds since the epoch."""
     return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"

@@ -98,6 +98,7 @@ class Storm:
         self._url = settings_url(stack)
 
     def run(self) -> StormReport:
+        """Write, kill, wait until everything is at rest, and check the record."""
         began = time.monotonic()
         until = began + self._config.minutes * 60
         self._faults(self._config.seed)

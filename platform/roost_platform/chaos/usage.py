@@ -29,6 +29,7 @@ def parts_of(stack: Stack) -> Iterator[tuple[str, Path]]:
 
 
 def resident_mib(stack: Stack) -> dict[str, float]:
+    """Resident memory of each process now, in MiB."""
     return {
         part: int((folder / "statm").read_text().split()[1]) * PAGE_BYTES / MIB
         for part, folder in parts_of(stack)

@@ -29,6 +29,7 @@ class Exchange:
 
     @property
     def answered(self) -> bool:
+        """Whether an answer or a notice came."""
         return any(kind in ("answer", "notice") for kind, _ in self.answers)
 
 

@@ -68,6 +68,7 @@ async def block(deps: ConsoleDeps, id: str, by: Principal, ip: str) -> str:
 
 
 async def name_of(deps: ConsoleDeps, id: str) -> str:
+    """How messages call a person: by name, else as this person."""
     person = await deps.stores.people.get(id)
     return (person.name if person else "") or "This person"
 

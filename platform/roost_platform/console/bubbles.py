@@ -113,6 +113,7 @@ def whatsapp_html(text: str) -> Markup:
 
 
 def telegram_messages(screen: Mapping[str, Any]) -> tuple[PhoneMessage, ...]:
+    """The messages of the Telegram fake's screen, oldest first, the last MESSAGES_SHOWN_MAX."""
     by_id = {m["message_id"]: m for m in screen["messages"]}
     messages = []
     for m in screen["messages"][-MESSAGES_SHOWN_MAX:]:
@@ -136,6 +137,7 @@ def telegram_messages(screen: Mapping[str, Any]) -> tuple[PhoneMessage, ...]:
 
 
 def whatsapp_messages(screen: Mapping[str, Any]) -> tuple[PhoneMessage, ...]:
+    """The messages of a WhatsApp fake's screen, oldest first, the last MESSAGES_SHOWN_MAX."""
     by_id = {m["sid"]: m for m in screen["messages"]}
     messages = []
     for m in screen["messages"][-MESSAGES_SHOWN_MAX:]:

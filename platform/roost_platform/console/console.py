@@ -58,6 +58,7 @@ class Console:
 
     @property
     def session_cookie(self) -> str:
+        """The cookie's name; over https it is bound to this host."""
         return "__Host-roost" if self.deps.is_https else "roost_session"
 
     def set_session(self, response: Response, token: str) -> None:
@@ -73,6 +74,7 @@ class Console:
         )
 
     def clear_session(self, response: Response) -> None:
+        """Take the session from the browser."""
         response.delete_cookie(
             self.session_cookie,
             path="/",
@@ -92,24 +94,29 @@ class Visit:
 
     @property
     def deps(self) -> ConsoleDeps:
+        """What the console was given."""
         return self.console.deps
 
     @property
     def me(self) -> Principal:
+        """Who asks; raises NotSignedIn on a public page that nobody signed in for."""
         if self.principal is None:
             raise NotSignedIn
         return self.principal
 
     @property
     def now(self) -> float:
+        """Seconds since the epoch."""
         return self.deps.clock()
 
     @property
     def ip(self) -> str:
+        """The address that the request came from; empty if unknown."""
         return self.request.client.host if self.request.client else ""
 
     @property
     def is_htmx(self) -> bool:
+        """Whether htmx made the request, which wants a toast instead of a page."""
         return self.request.headers.get("hx-request") == "true"
 
     @property
@@ -119,15 +126,19 @@ class Visit:
 
     @property
     def token(self) -> str | None:
+        """The session token of the browser, whether it is good or not."""
         return self.request.cookies.get(self.console.session_cookie)
 
     def param(self, name: str) -> str:
+        """A parameter of the path."""
         return str(self.request.path_params[name])
 
     def query(self, name: str, default: str = "", length_max: int = 200) -> str:
+        """A parameter of the query string, cut at `length_max` characters."""
         return self.request.query_params.get(name, default)[:length_max]
 
     async def form(self) -> FormData:
+        """The form that was sent; files are refused."""
         return await self.request.form(max_fields=FORM_FIELDS_MAX, max_files=0)
 
     async def audit(

@@ -68,4 +68,5 @@ class ConsoleDeps:
 
     @property
     def is_https(self) -> bool:
+        """Whether people reach the console over https."""
         return urlsplit(self.public_base_url).scheme == "https"

@@ -50,6 +50,7 @@ class Line:
         label: str,
         read: Callable[[Mapping[str, Any]], tuple[PhoneMessage, ...]],
     ) -> Phone:
+        """What the phone shows; a fake that does not answer makes it dark."""
         try:
             response = await self._client.get(self._path)
         except httpx2.HTTPError:
@@ -62,6 +63,7 @@ class Line:
         return Phone(name, kind, label, TITLE, read(found), bool(found.get("typing")))
 
     async def act(self, action: str, body: Mapping[str, Any]) -> None:
+        """Do something on the phone; raises Busy when the fake refuses or does not answer."""
         try:
             response = await self._client.post(f"{self._path}/{action}", json=dict(body))
         except httpx2.HTTPError as problem:
@@ -81,6 +83,7 @@ class TelegramPhone:
         self._line = Line(client, f"{base}/sim/chats/{chat}")
 
     async def screen(self) -> Phone:
+        """What the phone shows."""
         return await self._line.screen("telegram", "telegram", "Telegram", telegram_messages)
 
     async def says(
@@ -91,6 +94,7 @@ class TelegramPhone:
         position: int | None = None,
         file: PhoneFile | None = None,
     ) -> None:
+        """Send a message, perhaps as a reply, with a quoted passage, or with a file."""
         body: dict[str, Any] = {"text": text, "first_name": self._person}
         if reply_to:
             body["reply_to_message_id"] = int(reply_to)
@@ -106,12 +110,15 @@ class TelegramPhone:
         await self._line.act("messages", body)
 
     async def presses(self, message_id: int, data: str) -> None:
+        """Press a button of a message."""
         await self._line.act("press", {"message_id": message_id, "data": data})
 
     async def edits(self, message_id: int, text: str) -> None:
+        """Change a message that the person sent."""
         await self._line.act("edit", {"message_id": message_id, "text": text})
 
     async def reacts(self, message_id: int, *emoji: str) -> None:
+        """Set the person's reactions on a message."""
         await self._line.act("react", {"message_id": message_id, "emoji": list(emoji)})
 
 
@@ -131,9 +138,11 @@ class WhatsAppPhone:
         self._line = Line(client, f"{base}/sim/users/{person}")
 
     async def screen(self) -> Phone:
+        """What the phone shows."""
         return await self._line.screen(self._name, "whatsapp", self._label, whatsapp_messages)
 
     async def says(self, text: str, reply_to: str = "", file: PhoneFile | None = None) -> None:
+        """Send a message, perhaps as a reply or with a file."""
         body: dict[str, Any] = {"text": text, "profile_name": self._profile}
         if reply_to:
             body["reply_to_sid"] = reply_to
@@ -143,6 +152,7 @@ class WhatsAppPhone:
         await self._line.act("messages", body)
 
     async def presses(self, sid: str, choice: str) -> None:
+        """Press a button of a message."""
         await self._line.act("press", {"sid": sid, "id": choice})
 
 
@@ -160,4 +170,5 @@ class Phones:
         )
 
     async def close(self) -> None:
+        """Release the connections to the fakes."""
         await self._client.aclose()

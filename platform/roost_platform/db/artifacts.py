@@ -43,6 +43,7 @@ class ArtifactStore:
     async def fetches(
         self, channels: Sequence[tuple[str, str]], now: float, limit: int
     ) -> Sequence[Fetch]:
+        """Files of these accounts that are to be fetched now, the longest due first."""
         row = models.Artifact
         query = (
             select(row)
@@ -60,6 +61,7 @@ class ArtifactStore:
             return [_fetch_of(found) for found in await session.scalars(query)]
 
     async def fetched(self, artifact_id: str, data: bytes) -> None:
+        """Store the bytes of a file that was fetched."""
         digest = await asyncio.to_thread(self._write, artifact_id, data)
         async with self._database.write() as session:
             row = await session.get(models.Artifact, artifact_id)
@@ -70,6 +72,7 @@ class ArtifactStore:
     async def not_fetched(
         self, artifact_id: str, reason: str, *, retry_at: float | None = None
     ) -> None:
+        """Record why a fetch failed; without `retry_at` the file has failed for good."""
         async with self._database.write() as session:
             row = await session.get(models.Artifact, artifact_id)
             if row is None or row.state != "pending":
@@ -83,11 +86,13 @@ class ArtifactStore:
     # What agents do --------------------------------------------------------------------------
 
     async def get(self, turn_id: str, artifact_id: str) -> Artifact | None:
+        """An artifact of the turn's conversation; None if it has none of this id."""
         async with self._database.read() as session:
             row = await self._of_turn(session, turn_id, artifact_id)
             return None if row is None else _artifact_of(row)
 
     async def load(self, turn_id: str, artifact_id: str) -> bytes:
+        """The bytes of an artifact of the turn's conversation; raises NotFound."""
         async with self._database.read() as session:
             row = await self._of_turn(session, turn_id, artifact_id)
         if row is None:
@@ -97,6 +102,7 @@ class ArtifactStore:
     async def add(
         self, turn_id: str, key: str, data: bytes, *, kind: str, name: str, mime_type: str
     ) -> Artifact:
+        """Store a file that an agent made; the same `key` gives the same artifact again."""
         async with self._database.read() as session:
             known = await self._made_by(session, turn_id, key)
         if known is not None:
@@ -130,6 +136,9 @@ class ArtifactStore:
             return _artifact_of(known)
 
     async def attach(self, turn_id: str, artifact_id: str) -> None:
+        """Send the artifact with the turn's answer; raises NotFound, or NotAllowed beyond the
+        bound.
+        """
         async with self._database.write() as session:
             row = await self._of_turn(session, turn_id, artifact_id)
             if row is None or row.state != "stored":
@@ -163,6 +172,7 @@ class ArtifactStore:
     # Bytes -----------------------------------------------------------------------------------
 
     async def read(self, artifact_id: str) -> bytes:
+        """The bytes of an artifact; raises Rejected when the file is gone."""
         try:
             return await asyncio.to_thread(self.path(artifact_id).read_bytes)
         except FileNotFoundError:
@@ -183,6 +193,7 @@ class ArtifactStore:
             return None if row is None else _artifact_of(row)
 
     async def sweep(self, older_than: float) -> int:
+        """Delete files that are older and that no pending message needs; returns how many."""
         async with self._database.write() as session:
             waiting = await session.scalars(
                 select(models.Outbox.media).where(models.Outbox.state == "pending")
@@ -218,6 +229,7 @@ class ArtifactStore:
 
 
 def new_artifact_id() -> str:
+    """A random id that people can repeat."""
     return "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
 
 

@@ -47,6 +47,7 @@ class Audit:
         detail: Mapping[str, Any] | None = None,
         ip: str = "",
     ) -> None:
+        """Append one row; `detail` must be JSON."""
         async with self._database.write() as session:
             await audit(session, self._database.now(), actor, action, object, detail, ip)
 

@@ -38,6 +38,7 @@ class ChannelStates:
         self._database = database
 
     async def all(self) -> Sequence[ChannelView]:
+        """Every account that ever reported, by channel and account."""
         async with self._database.read() as session:
             rows = await session.scalars(
                 select(models.ChannelState).order_by(
@@ -47,6 +48,7 @@ class ChannelStates:
             return [_view(row) for row in rows]
 
     async def get(self, channel: str, account: str) -> ChannelView | None:
+        """One account; None if it never reported."""
         async with self._database.read() as session:
             row = await session.get(models.ChannelState, (channel, account))
             return None if row is None else _view(row)

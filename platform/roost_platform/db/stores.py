@@ -64,6 +64,7 @@ class Stores:
         return await self.inbox.request_stop(conversation_id, by)
 
     async def close(self) -> None:
+        """Close the database."""
         await self.database.close()
 
 

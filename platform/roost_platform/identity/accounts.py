@@ -39,6 +39,7 @@ class Accounts:
     passwords: Passwords = field(default_factory=Passwords)
 
     async def has_admin(self) -> bool:
+        """Whether an admin exists who may sign in."""
         async with self.database.read() as session:
             found = await session.scalar(
                 select(models.Operator.id)
@@ -80,6 +81,7 @@ class Accounts:
             return await self._insert(session, name, digest, Role.admin, now)
 
     async def create(self, name: str, password: str, role: Role) -> Principal:
+        """Make an operator; raises Refused for a taken name or a bad password."""
         name = clean_name(name)
         digest = await self.passwords.hash(password)
         async with self.database.write() as session:
@@ -91,6 +93,7 @@ class Accounts:
             return await self._insert(session, name, digest, role, self.clock())
 
     async def operators(self) -> Sequence[OperatorRow]:
+        """Every operator with the number of open logins, by name."""
         async with self.database.read() as session:
             logins = (
                 select(

@@ -44,6 +44,7 @@ class Passwords:
     _decoy: str = field(default="", init=False)
 
     async def hash(self, password: str) -> str:
+        """The password's argon2id hash; raises Refused for a bad length."""
         check_password(password)
         async with self._gate:
             return await asyncio.to_thread(self.hasher.hash, password)

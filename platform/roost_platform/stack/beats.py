@@ -50,6 +50,7 @@ class Beats:
             looked_at = time.monotonic()
 
     def close(self) -> None:
+        """Stop listening and close the pipe."""
         if self._pipe >= 0:
             asyncio.get_running_loop().remove_reader(self._pipe)
             os.close(self._pipe)

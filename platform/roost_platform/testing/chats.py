@@ -24,9 +24,11 @@ class HandClock:
     now: float = 1_800_000_000.0
 
     def __call__(self) -> float:
+        """The time now."""
         return self.now
 
     def advance(self, seconds: float) -> None:
+        """Let so many seconds pass."""
         self.now += seconds
 
 
@@ -39,11 +41,13 @@ class DoorbellLog:
     broken: bool = False
 
     async def ring(self, conversation_id: str) -> None:
+        """Remember a ring."""
         if self.broken:
             raise ConnectionError("no workflow server")
         self.rung.append(conversation_id)
 
     async def stop(self, conversation_id: str) -> None:
+        """Remember a ring for a stop."""
         if self.broken:
             raise ConnectionError("no workflow server")
         self.stopped.append(conversation_id)
@@ -56,12 +60,15 @@ class OrderLog:
     told: list[tuple[str, str, str]] = field(default_factory=list)
 
     def waits(self, session_id: str, tenant: str, wait: Wait, ttl_s: float) -> None:
+        """Remember that a session waits for something."""
         self.told.append((wait, session_id, tenant))
 
     def expected(self, session_id: str, tenant: str) -> None:
+        """Remember that a session's next request is expected."""
         self.told.append(("expected", session_id, tenant))
 
     def closed(self, session_id: str, tenant: str) -> None:
+        """Remember that a session is over."""
         self.told.append(("closed", session_id, tenant))
 
 
@@ -79,6 +86,7 @@ class Person:
     def message(
         self, text: str, *, kind: InboundKind = "message", quote: Quote | None = None
     ) -> InboundMessage:
+        """A message of this person with the next ids."""
         number = next(self._ids)
         return InboundMessage(
             address=self.address,
@@ -92,6 +100,7 @@ class Person:
         )
 
     async def gives(self, *batch: InboundMessage, cursor: int | None = None) -> Accepted:
+        """Hand messages to the intake, and wait until every doorbell has rung."""
         accepted = await self.intake.accept(
             self.address.channel, self.address.account, batch, cursor=cursor
         )
@@ -99,9 +108,11 @@ class Person:
         return accepted
 
     async def says(self, *texts: str) -> Accepted:
+        """Write these texts, one message each."""
         return await self.gives(*(self.message(text) for text in texts))
 
     async def conversation_id(self) -> str:
+        """The conversation with this person, which must exist."""
         found = await self.stores.queries.conversation_id(self.address.key)
         assert found is not None
         return found
@@ -128,6 +139,7 @@ class Person:
         finish: Finish = "answer",
         calls: Sequence[PlannedCall] = (),
     ) -> StepRecord:
+        """Commit a step of the turn: an answer, or calls of tools."""
         return await self.stores.turns.commit_step(
             turn.turn_id,
             step,

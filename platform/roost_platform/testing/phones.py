@@ -25,18 +25,21 @@ class Telegram:
         self.http = httpx2.Client(base_url=base, timeout=30)
 
     def say(self, chat: int, text: str, **more: Any) -> int:
+        """Write to the bot; returns the message's id."""
         reply = self.http.post(f"/sim/chats/{chat}/messages", json={"text": text, **more})
         assert reply.status_code == 200, reply.text
         message_id: int = reply.json()["message_id"]
         return message_id
 
     def press(self, chat: int, message_id: int, data: str) -> None:
+        """Press a button of a message."""
         reply = self.http.post(
             f"/sim/chats/{chat}/press", json={"message_id": message_id, "data": data}
         )
         assert reply.status_code == 200, reply.text
 
     def screen(self, chat: int) -> dict[str, Any]:
+        """What the phone shows."""
         reply: dict[str, Any] = self.http.get(f"/sim/chats/{chat}").json()
         return reply
 
@@ -49,6 +52,7 @@ class Telegram:
         ]
 
     def answer(self, chat: int, after: int, *, within_s: float = 40.0) -> dict[str, Any]:
+        """The bot's first answer after `after`; fails when none comes in time."""
         found = eventually(
             f"an answer in chat {chat}",
             lambda: self.bot_messages(chat, after=after),
@@ -57,6 +61,7 @@ class Telegram:
         return found[0]
 
     def calls(self) -> list[dict[str, Any]]:
+        """Every call of the Bot API so far."""
         reply: Any = self.http.get("/sim/calls").json()
         calls: list[dict[str, Any]] = reply["calls"] if isinstance(reply, dict) else reply
         return calls
@@ -70,18 +75,22 @@ class WhatsApp:
         self.http = httpx2.Client(base_url=base, timeout=30)
 
     def say(self, user: str, text: str, **more: Any) -> str:
+        """Write to the sender; returns the message's SID."""
         reply = self.http.post(f"/sim/users/{user}/messages", json={"text": text, **more})
         assert reply.status_code == 200, reply.text
         sid: str = reply.json()["sid"]
         return sid
 
     def bot_messages(self, user: str) -> list[dict[str, Any]]:
+        """Our messages on the screen, oldest first."""
         screen = self.http.get(f"/sim/users/{user}").json()
         return [m for m in screen["messages"] if m["from"] == "bot"]
 
 
 @dataclass
 class Phones:
+    """The three phones, and the settings that point a stack at their networks."""
+
     telegram: Telegram
     whatsapp: WhatsApp
     cloud: WhatsApp
@@ -89,6 +98,7 @@ class Phones:
 
 
 def start_phones(web: str) -> tuple[Process, Phones]:
+    """Start the fakes in a process of their own; `web` is where they deliver webhooks to."""
     telegram_port, twilio_port, cloud_port = free_port(), free_port(), free_port()
     process = Process(
         [

@@ -18,6 +18,7 @@ SOURCES = ":".join(
 
 
 def free_port() -> int:
+    """A port of this machine that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -66,6 +67,7 @@ class Process:
     lines: list[str] = field(default_factory=list)
 
     def start(self) -> None:
+        """Start the child and read its output in a thread."""
         self.popen = subprocess.Popen(
             self.argv,
             env=self.env,
@@ -86,6 +88,8 @@ class Process:
                 self.lines.append(line.rstrip())
 
     def wait_for(self, prefix: str, within_s: float) -> str:
+        """The first line with this prefix; fails when the child ends or the time is over."""
+
         def look() -> str | None:
             if self.popen.poll() is not None:
                 raise AssertionError(f"{self.argv} ended:\n" + "\n".join(self.lines[-40:]))
@@ -97,6 +101,7 @@ class Process:
             raise AssertionError(f"{error}\n" + "\n".join(self.lines[-40:])) from None
 
     def stop(self) -> None:
+        """SIGINT, then SIGKILL after 40 s."""
         if self.popen.poll() is None:
             self.popen.send_signal(signal.SIGINT)
             try:

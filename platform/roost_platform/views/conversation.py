@@ -163,6 +163,7 @@ async def calls_of(session: AsyncSession, session_id: str) -> Mapping[str, list[
 async def steps_of(
     session: AsyncSession, turn_ids: Sequence[str]
 ) -> Mapping[str, list[models.TurnStep]]:
+    """Model calls by turn, in order."""
     found: dict[str, list[models.TurnStep]] = defaultdict(list)
     for step in await session.scalars(
         select(models.TurnStep)

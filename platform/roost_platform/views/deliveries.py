@@ -35,10 +35,12 @@ class DeliveryFilter:
 
 
 def has_part(state: str) -> ColumnElement[bool]:
+    """Whether a logical message has a part in this state."""
     return exists().where(models.Part.outbox_id == models.Outbox.id, models.Part.state == state)
 
 
 def narrowed(statement: Select[Any], by: DeliveryFilter, *, with_texts: bool) -> Select[Any]:
+    """The statement with the filter's conditions; texts are searched only with `with_texts`."""
     match by.state:
         case "uncertain":
             statement = statement.where(in_doubt())
@@ -96,6 +98,7 @@ async def count_of(session: AsyncSession, state: str) -> int:
 
 
 async def delivery(session: AsyncSession, id: str, *, with_texts: bool) -> DeliveryView | None:
+    """Everything about one message; None if there is no such one."""
     found = (await session.execute(_joined().where(models.Outbox.id == id))).first()
     if found is None:
         return None
@@ -135,6 +138,7 @@ async def failed_ids(session: AsyncSession, limit: int) -> list[str]:
 
 
 async def parts_of(session: AsyncSession, ids: list[str]) -> Mapping[str, list[models.Part]]:
+    """The parts of these messages, by message, in order."""
     found: dict[str, list[models.Part]] = {}
     for part in await session.scalars(
         select(models.Part).where(models.Part.outbox_id.in_(ids)).order_by(models.Part.position)

@@ -112,6 +112,7 @@ def row_of(
     *,
     with_texts: bool,
 ) -> DeliveryRow:
+    """The row of a logical message in the list."""
     preview = " ".join(outbox.text.split())[:PREVIEW_LENGTH_MAX]
     return DeliveryRow(
         id=outbox.id,
@@ -132,6 +133,7 @@ def row_of(
 
 
 def attempt_of(row: models.DeliveryAttempt) -> AttemptView:
+    """One attempt as pages show it."""
     return AttemptView(
         attempt=row.attempt,
         kind=row.kind,
@@ -148,6 +150,7 @@ def attempt_of(row: models.DeliveryAttempt) -> AttemptView:
 
 
 def part_of(part: models.Part, tries: tuple[AttemptView, ...], *, with_texts: bool) -> PartView:
+    """One part as pages show it, with its attempts."""
     text = str(part.rendered.get("text", ""))
     return PartView(
         id=part.id,

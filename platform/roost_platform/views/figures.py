@@ -52,6 +52,7 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 
 
 async def count(session: AsyncSession, *conditions: ColumnElement[bool]) -> int:
+    """How many rows meet all conditions."""
     return await session.scalar(select(func.count()).where(*conditions)) or 0
 
 

@@ -19,13 +19,16 @@ class Pages:
 
     @property
     def first(self) -> int:
+        """The number of the first row on this page."""
         return min(self.count, (self.number - 1) * self.size + 1)
 
     @property
     def last(self) -> int:
+        """The number of the last row on this page."""
         return min(self.count, self.number * self.size)
 
     def link(self, number: int) -> str:
+        """The address of another page with the same filter."""
         pairs = [(k, v) for k, v in self.query if v] + [("page", str(number))]
         return f"{self.path}?{urlencode(pairs)}"
 

@@ -157,6 +157,7 @@ async def people(
 
 
 async def aliases_of(session: AsyncSession, ids: list[str]) -> dict[str, tuple[AliasView, ...]]:
+    """The addresses of these people, by person."""
     found: dict[str, tuple[AliasView, ...]] = {}
     for alias in await session.scalars(
         select(models.Alias)

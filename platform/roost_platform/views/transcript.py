@@ -211,6 +211,7 @@ async def waiting_of(session: AsyncSession, id: str) -> tuple[Bubble, ...]:
 
 
 def call_view(call: models.ToolCall) -> CallView:
+    """A tool call as its card shows it."""
     ended = call.finished_at is not None and call.started_at is not None
     return CallView(
         call_id=call.call_id,
@@ -232,6 +233,7 @@ def call_ids(stored: Sequence[Any]) -> list[str]:
 
 
 def quote_view(stored: Mapping[str, Any] | None) -> QuoteView | None:
+    """A stored quote as the page shows it; None without one."""
     if not stored:
         return None
     return QuoteView(

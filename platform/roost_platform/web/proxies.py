@@ -23,6 +23,7 @@ class TrustedProxies:
         self.trusted = tuple(ip_network(entry, strict=False) for entry in trusted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request with the client's own address and scheme."""
         if scope["type"] in ("http", "websocket") and self.trusted and scope.get("client"):
             host, port = scope["client"][0], scope["client"][1]
             peer = parse_address(host)

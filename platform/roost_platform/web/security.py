@@ -45,6 +45,7 @@ class SecurityHeaders:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request and add the headers to its response."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -68,6 +69,7 @@ class KnownHosts:
         self.allowed = frozenset(host.lower() for host in allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request if its host is known."""
         if scope["type"] == "http" and "*" not in self.allowed:
             host = host_name(Headers(scope=scope).get("host", ""))
             if host not in self.allowed:
@@ -88,6 +90,7 @@ class SameOriginWrites:
         self.exempt = tuple(exempt)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request unless another site made it."""
         if (
             scope["type"] == "http"
             and scope["method"] not in SAFE_METHODS

@@ -35,6 +35,7 @@ class SimTurn:
         self._turn = record
 
     async def generate(self, step: int, *, last: bool) -> SimStep:
+        """Think for the time that was asked for, then commit an answer or a tool call."""
         turn_id = self._turn.turn_id
         if (done := await self._turns.step(turn_id, step)) is not None:
             return SimStep(done.finish, tuple(call.call_id for call in done.calls))
@@ -60,6 +61,7 @@ class SimTurn:
         return SimStep(done.finish, tuple(call.call_id for call in done.calls))
 
     async def call_tool(self, step: int, call_id: str) -> None:
+        """Commit the one result that the tool has."""
         await self._check()
         call = await self._turns.begin_call(self._turn.turn_id, step, call_id)
         if call.state in ("planned", "running"):
@@ -68,6 +70,7 @@ class SimTurn:
             )
 
     async def close_group(self, step: int) -> None:
+        """Close the step's group of calls."""
         await self._check()
         await self._turns.close_group(self._turn.turn_id, step)
 

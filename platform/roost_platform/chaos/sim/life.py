@@ -34,6 +34,7 @@ class Life:
         self.must_live()
 
     def must_live(self) -> None:
+        """Raise CancelledError in a task of a dead process."""
         if self.is_dead:
             raise asyncio.CancelledError
 

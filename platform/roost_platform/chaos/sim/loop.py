@@ -53,6 +53,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.set_exception_handler(self._note)
 
     def time(self) -> float:
+        """Virtual seconds since the loop began."""
         return self._virtual.now
 
     def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -64,7 +65,9 @@ class LoopClock:
     """Seconds since the epoch by the running loop: the channels' and the fakes' Clock."""
 
     def time(self) -> float:
+        """Seconds since the epoch."""
         return EPOCH_S + asyncio.get_running_loop().time()
 
     async def sleep(self, seconds: float) -> None:
+        """Let virtual seconds pass."""
         await asyncio.sleep(seconds)

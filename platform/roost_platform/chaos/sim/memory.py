@@ -37,6 +37,7 @@ class NotingConnection(sqlite3.Connection):
         self.writes: Counter[str] = Counter()
 
     def cursor(self, _factory: Any = None) -> sqlite3.Cursor:  # type: ignore[override]
+        """A cursor that counts writes; the factory asked for is not used."""
         return super().cursor(_NotingCursor)
 
 
@@ -70,6 +71,7 @@ class Memory:
     def ask(
         self, session: Session, statement: Executable, parameters: Mapping[str, Any]
     ) -> Result[Any]:
+        """The result of a statement: the last one while none of its tables was written since."""
         stamp = tuple(self._writes[table] for table in _read_by(statement))
         told = self._told.get(statement)
         if told is not None and told[:2] == (parameters, stamp):

@@ -40,6 +40,7 @@ class Says:
 
     @property
     def text(self) -> str:
+        """The message as the person types it."""
         if self.stop:
             return "/stop"
         return str(Question(self.word, self.think_s, self.fill, self.tool))
@@ -86,6 +87,7 @@ class Plan:
 
     @property
     def chats(self) -> tuple[str, ...]:
+        """Every chat that somebody writes in, each once."""
         return tuple(dict.fromkeys(say.chat for say in self.says))
 
     def without(self, name: str, index: int) -> "Plan":

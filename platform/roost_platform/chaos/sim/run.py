@@ -37,6 +37,7 @@ class Tally:
     failures: list[Failure] = field(default_factory=list)
 
     def add(self, other: "Tally") -> None:
+        """Add the counts and failures of another tally."""
         self.schedules += other.schedules
         self.messages += other.messages
         self.calls += other.calls
@@ -99,6 +100,7 @@ def run_batch(seeds: range) -> Tally:
 
 
 def failure_of(outcome: Outcome) -> Failure:
+    """The failure that a broken schedule is reported by."""
     return Failure(
         outcome.plan.seed, tuple(str(found) for found in outcome.violations[:20]), outcome.plan
     )

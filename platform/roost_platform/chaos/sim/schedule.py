@@ -97,6 +97,7 @@ class Schedule:
         self._over = False
 
     async def run(self) -> Outcome:
+        """Let everything happen, wait until nothing is left to do, and check the record."""
         loop = asyncio.get_running_loop()
         self._immortal = Life("observer", lambda _: False, lambda: 0.0)
         await self._open_fakes()
@@ -136,6 +137,7 @@ class Schedule:
         )
 
     def close(self) -> None:
+        """Release the database."""
         self._storage.close()
 
     def _said(self) -> list[tuple[str, str]]:

@@ -83,14 +83,17 @@ class Commits:
         self._moved = asyncio.Event()
 
     def bump(self) -> None:
+        """Count a commit and wake everybody who waits for one."""
         self.count += 1
         self._moved.set()
         self._moved = asyncio.Event()
 
     async def version(self) -> int:
+        """The number of commits so far."""
         return self.count
 
     async def wait(self, since: int, timeout_s: float) -> int:
+        """The version once it differs from `since`, or as it stands after `timeout_s`."""
         if self.count == since:
             try:
                 await asyncio.wait_for(self._moved.wait(), timeout_s)
@@ -113,9 +116,11 @@ class World:
         self._is_away = is_away
 
     def open(self, life: Life) -> "MortalDatabase":
+        """The database as this process sees it."""
         return MortalDatabase(life, self, self._clock, self._is_away)
 
     def close(self) -> None:
+        """Release the connection."""
         self.connection.close()
 
 
@@ -138,6 +143,7 @@ class MortalDatabase(Database):
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that may write; the process may die before it or after it."""
         await self._life.point()
         self._must_be_there()
         async with self._turn:
@@ -149,6 +155,7 @@ class MortalDatabase(Database):
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that only reads; the process may die before it."""
         await self._life.point()
         self._must_be_there()
         with self._session_of_now() as session:

@@ -52,6 +52,7 @@ async def load_operators(visit: Visit) -> OperatorsContext:
 
 
 async def add_operator(visit: Visit) -> Response:
+    """Make an operator."""
     form = await visit.form()
     name = text_field(form, "name", length_max=64)
     role = parse_role(text_field(form, "role"))
@@ -61,6 +62,7 @@ async def add_operator(visit: Visit) -> Response:
 
 
 async def change_operator(visit: Visit) -> Response:
+    """Change an operator's role, or disable the operator; all their logins end."""
     form = await visit.form()
     role = parse_role(text_field(form, "role"))
     disabled = form.get("disabled") == "yes"
@@ -89,6 +91,7 @@ async def add_token(visit: Visit) -> Response:
 
 
 async def revoke_token(visit: Visit) -> Response:
+    """End an API token."""
     name = await visit.console.tokens.revoke(visit.param("key"))
     await visit.audit("token.revoke", name)
     return visit.done(f"“{name}” is revoked.", "/tokens")

@@ -27,6 +27,7 @@ class ChannelsContext:
 
 
 async def load(visit: Visit) -> ChannelsContext:
+    """A card for each configured account, then for each that reported once."""
     now = visit.deps.stores.database.now()
     async with visit.deps.stores.database.read() as session:
         reported = {(c.channel, c.account): c for c in await channels(session, now)}

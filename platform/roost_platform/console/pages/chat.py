@@ -33,16 +33,19 @@ class ChatContext:
 
 
 def address(name: str) -> Address:
+    """The address of a test chat."""
     return Address("console", "local", name)
 
 
 def checked(name: str) -> str:
+    """The name if it can name a chat; raises Refused."""
     if not NAME.fullmatch(name):
         raise Refused("A chat's name has letters, digits and . _ @ - only, at most 64.")
     return name
 
 
 async def load(visit: Visit) -> ChatContext:
+    """The chat of the path, with the names of other chats."""
     name = checked(visit.param("name"))
     async with visit.deps.stores.database.read() as session:
         id = await conversation_id_of_key(session, address(name).key)
@@ -71,6 +74,7 @@ async def on_read(visit: Visit, data: ChatContext, _read_as: ReadAs) -> None:
 
 
 async def say(visit: Visit) -> Response:
+    """Take in a message as from any channel."""
     name = checked(visit.param("name"))
     form = await visit.form()
     text = text_field(form, "text")

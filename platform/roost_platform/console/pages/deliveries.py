@@ -52,6 +52,7 @@ class DeliveryContext:
 
 
 async def load(visit: Visit) -> DeliveriesContext:
+    """One page of the list, narrowed by the query string."""
     by = DeliveryFilter(
         state=visit.query("state") if visit.query("state") in STATES else "",
         channel=visit.query("channel"),
@@ -94,12 +95,14 @@ def live_one(data: DeliveryContext) -> LivePage:
 
 
 async def redrive_one(visit: Visit) -> Response:
+    """Try a failed message again."""
     view = (await load_one(visit)).delivery
     count = await redrive(visit.deps, [view.row.id], visit.me, visit.ip)
     return visit.done("It will be tried again." if count else "There is nothing to try again.")
 
 
 async def confirm_one(visit: Visit) -> Response:
+    """Record that an uncertain message arrived."""
     view = (await load_one(visit)).delivery
     try:
         await visit.deps.stores.confirm(view.row.id, visit.me.name, visit.ip)
@@ -109,6 +112,7 @@ async def confirm_one(visit: Visit) -> Response:
 
 
 async def redrive_failed(visit: Visit) -> Response:
+    """Try every failed message again, at most REDRIVE_MAX."""
     async with visit.deps.stores.database.read() as session:
         ids = await failed_ids(session, REDRIVE_MAX)
     count = await redrive(visit.deps, ids, visit.me, visit.ip)

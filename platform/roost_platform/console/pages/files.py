@@ -16,6 +16,7 @@ DOWNLOAD_BYTES_MAX = 100 * 1024 * 1024
 
 
 async def download(visit: Visit) -> Response:
+    """Hand a file over as an attachment and record who took it."""
     id, stores = visit.param("id"), visit.deps.stores
     async with stores.database.read() as session:
         found = await file_of(session, id, visit.param("file"))

@@ -160,6 +160,7 @@ def chart(minutes: Sequence[Sample]) -> dict[str, list[float | None]]:
 
 
 async def load(visit: Visit) -> InferenceContext:
+    """The engine's figures, its sessions with our names, and the last hour."""
     watch = visit.deps.engine_watch
     if watch is None:
         found, told, minutes = EngineFigures("no engine is set up"), None, []

@@ -168,6 +168,7 @@ def chart(minutes: Sequence[Minute]) -> dict[str, list[float | None]]:
 
 
 async def load(visit: Visit) -> OverviewContext:
+    """Everything on the page, read in one transaction besides the health."""
     now = visit.now
     health = await visit.deps.health.read()
     async with visit.deps.stores.database.read() as session:

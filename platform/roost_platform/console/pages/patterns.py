@@ -59,6 +59,7 @@ class PatternsContext:
 
 
 def example(now: float) -> PatternsContext:
+    """Every component with made-up data; `now` in seconds since the epoch."""
     call = CallView(
         "call-1", "calculator", '{"expression": "17 * 23"}', "pure", "ok", 1, "391", 0.012
     )

@@ -37,6 +37,7 @@ class PeopleContext:
 
 
 async def load(visit: Visit) -> PeopleContext:
+    """Who waits, and one page of the list, narrowed by the query string."""
     access = visit.query("access") if visit.query("access") in ACCESS else ""
     text = visit.query("q").strip()
     number = page_number(visit.query("page"))
@@ -58,11 +59,13 @@ def live(data: PeopleContext) -> LivePage:
 
 
 async def let_in(visit: Visit) -> Response:
+    """Let a person in."""
     name = await approve(visit.deps, visit.param("id"), visit.me, visit.ip)
     return visit.done(f"{name} is connected.")
 
 
 async def shut_out(visit: Visit) -> Response:
+    """Block a person."""
     name = await block(visit.deps, visit.param("id"), visit.me, visit.ip)
     return visit.done(f"{name} is blocked.")
 

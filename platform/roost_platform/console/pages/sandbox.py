@@ -29,6 +29,7 @@ class SandboxContext:
 
 
 def phones(visit: Visit) -> Phones:
+    """The phones; raises NotFound when no sandbox runs."""
     found = visit.console.phones
     if found is None:
         raise NotFound("The sandbox is not running. Start it with `roost up --sandbox`.")
@@ -36,6 +37,7 @@ def phones(visit: Visit) -> Phones:
 
 
 async def load(visit: Visit) -> SandboxContext:
+    """Every phone's screen, read at the same time."""
     found = phones(visit)
     lit = (phone.screen() for phone in (found.telegram, found.twilio, found.cloud))
     return SandboxContext(tuple(await asyncio.gather(*lit)))
@@ -49,10 +51,12 @@ def live(data: SandboxContext) -> LivePage:
 
 
 def done(visit: Visit) -> Response:
+    """After an action: back to the phones."""
     return visit.done("") if visit.is_htmx else RedirectResponse("/sandbox", status_code=303)
 
 
 def message_id(form: FormData) -> int:
+    """The Telegram message that a form names; raises Refused."""
     id = text_field(form, "message_id", length_max=20)
     if not id.isdecimal():
         raise Refused("There is no such message.")
@@ -60,6 +64,7 @@ def message_id(form: FormData) -> int:
 
 
 def picked_file(form: FormData) -> PhoneFile | None:
+    """The file in a form, None without one."""
     data = text_field(form, "file_data", required=False, length_max=FILE_BASE64_MAX)
     if not data:
         return None
@@ -91,30 +96,36 @@ async def telegram_says(visit: Visit) -> Response:
 
 
 async def telegram_presses(visit: Visit) -> Response:
+    """Press a button of a message."""
     form = await visit.form()
     await phones(visit).telegram.presses(message_id(form), text_field(form, "data", length_max=64))
     return done(visit)
 
 
 async def telegram_reacts(visit: Visit) -> Response:
+    """Set a reaction on a message."""
     form = await visit.form()
     await phones(visit).telegram.reacts(message_id(form), text_field(form, "emoji", length_max=8))
     return done(visit)
 
 
 async def twilio_says(visit: Visit) -> Response:
+    """Write on the phone behind Twilio."""
     return await _says(visit, phones(visit).twilio)
 
 
 async def twilio_presses(visit: Visit) -> Response:
+    """Press a quick reply on the phone behind Twilio."""
     return await _presses(visit, phones(visit).twilio)
 
 
 async def cloud_says(visit: Visit) -> Response:
+    """Write on the phone behind Meta."""
     return await _says(visit, phones(visit).cloud)
 
 
 async def cloud_presses(visit: Visit) -> Response:
+    """Press a button on the phone behind Meta."""
     return await _presses(visit, phones(visit).cloud)
 
 

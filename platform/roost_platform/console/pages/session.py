@@ -103,6 +103,7 @@ def context_of(
     default: str,
     files: tuple[FileView, ...] = (),
 ) -> SessionContext:
+    """The page's data from the view of a conversation."""
     run = view.running
     return SessionContext(
         id=view.id,
@@ -147,6 +148,7 @@ def context_of(
 
 
 def query_of(number: int | None, before: int | None) -> str:
+    """The query string that leads to this session and these messages."""
     asked = (("number", number), ("before", before))
     return urlencode([(name, value) for name, value in asked if value is not None])
 
@@ -169,11 +171,13 @@ def fragments(data: SessionContext) -> tuple[Fragment, ...]:
 
 
 def asked_number(visit: Visit, name: str) -> int | None:
+    """A number in the query string; None if it is missing or not one."""
     text = visit.query(name)
     return int(text) if text.isdecimal() and len(text) < 9 else None
 
 
 async def find(visit: Visit, id: str) -> SessionContext | None:
+    """The page's data for a conversation; None if there is no such one."""
     number, before = asked_number(visit, "number"), asked_number(visit, "before")
     stores = visit.deps.stores
     async with stores.database.read() as session:
@@ -185,6 +189,7 @@ async def find(visit: Visit, id: str) -> SessionContext | None:
 
 
 async def load(visit: Visit) -> SessionContext:
+    """The session of the path; raises NotFound."""
     data = await find(visit, visit.param("id"))
     if data is None:
         raise NotFound("There is no such session.")
@@ -199,23 +204,27 @@ async def on_read(visit: Visit, data: SessionContext, read_as: ReadAs) -> None:
 
 
 async def stop(visit: Visit) -> Response:
+    """Stop what runs."""
     data = await load(visit)
     return visit.done(await stop_session(visit.deps, data.id, visit.me, visit.ip))
 
 
 async def queue(visit: Visit) -> Response:
+    """Choose how messages that come in a row are queued."""
     data = await load(visit)
     word = text_field(await visit.form(), "mode", length_max=32)
     return visit.done(await set_queue(visit.deps, data.id, word, visit.me, visit.ip))
 
 
 async def progress(visit: Visit) -> Response:
+    """Choose what people see of work in progress."""
     data = await load(visit)
     word = text_field(await visit.form(), "mode", length_max=32)
     return visit.done(await set_progress(visit.deps, data.id, word, visit.me, visit.ip))
 
 
 async def reply(visit: Visit) -> Response:
+    """Answer in the agent's place."""
     data = await load(visit)
     text = text_field(await visit.form(), "text")
     await reply_as_operator(visit.deps, data.id, text, visit.me, visit.ip)

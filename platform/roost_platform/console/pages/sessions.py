@@ -30,6 +30,7 @@ class SessionsContext:
 
 
 async def load(visit: Visit) -> SessionsContext:
+    """One page of the list, narrowed by the query string."""
     by = SessionFilter(
         state=visit.query("state") if visit.query("state") in STATES else "",
         channel=visit.query("channel"),

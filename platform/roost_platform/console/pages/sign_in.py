@@ -35,10 +35,12 @@ class AccountContext:
 
 
 def user_agent(visit: Visit) -> str:
+    """What the browser calls itself."""
     return visit.request.headers.get("user-agent", "")
 
 
 async def sign_in_page(visit: Visit) -> Response:
+    """The sign-in page; who is signed in is sent on."""
     target = local_path(visit.query("next", "/"))
     if visit.principal is not None:
         return RedirectResponse(target, status_code=303)
@@ -47,6 +49,7 @@ async def sign_in_page(visit: Visit) -> Response:
 
 
 async def sign_in(visit: Visit) -> Response:
+    """Check name and password, and open a session."""
     form = await visit.form()
     name = text_field(form, "name", required=False, length_max=64)
     password = text_field(form, "password", required=False)
@@ -74,6 +77,7 @@ async def sign_in(visit: Visit) -> Response:
 
 
 async def sign_out(visit: Visit) -> Response:
+    """End the session of this browser."""
     await visit.console.logins.close(visit.token)
     await visit.audit("logout", visit.me.name)
     response = RedirectResponse("/login", status_code=303)
@@ -89,6 +93,7 @@ async def setup_page(visit: Visit) -> Response:
 
 
 async def set_up(visit: Visit) -> Response:
+    """Make the first admin with the token of the setup link."""
     form = await visit.form()
     name = text_field(form, "name", required=False, length_max=64)
     try:
@@ -112,6 +117,7 @@ async def load_account(visit: Visit) -> AccountContext:
 
 
 async def change_password(visit: Visit) -> Response:
+    """Change one's own password; all other logins end."""
     form = await visit.form()
     old, new = text_field(form, "old"), text_field(form, "new")
     await visit.console.accounts.change_password(visit.me.id, old, new)
@@ -125,6 +131,7 @@ async def change_password(visit: Visit) -> Response:
 
 
 async def end_login(visit: Visit) -> Response:
+    """End one of one's own logins."""
     if not await visit.console.logins.revoke(visit.me.id, visit.param("key")):
         raise Refused("That login has ended already.")
     await visit.audit("login.revoke", visit.me.name)
@@ -132,6 +139,7 @@ async def end_login(visit: Visit) -> Response:
 
 
 async def set_theme(visit: Visit) -> Response:
+    """Keep the choice of light or dark in a cookie."""
     chosen = text_field(await visit.form(), "theme", length_max=5)
     if chosen not in ("dark", "light"):
         raise Refused("Colours are light or dark.")

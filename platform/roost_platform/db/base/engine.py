@@ -162,9 +162,11 @@ class Database:
 
     @staticmethod
     def parse(url: str) -> URL:
+        """The URL with its asyncio driver; raises ValueError for an unknown database."""
         return normalise(url)
 
     def now(self) -> float:
+        """Seconds since the epoch by the database's clock."""
         return self.clock()
 
     @asynccontextmanager
@@ -229,5 +231,6 @@ class Database:
             await engine.dispose()
 
     async def close(self) -> None:
+        """Close every connection."""
         await self._news.close()
         await self._engine.dispose()

@@ -36,6 +36,7 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
 
 
 def downgrade(connection: Connection, revision: str) -> None:
+    """Downgrade under the same lock as `upgrade`."""
     lock(connection)
     command.downgrade(alembic_config(connection), revision)
     check_foreign_keys(connection)

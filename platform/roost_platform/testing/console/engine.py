@@ -98,11 +98,13 @@ class CalmEngine:
         self.sessions: list[dict[str, Any]] = []
 
     async def health(self) -> Mapping[str, Any]:
+        """The engine's `/health`."""
         return self.told
 
     async def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> tuple[int, Mapping[str, str], bytes]:
+        """The engine's metrics or sessions, whichever it has; else 404."""
         if path == "/metrics" and self.metrics:
             return 200, {}, self.metrics.encode()
         if path.startswith("/v1/sessions") and not self.metrics:

@@ -9,6 +9,7 @@ from roost_platform.db.rows import new_id
 async def conversation(
     add: Any, channel: str, account: str, chat: str, person: str | None, turns: int, at: float
 ) -> tuple[str, str]:
+    """Add a conversation with its first session; returns both ids."""
     id, session_id = new_id(), new_id()
     await add(
         models.Conversation(
@@ -42,6 +43,7 @@ async def conversation(
 def turn_row(
     conversation: str, session: str, number: int, state: str, at: float, took: float | None
 ) -> models.Turn:
+    """A turn that began at `at` and took `took` seconds; None: it still runs."""
     return models.Turn(
         id=new_id(),
         conversation_id=conversation,
@@ -67,6 +69,7 @@ def step_row(
     state: str = "closed",
     engine: dict[str, Any] | None = None,
 ) -> models.TurnStep:
+    """A model call; times in seconds."""
     return models.TurnStep(
         turn_id=turn.id,
         engine=engine,
@@ -87,6 +90,7 @@ def step_row(
 def said(
     session: str, position: int, role: str, text: str, at: float, **more: Any
 ) -> models.Transcript:
+    """An entry of the transcript."""
     return models.Transcript(
         id=new_id(),
         session_id=session,
@@ -108,6 +112,7 @@ def call_row(
     state: str,
     result: str,
 ) -> models.ToolCall:
+    """A tool call of a turn's step."""
     return models.ToolCall(
         turn_id=turn.id,
         step=step,
@@ -139,6 +144,7 @@ async def delivered(
     number: int,
     state: str = "sent",
 ) -> str:
+    """Add an outgoing message of one part with its attempts; returns its id."""
     outbox, part = new_id(), new_id()
     await add(
         models.Outbox(

@@ -43,9 +43,11 @@ class QuietDoorbell:
     stops: list[str] = field(default_factory=list)
 
     async def ring(self, conversation_id: str) -> None:
+        """Remember a ring."""
         self.rings.append(conversation_id)
 
     async def stop(self, conversation_id: str) -> None:
+        """Remember a ring for a stop."""
         self.stops.append(conversation_id)
 
 
@@ -120,18 +122,22 @@ class ConsoleServer:
 
     @property
     def live(self) -> Live:
+        """The console's open streams."""
         return self._console.live
 
     @property
     def accounts(self) -> Accounts:
+        """The console's operators."""
         return self._console.accounts
 
     @property
     def logins(self) -> Logins:
+        """The console's logins."""
         return self._console.logins
 
     @property
     def tokens(self) -> Tokens:
+        """The console's API tokens."""
         return self._console.tokens
 
     _server: uvicorn.Server = field(init=False)

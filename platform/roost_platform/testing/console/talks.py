@@ -135,6 +135,7 @@ async def long_talk(
 async def short_talk(
     add: Any, channel: str, account: str, chat: str, person: str | None, now: float
 ) -> str:
+    """One question and its answer; returns the conversation's id."""
     id, session = await conversation(add, channel, account, chat, person, 1, now - 1500)
     turn = turn_row(id, session, 1, "done", now - 1500, 1.4)
     await add(turn)

@@ -88,6 +88,7 @@ class EngineFigures:
 
     @property
     def is_up(self) -> bool:
+        """Whether the engine answers and serves."""
         return self.status == "ok"
 
     @property

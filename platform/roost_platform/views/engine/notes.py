@@ -21,6 +21,7 @@ def engine_notes(steps: Sequence[models.TurnStep]) -> tuple[str, ...]:
 
 
 def sentence(line: str) -> str:
+    """The line as a sentence of its own."""
     return f"{line[0].upper()}{line[1:]}."
 
 

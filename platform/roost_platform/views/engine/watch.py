@@ -24,7 +24,8 @@ MINUTE_S: Final = 60
 class WatchedEngine(Caller, Protocol):
     """What is asked of EngineClient."""
 
-    async def health(self) -> Mapping[str, Any]: ...
+    async def health(self) -> Mapping[str, Any]:
+        """The engine's `/health`; raises EngineError when it can't be reached."""
 
 
 @dataclass(frozen=True, slots=True)
