@@ -66,8 +66,6 @@ class Load:
         scenario = f"load, {self.parameters.database}"
         self.run.add(Figure(scenario, name, value, unit, lower_is_better=less, goal=goal))
 
-    # Scenarios -------------------------------------------------------------------------------
-
     def calm(self) -> None:
         """One message at a time: what the platform adds when nothing else happens."""
         phone = self.world.phones.telegram
@@ -186,8 +184,6 @@ class Load:
             name = f"{part} grows per minute, second half of {minutes:g} minutes"
             self.add(name, samples.growth(part), "MiB", goal)
 
-    # Looks -----------------------------------------------------------------------------------
-
     def _sends(self) -> list[Call]:
         return [
             call
@@ -211,8 +207,6 @@ class Load:
             if chat in wanted and "Stopped after" in str(call.parameters.get("text")):
                 found.setdefault(chat, call.started_at)
         return found if len(found) == len(chats) else None
-
-    # Rows ------------------------------------------------------------------------------------
 
     def _stores(self) -> Stores:
         return open_stores(settings_url(self.world.stack))

@@ -117,8 +117,6 @@ class Storm:
         report.wall_s = time.monotonic() - began
         return report
 
-    # Trouble ---------------------------------------------------------------------------------
-
     def _faults(self, seed: int) -> None:
         """Both providers misbehave at random."""
         body = {"seed": seed, "rate": FAULT_RATE, "delay_s": 3.0, "retry_after_s": 4.0}
@@ -159,8 +157,6 @@ class Storm:
             return  # it is down already
         self._report.kills.append((time.time(), part, pid))
 
-    # People ----------------------------------------------------------------------------------
-
     def _write_until(self, until: float) -> None:
         chats = self._telegram + self._whatsapp
         gap = self._config.write_every_s / len(chats)
@@ -180,8 +176,6 @@ class Storm:
             self.phones.telegram.say(int(chat), text)
         else:
             self.phones.whatsapp.say(chat, text)
-
-    # The end ---------------------------------------------------------------------------------
 
     async def _until_quiet(self) -> list[str]:
         """Wait until nothing is left to do; what is left when patience ends, in words."""

@@ -6,115 +6,16 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from roost_channels.testing import FakeCloud
 from roost_platform.data_folder import running_stack
+from roost_platform.testing.command_line import FakeStack, roost
 from roost_platform.version import VERSION
 
 HEAVY = ("sqlalchemy", "temporalio", "fastapi", "aiogram", "numpy", "pydantic", "httpx2", "uvicorn")
-
-
-def roost(
-    *arguments: str, data: Path | None = None, stdin: str = "", **env: str
-) -> subprocess.CompletedProcess[str]:
-    base = {k: v for k, v in os.environ.items() if not k.startswith("ROOST_")}
-    base["PYTHONPATH"] = os.pathsep.join(sys.path)
-    if data is not None:
-        env["ROOST_DATA_DIR"] = str(data)
-    return subprocess.run(
-        [sys.executable, "-m", "roost_platform", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=base | env,
-    )
-
-
-@dataclass
-class FakeStack:
-    """A stack that answers what a test says; `asked` is what came."""
-
-    data: Path
-    events: list[tuple[str, Any]] = field(default_factory=list)
-    hang_up_after: int | None = None
-    asked: list[tuple[str, str, str]] = field(default_factory=list)
-    answers: dict[str, object] = field(default_factory=dict)
-    refusal: tuple[int, object] | None = None
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeStack]:
-    fake = FakeStack(tmp_path)
-
-    class Handler(BaseHTTPRequestHandler):
-        def _send(self, body: bytes, kind: str = "application/json", status: int = 200) -> None:
-            self.send_response(status)
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_POST(self) -> None:
-            length = int(self.headers["content-length"])
-            self._note(self.rfile.read(length).decode())
-            said = {"inbox_id": "i1", "conversation_id": "c1", "key": "k"}
-            status, answer = fake.refusal or (202, said)
-            self._send(json.dumps(answer).encode(), status=status)
-
-        def do_GET(self) -> None:
-            self._note("")
-            path = self.path.partition("?")[0]
-            if path.endswith("/events"):
-                events, fake.hang_up_after = fake.events[: fake.hang_up_after], None
-                body = "".join(f"event: {n}\ndata: {json.dumps(d)}\n\n" for n, d in events)
-                self._send(body.encode(), "text/event-stream")
-            else:
-                self._send(json.dumps(fake.answers[path]).encode())
-
-        def _note(self, body: str) -> None:
-            fake.asked.append((f"{self.command} {self.path}", self.headers["authorization"], body))
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    port = server.server_address[1]
-    running_stack.write_private(
-        tmp_path / running_stack.RUN_FILE,
-        json.dumps(
-            {
-                "pid": os.getpid(),
-                "web": port,
-                "engine": 0,
-                "temporal": 0,
-                "started_at": 0.0,
-                "url": f"http://127.0.0.1:{port}",
-            }
-        ),
-    )
-    running_stack.write_private(tmp_path / running_stack.TOKEN_FILE, "roost_local")
-    yield fake
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def message(kind: str, text: str, sequence: int = 1) -> tuple[str, Any]:
-    return kind, {"id": f"o{sequence}", "text": text, "sequence": sequence}
-
-
-DONE = ("done", {"outcome": "answered"})
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -211,82 +112,12 @@ def test_a_busy_port_is_told_with_its_holder(tmp_path: Path) -> None:
             assert "Traceback" not in done.stderr
 
 
-def test_a_refused_message_is_told_in_words(fake: FakeStack) -> None:
-    problem = {"loc": ["body", "text"], "msg": "String should have at least 1 character"}
-    fake.refusal = (422, {"detail": [problem]})
-    done = roost("chat", "-m", "", data=fake.data)
-    assert (done.returncode, done.stdout) == (1, "")
-    expected = "text: String should have at least 1 character (HTTP 422)"
-    assert done.stderr.strip() == f"roost: {expected}"
-
-
-def test_chat_prints_the_answer_and_nothing_else(fake: FakeStack) -> None:
-    fake.events = [
-        ("tool", {"line": "Looking at the clock"}),
-        ("delta", {"text": "It ", "reset": False}),
-        message("answer", "It is noon."),
-        DONE,
-    ]
-    done = roost("chat", "-m", "What time is it?", "--session", "a b", data=fake.data)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "It is noon.\n", "")
-    asked, authorization, body = fake.asked[0]
-    assert asked == "POST /api/sessions/a%20b/messages"
-    assert authorization == "Bearer roost_local"
-    assert json.loads(body) == {"text": "What time is it?"}
-
-
-def test_chat_as_json_tells_figures_too(fake: FakeStack) -> None:
-    fake.events = [message("answer", "Noon."), DONE]
-    done = roost("chat", "-m", "?", "--json", "--agent", "waiter", data=fake.data)
-    said = json.loads(done.stdout)
-    assert (said["answer"], said["outcome"], said["session"]) == ("Noon.", "answered", "cli")
-    assert said["first_text_s"] <= said["total_s"]
-    assert json.loads(fake.asked[0][2])["agent"] == "waiter"
-
-
-def test_a_failed_turn_is_told_on_stderr_with_exit_1(fake: FakeStack) -> None:
-    fake.events = [message("error", "The engine is down."), ("done", {"outcome": "failed"})]
-    done = roost("chat", "-m", "?", data=fake.data)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "The engine is down." in done.stderr
-
-
-def test_a_lost_event_stream_is_taken_up_after_the_last_message_seen(fake: FakeStack) -> None:
-    fake.events = [message("notice", "First.", 7), message("answer", "Second.", 9), DONE]
-    fake.hang_up_after = 1
-    done = roost("chat", "-m", "?", data=fake.data)
-    assert done.returncode == 0
-    followed = [asked for asked, _, _ in fake.asked if "/events" in asked]
-    assert len(followed) == 2
-    assert "after=-1" in followed[0]
-    assert "after=7" in followed[1]
-
-
-def test_chat_ends_when_the_answer_takes_longer_than_allowed(fake: FakeStack) -> None:
-    done = roost("chat", "-m", "hello", "--timeout", "0.5", data=fake.data)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "takes longer than --timeout allows" in done.stderr
-
-
 def test_an_operator_can_not_be_made_in_a_database_without_tables(tmp_path: Path) -> None:
     password = "correct horse battery"
     done = roost("admin", "create", "eve", "--password-stdin", data=tmp_path, stdin=password)
     assert (done.returncode, done.stdout) == (1, "")
     assert "`roost migrate` makes them" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_conversation_goes_on_until_the_input_ends(fake: FakeStack) -> None:
-    fake.events = [
-        ("delta", {"text": "Go", "reset": False}),
-        ("delta", {"text": "od", "reset": False}),
-        message("answer", "Good day."),
-        DONE,
-    ]
-    done = roost("chat", data=fake.data, stdin="hello\n\nagain\n")
-    assert done.returncode == 0
-    assert done.stdout.count("Good day.") == 2
-    assert [json.loads(b)["text"] for _, _, b in fake.asked if b] == ["hello", "again"]
 
 
 def test_without_a_stack_the_way_to_start_one_is_told(tmp_path: Path) -> None:

@@ -174,8 +174,6 @@ class Schedule:
         await self._telegram.start_in_process()
         await self._twilio.start_in_process()
 
-    # Trouble ---------------------------------------------------------------------------------
-
     def _is_calm(self) -> bool:
         return asyncio.get_running_loop().time() > STORM_S
 
@@ -208,8 +206,6 @@ class Schedule:
         await asyncio.sleep(down_s)
         if not self._over:
             self._lives[part] = self._parts.start(part)
-
-    # People ----------------------------------------------------------------------------------
 
     async def _people_write(self) -> None:
         for says in self._plan.says:

@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.message import Address, InboundMessage
 from roost_platform import commands
 from roost_platform.db import models
-from roost_platform.db.artifacts import register
 from roost_platform.db.base.engine import Database
 from roost_platform.db.channels import UNREADABLE, upsert_channel
 from roost_platform.db.inbox import other_events
@@ -17,6 +16,7 @@ from roost_platform.db.inbox.chat_commands import obey
 from roost_platform.db.inbox.overdue import mark_rung, to_ring, to_stop
 from roost_platform.db.inbox.quotes import resolved
 from roost_platform.db.inbox.rows import conversation_at, inbox_row
+from roost_platform.db.message_files import register
 from roost_platform.db.outbox.window import wake_held
 from roost_platform.db.people.access import OPEN, AccessPolicy, decide, hold, identify, release
 from roost_platform.db.people.tenants import SessionNews, Tenants

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.rendering.layout import is_blank
 from roost_platform.db import models
-from roost_platform.db.artifacts import media_of
+from roost_platform.db.message_files import media_of
 from roost_platform.db.rows import (
     append,
     check_running,
