@@ -4,7 +4,7 @@ PlatformError
 ├── ConfigError      not retryable: a setting is wrong or unknown; names the key and where it stands
 ├── AlreadyRunning   not retryable: another `roost up` holds this data folder
 ├── PortInUse        not retryable: something else listens there
-├── PartFailed       not retryable: a supervised part crashed again and again, or can't run at all
+├── ProcessFailed    not retryable: a supervised part crashed again and again, or can't run at all
 ├── NotReachable     retryable: a part that this one needs does not answer
 ├── StackNotFound    retryable: no running stack to talk to
 ├── ApiRefused       not retryable: the API of a running stack answered with an error
@@ -46,7 +46,7 @@ class PortInUse(PlatformError):
     """Something else listens on this port."""
 
 
-class PartFailed(PlatformError):
+class ProcessFailed(PlatformError):
     """A part can't be kept running; `log_tail` are its last lines."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Sessions and deliveries as the API shows them, from the same queries as the console's pages."""
+"""Status, sessions and deliveries as the API shows them, from the same views as the console."""
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -124,12 +124,12 @@ async def read_deliveries(
 
 
 async def _keys(session: AsyncSession, ids: list[str]) -> dict[str, str]:
-    found = await session.execute(
+    rows = await session.execute(
         select(models.Conversation.id, models.Conversation.key).where(
             models.Conversation.id.in_(ids)
         )
     )
-    return {id: key for id, key in found}
+    return {id: key for id, key in rows}
 
 
 def _turn(turn: models.Turn) -> schemas.Turn:

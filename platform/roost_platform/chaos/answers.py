@@ -29,14 +29,14 @@ def questions(texts: Sequence[str]) -> Iterator[Question]:
 
 def think_s(texts: Sequence[str]) -> float:
     """The longest thinking time that these messages ask for, in seconds."""
-    return max((asked.think_s for asked in questions(texts)), default=0.0)
+    return max((question.think_s for question in questions(texts)), default=0.0)
 
 
 def answer(texts: Sequence[str]) -> str:
     """Names every question's word; then the numbers of each, long enough for several parts."""
-    found = list(questions(texts))
-    lines = [f"Answer to {', '.join(asked.word for asked in found)}."]
-    for asked in found:
-        if asked.fill:
-            lines.append(" ".join(f"{asked.word}.{n}" for n in range(1, asked.fill + 1)))
+    asked_questions = list(questions(texts))
+    lines = [f"Answer to {', '.join(question.word for question in asked_questions)}."]
+    for question in asked_questions:
+        if question.fill:
+            lines.append(" ".join(f"{question.word}.{n}" for n in range(1, question.fill + 1)))
     return "\n\n".join(lines)

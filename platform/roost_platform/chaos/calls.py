@@ -18,15 +18,15 @@ def early(calls: Sequence[Call], deaths: Sequence[float]) -> Iterator[str]:
     Telegram's waits are a chat's, Twilio's a method's of the whole account. A wait told to a search
     for inbound messages is the search's own.
     """
-    asked: dict[str, Call] = {}
+    waits: dict[str, Call] = {}
     for call in calls:
         key = str(call.parameters.get("chat_id") or call.method)
         # A wait of the whole bot was told to whoever was last.
-        asker = asked.get(key) or next(reversed(asked.values()), None)
+        asker = waits.get(key) or next(reversed(waits.values()), None)
         if asker and _chat(call) and call.early and _was_told(call, asker, deaths):
             yield f"{call.method} to {_chat(call)} at {call.started_at:.3f}: {_shown(call)!r}"
         if call.status == 429:
-            asked[key] = call
+            waits[key] = call
 
 
 def _was_told(call: Call, asker: Call, deaths: Sequence[float]) -> bool:
@@ -42,13 +42,13 @@ def _was_told(call: Call, asker: Call, deaths: Sequence[float]) -> bool:
 
 def unknowable(calls: Sequence[Call], deaths: Sequence[float]) -> set[tuple[str, str]]:
     """Messages sent with a Stop button whose id never reached a process that lived on."""
-    found = set()
+    messages = set()
     for call in calls:
         if not call.ok or not list(_stops(call)) or call.method.lower() != "sendmessage":
             continue
         if _unheard(call, deaths):
-            found.add((_chat(call), str(call.response["result"]["message_id"])))
-    return found
+            messages.add((_chat(call), str(call.response["result"]["message_id"])))
+    return messages
 
 
 def status_edits(calls: Sequence[Call]) -> Iterator[StatusEdit]:
@@ -105,8 +105,10 @@ def _unheard(call: Call, deaths: Sequence[float]) -> bool:
 
 def _chat(call: Call) -> str:
     """Whose chat a call is about; a search for what reached our own number is about none."""
-    given = call.parameters
-    return str(given.get("chat_id") or (given.get("To") if "From" in given else "") or "")
+    parameters = call.parameters
+    return str(
+        parameters.get("chat_id") or (parameters.get("To") if "From" in parameters else "") or ""
+    )
 
 
 def _shown(call: Call) -> str:

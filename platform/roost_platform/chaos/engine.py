@@ -20,20 +20,20 @@ class ByWord(ScriptedEngine):
     def steps(self, body: Mapping[str, Any]) -> Sequence[Step]:
         """What the engine says to the messages of one request: a tool call, or the answer."""
         messages = [m for m in body.get("messages", ()) if isinstance(m, dict)]
-        asked: list[str] = []
+        texts: list[str] = []
         for message in messages:
             if message.get("role") == "user":
-                asked.append(text_of(message))
+                texts.append(text_of(message))
             elif message.get("role") == "assistant" and not message.get("tool_calls"):
-                asked = []
+                texts = []
         if (
             messages
             and messages[-1].get("role") == "user"
-            and any(found.tool for found in questions(asked))
+            and any(question.tool for question in questions(texts))
         ):
             return [Call("calculator", '{"expression": "6*7"}')]
-        text = answer(asked)
-        seconds = think_s(asked)
+        text = answer(texts)
+        seconds = think_s(texts)
         return [Say(text, len(text.split()) / seconds if seconds else None)]
 
 

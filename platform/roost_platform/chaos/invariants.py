@@ -33,22 +33,25 @@ def check(record: Record) -> list[Violation]:
 
 def nothing_sent_is_lost_on_the_way_in(record: Record) -> Iterator[Violation]:
     """What the provider promises to deliver ends in the inbox."""
-    accepted = {asked.word for asked in record.asked}
+    words_accepted = {message.word for message in record.accepted}
     for sent in record.sent:
-        if sent.word not in accepted:
+        if sent.word not in words_accepted:
             yield Violation("lost inbound", sent.chat, f"{sent.word} was never accepted")
 
 
 def every_accepted_message_is_answered(record: Record) -> Iterator[Violation]:
     """Its word, and all that its answer numbers on, is on the screen."""
     seen = {(shown.chat, word) for shown in _answers(record) for word in words(shown.text)}
-    for asked in record.asked:
-        if asked.excused:
+    for message in record.accepted:
+        if message.excused:
             continue
-        wanted = [asked.word, *(f"{asked.word}.{number}" for number in range(1, asked.fill + 1))]
-        missing = [word for word in wanted if (asked.chat, word) not in seen]
+        wanted = [
+            message.word,
+            *(f"{message.word}.{number}" for number in range(1, message.fill + 1)),
+        ]
+        missing = [word for word in wanted if (message.chat, word) not in seen]
         if missing:
-            yield Violation("lost answer", asked.chat, f"{len(missing)} missing, {missing[:5]}")
+            yield Violation("lost answer", message.chat, f"{len(missing)} missing, {missing[:5]}")
 
 
 def no_copy_is_unlabelled(record: Record) -> Iterator[Violation]:
@@ -64,7 +67,7 @@ def no_copy_is_unlabelled(record: Record) -> Iterator[Violation]:
 
 def answers_keep_the_order_of_the_questions(record: Record) -> Iterator[Violation]:
     """Per chat, answers follow the order of acceptance, and their parts their numbers, unmixed."""
-    places = {(asked.chat, asked.word): asked.place for asked in record.asked}
+    places = {(message.chat, message.word): message.place for message in record.accepted}
     for chat, messages in _by_chat(_answers(record)).items():
         seen: set[str] = set()
         counted: dict[str, int] = {}
@@ -161,4 +164,7 @@ def _by_chat(messages: Iterator[Shown]) -> dict[str, list[Shown]]:
     chats: defaultdict[str, list[Shown]] = defaultdict(list)
     for shown in messages:
         chats[shown.chat].append(shown)
-    return {chat: sorted(found, key=lambda s: s.place) for chat, found in chats.items()}
+    return {
+        chat: sorted(messages_shown, key=lambda s: s.place)
+        for chat, messages_shown in chats.items()
+    }

@@ -70,8 +70,8 @@ class Load:
         """One message at a time: what the platform adds when nothing else happens."""
         phone = self.world.phones.telegram
         for chat in self.chats(self.parameters.calm_answers):
-            asked = phone.say(chat, f"w{chat} think=0 fill=0")
-            phone.answer(chat, asked, within_s=PATIENCE_S)
+            message_id = phone.say(chat, f"w{chat} think=0 fill=0")
+            phone.answer(chat, message_id, within_s=PATIENCE_S)
         begun, sent = asyncio.run(self._waits(self.next_chat - self.parameters.calm_answers))
         for name, values, goals in (
             ("inbound stored to model asked", begun, {50: Goal(60, 40), 95: Goal(150, 100)}),
@@ -126,12 +126,12 @@ class Load:
     def _stop(self, chats: list[int], running: int) -> list[float]:
         """Everybody in these chats stops as soon as so many are answered; seconds it took each."""
         eventually("all to be written", lambda: self._running() >= running, within_s=PATIENCE_S)
-        asked: dict[int, float] = {}
+        sent_at: dict[int, float] = {}
         for chat in chats:
-            asked[chat] = time.time()
+            sent_at[chat] = time.time()
             self.world.phones.telegram.say(chat, "/stop")
         seen = eventually("all stops", lambda: self._stopped(chats), within_s=PATIENCE_S)
-        return [seen[chat] - at for chat, at in asked.items()]
+        return [seen[chat] - at for chat, at in sent_at.items()]
 
     def _add_stops(self, name: str, waits: list[float]) -> None:
         self.add(f"{name}, p50", percentile(waits, 50), "s")
@@ -201,12 +201,12 @@ class Load:
 
     def _stopped(self, chats: list[int]) -> dict[int, float] | None:
         wanted = set(chats)
-        found: dict[int, float] = {}
+        seen_at: dict[int, float] = {}
         for call in self._sends():
             chat = int(call.parameters["chat_id"])
             if chat in wanted and "Stopped after" in str(call.parameters.get("text")):
-                found.setdefault(chat, call.started_at)
-        return found if len(found) == len(chats) else None
+                seen_at.setdefault(chat, call.started_at)
+        return seen_at if len(seen_at) == len(chats) else None
 
     def _stores(self) -> Stores:
         return open_stores(settings_url(self.world.stack))

@@ -10,7 +10,7 @@ WORD = re.compile(r"\bw\d+(?:\.\d+)?\b")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AcceptedMessage:
     """A message that was accepted. fill: how many numbered words its answer adds.
 
     place: the order of acceptance within the chat. excused: a stop came after it, so its answer may
@@ -64,15 +64,17 @@ class Final:
 
 @dataclass(slots=True)
 class Record:
-    """Everything the invariants look at. early: calls to a chat made in spite of a wait.
+    """Everything that the invariants look at.
 
-    sent: words that people sent and the provider promised to deliver; each must be among `asked`.
-    stuck: whatever was still unfinished when nothing more was to be expected, in words.
-    unknowable: status messages whose sending nobody was told the outcome of; they may stay.
+    accepted: messages in the inbox.
+    sent: messages that the provider promised to deliver; each must be among `accepted`.
+    early: calls to a chat that were made during a wait the provider had asked for.
+    stuck: what was unfinished when nothing more was to be expected, in words.
+    unknowable: status messages whose sends had an outcome that nobody learned; they may stay.
     """
 
-    asked: list[Asked] = field(default_factory=list)
-    sent: list[Asked] = field(default_factory=list)
+    accepted: list[AcceptedMessage] = field(default_factory=list)
+    sent: list[AcceptedMessage] = field(default_factory=list)
     shown: list[Shown] = field(default_factory=list)
     removed: list[Removed] = field(default_factory=list)
     status_edits: list[StatusEdit] = field(default_factory=list)

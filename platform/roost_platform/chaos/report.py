@@ -46,7 +46,7 @@ def storm_lines(report: StormReport) -> list[str]:
     repeats = sum(shown.text.startswith(REPEAT_LABEL) for shown in record.shown)
     lines = [
         f"storm: seed {config.seed}, {config.minutes:g} minutes on {config.database},"
-        f" {len(report.said)} messages written, {len(record.asked)} accepted,"
+        f" {len(report.written)} messages written, {len(record.accepted)} accepted,"
         f" {report.telegram_calls} Telegram and {report.twilio_calls} Twilio calls",
         f"  killed {sum(kills.values())}: "
         + ", ".join(f"{part} {count}" for part, count in sorted(kills.items())),

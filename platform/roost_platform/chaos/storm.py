@@ -170,7 +170,7 @@ class Storm:
         fill = self._rng.choice((0, 0, 0, 0, 700))
         think_s = self._rng.choice((0.0, 0.5, 2.0, 5.0))
         text = str(Question(word, think_s, fill, self._rng.random() < 0.2))
-        self._report.said.append((chat, word))
+        self._report.written.append((chat, word))
         self._report.fills[word] = fill
         if chat in self._telegram:
             self.phones.telegram.say(int(chat), text)
@@ -185,7 +185,7 @@ class Storm:
         try:
             while time.monotonic() < end:
                 try:
-                    left = await unfinished(database, self._report.said)
+                    left = await unfinished(database, self._report.written)
                 except DBAPIError as error:
                     left = [f"the database does not answer: {str(error).splitlines()[0]}"]
                 left += self._under_way()
@@ -198,20 +198,20 @@ class Storm:
         return left
 
     def _under_way(self) -> list[str]:
-        found = []
+        unsettled = []
         for user in self._whatsapp:
             screen = self.phones.whatsapp.http.get(f"/sim/users/{user}").json()
-            found += [
+            unsettled += [
                 f"{message['sid']} is only {message['status']}"
                 for message in screen["messages"]
                 if message["from"] == "bot" and message["status"] in ("queued", "accepted", "sent")
             ]
-        return found
+        return unsettled
 
     async def _read(self) -> Record:
         telegram, whatsapp = self.phones.telegram, self.phones.whatsapp
         sources = Sources(
-            said=self._report.said,
+            written=self._report.written,
             fills=self._report.fills,
             telegram={chat: telegram.screen(int(chat)) for chat in self._telegram},
             whatsapp={

@@ -23,7 +23,7 @@ class StormReport:
     """What was done and what came of it."""
 
     config: StormConfig
-    said: list[tuple[str, str]] = field(default_factory=list)
+    written: list[tuple[str, str]] = field(default_factory=list)
     fills: dict[str, int] = field(default_factory=dict)
     kills: list[tuple[float, str, int]] = field(default_factory=list)
     record: Record = field(default_factory=Record)

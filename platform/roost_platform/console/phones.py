@@ -59,8 +59,8 @@ class Line:
             return Phone(name, kind, label, TITLE)
         if response.status_code != 200:
             return self._dark(name, kind, label)
-        found = response.json()
-        return Phone(name, kind, label, TITLE, read(found), bool(found.get("typing")))
+        shown = response.json()
+        return Phone(name, kind, label, TITLE, read(shown), bool(shown.get("typing")))
 
     async def act(self, action: str, body: Mapping[str, Any]) -> None:
         """Do something on the phone; raises Busy when the fake refuses or does not answer."""

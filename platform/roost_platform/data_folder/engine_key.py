@@ -1,4 +1,4 @@
-"""The bundled engine's key: the configured one, else one minted for the data folder."""
+"""The bundled engine's key: the configured one, else one that is made for the data folder."""
 
 import os
 import secrets
@@ -13,18 +13,18 @@ KEY_FILE = "engine-key"
 
 
 def engine_key(settings: Settings) -> str:
-    """The key to send to the engine in use; empty if there is none, or none was minted yet.
+    """The key to send to the engine in use; empty if there is none, or none was made yet.
 
-    The folder's key is for the bundled core alone: another engine never gets to see it.
+    The folder's key is for the bundled core alone: it is never sent to another engine.
     """
     key = settings.engine.api_key.get_secret_value()
     return key if key or settings.engine.url else _read(settings.data_dir / KEY_FILE)
 
 
 def with_engine_key(settings: Settings) -> Settings:
-    """The settings with the key of the engine in use, minted where the bundled core has none.
+    """The settings with the key of the engine in use; one is made if the bundled core has none.
 
-    Parts that start at once on one folder agree: the first one's key counts.
+    Processes that start at the same time on one folder use the same key: the first one written.
     """
     key = engine_key(settings)
     if not key and not settings.engine.url:
@@ -34,7 +34,7 @@ def with_engine_key(settings: Settings) -> Settings:
 
 
 def _mint(file: Path) -> str:
-    """A new key in a file that only its owner may read, unless another process was faster."""
+    """Write a new key for the owner only, unless another process was faster; returns the key."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     scratch = file.with_name(f".{file.name}.{os.getpid()}")
     stack.write_private(scratch, secrets.token_urlsafe(32))

@@ -1,4 +1,4 @@
-"""The running stack of a data folder: its lock, its ports, and how the command line finds it."""
+"""The stack that runs on a data folder: its lock, its ports, and how the command line finds it."""
 
 import contextlib
 import fcntl
@@ -21,9 +21,9 @@ LOCK_FILE = "roost.lock"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What `roost up` wrote about itself: its pid and its ports; 0 where it runs no such part.
+    """What `roost up` wrote about itself: its pid and its ports; 0 for a process it does not run.
 
-    url: the console's address for this machine. parts: name to pid at start.
+    url: the console's address on this machine. parts: pids at the start, by name.
     """
 
     pid: int
@@ -47,7 +47,7 @@ class Stack:
 
 
 def make_data_dir(data_dir: Path) -> None:
-    """Make the folder, for its owner only; ConfigError where it can't be made or written to."""
+    """Make the folder, for its owner only; raises ConfigError if it can't be made or written to."""
     problem = ""
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -63,7 +63,7 @@ def make_data_dir(data_dir: Path) -> None:
 
 @contextlib.contextmanager
 def lock(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder for one `roost up`; AlreadyRunning tells the other's pid and address."""
+    """Hold the data folder for one `roost up`; raises AlreadyRunning with the other's address."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with open(data_dir / LOCK_FILE, "a+", encoding="ascii") as file:
         try:
@@ -83,7 +83,7 @@ def lock(data_dir: Path) -> Iterator[None]:
 
 
 def write_run(data_dir: Path, run: Run) -> None:
-    """Write DATA/run.json for its owner's eyes, and remember the folder for the command line."""
+    """Write DATA/run.json for its owner only, and remember the folder for the command line."""
     write_private(data_dir / RUN_FILE, json.dumps(asdict(run)))
     pointer = _pointer(data_dir)
     with contextlib.suppress(OSError):  # a read-only home: the command line then needs --data
@@ -92,14 +92,14 @@ def write_run(data_dir: Path, run: Run) -> None:
 
 
 def clear_run(data_dir: Path) -> None:
-    """Forget the stack; called when it has stopped."""
+    """Remove what `write_run` wrote; called when the stack has stopped."""
     for file in (data_dir / RUN_FILE, _pointer(data_dir)):
         with contextlib.suppress(OSError):
             file.unlink(missing_ok=True)
 
 
 def read_run(data_dir: Path) -> Run | None:
-    """DATA/run.json if the `roost up` that wrote it still lives."""
+    """DATA/run.json; None if the `roost up` that wrote it has ended."""
     try:
         data: dict[str, Any] = json.loads((data_dir / RUN_FILE).read_text(encoding="utf-8"))
         run = Run(**data)
@@ -110,15 +110,16 @@ def read_run(data_dir: Path) -> Run | None:
 
 
 def find(data_dir: Path, *, explicit: bool, web_url: str) -> Stack:
-    """The stack to talk to: ROOST_URL, else the data folder's, else the newest running one.
+    """The stack to talk to: the one of ROOST_URL, else of the data folder, else the newest.
 
-    explicit: the folder was named, so no other is tried. web_url: tried last, for parts started
-    one by one. Raises StackNotFound.
+    explicit: the folder was named by the user, so no other is tried.
+    web_url: the address of last resort, for processes that were started one by one.
+    Raises StackNotFound.
     """
     if url := os.environ.get("ROOST_URL"):
         return Stack(url.rstrip("/"), os.environ.get("ROOST_API_TOKEN") or read_token(data_dir))
-    if found := locate(data_dir, explicit=explicit):
-        folder, run = found
+    if located := locate(data_dir, explicit=explicit):
+        folder, run = located
         return Stack(run.url, read_token(folder), folder, run)
     if token := read_token(data_dir):
         return Stack(web_url, token, data_dir)
@@ -129,7 +130,7 @@ def find(data_dir: Path, *, explicit: bool, web_url: str) -> Stack:
 
 
 def locate(data_dir: Path, *, explicit: bool) -> tuple[Path, Run] | None:
-    """The running stack of this folder; unless the folder was named, else the newest elsewhere."""
+    """The stack of this folder; if the folder was not named, else the newest stack elsewhere."""
     for folder in [data_dir] if explicit else [data_dir, *_pointed_at()]:
         if run := read_run(folder):
             return folder, run
@@ -145,7 +146,7 @@ def read_token(data_dir: Path) -> str:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Replace a file in one step; only its owner may read it."""
+    """Write a file that only its owner may read; an old one is replaced in one step."""
     scratch = file.with_name(f".{file.name}.{os.getpid()}")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
@@ -165,9 +166,9 @@ def _pointer(data_dir: Path) -> Path:
 
 def _pointed_at() -> list[Path]:
     """Data folders of stacks started elsewhere, newest first."""
-    found = []
+    pointers = []
     for file in _state_dir().glob("*.json"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             pointer = json.loads(file.read_text(encoding="utf-8"))
-            found.append((float(pointer["at"]), Path(pointer["data_dir"])))
-    return [folder for _, folder in sorted(found, reverse=True)]
+            pointers.append((float(pointer["at"]), Path(pointer["data_dir"])))
+    return [folder for _, folder in sorted(pointers, reverse=True)]

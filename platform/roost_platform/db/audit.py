@@ -115,6 +115,6 @@ async def audit(
 
 def chain_hash(row: models.Audit) -> str:
     """SHA-256 over the previous hash and the row's canonical JSON."""
-    said = [row.at, row.actor, row.action, row.object, row.detail, row.ip]
-    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    fields = [row.at, row.actor, row.action, row.object, row.detail, row.ip]
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(f"{row.prev_hash}{canonical}".encode()).hexdigest()

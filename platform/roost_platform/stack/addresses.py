@@ -1,4 +1,4 @@
-"""Where the parts of `roost up` will listen, and the settings that point channels at the fakes."""
+"""Where the processes of `roost up` listen, and settings that point channels at the fakes."""
 
 import hashlib
 import hmac

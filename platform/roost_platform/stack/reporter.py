@@ -1,4 +1,4 @@
-"""What `roost up` tells about its parts: plain lines, or a live list of phases on a terminal."""
+"""What `roost up` prints about its processes: plain lines, or a live list on a terminal."""
 
 import json
 import re
@@ -16,7 +16,7 @@ _LOUD = re.compile(r'"level": "(error|critical)"')
 
 
 class Reporter(Protocol):
-    """Told by the supervisor as things happen."""
+    """The supervisor calls one of these as things happen."""
 
     def starting(self, name: str) -> None:
         """A process is being started."""
@@ -41,7 +41,7 @@ class Reporter(Protocol):
 
 
 class PlainReporter:
-    """One line per event on stderr; with `verbose` the parts' own output as well."""
+    """One line for each event on stderr; with `verbose` also the output of the processes."""
 
     def __init__(self, *, verbose: bool = False) -> None:
         self._verbose = verbose
@@ -77,7 +77,7 @@ class PlainReporter:
 
 
 class LiveReporter(PlainReporter):
-    """A spinner per phase while starting, plain lines afterwards."""
+    """A spinner for each process while the stack starts, plain lines afterwards."""
 
     def __init__(self, *, verbose: bool = False) -> None:
         super().__init__(verbose=verbose)
@@ -110,7 +110,7 @@ class LiveReporter(PlainReporter):
         """As Reporter.output; the last line stands beside the spinner."""
         super().output(name, line)
         if self._progress is not None and name in self._tasks and not self._verbose:
-            self._progress.update(self._tasks[name], detail=mask(said(line))[:80])
+            self._progress.update(self._tasks[name], detail=mask(message_of(line))[:80])
 
     def note(self, text: str) -> None:
         """As Reporter.note."""
@@ -123,8 +123,8 @@ class LiveReporter(PlainReporter):
             self._progress = None
 
 
-def said(line: str) -> str:
-    """What a JSON log line says, with its exception's last line; any other line as it is."""
+def message_of(line: str) -> str:
+    """The message of a JSON log line, with its exception's last line; other lines unchanged."""
     try:
         entry = json.loads(line)
         text = str(entry["event"])
@@ -135,9 +135,9 @@ def said(line: str) -> str:
 
 
 def complaints(lines: Sequence[str]) -> list[str]:
-    """Of a failed part's last lines those that complain, told once each; all if none does."""
+    """The messages of the error lines, each once; of all lines if none is an error."""
     complaining = [line for line in lines if _LOUD.search(line)]
-    return list(dict.fromkeys(said(line) for line in complaining or lines))
+    return list(dict.fromkeys(message_of(line) for line in complaining or lines))
 
 
 def how_it_ended(code: int) -> str:

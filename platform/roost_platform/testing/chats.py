@@ -113,9 +113,9 @@ class Person:
 
     async def conversation_id(self) -> str:
         """The conversation with this person, which must exist."""
-        found = await self.stores.queries.conversation_id(self.address.key)
-        assert found is not None
-        return found
+        conversation_id = await self.stores.queries.conversation_id(self.address.key)
+        assert conversation_id is not None
+        return conversation_id
 
     async def turn(self) -> TurnRecord:
         """The running turn, begun when there is none."""

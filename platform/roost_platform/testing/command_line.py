@@ -35,12 +35,12 @@ def roost(
 
 @dataclass
 class FakeStack:
-    """A stack that answers what a test says; `asked` is what came."""
+    """A stack that answers what a test says; `requests` is what it was asked."""
 
     data: Path
     events: list[tuple[str, Any]] = field(default_factory=list)
     hang_up_after: int | None = None
-    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    requests: list[tuple[str, str, str]] = field(default_factory=list)
     answers: dict[str, object] = field(default_factory=dict)
     refusal: tuple[int, object] | None = None
 
@@ -76,7 +76,9 @@ def serving(folder: Path) -> Iterator[FakeStack]:
                 self._send(json.dumps(fake.answers[path]).encode())
 
         def _note(self, body: str) -> None:
-            fake.asked.append((f"{self.command} {self.path}", self.headers["authorization"], body))
+            fake.requests.append(
+                (f"{self.command} {self.path}", self.headers["authorization"], body)
+            )
 
         def log_message(self, *_: object) -> None:
             return

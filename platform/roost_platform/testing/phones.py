@@ -53,12 +53,12 @@ class Telegram:
 
     def answer(self, chat: int, after: int, *, within_s: float = 40.0) -> dict[str, Any]:
         """The bot's first answer after `after`; fails when none comes in time."""
-        found = eventually(
+        answers = eventually(
             f"an answer in chat {chat}",
             lambda: self.bot_messages(chat, after=after),
             within_s=within_s,
         )
-        return found[0]
+        return answers[0]
 
     def calls(self) -> list[dict[str, Any]]:
         """Every call of the Bot API so far."""

@@ -79,16 +79,16 @@ async def conversation(
 
     before: show the messages before this position instead of the newest.
     """
-    found = (
+    pair = (
         await session.execute(
             select(models.Conversation, models.Identity)
             .outerjoin(models.Identity, models.Identity.id == models.Conversation.identity_id)
             .where(models.Conversation.id == id)
         )
     ).first()
-    if found is None:
+    if pair is None:
         return None
-    row, identity = found
+    row, identity = pair
     chosen = await session.scalar(
         select(models.Session).where(
             models.Session.conversation_id == id,
@@ -149,36 +149,36 @@ async def conversation(
 
 async def calls_of(session: AsyncSession, session_id: str) -> Mapping[str, list[models.ToolCall]]:
     """Tool calls of a session by turn, in order."""
-    found: dict[str, list[models.ToolCall]] = defaultdict(list)
+    by_turn: dict[str, list[models.ToolCall]] = defaultdict(list)
     for call in await session.scalars(
         select(models.ToolCall)
         .join(models.Turn, models.Turn.id == models.ToolCall.turn_id)
         .where(models.Turn.session_id == session_id)
         .order_by(models.ToolCall.step, models.ToolCall.position)
     ):
-        found[call.turn_id].append(call)
-    return found
+        by_turn[call.turn_id].append(call)
+    return by_turn
 
 
 async def steps_of(
     session: AsyncSession, turn_ids: Sequence[str]
 ) -> Mapping[str, list[models.TurnStep]]:
     """Model calls by turn, in order."""
-    found: dict[str, list[models.TurnStep]] = defaultdict(list)
+    by_turn: dict[str, list[models.TurnStep]] = defaultdict(list)
     for step in await session.scalars(
         select(models.TurnStep)
         .where(models.TurnStep.turn_id.in_(turn_ids))
         .order_by(models.TurnStep.step)
     ):
-        found[step.turn_id].append(step)
-    return found
+        by_turn[step.turn_id].append(step)
+    return by_turn
 
 
 async def sends_of(
     session: AsyncSession, turn_ids: Sequence[str]
 ) -> Mapping[str, list[models.Part]]:
     """The parts a turn's logical messages became, by turn."""
-    found: dict[str, list[models.Part]] = defaultdict(list)
+    by_turn: dict[str, list[models.Part]] = defaultdict(list)
     rows = await session.execute(
         select(models.Outbox.turn_id, models.Part)
         .join(models.Part, models.Part.outbox_id == models.Outbox.id)
@@ -186,8 +186,8 @@ async def sends_of(
         .order_by(models.Outbox.sequence, models.Part.position)
     )
     for turn_id, part in rows:
-        found[turn_id or ""].append(part)
-    return found
+        by_turn[turn_id or ""].append(part)
+    return by_turn
 
 
 async def totals_of(session: AsyncSession, session_id: str) -> tuple[int, int, int]:

@@ -75,17 +75,17 @@ async def deliveries(
     total = await session.scalar(
         select(func.count()).select_from(statement.with_only_columns(models.Outbox.id).subquery())
     )
-    found = (
+    rows = (
         await session.execute(
             statement.order_by(models.Outbox.id.desc())
             .limit(PAGE_SIZE)
             .offset((page - 1) * PAGE_SIZE)
         )
     ).all()
-    parts = await parts_of(session, [outbox.id for outbox, _, _ in found])
+    parts = await parts_of(session, [outbox.id for outbox, _, _ in rows])
     return total or 0, tuple(
         row_of(outbox, conversation, person, parts.get(outbox.id, []), with_texts=with_texts)
-        for outbox, conversation, person in found
+        for outbox, conversation, person in rows
     )
 
 
@@ -99,10 +99,10 @@ async def count_of(session: AsyncSession, state: str) -> int:
 
 async def delivery(session: AsyncSession, id: str, *, with_texts: bool) -> DeliveryView | None:
     """Everything about one message; None if there is no such one."""
-    found = (await session.execute(_joined().where(models.Outbox.id == id))).first()
-    if found is None:
+    row = (await session.execute(_joined().where(models.Outbox.id == id))).first()
+    if row is None:
         return None
-    outbox, conversation, person = found
+    outbox, conversation, person = row
     parts = (await parts_of(session, [id])).get(id, [])
     tries: dict[str, list[AttemptView]] = {part.id: [] for part in parts}
     for attempt in await session.scalars(
@@ -139,9 +139,9 @@ async def failed_ids(session: AsyncSession, limit: int) -> list[str]:
 
 async def parts_of(session: AsyncSession, ids: list[str]) -> Mapping[str, list[models.Part]]:
     """The parts of these messages, by message, in order."""
-    found: dict[str, list[models.Part]] = {}
+    by_message: dict[str, list[models.Part]] = {}
     for part in await session.scalars(
         select(models.Part).where(models.Part.outbox_id.in_(ids)).order_by(models.Part.position)
     ):
-        found.setdefault(part.outbox_id, []).append(part)
-    return found
+        by_message.setdefault(part.outbox_id, []).append(part)
+    return by_message

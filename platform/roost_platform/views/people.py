@@ -82,11 +82,11 @@ async def requests(session: AsyncSession, now: float) -> tuple[PairingRequest, .
         ).all()
     )
     aliases = await aliases_of(session, ids)
-    found = []
+    waiting = []
     for identity in identities:
         alias = next(iter(aliases.get(identity.id, ())), AliasView("", "", ""))
         pairing = codes.get(identity.id)
-        found.append(
+        waiting.append(
             PairingRequest(
                 identity_id=identity.id,
                 name=identity.display_name or alias.address,
@@ -98,7 +98,7 @@ async def requests(session: AsyncSession, now: float) -> tuple[PairingRequest, .
                 first_at=identity.created_at,
             )
         )
-    return tuple(found)
+    return tuple(waiting)
 
 
 async def people(
@@ -158,12 +158,12 @@ async def people(
 
 async def aliases_of(session: AsyncSession, ids: list[str]) -> dict[str, tuple[AliasView, ...]]:
     """The addresses of these people, by person."""
-    found: dict[str, tuple[AliasView, ...]] = {}
+    by_person: dict[str, tuple[AliasView, ...]] = {}
     for alias in await session.scalars(
         select(models.Alias)
         .where(models.Alias.identity_id.in_(ids))
         .order_by(models.Alias.created_at)
     ):
         view = AliasView(alias.channel, alias.address, alias.username)
-        found[alias.identity_id] = (*found.get(alias.identity_id, ()), view)
-    return found
+        by_person[alias.identity_id] = (*by_person.get(alias.identity_id, ()), view)
+    return by_person

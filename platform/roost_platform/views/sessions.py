@@ -141,12 +141,12 @@ async def rows_of(
 ) -> tuple[SessionRow, ...]:
     """Rows for these conversation ids, in their order."""
     wanted = list(dict.fromkeys(ids))
-    found = await session.execute(
+    pairs = await session.execute(
         select(models.Conversation, models.Identity.display_name)
         .outerjoin(models.Identity, models.Identity.id == models.Conversation.identity_id)
         .where(models.Conversation.id.in_(wanted))
     )
-    conversations = {c.id: (c, name) for c, name in found}
+    conversations = {c.id: (c, name) for c, name in pairs}
     turns = {
         turn.conversation_id: turn
         for turn in await session.scalars(
@@ -225,13 +225,13 @@ def hidden(text: str) -> str:
 
 async def tokens_by_session(session: AsyncSession, ids: list[str | None]) -> dict[str, int]:
     """Generated tokens of these sessions."""
-    found = await session.execute(
+    rows = await session.execute(
         select(models.Turn.session_id, func.sum(models.TurnStep.completion_tokens))
         .join(models.TurnStep, models.TurnStep.turn_id == models.Turn.id)
         .where(models.Turn.session_id.in_(ids))
         .group_by(models.Turn.session_id)
     )
-    return {id: int(total or 0) for id, total in found}
+    return {id: int(total or 0) for id, total in rows}
 
 
 async def last_messages(session: AsyncSession, ids: list[str | None]) -> dict[str, tuple[str, str]]:
@@ -242,7 +242,7 @@ async def last_messages(session: AsyncSession, ids: list[str | None]) -> dict[st
         .group_by(models.Transcript.session_id)
         .subquery()
     )
-    found = await session.execute(
+    rows = await session.execute(
         select(
             models.Transcript.session_id, models.Transcript.role, models.Transcript.content
         ).join(
@@ -252,5 +252,5 @@ async def last_messages(session: AsyncSession, ids: list[str | None]) -> dict[st
         )
     )
     return {
-        id: (role, " ".join(content.split())[:PREVIEW_LENGTH_MAX]) for id, role, content in found
+        id: (role, " ".join(content.split())[:PREVIEW_LENGTH_MAX]) for id, role, content in rows
     }

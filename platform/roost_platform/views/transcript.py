@@ -82,26 +82,26 @@ async def bubbles_of(
     """
     if chosen is None:
         return Shown()
-    said = (models.Transcript.session_id == chosen.id, models.Transcript.role != "tool")
+    conditions = (models.Transcript.session_id == chosen.id, models.Transcript.role != "tool")
     older = [] if before is None else [models.Transcript.position < before]
     entries = (
         await session.scalars(
             select(models.Transcript)
-            .where(*said, *older)
+            .where(*conditions, *older)
             .order_by(models.Transcript.position.desc())
             .limit(MESSAGES_SHOWN_MAX)
         )
     ).all()[::-1]
     first = entries[0].position if entries else 0
     earlier = await session.scalar(
-        select(func.count()).where(*said, models.Transcript.position < first)
+        select(func.count()).where(*conditions, models.Transcript.position < first)
     )
     since = entries[0].created_at if earlier else chosen.created_at
     until = None
     if before is not None:
         until = await session.scalar(
             select(func.min(models.Transcript.created_at)).where(
-                *said, models.Transcript.position >= before
+                *conditions, models.Transcript.position >= before
             )
         )
     sent = (
@@ -176,16 +176,16 @@ async def delivery_states(session: AsyncSession, sent: Sequence[models.Outbox]) 
         )
     ):
         parts[id].append((state, receipt))
-    found = {}
+    words = {}
     for id, states in parts.items():
         worst = next((s for s in order if any(state == s for state, _ in states)), "sent")
         if worst == "sent":
             least = min((receipts.get(r, 0), r) for _, r in states)[1]
-            found[id] = least if least in ("delivered", "read") else "sent"
+            words[id] = least if least in ("delivered", "read") else "sent"
         else:
             names = {"ambiguous": "uncertain", "expired": "failed"}
-            found[id] = names.get(worst, "pending" if worst not in ("failed",) else "failed")
-    return found
+            words[id] = names.get(worst, "pending" if worst not in ("failed",) else "failed")
+    return words
 
 
 async def waiting_of(session: AsyncSession, id: str) -> tuple[Bubble, ...]:

@@ -30,7 +30,7 @@ from roost_workflows.agents import AgentRegistry
 
 @dataclass(slots=True)
 class WebParts:
-    """What the web app is made of, ready to use."""
+    """What the web app works with."""
 
     settings: Settings
     stores: Stores

@@ -90,9 +90,9 @@ def test_inference_shows_sessions_by_name_and_what_they_wait_for(
     expect(page.locator("#memory")).to_contain_text("left alone for 30 s")
     assert seeded.server.watch is not None
     engine = seeded.server.engine
-    engine.told = {**HEALTH, "running": 41}
+    engine.answer = {**HEALTH, "running": 41}
     expect(page.locator("#tile-running .tile-value")).to_have_text("41", timeout=10_000)
-    engine.told = HEALTH
+    engine.answer = HEALTH
 
 
 def test_a_session_page_tells_what_the_engine_did(admin_page: Any, seeded: Any) -> None:

@@ -31,8 +31,8 @@ def test_chat_prints_the_answer_and_nothing_else(fake: FakeStack) -> None:
     ]
     done = roost("chat", "-m", "What time is it?", "--session", "a b", data=fake.data)
     assert (done.returncode, done.stdout, done.stderr) == (0, "It is noon.\n", "")
-    asked, authorization, body = fake.asked[0]
-    assert asked == "POST /api/sessions/a%20b/messages"
+    request, authorization, body = fake.requests[0]
+    assert request == "POST /api/sessions/a%20b/messages"
     assert authorization == "Bearer roost_local"
     assert json.loads(body) == {"text": "What time is it?"}
 
@@ -43,7 +43,7 @@ def test_chat_as_json_tells_figures_too(fake: FakeStack) -> None:
     said = json.loads(done.stdout)
     assert (said["answer"], said["outcome"], said["session"]) == ("Noon.", "answered", "cli")
     assert said["first_text_s"] <= said["total_s"]
-    assert json.loads(fake.asked[0][2])["agent"] == "waiter"
+    assert json.loads(fake.requests[0][2])["agent"] == "waiter"
 
 
 def test_a_failed_turn_is_told_on_stderr_with_exit_1(fake: FakeStack) -> None:
@@ -58,7 +58,7 @@ def test_a_lost_event_stream_is_taken_up_after_the_last_message_seen(fake: FakeS
     fake.hang_up_after = 1
     done = roost("chat", "-m", "?", data=fake.data)
     assert done.returncode == 0
-    followed = [asked for asked, _, _ in fake.asked if "/events" in asked]
+    followed = [request for request, _, _ in fake.requests if "/events" in request]
     assert len(followed) == 2
     assert "after=-1" in followed[0]
     assert "after=7" in followed[1]
@@ -80,4 +80,4 @@ def test_a_conversation_goes_on_until_the_input_ends(fake: FakeStack) -> None:
     done = roost("chat", data=fake.data, stdin="hello\n\nagain\n")
     assert done.returncode == 0
     assert done.stdout.count("Good day.") == 2
-    assert [json.loads(b)["text"] for _, _, b in fake.asked if b] == ["hello", "again"]
+    assert [json.loads(b)["text"] for _, _, b in fake.requests if b] == ["hello", "again"]

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from roost_platform.stack.supervisor import Bounds, Part, Supervisor
+from roost_platform.stack.supervisor import Bounds, ProcessSpec, Supervisor
 
 READY = "import os; open(os.environ['ROOST_READY_FILE'], 'w').write(str(os.getpid()))"
 SERVE = f"{READY}; import time; time.sleep(600)"
@@ -86,7 +86,7 @@ SILENCE_S = 0.4
 
 
 def watched(tmp_path: Path, script: str, told: Told, **more: Any) -> Supervisor:
-    part = Part(
+    part = ProcessSpec(
         *("one", (sys.executable, "-c", script), tmp_path / "one.ready"),
         silence_max_s=SILENCE_S,
         ready_timeout_s=WAIT_S,
@@ -162,7 +162,7 @@ async def test_a_supervisor_that_was_stopped_itself_judges_nobody_by_that_time(
 ) -> None:
     """As when the machine, or the container with all in it, was paused."""
     bounds = replace(WATCHED, pause_s=0.1)
-    part = Part(
+    part = ProcessSpec(
         *("one", (sys.executable, "-c", f"{BEAT}\nbeat()"), tmp_path / "one.ready"),
         silence_max_s=SILENCE_S,
     )

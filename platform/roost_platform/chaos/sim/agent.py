@@ -41,17 +41,19 @@ class SimTurn:
             return SimStep(done.finish, tuple(call.call_id for call in done.calls))
         await self._check()
         context = await self._turns.context(turn_id, step)
-        asked = asked_in(context)
-        await self._think(asked)
+        texts = texts_since_answer(context)
+        await self._think(texts)
         wants_tool = (
-            any(found.tool for found in questions(asked)) and not last and not _has_called(context)
+            any(question.tool for question in questions(texts))
+            and not last
+            and not _has_called(context)
         )
         calls = (PlannedCall(f"{turn_id}-{step}", "clock", "{}", "idempotent"),)
         done = await self._turns.commit_step(
             turn_id,
             step,
             finish="tools" if wants_tool else "answer",
-            text="" if wants_tool else answer(asked),
+            text="" if wants_tool else answer(texts),
             calls=calls if wants_tool else (),
             usage=Usage(),
             model="by rule",
@@ -74,16 +76,16 @@ class SimTurn:
         await self._check()
         await self._turns.close_group(self._turn.turn_id, step)
 
-    async def _think(self, asked: list[str]) -> None:
+    async def _think(self, texts: list[str]) -> None:
         """Show progress while time passes; a recorded stop ends it."""
-        left = think_s(asked)
+        left = think_s(texts)
         await self._turns.progress(self._turn.turn_id, Snapshot("thinking"))
         while left > 0:
             await asyncio.sleep(min(left, TICK_S))
             left -= TICK_S
             await self._check()
             await self._turns.progress(
-                self._turn.turn_id, Snapshot("answering", answer(asked)[:40])
+                self._turn.turn_id, Snapshot("answering", answer(texts)[:40])
             )
 
     async def _check(self) -> None:
@@ -91,15 +93,15 @@ class SimTurn:
             raise TurnStopped
 
 
-def asked_in(context: TurnContext) -> list[str]:
+def texts_since_answer(context: TurnContext) -> list[str]:
     """What people said since the last answer, oldest first."""
-    asked: list[str] = []
+    texts: list[str] = []
     for message in context.messages:
         if message.role == "user":
-            asked.append(message.content)
+            texts.append(message.content)
         elif message.role == "assistant" and not message.tool_calls:
-            asked = []
-    return asked
+            texts = []
+    return texts
 
 
 def _has_called(context: TurnContext) -> bool:

@@ -19,8 +19,8 @@ _TABLES = frozenset(models.Base.metadata.tables)
 
 @cache
 def _written_by(statement: str) -> str | None:
-    found = _WRITTEN.match(statement)
-    return found[1] if found else None
+    match = _WRITTEN.match(statement)
+    return match[1] if match else None
 
 
 @cache
@@ -73,9 +73,9 @@ class Memory:
     ) -> Result[Any]:
         """The result of a statement: the last one while none of its tables was written since."""
         stamp = tuple(self._writes[table] for table in _read_by(statement))
-        told = self._told.get(statement)
-        if told is not None and told[:2] == (parameters, stamp):
-            return told[2]()
+        known = self._told.get(statement)
+        if known is not None and known[:2] == (parameters, stamp):
+            return known[2]()
         answer = session.execute(statement, parameters).freeze()
         self._told[statement] = parameters, stamp, answer
         return answer()

@@ -49,16 +49,16 @@ class QuietOutbox(OutboxStore):
 
     async def due(self, channels: Sequence[tuple[str, str]], now: float) -> Sequence[Address]:
         """As OutboxStore.due, read again after a commit or when something falls due."""
-        count, until, found = self._due
+        count, until, addresses = self._due
         if count == self._commits.count and now < until:
-            return found
+            return addresses
         count = self._commits.count
-        found = await super().due(channels, now)
+        addresses = await super().due(channels, now)
         async with self._database.read() as session:
             times = await session.scalars(_TIMES, {})
             until = next((at for at in times if at > now), float("inf"))
-        self._due = count, until, found
-        return found
+        self._due = count, until, addresses
+        return addresses
 
 
 class QuietInbox(InboxStore):
@@ -82,8 +82,8 @@ class QuietInbox(InboxStore):
         if self._idle_at == count:
             return [], []
         async with self._database.read() as session:
-            found = await session.scalar(_BUSY, {})
-        if found is None:
+            busy = await session.scalar(_BUSY, {})
+        if busy is None:
             self._idle_at = count
             return [], []
         return await super().overdue(

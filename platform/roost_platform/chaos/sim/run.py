@@ -90,7 +90,7 @@ def run_batch(seeds: range) -> Tally:
     for seed in seeds:
         outcome = simulate(draw(seed))
         tally.schedules += 1
-        tally.messages += len(outcome.record.asked)
+        tally.messages += len(outcome.record.accepted)
         tally.calls += outcome.calls
         tally.crashes += outcome.crashes
         tally.virtual_s += outcome.took_s
@@ -102,7 +102,9 @@ def run_batch(seeds: range) -> Tally:
 def failure_of(outcome: Outcome) -> Failure:
     """The failure that a broken schedule is reported by."""
     return Failure(
-        outcome.plan.seed, tuple(str(found) for found in outcome.violations[:20]), outcome.plan
+        outcome.plan.seed,
+        tuple(str(violation) for violation in outcome.violations[:20]),
+        outcome.plan,
     )
 
 
@@ -115,8 +117,8 @@ def shrunk(failure: Failure) -> Failure:
         while index < len(getattr(plan, name)) and runs < SHRINK_RUNS_MAX:
             smaller = plan.without(name, index)
             runs += 1
-            found = simulate(smaller).violations if smaller.says else []
-            if any(violation.rule == rule for violation in found):
+            broken = simulate(smaller).violations if smaller.says else []
+            if any(violation.rule == rule for violation in broken):
                 plan = smaller
             else:
                 index += 1

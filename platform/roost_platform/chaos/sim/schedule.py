@@ -140,13 +140,13 @@ class Schedule:
         """Release the database."""
         self._storage.close()
 
-    def _said(self) -> list[tuple[str, str]]:
+    def _written(self) -> list[tuple[str, str]]:
         return [(says.chat, says.word) for says in self._plan.says if not says.stop]
 
     def _sources(self) -> Sources:
         chats = self._plan.chats
         return Sources(
-            said=self._said(),
+            written=self._written(),
             fills={says.word: says.fill for says in self._plan.says},
             telegram={
                 chat: self._telegram.screen_json(int(chat)) for chat in chats if chat.isdigit()
@@ -235,7 +235,7 @@ class Schedule:
             if not writing.done() or self._restarts or self._is_storage_away():
                 left.append("people are still writing, or parts are down")
             else:
-                left = await unfinished(database, self._said())
+                left = await unfinished(database, self._written())
                 left += [f"session {talk} is open" for talk in self._temporal.open]
                 left += [
                     f"{message.id} is only {message.status}"

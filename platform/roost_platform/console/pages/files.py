@@ -19,22 +19,22 @@ async def download(visit: Visit) -> Response:
     """Hand a file over as an attachment and record who took it."""
     id, stores = visit.param("id"), visit.deps.stores
     async with stores.database.read() as session:
-        found = await file_of(session, id, visit.param("file"))
-    if found is None:
+        file = await file_of(session, id, visit.param("file"))
+    if file is None:
         raise NotFound("This session has no such file.")
     if not visit.reads_texts:
         raise Forbidden("Files are shown to those who may read texts.")
-    if found.state != "stored":
-        raise NotFound(f"The file is not here: {found.reason or found.state}.")
-    path = stores.artifacts.path(found.id)
+    if file.state != "stored":
+        raise NotFound(f"The file is not here: {file.reason or file.state}.")
+    path = stores.artifacts.path(file.id)
     try:
         size = (await asyncio.to_thread(path.stat)).st_size
     except FileNotFoundError:
         raise NotFound("The file is gone from the data folder.") from None
     if size > DOWNLOAD_BYTES_MAX:
         raise Refused(f"The file has {size} bytes; fetch it from the data folder: {path.name}.")
-    await visit.audit("artifact.read", found.id, {"conversation": id, "bytes": size})
-    return FileResponse(path, media_type=OCTETS, filename=file_name(found), headers=SANDBOXED)
+    await visit.audit("artifact.read", file.id, {"conversation": id, "bytes": size})
+    return FileResponse(path, media_type=OCTETS, filename=file_name(file), headers=SANDBOXED)
 
 
 def file_name(file: FileView) -> str:

@@ -163,37 +163,37 @@ async def load(visit: Visit) -> InferenceContext:
     """The engine's figures, its sessions with our names, and the last hour."""
     watch = visit.deps.engine_watch
     if watch is None:
-        found, told, minutes = EngineFigures("no engine is set up"), None, []
+        figures, listed, minutes = EngineFigures("no engine is set up"), None, []
     else:
-        found, told = await watch.figures(), await watch.sessions(SESSIONS_SHOWN_MAX)
+        figures, listed = await watch.figures(), await watch.sessions(SESSIONS_SHOWN_MAX)
         minutes = watch.minutes()
     rows = None
-    if told is not None:
+    if listed is not None:
         async with visit.deps.stores.database.read() as session:
-            rows = await engine_session_rows(session, told)
+            rows = await engine_session_rows(session, listed)
     return InferenceContext(
-        status=Status("" if found.is_up else found.status, found.model, found.is_ours),
-        tiles=tiles(found, minutes),
+        status=Status("" if figures.is_up else figures.status, figures.model, figures.is_ours),
+        tiles=tiles(figures, minutes),
         reuse=Reuse(
-            found.hit_rate,
-            found.hit_ceiling,
-            found.prompt_tokens,
-            found.cached_tokens,
-            found.ceiling_forgets,
-            found.divergences,
-            found.lost_tokens,
-            found.spliced_answers,
+            figures.hit_rate,
+            figures.hit_ceiling,
+            figures.prompt_tokens,
+            figures.cached_tokens,
+            figures.ceiling_forgets,
+            figures.divergences,
+            figures.lost_tokens,
+            figures.spliced_answers,
         ),
         memory=Memory(
-            found.cells_used,
-            found.cells_total,
-            found.cells_share,
-            found.resident_sessions,
-            found.tiers,
-            found.is_ours,
+            figures.cells_used,
+            figures.cells_total,
+            figures.cells_share,
+            figures.resident_sessions,
+            figures.tiers,
+            figures.is_ours,
         ),
-        loads=Loads(found.loads, found.found_nowhere, found.bad_blocks, found.is_ours),
-        speculation=Speculation(tuple(d for d in found.drafters if d.drafts)),
+        loads=Loads(figures.loads, figures.found_nowhere, figures.bad_blocks, figures.is_ours),
+        speculation=Speculation(tuple(d for d in figures.drafters if d.drafts)),
         sessions=Sessions(rows),
         chart=chart(minutes),
     )

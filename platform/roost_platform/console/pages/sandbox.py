@@ -30,16 +30,16 @@ class SandboxContext:
 
 def phones(visit: Visit) -> Phones:
     """The phones; raises NotFound when no sandbox runs."""
-    found = visit.console.phones
-    if found is None:
+    running = visit.console.phones
+    if running is None:
         raise NotFound("The sandbox is not running. Start it with `roost up --sandbox`.")
-    return found
+    return running
 
 
 async def load(visit: Visit) -> SandboxContext:
     """Every phone's screen, read at the same time."""
-    found = phones(visit)
-    lit = (phone.screen() for phone in (found.telegram, found.twilio, found.cloud))
+    running = phones(visit)
+    lit = (phone.screen() for phone in (running.telegram, running.twilio, running.cloud))
     return SandboxContext(tuple(await asyncio.gather(*lit)))
 
 

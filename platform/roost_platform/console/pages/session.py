@@ -149,8 +149,8 @@ def context_of(
 
 def query_of(number: int | None, before: int | None) -> str:
     """The query string that leads to this session and these messages."""
-    asked = (("number", number), ("before", before))
-    return urlencode([(name, value) for name, value in asked if value is not None])
+    pairs = (("number", number), ("before", before))
+    return urlencode([(name, value) for name, value in pairs if value is not None])
 
 
 def _link(id: str, number: int | None, before: int | None) -> str:

@@ -93,13 +93,13 @@ class CalmEngine:
     """An engine whose figures are always the same. `metrics`: it is not ours, and tells these."""
 
     def __init__(self, health: Mapping[str, Any] = HEALTH, metrics: str = "") -> None:
-        self.told: Mapping[str, Any] = {"status": "ok"} if metrics else health
+        self.answer: Mapping[str, Any] = {"status": "ok"} if metrics else health
         self.metrics = metrics
         self.sessions: list[dict[str, Any]] = []
 
     async def health(self) -> Mapping[str, Any]:
         """The engine's `/health`."""
-        return self.told
+        return self.answer
 
     async def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None

@@ -87,7 +87,7 @@ def step_row(
     )
 
 
-def said(
+def transcript_row(
     session: str, position: int, role: str, text: str, at: float, **more: Any
 ) -> models.Transcript:
     """An entry of the transcript."""

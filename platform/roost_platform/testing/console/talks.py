@@ -10,8 +10,8 @@ from roost_platform.testing.console.rows import (
     call_row,
     conversation,
     delivered,
-    said,
     step_row,
+    transcript_row,
     turn_row,
 )
 
@@ -72,10 +72,12 @@ async def long_talk(
     }
     calls = [{"id": "call-1", "name": "calculator", "arguments": '{"expression":"17 * 23"}'}]
     await add(
-        said(session, 0, "user", "Hello! What is 17 times 23?", now - 900),
-        said(session, 1, "assistant", "", now - 899, turn_id=first.id, tool_calls=calls),
-        said(session, 2, "tool", "391", now - 899, turn_id=first.id, tool_call_id="call-1"),
-        said(
+        transcript_row(session, 0, "user", "Hello! What is 17 times 23?", now - 900),
+        transcript_row(session, 1, "assistant", "", now - 899, turn_id=first.id, tool_calls=calls),
+        transcript_row(
+            session, 2, "tool", "391", now - 899, turn_id=first.id, tool_call_id="call-1"
+        ),
+        transcript_row(
             session,
             3,
             "assistant",
@@ -84,8 +86,8 @@ async def long_talk(
             turn_id=first.id,
             completion_tokens=58,
         ),
-        said(session, 4, "user", "Why minus 69?", now - 611, quoted=quote),
-        said(
+        transcript_row(session, 4, "user", "Why minus 69?", now - 611, quoted=quote),
+        transcript_row(
             session,
             5,
             "assistant",
@@ -94,8 +96,8 @@ async def long_talk(
             turn_id=second.id,
             completion_tokens=171,
         ),
-        said(session, 6, "user", "Tell me everything about Paris.", now - 301),
-        said(
+        transcript_row(session, 6, "user", "Tell me everything about Paris.", now - 301),
+        transcript_row(
             session,
             7,
             "assistant",
@@ -104,7 +106,7 @@ async def long_talk(
             turn_id=third.id,
             note="stopped by the user after 3 s",
         ),
-        said(
+        transcript_row(
             session,
             8,
             "operator",
@@ -112,7 +114,7 @@ async def long_talk(
             now - 200,
             name="Grace Hopper",
         ),
-        said(session, 9, "user", "Thanks! Remember that I like it quiet.", now - 6.2),
+        transcript_row(session, 9, "user", "Thanks! Remember that I like it quiet.", now - 6.2),
     )
     await add(
         models.RunProgress(
@@ -141,7 +143,7 @@ async def short_talk(
     await add(turn)
     await add(step_row(turn, 1, now - 1499.9, ttft=0.2, took=1.1, tokens=44))
     await add(
-        said(session, 0, "user", "When are you open?", now - 1500),
-        said(session, 1, "assistant", "Every day from ten.", now - 1498, turn_id=turn.id),
+        transcript_row(session, 0, "user", "When are you open?", now - 1500),
+        transcript_row(session, 1, "assistant", "Every day from ten.", now - 1498, turn_id=turn.id),
     )
     return id

@@ -179,74 +179,74 @@ def figures_of_metrics(families: Families, health: Mapping[str, Any]) -> EngineF
     )
 
 
-def _tier(name: str, told: Mapping[str, Any]) -> TierFigures:
+def _tier(name: str, entry: Mapping[str, Any]) -> TierFigures:
     return TierFigures(
         name,
-        _count(told, "bytes") or 0,
-        _count(told, "quota") or 0,
-        _count(told, "blocks") or 0,
-        str(told.get("problem") or ""),
+        _count(entry, "bytes") or 0,
+        _count(entry, "quota") or 0,
+        _count(entry, "blocks") or 0,
+        str(entry.get("problem") or ""),
     )
 
 
 def _loads(paging: Mapping[str, Any]) -> tuple[LoadFigures, ...]:
     """A row for each tier that was asked or gave a block."""
     lookups, restores = _table(paging, "lookups"), _table(paging, "restores")
-    lookups = {tier: asked for tier, asked in lookups.items() if tier != NOWHERE}
+    lookups = {tier: lookup for tier, lookup in lookups.items() if tier != NOWHERE}
     rows = []
     for tier in list(dict.fromkeys([*lookups, *restores]))[:PARTS_MAX]:
-        asked, given = _table(lookups, tier), _table(restores, tier)
+        lookup, restore = _table(lookups, tier), _table(restores, tier)
         rows.append(
             LoadFigures(
                 tier,
-                _count(asked, "hit") or 0,
-                _count(asked, "recompute") or 0,
-                _count(asked, "miss") or 0,
-                _count(given, "blocks") or 0,
-                _number(given, "mean_ms"),
+                _count(lookup, "hit") or 0,
+                _count(lookup, "recompute") or 0,
+                _count(lookup, "miss") or 0,
+                _count(restore, "blocks") or 0,
+                _number(restore, "mean_ms"),
             )
         )
     return tuple(rows)
 
 
-def _drafter(name: str, told: Mapping[str, Any]) -> DrafterFigures:
-    drafts = _count(told, "drafts") or 0
-    accepted = told.get("accepted_by_position")
+def _drafter(name: str, entry: Mapping[str, Any]) -> DrafterFigures:
+    drafts = _count(entry, "drafts") or 0
+    accepted = entry.get("accepted_by_position")
     counts: Sequence[Any] = accepted if isinstance(accepted, list) else ()
     shares = tuple(count / drafts for count in counts if drafts and isinstance(count, int))
     return DrafterFigures(
         name,
         drafts,
-        _count(told, "draft_tokens") or 0,
-        _count(told, "accepted_tokens") or 0,
+        _count(entry, "draft_tokens") or 0,
+        _count(entry, "accepted_tokens") or 0,
         shares[:POSITIONS_SHOWN_MAX],
     )
 
 
-def _percentiles(told: Mapping[str, Any]) -> Percentiles:
-    return Percentiles(*(_number(told, name) for name in ("p50", "p95", "p99")))
+def _percentiles(entry: Mapping[str, Any]) -> Percentiles:
+    return Percentiles(*(_number(entry, name) for name in ("p50", "p95", "p99")))
 
 
 def _each(
-    told: Mapping[str, Any], make: Callable[[str, Mapping[str, Any]], Part]
+    entries: Mapping[str, Any], make: Callable[[str, Mapping[str, Any]], Part]
 ) -> tuple[Part, ...]:
-    named = [(str(name), value) for name, value in told.items() if isinstance(value, Mapping)]
+    named = [(str(name), value) for name, value in entries.items() if isinstance(value, Mapping)]
     return tuple(make(name, value) for name, value in named[:PARTS_MAX])
 
 
-def _table(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = told.get(name)
+def _table(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = entry.get(name)
     return value if isinstance(value, Mapping) else {}
 
 
-def _number(told: Mapping[str, Any], name: str) -> float | None:
-    value = told.get(name)
+def _number(entry: Mapping[str, Any], name: str) -> float | None:
+    value = entry.get(name)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if is_number else None  # type: ignore[arg-type]
 
 
-def _count(told: Mapping[str, Any], name: str) -> int | None:
-    return _whole(_number(told, name))
+def _count(entry: Mapping[str, Any], name: str) -> int | None:
+    return _whole(_number(entry, name))
 
 
 def _whole(value: float | None) -> int | None:

@@ -12,9 +12,9 @@ def engine_notes(steps: Sequence[models.TurnStep]) -> tuple[str, ...]:
     """One line for each thing worth knowing; nothing for engines that tell nothing."""
     notes: list[str] = []
     for step in steps:
-        told = step.engine or {}
-        for say in (_parted, _loaded, _drafted):
-            line = say(told)
+        report = step.engine or {}
+        for describe in (_parted, _loaded, _drafted):
+            line = describe(report)
             if line:
                 notes.append(f"Call {step.step}: {line}." if len(steps) > 1 else sentence(line))
     return tuple(notes)
@@ -25,8 +25,8 @@ def sentence(line: str) -> str:
     return f"{line[0].upper()}{line[1:]}."
 
 
-def _parted(told: Mapping[str, Any]) -> str:
-    parted = told.get("divergence")
+def _parted(report: Mapping[str, Any]) -> str:
+    parted = report.get("divergence")
     if not parted:
         return ""
     return (
@@ -36,8 +36,8 @@ def _parted(told: Mapping[str, Any]) -> str:
     )
 
 
-def _loaded(told: Mapping[str, Any]) -> str:
-    kv = told.get("kv") or {}
+def _loaded(report: Mapping[str, Any]) -> str:
+    kv = report.get("kv") or {}
     loading = f"{kv.get('expected_load_ms', 0):.0f} ms to load"
     computing = f"{kv.get('expected_recompute_ms', 0):.0f} ms to compute"
     if kv.get("decision") == "load" and kv.get("loaded_tokens"):
@@ -52,8 +52,8 @@ def _loaded(told: Mapping[str, Any]) -> str:
     return ""
 
 
-def _drafted(told: Mapping[str, Any]) -> str:
-    drafts = told.get("speculative_decoding") or {}
+def _drafted(report: Mapping[str, Any]) -> str:
+    drafts = report.get("speculative_decoding") or {}
     if not drafts.get("num_draft_tokens"):
         return ""
     accepted = drafts.get("num_accepted_draft_tokens", 0)

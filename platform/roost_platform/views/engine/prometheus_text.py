@@ -19,11 +19,11 @@ class Families:
     @classmethod
     def parse(cls, text: str) -> "Families":
         """Raises ValueError for what is not Prometheus text."""
-        found: dict[str, Samples] = defaultdict(list)
+        samples: dict[str, Samples] = defaultdict(list)
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                found[sample.name].append((sample.labels, sample.value))
-        return cls(found)
+                samples[sample.name].append((sample.labels, sample.value))
+        return cls(samples)
 
     def value(self, name: str) -> float | None:
         """A gauge, summed over labels; None if it is not told."""
@@ -36,11 +36,11 @@ class Families:
 
     def by_label(self, name: str, label: str) -> dict[str, float]:
         """A counter by one label whose values are numbers."""
-        found: dict[str, float] = defaultdict(float)
+        totals: dict[str, float] = defaultdict(float)
         for labels, value in self.samples.get(f"{name}_total", ()):
             if labels.get(label, "").isdecimal():
-                found[labels[label]] += value
-        return found
+                totals[labels[label]] += value
+        return totals
 
     def quantiles_ms(self, name: str) -> tuple[float | None, ...]:
         """QUANTILES of a histogram in seconds, as milliseconds, straight within a bucket."""

@@ -62,17 +62,17 @@ class EngineWatch:
 
     async def sample(self) -> None:
         """Keep one reading for the charts."""
-        now, found = self._clock(), await self.figures()
+        now, figures = self._clock(), await self.figures()
         self.samples.append(
             Sample(
                 now,
-                found.tokens_per_second,
-                found.itl.p50,
-                found.ttft.p50,
-                found.running,
-                found.cells_share,
-                found.hit_rate,
-                found.completion_tokens,
+                figures.tokens_per_second,
+                figures.itl.p50,
+                figures.ttft.p50,
+                figures.running,
+                figures.cells_share,
+                figures.hit_rate,
+                figures.completion_tokens,
             )
         )
 
@@ -95,14 +95,14 @@ class EngineWatch:
             families = Families({})
         return figures_of_metrics(families, health)
 
-    def _with_rate(self, found: EngineFigures) -> EngineFigures:
+    def _with_rate(self, figures: EngineFigures) -> EngineFigures:
         """Tokens per second, of an engine that only counts tokens, since the last sample."""
         last, now = (self.samples[-1] if self.samples else None), self._clock()
-        if last is None or None in (last.completion_tokens, found.completion_tokens):
-            return found
-        made = (found.completion_tokens or 0) - (last.completion_tokens or 0)
+        if last is None or None in (last.completion_tokens, figures.completion_tokens):
+            return figures
+        made = (figures.completion_tokens or 0) - (last.completion_tokens or 0)
         elapsed_s = max(now - last.at, 1.0)
-        return replace(found, tokens_per_second=max(made, 0) / elapsed_s)
+        return replace(figures, tokens_per_second=max(made, 0) / elapsed_s)
 
     async def sessions(self, limit: int) -> Sequence[Mapping[str, Any]] | None:
         """The engine's latest sessions, newest first; None from one that keeps none or is away."""
@@ -122,8 +122,8 @@ class EngineWatch:
 
 def _mean(at: float, samples: Sequence[Sample]) -> Sample:
     def mean(name: str) -> float | None:
-        told = [value for sample in samples if (value := getattr(sample, name)) is not None]
-        return sum(told) / len(told) if told else None
+        values = [value for sample in samples if (value := getattr(sample, name)) is not None]
+        return sum(values) / len(values) if values else None
 
     running = mean("running")
     return Sample(
