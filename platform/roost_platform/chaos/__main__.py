@@ -11,7 +11,7 @@ from roost_platform.chaos.storm import storm
 from roost_platform.chaos.storm_report import StormConfig
 from roost_platform.settings.config import load_settings
 
-TELL_S = 20.0
+TELL_S = 20.0  # between two lines of progress
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
     print(f"chaos: seed {options.seed}, report in {folder}", flush=True)
     held = True
     if options.schedules:
-        tally = run(options.seed, options.schedules, _teller(options.schedules))
+        tally = run(options.seed, options.schedules, Progress(options.schedules))
         write(folder, "simulation", simulation_lines(options.seed, tally))
         held = not tally.failures
     if options.minutes:
@@ -58,8 +58,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class _teller:
-    """Tells how far it is, every so often."""
+class Progress:
+    """Prints how many schedules are done, every TELL_S seconds."""
 
     def __init__(self, count: int) -> None:
         self._count = count

@@ -1,4 +1,4 @@
-"""How questions are worded and what answers them, the same in the simulation and for real."""
+"""The form of questions and of their answers, in the simulation and with real processes."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ _QUESTION = re.compile(r"(w\d+) think=([\d.]+) fill=(\d+)( tool)?")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A word, how long its answer takes, how many numbered words that adds, and if by a tool."""
+    """A word to answer with; how long that takes, how many numbered words it adds, if by a tool."""
 
     word: str
     think_s: float
@@ -21,7 +21,7 @@ class Question:
 
 
 def questions(texts: Sequence[str]) -> Iterator[Question]:
-    """Every question in some messages; one message may hold several, as prompts join them."""
+    """Every question in these messages; prompts join messages, so one may hold several."""
     for text in texts:
         for word, think_s, fill, tool in _QUESTION.findall(text):
             yield Question(word, float(think_s), int(fill), bool(tool))
@@ -33,7 +33,7 @@ def think_s(texts: Sequence[str]) -> float:
 
 
 def answer(texts: Sequence[str]) -> str:
-    """Names every question's word; then the numbers of each, long enough for several parts."""
+    """The answer: the word of every question, then its numbered words, enough for several parts."""
     asked_questions = list(questions(texts))
     lines = [f"Answer to {', '.join(question.word for question in asked_questions)}."]
     for question in asked_questions:

@@ -1,4 +1,4 @@
-"""The scripted engine with one rule: every question is answered by its word, as slowly as asked.
+"""The scripted engine with one rule: it answers each question with its word, as slowly as asked.
 
 `python -m roost_platform.chaos.engine --port N` prints `ready` and serves until it is killed.
 """
@@ -15,7 +15,7 @@ from roost_platform.chaos.answers import answer, questions, think_s
 
 
 class ByWord(ScriptedEngine):
-    """Answers all that people said since the last answer."""
+    """Answers everything that people wrote since the last answer."""
 
     def steps(self, body: Mapping[str, Any]) -> Sequence[Step]:
         """What the engine says to the messages of one request: a tool call, or the answer."""

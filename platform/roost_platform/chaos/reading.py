@@ -1,4 +1,4 @@
-"""What happened, read from the database, the phones' screens and the providers' calls."""
+"""Read what happened from the database, the phones' screens and the calls to providers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class Sources:
     deaths: Sequence[float] = field(default_factory=tuple)
 
 
-# Asked again and again until nothing is left, so made once.
+# These run again and again until nothing is left, so they are made once.
 _UNDELIVERED = select(models.Outbox.text).where(models.Outbox.state == "pending")
 _UNANSWERED = select(models.Inbox.text).where(models.Inbox.state.in_(("pending", "taken")))
 _ACCEPTED = select(models.Inbox.text)
@@ -49,7 +49,7 @@ _SHOWN = select(models.StatusMessageRow.turn_id).where(models.StatusMessageRow.s
 
 
 async def unfinished(database: Database, written: Sequence[tuple[str, str]]) -> list[str]:
-    """Everything that is still to be done, in words."""
+    """Everything that is still unfinished, in words."""
     async with database.read() as session:
         pending = await session.scalars(_UNDELIVERED, {})
         left = [f"not delivered: {text[:60]!r}" for text in pending]

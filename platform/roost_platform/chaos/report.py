@@ -1,4 +1,4 @@
-"""What a run of chaos prints and leaves behind."""
+"""What a run of chaos prints, and what it writes to its folder."""
 
 import time
 from collections import Counter
@@ -19,7 +19,7 @@ def write(folder: Path, name: str, lines: Sequence[str]) -> Path:
 
 
 def simulation_lines(first: int, tally: Tally) -> list[str]:
-    """The simulation in a few lines; each failing seed with what it takes to break it."""
+    """The simulation in a few lines; each failing seed with the faults that it needs."""
     lines = [
         f"simulation: {tally.schedules} schedules from seed {first}, {tally.messages} messages,"
         f" {tally.calls} provider calls, {tally.crashes} crashes,"
@@ -40,7 +40,7 @@ def _failure_lines(failure: Failure) -> list[str]:
 
 
 def storm_lines(report: StormReport) -> list[str]:
-    """What was killed, what came of it, and each violation with its evidence."""
+    """What was killed, the result, and each violation with its evidence."""
     config, record = report.config, report.record
     kills = Counter(part for _, part, _ in report.kills)
     repeats = sum(shown.text.startswith(REPEAT_LABEL) for shown in record.shown)

@@ -1,4 +1,4 @@
-"""Real processes under fire: `roost up`, both fakes, twenty people who write, and kill -9."""
+"""Kill -9 of real processes under `roost up` while twenty people write through the fakes."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ from roost_platform.testing import (
 PARTS = ("worker", "courier", "web", "engine", "temporal")
 TALKS_TELEGRAM = 10
 TALKS_WHATSAPP = 10
-SETTLE_S = 300.0  # what is unfinished this long after the storm is stuck
+SETTLE_S = 300.0  # work that is unfinished this long after the storm is stuck
 LOOK_S = 1.0
 START_S = 300.0
 DATABASE_EVERY_S = 45.0
@@ -42,7 +42,7 @@ FAULT_RATE = 0.04
 
 
 def storm(config: StormConfig, folder: Path) -> StormReport:
-    """Run it on a fresh data folder below `folder`."""
+    """Run a storm on a new data folder below `folder`."""
     with running_stack(config, folder) as world:
         return world.run()
 
@@ -75,7 +75,7 @@ def running_stack(config: StormConfig, folder: Path) -> Iterator["Storm"]:
 
 
 class Storm:
-    """One run: people write and parts die until the time is up, then all must come to rest."""
+    """One run: people write and processes die until the time is up; then all work must end."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class Storm:
             self._report.kills.append((time.time(), "postgres", self._postgres.crash()))
 
     def _kill(self, part: str) -> None:
-        """kill -9 of one process that we started; one that is just starting is spared."""
+        """kill -9 of one process of ours; one that is down or just starting is left alone."""
         if part == "engine" and self._engine is not None:
             self._report.kills.append((time.time(), part, self._engine.kill()))
             return
@@ -178,7 +178,7 @@ class Storm:
             self.phones.whatsapp.say(chat, text)
 
     async def _until_quiet(self) -> list[str]:
-        """Wait until nothing is left to do; what is left when patience ends, in words."""
+        """Wait until nothing is left to do; returns what is left after SETTLE_S, in words."""
         database = Database(self._url)
         end = time.monotonic() + SETTLE_S
         quiet, left = 0, ["nothing was looked at"]

@@ -8,7 +8,7 @@ from roost_platform.chaos.record import Record
 
 @dataclass(frozen=True, slots=True)
 class StormConfig:
-    """How hard it blows. kill_every_s and write_every_s are averages; the latter per person."""
+    """The strength of a storm. kill_every_s, write_every_s (of each person): averages."""
 
     seed: int
     minutes: float
@@ -20,7 +20,7 @@ class StormConfig:
 
 @dataclass(slots=True)
 class StormReport:
-    """What was done and what came of it."""
+    """What was done in a storm, and the result."""
 
     config: StormConfig
     written: list[tuple[str, str]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What handlers share at run time, and the wrapper that lets only the right people reach them."""
+"""What handlers work with: the console of this process, and one visit to it."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
@@ -31,7 +31,7 @@ FORM_FIELDS_MAX = 40
 
 @dataclass(slots=True)
 class Console:
-    """What all handlers share in this process."""
+    """What all handlers share in this process. `navigation`: the links of the menu."""
 
     deps: ConsoleDeps
     navigation: Sequence[NavLink] = ()
@@ -62,7 +62,7 @@ class Console:
         return "__Host-roost" if self.deps.is_https else "roost_session"
 
     def set_session(self, response: Response, token: str) -> None:
-        """Hand the browser its session; never readable by scripts."""
+        """Give the browser its session token in a cookie that scripts can't read."""
         response.set_cookie(
             self.session_cookie,
             token,
@@ -121,7 +121,7 @@ class Visit:
 
     @property
     def reads_texts(self) -> bool:
-        """Whether message texts are shown to this person."""
+        """Whether this person may see the texts of messages."""
         return self.me.role >= Role.operator or self.deps.viewers_read_texts
 
     @property
@@ -154,7 +154,7 @@ class Visit:
         )
 
     def base_context(self) -> dict[str, Any]:
-        """What every template may use beside its page's own data."""
+        """What every template may use besides its page's own data."""
         return {
             "me": self.principal,
             "theme": theme(self.request),
@@ -183,7 +183,7 @@ class Visit:
         return response
 
     def json(self, data: Any) -> Response:
-        """The page's data as JSON, from the same object."""
+        """The page's data as JSON."""
         return JSONResponse(
             asdict(data) if is_dataclass(data) and not isinstance(data, type) else data
         )
@@ -194,7 +194,7 @@ class Visit:
         *,
         look_s: float | None = None,
     ) -> Response:
-        """The page's one event stream."""
+        """The page's event stream; `load` returns None when the page's subject is gone."""
         token = self.token
 
         async def still_signed_in() -> bool:
@@ -221,7 +221,7 @@ class Visit:
         return response
 
     def back(self) -> str:
-        """The page a form was sent from, if it is ours."""
+        """The page that a form was sent from; `/` if it is not one of ours."""
         referer = urlsplit(self.request.headers.get("referer", ""))
         ours = referer.netloc == self.request.headers.get("host", "")
         query = f"?{referer.query}" if referer.query else ""
@@ -229,7 +229,7 @@ class Visit:
 
 
 def theme(request: Request) -> str:
-    """`dark` or `light`: the person's choice, else what their browser prefers."""
+    """`dark` or `light`: the person's choice, else what the browser prefers."""
     chosen = request.cookies.get(THEME_COOKIE)
     if chosen in ("dark", "light"):
         return chosen
@@ -238,7 +238,7 @@ def theme(request: Request) -> str:
 
 
 def local_path(path: str) -> str:
-    """A path of this site, or `/`: nobody is sent elsewhere by a crafted link."""
+    """The path if it is one of this site, else `/`: a crafted link leads nowhere else."""
     if path.startswith("/") and not path.startswith(("//", "/\\")) and "\n" not in path:
         return path
     return "/"
@@ -247,7 +247,7 @@ def local_path(path: str) -> str:
 def text_field(
     form: FormData, name: str, *, required: bool = True, length_max: int = 20_000
 ) -> str:
-    """A text of a form; refused when missing or longer than allowed."""
+    """A text field of a form; raises Refused if it is missing or too long."""
     value = form.get(name, "")
     if not isinstance(value, str):
         raise Refused(f"“{name}” must be text.")

@@ -1,4 +1,4 @@
-"""What the console is given by the composition root; it reads no settings of its own."""
+"""What the composition root gives to the console, which reads no settings of its own."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ class ChannelSetup:
 
 @dataclass(frozen=True, slots=True)
 class SandboxUrls:
-    """Where the fakes listen, and who holds the phones: an id on the network, and a name."""
+    """Where the fakes listen, and whose the phones are: an id on the network, and a name."""
 
     telegram: str
     twilio: str
@@ -49,7 +49,7 @@ class ConsoleDeps:
     engine_watch: the engine's figures and their last hour, for the Inference page.
     public_base_url: the address people use; https makes cookies Secure and `__Host-`.
     agents: names offered in the test chat, the default one first.
-    viewers_read_texts: whether the role viewer sees what people wrote (else texts are hidden).
+    viewers_read_texts: whether viewers see what people wrote.
     environment: a label shown beside the name, such as `staging`; empty for none.
     """
 

@@ -1,4 +1,4 @@
-"""What models and people wrote, as HTML that can do nothing: Markdown, then an allow-list."""
+"""Markdown of models and people as harmless HTML: rendered, then cleaned by an allow-list."""
 
 from functools import lru_cache
 
@@ -19,7 +19,7 @@ SCHEMES = {"http", "https", "mailto", "tel"}
 
 
 def _image_as_link(tokens: list[Token]) -> None:
-    """Images become links: looking at a transcript must not tell any server that someone looks."""
+    """Turn images into links, so that reading a transcript asks no other server."""
     for token in tokens:
         if token.type != "inline" or not token.children:
             continue
@@ -35,7 +35,7 @@ def _image_as_link(tokens: list[Token]) -> None:
 
 
 def _lower_headings(tokens: list[Token]) -> None:
-    """A message's headings start at h3: the page has its own h1 and h2."""
+    """Let headings of messages start at h3, below the page's own h1 and h2."""
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
@@ -48,7 +48,7 @@ _parser = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(
 
 @lru_cache(CACHED_TEXTS_MAX)
 def markdown(text: str) -> Markup:
-    """Sanitised HTML of a Markdown text; a text beyond the bound comes back escaped and plain."""
+    """Clean HTML of a Markdown text; a text beyond the bound is only escaped."""
     if len(text) > TEXT_LENGTH_MAX:
         return Markup('<p class="pre">{}</p>').format(escape(text))
     tokens = _parser.parse(text)

@@ -1,4 +1,4 @@
-"""The sandbox's phones: their screens, and what people do on them, through the fakes' /sim API."""
+"""The sandbox's phones: their screens, and what people do on them, by the fakes' /sim API."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ TITLE = "Roost"
 
 @dataclass(frozen=True, slots=True)
 class PhoneFile:
-    """A file that a person picked. data: base64, as the form carried it."""
+    """A file that a person picked. data: base64, as in the form."""
 
     name: str
     content_type: str
@@ -30,14 +30,14 @@ class PhoneFile:
 
     @property
     def telegram_kind(self) -> str:
-        """What Telegram's own client would make of it."""
+        """The kind of message that Telegram's own client would send it as."""
         if self.content_type in ("image/jpeg", "image/png", "image/webp"):
             return "photo"
         return "voice" if self.content_type == "audio/ogg" else "document"
 
 
 class Line:
-    """One person's phone: `path` is what the fake calls it."""
+    """The connection to one phone; `path` is its address at the fake."""
 
     def __init__(self, client: httpx2.AsyncClient, path: str) -> None:
         self._client = client
@@ -55,7 +55,7 @@ class Line:
             response = await self._client.get(self._path)
         except httpx2.HTTPError:
             return self._dark(name, kind, label)
-        if response.status_code == 404:  # nobody has written yet
+        if response.status_code == 404:  # nobody wrote yet
             return Phone(name, kind, label, TITLE)
         if response.status_code != 200:
             return self._dark(name, kind, label)
@@ -157,7 +157,7 @@ class WhatsAppPhone:
 
 
 class Phones:
-    """One phone for each way to people."""
+    """One phone for each network of the sandbox."""
 
     def __init__(self, urls: SandboxUrls) -> None:
         self._client = httpx2.AsyncClient(timeout=SIM_TIMEOUT_S, trust_env=False)

@@ -22,7 +22,7 @@ CHANNEL_ICONS = {"telegram": "send", "whatsapp": "phone", "console": "terminal"}
 
 
 def duration(seconds: float | None) -> str:
-    """A span of time as people say it: `340 ms`, `2.4 s`, `3 min 5 s`, `2 h 4 min`, `3 d`."""
+    """A duration for people: `340 ms`, `2.4 s`, `3 min 5 s`, `2 h 4 min`, `3 d`."""
     if seconds is None:
         return NOTHING
     if seconds < 0.0005:
@@ -40,7 +40,7 @@ def duration(seconds: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """A count with thin separators; big ones shortened."""
+    """A number with thin spaces between thousands; large ones are shortened."""
     if value is None:
         return NOTHING
     if abs(value) >= 1_000_000:
@@ -51,7 +51,7 @@ def number(value: float | None, digits: int = 0) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes with the unit people use: `0 B`, `512 KiB`, `1.4 GiB`."""
+    """Bytes with their unit: `0 B`, `512 KiB`, `1.4 GiB`."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}"
@@ -65,7 +65,7 @@ def iso(at: float) -> str:
 
 
 def when(at: float | None) -> Markup:
-    """An instant; the script turns it into `3 min ago`, with the full time on hover."""
+    """An instant. The page's script shows it as `3 min ago`, with the full time on hover."""
     if at is None:
         return Markup('<span class="muted">never</span>')
     text = datetime.fromtimestamp(at, UTC).strftime("%d %b %H:%M")
@@ -79,7 +79,7 @@ def initials(name: str) -> str:
 
 
 def pretty_json(text: str) -> str:
-    """JSON text indented for reading; what is not JSON stays as it is."""
+    """JSON text with indentation; text that is not JSON stays as it is."""
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:

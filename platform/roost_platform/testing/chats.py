@@ -1,4 +1,4 @@
-"""For tests: a clock turned by hand, a doorbell that remembers, and a person who writes."""
+"""For tests: a clock set by hand, a doorbell that keeps a log, and a person who writes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from roost_workflows.ports import Finish, PlannedCall, StepRecord, TurnRecord, U
 
 @dataclass(slots=True)
 class HandClock:
-    """Seconds since the epoch that pass only when told."""
+    """A clock in seconds since the epoch that moves only by `advance`."""
 
     now: float = 1_800_000_000.0
 
@@ -34,7 +34,7 @@ class HandClock:
 
 @dataclass(slots=True)
 class DoorbellLog:
-    """Remembers who was rung. `broken`: every ring fails, as with Temporal down."""
+    """Keeps a log of rings. `broken`: every ring fails, as if Temporal were down."""
 
     rung: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class DoorbellLog:
 
 @dataclass(slots=True)
 class OrderLog:
-    """Remembers what the engine would have been told about sessions: (order, session, salt)."""
+    """Keeps a log of the engine's hints about sessions: (hint, session, salt)."""
 
     told: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -124,7 +124,7 @@ class Person:
         return turn
 
     async def stop_button(self) -> str:
-        """What the Stop button of the running turn carries, as the chat shows it."""
+        """The data of the running turn's Stop button, as the chat shows it."""
         shown = await self.stores.outbox.progress([(self.address.channel, self.address.account)])
         snapshot = next(one for one in shown if one.address == self.address)
         [button] = stop_buttons(snapshot, StatusView("Thinking…"))
@@ -153,7 +153,7 @@ class Person:
         )
 
     async def outbox(self) -> list[tuple[str, str]]:
-        """(kind, text) of all that was queued for this chat, oldest first."""
+        """(kind, text) of every message queued for this chat, oldest first."""
         async with self.stores.database.read() as session:
             rows = await session.scalars(
                 select(models.Outbox)
@@ -164,7 +164,7 @@ class Person:
             return [(row.kind, row.text) for row in rows]
 
     async def inbox(self) -> list[tuple[str, str]]:
-        """(text, state) of all that arrived in this chat, oldest first."""
+        """(text, state) of every message that arrived in this chat, oldest first."""
         async with self.stores.database.read() as session:
             rows = await session.scalars(
                 select(models.Inbox)

@@ -1,4 +1,4 @@
-"""The fakes in a process of their own, and the phones of people who write to us."""
+"""The fakes in a process of their own, and the phones of people who write to the agents."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ NUMBER_ID = "106540352242922"
 
 
 class Telegram:
-    """The phone of somebody who writes to the bot, through the fake's own door."""
+    """The phone of somebody who writes to the bot, by the fake's /sim API."""
 
     def __init__(self, base: str) -> None:
         self.base = base
@@ -44,7 +44,7 @@ class Telegram:
         return reply
 
     def bot_messages(self, chat: int, *, after: int = 0) -> list[dict[str, Any]]:
-        """The bot's answers and notices after `after`: not a status with its Stop button."""
+        """The bot's answers and notices after message `after`, without status messages."""
         return [
             m
             for m in self.screen(chat)["messages"]

@@ -1,4 +1,4 @@
-"""Processes of tests: started, read, and killed with all that they started."""
+"""Child processes for tests: started, read, and stopped."""
 
 import signal
 import socket
@@ -26,7 +26,7 @@ def free_port() -> int:
 
 
 def eventually(what: str, probe: Callable[[], T | None], *, within_s: float = 30.0) -> T:
-    """The first truthy result of `probe`, or a failure that says what never came."""
+    """The first true result of `probe`; raises AssertionError, with `what`, when none comes."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         result = probe()
@@ -60,7 +60,7 @@ def descendants(pid: int) -> Iterator[tuple[int, list[str]]]:
 
 @dataclass
 class Process:
-    """A child with its output drained; `lines` is what it printed so far."""
+    """A child whose output is read; `lines` is what it printed so far."""
 
     argv: list[str]
     env: dict[str, str]

@@ -1,4 +1,4 @@
-"""`roost up` on a data folder, as a person starts it, and the means to kill any part of it."""
+"""`roost up` on a data folder, as a person starts it, with a way to kill each process."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""One conversation as its page shows it: transcript, tool calls, turns, what runs now."""
+"""One conversation: its transcript, tool calls, turns, and the turn that runs now."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ class ConversationView:
 
 
 async def conversation_id_of_key(session: AsyncSession, key: str) -> str | None:
-    """The conversation with this session key."""
+    """The conversation with this session key; None if there is none."""
     return await session.scalar(
         select(models.Conversation.id).where(models.Conversation.key == key)
     )
@@ -75,7 +75,7 @@ async def conversation(
     with_texts: bool,
     before: int | None = None,
 ) -> ConversationView | None:
-    """The page's data for session `number` of a conversation, the current one for None.
+    """Session `number` of a conversation, the current one for None; None if there is no such one.
 
     before: show the messages before this position instead of the newest.
     """
@@ -148,7 +148,7 @@ async def conversation(
 
 
 async def calls_of(session: AsyncSession, session_id: str) -> Mapping[str, list[models.ToolCall]]:
-    """Tool calls of a session by turn, in order."""
+    """The tool calls of a session by turn, in order."""
     by_turn: dict[str, list[models.ToolCall]] = defaultdict(list)
     for call in await session.scalars(
         select(models.ToolCall)
@@ -177,7 +177,7 @@ async def steps_of(
 async def sends_of(
     session: AsyncSession, turn_ids: Sequence[str]
 ) -> Mapping[str, list[models.Part]]:
-    """The parts a turn's logical messages became, by turn."""
+    """The parts of each turn's messages, by turn, in order."""
     by_turn: dict[str, list[models.Part]] = defaultdict(list)
     rows = await session.execute(
         select(models.Outbox.turn_id, models.Part)
@@ -191,7 +191,7 @@ async def sends_of(
 
 
 async def totals_of(session: AsyncSession, session_id: str) -> tuple[int, int, int]:
-    """Prompt, cached and generated tokens of a session."""
+    """The prompt, cached and generated tokens of a session."""
     steps = models.TurnStep
     row = (
         await session.execute(
@@ -213,7 +213,7 @@ async def running_of(
     steps: Mapping[str, list[models.TurnStep]],
     calls: Mapping[str, list[models.ToolCall]],
 ) -> Running | None:
-    """The running turn: its partial text, and the calls of a group that is not closed yet."""
+    """The running turn with its partial text and the calls of its open group; None if none runs."""
     turn = next((t for t in turns if t.state == "running"), None)
     if turn is None:
         return None
@@ -231,7 +231,7 @@ async def running_of(
 
 
 def without_texts(view: ConversationView) -> ConversationView:
-    """The same page for someone without leave to read texts: sizes instead of contents."""
+    """The same view for somebody who may not read texts: sizes instead of contents."""
 
     def call(c: CallView) -> CallView:
         return replace(c, arguments=hidden(c.arguments), result=hidden(c.result))

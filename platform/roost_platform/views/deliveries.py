@@ -1,4 +1,4 @@
-"""Outgoing messages: which there are, and all about one."""
+"""Outgoing messages: a list of them, and everything about one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def _joined() -> Select[Any, Any, Any]:
 async def deliveries(
     session: AsyncSession, by: DeliveryFilter, page: int, *, with_texts: bool
 ) -> tuple[int, tuple[DeliveryRow, ...]]:
-    """How many match, and one page, newest first."""
+    """The number of messages that match, and one page of them, newest first."""
     statement = narrowed(_joined(), by, with_texts=with_texts)
     total = await session.scalar(
         select(func.count()).select_from(statement.with_only_columns(models.Outbox.id).subquery())
@@ -90,7 +90,7 @@ async def deliveries(
 
 
 async def count_of(session: AsyncSession, state: str) -> int:
-    """How many messages are in a state of `STATES`; failed ones that are in doubt count there."""
+    """The number of messages in a state of `STATES`; one in doubt is uncertain, not failed."""
     statement = narrowed(select(func.count()), DeliveryFilter(state=state), with_texts=False)
     if state == "failed":
         statement = statement.where(~in_doubt())
@@ -126,7 +126,7 @@ async def delivery(session: AsyncSession, id: str, *, with_texts: bool) -> Deliv
 
 
 async def failed_ids(session: AsyncSession, limit: int) -> list[str]:
-    """Logical messages with a part that failed for good, oldest first; not those in doubt."""
+    """The ids of messages that failed for good, oldest first, without those in doubt."""
     return list(
         await session.scalars(
             narrowed(select(models.Outbox.id), DeliveryFilter(state="failed"), with_texts=False)

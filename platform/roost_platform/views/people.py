@@ -1,4 +1,4 @@
-"""People who write to the agents: who waits to be let in, and everyone else."""
+"""People who write to the agents: those who wait to be let in, and all others."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ class AliasView:
 
 @dataclass(frozen=True, slots=True)
 class PairingRequest:
-    """A stranger who waits. code is empty once it expired; held counts the messages kept."""
+    """Somebody who waits to be let in. code: empty once it expired; held: messages kept so far."""
 
     identity_id: str
     name: str
@@ -50,7 +50,7 @@ class PersonRow:
 
 
 async def requests(session: AsyncSession, now: float) -> tuple[PairingRequest, ...]:
-    """Everyone who waits to be let in, the longest waiting first."""
+    """Everybody who waits to be let in, the longest wait first."""
     identities = (
         await session.scalars(
             select(models.Identity)
@@ -104,7 +104,7 @@ async def requests(session: AsyncSession, now: float) -> tuple[PairingRequest, .
 async def people(
     session: AsyncSession, access: str, text: str, page: int
 ) -> tuple[int, tuple[PersonRow, ...]]:
-    """How many match, and one page of them, newest first."""
+    """The number of people who match, and one page of them, newest first."""
     statement: Select[Any] = select(models.Identity)
     if access:
         statement = statement.where(models.Identity.access == access)

@@ -1,4 +1,4 @@
-"""The transcript as the session page shows it: messages, tool cards, quotes, notices."""
+"""The transcript of a session: messages, tool calls, quotes and notices."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -39,10 +39,10 @@ class CallView:
 
 @dataclass(frozen=True, slots=True)
 class Bubble:
-    """One thing in the transcript. role: user | assistant | operator | notice | error.
+    """One entry of the transcript. role: user | assistant | operator | notice | error.
 
-    delivery: how the logical message it became fared: pending, sent, delivered, read, failed,
-        uncertain; empty when it became none.
+    delivery: the state of the message that carried it: pending, sent, delivered, read, failed,
+        uncertain; empty if none did.
     """
 
     id: str
@@ -60,8 +60,9 @@ class Bubble:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A page of a transcript. earlier: how many messages are before it; first: its first's
-    position.
+    """A page of a transcript.
+
+    earlier: how many messages are before it. first: the position of its first message.
     """
 
     bubbles: tuple[Bubble, ...] = ()
@@ -77,8 +78,9 @@ async def bubbles_of(
     calls: Mapping[str, list[models.ToolCall]],
     before: int | None = None,
 ) -> Shown:
-    """One page of messages in order with notices between them: the newest, or those before a
-    position.
+    """One page of messages in order, with notices between them.
+
+    before: the messages before this position; None: the newest.
     """
     if chosen is None:
         return Shown()
@@ -163,7 +165,7 @@ async def bubbles_of(
 
 
 async def delivery_states(session: AsyncSession, sent: Sequence[models.Outbox]) -> dict[str, str]:
-    """How each logical message fared, from its worst part.
+    """The state of each logical message by its worst part.
 
     One of failed, uncertain, pending, sent, delivered, read.
     """
@@ -189,7 +191,7 @@ async def delivery_states(session: AsyncSession, sent: Sequence[models.Outbox]) 
 
 
 async def waiting_of(session: AsyncSession, id: str) -> tuple[Bubble, ...]:
-    """Messages that came in and are not taken into a turn yet."""
+    """Messages that came in and are not yet part of a turn."""
     rows = await session.scalars(
         select(models.Inbox)
         .where(models.Inbox.conversation_id == id, models.Inbox.state.in_(("pending", "held")))
@@ -226,7 +228,7 @@ def call_view(call: models.ToolCall) -> CallView:
 
 
 def call_ids(stored: Sequence[Any]) -> list[str]:
-    """The call ids of a stored assistant message, whichever way they are written."""
+    """The call ids of a stored assistant message, in either format of storage."""
     return [
         str(c.get("id") or c.get("call_id")) if isinstance(c, dict) else str(c[0]) for c in stored
     ]

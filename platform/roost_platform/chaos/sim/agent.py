@@ -1,4 +1,4 @@
-"""A model by rule: it thinks as long as it was told, and answers each question by its word."""
+"""A model by rule: it thinks as long as asked, and answers each question with its word."""
 
 import asyncio
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ TICK_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class SimStep:
-    """What the turn loop reads of a step."""
+    """The fields of a step that the turn loop reads."""
 
     finish: Finish
     call_ids: tuple[str, ...] = ()
 
 
 class SimTurn:
-    """A turn's ports over the platform's own store; every method commits before it returns."""
+    """The ports of a turn over the platform's store; every method commits before it returns."""
 
     def __init__(self, turns: TurnStore, record: TurnRecord) -> None:
         self._turns = turns

@@ -8,7 +8,7 @@ from roost_platform.chaos.sim.memory import Memory
 
 
 class InlineSession:
-    """The verbs of AsyncSession that stores use, done at once on the session below it.
+    """The methods of AsyncSession that stores use, done at once on a synchronous session.
 
     A transaction in memory never waits, so there is nothing to await: the same statements by the
     same mapper, without a greenlet for each.
@@ -49,7 +49,7 @@ class InlineSession:
 
 
 class ReadingSession(InlineSession):
-    """A session that only reads, and need not ask again what it knows."""
+    """A session that only reads, and answers repeated statements from memory."""
 
     def __init__(self, session: Session, memory: Memory) -> None:
         super().__init__(session)

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 EPOCH_S = 1_790_000_000.0
-# A round that does not move the clock this often means tasks that wake each other for ever.
+# So many rounds without progress of the clock mean that tasks wake each other for ever.
 ROUNDS_STILL_MAX = 100_000
 
 
 class Livelock(RuntimeError):
-    """Tasks kept each other busy without time passing."""
+    """Tasks kept each other busy while no time passed."""
 
 
 class _NoFiles(selectors.BaseSelector):
-    """Waits for nothing: told how long the loop would wait, it turns the clock by as much."""
+    """A selector that never waits: it moves the clock by the time that the loop would wait."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""What a read transaction was told before is told again, until one of its tables is written."""
+"""Results of read statements, kept until one of their tables is written."""
 
 import re
 import sqlite3
@@ -25,12 +25,12 @@ def _written_by(statement: str) -> str | None:
 
 @cache
 def _read_by(statement: Executable) -> tuple[str, ...]:
-    """Tables that a statement names; only those made once are asked about, so they are few."""
+    """The tables that a statement names. Only statements that are made once come here: few."""
     return tuple(sorted(_TABLES.intersection(re.findall(r"\w+", str(statement)))))
 
 
 class NotingConnection(sqlite3.Connection):
-    """Counts the writes to each table, those that are rolled back included."""
+    """Counts the writes to each table, including those that are rolled back."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -58,14 +58,14 @@ class _NotingCursor(sqlite3.Cursor):
 
 
 class Memory:
-    """The last answer to each statement that is made once and run with parameters.
+    """The last result of each statement that is made once and run with parameters.
 
-    Rows in it belong to a session that is closed: good to read, which is all a reader does.
+    Its rows belong to a closed session; a reader only reads them.
     """
 
     def __init__(self, connection: NotingConnection) -> None:
         self._writes = connection.writes
-        # One answer for each such statement, which are part of the program.
+        # One result for each such statement; they are part of the program, so few.
         self._told: dict[Executable, tuple[Any, tuple[int, ...], FrozenResult[Any]]] = {}
 
     def ask(

@@ -54,7 +54,7 @@ DELIVERY = DeliveryConfig(shutdown_s=0.0)
 
 
 class Parts:
-    """Starts processes over one world; each `start_…` gives back a new life."""
+    """Starts processes over one world; each start makes a new life."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class Parts:
             self._job(life, channel.ingest(intake))
 
     def _job(self, life: Life, work: Coroutine[Any, Any, None]) -> None:
-        """Something a process can't live without: its failure ends the process."""
+        """Run something that a process can't do without: its failure ends the process."""
 
         def over(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and task.exception() is not None and not life.is_dead:
@@ -168,7 +168,7 @@ class Parts:
         self._web = life, TwilioWebhooks(TWILIO, WEB, intake, client=client, clock=self._clock)
 
     async def to_web(self, request: LocalRequest, timeout_s: float) -> web.Response:
-        """A webhook on its way to whichever web process lives now."""
+        """Carry a webhook to the web process that runs now."""
         await asyncio.sleep(self._rng.choice((0.001, 0.05)))
         if self._web is None or self._web[0].is_dead:
             raise ConnectFailed("nobody listens")

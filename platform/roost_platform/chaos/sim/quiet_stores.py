@@ -24,7 +24,7 @@ _BUSY = union_all(
 
 
 class QuietOutbox(OutboxStore):
-    """Answers the loops' polling from memory while nothing was committed: the same answers."""
+    """Answers polling from memory while nothing was committed; the answers are the same."""
 
     def __init__(self, database: MortalDatabase, commits: Commits) -> None:
         super().__init__(database)
@@ -62,7 +62,7 @@ class QuietOutbox(OutboxStore):
 
 
 class QuietInbox(InboxStore):
-    """The sweeper's look, likewise: with nothing waiting and nothing running there is no answer."""
+    """Answers the sweeper from memory while nothing waits and nothing runs."""
 
     def __init__(
         self,

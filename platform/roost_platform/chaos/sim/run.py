@@ -1,4 +1,4 @@
-"""Many schedules on all cores; a seed that fails is shrunk to the little that it needs."""
+"""Many schedules on all cores; the plan of a seed that fails is reduced to what it needs."""
 
 import os
 import time
@@ -17,7 +17,7 @@ AHEAD_MAX = 4  # batches handed to each worker in advance
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A seed that broke an invariant, and the smallest plan found that breaks the same rule."""
+    """A seed that broke an invariant, and the smallest plan that breaks the same rule."""
 
     seed: int
     violations: tuple[str, ...]
@@ -26,7 +26,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Tally:
-    """What a run of many schedules gave."""
+    """The result of many schedules."""
 
     schedules: int = 0
     messages: int = 0
@@ -109,7 +109,7 @@ def failure_of(outcome: Outcome) -> Failure:
 
 
 def shrunk(failure: Failure) -> Failure:
-    """Leave out whatever the first violation does not need."""
+    """The failure with everything left out that its first violation does not need."""
     rule = failure.violations[0].partition(" in ")[0]
     plan, runs = failure.plan, 0
     for name in ("strikes", "crashes", "outages", "says"):

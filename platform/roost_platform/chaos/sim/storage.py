@@ -1,4 +1,4 @@
-"""The platform's own stores over SQLite in memory, without threads: same seed, same order."""
+"""The database of a simulation: SQLite in memory without threads, so one seed has one order."""
 
 import asyncio
 import functools
@@ -22,12 +22,12 @@ from roost_platform.chaos.sim.memory import Memory, NotingConnection
 from roost_platform.db.base.engine import Database, normalise
 
 URL = "sqlite:///:memory:"
-ROUNDS_TO_CLOSE = 3  # of the loop, in which others may act, as AsyncSession takes to close
+ROUNDS_TO_CLOSE = 3  # rounds of the loop that AsyncSession takes to close; others may act
 
 
 @functools.cache
 def image() -> bytes:
-    """A migrated, empty database as bytes; asked for first before any loop runs."""
+    """A migrated, empty database as bytes; first called before any loop runs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "template.db"
         asyncio.run(_migrate(f"sqlite:///{path}"))
@@ -48,8 +48,9 @@ async def _migrate(url: str) -> None:
 
 @functools.cache
 def _engine() -> Engine:
-    """One engine for all schedules, so that statements are compiled once; each connection is an
-    empty database of its own.
+    """One engine for all schedules, so that statements are compiled once.
+
+    Each connection is an empty database of its own.
     """
 
     def connect() -> sqlite3.Connection:
@@ -64,19 +65,19 @@ def _engine() -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.connection.execute("BEGIN")  # nobody else is there, so any kind will do
+        connection.connection.execute("BEGIN")  # there is no other connection, so any kind will do
 
     return engine
 
 
 @functools.cache
 def _unconnected() -> AsyncEngine:
-    """What a Database is made with; ours goes to the connection instead."""
+    """The engine that Database needs and that is never used: ours has a connection."""
     return create_async_engine(normalise(URL))
 
 
 class Commits:
-    """News of the simulated database: a count that every write moves."""
+    """News of the simulated database: a count that every write increases."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -106,7 +107,7 @@ class Commits:
 
 
 class World:
-    """The database that survives every process, and what processes open it through."""
+    """The database, which survives every process."""
 
     def __init__(self, clock: Callable[[], float], is_away: Callable[[], bool]) -> None:
         self.commits = Commits()
@@ -125,7 +126,7 @@ class World:
 
 
 class MortalDatabase(Database):
-    """The database as one process sees it, which may die before or after every transaction."""
+    """The database for one process, which may die before or after every transaction."""
 
     def __init__(
         self,
@@ -176,4 +177,4 @@ class MortalDatabase(Database):
             raise OperationalError("BEGIN", {}, Exception("the database is restarting"))
 
     async def close(self) -> None:
-        """The connection is the world's."""
+        """Nothing to release: the connection belongs to the world."""

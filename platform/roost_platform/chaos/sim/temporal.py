@@ -1,4 +1,4 @@
-"""As much of Temporal as sessions use: a ring that reached it is kept, whoever dies."""
+"""The parts of Temporal that sessions use; a signal that reached it survives every process."""
 
 import asyncio
 import random
@@ -95,7 +95,7 @@ class SimWorker:
                 continue
             if not session.rung:
                 break
-        # No await since the check, as in the workflow.
+        # There is no await since the check, as in the workflow.
         del self._temporal.open[conversation_id]
         self._running.discard(conversation_id)
 

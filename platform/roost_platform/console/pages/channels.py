@@ -1,4 +1,4 @@
-"""Channels: how each account is connected, its traffic, its addresses, how to set it up."""
+"""Channels: the state of each account, its traffic and addresses, and how to set it up."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -35,7 +35,7 @@ async def load(visit: Visit) -> ChannelsContext:
         ChannelCard(setup, reported.pop((setup.channel, setup.account), None))
         for setup in visit.deps.channels
     ]
-    # An account that reported once and is configured no more still shows where its people are.
+    # An account that is no longer configured still shows where its people are.
     cards += [ChannelCard(ChannelSetup(c.channel, c.account), c) for c in reported.values()]
     return ChannelsContext(tuple(cards))
 

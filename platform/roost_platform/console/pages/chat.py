@@ -1,4 +1,4 @@
-"""The test chat: talk to an agent on the same path as every channel: `console:local:<name>`."""
+"""The test chat: talk to an agent as over a channel, in the session `console:local:<name>`."""
 
 import re
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ async def load(visit: Visit) -> ChatContext:
 
 
 async def start(visit: Visit) -> Response:
-    """To the chat asked for, or the visitor's own."""
+    """Go to the chat that the form names, else to the visitor's own."""
     own = re.sub(r"[^\w.@-]", "-", visit.me.name) or "me"
     name = visit.query("name").strip() or own[:64]
     return RedirectResponse(f"/chat/{checked(name)}", status_code=303)

@@ -1,4 +1,4 @@
-"""Outgoing messages: filters, every try with its evidence, redrive of one or all that failed."""
+"""Outgoing messages: filters, every attempt with its evidence, and sending failed ones again."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -26,7 +26,7 @@ from roost_platform.views.pagination import Pages, page_number
 
 @dataclass(frozen=True, slots=True)
 class DeliveryList:
-    """The part of the page that lives."""
+    """The part of the page that is updated."""
 
     rows: Annotated[tuple[DeliveryRow, ...], "This page's messages"]
     pages: Annotated[Pages, "Where we are in the list"]

@@ -25,7 +25,7 @@ LOOK_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The line on top. problem: why there are no figures; model: what is served."""
+    """The line on top. problem: why there are no figures; model: the model that is served."""
 
     problem: str
     model: str
@@ -48,7 +48,7 @@ class Reuse:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Where KV is."""
+    """Where the KV cache is."""
 
     cells_used: int | None
     cells_total: int | None
@@ -60,7 +60,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Loads:
-    """What was loaded and what was computed again although it could have been loaded."""
+    """Blocks that were loaded, and those that were computed again instead."""
 
     rows: tuple[LoadFigures, ...]
     found_nowhere: int
@@ -77,7 +77,7 @@ class Speculation:
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """None: the engine keeps no sessions, or tells nothing of them."""
+    """rows: None if the engine keeps no sessions or does not report them."""
 
     rows: tuple[EngineSessionRow, ...] | None
 
@@ -102,7 +102,7 @@ def share(value: float | None) -> tuple[str, str]:
 
 
 def tiles(f: EngineFigures, minutes: Sequence[Sample]) -> tuple[Tile, ...]:
-    """The figures as tiles; a dash where this engine does not tell."""
+    """The figures as tiles; a dash where this engine does not report one."""
 
     def line(value: Callable[[Sample], float | None]) -> list[float | None]:
         return [value(sample) for sample in minutes]
@@ -145,7 +145,7 @@ def tiles(f: EngineFigures, minutes: Sequence[Sample]) -> tuple[Tile, ...]:
 
 
 def tail(p95: float | None, p99: float | None) -> str:
-    """The slow ones, as a hint."""
+    """The 95th and 99th percentile, as a hint."""
     named = (("p95", milliseconds(p95)), ("p99", milliseconds(p99)))
     return " · ".join(f"{name} {value} {unit}" for name, (value, unit) in named if unit)
 

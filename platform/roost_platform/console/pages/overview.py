@@ -1,4 +1,4 @@
-"""The Overview: live figures, the last hour as a chart, what runs, what needs a person."""
+"""The Overview: figures, a chart of the last hour, what runs, and what waits for a person."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Spark:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure. tone colours it when it wants attention; href leads to what is behind it."""
+    """One figure. tone: its colour when it needs attention; href: the page behind it."""
 
     id: str
     label: str
@@ -52,7 +52,7 @@ class HealthStrip:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """What waits for a person: strangers and deliveries that failed."""
+    """What waits for an operator: people to let in, and deliveries that failed."""
 
     requests: tuple[PairingRequest, ...]
     failed: tuple[DeliveryRow, ...]

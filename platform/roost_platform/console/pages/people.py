@@ -1,4 +1,4 @@
-"""People: who waits to be let in, everyone else with their addresses; approve and block."""
+"""People: those who wait to be let in, all others with their addresses; approve and block."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,7 +19,7 @@ ACCESS = ("allowed", "pending", "blocked")
 
 @dataclass(frozen=True, slots=True)
 class PeopleList:
-    """The table that lives."""
+    """The table, which is updated."""
 
     rows: Annotated[tuple[PersonRow, ...], "This page's people"]
     pages: Annotated[Pages, "Where we are in the list"]

@@ -1,4 +1,4 @@
-"""Phones beside each other, so that a person sees exactly what an end user would."""
+"""The sandbox: phones beside each other, which show exactly what an end user would see."""
 
 import asyncio
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def picked_file(form: FormData) -> PhoneFile | None:
 
 
 async def telegram_says(visit: Visit) -> Response:
-    """A new message, perhaps a reply or with a file; or with `message_id` an edit of an old one."""
+    """Send a message, perhaps as a reply or with a file; with `message_id`, edit an old one."""
     form = await visit.form()
     file = picked_file(form)
     text = text_field(form, "text", required=file is None, length_max=TEXT_LENGTH_MAX)

@@ -1,4 +1,4 @@
-"""One conversation: transcript, tool cards, waterfalls, all live; stop it, answer in it."""
+"""One conversation: transcript, tool calls, waterfalls and files; stop it, answer in it."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -33,7 +33,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said; changes when something is committed.
+    """The messages; they change when something is committed.
 
     older, newer: links to the messages around these, empty where there are none.
     """

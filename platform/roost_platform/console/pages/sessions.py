@@ -1,4 +1,4 @@
-"""The list of conversations: filters, search, pages, live states."""
+"""The list of conversations: filters, search, pages, and current states."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,7 +13,7 @@ from roost_platform.views.sessions import STATES, SessionFilter, SessionRow, ses
 
 @dataclass(frozen=True, slots=True)
 class SessionList:
-    """The part of the page that lives."""
+    """The part of the page that is updated."""
 
     rows: Annotated[tuple[SessionRow, ...], "This page's conversations"]
     pages: Annotated[Pages, "Where we are in the list"]

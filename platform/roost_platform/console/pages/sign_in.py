@@ -1,4 +1,4 @@
-"""Coming in and going out: setup link, sign-in, sign-out, one's own account, colours."""
+"""Setup link, sign-in and sign-out, one's own account, and the choice of colours."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -63,7 +63,7 @@ async def sign_in(visit: Visit) -> Response:
             old_token=visit.token,
         )
     except (NotSignedIn, TooManyTries) as error:
-        if isinstance(error, NotSignedIn):  # throttled tries would fill the log without bound
+        if isinstance(error, NotSignedIn):  # throttled tries would fill the trail without bound
             await visit.audit("login.refused", name)
         context = EntryContext(next=target, name=name, problem=str(error))
         response = visit.page("access/login.html", context, status=error.status)
@@ -86,7 +86,7 @@ async def sign_out(visit: Visit) -> Response:
 
 
 async def setup_page(visit: Visit) -> Response:
-    """The token is in the URL's fragment, which reaches no server; the page's script posts it."""
+    """The setup page. The token is in the URL's fragment; the page's script sends it."""
     if await visit.console.accounts.has_admin():
         return RedirectResponse("/login", status_code=303)
     return visit.page("access/setup.html", EntryContext(needs_setup=True))
@@ -133,7 +133,7 @@ async def change_password(visit: Visit) -> Response:
 async def end_login(visit: Visit) -> Response:
     """End one of one's own logins."""
     if not await visit.console.logins.revoke(visit.me.id, visit.param("key")):
-        raise Refused("That login has ended already.")
+        raise Refused("That login has already ended.")
     await visit.audit("login.revoke", visit.me.name)
     return visit.done("That login has ended.", "/account")
 
@@ -142,7 +142,7 @@ async def set_theme(visit: Visit) -> Response:
     """Keep the choice of light or dark in a cookie."""
     chosen = text_field(await visit.form(), "theme", length_max=5)
     if chosen not in ("dark", "light"):
-        raise Refused("Colours are light or dark.")
+        raise Refused("Colours are either light or dark.")
     if visit.is_htmx or visit.request.headers.get("accept") == "*/*":
         response = Response(status_code=204)
     else:

@@ -18,12 +18,12 @@ DRIVER = "inline"
 
 
 class InlineCursor(sqlite3.Cursor):
-    """A cursor with what SQLAlchemy's asyncio part asks of one besides."""
+    """A cursor with the extra methods that SQLAlchemy's asyncio part needs."""
 
     server_side = False
 
     async def _async_soft_close(self) -> None:
-        """Nothing to release: all rows are here already, or a step away."""
+        """Nothing to release: all rows are in this process."""
 
 
 class InlineConnection(sqlite3.Connection):

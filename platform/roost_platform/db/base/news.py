@@ -1,4 +1,4 @@
-"""News of commits: SQLite tells by its data version, PostgreSQL by NOTIFY."""
+"""News of commits, by the data version of SQLite and by NOTIFY of PostgreSQL."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,8 @@ import psycopg
 from sqlalchemy.engine import URL
 
 CHANNEL = "roost_changed"
-# How often SQLite's data version is looked at, 3 µs a look: more often while commits come, as what
-# follows one, an answer for instance, is waited for by somebody.
+# The time between two looks at SQLite's data version; a look takes 3 µs. It is shorter while
+# commits come, because somebody waits for what follows a commit, such as an answer.
 POLL_S = 0.025
 POLL_BUSY_S = 0.008
 BUSY_S = 2.0
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class News(Protocol):
-    """A version that differs after a commit by anyone."""
+    """A version that changes with every commit of any process."""
 
     async def version(self) -> int:
         """The version now."""
@@ -114,7 +114,7 @@ class NotifyNews:
                 await self._listen_once()
             except (psycopg.Error, OSError) as error:
                 log.warning("Lost the database's notifications, listening again: %s", error)
-                self._bump()  # whoever waits looks for himself
+                self._bump()  # everybody who waits reads again
                 await asyncio.sleep(RECONNECT_S)
 
     async def _listen_once(self) -> None:

@@ -1,4 +1,4 @@
-"""An engine for the console's tests that has done a plausible day's work, ours or another's."""
+"""An engine for the console's tests with the figures of a plausible day, ours or another."""
 
 import json
 import math
@@ -90,7 +90,7 @@ vllm:time_to_first_token_seconds_sum{model_name="m"} 11.0
 
 
 class CalmEngine:
-    """An engine whose figures are always the same. `metrics`: it is not ours, and tells these."""
+    """An engine with constant figures. `metrics`: it is another engine, with these metrics."""
 
     def __init__(self, health: Mapping[str, Any] = HEALTH, metrics: str = "") -> None:
         self.answer: Mapping[str, Any] = {"status": "ok"} if metrics else health
@@ -135,7 +135,7 @@ def engine_session(id: str, number: int) -> dict[str, Any]:
 
 
 def an_hour_of(watch: EngineWatch, now: float) -> None:
-    """Fill the watch with samples that rise and fall."""
+    """Fill the watch with an hour of samples that rise and fall."""
     for minute in range(60, 0, -1):
         wave = 1 + math.sin(minute / 7) + 0.4 * math.sin(minute / 2)
         speed = max(20 * wave, 0.0)

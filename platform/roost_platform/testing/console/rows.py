@@ -1,4 +1,4 @@
-"""Rows of a made-up day, one helper per table, with the columns that the console shows."""
+"""Rows of a made-up day, with one helper for each table."""
 
 from typing import Any
 

@@ -37,7 +37,7 @@ ADMIN, PASSWORD = "Grace Hopper", "correct horse battery"
 
 @dataclass(slots=True)
 class QuietDoorbell:
-    """Remembers what rang instead of waking Temporal."""
+    """Keeps a log of rings instead of signalling Temporal."""
 
     rings: list[str] = field(default_factory=list)
     stops: list[str] = field(default_factory=list)
@@ -97,7 +97,7 @@ class ConsoleServer:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     def sign_in_cookie(self, name: str, role: str) -> dict[str, str]:
-        """A session for an operator of this role, made on the way; returns its cookie."""
+        """Make an operator of this role and a session; returns the session's cookie."""
         return self.run(self._sign_in(name, role))
 
     async def _sign_in(self, name: str, role: str) -> dict[str, str]:

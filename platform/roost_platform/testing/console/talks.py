@@ -15,7 +15,7 @@ from roost_platform.testing.console.rows import (
     turn_row,
 )
 
-# What the engine told of one of the calls.
+# What the engine reported of one of the calls.
 ENGINE = {
     "divergence": {"at_token": 610, "lost_tokens": 137, "in": "messages[7] (assistant)"},
     "kv": {

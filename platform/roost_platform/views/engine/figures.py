@@ -1,4 +1,4 @@
-"""An engine's own figures, read leniently: ours from /health, another's from its /metrics."""
+"""An engine's own figures, read leniently: from /health of ours, from /metrics of another."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from roost_platform.views.engine.prometheus_text import Families
 
 Part = TypeVar("Part")
 POSITIONS_SHOWN_MAX = 16
-NOWHERE = "all"  # the tier of look-ups that found nothing
+NOWHERE = "all"  # the name that look-ups without any result are counted under
 PARTS_MAX = 16  # tiers or drafters; engines have three or four
 
 
@@ -23,7 +23,7 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class TierFigures:
-    """A tier below the device. quota 0: not told."""
+    """A tier below the device, in bytes. quota: 0 if the engine does not report it."""
 
     name: str
     bytes: int
@@ -34,7 +34,7 @@ class TierFigures:
 
 @dataclass(frozen=True, slots=True)
 class LoadFigures:
-    """Prompts looked up in a tier, by what was done, and what bringing one block up took."""
+    """Prompts that were looked up in a tier, by result, and the mean time to load a block."""
 
     tier: str
     loaded: int
@@ -46,7 +46,7 @@ class LoadFigures:
 
 @dataclass(frozen=True, slots=True)
 class DrafterFigures:
-    """One drafter. by_position: share of its drafts whose token n was accepted."""
+    """One drafter. by_position: for each token of a draft, the share that was accepted."""
 
     name: str
     drafts: int
@@ -57,7 +57,7 @@ class DrafterFigures:
 
 @dataclass(frozen=True, slots=True)
 class EngineFigures:
-    """One reading. None: this engine does not tell it. is_ours: the bundled core answered."""
+    """One reading. None: the engine does not report it. is_ours: the bundled core answered."""
 
     status: str
     model: str = ""
@@ -114,7 +114,7 @@ class EngineFigures:
 
 
 def figures_of_health(health: Mapping[str, Any]) -> EngineFigures:
-    """A reading of our core's /health; of another engine's it has what it has."""
+    """A reading from /health; another engine's may have only some of the figures."""
     ceiling, parted = _table(health, "ceiling"), _table(health, "divergences")
     paging = _table(health, "paging")
     used, total = _count(health, "cells_used"), _count(health, "cells_total")
@@ -149,7 +149,7 @@ def figures_of_health(health: Mapping[str, Any]) -> EngineFigures:
 
 
 def figures_of_metrics(families: Families, health: Mapping[str, Any]) -> EngineFigures:
-    """A reading of an engine that tells vLLM's metrics."""
+    """A reading from metrics as vLLM names them."""
     total, number = families.total, families.value
     drafts = total("vllm:spec_decode_num_drafts")
     accepted = families.by_label("vllm:spec_decode_num_accepted_tokens_per_pos", "position")
@@ -190,7 +190,7 @@ def _tier(name: str, entry: Mapping[str, Any]) -> TierFigures:
 
 
 def _loads(paging: Mapping[str, Any]) -> tuple[LoadFigures, ...]:
-    """A row for each tier that was asked or gave a block."""
+    """A row for each tier that was looked up or that loaded a block."""
     lookups, restores = _table(paging, "lookups"), _table(paging, "restores")
     lookups = {tier: lookup for tier, lookup in lookups.items() if tier != NOWHERE}
     rows = []

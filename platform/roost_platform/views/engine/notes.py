@@ -1,4 +1,4 @@
-"""What the engine tells of a turn's model calls, in words: parted prompts, loads, drafts."""
+"""What the engine reports of a turn's calls, in sentences: divergence, loads, drafts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ TIERS = {"ram": "RAM", "disk": "disk", "object": "the object store"}
 
 
 def engine_notes(steps: Sequence[models.TurnStep]) -> tuple[str, ...]:
-    """One line for each thing worth knowing; nothing for engines that tell nothing."""
+    """One sentence for each fact worth knowing; none for engines that report nothing."""
     notes: list[str] = []
     for step in steps:
         report = step.engine or {}

@@ -17,8 +17,9 @@ ID_SHOWN = 8  # characters of a session that is not ours
 class EngineSessionRow:
     """One session in the engine.
 
-    conversation_id: empty for one that is not ours. cells: tokens on the device. stored: tokens by
-    tier below. pin: what it waits for, empty for nothing.
+    conversation_id: empty for a session that is not ours.
+    cells: tokens on the device. stored: tokens by tier below.
+    pin: what the session waits for; empty for nothing.
     """
 
     conversation_id: str
@@ -38,7 +39,7 @@ class EngineSessionRow:
 async def engine_session_rows(
     session: AsyncSession, listed: Sequence[Mapping[str, Any]]
 ) -> tuple[EngineSessionRow, ...]:
-    """Rows in the order told."""
+    """A row for each listed session, in the same order."""
     ids = [str(entry.get("id", "")) for entry in listed]
     rows = await session.execute(
         select(models.Session.id, models.Conversation, models.Identity.display_name)

@@ -1,4 +1,4 @@
-"""Watching the engine: its figures now, and samples of the last hour, in the web process."""
+"""Watch the engine from the web process: its figures now, and samples of the last hour."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ MINUTE_S: Final = 60
 
 
 class WatchedEngine(Caller, Protocol):
-    """What is asked of EngineClient."""
+    """What the watch calls of EngineClient."""
 
     async def health(self) -> Mapping[str, Any]:
         """The engine's `/health`; raises EngineError when it can't be reached."""
@@ -30,7 +30,7 @@ class WatchedEngine(Caller, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The engine at one moment, seconds since the epoch; None where it did not tell."""
+    """The engine at one moment, in seconds since the epoch; None where it did not report."""
 
     at: float
     tokens_per_second: float | None = None
@@ -43,7 +43,7 @@ class Sample:
 
 
 class EngineWatch:
-    """Reads any engine; never raises for one that is down."""
+    """Reads any engine; an engine that is down gives figures that say so."""
 
     def __init__(self, engine: WatchedEngine, clock: Callable[[], float] = time.time) -> None:
         self._engine = engine
@@ -77,7 +77,7 @@ class EngineWatch:
         )
 
     async def figures(self) -> EngineFigures:
-        """What the engine tells now."""
+        """The engine's figures now."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 health = await self._engine.health()
@@ -105,7 +105,7 @@ class EngineWatch:
         return replace(figures, tokens_per_second=max(made, 0) / elapsed_s)
 
     async def sessions(self, limit: int) -> Sequence[Mapping[str, Any]] | None:
-        """The engine's latest sessions, newest first; None from one that keeps none or is away."""
+        """The engine's latest sessions, newest first; None if it has no list or does not answer."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 return list(reversed(await self._sessions.list(limit)))
