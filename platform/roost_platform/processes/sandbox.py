@@ -3,7 +3,6 @@
 from roost_platform.processes.asynchronous import Running, run_until_stopped
 from roost_platform.settings.config import Settings
 from roost_platform.stack.lifeline import tell_ready
-from roost_platform.stack.sandbox import open_fakes
 
 
 def run(settings: Settings) -> int:
@@ -12,6 +11,8 @@ def run(settings: Settings) -> int:
 
 
 async def _work(running: Running) -> None:
+    from roost_platform.stack.sandbox import open_fakes  # when a stop is already noticed
+
     async with open_fakes(running.settings):
         running.ready.set()
         tell_ready()

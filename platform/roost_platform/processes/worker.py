@@ -2,18 +2,7 @@
 
 from roost_platform.errors import NotReachable
 from roost_platform.processes.asynchronous import Running, run_until_stopped
-from roost_platform.processes.beating import beating
 from roost_platform.settings.config import Settings
-from roost_platform.wiring import (
-    engine_client,
-    engine_orders,
-    load_registry,
-    open_storage,
-    warming,
-    worker_ports,
-)
-from roost_workflows.connection import connect
-from roost_workflows.worker import run_worker
 
 TEMPORAL_WAIT_S = 60.0
 
@@ -24,6 +13,19 @@ def run(settings: Settings) -> int:
 
 
 async def _work(running: Running) -> None:
+    # Loaded here, when a stop is already noticed: loading them takes a second or more.
+    from roost_platform.processes.beating import beating
+    from roost_platform.wiring import (
+        engine_client,
+        engine_orders,
+        load_registry,
+        open_storage,
+        warming,
+        worker_ports,
+    )
+    from roost_workflows.connection import connect
+    from roost_workflows.worker import run_worker
+
     settings = running.settings
     registry = load_registry(settings)
     async with (
