@@ -66,6 +66,7 @@ class Progress:
         self._told = time.monotonic()
 
     def __call__(self, tally: Tally) -> None:
+        """Print a line if one is due."""
         if time.monotonic() - self._told >= TELL_S:
             self._told = time.monotonic()
             failed = f", {len(tally.failures)} failed" if tally.failures else ""

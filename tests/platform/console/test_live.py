@@ -99,7 +99,7 @@ def test_a_session_page_tells_what_the_engine_did(admin_page: Any, seeded: Any) 
     page = admin_page.open(f"/sessions/{seeded.ids['ada']}")
     notes = page.locator("#turns .turn-engine")
     expect(notes).to_contain_text("512 tokens came from disk in 3.4 ms (306 ms to compute).")
-    expect(notes).to_contain_text("parted from the session's last one at token 610")
+    expect(notes).to_contain_text("diverged from the session's last one at token 610")
 
 
 def test_the_test_chat_takes_the_way_of_every_channel(admin_page: Any, seeded: Any) -> None:

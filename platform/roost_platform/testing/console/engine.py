@@ -121,7 +121,7 @@ def engine_session(id: str, number: int) -> dict[str, Any]:
         None,
     )
     kind = number % len(pins)
-    parted = {"at_token": 610, "lost_tokens": 137, "in": "messages[7] (assistant)"}
+    divergence = {"at_token": 610, "lost_tokens": 137, "in": "messages[7] (assistant)"}
     return {
         "id": id,
         "tokens": 1_480 - 210 * number,
@@ -130,7 +130,7 @@ def engine_session(id: str, number: int) -> dict[str, Any]:
         "turns": 9 - number,
         "idle_s": 3.2 * 9**number,
         "pin": pins[kind],
-        "divergence": parted if kind == 1 else None,
+        "divergence": divergence if kind == 1 else None,
     }
 
 

@@ -115,7 +115,7 @@ class EngineFigures:
 
 def figures_of_health(health: Mapping[str, Any]) -> EngineFigures:
     """A reading from /health; another engine's may have only some of the figures."""
-    ceiling, parted = _table(health, "ceiling"), _table(health, "divergences")
+    ceiling, divergence = _table(health, "ceiling"), _table(health, "divergences")
     paging = _table(health, "paging")
     used, total = _count(health, "cells_used"), _count(health, "cells_total")
     return EngineFigures(
@@ -137,9 +137,9 @@ def figures_of_health(health: Mapping[str, Any]) -> EngineFigures:
         ceiling_prompt_tokens=_count(ceiling, "prompt_tokens") or 0,
         ceiling_seen_tokens=_count(ceiling, "seen_tokens"),
         ceiling_forgets=bool(ceiling.get("forgets")),
-        divergences=_count(parted, "total"),
-        lost_tokens=_count(parted, "lost_tokens") or 0,
-        spliced_answers=_count(parted, "spliced_answers") or 0,
+        divergences=_count(divergence, "total"),
+        lost_tokens=_count(divergence, "lost_tokens") or 0,
+        spliced_answers=_count(divergence, "spliced_answers") or 0,
         found_nowhere=_count(_table(_table(paging, "lookups"), NOWHERE), "miss") or 0,
         bad_blocks=_count(paging, "bad_blocks") or 0,
         tiers=_each(_table(health, "kv"), _tier),

@@ -13,7 +13,7 @@ def engine_notes(steps: Sequence[models.TurnStep]) -> tuple[str, ...]:
     notes: list[str] = []
     for step in steps:
         report = step.engine or {}
-        for describe in (_parted, _loaded, _drafted):
+        for describe in (_diverged, _loaded, _drafted):
             line = describe(report)
             if line:
                 notes.append(f"Call {step.step}: {line}." if len(steps) > 1 else sentence(line))
@@ -25,14 +25,14 @@ def sentence(line: str) -> str:
     return f"{line[0].upper()}{line[1:]}."
 
 
-def _parted(report: Mapping[str, Any]) -> str:
-    parted = report.get("divergence")
-    if not parted:
+def _diverged(report: Mapping[str, Any]) -> str:
+    divergence = report.get("divergence")
+    if not divergence:
         return ""
+    at, where = divergence.get("at_token", 0), divergence.get("in", "an unknown place")
     return (
-        f"the prompt parted from the session's last one at token {parted.get('at_token', 0)}, in "
-        f"{parted.get('in', 'an unknown place')}; {parted.get('lost_tokens', 0)} tokens could not "
-        "be used again"
+        f"the prompt diverged from the session's last one at token {at}, in {where}; "
+        f"{divergence.get('lost_tokens', 0)} tokens could not be used again"
     )
 
 

@@ -32,7 +32,7 @@ class EngineSessionRow:
     idle_s: float
     pin: str
     pin_left_s: float
-    parted_in: str
+    diverged_in: str
     lost_tokens: int
 
 
@@ -57,7 +57,7 @@ def _row(
     entry: Mapping[str, Any], conversation: models.Conversation | None, person: str | None
 ) -> EngineSessionRow:
     pin = entry.get("pin") or {}
-    parted = entry.get("divergence") or {}
+    divergence = entry.get("divergence") or {}
     stored = entry.get("stored_tokens") or {}
     return EngineSessionRow(
         conversation_id=conversation.id if conversation else "",
@@ -70,6 +70,6 @@ def _row(
         idle_s=float(entry.get("idle_s") or 0.0),
         pin=str(pin.get("reason") or ""),
         pin_left_s=max(float(pin.get("expires_in_s") or 0.0), 0.0),
-        parted_in=str(parted.get("in") or ""),
-        lost_tokens=int(parted.get("lost_tokens") or 0),
+        diverged_in=str(divergence.get("in") or ""),
+        lost_tokens=int(divergence.get("lost_tokens") or 0),
     )
