@@ -124,7 +124,7 @@ def no_status_changes_after_the_final(record: Record) -> Iterator[Violation]:
 
 
 def no_call_ignores_a_wait(record: Record) -> Iterator[Violation]:
-    """Whoever was told to wait by a provider waits."""
+    """No call is made during a wait that a provider asked for."""
     for call in record.early:
         yield Violation("call inside retry_after", "", call)
 

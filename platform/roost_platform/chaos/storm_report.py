@@ -1,4 +1,4 @@
-"""What a storm is asked to do, and what came of it."""
+"""The parameters of a storm and its result."""
 
 from dataclasses import dataclass, field
 

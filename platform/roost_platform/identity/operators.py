@@ -51,7 +51,7 @@ async def new_setup_link(settings: Settings) -> str:
 
 
 async def create_operator(settings: Settings, name: str, password: str, role: str) -> None:
-    """Make an operator. Nobody else is asked: whoever can write the database may do it."""
+    """Make an operator. Everybody who can write the database may do this."""
     async with _accounts(settings) as accounts:
         await accounts.create(name, password, parse_role(role))
 

@@ -16,7 +16,7 @@ WAITING_SHOWN_MAX = 20
 
 @dataclass(frozen=True, slots=True)
 class QuoteView:
-    """A quoted passage: who said it and what."""
+    """A quoted passage and its author."""
 
     author: str
     excerpt: str

@@ -94,7 +94,7 @@ class SimTurn:
 
 
 def texts_since_answer(context: TurnContext) -> list[str]:
-    """What people said since the last answer, oldest first."""
+    """What people wrote since the last answer, oldest first."""
     texts: list[str] = []
     for message in context.messages:
         if message.role == "user":
