@@ -259,7 +259,7 @@ def test_reading_and_acting_leave_audit_rows(console: ConsoleServer, http: httpx
         [ids["failed"]],
         1,
     )
-    assert "may have arrived already" in http.get(f"/deliveries/{ids['failed']}").text
+    assert "may already have arrived" in http.get(f"/deliveries/{ids['failed']}").text
     http.post(f"/deliveries/{ids['failed']}/confirm")
     assert http.get("/deliveries.json").json()["uncertain"] == 0
     done = [row.action for row in console.run(console.stores.audit.list())][::-1]
