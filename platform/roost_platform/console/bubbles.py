@@ -1,4 +1,4 @@
-"""What the fakes show, as bubbles with the formatting a person would see."""
+"""The messages on the fakes' screens, with the formatting that a person would see."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,9 +28,9 @@ TAGS = {
     "email": ('<span class="link">', "</span>"),
 }
 
-# What WhatsApp calls files by; others show their names.
+# What WhatsApp shows for files of these kinds; others show their names.
 FILE_WORDS = {"image": "Photo", "video": "Video", "audio": "Audio"}
-# WhatsApp's own marks, longest first; each keeps inside one line except the fence.
+# WhatsApp's own marks, longest first; each stays within one line except the fence.
 WHATSAPP_MARKS = re.compile(
     r"^> (?P<quote>[^\n]*)\n?|```(?P<pre>.+?)```|`(?P<code>[^`\n]+)`"
     r"|(?<!\w)\*(?P<b>[^*\n]+)\*(?!\w)|(?<!\w)_(?P<i>[^_\n]+)_(?!\w)|(?<!\w)~(?P<s>[^~\n]+)~(?!\w)",
@@ -40,7 +40,7 @@ WHATSAPP_MARKS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PhoneMessage:
-    """One bubble. status: sent | delivered | read | failed for what we sent by WhatsApp."""
+    """One message. status: sent | delivered | read | failed, for ours on WhatsApp."""
 
     id: str
     mine: bool
@@ -57,9 +57,10 @@ class PhoneMessage:
 
 @dataclass(frozen=True, slots=True)
 class Phone:
-    """One phone's screen; problem says why it is dark.
+    """One phone's screen.
 
-    name: which phone it is, in addresses and ids. kind: how it looks. label: what is on it.
+    name: the phone in addresses and ids. kind: how it looks. label: the network, for people.
+    problem: why the screen is dark; empty if it is not.
     """
 
     name: str
@@ -83,7 +84,7 @@ def entities_html(text: str, entities: Sequence[Mapping[str, Any]]) -> Markup:
         if tag is None or length <= 0 or start + length > len(units) // 2:
             continue
         opens.setdefault(start, []).append((-length, tag[0]))
-        # The one that began last ends first; of two that began together, the shorter.
+        # The tag that began last ends first; of two that began together, the shorter one.
         closes.setdefault(start + length, []).append((-start * 1000 + length + number, tag[1]))
         cuts |= {start, start + length}
     html, previous = [], 0
@@ -96,7 +97,7 @@ def entities_html(text: str, entities: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def whatsapp_html(text: str, depth: int = 0) -> Markup:
-    """Text with WhatsApp's marks as HTML; the marks themselves disappear, as on the phone."""
+    """Text with WhatsApp's marks as HTML; the marks are removed, as on the phone."""
     html, previous = [], 0
     for match in WHATSAPP_MARKS.finditer(text):
         html.append(escape(text[previous : match.start()]))
@@ -115,6 +116,7 @@ def whatsapp_html(text: str, depth: int = 0) -> Markup:
 
 
 def telegram_messages(screen: Mapping[str, Any]) -> tuple[PhoneMessage, ...]:
+    """The messages of the Telegram fake's screen, oldest first, the last MESSAGES_SHOWN_MAX."""
     by_id = {m["message_id"]: m for m in screen["messages"]}
     messages = []
     for m in screen["messages"][-MESSAGES_SHOWN_MAX:]:
@@ -138,6 +140,7 @@ def telegram_messages(screen: Mapping[str, Any]) -> tuple[PhoneMessage, ...]:
 
 
 def whatsapp_messages(screen: Mapping[str, Any]) -> tuple[PhoneMessage, ...]:
+    """The messages of a WhatsApp fake's screen, oldest first, the last MESSAGES_SHOWN_MAX."""
     by_id = {m["sid"]: m for m in screen["messages"]}
     messages = []
     for m in screen["messages"][-MESSAGES_SHOWN_MAX:]:

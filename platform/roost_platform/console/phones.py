@@ -1,4 +1,4 @@
-"""The sandbox's phones: their screens, and what people do on them, through the fakes' /sim API."""
+"""The sandbox's phones: their screens, and what people do on them, by the fakes' /sim API."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from roost_platform.console.bubbles import (
     whatsapp_messages,
 )
 from roost_platform.console.dependencies import SandboxUrls
-from roost_platform.console.errors import Busy
+from roost_platform.errors import Busy
 
 SIM_TIMEOUT_S = 3.0
 TEXT_LENGTH_MAX = 4096
@@ -22,7 +22,7 @@ TITLE = "Roost"
 
 @dataclass(frozen=True, slots=True)
 class PhoneFile:
-    """A file that a person picked. data: base64, as the form carried it."""
+    """A file that a person picked. data: base64, as in the form."""
 
     name: str
     content_type: str
@@ -30,14 +30,14 @@ class PhoneFile:
 
     @property
     def telegram_kind(self) -> str:
-        """What Telegram's own client would make of it."""
+        """The kind of message that Telegram's own client would send it as."""
         if self.content_type in ("image/jpeg", "image/png", "image/webp"):
             return "photo"
         return "voice" if self.content_type == "audio/ogg" else "document"
 
 
 class Line:
-    """One person's phone: `path` is what the fake calls it."""
+    """The connection to one phone; `path` is its address at the fake."""
 
     def __init__(self, client: httpx2.AsyncClient, path: str) -> None:
         self._client = client
@@ -50,18 +50,20 @@ class Line:
         label: str,
         read: Callable[[Mapping[str, Any]], tuple[PhoneMessage, ...]],
     ) -> Phone:
+        """What the phone shows; a fake that does not answer makes it dark."""
         try:
             response = await self._client.get(self._path)
         except httpx2.HTTPError:
             return self._dark(name, kind, label)
-        if response.status_code == 404:  # nobody has written yet
+        if response.status_code == 404:  # nobody wrote yet
             return Phone(name, kind, label, TITLE)
         if response.status_code != 200:
             return self._dark(name, kind, label)
-        found = response.json()
-        return Phone(name, kind, label, TITLE, read(found), bool(found.get("typing")))
+        shown = response.json()
+        return Phone(name, kind, label, TITLE, read(shown), bool(shown.get("typing")))
 
     async def act(self, action: str, body: Mapping[str, Any]) -> None:
+        """Do something on the phone; raises Busy when the fake refuses or does not answer."""
         try:
             response = await self._client.post(f"{self._path}/{action}", json=dict(body))
         except httpx2.HTTPError as problem:
@@ -81,6 +83,7 @@ class TelegramPhone:
         self._line = Line(client, f"{base}/sim/chats/{chat}")
 
     async def screen(self) -> Phone:
+        """What the phone shows."""
         return await self._line.screen("telegram", "telegram", "Telegram", telegram_messages)
 
     async def says(
@@ -91,6 +94,7 @@ class TelegramPhone:
         position: int | None = None,
         file: PhoneFile | None = None,
     ) -> None:
+        """Send a message, perhaps as a reply, with a quoted passage, or with a file."""
         body: dict[str, Any] = {"text": text, "first_name": self._person}
         if reply_to:
             body["reply_to_message_id"] = int(reply_to)
@@ -106,12 +110,15 @@ class TelegramPhone:
         await self._line.act("messages", body)
 
     async def presses(self, message_id: int, data: str) -> None:
+        """Press a button of a message."""
         await self._line.act("press", {"message_id": message_id, "data": data})
 
     async def edits(self, message_id: int, text: str) -> None:
+        """Change a message that the person sent."""
         await self._line.act("edit", {"message_id": message_id, "text": text})
 
     async def reacts(self, message_id: int, *emoji: str) -> None:
+        """Set the person's reactions on a message."""
         await self._line.act("react", {"message_id": message_id, "emoji": list(emoji)})
 
 
@@ -131,9 +138,11 @@ class WhatsAppPhone:
         self._line = Line(client, f"{base}/sim/users/{person}")
 
     async def screen(self) -> Phone:
+        """What the phone shows."""
         return await self._line.screen(self._name, "whatsapp", self._label, whatsapp_messages)
 
     async def says(self, text: str, reply_to: str = "", file: PhoneFile | None = None) -> None:
+        """Send a message, perhaps as a reply or with a file."""
         body: dict[str, Any] = {"text": text, "profile_name": self._profile}
         if reply_to:
             body["reply_to_sid"] = reply_to
@@ -143,11 +152,12 @@ class WhatsAppPhone:
         await self._line.act("messages", body)
 
     async def presses(self, sid: str, choice: str) -> None:
+        """Press a button of a message."""
         await self._line.act("press", {"sid": sid, "id": choice})
 
 
 class Phones:
-    """One phone for each way to people."""
+    """One phone for each network of the sandbox."""
 
     def __init__(self, urls: SandboxUrls) -> None:
         self._client = httpx2.AsyncClient(timeout=SIM_TIMEOUT_S, trust_env=False)
@@ -160,4 +170,5 @@ class Phones:
         )
 
     async def close(self) -> None:
+        """Release the connections to the fakes."""
         await self._client.aclose()

@@ -1,4 +1,4 @@
-"""Where the parts of `roost up` will listen, and the settings that point channels at the fakes."""
+"""Where the processes of `roost up` listen, and settings that point channels at the fakes."""
 
 import hashlib
 import hmac
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
+from roost_platform.data_folder import running_stack
 from roost_platform.errors import PortInUse
 from roost_platform.settings.config import Settings
-from roost_platform.stack import local_ports, running_stack
+from roost_platform.stack import local_ports
 
 SANDBOX_BOT = "42"
 SANDBOX_SENDER = "whatsapp:+15550001000"

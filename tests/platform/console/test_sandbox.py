@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, expect
 
 from roost_channels.testing import FakeCloud, FakeTelegram, FakeTwilio
 from roost_platform.console.dependencies import SandboxUrls
-from roost_platform.console.testing import ADMIN, ConsoleServer
+from roost_platform.testing.console import ADMIN, ConsoleServer
 
 TOKEN = "42:SANDBOX-token"
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from roost_platform.data_folder import running_stack
 from roost_platform.errors import AlreadyRunning, PortInUse, StackNotFound
 from roost_platform.settings.config import load_settings
-from roost_platform.stack import local_ports, running_stack
+from roost_platform.stack import local_ports
 from roost_platform.stack.addresses import choose_ports
 from roost_platform.stack.up import Options, environment, plan
 
@@ -31,8 +32,9 @@ def test_a_data_folder_is_held_by_one_and_says_by_whom(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import sys; from pathlib import Path; from roost_platform import stack\n"
-            f"with stack.lock(Path({str(tmp_path)!r})):\n"
+            "import sys; from pathlib import Path\n"
+            "from roost_platform.data_folder import running_stack\n"
+            f"with running_stack.lock(Path({str(tmp_path)!r})):\n"
             " print('held', flush=True)\n sys.stdin.read()",
         ],
         stdin=subprocess.PIPE,

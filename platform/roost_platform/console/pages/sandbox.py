@@ -1,4 +1,4 @@
-"""Phones beside each other, so that a person sees exactly what an end user would."""
+"""The sandbox: phones beside each other, which show exactly what an end user would see."""
 
 import asyncio
 from dataclasses import dataclass
@@ -9,9 +9,12 @@ from starlette.responses import RedirectResponse, Response
 
 from roost_platform.console.bubbles import Phone
 from roost_platform.console.console import Visit, text_field
-from roost_platform.console.errors import NotFound, Refused
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import ConsoleRoute, Page
 from roost_platform.console.phones import TEXT_LENGTH_MAX, PhoneFile, Phones, WhatsAppPhone
+from roost_platform.errors import NotFound, Refused
+from roost_platform.identity.roles import Role
 
 LOOK_INTERVAL_S = 0.25  # how often the phones are looked at while someone watches
 WAMID_MAX = 128  # the longest id of a message
@@ -26,39 +29,34 @@ class SandboxContext:
 
 
 def phones(visit: Visit) -> Phones:
-    found = visit.console.phones
-    if found is None:
+    """The phones; raises NotFound when no sandbox runs."""
+    running = visit.console.phones
+    if running is None:
         raise NotFound("The sandbox is not running. Start it with `roost up --sandbox`.")
-    return found
+    return running
 
 
 async def load(visit: Visit) -> SandboxContext:
-    found = phones(visit)
-    lit = (phone.screen() for phone in (found.telegram, found.twilio, found.cloud))
+    """Every phone's screen, read at the same time."""
+    running = phones(visit)
+    lit = (phone.screen() for phone in (running.telegram, running.twilio, running.cloud))
     return SandboxContext(tuple(await asyncio.gather(*lit)))
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("sandbox.html", await load(visit))
-
-
-async def events(visit: Visit) -> Response:
-    phones(visit)
-
-    async def live() -> LivePage:
-        data = await load(visit)
-        return LivePage(
-            tuple(Fragment(f"phone-{one.name}", "fragments/phone.html", one) for one in data.phones)
-        )
-
-    return visit.stream(live, look_s=LOOK_INTERVAL_S)
+def live(data: SandboxContext) -> LivePage:
+    """Each phone by itself."""
+    return LivePage(
+        tuple(Fragment(f"phone-{one.name}", "sandbox/phone.html", one) for one in data.phones)
+    )
 
 
 def done(visit: Visit) -> Response:
+    """After an action: back to the phones."""
     return visit.done("") if visit.is_htmx else RedirectResponse("/sandbox", status_code=303)
 
 
 def message_id(form: FormData) -> int:
+    """The Telegram message that a form names; raises Refused."""
     id = text_field(form, "message_id", length_max=20)
     if not id.isdecimal():
         raise Refused("There is no such message.")
@@ -66,6 +64,7 @@ def message_id(form: FormData) -> int:
 
 
 def picked_file(form: FormData) -> PhoneFile | None:
+    """The file in a form, None without one."""
     data = text_field(form, "file_data", required=False, length_max=FILE_BASE64_MAX)
     if not data:
         return None
@@ -75,7 +74,7 @@ def picked_file(form: FormData) -> PhoneFile | None:
 
 
 async def telegram_says(visit: Visit) -> Response:
-    """A new message, perhaps a reply or with a file; or with `message_id` an edit of an old one."""
+    """Send a message, perhaps as a reply or with a file; with `message_id`, edit an old one."""
     form = await visit.form()
     file = picked_file(form)
     text = text_field(form, "text", required=file is None, length_max=TEXT_LENGTH_MAX)
@@ -97,30 +96,36 @@ async def telegram_says(visit: Visit) -> Response:
 
 
 async def telegram_presses(visit: Visit) -> Response:
+    """Press a button of a message."""
     form = await visit.form()
     await phones(visit).telegram.presses(message_id(form), text_field(form, "data", length_max=64))
     return done(visit)
 
 
 async def telegram_reacts(visit: Visit) -> Response:
+    """Set a reaction on a message."""
     form = await visit.form()
     await phones(visit).telegram.reacts(message_id(form), text_field(form, "emoji", length_max=8))
     return done(visit)
 
 
 async def twilio_says(visit: Visit) -> Response:
+    """Write on the phone behind Twilio."""
     return await _says(visit, phones(visit).twilio)
 
 
 async def twilio_presses(visit: Visit) -> Response:
+    """Press a quick reply on the phone behind Twilio."""
     return await _presses(visit, phones(visit).twilio)
 
 
 async def cloud_says(visit: Visit) -> Response:
+    """Write on the phone behind Meta."""
     return await _says(visit, phones(visit).cloud)
 
 
 async def cloud_presses(visit: Visit) -> Response:
+    """Press a button on the phone behind Meta."""
     return await _presses(visit, phones(visit).cloud)
 
 
@@ -140,3 +145,23 @@ async def _presses(visit: Visit, phone: WhatsAppPhone) -> Response:
     sid = text_field(form, "message_id", length_max=WAMID_MAX)
     await phone.presses(sid, text_field(form, "data", length_max=200))
     return done(visit)
+
+
+PAGE = Page(
+    path="/sandbox",
+    template="sandbox/page.html",
+    load=load,
+    role=Role.operator,
+    live=live,
+    look_s=LOOK_INTERVAL_S,
+    nav=NavLink("/sandbox", "Sandbox", "smartphone", "Try it", Role.operator, needs_sandbox=True),
+)
+ACTIONS = (
+    ConsoleRoute("POST", "/sandbox/telegram", Role.operator, telegram_says),
+    ConsoleRoute("POST", "/sandbox/telegram/press", Role.operator, telegram_presses),
+    ConsoleRoute("POST", "/sandbox/telegram/react", Role.operator, telegram_reacts),
+    ConsoleRoute("POST", "/sandbox/whatsapp", Role.operator, twilio_says),
+    ConsoleRoute("POST", "/sandbox/whatsapp/press", Role.operator, twilio_presses),
+    ConsoleRoute("POST", "/sandbox/cloud", Role.operator, cloud_says),
+    ConsoleRoute("POST", "/sandbox/cloud/press", Role.operator, cloud_presses),
+)

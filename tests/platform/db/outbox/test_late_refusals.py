@@ -9,7 +9,7 @@ from roost_channels.rendering.parts import RenderedPart
 from roost_platform.db import models
 from roost_platform.db.outbox.part_states import REFUSED_IDS_MAX
 from roost_platform.db.outbox.receipts import ReceiptStore
-from roost_platform.db.testing import HandClock, Person
+from roost_platform.testing.chats import HandClock, Person
 
 CONFIG = DeliveryConfig(hold_s=300.0, give_up_s=7_000.0)
 
