@@ -8,7 +8,7 @@ from roost.agent import Agent
 from roost.builtin.concierge import concierge
 from roost_inference.client.engine_client import ChatRequest
 from roost_inference.prompt.chat_template import ChatTemplate, Prompt
-from roost_inference.prompt.exact_tokens import Answer
+from roost_inference.prompt.exact_tokens import GeneratedAnswer
 from roost_inference.testing.puppet import PuppetEngine
 from roost_inference.wire.message import Message
 from roost_inference.wire.parsing import parse_chat_call
@@ -47,12 +47,12 @@ def request(
     return build_request(agent, context, step=step, last=False, shorter=0)
 
 
-def recall(place: int, message: Message) -> Answer | None:
+def recall(place: int, message: Message) -> GeneratedAnswer | None:
     """What the engine wrote itself keeps its own tokens, as in a session."""
     if message.role != "assistant":
         return None
     text = WROTE[message.content or ""]
-    return Answer(text, tuple(TOKENIZE(text)))
+    return GeneratedAnswer(text, tuple(TOKENIZE(text)))
 
 
 def rendered(asked: ChatRequest) -> Prompt:
