@@ -143,7 +143,7 @@ class _Routes:
 def prepare_answer(
     service: ChatService, body: bytes, session_id: str | None, preparation: Preparation
 ) -> AnswerResponse:
-    """Parse a request, hand it to the service, and make its response: one piece of work, one thread.
+    """Parse a request, hand it to the service, and make its response: one piece of work.
 
     `session_id` is the header's, for a body without one. Raises EngineError.
     """
