@@ -39,11 +39,12 @@ up: $(VENV)/.roost ## Set up and run everything in one terminal (ARGS="--sandbox
 test: install-dev ## Set up and run all tests
 	@$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
-check: install-dev ## Formatting, lint, types and floors
+check: install-dev ## Formatting, lint, types, floors, lengths and folders
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
+	$(VENV)/bin/python .ci/style
 
 format: install-dev ## Format and sort the code
 	$(VENV)/bin/ruff check --fix .

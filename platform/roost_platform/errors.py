@@ -4,11 +4,18 @@ PlatformError
 ├── ConfigError      not retryable: a setting is wrong or unknown; names the key and where it stands
 ├── AlreadyRunning   not retryable: another `roost up` holds this data folder
 ├── PortInUse        not retryable: something else listens there
-├── PartFailed       not retryable: a supervised part crashed again and again, or can't run at all
+├── ProcessFailed    not retryable: a supervised part crashed again and again, or can't run at all
 ├── NotReachable     retryable: a part that this one needs does not answer
 ├── StackNotFound    retryable: no running stack to talk to
+├── ApiRefused       not retryable: the API of a running stack answered with an error
+├── RequestError     what was asked for can't be done; has an HTTP status
+│   ├── NotSignedIn   401, retryable after signing in
+│   ├── Forbidden     403, not retryable: the role does not suffice
+│   ├── Refused       422, not retryable: what was sent makes no sense; the message says why
+│   ├── TooManyTries  429, retryable after `retry_after_s`
+│   └── Busy          503, retryable: a named bound is reached
 └── StorageError     what is asked does not fit what is stored
-    ├── NotFound     not retryable: no such row
+    ├── NotFound     not retryable: no such row, file or page (404)
     ├── TurnOver     not retryable: the turn ended meanwhile; its late writer is fenced off
     ├── PartClaimed  retryable: another courier is sending this part
     └── NotAllowed   not retryable: the state forbids it, such as a redrive of what was sent
@@ -41,7 +48,7 @@ class PortInUse(PlatformError):
     """Something else listens on this port."""
 
 
-class PartFailed(PlatformError):
+class ProcessFailed(PlatformError):
     """A part can't be kept running; `log_tail` are its last lines."""
 
     def __init__(
@@ -65,12 +72,58 @@ class StackNotFound(PlatformError):
     """There is no running stack to talk to."""
 
 
+class RequestError(PlatformError):
+    """What was asked for can't be done. `status` is its HTTP status, `title` heads its page."""
+
+    status = 500
+    title = "Something went wrong"
+
+
+class NotSignedIn(RequestError):
+    """This page needs you to sign in."""
+
+    status = 401
+    title = "Sign in first"
+
+
+class Forbidden(RequestError):
+    """Your role does not allow this."""
+
+    status = 403
+    title = "Not allowed"
+
+
+class Refused(RequestError):
+    """The request can't be carried out as it stands."""
+
+    status = 422
+    title = "That did not work"
+
+
+class TooManyTries(RequestError):
+    """There were too many failed tries; wait."""
+
+    status = 429
+    title = "Too many tries"
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Busy(RequestError):
+    """A bound is reached; try again."""
+
+    status = 503
+    title = "Busy"
+
+
 class StorageError(PlatformError):
     """What is asked does not fit what is stored."""
 
 
 class NotFound(StorageError, LookupError):
-    """There is no such row."""
+    """There is nothing here."""
 
 
 class TurnOver(StorageError, errors.TurnOver):

@@ -25,13 +25,13 @@ from roost_channels.progress.renderer import ProgressRenderer
 from roost_inference.client.engine_client import EngineClient
 from roost_inference.client.sessions import EngineSessions
 from roost_platform.commands import MENU
+from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db import models
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.errors import ConfigError, NotReachable
 from roost_platform.intake import PlatformIntake, Sweeper, TemporalDoorbell
 from roost_platform.settings.config import Settings
-from roost_platform.stack.engine_key import with_engine_key
 from roost_platform.version import VERSION
 from roost_workflows.agents import AgentRegistry, load_agents
 from roost_workflows.errors import AgentsError

@@ -10,7 +10,8 @@ import pytest
 
 from roost_inference.benchmarking import report
 from roost_platform.chaos.load import SCENARIOS, Load, LoadParameters
-from roost_platform.chaos.storm import StormConfig, running_stack
+from roost_platform.chaos.storm import running_stack
+from roost_platform.chaos.storm_report import StormConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 

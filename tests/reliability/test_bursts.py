@@ -8,8 +8,8 @@ from sqlalchemy import select
 
 from roost.agent import QUEUE_MODES, QueueMode
 from roost_platform.db import models
-from roost_platform.db.testing import HandClock, Person
 from roost_platform.queueing import FOLLOWUPS_MAX, QueueRules
+from roost_platform.testing.chats import HandClock, Person
 from roost_workflows.ports import Postponed
 
 Chat = Callable[[QueueRules], AbstractAsyncContextManager[Person]]

@@ -24,8 +24,8 @@ from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_platform.db import models
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import Stores, open_stores
-from roost_platform.db.testing import DoorbellLog, Person
 from roost_platform.intake import PlatformIntake
+from roost_platform.testing.chats import DoorbellLog, Person
 
 CHAT = 1001
 QUICK = DeliveryConfig(retry_s=0.01, retry_max_s=0.02, poll_s=0.02, shutdown_s=1.0)

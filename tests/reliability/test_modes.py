@@ -10,9 +10,9 @@ from roost.builtin.concierge import concierge
 from roost_platform.db import models
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import open_stores
-from roost_platform.db.testing import DoorbellLog, Person
 from roost_platform.intake import PlatformIntake, TemporalDoorbell
 from roost_platform.queueing import QueueRules
+from roost_platform.testing.chats import DoorbellLog, Person
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
 from roost_workflows.ports import Ports

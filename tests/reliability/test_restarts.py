@@ -14,8 +14,8 @@ from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_channels.testing import FakeTelegram
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import open_stores
-from roost_platform.db.testing import DoorbellLog, Person
 from roost_platform.intake import PlatformIntake
+from roost_platform.testing.chats import DoorbellLog, Person
 
 CHATS = range(1001, 1061)
 ANSWERS = ("first", "second")

@@ -6,7 +6,7 @@ import pytest
 
 from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_platform.chaos.invariants import check
-from roost_platform.chaos.record import Asked, Final, Record, Removed, Shown, StatusEdit
+from roost_platform.chaos.record import AcceptedMessage, Final, Record, Removed, Shown, StatusEdit
 from roost_platform.chaos.transcripts import faults_of
 
 
@@ -16,8 +16,8 @@ def said(place: int, text: str, *, is_status: bool = False) -> Shown:
 
 def good() -> Record:
     return Record(
-        asked=[Asked("7", "w1", 1, fill=2), Asked("7", "w2", 2)],
-        sent=[Asked("7", "w1", 0)],
+        accepted=[AcceptedMessage("7", "w1", 1, fill=2), AcceptedMessage("7", "w2", 2)],
+        sent=[AcceptedMessage("7", "w1", 0)],
         shown=[
             said(1, "Answer to w1. w1.1"),
             said(2, f"{REPEAT_LABEL}w1.1 w1.2"),
@@ -42,7 +42,7 @@ def test_a_run_in_which_all_is_well_breaks_no_rule() -> None:
     [
         ({"shown": [said(1, "Answer to w1. w1.1 w1.2")]}, "lost answer"),
         ({"shown": [said(1, "w1 w1.1"), said(2, "w2")]}, "lost answer"),
-        ({"sent": [Asked("7", "w9", 0)]}, "lost inbound"),
+        ({"sent": [AcceptedMessage("7", "w9", 0)]}, "lost inbound"),
         (
             {"shown": [said(1, "w1 w1.1 w1.2"), said(2, "w2"), said(3, "w2")]},
             "unlabelled duplicate",
@@ -74,7 +74,7 @@ def test_a_status_may_stay_only_where_nobody_was_told_its_id() -> None:
 
 def test_what_was_stopped_need_not_be_answered_but_comes_once_and_in_order() -> None:
     record = good()
-    record.asked = [Asked("7", "w1", 1, excused=True), Asked("7", "w2", 2)]
+    record.accepted = [AcceptedMessage("7", "w1", 1, excused=True), AcceptedMessage("7", "w2", 2)]
     record.shown = [said(1, "Answer to w2.")]
     assert rules(record) == []
 

@@ -23,7 +23,7 @@ ONE_QUESTION = Plan(1, (Says(0.5, "101", "w1", think_s=2.0),))
 def trace(outcome: Outcome) -> object:
     record = outcome.record
     shown = [(message.chat, message.place, message.text) for message in record.shown]
-    return shown, record.asked, outcome.points, outcome.calls, outcome.took_s
+    return shown, record.accepted, outcome.points, outcome.calls, outcome.took_s
 
 
 def test_no_schedule_loses_doubles_or_reorders_anything() -> None:

@@ -12,8 +12,8 @@ from roost_channels.message import Address
 from roost_platform.db.base.engine import Database
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import open_stores
-from roost_platform.db.testing import DoorbellLog, HandClock, Person
 from roost_platform.intake import PlatformIntake
+from roost_platform.testing.chats import DoorbellLog, HandClock, Person
 from roost_workflows.errors import TurnOver
 from roost_workflows.ports import (
     ModelCall,

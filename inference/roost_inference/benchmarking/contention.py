@@ -137,7 +137,7 @@ async def measure_abort(bench: Bench) -> None:
 
     async def measure(server: Server) -> None:
         if await server.running() is None:
-            bench.run.note(f"{ABORT}: {server.name} does not tell what it runs")
+            bench.run.note(f"{ABORT}: {server.name} does not say how much it runs")
             return
         decoding = [await _abort_decoding(bench, server) for _ in range(bench.parameters.aborts)]
         reading = [await _abort_reading(bench, server) for _ in range(bench.parameters.aborts)]

@@ -1,1 +1,1 @@
-"""The engine over HTTP: routes, the wire format, answers and metrics."""
+"""The engine over HTTP: routes, the preparation of requests, answers and metrics."""

@@ -15,8 +15,8 @@ BACKLOG = 512
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that a signal ends, and no more: uvicorn itself raises the signal again
-    afterwards, and nothing after `run` would be closed."""
+    """A uvicorn server that a signal ends. uvicorn itself raises the signal again afterwards, so
+    nothing behind `run` would be closed."""
 
     def __init__(self, app: ASGIApp, *, catch_signals: bool) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Prometheus figures of the engine: vLLM's names where the meaning is the same, our own besides."""
+"""Prometheus figures of the engine: vLLM's names where the meaning is the same, else our own."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -94,7 +94,11 @@ class _StatsCollector(Collector):
                 "Sessions with KV on the device",
                 stats.resident_sessions,
             ),
-            ("roost_engine_tokens_per_second", "Tokens generated of late", stats.tokens_per_second),
+            (
+                "roost_engine_tokens_per_second",
+                "Tokens generated a second, lately",
+                stats.tokens_per_second,
+            ),
             ("roost_engine_tenants", "Accounts of tenants, one in each class", stats.tenants),
         ):
             gauge = GaugeMetricFamily(name, help_text, labels=["model_name"])

@@ -143,7 +143,7 @@ class _Routes:
 def prepare_answer(
     service: ChatService, body: bytes, session_id: str | None, preparation: Preparation
 ) -> AnswerResponse:
-    """From a request's bytes to its answer on the way, in one piece of work on one thread.
+    """Parse a request, hand it to the service, and make its response: one piece of work.
 
     `session_id` is the header's, for a body without one. Raises EngineError.
     """

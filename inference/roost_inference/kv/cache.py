@@ -92,7 +92,7 @@ class KvCache:
         return self.paging.keeps_evicted
 
     def forget(self, sequence: Sequence) -> None:
-        """A waiting sequence leaves: what it would have loaded is not kept for it."""
+        """A waiting sequence leaves: the blocks it would have loaded may go."""
         self.paging.forget(sequence)
 
     def fits(self, match: Match, cells: int) -> bool:
@@ -100,10 +100,10 @@ class KvCache:
         if cells <= self.ledger.free:
             return True
         others = [i for i in self._residents if i != match.source]
-        beside = list(self._active)
+        staying = list(self._active)
         if match.source is not None and match.source in self._residents:
-            beside.append(match.source)
-        return cells <= self.ledger.free + self.ledger.exclusive(others, beside)
+            staying.append(match.source)
+        return cells <= self.ledger.free + self.ledger.exclusive(others, staying)
 
     def claim(self, match: Match, sequence: Sequence) -> int:
         """Give the sequence an id that holds the matched prefix; `computed` says how much of it

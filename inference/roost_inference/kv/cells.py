@@ -73,9 +73,9 @@ class CellLedger:
         """Cells held by any of these sequences."""
         return int(np.count_nonzero(self._mask(sequence_ids)))
 
-    def exclusive(self, sequence_ids: list[int], beside: list[int]) -> int:
-        """Cells held by any of the first and none of the second: what evicting frees."""
-        return int(np.count_nonzero(self._mask(sequence_ids) & ~self._mask(beside)))
+    def exclusive(self, sequence_ids: list[int], others: list[int]) -> int:
+        """Cells that these sequences hold and none of the others: what evicting them frees."""
+        return int(np.count_nonzero(self._mask(sequence_ids) & ~self._mask(others)))
 
     def check(self) -> None:
         """Raise AssertionError unless free + used = total and every holder is counted."""

@@ -1,4 +1,4 @@
-"""What paging did and what it costs: counters for the metrics, costs for load-or-recompute."""
+"""Counters of paging for the metrics, and measured costs that decide between load and recompute."""
 
 import threading
 from bisect import bisect_left

@@ -155,7 +155,7 @@ class LlamaBackend:
         """Whether there is memory for a prefill context, which is not necessary: half of the free
         memory stays free."""
         if missing := self._missing_memory(cells, kv_type, share=0.5):
-            log.warning("Prompts are read beside everything else: %s", missing)
+            log.warning("Prompts get no context of their own: %s", missing)
         return not missing
 
     def _missing_memory(self, cells: int, kv_type: str, share: float = 1.0) -> str:

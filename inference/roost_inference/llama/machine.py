@@ -22,8 +22,8 @@ def available_memory_bytes() -> int | None:
     free = _meminfo_available_bytes()
     limit, used = (_cgroup_bytes(name) for name in ("memory.max", "memory.current"))
     if limit is not None and used is not None:
-        room = max(limit - used, 0)
-        return room if free is None else min(free, room)
+        left = max(limit - used, 0)
+        return left if free is None else min(free, left)
     return free
 
 

@@ -177,7 +177,7 @@ class _ScriptedGeneration:
         self._words = 0
 
     def cancel(self) -> None:
-        """The server cancels what pieces() awaits; nothing computes besides."""
+        """Nothing to do: the server cancels `pieces`, and nothing else computes."""
 
     async def pieces(self) -> AsyncGenerator[list[Piece], None]:
         started = time.monotonic()

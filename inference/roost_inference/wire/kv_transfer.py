@@ -42,7 +42,7 @@ LoadTiers = Annotated[list[str | TierPlace], BeforeValidator(_tiers)]
 
 class KvTransferParams(WireModel):
     """Bounds of paging for one request, in tokens, and the tiers it may load from; an empty list
-    allows none. Which names exist is known to the engine; see `kv.tiers.selection`."""
+    allows none. Which names exist is known to the engine; see `kv.tiers.placement`."""
 
     max_offload_tokens: int | None = Field(default=None, ge=0)
     max_load_tokens: int | None = Field(default=None, ge=0)

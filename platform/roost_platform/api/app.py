@@ -6,8 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from roost_platform.api.routes import Api, router
-from roost_platform.console.errors import ConsoleError
-from roost_platform.errors import NotAllowed, NotFound, PlatformError
+from roost_platform.errors import NotAllowed, NotFound, PlatformError, RequestError
 from roost_platform.identity.tokens import Tokens
 from roost_platform.version import VERSION
 
@@ -29,7 +28,7 @@ def build_api(api: Api) -> FastAPI:
     app.state.tokens = Tokens(api.stores.database, time.time)
     _declare_bearer(app)
     app.add_exception_handler(PlatformError, _platform_error)
-    app.add_exception_handler(ConsoleError, _console_error)
+    app.add_exception_handler(RequestError, _request_error)
     return app
 
 
@@ -46,6 +45,6 @@ async def _platform_error(_request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, status)
 
 
-async def _console_error(_request: Request, error: Exception) -> Response:
-    status = error.status if isinstance(error, ConsoleError) else 500
+async def _request_error(_request: Request, error: Exception) -> Response:
+    status = error.status if isinstance(error, RequestError) else 500
     return JSONResponse({"detail": str(error)}, status)

@@ -1,4 +1,4 @@
-"""Bearer tokens at the API's door: who asks, and whether their role suffices."""
+"""The API's bearer tokens: who asks, and whether their role suffices."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,12 @@ BEARER = "bearer "
 
 @dataclass(frozen=True, slots=True)
 class Require:
-    """A dependency that lets in principals of at least this role: else 401 or 403."""
+    """A dependency that allows principals of at least this role; answers 401 or 403 to others."""
 
     role: Role
 
     async def __call__(self, request: Request) -> Principal:
+        """The principal of the request's bearer token; raises HTTPException 401 or 403."""
         tokens: Tokens = request.app.state.tokens
         header = request.headers.get("authorization", "")
         if not header.lower().startswith(BEARER):

@@ -12,7 +12,7 @@ from roost_platform.commands import parse
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 
-POLL_S = 1.0  # how long to wait for news before looking anyway
+POLL_S = 1.0  # how long to wait for a commit before reading anyway
 MESSAGES_MAX = 100  # read at once
 STOP_RECORDED_S = 0.5  # a stop and the message that asks for it are stored in one transaction
 OUTCOMES = {"running": "", "done": "answered", "stopped": "stopped", "failed": "failed"}
@@ -20,8 +20,12 @@ OUTCOMES = {"running": "", "done": "answered", "stopped": "stopped", "failed": "
 
 @dataclass(frozen=True, slots=True)
 class FeedEvent:
-    """name: delta {text, reset}, tool {line}, answer | notice | error | approval
-    {id, text, sequence}, done {outcome}. A delta with `reset` starts over.
+    """One event. Names with their data:
+
+    delta {text, reset}: text to append, with `reset` to start over with;
+    tool {line}: a tool that is called;
+    answer, notice, error, approval {id, text, sequence}: a message;
+    done {outcome}: the message that was asked about is settled.
     """
 
     name: str
@@ -44,19 +48,19 @@ class Feed:
     _tools: set[str] = field(default_factory=set, init=False)
 
     async def events(self, closing: asyncio.Event) -> AsyncIterator[FeedEvent]:
-        """Everything in order until `closing`; messages once, progress as it happens to be seen."""
-        await self.database.changed(0)  # news count from here
+        """Everything in order until `closing`: each message once, and progress."""
+        await self.database.changed(0)  # commits count from here
         async with self.database.read() as session:
             if self.after < 0:
                 self.after = await self._start_position(session)
         while not closing.is_set():
             async with self.database.read() as session:
-                # Settled first: whatever a settled message led to is then in what is read below.
+                # The outcome first: what a settled message led to is then among what is read below.
                 outcome = await self._outcome(session)
-                found = [*await self._progress(session), *await self._messages(session)]
-            for event in found:
+                fresh = [*await self._progress(session), *await self._messages(session)]
+            for event in fresh:
                 yield event
-            if outcome is not None and len(found) < MESSAGES_MAX:
+            if outcome is not None and len(fresh) < MESSAGES_MAX:
                 yield FeedEvent("done", {"outcome": outcome})
                 return
             await self.database.changed(POLL_S)
@@ -103,14 +107,14 @@ class Feed:
             .limit(MESSAGES_MAX)
         )
         mine = await self._my_turn(session)
-        found = []
+        events = []
         for row in rows:
             self.after = row.sequence
             if self.inbox_id is not None and row.turn_id not in (None, mine):
                 continue  # the answer to somebody else's message
             data = {"id": row.id, "text": row.text, "sequence": row.sequence}
-            found.append(FeedEvent(row.kind, data))
-        return found
+            events.append(FeedEvent(row.kind, data))
+        return events
 
     async def _my_turn(self, session: AsyncSession) -> str | None:
         """The turn that answers the message, or that the message stopped."""
@@ -149,10 +153,10 @@ class Feed:
             self._turn_id, self._text, self._tools = row.turn_id, "", set()
         new_lines = [line for line in row.tools if line not in self._tools]
         self._tools.update(new_lines)
-        found = [FeedEvent("tool", {"line": line}) for line in new_lines]
+        events = [FeedEvent("tool", {"line": line}) for line in new_lines]
         if row.text != self._text:
             reset = not row.text.startswith(self._text)
             new = row.text if reset else row.text[len(self._text) :]
-            found.append(FeedEvent("delta", {"text": new, "reset": reset}))
+            events.append(FeedEvent("delta", {"text": new, "reset": reset}))
             self._text = row.text
-        return found
+        return events

@@ -1,4 +1,4 @@
-"""Sessions and deliveries as the API shows them, from the same queries as the console's pages."""
+"""Status, sessions and deliveries as the API shows them, from the same views as the console."""
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -6,10 +6,33 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.api import schemas
 from roost_platform.db import models
 from roost_platform.views.deliveries import DeliveryFilter, deliveries
+from roost_platform.views.overview import StackStatus
 from roost_platform.views.sessions import SessionFilter, rows_of, sessions
 
 MESSAGES_MAX = 1000  # the newest of a session
 TURNS_MAX = 200
+
+
+def status_of(status: StackStatus) -> schemas.Status:
+    """The status as `/api/status` shows it: processes first, then accounts."""
+    parts = [
+        schemas.PartStatus(name=service.name, up=service.is_up, detail=service.detail)
+        for service in status.health.services
+    ]
+    parts += [
+        schemas.PartStatus(
+            name=f"{account.channel} {account.account}",
+            up=account.is_up,
+            detail=account.detail or account.state,
+        )
+        for account in status.health.channels
+    ]
+    return schemas.Status(
+        ok=status.health.is_up,
+        version=status.version,
+        parts=parts,
+        counts=dict(status.counts),
+    )
 
 
 async def read_sessions(
@@ -101,12 +124,12 @@ async def read_deliveries(
 
 
 async def _keys(session: AsyncSession, ids: list[str]) -> dict[str, str]:
-    found = await session.execute(
+    rows = await session.execute(
         select(models.Conversation.id, models.Conversation.key).where(
             models.Conversation.id.in_(ids)
         )
     )
-    return {id: key for id, key in found}
+    return {id: key for id, key in rows}
 
 
 def _turn(turn: models.Turn) -> schemas.Turn:

@@ -14,7 +14,7 @@ from roost_channels.message import Sender
 from roost_platform.api import schemas
 from roost_platform.api.auth import operator, viewer
 from roost_platform.api.feed import Feed
-from roost_platform.api.reading import read_deliveries, read_session, read_sessions
+from roost_platform.api.reading import read_deliveries, read_session, read_sessions, status_of
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
 from roost_platform.identity.roles import Principal
@@ -28,7 +28,7 @@ CONSOLE_KEY = "console:local:"
 NAME_CHARS_MAX = 200
 PEOPLE_MAX = 200
 STREAMS_MAX = 200  # open event streams of this process
-PING_S = 5  # also how late a client notices that its own time is over
+PING_S = 5  # a client with a deadline notices it this late
 
 
 @dataclass(slots=True)
@@ -44,9 +44,9 @@ class Api:
 
 
 def api_of(request: Request) -> Api:
-    """The dependency that hands routes their parts."""
-    found: Api = request.app.state.api
-    return found
+    """The dependency that gives routes what they work on."""
+    api: Api = request.app.state.api
+    return api
 
 
 UsesApi = Annotated[Api, Depends(api_of)]
@@ -59,14 +59,14 @@ router = APIRouter()
 
 @router.get("/health", tags=["status"], openapi_extra={"security": []})
 async def health() -> dict[str, str]:
-    """Whether this process answers; open to everybody, tells nothing else."""
+    """Whether this process answers. Needs no token and says nothing else."""
     return {"status": "ok"}
 
 
 @router.get("/status", tags=["status"])
 async def status(api: UsesApi, _: Viewer) -> schemas.Status:
-    """How every part is, and a few counts."""
-    return await api.overview.status()
+    """The health of every process and account, and a few counts."""
+    return status_of(await api.overview.status())
 
 
 @router.get("/agents", tags=["sessions"])
@@ -87,26 +87,28 @@ async def sessions(
 
 
 @router.post("/sessions/{name:path}/messages", status_code=202, tags=["sessions"])
-async def say(api: UsesApi, me: Operator, name: str, body: schemas.Say) -> schemas.Said:
-    """Say something in a console session, which is made if it is new."""
+async def say(
+    api: UsesApi, me: Operator, name: str, body: schemas.NewMessage
+) -> schemas.AcceptedMessage:
+    """Send a message to a console session; a new name makes a new session."""
     if body.agent is not None and api.registry.get(body.agent) is None:
         raise HTTPException(422, f"There is no agent {body.agent!r}.")
     name = name.removeprefix(CONSOLE_KEY)
     if not name or len(name) > NAME_CHARS_MAX:
         raise HTTPException(422, f"A session's name has 1 to {NAME_CHARS_MAX} characters.")
-    said = await api.intake.say(
+    submitted = await api.intake.say(
         name,
         body.text,
         sender=Sender(me.id, me.name),
         agent=body.agent,
         message_id=body.event_id or "",
     )
-    inbox_id = said.inbox_id or await _inbox_id(api, f"{name}:{body.event_id}")
-    return schemas.Said(
+    inbox_id = submitted.inbox_id or await _inbox_id(api, f"{name}:{body.event_id}")
+    return schemas.AcceptedMessage(
         inbox_id=inbox_id,
-        conversation_id=said.conversation_id,
+        conversation_id=submitted.conversation_id,
         key=CONSOLE_KEY + name,
-        duplicate=not said.inbox_id,
+        duplicate=not submitted.inbox_id,
     )
 
 
@@ -140,9 +142,9 @@ async def stop(api: UsesApi, me: Operator, name: str) -> schemas.Stopping:
 
 @router.post("/sessions/{name:path}/reply", tags=["sessions"])
 async def reply(
-    request: Request, api: UsesApi, me: Operator, name: str, body: schemas.Say
+    request: Request, api: UsesApi, me: Operator, name: str, body: schemas.NewMessage
 ) -> dict[str, str]:
-    """Answer a person in the agent's place."""
+    """Answer a person in place of the agent."""
     conversation_id = await _conversation_id(api, name)
     outbox_id = await api.stores.say_as_operator(conversation_id, body.text, me.name, _ip(request))
     return {"outbox_id": outbox_id}
@@ -176,10 +178,10 @@ async def redrive(request: Request, api: UsesApi, me: Operator, id: str) -> dict
 async def people(api: UsesApi, _: Operator, access: str | None = None) -> schemas.PersonList:
     """People who wrote, newest first; `access` is pending, allowed or blocked."""
     _one_of(access or "", ("pending", "allowed", "blocked"))
-    found = await api.stores.people.list(access=access, limit=PEOPLE_MAX)
+    rows = await api.stores.people.list(access=access, limit=PEOPLE_MAX)
     return schemas.PersonList(
         people=[
-            schemas.Person(
+            schemas.PersonItem(
                 id=person.id,
                 display_name=person.name,
                 access=person.access,
@@ -187,21 +189,21 @@ async def people(api: UsesApi, _: Operator, access: str | None = None) -> schema
                 aliases=[f"{channel}:{address}" for channel, address, _ in person.aliases],
                 created_at=person.created_at,
             )
-            for person in found
+            for person in rows
         ]
     )
 
 
 @router.post("/people/{code_or_id}/approve", tags=["people"])
 async def approve(request: Request, api: UsesApi, me: Operator, code_or_id: str) -> dict[str, str]:
-    """Let a person in by pairing code or id; what they wrote meanwhile is answered now."""
+    """Let a person in by pairing code or id; the messages they sent meanwhile are answered now."""
     decision = await api.intake.approve(code_or_id, me.name, _ip(request))
     return {"id": decision.identity_id, "access": "allowed"}
 
 
 @router.post("/people/{id}/block", tags=["people"])
 async def block(request: Request, api: UsesApi, me: Operator, id: str) -> dict[str, str]:
-    """Shut a person out; what waits of theirs is ignored."""
+    """Block a person; their waiting messages are ignored."""
     decision = await api.stores.people.block(id, me.name, _ip(request))
     return {"id": decision.identity_id, "access": "blocked"}
 
@@ -220,7 +222,7 @@ async def _stream(api: Api, feed: Feed) -> AsyncIterator[ServerSentEvent]:
 async def _conversation_id(api: Api, name: str) -> str:
     """The conversation with this key, id or console name; 404 if there is none."""
     async with api.stores.database.read() as session:
-        found = await session.scalar(
+        conversation_id = await session.scalar(
             select(models.Conversation.id).where(
                 or_(
                     models.Conversation.key == name,
@@ -229,19 +231,19 @@ async def _conversation_id(api: Api, name: str) -> str:
                 )
             )
         )
-    if found is None:
+    if conversation_id is None:
         raise HTTPException(404, f"There is no session {name!r}.")
-    return found
+    return conversation_id
 
 
 async def _inbox_id(api: Api, event_id: str) -> str:
     async with api.stores.database.read() as session:
-        found = await session.scalar(
+        inbox_id = await session.scalar(
             select(models.Inbox.id).where(
                 models.Inbox.channel == "console", models.Inbox.event_id == event_id
             )
         )
-    return found or ""
+    return inbox_id or ""
 
 
 def _one_of(value: str, known: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""What the API takes and gives, as OpenAPI shows it. Times are seconds since the epoch."""
+"""Requests and answers of the API, as OpenAPI shows them. Times are seconds since the epoch."""
 
 from typing import Any
 
@@ -13,18 +13,18 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Say(Body):
+class NewMessage(Body):
     """A message to an agent."""
 
     text: str = Field(min_length=1, max_length=TEXT_CHARS_MAX)
-    agent: str | None = Field(default=None, description="Who is to answer from now on.")
+    agent: str | None = Field(default=None, description="The agent that answers from now on.")
     event_id: str | None = Field(
         default=None, max_length=200, description="Send again with the same id: stored once."
     )
 
 
-class Said(BaseModel):
-    """The message is stored; its answer comes by the session's events."""
+class AcceptedMessage(BaseModel):
+    """The stored message; the answer to it comes with the session's events."""
 
     inbox_id: str
     conversation_id: str
@@ -32,8 +32,8 @@ class Said(BaseModel):
     duplicate: bool = False
 
 
-class Part(BaseModel):
-    """One running part of the platform."""
+class PartStatus(BaseModel):
+    """One process of the stack, or one connected account."""
 
     name: str
     up: bool
@@ -45,7 +45,7 @@ class Status(BaseModel):
 
     ok: bool
     version: str
-    parts: list[Part]
+    parts: list[PartStatus]
     counts: dict[str, int]
 
 
@@ -111,7 +111,7 @@ class SessionDetail(BaseModel):
 
 
 class Stopping(BaseModel):
-    """What a stop found. `turn_id` is the turn that is being stopped."""
+    """What a stop ends: `turn_id` is the running turn, `dropped` counts waiting messages."""
 
     turn_id: str | None
     dropped: int
@@ -121,7 +121,7 @@ class DeliveryItem(BaseModel):
     """One outgoing message.
 
     state: pending | uncertain | failed | sent | delivered | read | cancelled.
-    evidence: what was concluded about it, oldest first.
+    evidence: what is known about its sends, oldest first.
     """
 
     id: str
@@ -145,7 +145,7 @@ class DeliveryList(BaseModel):
     deliveries: list[DeliveryItem]
 
 
-class Person(BaseModel):
+class PersonItem(BaseModel):
     """Someone who wrote. access: pending | allowed | blocked; `code` while one is open."""
 
     id: str
@@ -159,4 +159,4 @@ class Person(BaseModel):
 class PersonList(BaseModel):
     """People, newest first."""
 
-    people: list[Person]
+    people: list[PersonItem]

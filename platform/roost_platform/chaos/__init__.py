@@ -1,1 +1,1 @@
-"""Proof by machine that nothing is lost: seeded simulation, seeded kills, and the invariants."""
+"""Proof that nothing is lost: seeded simulations, seeded kills, and the invariants they check."""

@@ -7,20 +7,22 @@ from pathlib import Path
 
 from roost_platform.chaos.report import simulation_lines, storm_lines, write
 from roost_platform.chaos.sim.run import Tally, run
-from roost_platform.chaos.storm import StormConfig, storm
+from roost_platform.chaos.storm import storm
+from roost_platform.chaos.storm_report import StormConfig
 from roost_platform.settings.config import load_settings
 
-TELL_S = 20.0
+TELL_S = 20.0  # between two lines of progress
 
 
 def main() -> int:
+    """Run what the command line asks for; returns 0 when every invariant held, else 1."""
     options = _options()
     folder = options.data / f"{time.strftime('%Y%m%dT%H%M%S')}-seed{options.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     print(f"chaos: seed {options.seed}, report in {folder}", flush=True)
     held = True
     if options.schedules:
-        tally = run(options.seed, options.schedules, _teller(options.schedules))
+        tally = run(options.seed, options.schedules, Progress(options.schedules))
         write(folder, "simulation", simulation_lines(options.seed, tally))
         held = not tally.failures
     if options.minutes:
@@ -56,14 +58,15 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class _teller:
-    """Tells how far it is, every so often."""
+class Progress:
+    """Prints how many schedules are done, every TELL_S seconds."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._told = time.monotonic()
 
     def __call__(self, tally: Tally) -> None:
+        """Print a line if one is due."""
         if time.monotonic() - self._told >= TELL_S:
             self._told = time.monotonic()
             failed = f", {len(tally.failures)} failed" if tally.failures else ""

@@ -1,4 +1,4 @@
-"""How questions are worded and what answers them, the same in the simulation and for real."""
+"""The form of questions and of their answers, in the simulation and with real processes."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ _QUESTION = re.compile(r"(w\d+) think=([\d.]+) fill=(\d+)( tool)?")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A word, how long its answer takes, how many numbered words that adds, and if by a tool."""
+    """A word to answer with; how long that takes, how many numbered words it adds, if by a tool."""
 
     word: str
     think_s: float
@@ -21,21 +21,22 @@ class Question:
 
 
 def questions(texts: Sequence[str]) -> Iterator[Question]:
-    """Every question in some messages; one message may hold several, as prompts join them."""
+    """Every question in these messages; prompts join messages, so one may hold several."""
     for text in texts:
         for word, think_s, fill, tool in _QUESTION.findall(text):
             yield Question(word, float(think_s), int(fill), bool(tool))
 
 
 def think_s(texts: Sequence[str]) -> float:
-    return max((asked.think_s for asked in questions(texts)), default=0.0)
+    """The longest thinking time that these messages ask for, in seconds."""
+    return max((question.think_s for question in questions(texts)), default=0.0)
 
 
 def answer(texts: Sequence[str]) -> str:
-    """Names every question's word; then the numbers of each, long enough for several parts."""
-    found = list(questions(texts))
-    lines = [f"Answer to {', '.join(asked.word for asked in found)}."]
-    for asked in found:
-        if asked.fill:
-            lines.append(" ".join(f"{asked.word}.{n}" for n in range(1, asked.fill + 1)))
+    """The answer: the word of every question, then its numbered words, enough for several parts."""
+    asked_questions = list(questions(texts))
+    lines = [f"Answer to {', '.join(question.word for question in asked_questions)}."]
+    for question in asked_questions:
+        if question.fill:
+            lines.append(" ".join(f"{question.word}.{n}" for n in range(1, question.fill + 1)))
     return "\n\n".join(lines)

@@ -1,4 +1,4 @@
-"""What the fakes' record of calls tells the invariants, and what nobody could have known."""
+"""What the calls that the fakes recorded show, and what no process could have known."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,34 +7,34 @@ from roost_channels.testing.loopback import Call
 from roost_platform.chaos.record import Final, Removed, StatusEdit, words
 
 STOP_DATA = "stop:"
-# An answer on its way to a process that dies, or not yet committed by it, was never learned.
+# A process that dies within this time of an answer may not have received or committed it.
 HEARD_S = 1.0
 UNHEARD = ("drop_after", "garbage", "cut_body")
 
 
 def early(calls: Sequence[Call], deaths: Sequence[float]) -> Iterator[str]:
-    """Calls to a chat inside a wait that a lane which lived on had been told of.
+    """Calls that were made during a wait which the caller's lane knew of and survived.
 
-    Telegram's waits are a chat's, Twilio's a method's of the whole account. A wait told to a search
-    for inbound messages is the search's own.
+    Telegram's waits are for a chat, Twilio's for a method of the whole account. A wait that answers
+    a search for inbound messages is for the search alone.
     """
-    asked: dict[str, Call] = {}
+    waits: dict[str, Call] = {}
     for call in calls:
         key = str(call.parameters.get("chat_id") or call.method)
-        # A wait of the whole bot was told to whoever was last.
-        asker = asked.get(key) or next(reversed(asked.values()), None)
+        # A wait for the whole bot is an answer to the last call.
+        asker = waits.get(key) or next(reversed(waits.values()), None)
         if asker and _chat(call) and call.early and _was_told(call, asker, deaths):
             yield f"{call.method} to {_chat(call)} at {call.started_at:.3f}: {_shown(call)!r}"
         if call.status == 429:
-            asked[key] = call
+            waits[key] = call
 
 
 def _was_told(call: Call, asker: Call, deaths: Sequence[float]) -> bool:
-    """Whoever made a call knew of the wait that `asker` was answered with."""
+    """Whether the maker of a call knew of the wait that answered the call `asker`."""
     if not _chat(asker) or _unheard(asker, deaths):
         return False
     if call.started_at < (asker.finished_at or asker.started_at):
-        return False  # it was under way already, only slow
+        return False  # it was already under way, only slow
     # Another chat's call may have been on its way when the account was asked to wait.
     answered_at = asker.finished_at or asker.started_at
     return _chat(asker) == _chat(call) or call.started_at > answered_at + HEARD_S
@@ -42,13 +42,13 @@ def _was_told(call: Call, asker: Call, deaths: Sequence[float]) -> bool:
 
 def unknowable(calls: Sequence[Call], deaths: Sequence[float]) -> set[tuple[str, str]]:
     """Messages sent with a Stop button whose id never reached a process that lived on."""
-    found = set()
+    messages = set()
     for call in calls:
         if not call.ok or not list(_stops(call)) or call.method.lower() != "sendmessage":
             continue
         if _unheard(call, deaths):
-            found.add((_chat(call), str(call.response["result"]["message_id"])))
-    return found
+            messages.add((_chat(call), str(call.response["result"]["message_id"])))
+    return messages
 
 
 def status_edits(calls: Sequence[Call]) -> Iterator[StatusEdit]:
@@ -60,7 +60,10 @@ def status_edits(calls: Sequence[Call]) -> Iterator[StatusEdit]:
 
 
 def finals(answers: Sequence[Any], calls: Sequence[Call]) -> Iterator[Final]:
-    """When the first part of each turn's last word, (text, turn, chat), reached Telegram."""
+    """When the first part of each turn's last message reached Telegram.
+
+    answers: (text, turn, chat) of each.
+    """
     sends = [call for call in calls if call.method.lower() == "sendmessage" and call.ok]
     for text, turn_id, chat in answers:
         heads = words(text)[:1]
@@ -71,7 +74,7 @@ def finals(answers: Sequence[Any], calls: Sequence[Call]) -> Iterator[Final]:
 
 
 def removed(calls: Sequence[Call]) -> Iterator[Removed]:
-    """Messages of ours that were deleted, as they read by then."""
+    """Our messages that were deleted, with their last texts."""
     texts: dict[tuple[str, str], str] = {}
     for call in calls:
         if not call.ok:
@@ -96,7 +99,7 @@ def _stops(call: Call) -> Iterator[str]:
 
 
 def _unheard(call: Call, deaths: Sequence[float]) -> bool:
-    """Its answer got lost, or whoever waited for it died before it could be written down."""
+    """Whether its answer got lost, or the process that waited for it died before it was stored."""
     end = (call.finished_at or call.started_at) + HEARD_S
     return call.fault in UNHEARD or any(
         call.started_at - HEARD_S <= death <= end for death in deaths
@@ -104,9 +107,11 @@ def _unheard(call: Call, deaths: Sequence[float]) -> bool:
 
 
 def _chat(call: Call) -> str:
-    """Whose chat a call is about; a search for what reached our own number is about none."""
-    given = call.parameters
-    return str(given.get("chat_id") or (given.get("To") if "From" in given else "") or "")
+    """The chat of a call; empty for a search for messages to our own number."""
+    parameters = call.parameters
+    return str(
+        parameters.get("chat_id") or (parameters.get("To") if "From" in parameters else "") or ""
+    )
 
 
 def _shown(call: Call) -> str:

@@ -1,4 +1,4 @@
-"""The scripted engine with one rule: every question is answered by its word, as slowly as asked.
+"""The scripted engine with one rule: it answers each question with its word, as slowly as asked.
 
 `python -m roost_platform.chaos.engine --port N` prints `ready` and serves until it is killed.
 """
@@ -15,28 +15,30 @@ from roost_platform.chaos.answers import answer, questions, think_s
 
 
 class ByWord(ScriptedEngine):
-    """Answers all that people said since the last answer."""
+    """Answers everything that people wrote since the last answer."""
 
     def steps(self, body: Mapping[str, Any]) -> Sequence[Step]:
+        """What the engine says to the messages of one request: a tool call, or the answer."""
         messages = [m for m in body.get("messages", ()) if isinstance(m, dict)]
-        asked: list[str] = []
+        texts: list[str] = []
         for message in messages:
             if message.get("role") == "user":
-                asked.append(text_of(message))
+                texts.append(text_of(message))
             elif message.get("role") == "assistant" and not message.get("tool_calls"):
-                asked = []
+                texts = []
         if (
             messages
             and messages[-1].get("role") == "user"
-            and any(found.tool for found in questions(asked))
+            and any(question.tool for question in questions(texts))
         ):
             return [Call("calculator", '{"expression": "6*7"}')]
-        text = answer(asked)
-        seconds = think_s(asked)
+        text = answer(texts)
+        seconds = think_s(texts)
         return [Say(text, len(text.split()) / seconds if seconds else None)]
 
 
 def main() -> int:
+    """Serve until a signal ends the process; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m roost_platform.chaos.engine")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     options = parser.parse_args()

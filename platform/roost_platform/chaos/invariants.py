@@ -1,4 +1,4 @@
-"""What must hold after any faults and crashes: pure functions over a record of what happened."""
+"""What must hold after any faults and crashes, as pure functions over a record of a run."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ EVIDENCE_MAX = 300  # characters of a text quoted in a violation
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule that did not hold, where, and what shows it."""
+    """A rule that did not hold: in which chat, and the evidence."""
 
     rule: str
     chat: str
@@ -27,32 +27,35 @@ Rule = Callable[[Record], Iterator[Violation]]
 
 
 def check(record: Record) -> list[Violation]:
-    """Every violation of every rule; none is what a run must give."""
+    """Every violation of every rule; a good run has none."""
     return [violation for rule in RULES for violation in rule(record)]
 
 
 def nothing_sent_is_lost_on_the_way_in(record: Record) -> Iterator[Violation]:
-    """What the provider promises to deliver ends in the inbox."""
-    accepted = {asked.word for asked in record.asked}
+    """A message that the provider promises to deliver is in the inbox."""
+    words_accepted = {message.word for message in record.accepted}
     for sent in record.sent:
-        if sent.word not in accepted:
+        if sent.word not in words_accepted:
             yield Violation("lost inbound", sent.chat, f"{sent.word} was never accepted")
 
 
 def every_accepted_message_is_answered(record: Record) -> Iterator[Violation]:
-    """Its word, and all that its answer numbers on, is on the screen."""
+    """Its word and all numbered words of its answer are on the screen."""
     seen = {(shown.chat, word) for shown in _answers(record) for word in words(shown.text)}
-    for asked in record.asked:
-        if asked.excused:
+    for message in record.accepted:
+        if message.excused:
             continue
-        wanted = [asked.word, *(f"{asked.word}.{number}" for number in range(1, asked.fill + 1))]
-        missing = [word for word in wanted if (asked.chat, word) not in seen]
+        wanted = [
+            message.word,
+            *(f"{message.word}.{number}" for number in range(1, message.fill + 1)),
+        ]
+        missing = [word for word in wanted if (message.chat, word) not in seen]
         if missing:
-            yield Violation("lost answer", asked.chat, f"{len(missing)} missing, {missing[:5]}")
+            yield Violation("lost answer", message.chat, f"{len(missing)} missing, {missing[:5]}")
 
 
 def no_copy_is_unlabelled(record: Record) -> Iterator[Violation]:
-    """The same passage twice only where the second says that it may be a repeat."""
+    """A passage is shown twice only if the second copy says that it may be a repeat."""
     copies: Counter[tuple[str, str]] = Counter()
     for shown in _answers(record):
         if not shown.text.startswith(REPEAT_LABEL):
@@ -63,8 +66,8 @@ def no_copy_is_unlabelled(record: Record) -> Iterator[Violation]:
 
 
 def answers_keep_the_order_of_the_questions(record: Record) -> Iterator[Violation]:
-    """Per chat, answers follow the order of acceptance, and their parts their numbers, unmixed."""
-    places = {(asked.chat, asked.word): asked.place for asked in record.asked}
+    """In each chat answers come in the order of acceptance, their parts in order and unmixed."""
+    places = {(message.chat, message.word): message.place for message in record.accepted}
     for chat, messages in _by_chat(_answers(record)).items():
         seen: set[str] = set()
         counted: dict[str, int] = {}
@@ -94,6 +97,7 @@ def answers_keep_the_order_of_the_questions(record: Record) -> Iterator[Violatio
 
 
 def no_answer_is_ever_deleted(record: Record) -> Iterator[Violation]:
+    """An answer stays in the chat; only status messages may go."""
     for removed in record.removed:
         if words(removed.text):
             text = removed.text[:EVIDENCE_MAX]
@@ -101,7 +105,7 @@ def no_answer_is_ever_deleted(record: Record) -> Iterator[Violation]:
 
 
 def no_status_is_left_behind(record: Record) -> Iterator[Violation]:
-    """None whose id we could know: a sent message without an answer can't be found on Telegram."""
+    """No status message stays, unless its id was never learned: Telegram has no way to find it."""
     for shown in record.shown:
         if shown.is_status and (shown.chat, shown.message_id) not in record.unknowable:
             text = shown.text[:EVIDENCE_MAX]
@@ -109,7 +113,7 @@ def no_status_is_left_behind(record: Record) -> Iterator[Violation]:
 
 
 def no_status_changes_after_the_final(record: Record) -> Iterator[Violation]:
-    """The answer is last."""
+    """After a turn's last message its status message changes no more."""
     finals = {(final.chat, final.turn_id): final.at for final in record.finals}
     for edit in record.status_edits:
         at = finals.get((edit.chat, edit.turn_id))
@@ -120,17 +124,19 @@ def no_status_changes_after_the_final(record: Record) -> Iterator[Violation]:
 
 
 def no_call_ignores_a_wait(record: Record) -> Iterator[Violation]:
+    """No call is made during a wait that a provider asked for."""
     for call in record.early:
         yield Violation("call inside retry_after", "", call)
 
 
 def nothing_is_stuck(record: Record) -> Iterator[Violation]:
+    """Everything is finished when nothing more is to be expected."""
     for what in record.stuck:
         yield Violation("stuck", "", what)
 
 
 def transcripts_are_valid(record: Record) -> Iterator[Violation]:
-    """A strict OpenAI-style server would take them."""
+    """A strict server with OpenAI's rules would accept every transcript."""
     for chat, messages in record.transcripts.items():
         for fault in faults_of(messages):
             yield Violation("transcript", chat, fault)
@@ -158,4 +164,7 @@ def _by_chat(messages: Iterator[Shown]) -> dict[str, list[Shown]]:
     chats: defaultdict[str, list[Shown]] = defaultdict(list)
     for shown in messages:
         chats[shown.chat].append(shown)
-    return {chat: sorted(found, key=lambda s: s.place) for chat, found in chats.items()}
+    return {
+        chat: sorted(messages_shown, key=lambda s: s.place)
+        for chat, messages_shown in chats.items()
+    }

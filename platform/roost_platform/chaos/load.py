@@ -1,4 +1,4 @@
-"""How much the platform bears with a scripted engine: rates, waits, stops, a restart, memory."""
+"""The platform's load with a scripted engine: rates, latency, stops, a restart, memory."""
 
 import asyncio
 import time
@@ -47,7 +47,7 @@ class LoadParameters(BaseSettings):
 
 @dataclass(slots=True)
 class Load:
-    """One running stack that is measured from outside: by its phones, calls and rows."""
+    """Measures one running stack from outside: by its phones, its calls and its rows."""
 
     world: Storm
     parameters: LoadParameters
@@ -55,25 +55,23 @@ class Load:
     next_chat: int = FIRST_CHAT
 
     def chats(self, count: int) -> list[int]:
-        """Chats that nobody wrote in before."""
+        """The numbers of so many new chats."""
         first, self.next_chat = self.next_chat, self.next_chat + count
         return list(range(first, first + count))
 
     def add(
         self, name: str, value: float, unit: str, goal: Goal | None = None, *, less: bool = True
     ) -> None:
-        """A figure; `less` is better by default."""
+        """Add a figure to the run; `less`: a lower value is better."""
         scenario = f"load, {self.parameters.database}"
         self.run.add(Figure(scenario, name, value, unit, lower_is_better=less, goal=goal))
 
-    # Scenarios -------------------------------------------------------------------------------
-
     def calm(self) -> None:
-        """One message at a time: what the platform adds when nothing else happens."""
+        """One message at a time: the latency that the platform itself adds."""
         phone = self.world.phones.telegram
         for chat in self.chats(self.parameters.calm_answers):
-            asked = phone.say(chat, f"w{chat} think=0 fill=0")
-            phone.answer(chat, asked, within_s=PATIENCE_S)
+            message_id = phone.say(chat, f"w{chat} think=0 fill=0")
+            phone.answer(chat, message_id, within_s=PATIENCE_S)
         begun, sent = asyncio.run(self._waits(self.next_chat - self.parameters.calm_answers))
         for name, values, goals in (
             ("inbound stored to model asked", begun, {50: Goal(60, 40), 95: Goal(150, 100)}),
@@ -83,7 +81,7 @@ class Load:
                 self.add(f"{name}, p{percent}", percentile(values, percent) * 1000, "ms", goal)
 
     def flood(self) -> None:
-        """Everybody writes at once: how fast messages are accepted, and answers come out."""
+        """Everybody writes at once: how fast messages are accepted and answers are sent."""
         phone, count = self.world.phones.telegram, self.parameters.answers
         before, used = len(self._sends()), processor_s(self.world.stack)
         chats, began = self.chats(count), time.time()
@@ -112,7 +110,7 @@ class Load:
         )
 
     def stops(self) -> None:
-        """One stops a long answer while all others are being written, then everybody does."""
+        """One person stops a long answer while many others are written; then everybody does."""
         phone, count = self.world.phones.telegram, self.parameters.stops
         busy = self.chats(count)
         for chat in busy:
@@ -126,14 +124,14 @@ class Load:
         self._add_stops(f"/stop to visible stop, {count} at once", waits)
 
     def _stop(self, chats: list[int], running: int) -> list[float]:
-        """Everybody in these chats stops as soon as so many are answered; seconds it took each."""
+        """Stop in these chats once so many answers run; the seconds until each stop was seen."""
         eventually("all to be written", lambda: self._running() >= running, within_s=PATIENCE_S)
-        asked: dict[int, float] = {}
+        sent_at: dict[int, float] = {}
         for chat in chats:
-            asked[chat] = time.time()
+            sent_at[chat] = time.time()
             self.world.phones.telegram.say(chat, "/stop")
         seen = eventually("all stops", lambda: self._stopped(chats), within_s=PATIENCE_S)
-        return [seen[chat] - at for chat, at in asked.items()]
+        return [seen[chat] - at for chat, at in sent_at.items()]
 
     def _add_stops(self, name: str, waits: list[float]) -> None:
         self.add(f"{name}, p50", percentile(waits, 50), "s")
@@ -141,7 +139,7 @@ class Load:
         self.add(f"{name}, worst", max(waits), "s")
 
     def restart(self) -> None:
-        """The courier dies with a full queue: everything comes once, as fast as Telegram allows."""
+        """The courier is killed with a full queue: every message comes once, as fast as allowed."""
         chats = self.chats(20)
         phone, count = self.world.phones.telegram, self.parameters.queued_parts
         for chat in chats:
@@ -162,13 +160,15 @@ class Load:
         self.add("calls inside a wait", early, "", Goal(0, 0))
 
     def memory(self) -> None:
-        """Resident memory of each part under steady load: at the end, and what a minute adds."""
+        """Resident memory of each process under steady load: at the end, and its growth."""
         phone, minutes = self.world.phones.telegram, self.parameters.memory_minutes
         chats = self.chats(20)
         samples = ResidentSamples(minutes)
         began, number, rounds = time.monotonic(), 0, 0
         while (now_s := time.monotonic() - began) < minutes * 60:
-            if rounds % NEW_EVERY == NEW_EVERY - 1:  # or transcripts would grow, and answers cost
+            if (
+                rounds % NEW_EVERY == NEW_EVERY - 1
+            ):  # else transcripts grow, and with them the cost of answers
                 for chat in chats:
                     phone.say(chat, "/new")
             else:
@@ -186,8 +186,6 @@ class Load:
             name = f"{part} grows per minute, second half of {minutes:g} minutes"
             self.add(name, samples.growth(part), "MiB", goal)
 
-    # Looks -----------------------------------------------------------------------------------
-
     def _sends(self) -> list[Call]:
         return [
             call
@@ -196,7 +194,7 @@ class Load:
         ]
 
     def _enough(self, count: int) -> list[Call] | None:
-        time.sleep(0.5)  # the list of calls is long, and who asks slows what is measured
+        time.sleep(0.5)  # the list of calls is long, and reading it slows the stack
         sends = self._sends()
         return sends if len(sends) >= count else None
 
@@ -205,14 +203,12 @@ class Load:
 
     def _stopped(self, chats: list[int]) -> dict[int, float] | None:
         wanted = set(chats)
-        found: dict[int, float] = {}
+        seen_at: dict[int, float] = {}
         for call in self._sends():
             chat = int(call.parameters["chat_id"])
             if chat in wanted and "Stopped after" in str(call.parameters.get("text")):
-                found.setdefault(chat, call.started_at)
-        return found if len(found) == len(chats) else None
-
-    # Rows ------------------------------------------------------------------------------------
+                seen_at.setdefault(chat, call.started_at)
+        return seen_at if len(seen_at) == len(chats) else None
 
     def _stores(self) -> Stores:
         return open_stores(settings_url(self.world.stack))
@@ -269,7 +265,7 @@ class Load:
         return begun, sent
 
     async def _queue(self, chats: list[int], count: int) -> None:
-        """Operators say a lot at once: rows in the outbox, nothing of the agents'."""
+        """Queue so many messages as an operator."""
         stores = self._stores()
         try:
             for number in range(count):

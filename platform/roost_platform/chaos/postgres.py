@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own for a storm, whose server can be crashed."""
+"""A PostgreSQL server for a storm, which can be crashed."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ class Postgres:
     url: str
 
     def crash(self) -> int:
-        """kill -9 of one backend: the server drops every connection and recovers from its log."""
+        """kill -9 of one backend, after which the server recovers from its log; returns the pid."""
         connection = psycopg.connect(self.url, autocommit=True)
         pid = connection.info.backend_pid
         os.kill(pid, signal.SIGKILL)
@@ -28,7 +28,7 @@ class Postgres:
 
 @contextmanager
 def running_postgres(database: str) -> Iterator[Postgres | None]:
-    """A server for `postgresql`, None for `sqlite`."""
+    """A running server for `postgresql`; None for `sqlite`."""
     if database == "sqlite":
         yield None
         return

@@ -1,4 +1,4 @@
-"""What happened, read from the database, the phones' screens and the providers' calls."""
+"""Read what happened from the database, the phones' screens and the calls to providers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from roost_platform.chaos.calls import (
     status_edits,
     unknowable,
 )
-from roost_platform.chaos.record import Asked, Record, Shown, words
+from roost_platform.chaos.record import AcceptedMessage, Record, Shown, words
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 
@@ -27,11 +27,11 @@ Screen = Mapping[str, Any]
 class Sources:
     """Where a record comes from.
 
-    said: what people wrote, chat and word. fills: how many numbered words each answer adds.
+    written: what people wrote, as chat and word. fills: how many numbered words each answer adds.
     screens: each chat as its phone shows it. deaths: when couriers died, by the fakes' clock.
     """
 
-    said: Sequence[tuple[str, str]]
+    written: Sequence[tuple[str, str]]
     fills: Mapping[str, int]
     telegram: Mapping[str, Screen]
     whatsapp: Mapping[str, Screen]
@@ -40,7 +40,7 @@ class Sources:
     deaths: Sequence[float] = field(default_factory=tuple)
 
 
-# Asked again and again until nothing is left, so made once.
+# These run again and again until nothing is left, so they are made once.
 _UNDELIVERED = select(models.Outbox.text).where(models.Outbox.state == "pending")
 _UNANSWERED = select(models.Inbox.text).where(models.Inbox.state.in_(("pending", "taken")))
 _ACCEPTED = select(models.Inbox.text)
@@ -48,8 +48,8 @@ _RUNNING = select(models.Turn.id).where(models.Turn.state == "running")
 _SHOWN = select(models.StatusMessageRow.turn_id).where(models.StatusMessageRow.state == "open")
 
 
-async def unfinished(database: Database, said: Sequence[tuple[str, str]]) -> list[str]:
-    """Everything that is still to be done, in words."""
+async def unfinished(database: Database, written: Sequence[tuple[str, str]]) -> list[str]:
+    """Everything that is still unfinished, in words."""
     async with database.read() as session:
         pending = await session.scalars(_UNDELIVERED, {})
         left = [f"not delivered: {text[:60]!r}" for text in pending]
@@ -57,7 +57,7 @@ async def unfinished(database: Database, said: Sequence[tuple[str, str]]) -> lis
         left += [f"not answered: {text!r}" for text in waiting]
         texts = await session.scalars(_ACCEPTED, {})
         accepted = {word for text in texts for word in words(text)[:1]}
-        left += [f"not accepted: {word}" for _, word in said if word not in accepted]
+        left += [f"not accepted: {word}" for _, word in written if word not in accepted]
         running = await session.scalars(_RUNNING, {})
         left += [f"turn {turn_id} runs" for turn_id in running]
         shown = await session.scalars(_SHOWN, {})
@@ -67,9 +67,9 @@ async def unfinished(database: Database, said: Sequence[tuple[str, str]]) -> lis
 
 async def read(database: Database, sources: Sources) -> Record:
     """The record of a run."""
-    record = Record(sent=[Asked(chat, word, 0) for chat, word in sources.said])
+    record = Record(sent=[AcceptedMessage(chat, word, 0) for chat, word in sources.written])
     async with database.read() as session:
-        record.asked += await _asked(session, sources.fills)
+        record.accepted += await _accepted_messages(session, sources.fills)
         failed = await session.scalars(
             select(models.Outbox.text).where(models.Outbox.state == "failed")
         )
@@ -95,18 +95,20 @@ async def read(database: Database, sources: Sources) -> Record:
     return record
 
 
-async def _asked(session: AsyncSession, fills: Mapping[str, int]) -> list[Asked]:
+async def _accepted_messages(
+    session: AsyncSession, fills: Mapping[str, int]
+) -> list[AcceptedMessage]:
     """Accepted questions; those before a stop of their chat are excused from a whole answer."""
     rows = await session.execute(
         select(models.Inbox.text, models.Inbox.sequence, models.Conversation.chat)
         .join(models.Conversation, models.Conversation.id == models.Inbox.conversation_id)
         .order_by(models.Inbox.sequence)
     )
-    found = [(text, place, chat) for text, place, chat in rows]
-    stops: dict[str, int] = {chat: place for text, place, chat in found if text == "/stop"}
+    messages = [(text, place, chat) for text, place, chat in rows]
+    stops: dict[str, int] = {chat: place for text, place, chat in messages if text == "/stop"}
     return [
-        Asked(chat, word, place, fills.get(word, 0), place < stops.get(chat, -1))
-        for text, place, chat in found
+        AcceptedMessage(chat, word, place, fills.get(word, 0), place < stops.get(chat, -1))
+        for text, place, chat in messages
         for word in words(text)[:1]
     ]
 

@@ -1,20 +1,20 @@
-"""What happened, in one form for the simulation and for real processes: input of the invariants."""
+"""What happened in a run, in one form for the simulation and for real processes."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# Every message bears a word of its own, which its answer repeats; long answers number it on.
+# Every message has a word of its own. Its answer repeats it; long answers add numbers to it.
 WORD = re.compile(r"\bw\d+(?:\.\d+)?\b")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A message that was accepted. fill: how many numbered words its answer adds.
+class AcceptedMessage:
+    """A message that was accepted.
 
-    place: the order of acceptance within the chat. excused: a stop came after it, so its answer may
-    be partial or missing.
+    fill: how many numbered words its answer adds. place: its order of acceptance in the chat.
+    excused: a stop came after it, so its answer may be partial or missing.
     """
 
     chat: str
@@ -26,7 +26,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A message of ours that a person sees at the end; `place` is its order on the screen."""
+    """A message of ours that is on the screen at the end; `place` is its order there."""
 
     chat: str
     message_id: str
@@ -37,7 +37,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A message of ours that was deleted, as it last read."""
+    """A message of ours that was deleted, with its last text."""
 
     chat: str
     message_id: str
@@ -46,7 +46,7 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class StatusEdit:
-    """A status message was shown or changed: at is when the provider took the call."""
+    """A status message was shown or changed; `at`: when the provider accepted the call."""
 
     chat: str
     turn_id: str
@@ -55,7 +55,7 @@ class StatusEdit:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """The moment a turn's last word reached the provider; from then on its status may only go."""
+    """The moment when a turn's last message reached the provider; its status may then only go."""
 
     chat: str
     turn_id: str
@@ -64,15 +64,17 @@ class Final:
 
 @dataclass(slots=True)
 class Record:
-    """Everything the invariants look at. early: calls to a chat made in spite of a wait.
+    """Everything that the invariants look at.
 
-    sent: words that people sent and the provider promised to deliver; each must be among `asked`.
-    stuck: whatever was still unfinished when nothing more was to be expected, in words.
-    unknowable: status messages whose sending nobody was told the outcome of; they may stay.
+    accepted: messages in the inbox.
+    sent: messages that the provider promised to deliver; each must be among `accepted`.
+    early: calls to a chat that were made during a wait the provider had asked for.
+    stuck: what was unfinished when nothing more was to be expected, in words.
+    unknowable: status messages whose sends had an outcome that nobody learned; they may stay.
     """
 
-    asked: list[Asked] = field(default_factory=list)
-    sent: list[Asked] = field(default_factory=list)
+    accepted: list[AcceptedMessage] = field(default_factory=list)
+    sent: list[AcceptedMessage] = field(default_factory=list)
     shown: list[Shown] = field(default_factory=list)
     removed: list[Removed] = field(default_factory=list)
     status_edits: list[StatusEdit] = field(default_factory=list)
@@ -84,6 +86,6 @@ class Record:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in order, each once; a quoted line speaks of others."""
+    """The words of a text in order, each once, without those in quoted lines."""
     own = "\n".join(line for line in text.splitlines() if not line.startswith(">"))
     return list(dict.fromkeys(WORD.findall(own)))

@@ -1,4 +1,4 @@
-"""What a run of chaos prints and leaves behind."""
+"""What a run of chaos prints, and what it writes to its folder."""
 
 import time
 from collections import Counter
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_platform.chaos.sim.run import Failure, Tally
-from roost_platform.chaos.storm import StormReport
+from roost_platform.chaos.storm_report import StormReport
 
 
 def write(folder: Path, name: str, lines: Sequence[str]) -> Path:
@@ -19,7 +19,7 @@ def write(folder: Path, name: str, lines: Sequence[str]) -> Path:
 
 
 def simulation_lines(first: int, tally: Tally) -> list[str]:
-    """The simulation in a few lines; each failing seed with what it takes to break it."""
+    """The simulation in a few lines; each failing seed with the faults that it needs."""
     lines = [
         f"simulation: {tally.schedules} schedules from seed {first}, {tally.messages} messages,"
         f" {tally.calls} provider calls, {tally.crashes} crashes,"
@@ -40,13 +40,13 @@ def _failure_lines(failure: Failure) -> list[str]:
 
 
 def storm_lines(report: StormReport) -> list[str]:
-    """What was killed, what came of it, and each violation with its evidence."""
+    """What was killed, the result, and each violation with its evidence."""
     config, record = report.config, report.record
     kills = Counter(part for _, part, _ in report.kills)
     repeats = sum(shown.text.startswith(REPEAT_LABEL) for shown in record.shown)
     lines = [
         f"storm: seed {config.seed}, {config.minutes:g} minutes on {config.database},"
-        f" {len(report.said)} messages written, {len(record.asked)} accepted,"
+        f" {len(report.written)} messages written, {len(record.accepted)} accepted,"
         f" {report.telegram_calls} Telegram and {report.twilio_calls} Twilio calls",
         f"  killed {sum(kills.values())}: "
         + ", ".join(f"{part} {count}" for part, count in sorted(kills.items())),
@@ -62,4 +62,5 @@ def storm_lines(report: StormReport) -> list[str]:
 
 
 def clock(at: float) -> str:
+    """A moment as `HH:MM:SS.mmm` in local time; `at` in seconds since the epoch."""
     return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"

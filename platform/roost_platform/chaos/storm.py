@@ -1,16 +1,14 @@
-"""Real processes under fire: `roost up`, both fakes, twenty people who write, and kill -9."""
+"""Kill -9 of real processes under `roost up` while twenty people write through the fakes."""
 
 import asyncio
 import contextlib
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,62 +18,31 @@ from sqlalchemy.exc import DBAPIError
 
 from roost_channels.testing.loopback import Call
 from roost_platform.chaos.answers import Question
-from roost_platform.chaos.invariants import Violation, check
+from roost_platform.chaos.engine_process import EngineProcess
+from roost_platform.chaos.invariants import check
 from roost_platform.chaos.postgres import running_postgres
 from roost_platform.chaos.reading import Sources, read, unfinished
 from roost_platform.chaos.record import Record
+from roost_platform.chaos.storm_report import StormConfig, StormReport
 from roost_platform.db.base.engine import Database
 from roost_platform.testing import (
-    SOURCES,
     Phones,
-    Process,
     Stack,
-    free_port,
     start_phones,
 )
 
 PARTS = ("worker", "courier", "web", "engine", "temporal")
 TALKS_TELEGRAM = 10
 TALKS_WHATSAPP = 10
-SETTLE_S = 300.0  # what is unfinished this long after the storm is stuck
+SETTLE_S = 300.0  # work that is unfinished this long after the storm is stuck
 LOOK_S = 1.0
 START_S = 300.0
-ENGINE_DOWN_S = 0.5
 DATABASE_EVERY_S = 45.0
 FAULT_RATE = 0.04
 
 
-@dataclass(frozen=True, slots=True)
-class StormConfig:
-    """How hard it blows. kill_every_s and write_every_s are averages; the latter per person."""
-
-    seed: int
-    minutes: float
-    kill_every_s: float = 5.0
-    write_every_s: float = 12.0
-    database: str = "sqlite"
-    real_engine: bool = False
-
-
-@dataclass(slots=True)
-class StormReport:
-    """What was done and what came of it."""
-
-    config: StormConfig
-    said: list[tuple[str, str]] = field(default_factory=list)
-    fills: dict[str, int] = field(default_factory=dict)
-    kills: list[tuple[float, str, int]] = field(default_factory=list)
-    record: Record = field(default_factory=Record)
-    violations: list[Violation] = field(default_factory=list)
-    telegram_calls: int = 0
-    twilio_calls: int = 0
-    struck: dict[str, int] = field(default_factory=dict)
-    settled_s: float = 0.0
-    wall_s: float = 0.0
-
-
 def storm(config: StormConfig, folder: Path) -> StormReport:
-    """Run it on a fresh data folder below `folder`."""
+    """Run a storm on a new data folder below `folder`."""
     with running_stack(config, folder) as world:
         return world.run()
 
@@ -107,40 +74,8 @@ def running_stack(config: StormConfig, folder: Path) -> Iterator["Storm"]:
             phones.cloud.http.close()
 
 
-class EngineProcess:
-    """The scripted engine as a process of its own that comes back after a kill."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.settings = {
-            "ROOST_ENGINE__URL": f"http://127.0.0.1:{self.port}",
-            "ROOST_ENGINE__MODEL_NAME": "scripted",
-        }
-        self._process: Process | None = None
-
-    def start(self) -> None:
-        argv = [sys.executable, "-m", "roost_platform.chaos.engine", "--port", str(self.port)]
-        self._process = Process(argv, dict(os.environ) | {"PYTHONPATH": SOURCES})
-        self._process.start()
-        self._process.wait_for("ready", 60)
-
-    def kill(self) -> int:
-        assert self._process is not None
-        pid = self._process.popen.pid
-        os.kill(pid, signal.SIGKILL)
-        self._process.popen.wait(10)
-        self._process.stop()
-        time.sleep(ENGINE_DOWN_S)
-        self.start()
-        return pid
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.stop()
-
-
 class Storm:
-    """One run: people write and parts die until the time is up, then all must come to rest."""
+    """One run: people write and processes die until the time is up; then all work must end."""
 
     def __init__(
         self,
@@ -163,6 +98,7 @@ class Storm:
         self._url = settings_url(stack)
 
     def run(self) -> StormReport:
+        """Write, kill, wait until everything is at rest, and check the record."""
         began = time.monotonic()
         until = began + self._config.minutes * 60
         self._faults(self._config.seed)
@@ -180,8 +116,6 @@ class Storm:
         report.violations = check(report.record)
         report.wall_s = time.monotonic() - began
         return report
-
-    # Trouble ---------------------------------------------------------------------------------
 
     def _faults(self, seed: int) -> None:
         """Both providers misbehave at random."""
@@ -212,7 +146,7 @@ class Storm:
             self._report.kills.append((time.time(), "postgres", self._postgres.crash()))
 
     def _kill(self, part: str) -> None:
-        """kill -9 of one process that we started; one that is just starting is spared."""
+        """kill -9 of one process of ours; one that is down or just starting is left alone."""
         if part == "engine" and self._engine is not None:
             self._report.kills.append((time.time(), part, self._engine.kill()))
             return
@@ -222,8 +156,6 @@ class Storm:
         except (AssertionError, ProcessLookupError):
             return  # it is down already
         self._report.kills.append((time.time(), part, pid))
-
-    # People ----------------------------------------------------------------------------------
 
     def _write_until(self, until: float) -> None:
         chats = self._telegram + self._whatsapp
@@ -238,24 +170,22 @@ class Storm:
         fill = self._rng.choice((0, 0, 0, 0, 700))
         think_s = self._rng.choice((0.0, 0.5, 2.0, 5.0))
         text = str(Question(word, think_s, fill, self._rng.random() < 0.2))
-        self._report.said.append((chat, word))
+        self._report.written.append((chat, word))
         self._report.fills[word] = fill
         if chat in self._telegram:
             self.phones.telegram.say(int(chat), text)
         else:
             self.phones.whatsapp.say(chat, text)
 
-    # The end ---------------------------------------------------------------------------------
-
     async def _until_quiet(self) -> list[str]:
-        """Wait until nothing is left to do; what is left when patience ends, in words."""
+        """Wait until nothing is left to do; returns what is left after SETTLE_S, in words."""
         database = Database(self._url)
         end = time.monotonic() + SETTLE_S
         quiet, left = 0, ["nothing was looked at"]
         try:
             while time.monotonic() < end:
                 try:
-                    left = await unfinished(database, self._report.said)
+                    left = await unfinished(database, self._report.written)
                 except DBAPIError as error:
                     left = [f"the database does not answer: {str(error).splitlines()[0]}"]
                 left += self._under_way()
@@ -268,20 +198,20 @@ class Storm:
         return left
 
     def _under_way(self) -> list[str]:
-        found = []
+        unsettled = []
         for user in self._whatsapp:
             screen = self.phones.whatsapp.http.get(f"/sim/users/{user}").json()
-            found += [
+            unsettled += [
                 f"{message['sid']} is only {message['status']}"
                 for message in screen["messages"]
                 if message["from"] == "bot" and message["status"] in ("queued", "accepted", "sent")
             ]
-        return found
+        return unsettled
 
     async def _read(self) -> Record:
         telegram, whatsapp = self.phones.telegram, self.phones.whatsapp
         sources = Sources(
-            said=self._report.said,
+            written=self._report.written,
             fills=self._report.fills,
             telegram={chat: telegram.screen(int(chat)) for chat in self._telegram},
             whatsapp={

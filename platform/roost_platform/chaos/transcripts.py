@@ -1,4 +1,4 @@
-"""A strict reader of transcripts: what OpenAI-style servers refuse, it names."""
+"""A strict check of transcripts: it names what servers with OpenAI's rules refuse."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ Message = Mapping[str, Any]
 
 
 def faults_of(messages: Sequence[Message]) -> Iterator[str]:
-    """Each rule broken: calls are answered at once, each exactly once, and by nothing else.
+    """Every broken rule: each call is answered at once, exactly once, and by nothing else.
 
     messages: role, content, tool_calls as (id, name, arguments) or OpenAI's objects, tool_call_id.
     """
@@ -59,7 +59,7 @@ def _call_faults(
         except ValueError:
             is_object = False
         if not is_object:
-            yield f"message {place}: arguments of {call_id!r} are no JSON object"
+            yield f"message {place}: arguments of {call_id!r} are not a JSON object"
 
 
 def _call(call: Any) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""What the parts of a running stack use, read from /proc: processor time and resident memory."""
+"""The processor time and resident memory of a running stack's processes, from /proc."""
 
 import os
 import statistics
@@ -11,7 +11,7 @@ from roost_platform.testing import Stack, descendants
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 1024 * 1024
-SAMPLES_MAX = 240  # kept of one run; more minutes are looked at less often
+SAMPLES_MAX = 240  # kept of one run; a longer run is sampled less often
 SAMPLE_LEAST_S = 2.0
 # CPython takes memory from the system by the MiB: growth below this may be one such step within
 # the half of a run of half an hour that is judged. In shorter runs a step looks like a leak.
@@ -20,7 +20,7 @@ JUDGED_FROM_MINUTES = 30.0
 
 
 def parts_of(stack: Stack) -> Iterator[tuple[str, Path]]:
-    """Each part of the stack and its folder below /proc."""
+    """Each process of the stack by name, and its folder below /proc."""
     assert stack.process is not None
     for pid, command in descendants(stack.process.popen.pid):
         part = "temporal server" if "start-dev" in command else command[-1]
@@ -29,6 +29,7 @@ def parts_of(stack: Stack) -> Iterator[tuple[str, Path]]:
 
 
 def resident_mib(stack: Stack) -> dict[str, float]:
+    """Resident memory of each process now, in MiB."""
     return {
         part: int((folder / "statm").read_text().split()[1]) * PAGE_BYTES / MIB
         for part, folder in parts_of(stack)
@@ -46,7 +47,7 @@ def processor_s(stack: Stack) -> dict[str, float]:
 
 @dataclass(slots=True)
 class ResidentSamples:
-    """Resident memory of each part over a run of `minutes`, at even distances."""
+    """Resident memory of each process over a run of `minutes`, in even steps."""
 
     minutes: float
     taken: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
@@ -63,7 +64,7 @@ class ResidentSamples:
                 samples.append((now_s, mib))
 
     def growth(self, part: str) -> float:
-        """MiB a minute over the second half, when caches are full."""
+        """The growth in MiB per minute over the second half, when caches are full."""
         samples = self.taken.get(part, [])
         end = samples[-1][0] if samples else 0.0
         late = [sample for sample in samples if sample[0] >= end / 2]

@@ -1,4 +1,4 @@
-"""The commands that let people in: pairing codes, and operators of the console."""
+"""`roost pairing` and `roost admin`: people who write to the agents, and operators."""
 
 import asyncio
 import json
@@ -10,15 +10,17 @@ import typer
 
 from roost_platform.cli.options import Data, connect, read_settings, refuse
 
-pairing = typer.Typer(no_args_is_help=True, help="People who ask to talk to the agents.")
-admin = typer.Typer(no_args_is_help=True, help="Operators of the console; needs this machine.")
+pairing = typer.Typer(no_args_is_help=True, help="People who want to talk to the agents.")
+admin = typer.Typer(
+    no_args_is_help=True, help="Operators of the console; works on this machine only."
+)
 
 
 @pairing.command("list")
 def list_pairings(
     data: Data = None, as_json: Annotated[bool, typer.Option("--json")] = False
 ) -> None:
-    """People who wait with a code."""
+    """List people who wait to be let in, with their codes."""
     with connect(data) as api:
         rows = api.get("/api/people", access="pending")["people"]
     if as_json:
@@ -35,10 +37,10 @@ def approve(
     code: Annotated[str, typer.Argument(help="The code the person was given, or their id.")],
     data: Data = None,
 ) -> None:
-    """Let a person in; what they wrote meanwhile is answered now."""
+    """Let a person in; the messages they sent meanwhile are answered now."""
     with connect(data) as api:
         api.post(f"/api/people/{quote(code, safe='')}/approve")
-    print("connected; what they wrote meanwhile is answered now")
+    print("let in; the messages they sent meanwhile are answered now")
 
 
 @admin.command()
@@ -50,29 +52,25 @@ def create(
     ] = False,
     data: Data = None,
 ) -> None:
-    """Create an operator, also when every password was lost."""
+    """Create an operator; this also helps when every password is lost."""
     password = (
         sys.stdin.readline().rstrip("\n")
         if password_stdin
         else typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     )
-    from roost_platform.console.errors import ConsoleError
     from roost_platform.identity.operators import create_operator
 
-    try:
-        asyncio.run(create_operator(read_settings(data), name, password, role))
-    except ConsoleError as error:
-        refuse(str(error))
+    asyncio.run(create_operator(read_settings(data), name, password, role))
     print(f"{name} may sign in now ({role})")
 
 
 @admin.command("reset-token")
 def reset_token(data: Data = None) -> None:
     """Print a new one-time link that creates the first administrator."""
-    from roost_platform.console.errors import ConsoleError
+    from roost_platform.errors import Refused
     from roost_platform.identity.operators import new_setup_link
 
     try:
         print(asyncio.run(new_setup_link(read_settings(data))))
-    except ConsoleError as error:
+    except Refused as error:
         refuse(f"{error} To add another operator: roost admin create NAME")

@@ -23,7 +23,7 @@ class ServerEvent:
 
 
 class Api:
-    """Talks to one stack; raises NotReachable when nobody answers, ApiRefused when it says no."""
+    """Talks to one stack; raises NotReachable if it does not answer, ApiRefused for an error."""
 
     def __init__(self, url: str, token: str) -> None:
         self.url = url
@@ -46,12 +46,12 @@ class Api:
         self._http.close()
 
     def get(self, path: str, **params: Any) -> Any:
-        """GET, the answer's JSON."""
+        """Send a GET; returns the JSON of the answer."""
         query = {key: value for key, value in params.items() if value is not None}
         return self._request("GET", path, params=query)
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """POST, the answer's JSON."""
+        """Send a POST; returns the JSON of the answer."""
         return self._request("POST", path, json=body or {})
 
     def events(
@@ -59,7 +59,7 @@ class Api:
     ) -> Iterator[ServerEvent]:
         """Events until the server ends the stream; NotReachable after `silence_s` of silence.
 
-        deadline: of time.monotonic(); the stream ends there, or with the ping that follows.
+        deadline: of time.monotonic(); the stream ends then, or with the ping after it.
         """
         left_s = max(deadline - time.monotonic(), 0.1)
         timeout = httpx2.Timeout(TIMEOUT_S, read=min(silence_s, left_s))
@@ -95,7 +95,7 @@ def _refusal(response: httpx2.Response) -> ApiRefused:
 
 
 def _in_words(detail: Any) -> str:
-    """FastAPI lists what is wrong with a body: `text: String should have at least 1 character`."""
+    """FastAPI's list of problems as text: `text: String should have at least 1 character`."""
     if isinstance(detail, str):
         return detail
     try:

@@ -13,12 +13,12 @@ from roost_platform.errors import ApiRefused, NotReachable
 
 RECONNECTS_MAX = 60
 RECONNECT_S = 1.0
-SILENCE_S = 45.0  # the server sends a ping every 15 s
+SILENCE_S = 45.0  # the server sends a ping every few seconds
 
 
 @dataclass(slots=True)
 class Exchange:
-    """What one message led to. `answers` are (kind, text); times in seconds since it was sent."""
+    """What one message led to. answers: (kind, text); times: seconds since it was sent."""
 
     inbox_id: str = ""
     answers: list[tuple[str, str]] = field(default_factory=list)
@@ -29,13 +29,14 @@ class Exchange:
 
     @property
     def answered(self) -> bool:
+        """Whether an answer or a notice came."""
         return any(kind in ("answer", "notice") for kind, _ in self.answers)
 
 
 def say_once(
     api: Api, session: str, text: str, *, agent: str | None, as_json: bool, wait_s: float
 ) -> int:
-    """Say one thing; the answer, and nothing else, goes to stdout. Returns the exit code."""
+    """Send one message and print only its answer to stdout; returns the exit code."""
     live = sys.stdout.isatty() and not as_json
     printer = _Printer() if live else None
     try:
@@ -89,7 +90,7 @@ def exchange_message(
     wait_s: float,
     on_event: Callable[[ServerEvent], None],
 ) -> Exchange:
-    """Send a message and follow its events until it is settled, also over a restart of `web`."""
+    """Send a message and follow its events until it is settled, even if `web` restarts."""
     exchange = Exchange()
     began = time.monotonic()
     body = {"text": text} | ({"agent": agent} if agent else {})
@@ -109,7 +110,7 @@ def exchange_message(
 
 
 def _follow(api: Api, session: str, inbox_id: str, deadline: float) -> Iterator[ServerEvent]:
-    """Events until `done`; a lost connection is taken up again after the last answer seen."""
+    """Events until `done`; after a lost connection it continues behind the last answer seen."""
     after = -1
     for _ in range(RECONNECTS_MAX):
         try:
@@ -128,13 +129,13 @@ def _follow(api: Api, session: str, inbox_id: str, deadline: float) -> Iterator[
             if deadline - RECONNECT_S < time.monotonic() < deadline:
                 raise
         if time.monotonic() >= deadline:
-            raise NotReachable("The answer takes longer than --timeout allows; it goes on.")
+            raise NotReachable("The answer takes longer than --timeout allows; the agent goes on.")
         time.sleep(RECONNECT_S)
     raise NotReachable("The connection was lost too often.")
 
 
 class _Printer:
-    """Shows an answer as it is written; a final text that differs from it is printed whole."""
+    """Prints an answer as it grows; a final text that differs from it is printed in full."""
 
     def __init__(self) -> None:
         self.shown = ""

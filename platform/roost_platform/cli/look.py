@@ -23,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(data: Data = None, as_json: AsJson = False) -> None:
-    """How the running stack is; exit 0 if every part is up, 1 if not."""
+    """Show the health of the running stack; exit 0 if every part is up, 1 if not."""
     with connect(data) as api:
         answer = api.get("/api/status")
     if as_json:
@@ -49,7 +49,7 @@ def doctor(data: Data = None, as_json: AsJson = False) -> None:
 
 
 def sessions(data: Data = None, as_json: AsJson = False, page: Page = 1) -> None:
-    """Conversations, the most recent first."""
+    """List conversations, the most recent first."""
     with connect(data) as api:
         rows = api.get("/api/sessions", page=page)["sessions"]
     if as_json:
@@ -71,17 +71,17 @@ def deliveries(
         str | None, typer.Option(help="Only these: pending, uncertain, failed, sent or cancelled.")
     ] = None,
     uncertain: Annotated[
-        bool, typer.Option("--uncertain", help="Only those nobody knows the outcome of.")
+        bool, typer.Option("--uncertain", help="Only those whose outcome nobody knows.")
     ] = False,
     redrive: Annotated[
         str | None,
         typer.Option(
-            help="Send this failed or uncertain delivery again, by its id; what may have arrived "
-            "is labelled as a possible repeat."
+            help="Send this failed or uncertain delivery again, by its id. A message that may have "
+            "arrived is labelled as a possible repeat."
         ),
     ] = None,
 ) -> None:
-    """Messages to people and how they fared; with --redrive, try a dead one again."""
+    """List messages to people and their states; with --redrive, send one again."""
     with connect(data) as api:
         if redrive:
             api.post(f"/api/deliveries/{redrive}/redrive")
@@ -92,8 +92,8 @@ def deliveries(
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    told = "evidence" if uncertain else "error"
-    columns = ("id", "to", "kind", "state", "attempts", "created", told)
+    last_column = "evidence" if uncertain else "error"
+    columns = ("id", "to", "kind", "state", "attempts", "created", last_column)
     table = [
         (
             r["id"],
@@ -116,7 +116,7 @@ def settings(
         bool, typer.Option("--markdown", hidden=True, help="Print docs/settings.md.")
     ] = False,
 ) -> None:
-    """Every setting: its value, secrets hidden, and where it came from."""
+    """List every setting with its value, secrets hidden, and where it comes from."""
     from roost_platform.settings.markdown import render_page
     from roost_platform.settings.rows import setting_rows
 

@@ -21,7 +21,7 @@ PARTS = ("temporal", "engine", "worker", "courier", "web", "sandbox")
 
 
 def main() -> None:
-    """Entry point of `roost`. Errors that have an explanation are told in one line, exit code 1."""
+    """Entry point of `roost`. An error with an explanation is printed in one line, exit code 1."""
     try:
         app()
     except PlatformError as error:
@@ -36,13 +36,13 @@ def up(
         int | None, typer.Option(help="Web port; 0 takes a free one. Default 8420.")
     ] = None,
     sandbox: Annotated[
-        bool, typer.Option("--sandbox", help="Run fake chat networks, with a phone on each.")
+        bool, typer.Option("--sandbox", help="Run fake chat networks with a phone on each.")
     ] = False,
     headless: Annotated[
         bool, typer.Option("--headless", help="Plain lines instead of a live display.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show the parts' own output as well.")
+        bool, typer.Option("--verbose", "-v", help="Also show the output of the parts.")
     ] = False,
 ) -> None:
     """Run everything in one terminal: database, Temporal, engine, worker, courier, web."""
@@ -69,7 +69,7 @@ def serve(
     if part not in PARTS:
         refuse(f"There is no part {part!r}. The parts are: {', '.join(PARTS)}.", code=2)
     settings = read_settings(data)
-    from roost_platform.stack.services import serve as run_part
+    from roost_platform.processes.serve import serve as run_part
 
     code = run_part(part, settings)
     sys.stdout.flush()
@@ -86,7 +86,7 @@ def migrate(data: Data = None) -> None:
     attach_to_supervisor()
     keep_private()
     settings = read_settings(data)
-    from roost_platform.stack.services import migrate as run_migrate
+    from roost_platform.processes.migrate import migrate as run_migrate
 
     run_migrate(settings)
 
@@ -96,7 +96,7 @@ def health(
     part: Annotated[str, typer.Argument(help=f"One of: {', '.join(PARTS)}.")],
     data: Data = None,
 ) -> None:
-    """Exit 0 if a part is well, 1 if not: for container health checks."""
+    """Check one part, for container health checks; exit 0 if it is well, 1 if not."""
     from roost_platform.stack.health import check
 
     problem = check(part, read_settings(data))
@@ -108,15 +108,17 @@ def health(
 def chat(
     message: Annotated[
         str | None,
-        typer.Option("--message", "-m", help="Say this, print the answer, end."),
+        typer.Option("--message", "-m", help="Send this message, print the answer, and end."),
     ] = None,
     session: Annotated[
-        str, typer.Option(help="Name of the conversation; it goes on where it ended.")
+        str, typer.Option(help="Name of the conversation; it continues where it ended.")
     ] = "cli",
     agent: Annotated[
         str | None, typer.Option(help="Agent of a new conversation; default: the first one.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The answer and its figures.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the answer and its figures as JSON.")
+    ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 600.0,
     data: Data = None,
 ) -> None:

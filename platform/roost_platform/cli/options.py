@@ -22,38 +22,38 @@ Data = Annotated[
 
 
 def refuse(message: str, code: int = 1) -> NoReturn:
-    """Say why not, on stderr, and end."""
+    """Print the message to stderr and end with this exit code."""
     print(f"roost: {message}", file=sys.stderr)
     sys.exit(code)
 
 
 def keep_private() -> None:
-    """Whatever this process writes is for its owner only: conversations, tokens, logs."""
+    """Let only the owner read the files that this process writes: conversations, tokens, logs."""
     os.umask(0o077)
 
 
 def read_settings(data: Path | None, overrides: Mapping[str, Any] | None = None) -> "Settings":
-    """The settings with the command line's on top."""
+    """The settings; those of the command line win."""
     from roost_platform.settings.config import load_settings
 
-    given = dict(overrides or {})
+    values = dict(overrides or {})
     if data is not None:
-        given["data_dir"] = data
-    return load_settings(given)
+        values["data_dir"] = data
+    return load_settings(values)
 
 
 @contextmanager
 def connect(data: Path | None) -> Iterator["Api"]:
     """A client of the stack that runs on this folder; raises StackNotFound."""
     from roost_platform.cli.api_client import Api
-    from roost_platform.stack import running_stack
+    from roost_platform.data_folder import running_stack
 
     settings = read_settings(data)
     host = "127.0.0.1" if settings.web.host in ("0.0.0.0", "::") else settings.web.host
-    found = running_stack.find(
+    stack = running_stack.find(
         settings.data_dir,
         explicit=settings.origin("data_dir") != "default",
         web_url=f"http://{host}:{settings.web.port}",
     )
-    with Api(found.url, found.token) as api:
+    with Api(stack.url, stack.token) as api:
         yield api

@@ -1,4 +1,4 @@
-"""Static files under a URL that names their content, so that browsers may keep them for ever."""
+"""Static files under a URL with a hash of their content, so that browsers keep them for ever."""
 
 import hashlib
 import mimetypes
@@ -10,7 +10,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from roost_platform.console.errors import NotFound
+from roost_platform.errors import NotFound
 
 STATIC = Path(__file__).parent / "static"
 ICONS = STATIC / "vendor" / "lucide"
@@ -25,7 +25,7 @@ TYPES = {
 
 @cache
 def files() -> dict[str, Path]:
-    """Every file that may be served, by its path in the URL; nothing else is reachable."""
+    """Every file that may be served, by its path in the URL."""
     return {
         path.relative_to(STATIC).as_posix(): path
         for path in sorted(STATIC.rglob("*"))
@@ -35,7 +35,7 @@ def files() -> dict[str, Path]:
 
 @cache
 def digest() -> str:
-    """One hash over all files: relative URLs inside style sheets keep working."""
+    """One hash of all files together, so that relative URLs in style sheets work."""
     total = hashlib.sha256()
     for name, path in files().items():
         total.update(name.encode() + b"\0" + path.read_bytes())
@@ -50,7 +50,7 @@ def static_url(name: str) -> str:
 
 
 async def static_file(request: Request) -> Response:
-    """Serve one file. An older page's hash still gets today's file, but is not kept."""
+    """Serve one file. The hash of an older page gets today's file, which browsers do not keep."""
     path = files().get(request.path_params["path"])
     if path is None:
         raise NotFound("There is no such file.")
@@ -65,7 +65,7 @@ async def static_file(request: Request) -> Response:
 
 @cache
 def icon(name: str, label: str = "") -> Markup:
-    """A Lucide icon inline; decorative unless it has a label."""
+    """A Lucide icon as inline SVG; decorative unless it has a label."""
     source = (ICONS / f"{name}.svg").read_text()
     body = re.sub(r"\s*\n\s*", " ", source[source.index("<svg") :])
     inner = body[body.index(">") + 1 : body.rindex("</svg>")].strip()

@@ -79,7 +79,7 @@ def entities_html(text: str, entities: Sequence[Entity]) -> Markup:
         if tag is None or length <= 0 or start + length > len(units) // 2:
             continue
         opens.setdefault(start, []).append((-length, tag[0]))
-        # The one that began last ends first; of two that began together, the shorter.
+        # The tag that began last ends first; of two that began together, the shorter one.
         closes.setdefault(start + length, []).append((-start * 1000 + length + number, tag[1]))
         cuts |= {start, start + length}
     html, previous = [], 0

@@ -1,6 +1,6 @@
-"""What handlers share at run time, and the wrapper that lets only the right people reach them."""
+"""What handlers work with: the console of this process, and one visit to it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -10,14 +10,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from roost_platform.console.dependencies import ConsoleDeps
-from roost_platform.console.errors import (
-    NotSignedIn,
-    Refused,
-)
 from roost_platform.console.live import Live, LivePage
+from roost_platform.console.navigation import NavLink, sections_for
 from roost_platform.console.page_response import PageResponse
 from roost_platform.console.phones import Phones
 from roost_platform.console.rendering import name_channels, render
+from roost_platform.errors import (
+    NotSignedIn,
+    Refused,
+)
 from roost_platform.identity.accounts import Accounts
 from roost_platform.identity.logins import SESSION_ABSOLUTE_S, Logins
 from roost_platform.identity.roles import Principal, Role
@@ -31,9 +32,10 @@ FORM_FIELDS_MAX = 40
 
 @dataclass(slots=True)
 class Console:
-    """What all handlers share in this process."""
+    """What all handlers share in this process. `navigation`: the links of the menu."""
 
     deps: ConsoleDeps
+    navigation: Sequence[NavLink] = ()
     accounts: Accounts = field(init=False)
     logins: Logins = field(init=False)
     tokens: Tokens = field(init=False)
@@ -58,10 +60,11 @@ class Console:
 
     @property
     def session_cookie(self) -> str:
+        """The cookie's name; over https it is bound to this host."""
         return "__Host-roost" if self.deps.is_https else "roost_session"
 
     def set_session(self, response: Response, token: str) -> None:
-        """Hand the browser its session; never readable by scripts."""
+        """Give the browser its session token in a cookie that scripts can't read."""
         response.set_cookie(
             self.session_cookie,
             token,
@@ -73,6 +76,7 @@ class Console:
         )
 
     def clear_session(self, response: Response) -> None:
+        """Take the session from the browser."""
         response.delete_cookie(
             self.session_cookie,
             path="/",
@@ -92,42 +96,51 @@ class Visit:
 
     @property
     def deps(self) -> ConsoleDeps:
+        """What the console was given."""
         return self.console.deps
 
     @property
     def me(self) -> Principal:
+        """Who asks; raises NotSignedIn on a public page that nobody signed in for."""
         if self.principal is None:
             raise NotSignedIn
         return self.principal
 
     @property
     def now(self) -> float:
+        """Seconds since the epoch."""
         return self.deps.clock()
 
     @property
     def ip(self) -> str:
+        """The address that the request came from; empty if unknown."""
         return self.request.client.host if self.request.client else ""
 
     @property
     def is_htmx(self) -> bool:
+        """Whether htmx made the request, which wants a toast instead of a page."""
         return self.request.headers.get("hx-request") == "true"
 
     @property
     def reads_texts(self) -> bool:
-        """Whether message texts are shown to this person."""
+        """Whether this person may see the texts of messages."""
         return self.me.role >= Role.operator or self.deps.viewers_read_texts
 
     @property
     def token(self) -> str | None:
+        """The session token of the browser, whether it is good or not."""
         return self.request.cookies.get(self.console.session_cookie)
 
     def param(self, name: str) -> str:
+        """A parameter of the path."""
         return str(self.request.path_params[name])
 
     def query(self, name: str, default: str = "", length_max: int = 200) -> str:
+        """A parameter of the query string, cut at `length_max` characters."""
         return self.request.query_params.get(name, default)[:length_max]
 
     async def form(self) -> FormData:
+        """The form that was sent; files are refused."""
         return await self.request.form(max_fields=FORM_FIELDS_MAX, max_files=0)
 
     async def audit(
@@ -143,13 +156,19 @@ class Visit:
         )
 
     def base_context(self) -> dict[str, Any]:
-        """What every template may use beside its page's own data."""
+        """What every template may use besides its page's own data."""
         return {
             "me": self.principal,
             "theme": theme(self.request),
             "path": self.request.url.path,
             "flash": unquote(self.request.cookies.get(FLASH_COOKIE, ""))[:FLASH_LENGTH_MAX],
-            "has_sandbox": self.deps.phones is not None,
+            "navigation": tuple(
+                sections_for(
+                    self.console.navigation,
+                    self.principal,
+                    has_sandbox=self.deps.phones is not None,
+                )
+            ),
             "environment": self.deps.environment,
             "version": self.deps.version,
             "reads_texts": self.principal is not None and self.reads_texts,
@@ -165,7 +184,7 @@ class Visit:
         return response
 
     def json(self, data: Any) -> Response:
-        """The page's data as JSON, from the same object."""
+        """The page's data as JSON."""
         return JSONResponse(
             asdict(data) if is_dataclass(data) and not isinstance(data, type) else data
         )
@@ -176,7 +195,7 @@ class Visit:
         *,
         look_s: float | None = None,
     ) -> Response:
-        """The page's one event stream."""
+        """The page's event stream; `load` returns None when the page's subject is gone."""
         token = self.token
 
         async def still_signed_in() -> bool:
@@ -203,7 +222,7 @@ class Visit:
         return response
 
     def back(self) -> str:
-        """The page a form was sent from, if it is ours."""
+        """The page that a form was sent from; `/` if it is not one of ours."""
         referer = urlsplit(self.request.headers.get("referer", ""))
         ours = referer.netloc == self.request.headers.get("host", "")
         query = f"?{referer.query}" if referer.query else ""
@@ -211,7 +230,7 @@ class Visit:
 
 
 def theme(request: Request) -> str:
-    """`dark` or `light`: the person's choice, else what their browser prefers."""
+    """`dark` or `light`: the person's choice, else what the browser prefers."""
     chosen = request.cookies.get(THEME_COOKIE)
     if chosen in ("dark", "light"):
         return chosen
@@ -220,7 +239,7 @@ def theme(request: Request) -> str:
 
 
 def local_path(path: str) -> str:
-    """A path of this site, or `/`: nobody is sent elsewhere by a crafted link."""
+    """The path if it is one of this site, else `/`: a crafted link leads nowhere else."""
     if path.startswith("/") and not path.startswith(("//", "/\\")) and "\n" not in path:
         return path
     return "/"
@@ -229,7 +248,7 @@ def local_path(path: str) -> str:
 def text_field(
     form: FormData, name: str, *, required: bool = True, length_max: int = 20_000
 ) -> str:
-    """A text of a form; refused when missing or longer than allowed."""
+    """A text field of a form; raises Refused if it is missing or too long."""
     value = form.get(name, "")
     if not isinstance(value, str):
         raise Refused(f"“{name}” must be text.")

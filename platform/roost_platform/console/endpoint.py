@@ -1,4 +1,4 @@
-"""Around every handler: who is it, may they, and errors in the form the caller reads."""
+"""Around every handler: find out who asks, check the role, answer errors in the caller's form."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,15 +8,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from roost_platform.console.console import Console, Visit, local_path
-from roost_platform.console.errors import (
-    ConsoleError,
+from roost_platform.errors import (
     NotFound,
     NotSignedIn,
     Refused,
+    RequestError,
+    StorageError,
     TooManyTries,
 )
-from roost_platform.errors import NotFound as MissingRow
-from roost_platform.errors import StorageError
 from roost_platform.identity.roles import Role
 
 Handler = Callable[[Visit], Awaitable[Response]]
@@ -31,6 +30,7 @@ class Endpoint:
     handler: Handler
 
     async def serve(self, request: Request) -> Response:
+        """Answer one request; errors with an explanation become answers, others are raised."""
         visit = Visit(self.console, request, None)
         try:
             principal = await self.console.logins.find(visit.token)
@@ -38,11 +38,12 @@ class Endpoint:
             if self.role > Role.public:
                 visit.me.require(self.role)
             return await self.handler(visit)
-        except ConsoleError as error:
-            return failure(visit, error)
+        except NotFound as error:
+            return failure(visit, error, ErrorContext(404, "Nothing here", str(error)))
         except StorageError as error:  # what is asked does not fit what is stored
-            kind = NotFound if isinstance(error, MissingRow) else Refused
-            return failure(visit, kind(str(error)))
+            return failure(visit, Refused(str(error)))
+        except RequestError as error:
+            return failure(visit, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,16 @@ class ErrorContext:
     message: str
 
 
-def failure(visit: Visit, error: ConsoleError) -> Response:
-    """An error in the form the caller reads: sign-in page, toast, JSON or a page."""
+def failure(
+    visit: Visit, error: NotFound | RequestError, context: ErrorContext | None = None
+) -> Response:
+    """An error in the form that the caller reads: the sign-in page, a toast, JSON or a page.
+
+    context: what the error page says, for an error that does not know it itself.
+    """
+    if context is None:
+        assert isinstance(error, RequestError)
+        context = ErrorContext(error.status, error.title, str(error))
     request = visit.request
     headers = {}
     if isinstance(error, TooManyTries):
@@ -65,15 +74,14 @@ def failure(visit: Visit, error: ConsoleError) -> Response:
         target = local_path(request.url.path)
         return RedirectResponse(f"/login?next={quote(target, safe='/')}", status_code=303)
     if wants_page:
-        context = ErrorContext(error.status, error.title, error.message)
-        response = visit.page("error.html", context, status=error.status)
+        response = visit.page("layout/error.html", context, status=context.status)
     elif visit.is_htmx:
-        headers["x-roost-toast"] = quote(error.message)
-        response = Response(status_code=error.status)
+        headers["x-roost-toast"] = quote(context.message)
+        response = Response(status_code=context.status)
     else:
         response = JSONResponse(
-            {"error": {"type": type(error).__name__, "message": error.message}},
-            status_code=error.status,
+            {"error": {"type": type(error).__name__, "message": context.message}},
+            status_code=context.status,
         )
     response.headers.update(headers)
     return response

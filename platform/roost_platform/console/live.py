@@ -1,4 +1,4 @@
-"""One event stream per page: a fragment is rendered again when its data changed, only then."""
+"""One event stream per page, which sends a fragment again when its data changed."""
 
 import asyncio
 import json
@@ -8,19 +8,22 @@ from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from roost_platform.console.errors import Busy
 from roost_platform.db.base.engine import Database
+from roost_platform.errors import Busy
 
 STREAMS_MAX = 100
 INTERVAL_S = 0.15  # the least time between two updates of one page
-RELOAD_S = 2.0  # figures that depend on the clock are read again at least this often
-SIGN_IN_CHECK_S = 20.0  # a revoked login loses its streams within this time
+RELOAD_S = 2.0  # the longest time between two loads, for figures that depend on the clock
+SIGN_IN_CHECK_S = 20.0  # the streams of a revoked login end within this time
 PING_S = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A part of a page that lives: the element's id, its template, its data, compared by value."""
+    """A part of a page that is updated: the element's id, its template, and its data.
+
+    Data are compared by value.
+    """
 
     target: str
     template: str
@@ -29,7 +32,7 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True)
 class LivePage:
-    """What a stream sends: fragments to morph into the page, named events with JSON for scripts."""
+    """What a stream sends: fragments for the page, and named events with JSON for its script."""
 
     fragments: Sequence[Fragment] = ()
     events: Mapping[str, Any] = field(default_factory=dict)
@@ -56,9 +59,10 @@ class Live:
         still_signed_in: Callable[[], Awaitable[bool]],
         look_s: float | None = None,
     ) -> EventSourceResponse:
-        """Stream a page; `load` returns None when its subject is gone. Busy beyond the bound.
+        """Stream a page; raises Busy beyond the bound.
 
-        look_s: for a page whose subject is not in the database, how often to look.
+        load: returns None when the subject of the page is gone, which ends the stream.
+        look_s: how often to look, for a page whose data are not in the database.
         """
         if self.open >= self.streams_max:
             raise Busy("Too many pages are open; close one and reload.")
@@ -96,7 +100,7 @@ class Live:
             self.open -= 1
 
     async def _finished(self, load: Callable[[], Awaitable[LivePage | None]]) -> LivePage | None:
-        """Load without being cancelled by a closed page: a query cut short costs its connection."""
+        """Load, even if the page is closed meanwhile: a cancelled query costs its connection."""
 
         async def loading() -> LivePage | None:
             return await load()
@@ -113,7 +117,7 @@ class Live:
     def _changes(
         self, page: LivePage, shown: dict[str, Any], context: Mapping[str, Any]
     ) -> list[ServerSentEvent]:
-        """Events for what differs from `shown`, which is brought up to date."""
+        """Events for what differs from `shown`, which is updated."""
         html = []
         for fragment in page.fragments:
             if fragment.target in shown and shown[fragment.target] == fragment.data:

@@ -1,4 +1,4 @@
-"""What models and people wrote, as HTML that can do nothing: Markdown, then an allow-list."""
+"""Markdown of models and people as harmless HTML: rendered, then cleaned by an allow-list."""
 
 import logging
 from functools import lru_cache
@@ -26,7 +26,7 @@ SCHEMES = {"http", "https", "mailto", "tel"}
 
 
 def _image_as_link(tokens: list[Token]) -> None:
-    """Images become links: looking at a transcript must not tell any server that someone looks."""
+    """Turn images into links, so that reading a transcript asks no other server."""
     for token in tokens:
         if token.type != "inline" or not token.children:
             continue
@@ -42,7 +42,7 @@ def _image_as_link(tokens: list[Token]) -> None:
 
 
 def _lower_headings(tokens: list[Token]) -> None:
-    """A message's headings start at h3: the page has its own h1 and h2."""
+    """Let headings of messages start at h3, below the page's own h1 and h2."""
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
@@ -55,7 +55,7 @@ _parser = bounded(MarkdownIt("commonmark", _options).enable(["table", "strikethr
 
 @lru_cache(CACHED_TEXTS_MAX)
 def markdown(text: str) -> Markup:
-    """Sanitised HTML of a Markdown text; one beyond the bounds comes back escaped and plain."""
+    """Clean HTML of a Markdown text; a text beyond the bound is only escaped."""
     if len(text) > TEXT_LENGTH_MAX:
         return plain(text)
     try:

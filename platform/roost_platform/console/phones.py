@@ -7,7 +7,7 @@ import httpx2
 
 from roost_channels.sandbox.phone import PhoneError, SandboxPhone
 from roost_platform.console.bubbles import Phone, bubbles
-from roost_platform.console.errors import NotFound
+from roost_platform.errors import NotFound
 
 SIM_TIMEOUT_S = 3.0
 TITLE = "Roost"

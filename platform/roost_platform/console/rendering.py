@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from roost_channels.registry import BUILT_IN, Kinds
@@ -41,7 +41,7 @@ class ChannelMark:
 
 
 def duration(seconds: float | None) -> str:
-    """A span of time as people say it: `340 ms`, `2.4 s`, `3 min 5 s`, `2 h 4 min`, `3 d`."""
+    """A duration for people: `340 ms`, `2.4 s`, `3 min 5 s`, `2 h 4 min`, `3 d`."""
     if seconds is None:
         return NOTHING
     if seconds < 0.0005:
@@ -59,7 +59,7 @@ def duration(seconds: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """A count with thin separators; big ones shortened."""
+    """A number with thin spaces between thousands; large ones are shortened."""
     if value is None:
         return NOTHING
     if abs(value) >= 1_000_000:
@@ -70,7 +70,7 @@ def number(value: float | None, digits: int = 0) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes with the unit people use: `0 B`, `512 KiB`, `1.4 GiB`."""
+    """Bytes with their unit: `0 B`, `512 KiB`, `1.4 GiB`."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}"
@@ -84,7 +84,7 @@ def iso(at: float) -> str:
 
 
 def when(at: float | None) -> Markup:
-    """An instant; the script turns it into `3 min ago`, with the full time on hover."""
+    """An instant. The page's script shows it as `3 min ago`, with the full time on hover."""
     if at is None:
         return Markup('<span class="muted">never</span>')
     text = datetime.fromtimestamp(at, UTC).strftime("%d %b %H:%M")
@@ -98,7 +98,7 @@ def initials(name: str) -> str:
 
 
 def pretty_json(text: str) -> str:
-    """JSON text indented for reading; what is not JSON, or too deep, stays as it is."""
+    """JSON text with indentation; text that is not JSON, or is too deep, stays as it is."""
     if _json_depth(text) > JSON_DEPTH_MAX:
         return text
     try:
@@ -148,11 +148,23 @@ def page_markdown(text: str) -> Markup:
     return plain(text) if budget is not None and budget.left_s < 0 else markdown(text)
 
 
+_loader = ChoiceLoader([FileSystemLoader(TEMPLATES)])
+
+
+def add_templates(folder: Path) -> None:
+    """Find templates in this folder as well, after the console's own; adding it twice is fine."""
+    if not any(
+        isinstance(known, FileSystemLoader) and str(folder) in known.searchpath
+        for known in _loader.loaders
+    ):
+        _loader.loaders = [*_loader.loaders, FileSystemLoader(folder)]
+
+
 @cache
 def environment() -> Environment:
     """The one environment; it holds no request data."""
     env = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=_loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -141,6 +141,7 @@ def install(package: Package, content: bytes) -> str:
 
 
 def main() -> int:
+    """Fetch every package, replace the files and the lock; returns the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         entries = [install(package, pack(package, Path(folder))) for package in PACKAGES]
     header = (

@@ -3,11 +3,8 @@
 import asyncio
 import hashlib
 import os
-import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
 from uuid import uuid4
 
 from sqlalchemy import select, tuple_, update
@@ -15,18 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.errors import Rejected
 from roost_channels.files import Fetch, StoredFile
-from roost_channels.message import Attachment, Media, MediaKind
+from roost_channels.message import Attachment
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
 from roost_platform.db.locks import get_turn
+from roost_platform.db.message_files import ID_ALPHABET, NAME_MAX, attached, new_artifact_id
 from roost_platform.errors import NotAllowed, NotFound
 from roost_workflows.tool_ports import Artifact
 
-# No vowels and nothing that reads like something else: ids are no words, and are easy to repeat.
-ID_ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
-ID_LENGTH = 10
-NAME_MAX = 200  # characters of a file's name
 ATTACHED_MAX = 10  # files that one answer carries
 EXPIRED_MAX = 500  # files deleted by one sweep
 ACCEPTED = ("pending", "taken", "done")  # files of other messages are not fetched
@@ -42,25 +36,25 @@ class ArtifactStore:
     async def fetches(
         self, channels: Sequence[tuple[str, str]], now: float, limit: int
     ) -> Sequence[Fetch]:
-        """Files of these accounts to fetch now."""
-        row = models.Artifact
+        """Files of these accounts that are to be fetched now, the longest due first."""
+        table = models.Artifact
         query = (
-            select(row)
-            .join(models.Inbox, models.Inbox.id == row.inbox_id)
+            select(table)
+            .join(models.Inbox, models.Inbox.id == table.inbox_id)
             .where(
-                row.state == "pending",
-                row.next_at <= now,
-                tuple_(row.channel, row.account).in_(list(channels)),
+                table.state == "pending",
+                table.next_at <= now,
+                tuple_(table.channel, table.account).in_(list(channels)),
                 models.Inbox.state.in_(ACCEPTED),
             )
-            .order_by(row.next_at)
+            .order_by(table.next_at)
             .limit(limit)
         )
         async with self._database.read() as session:
-            return [_fetch_of(artifact) for artifact in await session.scalars(query)]
+            return [_fetch_of(row) for row in await session.scalars(query)]
 
     async def fetched(self, artifact_id: str, data: bytes) -> None:
-        """Store the bytes of a fetched file."""
+        """Store the bytes of a file that was fetched."""
         digest = await asyncio.to_thread(self._write, artifact_id, data)
         async with self._database.write() as session:
             row = await session.get(models.Artifact, artifact_id)
@@ -71,7 +65,7 @@ class ArtifactStore:
     async def not_fetched(
         self, artifact_id: str, reason: str, *, retry_at: float | None = None
     ) -> None:
-        """Record why a file could not be fetched, and when to try again."""
+        """Record why a fetch failed; without `retry_at` the file has failed for good."""
         async with self._database.write() as session:
             row = await session.get(models.Artifact, artifact_id)
             if row is None or row.state != "pending":
@@ -83,13 +77,13 @@ class ArtifactStore:
                 row.next_at = retry_at
 
     async def get(self, turn_id: str, artifact_id: str) -> Artifact | None:
-        """See `tool_ports.Artifacts.get`."""
+        """An artifact of the turn's conversation; None if it has none of this id."""
         async with self._database.read() as session:
             row = await self._of_turn(session, turn_id, artifact_id)
             return None if row is None else _artifact_of(row)
 
     async def load(self, turn_id: str, artifact_id: str) -> bytes:
-        """See `tool_ports.Artifacts.load`."""
+        """The bytes of an artifact of the turn's conversation; raises NotFound."""
         async with self._database.read() as session:
             row = await self._of_turn(session, turn_id, artifact_id)
         if row is None:
@@ -99,7 +93,7 @@ class ArtifactStore:
     async def add(
         self, turn_id: str, key: str, data: bytes, *, kind: str, name: str, mime_type: str
     ) -> Artifact:
-        """See `tool_ports.Artifacts.add`."""
+        """Store a file that an agent made; the same `key` gives the same artifact again."""
         async with self._database.read() as session:
             known = await self._made_by(session, turn_id, key)
         if known is not None:
@@ -133,22 +127,24 @@ class ArtifactStore:
             return _artifact_of(known)
 
     async def attach(self, turn_id: str, artifact_id: str) -> None:
-        """See `tool_ports.Artifacts.attach`."""
+        """Send the artifact with the turn's answer; raises NotFound, or NotAllowed beyond the
+        bound.
+        """
         async with self._database.write() as session:
             row = await self._of_turn(session, turn_id, artifact_id)
             if row is None or row.state != "stored":
                 raise NotFound(f"No stored artifact {artifact_id} in this conversation.")
-            attached = await _attached(session, turn_id)
-            if any(one.id == artifact_id for one in attached):
+            others = await attached(session, turn_id)
+            if any(one.id == artifact_id for one in others):
                 return
-            if len(attached) >= ATTACHED_MAX:
+            if len(others) >= ATTACHED_MAX:
                 raise NotAllowed(f"An answer carries at most {ATTACHED_MAX} files.")
-            row.turn_id, row.attached = turn_id, len(attached)
+            row.turn_id, row.attached = turn_id, len(others)
 
     async def _of_turn(
         self, session: AsyncSession, turn_id: str, artifact_id: str
     ) -> models.Artifact | None:
-        """The artifact, if the turn's conversation has it: ids of others mean nothing."""
+        """The artifact if the turn's conversation has it; None for one of another conversation."""
         turn = await get_turn(session, turn_id)
         row = await session.get(models.Artifact, artifact_id)
         return row if row is not None and row.conversation_id == turn.conversation_id else None
@@ -165,14 +161,14 @@ class ArtifactStore:
         )
 
     async def read(self, artifact_id: str) -> bytes:
-        """The bytes of a stored file."""
+        """The bytes of an artifact; raises Rejected when the file is gone."""
         try:
             return await asyncio.to_thread(self.path(artifact_id).read_bytes)
         except FileNotFoundError:
             raise Rejected(f"the file of artifact {artifact_id} is gone") from None
 
     def path(self, artifact_id: str) -> Path:
-        """Where the bytes lie; spread over folders by the id's end."""
+        """Where the bytes are: in one of many folders, named by the end of the id."""
         if self._folder is None:
             raise NotAllowed("No folder for files is set.")
         if not artifact_id or not set(artifact_id) <= set(ID_ALPHABET):
@@ -188,12 +184,12 @@ class ArtifactStore:
         return StoredFile(row.name, row.mime_type, await self.read(artifact_id))
 
     async def sweep(self, older_than: float) -> int:
-        """Delete the files that were kept long enough."""
+        """Delete files that are older and that no pending message needs; returns how many."""
         async with self._database.write() as session:
             waiting = await session.scalars(
                 select(models.Outbox.media).where(models.Outbox.state == "pending")
             )
-            needed = {str(media["artifact_id"]) for carried in waiting for media in carried or ()}
+            needed = {str(one["artifact_id"]) for media in waiting for one in media or ()}
             old = await session.scalars(
                 select(models.Artifact.id)
                 .where(models.Artifact.created_at < older_than, models.Artifact.state != "expired")
@@ -211,7 +207,7 @@ class ArtifactStore:
         return len(gone)
 
     def _write(self, artifact_id: str, data: bytes) -> str:
-        """Whole or not at all; returns the digest."""
+        """Write the file whole or not at all; returns its SHA-256 in hex."""
         path = self.path(artifact_id)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         part = path.with_name(f"{path.name}.{uuid4().hex}.part")
@@ -221,73 +217,6 @@ class ArtifactStore:
             os.fsync(file.fileno())
         part.rename(path)
         return hashlib.sha256(data).hexdigest()
-
-
-def new_artifact_id() -> str:
-    """A short word that models can repeat."""
-    return "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
-
-
-async def register(
-    session: AsyncSession, row: models.Inbox, attachments: Sequence[Attachment], now: float
-) -> None:
-    """Make an artifact of every file of an accepted message, to be fetched by the courier."""
-    named: list[dict[str, Any]] = []
-    for number, attachment in enumerate(attachments):
-        if attachment.is_file:
-            attachment = replace(attachment, artifact_id=new_artifact_id())
-            session.add(_artifact_row(row, attachment, number, now))
-        named.append(clean(asdict(attachment)))
-    row.attachments = named
-
-
-def _artifact_row(
-    row: models.Inbox, attachment: Attachment, number: int, now: float
-) -> models.Artifact:
-    return models.Artifact(
-        id=attachment.artifact_id,
-        conversation_id=row.conversation_id,
-        inbox_id=row.id,
-        origin=f"inbox:{row.id}:{number}",
-        channel=row.channel,
-        account=row.account,
-        kind=attachment.kind,
-        name=clean(attachment.name)[:NAME_MAX],
-        mime_type=clean(attachment.mime_type),
-        size=attachment.size,
-        provider_id=clean(attachment.provider_id),
-        url=clean(attachment.url),
-        state="pending",
-        next_at=now,
-        created_at=now,
-    )
-
-
-async def media_of(session: AsyncSession, turn_id: str) -> list[Media]:
-    """The files that go with the turn's answer, in the order they were attached."""
-    return [
-        Media(row.id, media_kind(row.kind, row.mime_type), row.name, row.mime_type, row.size or 0)
-        for row in await _attached(session, turn_id)
-    ]
-
-
-def media_kind(kind: str, mime_type: str) -> MediaKind:
-    """How people are to see a file: by what it came as, else by its type."""
-    if kind in ("photo", "voice", "audio", "video", "document"):
-        return cast(MediaKind, kind)
-    if mime_type in ("image/jpeg", "image/png", "image/webp"):
-        return "photo"
-    family = mime_type.partition("/")[0]
-    return cast(MediaKind, family) if family in ("audio", "video") else "document"
-
-
-async def _attached(session: AsyncSession, turn_id: str) -> Sequence[models.Artifact]:
-    rows = await session.scalars(
-        select(models.Artifact)
-        .where(models.Artifact.turn_id == turn_id, models.Artifact.attached.is_not(None))
-        .order_by(models.Artifact.attached)
-    )
-    return rows.all()
 
 
 def _fetch_of(row: models.Artifact) -> Fetch:

@@ -1,4 +1,4 @@
-"""The audit trail: who did what, each row chained to the one before by its hash."""
+"""The audit trail: who did what. Each row has the hash of the row before it."""
 
 import hashlib
 import json
@@ -47,12 +47,12 @@ class Audit:
         detail: Mapping[str, Any] | None = None,
         ip: str = "",
     ) -> None:
-        """Append a row in a transaction of its own."""
+        """Append one row; `detail` must be JSON."""
         async with self._database.write() as session:
             await audit(session, self._database.now(), actor, action, object, detail, ip)
 
     async def list(self, *, before_id: int | None = None, limit: int = 50) -> Sequence[AuditEntry]:
-        """Newest first; `before_id` is the last id of the page before."""
+        """A page of rows, newest first; `before_id` is the last id of the page before."""
         query = select(models.Audit).order_by(models.Audit.id.desc())
         if before_id is not None:
             query = query.where(models.Audit.id < before_id)
@@ -66,9 +66,7 @@ class Audit:
             ]
 
     async def verify(self) -> str | None:
-        """Recompute the chain from the first row; returns a sentence about the first row that does
-        not fit, None when all do.
-        """
+        """Check the chain from the first row; returns a sentence about the first break, or None."""
         last_id, expected = 0, GENESIS
         while True:
             async with self._database.read() as session:
@@ -97,7 +95,7 @@ async def audit(
     detail: Mapping[str, Any] | None = None,
     ip: str = "",
 ) -> None:
-    """Append a row in the caller's transaction, as its last step: the chain has one writer."""
+    """Append a row in the caller's transaction, as its last step: it locks the chain."""
     if session.get_bind().dialect.name == "postgresql":
         await session.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
     last = await session.scalar(select(models.Audit.hash).order_by(models.Audit.id.desc()).limit(1))
@@ -117,6 +115,6 @@ async def audit(
 
 def chain_hash(row: models.Audit) -> str:
     """SHA-256 over the previous hash and the row's canonical JSON."""
-    values = [row.at, row.actor, row.action, row.object, row.detail, row.ip]
-    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    fields = [row.at, row.actor, row.action, row.object, row.detail, row.ip]
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(f"{row.prev_hash}{canonical}".encode()).hexdigest()

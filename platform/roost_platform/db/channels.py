@@ -1,4 +1,4 @@
-"""Health and polling offsets of channel accounts."""
+"""The state and polling offset of each channel account."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ DETAIL_MAX = 2000  # characters of a state's explanation
 
 @dataclass(frozen=True, slots=True)
 class ChannelView:
-    """One account as it stands. `cursor` is the poller's next offset."""
+    """One account now. `cursor` is the poller's next offset."""
 
     channel: str
     account: str
@@ -32,13 +32,13 @@ class ChannelView:
 
 
 class ChannelStates:
-    """The states that channel adapters report, for pollers and the Channels page."""
+    """What adapters report about their accounts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def all(self) -> Sequence[ChannelView]:
-        """Every account, in the order of channel and account."""
+        """Every account that ever reported, by channel and account."""
         async with self._database.read() as session:
             rows = await session.scalars(
                 select(models.ChannelState).order_by(
@@ -48,7 +48,7 @@ class ChannelStates:
             return [_view(row) for row in rows]
 
     async def get(self, channel: str, account: str) -> ChannelView | None:
-        """One account; None before it reported anything."""
+        """One account; None if it never reported."""
         async with self._database.read() as session:
             row = await session.get(models.ChannelState, (channel, account))
             return None if row is None else _view(row)
@@ -65,7 +65,7 @@ class ChannelStates:
 
 
 async def unreadable_counts(session: AsyncSession, now: float) -> dict[tuple[str, str], int]:
-    """How many events of the last week could not be read, by (channel, account)."""
+    """Events of the last week that could not be read, by (channel, account)."""
     rows = await session.execute(
         select(models.Inbox.channel, models.Inbox.account, func.count())
         .where(
@@ -81,7 +81,7 @@ async def unreadable_counts(session: AsyncSession, now: float) -> dict[tuple[str
 async def upsert_channel(
     session: AsyncSession, channel: str, account: str, now: float, **values: Any
 ) -> None:
-    """Change some columns of an account's row; always the last lock of a transaction."""
+    """Change columns of an account's row; it must be the last lock of a transaction."""
     key = (channel, account)
     row = await session.get(models.ChannelState, key, with_for_update=True)
     if row is None:

@@ -1,4 +1,4 @@
-"""Heartbeats of the running parts, for the health strip and `roost status`."""
+"""Heartbeats of the running processes, and the one rule by which a process counts as alive."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,17 +12,13 @@ from roost_platform.db.base.engine import Database
 from roost_platform.db.base.insert import insert_missing
 from roost_platform.db.base.text import clean
 
-STALE_S = 10.0  # a part that has not beaten for this long counts as down
-
-
-def is_alive(seen_at: float, now: float) -> bool:
-    """Whether a part that last beat at `seen_at` counts as running."""
-    return now - seen_at <= STALE_S
+HEARTBEAT_S = 5.0  # how often each process beats
+ALIVE_S = 3 * HEARTBEAT_S  # a process that has not beaten for this long counts as down
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One part as its last heartbeat described it."""
+    """One process as its last heartbeat describes it."""
 
     service: str
     pid: int
@@ -33,8 +29,13 @@ class Service:
     is_alive: bool
 
 
+def is_alive(seen_at: float, now: float) -> bool:
+    """Whether a process that last beat at `seen_at` counts as alive; both in seconds."""
+    return now - seen_at <= ALIVE_S
+
+
 class Heartbeats:
-    """One row for each part, overwritten by every beat. `version` is the installed one."""
+    """One row for each process, overwritten by each beat. `version` is the installed one."""
 
     def __init__(self, database: Database, version: str = "") -> None:
         self._database = database
@@ -42,7 +43,7 @@ class Heartbeats:
         self._started_at = database.now()
 
     async def beat(self, service: str, detail: Mapping[str, Any] | None = None) -> None:
-        """Record that the part `service` runs now."""
+        """Record that the process `service` is alive now."""
         now = self._database.now()
         async with self._database.write() as session:
             await insert_missing(
@@ -61,7 +62,7 @@ class Heartbeats:
             row.detail = clean(detail or {})
 
     async def all(self) -> Sequence[Service]:
-        """Every part that ever beat, by name."""
+        """Every process that ever beat, by name."""
         now = self._database.now()
         async with self._database.read() as session:
             rows = await session.scalars(

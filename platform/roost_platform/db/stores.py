@@ -1,4 +1,4 @@
-"""All stores over one database, as each process gets them."""
+"""All stores over one database."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,15 +49,15 @@ class Stores:
     async def say_as_operator(
         self, conversation_id: str, text: str, operator: str, ip: str = ""
     ) -> str:
-        """Answer in the agent's place; returns the outbox id."""
+        """Answer as an operator in place of the agent; returns the outbox id."""
         return await self.operators.say(conversation_id, text, operator, ip)
 
     async def redrive(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
-        """Give a failed message new attempts; returns the outbox id."""
+        """Send a failed message again; returns the outbox id."""
         return await self.operators.redrive(part_or_outbox_id, operator, ip)
 
     async def confirm(self, part_or_outbox_id: str, operator: str, ip: str = "") -> str:
-        """Mark an uncertain message as arrived: an operator knows. Returns the outbox id."""
+        """Record that an uncertain message arrived; returns the outbox id."""
         return await self.operators.confirm(part_or_outbox_id, operator, ip)
 
     async def request_stop(self, conversation_id: str, by: str) -> Stopped:

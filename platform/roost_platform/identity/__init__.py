@@ -1,1 +1,1 @@
-"""Who may enter: operators, logins, tokens and roles; below the console, the API and the CLI."""
+"""Who may do what: operators, logins, API tokens and roles; below console, API and CLI."""

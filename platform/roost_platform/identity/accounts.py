@@ -7,9 +7,9 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
-from roost_platform.console.errors import Forbidden, NotFound, Refused
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.errors import Forbidden, NotFound, Refused
 from roost_platform.identity.passwords import Passwords, check_password, new_token, token_hash
 from roost_platform.identity.roles import Principal, Role
 
@@ -32,23 +32,24 @@ class OperatorRow:
 
 @dataclass(slots=True)
 class Accounts:
-    """Everything about who may come in. `clock` gives seconds since the epoch."""
+    """Operators and the setup link. `clock` gives seconds since the epoch."""
 
     database: Database
     clock: Callable[[], float]
     passwords: Passwords = field(default_factory=Passwords)
 
     async def has_admin(self) -> bool:
+        """Whether an admin exists who may sign in."""
         async with self.database.read() as session:
-            found = await session.scalar(
+            admin_id = await session.scalar(
                 select(models.Operator.id)
                 .where(models.Operator.role == "admin", models.Operator.disabled.is_(False))
                 .limit(1)
             )
-            return found is not None
+            return admin_id is not None
 
     async def new_setup_token(self) -> str:
-        """Mint the one-time link's token; earlier ones end. Refused once an admin exists."""
+        """A token for the one-time link; earlier ones end. Raises Refused once an admin exists."""
         if await self.has_admin():
             raise Refused("There is an admin already; sign in instead.")
         token, now = new_token(), self.clock()
@@ -65,9 +66,10 @@ class Accounts:
         return token
 
     async def set_up(self, token: str, name: str, password: str) -> Principal:
-        """Make the first admin; the token is spent in the same transaction.
+        """Make the first admin and use up the token, in one transaction.
 
-        It is looked at before the password is hashed: who has none costs no time and no memory.
+        The token is checked before the password is hashed as well: a request without a good token
+        must cost no time and no memory. Raises Forbidden or Refused.
         """
         async with self.database.read() as session:
             await self._good_setup_token(session, token)
@@ -80,6 +82,7 @@ class Accounts:
             return await self._insert(session, name, digest, Role.admin, now)
 
     async def create(self, name: str, password: str, role: Role) -> Principal:
+        """Make an operator; raises Refused for a taken name or a bad password."""
         name = clean_name(name)
         digest = await self.passwords.hash(password)
         async with self.database.write() as session:
@@ -87,10 +90,11 @@ class Accounts:
                 select(models.Operator.id).where(models.Operator.name == name)
             )
             if taken:
-                raise Refused(f"There is an operator called “{name}” already.")
+                raise Refused(f"There is already an operator called “{name}”.")
             return await self._insert(session, name, digest, role, self.clock())
 
     async def operators(self) -> Sequence[OperatorRow]:
+        """Every operator with the number of open logins, by name."""
         async with self.database.read() as session:
             logins = (
                 select(
@@ -112,7 +116,10 @@ class Accounts:
             )
 
     async def change(self, operator_id: str, *, role: Role, disabled: bool) -> str:
-        """Set role and disabled; both end the operator's logins. The last admin stays one."""
+        """Set role and disabled, and end the operator's logins; returns the name.
+
+        Raises NotFound, and Refused for the last admin.
+        """
         async with self.database.write() as session:
             operator = await session.get(models.Operator, operator_id)
             if operator is None:
@@ -137,13 +144,13 @@ class Accounts:
             return operator.name
 
     async def change_password(self, operator_id: str, old: str, new: str) -> None:
-        """Needs the old password; every other login of the operator ends."""
+        """Set a new password and end every login; raises Refused for a wrong old password."""
         check_password(new)
         async with self.database.read() as session:
             operator = await session.get(models.Operator, operator_id)
             stored = operator.password_hash if operator else None
         if not await self.passwords.verify(stored, old):
-            raise Refused("The present password is not right.")
+            raise Refused("The current password is wrong.")
         digest = await self.passwords.hash(new)
         async with self.database.write() as session:
             await session.execute(
@@ -158,7 +165,7 @@ class Accounts:
             )
 
     async def _good_setup_token(self, session: AsyncSession, token: str) -> models.SetupToken:
-        """The token's row while it opens the door; raises Forbidden."""
+        """The token's row; raises Forbidden unless it can still make the first admin."""
         exists = await session.scalar(
             select(models.Operator.id).where(models.Operator.role == "admin").limit(1)
         )
@@ -186,7 +193,7 @@ class Accounts:
 
 
 def clean_name(name: str) -> str:
-    """A login name: trimmed, not empty, one line, bounded."""
+    """The name with single spaces; raises Refused for one that is empty or too long."""
     name = " ".join(name.split())
     if not name or len(name) > NAME_LENGTH_MAX:
         raise Refused(f"A name has 1 to {NAME_LENGTH_MAX} characters.")

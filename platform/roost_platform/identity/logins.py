@@ -1,4 +1,4 @@
-"""Server-side login sessions: hashed cookie tokens, idle and absolute limits, throttled sign-in."""
+"""Login sessions on the server: hashed tokens, idle and absolute limits, throttled sign-in."""
 
 import contextlib
 import math
@@ -9,9 +9,9 @@ from ipaddress import ip_address, ip_network
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_platform.console.errors import NotSignedIn, TooManyTries
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.errors import NotSignedIn, TooManyTries
 from roost_platform.identity.passwords import Passwords, new_token, token_hash
 from roost_platform.identity.roles import Principal, parse_role
 
@@ -19,10 +19,10 @@ SESSION_IDLE_S = 12 * 3600.0
 SESSION_ABSOLUTE_S = 7 * 86400.0
 SESSIONS_PER_OPERATOR_MAX = 20  # the oldest go first
 SEEN_INTERVAL_S = 60.0  # how often a request moves the idle clock; each is a write
-LOGIN_FAILURES_MAX = 5  # per account and address within the window; then it is over
-# Of an account from anywhere, or of an address for any account: then tries keep a distance. Both
-# may be somebody else's work, so the right password is only slowed down, and not even that where
-# the account is signed in.
+LOGIN_FAILURES_MAX = 5  # per account and address within the window; further tries are refused
+# Failures of one account from anywhere, or of one address for any account, after which tries are
+# spaced. Somebody else may have caused both, so the right password is only slowed down; an address
+# from which the account is signed in is not even slowed down.
 LOGIN_FAILURES_CROWD = 100
 LOGIN_SPACING_S = 5.0
 LOGIN_WINDOW_S = 15 * 60.0
@@ -33,7 +33,7 @@ KEY_LENGTH = 16  # hex digits of a hash that name a login in the page
 
 @dataclass(frozen=True, slots=True)
 class LoginRow:
-    """One open login; `key`, the start of the token's hash, can end it but not enter."""
+    """One open login. `key`, the start of the token's hash, is enough to end it, not to use it."""
 
     key: str
     ip: str
@@ -54,7 +54,10 @@ class Logins:
     async def sign_in(
         self, name: str, password: str, *, ip: str, user_agent: str, old_token: str | None
     ) -> tuple[Principal, str]:
-        """Check the password and open a session with a new token, whatever the browser had."""
+        """Check the password and open a session; returns its principal and a new token.
+
+        Raises NotSignedIn for a wrong name or password, TooManyTries.
+        """
         name = " ".join(name.split())
         counted = await self._reserve(name, ip)
         async with self.database.read() as session:
@@ -64,7 +67,7 @@ class Logins:
             stored = operator.password_hash if operator and not operator.disabled else None
         if not await self.passwords.verify(stored, password) or operator is None:
             raise NotSignedIn("The name or the password is not right.")
-        await self._forgive(name, ip, counted)
+        await self._forget_failures(name, ip, counted)
         principal = Principal(operator.id, operator.name, parse_role(operator.role))
         return principal, await self.open(
             principal, ip=ip, user_agent=user_agent, old_token=old_token
@@ -73,7 +76,7 @@ class Logins:
     async def open(
         self, principal: Principal, *, ip: str, user_agent: str, old_token: str | None = None
     ) -> str:
-        """A fresh session for someone already proven; the browser's former session ends."""
+        """Open a session for a proven operator; returns its token. The old session ends."""
         token, now = new_token(), self.clock()
         sessions = models.OperatorSession
         async with self.database.write() as session:
@@ -111,21 +114,21 @@ class Logins:
         return token
 
     async def find(self, token: str | None) -> Principal | None:
-        """Whose session this is, None when it ended; moves the idle clock once a minute."""
+        """Whose session this is; None when it ended. Moves the idle clock once a minute."""
         if not token:
             return None
         now, digest = self.clock(), token_hash(token)
         async with self.database.read() as session:
-            found = (
+            row = (
                 await session.execute(
                     select(models.OperatorSession, models.Operator)
                     .join(models.Operator)
                     .where(models.OperatorSession.token_hash == digest)
                 )
             ).first()
-        if found is None:
+        if row is None:
             return None
-        login, operator = found
+        login, operator = row
         idle, age = now - login.seen_at, now - login.created_at
         if operator.disabled or idle > SESSION_IDLE_S or age > SESSION_ABSOLUTE_S:
             return None
@@ -173,21 +176,21 @@ class Logins:
         if len(key) != KEY_LENGTH:
             return False
         async with self.database.write() as session:
-            found = await session.scalar(
+            login = await session.scalar(
                 select(models.OperatorSession).where(
                     models.OperatorSession.operator_id == operator_id,
                     func.substr(models.OperatorSession.token_hash, 1, KEY_LENGTH) == key,
                 )
             )
-            if found is not None:
-                await session.delete(found)
-            return found is not None
+            if login is not None:
+                await session.delete(login)
+            return login is not None
 
     async def _reserve(self, name: str, ip: str) -> Sequence[int]:
-        """Count this try as failed before checking it, so that parallel guesses keep the bounds.
+        """Count this try as failed before it is checked: parallel guesses must keep the bounds.
 
-        Returns the ids of what was counted for the account and the address. A try that is refused
-        is not counted: it would only lengthen the wait of whoever knows the password.
+        Returns the ids of the rows for the account and for the address. A refused try is not
+        counted, because it would only lengthen the wait of whoever knows the password.
         """
         now, failures = self.clock(), models.LoginFailure
         pair, account, address = _subjects(name, ip)
@@ -206,28 +209,32 @@ class Logins:
                 .where(failures.subject.in_((pair, account, address)))
                 .group_by(failures.subject)
             )
-            found = {subject: (count, first, last) for subject, count, first, last in rows}
-            count, first, _ = found.get(pair, (0, now, now))
+            failures_by_subject = {
+                subject: (count, first, last) for subject, count, first, last in rows
+            }
+            count, first, _ = failures_by_subject.get(pair, (0, now, now))
             if count >= LOGIN_FAILURES_MAX:
                 raise _too_many(first + LOGIN_WINDOW_S - now)
             crowded = [
                 last + LOGIN_SPACING_S - now
-                for subject, (count, _, last) in found.items()
+                for subject, (count, _, last) in failures_by_subject.items()
                 if subject != pair
                 and count >= LOGIN_FAILURES_CROWD
                 and last + LOGIN_SPACING_S > now
             ]
-            if crowded and not await self._is_at_home(session, name, ip, now):
+            if crowded and not await self._is_signed_in_from(session, name, ip, now):
                 raise _too_many(max(crowded))
             counted = [failures(subject=subject, at=now) for subject in (pair, account, address)]
             session.add_all(counted)
             await session.flush()
             return [row.id for row in counted[1:]]
 
-    async def _is_at_home(self, session: AsyncSession, name: str, ip: str, now: float) -> bool:
-        """The account has signed in from this address in the last days, and not out again."""
+    async def _is_signed_in_from(
+        self, session: AsyncSession, name: str, ip: str, now: float
+    ) -> bool:
+        """Whether the account is signed in from this address."""
         sessions = models.OperatorSession
-        found = await session.scalar(
+        token = await session.scalar(
             select(sessions.token_hash)
             .join(models.Operator)
             .where(
@@ -237,10 +244,10 @@ class Logins:
             )
             .limit(1)
         )
-        return found is not None
+        return token is not None
 
-    async def _forgive(self, name: str, ip: str, counted: Sequence[int]) -> None:
-        """The try succeeded: the account's count here starts again, this try counts nowhere."""
+    async def _forget_failures(self, name: str, ip: str, counted: Sequence[int]) -> None:
+        """Forget this try, and the account's failures from this address: the password was right."""
         failures = models.LoginFailure
         pair, _, _ = _subjects(name, ip)
         async with self.database.write() as session:
@@ -250,9 +257,9 @@ class Logins:
 
 
 def _subjects(name: str, ip: str) -> tuple[str, str, str]:
-    """What failures are counted by: the account from this address, the account, the address.
+    """The three subjects by which failures are counted: both together, the account, the address.
 
-    An IPv6 client has a whole /64 to itself.
+    An IPv6 client owns a whole /64, so that is its address.
     """
     where = ip
     with contextlib.suppress(ValueError):
@@ -265,5 +272,5 @@ def _subjects(name: str, ip: str) -> tuple[str, str, str]:
 def _too_many(wait_s: float) -> TooManyTries:
     wait_s = max(1.0, wait_s)
     minutes, seconds = round(wait_s / 60), math.ceil(wait_s)
-    told = f"{minutes} minutes" if minutes > 1 else f"{seconds} seconds"
-    return TooManyTries(f"Too many failed tries. Wait {told}.", wait_s)
+    wait = f"{minutes} minutes" if minutes > 1 else f"{seconds} seconds"
+    return TooManyTries(f"Too many failed tries. Wait {wait}.", wait_s)

@@ -1,4 +1,4 @@
-"""Who may enter, seen from start-up and the command line: setup link, local token, operators."""
+"""Access at start-up and from the command line: the setup link, the local token, operators."""
 
 import contextlib
 import time
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
+from roost_platform.data_folder import running_stack
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.errors import NotReachable
@@ -15,14 +16,16 @@ from roost_platform.identity.passwords import new_token, token_hash
 from roost_platform.identity.roles import Role, parse_role
 from roost_platform.identity.tokens import TOKEN_PREFIX, Tokens
 from roost_platform.settings.config import Settings
-from roost_platform.stack import running_stack
 
-KEEP_LINK_S = 300.0
+KEEP_LINK_S = 300.0  # a link that is good for longer than this survives a restart
 LOCAL_TOKEN_NAME = "local command line"
 
 
 async def prepare_access(settings: Settings, database: Database, web_url: str) -> None:
-    """At every start of `web`: a valid local API token, and a setup link while no admin exists."""
+    """Make sure of a local API token, and of a setup link while no admin exists.
+
+    Called at every start of `web`; `web_url` is the address in the link.
+    """
     file = settings.data_dir / running_stack.TOKEN_FILE
     token = running_stack.read_token(settings.data_dir)
     if not token:
@@ -34,13 +37,13 @@ async def prepare_access(settings: Settings, database: Database, web_url: str) -
     if await accounts.has_admin():
         link.unlink(missing_ok=True)
     else:
-        # A restart must not end the link that was printed already.
+        # A restart must not end a link that is already printed.
         kept = await _still_valid(database, link)
         running_stack.write_private(link, _link(web_url, kept or await accounts.new_setup_token()))
 
 
 async def new_setup_link(settings: Settings) -> str:
-    """A fresh one-time link; earlier ones end. Refused once an administrator exists."""
+    """A new one-time link; earlier ones end. Raises Refused once an administrator exists."""
     run = running_stack.read_run(settings.data_dir)
     web_url = run.url if run else f"http://{settings.web.host}:{settings.web.port}"
     async with _accounts(settings) as accounts:
@@ -48,7 +51,7 @@ async def new_setup_link(settings: Settings) -> str:
 
 
 async def create_operator(settings: Settings, name: str, password: str, role: str) -> None:
-    """Make an operator without asking another: whoever can read the database may."""
+    """Make an operator. Everybody who can write the database may do this."""
     async with _accounts(settings) as accounts:
         await accounts.create(name, password, parse_role(role))
 
@@ -68,7 +71,7 @@ async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
 
 
 async def _still_valid(database: Database, link: Path) -> str:
-    """The token of the link file if it can still be used for a while, else empty."""
+    """The token in the link file if it is good for a while longer; else empty."""
     try:
         token = link.read_text(encoding="ascii").rpartition("#token=")[2].strip()
     except OSError:

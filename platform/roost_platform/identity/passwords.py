@@ -1,4 +1,4 @@
-"""Operators' passwords: argon2id off the event loop, few at a time."""
+"""Operators' passwords: argon2id outside the event loop, few at a time."""
 
 import asyncio
 import hashlib
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from roost_platform.console.errors import Refused
+from roost_platform.errors import Refused
 
 PASSWORD_LENGTH_MIN = 12
 PASSWORD_LENGTH_MAX = 256
@@ -26,7 +26,7 @@ def new_token() -> str:
 
 
 def check_password(password: str) -> None:
-    """Refuse what is too short to protect anything or too long to hash."""
+    """Raise Refused for a password that is too short or too long."""
     if len(password) < PASSWORD_LENGTH_MIN:
         raise Refused(f"The password needs at least {PASSWORD_LENGTH_MIN} characters.")
     if len(password) > PASSWORD_LENGTH_MAX:
@@ -35,7 +35,7 @@ def check_password(password: str) -> None:
 
 @dataclass(slots=True)
 class Passwords:
-    """argon2id with the library's defaults (64 MiB, 3 passes, 4 lanes), at most two at once."""
+    """argon2id with the library's defaults (64 MiB, 3 passes, 4 lanes), few at once."""
 
     hasher: PasswordHasher = field(default_factory=PasswordHasher)
     _gate: asyncio.Semaphore = field(
@@ -44,12 +44,13 @@ class Passwords:
     _decoy: str = field(default="", init=False)
 
     async def hash(self, password: str) -> str:
+        """The password's argon2id hash; raises Refused for a bad length."""
         check_password(password)
         async with self._gate:
             return await asyncio.to_thread(self.hasher.hash, password)
 
     async def verify(self, stored: str | None, password: str) -> bool:
-        """Compare; an unknown account (None) costs the same time as a known one."""
+        """Whether the password is right. An unknown account (None) takes as long as a known one."""
         async with self._gate:
             if not self._decoy:
                 self._decoy = await asyncio.to_thread(self.hasher.hash, new_token())

@@ -1,9 +1,9 @@
-"""Who may do what: viewer reads, operator acts on conversations, admin runs the house."""
+"""The roles: a viewer reads, an operator acts on conversations, an admin manages access."""
 
 from dataclasses import dataclass
 from enum import IntEnum
 
-from roost_platform.console.errors import Forbidden, Refused
+from roost_platform.errors import Forbidden, Refused
 
 
 class Role(IntEnum):
@@ -17,14 +17,14 @@ class Role(IntEnum):
 
 ROLE_HELP = {
     Role.viewer: "Sees figures, sessions and deliveries; message texts are hidden.",
-    Role.operator: "Also reads texts, stops and answers sessions, lets people in, redrives.",
+    Role.operator: "Also reads texts, stops and answers sessions, lets people in, sends again.",
     Role.admin: "Also manages operators and API tokens.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking, however they proved it: a person's session or a program's token."""
+    """Who asks: a person with a login, or a program with a token."""
 
     id: str
     name: str

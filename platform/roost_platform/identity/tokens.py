@@ -1,18 +1,18 @@
-"""API tokens for programs: shown once, stored hashed, with a role and an end."""
+"""API tokens for programs: shown once, stored as a hash, with a role; revoked by their key."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select, update
 
-from roost_platform.console.errors import NotFound, Refused
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.errors import NotFound, Refused
 from roost_platform.identity.accounts import clean_name
 from roost_platform.identity.passwords import new_token, token_hash
 from roost_platform.identity.roles import Principal, Role, parse_role
 
-TOKEN_PREFIX = "roost_"  # so that secret scanners know one when they see it
+TOKEN_PREFIX = "roost_"  # secret scanners recognise tokens by it
 TOKENS_MAX = 200
 USED_INTERVAL_S = 60.0  # how often a request notes the token's use; each is a write
 KEY_LENGTH = 16
@@ -20,7 +20,7 @@ KEY_LENGTH = 16
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """One API token as listed: never the token, only the start of its hash."""
+    """One API token in the list. `key` is the start of its hash; the token itself is not stored."""
 
     key: str
     name: str
@@ -38,13 +38,13 @@ class Tokens:
     clock: Callable[[], float]
 
     async def create(self, name: str, role: Role) -> str:
-        """Mint a token; this is the only time it is seen."""
+        """Make a token; it is shown this once."""
         token = TOKEN_PREFIX + new_token()
         await self.register(token, name, role)
         return token
 
     async def register(self, token: str, name: str, role: Role) -> None:
-        """Make a given token valid (the local token file); known already is success."""
+        """Make this token valid, as for the local token file; one that is valid already is fine."""
         digest = token_hash(token)
         async with self.database.write() as session:
             if await session.get(models.ApiToken, digest) is not None:
@@ -55,7 +55,7 @@ class Tokens:
                 .where(models.ApiToken.revoked_at.is_(None))
             )
             if (count or 0) >= TOKENS_MAX:
-                raise Refused(f"There are {TOKENS_MAX} tokens already; revoke one first.")
+                raise Refused(f"There are already {TOKENS_MAX} tokens; revoke one first.")
             session.add(
                 models.ApiToken(
                     token_hash=digest,
@@ -84,7 +84,7 @@ class Tokens:
         return Principal(f"token:{digest[:KEY_LENGTH]}", row.name, parse_role(row.role))
 
     async def list(self) -> Sequence[TokenRow]:
-        """All tokens, newest first, revoked ones too."""
+        """All tokens, the newest first, also revoked ones."""
         async with self.database.read() as session:
             rows = await session.scalars(
                 select(models.ApiToken)

@@ -1,1 +1,1 @@
-"""The running stack: its parts, their supervisor, logs and health."""
+"""`roost up`: the supervisor of the processes, their logs, and checks of their health."""

@@ -1,4 +1,4 @@
-"""Where the parts of `roost up` will listen, and the settings that point channels at the fakes."""
+"""Where the processes of `roost up` listen, and settings that point channels at the fakes."""
 
 import hashlib
 import hmac
@@ -8,9 +8,10 @@ from pathlib import Path
 from secrets import token_hex
 
 from roost_channels.sandbox.network import SandboxPlace
+from roost_platform.data_folder import running_stack
 from roost_platform.errors import PortInUse
 from roost_platform.settings.config import Settings, variable_of
-from roost_platform.stack import local_ports, running_stack
+from roost_platform.stack import local_ports
 
 SANDBOX_SECRET_FILE = "sandbox-secret"
 SECRET_LENGTH_MIN = 32

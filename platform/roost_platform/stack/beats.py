@@ -1,4 +1,4 @@
-"""Listening to a child's signs of life: one that stands still is told from one that works."""
+"""Listen to a child's signs of life, to tell a process that is stuck from one that works."""
 
 import asyncio
 import contextlib
@@ -11,11 +11,13 @@ READ_BYTES: Final = 4096
 
 
 class Beats:
-    """The pipe that a child beats in, and when it was last heard. Times are monotonic.
+    """The pipe that a child writes its beats to, and when the last one came. Times are monotonic.
 
-    silence_max_s: what is silence; `alive` is asked beside the pipe where a child does not beat by
-    itself. look_s: between two looks; pause_s: a look this late means that we were stopped
-    ourselves, with the child or without, so the silence begins anew.
+    silence_max_s: how long without a beat counts as silence.
+    alive: asked as well, for a child that does not beat by itself.
+    look_s: the time between two looks.
+    pause_s: a look that is this late means that this process was stopped itself, with the child or
+        without it; the silence then starts over.
     """
 
     def __init__(
@@ -35,11 +37,11 @@ class Beats:
         asyncio.get_running_loop().add_reader(self._pipe, self._hear)
 
     def started(self) -> None:
-        """The child has its end, or will never be."""
+        """Close our copy of the child's end: the child has started, or never will."""
         os.close(self.child_end)
 
     async def until_silent(self) -> None:
-        """Returns once the child was silent for too long; the time until now does not count."""
+        """Return once the child was silent for too long, counted from this call on."""
         self._heard_at = looked_at = time.monotonic()
         while time.monotonic() - self._heard_at <= self._silence_max_s:
             await asyncio.sleep(self._look_s)
@@ -50,6 +52,7 @@ class Beats:
             looked_at = time.monotonic()
 
     def close(self) -> None:
+        """Stop listening and close the pipe."""
         if self._pipe >= 0:
             asyncio.get_running_loop().remove_reader(self._pipe)
             os.close(self._pipe)
@@ -59,5 +62,5 @@ class Beats:
         with contextlib.suppress(BlockingIOError):
             if os.read(self._pipe, READ_BYTES):
                 self._heard_at = time.monotonic()
-            else:  # nobody has the other end any more
+            else:  # no process holds the other end any more
                 asyncio.get_running_loop().remove_reader(self._pipe)

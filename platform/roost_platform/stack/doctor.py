@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roost_channels.kinds import Level, ProbePorts
+from roost_platform.data_folder import running_stack
+from roost_platform.data_folder.engine_key import KEY_FILE
 from roost_platform.errors import ConfigError
 from roost_platform.settings.config import Settings, load_settings
-from roost_platform.stack import local_ports, probes, running_stack
-from roost_platform.stack.engine_key import KEY_FILE
+from roost_platform.stack import local_ports, probes
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -1,4 +1,4 @@
-"""`roost health PART`: one part's state for container health checks; empty text when it is well."""
+"""`roost health PART`: what is wrong with one process, for the health checks of containers."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from roost_platform.stack import probes
 
 
 def check(part: str, settings: Settings) -> str:
-    """What is wrong with a part."""
+    """What is wrong with a process; empty when it is well."""
     if part == "temporal":
         address = settings.temporal_address
         return "" if probes.port_answers(address) else f"{address} does not answer"

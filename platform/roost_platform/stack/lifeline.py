@@ -1,4 +1,4 @@
-"""What a supervised part does for its supervisor: die with it, tell when it is ready, beat."""
+"""What a supervised process does: end with its supervisor, tell when it is ready, beat."""
 
 import contextlib
 import ctypes
@@ -15,17 +15,17 @@ READY_FILE = "ROOST_READY_FILE"
 SUPERVISOR_PID = "ROOST_SUPERVISOR_PID"
 BEAT_PIPE = "ROOST_BEAT_PIPE"  # the number of the descriptor that beats are written to
 BEAT_EVERY_S = 2.0
-SILENCE_MAX_S = 30.0  # a part that has not beaten for this long is killed and started again
-STUCK_S = 20.0  # and before that it writes where it is stuck
+SILENCE_MAX_S = 30.0  # a process that is silent for this long is killed and started again
+STUCK_S = 20.0  # before that, it writes to its log where it is stuck
 
 _ends_itself = False
 POLL_INTERVAL_S = 0.5
 
 
 def die_with_parent() -> None:
-    """Ask the kernel for SIGKILL when the parent ends. Survives exec; fit as a preexec_fn.
+    """Ask the kernel for SIGKILL when the parent ends. Survives exec; usable as a preexec_fn.
 
-    SIGKILL, not SIGTERM: an orphan that shuts down slowly still holds its ports, and every part
+    SIGKILL, not SIGTERM: an orphan that shuts down slowly still holds its ports, and every process
     is crash-safe.
     """
     if sys.platform == "linux":
@@ -33,7 +33,7 @@ def die_with_parent() -> None:
 
 
 def attach_to_supervisor() -> None:
-    """Called first by every `roost serve X`: if a supervisor started us, never outlive it."""
+    """End with the supervisor, if there is one; every `roost serve X` calls this first."""
     expected = os.environ.get(SUPERVISOR_PID)
     if not expected:
         return
@@ -41,7 +41,7 @@ def attach_to_supervisor() -> None:
         die_with_parent()
     else:
         threading.Thread(target=_watch_parent, args=(int(expected),), daemon=True).start()
-    if os.getppid() != int(expected):  # it died before we could ask
+    if os.getppid() != int(expected):  # it ended before the kernel was asked
         os._exit(1)
     if pipe := os.environ.get(BEAT_PIPE):
         os.set_blocking(int(pipe), False)
@@ -49,23 +49,24 @@ def attach_to_supervisor() -> None:
 
 
 def tell_ready() -> None:
-    """Write our pid to the file the supervisor named; nothing to do when run alone."""
+    """Write our pid to the file that the supervisor named; does nothing without a supervisor."""
     file = os.environ.get(READY_FILE)
     if file:
         Path(file).write_text(str(os.getpid()), encoding="ascii")
 
 
 def beat() -> None:
-    """Tell the supervisor that our event loop turns.
+    """Tell the supervisor that our event loop runs.
 
-    A pipe, not the database or a file: a database that is away or a full disk is no reason to be
-    killed. Where the next beat does not follow, the threads' stacks go to the log in STUCK_S.
-    Alone, as in a container, the process then ends itself in SILENCE_MAX_S and is started again by
-    what runs it; a thread of C does that, which needs no interpreter.
+    The beat goes to a pipe, not to the database or a file: a database that is away or a full disk
+    is no reason to be killed. If the next beat does not follow within STUCK_S, the stacks of all
+    threads are written to the log. A process without a supervisor, as in a container, then ends
+    itself after SILENCE_MAX_S, and whatever runs it starts it again. A thread in C does both; it
+    needs no interpreter.
     """
     pipe = os.environ.get(BEAT_PIPE)
     if pipe:
-        with contextlib.suppress(OSError):  # full: the supervisor reads again when it can
+        with contextlib.suppress(OSError):  # the pipe is full: the supervisor is late, not we
             os.write(int(pipe), b".")
     if pipe or _ends_itself:
         faulthandler.dump_traceback_later(
@@ -76,13 +77,13 @@ def beat() -> None:
 
 
 def end_itself_when_silent() -> None:
-    """For a process that serves one part and nothing else."""
+    """Let `beat` end this process when it is stuck; for a process that does nothing else."""
     global _ends_itself
     _ends_itself = True
 
 
 def end_beats() -> None:
-    """An orderly end is bounded by whoever asked for it."""
+    """Stop watching this process: whoever asked for its end bounds how long that takes."""
     if os.environ.get(BEAT_PIPE) or _ends_itself:
         faulthandler.cancel_dump_traceback_later()
 

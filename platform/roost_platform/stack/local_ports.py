@@ -1,4 +1,4 @@
-"""Local ports: free ones, busy ones and who holds them."""
+"""Local ports: which are free, which are in use, and by whom."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ LISTEN = "0A"  # state of a listening socket in /proc/net/tcp
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port nothing listens on now."""
+    """A port that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
@@ -42,7 +42,7 @@ def owner(port: int) -> str:
 
 
 def in_use(port: int, part: str) -> PortInUse:
-    """The error that says who has the port this part needs."""
+    """The error for a port that another process has; `part` is the process that needs it."""
     by = owner(port)
     return PortInUse(f"Port {port} ({part}) is in use{f' by {by}' if by else ''}.")
 
@@ -61,7 +61,7 @@ def _listening_inodes(port: int) -> set[str]:
 def _holds(process: Path, inodes: set[str]) -> bool:
     try:
         return any(os.readlink(entry) in inodes for entry in (process / "fd").iterdir())
-    except OSError:  # ended meanwhile, or belongs to somebody else
+    except OSError:  # it ended meanwhile, or belongs to another user
         return False
 
 

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 import structlog
 
-# Loggers that would tell every request or every poll.
+# Loggers that write a line for every request or every poll.
 QUIET = (
     *("uvicorn.access", "httpx2", "httpcore2", "sqlalchemy", "asyncio", "aiogram"),
     *("alembic.runtime.plugins", "alembic.runtime.migration"),
@@ -45,7 +45,7 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
 def name_part(
     part: str, _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """structlog processor: which process said it, from whatever thread."""
+    """structlog processor: add the name of the process."""
     event["part"] = part
     return event
 
@@ -53,7 +53,10 @@ def name_part(
 def configure(
     part: str, *, level: str = "info", json_lines: bool | None = None, stream: TextIO | None = None
 ) -> None:
-    """Send structlog and the standard library's logging through one renderer; `part` names us."""
+    """Send structlog and the standard library's logging through one renderer.
+
+    part: the name of this process. json_lines: None: JSON unless the stream is a terminal.
+    """
     out = stream or sys.stderr
     as_json = not out.isatty() if json_lines is None else json_lines
     shared: list[Any] = [

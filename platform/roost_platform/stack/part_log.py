@@ -1,4 +1,4 @@
-"""The log file of one supervised part: rotated by size, its last lines kept for errors."""
+"""The log file of one supervised process: rotated by size, its last lines kept for errors."""
 
 import logging
 import logging.handlers
@@ -26,7 +26,7 @@ class PartLog:
     def feed(self, chunk: bytes) -> Iterator[str]:
         """Write the chunk's complete lines and yield them; the rest waits for the next chunk."""
         *lines, self._partial = (self._partial + chunk).split(b"\n")
-        if len(self._partial) > LINE_BYTES_MAX:  # no newline for too long: cut it here
+        if len(self._partial) > LINE_BYTES_MAX:  # the line is too long: cut it here
             lines.append(self._partial)
             self._partial = b""
         for raw in lines:
@@ -42,7 +42,7 @@ class PartLog:
         self._handler.close()
 
     def write(self, line: str) -> None:
-        """One line."""
+        """Write one line."""
         self._tail.append(line)
         self._handler.emit(logging.makeLogRecord({"msg": line, "args": None}))
 

@@ -1,4 +1,4 @@
-"""Whether a port or a URL answers: one try each, with its own time limit."""
+"""Whether a port or a URL answers: one attempt each, with its own time limit."""
 
 import json
 import socket
@@ -6,8 +6,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from roost_platform.data_folder.engine_key import engine_key
 from roost_platform.settings.config import Settings
-from roost_platform.stack.engine_key import engine_key
 
 TIMEOUT_S = 3.0
 WILDCARDS = ("0.0.0.0", "::", "")
@@ -44,7 +44,7 @@ def get_json(url: str, *, token: str = "") -> tuple[int, dict[str, Any]]:
 
 
 def engine_problem(settings: Settings) -> str:
-    """Why the engine can't be used, empty when it can. A foreign engine need not have /health."""
+    """Why the engine can't be used; empty when it can. Another engine need not have /health."""
     key = engine_key(settings)
     base = settings.engine_url.replace("//0.0.0.0:", "//127.0.0.1:")
     status, body = get_json(f"{base}/health", token=key)

@@ -1,4 +1,4 @@
-"""What `roost up` tells about its parts: plain lines, or a live list of phases on a terminal."""
+"""What `roost up` prints about its processes: plain lines, or a live list on a terminal."""
 
 import json
 import re
@@ -16,48 +16,68 @@ _LOUD = re.compile(r'"level": "(error|critical)"')
 
 
 class Reporter(Protocol):
-    """Told by the supervisor as things happen."""
+    """The supervisor calls one of these as things happen."""
 
-    def starting(self, name: str) -> None: ...
-    def ready(self, name: str, seconds: float) -> None: ...
-    def crashed(self, name: str, code: int, retry_s: float) -> None: ...
-    def stopping(self, name: str) -> None: ...
-    def note(self, text: str) -> None: ...
-    def output(self, name: str, line: str) -> None: ...
-    def close(self) -> None: ...
+    def starting(self, name: str) -> None:
+        """A process is being started."""
+
+    def ready(self, name: str, seconds: float) -> None:
+        """A process became ready after so many seconds."""
+
+    def crashed(self, name: str, code: int, retry_s: float) -> None:
+        """A process ended by itself; it is started again in `retry_s` seconds."""
+
+    def stopping(self, name: str) -> None:
+        """A process is being stopped."""
+
+    def note(self, text: str) -> None:
+        """Anything else, in one line."""
+
+    def output(self, name: str, line: str) -> None:
+        """A process printed a line."""
+
+    def close(self) -> None:
+        """End the live display, if there is one."""
 
 
 class PlainReporter:
-    """One line per event on stderr; with `verbose` the parts' own output as well."""
+    """One line for each event on stderr; with `verbose` also the output of the processes."""
 
     def __init__(self, *, verbose: bool = False) -> None:
         self._verbose = verbose
 
     def starting(self, name: str) -> None:
+        """As Reporter.starting."""
         self.note(f"{name}: starting")
 
     def ready(self, name: str, seconds: float) -> None:
+        """As Reporter.ready."""
         self.note(f"{name}: up after {seconds:.1f} s")
 
     def crashed(self, name: str, code: int, retry_s: float) -> None:
+        """As Reporter.crashed."""
         self.note(f"{name}: {how_it_ended(code)}; starting it again in {retry_s:.1f} s")
 
     def stopping(self, name: str) -> None:
+        """As Reporter.stopping."""
         self.note(f"{name}: stopping")
 
     def note(self, text: str) -> None:
+        """As Reporter.note."""
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
     def output(self, name: str, line: str) -> None:
+        """As Reporter.output; shown only with `verbose`."""
         if self._verbose:
             print(f"{name:>8} | {mask(line)}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
+        """As Reporter.close."""
         return
 
 
 class LiveReporter(PlainReporter):
-    """A spinner per phase while starting, plain lines afterwards."""
+    """A spinner for each process while the stack starts, plain lines afterwards."""
 
     def __init__(self, *, verbose: bool = False) -> None:
         super().__init__(verbose=verbose)
@@ -73,33 +93,38 @@ class LiveReporter(PlainReporter):
         self._tasks: dict[str, TaskID] = {}
 
     def starting(self, name: str) -> None:
+        """As Reporter.starting."""
         if self._progress is None:
             super().starting(name)
         elif name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=1, detail="")
 
     def ready(self, name: str, seconds: float) -> None:
+        """As Reporter.ready."""
         if self._progress is None:
             super().ready(name, seconds)
         else:
             self._progress.update(self._tasks[name], completed=1, detail="")
 
     def output(self, name: str, line: str) -> None:
+        """As Reporter.output; the last line stands beside the spinner."""
         super().output(name, line)
         if self._progress is not None and name in self._tasks and not self._verbose:
-            self._progress.update(self._tasks[name], detail=mask(said(line))[:80])
+            self._progress.update(self._tasks[name], detail=mask(message_of(line))[:80])
 
     def note(self, text: str) -> None:
+        """As Reporter.note."""
         self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {text}", highlight=False)
 
     def close(self) -> None:
+        """As Reporter.close."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
 
 
-def said(line: str) -> str:
-    """What a JSON log line says, with its exception's last line; any other line as it is."""
+def message_of(line: str) -> str:
+    """The message of a JSON log line, with its exception's last line; other lines unchanged."""
     try:
         entry = json.loads(line)
         text = str(entry["event"])
@@ -110,9 +135,9 @@ def said(line: str) -> str:
 
 
 def complaints(lines: Sequence[str]) -> list[str]:
-    """Of a failed part's last lines those that complain, told once each; all if none does."""
+    """The messages of the error lines, each once; of all lines if none is an error."""
     complaining = [line for line in lines if _LOUD.search(line)]
-    return list(dict.fromkeys(said(line) for line in complaining or lines))
+    return list(dict.fromkeys(message_of(line) for line in complaining or lines))
 
 
 def how_it_ended(code: int) -> str:

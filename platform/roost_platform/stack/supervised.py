@@ -1,4 +1,4 @@
-"""One supervised part: its process started, watched, restarted with back-off, and ended."""
+"""One supervised process: it is started, watched, restarted with back-off, and ended."""
 
 import asyncio
 import os
@@ -9,24 +9,26 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roost_platform.errors import EXIT_CONFIG, PartFailed
+from roost_platform.errors import EXIT_CONFIG, ProcessFailed
 from roost_platform.stack.beats import Beats
 from roost_platform.stack.lifeline import BEAT_PIPE, READY_FILE, SUPERVISOR_PID, die_with_parent
 from roost_platform.stack.logs import mask
 from roost_platform.stack.part_log import PartLog
-from roost_platform.stack.reporter import Reporter, said
+from roost_platform.stack.reporter import Reporter, message_of
 
-DRAIN_S = 2.0  # for the last output of a process that ended
+DRAIN_S = 2.0  # how long the last output of a process that ended is waited for
 Probe = Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Every limit of supervision.
+    """Every limit of supervision, in seconds unless named otherwise.
 
-    A crash is *early* when the part had not lived `early_s` and never became ready;
-    `early_crashes_max` of them in a row end the whole. The wait before a restart doubles from
-    `backoff_min_s` to `backoff_max_s` and starts over once the part ran for `healthy_s`.
+    A crash is *early* when the process lived for less than `early_s` and never became ready. After
+    `early_crashes_max` early crashes in a row the whole stack ends. The wait before a restart
+    doubles from `backoff_min_s` to `backoff_max_s`, and starts over once the process ran for
+    `healthy_s`. A look that is more than `pause_s` late means that the supervisor itself was
+    stopped: the silence of that time is not counted.
     """
 
     backoff_min_s: float = 0.5
@@ -36,17 +38,18 @@ class Bounds:
     early_crashes_max: int = 5
     poll_s: float = 0.05
     look_s: float = 1.0  # between two looks for silence
-    pause_s: float = 5.0  # who looks this late was stopped itself: nobody is judged by that time
+    pause_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One child process. `probe` says when it is ready; None: when `ready_file` holds its pid.
+class ProcessSpec:
+    """What to run as a child process, and how to tell that it works.
 
+    probe: says when the process is ready; None: it is ready when `ready_file` holds its pid.
     grace_s: how long it may take to stop after SIGTERM before its process group is killed.
-    silence_max_s: once ready, it gives a sign of life this often or is killed and started again;
-        None: it is not watched. A sign is a byte in its beat pipe (lifeline.beat), or where there
-        is `alive`, that this answers.
+    silence_max_s: the longest time between two signs of life, once it is ready; after that it is
+        killed and started again. None: it is not watched.
+    alive: asked for a sign of life; None: the process writes a byte to its pipe (lifeline.beat).
     """
 
     name: str
@@ -61,9 +64,9 @@ class Part:
 
 
 class Child:
-    """A part and the process that runs it now."""
+    """A process specification and the process that runs it now."""
 
-    def __init__(self, part: Part, log: PartLog, reporter: Reporter, bounds: Bounds) -> None:
+    def __init__(self, part: ProcessSpec, log: PartLog, reporter: Reporter, bounds: Bounds) -> None:
         self.part = part
         self.log = log
         self.ready = asyncio.Event()
@@ -76,13 +79,15 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """Of the running process."""
+        """The pid of the running process; None while it is down."""
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if running and self._process else None
 
     async def keep_running(self) -> None:
-        """Run the part for ever; ends only by PartFailed (a crash loop, or a part that says at its
-        first start that no restart will help) or by cancellation.
+        """Run the process for ever, until this is cancelled.
+
+        Raises ProcessFailed for a crash loop, and for a process that ends with EXIT_CONFIG before
+        it was ever ready: no restart would help.
         """
         early_crashes = 0
         was_ready = False
@@ -95,31 +100,31 @@ class Child:
             was_ready = was_ready or became_ready
             self.ready.clear()
             if code == EXIT_CONFIG and not was_ready:
-                raise PartFailed(self.part.name, code, self.log.tail())
-            # What was up and then got killed can run: giving up would stop all the others too.
+                raise ProcessFailed(self.part.name, code, self.log.tail())
+            # A process that became ready can run; giving it up would stop all the others too.
             is_early = lived_s < self._bounds.early_s and not became_ready
             early_crashes = early_crashes + 1 if is_early else 0
             if early_crashes >= self._bounds.early_crashes_max:
-                raise PartFailed(self.part.name, code, self.log.tail(), too_often=True)
+                raise ProcessFailed(self.part.name, code, self.log.tail(), too_often=True)
             if lived_s >= self._bounds.healthy_s:
                 backoff_s = self._bounds.backoff_min_s
             self.restarts += 1
             self._reporter.crashed(self.part.name, code, backoff_s)
-            if code > 0 and self.log.tail():  # it ended by itself: its last words say why
-                self._reporter.note(f"{self.part.name}: {mask(said(self.log.tail()[-1]))}")
+            if code > 0 and self.log.tail():  # it ended by itself: its last line says why
+                self._reporter.note(f"{self.part.name}: {mask(message_of(self.log.tail()[-1]))}")
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, self._bounds.backoff_max_s)
 
     async def run_to_end(self) -> None:
-        """Run a part that does one thing and ends; raises PartFailed unless it ends well."""
+        """Run a process that does one thing and ends; raises ProcessFailed if it fails."""
         process = await self._spawn()
         code = await process.wait()
         await self._finish(process)
         if code:
-            raise PartFailed(self.part.name, code, self.log.tail())
+            raise ProcessFailed(self.part.name, code, self.log.tail())
 
     async def stop(self) -> None:
-        """SIGTERM, then after the grace SIGKILL, for the whole process group."""
+        """SIGTERM to the process; after `grace_s` SIGKILL to its whole process group."""
         process = self._process
         if process is None:
             return
@@ -166,9 +171,9 @@ class Child:
         return code
 
     def _end_silent(self, pid: int) -> None:
-        told = f"no sign of life for {self.part.silence_max_s:.0f} s; killed"
-        self.log.write(told)
-        self._reporter.note(f"{self.part.name}: {told}")
+        reason = f"no sign of life for {self.part.silence_max_s:.0f} s; killed"
+        self.log.write(reason)
+        self._reporter.note(f"{self.part.name}: {reason}")
         _kill_group(pid)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
@@ -187,7 +192,7 @@ class Child:
                 self.part.silence_max_s, self.part.alive, self._bounds.look_s, self._bounds.pause_s
             )
             env[BEAT_PIPE] = str(beats.child_end)
-        # Our own pipe: asyncio's makes wait() last until every heir of the pipe has closed it.
+        # Our own pipe: with asyncio's, wait() lasts until every process that inherited it ends.
         output, child_end = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -238,12 +243,12 @@ class Child:
             transport.close()
 
     async def _finish(self, process: asyncio.subprocess.Process) -> None:
-        """Sweep what the process left in its group, and read its output to the end."""
+        """Kill what the process left in its group, and read its output to the end."""
         _kill_group(process.pid)
         await process.wait()
         if self._beats is not None:
             self._beats.close()
-        if self._drain is not None:  # somebody who left the group may hold the pipe open
+        if self._drain is not None:  # a process that left the group may hold the pipe open
             await asyncio.wait({self._drain}, timeout=DRAIN_S)
             self._drain.cancel()
         self.log.flush()

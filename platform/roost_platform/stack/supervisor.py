@@ -1,4 +1,4 @@
-"""Children started in order of readiness, restarted with back-off, stopped in reverse."""
+"""Start child processes in the order of readiness, keep them running, stop them in reverse."""
 
 import asyncio
 import time
@@ -7,29 +7,33 @@ from pathlib import Path
 
 from roost_platform.stack.part_log import PartLog
 from roost_platform.stack.reporter import Reporter
-from roost_platform.stack.supervised import Bounds, Child, Part, Probe
+from roost_platform.stack.supervised import Bounds, Child, Probe, ProcessSpec
 
-__all__ = ["Bounds", "Part", "Probe", "Supervisor"]
+__all__ = ["Bounds", "Probe", "ProcessSpec", "Supervisor"]
 
 
 class Supervisor:
-    """Runs parts in the given order. Use: start, then wait, then stop."""
+    """Runs processes in the given order. Use: start, then wait, then stop."""
 
     def __init__(
-        self, parts: Sequence[Part], logs: Path, reporter: Reporter, bounds: Bounds | None = None
+        self,
+        specs: Sequence[ProcessSpec],
+        logs: Path,
+        reporter: Reporter,
+        bounds: Bounds | None = None,
     ) -> None:
         self._reporter = reporter
         self._bounds = bounds or Bounds()
         self._logs = logs
-        self.children = [self._child(part) for part in parts]
+        self.children = [self._child(part) for part in specs]
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def pids(self) -> dict[str, int]:
-        """Of the parts that run now."""
+        """The pids of the processes that run now, by name."""
         return {child.part.name: child.pid for child in self.children if child.pid}
 
-    async def run_once(self, part: Part) -> None:
-        """Run a part that prepares something; raises PartFailed."""
+    async def run_once(self, part: ProcessSpec) -> None:
+        """Run a process that prepares something and ends; raises ProcessFailed."""
         child = self._child(part)
         self._reporter.starting(part.name)
         began = time.monotonic()
@@ -41,7 +45,7 @@ class Supervisor:
         self._reporter.ready(part.name, time.monotonic() - began)
 
     async def start(self) -> None:
-        """Start each part once the one before it is ready; raises PartFailed."""
+        """Start each process once the one before it is ready; raises ProcessFailed."""
         for child in self.children:
             self._reporter.starting(child.part.name)
             began = time.monotonic()
@@ -57,12 +61,12 @@ class Supervisor:
             self._reporter.ready(child.part.name, time.monotonic() - began)
 
     async def wait(self) -> None:
-        """Until a part is beyond help; raises PartFailed."""
+        """Wait until a process can't be kept running; raises ProcessFailed."""
         await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
         self._raise_failure()
 
     async def stop(self) -> None:
-        """Stop what runs, last started first."""
+        """Stop what runs, the last started first."""
         for child in reversed(self.children):
             task = self._tasks.get(child.part.name)
             if task is None:
@@ -78,7 +82,7 @@ class Supervisor:
         for child in self.children:
             child.kill()
 
-    def _child(self, part: Part) -> Child:
+    def _child(self, part: ProcessSpec) -> Child:
         log = PartLog(self._logs / f"{part.name}.log")
         return Child(part, log, self._reporter, self._bounds)
 

@@ -1,4 +1,4 @@
-"""`roost up`: migrate, then every part as a supervised child, in one terminal."""
+"""`roost up`: migrate, then run every process as a supervised child, in one terminal."""
 
 import asyncio
 import contextlib
@@ -13,27 +13,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roost_inference.process_environment import launch_environment
-from roost_platform.errors import PartFailed
+from roost_platform.data_folder import running_stack
+from roost_platform.data_folder.engine_key import with_engine_key
+from roost_platform.errors import ProcessFailed
 from roost_platform.settings.config import Settings
-from roost_platform.stack import running_stack
 from roost_platform.stack.addresses import (
     Addresses,
     choose_ports,
     sandbox_environment,
     sandbox_secret,
 )
-from roost_platform.stack.engine_key import with_engine_key
 from roost_platform.stack.lifeline import SILENCE_MAX_S
 from roost_platform.stack.logs import mask
 from roost_platform.stack.reporter import LiveReporter, PlainReporter, Reporter, complaints
-from roost_platform.stack.supervisor import Part, Probe, Supervisor
+from roost_platform.stack.supervisor import Probe, ProcessSpec, Supervisor
 
 PROBE_TIMEOUT_S = 2.0
-COURIER_SLACK_S = 10.0  # beyond its own bound, to settle and close
+COURIER_SLACK_S = 10.0  # more than its own bound, to settle sends and close
 FORCED_EXIT_CODE = 130
 SAME_REQUEST_S = 0.5
-# The engine does not beat, it is asked. Under heavy load it may answer late, and what it loses is
-# costly, so it is given longer.
+# The engine does not beat; it is asked. Under heavy load it may answer late, and a restart loses
+# its KV cells, so it gets more time.
 ENGINE_SILENCE_MAX_S = 120.0
 
 
@@ -67,7 +67,7 @@ def up(settings: Settings, options: Options) -> int:
 
 
 def environment(settings: Settings, options: Options, addresses: Addresses) -> dict[str, str]:
-    """What every child is told, over what the environment and roost.toml say."""
+    """The environment of every child, which wins over ours and over roost.toml."""
     env = {
         "ROOST_DATA_DIR": str(settings.data_dir),
         "ROOST_WEB__PORT": str(addresses.web),
@@ -85,8 +85,8 @@ def environment(settings: Settings, options: Options, addresses: Addresses) -> d
     return env
 
 
-def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Part]:
-    """The parts in the order in which they become ready."""
+def plan(settings: Settings, options: Options, addresses: Addresses) -> list[ProcessSpec]:
+    """The processes, in the order in which they are started."""
     env = environment(settings, options, addresses)
     run = settings.data_dir / "run"
     run.mkdir(exist_ok=True)
@@ -100,10 +100,10 @@ def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Par
         grace_s: float = 15.0,
         silence_max_s: float | None = SILENCE_MAX_S,
         alive: Probe | None = None,
-    ) -> Part:
+    ) -> ProcessSpec:
         command = (sys.executable, "-m", "roost_platform", "serve", name)
         ready_file = run / f"{name}.ready"
-        return Part(
+        return ProcessSpec(
             *(name, command, ready_file, env, probe, ready_timeout_s, grace_s),
             *(silence_max_s, alive),
         )
@@ -127,21 +127,21 @@ def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Par
             )
         )
     parts.append(part("worker", grace_s=20.0))
-    # It waits for what is on its way; killed earlier, it would leave sends in doubt.
+    # It waits for sends that are under way. Killed earlier, it would leave them in doubt.
     parts.append(part("courier", grace_s=settings.delivery.shutdown_s + COURIER_SLACK_S))
     parts.append(part("web", grace_s=8.0))
     return parts
 
 
-def migration(settings: Settings, options: Options, addresses: Addresses) -> Part:
+def migration(settings: Settings, options: Options, addresses: Addresses) -> ProcessSpec:
     """The child that brings the database's tables up to date."""
     command = (sys.executable, "-m", "roost_platform", "migrate")
     env = environment(settings, options, addresses)
-    return Part("migrate", command, settings.data_dir / "run" / "migrate.ready", env)
+    return ProcessSpec("migrate", command, settings.data_dir / "run" / "migrate.ready", env)
 
 
 def tcp_probe(port: int) -> Probe:
-    """Ready when something accepts connections there."""
+    """A probe that is true when something accepts connections at this port."""
 
     async def probe() -> bool:
         try:
@@ -155,7 +155,7 @@ def tcp_probe(port: int) -> Probe:
 
 
 def http_probe(url: str, *, any_status: bool = False) -> Probe:
-    """Ready when the URL answers 200, or with `any_status` when it answers at all."""
+    """A probe that is true when the URL answers 200; with `any_status`, when it answers at all."""
 
     def get() -> bool:
         try:
@@ -213,7 +213,7 @@ async def _serve(
 
 def _report_failure(error: BaseException | None, data_dir: Path, reporter: Reporter) -> int:
     reporter.close()
-    if not isinstance(error, PartFailed):
+    if not isinstance(error, ProcessFailed):
         if error is not None:
             raise error
         return 0
@@ -242,29 +242,30 @@ def _write_run(
 
 
 def _stop_on_signals(supervisor: Supervisor, reporter: Reporter) -> asyncio.Event:
-    """The first signal stops gracefully, the second kills.
+    """Stop in order at the first signal, and kill everything at the second.
 
-    A terminal, make and systemd may each pass on the same request, so two at once count as one.
+    A terminal, make and systemd may each pass on the same request: signals within SAME_REQUEST_S
+    count as one.
     """
-    asked = asyncio.Event()
-    asked_at = 0.0
+    requested = asyncio.Event()
+    requested_at = 0.0
 
     def on_signal() -> None:
-        nonlocal asked_at
-        if asked.is_set():
-            if time.monotonic() - asked_at < SAME_REQUEST_S:
+        nonlocal requested_at
+        if requested.is_set():
+            if time.monotonic() - requested_at < SAME_REQUEST_S:
                 return
             supervisor.kill()
             os._exit(FORCED_EXIT_CODE)
-        asked.set()
-        asked_at = time.monotonic()
+        requested.set()
+        requested_at = time.monotonic()
         reporter.close()
         reporter.note("stopping; once more to kill")
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, on_signal)
-    return asked
+    return requested
 
 
 def _setup_link(data_dir: Path) -> str:

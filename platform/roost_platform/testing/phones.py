@@ -1,4 +1,4 @@
-"""The fakes in a process of their own, and the phones of people who write to us."""
+"""The fakes in a process of their own, and the phones of people who write to the agents."""
 
 import os
 import sys
@@ -18,30 +18,33 @@ NUMBER_ID = "106540352242922"
 
 
 class Telegram:
-    """The phone of somebody who writes to the bot, through the fake's own door."""
+    """The phone of somebody who writes to the bot, by the fake's /sim API."""
 
     def __init__(self, base: str) -> None:
         self.base = base
         self.http = httpx2.Client(base_url=base, timeout=30)
 
     def say(self, chat: int, text: str, **more: Any) -> int:
+        """Write to the bot; returns the message's id."""
         reply = self.http.post(f"/sim/chats/{chat}/messages", json={"text": text, **more})
         assert reply.status_code == 200, reply.text
         message_id: int = reply.json()["message_id"]
         return message_id
 
     def press(self, chat: int, message_id: int, data: str) -> None:
+        """Press a button of a message."""
         reply = self.http.post(
             f"/sim/chats/{chat}/press", json={"message_id": message_id, "data": data}
         )
         assert reply.status_code == 200, reply.text
 
     def screen(self, chat: int) -> dict[str, Any]:
+        """What the phone shows."""
         reply: dict[str, Any] = self.http.get(f"/sim/chats/{chat}").json()
         return reply
 
     def bot_messages(self, chat: int, *, after: int = 0) -> list[dict[str, Any]]:
-        """The bot's answers and notices after `after`: not a status with its Stop button."""
+        """The bot's answers and notices after message `after`, without status messages."""
         return [
             m
             for m in self.screen(chat)["messages"]
@@ -49,14 +52,16 @@ class Telegram:
         ]
 
     def answer(self, chat: int, after: int, *, within_s: float = 40.0) -> dict[str, Any]:
-        found = eventually(
+        """The bot's first answer after `after`; fails when none comes in time."""
+        answers = eventually(
             f"an answer in chat {chat}",
             lambda: self.bot_messages(chat, after=after),
             within_s=within_s,
         )
-        return found[0]
+        return answers[0]
 
     def calls(self) -> list[dict[str, Any]]:
+        """Every call of the Bot API so far."""
         reply: Any = self.http.get("/sim/calls").json()
         calls: list[dict[str, Any]] = reply["calls"] if isinstance(reply, dict) else reply
         return calls
@@ -70,18 +75,22 @@ class WhatsApp:
         self.http = httpx2.Client(base_url=base, timeout=30)
 
     def say(self, user: str, text: str, **more: Any) -> str:
+        """Write to the sender; returns the message's SID."""
         reply = self.http.post(f"/sim/users/{user}/messages", json={"text": text, **more})
         assert reply.status_code == 200, reply.text
         sid: str = reply.json()["sid"]
         return sid
 
     def bot_messages(self, user: str) -> list[dict[str, Any]]:
+        """Our messages on the screen, oldest first."""
         screen = self.http.get(f"/sim/users/{user}").json()
         return [m for m in screen["messages"] if m["from"] == "bot"]
 
 
 @dataclass
 class Phones:
+    """The three phones, and the settings that point a stack at their networks."""
+
     telegram: Telegram
     whatsapp: WhatsApp
     cloud: WhatsApp
@@ -89,6 +98,7 @@ class Phones:
 
 
 def start_phones(web: str) -> tuple[Process, Phones]:
+    """Start the fakes in a process of their own; `web` is where they deliver webhooks to."""
     telegram_port, twilio_port, cloud_port = free_port(), free_port(), free_port()
     process = Process(
         [

@@ -1,4 +1,4 @@
-"""Processes of tests: started, read, and killed with all that they started."""
+"""Child processes for tests: started, read, and stopped."""
 
 import signal
 import socket
@@ -18,6 +18,7 @@ SOURCES = ":".join(
 
 
 def free_port() -> int:
+    """A port of this machine that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -25,7 +26,7 @@ def free_port() -> int:
 
 
 def eventually(what: str, probe: Callable[[], T | None], *, within_s: float = 30.0) -> T:
-    """The first truthy result of `probe`, or a failure that says what never came."""
+    """The first true result of `probe`; raises AssertionError, with `what`, when none comes."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         result = probe()
@@ -59,13 +60,14 @@ def descendants(pid: int) -> Iterator[tuple[int, list[str]]]:
 
 @dataclass
 class Process:
-    """A child with its output drained; `lines` is what it printed so far."""
+    """A child whose output is read; `lines` is what it printed so far."""
 
     argv: list[str]
     env: dict[str, str]
     lines: list[str] = field(default_factory=list)
 
     def start(self) -> None:
+        """Start the child and read its output in a thread."""
         self.popen = subprocess.Popen(
             self.argv,
             env=self.env,
@@ -86,6 +88,8 @@ class Process:
                 self.lines.append(line.rstrip())
 
     def wait_for(self, prefix: str, within_s: float) -> str:
+        """The first line with this prefix; fails when the child ends or the time is over."""
+
         def look() -> str | None:
             if self.popen.poll() is not None:
                 raise AssertionError(f"{self.argv} ended:\n" + "\n".join(self.lines[-40:]))
@@ -97,6 +101,7 @@ class Process:
             raise AssertionError(f"{error}\n" + "\n".join(self.lines[-40:])) from None
 
     def stop(self) -> None:
+        """SIGINT, then SIGKILL after 40 s."""
         if self.popen.poll() is None:
             self.popen.send_signal(signal.SIGINT)
             try:

@@ -1,4 +1,4 @@
-"""`roost up` on a data folder, as a person starts it, and the means to kill any part of it."""
+"""`roost up` on a data folder, as a person starts it, with a way to kill each process."""
 
 import json
 import os
@@ -27,6 +27,7 @@ class Stack:
         self.process: Process | None = None
 
     def start(self, within_s: float = 90.0) -> None:
+        """Run `roost up` until it prints that it is ready."""
         self.process = Process(
             [
                 *[sys.executable, "-m", "roost_platform", "up", "--headless"],
@@ -40,6 +41,7 @@ class Stack:
         assert line == f"ready {self.url}"
 
     def stop(self) -> None:
+        """Stop it as Ctrl-C does."""
         if self.process:
             self.process.stop()
             self.process = None
@@ -59,6 +61,7 @@ class Stack:
         os.kill(self.part(name), signal.SIGKILL)
 
     def cli(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command of `roost` against this stack."""
         return subprocess.run(
             [sys.executable, "-m", "roost_platform", *arguments],
             env=self.env,
@@ -70,6 +73,7 @@ class Stack:
         )
 
     def api(self, path: str, method: str = "GET", **kwargs: Any) -> Any:
+        """The JSON of an API call with the local token; fails on an HTTP error."""
         token = (self.data / "api-token").read_text().strip()
         reply = httpx2.request(
             method,
@@ -82,5 +86,6 @@ class Stack:
         return reply.json()
 
     def engine_url(self) -> str:
+        """Where the bundled engine listens."""
         run = json.loads((self.data / "run.json").read_text())
         return f"http://127.0.0.1:{run['engine']}"

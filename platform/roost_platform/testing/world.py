@@ -17,6 +17,7 @@ class World:
 
 
 def run_world(tmp: Path, settings: dict[str, str]) -> Iterator[World]:
+    """A stack whose channels are the phones' networks; everything ends with the generator."""
     stack = Stack(tmp / "data", settings)
     process, phones = start_phones(stack.url)
     stack.env |= phones.settings

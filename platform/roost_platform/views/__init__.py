@@ -1,1 +1,1 @@
-"""What the pages show, read from the tables in one transaction each, as frozen dataclasses."""
+"""Read models: what console, API and command line show, as frozen dataclasses."""

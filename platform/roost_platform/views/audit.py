@@ -28,7 +28,7 @@ class AuditRow:
 
 
 async def audit(session: AsyncSession, text: str, page: int) -> tuple[int, tuple[AuditRow, ...]]:
-    """How many match, and one page of them."""
+    """The number of entries that match, and one page of them, newest first."""
     statement: Select[Any] = select(models.Audit)
     if text:
         pattern = like(text)

@@ -1,4 +1,4 @@
-"""One conversation as its page shows it: transcript, tool calls, turns, what runs now."""
+"""One conversation: its transcript, tool calls, turns, and the turn that runs now."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ class ConversationView:
 
 
 async def conversation_id_of_key(session: AsyncSession, key: str) -> str | None:
-    """The conversation with this session key."""
+    """The conversation with this session key; None if there is none."""
     return await session.scalar(
         select(models.Conversation.id).where(models.Conversation.key == key)
     )
@@ -75,20 +75,20 @@ async def conversation(
     with_texts: bool,
     before: int | None = None,
 ) -> ConversationView | None:
-    """The page's data for session `number` of a conversation, the current one for None.
+    """Session `number` of a conversation, the current one for None; None if there is no such one.
 
     before: show the messages before this position instead of the newest.
     """
-    found = (
+    pair = (
         await session.execute(
             select(models.Conversation, models.Identity)
             .outerjoin(models.Identity, models.Identity.id == models.Conversation.identity_id)
             .where(models.Conversation.id == id)
         )
     ).first()
-    if found is None:
+    if pair is None:
         return None
-    row, identity = found
+    row, identity = pair
     chosen = await session.scalar(
         select(models.Session).where(
             models.Session.conversation_id == id,
@@ -148,36 +148,37 @@ async def conversation(
 
 
 async def calls_of(session: AsyncSession, session_id: str) -> Mapping[str, list[models.ToolCall]]:
-    """Tool calls of a session by turn, in order."""
-    found: dict[str, list[models.ToolCall]] = defaultdict(list)
+    """The tool calls of a session by turn, in order."""
+    by_turn: dict[str, list[models.ToolCall]] = defaultdict(list)
     for call in await session.scalars(
         select(models.ToolCall)
         .join(models.Turn, models.Turn.id == models.ToolCall.turn_id)
         .where(models.Turn.session_id == session_id)
         .order_by(models.ToolCall.step, models.ToolCall.position)
     ):
-        found[call.turn_id].append(call)
-    return found
+        by_turn[call.turn_id].append(call)
+    return by_turn
 
 
 async def steps_of(
     session: AsyncSession, turn_ids: Sequence[str]
 ) -> Mapping[str, list[models.TurnStep]]:
-    found: dict[str, list[models.TurnStep]] = defaultdict(list)
+    """Model calls by turn, in order."""
+    by_turn: dict[str, list[models.TurnStep]] = defaultdict(list)
     for step in await session.scalars(
         select(models.TurnStep)
         .where(models.TurnStep.turn_id.in_(turn_ids))
         .order_by(models.TurnStep.step)
     ):
-        found[step.turn_id].append(step)
-    return found
+        by_turn[step.turn_id].append(step)
+    return by_turn
 
 
 async def sends_of(
     session: AsyncSession, turn_ids: Sequence[str]
 ) -> Mapping[str, list[models.Part]]:
-    """The parts a turn's logical messages became, by turn."""
-    found: dict[str, list[models.Part]] = defaultdict(list)
+    """The parts of each turn's messages, by turn, in order."""
+    by_turn: dict[str, list[models.Part]] = defaultdict(list)
     rows = await session.execute(
         select(models.Outbox.turn_id, models.Part)
         .join(models.Part, models.Part.outbox_id == models.Outbox.id)
@@ -185,12 +186,12 @@ async def sends_of(
         .order_by(models.Outbox.sequence, models.Part.position)
     )
     for turn_id, part in rows:
-        found[turn_id or ""].append(part)
-    return found
+        by_turn[turn_id or ""].append(part)
+    return by_turn
 
 
 async def totals_of(session: AsyncSession, session_id: str) -> tuple[int, int, int]:
-    """Prompt, cached and generated tokens of a session."""
+    """The prompt, cached and generated tokens of a session."""
     steps = models.TurnStep
     row = (
         await session.execute(
@@ -212,7 +213,7 @@ async def running_of(
     steps: Mapping[str, list[models.TurnStep]],
     calls: Mapping[str, list[models.ToolCall]],
 ) -> Running | None:
-    """The running turn: its partial text, and the calls of a group that is not closed yet."""
+    """The running turn with its partial text and the calls of its open group; None if none runs."""
     turn = next((t for t in turns if t.state == "running"), None)
     if turn is None:
         return None
@@ -230,7 +231,7 @@ async def running_of(
 
 
 def without_texts(view: ConversationView) -> ConversationView:
-    """The same page for someone without leave to read texts: sizes instead of contents."""
+    """The same view for somebody who may not read texts: sizes instead of contents."""
 
     def call(c: CallView) -> CallView:
         return replace(c, arguments=hidden(c.arguments), result=hidden(c.result))

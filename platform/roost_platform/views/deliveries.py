@@ -1,4 +1,4 @@
-"""Outgoing messages: which there are, and all about one."""
+"""Outgoing messages: a list of them, and everything about one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,10 +35,12 @@ class DeliveryFilter:
 
 
 def has_part(state: str) -> ColumnElement[bool]:
+    """Whether a logical message has a part in this state."""
     return exists().where(models.Part.outbox_id == models.Outbox.id, models.Part.state == state)
 
 
 def narrowed(statement: Select[Any], by: DeliveryFilter, *, with_texts: bool) -> Select[Any]:
+    """The statement with the filter's conditions; texts are searched only with `with_texts`."""
     match by.state:
         case "uncertain":
             statement = statement.where(in_doubt())
@@ -68,27 +70,27 @@ def _joined() -> Select[Any, Any, Any]:
 async def deliveries(
     session: AsyncSession, by: DeliveryFilter, page: int, *, with_texts: bool
 ) -> tuple[int, tuple[DeliveryRow, ...]]:
-    """How many match, and one page, newest first."""
+    """The number of messages that match, and one page of them, newest first."""
     statement = narrowed(_joined(), by, with_texts=with_texts)
     total = await session.scalar(
         select(func.count()).select_from(statement.with_only_columns(models.Outbox.id).subquery())
     )
-    found = (
+    rows = (
         await session.execute(
             statement.order_by(models.Outbox.id.desc())
             .limit(PAGE_SIZE)
             .offset((page - 1) * PAGE_SIZE)
         )
     ).all()
-    parts = await parts_of(session, [outbox.id for outbox, _, _ in found])
+    parts = await parts_of(session, [outbox.id for outbox, _, _ in rows])
     return total or 0, tuple(
         row_of(outbox, conversation, person, parts.get(outbox.id, []), with_texts=with_texts)
-        for outbox, conversation, person in found
+        for outbox, conversation, person in rows
     )
 
 
 async def count_of(session: AsyncSession, state: str) -> int:
-    """How many messages are in a state of `STATES`; failed ones that are in doubt count there."""
+    """The number of messages in a state of `STATES`; one in doubt is uncertain, not failed."""
     statement = narrowed(select(func.count()), DeliveryFilter(state=state), with_texts=False)
     if state == "failed":
         statement = statement.where(~in_doubt())
@@ -96,10 +98,11 @@ async def count_of(session: AsyncSession, state: str) -> int:
 
 
 async def delivery(session: AsyncSession, id: str, *, with_texts: bool) -> DeliveryView | None:
-    found = (await session.execute(_joined().where(models.Outbox.id == id))).first()
-    if found is None:
+    """Everything about one message; None if there is no such one."""
+    row = (await session.execute(_joined().where(models.Outbox.id == id))).first()
+    if row is None:
         return None
-    outbox, conversation, person = found
+    outbox, conversation, person = row
     parts = (await parts_of(session, [id])).get(id, [])
     tries: dict[str, list[AttemptView]] = {part.id: [] for part in parts}
     for attempt in await session.scalars(
@@ -123,7 +126,7 @@ async def delivery(session: AsyncSession, id: str, *, with_texts: bool) -> Deliv
 
 
 async def failed_ids(session: AsyncSession, limit: int) -> list[str]:
-    """Logical messages with a part that failed for good, oldest first; not those in doubt."""
+    """The ids of messages that failed for good, oldest first, without those in doubt."""
     return list(
         await session.scalars(
             narrowed(select(models.Outbox.id), DeliveryFilter(state="failed"), with_texts=False)
@@ -135,9 +138,10 @@ async def failed_ids(session: AsyncSession, limit: int) -> list[str]:
 
 
 async def parts_of(session: AsyncSession, ids: list[str]) -> Mapping[str, list[models.Part]]:
-    found: dict[str, list[models.Part]] = {}
+    """The parts of these messages, by message, in order."""
+    by_message: dict[str, list[models.Part]] = {}
     for part in await session.scalars(
         select(models.Part).where(models.Part.outbox_id.in_(ids)).order_by(models.Part.position)
     ):
-        found.setdefault(part.outbox_id, []).append(part)
-    return found
+        by_message.setdefault(part.outbox_id, []).append(part)
+    return by_message

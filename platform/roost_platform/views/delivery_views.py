@@ -1,4 +1,4 @@
-"""What pages show of outgoing messages, their parts, tries and evidence."""
+"""Outgoing messages, their parts, attempts and evidence, as pages show them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +35,7 @@ class DeliveryRow:
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
-    """One try of one part, or one look at what became of it: see DeliveryAttempt.kind."""
+    """One attempt to send a part, or one look for its outcome: see DeliveryAttempt.kind."""
 
     attempt: int
     kind: str
@@ -89,7 +89,7 @@ class DeliveryView:
 
 
 def state_of(outbox: models.Outbox, parts: list[models.Part]) -> str:
-    """One word for a logical message: its own state, sharpened by its parts and receipts."""
+    """The state of a logical message in one word, from its own state, its parts and receipts."""
     states = {part.state for part in parts}
     if any(is_in_doubt(part) for part in parts):
         return "uncertain"
@@ -112,6 +112,7 @@ def row_of(
     *,
     with_texts: bool,
 ) -> DeliveryRow:
+    """The row of a logical message in the list."""
     preview = " ".join(outbox.text.split())[:PREVIEW_LENGTH_MAX]
     return DeliveryRow(
         id=outbox.id,
@@ -132,6 +133,7 @@ def row_of(
 
 
 def attempt_of(row: models.DeliveryAttempt) -> AttemptView:
+    """One attempt as pages show it."""
     return AttemptView(
         attempt=row.attempt,
         kind=row.kind,
@@ -148,6 +150,7 @@ def attempt_of(row: models.DeliveryAttempt) -> AttemptView:
 
 
 def part_of(part: models.Part, tries: tuple[AttemptView, ...], *, with_texts: bool) -> PartView:
+    """One part as pages show it, with its attempts."""
     text = str(part.rendered.get("text", ""))
     return PartView(
         id=part.id,

@@ -1,4 +1,4 @@
-"""Live figures of the Overview: what runs, how fast, what waits for people."""
+"""The figures of the Overview: how much runs, how fast, and what waits for people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.db import models
 
 SERIES_MINUTES = 60
-STEPS_READ_MAX = 20_000  # of the last hour; beyond this the oldest minutes thin out
+STEPS_READ_MAX = 20_000  # of the last hour; beyond this the oldest minutes are incomplete
 RATE_WINDOW_S = 300.0
 LATENCY_WINDOW_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """One minute of the last hour. ttft in milliseconds, None without a model call."""
+    """One minute of the last hour. ttft: milliseconds to the first token, None without a call."""
 
     at: float
     turns: int
@@ -28,7 +28,7 @@ class Minute:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The tiles' numbers. Times in milliseconds; None where nothing was measured."""
+    """The numbers on the tiles. Times in milliseconds; None where nothing was measured."""
 
     sessions_active: int
     turns_per_minute: float
@@ -44,7 +44,7 @@ class Figures:
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """Nearest rank; None of nothing."""
+    """The value at this share (0 to 1) by nearest rank; None without values."""
     if not values:
         return None
     ordered = sorted(values)
@@ -52,6 +52,7 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 
 
 async def count(session: AsyncSession, *conditions: ColumnElement[bool]) -> int:
+    """How many rows meet all conditions."""
     return await session.scalar(select(func.count()).where(*conditions)) or 0
 
 

@@ -1,4 +1,4 @@
-"""The files of a conversation: what people sent and what agents made."""
+"""The files of a conversation: those that people sent and those that agents made."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ FILES_SHOWN_MAX = 50
 class FileView:
     """One file. state: pending | stored | failed | expired, with the reason; size in bytes.
 
-    is_ours: an agent made it. name: empty for who may not read texts.
+    is_ours: an agent made it. name: empty for those who may not read texts.
     """
 
     id: str
@@ -41,7 +41,7 @@ async def files_of(
 
 
 async def file_of(session: AsyncSession, conversation_id: str, artifact_id: str) -> FileView | None:
-    """A file by its id, if this conversation has it: ids of others mean nothing."""
+    """A file by its id; None if this conversation does not have it."""
     row = await session.get(models.Artifact, artifact_id)
     if row is None or row.conversation_id != conversation_id:
         return None

@@ -1,117 +1,132 @@
-"""Whether the processes beat and the channels are connected."""
+"""How the stack is: the one view behind the console's strip, `/api/status` and `roost status`."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_inference.errors import EngineError
 from roost_platform.db import models
-from roost_platform.db.channels import UNREADABLE_S, unreadable_counts
 from roost_platform.db.services import is_alive
+from roost_platform.db.stores import Stores
+from roost_platform.views.channels import ChannelHealth, channels
 
-LETTERS_MAX = 20  # dead letters shown on the page
-RAW_MAX = 2000  # characters of each
+BEATING: Final = ("worker", "courier", "web")  # processes that write heartbeats
+PROBE_TIMEOUT_S: Final = 2.0  # the engine and Temporal have no heartbeat: they are asked
+OURS: Final = "console"  # the channel that connects to nothing outside
+
+
+class EngineHealth(Protocol):
+    """What the health view asks of the engine's client."""
+
+    async def health(self) -> Mapping[str, Any]:
+        """The engine's `/health` as JSON; raises EngineError when it can't be reached."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceHealth:
-    """One process. state: up | down | unknown."""
+    """One process. state: up | down."""
 
     name: str
     state: str
     detail: str = ""
     started_at: float | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """An event that could not be read: why, and as it came."""
-
-    at: float
-    reason: str
-    raw: str
+    @property
+    def is_up(self) -> bool:
+        """Whether it answers or beats."""
+        return self.state == "up"
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelHealth:
-    """One account of one channel, as its own process reports it."""
+class StackHealth:
+    """Every process and every connected account at one moment.
 
-    channel: str
-    account: str
-    state: str
-    detail: str
-    name: str
-    last_in_at: float | None
-    last_out_at: float | None
-    updated_at: float | None
-    unreadable: int = 0  # events of the last week that were set aside
-    dead_letters: tuple["DeadLetter", ...] = ()  # the newest of them
+    engine: what the engine's own `/health` says; empty when it does not answer.
+    """
+
+    services: tuple[ServiceHealth, ...]
+    channels: tuple[ChannelHealth, ...]
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether every process and every account works."""
+        return all(one.is_up for one in self.services) and all(one.is_up for one in self.channels)
 
 
-async def services(
-    session: AsyncSession, expected: Sequence[str], now: float
-) -> tuple[ServiceHealth, ...]:
-    """Every expected process, then whatever else beats."""
-    rows = {
-        row.service: row for row in await session.scalars(select(models.ServiceHeartbeat)) if row
-    }
-    names = [*expected, *(name for name in sorted(rows) if name not in expected)]
-    found = []
-    for name in names:
+@dataclass(frozen=True, slots=True)
+class HealthView:
+    """Reads heartbeats and account states, and asks the engine and Temporal.
+
+    engine, temporal_probe: None where there is none to ask; it is then left out.
+    clock: seconds since the epoch.
+    """
+
+    stores: Stores
+    engine: EngineHealth | None = None
+    temporal_probe: Callable[[], Awaitable[bool]] | None = None
+    clock: Callable[[], float] = time.time
+
+    async def read(self) -> StackHealth:
+        """Everything at once; a process that is down is part of the result, never an error."""
+        temporal, (engine, told) = await asyncio.gather(self._temporal(), self._engine())
+        now = self.clock()
+        async with self.stores.database.read() as session:
+            beats = await beating_services(session, now)
+            accounts = await channels(session, now)
+        return StackHealth(
+            services=(*temporal, *engine, *beats),
+            channels=tuple(account for account in accounts if account.channel != OURS),
+            engine=told,
+        )
+
+    async def _temporal(self) -> Sequence[ServiceHealth]:
+        if self.temporal_probe is None:
+            return ()
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                answers = await self.temporal_probe()
+        except Exception:  # a probe that fails says the same as one that answers no
+            answers = False
+        state = ("up", "answers") if answers else ("down", "does not answer")
+        return (ServiceHealth("temporal", *state),)
+
+    async def _engine(self) -> tuple[Sequence[ServiceHealth], Mapping[str, Any]]:
+        if self.engine is None:
+            return (), {}
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                health = await self.engine.health()
+        except (EngineError, TimeoutError) as error:
+            return (ServiceHealth("engine", "down", str(error) or "does not answer"),), {}
+        state = "up" if health.get("status") == "ok" else "down"
+        return (ServiceHealth("engine", state, engine_line(health)),), health
+
+
+async def beating_services(session: AsyncSession, now: float) -> tuple[ServiceHealth, ...]:
+    """The processes of BEATING by their heartbeats, in that order."""
+    rows = {row.service: row for row in await session.scalars(select(models.ServiceHeartbeat))}
+    services = []
+    for name in BEATING:
         row = rows.get(name)
         if row is None:
-            found.append(ServiceHealth(name, "down", "not seen yet"))
-        elif not is_alive(row.seen_at, now):
-            late = f"no sign of life for {round(now - row.seen_at)} s"
-            found.append(ServiceHealth(name, "down", late, row.started_at))
+            services.append(ServiceHealth(name, "down", "not seen yet"))
+        elif is_alive(row.seen_at, now):
+            services.append(ServiceHealth(name, "up", f"version {row.version}", row.started_at))
         else:
-            found.append(ServiceHealth(name, "up", f"version {row.version}", row.started_at))
-    return tuple(found)
+            silence = f"no sign of life for {round(now - row.seen_at)} s"
+            services.append(ServiceHealth(name, "down", silence, row.started_at))
+    return tuple(services)
 
 
-async def channels(session: AsyncSession, now: float) -> tuple[ChannelHealth, ...]:
-    unreadable = await unreadable_counts(session, now)
-    letters = await _dead_letters(session, now) if unreadable else {}
-    rows = await session.scalars(
-        select(models.ChannelState).order_by(
-            models.ChannelState.channel, models.ChannelState.account
-        )
-    )
-    return tuple(
-        ChannelHealth(
-            r.channel,
-            r.account,
-            r.state,
-            r.detail,
-            r.name,
-            r.last_in_at,
-            r.last_out_at,
-            r.updated_at,
-            unreadable.get((r.channel, r.account), 0),
-            tuple(letters.get((r.channel, r.account), ())),
-        )
-        for r in rows
-    )
-
-
-async def _dead_letters(
-    session: AsyncSession, now: float
-) -> dict[tuple[str, str], list[DeadLetter]]:
-    rows = await session.scalars(
-        select(models.Inbox)
-        .where(
-            models.Inbox.state == "ignored",
-            models.Inbox.received_at >= now - UNREADABLE_S,
-            models.Inbox.reason_code == "unreadable",
-        )
-        .order_by(models.Inbox.received_at.desc())
-        .limit(LETTERS_MAX)
-    )
-    found: dict[tuple[str, str], list[DeadLetter]] = {}
-    for row in rows:
-        raw = json.dumps(row.raw, ensure_ascii=False)[:RAW_MAX]
-        letter = DeadLetter(row.received_at, row.reason, raw)
-        found.setdefault((row.channel, row.account), []).append(letter)
-    return found
+def engine_line(health: Mapping[str, Any]) -> str:
+    """`model, n running, n waiting`, as far as the engine tells."""
+    facts = [str(health.get("model") or health.get("status") or "")]
+    facts += [f"{health[name]} {name}" for name in ("running", "waiting") if name in health]
+    return ", ".join(fact for fact in facts if fact)

@@ -1,10 +1,10 @@
-"""Numbered pages of a list: which rows, and the links beside them."""
+"""Numbered pages of a list: which rows they show, and links to the others."""
 
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
 PAGE_SIZE = 25
-PAGE_NUMBER_MAX = 10_000  # an offset beyond this reads too much for nothing
+PAGE_NUMBER_MAX = 10_000  # a larger offset would read many rows for nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +19,22 @@ class Pages:
 
     @property
     def first(self) -> int:
+        """The number of the first row on this page."""
         return min(self.count, (self.number - 1) * self.size + 1)
 
     @property
     def last(self) -> int:
+        """The number of the last row on this page."""
         return min(self.count, self.number * self.size)
 
     def link(self, number: int) -> str:
+        """The address of another page with the same filter."""
         pairs = [(k, v) for k, v in self.query if v] + [("page", str(number))]
         return f"{self.path}?{urlencode(pairs)}"
 
 
 def page_number(text: str) -> int:
-    """A page number as people may have mangled it."""
+    """The page number in a query string; 1 for text that is not a number."""
     return min(max(1, int(text)), PAGE_NUMBER_MAX) if text.isdecimal() else 1
 
 

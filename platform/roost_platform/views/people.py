@@ -1,4 +1,4 @@
-"""People who write to the agents: who waits to be let in, and everyone else."""
+"""People who write to the agents: those who wait to be let in, and all others."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ class AliasView:
 
 @dataclass(frozen=True, slots=True)
 class PairingRequest:
-    """A stranger who waits. code is empty once it expired; held counts the messages kept."""
+    """Somebody who waits to be let in. code: empty once it expired; held: messages kept so far."""
 
     identity_id: str
     name: str
@@ -50,7 +50,7 @@ class PersonRow:
 
 
 async def requests(session: AsyncSession, now: float) -> tuple[PairingRequest, ...]:
-    """Everyone who waits to be let in, the longest waiting first."""
+    """Everybody who waits to be let in, the longest wait first."""
     identities = (
         await session.scalars(
             select(models.Identity)
@@ -82,11 +82,11 @@ async def requests(session: AsyncSession, now: float) -> tuple[PairingRequest, .
         ).all()
     )
     aliases = await aliases_of(session, ids)
-    found = []
+    waiting = []
     for identity in identities:
         alias = next(iter(aliases.get(identity.id, ())), AliasView("", "", ""))
         pairing = codes.get(identity.id)
-        found.append(
+        waiting.append(
             PairingRequest(
                 identity_id=identity.id,
                 name=identity.display_name or alias.address,
@@ -98,13 +98,13 @@ async def requests(session: AsyncSession, now: float) -> tuple[PairingRequest, .
                 first_at=identity.created_at,
             )
         )
-    return tuple(found)
+    return tuple(waiting)
 
 
 async def people(
     session: AsyncSession, access: str, text: str, page: int
 ) -> tuple[int, tuple[PersonRow, ...]]:
-    """How many match, and one page of them, newest first."""
+    """The number of people who match, and one page of them, newest first."""
     statement: Select[Any] = select(models.Identity)
     if access:
         statement = statement.where(models.Identity.access == access)
@@ -157,12 +157,13 @@ async def people(
 
 
 async def aliases_of(session: AsyncSession, ids: list[str]) -> dict[str, tuple[AliasView, ...]]:
-    found: dict[str, tuple[AliasView, ...]] = {}
+    """The addresses of these people, by person."""
+    by_person: dict[str, tuple[AliasView, ...]] = {}
     for alias in await session.scalars(
         select(models.Alias)
         .where(models.Alias.identity_id.in_(ids))
         .order_by(models.Alias.created_at)
     ):
         view = AliasView(alias.channel, alias.address, alias.username)
-        found[alias.identity_id] = (*found.get(alias.identity_id, ()), view)
-    return found
+        by_person[alias.identity_id] = (*by_person.get(alias.identity_id, ()), view)
+    return by_person

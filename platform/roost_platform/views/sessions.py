@@ -1,4 +1,4 @@
-"""The list of conversations, each with its live state."""
+"""The list of conversations, each with its current state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,12 +50,12 @@ class SessionRow:
 
 
 def display_title(conversation: models.Conversation, person: str | None) -> str:
-    """How a conversation is called: its title, the person, or the chat's own id."""
+    """The name of a conversation: its title, else the person's name, else the chat's id."""
     return conversation.title or person or conversation.chat
 
 
 def last_turn(state: str) -> ColumnElement[bool]:
-    """Whether the conversation's newest turn ended so."""
+    """Whether the conversation's newest turn is in this state."""
     return exists().where(
         models.Turn.conversation_id == models.Conversation.id,
         models.Turn.number == models.Conversation.turn_count,
@@ -104,7 +104,7 @@ def narrowed(statement: Select[str], by: SessionFilter) -> Select[str]:
 async def sessions(
     session: AsyncSession, by: SessionFilter, page: int, *, with_texts: bool
 ) -> tuple[int, tuple[SessionRow, ...]]:
-    """How many match, and one page of them, the most recently active first."""
+    """The number of conversations that match, and one page, the most recently active first."""
     ids = narrowed(
         select(models.Conversation.id).outerjoin(
             models.Identity, models.Identity.id == models.Conversation.identity_id
@@ -141,12 +141,12 @@ async def rows_of(
 ) -> tuple[SessionRow, ...]:
     """Rows for these conversation ids, in their order."""
     wanted = list(dict.fromkeys(ids))
-    found = await session.execute(
+    pairs = await session.execute(
         select(models.Conversation, models.Identity.display_name)
         .outerjoin(models.Identity, models.Identity.id == models.Conversation.identity_id)
         .where(models.Conversation.id.in_(wanted))
     )
-    conversations = {c.id: (c, name) for c, name in found}
+    conversations = {c.id: (c, name) for c, name in pairs}
     turns = {
         turn.conversation_id: turn
         for turn in await session.scalars(
@@ -207,7 +207,7 @@ async def rows_of(
 
 
 def state_of(turn: models.Turn | None, phases: dict[str, str], waiting: str | None) -> str:
-    """The live state in one word."""
+    """The current state in one word."""
     if turn is not None and turn.state == "running":
         phase = phases.get(turn.id, "queued")
         return phase if phase in RUNNING_PHASES else "thinking"
@@ -219,30 +219,30 @@ def state_of(turn: models.Turn | None, phases: dict[str, str], waiting: str | No
 
 
 def hidden(text: str) -> str:
-    """What someone without leave to read texts sees instead."""
+    """What people who may not read texts see instead of a text."""
     return f"{len(text)} characters, hidden" if text else ""
 
 
 async def tokens_by_session(session: AsyncSession, ids: list[str | None]) -> dict[str, int]:
-    """Generated tokens of these sessions."""
-    found = await session.execute(
+    """The generated tokens of these sessions, by session."""
+    rows = await session.execute(
         select(models.Turn.session_id, func.sum(models.TurnStep.completion_tokens))
         .join(models.TurnStep, models.TurnStep.turn_id == models.Turn.id)
         .where(models.Turn.session_id.in_(ids))
         .group_by(models.Turn.session_id)
     )
-    return {id: int(total or 0) for id, total in found}
+    return {id: int(total or 0) for id, total in rows}
 
 
 async def last_messages(session: AsyncSession, ids: list[str | None]) -> dict[str, tuple[str, str]]:
-    """The newest text of each session: (role, beginning)."""
+    """The newest message of each session: its role and the start of its text."""
     newest = (
         select(models.Transcript.session_id, func.max(models.Transcript.position).label("position"))
         .where(models.Transcript.session_id.in_(ids), models.Transcript.role != "tool")
         .group_by(models.Transcript.session_id)
         .subquery()
     )
-    found = await session.execute(
+    rows = await session.execute(
         select(
             models.Transcript.session_id, models.Transcript.role, models.Transcript.content
         ).join(
@@ -252,5 +252,5 @@ async def last_messages(session: AsyncSession, ids: list[str | None]) -> dict[st
         )
     )
     return {
-        id: (role, " ".join(content.split())[:PREVIEW_LENGTH_MAX]) for id, role, content in found
+        id: (role, " ".join(content.split())[:PREVIEW_LENGTH_MAX]) for id, role, content in rows
     }

@@ -1,4 +1,4 @@
-"""Where a turn's time went: queue, first tokens, writing, tools, delivery."""
+"""How a turn's time was spent: in the queue, on first tokens, writing, tools, delivery."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from roost_platform.db import models
 from roost_platform.views.engine.notes import engine_notes
 
-SPANS_MAX = 40  # rows of one waterfall; a turn has at most 8 steps, so only many tools reach it
+SPANS_MAX = 40  # rows of one waterfall
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One bar. start and length are shares of the whole turn, in percent; kind names its colour."""
+    """One bar. start, length: percent of the whole turn; kind names the colour."""
 
     kind: str
     label: str
@@ -23,7 +23,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class TurnView:
-    """One turn with its waterfall. engine: what the engine tells of its model calls, in words."""
+    """One turn with its waterfall. engine: what the engine reports of its calls, in sentences."""
 
     id: str
     number: int
@@ -54,7 +54,7 @@ def turn_view(
     calls: Sequence[models.ToolCall],
     parts: Sequence[models.Part],
 ) -> TurnView:
-    """A turn's row from its stored times."""
+    """The view of a turn from its stored times."""
     return TurnView(
         id=turn.id,
         number=turn.number,
@@ -77,7 +77,7 @@ def raw_spans(
     calls: Sequence[models.ToolCall],
     parts: Sequence[models.Part],
 ) -> list[_Raw]:
-    """Bars in absolute time, in the order they began."""
+    """Bars in absolute time, in the order in which they began."""
     spans = [_Raw("queue", "Queue", turn.queued_at, turn.started_at)]
     for step in steps:
         end = step.started_at + step.duration_s
@@ -102,7 +102,7 @@ def raw_spans(
 
 
 def scaled(begin: float, spans: Sequence[_Raw]) -> tuple[Span, ...]:
-    """Bars as shares of the whole; one that has not ended reaches to the right edge."""
+    """Bars in percent of the whole turn; a bar that has not ended reaches to the right edge."""
     end = max([span.end if span.end is not None else span.start for span in spans] + [begin])
     whole = max(end - begin, 1e-6)
     return tuple(

@@ -1,4 +1,4 @@
-"""The transcript as the session page shows it: messages, tool cards, quotes, notices."""
+"""The transcript of a session: messages, tool calls, quotes and notices."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ WAITING_SHOWN_MAX = 20
 
 @dataclass(frozen=True, slots=True)
 class QuoteView:
-    """A quoted passage: who said it and what."""
+    """A quoted passage and its author."""
 
     author: str
     excerpt: str
@@ -39,10 +39,10 @@ class CallView:
 
 @dataclass(frozen=True, slots=True)
 class Bubble:
-    """One thing in the transcript. role: user | assistant | operator | notice | error.
+    """One entry of the transcript. role: user | assistant | operator | notice | error.
 
-    delivery: how the logical message it became fared: pending, sent, delivered, read, failed,
-        uncertain; empty when it became none.
+    delivery: the state of the message that carried it: pending, sent, delivered, read, failed,
+        uncertain; empty if none did.
     """
 
     id: str
@@ -60,8 +60,9 @@ class Bubble:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A page of a transcript. earlier: how many messages are before it; first: its first's
-    position.
+    """A page of a transcript.
+
+    earlier: how many messages are before it. first: the position of its first message.
     """
 
     bubbles: tuple[Bubble, ...] = ()
@@ -77,31 +78,32 @@ async def bubbles_of(
     calls: Mapping[str, list[models.ToolCall]],
     before: int | None = None,
 ) -> Shown:
-    """One page of messages in order with notices between them: the newest, or those before a
-    position.
+    """One page of messages in order, with notices between them.
+
+    before: the messages before this position; None: the newest.
     """
     if chosen is None:
         return Shown()
-    said = (models.Transcript.session_id == chosen.id, models.Transcript.role != "tool")
+    conditions = (models.Transcript.session_id == chosen.id, models.Transcript.role != "tool")
     older = [] if before is None else [models.Transcript.position < before]
     entries = (
         await session.scalars(
             select(models.Transcript)
-            .where(*said, *older)
+            .where(*conditions, *older)
             .order_by(models.Transcript.position.desc())
             .limit(MESSAGES_SHOWN_MAX)
         )
     ).all()[::-1]
     first = entries[0].position if entries else 0
     earlier = await session.scalar(
-        select(func.count()).where(*said, models.Transcript.position < first)
+        select(func.count()).where(*conditions, models.Transcript.position < first)
     )
     since = entries[0].created_at if earlier else chosen.created_at
     until = None
     if before is not None:
         until = await session.scalar(
             select(func.min(models.Transcript.created_at)).where(
-                *said, models.Transcript.position >= before
+                *conditions, models.Transcript.position >= before
             )
         )
     sent = (
@@ -163,7 +165,7 @@ async def bubbles_of(
 
 
 async def delivery_states(session: AsyncSession, sent: Sequence[models.Outbox]) -> dict[str, str]:
-    """How each logical message fared, from its worst part.
+    """The state of each logical message by its worst part.
 
     One of failed, uncertain, pending, sent, delivered, read.
     """
@@ -176,20 +178,20 @@ async def delivery_states(session: AsyncSession, sent: Sequence[models.Outbox]) 
         )
     ):
         parts[id].append((state, receipt))
-    found = {}
+    words = {}
     for id, states in parts.items():
         worst = next((s for s in order if any(state == s for state, _ in states)), "sent")
         if worst == "sent":
             least = min((receipts.get(r, 0), r) for _, r in states)[1]
-            found[id] = least if least in ("delivered", "read") else "sent"
+            words[id] = least if least in ("delivered", "read") else "sent"
         else:
             names = {"ambiguous": "uncertain", "expired": "failed"}
-            found[id] = names.get(worst, "pending" if worst not in ("failed",) else "failed")
-    return found
+            words[id] = names.get(worst, "pending" if worst not in ("failed",) else "failed")
+    return words
 
 
 async def waiting_of(session: AsyncSession, id: str) -> tuple[Bubble, ...]:
-    """Messages that came in and are not taken into a turn yet."""
+    """Messages that came in and are not yet part of a turn."""
     rows = await session.scalars(
         select(models.Inbox)
         .where(models.Inbox.conversation_id == id, models.Inbox.state.in_(("pending", "held")))
@@ -211,6 +213,7 @@ async def waiting_of(session: AsyncSession, id: str) -> tuple[Bubble, ...]:
 
 
 def call_view(call: models.ToolCall) -> CallView:
+    """A tool call as its card shows it."""
     ended = call.finished_at is not None and call.started_at is not None
     return CallView(
         call_id=call.call_id,
@@ -225,13 +228,14 @@ def call_view(call: models.ToolCall) -> CallView:
 
 
 def call_ids(stored: Sequence[Any]) -> list[str]:
-    """The call ids of a stored assistant message, whichever way they are written."""
+    """The call ids of a stored assistant message, in either format of storage."""
     return [
         str(c.get("id") or c.get("call_id")) if isinstance(c, dict) else str(c[0]) for c in stored
     ]
 
 
 def quote_view(stored: Mapping[str, Any] | None) -> QuoteView | None:
+    """A stored quote as the page shows it; None without one."""
     if not stored:
         return None
     return QuoteView(

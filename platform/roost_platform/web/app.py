@@ -20,6 +20,7 @@ from roost_platform.intake import PlatformIntake
 from roost_platform.settings.config import Settings
 from roost_platform.version import VERSION
 from roost_platform.views.engine.watch import EngineWatch
+from roost_platform.views.health import HealthView
 from roost_platform.views.overview import Overview
 from roost_platform.web.console_setup import channel_setups, sandbox_phones
 from roost_platform.web.proxies import TrustedProxies
@@ -29,7 +30,7 @@ from roost_workflows.agents import AgentRegistry
 
 @dataclass(slots=True)
 class WebParts:
-    """What the web app is made of, ready to use."""
+    """What the web app works with."""
 
     settings: Settings
     stores: Stores
@@ -43,28 +44,25 @@ class WebParts:
 def build_app(parts: WebParts) -> Starlette:
     """Build the app with every route. Call it inside the event loop that will serve it."""
     settings = parts.settings
-    overview = Overview(parts.stores, parts.engine, parts.temporal_probe)
+    health = HealthView(parts.stores, parts.engine, parts.temporal_probe)
+    overview = Overview(parts.stores, health)
     watch = EngineWatch(parts.engine)
     api = Api(parts.stores, parts.intake, parts.registry, overview, parts.closing)
     webhooks = Webhooks(settings, parts.intake, parts.stores.artifacts)
     routes: list[BaseRoute] = [
         Mount("/api", build_api(api)),
         *webhooks.routes(),
-        *console_routes(console_deps(parts, watch)),
+        *console_routes(console_deps(parts, health, watch)),
     ]
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        watching = {
-            asyncio.create_task(overview.watch_engine()),
-            asyncio.create_task(watch.run()),
-        }
+        watching = asyncio.create_task(watch.run())
         try:
             yield
         finally:
-            for task in watching:
-                task.cancel()
-            await asyncio.wait(watching)
+            watching.cancel()
+            await asyncio.wait({watching})
             await webhooks.close()
 
     return Starlette(
@@ -81,20 +79,19 @@ def build_app(parts: WebParts) -> Starlette:
     )
 
 
-def console_deps(parts: WebParts, watch: EngineWatch) -> ConsoleDeps:
+def console_deps(parts: WebParts, health: HealthView, watch: EngineWatch) -> ConsoleDeps:
     """Return what the console works with."""
     names = [name for name in parts.registry.names if name != parts.registry.default]
     return ConsoleDeps(
         stores=parts.stores,
         intake=parts.intake,
-        engine_client=parts.engine,
+        health=health,
         engine_watch=watch,
         phones=sandbox_phones(parts.settings),
         public_base_url=parts.settings.public_base_url or "",
         agents=(parts.registry.default, *names),
         kinds=parts.settings.kinds,
         channels=channel_setups(parts.settings),
-        temporal_probe=parts.temporal_probe,
         viewers_read_texts=parts.settings.console.viewers_read_texts,
         environment=parts.settings.console.environment,
         version=VERSION,

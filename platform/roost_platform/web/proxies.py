@@ -1,4 +1,4 @@
-"""Who really asks: what a reverse proxy says of its client, believed of configured ones only."""
+"""The client behind a reverse proxy, by the headers of those proxies that are configured."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -7,15 +7,15 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 Address = IPv4Address | IPv6Address
-HOPS_MAX = 32  # of a chain of proxies; what stands before them is not read
+HOPS_MAX = 32  # proxies in a row; entries before them are not read
 SCHEMES = ("http", "https")
 
 
 class TrustedProxies:
     """Sets the client's address and the scheme from `X-Forwarded-For` and `X-Forwarded-Proto`.
 
-    trusted: addresses and networks of our proxies. What anybody else sends in these headers is
-        ignored. `X-Forwarded-Host` is never read: a proxy passes the Host header on.
+    trusted: addresses and networks of our proxies. The headers of all others are ignored.
+    `X-Forwarded-Host` is never read: a proxy passes the Host header on.
     """
 
     def __init__(self, app: ASGIApp, trusted: Sequence[str] = ()) -> None:
@@ -23,6 +23,7 @@ class TrustedProxies:
         self.trusted = tuple(ip_network(entry, strict=False) for entry in trusted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request with the client's own address and scheme."""
         if scope["type"] in ("http", "websocket") and self.trusted and scope.get("client"):
             host, port = scope["client"][0], scope["client"][1]
             peer = parse_address(host)
@@ -36,18 +37,18 @@ class TrustedProxies:
         await self.app(scope, receive, send)
 
     def _client(self, peer: Address, headers: Sequence[str]) -> Address:
-        """The last hop before our proxies: each entry was added by the one to its right.
+        """The last hop before our proxies: each entry was added by the hop to its right.
 
-        What is no address ends the search, for nothing before it can be believed.
+        An entry that is not an address ends the search: nothing before it can be trusted.
         """
         asking = peer
         hops = ",".join(headers).split(",")
         for hop in reversed(hops[-HOPS_MAX:]):
-            found = parse_address(hop)
-            if found is None:
+            address = parse_address(hop)
+            if address is None:
                 break
-            asking = found
-            if not self._is_ours(found):
+            asking = address
+            if not self._is_ours(address):
                 break
         return asking
 
@@ -58,8 +59,8 @@ class TrustedProxies:
 def parse_address(text: str) -> Address | None:
     """An address as proxies write it: bare, with a port, in brackets; None for anything else.
 
-    One kind of address for each client: IPv4 inside IPv6 becomes IPv4, and a zone, which may be any
-    text, is refused.
+    Each client has one form of address: IPv4 inside IPv6 becomes IPv4. A zone may be any text, so
+    an address with one is refused.
     """
     text = text.strip()
     if text.startswith("["):
@@ -85,5 +86,5 @@ def _is_port(text: str) -> bool:
 
 
 def _last(headers: Sequence[str]) -> str:
-    """The entry that the proxy next to us added."""
+    """The entry that the nearest proxy added."""
     return ",".join(headers).rpartition(",")[2].strip()

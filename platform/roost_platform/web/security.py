@@ -39,12 +39,13 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """Every response says what a browser may do with it; one that says so itself is left alone."""
+    """Adds to every response what a browser may do with it; a response's own headers win."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request and add the headers to its response."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -61,13 +62,14 @@ class SecurityHeaders:
 
 
 class KnownHosts:
-    """400 for a Host header we are not known by: DNS rebinding ends here. `*` allows all."""
+    """Answers 400 for an unknown Host header, against DNS rebinding. `*` allows all hosts."""
 
     def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
         self.app = app
         self.allowed = frozenset(host.lower() for host in allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request if its host is known."""
         if scope["type"] == "http" and "*" not in self.allowed:
             host = host_name(Headers(scope=scope).get("host", ""))
             if host not in self.allowed:
@@ -78,9 +80,10 @@ class KnownHosts:
 
 
 class SameOriginWrites:
-    """403 for an unsafe request another site made: Fetch Metadata first, else Origin, else refused.
+    """Answers 403 for a write that another site makes, by Fetch Metadata, else by Origin.
 
-    Paths under `exempt` prove themselves by bearer tokens or signatures and ignore cookies.
+    A request with neither is refused. Paths under `exempt` are proven by bearer tokens or
+    signatures and ignore cookies.
     """
 
     def __init__(self, app: ASGIApp, exempt: Sequence[str]) -> None:
@@ -88,6 +91,7 @@ class SameOriginWrites:
         self.exempt = tuple(exempt)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request unless another site made it."""
         if (
             scope["type"] == "http"
             and scope["method"] not in SAFE_METHODS
@@ -108,7 +112,7 @@ def is_same_origin(headers: Headers) -> bool:
     origin = headers.get("origin")
     try:
         return origin is not None and urlsplit(origin).netloc == headers.get("host", "")
-    except ValueError:  # an Origin that is no address
+    except ValueError:  # the Origin is not an address
         return False
 
 
@@ -127,7 +131,7 @@ def console_middleware(
     exempt: Sequence[str] = ("/api/", "/hooks/"),
     body_bytes_max: int = BODY_BYTES_MAX,
 ) -> list[Middleware]:
-    """For the whole app, outermost first. Loopback and the public URL's host are always known."""
+    """The middleware of the whole app, outermost first; loopback and the public host are known."""
     hosts = [*LOOPBACK_HOSTS, *allowed_hosts]
     if public := host_name(urlsplit(public_base_url).netloc):
         hosts.append(public)

@@ -137,7 +137,7 @@ def test_one_line_registers_a_tier_and_its_settings_turn_it_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def open_dict_tier(config: EngineConfig, identity: bytes, folder: Path) -> DictTier | None:
-        return dict_tier() if config.kv_object else None
+        return DictTier({}, {}) if config.kv_object else None
 
     def open_broken_tier(config: EngineConfig, identity: bytes, folder: Path) -> DictTier | None:
         raise TierError("the cable is out")
@@ -164,3 +164,12 @@ def test_the_tiers_blocks_are_checked_when_they_are_read() -> None:
     store = toy_store(tier)
     assert ask(store, PROMPT).finish.usage.cached_tokens == 0
     assert store.figures.corrupt > 0
+
+
+def test_the_page_shows_this_example() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "extending.md").read_text()
+    section = page.split("## Add a KV tier")[1]
+    example = section.split("```python\n")[1].split("```")[0]
+    code = [line.split("  #")[0].strip() for line in example.splitlines()]
+    source = Path(__file__).read_text()
+    assert len(code) > 15 and [line for line in code if line not in source] == []

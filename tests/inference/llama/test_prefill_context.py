@@ -183,6 +183,6 @@ def test_without_memory_for_it_prompts_are_read_beside_the_others(
     free = [64 * 2**30, 2**20]
     monkeypatch.setattr(backend_module, "available_memory_bytes", lambda: free.pop(0))
     loaded = load(model, PREFILL_CELLS)
-    assert "Prompts are read beside everything else" in caplog.text
+    assert "Prompts get no context of their own" in caplog.text
     read(loaded, 0, tokens(loaded, 100))
     loaded.close()

@@ -1,6 +1,7 @@
 """The worked example of docs/extending.md: a drafter that guesses that the last token repeats."""
 
 from collections.abc import Sequence as Many
+from pathlib import Path
 
 from roost_inference.engine import Engine
 from roost_inference.request import SamplingParams
@@ -71,3 +72,12 @@ def test_its_right_guesses_are_accepted_and_counted_under_its_name() -> None:
     speculation = heard.finish.speculation
     assert speculation is not None and speculation.accepted_by_drafter["echo"] > 8
     assert engine.stats().steps_total < 24
+
+
+def test_the_page_shows_this_example() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "extending.md").read_text()
+    section = page.split("## Add a drafter")[1]
+    example = section.split("```python\n")[1].split("```")[0]
+    code = [line.split("  #")[0].strip() for line in example.splitlines()]
+    source = Path(__file__).read_text()
+    assert len(code) > 15 and [line for line in code if line not in source] == []

@@ -24,7 +24,7 @@ EXCEPT = (
         )
     ),
     PLATFORM / "console" / "pages" / "patterns.py",
-    PLATFORM / "console" / "templates" / "patterns.html",
+    PLATFORM / "console" / "templates" / "patterns",
     PLATFORM / "console" / "static" / "vendor",
     # The head of docs/settings.md, which shows how a file is written.
     PLATFORM / "settings" / "markdown.py",

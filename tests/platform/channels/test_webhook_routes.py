@@ -18,9 +18,9 @@ from roost_channels.whatsapp.links import MediaLinks
 from roost_platform.api.webhooks import Webhooks
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import Stores, open_stores
-from roost_platform.db.testing import DoorbellLog, Person
 from roost_platform.intake import PlatformIntake
 from roost_platform.settings.config import load_settings
+from roost_platform.testing.chats import DoorbellLog, Person
 from roost_platform.wiring import access_policies, build_channels
 
 PUBLIC = "https://roost.example.org"

@@ -24,8 +24,8 @@ from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.inbound import CloudWebhooks
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import Stores, open_stores
-from roost_platform.db.testing import DoorbellLog, Person
 from roost_platform.intake import PlatformIntake
+from roost_platform.testing.chats import DoorbellLog, Person
 
 USER = "whatsapp:+15551112222"
 READY = "Your result is ready, reply to view."

@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from sqlalchemy import select
 
-from roost_platform.console.testing import (
+from roost_platform.db import models
+from roost_platform.testing.console import (
     ADMIN,
     CalmEngine,
     ConsoleServer,
@@ -20,7 +21,6 @@ from roost_platform.console.testing import (
     engine_session,
     seed,
 )
-from roost_platform.db import models
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (

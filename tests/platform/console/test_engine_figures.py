@@ -5,11 +5,11 @@ from typing import Any
 from roost_inference.errors import EngineUnavailable
 from roost_platform.console.pages.inference import tiles
 from roost_platform.console.rendering import NOTHING
-from roost_platform.console.testing import CalmEngine, an_hour_of
-from roost_platform.console.testing.engine import HEALTH, VLLM_METRICS
-from roost_platform.console.testing.talks import ENGINE
 from roost_platform.db import models
-from roost_platform.db.testing import HandClock
+from roost_platform.testing.chats import HandClock
+from roost_platform.testing.console import CalmEngine, an_hour_of
+from roost_platform.testing.console.engine import HEALTH, VLLM_METRICS
+from roost_platform.testing.console.talks import ENGINE
 from roost_platform.views.engine import watch as engine_watch
 from roost_platform.views.engine.figures import figures_of_health
 from roost_platform.views.engine.notes import engine_notes

@@ -9,11 +9,11 @@ import pytest
 
 from roost_platform.console.pages import files as files_page
 from roost_platform.console.pages.files import file_name
-from roost_platform.console.testing import ConsoleServer
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import Stores, open_stores
-from roost_platform.db.testing import DoorbellLog, Person
 from roost_platform.intake import PlatformIntake
+from roost_platform.testing.chats import DoorbellLog, Person
+from roost_platform.testing.console import ConsoleServer
 from roost_platform.views.files import FILES_SHOWN_MAX, FileView
 
 HTML = b"<script>alert(1)</script>"

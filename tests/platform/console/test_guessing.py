@@ -7,7 +7,6 @@ import httpx2
 import pytest
 from sqlalchemy import select
 
-from roost_platform.console.testing import PASSWORD, ConsoleServer
 from roost_platform.db import models
 from roost_platform.identity import logins
 from roost_platform.identity.logins import (
@@ -18,6 +17,7 @@ from roost_platform.identity.logins import (
 )
 from roost_platform.identity.passwords import Passwords
 from roost_platform.identity.roles import Role
+from roost_platform.testing.console import PASSWORD, ConsoleServer
 
 
 class Clock:

@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 from sqlalchemy import update
 
-from roost_platform.console.testing import ADMIN, PASSWORD, ConsoleServer
-from roost_platform.console.testing.engine import HEALTH
 from roost_platform.db import models
+from roost_platform.testing.console import ADMIN, PASSWORD, ConsoleServer
+from roost_platform.testing.console.engine import HEALTH
 
 XSS = (
     "<script>window.hit=1</script>",
@@ -90,16 +90,16 @@ def test_inference_shows_sessions_by_name_and_what_they_wait_for(
     expect(page.locator("#memory")).to_contain_text("left alone for 30 s")
     assert seeded.server.watch is not None
     engine = seeded.server.engine
-    engine.told = {**HEALTH, "running": 41}
+    engine.answer = {**HEALTH, "running": 41}
     expect(page.locator("#tile-running .tile-value")).to_have_text("41", timeout=10_000)
-    engine.told = HEALTH
+    engine.answer = HEALTH
 
 
 def test_a_session_page_tells_what_the_engine_did(admin_page: Any, seeded: Any) -> None:
     page = admin_page.open(f"/sessions/{seeded.ids['ada']}")
     notes = page.locator("#turns .turn-engine")
     expect(notes).to_contain_text("512 tokens came from disk in 3.4 ms (306 ms to compute).")
-    expect(notes).to_contain_text("parted from the session's last one at token 610")
+    expect(notes).to_contain_text("diverged from the session's last one at token 610")
 
 
 def test_the_test_chat_takes_the_way_of_every_channel(admin_page: Any, seeded: Any) -> None:

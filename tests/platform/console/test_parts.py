@@ -17,16 +17,16 @@ from roost_platform.console import markdown as markdown_module
 from roost_platform.console import pages as pages_package
 from roost_platform.console.assets import files, icon
 from roost_platform.console.bubbles import entities_html, marks_html
-from roost_platform.console.errors import Busy, Refused
 from roost_platform.console.live import Fragment, Live, LivePage
 from roost_platform.console.markdown import TEXT_LENGTH_MAX, markdown
 from roost_platform.console.pages import overview
 from roost_platform.console.rendering import TEMPLATES, duration, number
-from roost_platform.console.testing import seed
 from roost_platform.console.vendor import ICONS, LOCK, PACKAGES, VENDOR
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
+from roost_platform.errors import Busy, Refused
 from roost_platform.identity.passwords import PASSWORD_LENGTH_MAX, Passwords
+from roost_platform.testing.console import seed
 from roost_platform.views.figures import percentile, series
 from roost_platform.views.pagination import PAGE_NUMBER_MAX, Pages, like, page_number
 from roost_platform.views.sessions import SessionFilter, sessions
@@ -61,7 +61,7 @@ def test_templates_carry_no_inline_script_style_or_handler() -> None:
 
 
 def test_every_page_has_at_most_one_stream() -> None:
-    for path in TEMPLATES.glob("*.html"):
+    for path in TEMPLATES.rglob("*.html"):
         assert path.read_text().count("hx-sse:connect") <= 1, path
 
 

@@ -14,8 +14,8 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Browser, expect
 
 from roost_channels.testing import FakeCloud, FakeTelegram, FakeTwilio
-from roost_platform.console.testing import ADMIN, ConsoleServer
 from roost_platform.settings.config import load_settings
+from roost_platform.testing.console import ADMIN, ConsoleServer
 from roost_platform.web.console_setup import sandbox_phones
 
 TOKEN = "42:SANDBOX-token"

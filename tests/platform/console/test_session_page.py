@@ -3,10 +3,10 @@
 from typing import Any
 
 from roost_platform.console.pages.session import context_of
-from roost_platform.console.testing.day import writing
-from roost_platform.console.testing.rows import conversation as new_conversation
-from roost_platform.console.testing.rows import delivered, said
 from roost_platform.db.stores import Stores
+from roost_platform.testing.console.day import writing
+from roost_platform.testing.console.rows import conversation as new_conversation
+from roost_platform.testing.console.rows import delivered, transcript_row
 from roost_platform.views.conversation import conversation
 from roost_platform.views.transcript import MESSAGES_SHOWN_MAX
 
@@ -20,7 +20,7 @@ async def test_every_message_and_notice_of_a_long_talk_is_on_exactly_one_page(
     async with writing(sqlite_stores) as add:
         id, session = await new_conversation(add, "telegram", "42", "1001", None, 0, NOW)
         for number in range(MESSAGES):
-            await add(said(session, number, "user", f"m{number}", NOW + number))
+            await add(transcript_row(session, number, "user", f"m{number}", NOW + number))
         for number in (10, 240, 440):
             text, at = f"notice {number}", NOW + number + 0.5
             await delivered(add, id, "telegram", "42", None, "notice", text, at, 1)

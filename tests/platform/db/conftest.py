@@ -8,8 +8,8 @@ import pytest
 from roost_platform.db.base.engine import Database
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import Stores, open_stores
-from roost_platform.db.testing import DoorbellLog, HandClock, Person
 from roost_platform.intake import PlatformIntake
+from roost_platform.testing.chats import DoorbellLog, HandClock, Person
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import pytest
 
 from roost_channels.errors import Rejected
 from roost_channels.message import Address, Attachment, Media, Sender
-from roost_platform.db.artifacts import ATTACHED_MAX, ArtifactStore, media_kind
+from roost_platform.db.artifacts import ATTACHED_MAX, ArtifactStore
 from roost_platform.db.base.engine import Database
-from roost_platform.db.testing import HandClock, Person
+from roost_platform.db.message_files import media_kind
 from roost_platform.errors import NotAllowed, NotFound
+from roost_platform.testing.chats import HandClock, Person
 
 ACCOUNTS = [("telegram", "42"), ("telegram", "43")]
 

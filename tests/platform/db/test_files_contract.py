@@ -14,8 +14,8 @@ from roost_channels.testing.memory.files import MemoryFiles
 from roost_platform.db.base.engine import Database
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import open_stores
-from roost_platform.db.testing import DoorbellLog, HandClock, Person
 from roost_platform.intake import PlatformIntake
+from roost_platform.testing.chats import DoorbellLog, HandClock, Person
 
 ACCOUNTS = [("telegram", "42")]
 

@@ -4,13 +4,13 @@ import stat
 import time
 from pathlib import Path
 
+from roost_platform.data_folder import running_stack
 from roost_platform.db.stores import Stores
 from roost_platform.identity.accounts import Accounts
 from roost_platform.identity.operators import prepare_access
 from roost_platform.identity.roles import Role
 from roost_platform.identity.tokens import Tokens
 from roost_platform.settings.config import Settings, load_settings
-from roost_platform.stack import running_stack
 
 URL = "http://127.0.0.1:8420"
 

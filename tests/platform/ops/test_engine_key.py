@@ -9,11 +9,11 @@ from pydantic import SecretStr
 
 from roost_inference.http.listener import listening
 from roost_inference.testing.scripted import ScriptedEngine
+from roost_platform.data_folder import running_stack as stack
+from roost_platform.data_folder.engine_key import KEY_FILE, engine_key, with_engine_key
 from roost_platform.settings.config import Settings, load_settings
 from roost_platform.stack import probes
-from roost_platform.stack import running_stack as stack
 from roost_platform.stack.addresses import choose_ports
-from roost_platform.stack.engine_key import KEY_FILE, engine_key, with_engine_key
 from roost_platform.stack.up import Options, environment
 from roost_platform.wiring import engine_client
 

@@ -9,13 +9,13 @@ import pytest
 
 from roost_platform.db.base.engine import Database
 from roost_platform.errors import NotReachable
+from roost_platform.processes import migrate as migration
 from roost_platform.settings.config import load_settings
-from roost_platform.stack import services
 
 
 async def migrate(tmp_path: Path, url: str) -> None:
     environ = {"ROOST_DATA_DIR": str(tmp_path), "ROOST_DATABASE__URL": url}
-    await services._migrate(load_settings(environ=environ))
+    await migration.migrate_when_reachable(load_settings(environ=environ))
 
 
 def named(url: str, name: str) -> str:
@@ -26,14 +26,14 @@ async def test_a_server_that_refuses_is_told_at_once(tmp_path: Path, postgres_se
     began = time.monotonic()
     with pytest.raises(NotReachable, match='"nowhere" does not exist'):
         await migrate(tmp_path, named(postgres_server, "nowhere"))
-    assert time.monotonic() - began < services.DATABASE_WAIT_S / 2
+    assert time.monotonic() - began < migration.DATABASE_WAIT_S / 2
 
 
 async def test_a_server_that_does_not_answer_is_waited_for_up_to_the_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "DATABASE_WAIT_S", 0.5)
-    monkeypatch.setattr(services, "DATABASE_RETRY_S", 0.05)
+    monkeypatch.setattr(migration, "DATABASE_WAIT_S", 0.5)
+    monkeypatch.setattr(migration, "DATABASE_RETRY_S", 0.05)
     asked = 0
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

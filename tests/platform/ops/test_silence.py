@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from roost_platform.stack.supervisor import Bounds, Part, Supervisor
+from roost_platform.stack.supervisor import Bounds, ProcessSpec, Supervisor
 
 READY = "import os; open(os.environ['ROOST_READY_FILE'], 'w').write(str(os.getpid()))"
 SERVE = f"{READY}; import time; time.sleep(600)"
@@ -86,7 +86,7 @@ SILENCE_S = 0.4
 
 
 def watched(tmp_path: Path, script: str, told: Told, **more: Any) -> Supervisor:
-    part = Part(
+    part = ProcessSpec(
         *("one", (sys.executable, "-c", script), tmp_path / "one.ready"),
         silence_max_s=SILENCE_S,
         ready_timeout_s=WAIT_S,
@@ -162,7 +162,7 @@ async def test_a_supervisor_that_was_stopped_itself_judges_nobody_by_that_time(
 ) -> None:
     """As when the machine, or the container with all in it, was paused."""
     bounds = replace(WATCHED, pause_s=0.1)
-    part = Part(
+    part = ProcessSpec(
         *("one", (sys.executable, "-c", f"{BEAT}\nbeat()"), tmp_path / "one.ready"),
         silence_max_s=SILENCE_S,
     )
@@ -184,7 +184,7 @@ async def test_a_part_beats_while_its_database_is_away_and_until_its_loop_stands
     script = """
 import asyncio, time
 from roost_platform.stack import lifeline
-from roost_platform.stack import services
+from roost_platform.processes.beating import beating
 lifeline.attach_to_supervisor()
 lifeline.BEAT_EVERY_S = 0.02
 lifeline.STUCK_S = 0.2
@@ -195,7 +195,7 @@ class Away:
 async def main():
     ready = asyncio.Event()
     ready.set()
-    async with services.beating(Away(), "one", ready):
+    async with beating(Away(), "one", ready):
         await asyncio.sleep(1.5)
         stuck_here()
 def stuck_here():
@@ -215,7 +215,7 @@ async def test_a_part_that_nobody_supervises_ends_itself_and_says_where_it_is_st
     script = """
 import asyncio, os
 from roost_platform.stack import lifeline
-from roost_platform.stack import services
+from roost_platform.processes.beating import beating
 lifeline.end_itself_when_silent()
 lifeline.BEAT_EVERY_S = 0.02
 lifeline.SILENCE_MAX_S = 0.5
@@ -225,7 +225,7 @@ class Rows:
 async def main():
     ready = asyncio.Event()
     ready.set()
-    async with services.beating(Rows(), "one", ready):
+    async with beating(Rows(), "one", ready):
         await asyncio.sleep(1.0)
         print("lives", flush=True)
         stuck_here()

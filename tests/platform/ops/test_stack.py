@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from roost_channels.telegram.kind import KIND as TELEGRAM
+from roost_platform.data_folder import running_stack
 from roost_platform.errors import AlreadyRunning, PortInUse, StackNotFound
 from roost_platform.settings.config import load_settings
-from roost_platform.stack import local_ports, running_stack
+from roost_platform.stack import local_ports
 from roost_platform.stack.addresses import choose_ports
 from roost_platform.stack.up import Options, environment, plan
 
@@ -32,7 +33,8 @@ def test_a_data_folder_is_held_by_one_and_says_by_whom(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import sys; from pathlib import Path; from roost_platform.stack import running_stack\n"
+            "import sys; from pathlib import Path\n"
+            "from roost_platform.data_folder import running_stack\n"
             f"with running_stack.lock(Path({str(tmp_path)!r})):\n"
             " print('held', flush=True)\n sys.stdin.read()",
         ],

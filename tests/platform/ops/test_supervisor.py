@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from roost_platform.errors import EXIT_CONFIG, PartFailed
-from roost_platform.stack.supervisor import Bounds, Part, Supervisor
+from roost_platform.errors import EXIT_CONFIG, ProcessFailed
+from roost_platform.stack.supervisor import Bounds, ProcessSpec, Supervisor
 
 READY = "import os; open(os.environ['ROOST_READY_FILE'], 'w').write(str(os.getpid()))"
 SERVE = f"{READY}; import time; time.sleep(600)"
@@ -68,7 +68,7 @@ async def make(tmp_path: Path, told: Told) -> AsyncIterator[Make]:
 
     def build(bounds: Bounds = QUICK, *, grace_s: float = 5.0, **scripts: str) -> Supervisor:
         parts = [
-            Part(
+            ProcessSpec(
                 name,
                 (sys.executable, "-c", script),
                 tmp_path / f"{name}.ready",
@@ -125,7 +125,7 @@ async def test_back_off_doubles_up_to_its_bound_and_a_crash_loop_ends(
     make: Make, told: Told
 ) -> None:
     supervisor = make(bad="print('no luck'); raise SystemExit(3)")
-    with pytest.raises(PartFailed) as failure:
+    with pytest.raises(ProcessFailed) as failure:
         await supervisor.start()
     assert told.retries == [0.02, 0.04, 0.08]
     assert failure.value.part == "bad"
@@ -135,7 +135,7 @@ async def test_back_off_doubles_up_to_its_bound_and_a_crash_loop_ends(
 
 async def test_a_part_that_can_never_start_is_not_started_again(make: Make, told: Told) -> None:
     supervisor = make(bad=f"print('no such model'); raise SystemExit({EXIT_CONFIG})")
-    with pytest.raises(PartFailed, match="bad can't run") as failure:
+    with pytest.raises(ProcessFailed, match="bad can't run") as failure:
         await supervisor.start()
     assert told.retries == []
     assert failure.value.log_tail == ("no such model",)
@@ -207,14 +207,14 @@ async def test_a_part_that_never_gets_ready_is_killed_and_counts_as_a_crash(
     make: Make, tmp_path: Path, told: Told
 ) -> None:
     supervisor = make()
-    part = Part(
+    part = ProcessSpec(
         "mute",
         (sys.executable, "-c", "import time; time.sleep(600)"),
         tmp_path / "mute.ready",
         ready_timeout_s=0.1,
     )
     supervisor = Supervisor([part], tmp_path / "logs", told, QUICK)
-    with pytest.raises(PartFailed) as failure:
+    with pytest.raises(ProcessFailed) as failure:
         await supervisor.start()
     assert "not ready after 0 s; killed" in failure.value.log_tail
     await supervisor.stop()
@@ -236,8 +236,10 @@ async def test_output_goes_to_the_parts_own_log(make: Make, tmp_path: Path, told
 async def test_a_preparing_part_that_fails_is_told_with_its_last_lines(
     make: Make, tmp_path: Path
 ) -> None:
-    part = Part("prepare", (sys.executable, "-c", "raise SystemExit('broken')"), tmp_path / "p")
-    with pytest.raises(PartFailed) as failure:
+    part = ProcessSpec(
+        "prepare", (sys.executable, "-c", "raise SystemExit('broken')"), tmp_path / "p"
+    )
+    with pytest.raises(ProcessFailed) as failure:
         await make().run_once(part)
     assert failure.value.log_tail == ("broken",)
 
@@ -247,7 +249,7 @@ async def test_kill_nine_of_the_supervisor_leaves_no_orphans(tmp_path: Path) -> 
 import asyncio, sys
 from pathlib import Path
 from roost_platform.stack.reporter import PlainReporter
-from roost_platform.stack.supervisor import Part, Supervisor
+from roost_platform.stack.supervisor import ProcessSpec, Supervisor
 
 GRANDCHILD = "import time; time.sleep(600)"
 CHILD = '''
@@ -261,7 +263,7 @@ child = subprocess.Popen([sys.executable, "-c", {"import time; time.sleep(600)"!
 
 async def main():
     here = Path({str(tmp_path)!r})
-    part = Part("one", (sys.executable, "-c", CHILD), here / "one.ready")
+    part = ProcessSpec("one", (sys.executable, "-c", CHILD), here / "one.ready")
     supervisor = Supervisor([part], here / "logs", PlainReporter())
     await supervisor.start()
     print("up", flush=True)

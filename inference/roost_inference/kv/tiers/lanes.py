@@ -1,4 +1,4 @@
-"""Where work off the engine thread runs: a thread with a bounded queue, or at once in tests."""
+"""Runs work off the engine thread: on a thread with a bounded queue, or at once in tests."""
 
 import logging
 import threading
@@ -70,7 +70,7 @@ class ThreadLane:
         if thread is not None:
             thread.join(timeout_s)
             if thread.is_alive():
-                log.warning("%s is stuck; what it had to do is dropped", self._name)
+                log.warning("%s is stuck; its jobs are dropped", self._name)
 
     def _run(self) -> None:
         while True:

@@ -40,7 +40,7 @@ class Tier(Protocol):
     read_cost: ReadCost
 
     def scan(self) -> Iterator[BlockHead]:
-        """The usable blocks there, in any order; what is damaged is deleted on the way."""
+        """The usable blocks there, in any order; damaged ones are deleted."""
         ...
 
     def read(self, head: BlockHead) -> Payload:

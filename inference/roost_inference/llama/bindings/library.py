@@ -83,11 +83,11 @@ llama: Any = _load()
 check_layout(llama)
 
 _recent: deque[str] = deque(maxlen=LOG_LINES_KEPT)
-# Its warnings are meant for people who tune models, so they are no warnings of ours.
+# llama.cpp's warnings are for people who tune models, so they are only information here.
 _LEVELS = {3: logging.INFO, 4: logging.ERROR}
 
 
-# What an interrupted decode leaves in the log; its status says it already.
+# An interrupted decode logs these lines; its status says the same.
 _ABORT_LINES = ("graph_compute:", "process_ubatch:", "llama_decode:", "decode: removing memory")
 
 

@@ -1,1 +1,1 @@
-"""The delivery of messages in one process on a virtual clock, with faults and crashes by seed."""
+"""The simulation: all processes in one, on a virtual clock, with faults and crashes by seed."""

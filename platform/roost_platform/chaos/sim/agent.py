@@ -1,4 +1,4 @@
-"""A model by rule: it thinks as long as it was told, and answers each question by its word."""
+"""A model by rule: it thinks as long as asked, and answers each question with its word."""
 
 import asyncio
 from dataclasses import dataclass
@@ -21,29 +21,32 @@ TICK_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class SimStep:
-    """What the turn loop reads of a step."""
+    """The fields of a step that the turn loop reads."""
 
     finish: Finish
     call_ids: tuple[str, ...] = ()
 
 
 class SimTurn:
-    """A turn's ports over the platform's own store; every method commits before it returns."""
+    """The ports of a turn over the platform's store; every method commits before it returns."""
 
     def __init__(self, turns: TurnStore, record: TurnRecord) -> None:
         self._turns = turns
         self._turn = record
 
     async def generate(self, step: int, *, last: bool) -> SimStep:
+        """Think for the time that was asked for, then commit an answer or a tool call."""
         turn_id = self._turn.turn_id
         if (done := await self._turns.step(turn_id, step)) is not None:
             return SimStep(done.finish, tuple(call.call_id for call in done.calls))
         await self._check()
         context = await self._turns.context(turn_id, step)
-        asked = asked_in(context)
-        await self._think(asked)
+        texts = texts_since_answer(context)
+        await self._think(texts)
         wants_tool = (
-            any(found.tool for found in questions(asked)) and not last and not _has_called(context)
+            any(question.tool for question in questions(texts))
+            and not last
+            and not _has_called(context)
         )
         calls = (PlannedCall(f"{turn_id}-{step}", "clock", "{}", "idempotent"),)
         done = await self._turns.commit_step(
@@ -51,7 +54,7 @@ class SimTurn:
             step,
             ModelCall(
                 "tools" if wants_tool else "answer",
-                "" if wants_tool else answer(asked),
+                "" if wants_tool else answer(texts),
                 calls if wants_tool else (),
                 model="by rule",
             ),
@@ -59,6 +62,7 @@ class SimTurn:
         return SimStep(done.finish, tuple(call.call_id for call in done.calls))
 
     async def call_tool(self, step: int, call_id: str) -> None:
+        """Commit the one result that the tool has."""
         await self._check()
         call = await self._turns.begin_call(self._turn.turn_id, step, call_id)
         if call.state in ("planned", "running"):
@@ -67,19 +71,20 @@ class SimTurn:
             )
 
     async def close_group(self, step: int) -> None:
+        """Close the step's group of calls."""
         await self._check()
         await self._turns.close_group(self._turn.turn_id, step)
 
-    async def _think(self, asked: list[str]) -> None:
+    async def _think(self, texts: list[str]) -> None:
         """Show progress while time passes; a recorded stop ends it."""
-        left = think_s(asked)
+        left = think_s(texts)
         await self._turns.progress(self._turn.turn_id, Snapshot("thinking"))
         while left > 0:
             await asyncio.sleep(min(left, TICK_S))
             left -= TICK_S
             await self._check()
             await self._turns.progress(
-                self._turn.turn_id, Snapshot("answering", answer(asked)[:40])
+                self._turn.turn_id, Snapshot("answering", answer(texts)[:40])
             )
 
     async def _check(self) -> None:
@@ -87,15 +92,15 @@ class SimTurn:
             raise TurnStopped
 
 
-def asked_in(context: TurnContext) -> list[str]:
-    """What people said since the last answer, oldest first."""
-    asked: list[str] = []
+def texts_since_answer(context: TurnContext) -> list[str]:
+    """What people wrote since the last answer, oldest first."""
+    texts: list[str] = []
     for message in context.messages:
         if message.role == "user":
-            asked.append(message.content)
+            texts.append(message.content)
         elif message.role == "assistant" and not message.tool_calls:
-            asked = []
-    return asked
+            texts = []
+    return texts
 
 
 def _has_called(context: TurnContext) -> bool:

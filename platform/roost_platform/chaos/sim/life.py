@@ -1,7 +1,8 @@
-"""A simulated process: it may die at any await on storage or network, and nothing of it acts after.
+"""A simulated process, which may die at any await on storage or network and then acts no more.
 
-Its tasks are known by the context they were created in. A dead process's tasks get CancelledError
-from every port, so what runs while they unwind reaches nobody, as after kill -9.
+Its tasks are known by the context in which they were created. The tasks of a dead process get
+CancelledError from every port, so nothing that runs while they unwind has an effect, as after
+kill -9.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ _LIFE: ContextVar["Life | None"] = ContextVar("life", default=None)
 
 
 class Life:
-    """One run of one part. `crash` is asked at every await whether this is the moment."""
+    """One run of one process. `crash` decides at every await whether it dies there."""
 
     def __init__(self, part: str, crash: Callable[["Life"], bool], pause: Callable[[], float]):
         self.part = part
@@ -25,7 +26,7 @@ class Life:
         self._pause = pause
 
     async def point(self) -> None:
-        """An await of this process: time passes, other tasks run, and it may be the last."""
+        """An await of this process: time passes, other tasks run, and it may die here."""
         self.must_live()
         if self._crash(self):
             self.die()
@@ -34,6 +35,7 @@ class Life:
         self.must_live()
 
     def must_live(self) -> None:
+        """Raise CancelledError in a task of a dead process."""
         if self.is_dead:
             raise asyncio.CancelledError
 
@@ -44,7 +46,7 @@ class Life:
         return asyncio.get_running_loop().create_task(work, context=context)
 
     def die(self) -> None:
-        """kill -9: from here on no task of it reaches storage or network."""
+        """kill -9: from now on none of its tasks reaches storage or network."""
         if not self.is_dead:
             self.is_dead = True
             outside(self._bury())
@@ -61,12 +63,12 @@ class Life:
 
 
 def outside(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """A task that belongs to the world and survives every process."""
+    """A task that belongs to no process and survives them all."""
     return asyncio.get_running_loop().create_task(work, context=Context())
 
 
 def know_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Make the loop tell every process its tasks."""
+    """Make the loop add each new task to the process that creates it."""
 
     def factory(
         loop: asyncio.AbstractEventLoop,

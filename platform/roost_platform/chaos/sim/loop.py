@@ -8,16 +8,16 @@ from typing import Any, TypeVar, TypeVarTuple
 Made = TypeVar("Made")
 Given = TypeVarTuple("Given")
 EPOCH_S = 1_790_000_000.0
-# A round that does not move the clock this often means tasks that wake each other for ever.
+# So many rounds without progress of the clock mean that tasks wake each other for ever.
 ROUNDS_STILL_MAX = 100_000
 
 
 class Livelock(RuntimeError):
-    """Tasks kept each other busy without time passing."""
+    """Tasks kept each other busy while no time passed."""
 
 
 class _NoFiles(selectors.BaseSelector):
-    """Waits for nothing: told how long the loop would wait, it turns the clock by as much."""
+    """A selector that never waits: it moves the clock by the time that the loop would wait."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -55,6 +55,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.set_exception_handler(self._note)
 
     def time(self) -> float:
+        """Virtual seconds since the loop began."""
         return self._virtual.now
 
     def run_in_executor(
@@ -77,7 +78,9 @@ class LoopClock:
     """Seconds since the epoch by the running loop: the channels' and the fakes' Clock."""
 
     def time(self) -> float:
+        """Seconds since the epoch."""
         return EPOCH_S + asyncio.get_running_loop().time()
 
     async def sleep(self, seconds: float) -> None:
+        """Let virtual seconds pass."""
         await asyncio.sleep(seconds)

@@ -1,4 +1,4 @@
-"""What a read transaction was told before is told again, until one of its tables is written."""
+"""Results of read statements, kept until one of their tables is written."""
 
 import re
 import sqlite3
@@ -19,24 +19,25 @@ _TABLES = frozenset(models.Base.metadata.tables)
 
 @cache
 def _written_by(statement: str) -> str | None:
-    found = _WRITTEN.match(statement)
-    return found[1] if found else None
+    match = _WRITTEN.match(statement)
+    return match[1] if match else None
 
 
 @cache
 def _read_by(statement: Executable) -> tuple[str, ...]:
-    """Tables that a statement names; only those made once are asked about, so they are few."""
+    """The tables that a statement names. Only statements that are made once come here: few."""
     return tuple(sorted(_TABLES.intersection(re.findall(r"\w+", str(statement)))))
 
 
 class NotingConnection(sqlite3.Connection):
-    """Counts the writes to each table, those that are rolled back included."""
+    """Counts the writes to each table, including those that are rolled back."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.writes: Counter[str] = Counter()
 
     def cursor(self, _factory: Any = None) -> sqlite3.Cursor:  # type: ignore[override]
+        """A cursor that counts writes; the factory asked for is not used."""
         return super().cursor(_NotingCursor)
 
 
@@ -57,23 +58,24 @@ class _NotingCursor(sqlite3.Cursor):
 
 
 class Memory:
-    """The last answer to each statement that is made once and run with parameters.
+    """The last result of each statement that is made once and run with parameters.
 
-    Rows in it belong to a session that is closed: good to read, which is all a reader does.
+    Its rows belong to a closed session; a reader only reads them.
     """
 
     def __init__(self, connection: NotingConnection) -> None:
         self._writes = connection.writes
-        # One answer for each such statement, which are part of the program.
+        # One result for each such statement; they are part of the program, so few.
         self._told: dict[Executable, tuple[Any, tuple[int, ...], FrozenResult[Any]]] = {}
 
     def ask(
         self, session: Session, statement: Executable, parameters: Mapping[str, Any]
     ) -> Result[Any]:
+        """The result of a statement: the last one while none of its tables was written since."""
         stamp = tuple(self._writes[table] for table in _read_by(statement))
-        told = self._told.get(statement)
-        if told is not None and told[:2] == (parameters, stamp):
-            return told[2]()
+        known = self._told.get(statement)
+        if known is not None and known[:2] == (parameters, stamp):
+            return known[2]()
         answer = session.execute(statement, parameters).freeze()
         self._told[statement] = parameters, stamp, answer
         return answer()

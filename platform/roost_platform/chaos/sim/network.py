@@ -1,4 +1,4 @@
-"""Between our processes and the providers: latency, the plan's strikes, and requests in flight."""
+"""The network between processes and providers: latency, strikes, and requests under way."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ _LONG_POLLS = ("/getUpdates",)
 
 
 class Network:
-    """Counts calls and strikes those the plan names; a request that left outlives its sender."""
+    """Counts calls and strikes those of the plan; a request that left outlives its sender."""
 
     def __init__(self, plan: Plan, rng: random.Random, calm: Callable[[], bool]) -> None:
         self._strikes = {strike.call: strike for strike in plan.strikes}
@@ -26,7 +26,7 @@ class Network:
         self._calls = 0
 
     def to(self, fake: Fake, life: Life) -> Exchange:
-        """The way from a process to a provider."""
+        """The connection of a process to a provider."""
 
         async def exchange(request: LocalRequest, timeout_s: float) -> web.Response:
             await life.point()
@@ -60,5 +60,5 @@ class Network:
 
 
 def _ignored(task: "asyncio.Task[web.Response]") -> None:
-    """Nobody waits for it any more: its outcome is only the provider's."""
+    """Ignore the outcome: nobody waits for it any more."""
     task.add_done_callback(lambda done: done.cancelled() or done.exception())

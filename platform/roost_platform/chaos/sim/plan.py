@@ -1,4 +1,4 @@
-"""A schedule by its seed: who writes when, which calls fail how, and where which process dies."""
+"""A schedule by its seed: who writes when, which calls fail, and which process dies where."""
 
 import random
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ WHATSAPP_CHATS = ("whatsapp:+4915550010001", "whatsapp:+4915550010002")
 CALLS_FAULTY_MAX = 120  # provider calls that may be struck, counted from the first
 # Awaits per process among which crashes are drawn; a schedule has a few hundred.
 POINTS_MAX = 240
-STORM_S = 40.0  # afterwards nothing new goes wrong
+STORM_S = 40.0  # after this no new fault starts
 FAULTS: tuple[tuple[FaultKind, float], ...] = (
     ("drop_before", 3.0),
     ("drop_after", 3.0),
@@ -40,6 +40,7 @@ class Says:
 
     @property
     def text(self) -> str:
+        """The message as the person types it."""
         if self.stop:
             return "/stop"
         return str(Question(self.word, self.think_s, self.fill, self.tool))
@@ -47,7 +48,7 @@ class Says:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """The part dies at its nth await, and is back after a while."""
+    """A process dies at its nth await, and is started again after `down_s`."""
 
     part: str
     point: int
@@ -56,7 +57,7 @@ class Crash:
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """What happens to the nth call of a provider."""
+    """A fault of the nth call to a provider."""
 
     call: int
     kind: FaultKind
@@ -65,7 +66,7 @@ class Strike:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """The database refuses everything for a while."""
+    """A time in which the database refuses everything."""
 
     at: float
     until: float
@@ -73,7 +74,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything a schedule is made of. `seed` also draws latencies and the receipts' fates."""
+    """Everything in a schedule. `seed` also decides latencies and receipts."""
 
     seed: int
     says: tuple[Says, ...]
@@ -86,6 +87,7 @@ class Plan:
 
     @property
     def chats(self) -> tuple[str, ...]:
+        """Every chat that somebody writes in, each once."""
         return tuple(dict.fromkeys(say.chat for say in self.says))
 
     def without(self, name: str, index: int) -> "Plan":

@@ -34,7 +34,8 @@ from roost_platform.chaos.sim.life import Life
 from roost_platform.chaos.sim.loop import LoopClock
 from roost_platform.chaos.sim.network import Network
 from roost_platform.chaos.sim.plan import Plan
-from roost_platform.chaos.sim.storage import MortalDatabase, QuietInbox, QuietOutbox, World
+from roost_platform.chaos.sim.quiet_stores import QuietInbox, QuietOutbox
+from roost_platform.chaos.sim.storage import MortalDatabase, World
 from roost_platform.chaos.sim.temporal import SimDoorbell, SimTemporal, SimWorker
 from roost_platform.commands import MENU
 from roost_platform.db.people.access import OPEN
@@ -54,7 +55,7 @@ DELIVERY = DeliveryConfig(shutdown_s=0.0)
 
 
 class Parts:
-    """Starts processes over one world; each `start_…` gives back a new life."""
+    """Starts processes over one world; each start makes a new life."""
 
     def __init__(
         self,
@@ -146,7 +147,7 @@ class Parts:
             self._job(life, channel.ingest(intake))
 
     def _job(self, life: Life, work: Coroutine[Any, Any, None]) -> None:
-        """Something a process can't live without: its failure ends the process."""
+        """Run something that a process can't do without: its failure ends the process."""
 
         def over(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and task.exception() is not None and not life.is_dead:
@@ -165,7 +166,7 @@ class Parts:
         self._web = life, TwilioWebhooks(TWILIO, WEB, intake, client=client, clock=self._clock)
 
     async def to_web(self, request: LocalRequest, timeout_s: float) -> web.Response:
-        """A webhook on its way to whichever web process lives now."""
+        """Carry a webhook to the web process that runs now."""
         await asyncio.sleep(self._rng.choice((0.001, 0.05)))
         if self._web is None or self._web[0].is_dead:
             raise ConnectFailed("nobody listens")

@@ -1,4 +1,4 @@
-"""Many schedules on all cores; a seed that fails is shrunk to the little that it needs."""
+"""Many schedules on all cores; the plan of a seed that fails is reduced to what it needs."""
 
 import os
 import time
@@ -17,7 +17,7 @@ AHEAD_MAX = 4  # batches handed to each worker in advance
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A seed that broke an invariant, and the smallest plan found that breaks the same rule."""
+    """A seed that broke an invariant, and the smallest plan that breaks the same rule."""
 
     seed: int
     violations: tuple[str, ...]
@@ -26,7 +26,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Tally:
-    """What a run of many schedules gave."""
+    """The result of many schedules."""
 
     schedules: int = 0
     messages: int = 0
@@ -37,6 +37,7 @@ class Tally:
     failures: list[Failure] = field(default_factory=list)
 
     def add(self, other: "Tally") -> None:
+        """Add the counts and failures of another tally."""
         self.schedules += other.schedules
         self.messages += other.messages
         self.calls += other.calls
@@ -89,7 +90,7 @@ def run_batch(seeds: range) -> Tally:
     for seed in seeds:
         outcome = simulate(draw(seed))
         tally.schedules += 1
-        tally.messages += len(outcome.record.asked)
+        tally.messages += len(outcome.record.accepted)
         tally.calls += outcome.calls
         tally.crashes += outcome.crashes
         tally.virtual_s += outcome.took_s
@@ -99,13 +100,16 @@ def run_batch(seeds: range) -> Tally:
 
 
 def failure_of(outcome: Outcome) -> Failure:
+    """The failure that a broken schedule is reported by."""
     return Failure(
-        outcome.plan.seed, tuple(str(found) for found in outcome.violations[:20]), outcome.plan
+        outcome.plan.seed,
+        tuple(str(violation) for violation in outcome.violations[:20]),
+        outcome.plan,
     )
 
 
 def shrunk(failure: Failure) -> Failure:
-    """Leave out whatever the first violation does not need."""
+    """The failure with everything left out that its first violation does not need."""
     rule = failure.violations[0].partition(" in ")[0]
     plan, runs = failure.plan, 0
     for name in ("strikes", "crashes", "outages", "says"):
@@ -113,8 +117,8 @@ def shrunk(failure: Failure) -> Failure:
         while index < len(getattr(plan, name)) and runs < SHRINK_RUNS_MAX:
             smaller = plan.without(name, index)
             runs += 1
-            found = simulate(smaller).violations if smaller.says else []
-            if any(violation.rule == rule for violation in found):
+            broken = simulate(smaller).violations if smaller.says else []
+            if any(violation.rule == rule for violation in broken):
                 plan = smaller
             else:
                 index += 1

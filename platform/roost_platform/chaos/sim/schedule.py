@@ -1,4 +1,4 @@
-"""One schedule: people write, things break, and when all is quiet, a record of what came."""
+"""One schedule: people write, faults happen, and at rest everything is read into a record."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ from roost_platform.chaos.sim.processes import TOKEN, TWILIO, WEB, Parts
 from roost_platform.chaos.sim.storage import World, image
 from roost_platform.chaos.sim.temporal import SimTemporal
 
-END_S = 1800.0  # what is unfinished by then is stuck
+END_S = 1800.0  # work that is unfinished by then is stuck
 LOOK_S = 2.0
 RESTART_S = 0.5
 UNDER_WAY = ("accepted", "queued", "sent")
@@ -37,7 +37,7 @@ RECEIPTS = {
 
 @dataclass(slots=True)
 class Outcome:
-    """What a schedule gave. points: awaits per part, at each of which it could have died."""
+    """The result of a schedule. points: awaits of each process, where it could have died."""
 
     plan: Plan
     record: Record
@@ -50,7 +50,7 @@ class Outcome:
 
 def simulate(plan: Plan) -> Outcome:
     """Run a plan; the same plan gives the same outcome."""
-    logging.disable(logging.CRITICAL)  # thousands of faults are told by thousands of lines
+    logging.disable(logging.CRITICAL)  # thousands of faults would write thousands of lines
     image()
     loop = VirtualLoop()
     know_tasks(loop)
@@ -68,7 +68,7 @@ def simulate(plan: Plan) -> Outcome:
 
 
 def _clear(loop: VirtualLoop) -> None:
-    """Let every task end, so that none is destroyed while it waits."""
+    """Cancel every task and let it end, so that none is destroyed while it waits."""
     left = asyncio.all_tasks(loop)
     for _ in range(20):
         if not left:
@@ -81,7 +81,7 @@ def _clear(loop: VirtualLoop) -> None:
 
 
 class Schedule:
-    """The world of one plan."""
+    """One plan while it runs."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -97,6 +97,7 @@ class Schedule:
         self._over = False
 
     async def run(self) -> Outcome:
+        """Let everything happen, wait until nothing is left to do, and check the record."""
         loop = asyncio.get_running_loop()
         self._immortal = Life("observer", lambda _: False, lambda: 0.0)
         await self._open_fakes()
@@ -136,15 +137,16 @@ class Schedule:
         )
 
     def close(self) -> None:
+        """Release the database."""
         self._storage.close()
 
-    def _said(self) -> list[tuple[str, str]]:
+    def _written(self) -> list[tuple[str, str]]:
         return [(says.chat, says.word) for says in self._plan.says if not says.stop]
 
     def _sources(self) -> Sources:
         chats = self._plan.chats
         return Sources(
-            said=self._said(),
+            written=self._written(),
             fills={says.word: says.fill for says in self._plan.says},
             telegram={
                 chat: self._telegram.screen_json(int(chat)) for chat in chats if chat.isdigit()
@@ -172,8 +174,6 @@ class Schedule:
         await self._telegram.start_in_process()
         await self._twilio.start_in_process()
 
-    # Trouble ---------------------------------------------------------------------------------
-
     def _is_calm(self) -> bool:
         return asyncio.get_running_loop().time() > STORM_S
 
@@ -182,7 +182,7 @@ class Schedule:
         return any(outage.at <= now < outage.until for outage in self._plan.outages)
 
     def _crash(self, life: Life) -> bool:
-        """Whether a process dies at this await; it comes back after its time."""
+        """Whether a process dies at this await; if so, it is started again later."""
         self._points[life.part] += 1
         crash = self._crashes.pop((life.part, self._points[life.part]), None)
         if crash is None or self._over:
@@ -191,7 +191,7 @@ class Schedule:
         return True
 
     def _ended(self, life: Life) -> None:
-        """A process gave up by itself: the supervisor starts another."""
+        """Start a process again that ended by itself, as the supervisor does."""
         if not self._over:
             self._bring_back(life, RESTART_S)
 
@@ -206,8 +206,6 @@ class Schedule:
         await asyncio.sleep(down_s)
         if not self._over:
             self._lives[part] = self._parts.start(part)
-
-    # People ----------------------------------------------------------------------------------
 
     async def _people_write(self) -> None:
         for says in self._plan.says:
@@ -227,7 +225,7 @@ class Schedule:
         await self._telegram.user_says(int(says.chat), says.text)
 
     async def _until_quiet(self, writing: "asyncio.Task[None]") -> Sequence[str]:
-        """Wait until nothing is left to do; what is left at the end, in words."""
+        """Wait until nothing is left to do; returns what is left at END_S, in words."""
         loop = asyncio.get_running_loop()
         database = self._storage.open(self._immortal)
         quiet = 0
@@ -237,7 +235,7 @@ class Schedule:
             if not writing.done() or self._restarts or self._is_storage_away():
                 left.append("people are still writing, or parts are down")
             else:
-                left = await unfinished(database, self._said())
+                left = await unfinished(database, self._written())
                 left += [f"session {talk} is open" for talk in self._temporal.open]
                 left += [
                     f"{message.id} is only {message.status}"

@@ -1,4 +1,4 @@
-"""As much of Temporal as sessions use: a ring that reached it is kept, whoever dies."""
+"""The parts of Temporal that sessions use; a signal that reached it survives every process."""
 
 import asyncio
 import random
@@ -31,6 +31,7 @@ class SimTemporal:
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ring(self, conversation_id: str) -> None:
+        """Open the conversation's workflow if it is closed, and signal it."""
         self.open.setdefault(conversation_id, Session()).rung = True
         self.news.set()
 
@@ -45,6 +46,7 @@ class SimDoorbell:
         self._lost = lost
 
     async def ring(self, conversation_id: str) -> None:
+        """Ring a session; the signal may get lost, silently or with an error, or come twice."""
         await self._life.point()
         drawn = self._rng.random()
         if drawn < self._lost / 2:
@@ -57,6 +59,7 @@ class SimDoorbell:
         await self._life.point()
 
     async def stop(self, conversation_id: str) -> None:
+        """Ring a session whose stop is recorded."""
         await self.ring(conversation_id)
 
 
@@ -70,6 +73,7 @@ class SimWorker:
         self._running: set[str] = set()
 
     async def run(self) -> None:
+        """Take up sessions until the process dies."""
         while True:
             self._temporal.news.clear()
             for conversation_id in list(self._temporal.open):
@@ -91,7 +95,7 @@ class SimWorker:
                 continue
             if not session.rung:
                 break
-        # No await since the check, as in the workflow.
+        # There is no await since the check, as in the workflow.
         del self._temporal.open[conversation_id]
         self._running.discard(conversation_id)
 

@@ -1,1 +1,1 @@
-"""One module per page: its data as a frozen dataclass with help per field, and its handlers."""
+"""One module for each page: its data as a frozen dataclass, its declaration, its actions."""

@@ -1,4 +1,4 @@
-"""The house: operators, API tokens, the audit log; for admins."""
+"""Administration: operators, API tokens and the audit log; for admins."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -6,9 +6,11 @@ from typing import Annotated
 from starlette.responses import Response
 
 from roost_platform.console.console import Visit, text_field
-from roost_platform.console.errors import Refused
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import ConsoleRoute, Page
+from roost_platform.errors import Refused
 from roost_platform.identity.accounts import OperatorRow
-from roost_platform.identity.roles import ROLE_HELP, parse_role
+from roost_platform.identity.roles import ROLE_HELP, Role, parse_role
 from roost_platform.identity.tokens import TokenRow
 from roost_platform.views.audit import AuditRow, audit
 from roost_platform.views.pagination import Pages, page_number
@@ -43,12 +45,14 @@ class AuditContext:
     problem: Annotated[str, "Where the hash chain breaks, else empty"]
 
 
-async def operators(visit: Visit) -> Response:
+async def load_operators(visit: Visit) -> OperatorsContext:
+    """Every operator, by name."""
     rows = await visit.console.accounts.operators()
-    return visit.page("operators.html", OperatorsContext(tuple(rows), ROLES))
+    return OperatorsContext(tuple(rows), ROLES)
 
 
 async def add_operator(visit: Visit) -> Response:
+    """Make an operator."""
     form = await visit.form()
     name = text_field(form, "name", length_max=64)
     role = parse_role(text_field(form, "role"))
@@ -58,6 +62,7 @@ async def add_operator(visit: Visit) -> Response:
 
 
 async def change_operator(visit: Visit) -> Response:
+    """Change an operator's role, or disable the operator; all their logins end."""
     form = await visit.form()
     role = parse_role(text_field(form, "role"))
     disabled = form.get("disabled") == "yes"
@@ -67,9 +72,10 @@ async def change_operator(visit: Visit) -> Response:
     return visit.done(f"{name} is changed and signed out.", "/operators")
 
 
-async def tokens(visit: Visit) -> Response:
+async def load_tokens(visit: Visit) -> TokensContext:
+    """Every token, newest first."""
     rows = await visit.console.tokens.list()
-    return visit.page("tokens.html", TokensContext(tuple(rows), ROLES))
+    return TokensContext(tuple(rows), ROLES)
 
 
 async def add_token(visit: Visit) -> Response:
@@ -81,19 +87,50 @@ async def add_token(visit: Visit) -> Response:
     made = await visit.console.tokens.create(name, role)
     await visit.audit("token.create", name, {"role": role.name})
     rows = await visit.console.tokens.list()
-    return visit.page("tokens.html", TokensContext(tuple(rows), ROLES, made))
+    return visit.page("administration/tokens.html", TokensContext(tuple(rows), ROLES, made))
 
 
 async def revoke_token(visit: Visit) -> Response:
+    """End an API token."""
     name = await visit.console.tokens.revoke(visit.param("key"))
     await visit.audit("token.revoke", name)
     return visit.done(f"“{name}” is revoked.", "/tokens")
 
 
-async def audit_log(visit: Visit) -> Response:
+async def load_audit(visit: Visit) -> AuditContext:
+    """One page of the log, and whether its chain of hashes holds."""
     text, number = visit.query("q").strip(), page_number(visit.query("page"))
     async with visit.deps.stores.database.read() as session:
         count, rows = await audit(session, text, number)
     problem = await visit.deps.stores.audit.verify() or ""
     pages = Pages(number, count, "/audit", (("q", text),))
-    return visit.page("audit.html", AuditContext(text, rows, pages, problem))
+    return AuditContext(text, rows, pages, problem)
+
+
+OPERATORS_PAGE = Page(
+    path="/operators",
+    template="administration/operators.html",
+    load=load_operators,
+    role=Role.admin,
+    nav=NavLink("/operators", "Operators", "shield-check", "Administration", Role.admin),
+)
+TOKENS_PAGE = Page(
+    path="/tokens",
+    template="administration/tokens.html",
+    load=load_tokens,
+    role=Role.admin,
+    nav=NavLink("/tokens", "API tokens", "key-round", "Administration", Role.admin),
+)
+AUDIT_PAGE = Page(
+    path="/audit",
+    template="administration/audit.html",
+    load=load_audit,
+    role=Role.admin,
+    nav=NavLink("/audit", "Audit", "scroll-text", "Administration", Role.admin),
+)
+ACTIONS = (
+    ConsoleRoute("POST", "/operators", Role.admin, add_operator),
+    ConsoleRoute("POST", "/operators/{id}", Role.admin, change_operator),
+    ConsoleRoute("POST", "/tokens", Role.admin, add_token),
+    ConsoleRoute("POST", "/tokens/{key}/revoke", Role.admin, revoke_token),
+)

@@ -1,14 +1,14 @@
-"""Channels: how each account is connected, its traffic, its addresses, how to set it up."""
+"""Channels: the state of each account, its traffic and addresses, and how to set it up."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from starlette.responses import Response
-
 from roost_platform.console.console import Visit
 from roost_platform.console.dependencies import ChannelSetup
 from roost_platform.console.live import Fragment, LivePage
-from roost_platform.views.health import ChannelHealth, channels
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import Page
+from roost_platform.views.channels import ChannelHealth, channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class ChannelsContext:
 
 
 async def load(visit: Visit) -> ChannelsContext:
+    """A card for each configured account, then for each that reported once."""
     now = visit.deps.stores.database.now()
     async with visit.deps.stores.database.read() as session:
         reported = {(c.channel, c.account): c for c in await channels(session, now)}
@@ -34,18 +35,20 @@ async def load(visit: Visit) -> ChannelsContext:
         ChannelCard(setup, reported.pop((setup.channel, setup.account), None))
         for setup in visit.deps.channels
     ]
-    # An account that reported once and is configured no more still shows where its people are.
+    # An account that is no longer configured still shows where its people are.
     cards += [ChannelCard(ChannelSetup(c.channel, c.account), c) for c in reported.values()]
     return ChannelsContext(tuple(cards))
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("channels.html", await load(visit))
+def live(data: ChannelsContext) -> LivePage:
+    """The cards."""
+    return LivePage((Fragment("channel-cards", "channels/cards.html", data.cards),))
 
 
-async def events(visit: Visit) -> Response:
-    async def live() -> LivePage:
-        data = await load(visit)
-        return LivePage((Fragment("channel-cards", "fragments/channel_cards.html", data.cards),))
-
-    return visit.stream(live)
+PAGE = Page(
+    path="/channels",
+    template="channels/page.html",
+    load=load,
+    live=live,
+    nav=NavLink("/channels", "Channels", "radio-tower"),
+)

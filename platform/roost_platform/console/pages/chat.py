@@ -1,4 +1,4 @@
-"""The test chat: talk to an agent on the same path as every channel: `console:local:<name>`."""
+"""The test chat: talk to an agent as over a channel, in the session `console:local:<name>`."""
 
 import re
 from dataclasses import dataclass
@@ -10,9 +10,12 @@ from roost_channels.console.config import ACCOUNT, CHANNEL
 from roost_channels.message import Address
 from roost_platform.console.actions import say_on_console
 from roost_platform.console.console import Visit, text_field
-from roost_platform.console.errors import Refused
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import ConsoleRoute, Page, ReadAs
 from roost_platform.console.pages.session import SessionContext, find, fragments
+from roost_platform.errors import Refused
+from roost_platform.identity.roles import Role
 from roost_platform.views.conversation import conversation_id_of_key
 from roost_platform.views.sessions import SessionFilter, SessionRow, sessions
 
@@ -31,16 +34,19 @@ class ChatContext:
 
 
 def address(name: str) -> Address:
+    """The address of a test chat."""
     return Address(CHANNEL, ACCOUNT, name)
 
 
 def checked(name: str) -> str:
+    """The name if it can name a chat; raises Refused."""
     if not NAME.fullmatch(name):
         raise Refused("A chat's name has letters, digits and . _ @ - only, at most 64.")
     return name
 
 
 async def load(visit: Visit) -> ChatContext:
+    """The chat of the path, with the names of other chats."""
     name = checked(visit.param("name"))
     async with visit.deps.stores.database.read() as session:
         id = await conversation_id_of_key(session, address(name).key)
@@ -56,20 +62,20 @@ async def load(visit: Visit) -> ChatContext:
 
 
 async def start(visit: Visit) -> Response:
-    """To the chat asked for, or the visitor's own."""
+    """Go to the chat that the form names, else to the visitor's own."""
     own = re.sub(r"[^\w.@-]", "-", visit.me.name) or "me"
     name = visit.query("name").strip() or own[:64]
     return RedirectResponse(f"/chat/{checked(name)}", status_code=303)
 
 
-async def page(visit: Visit) -> Response:
-    data = await load(visit)
+async def on_read(visit: Visit, data: ChatContext, _read_as: ReadAs) -> None:
+    """Record that somebody read the texts of an existing chat."""
     if data.session is not None:
         await visit.audit("transcript.read", address(data.name).key)
-    return visit.page("chat.html", data)
 
 
 async def say(visit: Visit) -> Response:
+    """Take in a message as from any channel."""
     name = checked(visit.param("name"))
     form = await visit.form()
     text = text_field(form, "text")
@@ -80,19 +86,28 @@ async def say(visit: Visit) -> Response:
     return visit.done("") if visit.is_htmx else RedirectResponse(f"/chat/{name}", status_code=303)
 
 
-async def events(visit: Visit) -> Response:
-    name = checked(visit.param("name"))
-
-    async def live() -> LivePage:
-        data = await load(visit)
-        if data.session is None:
-            return LivePage()
-        return LivePage(
-            (
-                *(f for f in fragments(data.session) if f.target not in ("facts", "files")),
-                Fragment("recent", "fragments/recent.html", data.recent),
-            )
+def live(data: ChatContext) -> LivePage:
+    """The conversation without the boxes beside it; nothing before the first message."""
+    if data.session is None:
+        return LivePage()
+    return LivePage(
+        (
+            *(f for f in fragments(data.session) if f.target not in ("facts", "files")),
+            Fragment("recent", "chat/recent.html", data.recent),
         )
+    )
 
-    assert name
-    return visit.stream(live)
+
+PAGE = Page(
+    path="/chat/{name}",
+    template="chat/page.html",
+    load=load,
+    role=Role.operator,
+    live=live,
+    on_read=on_read,
+    nav=NavLink("/chat", "Test chat", "message-square", "Try it", Role.operator),
+)
+ACTIONS = (
+    ConsoleRoute("GET", "/chat", Role.operator, start),
+    ConsoleRoute("POST", "/chat/{name}", Role.operator, say),
+)

@@ -1,4 +1,4 @@
-"""Outgoing messages: filters, every try with its evidence, redrive of one or all that failed."""
+"""Outgoing messages: filters, every attempt with its evidence, and sending failed ones again."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -7,9 +7,11 @@ from starlette.responses import Response
 
 from roost_platform.console.actions import REDRIVE_MAX, redrive
 from roost_platform.console.console import Visit
-from roost_platform.console.errors import NotFound, Refused
 from roost_platform.console.live import Fragment, LivePage
-from roost_platform.errors import NotAllowed
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import ConsoleRoute, Page
+from roost_platform.errors import NotAllowed, NotFound, Refused
+from roost_platform.identity.roles import Role
 from roost_platform.views.deliveries import (
     STATES,
     DeliveryFilter,
@@ -24,7 +26,7 @@ from roost_platform.views.pagination import Pages, page_number
 
 @dataclass(frozen=True, slots=True)
 class DeliveryList:
-    """The part of the page that lives."""
+    """The part of the page that is updated."""
 
     rows: Annotated[tuple[DeliveryRow, ...], "This page's messages"]
     pages: Annotated[Pages, "Where we are in the list"]
@@ -50,6 +52,7 @@ class DeliveryContext:
 
 
 async def load(visit: Visit) -> DeliveriesContext:
+    """One page of the list, narrowed by the query string."""
     by = DeliveryFilter(
         state=visit.query("state") if visit.query("state") in STATES else "",
         channel=visit.query("channel"),
@@ -72,71 +75,67 @@ async def load(visit: Visit) -> DeliveriesContext:
     )
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("deliveries.html", await load(visit))
-
-
-async def json_twin(visit: Visit) -> Response:
-    return visit.json(await load(visit))
-
-
-async def events(visit: Visit) -> Response:
-    async def live() -> LivePage:
-        data = await load(visit)
-        return LivePage((Fragment("delivery-list", "fragments/delivery_list.html", data.list),))
-
-    return visit.stream(live)
-
-
-async def find(visit: Visit) -> DeliveryView | None:
-    async with visit.deps.stores.database.read() as session:
-        return await delivery(session, visit.param("id"), with_texts=visit.reads_texts)
+def live(data: DeliveriesContext) -> LivePage:
+    """The rows and their pages."""
+    return LivePage((Fragment("delivery-list", "deliveries/list.html", data.list),))
 
 
 async def load_one(visit: Visit) -> DeliveryContext:
-    found = await find(visit)
-    if found is None:
+    """The delivery of the path; raises NotFound."""
+    async with visit.deps.stores.database.read() as session:
+        view = await delivery(session, visit.param("id"), with_texts=visit.reads_texts)
+    if view is None:
         raise NotFound("There is no such delivery.")
-    return DeliveryContext(found)
+    return DeliveryContext(view)
 
 
-async def one_page(visit: Visit) -> Response:
-    return visit.page("delivery.html", await load_one(visit))
-
-
-async def one_json(visit: Visit) -> Response:
-    return visit.json(await load_one(visit))
-
-
-async def one_events(visit: Visit) -> Response:
-    await load_one(visit)
-
-    async def live() -> LivePage | None:
-        found = await find(visit)
-        if found is None:
-            return None
-        return LivePage((Fragment("delivery", "fragments/delivery.html", found),))
-
-    return visit.stream(live)
+def live_one(data: DeliveryContext) -> LivePage:
+    """The message with its parts."""
+    return LivePage((Fragment("delivery", "deliveries/detail.html", data.delivery),))
 
 
 async def redrive_one(visit: Visit) -> Response:
-    found = (await load_one(visit)).delivery
-    count = await redrive(visit.deps, [found.row.id], visit.me, visit.ip)
+    """Try a failed message again."""
+    view = (await load_one(visit)).delivery
+    count = await redrive(visit.deps, [view.row.id], visit.me, visit.ip)
     return visit.done("It will be tried again." if count else "There is nothing to try again.")
 
 
 async def confirm_one(visit: Visit) -> Response:
-    found = (await load_one(visit)).delivery
+    """Record that an uncertain message arrived."""
+    view = (await load_one(visit)).delivery
     try:
-        await visit.deps.stores.confirm(found.row.id, visit.me.name, visit.ip)
+        await visit.deps.stores.confirm(view.row.id, visit.me.name, visit.ip)
     except NotAllowed as error:
         raise Refused(str(error)) from None
     return visit.done("Noted: it arrived.")
 
 
 async def redrive_failed(visit: Visit) -> Response:
+    """Try every failed message again, at most REDRIVE_MAX."""
     async with visit.deps.stores.database.read() as session:
         ids = await failed_ids(session, REDRIVE_MAX)
     count = await redrive(visit.deps, ids, visit.me, visit.ip)
     return visit.done(f"{count} messages will be tried again." if count else "Nothing has failed.")
+
+
+LIST_PAGE = Page(
+    path="/deliveries",
+    template="deliveries/page.html",
+    load=load,
+    live=live,
+    has_json=True,
+    nav=NavLink("/deliveries", "Deliveries", "truck"),
+)
+ONE_PAGE = Page(
+    path="/deliveries/{id}",
+    template="deliveries/one.html",
+    load=load_one,
+    live=live_one,
+    has_json=True,
+)
+ACTIONS = (
+    ConsoleRoute("POST", "/deliveries/redrive", Role.operator, redrive_failed),
+    ConsoleRoute("POST", "/deliveries/{id}/confirm", Role.operator, confirm_one),
+    ConsoleRoute("POST", "/deliveries/{id}/redrive", Role.operator, redrive_one),
+)

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from starlette.responses import Response
-
 from roost_platform.console.console import Visit
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import Page
 from roost_platform.console.pages.overview import Tile, milliseconds, spark
 from roost_platform.console.rendering import NOTHING, number
 from roost_platform.views.engine.figures import (
@@ -25,7 +25,7 @@ LOOK_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The line on top. problem: why there are no figures; model: what is served."""
+    """The line on top. problem: why there are no figures; model: the model that is served."""
 
     problem: str
     model: str
@@ -48,7 +48,7 @@ class Reuse:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Where KV is."""
+    """Where the KV cache is."""
 
     cells_used: int | None
     cells_total: int | None
@@ -60,7 +60,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Loads:
-    """What was loaded and what was computed again although it could have been loaded."""
+    """Blocks that were loaded, and those that were computed again instead."""
 
     rows: tuple[LoadFigures, ...]
     found_nowhere: int
@@ -77,7 +77,7 @@ class Speculation:
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """None: the engine keeps no sessions, or tells nothing of them."""
+    """rows: None if the engine keeps no sessions or does not report them."""
 
     rows: tuple[EngineSessionRow, ...] | None
 
@@ -102,7 +102,7 @@ def share(value: float | None) -> tuple[str, str]:
 
 
 def tiles(f: EngineFigures, minutes: Sequence[Sample]) -> tuple[Tile, ...]:
-    """The figures as tiles; a dash where this engine does not tell."""
+    """The figures as tiles; a dash where this engine does not report one."""
 
     def line(value: Callable[[Sample], float | None]) -> list[float | None]:
         return [value(sample) for sample in minutes]
@@ -145,7 +145,7 @@ def tiles(f: EngineFigures, minutes: Sequence[Sample]) -> tuple[Tile, ...]:
 
 
 def tail(p95: float | None, p99: float | None) -> str:
-    """The slow ones, as a hint."""
+    """The 95th and 99th percentile, as a hint."""
     named = (("p95", milliseconds(p95)), ("p99", milliseconds(p99)))
     return " · ".join(f"{name} {value} {unit}" for name, (value, unit) in named if unit)
 
@@ -160,66 +160,67 @@ def chart(minutes: Sequence[Sample]) -> dict[str, list[float | None]]:
 
 
 async def load(visit: Visit) -> InferenceContext:
+    """The engine's figures, its sessions with our names, and the last hour."""
     watch = visit.deps.engine_watch
     if watch is None:
-        found, told, minutes = EngineFigures("no engine is set up"), None, []
+        figures, listed, minutes = EngineFigures("no engine is set up"), None, []
     else:
-        found, told = await watch.figures(), await watch.sessions(SESSIONS_SHOWN_MAX)
+        figures, listed = await watch.figures(), await watch.sessions(SESSIONS_SHOWN_MAX)
         minutes = watch.minutes()
     rows = None
-    if told is not None:
+    if listed is not None:
         async with visit.deps.stores.database.read() as session:
-            rows = await engine_session_rows(session, told)
+            rows = await engine_session_rows(session, listed)
     return InferenceContext(
-        status=Status("" if found.is_up else found.status, found.model, found.is_ours),
-        tiles=tiles(found, minutes),
+        status=Status("" if figures.is_up else figures.status, figures.model, figures.is_ours),
+        tiles=tiles(figures, minutes),
         reuse=Reuse(
-            found.hit_rate,
-            found.hit_ceiling,
-            found.prompt_tokens,
-            found.cached_tokens,
-            found.ceiling_forgets,
-            found.divergences,
-            found.lost_tokens,
-            found.spliced_answers,
+            figures.hit_rate,
+            figures.hit_ceiling,
+            figures.prompt_tokens,
+            figures.cached_tokens,
+            figures.ceiling_forgets,
+            figures.divergences,
+            figures.lost_tokens,
+            figures.spliced_answers,
         ),
         memory=Memory(
-            found.cells_used,
-            found.cells_total,
-            found.cells_share,
-            found.resident_sessions,
-            found.tiers,
-            found.is_ours,
+            figures.cells_used,
+            figures.cells_total,
+            figures.cells_share,
+            figures.resident_sessions,
+            figures.tiers,
+            figures.is_ours,
         ),
-        loads=Loads(found.loads, found.found_nowhere, found.bad_blocks, found.is_ours),
-        speculation=Speculation(tuple(d for d in found.drafters if d.drafts)),
+        loads=Loads(figures.loads, figures.found_nowhere, figures.bad_blocks, figures.is_ours),
+        speculation=Speculation(tuple(d for d in figures.drafters if d.drafts)),
         sessions=Sessions(rows),
         chart=chart(minutes),
     )
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("inference.html", await load(visit))
+def live(data: InferenceContext) -> LivePage:
+    """Everything on the page; the chart goes to the page's script."""
+    return LivePage(
+        fragments=(
+            Fragment("engine-status", "inference/status.html", data.status),
+            Fragment("tiles", "overview/tiles.html", data.tiles),
+            Fragment("reuse", "inference/reuse.html", data.reuse),
+            Fragment("memory", "inference/memory.html", data.memory),
+            Fragment("loads", "inference/loads.html", data.loads),
+            Fragment("speculation", "inference/drafts.html", data.speculation),
+            Fragment("sessions", "inference/sessions.html", data.sessions),
+        ),
+        events={"metrics": data.chart},
+    )
 
 
-async def json_twin(visit: Visit) -> Response:
-    return visit.json(await load(visit))
-
-
-async def events(visit: Visit) -> Response:
-    async def live() -> LivePage:
-        data = await load(visit)
-        return LivePage(
-            fragments=(
-                Fragment("engine-status", "fragments/engine_status.html", data.status),
-                Fragment("tiles", "fragments/tiles.html", data.tiles),
-                Fragment("reuse", "fragments/engine_reuse.html", data.reuse),
-                Fragment("memory", "fragments/engine_memory.html", data.memory),
-                Fragment("loads", "fragments/engine_loads.html", data.loads),
-                Fragment("speculation", "fragments/engine_drafts.html", data.speculation),
-                Fragment("sessions", "fragments/engine_sessions.html", data.sessions),
-            ),
-            events={"metrics": data.chart},
-        )
-
-    return visit.stream(live, look_s=LOOK_S)
+PAGE = Page(
+    path="/inference",
+    template="inference/page.html",
+    load=load,
+    live=live,
+    look_s=LOOK_S,
+    has_json=True,
+    nav=NavLink("/inference", "Inference", "cpu"),
+)

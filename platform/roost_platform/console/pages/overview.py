@@ -1,24 +1,22 @@
-"""The Overview: live figures, the last hour as a chart, what runs, what needs a person."""
+"""The Overview: figures, a chart of the last hour, what runs, and what waits for a person."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from starlette.responses import Response
-
 from roost_platform.console.console import Visit
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import Page
 from roost_platform.console.rendering import NOTHING
+from roost_platform.views.channels import ChannelHealth
 from roost_platform.views.deliveries import DeliveryFilter, deliveries
 from roost_platform.views.delivery_views import DeliveryRow
 from roost_platform.views.figures import Figures, Minute, figures
-from roost_platform.views.health import ChannelHealth, ServiceHealth, channels, services
+from roost_platform.views.health import ServiceHealth
 from roost_platform.views.people import PairingRequest, requests
 from roost_platform.views.sessions import SessionRow, running
 
-ENGINE_TIMEOUT_S = 1.0
-PROBE_TIMEOUT_S = 1.0
 ATTENTION_SHOWN_MAX = 5
 
 
@@ -32,7 +30,7 @@ class Spark:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure. tone colours it when it wants attention; href leads to what is behind it."""
+    """One figure. tone: its colour when it needs attention; href: the page behind it."""
 
     id: str
     label: str
@@ -45,8 +43,8 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
-    """The strip: processes, then channels."""
+class HealthStrip:
+    """The strip on top: processes, then accounts of channels."""
 
     services: tuple[ServiceHealth, ...]
     channels: tuple[ChannelHealth, ...]
@@ -54,7 +52,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """What waits for a person: strangers and deliveries that failed."""
+    """What waits for an operator: people to let in, and deliveries that failed."""
 
     requests: tuple[PairingRequest, ...]
     failed: tuple[DeliveryRow, ...]
@@ -66,7 +64,7 @@ class OverviewContext:
     """The Overview page."""
 
     tiles: Annotated[tuple[Tile, ...], "Figures in reading order"]
-    health: Annotated[Health, "Processes and channels"]
+    health: Annotated[HealthStrip, "Processes and channels"]
     running: Annotated[tuple[SessionRow, ...], "Conversations being answered now"]
     attention: Annotated[Attention, "What waits for a person"]
     chart: Annotated[Mapping[str, Sequence[float | None]], "Columns of the chart, by minute"]
@@ -90,9 +88,8 @@ def milliseconds(value: float | None) -> tuple[str, str]:
     return (f"{value:.0f}", "ms") if value < 1000 else (f"{value / 1000:.1f}", "s")
 
 
-def tiles(f: Figures, engine: Mapping[str, Any] | None) -> tuple[Tile, ...]:
-    """The figures as tiles; the engine's own numbers win where it tells them."""
-    engine = engine or {}
+def tiles(f: Figures, engine: Mapping[str, Any]) -> tuple[Tile, ...]:
+    """The figures as tiles. `engine`: its own figures, which fill what the rows do not tell."""
     own = engine.get("ttft_ms") or {}
     p50 = f.ttft_p50_ms if f.ttft_p50_ms is not None else own.get("p50")
     p95 = f.ttft_p95_ms if f.ttft_p95_ms is not None else own.get("p95")
@@ -170,49 +167,20 @@ def chart(minutes: Sequence[Minute]) -> dict[str, list[float | None]]:
     }
 
 
-async def engine_health(visit: Visit) -> Mapping[str, Any] | None:
-    """The engine's own figures; None when it does not answer in time, which the strip shows."""
-    client = visit.deps.engine_client
-    if client is None:
-        return None
-    try:
-        return await asyncio.wait_for(client.health(), ENGINE_TIMEOUT_S)
-    except Exception:  # whatever is wrong with the engine, this page must say so, not fail
-        return {"status": "unreachable"}
-
-
-async def probed(visit: Visit, found: Sequence[ServiceHealth]) -> tuple[ServiceHealth, ...]:
-    """The strip with Temporal, which can't beat for itself, in front."""
-    probe = visit.deps.temporal_probe
-    if probe is None:
-        return tuple(found)
-    try:
-        is_up = await asyncio.wait_for(probe(), PROBE_TIMEOUT_S)
-    except Exception:  # a probe that fails says the same as one that answers no
-        is_up = False
-    state = ("up", "answers") if is_up else ("down", "does not answer")
-    return (ServiceHealth("temporal", *state), *found)
-
-
 async def load(visit: Visit) -> OverviewContext:
-    deps, now = visit.deps, visit.now
-    engine, temporal = await asyncio.gather(engine_health(visit), probed(visit, ()))
-    async with deps.stores.database.read() as session:
+    """Everything on the page, read in one transaction besides the health."""
+    now = visit.now
+    health = await visit.deps.health.read()
+    async with visit.deps.stores.database.read() as session:
         numbers = await figures(session, now)
-        alive = await services(session, deps.services, now)
-        channel_states = await channels(session, now)
         live = await running(session, with_texts=visit.reads_texts)
         waiting = await requests(session, now)
         failed_count, failed = await deliveries(
             session, DeliveryFilter(state="failed"), 1, with_texts=visit.reads_texts
         )
-    if engine is not None:  # asked directly: another company's engine has no heartbeat here
-        said = str(engine.get("status", "unreachable"))
-        state = ServiceHealth("engine", "up" if said == "ok" else "down", said)
-        alive = tuple(state if s.name == "engine" else s for s in alive)
     return OverviewContext(
-        tiles=tiles(numbers, engine),
-        health=Health((*temporal, *alive), channel_states),
+        tiles=tiles(numbers, health.engine),
+        health=HealthStrip(health.services, health.channels),
         running=live,
         attention=Attention(
             waiting[:ATTENTION_SHOWN_MAX], failed[:ATTENTION_SHOWN_MAX], failed_count
@@ -221,25 +189,25 @@ async def load(visit: Visit) -> OverviewContext:
     )
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("overview.html", await load(visit))
+def live(data: OverviewContext) -> LivePage:
+    """Everything on the page; the chart goes to the page's script."""
+    return LivePage(
+        fragments=(
+            Fragment("tiles", "overview/tiles.html", data.tiles),
+            Fragment("health", "overview/health.html", data.health),
+            Fragment("running", "overview/running.html", data.running),
+            Fragment("attention", "overview/attention.html", data.attention),
+        ),
+        events={"metrics": data.chart},
+    )
 
 
-async def json_twin(visit: Visit) -> Response:
-    return visit.json(await load(visit))
-
-
-async def events(visit: Visit) -> Response:
-    async def live() -> LivePage:
-        data = await load(visit)
-        return LivePage(
-            fragments=(
-                Fragment("tiles", "fragments/tiles.html", data.tiles),
-                Fragment("health", "fragments/health.html", data.health),
-                Fragment("running", "fragments/running.html", data.running),
-                Fragment("attention", "fragments/attention.html", data.attention),
-            ),
-            events={"metrics": data.chart},
-        )
-
-    return visit.stream(live)
+PAGE = Page(
+    path="/",
+    base="/overview",
+    template="overview/page.html",
+    load=load,
+    live=live,
+    has_json=True,
+    nav=NavLink("/", "Overview", "layout-dashboard"),
+)

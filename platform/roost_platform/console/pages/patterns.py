@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from starlette.responses import Response
-
 from roost_platform.console.console import Visit
-from roost_platform.console.pages.overview import Health, Tile, spark
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import Page
+from roost_platform.console.pages.overview import HealthStrip, Tile, spark
 from roost_platform.console.pages.session import Now, Transcript
+from roost_platform.views.channels import ChannelHealth
 from roost_platform.views.conversation import Running
-from roost_platform.views.health import ChannelHealth, ServiceHealth
+from roost_platform.views.health import ServiceHealth
 from roost_platform.views.pagination import Pages
 from roost_platform.views.spans import Span, TurnView
 from roost_platform.views.transcript import Bubble, CallView, QuoteView
@@ -50,7 +51,7 @@ class PatternsContext:
     phases: Annotated[tuple[str, ...], "States of a session"]
     deliveries: Annotated[tuple[str, ...], "States of a delivery"]
     tiles: Annotated[tuple[Tile, ...], "Figures"]
-    health: Annotated[Health, "The health strip"]
+    health: Annotated[HealthStrip, "The health strip"]
     transcript: Annotated[Transcript, "Messages of every kind"]
     now: Annotated[Now, "A running answer"]
     turns: Annotated[tuple[TurnView, ...], "Waterfalls"]
@@ -58,6 +59,7 @@ class PatternsContext:
 
 
 def example(now: float) -> PatternsContext:
+    """Every component with made-up data; `now` in seconds since the epoch."""
     call = CallView(
         "call-1", "calculator", '{"expression": "17 * 23"}', "pure", "ok", 1, "391", 0.012
     )
@@ -106,7 +108,7 @@ def example(now: float) -> PatternsContext:
             Tile("p-queue", "Queue", "14", hint="2 waiting in the engine", tone="warn"),
             Tile("p-failed", "Deliveries failed", "2", hint="to look at", tone="bad"),
         ),
-        health=Health(
+        health=HealthStrip(
             (ServiceHealth("engine", "up", "version 1"), ServiceHealth("worker", "down", "silent")),
             (ChannelHealth("telegram", "42", "degraded", "slow", "@roost_bot", now, now, now),),
         ),
@@ -119,5 +121,14 @@ def example(now: float) -> PatternsContext:
     )
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("patterns.html", example(visit.now))
+async def load(visit: Visit) -> PatternsContext:
+    """The made-up data."""
+    return example(visit.now)
+
+
+PAGE = Page(
+    path="/patterns",
+    template="patterns/page.html",
+    load=load,
+    nav=NavLink("/patterns", "Patterns", "palette", "Administration"),
+)

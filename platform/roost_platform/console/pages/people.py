@@ -1,4 +1,4 @@
-"""People: who waits to be let in, everyone else with their addresses; approve and block."""
+"""People: those who wait to be let in, all others with their addresses; approve and block."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,6 +8,9 @@ from starlette.responses import Response
 from roost_platform.console.actions import approve, block
 from roost_platform.console.console import Visit
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import ConsoleRoute, Page
+from roost_platform.identity.roles import Role
 from roost_platform.views.pagination import Pages, page_number
 from roost_platform.views.people import PairingRequest, PersonRow, people, requests
 
@@ -16,7 +19,7 @@ ACCESS = ("allowed", "pending", "blocked")
 
 @dataclass(frozen=True, slots=True)
 class PeopleList:
-    """The table that lives."""
+    """The table, which is updated."""
 
     rows: Annotated[tuple[PersonRow, ...], "This page's people"]
     pages: Annotated[Pages, "Where we are in the list"]
@@ -34,6 +37,7 @@ class PeopleContext:
 
 
 async def load(visit: Visit) -> PeopleContext:
+    """Who waits, and one page of the list, narrowed by the query string."""
     access = visit.query("access") if visit.query("access") in ACCESS else ""
     text = visit.query("q").strip()
     number = page_number(visit.query("page"))
@@ -44,28 +48,36 @@ async def load(visit: Visit) -> PeopleContext:
     return PeopleContext(access, text, waiting, PeopleList(rows, pages), visit.request.url.query)
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("people.html", await load(visit))
-
-
-async def events(visit: Visit) -> Response:
-    async def live() -> LivePage:
-        data = await load(visit)
-        return LivePage(
-            (
-                Fragment("requests", "fragments/requests.html", data.requests),
-                Fragment("people-list", "fragments/people_list.html", data.list),
-            )
+def live(data: PeopleContext) -> LivePage:
+    """Who waits, and the table."""
+    return LivePage(
+        (
+            Fragment("requests", "people/requests.html", data.requests),
+            Fragment("people-list", "people/list.html", data.list),
         )
-
-    return visit.stream(live)
+    )
 
 
 async def let_in(visit: Visit) -> Response:
+    """Let a person in."""
     name = await approve(visit.deps, visit.param("id"), visit.me, visit.ip)
     return visit.done(f"{name} is connected.")
 
 
 async def shut_out(visit: Visit) -> Response:
+    """Block a person."""
     name = await block(visit.deps, visit.param("id"), visit.me, visit.ip)
     return visit.done(f"{name} is blocked.")
+
+
+PAGE = Page(
+    path="/people",
+    template="people/page.html",
+    load=load,
+    live=live,
+    nav=NavLink("/people", "People", "users"),
+)
+ACTIONS = (
+    ConsoleRoute("POST", "/people/{id}/approve", Role.operator, let_in),
+    ConsoleRoute("POST", "/people/{id}/block", Role.operator, shut_out),
+)

@@ -1,4 +1,4 @@
-"""Phones beside each other, so that a person sees exactly what an end user would."""
+"""The sandbox: phones beside each other, which show exactly what an end user would see."""
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -16,9 +16,12 @@ from roost_channels.sandbox.phone import (
 )
 from roost_platform.console.bubbles import Phone
 from roost_platform.console.console import Visit, text_field
-from roost_platform.console.errors import Busy, NotFound, Refused
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import ConsoleRoute, Page
 from roost_platform.console.phones import Phones
+from roost_platform.errors import Busy, NotFound, Refused
+from roost_platform.identity.roles import Role
 
 LOOK_INTERVAL_S = 0.25  # how often the phones are looked at while someone watches
 MESSAGE_ID_MAX = 128  # the longest id of a message on any network
@@ -42,30 +45,19 @@ def phones(visit: Visit) -> Phones:
 
 
 async def load(visit: Visit) -> SandboxContext:
+    """Every phone's screen, read at the same time."""
     return SandboxContext(await phones(visit).screens())
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("sandbox.html", await load(visit))
-
-
-async def events(visit: Visit) -> Response:
-    phones(visit)
-
-    async def live() -> LivePage:
-        data = await load(visit)
-        return LivePage(
-            tuple(
-                Fragment(f"phone-{one.look.name}", "fragments/phone.html", one)
-                for one in data.phones
-            )
-        )
-
-    return visit.stream(live, look_s=LOOK_INTERVAL_S)
+def live(data: SandboxContext) -> LivePage:
+    """Each phone by itself."""
+    return LivePage(
+        tuple(Fragment(f"phone-{one.look.name}", "sandbox/phone.html", one) for one in data.phones)
+    )
 
 
 def picked_file(form: FormData) -> PhoneFile | None:
-    """The file that a person attached, if any."""
+    """The file in a form, None without one."""
     data = text_field(form, "file_data", required=False, length_max=FILE_BASE64_MAX)
     if not data:
         return None
@@ -75,7 +67,7 @@ def picked_file(form: FormData) -> PhoneFile | None:
 
 
 async def says(visit: Visit) -> Response:
-    """A new message, perhaps a reply or with a file; or with `message_id` an edit of an old one."""
+    """Send a message, perhaps as a reply or with a file; with `message_id`, edit an old one."""
     form = await visit.form()
     file = picked_file(form)
     text = text_field(form, "text", required=file is None, length_max=TEXT_LENGTH_MAX)
@@ -95,14 +87,14 @@ async def says(visit: Visit) -> Response:
 
 
 async def presses(visit: Visit) -> Response:
-    """A press of a button under a message."""
+    """Press a button of a message."""
     form = await visit.form()
     data = text_field(form, "data", length_max=200)
     return await _act(visit, _phone(visit).presses(_message_id(form), data))
 
 
 async def reacts(visit: Visit) -> Response:
-    """A reaction to a message."""
+    """Set a reaction on a message."""
     form = await visit.form()
     emoji = text_field(form, "emoji", length_max=8)
     return await _act(visit, _phone(visit).reacts(_message_id(form), emoji))
@@ -124,3 +116,19 @@ async def _act(visit: Visit, act: Awaitable[None]) -> Response:
     except PhoneError as error:
         raise Busy(str(error)) from error
     return visit.done("") if visit.is_htmx else RedirectResponse("/sandbox", status_code=303)
+
+
+PAGE = Page(
+    path="/sandbox",
+    template="sandbox/page.html",
+    load=load,
+    role=Role.operator,
+    live=live,
+    look_s=LOOK_INTERVAL_S,
+    nav=NavLink("/sandbox", "Sandbox", "smartphone", "Try it", Role.operator, needs_sandbox=True),
+)
+ACTIONS = (
+    ConsoleRoute("POST", "/sandbox/{phone}", Role.operator, says),
+    ConsoleRoute("POST", "/sandbox/{phone}/press", Role.operator, presses),
+    ConsoleRoute("POST", "/sandbox/{phone}/react", Role.operator, reacts),
+)

@@ -1,4 +1,4 @@
-"""One conversation: transcript, tool cards, waterfalls, all live; stop it, answer in it."""
+"""One conversation: transcript, tool calls, waterfalls and files; stop it, answer in it."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,8 +8,10 @@ from starlette.responses import Response
 
 from roost_platform.console.actions import reply_as_operator, set_progress, set_queue, stop_session
 from roost_platform.console.console import Visit, text_field
-from roost_platform.console.errors import NotFound
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.page import ConsoleRoute, Page, ReadAs
+from roost_platform.errors import NotFound
+from roost_platform.identity.roles import Role
 from roost_platform.views.conversation import ConversationView, Running, conversation
 from roost_platform.views.files import FileView, files_of
 from roost_platform.views.spans import TurnView
@@ -31,7 +33,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said; changes when something is committed.
+    """The messages; they change when something is committed.
 
     older, newer: links to the messages around these, empty where there are none.
     """
@@ -101,6 +103,7 @@ def context_of(
     default: str,
     files: tuple[FileView, ...] = (),
 ) -> SessionContext:
+    """The page's data from the view of a conversation."""
     run = view.running
     return SessionContext(
         id=view.id,
@@ -145,8 +148,9 @@ def context_of(
 
 
 def query_of(number: int | None, before: int | None) -> str:
-    asked = (("number", number), ("before", before))
-    return urlencode([(name, value) for name, value in asked if value is not None])
+    """The query string that leads to this session and these messages."""
+    pairs = (("number", number), ("before", before))
+    return urlencode([(name, value) for name, value in pairs if value is not None])
 
 
 def _link(id: str, number: int | None, before: int | None) -> str:
@@ -157,21 +161,23 @@ def _link(id: str, number: int | None, before: int | None) -> str:
 def fragments(data: SessionContext) -> tuple[Fragment, ...]:
     """What lives on the page; the transcript itself is only sent again when it grew."""
     return (
-        Fragment("session-head", "fragments/session_head.html", data.head),
-        Fragment("transcript", "fragments/transcript.html", data.transcript),
-        Fragment("now", "fragments/now.html", data.now),
-        Fragment("facts", "fragments/facts.html", data.facts),
-        Fragment("turns", "fragments/turns.html", data.turns),
-        Fragment("files", "fragments/files.html", data.files),
+        Fragment("session-head", "session/head.html", data.head),
+        Fragment("transcript", "session/transcript.html", data.transcript),
+        Fragment("now", "session/now.html", data.now),
+        Fragment("facts", "session/facts.html", data.facts),
+        Fragment("turns", "session/turns.html", data.turns),
+        Fragment("files", "session/files.html", data.files),
     )
 
 
 def asked_number(visit: Visit, name: str) -> int | None:
+    """A number in the query string; None if it is missing or not one."""
     text = visit.query(name)
     return int(text) if text.isdecimal() and len(text) < 9 else None
 
 
 async def find(visit: Visit, id: str) -> SessionContext | None:
+    """The page's data for a conversation; None if there is no such one."""
     number, before = asked_number(visit, "number"), asked_number(visit, "before")
     stores = visit.deps.stores
     async with stores.database.read() as session:
@@ -185,55 +191,59 @@ async def find(visit: Visit, id: str) -> SessionContext | None:
 
 
 async def load(visit: Visit) -> SessionContext:
+    """The session of the path; raises NotFound."""
     data = await find(visit, visit.param("id"))
     if data is None:
         raise NotFound("There is no such session.")
     return data
 
 
-async def page(visit: Visit) -> Response:
-    data = await load(visit)
+async def on_read(visit: Visit, data: SessionContext, read_as: ReadAs) -> None:
+    """Record that somebody read the texts, and as what."""
     if visit.reads_texts:
-        await visit.audit("transcript.read", data.facts.key)
-    return visit.page("session.html", data)
-
-
-async def json_twin(visit: Visit) -> Response:
-    data = await load(visit)
-    if visit.reads_texts:
-        await visit.audit("transcript.read", data.facts.key, {"as": "json"})
-    return visit.json(data)
-
-
-async def events(visit: Visit) -> Response:
-    await load(visit)
-
-    async def live() -> LivePage | None:
-        data = await find(visit, visit.param("id"))
-        return LivePage(fragments(data)) if data else None
-
-    return visit.stream(live)
+        detail = {"as": "json"} if read_as == "json" else None
+        await visit.audit("transcript.read", data.facts.key, detail)
 
 
 async def stop(visit: Visit) -> Response:
+    """Stop what runs."""
     data = await load(visit)
     return visit.done(await stop_session(visit.deps, data.id, visit.me, visit.ip))
 
 
 async def queue(visit: Visit) -> Response:
+    """Choose how messages that come in a row are queued."""
     data = await load(visit)
     word = text_field(await visit.form(), "mode", length_max=32)
     return visit.done(await set_queue(visit.deps, data.id, word, visit.me, visit.ip))
 
 
 async def progress(visit: Visit) -> Response:
+    """Choose what people see of work in progress."""
     data = await load(visit)
     word = text_field(await visit.form(), "mode", length_max=32)
     return visit.done(await set_progress(visit.deps, data.id, word, visit.me, visit.ip))
 
 
 async def reply(visit: Visit) -> Response:
+    """Answer in the agent's place."""
     data = await load(visit)
     text = text_field(await visit.form(), "text")
     await reply_as_operator(visit.deps, data.id, text, visit.me, visit.ip)
     return visit.done("Your answer is on its way.")
+
+
+PAGE = Page(
+    path="/sessions/{id}",
+    template="session/page.html",
+    load=load,
+    live=lambda data: LivePage(fragments(data)),
+    has_json=True,
+    on_read=on_read,
+)
+ACTIONS = (
+    ConsoleRoute("POST", "/sessions/{id}/stop", Role.operator, stop),
+    ConsoleRoute("POST", "/sessions/{id}/queue", Role.operator, queue),
+    ConsoleRoute("POST", "/sessions/{id}/progress", Role.operator, progress),
+    ConsoleRoute("POST", "/sessions/{id}/reply", Role.operator, reply),
+)

@@ -1,19 +1,19 @@
-"""The list of conversations: filters, search, pages, live states."""
+"""The list of conversations: filters, search, pages, and current states."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from starlette.responses import Response
-
 from roost_platform.console.console import Visit
 from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import Page
 from roost_platform.views.pagination import Pages, page_number
 from roost_platform.views.sessions import STATES, SessionFilter, SessionRow, sessions
 
 
 @dataclass(frozen=True, slots=True)
 class SessionList:
-    """The part of the page that lives."""
+    """The part of the page that is updated."""
 
     rows: Annotated[tuple[SessionRow, ...], "This page's conversations"]
     pages: Annotated[Pages, "Where we are in the list"]
@@ -30,6 +30,7 @@ class SessionsContext:
 
 
 async def load(visit: Visit) -> SessionsContext:
+    """One page of the list, narrowed by the query string."""
     by = SessionFilter(
         state=visit.query("state") if visit.query("state") in STATES else "",
         channel=visit.query("channel"),
@@ -47,17 +48,16 @@ async def load(visit: Visit) -> SessionsContext:
     )
 
 
-async def page(visit: Visit) -> Response:
-    return visit.page("sessions.html", await load(visit))
+def live(data: SessionsContext) -> LivePage:
+    """The rows and their pages."""
+    return LivePage((Fragment("session-list", "sessions/list.html", data.list),))
 
 
-async def json_twin(visit: Visit) -> Response:
-    return visit.json(await load(visit))
-
-
-async def events(visit: Visit) -> Response:
-    async def live() -> LivePage:
-        data = await load(visit)
-        return LivePage((Fragment("session-list", "fragments/session_list.html", data.list),))
-
-    return visit.stream(live)
+PAGE = Page(
+    path="/sessions",
+    template="sessions/page.html",
+    load=load,
+    live=live,
+    has_json=True,
+    nav=NavLink("/sessions", "Sessions", "messages-square"),
+)

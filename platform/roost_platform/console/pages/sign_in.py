@@ -1,4 +1,4 @@
-"""Coming in and going out: setup link, sign-in, sign-out, one's own account, colours."""
+"""Setup link, sign-in and sign-out, one's own account, and the choice of colours."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -6,9 +6,11 @@ from typing import Annotated
 from starlette.responses import RedirectResponse, Response
 
 from roost_platform.console.console import THEME_COOKIE, Visit, local_path, text_field
-from roost_platform.console.errors import Forbidden, NotSignedIn, Refused, TooManyTries
+from roost_platform.console.page import ConsoleRoute, Page
+from roost_platform.errors import Forbidden, NotSignedIn, Refused, TooManyTries
 from roost_platform.identity.logins import LoginRow
 from roost_platform.identity.passwords import PASSWORD_LENGTH_MIN
+from roost_platform.identity.roles import Role
 
 THEME_KEPT_S = 365 * 86400
 
@@ -33,18 +35,21 @@ class AccountContext:
 
 
 def user_agent(visit: Visit) -> str:
+    """What the browser calls itself."""
     return visit.request.headers.get("user-agent", "")
 
 
 async def sign_in_page(visit: Visit) -> Response:
+    """The sign-in page; who is signed in is sent on."""
     target = local_path(visit.query("next", "/"))
     if visit.principal is not None:
         return RedirectResponse(target, status_code=303)
     needs_setup = not await visit.console.accounts.has_admin()
-    return visit.page("login.html", EntryContext(next=target, needs_setup=needs_setup))
+    return visit.page("access/login.html", EntryContext(next=target, needs_setup=needs_setup))
 
 
 async def sign_in(visit: Visit) -> Response:
+    """Check name and password, and open a session."""
     form = await visit.form()
     name = text_field(form, "name", required=False, length_max=64)
     password = text_field(form, "password", required=False)
@@ -58,10 +63,10 @@ async def sign_in(visit: Visit) -> Response:
             old_token=visit.token,
         )
     except (NotSignedIn, TooManyTries) as error:
-        if isinstance(error, NotSignedIn):  # throttled tries would fill the log without bound
+        if isinstance(error, NotSignedIn):  # throttled tries would fill the trail without bound
             await visit.audit("login.refused", name)
-        context = EntryContext(next=target, name=name, problem=error.message)
-        response = visit.page("login.html", context, status=error.status)
+        context = EntryContext(next=target, name=name, problem=str(error))
+        response = visit.page("access/login.html", context, status=error.status)
         if isinstance(error, TooManyTries):
             response.headers["retry-after"] = str(int(error.retry_after_s) + 1)
         return response
@@ -72,6 +77,7 @@ async def sign_in(visit: Visit) -> Response:
 
 
 async def sign_out(visit: Visit) -> Response:
+    """End the session of this browser."""
     await visit.console.logins.close(visit.token)
     await visit.audit("logout", visit.me.name)
     response = RedirectResponse("/login", status_code=303)
@@ -80,13 +86,14 @@ async def sign_out(visit: Visit) -> Response:
 
 
 async def setup_page(visit: Visit) -> Response:
-    """The token is in the URL's fragment, which reaches no server; the page's script posts it."""
+    """The setup page. The token is in the URL's fragment; the page's script sends it."""
     if await visit.console.accounts.has_admin():
         return RedirectResponse("/login", status_code=303)
-    return visit.page("setup.html", EntryContext(needs_setup=True))
+    return visit.page("access/setup.html", EntryContext(needs_setup=True))
 
 
 async def set_up(visit: Visit) -> Response:
+    """Make the first admin with the token of the setup link."""
     form = await visit.form()
     name = text_field(form, "name", required=False, length_max=64)
     try:
@@ -94,8 +101,8 @@ async def set_up(visit: Visit) -> Response:
             text_field(form, "token", required=False), name, text_field(form, "password")
         )
     except (Refused, Forbidden) as error:
-        context = EntryContext(name=name, problem=error.message, needs_setup=True)
-        return visit.page("setup.html", context, status=error.status)
+        context = EntryContext(name=name, problem=str(error), needs_setup=True)
+        return visit.page("access/setup.html", context, status=error.status)
     token = await visit.console.logins.open(principal, ip=visit.ip, user_agent=user_agent(visit))
     await Visit(visit.console, visit.request, principal).audit("setup", principal.name)
     response = RedirectResponse("/", status_code=303)
@@ -103,12 +110,14 @@ async def set_up(visit: Visit) -> Response:
     return response
 
 
-async def account(visit: Visit) -> Response:
+async def load_account(visit: Visit) -> AccountContext:
+    """The visitor's own open logins."""
     logins = await visit.console.logins.list(visit.me.id, visit.token)
-    return visit.page("account.html", AccountContext(tuple(logins)))
+    return AccountContext(tuple(logins))
 
 
 async def change_password(visit: Visit) -> Response:
+    """Change one's own password; all other logins end."""
     form = await visit.form()
     old, new = text_field(form, "old"), text_field(form, "new")
     await visit.console.accounts.change_password(visit.me.id, old, new)
@@ -122,16 +131,18 @@ async def change_password(visit: Visit) -> Response:
 
 
 async def end_login(visit: Visit) -> Response:
+    """End one of one's own logins."""
     if not await visit.console.logins.revoke(visit.me.id, visit.param("key")):
-        raise Refused("That login has ended already.")
+        raise Refused("That login has already ended.")
     await visit.audit("login.revoke", visit.me.name)
     return visit.done("That login has ended.", "/account")
 
 
 async def set_theme(visit: Visit) -> Response:
+    """Keep the choice of light or dark in a cookie."""
     chosen = text_field(await visit.form(), "theme", length_max=5)
     if chosen not in ("dark", "light"):
-        raise Refused("Colours are light or dark.")
+        raise Refused("Colours are either light or dark.")
     if visit.is_htmx or visit.request.headers.get("accept") == "*/*":
         response = Response(status_code=204)
     else:
@@ -146,3 +157,16 @@ async def set_theme(visit: Visit) -> Response:
         secure=visit.deps.is_https,
     )
     return response
+
+
+ACCOUNT_PAGE = Page(path="/account", template="access/account.html", load=load_account)
+ACTIONS = (
+    ConsoleRoute("GET", "/login", Role.public, sign_in_page),
+    ConsoleRoute("POST", "/login", Role.public, sign_in),
+    ConsoleRoute("GET", "/setup", Role.public, setup_page),
+    ConsoleRoute("POST", "/setup", Role.public, set_up),
+    ConsoleRoute("POST", "/theme", Role.public, set_theme),
+    ConsoleRoute("POST", "/logout", Role.viewer, sign_out),
+    ConsoleRoute("POST", "/account/password", Role.viewer, change_password),
+    ConsoleRoute("POST", "/account/logins/{key}/end", Role.viewer, end_login),
+)

@@ -1,4 +1,4 @@
-"""One door to the database, SQLite or PostgreSQL: transactions that write, that read, and news."""
+"""The database, SQLite or PostgreSQL: transactions that write, that read, and news of commits."""
 
 import asyncio
 import sqlite3
@@ -22,7 +22,7 @@ from roost_platform.db.base.migrate import upgrade
 from roost_platform.db.base.news import CHANNEL, News, NotifyNews, PollNews
 
 BUSY_TIMEOUT_MS = 30_000  # the longest a writer waits for another process's write
-BUSY_RETRY_S = 0.001  # how often it asks; SQLite's own handler soon naps for 100 ms
+BUSY_RETRY_S = 0.001  # between two attempts; SQLite's own handler soon waits 100 ms
 WAL_RETRY_S = 0.05
 WAL_ATTEMPTS_MAX = 200  # ten seconds
 POOL_SIZE = 8
@@ -33,7 +33,10 @@ JOURNAL_BYTES_MAX = 64 * 1024 * 1024
 
 
 def normalise(url: str) -> URL:
-    """The URL with its asyncio driver; `sqlite:///…` and `postgresql://…` as people write them."""
+    """The URL with its asyncio driver; raises ValueError for an unknown database.
+
+    `sqlite:///…` and `postgresql://…` are accepted as people write them.
+    """
     parsed = make_url(url)
     backend = parsed.get_backend_name()
     if backend == "sqlite":
@@ -44,8 +47,9 @@ def normalise(url: str) -> URL:
 
 
 def switch_to_wal(cursor: Any) -> None:
-    """Make the file's journal a WAL. The switch wants the file alone for a moment, and SQLite's
-    busy timeout does not wait for that.
+    """Switch the file's journal to WAL.
+
+    The switch needs the file for itself, and SQLite's busy timeout does not wait for that.
     """
     for attempt in range(1, WAL_ATTEMPTS_MAX + 1):
         try:
@@ -88,7 +92,7 @@ def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
         dbapi_connection.isolation_level = None  # we say BEGIN ourselves
         cursor = dbapi_connection.cursor()
         cursor.execute("PRAGMA busy_timeout=0")
-        switch_to_wal(cursor)  # first: from here on no statement waits for another process's
+        switch_to_wal(cursor)  # first: in WAL no reader waits for another process's writer
         for pragma in (
             f"busy_timeout={BUSY_TIMEOUT_MS}",
             "synchronous=NORMAL",
@@ -98,13 +102,14 @@ def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    event.listen(engine.sync_engine, "begin", begin_as_told)
+    event.listen(engine.sync_engine, "begin", begin_transaction)
     return engine
 
 
-def begin_as_told(connection: Connection) -> None:
-    """Open SQLite's transaction: a writer that starts as a reader can't wait for its turn, it gets
-    SQLITE_BUSY at once.
+def begin_transaction(connection: Connection) -> None:
+    """Open SQLite's transaction, for writers at once as one that writes.
+
+    A writer that starts as a reader can't wait for its turn: it gets SQLITE_BUSY.
     """
     how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
     if how == "IMMEDIATE" and connection.connection.dbapi_connection is not None:
@@ -114,7 +119,7 @@ def begin_as_told(connection: Connection) -> None:
 
 
 async def _write_lock(connection: Any) -> None:
-    """Begin to write, and let others run while another process does."""
+    """Begin to write; other tasks run while another process holds the lock."""
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     connection.execute("PRAGMA busy_timeout=0")
     try:
@@ -155,16 +160,18 @@ class Database:
         # a transaction around them; without one they are half the round trips.
         reading = {BEGIN: "DEFERRED"} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._reader = self._engine.execution_options(**reading)
-        # SQLite has one writer: queueing here is fair, and cheaper than its busy handler's naps.
+        # SQLite has one writer: a queue here is fair, and cheaper than the waits of its handler.
         self._turn = asyncio.Lock()
         self._news = news or (PollNews(self.url) if self.is_sqlite else NotifyNews(self.url))
         self._seen: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
 
     @staticmethod
     def parse(url: str) -> URL:
+        """The URL with its asyncio driver; raises ValueError for an unknown database."""
         return normalise(url)
 
     def now(self) -> float:
+        """Seconds since the epoch by the database's clock."""
         return self.clock()
 
     @asynccontextmanager
@@ -197,7 +204,7 @@ class Database:
             yield connection
 
     async def version(self) -> int:
-        """A number that differs after a commit by anyone; for `changed_since`."""
+        """A number that changes with every commit of any process; for `changed_since`."""
         return await self._news.version()
 
     async def changed_since(self, version: int, timeout_s: float) -> int:
@@ -205,9 +212,9 @@ class Database:
         return await self._news.wait(version, timeout_s)
 
     async def changed(self, timeout_s: float) -> bool:
-        """Wait for a commit by anyone since this task's last call; False when timed out.
+        """Wait for a commit of any process since this task's last call; False after the time.
 
-        A task's first call counts from now. The answer is a hint: look again after a timeout too.
+        A task's first call counts from now. The result is a hint: read again after a timeout too.
         """
         task = asyncio.current_task()
         if task is None:  # not reached from a coroutine
@@ -229,5 +236,6 @@ class Database:
             await engine.dispose()
 
     async def close(self) -> None:
+        """Close every connection."""
         await self._news.close()
         await self._engine.dispose()

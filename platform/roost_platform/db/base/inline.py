@@ -18,18 +18,19 @@ DRIVER = "inline"
 
 
 class InlineCursor(sqlite3.Cursor):
-    """A cursor with what SQLAlchemy's asyncio part asks of one besides."""
+    """A cursor with the extra methods that SQLAlchemy's asyncio part needs."""
 
     server_side = False
 
     async def _async_soft_close(self) -> None:
-        """Nothing to release: all rows are here already, or a step away."""
+        """Nothing to release: all rows are in this process."""
 
 
 class InlineConnection(sqlite3.Connection):
     """A connection used by one thread at a time, which may not be the one that opened it."""
 
     def cursor(self, factory: Any = InlineCursor) -> Any:
+        """A cursor that SQLAlchemy's asyncio part can use."""
         return super().cursor(factory)
 
 
@@ -42,13 +43,16 @@ class InlineDialect(SQLiteDialect_pysqlite):
 
     @classmethod
     def import_dbapi(cls) -> ModuleType:
+        """The standard library's sqlite3."""
         return sqlite3
 
     @classmethod
     def get_pool_class(cls, url: URL) -> type[Pool]:
+        """A pool whose waits do not block the event loop."""
         return AsyncAdaptedQueuePool
 
     def create_connect_args(self, url: URL) -> Any:
+        """pysqlite's arguments with our class of connection."""
         arguments, options = super().create_connect_args(url)
         return arguments, {**options, "factory": InlineConnection, "check_same_thread": False}
 

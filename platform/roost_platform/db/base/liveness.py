@@ -1,5 +1,7 @@
-"""Whether a pooled connection to PostgreSQL still stands, told by its socket: a server that stopped
-has closed it, and asking the server would cost every transaction a round trip.
+"""Whether a pooled connection to PostgreSQL is still open, by its socket.
+
+A server that stopped has closed the socket. Asking the server would cost every transaction a round
+trip.
 """
 
 import select
@@ -8,15 +10,15 @@ from typing import Any
 import psycopg
 from sqlalchemy.exc import InvalidatePoolError
 
-# What came while nobody listened: notices, a farewell, then the end.
+# Messages that came while nobody read: notices, a farewell, then the end.
 READS_MAX = 8
 
 
 def refuse_closed(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
-    """For the pool's `checkout`: with one connection that was closed, all older ones are renewed.
+    """Raise InvalidatePoolError for a closed connection; the pool then renews all older ones.
 
-    A server that is silent but holds its connections is not noticed here, nor by a question, which
-    would wait for it.
+    It is called at the pool's `checkout`. A server that hangs is not noticed here, and a query
+    would only wait for it.
     """
     connection = dbapi_connection.driver_connection.pgconn
     socket = select.poll()

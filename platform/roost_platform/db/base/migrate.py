@@ -29,13 +29,14 @@ def alembic_config(connection: Connection) -> Config:
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
-    """Upgrade under a lock: BEGIN IMMEDIATE is SQLite's, PostgreSQL has advisory locks."""
+    """Upgrade under a lock: BEGIN IMMEDIATE on SQLite, an advisory lock on PostgreSQL."""
     lock(connection)
     command.upgrade(alembic_config(connection), revision)
     check_foreign_keys(connection)
 
 
 def downgrade(connection: Connection, revision: str) -> None:
+    """Downgrade under the same lock as `upgrade`."""
     lock(connection)
     command.downgrade(alembic_config(connection), revision)
     check_foreign_keys(connection)
@@ -47,7 +48,7 @@ def check(connection: Connection) -> None:
 
 
 def lock(connection: Connection) -> None:
-    """Hold off other migrating processes until the transaction ends."""
+    """Keep other processes from migrating until the transaction ends."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
     elif not connection.in_transaction():
@@ -55,7 +56,7 @@ def lock(connection: Connection) -> None:
 
 
 def check_foreign_keys(connection: Connection) -> None:
-    """SQLite rebuilds tables with foreign keys off; make sure that none dangles."""
+    """Raise RuntimeError for a dangling reference: SQLite rebuilds tables with foreign keys off."""
     if connection.dialect.name == "sqlite":
         dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
         if dangling:

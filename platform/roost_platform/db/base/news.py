@@ -1,4 +1,4 @@
-"""News of commits: SQLite tells by its data version, PostgreSQL by NOTIFY."""
+"""News of commits, by the data version of SQLite and by NOTIFY of PostgreSQL."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,8 @@ import psycopg
 from sqlalchemy.engine import URL
 
 CHANNEL = "roost_changed"
-# How often SQLite's data version is looked at, 3 µs a look: more often while commits come, as what
-# follows one, an answer for instance, is waited for by somebody.
+# The time between two looks at SQLite's data version; a look takes 3 µs. It is shorter while
+# commits come, because somebody waits for what follows a commit, such as an answer.
 POLL_S = 0.025
 POLL_BUSY_S = 0.008
 BUSY_S = 2.0
@@ -23,15 +23,17 @@ log = logging.getLogger(__name__)
 
 
 class News(Protocol):
-    """A version that differs after a commit by anyone."""
+    """A version that changes with every commit of any process."""
 
-    async def version(self) -> int: ...
+    async def version(self) -> int:
+        """The version now."""
 
     async def wait(self, since: int, timeout_s: float) -> int:
         """The version once it differs from `since`, or as it stands after `timeout_s`."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Release connections."""
 
 
 class PollNews:
@@ -44,9 +46,11 @@ class PollNews:
         self._changed_at = 0.0
 
     async def version(self) -> int:
+        """The data version now."""
         return self._look()
 
     async def wait(self, since: int, timeout_s: float) -> int:
+        """The version once it differs from `since`, or as it stands after `timeout_s`."""
         end = time.monotonic() + timeout_s
         while (version := self._look()) == since and (left := end - time.monotonic()) > 0:
             is_busy = time.monotonic() - self._changed_at < BUSY_S
@@ -67,6 +71,7 @@ class PollNews:
         return self._last
 
     async def close(self) -> None:
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -83,10 +88,12 @@ class NotifyNews:
         self._task: asyncio.Task[None] | None = None
 
     async def version(self) -> int:
+        """The number of notifications so far."""
         await self._start()
         return self._count
 
     async def wait(self, since: int, timeout_s: float) -> int:
+        """The version once it differs from `since`, or as it stands after `timeout_s`."""
         await self._start()
         end = time.monotonic() + timeout_s
         while self._count == since and (left := end - time.monotonic()) > 0:
@@ -107,7 +114,7 @@ class NotifyNews:
                 await self._listen_once()
             except (psycopg.Error, OSError) as error:
                 log.warning("Lost the database's notifications, listening again: %s", error)
-                self._bump()  # whoever waits looks for himself
+                self._bump()  # everybody who waits reads again
                 await asyncio.sleep(RECONNECT_S)
 
     async def _listen_once(self) -> None:
@@ -127,6 +134,7 @@ class NotifyNews:
         self._event = asyncio.Event()
 
     async def close(self) -> None:
+        """Stop listening."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.message import InboundMessage
 from roost_platform import commands
 from roost_platform.db import models
-from roost_platform.db.artifacts import register
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
 from roost_platform.db.channels import upsert_channel
@@ -23,6 +22,7 @@ from roost_platform.db.inbox.edits import apply_edit
 from roost_platform.db.inbox.membership import change_membership, migrate
 from roost_platform.db.inbox.overdue import mark_rung, to_ring, to_stop
 from roost_platform.db.locks import lock_conversation
+from roost_platform.db.message_files import register
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.turns.stop import Stopped, record_stop, tell_dropped

@@ -10,10 +10,10 @@ from roost.effects import Effect
 from roost.turn import Finish
 from roost_channels.rendering.layout import is_blank
 from roost_platform.db import models
-from roost_platform.db.artifacts import media_of
 from roost_platform.db.base.text import clean
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import check_running, lock_turn
+from roost_platform.db.message_files import media_of
 from roost_platform.db.reply_targets import refresh_reply_target
 from roost_platform.db.turns.transcript import append
 from roost_platform.errors import NotFound

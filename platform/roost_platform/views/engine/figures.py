@@ -1,4 +1,4 @@
-"""An engine's own figures, read leniently: ours from /health, another's from its /metrics."""
+"""An engine's own figures, read leniently: from /health of ours, from /metrics of another."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from roost_platform.views.engine.prometheus_text import Families
 
 Part = TypeVar("Part")
 POSITIONS_SHOWN_MAX = 16
-NOWHERE = "all"  # the tier of look-ups that found nothing
+NOWHERE = "all"  # the name that look-ups without any result are counted under
 PARTS_MAX = 16  # tiers or drafters; engines have three or four
 
 
@@ -23,7 +23,7 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class TierFigures:
-    """A tier below the device. quota 0: not told."""
+    """A tier below the device, in bytes. quota: 0 if the engine does not report it."""
 
     name: str
     bytes: int
@@ -34,7 +34,7 @@ class TierFigures:
 
 @dataclass(frozen=True, slots=True)
 class LoadFigures:
-    """Prompts looked up in a tier, by what was done, and what bringing one block up took."""
+    """Prompts that were looked up in a tier, by result, and the mean time to load a block."""
 
     tier: str
     loaded: int
@@ -46,7 +46,7 @@ class LoadFigures:
 
 @dataclass(frozen=True, slots=True)
 class DrafterFigures:
-    """One drafter. by_position: share of its drafts whose token n was accepted."""
+    """One drafter. by_position: for each token of a draft, the share that was accepted."""
 
     name: str
     drafts: int
@@ -57,7 +57,7 @@ class DrafterFigures:
 
 @dataclass(frozen=True, slots=True)
 class EngineFigures:
-    """One reading. None: this engine does not tell it. is_ours: the bundled core answered."""
+    """One reading. None: the engine does not report it. is_ours: the bundled core answered."""
 
     status: str
     model: str = ""
@@ -88,6 +88,7 @@ class EngineFigures:
 
     @property
     def is_up(self) -> bool:
+        """Whether the engine answers and serves."""
         return self.status == "ok"
 
     @property
@@ -113,8 +114,8 @@ class EngineFigures:
 
 
 def figures_of_health(health: Mapping[str, Any]) -> EngineFigures:
-    """A reading of our core's /health; of another engine's it has what it has."""
-    ceiling, parted = _table(health, "ceiling"), _table(health, "divergences")
+    """A reading from /health; another engine's may have only some of the figures."""
+    ceiling, divergence = _table(health, "ceiling"), _table(health, "divergences")
     paging = _table(health, "paging")
     used, total = _count(health, "cells_used"), _count(health, "cells_total")
     return EngineFigures(
@@ -136,9 +137,9 @@ def figures_of_health(health: Mapping[str, Any]) -> EngineFigures:
         ceiling_prompt_tokens=_count(ceiling, "prompt_tokens") or 0,
         ceiling_seen_tokens=_count(ceiling, "seen_tokens"),
         ceiling_forgets=bool(ceiling.get("forgets")),
-        divergences=_count(parted, "total"),
-        lost_tokens=_count(parted, "lost_tokens") or 0,
-        spliced_answers=_count(parted, "spliced_answers") or 0,
+        divergences=_count(divergence, "total"),
+        lost_tokens=_count(divergence, "lost_tokens") or 0,
+        spliced_answers=_count(divergence, "spliced_answers") or 0,
         found_nowhere=_count(_table(_table(paging, "lookups"), NOWHERE), "miss") or 0,
         bad_blocks=_count(paging, "bad_blocks") or 0,
         tiers=_each(_table(health, "kv"), _tier),
@@ -148,7 +149,7 @@ def figures_of_health(health: Mapping[str, Any]) -> EngineFigures:
 
 
 def figures_of_metrics(families: Families, health: Mapping[str, Any]) -> EngineFigures:
-    """A reading of an engine that tells vLLM's metrics."""
+    """A reading from metrics as vLLM names them."""
     total, number = families.total, families.value
     drafts = total("vllm:spec_decode_num_drafts")
     accepted = families.by_label("vllm:spec_decode_num_accepted_tokens_per_pos", "position")
@@ -178,74 +179,74 @@ def figures_of_metrics(families: Families, health: Mapping[str, Any]) -> EngineF
     )
 
 
-def _tier(name: str, told: Mapping[str, Any]) -> TierFigures:
+def _tier(name: str, entry: Mapping[str, Any]) -> TierFigures:
     return TierFigures(
         name,
-        _count(told, "bytes") or 0,
-        _count(told, "quota") or 0,
-        _count(told, "blocks") or 0,
-        str(told.get("problem") or ""),
+        _count(entry, "bytes") or 0,
+        _count(entry, "quota") or 0,
+        _count(entry, "blocks") or 0,
+        str(entry.get("problem") or ""),
     )
 
 
 def _loads(paging: Mapping[str, Any]) -> tuple[LoadFigures, ...]:
-    """A row for each tier that was asked or gave a block."""
+    """A row for each tier that was looked up or that loaded a block."""
     lookups, restores = _table(paging, "lookups"), _table(paging, "restores")
-    lookups = {tier: asked for tier, asked in lookups.items() if tier != NOWHERE}
+    lookups = {tier: lookup for tier, lookup in lookups.items() if tier != NOWHERE}
     rows = []
     for tier in list(dict.fromkeys([*lookups, *restores]))[:PARTS_MAX]:
-        asked, given = _table(lookups, tier), _table(restores, tier)
+        lookup, restore = _table(lookups, tier), _table(restores, tier)
         rows.append(
             LoadFigures(
                 tier,
-                _count(asked, "hit") or 0,
-                _count(asked, "recompute") or 0,
-                _count(asked, "miss") or 0,
-                _count(given, "blocks") or 0,
-                _number(given, "mean_ms"),
+                _count(lookup, "hit") or 0,
+                _count(lookup, "recompute") or 0,
+                _count(lookup, "miss") or 0,
+                _count(restore, "blocks") or 0,
+                _number(restore, "mean_ms"),
             )
         )
     return tuple(rows)
 
 
-def _drafter(name: str, told: Mapping[str, Any]) -> DrafterFigures:
-    drafts = _count(told, "drafts") or 0
-    accepted = told.get("accepted_by_position")
+def _drafter(name: str, entry: Mapping[str, Any]) -> DrafterFigures:
+    drafts = _count(entry, "drafts") or 0
+    accepted = entry.get("accepted_by_position")
     counts: Sequence[Any] = accepted if isinstance(accepted, list) else ()
     shares = tuple(count / drafts for count in counts if drafts and isinstance(count, int))
     return DrafterFigures(
         name,
         drafts,
-        _count(told, "draft_tokens") or 0,
-        _count(told, "accepted_tokens") or 0,
+        _count(entry, "draft_tokens") or 0,
+        _count(entry, "accepted_tokens") or 0,
         shares[:POSITIONS_SHOWN_MAX],
     )
 
 
-def _percentiles(told: Mapping[str, Any]) -> Percentiles:
-    return Percentiles(*(_number(told, name) for name in ("p50", "p95", "p99")))
+def _percentiles(entry: Mapping[str, Any]) -> Percentiles:
+    return Percentiles(*(_number(entry, name) for name in ("p50", "p95", "p99")))
 
 
 def _each(
-    told: Mapping[str, Any], make: Callable[[str, Mapping[str, Any]], Part]
+    entries: Mapping[str, Any], make: Callable[[str, Mapping[str, Any]], Part]
 ) -> tuple[Part, ...]:
-    named = [(str(name), value) for name, value in told.items() if isinstance(value, Mapping)]
+    named = [(str(name), value) for name, value in entries.items() if isinstance(value, Mapping)]
     return tuple(make(name, value) for name, value in named[:PARTS_MAX])
 
 
-def _table(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = told.get(name)
+def _table(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = entry.get(name)
     return value if isinstance(value, Mapping) else {}
 
 
-def _number(told: Mapping[str, Any], name: str) -> float | None:
-    value = told.get(name)
+def _number(entry: Mapping[str, Any], name: str) -> float | None:
+    value = entry.get(name)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if is_number else None  # type: ignore[arg-type]
 
 
-def _count(told: Mapping[str, Any], name: str) -> int | None:
-    return _whole(_number(told, name))
+def _count(entry: Mapping[str, Any], name: str) -> int | None:
+    return _whole(_number(entry, name))
 
 
 def _whole(value: float | None) -> int | None:

@@ -1,4 +1,4 @@
-"""What the engine tells of a turn's model calls, in words: parted prompts, loads, drafts."""
+"""What the engine reports of a turn's calls, in sentences: divergence, loads, drafts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,34 +9,35 @@ TIERS = {"ram": "RAM", "disk": "disk", "object": "the object store"}
 
 
 def engine_notes(steps: Sequence[models.TurnStep]) -> tuple[str, ...]:
-    """One line for each thing worth knowing; nothing for engines that tell nothing."""
+    """One sentence for each fact worth knowing; none for engines that report nothing."""
     notes: list[str] = []
     for step in steps:
-        told = step.engine or {}
-        for say in (_parted, _loaded, _drafted):
-            line = say(told)
+        report = step.engine or {}
+        for describe in (_diverged, _loaded, _drafted):
+            line = describe(report)
             if line:
                 notes.append(f"Call {step.step}: {line}." if len(steps) > 1 else sentence(line))
     return tuple(notes)
 
 
 def sentence(line: str) -> str:
+    """The line as a sentence of its own."""
     return f"{line[0].upper()}{line[1:]}."
 
 
-def _parted(told: Mapping[str, Any]) -> str:
-    parted = told.get("divergence")
-    if not parted:
+def _diverged(report: Mapping[str, Any]) -> str:
+    divergence = report.get("divergence")
+    if not divergence:
         return ""
+    at, where = divergence.get("at_token", 0), divergence.get("in", "an unknown place")
     return (
-        f"the prompt parted from the session's last one at token {parted.get('at_token', 0)}, in "
-        f"{parted.get('in', 'an unknown place')}; {parted.get('lost_tokens', 0)} tokens could not "
-        "be used again"
+        f"the prompt diverged from the session's last one at token {at}, in {where}; "
+        f"{divergence.get('lost_tokens', 0)} tokens could not be used again"
     )
 
 
-def _loaded(told: Mapping[str, Any]) -> str:
-    kv = told.get("kv") or {}
+def _loaded(report: Mapping[str, Any]) -> str:
+    kv = report.get("kv") or {}
     loading = f"{kv.get('expected_load_ms', 0):.0f} ms to load"
     computing = f"{kv.get('expected_recompute_ms', 0):.0f} ms to compute"
     if kv.get("decision") == "load" and kv.get("loaded_tokens"):
@@ -51,8 +52,8 @@ def _loaded(told: Mapping[str, Any]) -> str:
     return ""
 
 
-def _drafted(told: Mapping[str, Any]) -> str:
-    drafts = told.get("speculative_decoding") or {}
+def _drafted(report: Mapping[str, Any]) -> str:
+    drafts = report.get("speculative_decoding") or {}
     if not drafts.get("num_draft_tokens"):
         return ""
     accepted = drafts.get("num_accepted_draft_tokens", 0)

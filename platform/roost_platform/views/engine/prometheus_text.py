@@ -1,4 +1,4 @@
-"""Prometheus text, as vLLM and others tell it, as sums and quantiles."""
+"""Prometheus text, as vLLM and others write it, as sums and quantiles."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ class Families:
 
     @classmethod
     def parse(cls, text: str) -> "Families":
-        """Raises ValueError for what is not Prometheus text."""
-        found: dict[str, Samples] = defaultdict(list)
+        """The samples of a text; raises ValueError if it is not Prometheus text."""
+        samples: dict[str, Samples] = defaultdict(list)
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                found[sample.name].append((sample.labels, sample.value))
-        return cls(found)
+                samples[sample.name].append((sample.labels, sample.value))
+        return cls(samples)
 
     def value(self, name: str) -> float | None:
-        """A gauge, summed over labels; None if it is not told."""
+        """A gauge, summed over labels; None if it is missing."""
         samples = self.samples.get(name)
         return sum(value for _, value in samples) if samples else None
 
@@ -36,14 +36,14 @@ class Families:
 
     def by_label(self, name: str, label: str) -> dict[str, float]:
         """A counter by one label whose values are numbers."""
-        found: dict[str, float] = defaultdict(float)
+        totals: dict[str, float] = defaultdict(float)
         for labels, value in self.samples.get(f"{name}_total", ()):
             if labels.get(label, "").isdecimal():
-                found[labels[label]] += value
-        return found
+                totals[labels[label]] += value
+        return totals
 
     def quantiles_ms(self, name: str) -> tuple[float | None, ...]:
-        """QUANTILES of a histogram in seconds, as milliseconds, straight within a bucket."""
+        """QUANTILES of a histogram in seconds, in milliseconds; linear within a bucket."""
         buckets: dict[float, float] = defaultdict(float)
         for labels, value in self.samples.get(f"{name}_bucket", ()):
             buckets[float(labels["le"])] += value

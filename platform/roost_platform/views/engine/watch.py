@@ -1,4 +1,4 @@
-"""Watching the engine: its figures now, and samples of the last hour, in the web process."""
+"""Watch the engine from the web process: its figures now, and samples of the last hour."""
 
 import asyncio
 import logging
@@ -22,14 +22,15 @@ MINUTE_S: Final = 60
 
 
 class WatchedEngine(Caller, Protocol):
-    """What is asked of EngineClient."""
+    """What the watch calls of EngineClient."""
 
-    async def health(self) -> Mapping[str, Any]: ...
+    async def health(self) -> Mapping[str, Any]:
+        """The engine's `/health`; raises EngineError when it can't be reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The engine at one moment, seconds since the epoch; None where it did not tell."""
+    """The engine at one moment, in seconds since the epoch; None where it did not report."""
 
     at: float
     tokens_per_second: float | None = None
@@ -42,7 +43,7 @@ class Sample:
 
 
 class EngineWatch:
-    """Reads any engine; never raises for one that is down."""
+    """Reads any engine; an engine that is down gives figures that say so."""
 
     def __init__(self, engine: WatchedEngine, clock: Callable[[], float] = time.time) -> None:
         self._engine = engine
@@ -61,22 +62,22 @@ class EngineWatch:
 
     async def sample(self) -> None:
         """Keep one reading for the charts."""
-        now, found = self._clock(), await self.figures()
+        now, figures = self._clock(), await self.figures()
         self.samples.append(
             Sample(
                 now,
-                found.tokens_per_second,
-                found.itl.p50,
-                found.ttft.p50,
-                found.running,
-                found.cells_share,
-                found.hit_rate,
-                found.completion_tokens,
+                figures.tokens_per_second,
+                figures.itl.p50,
+                figures.ttft.p50,
+                figures.running,
+                figures.cells_share,
+                figures.hit_rate,
+                figures.completion_tokens,
             )
         )
 
     async def figures(self) -> EngineFigures:
-        """What the engine tells now."""
+        """The engine's figures now."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 health = await self._engine.health()
@@ -94,17 +95,17 @@ class EngineWatch:
             families = Families({})
         return figures_of_metrics(families, health)
 
-    def _with_rate(self, found: EngineFigures) -> EngineFigures:
+    def _with_rate(self, figures: EngineFigures) -> EngineFigures:
         """Tokens per second, of an engine that only counts tokens, since the last sample."""
         last, now = (self.samples[-1] if self.samples else None), self._clock()
-        if last is None or None in (last.completion_tokens, found.completion_tokens):
-            return found
-        made = (found.completion_tokens or 0) - (last.completion_tokens or 0)
+        if last is None or None in (last.completion_tokens, figures.completion_tokens):
+            return figures
+        made = (figures.completion_tokens or 0) - (last.completion_tokens or 0)
         elapsed_s = max(now - last.at, 1.0)
-        return replace(found, tokens_per_second=max(made, 0) / elapsed_s)
+        return replace(figures, tokens_per_second=max(made, 0) / elapsed_s)
 
     async def sessions(self, limit: int) -> Sequence[Mapping[str, Any]] | None:
-        """The engine's latest sessions, newest first; None from one that keeps none or is away."""
+        """The engine's latest sessions, newest first; None if it has no list or does not answer."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 return list(reversed(await self._sessions.list(limit)))
@@ -121,8 +122,8 @@ class EngineWatch:
 
 def _mean(at: float, samples: Sequence[Sample]) -> Sample:
     def mean(name: str) -> float | None:
-        told = [value for sample in samples if (value := getattr(sample, name)) is not None]
-        return sum(told) / len(told) if told else None
+        values = [value for sample in samples if (value := getattr(sample, name)) is not None]
+        return sum(values) / len(values) if values else None
 
     running = mean("running")
     return Sample(

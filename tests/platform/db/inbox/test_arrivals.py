@@ -18,9 +18,9 @@ from roost_platform.db.base.engine import Database
 from roost_platform.db.conversations.settings import BLOCKED_AT
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import open_stores
-from roost_platform.db.testing import HandClock, Person
 from roost_platform.db.turns.transcript import ALBUM_S, GROUP_CHARS_MAX, GROUP_MESSAGES_MAX
 from roost_platform.intake import PlatformIntake
+from roost_platform.testing.chats import HandClock, Person
 from roost_workflows.ports import Postponed, TranscriptMessage
 
 GROUP = Address("telegram", "42", "-100", is_group=True)

@@ -4,9 +4,9 @@ import pytest
 
 from roost_platform.commands import Command, parse
 from roost_platform.db import models
-from roost_platform.db.testing import HandClock, Person, count_rows
 from roost_platform.errors import NotAllowed
 from roost_platform.settings.config import load_settings
+from roost_platform.testing.chats import HandClock, Person, count_rows
 from roost_workflows.ports import Snapshot
 
 

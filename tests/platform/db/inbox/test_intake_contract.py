@@ -12,8 +12,8 @@ from roost_channels.testing.memory.intake import MemoryIntake
 from roost_platform.db.base.engine import Database
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import open_stores
-from roost_platform.db.testing import DoorbellLog, HandClock
 from roost_platform.intake import PlatformIntake
+from roost_platform.testing.chats import DoorbellLog, HandClock
 
 ACCOUNT, OTHER = ("telegram", "42"), ("telegram", "43")
 _ids = count(1)

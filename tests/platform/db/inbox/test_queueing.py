@@ -15,11 +15,11 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import open_stores
-from roost_platform.db.testing import DoorbellLog, HandClock, Person
 from roost_platform.errors import NotAllowed
 from roost_platform.intake import PlatformIntake
 from roost_platform.queueing import FOLLOWUPS_MAX, WINDOWS_MAX, QueueRules, batch_max
 from roost_platform.settings.config import load_settings
+from roost_platform.testing.chats import DoorbellLog, HandClock, Person
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.ports import PlannedCall, Postponed, TurnRecord
 

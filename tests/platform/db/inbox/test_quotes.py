@@ -6,7 +6,7 @@ import pytest
 
 from roost_channels.message import Address, Quote, Sender
 from roost_channels.rendering.parts import RenderedPart
-from roost_platform.db.testing import Person
+from roost_platform.testing.chats import Person
 from roost_workflows.ports import TranscriptMessage
 
 TEXTS = ["First 😀. ", "Second. ", "Third part."]

@@ -7,9 +7,9 @@ from roost_channels.intake import DeliveryReceipt, Refusal
 from roost_channels.outbox import StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.db import models
-from roost_platform.db.outbox.part_states import REFUSED_IDS_MAX
+from roost_platform.db.outbox.part_states import REFUSED_IDS_MAX, add_refused_id, was_refused
 from roost_platform.db.outbox.receipts import ReceiptStore
-from roost_platform.db.testing import HandClock, Person
+from roost_platform.testing.chats import HandClock, Person
 
 CONFIG = DeliveryConfig(hold_s=300.0, give_up_s=7_000.0)
 
@@ -60,13 +60,17 @@ async def test_a_late_refusal_of_an_old_message_is_the_last_word(
     assert (row.state, row.reason_code) == (state, "refused" if state == "failed" else "")
 
 
-async def test_the_newest_refused_ids_are_remembered_up_to_a_bound(ada: Person) -> None:
+def test_the_newest_refused_ids_are_remembered_up_to_a_bound() -> None:
+    part = models.Part()
+    for number in range(REFUSED_IDS_MAX + 1):
+        add_refused_id(part, f"SM{number}")
+    assert part.refused_ids is not None and len(part.refused_ids) == REFUSED_IDS_MAX
+    assert not was_refused(part, "SM0") and was_refused(part, f"SM{REFUSED_IDS_MAX}")
+
+
+async def test_a_refused_try_is_remembered_beside_its_words(ada: Person) -> None:
     part = await sent_part(ada)
-    refusal = Refusal(retry_after_s=1.0)
-    await refuse(ada, part, refusal)
-    for number in range(2, REFUSED_IDS_MAX + 2):
-        await send(ada, part, f"SM{number}")
-        await refuse(ada, part, refusal, f"SM{number}")
-    refused = (await row_of(ada, part)).refused_ids or []
-    assert len(refused) == REFUSED_IDS_MAX
-    assert (refused[0], refused[-1]) == ("SM2", f"SM{REFUSED_IDS_MAX + 1}")
+    await refuse(ada, part, Refusal(retry_after_s=1.0))
+    row = await row_of(ada, part)
+    assert row.refused_ids == ["SM1"]
+    assert row.evidence[-1]["note"] == "Refused after its acceptance as SM1: failed."

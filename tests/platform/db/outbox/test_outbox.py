@@ -11,8 +11,8 @@ from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_platform.db import models
 from roost_platform.db.outbox import part_states
 from roost_platform.db.outbox.part_states import EVIDENCE_MAX
-from roost_platform.db.testing import HandClock, Person
 from roost_platform.errors import NotAllowed, NotFound, PartClaimed
+from roost_platform.testing.chats import HandClock, Person
 
 CHANNELS = [("telegram", "42")]
 PARTS = [

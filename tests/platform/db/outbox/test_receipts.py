@@ -11,7 +11,7 @@ from roost_channels.message import Attachment, Media, Quote
 from roost_channels.outbox import EarlierSend, StatusMessage, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.db import models
-from roost_platform.db.testing import HandClock, Person
+from roost_platform.testing.chats import HandClock, Person
 
 TEXTS = ["First 😀. ", "Second. ", "Third."]
 

@@ -3,8 +3,8 @@
 import pytest
 
 from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart
-from roost_platform.db.testing import Person
 from roost_platform.errors import NotAllowed
+from roost_platform.testing.chats import Person
 from roost_platform.views.deliveries import (
     DeliveryFilter,
     count_of,

@@ -9,8 +9,8 @@ from roost_channels.message import Address, Sender
 from roost_platform.db.inbox.inbox import InboxStore
 from roost_platform.db.models import Identity
 from roost_platform.db.people.access import CODES_MAX, HELD_MAX, AccessPolicy, decide
-from roost_platform.db.testing import HandClock, Person
 from roost_platform.errors import NotFound
+from roost_platform.testing.chats import HandClock, Person
 
 PAIRING = Address("telegram", "43", "2002")
 

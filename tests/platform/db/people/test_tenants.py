@@ -7,8 +7,8 @@ from roost_channels.message import Address
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.stores import open_stores
-from roost_platform.db.testing import DoorbellLog, HintLog, Person
 from roost_platform.intake import PlatformIntake
+from roost_platform.testing.chats import DoorbellLog, HintLog, Person
 from roost_workflows.ports import ModelCall, Usage
 
 GRACE = Address("telegram", "42", "2002")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from roost_channels.outbox import StatusMessage
 from roost_channels.rendering.parts import RenderedPart
-from roost_platform.db.testing import HandClock, Person
+from roost_platform.testing.chats import HandClock, Person
 from roost_workflows.ports import Snapshot, TurnRecord
 
 CHANNELS = [("telegram", "42")]

@@ -11,10 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from roost_channels.message import Quote
 from roost_platform.db import models
 from roost_platform.db.enqueue import CUT_NOTICE, OUTBOX_TEXT_MAX
-from roost_platform.db.testing import HandClock, Person, count_rows
 from roost_platform.db.turns import steps, transcript
 from roost_platform.db.turns.transcript import TURN_MESSAGES_MAX
 from roost_platform.errors import NotAllowed, NotFound, TurnOver
+from roost_platform.testing.chats import HandClock, Person, count_rows
 from roost_workflows.ports import FAILURE_REASONS, PlannedCall, Snapshot, TranscriptMessage
 from roost_workflows.turn import endings
 

@@ -1,0 +1,94 @@
+"""Stores that answer the loops' polling from memory while nothing was committed."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import select, union_all
+
+from roost_channels.message import Address
+from roost_channels.outbox import ProgressSnapshot, StatusMessage
+from roost_platform.chaos.sim.storage import Commits, MortalDatabase
+from roost_platform.db import models
+from roost_platform.db.inbox.inbox import InboxStore
+from roost_platform.db.outbox.outbox import OutboxStore
+from roost_platform.db.people.access import AccessPolicy
+
+_TIMES = (
+    select(models.Outbox.next_at)
+    .where(models.Outbox.state == "pending")
+    .order_by(models.Outbox.next_at)
+)
+_BUSY = union_all(
+    select(models.Inbox.id).where(models.Inbox.state == "pending"),
+    select(models.Turn.id).where(models.Turn.state == "running"),
+).limit(1)
+
+
+class QuietOutbox(OutboxStore):
+    """Answers polling from memory while nothing was committed; the answers are the same."""
+
+    def __init__(self, database: MortalDatabase, commits: Commits) -> None:
+        super().__init__(database)
+        self._commits = commits
+        self._progress: tuple[int, Sequence[ProgressSnapshot]] | None = None
+        self._orphans: tuple[int, Sequence[StatusMessage]] | None = None
+        self._due: tuple[int, float, Sequence[Address]] = (-1, 0.0, ())
+
+    async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
+        """As OutboxStore.progress, read again only after a commit."""
+        count = self._commits.count
+        if self._progress is None or self._progress[0] != count:
+            self._progress = count, await super().progress(channels)
+        return self._progress[1]
+
+    async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
+        """As OutboxStore.orphans, read again only after a commit."""
+        count = self._commits.count
+        if self._orphans is None or self._orphans[0] != count:
+            self._orphans = count, await super().orphans(channels)
+        return self._orphans[1]
+
+    async def due(self, channels: Sequence[tuple[str, str]], now: float) -> Sequence[Address]:
+        """As OutboxStore.due, read again after a commit or when something falls due."""
+        count, until, addresses = self._due
+        if count == self._commits.count and now < until:
+            return addresses
+        count = self._commits.count
+        addresses = await super().due(channels, now)
+        async with self._database.read() as session:
+            times = await session.scalars(_TIMES, {})
+            until = next((at for at in times if at > now), float("inf"))
+        self._due = count, until, addresses
+        return addresses
+
+
+class QuietInbox(InboxStore):
+    """Answers the sweeper from memory while nothing waits and nothing runs."""
+
+    def __init__(
+        self,
+        database: MortalDatabase,
+        policies: Mapping[tuple[str, str], AccessPolicy],
+        commits: Commits,
+    ) -> None:
+        super().__init__(database, policies)
+        self._commits = commits
+        self._idle_at = -1
+
+    async def overdue(
+        self, *, older_than: float, not_rung_since: float, silent_since: float, limit: int
+    ) -> tuple[list[str], list[str]]:
+        """As InboxStore.overdue; nothing is read while the inbox is empty and no turn runs."""
+        count = self._commits.count
+        if self._idle_at == count:
+            return [], []
+        async with self._database.read() as session:
+            busy = await session.scalar(_BUSY, {})
+        if busy is None:
+            self._idle_at = count
+            return [], []
+        return await super().overdue(
+            older_than=older_than,
+            not_rung_since=not_rung_since,
+            silent_since=silent_since,
+            limit=limit,
+        )

@@ -1,0 +1,46 @@
+"""The links beside every page: which there are, in which section, and who sees them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from roost_platform.identity.roles import Principal, Role
+
+SECTIONS = ("", "Try it", "Administration")  # in their order; the first has no heading
+
+
+@dataclass(frozen=True, slots=True)
+class NavLink:
+    """One link. `icon` names a Lucide icon of vendor.ICONS; `section` is one of SECTIONS."""
+
+    href: str
+    label: str
+    icon: str
+    section: str = ""
+    role: Role = Role.viewer
+    needs_sandbox: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NavSection:
+    """Links under one heading."""
+
+    title: str
+    links: tuple[NavLink, ...]
+
+
+def sections_for(
+    links: Sequence[NavLink], principal: Principal | None, *, has_sandbox: bool
+) -> Iterator[NavSection]:
+    """The sections with at least one link for this person; none on public pages."""
+    if principal is None:
+        return
+    for title in SECTIONS:
+        shown = tuple(
+            link
+            for link in links
+            if link.section == title
+            and principal.role >= link.role
+            and (has_sandbox or not link.needs_sandbox)
+        )
+        if shown:
+            yield NavSection(title, shown)

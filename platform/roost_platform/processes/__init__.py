@@ -1,0 +1,1 @@
+"""What `roost serve` runs: one module for each process, and what all of them share."""

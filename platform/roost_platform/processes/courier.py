@@ -1,0 +1,20 @@
+"""`roost serve courier`: receives by polling and delivers every message."""
+
+from roost_platform.processes.asynchronous import Running, run_until_stopped
+from roost_platform.settings.config import Settings
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM; returns the exit code."""
+    return run_until_stopped(_work, settings)
+
+
+async def _work(running: Running) -> None:
+    # Loaded here, when a stop is already noticed: loading them takes a second or more.
+    from roost_platform.processes.beating import beating
+    from roost_platform.wiring import open_courier
+
+    async with open_courier(running.settings, running.stop) as courier:
+        running.ready.set()
+        async with beating(courier.stores.heartbeats, "courier", running.ready):
+            await courier.run(running.stop)

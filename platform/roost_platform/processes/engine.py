@@ -1,0 +1,34 @@
+"""`roost serve engine`: the bundled inference core."""
+
+import logging
+import threading
+
+from roost_inference.errors import EngineError
+from roost_inference.server import serve_engine
+from roost_platform.data_folder.engine_key import with_engine_key
+from roost_platform.errors import EXIT_CONFIG
+from roost_platform.settings.config import ENGINE_PORT, Settings
+from roost_platform.stack import local_ports
+from roost_platform.stack.lifeline import tell_ready
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM; an engine that can't even load ends with EXIT_CONFIG."""
+    engine = with_engine_key(settings).engine
+    config = engine.model_copy(update={"port": engine.port or ENGINE_PORT})
+    if not local_ports.is_free(config.host, config.port):
+        raise local_ports.in_use(config.port, "engine")
+    loaded = threading.Event()
+
+    def on_ready() -> None:
+        loaded.set()
+        tell_ready()
+
+    try:
+        serve_engine(config, settings.data_dir, on_ready=on_ready)
+    except EngineError as error:
+        log.error("%s", error)
+        return 1 if loaded.is_set() else EXIT_CONFIG
+    return 0

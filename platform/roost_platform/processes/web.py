@@ -1,0 +1,118 @@
+"""`roost serve web`: uvicorn around the web app, with open event streams ended on shutdown."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator
+
+import uvicorn
+
+from roost_platform.identity.operators import prepare_access
+from roost_platform.intake import PlatformIntake
+from roost_platform.processes.beating import beating
+from roost_platform.settings.config import Settings
+from roost_platform.stack import probes
+from roost_platform.stack.local_ports import in_use, is_free
+from roost_platform.web.app import WebParts, build_app
+from roost_platform.wiring import (
+    engine_client,
+    engine_hints,
+    load_registry,
+    open_storage,
+    temporal_doorbell,
+)
+
+log = logging.getLogger(__name__)
+
+GRACEFUL_S = 5
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    asyncio.run(_serve(settings))
+    return 0
+
+
+def web_url(settings: Settings) -> str:
+    """The address for people: the public one if there is one."""
+    if settings.public_base_url:
+        return settings.public_base_url.rstrip("/")
+    return f"http://{probes.reach(settings.web.host)}:{settings.web.port}"
+
+
+@contextlib.asynccontextmanager
+async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
+    """Open everything that the web app works with."""
+
+    async def temporal_answers() -> bool:
+        return await asyncio.to_thread(probes.port_answers, settings.temporal_address)
+
+    async with (
+        open_storage(settings) as stores,
+        engine_client(settings) as engine,
+        engine_hints(engine) as hints,
+    ):
+        intake = PlatformIntake(stores, await temporal_doorbell(settings), hints)
+        try:
+            yield WebParts(
+                settings,
+                stores,
+                intake,
+                engine,
+                load_registry(settings),
+                temporal_answers,
+                asyncio.Event(),
+            )
+        finally:
+            await intake.close()
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves signals alone and sets `ready` when it listens."""
+
+    def __init__(self, config: uvicorn.Config, ready: asyncio.Event) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        await super().startup()
+        if self.started:
+            self._ready.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+async def _serve(settings: Settings) -> None:
+    host, port = settings.web.host, settings.web.port
+    if port and not is_free(host, port):
+        raise in_use(port, "web")
+    async with open_web(settings) as parts:
+        await prepare_access(settings, parts.stores.database, web_url(settings))
+        ready = asyncio.Event()
+        server = _Server(
+            uvicorn.Config(
+                build_app(parts),
+                host=host,
+                port=port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                # uvicorn would believe these headers of everybody on this machine; see proxies.py.
+                proxy_headers=False,
+                timeout_graceful_shutdown=GRACEFUL_S,
+            ),
+            ready,
+        )
+
+        def stop() -> None:
+            parts.closing.set()  # event streams end by themselves, so nobody waits for them
+            server.should_exit = True
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+        async with beating(parts.stores.heartbeats, "web", ready):
+            await server.serve()

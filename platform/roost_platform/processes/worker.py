@@ -1,0 +1,55 @@
+"""`roost serve worker`: runs sessions, which are workflows and their activities."""
+
+from roost_platform.errors import NotReachable
+from roost_platform.processes.asynchronous import Running, run_until_stopped
+from roost_platform.settings.config import Settings
+
+TEMPORAL_WAIT_S = 60.0
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM; returns the exit code."""
+    return run_until_stopped(_work, settings)
+
+
+async def _work(running: Running) -> None:
+    # Loaded here, when a stop is already noticed: loading them takes a second or more.
+    from roost_platform.processes.beating import beating
+    from roost_platform.wiring import (
+        engine_client,
+        engine_hints,
+        load_registry,
+        open_storage,
+        warming,
+        worker_ports,
+    )
+    from roost_workflows.connection import connect
+    from roost_workflows.worker import run_worker
+
+    settings = running.settings
+    registry = load_registry(settings)
+    async with (
+        open_storage(settings) as stores,
+        engine_client(settings) as engine,
+        engine_hints(engine) as hints,
+    ):
+        try:
+            client = await connect(
+                settings.temporal_address, settings.temporal.namespace, timeout_s=TEMPORAL_WAIT_S
+            )
+        except TimeoutError as error:
+            raise NotReachable(str(error)) from error
+        async with (
+            beating(stores.heartbeats, "worker", running.ready),
+            warming(settings, stores, engine, registry),
+        ):
+            await run_worker(
+                client,
+                worker_ports(stores, hints),
+                engine,
+                registry,
+                settings.worker,
+                stop=running.stop,
+                ready=running.ready,
+                notes=settings.data_dir / "run",
+            )
