@@ -27,8 +27,8 @@ from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.format import checked_quote
-from roost_channels.telegram.inbound import TelegramWebhook
-from roost_channels.telegram.polling import QUIET_S, Poller
+from roost_channels.telegram.inbound.polling import QUIET_S, Poller
+from roost_channels.telegram.inbound.webhook import TelegramWebhook
 from roost_channels.testing import FakeTelegram, VirtualClock
 from roost_channels.testing.memory.intake import MemoryIntake
 
