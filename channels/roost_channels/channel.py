@@ -1,58 +1,32 @@
-"""A chat network behind four verbs: send, edit, indicate, ingest."""
+"""The verbs of a chat network: send, edit, indicate, ingest, and those that only some have."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from roost_channels.message import Address, Attachment, Button, MediaKind, Receipt, ReplyTarget
+from roost_channels.capabilities import Capabilities
+from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart
 
 DRAFT_S = 30.0
+# A part holds the label of a repeat, a quote line and some words of its own.
+TEXT_MAX_LEAST = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a channel can do, so that nothing above the adapter asks which channel it is.
+class Outgoing:
+    """One physical message on its way to one chat.
 
-    text_max: the longest part, in `text_unit`s.
-    typing_s: how long one indication lasts, 0 where there is none.
-    edit_interval_s: the least time between edits of one message (private, group).
-    send_interval_s: the least time between sends to one chat.
-    session_window_s: how long after an inbound message free text is allowed, None for ever.
-    send_burst: sends to one chat that the network lets follow at once; None for the setting's.
-    button_text_max: the longest text that may carry buttons, None for `text_max`.
-    invitation: what the approved template says that asks people to open a closed session window;
-        empty where none is set. A channel with one is `Inviting`.
-    media_bytes_max: the largest file that can be sent, 0 where none can be; photo_bytes_max: the
-        largest that is sent as a photo.
-    rich: answers may be sent as Markdown that the channel lays out itself.
-    reaction: what the account puts under a message to say that it was seen; empty for nothing. A
-        channel with one is `Reacting`.
-    albums: kinds of files that may be shown together, at most `album_max` of them, the first with a
-        caption of at most `caption_max` units. A channel with some is `Grouping`.
+    silent: people's devices stay quiet. part_id: travels as a correlation key where the provider
+        echoes one; it is the same in every attempt.
     """
 
-    text_max: int
-    text_unit: Literal["utf16", "codepoint"]
-    markup: Literal["entities", "whatsapp", "plain"]
-    can_edit: bool
-    can_delete: bool
-    native_quote: bool
-    buttons: bool
-    typing_s: float
-    edit_interval_s: tuple[float, float]
-    send_interval_s: float
-    session_window_s: float | None = None
-    send_burst: int | None = None
-    button_text_max: int | None = None
-    invitation: str = ""
-    media_bytes_max: int = 0
-    photo_bytes_max: int = 0
-    rich: bool = False
-    reaction: str = ""
-    albums: tuple[frozenset[MediaKind], ...] = ()
-    album_max: int = 0
-    caption_max: int = 0
+    address: Address
+    part: RenderedPart
+    reply_to: ReplyTarget | None = None
+    buttons: Sequence[Button] = ()
+    silent: bool = False
+    part_id: str = ""
 
 
 class Channel(Protocol):
@@ -62,28 +36,12 @@ class Channel(Protocol):
     account: str
     capabilities: Capabilities
 
-    async def send(
-        self,
-        address: Address,
-        part: RenderedPart,
-        *,
-        reply_to: ReplyTarget | None = None,
-        buttons: Sequence[Button] = (),
-        silent: bool = False,
-        part_id: str = "",
-    ) -> Receipt:
-        """Send one part. `part_id` travels as a correlation key where the provider echoes one."""
+    async def send(self, message: Outgoing) -> Receipt:
+        """Send one part."""
         ...
 
-    async def edit(
-        self,
-        address: Address,
-        message_id: str,
-        part: RenderedPart,
-        *,
-        buttons: Sequence[Button] = (),
-    ) -> None:
-        """Replace the text of our own message; raises NotModified, EditTargetMissing."""
+    async def edit(self, message_id: str, message: Outgoing) -> None:
+        """Replace our own message's text and buttons; raises NotModified, EditTargetMissing."""
         ...
 
     async def delete(self, address: Address, message_id: str) -> None:
@@ -95,9 +53,9 @@ class Channel(Protocol):
         ...
 
     async def find_sent(
-        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+        self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
-        """Reconcile an ambiguous send: a receipt proves it went out, `absent` proves it did not."""
+        """Settle an ambiguous send: a receipt proves it went out, `absent` proves it did not."""
         ...
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
@@ -127,7 +85,9 @@ class Drafting(Protocol):
     after `DRAFT_S`.
     """
 
-    def can_draft(self, address: Address) -> bool: ...
+    def can_draft(self, address: Address) -> bool:
+        """Return whether this chat can show drafts."""
+        ...
 
     async def draft(self, address: Address, number: int, part: RenderedPart) -> None:
         """Show the draft of this number (not 0) as it reads now."""
@@ -152,8 +112,8 @@ class Ordering(Protocol):
     """A channel whose provider keeps no order: each message waits for the one before it."""
 
     async def in_order(self, address: Address, part_id: str = "") -> None:
-        """Wait until a message to this chat may go; seconds, maybe, in which anything may happen.
-        Raises what `Channel.send` does where nothing was sent.
+        """Wait until a message to this chat may go, which may take seconds. Raises what
+        `Channel.send` raises where nothing was sent.
         """
         ...
 
@@ -171,16 +131,9 @@ class Reacting(Protocol):
 class Grouping(Protocol):
     """A channel that shows several files as one album."""
 
-    async def send_album(
-        self,
-        address: Address,
-        parts: Sequence[RenderedPart],
-        *,
-        reply_to: ReplyTarget | None = None,
-        silent: bool = False,
-    ) -> Sequence[Receipt]:
-        """Send parts that have files, as `Channel.send`; one receipt for each, in their order. A
-        refusal is one of the whole.
+    async def send_album(self, messages: Sequence[Outgoing]) -> Sequence[Receipt]:
+        """Send parts that have files to one chat; one receipt for each, in their order. The first
+        one's reply target is the album's. A refusal is one of the whole.
         """
         ...
 
@@ -190,5 +143,40 @@ class Inviting(Protocol):
     """A channel that can reach people outside the session window, by an approved template."""
 
     async def invite(self, address: Address, *, part_id: str) -> Receipt:
-        """Send `capabilities.invitation`; `part_id` travels as with `Channel.send`."""
+        """Send `capabilities.invitation`; `part_id` travels as that of an Outgoing."""
         ...
+
+
+def check_agreement(channel: Channel) -> None:
+    """Raise TypeError where an account's capabilities promise what its class has no method for.
+
+    Called for every account that is opened: the layers above ask the capabilities, the verbs must
+    be there.
+    """
+    can = channel.capabilities
+    promises: tuple[tuple[bool, type, str], ...] = (
+        (bool(can.reaction), Reacting, "reaction"),
+        (bool(can.albums), Grouping, "albums"),
+        (bool(can.invitation), Inviting, "invitation"),
+    )
+    for is_promised, protocol, field in promises:
+        if is_promised and not isinstance(channel, protocol):
+            raise TypeError(
+                f"{type(channel).__name__} says `{field}` and is no {protocol.__name__} channel"
+            )
+    problem = _contradiction(can)
+    if problem:
+        raise TypeError(f"The capabilities of {type(channel).__name__} contradict: {problem}")
+
+
+def _contradiction(can: Capabilities) -> str:
+    """What can't be true together, the empty string where all is well."""
+    if can.text_max < TEXT_MAX_LEAST:
+        return f"text_max is less than {TEXT_MAX_LEAST}, which labels and quote lines need"
+    if can.albums and (can.album_max < 2 or not can.media_bytes_max):
+        return "albums hold two files or more, so album_max and media_bytes_max are needed"
+    if can.photo_bytes_max > can.media_bytes_max:
+        return "photo_bytes_max is more than media_bytes_max"
+    if can.can_edit and min(can.edit_interval_s) <= 0:
+        return "edits need an interval"
+    return ""

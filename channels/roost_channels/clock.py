@@ -1,4 +1,4 @@
-"""Time as the channels see it, so that tests can turn the hands."""
+"""The clock that channels use, so that tests can set the time."""
 
 import asyncio
 import time
@@ -6,18 +6,24 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds since the epoch, and a sleep by the same hands."""
+    """Tells the time, and sleeps by it."""
 
-    def time(self) -> float: ...
+    def time(self) -> float:
+        """Return the seconds since the epoch."""
+        ...
 
-    async def sleep(self, seconds: float) -> None: ...
+    async def sleep(self, seconds: float) -> None:
+        """Wait for some seconds of this clock."""
+        ...
 
 
 class SystemClock:
     """The machine's clock."""
 
     def time(self) -> float:
+        """Return the seconds since the epoch."""
         return time.time()
 
     async def sleep(self, seconds: float) -> None:
+        """Wait for some seconds."""
         await asyncio.sleep(seconds)

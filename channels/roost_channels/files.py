@@ -35,6 +35,15 @@ class Fetch:
     attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that is kept: what people call it, its MIME type, its bytes."""
+
+    name: str
+    mime_type: str
+    data: bytes
+
+
 class Files(Protocol):
     """Storage of artifacts, as channels use it."""
 
@@ -56,6 +65,10 @@ class Files(Protocol):
 
     async def read(self, artifact_id: str) -> bytes:
         """The bytes of a stored file; raises Rejected when they are gone."""
+        ...
+
+    async def stored(self, artifact_id: str) -> StoredFile:
+        """A stored file with its name and type; raises Rejected when it is gone."""
         ...
 
     async def sweep(self, older_than: float) -> int:

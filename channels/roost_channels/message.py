@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-ChannelName = Literal["telegram", "whatsapp", "console"]
 Author = Literal["user", "bot", "other"]
 InboundKind = Literal[
     "message", "edited", "callback", "stop", "receipt", "migrated", "membership", "other"
@@ -32,16 +31,18 @@ FILE_KINDS = frozenset(
 class Address:
     """Where a conversation lives: one chat (and thread) of one account on one channel.
 
-    account: the bot's id on Telegram, the sender number (`whatsapp:+…`) on Twilio, `local` for the
-        console.
-    chat: the chat id, the user's `whatsapp:+…`, or the session name given to `roost chat`.
-    thread: a Telegram topic id, else the empty string.
+    channel: the name that the adapter's `ChannelKind` gives.
+    account, chat: ids as the network gives them; `local` and the session's name in the console.
+    thread: the topic within the chat, the empty string where there is none.
+    is_group: more than one person writes there. It goes along with the address and is no part of
+        its identity.
     """
 
-    channel: ChannelName
+    channel: str
     account: str
     chat: str
     thread: str = ""
+    is_group: bool = field(default=False, compare=False)
 
     @property
     def key(self) -> str:
@@ -52,8 +53,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who wrote a message: `address` is the channel's own id for the person (Telegram user id,
-    `whatsapp:+…`).
+    """Who wrote a message: `address` is the channel's own id for the person.
 
     aliases: further ids the channel gives for the same person (a BSUID beside a phone number).
     """
@@ -142,12 +142,16 @@ class InboundMessage:
     kind: InboundKind = "message"
     quote: Quote | None = None
     attachments: tuple[Attachment, ...] = ()
-    is_group: bool = False
     is_addressed: bool = True
     album: str = ""
     problem: str = ""
     answered_in_chat: bool = False
     raw: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_group(self) -> bool:
+        """Whether more than one person writes in the chat."""
+        return self.address.is_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,7 @@ class Button:
     data: str
 
     def __post_init__(self) -> None:
-        # Telegram takes no more, and would refuse the whole message.
+        # Networks take no more, and would refuse the whole message.
         if len(self.data.encode()) > BUTTON_DATA_BYTES_MAX:
             raise ValueError(f"a button's data has at most {BUTTON_DATA_BYTES_MAX} bytes")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from roost.agent import QueueMode
+from roost_channels.kinds import ChatCommand
 from roost_platform.queueing import MEANINGS
 
 CommandName = Literal["new", "stop", "status", "queue", "progress", "help", "start"]
@@ -25,14 +26,25 @@ WITH_ARGUMENT: tuple[CommandName, ...] = ("queue", "progress")
 ABORT_PHRASES: tuple[str, ...] = ("stop", "abort", "cancel", "halt", "please stop", "stop please")
 STOP_BUTTON = "stop:"
 
-HELP = (
-    "Write to me in your own words. Reply to a message to talk about that message.\n\n"
-    "/new starts a new conversation\n"
-    "/stop stops what I am doing\n"
-    "/status tells what I am doing\n"
-    "/queue chooses what happens to messages you send while I work\n"
-    "/progress chooses what you see while I work\n"
-    "/help shows this"
+# (command, in the menu of a channel that has one, in the help text)
+_DESCRIBED: tuple[tuple[CommandName, str, str], ...] = (
+    ("new", "Start a new conversation", "starts a new conversation"),
+    ("stop", "Stop what is running", "stops what I am doing"),
+    ("status", "What is going on", "tells what I am doing"),
+    (
+        "queue",
+        "What happens to messages you send while I work",
+        "chooses what happens to messages you send while I work",
+    ),
+    ("progress", "What you see while I work", "chooses what you see while I work"),
+    ("help", "What I can do", "shows this"),
+)
+MENU = tuple(ChatCommand(name, text) for name, text, _ in _DESCRIBED)
+HELP = "\n".join(
+    (
+        "Write to me in your own words. Reply to a message to talk about that message.\n",
+        *(f"/{name} {text}" for name, _, text in _DESCRIBED),
+    )
 )
 WELCOME = f"Hello! {HELP}"
 NEW_SESSION = "New conversation. I no longer see what was said before."

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from temporalio.client import Client
 from uuid_utils import uuid7
 
+from roost_channels.console.config import ACCOUNT, CHANNEL
 from roost_channels.intake import Accepted, DeliveryReceipt
 from roost_channels.message import Address, InboundMessage, Quote, Sender
 from roost_platform.db.outbox.quote_lookup import find_quote
@@ -125,7 +126,7 @@ class PlatformIntake:
         """Accept a message typed in the console, the API or the CLI; `message_id` makes it
         idempotent.
         """
-        address = Address("console", "local", session_name)
+        address = Address(CHANNEL, ACCOUNT, session_name)
         message_id = message_id or str(uuid7())
         message = InboundMessage(
             address=address,

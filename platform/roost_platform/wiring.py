@@ -1,4 +1,4 @@
-"""The composition root: settings in, running parts out. Only here do all packages meet."""
+"""The composition root: it makes running parts of the settings. All packages meet only here."""
 
 import asyncio
 import contextlib
@@ -15,14 +15,16 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client
 
-from roost_channels.channel import Channel
-from roost_channels.console import ConsoleChannel
+from roost_channels.channel import Channel, check_agreement
+from roost_channels.config import Progress
 from roost_channels.delivery.courier import Courier
 from roost_channels.files import Fetcher, Files
+from roost_channels.kinds import ChannelPorts
 from roost_channels.outbox import Receipts
 from roost_channels.progress.renderer import ProgressRenderer
 from roost_inference.client.engine_client import EngineClient
 from roost_inference.client.sessions import EngineSessions
+from roost_platform.commands import MENU
 from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db import models
 from roost_platform.db.people.access import AccessPolicy
@@ -42,11 +44,10 @@ log = logging.getLogger(__name__)
 
 STORAGE_WAIT_S = 60.0
 STORAGE_RETRY_S = 0.5
-CONSOLE, CONSOLE_ACCOUNT = "console", "local"
 
 
 def load_registry(settings: Settings) -> AgentRegistry:
-    """The agents of this installation; raises ConfigError naming the one that can't be loaded."""
+    """Load the agents of this installation; raises ConfigError, which names the one that fails."""
     try:
         return load_agents(",".join(settings.agents))
     except AgentsError as error:
@@ -54,21 +55,16 @@ def load_registry(settings: Settings) -> AgentRegistry:
 
 
 def access_policies(settings: Settings) -> Mapping[tuple[str, str], AccessPolicy]:
-    """Who may talk, by (channel, account)."""
-    policies = {}
-    for name, config in (
-        ("telegram", settings.telegram),
-        ("whatsapp", settings.twilio),
-        ("whatsapp", settings.whatsapp_cloud),
-    ):
-        if config.configured:
-            policies[name, config.account] = AccessPolicy(config.access, config.allowlist)
-    return policies
+    """Return who may talk, by (channel, account)."""
+    return {
+        (kind.channel, config.account): AccessPolicy(config.access, config.allowlist)
+        for kind, config in settings.accounts()
+    }
 
 
 @contextlib.asynccontextmanager
 async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
-    """The stores once the database has our tables; raises NotReachable after a minute."""
+    """Open the stores once the database has our tables; raises NotReachable after a minute."""
     registry = load_registry(settings)
     stores = open_stores(
         settings.database_url,
@@ -90,7 +86,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
 
 @contextlib.asynccontextmanager
 async def engine_client(settings: Settings) -> AsyncIterator[EngineClient]:
-    """A client of the engine in use, bundled or not."""
+    """Open a client of the engine in use, bundled or not."""
     engine = with_engine_key(settings).engine
     # A name given to the bundled core is what it answers to, so it can be asked for as well.
     client = EngineClient(
@@ -106,7 +102,7 @@ async def engine_client(settings: Settings) -> AsyncIterator[EngineClient]:
 
 @contextlib.asynccontextmanager
 async def engine_hints(engine: EngineClient) -> AsyncIterator[EngineHints]:
-    """Where hints about sessions go to the engine."""
+    """Open the way by which hints about sessions reach the engine."""
     hints = EngineHints(EngineSessions(engine))
     try:
         yield hints
@@ -118,16 +114,15 @@ async def engine_hints(engine: EngineClient) -> AsyncIterator[EngineHints]:
 async def warming(
     settings: Settings, stores: Stores, engine: EngineClient, registry: AgentRegistry
 ) -> AsyncIterator[None]:
-    """Have the default agent's prefix computed for every account, beside what the block does."""
+    """Have the default agent's prefix computed for every account while the block runs."""
     agent = registry.get(registry.default)
-    accounts = [(CONSOLE, CONSOLE_ACCOUNT), *access_policies(settings)]
 
     async def run() -> None:
         if agent is not None:
-            await warm(engine, agent, await stores.tenants.salts(accounts))
+            await warm(engine, agent, await stores.tenants.salts(access_policies(settings)))
 
     task = asyncio.create_task(run())
-    task.add_done_callback(_told)
+    task.add_done_callback(_log_failure)
     try:
         yield
     finally:
@@ -135,19 +130,19 @@ async def warming(
         await asyncio.wait({task})
 
 
-def _told(task: asyncio.Task[None]) -> None:
+def _log_failure(task: asyncio.Task[None]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
         log.warning("warming failed: %r", error)
 
 
 def worker_ports(stores: Stores, hints: SessionHints) -> Ports:
-    """What sessions are given of storage and of the engine."""
+    """Return what sessions use of storage and of the engine."""
     return Ports(turns=stores.turns, notes=stores.notes, artifacts=stores.artifacts, hints=hints)
 
 
 async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
-    """A doorbell that connects when first rung: accepting messages never waits for Temporal."""
+    """Return a doorbell that connects when it first rings: no message waits for Temporal."""
     client = await Client.connect(
         settings.temporal_address, namespace=settings.temporal.namespace, lazy=True
     )
@@ -157,39 +152,34 @@ async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
 def build_channels(
     settings: Settings, files: Files | None = None, receipts: Receipts | None = None
 ) -> list[Channel]:
-    """Every configured account; the console's is always there. files: what answers carry;
-    receipts: how earlier messages stand.
+    """Open every configured account. files: what answers carry; receipts: how earlier sends stand.
 
-    Adapters are imported when needed: who has no WhatsApp need not load Twilio's library.
+    Adapters are imported when an account is opened: a process loads no library of a network that it
+    does not use.
     """
-    public = settings.public_base_url or ""
-    channels: list[Channel] = [ConsoleChannel()]
-    if settings.telegram.configured:
-        from roost_channels.telegram.channel import TelegramChannel
-
-        channels.append(TelegramChannel(settings.telegram, public_base_url=public, files=files))
-    if settings.twilio.configured:
-        from roost_channels.whatsapp.channel import WhatsAppChannel
-
-        twilio = WhatsAppChannel(settings.twilio, public_base_url=public, receipts=receipts)
-        channels.append(twilio)
-    if settings.whatsapp_cloud.configured:
-        from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
-
-        cloud = WhatsAppCloudChannel(settings.whatsapp_cloud, files=files, receipts=receipts)
-        channels.append(cloud)
+    ports = ChannelPorts(settings.public_base_url or "", files, receipts, commands=MENU)
+    channels: list[Channel] = []
+    for kind, config in settings.accounts():
+        channel = kind.open(config, ports)
+        check_agreement(channel)
+        channels.append(channel)
     return channels
+
+
+def progress_modes(settings: Settings) -> Mapping[tuple[str, str], Progress]:
+    """Return what people see of work in progress where their chat chose nothing, by account."""
+    return {(kind.channel, config.account): config.progress for kind, config in settings.accounts()}
 
 
 @dataclass(slots=True)
 class CourierProcess:
-    """Everything the courier runs side by side; the end of any of it by an error ends them all."""
+    """The jobs that the courier runs side by side; an error of one ends them all."""
 
     stores: Stores
     jobs: Mapping[str, Coroutine[Any, Any, None]]
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; raises what a job raised."""
+        """Run until `stop` is set; raises what a job raised."""
         tasks = {asyncio.create_task(job, name=name) for name, job in self.jobs.items()}
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -208,9 +198,9 @@ class CourierProcess:
 async def open_courier(
     settings: Settings, stop: asyncio.Event | None = None
 ) -> AsyncIterator[CourierProcess]:
-    """Pollers, delivery lanes, progress and the sweeper over one database.
+    """Open pollers, delivery lanes, progress and the sweeper over one database.
 
-    stop: from the moment it is set nothing goes out that was not on its way.
+    stop: from the moment it is set, nothing goes out that was not on its way.
     """
     stop = stop or asyncio.Event()
     async with (
@@ -230,7 +220,7 @@ async def open_courier(
             report=intake.channel_state,
             stop=stop,
         )
-        progress = ProgressRenderer(channels, courier.ledger, mode=settings.telegram.progress)
+        progress = ProgressRenderer(channels, courier.ledger, modes=progress_modes(settings))
         jobs = {
             "deliver": courier.run(),
             "progress": progress.run(),
@@ -252,7 +242,7 @@ async def open_courier(
 
 
 async def _until_usable(stores: Stores) -> None:
-    """A part started before the migration waits for it."""
+    """Wait for the migration, which may start after this part."""
     deadline = time.monotonic() + STORAGE_WAIT_S
     while True:
         try:

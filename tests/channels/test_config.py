@@ -3,7 +3,9 @@
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
+from roost_channels.config import DeliveryConfig
+from roost_channels.telegram.config import TelegramConfig
+from roost_channels.whatsapp.config import TwilioConfig
 
 
 @pytest.mark.parametrize("model", [TelegramConfig, TwilioConfig, DeliveryConfig])

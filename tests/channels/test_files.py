@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from roost_channels.config import FilesConfig, TelegramConfig
+from roost_channels.channel import Outgoing
+from roost_channels.config import FilesConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.parts import plan
 from roost_channels.errors import RenderRejected
@@ -16,6 +16,7 @@ from roost_channels.outbox import OutboxEntry
 from roost_channels.rendering.parts import RenderedPart, labelled, plainer
 from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
 from roost_channels.telegram.channel import TelegramChannel
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.testing import FakeTelegram, VirtualClock
 from roost_channels.testing.memory.files import MemoryFiles
 from roost_channels.testing.memory.outbox import MemoryOutbox
@@ -133,12 +134,13 @@ async def test_a_photo_that_is_refused_as_one_goes_as_a_document(desk: Desk) -> 
     asked: list[str] = []
     send = desk.channel.send
 
-    async def picky(address: Address, part: RenderedPart, **fields: Any) -> Receipt:
-        assert part.media is not None
-        asked.append(part.media.kind)
-        if part.media.kind == "photo":
+    async def picky(message: Outgoing) -> Receipt:
+        media = message.part.media
+        assert media is not None
+        asked.append(media.kind)
+        if media.kind == "photo":
             raise refused
-        return await send(address, part, **fields)
+        return await send(message)
 
     desk.channel.send = picky  # type: ignore[method-assign]
     outbox = MemoryOutbox(desk.clock)
@@ -191,8 +193,8 @@ class PickyRich:
     def __init__(self) -> None:
         self.asked: list[RenderedPart] = []
 
-    async def send(self, address: Address, part: RenderedPart, **fields: Any) -> Receipt:
-        self.asked.append(part)
-        if part.rich:
+    async def send(self, message: Outgoing) -> Receipt:
+        self.asked.append(message.part)
+        if message.part.rich:
             raise RenderRejected("method not found", code="rich")
         return Receipt("1")

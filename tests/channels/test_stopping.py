@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roost_channels.config import DeliveryConfig, FilesConfig, TelegramConfig
+from roost_channels.config import DeliveryConfig, FilesConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.ledger import RECORD_TRIES_MAX, Ledger
 from roost_channels.delivery.limits import Limiter
@@ -16,6 +16,7 @@ from roost_channels.outbox import ProgressSnapshot
 from roost_channels.progress.renderer import ProgressRenderer
 from roost_channels.telegram import session as telegram_session
 from roost_channels.telegram.channel import TelegramChannel
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.testing import FakeTelegram
 from roost_channels.testing.memory.files import MemoryFiles
 from roost_channels.testing.memory.outbox import MemoryOutbox

@@ -2,21 +2,23 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from roost_channels.channel import Capabilities
-from roost_channels.config import DeliveryConfig, TelegramConfig
+from roost_channels.capabilities import Capabilities
+from roost_channels.channel import Outgoing
+from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.limits import Limiter
 from roost_channels.errors import RenderRejected
-from roost_channels.message import Address, Button, Receipt, ReplyTarget
+from roost_channels.message import Address, Receipt
 from roost_channels.outbox import EntryKind, OutboxEntry
-from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart, render
+from roost_channels.rendering.parts import REPEAT_LABEL, render
 from roost_channels.telegram.channel import CAPABILITIES, TelegramChannel
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.testing import FakeTelegram
 from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_platform.db import models
@@ -119,18 +121,9 @@ class Slow:
         self.chance = chance
         self.sent: list[tuple[str, str]] = []
 
-    async def send(
-        self,
-        address: Address,
-        part: RenderedPart,
-        *,
-        reply_to: ReplyTarget | None = None,
-        buttons: Sequence[Button] = (),
-        silent: bool = False,
-        part_id: str = "",
-    ) -> Receipt:
+    async def send(self, message: Outgoing) -> Receipt:
         await asyncio.sleep(self.chance.random() * 0.01)
-        self.sent.append((address.chat, part.text))
+        self.sent.append((message.address.chat, message.part.text))
         return Receipt(str(len(self.sent)))
 
 
@@ -170,11 +163,11 @@ class Picky(TelegramChannel):
 
     calls = 0
 
-    async def send(self, *args: Any, **named: Any) -> Receipt:
+    async def send(self, message: Outgoing) -> Receipt:
         self.calls += 1
         if self.calls == 2:
             raise RenderRejected("can't parse entities", code="entities", http_status=400)
-        return await super().send(*args, **named)
+        return await super().send(message)
 
 
 async def test_r15_a_long_answer_with_a_refused_part_is_whole_and_each_part_there_once(

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from roost_channels.channel import Capabilities
+from roost_channels.capabilities import Capabilities
 from roost_channels.message import Address
 
 Family = Literal["send", "edit", "delete", "typing"]
@@ -99,7 +99,7 @@ class Limiter:
         self, address: Address, capabilities: Capabilities, family: Family
     ) -> tuple[float, float]:
         """Calls per second to one chat, and how many may follow at once."""
-        group = is_group(address)
+        group = address.is_group
         if family in ("typing", "delete"):
             return 1.0, 5.0
         if family == "edit":
@@ -117,11 +117,6 @@ class Limiter:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(key)
         return bucket
-
-
-def is_group(address: Address) -> bool:
-    """Telegram numbers groups below zero; the other channels have none."""
-    return address.chat.startswith("-")
 
 
 def _chat(address: Address) -> tuple[str, str, str]:

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from roost_channels.channel import Capabilities, Channel
+from roost_channels.capabilities import Capabilities
+from roost_channels.channel import Channel
 from roost_channels.message import Media
 from roost_channels.outbox import UNFINISHED, OutboxEntry, StoredPart
 from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart, render, utf16_length
-from roost_channels.whatsapp.format import QUOTE_PREFIX_MAX, needs_quote_line
+from roost_channels.rendering.quote_line import QUOTE_PREFIX_MAX, needs_quote_line
 
 CHOOSE = "Please choose:"
 # Characters of a text that is planned at once; a longer one is planned in a thread.

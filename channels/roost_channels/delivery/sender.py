@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from roost_channels.channel import Channel, Grouping, Inviting, Ordering
+from roost_channels.channel import Channel, Grouping, Inviting, Ordering, Outgoing
 from roost_channels.delivery.ledger import Ledger
 from roost_channels.delivery.parts import without_file
 from roost_channels.errors import (
@@ -137,14 +137,17 @@ class PartSender:
         if entry.kind == "invitation":
             return (await _invite(channel, entry, part),)
         if isinstance(channel, Grouping) and len(parts) > 1:
-            album = [one.rendered for one in parts]
-            return await channel.send_album(entry.address, album, reply_to=reply)
+            return await channel.send_album(
+                [Outgoing(entry.address, one.rendered, reply_to=reply) for one in parts]
+            )
         sent = await channel.send(
-            entry.address,
-            part.rendered,
-            reply_to=reply,
-            buttons=entry.buttons if part.index == part.count - 1 else (),
-            part_id=part.id,
+            Outgoing(
+                entry.address,
+                part.rendered,
+                reply_to=reply,
+                buttons=entry.buttons if part.index == part.count - 1 else (),
+                part_id=part.id,
+            )
         )
         return (sent,)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from roost_channels.channel import Channel
+from roost_channels.channel import Channel, Outgoing
 from roost_channels.delivery.ledger import Ledger
 from roost_channels.errors import DeliveryError, EditTargetMissing, NotModified, Throttled
 from roost_channels.message import Receipt
@@ -84,7 +84,7 @@ class Settler:
         asked = f"{channel.name}: was this text sent to {entry.address.chat} since {at}?"
         try:
             proof = await channel.find_sent(
-                entry.address, part.rendered, since=since, part_id=part.id
+                Outgoing(entry.address, part.rendered, part_id=part.id), since=since
             )
         except DeliveryError as error:
             if isinstance(error, Throttled):
@@ -159,10 +159,12 @@ class Settler:
         answered = "edited"
         try:
             await channel.edit(
-                entry.address,
                 status.message_id,
-                labelled(part.rendered),
-                buttons=entry.buttons if part.count == 1 else (),
+                Outgoing(
+                    entry.address,
+                    labelled(part.rendered),
+                    buttons=entry.buttons if part.count == 1 else (),
+                ),
             )
         except NotModified:
             answered = "not modified: it reads so already"

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import replace
 
-from roost_channels.channel import Channel, Probing
+from roost_channels.channel import Channel, Outgoing, Probing
 from roost_channels.errors import (
     DeliveryError,
     EditTargetMissing,
@@ -60,7 +60,7 @@ class Janitor:
                 logger.debug("status of turn %s can't be deleted", status.turn_id)
         try:
             await channel.edit(
-                status.address, status.message_id, RenderedPart(closing_line(status))
+                status.message_id, Outgoing(status.address, RenderedPart(closing_line(status)))
             )
         except (NotModified, EditTargetMissing):
             logger.debug("status of turn %s is gone", status.turn_id)

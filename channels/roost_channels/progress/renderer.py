@@ -3,11 +3,11 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from roost_channels.channel import Channel, Ordering, Reacting
+from roost_channels.channel import Channel, Ordering, Outgoing, Reacting
 from roost_channels.config import Progress
 from roost_channels.delivery.ledger import Ledger
 from roost_channels.errors import DeliveryError
@@ -41,12 +41,16 @@ class ProgressRenderer:
 
     ledger: the Courier's. One operation is in flight per chat, whoever begins it, and progress
         gives way to answers. Every turn is fenced: once its final is queued no more edits leave.
-    mode: what conversations see that chose nothing else: typing alone, a status message, or the
-        answer as it is written.
+    modes: by (channel, account), what conversations see that chose nothing else: typing alone, a
+        status message, or the answer as it is written. An account not in it has the status.
     """
 
     def __init__(
-        self, channels: Sequence[Channel], ledger: Ledger, *, mode: Progress = "status"
+        self,
+        channels: Sequence[Channel],
+        ledger: Ledger,
+        *,
+        modes: Mapping[tuple[str, str], Progress] | None = None,
     ) -> None:
         self._channels = {(channel.name, channel.account): channel for channel in channels}
         self._ledger = ledger
@@ -54,7 +58,7 @@ class ProgressRenderer:
         self._clock = ledger.clock
         self._config = ledger.config
         self._stop = ledger.stop
-        self._mode = mode
+        self._modes = dict(modes or {})
         self._typed: OrderedDict[str, float] = OrderedDict()
         self._reacted: OrderedDict[str, float] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -146,7 +150,7 @@ class ProgressRenderer:
         if wanted is None or self._ledger.lanes.busy(snapshot.address):
             return
         await self._react(channel, snapshot)
-        mode = snapshot.mode or self._mode
+        mode = snapshot.mode or self._modes.get((channel.name, channel.account), "status")
         if mode == "stream" and self._drafts.fits(channel, snapshot):
             return await self._drafts.show(channel, snapshot, wanted)
         await self._type(channel, snapshot)
@@ -228,9 +232,13 @@ class ProgressRenderer:
                 if self._stop.is_set():
                     return
                 receipt = await channel.send(
-                    snapshot.address,
-                    RenderedPart(note.shown),
-                    buttons=stop_buttons(snapshot, wanted) if channel.capabilities.buttons else (),
+                    Outgoing(
+                        snapshot.address,
+                        RenderedPart(note.shown),
+                        buttons=stop_buttons(snapshot, wanted)
+                        if channel.capabilities.buttons
+                        else (),
+                    )
                 )
             except DeliveryError as error:
                 await self._guard.drop(snapshot.address, error)

@@ -3,8 +3,7 @@
 import logging
 from dataclasses import replace
 
-from roost_channels.channel import Channel
-from roost_channels.delivery.limits import is_group
+from roost_channels.channel import Channel, Outgoing
 from roost_channels.errors import (
     Ambiguous,
     DeliveryError,
@@ -67,11 +66,13 @@ class StatusMessages:
                 return await self._guard.store(replace(status, state="closed"))
             try:
                 receipt = await channel.send(
-                    snapshot.address,
-                    RenderedPart(wanted.text),
-                    reply_to=_plain_reply(snapshot),
-                    buttons=stop_buttons(snapshot, wanted),
-                    silent=True,
+                    Outgoing(
+                        snapshot.address,
+                        RenderedPart(wanted.text),
+                        reply_to=_plain_reply(snapshot),
+                        buttons=stop_buttons(snapshot, wanted),
+                        silent=True,
+                    )
                 )
             except DeliveryError as error:
                 await self._guard.drop(snapshot.address, error)
@@ -91,7 +92,7 @@ class StatusMessages:
         status: StatusMessage,
         wanted: StatusView,
     ) -> None:
-        interval = channel.capabilities.edit_interval_s[is_group(snapshot.address)]
+        interval = channel.capabilities.edit_interval_s[snapshot.address.is_group]
         if self._ledger.clock.time() - status.edited_at < interval:
             return
         if not self._guard.allows(channel, snapshot.address, "edit") or status.message_id is None:
@@ -110,10 +111,12 @@ class StatusMessages:
                 return await self._guard.store(status)
             try:
                 await channel.edit(
-                    snapshot.address,
                     status.message_id,
-                    RenderedPart(wanted.text),
-                    buttons=stop_buttons(snapshot, wanted),
+                    Outgoing(
+                        snapshot.address,
+                        RenderedPart(wanted.text),
+                        buttons=stop_buttons(snapshot, wanted),
+                    ),
                 )
             except NotModified:
                 logger.debug("status of turn %s read so already", snapshot.turn_id)

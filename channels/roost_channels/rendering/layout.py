@@ -29,7 +29,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A styled range [start, end) of code points, named as Telegram names entities."""
+    """A styled range [start, end) of code points, its type named as an Entity's."""
 
     type: str
     start: int
@@ -231,7 +231,7 @@ class _Writer:
             case markup.Text():
                 self.write(child.text)
             case markup.Styled(style="code"):
-                # Code and links hold no other style on Telegram: the outer one wins.
+                # As entities, code and links hold no other style: the outer one wins.
                 if "text_link" in self.open_styles:
                     self.write(markup.plain(child.children))
                 else:

@@ -3,8 +3,8 @@
 A logical message has one plain text: its document laid out, without marks. `char_start` and
 `char_end` of a part are positions (code points) in that text, and the parts' ranges tile it. Where
 formatting travels as entities the parts' texts are exactly those slices, so their concatenation is
-the text. On WhatsApp the marks (`*`, `_`, `~`, backticks, `> `) are written into each part around
-its slice, opened and closed within it.
+the text. Where it travels as marks (`*`, `_`, `~`, backticks, `> `) these are written into each
+part around its slice, opened and closed within it.
 """
 
 import logging
@@ -12,31 +12,27 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
+from roost_channels.capabilities import Capabilities
 from roost_channels.message import Media
-from roost_channels.rendering import layout, markup
+from roost_channels.rendering import layout, marks, markup
 from roost_channels.rendering.budget import RENDER_S, Budget, OverBudget
 from roost_channels.rendering.cutting import Cost, cuts
 from roost_channels.rendering.layout import Layout, Span, SpanIndex
-from roost_channels.whatsapp import format as whatsapp_format
-
-if TYPE_CHECKING:
-    from roost_channels.channel import Capabilities
 
 logger = logging.getLogger(__name__)
 
 # Room kept in every part for the line that marks a possible repeat.
 REPEAT_LABEL = "(may be a repeat)\n"
 
-# Telegram drops the formatting beyond this many entities of a message without a word.
+# Networks drop the formatting beyond this many entities of a message without a word.
 ENTITIES_MAX = 100
 TOO_RICH = 1 << 30  # what a slice with more of them costs: more than any room
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A formatted range in UTF-16 units, its type named as by Telegram's Bot API.
+    """A formatted range in UTF-16 units, its type a name such as `bold`, `pre` or `text_link`.
 
     `url` is for text_link, `language` for pre.
     """
@@ -67,13 +63,13 @@ class RenderedPart:
 
 
 def utf16_length(text: str) -> int:
-    """Length in UTF-16 units, which Telegram counts in."""
+    """Length in UTF-16 units, which entities and some limits are counted in."""
     return len(text) + sum(1 for character in text if character > "\uffff")
 
 
 def render(
     markdown: str,
-    capabilities: "Capabilities",
+    capabilities: Capabilities,
     *,
     plain: bool = False,
     reserve: int = 0,
@@ -100,8 +96,8 @@ def _parts(
     if layout.is_blank(document.text):
         return []
     limit = capabilities.text_max - utf16_length(REPEAT_LABEL)
-    if capabilities.markup == "whatsapp":
-        cost, part = _whatsapp_part(document)
+    if capabilities.markup == "marks":
+        cost, part = _marked_part(document)
     else:
         cost, part = _entity_part(document, capabilities.text_unit)
     return [part(start, end) for start, end in cuts(document, limit, reserve, cost, budget)]
@@ -175,7 +171,7 @@ def _entity_part(document: Layout, unit: str) -> _Serialiser:
 
 
 def _untangled(spans: tuple[Span, ...]) -> list[Span]:
-    """Spans without a style around code: Telegram allows none there."""
+    """Spans without a style around code, which entities allow none of."""
     codes = [span for span in spans if span.type in ("code", "pre")]
     starts, ends = [code.start for code in codes], [code.end for code in codes]
     result: list[Span] = []
@@ -197,8 +193,8 @@ def _without(span: Span, holes: list[Span]) -> list[Span]:
     return [Span(span.type, low, high, span.url) for low, high in pairs if low < high]
 
 
-def _whatsapp_part(document: Layout) -> _Serialiser:
-    text = whatsapp_format.Serialiser(document)
+def _marked_part(document: Layout) -> _Serialiser:
+    text = marks.Serialiser(document)
 
     def part(start: int, end: int) -> RenderedPart:
         return RenderedPart(text.serialise(start, end), (), start, end)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from roost_channels.channel import Capabilities
+from roost_channels.capabilities import Capabilities
+from roost_channels.channel import Outgoing
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import TelegramConfig
 from roost_channels.errors import (
     Ambiguous,
     DeliveryError,
@@ -19,11 +19,13 @@ from roost_channels.errors import (
 )
 from roost_channels.files import Files
 from roost_channels.intake import Intake
-from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
+from roost_channels.kinds import ChatCommand
+from roost_channels.message import Address, Attachment, Receipt
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.telegram import format as telegram_format
 from roost_channels.telegram.bot_api import methods, types
 from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.media import ALBUM_MAX, ALBUMS, CAPTION_MAX, MediaSender
 from roost_channels.telegram.polling import Poller
 from roost_channels.telegram.registration import register_commands, register_webhook
@@ -56,7 +58,7 @@ CAPABILITIES = Capabilities(
 
 class TelegramChannel:
     """One bot. `public_base_url` is where Telegram reaches our webhook, in webhook mode; `files`
-    holds what answers carry.
+    holds what answers carry; `commands` are shown in the bot's menu.
     """
 
     name = "telegram"
@@ -69,30 +71,24 @@ class TelegramChannel:
         clock: Clock | None = None,
         files: Files | None = None,
         client: TelegramClient | None = None,
+        commands: Sequence[ChatCommand] = (),
     ) -> None:
         self._config = config
         self._public_base_url = public_base_url
         self._clock = clock or SystemClock()
         self._client = client or TelegramClient(config, self._clock)
+        self._commands = commands
         self._media = MediaSender(self._client, files)
         self._acknowledging: set[asyncio.Task[None]] = set()
         self.account = config.account
         rich, reaction = config.rich_messages, config.reaction
         self.capabilities = replace(CAPABILITIES, rich=rich, reaction=reaction)
 
-    async def send(
-        self,
-        address: Address,
-        part: RenderedPart,
-        *,
-        reply_to: ReplyTarget | None = None,
-        buttons: Sequence[Button] = (),
-        silent: bool = False,
-        part_id: str = "",
-    ) -> Receipt:
+    async def send(self, message: Outgoing) -> Receipt:
         """Send a message. A lost answer is Ambiguous: Telegram has no key to ask by."""
-        markup = {"reply_markup": telegram_format.keyboard(buttons)}
-        shared = {**_shared(address, reply_to, silent), **markup}
+        part = message.part
+        markup = {"reply_markup": telegram_format.keyboard(message.buttons)}
+        shared = {**_shared(message), **markup}
         if part.media is not None:
             sent = await self._media.send(part, part.media, shared)
         elif part.rich:
@@ -102,39 +98,28 @@ class TelegramChannel:
         return _receipt(sent)
 
     async def _send_rich(self, part: RenderedPart, shared: dict[str, Any]) -> Any:
-        """A refusal of any kind is one of the form: the plain one is tried next."""
+        """Send Markdown that Telegram lays out; after any refusal the plain form is sent."""
         try:
             rich = types.InputRichMessage(markdown=part.rich)
             return await self._client.call(methods.SendRichMessage(**shared, rich_message=rich))
         except Rejected as error:
             raise RenderRejected(error.description, code="rich", http_status=400) from error
 
-    async def send_album(
-        self,
-        address: Address,
-        parts: Sequence[RenderedPart],
-        *,
-        reply_to: ReplyTarget | None = None,
-        silent: bool = False,
-    ) -> Sequence[Receipt]:
-        sent = await self._media.send_album(parts, _shared(address, reply_to, silent))
-        return [_receipt(message) for message in sent]
+    async def send_album(self, messages: Sequence[Outgoing]) -> Sequence[Receipt]:
+        """Send 2 to 10 files as one album."""
+        parts = [message.part for message in messages]
+        sent = await self._media.send_album(parts, _shared(messages[0]))
+        return [_receipt(one) for one in sent]
 
-    async def edit(
-        self,
-        address: Address,
-        message_id: str,
-        part: RenderedPart,
-        *,
-        buttons: Sequence[Button] = (),
-    ) -> None:
-        markup: Any = telegram_format.keyboard(buttons)
-        which = _message(address, message_id)
-        change = methods.EditMessageText(**which, **_text(part), reply_markup=markup)
+    async def edit(self, message_id: str, message: Outgoing) -> None:
+        """Replace the text and the buttons of a message; an edit without buttons removes them."""
+        markup: Any = telegram_format.keyboard(message.buttons)
+        which = _message(message.address, message_id)
+        change = methods.EditMessageText(**which, **_text(message.part), reply_markup=markup)
         await self._client.call(change, repeatable=True)
 
     async def delete(self, address: Address, message_id: str) -> None:
-        """Raises EditTargetMissing for a message too old to be removed; gone already is success."""
+        """Delete a message that may be gone; raises EditTargetMissing for one too old."""
         deletion = methods.DeleteMessage(**_message(address, message_id))
         try:
             await self._client.call(deletion, repeatable=True)
@@ -143,6 +128,7 @@ class TelegramChannel:
                 raise
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
+        """Show that the bot types, for five seconds."""
         await self._signal(
             methods.SendChatAction(
                 chat_id=_chat_id(address), message_thread_id=_thread(address), action="typing"
@@ -150,6 +136,7 @@ class TelegramChannel:
         )
 
     async def react(self, address: Address, message_id: str) -> None:
+        """Put the reaction of the settings under a message."""
         if not message_id.isdigit():
             return
         mark = types.ReactionTypeEmoji(emoji=self.capabilities.reaction)
@@ -157,10 +144,11 @@ class TelegramChannel:
         await self._signal(methods.SetMessageReaction(**which, reaction=[mark]))
 
     def can_draft(self, address: Address) -> bool:
-        """Drafts are for private chats, whose ids are above zero."""
+        """Return whether the chat is private (an id above zero): only those have drafts."""
         return address.chat.isdigit()
 
     async def draft(self, address: Address, number: int, part: RenderedPart) -> None:
+        """Show a draft, which ends when a message is sent."""
         await self._signal(
             methods.SendMessageDraft(
                 chat_id=int(address.chat),
@@ -174,8 +162,10 @@ class TelegramChannel:
     async def remove_lost_status(
         self, address: Address, *, after: str, before: str, known: Sequence[str]
     ) -> bool:
-        """A bot can't list its messages, but it can ask of an id to lose its buttons: only one of
-        ours that has some does, and only status messages have some.
+        """Find the message by asking ids between two others to drop their buttons, then delete it.
+
+        A bot can't list its messages. Only one of our own messages with buttons accepts that
+        edit, and only status messages have buttons.
         """
         if not (after.isdigit() and before.isdigit()):
             return False
@@ -191,15 +181,17 @@ class TelegramChannel:
         return False
 
     async def find_sent(
-        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+        self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
-        """The Bot API shows a bot nothing of what it sent."""
+        """Return `unknown`: a bot can't ask what it sent."""
         return "unknown"
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        """Fetch a file by its id."""
         return await self._client.download(attachment.provider_id, bytes_max)
 
     async def acknowledge(self, callback_id: str, text: str = "") -> None:
+        """Answer a press; a failure is harmless."""
         answer = methods.AnswerCallbackQuery(callback_query_id=callback_id, text=text or None)
         try:
             await self._signal(answer)
@@ -209,7 +201,7 @@ class TelegramChannel:
 
     async def ingest(self, intake: Intake) -> None:
         """Poll for ever; in webhook mode register the webhook and return."""
-        await register_commands(self._client)
+        await register_commands(self._client, self._commands)
         if self._config.mode == "webhook":
             await register_webhook(
                 self._client, self._config, self._public_base_url, intake, self._clock
@@ -219,17 +211,20 @@ class TelegramChannel:
         await poller.run()
 
     async def close(self) -> None:
+        """Cancel the answers to presses and release the connections."""
         for task in self._acknowledging:
             task.cancel()
         await asyncio.gather(*self._acknowledging, return_exceptions=True)
         await self._client.close()
 
     async def _signal(self, method: methods.TelegramMethod[Any]) -> None:
-        """A call that may be made twice, and is worth little when it is late."""
+        """Make a call that may be repeated, with a short time limit: late, it is worth little."""
         await self._client.call(method, repeatable=True, timeout_s=SIGNAL_TIMEOUT_S)
 
     def _acknowledge_soon(self, callback_id: str, text: str) -> None:
-        """Answer beside the poller, which must not wait for it; a flood of presses is dropped."""
+        """Answer a press in a task of its own, so that the poller goes on. At most
+        ACKNOWLEDGE_TASKS_MAX run; further presses get no answer.
+        """
         if len(self._acknowledging) >= ACKNOWLEDGE_TASKS_MAX:
             return
         task = asyncio.create_task(self.acknowledge(callback_id, text))
@@ -237,13 +232,13 @@ class TelegramChannel:
         task.add_done_callback(self._acknowledging.discard)
 
 
-def _shared(address: Address, reply_to: ReplyTarget | None, silent: bool) -> dict[str, Any]:
-    """What every kind of send is told."""
+def _shared(message: Outgoing) -> dict[str, Any]:
+    """Return the parameters that every kind of send has."""
     return {
-        "chat_id": _chat_id(address),
-        "message_thread_id": _send_thread(address),
-        "reply_parameters": telegram_format.reply_parameters(reply_to),
-        "disable_notification": silent or None,
+        "chat_id": _chat_id(message.address),
+        "message_thread_id": _send_thread(message.address),
+        "reply_parameters": telegram_format.reply_parameters(message.reply_to),
+        "disable_notification": message.silent or None,
     }
 
 
@@ -271,6 +266,6 @@ def _thread(address: Address) -> int | None:
 
 
 def _send_thread(address: Address) -> int | None:
-    """The topic a message goes to. The General topic has an id that only typing accepts."""
+    """Return the topic to send to. Only typing accepts the id of the General topic."""
     thread = _thread(address)
     return None if address.thread == GENERAL_TOPIC else thread

@@ -7,9 +7,9 @@ from typing import TypeVar
 import httpx2
 
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import TelegramConfig
 from roost_channels.errors import Ambiguous, DeliveryError, NotSent, Rejected
 from roost_channels.telegram.bot_api import Bot, methods
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.session import CALL_TIMEOUT_S, Session
 
 logger = logging.getLogger(__name__)

@@ -11,25 +11,28 @@ _MEDIA = ("voice", "audio", "video", "video_note", "animation", "document", "sti
 
 
 def attachments_of(message: Json) -> tuple[Attachment, ...]:
-    found = []
+    """Read what came with a message: files by their ids, a place or a poll in words."""
+    attachments = []
     if photo := message.get("photo"):
-        found.append(_file("photo", photo[-1]))  # sizes come smallest first
+        attachments.append(_file("photo", photo[-1]))  # sizes come smallest first
     for kind in _MEDIA:
         # An animation repeats itself as a document.
         if (body := message.get(kind)) and not (kind == "document" and "animation" in message):
-            found.append(_file(kind, body))
+            attachments.append(_file(kind, body))
     if place := message.get("venue") or message.get("location"):
         point = place.get("location", place)
         words = (f"{point['latitude']},{point['longitude']}", place.get("title", ""))
-        found.append(Attachment("location", "", " ".join(word for word in words if word)))
+        attachments.append(Attachment("location", "", " ".join(word for word in words if word)))
     if contact := message.get("contact"):
         words = (contact.get("first_name", ""), contact.get("phone_number", ""))
-        found.append(Attachment("contact", "", " ".join(word for word in words if word)))
+        attachments.append(Attachment("contact", "", " ".join(word for word in words if word)))
     if poll := message.get("poll"):
-        found.append(Attachment("poll", str(poll.get("id", "")), poll.get("question", "")))
+        attachments.append(Attachment("poll", str(poll.get("id", "")), poll.get("question", "")))
     if dice := message.get("dice"):
-        found.append(Attachment("dice", "", f"{dice.get('emoji', '')} {dice.get('value', '')}"))
-    return tuple(found)
+        attachments.append(
+            Attachment("dice", "", f"{dice.get('emoji', '')} {dice.get('value', '')}")
+        )
+    return tuple(attachments)
 
 
 def _file(kind: str, body: Json) -> Attachment:
@@ -43,7 +46,7 @@ def _file(kind: str, body: Json) -> Attachment:
 
 
 def quote_of(message: Json, account: str) -> Quote | None:
-    """What the message refers to: there is no history to ask, the update's copy is the snapshot."""
+    """Read what the message refers to. A bot has no history to ask: the update's copy is kept."""
     selected = message.get("quote") or {}
     replied = message.get("reply_to_message")
     # In a topic every message hangs on the one that opened it.
@@ -80,7 +83,7 @@ def quote_of(message: Json, account: str) -> Quote | None:
 
 
 def _words(message: Json) -> str:
-    """A message's text, else what kind of thing it is."""
+    """Return a message's text, or the name of its kind where it has none."""
     text = message.get("text") or message.get("caption")
     if text:
         return str(text)

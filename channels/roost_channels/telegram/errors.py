@@ -1,4 +1,4 @@
-"""Every failure of the Bot API and of the network, read in one place."""
+"""What every failure of the Bot API and of the network means."""
 
 import re
 from typing import Any

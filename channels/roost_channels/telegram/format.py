@@ -1,4 +1,4 @@
-"""Our parts, replies and buttons as the Bot API wants them; entities always, never parse_mode."""
+"""Parts, replies and buttons in the form of the Bot API: entities, never `parse_mode`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ QUOTE_MAX = 1024
 
 
 def entities(part: RenderedPart) -> list[dict[str, Any]] | None:
-    """A part's formatting; None where there is none."""
+    """Return a part's formatting, None where there is none."""
     return [
         {
             "type": entity.type,
@@ -24,7 +24,7 @@ def entities(part: RenderedPart) -> list[dict[str, Any]] | None:
 
 
 def keyboard(buttons: Sequence[Button]) -> dict[str, Any] | None:
-    """One row of buttons; an edit without a keyboard removes it."""
+    """Return one row of buttons, None without buttons. An edit without a keyboard removes it."""
     if not buttons:
         return None
     row = [{"text": button.label, "callback_data": button.data} for button in buttons]
@@ -32,23 +32,23 @@ def keyboard(buttons: Sequence[Button]) -> dict[str, Any] | None:
 
 
 def reply_parameters(reply: ReplyTarget | None) -> dict[str, Any] | None:
-    """A native reply that survives the loss of its target; None for what is no message id."""
+    """Return a native reply that is sent even if its target is gone; None without a message id."""
     if reply is None or not reply.message_id.isdigit():
         return None
     quote, position = checked_quote(reply)
-    given: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "message_id": int(reply.message_id),
         "allow_sending_without_reply": True,
     }
     if quote:
-        given["quote"] = quote
+        parameters["quote"] = quote
     if position is not None:
-        given["quote_position"] = position
-    return given
+        parameters["quote_position"] = position
+    return parameters
 
 
 def checked_quote(reply: ReplyTarget) -> tuple[str, int | None]:
-    """The quote if Telegram will find it, and its UTF-16 position; ("", None) otherwise.
+    """Return the quote and its UTF-16 position if Telegram will find it, ("", None) otherwise.
 
     The quote must be an exact part of the target, whose text the reply carries as `excerpt` where
     it is known. Of several occurrences the one nearest to the wanted position is meant.
@@ -61,12 +61,12 @@ def checked_quote(reply: ReplyTarget) -> tuple[str, int | None]:
         return quote, reply.utf16_start
     places: list[int] = []
     position, before = 0, 0  # in characters, and the UTF-16 units before it
-    found = text.find(quote)
-    while found >= 0:
-        before += utf16_length(text[position:found])
-        position = found
+    place = text.find(quote)
+    while place >= 0:
+        before += utf16_length(text[position:place])
+        position = place
         places.append(before)
-        found = text.find(quote, found + 1)
+        place = text.find(quote, place + 1)
     if not places:
         return "", None
     wanted = reply.utf16_start or 0

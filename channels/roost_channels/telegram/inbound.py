@@ -6,10 +6,10 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
-from roost_channels.config import TelegramConfig
 from roost_channels.intake import Intake
 from roost_channels.telegram import updates
 from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.contents import Json
 from roost_channels.webhook import WebhookReply, lowered
 
@@ -21,7 +21,7 @@ _SECRET_SHAPE = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
 def checked_secret(config: TelegramConfig) -> str:
-    """The webhook secret; ValueError without one, because then anybody could write to the inbox."""
+    """Return the secret; raises ValueError without one, or anybody could write to the inbox."""
     secret = config.webhook_secret.get_secret_value() if config.webhook_secret else ""
     if not _SECRET_SHAPE.fullmatch(secret):
         raise ValueError(
@@ -53,8 +53,8 @@ class TelegramWebhook:
 
     async def handle(self, headers: Mapping[str, str], body: bytes) -> WebhookReply:
         """Answer one request. Anything but 2xx makes Telegram deliver the update again."""
-        given = lowered(headers).get(SECRET_HEADER, "").encode()
-        if not hmac.compare_digest(given, self._secret):
+        secret = lowered(headers).get(SECRET_HEADER, "").encode()
+        if not hmac.compare_digest(secret, self._secret):
             return WebhookReply(401, b"wrong secret token\n")
         if len(body) > BODY_BYTES_MAX:
             return WebhookReply(413, b"body too large\n")
@@ -76,7 +76,7 @@ class TelegramWebhook:
         return self._answer(update, answers.get(str(update_id), ""))
 
     def _answer(self, update: Json, text: str) -> WebhookReply:
-        """A pressed button is answered in the response itself: no call of ours can fail then."""
+        """Build the response, which itself answers a pressed button: no further call can fail."""
         callback = update.get("callback_query")
         if not isinstance(callback, Mapping) or "id" not in callback:
             return WebhookReply(200)

@@ -1,4 +1,4 @@
-"""Files on their way to Telegram: alone, or as an album."""
+"""Sends files to Telegram, alone or as an album."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

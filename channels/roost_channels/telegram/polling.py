@@ -1,17 +1,17 @@
-"""Telegram's updates pulled in: commit first, and only then let the next poll acknowledge."""
+"""Polls Telegram for updates and commits them; the next poll then acknowledges them."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from roost_channels.clock import Clock
-from roost_channels.config import TelegramConfig
 from roost_channels.errors import AuthBroken, DeliveryError, Throttled
 from roost_channels.intake import Intake
 from roost_channels.message import InboundMessage
 from roost_channels.telegram import updates
 from roost_channels.telegram.bot_api import methods
 from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.config import TelegramConfig
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class GetRawUpdates(methods.GetUpdates):
 
 
 class Poller:
-    """The loop of one bot. States: up, degraded, conflict, auth_error; each is told on change."""
+    """The loop of one bot. It reports its state: up, degraded, conflict, auth_error."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Poller:
     ) -> Mapping[str, str]:
         """Commit a batch; one that storage refused before is committed event by event.
 
-        What storage refuses by itself, while it takes a note of it, is a dead letter.
+        An event that storage refuses while it accepts a note of it becomes a dead letter.
         """
         if self._refused < REFUSED_MAX:
             accepted = await self._intake.accept("telegram", self._account, messages, cursor=cursor)
@@ -151,7 +151,7 @@ class Poller:
                 await self._rest(error)
 
     async def _rest(self, error: Exception) -> None:
-        """Tell what is wrong, and wait as long as its kind deserves."""
+        """Report what is wrong, and wait as long as this kind of failure needs."""
         self._failures += 1
         wait = min(BACKOFF_S * 2 ** min(self._failures - 1, 10), BACKOFF_MAX_S)
         state = "degraded"

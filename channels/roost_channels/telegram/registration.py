@@ -1,39 +1,33 @@
-"""What a bot tells Telegram when it starts: its commands and, if it has one, its webhook."""
+"""Registers a bot's commands and its webhook with Telegram when it starts."""
 
 import logging
+from collections.abc import Sequence
 
 from roost_channels.clock import Clock
-from roost_channels.config import TelegramConfig
 from roost_channels.errors import AuthBroken, DeliveryError
 from roost_channels.intake import Intake
+from roost_channels.kinds import ChatCommand
 from roost_channels.telegram import updates
 from roost_channels.telegram.bot_api import methods, types
 from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.inbound import checked_secret
 from roost_channels.telegram.polling import AUTH_PROBE_S, BACKOFF_MAX_S, BACKOFF_S
 
 logger = logging.getLogger(__name__)
 
 COMMANDS_TIMEOUT_S = 5
-COMMANDS = (
-    ("new", "Start a new conversation"),
-    ("stop", "Stop what is running"),
-    ("status", "What is going on"),
-    ("queue", "What happens to messages you send while I work"),
-    ("progress", "What you see while I work"),
-    ("help", "What I can do"),
-)
 
 
-async def register_commands(client: TelegramClient) -> None:
+async def register_commands(client: TelegramClient, commands: Sequence[ChatCommand]) -> None:
     """Set the command menu if it differs; a failure is harmless."""
-    wanted = [types.BotCommand(command=name, description=text) for name, text in COMMANDS]
+    wanted = [types.BotCommand(command=one.name, description=one.description) for one in commands]
     try:
         current = await client.call(
             methods.GetMyCommands(), repeatable=True, timeout_s=COMMANDS_TIMEOUT_S
         )
         shown = [(getattr(c, "command", ""), getattr(c, "description", "")) for c in current or ()]
-        if shown != list(COMMANDS):
+        if shown != [(one.name, one.description) for one in commands]:
             change = methods.SetMyCommands(commands=wanted)
             await client.call(change, repeatable=True, timeout_s=COMMANDS_TIMEOUT_S)
     except DeliveryError as error:

@@ -33,7 +33,7 @@ NAME_LENGTH_MAX = 100
 
 
 def read(update: Json, account: str, username: str = "") -> InboundMessage | None:
-    """One update as an event; None for those without a chat, which nobody can be answered in.
+    """Read one update as an event; None for one without a chat, because nobody can be answered.
 
     account: the bot's id. username: the bot's name, by which groups mention it. An update that
     can't be read becomes a dead letter: it is kept, never lost, and never stops the poller.
@@ -47,15 +47,15 @@ def read(update: Json, account: str, username: str = "") -> InboundMessage | Non
 
 
 def unreadable(update: Any, account: str, error: Exception) -> InboundMessage:
-    """A dead letter: the raw update and what went wrong, in its chat if it names one."""
+    """Return a dead letter: the raw update and what went wrong, in its chat if it names one."""
     raw = dict(update) if isinstance(update, Mapping) else {"update": update}
     try:
-        found = _other(raw, account)
+        readable = _other(raw, account)
     except Exception:
         logger.debug("update %s names no chat that we can read", _id(update))
-        found = None
+        readable = None
     return InboundMessage(
-        address=found.address if found else Address("telegram", account, UNREADABLE_CHAT),
+        address=readable.address if readable else Address("telegram", account, UNREADABLE_CHAT),
         event_id=_id(update),
         message_id="",
         sender=Sender(""),
@@ -68,13 +68,13 @@ def unreadable(update: Any, account: str, error: Exception) -> InboundMessage:
 
 
 def update_id(update: Any) -> int | None:
-    """The number that offsets count by."""
-    found = update.get("update_id") if isinstance(update, Mapping) else None
-    return found if isinstance(found, int) else None
+    """Return the update's number, by which offsets count; None where it has none."""
+    number = update.get("update_id") if isinstance(update, Mapping) else None
+    return number if isinstance(number, int) else None
 
 
 def _id(update: Any) -> str:
-    """The update's number; what has none is known by its content."""
+    """Return the update's number, or a hash of its content where it has none."""
     number = update_id(update)
     if number is not None:
         return str(number)
@@ -105,13 +105,13 @@ def _message(
     sender = message.get("from") or message.get("sender_chat") or message["chat"]
     text = message.get("text") or message.get("caption") or ""
     attachments = attachments_of(message)
-    is_group = message["chat"].get("type") in _GROUPS
+    address = _address(message, account)
     if kind == "message" and not (text or attachments):
         kind = "other"  # a service message: somebody joined, a title changed
     if sender.get("is_bot") or message["chat"].get("type") == "channel":
         kind = "other"  # bots that answer bots never end
     return InboundMessage(
-        address=_address(message, account),
+        address=address,
         event_id=str(update["update_id"]),
         message_id=str(message["message_id"]),
         sender=_sender(sender),
@@ -120,15 +120,14 @@ def _message(
         kind=kind,
         quote=quote_of(message, account),
         attachments=attachments,
-        is_group=is_group,
-        is_addressed=not is_group or _is_addressed(message, text, account, username),
+        is_addressed=not address.is_group or _is_addressed(message, text, account, username),
         album=str(message.get("media_group_id") or ""),
         raw=dict(update),
     )
 
 
 def _migrated(update: Json, message: Json, account: str) -> InboundMessage | None:
-    """A group that became a supergroup tells it twice, in the old chat and in the new one."""
+    """Read the notice of a group that became a supergroup; both chats get one."""
     here = str(message["chat"]["id"])
     if new := message.get("migrate_to_chat_id"):
         old, now = here, str(new)
@@ -137,30 +136,28 @@ def _migrated(update: Json, message: Json, account: str) -> InboundMessage | Non
     else:
         return None
     return InboundMessage(
-        address=Address("telegram", account, old),
+        address=Address("telegram", account, old, is_group=True),
         event_id=str(update["update_id"]),
         message_id=str(message["message_id"]),
         sender=_sender(message.get("from") or message["chat"]),
         text=now,
         sent_at=float(message.get("date") or 0),
         kind="migrated",
-        is_group=True,
         raw=dict(update),
     )
 
 
 def _membership(update: Json, member: Json, account: str) -> InboundMessage:
-    """We were blocked, removed, let in or let in again."""
+    """Read whether the bot was let into a chat or put out of it."""
     is_out = member["new_chat_member"]["status"] in ("kicked", "left")
     return InboundMessage(
-        address=Address("telegram", account, str(member["chat"]["id"])),
+        address=_chat(member["chat"], account),
         event_id=str(update["update_id"]),
         message_id="",
         sender=_sender(member["from"]),
         text="out" if is_out else "in",
         sent_at=float(member.get("date") or 0),
         kind="membership",
-        is_group=member["chat"].get("type") in _GROUPS,
         raw=dict(update),
     )
 
@@ -177,7 +174,6 @@ def _callback(update: Json, query: Json, account: str) -> InboundMessage | None:
         text=query.get("data") or "",
         sent_at=float(message.get("edit_date") or message.get("date") or 0),
         kind="callback",
-        is_group=message["chat"].get("type") in _GROUPS,
         raw=dict(update),
     )
 
@@ -186,7 +182,7 @@ def _stopped(update: Json, stopped: Json, account: str) -> InboundMessage:
     chat = stopped["chat"]
     thread = stopped.get("message_thread_id")
     return InboundMessage(
-        address=Address("telegram", account, str(chat["id"]), str(thread) if thread else ""),
+        address=_chat(chat, account, str(thread) if thread else ""),
         event_id=str(update["update_id"]),
         message_id="",
         sender=_sender(chat),
@@ -198,7 +194,7 @@ def _stopped(update: Json, stopped: Json, account: str) -> InboundMessage:
 
 
 def _other(update: Json, account: str) -> InboundMessage | None:
-    """Any update that names a chat, kept for the record."""
+    """Read any other update that names a chat; it is kept and not answered."""
     for key, body in update.items():
         if key == "update_id" or not isinstance(body, Mapping):
             continue
@@ -208,27 +204,31 @@ def _other(update: Json, account: str) -> InboundMessage | None:
             continue
         sender = body.get("from")
         return InboundMessage(
-            address=Address("telegram", account, str(chat["id"])),
+            address=_chat(chat, account),
             event_id=str(update["update_id"]),
             message_id=str(message.get("message_id") or "") if message else "",
             sender=_sender(sender if isinstance(sender, Mapping) else chat),
             text="",
             sent_at=0.0,
             kind="other",
-            is_group=chat.get("type") in _GROUPS,
             raw=dict(update),
         )
     return None
 
 
 def _address(message: Json, account: str) -> Address:
-    """The chat and its topic. A forum's first topic, General, is not named in messages."""
+    """Return the chat and its topic. Messages don't name General, the first topic of a forum."""
     thread = ""
     if message.get("is_topic_message"):
         thread = str(message.get("message_thread_id") or "")
     elif message["chat"].get("is_forum"):
         thread = GENERAL_TOPIC
-    return Address("telegram", account, str(message["chat"]["id"]), thread)
+    return _chat(message["chat"], account, thread)
+
+
+def _chat(chat: Json, account: str, thread: str = "") -> Address:
+    is_group = chat.get("type") in _GROUPS
+    return Address("telegram", account, str(chat["id"]), thread, is_group)
 
 
 def _sender(who: Json) -> Sender:
@@ -238,7 +238,9 @@ def _sender(who: Json) -> Sender:
 
 
 def _is_addressed(message: Json, text: str, account: str, username: str) -> bool:
-    """In a group: a reply to us, our name, or a command that names nobody else."""
+    """Return whether a group's message is for us: a reply to us, our name, or a command to nobody
+    else.
+    """
     replied = message.get("reply_to_message") or {}
     # In a topic every message hangs on the one that opened it, which may be ours.
     is_reply = not replied.get("forum_topic_created")

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from roost_channels.testing.clock import SystemClock
-from roost_channels.testing.fake import Fake
 from roost_channels.testing.telegram import FakeTelegram
 
 # Ids start at the seconds since 2020, so that a restarted sandbox never repeats one.
@@ -18,7 +19,9 @@ def lasting_telegram(token: str, port: int = 0) -> FakeTelegram:
     return FakeTelegram(token, port=port, first_update_id=first_id, first_message_id=first_id)
 
 
-async def serve(fakes: Sequence[Fake], on_ready: Callable[[], None]) -> None:
+async def serve(
+    fakes: Sequence[AbstractAsyncContextManager[Any]], on_ready: Callable[[], None]
+) -> None:
     """Serve until cancelled; calls `on_ready` once all fakes listen."""
     async with contextlib.AsyncExitStack() as stack:
         for fake in fakes:

@@ -1,4 +1,4 @@
-"""Finds what no webhook brought: Twilio does not repeat one for long, but lists messages.
+"""Finds messages that no webhook brought, in the list that Twilio keeps.
 
 Missing messages of people are taken in; failures of ours, which would else be lost without a word,
 are filed as their receipts.
@@ -13,12 +13,12 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from roost_channels.clock import Clock
-from roost_channels.config import TwilioConfig
 from roost_channels.errors import AuthBroken, DeliveryError, Rejected
 from roost_channels.intake import DeliveryReceipt, Intake
 from roost_channels.message import InboundMessage
 from roost_channels.whatsapp import forms
 from roost_channels.whatsapp.client import TwilioClient
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.errors import FAILED, failure
 from roost_channels.whatsapp.forms import Form
 from roost_channels.whatsapp.window import refusal_of
@@ -38,7 +38,7 @@ FAILURES_TOLD = 3
 RETRY_MAX_S = 900.0
 
 
-class Reconciler:
+class Backfill:
     """Lists the sender's inbound messages since the stored cursor and takes in what is missing.
 
     The cursor is a time in whole seconds: everything older was seen. It moves in the transaction
@@ -75,7 +75,7 @@ class Reconciler:
             await self._clock.sleep(min(self._every_s * 2 ** min(failures, 10), self._longest()))
 
     async def search(self, intake: Intake) -> int:
-        """One look; returns how many messages had been missed."""
+        """Search once; returns how many messages had been missed."""
         now = self._clock.time()
         cursor = await intake.cursor("whatsapp", self._account)
         until = now - GRACE_S
@@ -95,7 +95,7 @@ class Reconciler:
         return len(batch)
 
     async def _file_failures(self, intake: Intake, since: float) -> None:
-        """Our messages that came to nothing since then; what is known already changes nothing."""
+        """File the failures of our own messages since then; one filed before changes nothing."""
         day = datetime.fromtimestamp(since, UTC).date().isoformat()
         query = {"From": self._account, "DateSent>": day, "PageSize": str(PAGE_SIZE)}
         following = ""
@@ -120,7 +120,7 @@ class Reconciler:
     async def _missing(
         self, intake: Intake, since: float, until: float
     ) -> Sequence[Mapping[str, Any]]:
-        """Inbound messages of [since, until] that were never accepted, oldest first."""
+        """List inbound messages of [since, until] that were never accepted, oldest first."""
         # Filtered by day, as Twilio documents it; the page that reaches `since` is the last.
         day = datetime.fromtimestamp(since, UTC).date().isoformat()
         query = {"To": self._account, "DateSent>": day, "PageSize": str(PAGE_SIZE)}
@@ -141,7 +141,7 @@ class Reconciler:
         return sorted(missing, key=_sent_at)
 
     async def _read(self, message: Mapping[str, Any]) -> InboundMessage:
-        """The listed message as its webhook would have brought it, as far as the list knows."""
+        """Read a listed message as its webhook would have brought it, as far as the list tells."""
         sid = str(message["sid"])
         pairs = [("MessageSid", sid), ("From", str(message.get("from") or ""))]
         pairs.append(("Body", str(message.get("body") or "")))
@@ -176,7 +176,7 @@ def _health(missed: int) -> tuple[str, str]:
 
 
 def _sent_at(message: Mapping[str, Any]) -> float:
-    """When the person wrote, seconds since the epoch; 0 where Twilio does not say."""
+    """Return when the person wrote, in seconds since the epoch; 0 where Twilio does not say."""
     for name in ("date_sent", "date_created"):
         try:
             return parsedate_to_datetime(str(message.get(name))).timestamp()

@@ -1,30 +1,28 @@
 """WhatsApp through Twilio as a Channel: no edits, no native quotes, order kept by waiting."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
-from roost_channels.channel import Capabilities
+from roost_channels.channel import Outgoing
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import TwilioConfig
 from roost_channels.errors import Ambiguous, Rejected
 from roost_channels.intake import Intake
-from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Media, Receipt, ReplyTarget
 from roost_channels.outbox import Receipts
 from roost_channels.rendering.parts import RenderedPart, utf16_length
-from roost_channels.whatsapp import contents
-from roost_channels.whatsapp.backfill import Reconciler
+from roost_channels.rendering.quote_line import needs_quote_line, quote_prefix
+from roost_channels.whatsapp import contents, network
+from roost_channels.whatsapp.backfill import Backfill
 from roost_channels.whatsapp.client import TwilioClient
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.contents import Contents
-from roost_channels.whatsapp.format import needs_quote_line, quote_prefix
 from roost_channels.whatsapp.gate import Gate
 from roost_channels.whatsapp.http import TIMEOUT_S
 from roost_channels.whatsapp.links import MediaLinks
-from roost_channels.whatsapp.unchanging import Unchanging
-from roost_channels.whatsapp.window import INVITATION, SESSION_WINDOW_S
+from roost_channels.whatsapp.window import INVITATION
 
 logger = logging.getLogger(__name__)
 
@@ -39,26 +37,15 @@ LIST_PAGE = 50
 PHOTO_BYTES_MAX = 5 * 1024 * 1024
 MEDIA_BYTES_MAX = 16 * 1024 * 1024
 
-CAPABILITIES = Capabilities(
+CAPABILITIES = replace(
+    network.CAPABILITIES,
     text_max=BODY_MAX,
-    # Twilio does not say what it counts; UTF-16 units are never fewer than characters.
-    text_unit="utf16",
-    markup="whatsapp",
-    can_edit=False,
-    can_delete=False,
     native_quote=False,
-    buttons=True,
     button_text_max=contents.TEXT_MAX,
-    typing_s=25.0,
-    edit_interval_s=(0.0, 0.0),
-    # WhatsApp's pair limit: one message in 6 s to the same person, up to 45 at once.
-    send_interval_s=6.0,
-    send_burst=45,
-    session_window_s=SESSION_WINDOW_S,
 )
 
 
-class WhatsAppChannel(Unchanging):
+class WhatsAppChannel(network.ImmutableMessages):
     """One sender. `public_base_url` is where Twilio reaches our status webhook.
 
     receipts: what went to each chat before, and how it stands.
@@ -82,7 +69,7 @@ class WhatsAppChannel(Unchanging):
         self.account = config.account
         self._template = config.window_template
         self._contents = Contents(self._client)
-        self._reconciler = Reconciler(self._client, config, self._clock)
+        self._backfill = Backfill(self._client, config, self._clock)
         self._links: MediaLinks | None = None
         if self._public_base_url and config.auth_token is not None:
             self._links = MediaLinks(config.auth_token, self._public_base_url)
@@ -93,43 +80,36 @@ class WhatsAppChannel(Unchanging):
             photo_bytes_max=PHOTO_BYTES_MAX if self._links else 0,
         )
 
-    async def send(
-        self,
-        address: Address,
-        part: RenderedPart,
-        *,
-        reply_to: ReplyTarget | None = None,
-        buttons: Sequence[Button] = (),
-        silent: bool = False,
-        part_id: str = "",
-    ) -> Receipt:
+    async def send(self, message: Outgoing) -> Receipt:
         """Send; the status callback carries the part id."""
-        body = body_of(part, reply_to)
+        part, chat, part_id = message.part, message.address.chat, message.part_id
+        body = body_of(part, message.reply_to)
         if part.media is not None:
-            return await self._create(address.chat, part_id, self._media(part.media, body))
-        if not buttons or utf16_length(body) > contents.TEXT_MAX:
-            return await self._create(address.chat, part_id, {"Body": body})
+            return await self._create(chat, part_id, self._media(part.media, body))
+        if not message.buttons or utf16_length(body) > contents.TEXT_MAX:
+            return await self._create(chat, part_id, {"Body": body})
         try:
-            content = await self._contents.form(body, buttons)
-            return await self._create(address.chat, part_id, content)
+            content = await self._contents.form(body, message.buttons)
+            return await self._create(chat, part_id, content)
         except Rejected as error:
             # Provably not sent: the words must arrive, whatever is wrong with the buttons.
             logger.warning("sent without its buttons: %s", error)
             self._contents.forget()
-            return await self._create(address.chat, part_id, {"Body": body})
+            return await self._create(chat, part_id, {"Body": body})
 
     def _media(self, media: Media, caption: str) -> dict[str, str]:
-        """Twilio fetches the file from us, by a link that only it is told."""
+        """Give Twilio a link by which it fetches the file from us."""
         if self._links is None:
             raise Rejected("files need public_base_url", code="media")
         link = self._links.link(media.artifact_id, media.name, self._clock.time())
         return {"MediaUrl": link, **({"Body": caption} if caption else {})}
 
     async def in_order(self, address: Address, part_id: str = "") -> None:
+        """Wait until the message before this one is on its way."""
         await self._gate.wait(address, part_id)
 
     async def invite(self, address: Address, *, part_id: str) -> Receipt:
-        """The approved template, which may be sent outside the session window."""
+        """Send the approved template, which is allowed outside the session window."""
         if not self._template:
             raise Rejected("twilio.window_template is not set", code="template")
         return await self._create(address.chat, part_id, {"ContentSid": self._template})
@@ -146,43 +126,48 @@ class WhatsAppChannel(Unchanging):
         return Receipt(sid)
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
-        """Typing is tied to an inbound message, and marks it read."""
+        """Show typing, which needs an inbound message and marks it read."""
         if inbound_message_id:
             await self._client.indicate_typing(inbound_message_id)
 
     async def find_sent(
-        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+        self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
-        """Look it up by receiver, time and body; missing for a while means never accepted."""
+        """Search the list by receiver, time and body. What is missing for ABSENT_AFTER_S was never
+        accepted.
+        """
         # Not filtered by date: what is still queued has no DateSent yet.
+        part, address = message.part, message.address
         query = {"To": address.chat, "From": self.account, "PageSize": str(LIST_PAGE)}
-        found = await self._client.list_messages(query)
+        listed = await self._client.list_messages(query)
         # Not its own: that may have been found before, and not been written down.
-        known = await self._gate.known(address, part_id)
-        for message in found:
-            body, sid = str(message.get("body") or ""), str(message.get("sid") or "")
+        known = await self._gate.known(address, message.part_id)
+        for sent in listed:
+            body, sid = str(sent.get("body") or ""), str(sent.get("sid") or "")
             # The quote line was written in front of the part when it was sent.
             same = body == part.text or (part.text and body.endswith(f"\n\n{part.text}"))
-            has_file = str(message.get("num_media") or "0") != "0"
+            has_file = str(sent.get("num_media") or "0") != "0"
             if (
                 same
                 and has_file == (part.media is not None)
                 and sid
                 and sid not in known
-                and _created(message, since) >= since - CLOCK_SKEW_S
+                and _created(sent, since) >= since - CLOCK_SKEW_S
             ):
                 return Receipt(sid)
         return "absent" if self._clock.time() - since >= ABSENT_AFTER_S else "unknown"
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        """Fetch a file that came in by its address at Twilio."""
         return await self._client.fetch_media(attachment.url, bytes_max)
 
     async def ingest(self, intake: Intake) -> None:
-        """Webhooks feed us; beside them, search for what they did not bring."""
+        """Search for what the webhooks did not bring."""
         await intake.channel_state(self.name, self.account, "up", "waiting for webhooks")
-        await self._reconciler.run(intake)
+        await self._backfill.run(intake)
 
     async def close(self) -> None:
+        """Release the connections."""
         await self._client.close()
 
     async def _status(self, sid: str) -> str:
@@ -190,7 +175,7 @@ class WhatsAppChannel(Unchanging):
 
 
 def body_of(part: RenderedPart, reply_to: ReplyTarget | None) -> str:
-    """The text as sent, with the quote line where one is needed."""
+    """Return the text as it is sent, with the quote line where one is needed."""
     if reply_to is None or not needs_quote_line(reply_to):
         return part.text
     prefix = quote_prefix(reply_to.author, reply_to.quote or reply_to.excerpt)
@@ -200,7 +185,7 @@ def body_of(part: RenderedPart, reply_to: ReplyTarget | None) -> str:
 
 
 def _created(message: dict[str, Any], default: float) -> float:
-    """When Twilio took a message, seconds since the epoch."""
+    """Return when Twilio took a message, in seconds since the epoch."""
     try:
         return parsedate_to_datetime(str(message.get("date_created"))).timestamp()
     except ValueError:

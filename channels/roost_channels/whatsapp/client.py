@@ -14,8 +14,8 @@ import httpx2
 from twilio.base.version import Version  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 
-from roost_channels.config import TwilioConfig
 from roost_channels.errors import Ambiguous, NotSent
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.http import JSON_CONTENT, TIMEOUT_S, TwilioHttp
 
 SIGNAL_TIMEOUT_S = 5.0

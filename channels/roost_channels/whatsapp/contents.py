@@ -24,14 +24,14 @@ PAGES_MAX = 20
 
 
 class Contents:
-    """The account's Content resources of ours, by name."""
+    """Our Content resources of the account, by name."""
 
     def __init__(self, client: TwilioClient) -> None:
         self._client = client
         self._sids: dict[str, str] | None = None
 
     async def form(self, text: str, buttons: Sequence[Button]) -> dict[str, str]:
-        """What a message with these buttons is created from."""
+        """Return the form fields of a message with these buttons."""
         shown = buttons[:ITEMS_MAX]
         is_list = len(shown) > BUTTONS_MAX
         title_max = ITEM_TITLE_MAX if is_list else BUTTON_TITLE_MAX
@@ -51,7 +51,7 @@ class Contents:
         return self._sids[name]
 
     def forget(self) -> None:
-        """Somebody deleted one in Twilio's console: they are looked up again."""
+        """Look the resources up again, because somebody deleted one in Twilio's console."""
         self._sids = None
 
 

@@ -24,14 +24,18 @@ class Form:
 
     @classmethod
     def parse(cls, body: bytes) -> "Form":
-        """Raises ValueError for what is no UTF-8 form. Values are not trimmed: they are signed."""
+        """Read a body; raises ValueError for what is no UTF-8 form. Values stay untrimmed: they are
+        signed.
+        """
         text = body.decode("utf-8")
         return cls(parse_qsl(text, keep_blank_values=True, max_num_fields=1000))
 
     def get(self, name: str, default: str = "") -> str:
+        """Return the first value of a name, or the default."""
         return self._values.get(name, [default])[0]
 
     def getlist(self, name: str) -> list[str]:
+        """Return all values of a name."""
         return self._values.get(name, [])
 
     def __iter__(self) -> Iterator[str]:
@@ -41,11 +45,12 @@ class Form:
         return len(self._values)
 
     def flat(self) -> dict[str, str]:
+        """Return the first value of each name."""
         return {name: values[0] for name, values in self._values.items()}
 
 
 def read(form: Form, account: str, now: float, quote: Quote | None = None) -> InboundMessage:
-    """An inbound message. The webhook names no time: `now` is when it came."""
+    """Read an inbound message. The webhook names no time: `now` is when it came."""
     sender = form.get("From")
     sid = form.get("MessageSid") or form.get("SmsMessageSid") or form.get("SmsSid")
     attachments = _attachments(form)
@@ -72,7 +77,7 @@ def read(form: Form, account: str, now: float, quote: Quote | None = None) -> In
 
 
 def _aliases(form: Form, sender: str) -> tuple[str, ...]:
-    """Further names of the same person: the phone number, and the id that outlives usernames."""
+    """Return further names of the same person: the phone number, and an id that stays."""
     phone = form.get("WaId")
     names = [f"whatsapp:+{phone}" if phone.isdigit() else "", form.get("ExternalUserId")]
     return tuple(dict.fromkeys(name for name in names if name and name != sender))
@@ -80,28 +85,28 @@ def _aliases(form: Form, sender: str) -> tuple[str, ...]:
 
 def _attachments(form: Form) -> tuple[Attachment, ...]:
     count = form.get("NumMedia")
-    found = []
+    attachments = []
     for index in range(min(int(count) if count.isdigit() else 0, MEDIA_MAX)):
         mime = form.get(f"MediaContentType{index}")
         url = form.get(f"MediaUrl{index}")
         kind = _KINDS.get(mime.partition("/")[0], "document")
-        found.append(Attachment(kind, url.rpartition("/")[2], mime_type=mime, url=url))
+        attachments.append(Attachment(kind, url.rpartition("/")[2], mime_type=mime, url=url))
     if form.get("Latitude") and form.get("Longitude"):
         words = (
             f"{form.get('Latitude')},{form.get('Longitude')}",
             form.get("Label"),
             form.get("Address"),
         )
-        found.append(Attachment("location", "", " ".join(word for word in words if word)))
+        attachments.append(Attachment("location", "", " ".join(word for word in words if word)))
     kind = form.get("MessageType").lower()
-    if not found and not form.get("Body") and kind not in _TYPES_WITHOUT_CONTENT:
+    if not attachments and not form.get("Body") and kind not in _TYPES_WITHOUT_CONTENT:
         # A type from after this was written: the agent is told, the person is not left in silence.
-        found.append(Attachment("".join(filter(str.isalnum, kind))[:20] or "message", ""))
-    return tuple(found)
+        attachments.append(Attachment("".join(filter(str.isalnum, kind))[:20] or "message", ""))
+    return tuple(attachments)
 
 
 def fetched_quote(ref: str, message: Mapping[str, object], account: str) -> Quote:
-    """A quote from Twilio's own copy of a message that we never stored."""
+    """Make a quote from Twilio's copy of a message that we never stored."""
     text = str(message.get("body") or "")
     return Quote(
         ref=ref,

@@ -1,4 +1,4 @@
-"""The order of messages to one person, which no provider keeps: each waits for the one before."""
+"""Keeps the order of messages to one person, which no provider does: each waits for the last."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -39,7 +39,7 @@ class Gate:
         self._ask = ask
 
     async def wait(self, address: Address, part_id: str) -> None:
-        """Until the previous message to this chat has left the provider, or long enough."""
+        """Wait until the previous message to this chat has left the provider, GATE_S at most."""
         while (before := await self._before(address, part_id)) is not None:
             patience_s = GATE_S if before.part_id or self._ask else GAP_S
             if self._clock.time() - before.taken_at >= patience_s:
@@ -49,11 +49,11 @@ class Gate:
             await self._clock.sleep(GATE_STEP_S)
 
     async def known(self, address: Address, part_id: str) -> frozenset[str]:
-        """Ids of the chat's newest messages that are not this part's."""
+        """Return the ids of the chat's newest messages, without this part's."""
         if self._receipts is None:
             return frozenset()
-        found = await self._receipts.earlier(address, before=part_id, limit=KNOWN_MAX)
-        return frozenset(one.message_id for one in found if one.message_id)
+        earlier = await self._receipts.earlier(address, before=part_id, limit=KNOWN_MAX)
+        return frozenset(one.message_id for one in earlier if one.message_id)
 
     async def _before(self, address: Address, part_id: str) -> EarlierSend | None:
         if self._receipts is None:

@@ -12,13 +12,13 @@ from twilio.request_validator import (  # type: ignore[import-untyped]
 )
 
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import TwilioConfig
 from roost_channels.errors import DeliveryError
 from roost_channels.intake import DeliveryReceipt, Intake
 from roost_channels.message import Quote
 from roost_channels.webhook import WebhookReply, lowered
 from roost_channels.whatsapp import forms
 from roost_channels.whatsapp.client import TwilioClient
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.errors import failure
 from roost_channels.whatsapp.forms import Form
 from roost_channels.whatsapp.window import refusal_of
@@ -78,7 +78,7 @@ class TwilioWebhooks:
         return WebhookReply(200, EMPTY_TWIML, "text/xml; charset=utf-8")
 
     async def status(self, url_path: str, headers: Mapping[str, str], body: bytes) -> WebhookReply:
-        """File one delivery receipt; the part it speaks of is named in the URL we gave."""
+        """File one delivery receipt; our callback address names its part."""
         form, refused = self._checked(url_path, headers, body)
         if form is None:
             return refused
@@ -104,12 +104,13 @@ class TwilioWebhooks:
         return WebhookReply(204)
 
     async def close(self) -> None:
+        """Release the connections."""
         await self._client.close()
 
     def _checked(
         self, url_path: str, headers: Mapping[str, str], body: bytes
     ) -> tuple[Form | None, WebhookReply]:
-        """The form, if it is Twilio's and about our account; else the refusal."""
+        """Return the form if Twilio signed it and it is about our account, else the refusal."""
         if len(body) > BODY_BYTES_MAX:
             return None, WebhookReply(413, b"body too large\n")
         try:
@@ -124,7 +125,7 @@ class TwilioWebhooks:
         return form, WebhookReply(200)
 
     def _is_signed(self, url_path: str, headers: Mapping[str, str], form: Form) -> bool:
-        """By the auth token with SHA-1, or by the shared key that the settings header names."""
+        """Check the signature: SHA-1 by the auth token, else by the shared key of a header."""
         signature = headers.get("x-twilio-signature", "")
         settings = headers.get(SIGNATURE_SETTINGS_HEADER.lower(), "")
         algorithm = get_signature_algorithm(settings)
@@ -138,7 +139,7 @@ class TwilioWebhooks:
         return bool(validator.validate(self._base + url_path, form, signature, algorithm))
 
     async def _quote(self, form: Form) -> Quote | None:
-        """The quoted message: from our store, else from Twilio, else marked as not to be had."""
+        """Return the quoted message from our store, else from Twilio, else marked as unresolved."""
         ref = form.get("OriginalRepliedMessageSid")
         if not ref:
             return None
@@ -159,7 +160,7 @@ class TwilioWebhooks:
 
 
 def _setting(header: str, name: str) -> str:
-    """A value of `key=<id>,algorithm=<name>`."""
+    """Return one value of `key=<id>,algorithm=<name>`."""
     for pair in header.split(","):
         key, _, value = pair.partition("=")
         if key.strip() == name:

@@ -1,10 +1,17 @@
-"""Links to files for Twilio to fetch: signed with a key of the account's, and soon worthless."""
+"""Links by which Twilio fetches our files: signed with a key of the account, and short-lived."""
 
 import hashlib
 import hmac
 from urllib.parse import quote, urlencode
 
 from pydantic import SecretStr
+
+from roost_channels.clock import Clock, SystemClock
+from roost_channels.errors import Rejected
+from roost_channels.file_response import file_headers
+from roost_channels.files import Files
+from roost_channels.webhook import NOT_CONFIGURED, WebhookReply, WebhookRequest
+from roost_channels.whatsapp.config import TwilioConfig
 
 MEDIA_PATH = "/hooks/twilio/media"
 # Twilio keeps a message queued for up to four hours before it fetches what belongs to it.
@@ -21,14 +28,14 @@ class MediaLinks:
         self._base = public_base_url.rstrip("/")
 
     def link(self, artifact_id: str, name: str, now: float) -> str:
-        """A link good for LINK_S; its last part is the name that people see for a document."""
+        """Return a link that is good for LINK_S; it ends with the name that people see."""
         expires = str(int(now + LINK_S))
         query = urlencode({"expires": expires, "signature": self._sign(artifact_id, expires)})
         shown = quote(name[-NAME_MAX:].replace("/", "_") or "file", safe="")
         return f"{self._base}{MEDIA_PATH}/{quote(artifact_id, safe='')}/{shown}?{query}"
 
     def is_good(self, artifact_id: str, expires: str, signature: str, now: float) -> bool:
-        """Whether this file may be handed out for that link now."""
+        """Return whether the link opens this file now."""
         expected = self._sign(artifact_id, expires)
         is_ours = hmac.compare_digest(signature.encode(), expected.encode())
         return is_ours and expires.isdigit() and now < int(expires)
@@ -36,3 +43,38 @@ class MediaLinks:
     def _sign(self, artifact_id: str, expires: str) -> str:
         words = f"{artifact_id} {expires}".encode()
         return hmac.new(self._key, words, hashlib.sha256).hexdigest()
+
+
+class MediaHandler:
+    """Serves a file of an answer to whoever has its link."""
+
+    def __init__(
+        self,
+        config: TwilioConfig,
+        public_base_url: str,
+        files: Files | None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._files = files
+        self._clock = clock or SystemClock()
+        self._links: MediaLinks | None = None
+        if config.auth_token is not None:
+            self._links = MediaLinks(config.auth_token, public_base_url)
+
+    async def handle(self, request: WebhookRequest) -> WebhookReply:
+        """Answer a GET of such a link."""
+        if self._links is None or self._files is None:
+            return NOT_CONFIGURED
+        artifact_id, query = request.path_values["artifact_id"], request.query
+        expires, signature = query.get("expires", ""), query.get("signature", "")
+        if not self._links.is_good(artifact_id, expires, signature, self._clock.time()):
+            return WebhookReply(403, b"this link is not good, or not any more\n")
+        try:
+            file = await self._files.stored(artifact_id)
+        except Rejected:
+            return WebhookReply(404, b"the file is gone\n")
+        headers = file_headers(file.name, file.mime_type)
+        content_type = headers.pop("Content-Type")
+        return WebhookReply(
+            200, file.data, content_type, {**headers, "Cache-Control": "private, no-store"}
+        )

@@ -14,7 +14,7 @@ THROTTLED_AGAIN_S = 60.0
 
 
 def refusal_of(error: DeliveryError | None, *, has_template: bool) -> Refusal | None:
-    """What a late failure means for its part; None where it is final."""
+    """Return what a late failure means for its part, None where it is final."""
     if isinstance(error, WindowClosed):
         return Refusal(held=True, invitation=INVITATION if has_template else "")
     if isinstance(error, Throttled):

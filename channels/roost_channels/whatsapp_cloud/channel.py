@@ -1,13 +1,11 @@
 """WhatsApp through Meta's Cloud API as a Channel: native quotes and buttons, no edits."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from roost_channels.channel import Capabilities
+from roost_channels.channel import Outgoing
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import WhatsAppCloudConfig
 from roost_channels.errors import (
     AuthBroken,
     DeliveryError,
@@ -16,39 +14,28 @@ from roost_channels.errors import (
 )
 from roost_channels.files import Files
 from roost_channels.intake import Intake
-from roost_channels.message import Address, Attachment, Button, Media, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Media, Receipt
 from roost_channels.outbox import Receipts
-from roost_channels.rendering.parts import RenderedPart
+from roost_channels.whatsapp import network
 from roost_channels.whatsapp.gate import Gate
-from roost_channels.whatsapp.unchanging import Unchanging
-from roost_channels.whatsapp.window import INVITATION, SESSION_WINDOW_S
+from roost_channels.whatsapp.window import INVITATION
 from roost_channels.whatsapp_cloud import format as cloud_format
 from roost_channels.whatsapp_cloud.client import CloudClient
+from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.errors import BAD_PARAMETER
 
 logger = logging.getLogger(__name__)
 
 OCTETS = "application/octet-stream"
 
-CAPABILITIES = Capabilities(
+CAPABILITIES = replace(
+    network.CAPABILITIES,
     text_max=cloud_format.TEXT_MAX,
-    text_unit="utf16",
-    markup="whatsapp",
-    can_edit=False,
-    can_delete=False,
-    native_quote=True,
-    buttons=True,
     button_text_max=cloud_format.INTERACTIVE_TEXT_MAX,
-    typing_s=25.0,
-    edit_interval_s=(0.0, 0.0),
-    # The pair limit: one message in 6 s to the same person, up to 45 at once.
-    send_interval_s=6.0,
-    send_burst=45,
-    session_window_s=SESSION_WINDOW_S,
 )
 
 
-class WhatsAppCloudChannel(Unchanging):
+class WhatsAppCloudChannel(network.ImmutableMessages):
     """One business phone number; its id is the account. `files` holds what answers carry.
 
     receipts: what went to each chat before, and what the webhooks were told of it, which another
@@ -80,23 +67,14 @@ class WhatsAppCloudChannel(Unchanging):
             reaction=config.reaction,
         )
 
-    async def send(
-        self,
-        address: Address,
-        part: RenderedPart,
-        *,
-        reply_to: ReplyTarget | None = None,
-        buttons: Sequence[Button] = (),
-        silent: bool = False,
-        part_id: str = "",
-    ) -> Receipt:
-        """Send; the part id is in every receipt."""
-        media_id = await self._upload(part.media) if part.media else ""
-        message = cloud_format.message(part, reply_to, buttons, part_id, media_id)
+    async def send(self, message: Outgoing) -> Receipt:
+        """Send a message; every receipt names its part id."""
+        media = message.part.media
+        body = cloud_format.message(message, await self._upload(media) if media else "")
         try:
-            return Receipt(await self._client.send(address.chat, message))
+            return Receipt(await self._client.send(message.address.chat, body))
         except Rejected as error:
-            if "context" in message and error.code in BAD_PARAMETER:
+            if "context" in body and error.code in BAD_PARAMETER:
                 raise RenderRejected(
                     error.description, code="reply", http_status=error.http_status
                 ) from error
@@ -110,35 +88,38 @@ class WhatsAppCloudChannel(Unchanging):
         return await self._client.upload(data, media.mime_type or OCTETS, name)
 
     async def in_order(self, address: Address, part_id: str = "") -> None:
+        """Wait until the message before this one is on its way."""
         await self._gate.wait(address, part_id)
 
     async def invite(self, address: Address, *, part_id: str) -> Receipt:
-        """The approved template, which may be sent outside the session window."""
+        """Send the approved template, which is allowed outside the session window."""
         if not self._template:
             raise Rejected("whatsapp_cloud.window_template is not set", code="template")
         message = cloud_format.template(self._template, self._language, part_id)
         return Receipt(await self._client.send(address.chat, message))
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
-        """Typing is tied to an inbound message, and marks it read."""
+        """Show typing, which needs an inbound message and marks it read."""
         if inbound_message_id:
             await self._client.show_typing(inbound_message_id)
 
     async def react(self, address: Address, message_id: str) -> None:
+        """Put the reaction of the settings under a message."""
         mark = cloud_format.reaction(message_id, self.capabilities.reaction)
         await self._client.send(address.chat, mark)
 
     async def find_sent(
-        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+        self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
-        """Meta lists nothing of what was sent; a receipt with the part's id is the only proof."""
+        """Return `unknown`: Meta lists nothing, and only a receipt with the part's id is proof."""
         return "unknown"
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        """Fetch a file by its media id."""
         return await self._client.download(attachment.provider_id, bytes_max)
 
     async def ingest(self, intake: Intake) -> None:
-        """Webhooks feed us: only say whether the token works."""
+        """Report whether the token works; messages come by webhook."""
         state, detail = "up", "waiting for webhooks"
         try:
             number = await self._client.number()
@@ -150,4 +131,5 @@ class WhatsAppCloudChannel(Unchanging):
         await intake.channel_state(self.name, self.account, state, detail)
 
     async def close(self) -> None:
+        """Release the connections."""
         await self._client.close()

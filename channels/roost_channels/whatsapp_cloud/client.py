@@ -7,9 +7,9 @@ from urllib.parse import quote
 import httpx2
 
 from roost_channels.bodies import decoded, read_bounded
-from roost_channels.config import WhatsAppCloudConfig
 from roost_channels.errors import Ambiguous, NotSent, Rejected
 from roost_channels.whatsapp.errors import unanswered
+from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.errors import refusal
 
 TIMEOUT_S = 20.0
@@ -96,6 +96,7 @@ class CloudClient:
         return await self._request("GET", self._number, timeout_s=SIGNAL_TIMEOUT_S)
 
     async def close(self) -> None:
+        """Release the connections."""
         await self._http.aclose()
 
     async def _request(

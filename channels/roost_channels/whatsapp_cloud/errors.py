@@ -33,7 +33,7 @@ _DOWN = {2, 131016, 133004}
 
 
 def by_code(code: Any, words: str, status: int = 0, retry_after_s: float = 0.0) -> DeliveryError:
-    """The meaning of a code; a refusal for good where it has none of its own."""
+    """Return the meaning of a code; one without a meaning of its own is a final refusal."""
     number = int(code) if str(code).lstrip("-").isdigit() else -1
     known = str(code if code is not None else "")
     if number in _WINDOW:
@@ -57,15 +57,15 @@ def by_code(code: Any, words: str, status: int = 0, retry_after_s: float = 0.0) 
 def refusal(
     status: int, body: Any, headers: Mapping[str, str], *, repeatable: bool
 ) -> DeliveryError:
-    """What an answer other than a success means."""
+    """Return what an answer other than a success means."""
     error = body.get("error") if isinstance(body, dict) else None
     known: Mapping[str, Any] = error if isinstance(error, dict) else {}
     code = known.get("code")
     words = _words(known) or f"HTTP {status}"
     retry_after_s = _retry_after(headers)
-    found = by_code(code, words, status, retry_after_s)
-    if not isinstance(found, Rejected):
-        return found
+    error = by_code(code, words, status, retry_after_s)
+    if not isinstance(error, Rejected):
+        return error
     if code in _DOWN:
         return NotSent(words, code=str(code), http_status=status)
     if status == 429:
@@ -78,16 +78,16 @@ def refusal(
     if status >= 500 or status < 300:
         kind = NotSent if repeatable else Ambiguous
         return kind(words, code=str(code or ""), http_status=status)
-    return found
+    return error
 
 
 def _words(error: Mapping[str, Any]) -> str:
-    """The message and its details, which say more."""
+    """Return the message and its details."""
     data = error.get("error_data")
     details = data.get("details") if isinstance(data, dict) else ""
     return ": ".join(str(text) for text in (error.get("message"), details) if text)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    given = headers.get("Retry-After", "")
-    return float(given) if given.replace(".", "", 1).isdigit() else 0.0
+    wait = headers.get("Retry-After", "")
+    return float(wait) if wait.replace(".", "", 1).isdigit() else 0.0

@@ -1,10 +1,10 @@
-"""Messages as the Cloud API wants them: text, buttons, lists and the invitation template."""
+"""Messages in the form of the Cloud API: text, files, buttons, lists and templates."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from roost_channels.message import Button, Media, ReplyTarget
-from roost_channels.rendering.parts import RenderedPart
+from roost_channels.channel import Outgoing
+from roost_channels.message import Button, Media
 
 TEXT_MAX = 4096
 INTERACTIVE_TEXT_MAX = 1024
@@ -26,29 +26,25 @@ SHOWN = {
 MESSAGE_ID_PREFIX = "wamid."
 
 
-def message(
-    part: RenderedPart,
-    reply_to: ReplyTarget | None,
-    buttons: Sequence[Button],
-    part_id: str,
-    media_id: str = "",
-) -> dict[str, Any]:
-    """The body of a send without its recipient. media_id: of the part's file, uploaded before."""
+def message(sent: Outgoing, media_id: str = "") -> dict[str, Any]:
+    """Build a send without its recipient. media_id: the part's file, uploaded before."""
+    part, reply_to = sent.part, sent.reply_to
     if part.media is not None:
         made = media(part.media, media_id, part.text[:CAPTION_MAX])
     else:
-        made = interactive(part.text, buttons) if buttons else text(part.text)
+        made = interactive(part.text, sent.buttons) if sent.buttons else text(part.text)
     if reply_to is not None and reply_to.message_id.startswith(MESSAGE_ID_PREFIX):
         made["context"] = {"message_id": reply_to.message_id}
-    return made | correlation(part_id)
+    return made | correlation(sent.part_id)
 
 
 def text(body: str) -> dict[str, Any]:
+    """Build a text message, links without a preview."""
     return {"type": "text", "text": {"body": body, "preview_url": False}}
 
 
 def media(file: Media, media_id: str, caption: str) -> dict[str, Any]:
-    """An uploaded file, shown as what it is where WhatsApp can, else as a document."""
+    """Build the message of an uploaded file, shown by its kind or as a document."""
     kind = media_type(file)
     if caption and kind == "audio":
         kind = "document"  # a voice has no caption
@@ -59,7 +55,7 @@ def media(file: Media, media_id: str, caption: str) -> dict[str, Any]:
 
 
 def media_type(file: Media) -> str:
-    """By MIME type and size: what WhatsApp would refuse to show it can still carry."""
+    """Return how to send a file, by MIME type and size: what can't be shown is a document."""
     for kind, (mime_types, bytes_max) in SHOWN.items():
         if file.mime_type.partition(";")[0] in mime_types and file.size <= bytes_max:
             return kind
@@ -67,7 +63,7 @@ def media_type(file: Media) -> str:
 
 
 def interactive(body: str, buttons: Sequence[Button]) -> dict[str, Any]:
-    """Up to three buttons, else a list of up to ten; more than that has no place on WhatsApp."""
+    """Build up to three buttons, else a list of up to ten choices; the rest is left out."""
     if len(buttons) <= BUTTONS_MAX:
         replies = [
             {"type": "reply", "reply": {"id": b.data, "title": b.label[:BUTTON_TITLE_MAX]}}
@@ -82,17 +78,18 @@ def interactive(body: str, buttons: Sequence[Button]) -> dict[str, Any]:
 
 
 def template(name: str, language: str, part_id: str) -> dict[str, Any]:
-    """An approved template without variables."""
+    """Build the message of an approved template without variables."""
     made = {"name": name, "language": {"code": language}}
     return {"type": "template", "template": made} | correlation(part_id)
 
 
 def reaction(message_id: str, emoji: str) -> dict[str, Any]:
+    """Build a reaction to a message; an empty emoji takes it away."""
     return {"type": "reaction", "reaction": {"message_id": message_id, "emoji": emoji}}
 
 
 def correlation(part_id: str) -> dict[str, str]:
-    """What the status webhooks repeat: proof of an acceptance whose answer was lost."""
+    """Build the field that status webhooks repeat: it proves a send whose answer was lost."""
     return {"biz_opaque_callback_data": part_id} if part_id else {}
 
 

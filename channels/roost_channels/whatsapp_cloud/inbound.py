@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import WhatsAppCloudConfig
 from roost_channels.intake import DeliveryReceipt, Intake
 from roost_channels.message import InboundMessage, Quote
 from roost_channels.webhook import WebhookReply, lowered
 from roost_channels.whatsapp.window import refusal_of
 from roost_channels.whatsapp_cloud import payloads
+from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.errors import by_code
 from roost_channels.whatsapp_cloud.payloads import StatusSeen, Value
 
@@ -44,9 +44,9 @@ class CloudWebhooks:
         self._clock = clock or SystemClock()
 
     def verify(self, query: Mapping[str, str]) -> WebhookReply:
-        """Meta asks once, when the address is entered, whether it is ours."""
-        given = query.get("hub.verify_token", "")
-        is_ours = hmac.compare_digest(given.encode(), self._verify_token.encode())
+        """Answer Meta's question whether the address is ours, asked when it is entered."""
+        token = query.get("hub.verify_token", "")
+        is_ours = hmac.compare_digest(token.encode(), self._verify_token.encode())
         if query.get("hub.mode") != "subscribe" or not is_ours:
             logger.warning("a wrong verify token was refused")
             return WebhookReply(403, b"wrong verify token\n")
@@ -98,7 +98,7 @@ class CloudWebhooks:
         return payloads.read(message, value, self._clock.time(), quote)
 
     async def _quote(self, chat: str, ref: str) -> Quote:
-        """The quoted message from our store; Meta gives its text to nobody."""
+        """Return the quoted message from our store, else as unresolved: Meta gives no text."""
         try:
             known = await self._intake.resolve_quote("whatsapp", self._account, chat, ref)
             if known is not None:
@@ -121,9 +121,9 @@ class CloudWebhooks:
         await self._intake.receipt("whatsapp", self._account, receipt)
 
     def _is_signed(self, headers: Mapping[str, str], body: bytes) -> bool:
-        given = headers.get("x-hub-signature-256", "")
+        header = headers.get("x-hub-signature-256", "")
         expected = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
-        signature = given.removeprefix(SIGNATURE_PREFIX)
-        return given.startswith(SIGNATURE_PREFIX) and hmac.compare_digest(
+        signature = header.removeprefix(SIGNATURE_PREFIX)
+        return header.startswith(SIGNATURE_PREFIX) and hmac.compare_digest(
             signature.encode(), expected.encode()
         )

@@ -40,17 +40,20 @@ class Value:
     body: Mapping[str, Any]
 
     def messages(self) -> Sequence[Mapping[str, Any]]:
+        """Return what people sent."""
         return objects(self.body.get("messages"))
 
     def statuses(self) -> Sequence[StatusSeen]:
+        """Return the receipts of what we sent."""
         return [_status(item) for item in objects(self.body.get("statuses")) if item.get("id")]
 
     def errors(self) -> Sequence[str]:
+        """Return the problems of the account, in words."""
         return [_error(item)[1] for item in objects(self.body.get("errors"))]
 
 
 def values(payload: Mapping[str, Any]) -> Iterator[Value]:
-    """Every change of the field `messages`, in order."""
+    """Yield every change of the field `messages`, in order."""
     for entry in objects(payload.get("entry")):
         for change in objects(entry.get("changes")):
             body = inner(change, "value")
@@ -59,14 +62,14 @@ def values(payload: Mapping[str, Any]) -> Iterator[Value]:
 
 
 def quoted(message: Mapping[str, Any]) -> str:
-    """The id of the message replied to; a forwarded message has a context without one."""
+    """Return the id of the message replied to; a forwarded message has a context without one."""
     return text(inner(message, "context"), "id")
 
 
 def read(
     message: Mapping[str, Any], value: Value, now: float, quote: Quote | None = None
 ) -> InboundMessage:
-    """An inbound message, whatever its type."""
+    """Read an inbound message, whatever its type."""
     kind_of = text(message, "type")
     wamid = text(message, "id")
     sender = _sender(message, value)
@@ -99,7 +102,7 @@ def read(
 
 
 def _words(message: Mapping[str, Any]) -> tuple[str, str]:
-    """(what was said, the data of a pressed button)."""
+    """Return (text, data of a pressed button)."""
     kind = text(message, "type")
     content = inner(message, kind)
     if kind == "text":
@@ -135,14 +138,14 @@ def _attachments(message: Mapping[str, Any]) -> tuple[Attachment, ...]:
 
 
 def _sender(message: Mapping[str, Any], value: Value) -> Sender:
-    """By phone number where there is one, else by the business-scoped id; both are remembered."""
+    """Return the writer by phone number, else by business-scoped id; the other becomes an alias."""
     wa_id, user_id = text(message, "from"), text(message, "from_user_id")
     contact: Mapping[str, Any] = next(
         (
-            found
-            for found in objects(value.body.get("contacts"))
-            if (wa_id and found.get("wa_id") == wa_id)
-            or (user_id and found.get("user_id") == user_id)
+            person
+            for person in objects(value.body.get("contacts"))
+            if (wa_id and person.get("wa_id") == wa_id)
+            or (user_id and person.get("user_id") == user_id)
         ),
         {},
     )
@@ -173,14 +176,17 @@ def _error(error: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def objects(value: Any) -> Sequence[Mapping[str, Any]]:
+    """Return the JSON objects of a list, and nothing where it is no list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def inner(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
+    """Return the JSON object under a name, an empty one where there is none."""
+    inside = value.get(name)
+    return inside if isinstance(inside, dict) else {}
 
 
 def text(value: Mapping[str, Any], name: str) -> str:
-    found = value.get(name)
-    return found if isinstance(found, str) else ""
+    """Return the string under a name, the empty string where there is none."""
+    inside = value.get(name)
+    return inside if isinstance(inside, str) else ""

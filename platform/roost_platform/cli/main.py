@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Roost: agents people talk to on Telegram and WhatsApp, on your own machine.",
+    help="Roost: agents that people talk to where they chat, on your own machine.",
 )
 PARTS = ("temporal", "engine", "worker", "courier", "web", "sandbox")
 

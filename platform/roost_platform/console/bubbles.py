@@ -1,11 +1,13 @@
-"""The messages on the fakes' screens, with the formatting that a person would see."""
+"""What phones show, as bubbles with the formatting that a person would see."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup, escape
+
+from roost_channels.rendering.parts import Entity
+from roost_channels.sandbox.phone import PhoneLook, PhoneScreen, ShownMessage
 
 MESSAGES_SHOWN_MAX = 100
 QUOTE_DEPTH_MAX = 8  # quotes in quotes; what is deeper shows its marks
@@ -28,10 +30,8 @@ TAGS = {
     "email": ('<span class="link">', "</span>"),
 }
 
-# What WhatsApp shows for files of these kinds; others show their names.
-FILE_WORDS = {"image": "Photo", "video": "Video", "audio": "Audio"}
-# WhatsApp's own marks, longest first; each stays within one line except the fence.
-WHATSAPP_MARKS = re.compile(
+# Marks around words, longest first; each keeps inside one line except the fence.
+MARKS = re.compile(
     r"^> (?P<quote>[^\n]*)\n?|```(?P<pre>.+?)```|`(?P<code>[^`\n]+)`"
     r"|(?<!\w)\*(?P<b>[^*\n]+)\*(?!\w)|(?<!\w)_(?P<i>[^_\n]+)_(?!\w)|(?<!\w)~(?P<s>[^~\n]+)~(?!\w)",
     re.DOTALL | re.MULTILINE,
@@ -40,7 +40,7 @@ WHATSAPP_MARKS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PhoneMessage:
-    """One message. status: sent | delivered | read | failed, for ours on WhatsApp."""
+    """One bubble. status: sent | delivered | read | failed, for what we sent where apps show it."""
 
     id: str
     mine: bool
@@ -57,30 +57,25 @@ class PhoneMessage:
 
 @dataclass(frozen=True, slots=True)
 class Phone:
-    """One phone's screen.
+    """One phone's screen; problem says why it is dark. tone: its colours."""
 
-    name: the phone in addresses and ids. kind: how it looks. label: the network, for people.
-    problem: why the screen is dark; empty if it is not.
-    """
-
-    name: str
-    kind: str
-    label: str
+    look: PhoneLook
+    tone: str
     title: str
     messages: tuple[PhoneMessage, ...] = ()
     typing: bool = False
     problem: str = ""
 
 
-def entities_html(text: str, entities: Sequence[Mapping[str, Any]]) -> Markup:
-    """Text with Telegram entities (UTF-16 offsets) as HTML; its text content is the text."""
+def entities_html(text: str, entities: Sequence[Entity]) -> Markup:
+    """Text with entities (UTF-16 offsets) as HTML; its text content is the text."""
     units = text.encode("utf-16-le")
     opens: dict[int, list[tuple[int, str]]] = {}
     closes: dict[int, list[tuple[int, str]]] = {}
     cuts = {0, len(units) // 2}
     for number, entity in enumerate(entities):
-        tag = TAGS.get(str(entity.get("type")))
-        start, length = int(entity.get("offset", 0)), int(entity.get("length", 0))
+        tag = TAGS.get(entity.type)
+        start, length = entity.offset, entity.length
         if tag is None or length <= 0 or start + length > len(units) // 2:
             continue
         opens.setdefault(start, []).append((-length, tag[0]))
@@ -96,15 +91,15 @@ def entities_html(text: str, entities: Sequence[Mapping[str, Any]]) -> Markup:
     return Markup("").join(html)
 
 
-def whatsapp_html(text: str, depth: int = 0) -> Markup:
-    """Text with WhatsApp's marks as HTML; the marks are removed, as on the phone."""
+def marks_html(text: str, depth: int = 0) -> Markup:
+    """Text with marks as HTML; the marks themselves disappear, as on the phone."""
     html, previous = [], 0
-    for match in WHATSAPP_MARKS.finditer(text):
+    for match in MARKS.finditer(text):
         html.append(escape(text[previous : match.start()]))
         name = str(match.lastgroup)
         if name == "quote":
             inner, below = match[name], depth + 1
-            quoted = whatsapp_html(inner, below) if below < QUOTE_DEPTH_MAX else escape(inner)
+            quoted = marks_html(inner, below) if below < QUOTE_DEPTH_MAX else escape(inner)
             html.append(Markup('<span class="blockquote">{}</span>').format(quoted))
         elif name == "pre":
             html.append(Markup('<code class="pre">{}</code>').format(match[name]))
@@ -115,54 +110,34 @@ def whatsapp_html(text: str, depth: int = 0) -> Markup:
     return Markup("").join(html)
 
 
-def telegram_messages(screen: Mapping[str, Any]) -> tuple[PhoneMessage, ...]:
-    """The messages of the Telegram fake's screen, oldest first, the last MESSAGES_SHOWN_MAX."""
-    by_id = {m["message_id"]: m for m in screen["messages"]}
-    messages = []
-    for m in screen["messages"][-MESSAGES_SHOWN_MAX:]:
-        reply = m.get("reply_to") or {}
-        target = by_id.get(reply.get("message_id"), {})
-        messages.append(
-            PhoneMessage(
-                id=str(m["message_id"]),
-                mine=m["from"] == "user",
-                html=entities_html(m["text"], m.get("entities") or ()),
-                at=float(m["date"]),
-                reply_author=("You" if target.get("from") == "user" else "Roost") if reply else "",
-                reply_text=str(reply.get("quote") or reply.get("text") or ""),
-                buttons=tuple((b["text"], b["data"]) for b in m.get("buttons") or ()),
-                edited=bool(m.get("edited")),
-                files=tuple(f["name"] or f["kind"].capitalize() for f in m.get("files") or ()),
-                reactions=" ".join(m.get("reactions") or ()),
-            )
-        )
-    return tuple(messages)
+def bubbles(screen: PhoneScreen, look: PhoneLook) -> tuple[PhoneMessage, ...]:
+    """The newest MESSAGES_SHOWN_MAX messages of a screen, formatted."""
+    return tuple(_bubble(message, look) for message in screen.messages[-MESSAGES_SHOWN_MAX:])
 
 
-def whatsapp_messages(screen: Mapping[str, Any]) -> tuple[PhoneMessage, ...]:
-    """The messages of a WhatsApp fake's screen, oldest first, the last MESSAGES_SHOWN_MAX."""
-    by_id = {m["sid"]: m for m in screen["messages"]}
-    messages = []
-    for m in screen["messages"][-MESSAGES_SHOWN_MAX:]:
-        reply = m.get("reply_to") or {}
-        target = by_id.get(reply.get("sid"), {})
-        messages.append(
-            PhoneMessage(
-                id=str(m["sid"]),
-                mine=m["from"] == "user",
-                html=whatsapp_html(m["body"]),
-                at=float(m["date"]),
-                reply_author=("You" if target.get("from") == "user" else "Roost") if reply else "",
-                reply_text=str(whatsapp_html(str(reply.get("body") or "")).striptags()),
-                buttons=tuple((b["title"], b["id"]) for b in m.get("buttons") or ()),
-                status=str(m.get("status") or ""),
-                files=tuple(_file_name(f) for f in m.get("files") or ()),
-                reactions=" ".join(m.get("reactions") or ()),
-            )
-        )
-    return tuple(messages)
+def _bubble(message: ShownMessage, look: PhoneLook) -> PhoneMessage:
+    reply_author = "You" if message.reply_is_mine else "Roost"
+    reply_text = message.reply_text
+    if look.markup == "marks":
+        reply_text = marks_html(reply_text).striptags()
+    return PhoneMessage(
+        id=message.id,
+        mine=message.is_mine,
+        html=_html(message, look),
+        at=message.at,
+        reply_author=reply_author if reply_text else "",
+        reply_text=reply_text,
+        buttons=message.buttons,
+        edited=message.is_edited,
+        status=message.status if look.shows_status else "",
+        files=message.files,
+        reactions=message.reactions,
+    )
 
 
-def _file_name(file: Mapping[str, Any]) -> str:
-    kind = str(file["content_type"]).partition("/")[0]
-    return FILE_WORDS.get(kind) or str(file.get("name") or "") or "Document"
+def _html(message: ShownMessage, look: PhoneLook) -> Markup:
+    if look.markup == "entities":
+        return entities_html(message.text, message.entities)
+    if look.markup == "marks":
+        return marks_html(message.text)
+    return escape(message.text)

@@ -14,7 +14,7 @@ from roost_platform.console.live import Live, LivePage
 from roost_platform.console.navigation import NavLink, sections_for
 from roost_platform.console.page_response import PageResponse
 from roost_platform.console.phones import Phones
-from roost_platform.console.rendering import render
+from roost_platform.console.rendering import name_channels, render
 from roost_platform.errors import (
     NotSignedIn,
     Refused,
@@ -48,8 +48,9 @@ class Console:
         self.logins = Logins(database, clock, self.accounts.passwords)
         self.tokens = Tokens(database, clock)
         self.live = Live(database, render)
-        if self.deps.sandbox is not None:
-            self.phones = Phones(self.deps.sandbox)
+        name_channels(self.deps.kinds)
+        if self.deps.phones is not None:
+            self.phones = Phones(self.deps.phones)
 
     async def close(self) -> None:
         """Release connections."""
@@ -165,7 +166,7 @@ class Visit:
                 sections_for(
                     self.console.navigation,
                     self.principal,
-                    has_sandbox=self.deps.sandbox is not None,
+                    has_sandbox=self.deps.phones is not None,
                 )
             ),
             "environment": self.deps.environment,

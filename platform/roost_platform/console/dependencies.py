@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from roost_channels.registry import BUILT_IN, Kinds
+from roost_platform.console.phones import OpenPhones
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
 from roost_platform.views.engine.watch import EngineWatch
@@ -15,7 +17,7 @@ from roost_platform.views.health import HealthView
 class ChannelSetup:
     """One channel as configured, for the Channels page.
 
-    account: the bot id or sender; empty while the channel is not configured.
+    account: our name on the network; empty while the channel is not configured.
     mode: how messages come in (`polling`, `webhook`).
     webhooks: (what it is for, URL to enter at the provider).
     steps: how to set the channel up, one sentence each, Markdown allowed.
@@ -30,23 +32,13 @@ class ChannelSetup:
 
 
 @dataclass(frozen=True, slots=True)
-class SandboxUrls:
-    """Where the fakes listen, and whose the phones are: an id on the network, and a name."""
-
-    telegram: str
-    twilio: str
-    cloud: str
-    telegram_user: tuple[str, str] = ("1001", "Ada")
-    twilio_user: tuple[str, str] = ("whatsapp:+15550009999", "Grace")
-    cloud_user: tuple[str, str] = ("whatsapp:+15550007777", "Hedy")
-
-
-@dataclass(frozen=True, slots=True)
 class ConsoleDeps:
     """Everything the console needs. `clock` gives seconds since the epoch.
 
     health: how every process and account is, for the health strip.
     engine_watch: the engine's figures and their last hour, for the Inference page.
+    phones: opens the sandbox's phones; None outside the sandbox.
+    kinds: the channels there are. channels: those that can be set up, as they are configured.
     public_base_url: the address people use; https makes cookies Secure and `__Host-`.
     agents: names offered in the test chat, the default one first.
     viewers_read_texts: whether viewers see what people wrote.
@@ -57,10 +49,11 @@ class ConsoleDeps:
     intake: PlatformIntake
     health: HealthView
     engine_watch: EngineWatch | None = None
-    sandbox: SandboxUrls | None = None
+    phones: OpenPhones | None = None
     clock: Callable[[], float] = time.time
     public_base_url: str = ""
     agents: Sequence[str] = ("concierge",)
+    kinds: Kinds = BUILT_IN
     channels: Sequence[ChannelSetup] = ()
     viewers_read_texts: bool = False
     environment: str = ""

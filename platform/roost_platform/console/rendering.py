@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from roost_channels.registry import BUILT_IN, Kinds
 from roost_channels.rendering.budget import Budget
 from roost_platform.console.assets import icon, static_url
 from roost_platform.console.markdown import markdown, plain
@@ -26,8 +28,16 @@ _page_budget: ContextVar[Budget | None] = ContextVar("page_budget", default=None
 
 NOTHING = "\N{EN DASH}"  # a figure that was not measured
 
-CHANNEL_NAMES = {"telegram": "Telegram", "whatsapp": "WhatsApp", "console": "Console"}
-CHANNEL_ICONS = {"telegram": "send", "whatsapp": "phone", "console": "terminal"}
+UNKNOWN_CHANNEL_ICON = "radio-tower"
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelMark:
+    """How a channel is shown: its name, its icon, and its colours."""
+
+    label: str
+    icon: str
+    tone: str
 
 
 def duration(seconds: float | None) -> str:
@@ -97,6 +107,29 @@ def pretty_json(text: str) -> str:
         return text
 
 
+# By the channel's name in addresses. Macros see no page's data, so it is told once per process.
+_marks: dict[str, ChannelMark] = {}
+
+
+def name_channels(kinds: Kinds) -> None:
+    """Tell the templates which channels there are."""
+    for kind in kinds:
+        _marks.setdefault(kind.channel, ChannelMark(kind.label, kind.icon, kind.tone))
+
+
+def channel_mark(channel: str) -> ChannelMark:
+    """How a channel is shown; one that is not there any more by its name."""
+    return _marks.get(channel) or ChannelMark(channel, UNKNOWN_CHANNEL_ICON, "plain")
+
+
+def channel_choices() -> list[tuple[str, str]]:
+    """(value, label) of a choice among the channels, for any of them first."""
+    return [("", "Any channel"), *((name, mark.label) for name, mark in _marks.items())]
+
+
+name_channels(BUILT_IN)
+
+
 def _json_depth(text: str) -> int:
     """How deep brackets stand; those in strings count too, which errs on the safe side."""
     depth = deepest = 0
@@ -141,8 +174,8 @@ def environment() -> Environment:
     env.globals.update(
         icon=icon,
         static=static_url,
-        channel_names=CHANNEL_NAMES,
-        channel_icons=CHANNEL_ICONS,
+        channel_mark=channel_mark,
+        channel_choices=channel_choices,
     )
     env.filters.update(
         duration=duration,

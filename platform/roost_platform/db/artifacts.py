@@ -11,7 +11,7 @@ from sqlalchemy import select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.errors import Rejected
-from roost_channels.files import Fetch
+from roost_channels.files import Fetch, StoredFile
 from roost_channels.message import Attachment
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
@@ -175,11 +175,13 @@ class ArtifactStore:
             raise NotFound(f"No artifact {artifact_id}.")
         return self._folder / artifact_id[-2:] / artifact_id
 
-    async def record(self, artifact_id: str) -> Artifact | None:
-        """The artifact of this id in any conversation, for callers with a right of their own."""
+    async def stored(self, artifact_id: str) -> StoredFile:
+        """A stored file with its name and type; raises Rejected when it is gone."""
         async with self._database.read() as session:
             row = await session.get(models.Artifact, artifact_id)
-            return None if row is None else _artifact_of(row)
+        if row is None:
+            raise Rejected(f"there is no artifact {artifact_id}")
+        return StoredFile(row.name, row.mime_type, await self.read(artifact_id))
 
     async def sweep(self, older_than: float) -> int:
         """Delete files that are older and that no pending message needs; returns how many."""

@@ -43,7 +43,7 @@ def web_url(settings: Settings) -> str:
 
 @contextlib.asynccontextmanager
 async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
-    """Everything the web app works on."""
+    """Open everything that the web app works with."""
 
     async def temporal_answers() -> bool:
         return await asyncio.to_thread(probes.port_answers, settings.temporal_address)

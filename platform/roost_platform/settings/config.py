@@ -2,28 +2,19 @@
 
 import difflib
 import os
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, create_model, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from roost_channels.config import (
-    DeliveryConfig,
-    FilesConfig,
-    TelegramConfig,
-    TwilioConfig,
-    WhatsAppCloudConfig,
-)
+from roost_channels.config import ChannelConfig, DeliveryConfig, FilesConfig
+from roost_channels.kinds import ChannelKind
+from roost_channels.registry import BUILT_IN, Kinds, RegistrationError, load_kinds
 from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
 from roost_platform.settings.sections import (
@@ -34,7 +25,9 @@ from roost_platform.settings.sections import (
     SessionsConfig,
     TemporalConfig,
     WebConfig,
+    inbound_model,
 )
+from roost_platform.settings.sources import config_file, merge, read_environment, read_toml
 from roost_workflows.config import WorkerConfig
 
 PREFIX = "ROOST_"
@@ -53,12 +46,20 @@ ENGINE_PORT = 8421
 
 
 def default_data_dir() -> Path:
-    """Where a stack keeps its data when nothing says otherwise."""
+    """Return the folder of a stack's data when no setting names one."""
     return Path.home() / ".roost"
 
 
+C = TypeVar("C", bound=ChannelConfig)
+
+
 class Settings(BaseSettings):
-    """All settings. Made by `load_settings`; `Settings(…)` alone reads nothing from outside."""
+    """The settings that every installation has. `settings_model` adds the channels' sections.
+
+    kinds: the channels whose sections a model has.
+    """
+
+    kinds: ClassVar[Kinds] = ()
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -83,6 +84,11 @@ class Settings(BaseSettings):
         description="Agents as `module:attribute`, besides the entry points `roost.agents`. "
         "The first one answers new conversations.",
     )
+    channels: tuple[str, ...] = Field(
+        default=(),
+        description="Channels as `module:attribute`, besides the built-in ones; the attribute is a "
+        "ChannelKind. Each adds its own section of settings.",
+    )
     sandbox: bool = Field(
         default=False,
         description="Set by `roost up --sandbox`: the channels talk to the bundled fakes.",
@@ -92,9 +98,6 @@ class Settings(BaseSettings):
     engine: EngineConfig = Field(default_factory=EngineConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     sessions: SessionsConfig = Field(default_factory=SessionsConfig)
-    telegram: TelegramConfig = Field(default_factory=TelegramConfig)
-    twilio: TwilioConfig = Field(default_factory=TwilioConfig)
-    whatsapp_cloud: WhatsAppCloudConfig = Field(default_factory=WhatsAppCloudConfig)
     inbound: InboundConfig = Field(default_factory=InboundConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
     files: FilesConfig = Field(default_factory=FilesConfig)
@@ -122,7 +125,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Nothing is read implicitly: `load_settings` hands over what it found, and knows where."""
+        """Read nothing implicitly: `load_settings` reads the sources and records them."""
         return (init_settings,)
 
     @property
@@ -151,8 +154,27 @@ class Settings(BaseSettings):
             return self.engine.url.rstrip("/")
         return f"http://{self.engine.host}:{self.engine.port or ENGINE_PORT}"
 
+    def channel(self, kind: ChannelKind[C]) -> C:
+        """Return the settings of a channel; the defaults for one without a section."""
+        if not kind.section:
+            return kind.config()
+        config = getattr(self, kind.section)
+        assert isinstance(config, kind.config)
+        return config
+
+    def accounts(self) -> Iterator[tuple[ChannelKind[Any], ChannelConfig]]:
+        """Yield every configured account.
+
+        In the sandbox a channel without a fake is left out: nothing may reach a real network.
+        """
+        for kind in self.kinds:
+            config = self.channel(kind)
+            is_faked = kind.sandbox is not None or not kind.section
+            if config.configured and (is_faked or not self.sandbox):
+                yield kind, config
+
     def origin(self, path: str) -> str:
-        """Where a value came from: `environment`, a file's path, `command line` or `default`."""
+        """Return a value's source: `environment`, a file's path, `command line` or `default`."""
         return self._origins.get(path, "default")
 
 
@@ -164,14 +186,24 @@ def _with_password(url: str, password: str) -> str:
     return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
 
-class _Environment(EnvSettingsSource):
-    """pydantic-settings' own reader, except that lists may also be written with commas."""
+@cache
+def settings_model(kinds: Kinds = BUILT_IN) -> type[Settings]:
+    """Return the class of all settings of an installation with these channels.
 
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        text = str(value).strip()
-        if text.startswith(("[", "{")):
-            return super().decode_complex_value(field_name, field, text)
-        return [item.strip() for item in text.split(",") if item.strip()]
+    An instance made directly has the defaults; `load_settings` reads the environment and the file.
+    """
+    sections: dict[str, Any] = {
+        kind.section: (kind.config, Field(default_factory=kind.config))
+        for kind in kinds
+        if kind.section
+    }
+    inbound = inbound_model({kind.channel: kind.label for kind in kinds})
+    sections["inbound"] = (inbound, Field(default_factory=inbound))
+    if taken := sorted(set(sections) & set(Settings.model_fields) - {"inbound"}):
+        raise ConfigError(f"A channel can't have the section {taken[0]}: it is Roost's own.")
+    model = create_model("Settings", __base__=Settings, **sections)
+    model.kinds = kinds
+    return model
 
 
 def load_settings(
@@ -182,28 +214,42 @@ def load_settings(
     Raises ConfigError, which names each wrong or unknown key and where it stands.
     """
     env = os.environ if environ is None else environ
-    _refuse_unknown_variables(env)
-    given = dict(overrides or {})
-    from_environment = _read_environment(env)
-    file = _config_file(given, from_environment, env)
-    from_file = _read_toml(file) if file else {}
+    overridden = dict(overrides or {})
+    # What every installation has comes first: it says which channels there are.
+    first = read_environment(Settings, env)
+    data_dir = Path(overridden.get("data_dir") or first.get("data_dir") or default_data_dir())
+    file = config_file(env, data_dir.expanduser())
+    from_file = read_toml(file) if file else {}
+    model = settings_model(_kinds(overridden, first, from_file))
+    _refuse_unknown_variables(model, env)
     origins: dict[str, str] = {}
     merged: dict[str, Any] = {}
-    for source, data in ((str(file), from_file), ("environment", from_environment)):
-        _merge(merged, data, source, origins)
-    _merge(merged, given, "command line", origins)
+    for source, data in ((str(file), from_file), ("environment", read_environment(model, env))):
+        merge(merged, data, source, origins)
+    merge(merged, overridden, "command line", origins)
     try:
-        settings = Settings(**merged)
+        settings = model(**merged)
     except ValidationError as error:
-        raise ConfigError(_explain(error, origins)) from None
+        raise ConfigError(_explain(model, error, origins)) from None
     data_dir = settings.data_dir.expanduser().absolute()
     settings = settings.model_copy(update={"data_dir": data_dir})
     settings._origins, settings._config_file = origins, file
     return settings
 
 
+def _kinds(*sources: Mapping[str, Any]) -> Kinds:
+    """Load the channels that the first of these sources names, and the built-in ones."""
+    names: Any = next((source["channels"] for source in sources if source.get("channels")), ())
+    if not isinstance(names, Sequence) or isinstance(names, str):
+        raise ConfigError('channels: write a list, such as ["module:KIND"].')
+    try:
+        return load_kinds(tuple(str(name) for name in names))
+    except RegistrationError as error:
+        raise ConfigError(f"channels: {error}.") from None
+
+
 def walk_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every leaf setting as (dotted path, field); paths use the names people write."""
+    """Yield every leaf setting as (dotted path, field); paths use the names people write."""
     for name, field in model.model_fields.items():
         path = f"{prefix}{field.alias or name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -217,8 +263,8 @@ def variable_of(path: str) -> str:
     return PREFIX + path.replace(".", "__").upper()
 
 
-def _refuse_unknown_variables(env: Mapping[str, str]) -> None:
-    known = {name.upper() for name in Settings.model_fields}
+def _refuse_unknown_variables(model: type[Settings], env: Mapping[str, str]) -> None:
+    known = {name.upper() for name in model.model_fields}
     for name in sorted(env):
         upper = name.upper()
         if not upper.startswith(PREFIX) or upper in RESERVED:
@@ -226,66 +272,16 @@ def _refuse_unknown_variables(env: Mapping[str, str]) -> None:
         if upper.startswith(RESERVED_PREFIXES):
             continue
         if upper.removeprefix(PREFIX).split("__")[0] not in known:
-            raise ConfigError(f"{name} (environment) is not a setting.{_suggest(upper)}")
+            raise ConfigError(f"{name} (environment) is not a setting.{_suggest(model, upper)}")
 
 
-def _suggest(variable: str) -> str:
-    names = [variable_of(path) for path, _ in walk_fields(Settings)]
+def _suggest(model: type[Settings], variable: str) -> str:
+    names = [variable_of(path) for path, _ in walk_fields(model)]
     close = difflib.get_close_matches(variable, names, n=1)
     return f" Did you mean {close[0]}?" if close else ""
 
 
-def _read_environment(env: Mapping[str, str]) -> dict[str, Any]:
-    source = _Environment(Settings)
-    source.env_vars = {key.lower(): value for key, value in env.items() if value != ""}
-    try:
-        return source()
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"The environment can't be read: {error}") from None
-
-
-def _config_file(
-    given: Mapping[str, Any], from_environment: Mapping[str, Any], env: Mapping[str, str]
-) -> Path | None:
-    """The one file that is read: ROOST_CONFIG, else ./roost.toml, else DATA/roost.toml."""
-    named = env.get("ROOST_CONFIG")
-    if named:
-        if not Path(named).is_file():
-            raise ConfigError(f"ROOST_CONFIG names {named}, which is not a file.")
-        return Path(named).absolute()
-    data_dir = Path(
-        given.get("data_dir") or from_environment.get("data_dir") or default_data_dir()
-    ).expanduser()
-    for candidate in (Path("roost.toml"), data_dir / "roost.toml"):
-        if candidate.is_file():
-            return candidate.absolute()
-    return None
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{file} can't be read: {error}") from None
-
-
-def _merge(
-    into: dict[str, Any],
-    data: Mapping[str, Any],
-    source: str,
-    origins: dict[str, str],
-    prefix: str = "",
-) -> None:
-    for key, value in data.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping) and isinstance(into.setdefault(key, {}), dict):
-            _merge(into[key], value, source, origins, f"{path}.")
-            continue
-        into[key] = value
-        origins[path] = source
-
-
-def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+def _explain(model: type[Settings], error: ValidationError, origins: Mapping[str, str]) -> str:
     lines = []
     for problem in error.errors(include_input=False, include_url=False):
         path = ".".join(str(part) for part in problem["loc"])
@@ -293,7 +289,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
         name = variable_of(path) if source == "environment" else path
         where = f" ({source})" if source else ""
         if problem["type"] == "extra_forbidden":
-            lines.append(f"{name}{where} is not a setting.{_suggest(variable_of(path))}")
+            lines.append(f"{name}{where} is not a setting.{_suggest(model, variable_of(path))}")
         else:
             reason = problem["msg"].removeprefix("Value error, ")
             lines.append(f"{name}{where}: {reason}.")

@@ -1,9 +1,9 @@
-"""docs/settings.md, made from the fields themselves; a test holds the file to this."""
+"""Makes docs/settings.md from the fields; a test holds the file to this."""
 
 from collections.abc import Iterator
 from itertools import groupby
 
-from roost_platform.settings.config import Settings
+from roost_platform.settings.config import settings_model
 from roost_platform.settings.rows import SettingRow, setting_rows
 
 INTRO = """\
@@ -41,9 +41,6 @@ SECTIONS = {
     ),
     "worker": ("Worker", ""),
     "sessions": ("Sessions in the engine", ""),
-    "telegram": ("Telegram", "See [telegram.md](telegram.md)."),
-    "twilio": ("WhatsApp through Twilio", "See [whatsapp.md](whatsapp.md)."),
-    "whatsapp_cloud": ("WhatsApp through Meta's Cloud API", "See [whatsapp.md](whatsapp.md)."),
     "inbound": (
         "Messages in a row",
         "What becomes of messages that come while an answer is being written. "
@@ -58,14 +55,16 @@ SECTIONS = {
 
 
 def render_page() -> str:
-    """The whole page."""
+    """Return the whole page, with the built-in channels."""
     return "\n".join([INTRO, *_sections()]) + "\n"
 
 
 def _sections() -> Iterator[str]:
-    rows = setting_rows(Settings())
+    model = settings_model()
+    channels = {kind.section: (kind.title, kind.help) for kind in model.kinds}
+    rows = setting_rows(model())
     for section, group in groupby(rows, key=lambda row: row.path.rpartition(".")[0]):
-        title, text = SECTIONS[section]
+        title, text = SECTIONS.get(section) or channels[section]
         yield f"## {title}\n"
         if text:
             yield f"{text}\n"

@@ -25,7 +25,7 @@ class SettingRow:
 
 
 def setting_rows(settings: Settings) -> list[SettingRow]:
-    """Every setting as operators may see it, in the order of the fields."""
+    """Return every setting as operators may see it, in the order of the fields."""
     return [
         SettingRow(
             path=path,
@@ -37,7 +37,7 @@ def setting_rows(settings: Settings) -> list[SettingRow]:
             secret=_is_secret(field),
             help=field.description or "",
         )
-        for path, field in walk_fields(Settings)
+        for path, field in walk_fields(type(settings))
     ]
 
 

@@ -1,15 +1,17 @@
 """The platform's own groups of settings; the other packages bring theirs."""
 
+from collections.abc import Mapping
 from ipaddress import ip_network
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, create_model, field_validator
 
 from roost.agent import QueueMode
 from roost_platform.commands import ABORT_PHRASES
 from roost_platform.queueing import DEFAULT_MODE, QueueRules
 
 WEB_PORT = 8420
+QUEUE_OF = "queue_"  # begins the name of a channel's own queue mode
 
 TenantScope = Literal["account", "installation"]
 
@@ -61,15 +63,6 @@ class InboundConfig(Section):
     """
 
     queue: QueueMode = Field(default=DEFAULT_MODE, description="Queue mode of every channel.")
-    queue_telegram: QueueMode | None = Field(
-        default=None, description="Queue mode of Telegram, if another."
-    )
-    queue_whatsapp: QueueMode | None = Field(
-        default=None, description="Queue mode of WhatsApp, if another."
-    )
-    queue_console: QueueMode | None = Field(
-        default=None, description="Queue mode of the console, the API and the terminal, if another."
-    )
     debounce_s: float = Field(
         default=0.0,
         ge=0.0,
@@ -89,16 +82,27 @@ class InboundConfig(Section):
 
     @property
     def rules(self) -> QueueRules:
-        """What storage goes by."""
-        own = {
-            "telegram": self.queue_telegram,
-            "whatsapp": self.queue_whatsapp,
-            "console": self.queue_console,
+        """The rules that storage follows."""
+        by_channel = {
+            name.removeprefix(QUEUE_OF): mode
+            for name in type(self).model_fields
+            if name.startswith(QUEUE_OF) and (mode := getattr(self, name)) is not None
         }
-        by_channel = {channel: mode for channel, mode in own.items() if mode is not None}
         return QueueRules(
             self.queue, by_channel, debounce_s=self.debounce_s, collect_s=self.collect_s
         )
+
+
+def inbound_model(labels: Mapping[str, str]) -> type[InboundConfig]:
+    """Return the section with a queue mode for each channel. labels: by the channels' names."""
+    fields: dict[str, Any] = {
+        f"{QUEUE_OF}{channel}": (
+            QueueMode | None,
+            Field(default=None, description=f"Queue mode of {label}, if another."),
+        )
+        for channel, label in labels.items()
+    }
+    return create_model("InboundConfig", __base__=InboundConfig, **fields)
 
 
 class TemporalConfig(Section):
@@ -131,7 +135,7 @@ class WebConfig(Section):
     max_body_bytes: int = Field(
         default=4_194_304,
         ge=1024,
-        description="Largest request body that is read. Meta's webhooks have up to 3 MB.",
+        description="Largest request body that is read. Some providers' webhooks have 3 MB.",
     )
 
     @field_validator("trusted_proxies")

@@ -7,12 +7,12 @@ import os
 import shutil
 import stat
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
+from roost_channels.kinds import Level, ProbePorts
 from roost_platform.data_folder import running_stack
 from roost_platform.data_folder.engine_key import KEY_FILE
 from roost_platform.errors import ConfigError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Level = Literal["ok", "warning", "broken"]
 DISK_FREE_MIN = 1 << 30
 MEMORY_MIN = 1 << 30
 PRIVATE_FILES = (
@@ -51,7 +50,7 @@ class Check:
 
 
 def examine(data: Path | None) -> list[Check]:
-    """All checks in order; later ones are left out when the settings can't be read."""
+    """Run all checks in order; unreadable settings end them early."""
     checks = list(_machine())
     try:
         settings = load_settings({} if data is None else {"data_dir": data})
@@ -59,12 +58,12 @@ def examine(data: Path | None) -> list[Check]:
         return [*checks, Check("settings", "broken", str(error))]
     source = settings.config_file or "defaults and environment"
     checks.append(Check("settings", "ok", f"read from {source}"))
-    found = running_stack.locate(
+    stack = running_stack.locate(
         settings.data_dir, explicit=settings.origin("data_dir") != "default"
     )
     run = None
-    if found:
-        folder, run = found
+    if stack:
+        folder, run = stack
         settings = settings.model_copy(update={"data_dir": folder})
         settings = _as_running(settings, run)
     checks += [*_data(settings), *asyncio.run(_database(settings)), *_model(settings)]
@@ -123,7 +122,7 @@ async def _database(settings: Settings) -> list[Check]:
 
 
 async def _reported(settings: Settings) -> list[Check]:
-    """What the running parts say about their accounts."""
+    """Return what the running parts report of their accounts."""
     from roost_platform.db.channels import unreadable_counts
     from roost_platform.db.stores import open_stores
 
@@ -132,7 +131,7 @@ async def _reported(settings: Settings) -> list[Check]:
         states = await stores.channels.all()
         async with stores.database.read() as session:
             unreadable = await unreadable_counts(session, stores.database.now())
-    except Exception as error:  # what is wrong with the database is told by its own check
+    except Exception as error:  # the database has a check of its own
         log.debug("the accounts' states can't be read: %s", error)
         return []
     finally:
@@ -145,8 +144,10 @@ async def _reported(settings: Settings) -> list[Check]:
         elif view.state == "degraded":
             checks.append(Check(name, "warning", view.detail or "degraded"))
         if count := unreadable.get((view.channel, view.account)):
-            told = f"{count} events of the last week could not be read; see Channels in the console"
-            checks.append(Check(name, "warning", told))
+            detail = (
+                f"{count} events of the last week could not be read; see Channels in the console"
+            )
+            checks.append(Check(name, "warning", detail))
     return checks
 
 
@@ -186,24 +187,21 @@ def _running(settings: Settings, run: running_stack.Run | None) -> Iterator[Chec
 
     for part in ("temporal", "engine", "worker", "courier", "web"):
         if part == "engine" and not run.engine and not settings.engine.url:
-            asked = "the stack was started with another engine; `roost status` asks it"
-            yield Check(part, "warning", asked)
+            detail = "the stack was started with another engine; `roost status` asks it"
+            yield Check(part, "warning", detail)
             continue
         problem = check(part, settings)
         yield Check(part, "broken" if problem else "ok", problem or "answers")
 
 
 async def _channels(settings: Settings) -> list[Check]:
+    """Probe each configured account."""
     checks = []
-    if settings.telegram.token is not None:
-        checks.append(await _telegram(settings))
-    if settings.twilio.configured and not settings.public_base_url:
-        problem = "Twilio delivers to webhooks only: set ROOST_PUBLIC_BASE_URL"
-        checks.append(Check("whatsapp", "broken", problem))
-    elif settings.twilio.configured:
-        checks.append(Check("whatsapp", "ok", f"sender {settings.twilio.account}"))
-    if settings.whatsapp_cloud.configured:
-        checks.append(await _whatsapp_cloud(settings))
+    for kind, config in settings.accounts():
+        if kind.probe is not None:
+            ports = ProbePorts(_get_json, settings.public_base_url or "")
+            finding = await kind.probe(config, ports)
+            checks.append(Check(kind.name, finding.level, finding.detail))
     url = settings.public_base_url
     if url and not url.startswith("https://") and not settings.sandbox:
         checks.append(Check("public address", "warning", f"{url} is not https"))
@@ -212,41 +210,12 @@ async def _channels(settings: Settings) -> list[Check]:
     return checks
 
 
-async def _telegram(settings: Settings) -> Check:
-    token = settings.telegram.token.get_secret_value() if settings.telegram.token else ""
-    base = settings.telegram.api_base.rstrip("/")
-    began = time.monotonic()
-    status, body = await asyncio.to_thread(probes.get_json, f"{base}/bot{token}/getMe")
-    took_ms = (time.monotonic() - began) * 1000
-    if status == 200 and body.get("ok"):
-        return Check("telegram", "ok", f"@{body['result'].get('username')}, {took_ms:.0f} ms")
-    if status in (401, 404):
-        return Check("telegram", "broken", "Telegram refuses the token")
-    return Check("telegram", "warning", f"{base} answers {status or 'nothing'}")
-
-
-async def _whatsapp_cloud(settings: Settings) -> Check:
-    config, name = settings.whatsapp_cloud, "whatsapp cloud"
-    if not settings.public_base_url:
-        return Check(name, "broken", "Meta delivers to webhooks only: set ROOST_PUBLIC_BASE_URL")
-    url = f"{config.api_base.rstrip('/')}/{config.api_version}/{config.account}"
-    token = config.access_token.get_secret_value() if config.access_token else ""
-    status, body = await asyncio.to_thread(probes.get_json, url, token=token)
-    if status == 200:
-        number = body.get("display_phone_number", config.account)
-        return Check(name, "ok", f"number {number}, webhook at {_cloud_webhook(settings)}")
-    if status in (400, 401, 403):
-        return Check(name, "broken", "Meta refuses the access token or the phone number's id")
-    return Check(name, "warning", f"{config.api_base} answers {status or 'nothing'}")
-
-
-def _cloud_webhook(settings: Settings) -> str:
-    base = (settings.public_base_url or "").rstrip("/")
-    return f"{base}/hooks/whatsapp-cloud/{settings.whatsapp_cloud.account}"
+async def _get_json(url: str, *, token: str = "") -> tuple[int, dict[str, Any]]:
+    return await asyncio.to_thread(probes.get_json, url, token=token)
 
 
 def _as_running(settings: Settings, run: running_stack.Run) -> Settings:
-    """The settings with the ports that the running stack chose."""
+    """Return the settings with the ports that the running stack chose."""
     web = settings.web.model_copy(update={"port": run.web})
     engine = settings.engine.model_copy(update={"port": run.engine} if run.engine else {})
     address = f"127.0.0.1:{run.temporal}" if run.temporal else settings.temporal.address

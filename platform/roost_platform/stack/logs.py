@@ -16,7 +16,10 @@ QUIET = (
 )
 SECRET_KEYS = re.compile(r"(token|secret|password|authorization|api_key|cookie)", re.IGNORECASE)
 SECRET_TEXT = (
-    (re.compile(r"(?<!\d)(\d{2,}):[A-Za-z0-9_-]{20,}"), r"\1:***"),  # a Telegram bot token
+    (
+        re.compile(r"(?<!\d)(\d{2,}):[A-Za-z0-9_-]{20,}"),
+        r"\1:***",
+    ),  # a token that follows its account's number
     (re.compile(r"(?i)(bearer\s+)\S+"), r"\1***"),
     (re.compile(r"(://[^:/@\s]+:)[^@/\s]+@"), r"\1***@"),  # a password in a URL
     (re.compile(r"(#token=)[\w-]+"), r"\1***"),

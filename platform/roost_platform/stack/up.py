@@ -81,7 +81,7 @@ def environment(settings: Settings, options: Options, addresses: Addresses) -> d
     if options.config_file is not None:
         env["ROOST_CONFIG"] = str(options.config_file)
     if options.sandbox:
-        env |= sandbox_environment(addresses, sandbox_secret(settings.data_dir))
+        env |= sandbox_environment(settings, addresses, sandbox_secret(settings.data_dir))
     return env
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from roost_platform.testing.processes import ROOT, SOURCES, Process, descendants
 
 
 class Stack:
-    """One data folder and the `roost up` that runs on it."""
+    """One data folder and the `roost up` that runs on it. arguments: more of its command line."""
 
-    def __init__(self, data: Path, settings: dict[str, str]) -> None:
+    def __init__(self, data: Path, settings: dict[str, str], arguments: Sequence[str] = ()) -> None:
         self.data = data
+        self.arguments = arguments
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         clean = {k: v for k, v in os.environ.items() if not k.startswith("ROOST_")}
@@ -30,6 +32,7 @@ class Stack:
             [
                 *[sys.executable, "-m", "roost_platform", "up", "--headless"],
                 *["--port", str(self.port), "--data", str(self.data)],
+                *self.arguments,
             ],
             self.env,
         )

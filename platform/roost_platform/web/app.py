@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount
 
 from roost_inference.client.engine_client import EngineClient
 from roost_platform.api.app import build_api
@@ -15,7 +15,6 @@ from roost_platform.api.routes import Api
 from roost_platform.api.webhooks import Webhooks
 from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.console.routes import console_routes
-from roost_platform.console_setup import channel_setups, sandbox_urls
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
 from roost_platform.settings.config import Settings
@@ -23,6 +22,7 @@ from roost_platform.version import VERSION
 from roost_platform.views.engine.watch import EngineWatch
 from roost_platform.views.health import HealthView
 from roost_platform.views.overview import Overview
+from roost_platform.web.console_setup import channel_setups, sandbox_phones
 from roost_platform.web.proxies import TrustedProxies
 from roost_platform.web.security import console_middleware
 from roost_workflows.agents import AgentRegistry
@@ -42,7 +42,7 @@ class WebParts:
 
 
 def build_app(parts: WebParts) -> Starlette:
-    """Every route in one table. Call it inside the event loop that will serve it."""
+    """Build the app with every route. Call it inside the event loop that will serve it."""
     settings = parts.settings
     health = HealthView(parts.stores, parts.engine, parts.temporal_probe)
     overview = Overview(parts.stores, health)
@@ -51,15 +51,7 @@ def build_app(parts: WebParts) -> Starlette:
     webhooks = Webhooks(settings, parts.intake, parts.stores.artifacts)
     routes: list[BaseRoute] = [
         Mount("/api", build_api(api)),
-        Route("/hooks/telegram/{account}", webhooks.telegram, methods=["POST"]),
-        Route("/hooks/twilio/inbound", webhooks.twilio_inbound, methods=["POST"]),
-        Route("/hooks/twilio/status", webhooks.twilio_status, methods=["POST"]),
-        Route("/hooks/twilio/media/{artifact_id}/{name}", webhooks.twilio_media, methods=["GET"]),
-        Route(
-            "/hooks/whatsapp-cloud/{phone_number_id}",
-            webhooks.whatsapp_cloud,
-            methods=["GET", "POST"],
-        ),
+        *webhooks.routes(),
         *console_routes(console_deps(parts, health, watch)),
     ]
 
@@ -88,16 +80,17 @@ def build_app(parts: WebParts) -> Starlette:
 
 
 def console_deps(parts: WebParts, health: HealthView, watch: EngineWatch) -> ConsoleDeps:
-    """What the console is given."""
+    """Return what the console works with."""
     names = [name for name in parts.registry.names if name != parts.registry.default]
     return ConsoleDeps(
         stores=parts.stores,
         intake=parts.intake,
         health=health,
         engine_watch=watch,
-        sandbox=sandbox_urls(parts.settings),
+        phones=sandbox_phones(parts.settings),
         public_base_url=parts.settings.public_base_url or "",
         agents=(parts.registry.default, *names),
+        kinds=parts.settings.kinds,
         channels=channel_setups(parts.settings),
         viewers_read_texts=parts.settings.console.viewers_read_texts,
         environment=parts.settings.console.environment,

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roost_channels.config import TelegramConfig
 from roost_channels.telegram.channel import TelegramChannel
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.testing import FakeTelegram
 
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from roost_channels.channel import Outgoing
 from roost_channels.config import DeliveryConfig
 from roost_channels.errors import (
     Ambiguous,
@@ -25,7 +26,7 @@ async def test_r2_a_crash_between_sending_and_sent_leaves_one_visible_copy(
 ) -> None:
     outbox = MemoryOutbox()
     entry = outbox.add(ADDRESS, "the answer", turn_id="turn-1")
-    status = await channel.send(ADDRESS, RenderedPart("Thinking…"))
+    status = await channel.send(Outgoing(ADDRESS, RenderedPart("Thinking…")))
     await outbox.put_status_message(
         StatusMessage("turn-1", ADDRESS, status.message_id, "Thinking…", "open", 0.0)
     )
@@ -44,7 +45,7 @@ async def test_the_settling_edit_may_itself_be_interrupted_and_repeated(
 ) -> None:
     outbox = MemoryOutbox()
     entry = outbox.add(ADDRESS, "the answer", turn_id="turn-1")
-    status = await channel.send(ADDRESS, RenderedPart("Thinking…"))
+    status = await channel.send(Outgoing(ADDRESS, RenderedPart("Thinking…")))
     await outbox.put_status_message(
         StatusMessage("turn-1", ADDRESS, status.message_id, "Thinking…", "open", 0.0)
     )

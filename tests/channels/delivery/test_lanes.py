@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from roost_channels.config import TelegramConfig
-from roost_channels.console import ConsoleChannel
+from roost_channels.console.channel import ConsoleChannel
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.lanes import Lanes
 from roost_channels.delivery.ledger import RECORD_TRIES_MAX
@@ -14,6 +13,7 @@ from roost_channels.errors import (
 )
 from roost_channels.message import Address, Button, ReplyTarget
 from roost_channels.telegram.channel import TelegramChannel
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.testing import FakeTelegram, FloodLimits, VirtualClock
 from roost_channels.testing.memory.delivery import QUICK, ScriptedChannel, deliver, quick_courier
 from roost_channels.testing.memory.outbox import MemoryOutbox

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from roost_channels.telegram.testing import CHAT, Phone
 from roost_channels.testing import FakeTelegram, VirtualClock
-from roost_channels.testing.memory.phone import CHAT, Phone
 
 
 @pytest.fixture

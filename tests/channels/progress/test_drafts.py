@@ -1,7 +1,7 @@
 """An answer that is shown while it is written, as a draft or in the status message."""
 
 from roost_channels.message import Address, ReplyTarget
-from roost_channels.testing.memory.phone import ADDRESS, CHAT, Phone
+from roost_channels.telegram.testing import ADDRESS, CHAT, Phone
 
 
 async def test_a_stream_shows_the_answer_as_a_draft_within_its_budget(phone: Phone) -> None:
@@ -38,7 +38,7 @@ async def test_a_quiet_draft_is_kept_alive_and_fenced(phone: Phone) -> None:
 async def test_groups_stream_into_the_status_message(phone: Phone) -> None:
     phone.telegram.add_group(-100)
     asked = await phone.telegram.user_says(-100, "hello")
-    group = Address("telegram", "42", "-100")
+    group = Address("telegram", "42", "-100", is_group=True)
     phone.turn(address=group, reply_to=ReplyTarget(str(asked)), mode="stream")
     await phone.after(3.0)
     phone.turn("answering", text="so far so good")

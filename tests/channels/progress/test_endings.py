@@ -6,7 +6,7 @@ import pytest
 
 from roost_channels.progress.status_messages import LATE_EDIT_S
 from roost_channels.rendering.parts import REPEAT_LABEL
-from roost_channels.testing.memory.phone import ADDRESS, CHAT, Phone
+from roost_channels.telegram.testing import ADDRESS, CHAT, Phone
 
 
 async def test_r8_the_answer_is_a_new_message_and_then_the_status_goes(phone: Phone) -> None:

@@ -4,16 +4,17 @@ import asyncio
 
 import pytest
 
-from roost_channels.config import TwilioConfig
-from roost_channels.console import ConsoleChannel
+from roost_channels.config import Progress
+from roost_channels.console.channel import ConsoleChannel
 from roost_channels.delivery.ledger import Ledger
 from roost_channels.message import Address, ReplyTarget
 from roost_channels.outbox import ProgressSnapshot
 from roost_channels.progress.renderer import STILL_WORKING, ProgressRenderer
+from roost_channels.telegram.testing import ADDRESS, CHAT, Phone
 from roost_channels.testing import FakeTelegram, FakeTwilio, VirtualClock
 from roost_channels.testing.memory.outbox import MemoryOutbox
-from roost_channels.testing.memory.phone import ADDRESS, CHAT, Phone
 from roost_channels.whatsapp.channel import WhatsAppChannel
+from roost_channels.whatsapp.config import TwilioConfig
 
 
 async def test_typing_shows_at_once_and_is_kept_up(phone: Phone) -> None:
@@ -86,7 +87,7 @@ async def test_a_model_that_can_not_be_reached_is_told(phone: Phone) -> None:
 async def test_groups_are_edited_less_often(phone: Phone) -> None:
     phone.telegram.add_group(-100)
     asked = await phone.telegram.user_says(-100, "hello")
-    group = Address("telegram", "42", "-100")
+    group = Address("telegram", "42", "-100", is_group=True)
     phone.turn(address=group, reply_to=ReplyTarget(str(asked)))
     for n in range(60):
         phone.turn("tool", tools=(f"tool {n}",))
@@ -149,7 +150,10 @@ async def test_progress_gives_way_to_an_answer_in_flight(phone: Phone) -> None:
     assert phone.calls("sendChatAction") == 0
 
 
-async def test_whatsapp_types_every_twenty_seconds_and_says_once_that_work_goes_on() -> None:
+@pytest.mark.parametrize("progress", ["status", "off"])
+async def test_whatsapp_types_every_twenty_seconds_and_says_once_that_work_goes_on(
+    progress: Progress,
+) -> None:
     clock = VirtualClock()
     async with FakeTwilio(clock=clock) as twilio:
         user = "whatsapp:+15551112222"
@@ -162,7 +166,11 @@ async def test_whatsapp_types_every_twenty_seconds_and_says_once_that_work_goes_
         }
         channel = WhatsAppChannel(TwilioConfig.model_validate(config), clock=clock)
         outbox = MemoryOutbox(clock)
-        renderer = ProgressRenderer([channel], Ledger(outbox, clock))
+        # What another account's settings say does not matter here.
+        modes: dict[tuple[str, str], Progress] = {("telegram", "42"): "off"}
+        if progress == "off":
+            modes["whatsapp", twilio.sender] = "off"
+        renderer = ProgressRenderer([channel], Ledger(outbox, clock), modes=modes)
         address = Address("whatsapp", twilio.sender, user)
         outbox.running(
             ProgressSnapshot(
@@ -184,8 +192,9 @@ async def test_whatsapp_types_every_twenty_seconds_and_says_once_that_work_goes_
             await clock.advance(1.0)
             await renderer.finish_step()
         assert 5 <= len(twilio.calls_of("typing")) <= 7
-        [said] = [message for message in twilio.messages.values() if not message.inbound]
-        assert (said.body, said.buttons) == (STILL_WORKING, [("stop:turn-1", "Stop")])
+        sent = [(m.body, m.buttons) for m in twilio.messages.values() if not m.inbound]
+        expected = (STILL_WORKING, [("stop:turn-1", "Stop")])
+        assert sent == ([] if progress == "off" else [expected])
         await channel.close()
 
 

@@ -7,7 +7,8 @@ import regex  # type: ignore[import-untyped]
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from roost_channels.channel import Capabilities
+from roost_channels.capabilities import Capabilities
+from roost_channels.rendering.marks import WORD_JOINER
 from roost_channels.rendering.markup import closed
 from roost_channels.rendering.parts import (
     ENTITIES_MAX,
@@ -20,7 +21,6 @@ from roost_channels.rendering.parts import (
 )
 from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
 from roost_channels.whatsapp.channel import CAPABILITIES as WHATSAPP
-from roost_channels.whatsapp.format import WORD_JOINER
 
 
 def capabilities(markup: str, text_max: int) -> Capabilities:
@@ -163,7 +163,7 @@ def assert_entities_are_valid(part: RenderedPart) -> None:
 @example("*a*" * 200, 96)
 @example("> " + "**q** " * 200, 96)
 def test_whatsapp_parts_fit_and_close_what_they_open(markdown: str, text_max: int) -> None:
-    limits = capabilities("whatsapp", text_max)
+    limits = capabilities("marks", text_max)
     parts = render(markdown, limits)
     assert_tiles(parts)
     for part in parts:
@@ -179,8 +179,8 @@ def test_whatsapp_ranges_are_the_words_of_their_part(markdown: str, text_max: in
     def bare(text: str) -> str:
         return re.sub(rf"[*_~`>\s{WORD_JOINER}]", "", text)
 
-    limits = capabilities("whatsapp", text_max)
-    whole = render(markdown, capabilities("whatsapp", 1_000_000))
+    limits = capabilities("marks", text_max)
+    whole = render(markdown, capabilities("marks", 1_000_000))
     parts = render(markdown, limits)
     assert "".join(bare(p.text) for p in parts) == bare("".join(p.text for p in whole))
     assert parts[-1].char_end == whole[-1].char_end
@@ -190,7 +190,7 @@ def test_whatsapp_ranges_are_the_words_of_their_part(markdown: str, text_max: in
 @settings(max_examples=60, deadline=None)
 def test_no_word_is_lost_whatever_the_markup(markdown: str) -> None:
     """Every letter of a word that the source has is in each rendering."""
-    for target in ("entities", "whatsapp", "plain"):
+    for target in ("entities", "marks", "plain"):
         text = "".join(part.text for part in render(markdown, capabilities(target, 1_000_000)))
         for word in re.findall(r"\b(?:word|family|literal|html|deep|both|quoted)\b", markdown):
             assert word in text
@@ -230,7 +230,7 @@ def test_code_stays_code_in_every_part() -> None:
     code = "\n".join(f"line_{n} = {n}" for n in range(60))
     for part in render(f"```python\n{code}\n```", capabilities("entities", 200)):
         assert [(e.type, e.language) for e in part.entities] == [("pre", "python")]
-    for part in render(f"```python\n{code}\n```", capabilities("whatsapp", 200)):
+    for part in render(f"```python\n{code}\n```", capabilities("marks", 200)):
         assert part.text.startswith("```") and part.text.rstrip().endswith("```")
 
 

@@ -10,15 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from roost_channels.message import ReplyTarget
+from roost_channels.rendering.marks import FENCE, WORD_JOINER
 from roost_channels.rendering.parts import REPEAT_LABEL, labelled, render, utf16_length
+from roost_channels.rendering.quote_line import QUOTE_PREFIX_MAX, needs_quote_line, quote_prefix
 from roost_channels.whatsapp.channel import BODY_MAX, CAPABILITIES, body_of
-from roost_channels.whatsapp.format import (
-    FENCE,
-    QUOTE_PREFIX_MAX,
-    WORD_JOINER,
-    needs_quote_line,
-    quote_prefix,
-)
 from roost_channels.whatsapp_cloud.channel import CAPABILITIES as CLOUD
 
 MARKS = "*_~`>"

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from roost_channels.config import TelegramConfig
+from roost_channels.channel import Outgoing
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.parts import CHOOSE, plan
 from roost_channels.message import Address, Button, Media, MediaKind, ReplyTarget
 from roost_channels.outbox import OutboxEntry, StatusMessage
 from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart
 from roost_channels.telegram.channel import CAPABILITIES, TelegramChannel
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.testing import FakeTelegram, SeenMessage, VirtualClock
 from roost_channels.testing.memory.files import MemoryFiles
 from roost_channels.testing.memory.outbox import MemoryOutbox
@@ -201,7 +202,7 @@ async def test_a_courier_that_dies_between_the_files_proofs_repeats_what_is_unpr
 
 async def test_an_uncertain_album_never_takes_the_status_messages_place(desk: Desk) -> None:
     desk.files.data = {"a": b"a", "b": b"b"}
-    sent = await desk.channel.send(ADDRESS, RenderedPart("Thinking…"))
+    sent = await desk.channel.send(Outgoing(ADDRESS, RenderedPart("Thinking…")))
     desk.outbox.add(ADDRESS, "Two.", media=[file("a"), file("b")], turn_id="t")
     status = StatusMessage("t", ADDRESS, sent.message_id, "Thinking…", "open", 0.0)
     await desk.outbox.put_status_message(status)

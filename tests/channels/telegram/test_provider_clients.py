@@ -13,16 +13,20 @@ import pytest
 from pydantic import SecretStr
 
 from roost_channels.bodies import ANSWER_BYTES_MAX
-from roost_channels.config import TelegramConfig, TwilioConfig
+from roost_channels.channel import Outgoing
 from roost_channels.errors import Ambiguous, AuthBroken, DeliveryError, NotSent, Rejected
+from roost_channels.kinds import ChatCommand
 from roost_channels.message import Address, Media, ReplyTarget
 from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.registration import register_commands
 from roost_channels.testing.memory.files import MemoryFiles
 from roost_channels.whatsapp.client import TwilioClient
+from roost_channels.whatsapp.config import TwilioConfig
 
+COMMANDS = (ChatCommand("new", "Start anew"),)
 TELEGRAM = TelegramConfig.model_validate({"token": "42:SECRET"})
 SID = "AC" + "0" * 32
 TWILIO = TwilioConfig(account_sid=SID, auth_token=SecretStr("secret"), from_="whatsapp:+15550001")
@@ -65,13 +69,13 @@ def always(*args: Any, **fields: Any) -> Wire:
 )
 async def test_an_answer_that_aiogram_refuses_proves_the_send(message: Any) -> None:
     wire = always(200, json={"ok": True, "result": message, "new_envelope": 1})
-    assert (await wire.channel().send(CHAT, HELLO)).message_id == "5"
+    assert (await wire.channel().send(Outgoing(CHAT, HELLO))).message_id == "5"
 
 
 @pytest.mark.parametrize("result", [True, None, [], {}, {"date": 1}])
 async def test_a_success_without_a_message_id_is_ambiguous(result: Any) -> None:
     with pytest.raises(Ambiguous):
-        await always(200, json={"ok": True, "result": result}).channel().send(CHAT, HELLO)
+        await always(200, json={"ok": True, "result": result}).channel().send(Outgoing(CHAT, HELLO))
 
 
 async def test_a_file_goes_with_its_name_and_type_and_the_rest_as_fields() -> None:
@@ -83,7 +87,7 @@ async def test_a_file_goes_with_its_name_and_type_and_the_rest_as_fields() -> No
     photo = Media("A1", "photo", "sunset.png", "image/png", 9)
     entity = Entity("bold", 0, 5)
     caption = RenderedPart("hello", entities=(entity,), media=photo)
-    await channel.send(CHAT, caption, reply_to=ReplyTarget("3"), silent=True)
+    await channel.send(Outgoing(CHAT, caption, reply_to=ReplyTarget("3"), silent=True))
     body = wire.requests[0].content.decode()
     assert 'filename="sunset.png"\r\nContent-Type: image/png\r\n\r\nthe bytes' in body
     fields = dict(re.findall(r'name="(\w+)"\r\n\r\n(.*?)\r\n', body))
@@ -102,7 +106,7 @@ async def test_commands_of_another_shape_are_registered_anew() -> None:
         return httpx2.Response(200, json={"ok": True, "result": [{}] if is_question else False})
 
     wire = Wire(answer)
-    await register_commands(TelegramClient(TELEGRAM, transport=wire.transport))
+    await register_commands(TelegramClient(TELEGRAM, transport=wire.transport), COMMANDS)
     assert [r.url.path.rpartition("/")[2] for r in wire.requests] == [
         "getMyCommands",
         "setMyCommands",
@@ -118,16 +122,16 @@ async def test_telegrams_token_follows_no_redirect_and_pages_are_no_answers(
 ) -> None:
     wire = always(status, headers={"location": "https://elsewhere.example/x"}, content=b"<html>")
     with pytest.raises(send):
-        await wire.channel().send(CHAT, HELLO)
+        await wire.channel().send(Outgoing(CHAT, HELLO))
     with pytest.raises(edit):
-        await wire.channel().edit(CHAT, "3", HELLO)
+        await wire.channel().edit("3", Outgoing(CHAT, HELLO))
     assert {request.url.host for request in wire.requests} == {"api.telegram.org"}
 
 
 @pytest.mark.parametrize("status", [200, 500])
 async def test_answers_are_read_no_further_than_their_bound(status: int) -> None:
     with pytest.raises(Ambiguous):
-        await always(status, content=TOO_LONG).channel().send(CHAT, HELLO)
+        await always(status, content=TOO_LONG).channel().send(Outgoing(CHAT, HELLO))
     with pytest.raises(Ambiguous):
         await always(status, content=TOO_LONG).twilio().create_message(FORM)
 
@@ -216,7 +220,7 @@ async def test_calls_have_time_limits() -> None:
         return httpx2.Response(200, json={"ok": True, "result": {"message_id": 1}, "sid": "SM1"})
 
     wire = Wire(answer)
-    await wire.channel().send(CHAT, HELLO)
+    await wire.channel().send(Outgoing(CHAT, HELLO))
     await wire.channel().indicate(CHAT)
     await wire.twilio().create_message(FORM)
     await wire.twilio().indicate_typing("SM0")
@@ -248,9 +252,9 @@ def test_a_provider_is_imported_where_its_channel_is_configured(
     code = f"""
 import sys
 import roost_channels.telegram, roost_channels.whatsapp
-from roost_platform.settings.config import Settings
+from roost_platform.settings.config import settings_model
 from roost_platform.wiring import build_channels
-build_channels(Settings.model_validate({settings!r}))
+build_channels(settings_model().model_validate({settings!r}))
 print([name for name in ("aiogram", "twilio") if name in sys.modules])
 """
     assert in_a_process_of_its_own(code) == loaded

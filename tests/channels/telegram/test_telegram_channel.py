@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from roost_channels.config import TelegramConfig
+from roost_channels.channel import Outgoing
 from roost_channels.errors import (
     Ambiguous,
     AuthBroken,
@@ -20,10 +20,12 @@ from roost_channels.errors import (
     Throttled,
     Unreachable,
 )
+from roost_channels.kinds import ChatCommand
 from roost_channels.message import Address, Button, ReplyTarget
 from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.format import checked_quote
 from roost_channels.telegram.inbound import TelegramWebhook
 from roost_channels.telegram.polling import QUIET_S, Poller
@@ -32,6 +34,7 @@ from roost_channels.testing.memory.intake import MemoryIntake
 
 CHAT = 7
 ADDRESS = Address("telegram", "42", str(CHAT))
+COMMANDS = (ChatCommand("new", "Start anew"), ChatCommand("stop", "Stop what runs"))
 
 
 def config(telegram: FakeTelegram, **fields: Any) -> TelegramConfig:
@@ -56,7 +59,7 @@ async def channel(telegram: FakeTelegram) -> AsyncIterator[TelegramChannel]:
 
 @asynccontextmanager
 async def polling(telegram: FakeTelegram, intake: MemoryIntake) -> AsyncIterator[None]:
-    channel = TelegramChannel(config(telegram))
+    channel = TelegramChannel(config(telegram), commands=COMMANDS)
     task = asyncio.create_task(channel.ingest(intake))
     try:
         yield
@@ -245,7 +248,9 @@ async def test_a_pressed_button_is_answered_after_the_commit(telegram: FakeTeleg
     intake = MemoryIntake()
     channel = TelegramChannel(config(telegram))
     await telegram.user_says(CHAT, "hi")
-    receipt = await channel.send(ADDRESS, RenderedPart("?"), buttons=[Button("Stop", "stop:t")])
+    receipt = await channel.send(
+        Outgoing(ADDRESS, RenderedPart("?"), buttons=[Button("Stop", "stop:t")])
+    )
     await channel.close()
     async with polling(telegram, intake):
         press = await telegram.press(CHAT, int(receipt.message_id), "stop:t")
@@ -284,10 +289,12 @@ async def test_formatting_replies_and_topics_travel_natively(telegram: FakeTeleg
     channel = TelegramChannel(config(telegram))
     part = RenderedPart("😀 bold", (Entity("bold", 3, 4),), 0, 6)
     await channel.send(
-        Address("telegram", "42", "-100", "9"),
-        part,
-        reply_to=ReplyTarget(str(asked), quote="is this", utf16_start=5),
-        silent=True,
+        Outgoing(
+            Address("telegram", "42", "-100", "9"),
+            part,
+            reply_to=ReplyTarget(str(asked), quote="is this", utf16_start=5),
+            silent=True,
+        )
     )
     await channel.close()
     shown = telegram.visible(-100, thread=9)[-1]
@@ -297,17 +304,19 @@ async def test_formatting_replies_and_topics_travel_natively(telegram: FakeTeleg
 
 
 async def test_edits_deletions_and_typing(telegram: FakeTelegram, channel: TelegramChannel) -> None:
-    receipt = await channel.send(ADDRESS, RenderedPart("one"), buttons=[Button("Stop", "stop:t")])
-    await channel.edit(ADDRESS, receipt.message_id, RenderedPart("two"))
+    receipt = await channel.send(
+        Outgoing(ADDRESS, RenderedPart("one"), buttons=[Button("Stop", "stop:t")])
+    )
+    await channel.edit(receipt.message_id, Outgoing(ADDRESS, RenderedPart("two")))
     assert telegram.visible(CHAT)[-1].text == "two" and not telegram.visible(CHAT)[-1].buttons
     with pytest.raises(NotModified):
-        await channel.edit(ADDRESS, receipt.message_id, RenderedPart("two"))
+        await channel.edit(receipt.message_id, Outgoing(ADDRESS, RenderedPart("two")))
     await channel.indicate(ADDRESS)
     assert telegram.typing(CHAT)
     await channel.delete(ADDRESS, receipt.message_id)
     await channel.delete(ADDRESS, receipt.message_id)
     with pytest.raises(EditTargetMissing):
-        await channel.edit(ADDRESS, receipt.message_id, RenderedPart("three"))
+        await channel.edit(receipt.message_id, Outgoing(ADDRESS, RenderedPart("three")))
     await channel.acknowledge("12345")  # too old or never there: the press is stored anyway
 
 
@@ -332,7 +341,7 @@ async def test_every_failure_of_a_send_has_its_kind(
 ) -> None:
     telegram.fault(fault, "sendMessage", value=value)
     with pytest.raises(DeliveryError) as caught:
-        await channel.send(ADDRESS, RenderedPart("x"))
+        await channel.send(Outgoing(ADDRESS, RenderedPart("x")))
     assert type(caught.value) is kind
     if isinstance(caught.value, Throttled):
         assert caught.value.retry_after_s == 17
@@ -342,7 +351,7 @@ async def test_a_refused_connection_proves_that_nothing_was_sent(telegram: FakeT
     channel = TelegramChannel(config(telegram))
     await telegram.stop()
     with pytest.raises(NotSent):
-        await channel.send(ADDRESS, RenderedPart("x"))
+        await channel.send(Outgoing(ADDRESS, RenderedPart("x")))
     await channel.close()
 
 
@@ -350,13 +359,13 @@ async def test_refusals_are_told_apart(telegram: FakeTelegram, channel: Telegram
     with pytest.raises(RenderRejected) as quoted:
         asked = await telegram.user_says(CHAT, "hello")
         reply = ReplyTarget(str(asked), quote="goodbye")
-        await channel.send(ADDRESS, RenderedPart("x"), reply_to=reply)
+        await channel.send(Outgoing(ADDRESS, RenderedPart("x"), reply_to=reply))
     assert quoted.value.code == "quote"
     with pytest.raises(Unreachable):
-        await channel.send(Address("telegram", "42", "-999"), RenderedPart("x"))
+        await channel.send(Outgoing(Address("telegram", "42", "-999"), RenderedPart("x")))
     await telegram.block(CHAT)
     with pytest.raises(Unreachable):
-        await channel.send(ADDRESS, RenderedPart("x"))
+        await channel.send(Outgoing(ADDRESS, RenderedPart("x")))
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roost_channels.config import TelegramConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.message import Address, InboundMessage, Quote, ReplyTarget
 from roost_channels.telegram.channel import TelegramChannel
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.format import QUOTE_MAX, checked_quote
 from roost_channels.telegram.updates import read
 from roost_channels.testing import FakeTelegram, VirtualClock

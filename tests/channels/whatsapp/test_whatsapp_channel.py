@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 
-from roost_channels.config import DeliveryConfig, TwilioConfig
+from roost_channels.channel import Outgoing
+from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.limits import Limiter
 from roost_channels.errors import (
@@ -26,14 +27,15 @@ from roost_channels.errors import (
 )
 from roost_channels.message import Address, InboundMessage, Quote, Receipt, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart, utf16_length
+from roost_channels.rendering.quote_line import QUOTE_PREFIX_MAX, quote_prefix
 from roost_channels.testing import FakeTwilio
 from roost_channels.testing.memory.intake import MemoryIntake
 from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_channels.testing.memory.receipts import MemoryReceipts
 from roost_channels.webhook import WebhookReply
 from roost_channels.whatsapp.channel import ABSENT_AFTER_S, WhatsAppChannel, body_of
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.errors import by_code
-from roost_channels.whatsapp.format import QUOTE_PREFIX_MAX, quote_prefix
 from roost_channels.whatsapp.inbound import TwilioWebhooks
 
 USER = "whatsapp:+15551112222"
@@ -218,7 +220,7 @@ async def test_r35_a_message_that_was_not_stored_is_not_acknowledged(
 async def test_r18_a_quoted_message_of_ours_is_resolved_from_storage(
     twilio: FakeTwilio, site: Site, channel: WhatsAppChannel
 ) -> None:
-    sent = await channel.send(ADDRESS, RenderedPart("part two"))
+    sent = await channel.send(Outgoing(ADDRESS, RenderedPart("part two")))
     await twilio.settled()
     whole = Quote(sent.message_id, "bot", "part one part two", "part two", 9)
     site.intake.quotes[USER, sent.message_id] = whole
@@ -230,6 +232,7 @@ async def test_r18_a_quoted_message_we_never_stored_is_fetched_or_marked(
     twilio: FakeTwilio, site: Site
 ) -> None:
     old = await twilio.user_says(USER, "long ago")
+    site.intake.messages.clear()
     await twilio.user_says(USER, "why?", reply_to=old)
     assert newest(site.intake).quote == Quote(old, "user", "long ago", "long ago")
     twilio.fault("http_500", "messages.fetch")
@@ -271,7 +274,7 @@ async def test_a_person_without_a_phone_number_is_known_by_their_id(
 async def test_receipts_find_their_part_by_the_callback_url(
     twilio: FakeTwilio, site: Site, channel: WhatsAppChannel
 ) -> None:
-    receipt = await channel.send(ADDRESS, RenderedPart("hello"), part_id="part/1 ü")
+    receipt = await channel.send(Outgoing(ADDRESS, RenderedPart("hello"), part_id="part/1 ü"))
     await twilio.settled()
     await twilio.until(lambda: site.intake.receipts)
     assert {r.part_id for r in site.intake.receipts} == {"part/1 ü"}
@@ -367,7 +370,7 @@ async def test_every_failure_of_a_send_has_its_kind(
 ) -> None:
     twilio.fault(fault, "messages.create", value=value)
     with pytest.raises(DeliveryError) as caught:
-        await channel.send(ADDRESS, RenderedPart("x"))
+        await channel.send(Outgoing(ADDRESS, RenderedPart("x")))
     assert type(caught.value) is kind
 
 
@@ -375,7 +378,7 @@ async def test_a_refused_connection_proves_that_nothing_was_sent(twilio: FakeTwi
     channel = WhatsAppChannel(settings(twilio))
     await twilio.stop()
     with pytest.raises(NotSent):
-        await channel.send(ADDRESS, RenderedPart("x"))
+        await channel.send(Outgoing(ADDRESS, RenderedPart("x")))
     await channel.close()
 
 
@@ -396,7 +399,7 @@ def test_codes_have_meanings(code: Any, kind: type[DeliveryError]) -> None:
 
 async def test_too_long_a_body_is_refused(twilio: FakeTwilio, channel: WhatsAppChannel) -> None:
     with pytest.raises(Rejected) as caught:
-        await channel.send(ADDRESS, RenderedPart("x" * 1601))
+        await channel.send(Outgoing(ADDRESS, RenderedPart("x" * 1601)))
     assert caught.value.code == "21617"
 
 
@@ -423,16 +426,16 @@ async def test_a_send_found_but_not_written_down_is_found_again(
 ) -> None:
     since, outbox = time.time(), MemoryOutbox()
     [part] = await outbox.plan(outbox.add(ADDRESS, "").id, [RenderedPart("the answer")])
-    sent = await channel.send(ADDRESS, part.rendered, part_id=part.id)
+    sent = await channel.send(Outgoing(ADDRESS, part.rendered, part_id=part.id))
     receipts = MemoryReceipts(outbox, MemoryIntake())
     after_crash = WhatsAppChannel(settings(twilio), receipts=receipts)
     found = Receipt(sent.message_id)
     for _ in range(2):
-        find = after_crash.find_sent(ADDRESS, part.rendered, since=since, part_id=part.id)
+        find = after_crash.find_sent(Outgoing(ADDRESS, part.rendered, part_id=part.id), since=since)
         assert await find == found
     await outbox.sent(part.id, sent.message_id)
     # Another part of the same words is another message, also after a restart.
-    other = after_crash.find_sent(ADDRESS, part.rendered, since=since, part_id="q")
+    other = after_crash.find_sent(Outgoing(ADDRESS, part.rendered, part_id="q"), since=since)
     assert await other == "unknown"
     await after_crash.close()
 
@@ -442,12 +445,13 @@ async def test_absence_is_proven_only_after_a_while(
 ) -> None:
     now = time.time()
     part = RenderedPart("never sent")
-    assert await channel.find_sent(ADDRESS, part, since=now, part_id="p") == "unknown"
+    assert await channel.find_sent(Outgoing(ADDRESS, part, part_id="p"), since=now) == "unknown"
     assert (
-        await channel.find_sent(ADDRESS, part, since=now - ABSENT_AFTER_S, part_id="p") == "absent"
+        await channel.find_sent(Outgoing(ADDRESS, part, part_id="p"), since=now - ABSENT_AFTER_S)
+        == "absent"
     )
-    sent = await channel.send(ADDRESS, RenderedPart("sent"))
+    sent = await channel.send(Outgoing(ADDRESS, RenderedPart("sent")))
     fresh = WhatsAppChannel(settings(twilio))
-    found = await fresh.find_sent(ADDRESS, RenderedPart("sent"), since=now, part_id="p")
+    found = await fresh.find_sent(Outgoing(ADDRESS, RenderedPart("sent"), part_id="p"), since=now)
     assert found == Receipt(sent.message_id)
     await fresh.close()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from roost_channels.config import DeliveryConfig, WhatsAppCloudConfig
+from roost_channels.channel import Outgoing
+from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.errors import (
     Ambiguous,
@@ -33,6 +34,7 @@ from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_channels.testing.memory.receipts import MemoryReceipts
 from roost_channels.whatsapp.window import INVITATION
 from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
+from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.errors import by_code
 from roost_channels.whatsapp_cloud.inbound import BODY_BYTES_MAX, CloudWebhooks
 
@@ -366,7 +368,7 @@ async def test_quotes_are_resolved_from_storage_or_marked(
     cloud: FakeCloud, site: Site, channel: WhatsAppCloudChannel
 ) -> None:
     await cloud.user_says(USER, "hi")
-    sent = await channel.send(ADDRESS, RenderedPart("part two"))
+    sent = await channel.send(Outgoing(ADDRESS, RenderedPart("part two")))
     whole = Quote(sent.message_id, "bot", "part one part two", "part two", 9)
     site.intake.quotes[USER, sent.message_id] = whole
     await cloud.user_says(USER, "why?", reply_to=sent.message_id)
@@ -384,7 +386,7 @@ async def test_an_answer_quotes_natively_carries_its_part_and_shows_typing(
     await channel.indicate(ADDRESS, inbound_message_id=asked)
     assert cloud.typing(USER) and cloud.messages[asked].is_read
     reply = ReplyTarget(asked, author="Ada", excerpt="how?", is_latest=False)
-    await channel.send(ADDRESS, RenderedPart("*so*"), reply_to=reply, part_id="part/1 ü")
+    await channel.send(Outgoing(ADDRESS, RenderedPart("*so*"), reply_to=reply, part_id="part/1 ü"))
     await cloud.settled()
     shown = cloud.visible(USER)[-1]
     assert (shown.body, shown.reply_to, shown.status) == ("*so*", (asked, "how?"), "read")
@@ -392,7 +394,7 @@ async def test_an_answer_quotes_natively_carries_its_part_and_shows_typing(
     await cloud.until(lambda: len(site.intake.receipts) == 3)
     assert {r.part_id for r in site.intake.receipts} == {"part/1 ü"}
     foreign = ReplyTarget("SM1", author="Ada", excerpt="how?", is_latest=False)
-    await channel.send(ADDRESS, RenderedPart("again"), reply_to=foreign)
+    await channel.send(Outgoing(ADDRESS, RenderedPart("again"), reply_to=foreign))
     assert "context" not in cloud.calls_of("messages")[-1].parameters
 
 
@@ -401,13 +403,13 @@ async def test_buttons_become_replies_or_a_list_and_come_back_when_pressed(
 ) -> None:
     await cloud.user_says(USER, "hi")
     few = [Button("Stop what you are doing now", "stop:t1"), Button("Go on", "go")]
-    sent = await channel.send(ADDRESS, RenderedPart("Well?"), buttons=few)
+    sent = await channel.send(Outgoing(ADDRESS, RenderedPart("Well?"), buttons=few))
     await cloud.settled()
     await cloud.press(USER, sent.message_id, "stop:t1")
     assert (newest(site.intake).kind, newest(site.intake).text) == ("callback", "stop:t1")
     assert newest(site.intake).answered_in_chat
     many = [Button(f"Choice number {n}, rather long", f"c{n}") for n in range(12)]
-    sent = await channel.send(ADDRESS, RenderedPart("Which?"), buttons=many)
+    sent = await channel.send(Outgoing(ADDRESS, RenderedPart("Which?"), buttons=many))
     await cloud.settled()
     assert len(cloud.visible(USER)[-1].buttons) == 10
     await cloud.press(USER, sent.message_id, "c9")
@@ -421,7 +423,7 @@ async def test_an_anonymous_person_is_answered_by_their_id(
     cloud.add_user(user_id="US.1349")
     await cloud.user_says("whatsapp:US.1349", "hi")
     address = newest(site.intake).address
-    await channel.send(address, RenderedPart("hello"))
+    await channel.send(Outgoing(address, RenderedPart("hello")))
     await cloud.settled()
     assert cloud.bot_texts("whatsapp:US.1349") == ["hello"]
     assert cloud.calls_of("messages")[-1].parameters["recipient"] == "US.1349"
@@ -464,7 +466,7 @@ async def test_files_are_uploaded_and_shown_as_what_whatsapp_can_show(
     channel = WhatsAppCloudChannel(settings(api_base=cloud.base_url), files=files)
     await cloud.user_says(USER, "send it")
     part = RenderedPart(caption, (), 0, 0, Media("bcd", kind, "a file", mime_type, size))
-    sent = await channel.send(ADDRESS, part)
+    sent = await channel.send(Outgoing(ADDRESS, part))
     message = cloud.messages[sent.message_id]
     assert (message.type, message.body) == (sent_as, caption)
     kept = cloud.core.media[message.media[0]]
@@ -473,10 +475,10 @@ async def test_files_are_uploaded_and_shown_as_what_whatsapp_can_show(
     assert named == ("a file" if sent_as == "document" else None)
     cloud.fault("http_500", "media.upload")
     with pytest.raises(NotSent):
-        await channel.send(ADDRESS, part)
+        await channel.send(Outgoing(ADDRESS, part))
     files.data.clear()
     with pytest.raises(Rejected):
-        await channel.send(ADDRESS, part)
+        await channel.send(Outgoing(ADDRESS, part))
     await channel.close()
 
 
@@ -485,7 +487,7 @@ async def test_the_template_reaches_people_outside_the_window(
 ) -> None:
     await cloud.user_says(USER, "hi")
     cloud.close_window(USER)
-    await channel.send(ADDRESS, RenderedPart("late"), part_id="p1")
+    await channel.send(Outgoing(ADDRESS, RenderedPart("late"), part_id="p1"))
     await cloud.settled()
     await cloud.until(lambda: site.intake.receipts)
     assert site.intake.receipts[-1].refusal == Refusal(held=True, invitation=INVITATION)
@@ -532,7 +534,7 @@ async def test_every_failure_of_a_send_has_its_kind(
 ) -> None:
     cloud.fault(fault, "messages", value=3)
     with pytest.raises(DeliveryError) as caught:
-        await channel.send(ADDRESS, RenderedPart("x"))
+        await channel.send(Outgoing(ADDRESS, RenderedPart("x")))
     assert type(caught.value) is kind
     if isinstance(caught.value, Throttled):
         assert caught.value.retry_after_s == 3.0 and caught.value.is_account_wide
@@ -543,18 +545,18 @@ async def test_refusals_say_what_can_be_done(
 ) -> None:
     too_long = RenderedPart("x" * 4097)
     with pytest.raises(RenderRejected) as without_reply:
-        await channel.send(ADDRESS, too_long, reply_to=ReplyTarget("wamid.1"))
+        await channel.send(Outgoing(ADDRESS, too_long, reply_to=ReplyTarget("wamid.1")))
     assert without_reply.value.code == "reply"
     with pytest.raises(Rejected) as for_good:
-        await channel.send(ADDRESS, too_long)
+        await channel.send(Outgoing(ADDRESS, too_long))
     assert for_good.value.code == "131009" and "4096" in str(for_good.value)
     cloud.settings.templates.clear()
     with pytest.raises(Rejected):
         await channel.invite(ADDRESS, part_id="p")
     cloud.settings.pair_limit = PairLimit(1, 6.0)
-    await channel.send(ADDRESS, RenderedPart("x"))
+    await channel.send(Outgoing(ADDRESS, RenderedPart("x")))
     with pytest.raises(Throttled) as limited:
-        await channel.send(ADDRESS, RenderedPart("y"))
+        await channel.send(Outgoing(ADDRESS, RenderedPart("y")))
     assert (limited.value.code, limited.value.retry_after_s) == ("131056", 6.0)
 
 
@@ -590,7 +592,7 @@ async def test_a_refused_connection_proves_that_nothing_was_sent(cloud: FakeClou
     channel = WhatsAppCloudChannel(settings(api_base=cloud.base_url))
     await cloud.stop()
     with pytest.raises(NotSent):
-        await channel.send(ADDRESS, RenderedPart("x"))
+        await channel.send(Outgoing(ADDRESS, RenderedPart("x")))
     await channel.close()
 
 

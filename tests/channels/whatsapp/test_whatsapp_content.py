@@ -7,7 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydantic import SecretStr
 
-from roost_channels.config import DeliveryConfig, TwilioConfig
+from roost_channels.channel import Outgoing
+from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.parts import CHOOSE, plan
 from roost_channels.errors import Rejected
@@ -16,6 +17,7 @@ from roost_channels.rendering.parts import RenderedPart
 from roost_channels.testing import FakeTwilio, StatusPlan, VirtualClock
 from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_channels.whatsapp.channel import WhatsAppChannel
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.contents import TEXT_MAX
 from roost_channels.whatsapp.links import LINK_S, MediaLinks
 
@@ -51,10 +53,10 @@ async def desk() -> AsyncIterator[Desk]:
 
 async def test_buttons_are_quick_replies_of_a_content_made_once(desk: Desk) -> None:
     twilio = desk.twilio
-    await desk.channel.send(desk.address, RenderedPart("Shall *I*?"), buttons=YES_NO)
-    await desk.channel.send(desk.address, RenderedPart("Really?"), buttons=YES_NO[::-1])
+    await desk.channel.send(Outgoing(desk.address, RenderedPart("Shall *I*?"), buttons=YES_NO))
+    await desk.channel.send(Outgoing(desk.address, RenderedPart("Really?"), buttons=YES_NO[::-1]))
     again = WhatsAppChannel(desk.config)  # after a restart
-    sent = await again.send(desk.address, RenderedPart("Sure?"), buttons=YES_NO)
+    sent = await again.send(Outgoing(desk.address, RenderedPart("Sure?"), buttons=YES_NO))
     await again.close()
     await twilio.settled()
     shown = twilio.visible(USER)[-1]
@@ -67,7 +69,7 @@ async def test_buttons_are_quick_replies_of_a_content_made_once(desk: Desk) -> N
 
 async def test_more_than_three_choices_are_a_list_of_at_most_ten(desk: Desk) -> None:
     many = [Button(f"Choice {n}", f"c{n}") for n in range(12)]
-    sent = await desk.channel.send(desk.address, RenderedPart("Which?"), buttons=many)
+    sent = await desk.channel.send(Outgoing(desk.address, RenderedPart("Which?"), buttons=many))
     await desk.twilio.settled()
     assert desk.twilio.messages[sent.message_id].is_list
     assert len(desk.twilio.visible(USER)[-1].buttons) == 10
@@ -76,10 +78,10 @@ async def test_more_than_three_choices_are_a_list_of_at_most_ten(desk: Desk) -> 
 async def test_a_content_that_is_refused_or_was_deleted_costs_the_buttons_not_the_words(
     desk: Desk,
 ) -> None:
-    await desk.channel.send(desk.address, RenderedPart("one?"), buttons=YES_NO)
+    await desk.channel.send(Outgoing(desk.address, RenderedPart("one?"), buttons=YES_NO))
     desk.twilio.core.contents.clear()
-    await desk.channel.send(desk.address, RenderedPart("two?"), buttons=YES_NO)
-    await desk.channel.send(desk.address, RenderedPart("three?"), buttons=YES_NO)
+    await desk.channel.send(Outgoing(desk.address, RenderedPart("two?"), buttons=YES_NO))
+    await desk.channel.send(Outgoing(desk.address, RenderedPart("three?"), buttons=YES_NO))
     await desk.twilio.settled()
     seen = [(m.body, len(m.buttons)) for m in desk.twilio.visible(USER)[1:]]
     assert seen == [("one?", 2), ("two?", 0), ("three?", 2)]
@@ -109,7 +111,7 @@ async def test_buttons_under_a_long_answer_or_a_file_come_in_a_part_of_their_own
 async def test_a_file_goes_out_as_a_link_that_ends(desk: Desk) -> None:
     photo = Media("bcdfgh", "photo", "tür 1/2.png", "image/png", 1000)
     part = RenderedPart("", (), 0, 0, photo)
-    sent = await desk.channel.send(desk.address, part)
+    sent = await desk.channel.send(Outgoing(desk.address, part))
     [link] = desk.twilio.messages[sent.message_id].media_urls
     split = urlsplit(link)
     assert link.startswith(f"{PUBLIC}/hooks/twilio/media/bcdfgh/t%C3%BCr%201_2.png?")
@@ -147,7 +149,7 @@ async def test_without_a_public_address_a_file_is_named_instead(desk: Desk) -> N
     entry = replace(outbox.add(desk.address, "look"), media=(photo,))
     assert [part.text for part in plan(entry, channel)] == ["look", "[file: a.png]"]
     with pytest.raises(Rejected):
-        await channel.send(desk.address, RenderedPart("", (), 0, 0, photo))
+        await channel.send(Outgoing(desk.address, RenderedPart("", (), 0, 0, photo)))
     await channel.close()
 
 

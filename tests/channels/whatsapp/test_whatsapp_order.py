@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.config import DeliveryConfig, TwilioConfig, WhatsAppCloudConfig
+from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.limits import Limiter
 from roost_channels.message import Address
@@ -18,9 +18,11 @@ from roost_channels.testing.memory.intake import MemoryIntake
 from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_channels.testing.memory.receipts import MemoryReceipts
 from roost_channels.whatsapp.channel import WhatsAppChannel
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.gate import GAP_S, GATE_S
 from roost_channels.whatsapp.inbound import TwilioWebhooks
 from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
+from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.inbound import CloudWebhooks
 
 USER = "whatsapp:+15551112222"

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from roost_channels.config import TwilioConfig
 from roost_channels.intake import Refusal
 from roost_channels.testing import FakeTwilio, StatusPlan, VirtualClock
 from roost_channels.testing.memory.intake import MemoryIntake
 from roost_channels.whatsapp import backfill
-from roost_channels.whatsapp.backfill import GRACE_S, OVERLAP_S, Reconciler
+from roost_channels.whatsapp.backfill import GRACE_S, OVERLAP_S, Backfill
 from roost_channels.whatsapp.client import TwilioClient
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.window import INVITATION
 
 ADA, BEN = "whatsapp:+15551112222", "whatsapp:+15553334444"
@@ -57,7 +57,7 @@ async def test_r19_an_hour_without_webhooks_is_caught_up_in_order_and_once(
     twilio: FakeTwilio, client: TwilioClient, clock: VirtualClock
 ) -> None:
     intake = MemoryIntake()
-    first = Reconciler(client, settings(twilio), clock)
+    first = Backfill(client, settings(twilio), clock)
     await twilio.user_says(ADA, "before our time")
     await clock.advance(GRACE_S + OVERLAP_S + 1)
     assert await first.search(intake) == 0  # the first start answers nothing old
@@ -66,7 +66,7 @@ async def test_r19_an_hour_without_webhooks_is_caught_up_in_order_and_once(
         media = [(b"x", "image/png")] if number == 2 else []
         await twilio.user_says(person, f"message {number}", media=media)
     await clock.advance(GRACE_S + 1)
-    second = Reconciler(client, settings(twilio), clock)  # the courier was away meanwhile
+    second = Backfill(client, settings(twilio), clock)  # the courier was away meanwhile
     assert await second.search(intake) == 3
     assert texts(intake) == ["message 0", "message 1", "message 2"]
     found = list(intake.messages.values())
@@ -83,7 +83,7 @@ async def test_a_message_gets_the_time_its_webhook_needs(
     twilio: FakeTwilio, client: TwilioClient, clock: VirtualClock
 ) -> None:
     intake = MemoryIntake()
-    reconciler = Reconciler(client, settings(twilio), clock)
+    reconciler = Backfill(client, settings(twilio), clock)
     await reconciler.search(intake)
     await clock.advance(60)
     await twilio.user_says(ADA, "under way")
@@ -98,7 +98,7 @@ async def test_more_than_one_search_may_hold_come_oldest_first_over_many_pages(
     monkeypatch.setattr(backfill, "PAGE_SIZE", 2)
     monkeypatch.setattr(backfill, "MISSING_MAX", 3)
     intake = MemoryIntake()
-    reconciler = Reconciler(client, settings(twilio), clock)
+    reconciler = Backfill(client, settings(twilio), clock)
     await reconciler.search(intake)
     for number in range(7):
         await clock.advance(10)
@@ -116,7 +116,7 @@ async def test_a_search_looks_back_no_further_and_walks_no_more_pages_than_it_ma
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     intake = MemoryIntake()
-    reconciler = Reconciler(client, settings(twilio, reconcile_back_s=3600), clock)
+    reconciler = Backfill(client, settings(twilio, reconcile_back_s=3600), clock)
     await reconciler.search(intake)
     await clock.advance(60)
     await twilio.user_says(ADA, "too long ago")
@@ -138,7 +138,7 @@ async def test_the_accounts_health_tells_of_missing_webhooks_and_of_a_silent_twi
     twilio: FakeTwilio, client: TwilioClient, clock: VirtualClock
 ) -> None:
     intake = MemoryIntake()
-    reconciler = Reconciler(client, settings(twilio), clock)
+    reconciler = Backfill(client, settings(twilio), clock)
     running = asyncio.create_task(reconciler.run(intake))
 
     async def told(state: str) -> None:
@@ -169,7 +169,7 @@ async def test_the_accounts_health_tells_of_missing_webhooks_and_of_a_silent_twi
 async def test_zero_seconds_turn_the_search_off(
     twilio: FakeTwilio, client: TwilioClient, clock: VirtualClock
 ) -> None:
-    await Reconciler(client, settings(twilio, reconcile_s=0), clock).run(MemoryIntake())
+    await Backfill(client, settings(twilio, reconcile_s=0), clock).run(MemoryIntake())
     assert twilio.calls == []
 
 
@@ -177,7 +177,7 @@ async def test_r21_a_failure_whose_callback_was_lost_is_found_in_the_list(
     twilio: FakeTwilio, client: TwilioClient, clock: VirtualClock
 ) -> None:
     intake = MemoryIntake()
-    reconciler = Reconciler(client, settings(twilio, window_template="HX1"), clock)
+    reconciler = Backfill(client, settings(twilio, window_template="HX1"), clock)
     await reconciler.search(intake)
     await twilio.user_says(ADA, "hello")
     sids = []

@@ -13,7 +13,6 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 from starlette.applications import Starlette
-from starlette.routing import Route
 
 from roost_channels.whatsapp.links import MediaLinks
 from roost_platform.api.webhooks import Webhooks
@@ -57,16 +56,7 @@ async def port(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Port]:
     stores = open_stores(sqlite_url, policies=policies, files=tmp_path / "files")
     intake = PlatformIntake(stores, DoorbellLog())
     webhooks = Webhooks(settings, intake, stores.artifacts)
-    app = Starlette(
-        routes=[
-            Route("/hooks/twilio/media/{artifact_id}/{name}", webhooks.twilio_media),
-            Route(
-                "/hooks/whatsapp-cloud/{phone_number_id}",
-                webhooks.whatsapp_cloud,
-                methods=["GET", "POST"],
-            ),
-        ]
-    )
+    app = Starlette(routes=webhooks.routes())
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url=PUBLIC) as client:
         yield Port(client, stores, intake)
@@ -100,6 +90,18 @@ async def test_twilio_gets_a_file_by_its_link_and_nobody_gets_one_without(port: 
         assert (await port.client.get(path)).status_code == 403
     gone = urlsplit(links.link("bcdfghjkmn", "x", time.time()))
     assert (await port.client.get(f"{gone.path}?{gone.query}")).status_code == 404
+
+
+async def test_a_channel_that_is_not_configured_says_so_at_its_own_paths(port: Port) -> None:
+    for method, path, status in (
+        ("POST", "/hooks/telegram/42", 404),
+        ("GET", "/hooks/telegram/42", 405),
+        ("POST", "/hooks/elsewhere", 404),
+    ):
+        answer = await port.client.request(method, path, content=b"{}")
+        assert answer.status_code == status
+        is_told = (path, status) == ("/hooks/telegram/42", 404)
+        assert ("not configured" in answer.text) is is_told
 
 
 @pytest.mark.parametrize(

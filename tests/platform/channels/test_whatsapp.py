@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from roost_channels.config import DeliveryConfig, TwilioConfig, WhatsAppCloudConfig
+from roost_channels.channel import Outgoing
+from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.limits import Limiter
 from roost_channels.message import Address, Button, Quote
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.testing import FakeCloud, FakeTwilio, StatusPlan
 from roost_channels.whatsapp.channel import WhatsAppChannel
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.inbound import TwilioWebhooks
 from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
+from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.inbound import CloudWebhooks
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import Stores, open_stores
@@ -263,7 +266,7 @@ async def test_a_stop_pressed_after_its_turn_is_over_is_answered_in_the_chat(
     await office.person.turn()
     over = await office.person.stop_button()
     working, buttons = RenderedPart("Working."), [Button("Stop", over)]
-    sent = await office.channel().send(office.person.address, working, buttons=buttons)
+    sent = await office.channel().send(Outgoing(office.person.address, working, buttons=buttons))
     await office.answers("done")
     await office.delivers("Working.", "done")
     await office.fake.press(USER, sent.message_id, over)

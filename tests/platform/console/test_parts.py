@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from roost_channels.rendering.parts import Entity
 from roost_platform.console import markdown as markdown_module
 from roost_platform.console import pages as pages_package
 from roost_platform.console.assets import files, icon
-from roost_platform.console.bubbles import entities_html, whatsapp_html
+from roost_platform.console.bubbles import entities_html, marks_html
 from roost_platform.console.live import Fragment, Live, LivePage
 from roost_platform.console.markdown import TEXT_LENGTH_MAX, markdown
 from roost_platform.console.pages import overview
@@ -115,28 +116,28 @@ def test_a_text_beyond_the_bound_is_shown_plain() -> None:
     markdown_module.markdown.cache_clear()
 
 
-def test_telegram_entities_count_utf16_and_keep_the_text() -> None:
+def test_entities_count_utf16_and_keep_the_text() -> None:
     text = "😀 bold <b> and code"
     html = entities_html(
         text,
         [
-            {"type": "bold", "offset": 3, "length": 8},
-            {"type": "italic", "offset": 3, "length": 4},
-            {"type": "code", "offset": 16, "length": 4},
-            {"type": "unheard_of", "offset": 0, "length": 2},
-            {"type": "bold", "offset": 90, "length": 4},
+            Entity("bold", 3, 8),
+            Entity("italic", 3, 4),
+            Entity("code", 16, 4),
+            Entity("unheard_of", 0, 2),
+            Entity("bold", 90, 4),
         ],
     )
     assert html == "😀 <b><i>bold</i> &lt;b&gt;</b> and <code>code</code>"
 
 
-def test_whatsapp_marks_show_as_on_the_phone() -> None:
-    html = whatsapp_html("*bold* _it_ ~no~ `c` 2*3*4 snake_case_name ```x < y```")
+def test_marks_show_as_on_the_phone() -> None:
+    html = marks_html("*bold* _it_ ~no~ `c` 2*3*4 snake_case_name ```x < y```")
     assert html == (
         "<b>bold</b> <i>it</i> <s>no</s> <code>c</code> 2*3*4 snake_case_name "
         '<code class="pre">x &lt; y</code>'
     )
-    quoted = whatsapp_html("> Ada: *so*\n\nYes, 5 > 3")
+    quoted = marks_html("> Ada: *so*\n\nYes, 5 > 3")
     assert quoted == '<span class="blockquote">Ada: <b>so</b></span>\nYes, 5 &gt; 3'
 
 

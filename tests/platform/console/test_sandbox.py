@@ -14,8 +14,9 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Browser, expect
 
 from roost_channels.testing import FakeCloud, FakeTelegram, FakeTwilio
-from roost_platform.console.dependencies import SandboxUrls
+from roost_platform.settings.config import load_settings
 from roost_platform.testing.console import ADMIN, ConsoleServer
+from roost_platform.web.console_setup import sandbox_phones
 
 TOKEN = "42:SANDBOX-token"
 
@@ -69,8 +70,22 @@ def seeded(
 
     folder = tmp_path_factory.mktemp("sandbox")
     shutil.copy(sqlite_template, folder / "roost.db")
-    urls = SandboxUrls(fakes.telegram, fakes.twilio, fakes.cloud)
-    with ConsoleServer(f"sqlite:///{folder / 'roost.db'}", sandbox=urls).serving() as server:
+    settings = load_settings(
+        {
+            "sandbox": True,
+            "telegram": {"token": TOKEN, "api_base": fakes.telegram},
+            "twilio": {
+                "account_sid": "AC1",
+                "auth_token": "secret",
+                "from": "whatsapp:+15550001000",
+                "api_base": fakes.twilio,
+            },
+            "whatsapp_cloud": {"api_base": fakes.cloud},
+        },
+        environ={},
+    )
+    phones = sandbox_phones(settings)
+    with ConsoleServer(f"sqlite:///{folder / 'roost.db'}", phones=phones).serving() as server:
         yield server, server.sign_in_cookie(ADMIN, "admin")
 
 
@@ -87,7 +102,7 @@ def sandbox(browser: Browser, seeded: Any) -> Iterator[Any]:
 
 
 def test_a_message_a_quote_and_a_button_travel_both_ways(sandbox: Any, fakes: Fakes) -> None:
-    phone = sandbox.locator('.phone[data-kind="telegram"]')
+    phone = sandbox.get_by_label("Phone with Telegram", exact=True)
     phone.get_by_label("Message on Telegram").fill("Hello bot")
     sandbox.keyboard.press("Enter")
     expect(phone.locator('.pm[data-mine="yes"]')).to_contain_text("Hello bot")
@@ -159,7 +174,7 @@ def test_whatsapp_shows_marks_statuses_and_replies(sandbox: Any, fakes: Fakes) -
 
 
 def test_files_edits_reactions_and_choices_travel_too(sandbox: Any, fakes: Fakes) -> None:
-    phone = sandbox.locator('.phone[data-kind="telegram"]')
+    phone = sandbox.get_by_label("Phone with Telegram", exact=True)
     photo = {"name": "cat.png", "mimeType": "image/png", "buffer": b"cat"}
     phone.locator("[data-file]").set_input_files(photo)
     expect(phone.locator("[data-reply-bar]")).to_contain_text("cat.png")

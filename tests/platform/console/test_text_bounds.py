@@ -11,9 +11,10 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from roost_channels.rendering.parts import Entity
 from roost_platform.console import markdown as markdown_module
 from roost_platform.console import page_response, rendering
-from roost_platform.console.bubbles import entities_html, whatsapp_html
+from roost_platform.console.bubbles import entities_html, marks_html
 from roost_platform.console.markdown import TEXT_S, markdown, plain
 from roost_platform.console.page_response import PageResponse
 from roost_platform.console.pages.files import file_name
@@ -64,13 +65,13 @@ def file_of(name: str) -> str:
 
 
 def entities(text: str) -> object:
-    found = [{"type": "bold", "offset": place, "length": 3} for place in range(0, len(text), 4)]
+    found = [Entity("bold", place, 3) for place in range(0, len(text), 4)]
     return entities_html(text, found)
 
 
 @pytest.mark.parametrize(
     "work",
-    [markdown.__wrapped__, whatsapp_html, entities, mask, pretty_json, file_of, plain],
+    [markdown.__wrapped__, marks_html, entities, mask, pretty_json, file_of, plain],
     ids=["markdown", "whatsapp", "entities", "mask", "json", "file name", "plain"],
 )
 def test_what_walks_a_text_grows_with_it(work: Callable[[str], object]) -> None:
@@ -89,8 +90,8 @@ def test_a_text_that_takes_too_long_is_shown_plain_and_complete(text: str) -> No
 def test_a_text_nested_too_deeply_loses_nothing() -> None:
     deep = "> " * 1_000 + "bottom"
     assert "bottom" in markdown(deep)
-    assert "bottom" in whatsapp_html(deep)
-    assert whatsapp_html("> > a") == (
+    assert "bottom" in marks_html(deep)
+    assert marks_html("> > a") == (
         '<span class="blockquote"><span class="blockquote">a</span></span>'
     )
 

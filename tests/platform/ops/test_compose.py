@@ -11,7 +11,12 @@ from typer.main import get_command
 from roost_inference.process_environment import launch_environment
 from roost_platform.cli.main import PARTS, app
 from roost_platform.db.base.engine import Database
-from roost_platform.settings.config import Settings, load_settings, variable_of, walk_fields
+from roost_platform.settings.config import (
+    load_settings,
+    settings_model,
+    variable_of,
+    walk_fields,
+)
 from roost_workflows.devserver import DYNAMIC_CONFIG
 
 ROOT = Path(__file__).parents[3]
@@ -37,7 +42,7 @@ def test_every_command_is_one_of_the_command_line(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_variable_is_a_setting(name: str) -> None:
-    known = {variable_of(path) for path, _ in walk_fields(Settings)}
+    known = {variable_of(path) for path, _ in walk_fields(settings_model())}
     known |= set(launch_environment({})) if name == "engine" else set()
     assert set(OURS[name]["environment"]) <= known
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from roost_channels.telegram.kind import KIND as TELEGRAM
+from roost_channels.whatsapp.kind import KIND as TWILIO
 from roost_platform.errors import ConfigError
-from roost_platform.settings.config import Settings, load_settings, walk_fields
+from roost_platform.settings.config import load_settings, settings_model, walk_fields
 from roost_platform.settings.rows import setting_rows
 
 DESIGN_VARIABLES = {
@@ -47,7 +49,7 @@ def test_the_environment_beats_the_file_and_the_file_beats_the_default(tmp_path:
     (tmp_path / "roost.toml").write_text("[web]\nport = 1111\nhost = '127.0.0.2'\n")
     settings = load_settings(environ={"ROOST_WEB__PORT": "2222"})
     assert (settings.web.port, settings.web.host) == (2222, "127.0.0.2")
-    assert settings.web.max_body_bytes == Settings().web.max_body_bytes
+    assert settings.web.max_body_bytes == settings_model()().web.max_body_bytes
 
 
 def test_the_command_line_beats_all() -> None:
@@ -115,20 +117,22 @@ def test_secrets_are_shown_as_set_and_never_printed() -> None:
 def test_lists_are_written_with_commas_or_as_json() -> None:
     commas = load_settings(environ={"ROOST_TELEGRAM__ALLOWLIST": "123, 456"})
     as_json = load_settings(environ={"ROOST_TELEGRAM__ALLOWLIST": '["123","456"]'})
-    assert commas.telegram.allowlist == as_json.telegram.allowlist == ("123", "456")
+    assert (
+        commas.channel(TELEGRAM).allowlist == as_json.channel(TELEGRAM).allowlist == ("123", "456")
+    )
     assert load_settings(environ={"ROOST_AGENTS": "a:b,c:d"}).agents == ("a:b", "c:d")
 
 
 def test_shared_keys_are_a_json_table_whose_ids_keep_their_case() -> None:
     keys = json.dumps({"SKabC": "s3cret"})
     settings = load_settings(environ={"ROOST_TWILIO__SHARED_KEYS": keys})
-    assert settings.twilio.shared_keys["SKabC"].get_secret_value() == "s3cret"
+    assert settings.channel(TWILIO).shared_keys["SKabC"].get_secret_value() == "s3cret"
 
 
 def test_the_twilio_sender_is_called_from_outside() -> None:
     whole = {"ROOST_TWILIO__ACCOUNT_SID": "AC1", "ROOST_TWILIO__AUTH_TOKEN": "hush"}
     settings = load_settings(environ={**whole, "ROOST_TWILIO__FROM": "whatsapp:+15550001000"})
-    assert settings.twilio.account == "whatsapp:+15550001000"
+    assert settings.channel(TWILIO).account == "whatsapp:+15550001000"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +158,7 @@ def test_what_can_never_work_is_refused_before_anything_starts(
 
 def test_an_empty_variable_counts_as_not_set() -> None:
     settings = load_settings(environ={"ROOST_TELEGRAM__TOKEN": "", "ROOST_ENGINE__MODEL": ""})
-    assert not settings.telegram.configured
+    assert not settings.channel(TELEGRAM).configured
     assert settings.engine.model is None
 
 
@@ -185,17 +189,17 @@ def test_settings_made_without_loading_read_nothing_from_outside(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ROOST_WEB__PORT", "2222")
-    assert Settings().web.port != 2222
+    assert settings_model()().web.port != 2222
 
 
 def test_every_setting_has_help_and_every_promised_variable_exists() -> None:
-    rows = setting_rows(Settings())
+    rows = setting_rows(settings_model()())
     assert not [row.path for row in rows if not row.help.strip().endswith((".", "`"))]
     assert {row.variable for row in rows} >= DESIGN_VARIABLES
 
 
 def test_no_group_of_settings_takes_unknown_keys() -> None:
-    for path, _field in walk_fields(Settings):
+    for path, _field in walk_fields(settings_model()):
         section = path.rpartition(".")[0]
         variable = f"ROOST_{section.upper()}__NO_SUCH_KEY" if section else "ROOST_NO_SUCH_KEY"
         with pytest.raises(ConfigError, match="NO_SUCH_KEY"):

@@ -5,6 +5,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from roost_channels.telegram.kind import KIND as TELEGRAM
+from roost_channels.whatsapp.kind import KIND as TWILIO
+from roost_channels.whatsapp_cloud.kind import KIND as WHATSAPP_CLOUD
 from roost_platform.errors import ConfigError
 from roost_platform.settings.config import load_settings
 from roost_platform.stack.addresses import choose_ports
@@ -16,15 +19,16 @@ async def test_every_network_answers_the_credentials_of_the_sandbox(tmp_path: Pa
     base = load_settings({"data_dir": tmp_path, "web": {"port": 0}}, environ={})
     env = environment(base, Options(sandbox=True), choose_ports(base, sandbox=True))
     settings = load_settings(environ=env)
-    cloud, twilio = settings.whatsapp_cloud, settings.twilio
-    assert settings.telegram.token and twilio.auth_token and cloud.access_token
-    token = settings.telegram.token.get_secret_value()
+    cloud, twilio = settings.channel(WHATSAPP_CLOUD), settings.channel(TWILIO)
+    telegram = settings.channel(TELEGRAM)
+    assert telegram.token and twilio.auth_token and cloud.access_token
+    token = telegram.token.get_secret_value()
     bearer = {"Authorization": f"Bearer {cloud.access_token.get_secret_value()}"}
     basic = (twilio.account_sid or "", twilio.auth_token.get_secret_value())
     messages = f"{twilio.api_base}/2010-04-01/Accounts/{twilio.account_sid}/Messages.json"
     async with open_fakes(settings), httpx2.AsyncClient(trust_env=False) as http:
         answers = [
-            await http.get(f"{settings.telegram.api_base}/bot{token}/getMe"),
+            await http.get(f"{telegram.api_base}/bot{token}/getMe"),
             await http.get(messages, auth=basic),
             await http.get(f"{cloud.api_base}/v25.0/{cloud.account}", headers=bearer),
         ]
@@ -49,7 +53,8 @@ def test_the_sandbox_has_tokens_of_its_own_which_stay_and_are_private(tmp_path: 
 
 
 async def test_the_sandbox_refuses_settings_that_point_at_the_internet(tmp_path: Path) -> None:
-    settings = load_settings({"data_dir": tmp_path, "telegram": {"token": "1:x"}}, environ={})
+    elsewhere = {"data_dir": tmp_path, "sandbox": True, "telegram": {"token": "1:x"}}
+    settings = load_settings(elsewhere, environ={})
     with pytest.raises(ConfigError, match="this machine only"):
         async with open_fakes(settings):
             pass

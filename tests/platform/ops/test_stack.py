@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from roost_channels.telegram.kind import KIND as TELEGRAM
 from roost_platform.data_folder import running_stack
 from roost_platform.errors import AlreadyRunning, PortInUse, StackNotFound
 from roost_platform.settings.config import load_settings
@@ -114,9 +115,7 @@ def test_every_port_is_its_own_and_told_to_every_part(tmp_path: Path) -> None:
         addresses.web,
         addresses.engine,
         addresses.temporal,
-        addresses.telegram,
-        addresses.twilio,
-        addresses.cloud,
+        *addresses.fakes.values(),
     ]
     assert len(set(numbers)) == 6
     env = environment(settings, Options(), addresses)
@@ -169,8 +168,10 @@ def test_the_sandbox_never_uses_a_real_token(tmp_path: Path) -> None:
     env = environ | environment(settings, Options(sandbox=True), addresses)
     child = load_settings(environ=env)
     assert child.sandbox
-    assert child.telegram.account == "42"
-    assert child.telegram.api_base == f"http://127.0.0.1:{addresses.telegram}"
-    assert child.twilio.api_base == f"http://127.0.0.1:{addresses.twilio}"
-    assert child.whatsapp_cloud.api_base == f"http://127.0.0.1:{addresses.cloud}"
+    assert child.channel(TELEGRAM).account == "42"
+    networks = {k.section: k.sandbox.url(child.channel(k)) for k in child.kinds if k.sandbox}
+    assert networks == {
+        section: f"http://127.0.0.1:{port}" for section, port in addresses.fakes.items()
+    }
+    assert set(networks) == {"telegram", "twilio", "whatsapp_cloud"}
     assert "real" not in env.values()

@@ -1,22 +1,33 @@
 """A channel that plays a script, and a courier that delivers over the outbox in memory."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Literal
 
-from roost_channels.channel import Capabilities, Channel
+from roost_channels.capabilities import Capabilities
+from roost_channels.channel import Channel, Outgoing
 from roost_channels.clock import Clock
 from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.limits import Limiter
 from roost_channels.delivery.sender import ReportState
-from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
+from roost_channels.message import Address, Attachment, Receipt, ReplyTarget
 from roost_channels.outbox import OutboxEntry
 from roost_channels.rendering.parts import RenderedPart
-from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
 from roost_channels.testing.memory.outbox import MemoryOutbox
 
 QUICK = DeliveryConfig(retry_s=0.01, retry_max_s=0.02, poll_s=0.02, shutdown_s=1.0)
+CAPABILITIES = Capabilities(
+    text_max=4096,
+    text_unit="utf16",
+    markup="entities",
+    can_edit=True,
+    can_delete=True,
+    native_quote=True,
+    buttons=True,
+    typing_s=5.0,
+    edit_interval_s=(1.5, 3.0),
+    send_interval_s=1.0,
+)
 SEND_S = 0.002  # a send takes real time, so that two at once would be seen
 
 ScriptedResult = Exception | Literal["ok"]
@@ -30,7 +41,7 @@ class ScriptedChannel:
 
     name = "telegram"
     account = "42"
-    capabilities: Capabilities = TELEGRAM
+    capabilities: Capabilities = CAPABILITIES
 
     def __init__(self, *outcomes: ScriptedResult) -> None:
         self.outcomes: list[ScriptedResult] = list(outcomes)
@@ -45,37 +56,21 @@ class ScriptedChannel:
         """The text of each send, oldest first."""
         return [part.text for _, part, _ in self.sent]
 
-    async def send(
-        self,
-        address: Address,
-        part: RenderedPart,
-        *,
-        reply_to: ReplyTarget | None = None,
-        buttons: Sequence[Button] = (),
-        silent: bool = False,
-        part_id: str = "",
-    ) -> Receipt:
+    async def send(self, message: Outgoing) -> Receipt:
         """Record the send and play the next outcome."""
         self.in_flight += 1
         self.in_flight_max = max(self.in_flight_max, self.in_flight)
         await asyncio.sleep(SEND_S)
         self.in_flight -= 1
-        self.sent.append((address, part, reply_to))
+        self.sent.append((message.address, message.part, message.reply_to))
         outcome = self.outcomes.pop(0) if self.outcomes else "ok"
         if isinstance(outcome, Exception):
             raise outcome
         return Receipt(str(1000 + len(self.sent)))
 
-    async def edit(
-        self,
-        address: Address,
-        message_id: str,
-        part: RenderedPart,
-        *,
-        buttons: Sequence[Button] = (),
-    ) -> None:
+    async def edit(self, message_id: str, message: Outgoing) -> None:
         """Record the edit."""
-        self.edits.append((message_id, part.text))
+        self.edits.append((message_id, message.part.text))
 
     async def delete(self, address: Address, message_id: str) -> None:
         """Do nothing."""
@@ -84,7 +79,7 @@ class ScriptedChannel:
         """Do nothing."""
 
     async def find_sent(
-        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+        self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
         """Return `proof`."""
         return self.proof

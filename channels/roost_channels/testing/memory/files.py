@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from roost_channels.errors import Rejected
-from roost_channels.files import Fetch
+from roost_channels.files import Fetch, StoredFile
 from roost_channels.message import Attachment
 
 
@@ -65,6 +65,9 @@ class MemoryFiles:
         if artifact_id not in self.data:
             raise Rejected(f"the file of artifact {artifact_id} is gone")
         return self.data[artifact_id]
+
+    async def stored(self, artifact_id: str) -> StoredFile:
+        return StoredFile(artifact_id, "application/octet-stream", await self.read(artifact_id))
 
     async def sweep(self, older_than: float) -> int:
         """Delete files of messages that came before that; returns how many."""

@@ -10,12 +10,13 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from roost_channels.channel import Channel
-from roost_channels.config import DeliveryConfig, TelegramConfig, TwilioConfig
+from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.outbox import Receipts
 from roost_channels.progress.renderer import ProgressRenderer
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.telegram.client import TelegramClient
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.testing.inprocess import (
     ConnectFailed,
     ConnectionCut,
@@ -27,6 +28,7 @@ from roost_channels.testing.twilio import FakeTwilio
 from roost_channels.webhook import WebhookReply
 from roost_channels.whatsapp.channel import WhatsAppChannel
 from roost_channels.whatsapp.client import TwilioClient
+from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.inbound import TwilioWebhooks
 from roost_platform.chaos.sim.life import Life
 from roost_platform.chaos.sim.loop import LoopClock
@@ -35,6 +37,7 @@ from roost_platform.chaos.sim.plan import Plan
 from roost_platform.chaos.sim.quiet_stores import QuietInbox, QuietOutbox
 from roost_platform.chaos.sim.storage import MortalDatabase, World
 from roost_platform.chaos.sim.temporal import SimDoorbell, SimTemporal, SimWorker
+from roost_platform.commands import MENU
 from roost_platform.db.people.access import OPEN
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.intake import PlatformIntake, Sweeper
@@ -113,6 +116,7 @@ class Parts:
                 TELEGRAM,
                 clock=self._clock,
                 client=TelegramClient(TELEGRAM, self._clock, transport=telegram),
+                commands=MENU,
             ),
             WhatsAppChannel(
                 TWILIO,

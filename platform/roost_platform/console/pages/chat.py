@@ -6,6 +6,7 @@ from typing import Annotated
 
 from starlette.responses import RedirectResponse, Response
 
+from roost_channels.console.config import ACCOUNT, CHANNEL
 from roost_channels.message import Address
 from roost_platform.console.actions import say_on_console
 from roost_platform.console.console import Visit, text_field
@@ -34,7 +35,7 @@ class ChatContext:
 
 def address(name: str) -> Address:
     """The address of a test chat."""
-    return Address("console", "local", name)
+    return Address(CHANNEL, ACCOUNT, name)
 
 
 def checked(name: str) -> str:

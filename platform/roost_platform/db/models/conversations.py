@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from roost_platform.db.models.base import Base
@@ -23,6 +23,7 @@ class Conversation(Base):
     account: Mapped[str]
     chat: Mapped[str]
     thread: Mapped[str] = mapped_column(default="")
+    is_group: Mapped[bool] = mapped_column(server_default=false())
     session_id: Mapped[str | None]  # the current session; /new points it to another
     agent: Mapped[str]
     identity_id: Mapped[str | None] = mapped_column(ForeignKey("identities.id"))

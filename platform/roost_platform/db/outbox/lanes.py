@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.message import Address, ChannelName
+from roost_channels.message import Address
 from roost_channels.outbox import OutboxEntry, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.db import models
@@ -47,6 +47,7 @@ _DUE = (
         models.Conversation.account,
         models.Conversation.chat,
         models.Conversation.thread,
+        models.Conversation.is_group,
     )
     .join(models.Outbox, models.Outbox.conversation_id == models.Conversation.id)
     .where(models.Outbox.sequence.in_(_HEADS), models.Outbox.next_at <= bindparam("now"))
@@ -86,10 +87,7 @@ class LaneStore:
             return []
         async with self._database.read() as session:
             lanes = await session.execute(_DUE, {"accounts": list(channels), "now": now})
-            return [
-                Address(cast(ChannelName, channel), account, chat, thread)
-                for channel, account, chat, thread in lanes
-            ]
+            return [Address(*row) for row in lanes]
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
         """The first entry of a lane and its parts; sends whose lease ended become ambiguous."""

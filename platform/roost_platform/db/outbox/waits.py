@@ -1,11 +1,10 @@
 """Waits that providers asked for, by chat; a restarted courier obeys them too."""
 
 from collections.abc import Sequence
-from typing import cast
 
 from sqlalchemy import delete, select, tuple_
 
-from roost_channels.message import Address, ChannelName
+from roost_channels.message import Address
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.insert import insert_missing
@@ -47,6 +46,6 @@ class WaitStore:
         )
         async with self._database.read() as session:
             return [
-                (Address(cast(ChannelName, row.channel), row.account, row.chat), row.until)
+                (Address(row.channel, row.account, row.chat), row.until)
                 for row in await session.scalars(query)
             ]

@@ -7,10 +7,8 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.messages import NoteKind
-from roost_channels.delivery.limits import is_group
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
-from roost_platform.db.conversations.addresses import address_of
 from roost_platform.db.reply_targets import reply_target
 from roost_workflows.ports import TranscriptMessage
 
@@ -117,7 +115,7 @@ async def take(
 async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]] | None:
     """What a group said since it last addressed the agent, newest kept; None outside groups."""
     conversation = await session.get_one(models.Conversation, row.conversation_id)
-    if not is_group(address_of(conversation)):
+    if not conversation.is_group:
         return None
     spoken_to = select(func.max(models.Inbox.sequence)).where(
         models.Inbox.conversation_id == row.conversation_id,

@@ -15,9 +15,10 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from roost_platform.console.console import Console
-from roost_platform.console.dependencies import ChannelSetup, ConsoleDeps, SandboxUrls
+from roost_platform.console.dependencies import ChannelSetup, ConsoleDeps
 from roost_platform.console.live import Live
 from roost_platform.console.page import AnyPage
+from roost_platform.console.phones import OpenPhones
 from roost_platform.console.routes import PAGES, build_console
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.identity.accounts import Accounts
@@ -79,7 +80,7 @@ class ConsoleServer:
 
     database_url: str
     files: Path | None = None
-    sandbox: SandboxUrls | None = None
+    phones: OpenPhones | None = None
     engine: WatchedEngine | None = None
     clock: Callable[[], float] = time.time
     options: dict[str, Any] = field(default_factory=dict)
@@ -154,7 +155,7 @@ class ConsoleServer:
             intake=self.intake,
             health=HealthView(self.stores, self.engine, clock=self.clock),
             engine_watch=self.watch,
-            sandbox=self.sandbox,
+            phones=self.phones,
             clock=self.clock,
             channels=CHANNELS,
             version="0.1.0",

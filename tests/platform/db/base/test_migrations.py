@@ -42,6 +42,37 @@ async def test_migrations_go_up_agree_with_the_models_and_go_down(
         assert await on_schema(empty_database_url, tables) == set()
 
 
+OLD_CHATS = (
+    ("telegram", "-100500", True),
+    ("telegram", "1001", False),
+    ("whatsapp", "whatsapp:+15550001", False),
+    ("console", "-odd", False),
+)
+
+
+def write_old_chats(connection: Connection) -> None:
+    insert = text(
+        "INSERT INTO conversations (id, key, channel, account, chat, thread, agent, title,"
+        " settings, inbox_sequence, turn_count, created_at)"
+        " VALUES (:chat, :chat, :channel, 'a', :chat, '', 'x', '', '{}', 0, 0, 0)"
+    )
+    for channel, chat, _ in OLD_CHATS:
+        connection.execute(insert, {"channel": channel, "chat": chat})
+
+
+def groups(connection: Connection) -> dict[str, bool]:
+    rows = connection.execute(text("SELECT chat, is_group FROM conversations"))
+    return {chat: bool(is_group) for chat, is_group in rows}
+
+
+async def test_groups_of_before_the_column_are_still_groups(empty_database_url: str) -> None:
+    await on_schema(empty_database_url, migrate.upgrade, "0015")
+    await on_schema(empty_database_url, write_old_chats)
+    await on_schema(empty_database_url, migrate.upgrade)
+    expected = {chat: is_group for _, chat, is_group in OLD_CHATS}
+    assert await on_schema(empty_database_url, groups) == expected
+
+
 def old_rows(connection: Connection) -> None:
     """Rows as revision 0012 wrote them: what decided stood in words for people."""
     evidence = [{"at": 1.0, "note": "Became uncertain: c1 ended while sending."}]

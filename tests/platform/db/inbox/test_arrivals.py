@@ -23,7 +23,7 @@ from roost_platform.intake import PlatformIntake
 from roost_platform.testing.chats import HandClock, Person
 from roost_workflows.ports import Postponed, TranscriptMessage
 
-GROUP = Address("telegram", "42", "-100")
+GROUP = Address("telegram", "42", "-100", is_group=True)
 
 
 async def seen(person: Person) -> list[TranscriptMessage]:
@@ -134,9 +134,9 @@ async def test_in_groups_the_caption_brings_the_whole_album_along(
     ada: Person, clock: HandClock
 ) -> None:
     team = replace(ada, address=GROUP)
-    silent: dict[str, Any] = {"is_group": True, "is_addressed": False}
+    silent: dict[str, Any] = {"is_addressed": False}
     await team.gives(part(team, 1, **silent))
-    await team.gives(part(team, 2, "@bot look", is_group=True), part(team, 3, **silent))
+    await team.gives(part(team, 2, "@bot look"), part(team, 3, **silent))
     clock.advance(ALBUM_S)
     (message,) = await seen(team)
     lines = message.content.splitlines()
@@ -148,7 +148,6 @@ def in_group(person: Person, name: str, text: str, addressed: bool = False) -> I
     return replace(
         person.message(text),
         sender=Sender(name.lower(), name),
-        is_group=True,
         is_addressed=addressed,
     )
 
@@ -188,7 +187,7 @@ async def test_private_chats_have_no_group_context(ada: Person) -> None:
 
 
 def moved(person: Person, event_id: str) -> InboundMessage:
-    notice = replace(person.message("-200"), kind="migrated", event_id=event_id, is_group=True)
+    notice = replace(person.message("-200"), kind="migrated", event_id=event_id)
     return replace(notice, address=GROUP)
 
 
@@ -296,9 +295,9 @@ async def test_a_stale_press_that_no_network_answers_is_answered_in_the_chat(ada
 
 
 async def test_a_strangers_press_is_refused_politely(ada: Person) -> None:
-    pairing = replace(ada, address=Address("telegram", "43", "-9"))
+    pairing = replace(ada, address=Address("telegram", "43", "-9", is_group=True))
     stranger = Sender("666", "Eve")
-    said = await pressed(pairing, "stop:0192", sender=stranger, is_group=True)
+    said = await pressed(pairing, "stop:0192", sender=stranger)
     assert said == "This button is not for you."
 
 
@@ -307,9 +306,9 @@ async def test_a_press_under_an_old_message_finds_its_topic(ada: Person) -> None
     await topic.gives(in_group(topic, "Ada", "@bot work", True))
     await topic.turn()
     elsewhere, button = replace(ada, address=GROUP), await topic.stop_button()
-    assert await pressed(elsewhere, button, is_group=True) == "Stopping."
+    assert await pressed(elsewhere, button) == "Stopping."
     other_chat = replace(ada, address=replace(GROUP, chat="-300"))
-    said = await pressed(other_chat, button, is_group=True)
+    said = await pressed(other_chat, button)
     assert said == "That is over already."
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.exc import StatementError
 
-from roost_channels.message import Attachment
+from roost_channels.message import Address, Attachment
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.people.access import AccessPolicy
@@ -169,10 +169,24 @@ async def test_other_events_are_kept_and_not_answered(ada: Person, kind: str) ->
 
 
 async def test_groups_are_answered_only_when_addressed(ada: Person) -> None:
-    chatter = replace(ada.message("how are you all?"), is_group=True, is_addressed=False)
-    asked = replace(ada.message("agent, how are you?"), is_group=True)
-    await ada.gives(chatter, asked)
+    team = replace(ada, address=replace(ada.address, is_group=True))
+    chatter = replace(team.message("how are you all?"), is_addressed=False)
+    await team.gives(chatter, team.message("agent, how are you?"))
     assert [state for _, state in await ada.inbox()] == ["ignored", "pending"]
+
+
+@pytest.mark.parametrize("is_group", [True, False])
+async def test_a_group_is_what_the_network_calls_one_however_its_id_looks(
+    ada: Person, is_group: bool
+) -> None:
+    chat = "team-7" if is_group else "-7"
+    team = replace(ada, address=Address("telegram", "42", chat, is_group=is_group))
+    await team.gives(team.message("lunch?"), team.message("/help"))
+    [due] = await team.stores.outbox.due([("telegram", "42")], team.stores.database.now())
+    assert (due.chat, due.is_group) == (chat, is_group)
+    turn = await team.turn()
+    [message] = (await team.stores.turns.context(turn.turn_id, 1)).messages
+    assert (message.context is not None) is is_group
 
 
 async def test_the_console_talks_without_pairing(ada: Person) -> None:

@@ -88,9 +88,9 @@ async def test_r17_a_burst_of_three_is_answered_at_the_newest_each_with_its_own_
 
 
 async def test_r17_a_quote_from_another_topic_is_known_by_its_id(sqlite_ada: Person) -> None:
-    work = replace(sqlite_ada, address=Address("telegram", "42", "-100", "9"))
+    work = replace(sqlite_ada, address=Address("telegram", "42", "-100", "9", is_group=True))
     await long_answer(work)
-    home = replace(sqlite_ada, address=Address("telegram", "42", "-100", "1"))
+    home = replace(sqlite_ada, address=Address("telegram", "42", "-100", "1", is_group=True))
     without_words = Quote("502", "bot", "", "", resolved=False)
     quoted = (await said(home, "@bot and here?", without_words)).quoted
     assert quoted is not None and quoted["resolved"] and quoted["excerpt"] == "Second. "

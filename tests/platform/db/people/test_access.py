@@ -132,7 +132,8 @@ async def test_what_a_stranger_wrote_is_answered_when_the_setting_is_opened(bob:
 
 
 async def test_strangers_in_groups_get_no_code(bob: Person) -> None:
-    await bob.gives(replace(bob.message("hey agent"), is_group=True))
+    team = replace(bob, address=replace(bob.address, is_group=True))
+    await team.gives(team.message("hey agent"))
     assert await bob.inbox() == [("hey agent", "ignored")]
     assert await bob.outbox() == []
 

@@ -44,7 +44,7 @@
     const title = quote ? `Quoting ${message.dataset.author}` : `Replying to ${message.dataset.author}`;
     bar(target, title, quote || message.querySelector("[data-text]").textContent);
   };
-  // JavaScript strings count UTF-16 units, which is what Telegram counts too.
+  // JavaScript strings count UTF-16 units, as quotes do.
   const selected = (message) => {
     const text = message.querySelector("[data-text]");
     const selection = getSelection();
@@ -62,7 +62,7 @@
     const message = event.target.closest(".pm[data-id]");
     if (!message || event.target.closest(".pm-buttons, .pm-react")) return;
     if (event.target.closest("[data-edit]")) return edit(message);
-    const passage = message.closest(".phone").dataset.kind === "telegram" ? selected(message) : null;
+    const passage = "quotes" in message.closest(".phone").dataset ? selected(message) : null;
     replyTo(message, passage?.quote ?? "", passage?.position ?? 0);
     if (!passage) form(message.closest(".phone")).elements.text.focus();
   });

@@ -1,14 +1,14 @@
-"""A phone that shows what a bot sends while a turn runs, over the outbox in memory."""
+"""For tests: a chat that shows what a bot sends while a turn runs, over the outbox in memory."""
 
 from dataclasses import replace
 
-from roost_channels.config import TelegramConfig
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.limits import Limiter
 from roost_channels.message import Address, ReplyTarget
 from roost_channels.outbox import ProgressSnapshot
 from roost_channels.progress.renderer import ProgressRenderer
 from roost_channels.telegram.channel import TelegramChannel
+from roost_channels.telegram.config import TelegramConfig
 from roost_channels.testing import FakeTelegram, VirtualClock
 from roost_channels.testing.memory.outbox import MemoryOutbox
 

@@ -1,7 +1,7 @@
-"""WhatsApp's text: marks written around styled words, and the quote line it has no native form for.
+"""Text with marks written around styled words: `*bold*`, `_italic_`, `~struck~`, code, `> quote`.
 
-Marks close on the line they open on and stand at word boundaries, or WhatsApp shows them as
-characters. A style that can't stand there is dropped; its words stay.
+Marks close on the line they open on and stand at word boundaries, or networks
+show them as characters. A style that can't stand there is dropped; its words stay.
 """
 
 import re
@@ -9,16 +9,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
 
-from roost_channels.message import ReplyTarget
 from roost_channels.rendering.layout import Layout, Span, SpanIndex
 
 MARKS = {"bold": "*", "italic": "_", "strikethrough": "~", "code": "`"}
 FENCE = "```"
 WORD_JOINER = "\u2060"
-# UTF-16 units that the quote line and its blank line may take of the first part.
-QUOTE_PREFIX_MAX = 200
-EXCERPT_MAX = 120
-AUTHOR_MAX = 40
 
 # Characters that would read as marks: of fences, and (in the group) at a word's start.
 _ACCIDENTAL = re.compile(r"`(?=``)|(?<=`)`(?=`)|(?<=``)`|(?<![\w*_~`])([*_~`])(?=\S)")
@@ -94,24 +89,6 @@ class Serialiser:
         newline = "\n" if text[end - 1] == "\n" else ""
         stop = end - len(newline)
         return quote + _line(text, start, stop, self._marked.touching(start, stop)) + newline
-
-
-def needs_quote_line(reply: ReplyTarget) -> bool:
-    """Without a native quote the line says what is meant: for an older message, or on request."""
-    return bool(reply.quote) or not reply.is_latest
-
-
-def quote_prefix(author: str, excerpt: str) -> str:
-    """`> author: excerpt` and a blank line, empty without one; at most QUOTE_PREFIX_MAX units."""
-    words = " ".join(re.sub(r"[*_~`>]", "", excerpt).split())
-    if not words:
-        return ""
-    if len(words) > EXCERPT_MAX:
-        words = words[: EXCERPT_MAX - 1].rstrip() + "…"
-    name = " ".join(re.sub(r"[*_~`>:]", "", author).split())[:AUTHOR_MAX]
-    line = f"> {name}: {words}\n\n" if name else f"> {words}\n\n"
-    # Counted in UTF-16 units, so that characters beyond the first plane can't break the bound.
-    return line if len(line.encode("utf-16-le")) <= 2 * QUOTE_PREFIX_MAX else f"> {words[:60]}…\n\n"
 
 
 def _utf16_length(text: str) -> int:

@@ -1,19 +1,19 @@
 """The console's own channel: what is stored is delivered; pages and `roost chat` read it there."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
-from roost_channels.channel import Capabilities
+from roost_channels.capabilities import Capabilities
+from roost_channels.channel import Outgoing
+from roost_channels.console.config import ACCOUNT, CHANNEL
 from roost_channels.errors import Rejected
-from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
-from roost_channels.rendering.parts import RenderedPart
+from roost_channels.message import Address, Attachment, Receipt
 
 
 class ConsoleChannel:
     """Sending is storing: the part's own id is the receipt."""
 
-    name = "console"
-    account = "local"
+    name = CHANNEL
+    account = ACCOUNT
     capabilities = Capabilities(
         text_max=1_000_000,
         text_unit="codepoint",
@@ -27,26 +27,11 @@ class ConsoleChannel:
         send_interval_s=0.0,
     )
 
-    async def send(
-        self,
-        address: Address,
-        part: RenderedPart,
-        *,
-        reply_to: ReplyTarget | None = None,
-        buttons: Sequence[Button] = (),
-        silent: bool = False,
-        part_id: str = "",
-    ) -> Receipt:
-        return Receipt(part_id)
+    async def send(self, message: Outgoing) -> Receipt:
+        """Take the part's own id for a proof: it is stored, and pages read it there."""
+        return Receipt(message.part_id)
 
-    async def edit(
-        self,
-        address: Address,
-        message_id: str,
-        part: RenderedPart,
-        *,
-        buttons: Sequence[Button] = (),
-    ) -> None:
+    async def edit(self, message_id: str, message: Outgoing) -> None:
         """Pages show progress from storage; nothing is kept twice."""
 
     async def delete(self, address: Address, message_id: str) -> None:
@@ -56,11 +41,13 @@ class ConsoleChannel:
         """Pages show a running turn themselves."""
 
     async def find_sent(
-        self, address: Address, part: RenderedPart, *, since: float, part_id: str
+        self, message: Outgoing, *, since: float
     ) -> Receipt | Literal["absent", "unknown"]:
-        return Receipt(part_id)
+        """Find it always: what is stored is delivered."""
+        return Receipt(message.part_id)
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
+        """Raise Rejected: no message comes with a file."""
         raise Rejected("the console takes no files in")
 
     async def acknowledge(self, callback_id: str, text: str = "") -> None:

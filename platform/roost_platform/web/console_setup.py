@@ -1,0 +1,46 @@
+"""The channels as the console's Channels and Sandbox pages show them."""
+
+from collections.abc import Sequence
+
+import httpx2
+
+from roost_channels.sandbox.phone import SandboxPhone
+from roost_platform.console.dependencies import ChannelSetup
+from roost_platform.console.phones import OpenPhones
+from roost_platform.settings.config import Settings
+
+
+def channel_setups(settings: Settings) -> Sequence[ChannelSetup]:
+    """Return every channel that can be set up, configured or not, with the steps to do it."""
+    setups = []
+    for kind in settings.kinds:
+        config = settings.channel(kind)
+        if kind.setup is None or not (config.configured or kind.is_offered):
+            continue
+        setup = kind.setup(config, settings.public_base_url or "")
+        setups.append(
+            ChannelSetup(
+                channel=kind.channel,
+                account=config.account,
+                mode=setup.receives_by,
+                access=config.access,
+                webhooks=setup.webhooks,
+                steps=setup.steps,
+            )
+        )
+    return setups
+
+
+def sandbox_phones(settings: Settings) -> OpenPhones | None:
+    """Return what opens a phone on each fake network; None outside the sandbox."""
+    if not settings.sandbox:
+        return None
+
+    def open_phones(client: httpx2.AsyncClient) -> Sequence[tuple[str, SandboxPhone]]:
+        return [
+            (kind.tone, kind.sandbox.phone(settings.channel(kind), client))
+            for kind in settings.kinds
+            if kind.sandbox is not None
+        ]
+
+    return open_phones
