@@ -15,7 +15,8 @@ DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-FOLDERS = "platform|channels|workflows|inference|migrations|tests|docs"
+FOLDERS = ("platform", "channels", "workflows", "inference", "migrations", "tests", "docs")
+NOT_OURS = {"my_agents.py"}
 NOT_SETTINGS = {"ROOST_CONFIG", "ROOST_URL", "ROOST_API_TOKEN", "ROOST_TEST_PG_URL"}
 
 
@@ -34,10 +35,27 @@ def test_every_variable_a_document_names_is_a_setting(document: Path) -> None:
 def test_every_file_a_document_points_to_exists(document: Path) -> None:
     text = document.read_text()
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text)
-    paths = re.findall(rf"`((?:{FOLDERS})/[^`]*)`", text)
+    paths = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[^`]*)`", text)
     missing = [link for link in links if not (document.parent / link).exists()]
     missing += [path for path in paths if not any(ROOT.glob(path.rstrip("/")))]
     assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_python_file_a_document_names_exists(document: Path) -> None:
+    files = [f"/{path.relative_to(ROOT)}" for top in FOLDERS for path in (ROOT / top).rglob("*.py")]
+    named = set(re.findall(r"[`\[]([a-z_0-9/]+\.py)[`\]]", document.read_text())) - NOT_OURS
+    assert not {name for name in named if not any(file.endswith(f"/{name}") for file in files)}
+
+
+def test_every_heading_a_document_links_to_exists() -> None:
+    for document in DOCUMENTS:
+        links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text())
+        for target, anchor in links:
+            page = document.parent / target if target else document
+            headings = re.findall(r"^#+ (.+)$", page.read_text().lower(), re.MULTILINE)
+            anchors = {re.sub(r"[^a-z0-9 _-]", "", each).replace(" ", "-") for each in headings}
+            assert anchor in anchors, f"{document.name}: {target}#{anchor}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -119,4 +119,4 @@ def test_what_the_docs_name_of_roost_testing_exists() -> None:
     for name in ("ScriptedModel", "call", "run_agent", "MemoryNotes", "Run"):
         assert f"`{name}" in section and hasattr(roost.testing, name)
     documented = set(re.findall(r"`(?:Run)?\.(\w+)`", section))
-    assert documented == {field.name for field in fields(Run)} - {"messages"}
+    assert documented == {field.name for field in fields(Run)}
