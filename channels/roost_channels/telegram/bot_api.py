@@ -54,7 +54,7 @@ from aiogram.client.default import Default  # noqa: E402
 from aiogram.client.session.base import BaseSession  # noqa: E402
 from aiogram.client.telegram import TelegramAPIServer  # noqa: E402
 
-for _base in (types.TelegramObject, methods.TelegramMethod):
+for _base in (types.TelegramObject, methods.TelegramMethod, methods.Response):
     _build_on_first_use(_base, {**vars(types), "List": list, "Default": Default})
 
 __all__ = ["BaseSession", "Bot", "TelegramAPIServer", "methods", "types"]
