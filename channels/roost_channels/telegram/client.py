@@ -1,4 +1,4 @@
-"""One bot's calls through aiogram, with what may be repeated told apart."""
+"""One bot's calls through aiogram, each marked as safe to repeat or not."""
 
 import logging
 from contextlib import aclosing

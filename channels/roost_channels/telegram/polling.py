@@ -81,7 +81,7 @@ class Poller:
         """One long poll and its commit; the offset then is past what was committed.
 
         Without an offset Telegram gives what was not acknowledged yet. That is asked for at the
-        start and after a quiet day: after a quiet week it numbers updates anew, maybe below all
+        start and after a quiet day: after a quiet week it begins other numbers, maybe below all
         that came before, and an offset from then would drop them unseen.
         """
         if self._clock.time() - self._heard_at > QUIET_S:
@@ -164,7 +164,7 @@ class Poller:
                 await self._take_back()
         elif isinstance(error, Throttled):
             wait = error.retry_after_s
-        # One failed poll is no news: servers restart.
+        # One failed poll is not worth a report: servers restart.
         if state != "degraded" or self._failures > 2 or not isinstance(error, DeliveryError):
             await self._tell(state, str(error))
         await self._clock.sleep(wait)

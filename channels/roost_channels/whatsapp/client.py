@@ -1,4 +1,4 @@
-"""One account's calls through twilio's Client, with what may be repeated told apart.
+"""One account's calls through twilio's Client, each marked as safe to repeat or not.
 
 The Client's API versions are asked for JSON: its classes of resources stop at a date that they
 can't parse, and what proves that a message was accepted must be readable whatever a newer server

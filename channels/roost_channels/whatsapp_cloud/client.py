@@ -73,7 +73,7 @@ class CloudClient:
         return found
 
     async def download(self, media_id: str, bytes_max: int) -> bytes:
-        """A file that came in: its link is asked for anew each time, as links last minutes."""
+        """A file that came in: its link is asked for each time, because links last minutes."""
         known = await self._request("GET", f"{self._base}/{quote(media_id, safe='')}")
         url, size = known.get("url"), str(known.get("file_size") or "0")
         if not isinstance(url, str) or not url:
