@@ -38,8 +38,8 @@ def test_every_built_in_kind_registers_and_can_be_told_apart() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"channel": "a:b"}, "no channel name"),
-        ({"section": "two__parts"}, "no section name"),
+        ({"channel": "a:b"}, "not a channel name"),
+        ({"section": "two__parts"}, "not a section name"),
         ({"name": "console"}, "the name is taken"),
         ({"section": "twilio", "routes": (), "webhooks": None}, "belongs to whatsapp"),
         ({"routes": (WebhookRoute("/api/x"),)}, "not below /hooks/"),
