@@ -126,6 +126,7 @@ class Engine:
         return self._vocabulary.tokenize(text, special=special)
 
     def tokens_at_least(self, text: str) -> int:
+        """See EnginePort."""
         return self._vocabulary.tokens_at_least(text)
 
     def submit(self, request: Request, listener: Listener) -> None:

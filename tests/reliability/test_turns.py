@@ -91,9 +91,6 @@ async def test_r29_a_rolling_restart_with_many_running_sessions_aborts_and_loses
     assert all(len(lab.store.outbox(one)) == 1 for one in talks)
 
 
-# A transcript that is cut off stays valid ---------------------------------------------------------
-
-
 def check_openai(messages: Sequence[Mapping[str, Any]]) -> None:
     """As OpenAI's and strict templates check: every call has its one result, right behind it."""
     assert messages[0]["role"] == "system"
@@ -159,9 +156,6 @@ async def test_r23_a_stop_at_any_call_leaves_a_history_that_strict_providers_acc
     states = [m.status for m in context.messages if m.role == "tool"]
     done = min(begun, finished)
     assert states == ["ok"] * done + ["unknown"] * (begun - done) + ["skipped"] * (3 - begun)
-
-
-# Nothing gets stuck -------------------------------------------------------------------------------
 
 
 async def test_r28_after_an_hour_of_lost_doorbells_and_dying_workers_every_session_is_idle(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from roost.execution import program as process
+from roost import program
 from roost.files import Files
 
 
@@ -150,13 +150,13 @@ class Context:
         env: Mapping[str, str] | None = None,
         input: str | None = None,
         timeout_s: float | None = None,
-    ) -> process.RunResult:
+    ) -> program.RunResult:
         """Run a program in its own process group.
 
         A stop, a time-out or the end of the tool kills the whole group. Raises TimeoutError.
         """
         async with asyncio.timeout(timeout_s):
-            return await process.run(argv, cwd=cwd, env=env, input=input)
+            return await program.run(argv, cwd=cwd, env=env, input=input)
 
 
 def plan_lines(steps: Sequence[str], done: int) -> tuple[str, ...]:

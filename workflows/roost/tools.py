@@ -57,6 +57,7 @@ class Tool:
     _context_name: str | None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, as in a test."""
         return self.function(*args, **kwargs)
 
     @property

@@ -159,8 +159,6 @@ class _Writer:
         if self.length > start:
             self.spans.append(Span(type_, start, self.length, url, language))
 
-    # Blocks ----------------------------------------------------------------------------------
-
     def blocks(self, blocks: tuple[markup.Block, ...], *, gap: str = "\n\n") -> None:
         for index, block in enumerate(blocks):
             if index:
@@ -219,8 +217,6 @@ class _Writer:
             self.write("\n\n" if number else "")
             cells = [f"{head}: {cell}" for head, cell in zip(rows[0], row, strict=True)]
             self.write("\n".join(cells if len(rows) > 1 else row))
-
-    # Inlines ---------------------------------------------------------------------------------
 
     def inlines(self, children: tuple[markup.Inline, ...]) -> None:
         for child in children:

@@ -27,11 +27,15 @@ class MarkupError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    """A run of plain text."""
+
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Styled:
+    """Inline content in one style."""
+
     style: Style
     children: tuple["Inline", ...]
 
@@ -49,23 +53,31 @@ Inline = Text | Styled | Link
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
+    """A paragraph."""
+
     children: tuple[Inline, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
+    """A heading; level 1 is the highest."""
+
     level: int
     children: tuple[Inline, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CodeBlock:
+    """A block of code, with its language if it names one."""
+
     text: str
     language: str
 
 
 @dataclass(frozen=True, slots=True)
 class QuoteBlock:
+    """Blocks that are quoted."""
+
     blocks: tuple["Block", ...]
 
 

@@ -26,10 +26,10 @@ from roost_channels.telegram import format as telegram_format
 from roost_channels.telegram.bot_api import methods, types
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
+from roost_channels.telegram.inbound.polling import Poller
+from roost_channels.telegram.inbound.updates import GENERAL_TOPIC
 from roost_channels.telegram.media import ALBUM_MAX, ALBUMS, CAPTION_MAX, MediaSender
-from roost_channels.telegram.polling import Poller
 from roost_channels.telegram.registration import register_commands, register_webhook
-from roost_channels.telegram.updates import GENERAL_TOPIC
 
 logger = logging.getLogger(__name__)
 

@@ -92,6 +92,7 @@ class TelegramClient:
         return self._username
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._bot.session.close()
 
 

@@ -48,7 +48,7 @@ def _open(config: TelegramConfig, ports: ChannelPorts) -> "Channel":
 def _webhooks(config: TelegramConfig, ports: WebhookPorts) -> WebhookHandlers | None:
     if config.mode != "webhook":
         return None
-    from roost_channels.telegram.inbound import TelegramWebhook
+    from roost_channels.telegram.inbound.webhook import TelegramWebhook
 
     webhook = TelegramWebhook(config, ports.intake)
 

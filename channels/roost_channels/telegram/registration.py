@@ -7,12 +7,12 @@ from roost_channels.clock import Clock
 from roost_channels.errors import AuthBroken, DeliveryError
 from roost_channels.intake import Intake
 from roost_channels.kinds import ChatCommand
-from roost_channels.telegram import updates
 from roost_channels.telegram.bot_api import methods, types
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
-from roost_channels.telegram.inbound import checked_secret
-from roost_channels.telegram.polling import AUTH_PROBE_S, BACKOFF_MAX_S, BACKOFF_S
+from roost_channels.telegram.inbound import updates
+from roost_channels.telegram.inbound.polling import AUTH_PROBE_S, BACKOFF_MAX_S, BACKOFF_S
+from roost_channels.telegram.inbound.webhook import checked_secret
 
 logger = logging.getLogger(__name__)
 

@@ -83,6 +83,7 @@ class Session(BaseSession):
             raise unanswered(error) from error
 
     async def close(self) -> None:
+        """Close the HTTP client."""
         await self._http.aclose()
 
     async def _encode(self, bot: Bot, method: methods.TelegramMethod[Any]) -> dict[str, Any]:

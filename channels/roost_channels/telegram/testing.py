@@ -1,6 +1,7 @@
 """For tests: a chat that shows what a bot sends while a turn runs, over the outbox in memory."""
 
 from dataclasses import replace
+from typing import Any
 
 from roost_channels.delivery.courier import Courier
 from roost_channels.delivery.limits import Limiter
@@ -14,6 +15,12 @@ from roost_channels.testing.memory.outbox import MemoryOutbox
 
 CHAT = 7
 ADDRESS = Address("telegram", "42", str(CHAT))
+
+
+def settings(telegram: FakeTelegram, **fields: Any) -> TelegramConfig:
+    """The settings of an account at the fake."""
+    known = {"token": telegram.token, "api_base": telegram.base_url, "poll_timeout_s": 1}
+    return TelegramConfig.model_validate({**known, **fields})
 
 
 class Phone:

@@ -50,6 +50,7 @@ class TwilioClient:
     async def fetch_message(
         self, sid: str, *, timeout_s: float = SIGNAL_TIMEOUT_S
     ) -> dict[str, Any]:
+        """One message as Twilio holds it. Raises DeliveryError."""
         return await _fetched(self._api, f"{self._message(sid)}.json", timeout_s=timeout_s)
 
     async def list_messages(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -122,6 +123,7 @@ class TwilioClient:
             return await self._http.download(own, self._auth, bytes_max)
 
     async def close(self) -> None:
+        """Close the HTTP client."""
         await self._http.close()
 
     def _message(self, sid: str) -> str:

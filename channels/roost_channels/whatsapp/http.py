@@ -83,6 +83,7 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
             raise unanswered(error) from error
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._http.aclose()
 
     def _url(self, uri: str) -> str:

@@ -18,6 +18,7 @@ class PageResponse(HTMLResponse):
         self._template, self._context = template, context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Render the page in a thread, then send it."""
         html = await asyncio.to_thread(render, self._template, self._context)
         self.body = self.render(html)
         self.headers["content-length"] = str(len(self.body))

@@ -11,7 +11,7 @@ from roost_channels.message import Address, InboundMessage, Quote, ReplyTarget
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.format import QUOTE_MAX, checked_quote
-from roost_channels.telegram.updates import read
+from roost_channels.telegram.inbound.updates import read
 from roost_channels.testing import FakeTelegram, VirtualClock
 from roost_channels.testing.memory.outbox import MemoryOutbox
 
@@ -61,9 +61,6 @@ async def phone() -> AsyncIterator[Phone]:
         found = Phone(telegram, clock)
         yield found
         await found.channel.close()
-
-
-# In ---------------------------------------------------------------------------------------------
 
 
 async def test_r17_own_words_are_quoted_as_the_users(phone: Phone) -> None:
@@ -125,9 +122,6 @@ async def test_r17_a_quote_from_another_topic_keeps_its_id_and_author(phone: Pho
     assert quote is not None and quote.ref is None and not quote.resolved
 
 
-# Out --------------------------------------------------------------------------------------------
-
-
 async def test_r17_an_answer_quotes_the_passage_and_only_its_first_part_replies(
     phone: Phone,
 ) -> None:
@@ -184,8 +178,6 @@ async def test_r16_what_is_meant_for_a_deleted_topic_goes_nowhere_else(phone: Ph
     assert phone.outbox.states(gone) == ["failed"]
     assert phone.telegram.bot_texts(GROUP) == [] and phone.telegram.bot_texts(CHAT) == []
 
-
-# The local check --------------------------------------------------------------------------------
 
 TEXT = st.text(
     st.characters(exclude_categories=["Cs"]) | st.sampled_from("ab😀é\u0301 "), max_size=60

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from roost_channels.message import InboundMessage, Quote
-from roost_channels.telegram.updates import read
+from roost_channels.telegram.inbound.updates import read
 
 BOT = {"id": 42, "is_bot": True, "first_name": "Roost", "username": "roostbot"}
 ADA = {"id": 7, "is_bot": False, "first_name": "Ada", "last_name": "L", "username": "ada"}

@@ -14,7 +14,7 @@ from roost import Context, ModelRetry, ToolFailed, tool
 from roost.context import Person, SessionInfo
 from roost.effects import Effect
 from roost.execution.call import interrupted, run_tool
-from roost.execution.program import OUTPUT_BYTES_MAX
+from roost.program import OUTPUT_BYTES_MAX
 from roost.testing import MemoryNotes
 
 

@@ -159,8 +159,6 @@ def test_an_edit_is_told_as_a_note_that_opens_no_fence() -> None:
     assert built[-1]["content"] == '[Now: "<\u200bquoted author=x>"]\n\nand?'
 
 
-# People's text costs what it is long --------------------------------------------------------------
-
 GROWTH_MAX = 6.0  # in time, for four times the text: the square of it would be sixteen
 TOO_SHORT_S = 0.05  # to be compared; the square of 200 000 steps takes minutes
 ATTACK_S = 0.5  # either attack took minutes

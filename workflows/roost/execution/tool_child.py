@@ -56,6 +56,7 @@ class Child:
         self._context: Context | None = None
 
     def run(self) -> None:
+        """Import the tools' modules, then run calls until this process is killed."""
         for module in json.loads(self._lines.readline() or b"{}").get("modules", ()):
             with contextlib.suppress(BaseException):  # told by the call that needs it
                 importlib.import_module(module)

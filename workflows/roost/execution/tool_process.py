@@ -112,11 +112,13 @@ class ToolProcess:
 
     @property
     def is_running(self) -> bool:
+        """Whether the process can still take a call."""
         return self.is_usable and self._process.returncode is None
 
     async def ended(self) -> None:
+        """Wait until the process has ended, and release its pipes."""
         await self._process.wait()
-        # As in process.py: a pipe that somebody else holds open would be warned of at exit.
+        # As in program.py: a pipe that somebody else holds open would be warned of at exit.
         transport: asyncio.SubprocessTransport = self._process._transport  # type: ignore[attr-defined]
         transport.close()
 

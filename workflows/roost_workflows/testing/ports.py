@@ -81,6 +81,7 @@ class MemoryTurns:
         return bool(await self._run("stop_requested", turn_id))
 
     async def worker_died(self, turn_id: str) -> int:
+        """See `Turns.worker_died`."""
         return int(await self._run("worker_died", turn_id))
 
     async def settle(

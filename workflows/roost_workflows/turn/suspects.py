@@ -54,6 +54,7 @@ class Suspects:
                     self._free.append(slot)
 
     def note(self, turn_id: str, slot: int = 0) -> None:
+        """Write down which turn computes now; an empty id when none does."""
         if self._memory is not None:
             line = turn_id.encode()[:ID_BYTES].ljust(ID_BYTES, b"\0") if turn_id else EMPTY
             self._memory[slot * ID_BYTES : (slot + 1) * ID_BYTES] = line

@@ -67,6 +67,7 @@ class MemoryFiles:
         return self.data[artifact_id]
 
     async def stored(self, artifact_id: str) -> StoredFile:
+        """See `Files.stored`."""
         return StoredFile(artifact_id, "application/octet-stream", await self.read(artifact_id))
 
     async def sweep(self, older_than: float) -> int:

@@ -213,6 +213,7 @@ class TurnStore:
             return row[0] is not None
 
     async def worker_died(self, turn_id: str) -> int:
+        """See `ports.Turns.worker_died`."""
         async with self._database.write() as session:
             try:
                 turn, _ = await lock_turn(session, turn_id)

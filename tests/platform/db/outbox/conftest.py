@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roost_platform.db.contract_testing import Chat, MemoryChat, stored_chat
+from roost_platform.testing.contracts import Chat, MemoryChat, stored_chat
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])

@@ -7,8 +7,8 @@ import pytest
 from roost_channels.outbox import OutboxEntry, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.testing.memory.outbox import MemoryOutbox, PartUnavailable
-from roost_platform.db.contract_testing import TEXTS, Chat
 from roost_platform.errors import StorageError
+from roost_platform.testing.contracts import TEXTS, Chat
 
 ACCOUNTS = [("telegram", "42")]
 PARTS = [RenderedPart(text, (), 0, len(text)) for text in TEXTS]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from roost_channels.outbox import EarlierSend, StatusMessage
 from roost_channels.rendering.parts import RenderedPart
-from roost_platform.db.contract_testing import Chat
+from roost_platform.testing.contracts import Chat
 
 ACCOUNTS = [("telegram", "42")]
 

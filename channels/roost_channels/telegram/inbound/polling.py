@@ -8,10 +8,10 @@ from roost_channels.clock import Clock
 from roost_channels.errors import AuthBroken, DeliveryError, Throttled
 from roost_channels.intake import Intake
 from roost_channels.message import InboundMessage
-from roost_channels.telegram import updates
 from roost_channels.telegram.bot_api import methods
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
+from roost_channels.telegram.inbound import updates
 
 logger = logging.getLogger(__name__)
 

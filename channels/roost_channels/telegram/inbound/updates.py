@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from roost_channels.message import Address, InboundKind, InboundMessage, Sender
-from roost_channels.telegram.contents import Json, attachments_of, quote_of
+from roost_channels.telegram.inbound.contents import Json, attachments_of, quote_of
 
 logger = logging.getLogger(__name__)
 
