@@ -225,10 +225,10 @@ def closed(text: str) -> str:
     """Markdown that was cut off, with its open code block closed: what follows is not code."""
     fence = ""
     for line in text.splitlines():
-        found = _FENCE.match(line)
-        if found is None:
+        match = _FENCE.match(line)
+        if match is None:
             continue
-        mark, rest = found.groups()
+        mark, rest = match.groups()
         if not fence:
             fence = "" if mark[0] == "`" and "`" in rest else mark
         elif mark.startswith(fence) and not rest.strip():

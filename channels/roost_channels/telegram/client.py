@@ -63,8 +63,8 @@ class TelegramClient:
 
     async def download(self, file_id: str, bytes_max: int) -> bytes:
         """The bytes of a file that somebody sent us."""
-        found = await self.call(methods.GetFile(file_id=file_id), repeatable=True)
-        path = getattr(found, "file_path", None)
+        file = await self.call(methods.GetFile(file_id=file_id), repeatable=True)
+        path = getattr(file, "file_path", None)
         if not path:
             raise Rejected(f"file {file_id} has no path")
         session = self._bot.session

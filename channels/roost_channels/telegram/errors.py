@@ -117,5 +117,5 @@ def _retry_after(parameters: dict[str, Any], text: str) -> float:
     given = parameters.get("retry_after")
     if isinstance(given, int | float):
         return float(given)
-    found = _RETRY_AFTER.search(text)
-    return float(found.group(1)) if found else DEFAULT_RETRY_AFTER_S
+    match = _RETRY_AFTER.search(text)
+    return float(match.group(1)) if match else DEFAULT_RETRY_AFTER_S

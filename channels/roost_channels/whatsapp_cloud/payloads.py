@@ -16,7 +16,7 @@ _MEDIA = {
     "video": "video",
     "document": "document",
 }
-# Kept, and nobody's question: nothing is answered to them.
+# Kept in the inbox and never answered.
 _SILENT = ("reaction", "revoke", "system", "request_welcome", "ephemeral")
 STOP_BUTTON = "stop:"
 

@@ -99,8 +99,8 @@ class Poller:
         numbers = [n for n in map(updates.update_id, batch) if n is not None]
         cursor = max(numbers) + 1 if numbers else None
         username = await self._client.username()
-        found = (updates.read(update, self._account, username) for update in batch)
-        messages = [message for message in found if message is not None]
+        readings = (updates.read(update, self._account, username) for update in batch)
+        messages = [message for message in readings if message is not None]
         answers = await self._accept(messages, cursor)
         self._offset, self._heard_at, self._refused = cursor, self._clock.time(), 0
         for message in messages:
@@ -158,7 +158,7 @@ class Poller:
         if isinstance(error, AuthBroken):
             state, wait = "auth_error", AUTH_PROBE_S
         elif isinstance(error, DeliveryError) and error.code == "409":
-            # Another poller, or a webhook that somebody set: the second we take back.
+            # Another poller, or a webhook that somebody set, which we remove.
             state, wait = "conflict", min(wait * 5, CONFLICT_MAX_S)
             if "webhook" in error.description.lower():
                 await self._take_back()
