@@ -22,7 +22,7 @@ async def read_bounded(
 
 
 def decoded(body: bytes | None) -> Any:
-    """What a JSON body says; None for what is no JSON, or was too long."""
+    """The value of a JSON body; None if it is not JSON or was too long."""
     try:
         return None if body is None else json.loads(body)
     except ValueError:

@@ -123,7 +123,7 @@ class Reacting(Protocol):
     """A channel that can put a mark under a message."""
 
     async def react(self, address: Address, message_id: str) -> None:
-        """Put `capabilities.reaction` under a person's message; once more changes nothing."""
+        """Put `capabilities.reaction` under a person's message; a repeat changes nothing."""
         ...
 
 
@@ -162,7 +162,8 @@ def check_agreement(channel: Channel) -> None:
     for is_promised, protocol, field in promises:
         if is_promised and not isinstance(channel, protocol):
             raise TypeError(
-                f"{type(channel).__name__} says `{field}` and is no {protocol.__name__} channel"
+                f"{type(channel).__name__} has the capability `{field}`"
+                f" but is not {protocol.__name__}"
             )
     problem = _contradiction(can)
     if problem:

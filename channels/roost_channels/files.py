@@ -79,7 +79,7 @@ class Files(Protocol):
 class Fetcher:
     """Downloads what came in on some accounts: at most FETCHES_MAX files at once.
 
-    Once `stop` is set no download begins; those that run are given up, and begun anew later.
+    Once `stop` is set no download begins; those that run are given up and begin again later.
     """
 
     def __init__(

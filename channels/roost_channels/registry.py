@@ -49,18 +49,18 @@ def _load(name: str) -> ChannelKind[Any]:
     except (ImportError, AttributeError) as error:
         raise RegistrationError(f"{name} can't be imported: {error}") from error
     if not isinstance(kind, ChannelKind):
-        raise RegistrationError(f"{name} is a {type(kind).__name__} and no ChannelKind")
+        raise RegistrationError(f"{name} is a {type(kind).__name__} and not a ChannelKind")
     return kind
 
 
 def _problem(kind: ChannelKind[Any], others: Kinds) -> str:
     """Why this kind can't stand beside the others; the empty string where it can."""
     if not _NAME.fullmatch(kind.channel):
-        return f"{kind.channel!r} is no channel name: a-z, 0-9 and single underscores"
+        return f"{kind.channel!r} is not a channel name: a-z, 0-9 and single underscores"
     if kind.section and not _NAME.fullmatch(kind.section):
-        return f"{kind.section!r} is no section name: a-z, 0-9 and single underscores"
+        return f"{kind.section!r} is not a section name: a-z, 0-9 and single underscores"
     if not issubclass(kind.config, ChannelConfig):
-        return f"{kind.config.__name__} is no ChannelConfig"
+        return f"{kind.config.__name__} is not a ChannelConfig"
     paths = {route.path for route in kind.routes}
     if outside := sorted(path for path in paths if not path.startswith(HOOKS)):
         return f"{outside[0]} is not below {HOOKS}"

@@ -49,7 +49,7 @@ class Vocabulary(Protocol):
         ...
 
     def grammar_tokenizer(self) -> LLTokenizer:
-        """The vocabulary as llguidance wants it; built once."""
+        """The vocabulary in llguidance's form; built once."""
         ...
 
 

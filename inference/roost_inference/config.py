@@ -80,7 +80,7 @@ class EngineConfig(BaseModel):
         ge=0,
         description="Prompts up to this long are read in a KV cache of their own, alone, which is "
         "faster on a CPU and makes their KV independent of who else is served; it costs the "
-        "memory of so many more cells. 0 is off. Default: the longest request, 0 on a GPU.",
+        "memory of as many more cells. 0 is off. Default: the longest request, 0 on a GPU.",
     )
     max_sequences: int = Field(
         default=64,

@@ -40,10 +40,10 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class KvPolicy:
-    """Bounds of paging for one request; None is no bound.
+    """Bounds of paging for one request; None means no bound.
 
-    max_offload_tokens: so many tokens from its start may be stored in the tiers; max_load_tokens:
-    so many tokens beyond those on the device may be loaded; load_tiers: only from these tiers.
+    max_offload_tokens: how many tokens from its start may be stored in the tiers; max_load_tokens:
+    how many tokens beyond those on the device may be loaded; load_tiers: only from these tiers.
     """
 
     max_offload_tokens: int | None = None

@@ -8,7 +8,7 @@ from roost.agent import QUEUE_MODES, QueueMode
 
 DEFAULT_MODE: QueueMode = "steer"
 SETTING = "queue"  # its name among a conversation's own settings
-# Somebody who never pauses is answered after so many quiet windows all the same.
+# Somebody who never pauses is answered after this many windows at the latest.
 WINDOWS_MAX = 5
 # Turns that may wait one by one; the oldest beyond them are answered together.
 FOLLOWUPS_MAX = 20

@@ -38,14 +38,14 @@ def test_every_built_in_kind_registers_and_can_be_told_apart() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"channel": "a:b"}, "no channel name"),
-        ({"section": "two__parts"}, "no section name"),
+        ({"channel": "a:b"}, "not a channel name"),
+        ({"section": "two__parts"}, "not a section name"),
         ({"name": "console"}, "the name is taken"),
         ({"section": "twilio", "routes": (), "webhooks": None}, "belongs to whatsapp"),
         ({"routes": (WebhookRoute("/api/x"),)}, "not below /hooks/"),
         ({"routes": (WebhookRoute("/hooks/twilio/status"),)}, "belongs to whatsapp"),
         ({"routes": ()}, "need each other"),
-        ({"config": dict}, "no ChannelConfig"),
+        ({"config": dict}, "not a ChannelConfig"),
     ],
 )
 def test_a_kind_that_collides_or_contradicts_itself_is_refused_by_name(
@@ -64,7 +64,7 @@ def test_a_kind_that_collides_or_contradicts_itself_is_refused_by_name(
         ("somewhere", "write module:attribute"),
         ("no_such_module:KIND", "can't be imported"),
         ("roost_channels.clock:KIND", "can't be imported"),
-        ("roost_channels.clock:SystemClock", "no ChannelKind"),
+        ("roost_channels.clock:SystemClock", "not a ChannelKind"),
     ],
 )
 def test_a_name_that_leads_to_no_kind_says_so(name: str, problem: str) -> None:
@@ -82,9 +82,9 @@ class Promising(ConsoleChannel):
 @pytest.mark.parametrize(
     ("promise", "problem"),
     [
-        ({"reaction": "👀"}, "no Reacting"),
-        ({"albums": (frozenset({"photo"}),), "album_max": 3, "media_bytes_max": 9}, "no Grouping"),
-        ({"invitation": "Write to me"}, "no Inviting"),
+        ({"reaction": "👀"}, "not Reacting"),
+        ({"albums": (frozenset({"photo"}),), "album_max": 3, "media_bytes_max": 9}, "not Grouping"),
+        ({"invitation": "Write to me"}, "not Inviting"),
         ({"text_max": 20}, "text_max"),
         ({"photo_bytes_max": 5}, "photo_bytes_max"),
         ({"can_edit": True}, "interval"),

@@ -10,7 +10,7 @@ SHOWN_MAX: Final = 80  # characters of a refused value in an error
 def require_type(
     where: str, name: str, value: object, kinds: type | tuple[type, ...], expected: str
 ) -> None:
-    """Raise DefinitionError unless `value` is one of `kinds`; True and False are no numbers.
+    """Raise DefinitionError unless `value` is one of `kinds`; a bool is not a number.
 
     expected: what the error asks for, such as "a number or None".
     """

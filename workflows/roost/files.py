@@ -133,5 +133,5 @@ class Files:
 
     def _storage(self) -> FileStore:
         if self._store is None:
-            raise ToolFailed("No files are kept here.")
+            raise ToolFailed("This run has no storage for files.")
         return self._store

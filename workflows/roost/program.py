@@ -48,7 +48,7 @@ async def run(
     try:
         process = await asyncio.shield(starting)
     except asyncio.CancelledError:
-        # Cancelled itself, asyncio kills the program alone and waits for its children's pipes.
+        # A cancelled asyncio call would kill only the program and wait for its children's pipes.
         await _end_group(await starting)
         raise
     try:

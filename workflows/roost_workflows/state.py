@@ -22,8 +22,8 @@ class SessionInput:
 class BegunTurn:
     """A turn to run, with what its agent sets for it.
 
-    wait_s: there is no turn yet, ask again after so many seconds; histories of older code lack the
-        field.
+    wait_s: there is no turn yet, ask again after this many seconds. Histories of older code do
+        not have the field.
     """
 
     turn_id: str

@@ -48,7 +48,7 @@ class ConsoleChannel:
 
     async def download(self, attachment: Attachment, bytes_max: int) -> bytes:
         """Raise Rejected: no message comes with a file."""
-        raise Rejected("the console takes no files in")
+        raise Rejected("the console receives no files")
 
     async def acknowledge(self, callback_id: str, text: str = "") -> None:
         """Buttons on pages are answered by the page."""

@@ -6,7 +6,7 @@ CHANNEL, ACCOUNT = "console", "local"
 
 
 class ConsoleChannelConfig(ChannelConfig):
-    """The console has logins of its own, so whoever writes here may."""
+    """The console has its own logins, so everybody who can write here may write."""
 
     access: Access = "open"
 

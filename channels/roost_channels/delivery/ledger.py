@@ -112,7 +112,7 @@ class Ledger:
         return True
 
     async def record_all_kept(self) -> None:
-        """At the end: commit every proof that is still kept, trying until storage takes it."""
+        """Commit every proof that is still kept before the end, trying until storage takes it."""
         while self.unrecorded:
             part_id, receipt = next(iter(self.unrecorded.items()))
             try:
@@ -123,7 +123,7 @@ class Ledger:
                 await self.clock.sleep(RECORD_PAUSE_S)
 
     async def learn_wait(self, address: Address, error: Throttled) -> float:
-        """Obey a wait that a provider asked for, in this process and the next; returns its seconds.
+        """Keep to a wait that a provider asked for, also after a restart; returns its seconds.
 
         While storage fails, the wait is stored again and again for as long as it lasts: the caller
         can do nothing else in this chat meanwhile.

@@ -179,7 +179,7 @@ def _inlines(block: SyntaxTreeNode) -> tuple[Inline, ...]:
 
 def _spans(parent: SyntaxTreeNode) -> tuple[Inline, ...]:
     spans: list[Inline] = []
-    # The nodes' own siblings are looked for in the whole line, by each node anew.
+    # The nodes' own siblings are looked for in the whole line, by each node again.
     nodes = [None, *parent.children, None]
     for previous, node, following in zip(nodes, parent.children, nodes[2:], strict=False):
         span = _inline(node)
@@ -193,7 +193,7 @@ def _spans(parent: SyntaxTreeNode) -> tuple[Inline, ...]:
 def _is_multiplication(
     mark: str, previous: SyntaxTreeNode | None, following: SyntaxTreeNode | None
 ) -> bool:
-    """2*3*4 and a*b*c are no emphasis to people, though they are to CommonMark."""
+    """2*3*4 and a*b*c are not emphasis to people, although they are to CommonMark."""
     around = _neighbour(previous, -1), _neighbour(following, 0)
     if mark == "**":
         return all(character.isdigit() for character in around)
@@ -222,13 +222,13 @@ def _inline(node: SyntaxTreeNode) -> Inline:
 
 
 def closed(text: str) -> str:
-    """Markdown that was cut off, with its open code block closed: what follows is no code."""
+    """Markdown that was cut off, with its open code block closed: what follows is not code."""
     fence = ""
     for line in text.splitlines():
-        found = _FENCE.match(line)
-        if found is None:
+        match = _FENCE.match(line)
+        if match is None:
             continue
-        mark, rest = found.groups()
+        mark, rest = match.groups()
         if not fence:
             fence = "" if mark[0] == "`" and "`" in rest else mark
         elif mark.startswith(fence) and not rest.strip():

@@ -1,4 +1,4 @@
-"""One bot's calls through aiogram, with what may be repeated told apart."""
+"""One bot's calls through aiogram, each marked as safe to repeat or not."""
 
 import logging
 from contextlib import aclosing
@@ -63,8 +63,8 @@ class TelegramClient:
 
     async def download(self, file_id: str, bytes_max: int) -> bytes:
         """The bytes of a file that somebody sent us."""
-        found = await self.call(methods.GetFile(file_id=file_id), repeatable=True)
-        path = getattr(found, "file_path", None)
+        file = await self.call(methods.GetFile(file_id=file_id), repeatable=True)
+        path = getattr(file, "file_path", None)
         if not path:
             raise Rejected(f"file {file_id} has no path")
         session = self._bot.session

@@ -108,7 +108,7 @@ def _by_description(code: int, text: str) -> DeliveryError:
     if code == 409 or lowered.startswith("conflict"):
         return NotSent(text, code="409", http_status=409)
     if code == 404 and "method" not in lowered:
-        # A token of the wrong shape is no address of the API at all.
+        # A token of the wrong shape is not an address of the API.
         return AuthBroken(text, code="404", http_status=404)
     return Rejected(text, code=str(code) if code == 413 else "", http_status=code)
 
@@ -117,5 +117,5 @@ def _retry_after(parameters: dict[str, Any], text: str) -> float:
     given = parameters.get("retry_after")
     if isinstance(given, int | float):
         return float(given)
-    found = _RETRY_AFTER.search(text)
-    return float(found.group(1)) if found else DEFAULT_RETRY_AFTER_S
+    match = _RETRY_AFTER.search(text)
+    return float(match.group(1)) if match else DEFAULT_RETRY_AFTER_S

@@ -64,7 +64,7 @@ class MediaSender:
     async def _item(self, part: RenderedPart) -> Any:
         kind = _ALBUM_ITEMS.get(part.media.kind) if part.media else None
         if part.media is None or kind is None:
-            raise Rejected("an album holds files alone", code="media")
+            raise Rejected("an album takes only files", code="media")
         return kind(media=await self._upload(part.media), **_caption(part))
 
     async def _upload(self, media: Media) -> Upload:

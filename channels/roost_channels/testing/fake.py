@@ -20,7 +20,7 @@ class Fake:
     _restarting: asyncio.Future[None] | None = None
 
     def _build(self) -> None:
-        """Create the state and the parts around it anew."""
+        """Create the state and the parts around it again."""
         raise NotImplementedError
 
     async def _start_parts(self) -> None:

@@ -79,7 +79,7 @@ class Backfill:
         now = self._clock.time()
         cursor = await intake.cursor("whatsapp", self._account)
         until = now - GRACE_S
-        if cursor is None:  # from here on: what was said before us is not ours to answer
+        if cursor is None:  # from here on: messages from before the first start are not answered
             await intake.accept("whatsapp", self._account, (), cursor=int(until))
             return 0
         since = max(cursor - OVERLAP_S, now - self._back_s)

@@ -1,4 +1,4 @@
-"""One account's calls through twilio's Client, with what may be repeated told apart.
+"""One account's calls through twilio's Client, each marked as safe to repeat or not.
 
 The Client's API versions are asked for JSON: its classes of resources stop at a date that they
 can't parse, and what proves that a message was accepted must be readable whatever a newer server
@@ -55,23 +55,23 @@ class TwilioClient:
 
     async def list_messages(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
         """Messages that match, newest first, one page."""
-        found, _ = await self.page_of_messages(query)
-        return found
+        messages, _ = await self.page_of_messages(query)
+        return messages
 
     async def page_of_messages(
         self, query: Mapping[str, str], following: str = ""
     ) -> tuple[list[dict[str, Any]], str]:
         """A page, newest first, and where the one after it is: pass that as `following`."""
         asked = _query(following) if following else query
-        found = await _fetched(self._api, f"{self._messages}.json", asked)
-        messages, more = found.get("messages"), found.get("next_page_uri")
+        answer = await _fetched(self._api, f"{self._messages}.json", asked)
+        messages, more = answer.get("messages"), answer.get("next_page_uri")
         known = messages if isinstance(messages, list) else []
         return [m for m in known if isinstance(m, dict)], more if isinstance(more, str) else ""
 
     async def list_media(self, sid: str) -> list[tuple[str, str]]:
         """(URL, MIME type) of the files that came with a message."""
-        found = await _fetched(self._api, f"{self._message(sid)}/Media.json")
-        media = found.get("media_list")
+        answer = await _fetched(self._api, f"{self._message(sid)}/Media.json")
+        media = answer.get("media_list")
         url = self._api.absolute_url(f"{self._message(sid)}/Media")
         return [
             (f"{url}/{quote(str(item['sid']), safe='')}", str(item.get("content_type") or ""))
@@ -89,7 +89,7 @@ class TwilioClient:
 
     async def contents_named(self, prefix: str, page_size: int, pages_max: int) -> dict[str, str]:
         """Content resources whose friendly name begins so: name to SID."""
-        found: dict[str, str] = {}
+        sids: dict[str, str] = {}
         query: Mapping[str, str] = {"PageSize": str(page_size)}
         for _ in range(pages_max):
             page = await _fetched(self._twilio.content.v1, "/Content", query)
@@ -97,13 +97,13 @@ class TwilioClient:
             for item in listed if isinstance(listed, list) else []:
                 name = str(item.get("friendly_name") or "")
                 if name.startswith(prefix):
-                    found.setdefault(name, str(item.get("sid")))
+                    sids.setdefault(name, str(item.get("sid")))
             meta = page.get("meta")
             following = meta.get("next_page_url") if isinstance(meta, dict) else None
             if not isinstance(following, str) or not following:
                 break
             query = _query(following)
-        return found
+        return sids
 
     async def create_content(self, resource: Mapping[str, Any]) -> str:
         """Make a Content resource; returns its SID. A second one of the same name does no harm."""
@@ -138,10 +138,10 @@ async def _fetched(
     timeout_s: float = TIMEOUT_S,
 ) -> dict[str, Any]:
     with _repeatable():
-        found: dict[str, Any] = await version.fetch_async(
+        answer: dict[str, Any] = await version.fetch_async(
             "GET", uri, params=dict(query or {}), timeout=timeout_s
         )
-    return found
+    return answer
 
 
 def _query(following: str) -> dict[str, str]:

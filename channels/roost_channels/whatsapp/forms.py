@@ -24,7 +24,7 @@ class Form:
 
     @classmethod
     def parse(cls, body: bytes) -> "Form":
-        """Read a body; raises ValueError for what is no UTF-8 form. Values stay untrimmed: they are
+        """Read a body; raises ValueError if it is not a UTF-8 form. Values stay untrimmed: they are
         signed.
         """
         text = body.decode("utf-8")

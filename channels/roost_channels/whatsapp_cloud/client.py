@@ -45,10 +45,10 @@ class CloudClient:
         answer = await self._request("POST", f"{self._number}/messages", body, repeatable=False)
         messages = answer.get("messages")
         first = messages[0] if isinstance(messages, list) and messages else {}
-        found = first.get("id") if isinstance(first, dict) else None
-        if not isinstance(found, str) or not found:
+        message_id = first.get("id") if isinstance(first, dict) else None
+        if not isinstance(message_id, str) or not message_id:
             raise Ambiguous("accepted without an id", code="decode")
-        return found
+        return message_id
 
     async def show_typing(self, inbound_id: str) -> None:
         """Mark a message read and show typing, up to 25 s or until we answer."""
@@ -67,13 +67,13 @@ class CloudClient:
         answer = await self._request(
             "POST", f"{self._number}/media", form=form, files=files, timeout_s=UPLOAD_TIMEOUT_S
         )
-        found = answer.get("id")
-        if not isinstance(found, str) or not found:
+        uploaded_id = answer.get("id")
+        if not isinstance(uploaded_id, str) or not uploaded_id:
             raise NotSent("uploaded without an id", code="decode")
-        return found
+        return uploaded_id
 
     async def download(self, media_id: str, bytes_max: int) -> bytes:
-        """A file that came in: its link is asked for anew each time, as links last minutes."""
+        """A file that came in: its link is asked for each time, because links last minutes."""
         known = await self._request("GET", f"{self._base}/{quote(media_id, safe='')}")
         url, size = known.get("url"), str(known.get("file_size") or "0")
         if not isinstance(url, str) or not url:

@@ -16,7 +16,7 @@ _MEDIA = {
     "video": "video",
     "document": "document",
 }
-# Kept, and nobody's question: nothing is answered to them.
+# Kept in the inbox and never answered.
 _SILENT = ("reaction", "revoke", "system", "request_welcome", "ephemeral")
 STOP_BUTTON = "stop:"
 
@@ -176,7 +176,7 @@ def _error(error: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def objects(value: Any) -> Sequence[Mapping[str, Any]]:
-    """Return the JSON objects of a list, and nothing where it is no list."""
+    """Return the JSON objects of a list, and nothing if it is not a list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 

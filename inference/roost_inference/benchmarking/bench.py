@@ -27,7 +27,7 @@ class Bench:
     _seeds: random.Random = field(default_factory=lambda: random.Random(20_26))
 
     def text(self, tokens: int) -> str:
-        """A text of so many tokens that no other request of the run begins with."""
+        """A text of this many tokens that no other request of the run begins with."""
         return self.ruler.text(tokens, self._seeds.getrandbits(32))
 
     def seed(self) -> int:

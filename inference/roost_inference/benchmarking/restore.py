@@ -108,7 +108,7 @@ def _report_tier(
 
 
 def _conversation(bench: Bench, tokens: int) -> Messages:
-    """A first turn whose whole prompt is about so many tokens."""
+    """A first turn whose whole prompt is about this many tokens."""
     head: Messages = [{"role": "system", "content": bench.text(8)}]
     around = len(bench.ruler.prompt([*head, {"role": "user", "content": ""}]))
     return [*head, {"role": "user", "content": bench.text(max(1, tokens - around))}]

@@ -42,7 +42,7 @@ class Ruler:
         return len(self._vocabulary.tokenize(text, special=False))
 
     def text(self, tokens: int, seed: int) -> str:
-        """Random words of exactly so many tokens; the same for the same seed."""
+        """Random words of exactly this many tokens; the same for the same seed."""
         source = random.Random(seed)
         words = source.choices(WORDS, k=tokens)
         for _ in range(TRIES_MAX):

@@ -46,7 +46,7 @@ class Server:
         return self.name.startswith(OURS)
 
     async def health(self) -> dict[str, Any]:
-        """The body of /health, empty where it is no object."""
+        """The body of /health, empty if it is not an object."""
         answer = await self.http.get("/health")
         value = answer.json()
         return value if isinstance(value, dict) else {}

@@ -109,7 +109,7 @@ class _StatsCollector(Collector):
 
 
 def _classes(stats: EngineStats, label: str) -> Iterator[Metric]:
-    """The queue by class; tenants are no label, as there may be any number of them."""
+    """The queue by class; tenants are not a label, because there may be any number of them."""
     waiting = GaugeMetricFamily(
         "roost_engine_waiting", "Requests in the queue, by class", labels=["model_name", "class"]
     )

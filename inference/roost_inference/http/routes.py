@@ -179,7 +179,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _client_left(request: Request, error: Exception) -> Response:
-    """Nobody reads this; 499 is what logs call it."""
+    """The answer to a client that has left, so nobody reads it; 499 is its name in logs."""
     return Response(status_code=499)
 
 

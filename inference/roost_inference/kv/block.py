@@ -29,7 +29,7 @@ _HEADER = struct.Struct("<16s16s16sIIQIH")
 
 
 class BadBlock(Exception):
-    """The bytes are no block, another block than expected, or damaged."""
+    """The bytes are not a block, are another block than expected, or are damaged."""
 
 
 def digest(*parts: bytes) -> bytes:
@@ -98,7 +98,7 @@ def decode_head(data: bytes, total: int) -> tuple[BlockHead, int, int]:
         raise BadBlock("it is too short for a block")
     magic, length, checksum = _PREFIX.unpack_from(data)
     if magic != MAGIC or length > HEADER_BYTES_MAX or length < _HEADER.size:
-        raise BadBlock("it is no block")
+        raise BadBlock("it is not a block")
     rest = data[_PREFIX.size : _PREFIX.size + length]
     if len(rest) != length or zlib.crc32(rest) != checksum:
         raise BadBlock("its header is damaged")

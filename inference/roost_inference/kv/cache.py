@@ -147,7 +147,7 @@ class KvCache:
         return True
 
     def make_free(self, cells: int) -> bool:
-        """Evict residents until so many cells are free; False if there are not enough."""
+        """Evict residents until this many cells are free; False if there are not enough."""
         while self.ledger.free < cells:
             if not self._evict_oldest():
                 return False

@@ -22,7 +22,7 @@ class ReadCost:
 
 
 class Histogram:
-    """Counts per bucket, as Prometheus wants them; the last one is infinite."""
+    """Counts per bucket, in Prometheus' form; the last one is infinite."""
 
     def __init__(self) -> None:
         self.counts = [0] * (len(RESTORE_BUCKETS_S) + 1)
@@ -85,7 +85,7 @@ class Figures:
             self.restore.setdefault("ram", Histogram()).observe(seconds)
 
     def load_ms(self, tier: str, size: int) -> float:
-        """Expected time to bring so many bytes to the device, without the first latency."""
+        """Expected time to bring this many bytes to the device, without the first latency."""
         mib = size / 2**20
         return mib * (self._import_ms_per_mib + self._read_ms_per_mib.get(tier, 0.0))
 

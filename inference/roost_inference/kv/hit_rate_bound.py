@@ -2,7 +2,8 @@
 
 Prompts and answers are remembered as chains of chunks, a hash for each, so a prompt's longest
 prefix that was ever seen is found without keeping the tokens. Bounded: beyond CHUNKS_KEPT the
-chunks not met for longest are forgotten, and the bound is that of a cache of so many tokens.
+the chunks that were not seen for longest are forgotten, and the bound is that of a cache of this
+size.
 """
 
 import threading

@@ -201,7 +201,7 @@ class Pager:
         policy: KvPolicy,
         blocks_max: int | None = None,
     ) -> bool:
-        """Store what of a sequence's KV is not stored yet, at most so many blocks. True when all
+        """Store KV of a sequence that is not stored yet, at most this many blocks. True when all
         is stored that can be."""
         if policy.max_offload_tokens is not None:
             tokens = tokens[: policy.max_offload_tokens]

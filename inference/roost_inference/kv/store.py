@@ -173,7 +173,7 @@ class BlockStore:
         """Write what can be written within a few seconds, then stop the threads."""
         self._io.close()
 
-    # Everything
+    # Figures
 
     def usage(self) -> dict[str, tuple[int, int, str | None]]:
         """Per tier its bytes, its blocks, and its problem if it has one."""

@@ -76,7 +76,7 @@ class LlamaVocabulary:
         return bindings.bos_eos(self._handle)
 
     def grammar_tokenizer(self) -> LLTokenizer:
-        """The vocabulary as llguidance wants it; built once, in 0.2 s."""
+        """The vocabulary in llguidance's form; built once, in 0.2 s."""
         from llguidance.llamacpp import lltokenizer_from_vocab
 
         with self._lock:
@@ -159,7 +159,7 @@ class LlamaBackend:
         return not missing
 
     def _missing_memory(self, cells: int, kv_type: str, share: float = 1.0) -> str:
-        """What is missing for so many cells, in words; empty if this share of the free memory is
+        """What is missing for this many cells, in words; empty if this share of the free memory is
         enough."""
         needed = cells * bindings.kv_bytes_per_cell(self._model, kv_type) + MEMORY_MARGIN_BYTES
         free = available_memory_bytes()

@@ -23,7 +23,7 @@ from roost_inference.llama.context import LlamaContext
 
 # Fewer rows are computed where the sequence is: moving it costs more than is saved.
 ROWS_MIN = 16
-# KV moves between the contexts in pieces of so many tokens, which bounds the memory for it.
+# KV moves between the contexts in pieces of this many tokens, which bounds the memory for it.
 MOVE_TOKENS = 1024
 
 _ONLY = 0

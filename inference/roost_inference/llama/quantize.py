@@ -35,7 +35,7 @@ def bundled_model() -> Path:
 def requantised(source: Path, folder: Path, threads: int) -> Path:
     """`source` as Q4_0 inside `folder`, written on first use; `source` itself if it is Q4_0.
 
-    The name carries the source's size and time, so a new source is converted anew, and the
+    The name carries the source's size and time, so a new source is converted again, and the
     rename comes last, so a name that exists is a whole file. Raises EngineUnavailable.
     """
     stem = source.name.removesuffix(".gguf").rsplit(".", 1)[0]

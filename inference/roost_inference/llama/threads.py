@@ -27,7 +27,7 @@ DOUBT = 1.6
 HOPELESS = 1.15
 # A lost trial of a longer step is felt: the next one is as far away as can be.
 CHEAP_STEP_MS = 50.0
-# After so many lost trials, one of a longer step, all threads are kept until they are in doubt.
+# After this many lost trials, one of them of a longer step, all threads are kept until in doubt.
 TRIALS_MAX = 3
 STEPS_KEPT = 7
 
@@ -51,7 +51,7 @@ class ThreadTuner:
         self._sizes: dict[int, _Size] = {}
 
     def choose(self, rows: int) -> int:
-        """Threads for a step of so many rows; `observe` is to follow unless it failed."""
+        """Threads for a step of this many rows; `observe` is to follow unless it failed."""
         return self._choices[self._size(rows).candidate]
 
     def observe(self, rows: int, ms: float) -> None:

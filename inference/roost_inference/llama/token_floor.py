@@ -26,7 +26,7 @@ class TokenFloor:
         return cls(max(map(len, known)), uncounted + (WHITESPACE if strips_space else b""))
 
     def tokens(self, text: str) -> int:
-        """The text has at least so many tokens."""
+        """The text has at least this many tokens."""
         if not self.longest:
             return 0
         raw = text.encode("utf-8", "surrogatepass").translate(None, self.uncounted)

@@ -276,7 +276,7 @@ def _native(message: Message) -> dict[str, Any]:
 
 
 def _object(arguments: str) -> Any:
-    """Arguments as an object; text that is no JSON stays text, as the model wrote it."""
+    """Arguments as an object; text that is not JSON stays text, as the model wrote it."""
     try:
         return json.loads(arguments or "{}")
     except (ValueError, RecursionError):

@@ -90,7 +90,7 @@ class StepCost:
             return
         rows = sorted(points)
         costs = [points[count] for count in rows]
-        for at in range(1, len(costs)):  # a stall is no reason to think more rows cheaper
+        for at in range(1, len(costs)):  # a stall does not mean that more rows are cheaper
             costs[at] = max(costs[at], costs[at - 1])
         if len(rows) == 1:
             rows, costs = [rows[0], 2 * rows[0]], [costs[0], 1.5 * costs[0]]

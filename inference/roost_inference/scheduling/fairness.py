@@ -21,7 +21,7 @@ EARNED_TOKENS_MAX = 65536
 # A tenant keeps its turn until it is so far ahead: of two long prompts that take turns both end
 # late.
 QUANTUM_TOKENS = 512
-# At most so many of the tokens that a request may generate are reserved: most clients ask for as
+# At most this many of the tokens that a request may generate are reserved: most clients ask for as
 # many as the context allows.
 RESERVED_DECODE_MAX = 256
 # A tenant that comes back owes at most this, however much it was served while it was alone.

@@ -79,7 +79,7 @@ class _Bench:
         return [Measurement(rows, context, ms, outputs) for (rows, outputs), ms in least.items()]
 
     def read(self, context: int) -> list[Measurement]:
-        """Make the sequence hold so many tokens; what that cost, where one step did it."""
+        """Make the sequence hold this many tokens; returns the cost if one step did it."""
         size = min(self._batch.capacity, context)
         for held in range(0, context, size):
             ms = self._time(min(size, context - held), 1, held)

@@ -59,7 +59,7 @@ class Pacer:
         )
 
     def is_short(self, tokens: int, context: int) -> bool:
-        """Whether a prompt of so many tokens to compute is one that is read whole."""
+        """Whether a prompt of this many tokens to compute is one that is read whole."""
         return self._prefill_ms(tokens, context) <= BEHIND_TARGETS_MAX * self.target_ms
 
     def whole(self, left: int, context: int, *, decoding_ms: float, slack_ms: float) -> int | None:

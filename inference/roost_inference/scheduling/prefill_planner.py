@@ -72,7 +72,7 @@ class PrefillPlanner:
         return (sequence, rows) if rows else None
 
     def took(self, sequence: Sequence, rows: int, *, in_background: bool = False) -> None:
-        """So many rows of the planned prompt are being computed."""
+        """Note that `rows` rows of the planned prompt are being computed."""
         self._current = sequence.account
         if self._services:
             self._floors.take(sequence.service, rows, self._services)

@@ -22,10 +22,10 @@ from roost_inference.speculation.panel import Candidate, Option, Panel
 # Drafted tokens in one step over all sequences; each needs a row of logits. Beyond one tile of
 # rows the kernels get dearer again.
 DRAFT_ROWS_MAX = 64
-# A drafter that costs time and is not used proposes this many tokens once in so many steps.
+# A drafter that costs time and is not used proposes PROBE_DEPTH tokens once in PROBE_STEPS steps.
 PROBE_DEPTH = 2
 PROBE_STEPS = 64
-# Once in so many steps a likely proposal is verified twice as deep as seems to pay, and at least
+# Once in this many steps a likely proposal is verified twice as deep as seems to pay, and at least
 # this deep: the machine may have become faster since its cost was last measured.
 COST_PROBE_STEPS = 64
 COST_PROBE_DEPTH = 4

@@ -11,7 +11,7 @@ from roost_inference.speculation.suffix import FOLLOW_MIN, Match, SuffixIndex
 # Only the end of a longer prompt is indexed, which takes about 10 ms and 4 MB.
 INDEXED_TOKENS_MAX = 32768
 # Every answer of a chat begins after the same few prompt tokens, so these are poor evidence: in a
-# match a generated token counts this much, and at most so many prompt tokens count.
+# match a generated token counts this much, and at most this many prompt tokens count.
 GENERATED_WEIGHT = 2
 PROMPT_TOKENS_MAX = 2
 

@@ -18,7 +18,7 @@ def payload_of(tokens: Tokens) -> Payload:
 
 
 def chain_of(first: int, blocks: int) -> Tokens:
-    """The tokens of so many whole blocks; another `first` gives other tokens."""
+    """The tokens of this many whole blocks; another `first` gives other tokens."""
     return (np.arange(blocks * BLOCK_TOKENS, dtype=np.int32) + first * 100_000).astype(np.int32)
 
 

@@ -164,7 +164,7 @@ TOY_BLOCK_BYTES = (3 + BLOCK_TOKENS) * 8
 def toy_store(
     *tiers: Tier, blocks: int = 64, identity: str = "toy", clock: Clock | None = None
 ) -> BlockStore:
-    """A store whose RAM holds so many whole toy blocks; the caller does all work at once."""
+    """A store whose RAM holds this many whole toy blocks; the caller does all work at once."""
     store = BlockStore(
         identity,
         blocks * TOY_BLOCK_BYTES,

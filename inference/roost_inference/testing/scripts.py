@@ -18,7 +18,7 @@ TOKENS_PER_SECOND = 20.0
 LENGTH_MAX = 1_000_000
 
 _OPENING = re.compile(r"\[\[(?P<verb>say|tool|slow|long|fail|drop|echo)\b")
-# Quoted text is context, and may quote a directive that was obeyed before.
+# Quoted text is context, and may quote a directive that was followed before.
 _QUOTED = re.compile(r"<quoted\b.*?</quoted>\s*", re.DOTALL)
 
 

@@ -16,7 +16,7 @@ from roost_inference.batch import Batch
 
 END = 256
 SIZE = 257
-# One hash in so many ends the text.
+# One hash in this many ends the text.
 END_CHANCE = 64
 _ALPHABET = b"abcdefghijklmnopqrstuvwxyz      "
 
@@ -67,7 +67,7 @@ class ToyVocabulary:
         return b"" if token == END else bytes([token])
 
     def grammar_tokenizer(self) -> LLTokenizer:
-        """The vocabulary as llguidance wants it."""
+        """The vocabulary in llguidance's form."""
         return LLTokenizer(TokenizerWrapper(self))
 
 

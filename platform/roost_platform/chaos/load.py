@@ -55,7 +55,7 @@ class Load:
     next_chat: int = FIRST_CHAT
 
     def chats(self, count: int) -> list[int]:
-        """The numbers of so many new chats."""
+        """The numbers of this many new chats."""
         first, self.next_chat = self.next_chat, self.next_chat + count
         return list(range(first, first + count))
 
@@ -124,7 +124,7 @@ class Load:
         self._add_stops(f"/stop to visible stop, {count} at once", waits)
 
     def _stop(self, chats: list[int], running: int) -> list[float]:
-        """Stop in these chats once so many answers run; the seconds until each stop was seen."""
+        """Stop in these chats once this many answers run; the seconds until each stop was seen."""
         eventually("all to be written", lambda: self._running() >= running, within_s=PATIENCE_S)
         sent_at: dict[int, float] = {}
         for chat in chats:
@@ -265,7 +265,7 @@ class Load:
         return begun, sent
 
     async def _queue(self, chats: list[int], count: int) -> None:
-        """Queue so many messages as an operator."""
+        """Queue this many messages as an operator."""
         stores = self._stores()
         try:
             for number in range(count):

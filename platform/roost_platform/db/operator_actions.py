@@ -79,7 +79,7 @@ class OperatorActions:
     ) -> str:
         """Set what a conversation sees of work in progress; returns the words that say so."""
         if word not in (*PROGRESS_MEANINGS, PROGRESS_DEFAULT):
-            raise NotAllowed(f"There is no way {word!r} to show progress.")
+            raise NotAllowed(f"There is no progress mode {word!r}.")
         async with self._database.write() as session:
             conversation = await lock_conversation(session, conversation_id)
             confirmation = choose_progress(conversation, word)

@@ -43,7 +43,7 @@ SECTIONS = {
     "sessions": ("Sessions in the engine", ""),
     "inbound": (
         "Messages in a row",
-        "What becomes of messages that come while an answer is being written. "
+        "What happens to messages that come while an answer is being written. "
         "See [operations.md](operations.md#messages-in-a-row).",
     ),
     "delivery": ("Delivery", ""),

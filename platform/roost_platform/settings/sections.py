@@ -58,7 +58,7 @@ class InboundConfig(Section):
     """How messages are queued that come in a row, or while an answer is being written.
 
     `steer` adds them to the running answer, `followup` answers one after the other, `collect`
-    answers what came in a row together, `interrupt` stops the answer and begins anew. A
+    answers what came in a row together, `interrupt` stops the answer and begins again. A
     conversation's own `/queue` comes first.
     """
 
@@ -146,7 +146,7 @@ class WebConfig(Section):
                 ip_network(entry, strict=False)
             except ValueError:
                 raise ValueError(
-                    f"{entry!r} is no address or network, such as 10.0.0.5 or 10.0.0.0/8"
+                    f"{entry!r} is not an address or network, such as 10.0.0.5 or 10.0.0.0/8"
                 ) from None
         return entries
 

@@ -45,7 +45,7 @@ def config_file(env: Mapping[str, str], data_dir: Path) -> Path | None:
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """Return the whole file; raises ConfigError where it is no TOML."""
+    """Return the whole file; raises ConfigError if it is not TOML."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

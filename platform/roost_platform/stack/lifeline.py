@@ -59,7 +59,7 @@ def beat() -> None:
     """Tell the supervisor that our event loop runs.
 
     The beat goes to a pipe, not to the database or a file: a database that is away or a full disk
-    is no reason to be killed. If the next beat does not follow within STUCK_S, the stacks of all
+    is not a reason to kill it. If the next beat does not follow within STUCK_S, the stacks of all
     threads are written to the log. A process without a supervisor, as in a container, then ends
     itself after SILENCE_MAX_S, and whatever runs it starts it again. A thread in C does both; it
     needs no interpreter.

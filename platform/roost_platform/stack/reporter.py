@@ -22,7 +22,7 @@ class Reporter(Protocol):
         """A process is being started."""
 
     def ready(self, name: str, seconds: float) -> None:
-        """A process became ready after so many seconds."""
+        """A process became ready after this many seconds."""
 
     def crashed(self, name: str, code: int, retry_s: float) -> None:
         """A process ended by itself; it is started again in `retry_s` seconds."""
@@ -47,32 +47,32 @@ class PlainReporter:
         self._verbose = verbose
 
     def starting(self, name: str) -> None:
-        """As Reporter.starting."""
+        """See Reporter.starting."""
         self.note(f"{name}: starting")
 
     def ready(self, name: str, seconds: float) -> None:
-        """As Reporter.ready."""
+        """See Reporter.ready."""
         self.note(f"{name}: up after {seconds:.1f} s")
 
     def crashed(self, name: str, code: int, retry_s: float) -> None:
-        """As Reporter.crashed."""
+        """See Reporter.crashed."""
         self.note(f"{name}: {how_it_ended(code)}; starting it again in {retry_s:.1f} s")
 
     def stopping(self, name: str) -> None:
-        """As Reporter.stopping."""
+        """See Reporter.stopping."""
         self.note(f"{name}: stopping")
 
     def note(self, text: str) -> None:
-        """As Reporter.note."""
+        """See Reporter.note."""
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
     def output(self, name: str, line: str) -> None:
-        """As Reporter.output; shown only with `verbose`."""
+        """See Reporter.output; shown only with `verbose`."""
         if self._verbose:
             print(f"{name:>8} | {mask(line)}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """As Reporter.close."""
+        """See Reporter.close."""
         return
 
 
@@ -93,31 +93,31 @@ class LiveReporter(PlainReporter):
         self._tasks: dict[str, TaskID] = {}
 
     def starting(self, name: str) -> None:
-        """As Reporter.starting."""
+        """See Reporter.starting."""
         if self._progress is None:
             super().starting(name)
         elif name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=1, detail="")
 
     def ready(self, name: str, seconds: float) -> None:
-        """As Reporter.ready."""
+        """See Reporter.ready."""
         if self._progress is None:
             super().ready(name, seconds)
         else:
             self._progress.update(self._tasks[name], completed=1, detail="")
 
     def output(self, name: str, line: str) -> None:
-        """As Reporter.output; the last line stands beside the spinner."""
+        """See Reporter.output; the last line stands beside the spinner."""
         super().output(name, line)
         if self._progress is not None and name in self._tasks and not self._verbose:
             self._progress.update(self._tasks[name], detail=mask(message_of(line))[:80])
 
     def note(self, text: str) -> None:
-        """As Reporter.note."""
+        """See Reporter.note."""
         self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {text}", highlight=False)
 
     def close(self) -> None:
-        """As Reporter.close."""
+        """See Reporter.close."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None

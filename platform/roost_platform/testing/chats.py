@@ -29,7 +29,7 @@ class HandClock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Let this many seconds pass."""
         self.now += seconds
 
 

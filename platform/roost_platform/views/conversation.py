@@ -75,7 +75,7 @@ async def conversation(
     with_texts: bool,
     before: int | None = None,
 ) -> ConversationView | None:
-    """Session `number` of a conversation, the current one for None; None if there is no such one.
+    """Session `number` of a conversation, or the current one; None if there is none.
 
     before: show the messages before this position instead of the newest.
     """

@@ -98,7 +98,7 @@ async def count_of(session: AsyncSession, state: str) -> int:
 
 
 async def delivery(session: AsyncSession, id: str, *, with_texts: bool) -> DeliveryView | None:
-    """Everything about one message; None if there is no such one."""
+    """Everything about one message; None if there is none."""
     row = (await session.execute(_joined().where(models.Outbox.id == id))).first()
     if row is None:
         return None

@@ -26,8 +26,8 @@ def file(name: str, kind: MediaKind = "photo", size: int = 10) -> Media:
     return Media(name, kind, name, MIME.get(kind, "audio/mpeg"), size)
 
 
-class Desk:
-    """One bot with the files it holds, and the phone of who writes to it."""
+class Chat:
+    """One bot with the files it holds, and the phone of the person who writes to it."""
 
     def __init__(self, telegram: FakeTelegram, clock: VirtualClock) -> None:
         self.telegram, self.clock = telegram, clock
@@ -71,38 +71,38 @@ class Desk:
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
+async def chat() -> AsyncIterator[Chat]:
     clock = VirtualClock()
     async with FakeTelegram(clock=clock) as telegram:
         await telegram.user_says(CHAT, "hello")
-        found = Desk(telegram, clock)
-        yield found
-        await found.channel.close()
+        chat = Chat(telegram, clock)
+        yield chat
+        await chat.channel.close()
         assert telegram.complaints == []
 
 
-async def test_files_go_as_one_album_with_the_words_under_the_first(desk: Desk) -> None:
-    [asked] = desk.telegram.visible(CHAT)
-    entry = desk.answers(
+async def test_files_go_as_one_album_with_the_words_under_the_first(chat: Chat) -> None:
+    [asked] = chat.telegram.visible(CHAT)
+    entry = chat.answers(
         "*Two* views.", file("a"), file("b", "video"), reply_to=str(asked.message_id)
     )
-    await desk.deliver()
-    assert desk.methods() == ["sendMediaGroup"] and desk.names() == ["a", "b"]
-    first, second = desk.shown()
+    await chat.deliver()
+    assert chat.methods() == ["sendMediaGroup"] and chat.names() == ["a", "b"]
+    first, second = chat.shown()
     assert (first.text, second.text) == ("Two views.", "")
     assert first.reply_to and first.reply_to.message_id == asked.message_id
     assert first.entities[0]["type"] == "italic"
     assert len({m.media["media_group_id"] for m in (first, second)}) == 1
     # A reply to either picture names the part that it came from.
-    ids = [part.message_id for part in desk.outbox.parts[entry.id]]
+    ids = [part.message_id for part in chat.outbox.parts[entry.id]]
     assert ids == [str(first.message_id), str(second.message_id)]
 
 
-async def test_a_long_text_stays_a_message_of_its_own_before_the_album(desk: Desk) -> None:
-    desk.answers("word " * 300, file("a"), file("b"))
-    await desk.deliver()
-    assert desk.methods() == ["sendMessage", "sendMediaGroup"]
-    assert [m.text for m in desk.shown()[1:]] == ["", ""]
+async def test_a_long_text_stays_a_message_of_its_own_before_the_album(chat: Chat) -> None:
+    chat.answers("word " * 300, file("a"), file("b"))
+    await chat.deliver()
+    assert chat.methods() == ["sendMessage", "sendMediaGroup"]
+    assert [m.text for m in chat.shown()[1:]] == ["", ""]
 
 
 @pytest.mark.parametrize(
@@ -117,14 +117,14 @@ async def test_a_long_text_stays_a_message_of_its_own_before_the_album(desk: Des
     ],
 )
 async def test_only_kinds_that_may_mix_share_an_album_of_at_most_ten(
-    desk: Desk, kinds: list[MediaKind], albums: list[int]
+    chat: Chat, kinds: list[MediaKind], albums: list[int]
 ) -> None:
     media = [file(str(number), kind) for number, kind in enumerate(kinds)]
-    entry = desk.answers("", *media)
-    await desk.deliver()
-    assert set(desk.outbox.states(entry)) == {"sent"}
-    assert desk.names() == [one.name for one in media]
-    calls = [call for call in desk.telegram.calls if call.method.startswith("send")]
+    entry = chat.answers("", *media)
+    await chat.deliver()
+    assert set(chat.outbox.states(entry)) == {"sent"}
+    assert chat.names() == [one.name for one in media]
+    calls = [call for call in chat.telegram.calls if call.method.startswith("send")]
     sizes = [len(c.response["result"]) if "Group" in c.method else 1 for c in calls]
     assert sizes == albums
 
@@ -141,71 +141,71 @@ class _Bare:
     capabilities = CAPABILITIES
 
 
-async def test_buttons_find_a_place_below_the_album(desk: Desk) -> None:
-    desk.answers("Which?", file("a"), file("b"), buttons=[Button("A", "a"), Button("B", "b")])
-    await desk.deliver()
-    assert [m.text for m in desk.shown()] == ["Which?", "", CHOOSE]
-    assert [b.text for b in desk.shown()[-1].buttons] == ["A", "B"]
+async def test_buttons_find_a_place_below_the_album(chat: Chat) -> None:
+    chat.answers("Which?", file("a"), file("b"), buttons=[Button("A", "a"), Button("B", "b")])
+    await chat.deliver()
+    assert [m.text for m in chat.shown()] == ["Which?", "", CHOOSE]
+    assert [b.text for b in chat.shown()[-1].buttons] == ["A", "B"]
 
 
-async def test_a_file_that_is_gone_keeps_neither_the_others_nor_the_words_back(desk: Desk) -> None:
-    entry = desk.answers("Three views.", file("a"), file("b"), file("c"))
-    del desk.files.data["a"]
-    await desk.deliver()
-    assert set(desk.outbox.states(entry)) == {"sent"} and desk.names() == ["b", "c"]
-    assert desk.shown()[0].text == "Three views.\n[file: a, could not be sent]"
+async def test_a_file_that_is_gone_keeps_neither_the_others_nor_the_words_back(chat: Chat) -> None:
+    entry = chat.answers("Three views.", file("a"), file("b"), file("c"))
+    del chat.files.data["a"]
+    await chat.deliver()
+    assert set(chat.outbox.states(entry)) == {"sent"} and chat.names() == ["b", "c"]
+    assert chat.shown()[0].text == "Three views.\n[file: a, could not be sent]"
 
 
 async def test_a_file_that_the_server_refuses_breaks_the_album_up_and_goes_alone(
-    desk: Desk,
+    chat: Chat,
 ) -> None:
-    entry = desk.answers("Two.", file("a"), file("b"))
-    desk.files.data["b"] = b""  # which Telegram refuses in any form
-    await desk.deliver()
-    assert set(desk.outbox.states(entry)) == {"sent"} and desk.names() == ["a"]
-    assert [m.text for m in desk.shown()] == ["Two.", "[file: b, could not be sent]"]
-    assert desk.methods() == ["sendMediaGroup", "sendPhoto", "sendPhoto", "sendMessage"]
+    entry = chat.answers("Two.", file("a"), file("b"))
+    chat.files.data["b"] = b""  # which Telegram refuses in any form
+    await chat.deliver()
+    assert set(chat.outbox.states(entry)) == {"sent"} and chat.names() == ["a"]
+    assert [m.text for m in chat.shown()] == ["Two.", "[file: b, could not be sent]"]
+    assert chat.methods() == ["sendMediaGroup", "sendPhoto", "sendPhoto", "sendMessage"]
 
 
 async def test_an_album_whose_outcome_is_unknown_is_repeated_as_a_whole_and_labelled(
-    desk: Desk,
+    chat: Chat,
 ) -> None:
-    entry = desk.answers("Two.", file("a"), file("b"))
-    desk.telegram.fault("drop_after", "sendMediaGroup")
-    await desk.deliver()
-    assert desk.methods() == ["sendMediaGroup"] * 2 and desk.names() == ["a", "b", "a", "b"]
-    assert [m.text for m in desk.shown()[2:]] == [f"{REPEAT_LABEL}Two.", REPEAT_LABEL.strip()]
-    assert set(desk.outbox.states(entry)) == {"sent"}
+    entry = chat.answers("Two.", file("a"), file("b"))
+    chat.telegram.fault("drop_after", "sendMediaGroup")
+    await chat.deliver()
+    assert chat.methods() == ["sendMediaGroup"] * 2 and chat.names() == ["a", "b", "a", "b"]
+    assert [m.text for m in chat.shown()[2:]] == [f"{REPEAT_LABEL}Two.", REPEAT_LABEL.strip()]
+    assert set(chat.outbox.states(entry)) == {"sent"}
 
 
-async def test_a_wait_that_is_asked_for_holds_the_whole_album(desk: Desk) -> None:
-    desk.answers("", file("a"), file("b"))
-    desk.telegram.fault("rate_limit", "sendMediaGroup", value=20)
-    await desk.deliver()
-    assert desk.methods() == ["sendMediaGroup"] * 2 and desk.names() == ["a", "b"]
-    assert desk.telegram.early_calls == []
+async def test_a_wait_that_is_asked_for_holds_the_whole_album(chat: Chat) -> None:
+    chat.answers("", file("a"), file("b"))
+    chat.telegram.fault("rate_limit", "sendMediaGroup", value=20)
+    await chat.deliver()
+    assert chat.methods() == ["sendMediaGroup"] * 2 and chat.names() == ["a", "b"]
+    assert chat.telegram.early_calls == []
 
 
 @pytest.mark.parametrize("unproved", [0, 1])
 async def test_a_courier_that_dies_between_the_files_proofs_repeats_what_is_unproved(
-    desk: Desk, unproved: int
+    chat: Chat, unproved: int
 ) -> None:
-    entry = desk.answers("", file("a"), file("b"))
-    courier = Courier([desk.channel], desk.outbox, "dead", desk.clock)
+    entry = chat.answers("", file("a"), file("b"))
+    courier = Courier([chat.channel], chat.outbox, "dead", chat.clock)
     await courier.drain()
-    desk.outbox.lose_proof(desk.outbox.parts[entry.id][unproved].id)
-    await desk.deliver("next")
-    assert [p.state for p in desk.outbox.parts[entry.id]] == ["sent", "sent"]
-    assert desk.names() == ["a", "b", "ab"[unproved]]
-    assert desk.shown()[-1].text == REPEAT_LABEL.strip()
+    chat.outbox.lose_proof(chat.outbox.parts[entry.id][unproved].id)
+    await chat.deliver("next")
+    assert [p.state for p in chat.outbox.parts[entry.id]] == ["sent", "sent"]
+    assert chat.names() == ["a", "b", "ab"[unproved]]
+    assert chat.shown()[-1].text == REPEAT_LABEL.strip()
 
 
-async def test_an_uncertain_album_never_takes_the_status_messages_place(desk: Desk) -> None:
-    desk.files.data = {"a": b"a", "b": b"b"}
-    sent = await desk.channel.send(Outgoing(ADDRESS, RenderedPart("Thinking…")))
-    desk.outbox.add(ADDRESS, "Two.", media=[file("a"), file("b")], turn_id="t")
+async def test_an_uncertain_album_never_takes_the_status_messages_place(chat: Chat) -> None:
+    chat.files.data = {"a": b"a", "b": b"b"}
+    sent = await chat.channel.send(Outgoing(ADDRESS, RenderedPart("Thinking…")))
+    chat.outbox.add(ADDRESS, "Two.", media=[file("a"), file("b")], turn_id="t")
     status = StatusMessage("t", ADDRESS, sent.message_id, "Thinking…", "open", 0.0)
-    await desk.outbox.put_status_message(status)
-    desk.telegram.fault("drop_after", "sendMediaGroup")
-    await desk.deliver()
-    assert desk.names() == ["a", "b", "a", "b"] and desk.shown()[0].text == "Thinking…"
+    await chat.outbox.put_status_message(status)
+    chat.telegram.fault("drop_after", "sendMediaGroup")
+    await chat.deliver()
+    assert chat.names() == ["a", "b", "a", "b"] and chat.shown()[0].text == "Thinking…"

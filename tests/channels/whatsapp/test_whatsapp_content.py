@@ -28,7 +28,7 @@ YES_NO = (Button("Yes", "y"), Button("No, not at all, never ever", "n"))
 
 
 @dataclass
-class Desk:
+class Chat:
     twilio: FakeTwilio
     config: TwilioConfig
     channel: WhatsAppChannel
@@ -36,7 +36,7 @@ class Desk:
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
+async def chat() -> AsyncIterator[Chat]:
     async with FakeTwilio(status_plan=StatusPlan(0.0, 0.0, 0.0)) as twilio:
         known = {
             "account_sid": twilio.account_sid,
@@ -47,16 +47,16 @@ async def desk() -> AsyncIterator[Desk]:
         config = TwilioConfig.model_validate(known)
         await twilio.user_says(USER, "hello")
         channel = WhatsAppChannel(config, public_base_url=PUBLIC)
-        yield Desk(twilio, config, channel, Address("whatsapp", twilio.sender, USER))
+        yield Chat(twilio, config, channel, Address("whatsapp", twilio.sender, USER))
         await channel.close()
 
 
-async def test_buttons_are_quick_replies_of_a_content_made_once(desk: Desk) -> None:
-    twilio = desk.twilio
-    await desk.channel.send(Outgoing(desk.address, RenderedPart("Shall *I*?"), buttons=YES_NO))
-    await desk.channel.send(Outgoing(desk.address, RenderedPart("Really?"), buttons=YES_NO[::-1]))
-    again = WhatsAppChannel(desk.config)  # after a restart
-    sent = await again.send(Outgoing(desk.address, RenderedPart("Sure?"), buttons=YES_NO))
+async def test_buttons_are_quick_replies_of_a_content_made_once(chat: Chat) -> None:
+    twilio = chat.twilio
+    await chat.channel.send(Outgoing(chat.address, RenderedPart("Shall *I*?"), buttons=YES_NO))
+    await chat.channel.send(Outgoing(chat.address, RenderedPart("Really?"), buttons=YES_NO[::-1]))
+    again = WhatsAppChannel(chat.config)  # after a restart
+    sent = await again.send(Outgoing(chat.address, RenderedPart("Sure?"), buttons=YES_NO))
     await again.close()
     await twilio.settled()
     shown = twilio.visible(USER)[-1]
@@ -67,28 +67,28 @@ async def test_buttons_are_quick_replies_of_a_content_made_once(desk: Desk) -> N
     assert twilio.visible(USER)[-1].reply_to == (sent.message_id, "Sure?")
 
 
-async def test_more_than_three_choices_are_a_list_of_at_most_ten(desk: Desk) -> None:
+async def test_more_than_three_choices_are_a_list_of_at_most_ten(chat: Chat) -> None:
     many = [Button(f"Choice {n}", f"c{n}") for n in range(12)]
-    sent = await desk.channel.send(Outgoing(desk.address, RenderedPart("Which?"), buttons=many))
-    await desk.twilio.settled()
-    assert desk.twilio.messages[sent.message_id].is_list
-    assert len(desk.twilio.visible(USER)[-1].buttons) == 10
+    sent = await chat.channel.send(Outgoing(chat.address, RenderedPart("Which?"), buttons=many))
+    await chat.twilio.settled()
+    assert chat.twilio.messages[sent.message_id].is_list
+    assert len(chat.twilio.visible(USER)[-1].buttons) == 10
 
 
 async def test_a_content_that_is_refused_or_was_deleted_costs_the_buttons_not_the_words(
-    desk: Desk,
+    chat: Chat,
 ) -> None:
-    await desk.channel.send(Outgoing(desk.address, RenderedPart("one?"), buttons=YES_NO))
-    desk.twilio.core.contents.clear()
-    await desk.channel.send(Outgoing(desk.address, RenderedPart("two?"), buttons=YES_NO))
-    await desk.channel.send(Outgoing(desk.address, RenderedPart("three?"), buttons=YES_NO))
-    await desk.twilio.settled()
-    seen = [(m.body, len(m.buttons)) for m in desk.twilio.visible(USER)[1:]]
+    await chat.channel.send(Outgoing(chat.address, RenderedPart("one?"), buttons=YES_NO))
+    chat.twilio.core.contents.clear()
+    await chat.channel.send(Outgoing(chat.address, RenderedPart("two?"), buttons=YES_NO))
+    await chat.channel.send(Outgoing(chat.address, RenderedPart("three?"), buttons=YES_NO))
+    await chat.twilio.settled()
+    seen = [(m.body, len(m.buttons)) for m in chat.twilio.visible(USER)[1:]]
     assert seen == [("one?", 2), ("two?", 0), ("three?", 2)]
 
 
 async def test_buttons_under_a_long_answer_or_a_file_come_in_a_part_of_their_own(
-    desk: Desk,
+    chat: Chat,
 ) -> None:
     outbox = MemoryOutbox()
     photo = Media("bcd", "photo", "a.png", "image/png", 1000)
@@ -97,27 +97,27 @@ async def test_buttons_under_a_long_answer_or_a_file_come_in_a_part_of_their_own
         ("long " * TEXT_MAX, (), None),
         ("see", (photo,), ["see", "", CHOOSE]),
     ):
-        entry = outbox.add(desk.address, text, buttons=YES_NO)
-        parts = plan(replace(entry, media=media), desk.channel)
+        entry = outbox.add(chat.address, text, buttons=YES_NO)
+        parts = plan(replace(entry, media=media), chat.channel)
         found = [part.text for part in parts]
         assert found == texts if texts else found[-1] == CHOOSE and len(found) == 2
     outbox = MemoryOutbox()
-    entry = outbox.add(desk.address, "long " * TEXT_MAX, buttons=YES_NO)
-    await Courier([desk.channel], outbox, "c", config=QUICK).drain()
-    await desk.twilio.settled()
-    assert [len(m.buttons) for m in desk.twilio.visible(USER)[1:]] == [0, 2]
+    entry = outbox.add(chat.address, "long " * TEXT_MAX, buttons=YES_NO)
+    await Courier([chat.channel], outbox, "c", config=QUICK).drain()
+    await chat.twilio.settled()
+    assert [len(m.buttons) for m in chat.twilio.visible(USER)[1:]] == [0, 2]
 
 
-async def test_a_file_goes_out_as_a_link_that_ends(desk: Desk) -> None:
+async def test_a_file_goes_out_as_a_link_that_ends(chat: Chat) -> None:
     photo = Media("bcdfgh", "photo", "tür 1/2.png", "image/png", 1000)
     part = RenderedPart("", (), 0, 0, photo)
-    sent = await desk.channel.send(Outgoing(desk.address, part))
-    [link] = desk.twilio.messages[sent.message_id].media_urls
+    sent = await chat.channel.send(Outgoing(chat.address, part))
+    [link] = chat.twilio.messages[sent.message_id].media_urls
     split = urlsplit(link)
     assert link.startswith(f"{PUBLIC}/hooks/twilio/media/bcdfgh/t%C3%BCr%201_2.png?")
-    assert "Body" not in desk.twilio.calls_of("messages.create")[-1].parameters
+    assert "Body" not in chat.twilio.calls_of("messages.create")[-1].parameters
     query = {name: values[0] for name, values in parse_qs(split.query).items()}
-    links = MediaLinks(SecretStr(desk.twilio.auth_token), PUBLIC)
+    links = MediaLinks(SecretStr(chat.twilio.auth_token), PUBLIC)
     now = float(query["expires"]) - LINK_S
     assert links.is_good("bcdfgh", query["expires"], query["signature"], now)
     assert not links.is_good("bcdfgh", query["expires"], query["signature"], now + LINK_S)
@@ -129,39 +129,39 @@ async def test_a_file_goes_out_as_a_link_that_ends(desk: Desk) -> None:
     assert not forged.is_good("bcdfgh", query["expires"], query["signature"], now)
 
 
-async def test_an_uncertain_file_is_found_among_files_only(desk: Desk) -> None:
+async def test_an_uncertain_file_is_found_among_files_only(chat: Chat) -> None:
     photo = Media("bcd", "photo", "a.png", "image/png", 10)
-    desk.twilio.fault("drop_after", "messages.create")
+    chat.twilio.fault("drop_after", "messages.create")
     outbox = MemoryOutbox()
-    entry = outbox.add(desk.address, "look")
+    entry = outbox.add(chat.address, "look")
     outbox.entries[entry.id] = replace(entry, media=(photo,))
-    courier = Courier([desk.channel], outbox, "c", config=QUICK)
+    courier = Courier([chat.channel], outbox, "c", config=QUICK)
     await courier.drain()
-    await desk.twilio.settled()
-    ours = [m for m in desk.twilio.messages.values() if not m.inbound]
+    await chat.twilio.settled()
+    ours = [m for m in chat.twilio.messages.values() if not m.inbound]
     assert [(m.body, len(m.media_urls)) for m in ours] == [("look", 0), ("", 1)]
 
 
-async def test_without_a_public_address_a_file_is_named_instead(desk: Desk) -> None:
-    channel = WhatsAppChannel(desk.config)
+async def test_without_a_public_address_a_file_is_named_instead(chat: Chat) -> None:
+    channel = WhatsAppChannel(chat.config)
     outbox = MemoryOutbox()
     photo = Media("bcd", "photo", "a.png", "image/png", 10)
-    entry = replace(outbox.add(desk.address, "look"), media=(photo,))
+    entry = replace(outbox.add(chat.address, "look"), media=(photo,))
     assert [part.text for part in plan(entry, channel)] == ["look", "[file: a.png]"]
     with pytest.raises(Rejected):
-        await channel.send(Outgoing(desk.address, RenderedPart("", (), 0, 0, photo)))
+        await channel.send(Outgoing(chat.address, RenderedPart("", (), 0, 0, photo)))
     await channel.close()
 
 
-async def test_a_file_that_came_in_is_fetched_from_twilio_alone(desk: Desk) -> None:
-    sid = await desk.twilio.user_says(USER, "look", media=[(b"x" * 100, "image/png")])
-    name = desk.twilio.messages[sid].media[0]
-    path = f"/2010-04-01/Accounts/{desk.twilio.account_sid}/Messages/{sid}/Media/{name}"
-    for host in (desk.twilio.base_url, "https://attacker.example"):
+async def test_a_file_that_came_in_is_fetched_from_twilio_alone(chat: Chat) -> None:
+    sid = await chat.twilio.user_says(USER, "look", media=[(b"x" * 100, "image/png")])
+    name = chat.twilio.messages[sid].media[0]
+    path = f"/2010-04-01/Accounts/{chat.twilio.account_sid}/Messages/{sid}/Media/{name}"
+    for host in (chat.twilio.base_url, "https://attacker.example"):
         file = Attachment("photo", name, url=f"{host}{path}")
-        assert await desk.channel.download(file, 100) == b"x" * 100
+        assert await chat.channel.download(file, 100) == b"x" * 100
     with pytest.raises(Rejected):
-        await desk.channel.download(file, 99)
+        await chat.channel.download(file, 99)
 
 
 def test_links_carry_no_time_of_their_own_making() -> None:

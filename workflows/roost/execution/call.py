@@ -120,8 +120,8 @@ async def interrupted(
     if tool.effect == "pure":
         return Outcome("cancelled", how)
     if tool.effect == "verifiable":
-        found = await verify(tool, key, check_s, processes=processes)
-        return found or Outcome("cancelled", f"{how} It had no effect.")
+        outcome = await verify(tool, key, check_s, processes=processes)
+        return outcome or Outcome("cancelled", f"{how} It had no effect.")
     return Outcome("unknown", f"{how} {NOT_REPEATED}")
 
 
@@ -138,14 +138,14 @@ async def verify(
     """
     try:
         async with asyncio.timeout(check_s):
-            found = await _check(tool, key, processes)
+            effect = await _check(tool, key, processes)
     except Exception as error:
         log.exception("check of tool %s failed", tool.name)
         reason = str(error) if isinstance(error, ToolError) else f"{type(error).__name__}: {error}"
         return Outcome("unknown", cap(f"Its check failed ({reason}). {NOT_REPEATED}"))
-    if found is None:
+    if effect is None:
         return None
-    return Outcome("ok", "done" if found is True else cap(result_text(found)))
+    return Outcome("ok", "done" if effect is True else cap(result_text(effect)))
 
 
 async def _check(tool: Tool, key: str, processes: ToolProcesses | None) -> Any:
@@ -158,7 +158,7 @@ async def _check(tool: Tool, key: str, processes: ToolProcesses | None) -> Any:
                 return await process.check(tool, key)
         except NotLoaded as error:
             processes.cannot_load(tool, str(error))
-    found = await run_in_thread(lambda: check(key), f"check of {tool.name}")
-    if inspect.isawaitable(found):
-        found = await found
-    return None if found is False else found
+    effect = await run_in_thread(lambda: check(key), f"check of {tool.name}")
+    if inspect.isawaitable(effect):
+        effect = await effect
+    return None if effect is False else effect

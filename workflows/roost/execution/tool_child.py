@@ -124,26 +124,26 @@ class Child:
 
 def resolve(module: str, attribute: str) -> Tool:
     """The tool that a module has under this name. Raises ImportError, or what the module raises."""
-    found = getattr(importlib.import_module(module), attribute, None)
-    if not isinstance(found, Tool):
+    tool = getattr(importlib.import_module(module), attribute, None)
+    if not isinstance(tool, Tool):
         raise ImportError(f"{module}.{attribute} is not a tool")
-    return found
+    return tool
 
 
 def _checked(tool: Tool, key: str) -> dict[str, Any]:
     """What a verifiable tool's `check` says of a call: `none` or its result as text."""
     if tool.check is None:
         raise ToolFailed(f"{tool.name} has no check.")
-    found = tool.check(key)
-    if inspect.isawaitable(found):
-        found = asyncio.run(_awaited(found))
-    if found is None or found is False:
+    effect = tool.check(key)
+    if inspect.isawaitable(effect):
+        effect = asyncio.run(_awaited(effect))
+    if effect is None or effect is False:
         return {"end": "none", "text": ""}
-    return {"end": "ok", "text": "done" if found is True else cap(result_text(found))}
+    return {"end": "ok", "text": "done" if effect is True else cap(result_text(effect))}
 
 
-async def _awaited(found: Any) -> Any:
-    return await found
+async def _awaited(result: Any) -> Any:
+    return await result
 
 
 def main(worker: int) -> None:

@@ -90,7 +90,7 @@ class EngineHints:
             self._busy.discard(session)
 
     def _next(self) -> EngineSession | None:
-        """The oldest session nobody is busy with; whoever is busy comes back for its next hint."""
+        """The oldest session without a busy task; a busy task comes back for the next hint."""
         return next((session for session in self._waiting if session not in self._busy), None)
 
     async def _send(self, session: EngineSession, hint: _Hint) -> None:

@@ -4,7 +4,7 @@ from typing import Final, Protocol
 
 from roost_inference.client.sessions import EngineSession, Wait
 
-# After an answer the session may go on for so long: the engine evicts all other KV before its.
+# After an answer the session may go on for this long: the engine evicts all other KV before its.
 IDLE_TTL_S: Final = 3600.0
 # Added to a tool's time limit: its result is stored and the next model call begins.
 TOOL_GRACE_S: Final = 30.0

@@ -173,7 +173,7 @@ class ModelCaller:
                 if shorter == SHORTER_MAX:
                     raise engine_failure(PromptTooLong(), activity.info().attempt) from None
             except EngineError as error:
-                so_far.text = ""  # the next attempt begins anew
+                so_far.text = ""  # the next attempt begins again
                 log.warning("turn %s: model call failed: %r", call.turn_id, error)
                 if isinstance(error, EngineUnavailable):
                     await self._show_unreachable(call.turn_id)

@@ -105,7 +105,7 @@ def open_suspects(folder: Path) -> Suspects:
 
 def left_behind(folder: Path) -> list[str]:
     """Turns that dead workers of this folder were computing for, one entry per worker and turn;
-    told once.
+    each is reported once.
 
     What the event loop computed for is blamed alone. Threads are blamed where it only waited: one
     of them held the interpreter, the others may have slept.

@@ -81,7 +81,7 @@ class Poller:
         """One long poll and its commit; the offset then is past what was committed.
 
         Without an offset Telegram gives what was not acknowledged yet. That is asked for at the
-        start and after a quiet day: after a quiet week it numbers updates anew, maybe below all
+        start and after a quiet day: after a quiet week it begins other numbers, maybe below all
         that came before, and an offset from then would drop them unseen.
         """
         if self._clock.time() - self._heard_at > QUIET_S:
@@ -99,8 +99,8 @@ class Poller:
         numbers = [n for n in map(updates.update_id, batch) if n is not None]
         cursor = max(numbers) + 1 if numbers else None
         username = await self._client.username()
-        found = (updates.read(update, self._account, username) for update in batch)
-        messages = [message for message in found if message is not None]
+        readings = (updates.read(update, self._account, username) for update in batch)
+        messages = [message for message in readings if message is not None]
         answers = await self._accept(messages, cursor)
         self._offset, self._heard_at, self._refused = cursor, self._clock.time(), 0
         for message in messages:
@@ -158,13 +158,13 @@ class Poller:
         if isinstance(error, AuthBroken):
             state, wait = "auth_error", AUTH_PROBE_S
         elif isinstance(error, DeliveryError) and error.code == "409":
-            # Another poller, or a webhook that somebody set: the second we take back.
+            # Another poller, or a webhook that somebody set, which we remove.
             state, wait = "conflict", min(wait * 5, CONFLICT_MAX_S)
             if "webhook" in error.description.lower():
                 await self._take_back()
         elif isinstance(error, Throttled):
             wait = error.retry_after_s
-        # One failed poll is no news: servers restart.
+        # One failed poll is not worth a report: servers restart.
         if state != "degraded" or self._failures > 2 or not isinstance(error, DeliveryError):
             await self._tell(state, str(error))
         await self._clock.sleep(wait)

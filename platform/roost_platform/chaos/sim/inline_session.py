@@ -20,31 +20,31 @@ class InlineSession:
         self.get_bind = session.get_bind
 
     async def execute(self, *arguments: Any, **options: Any) -> Any:
-        """As AsyncSession.execute."""
+        """See AsyncSession.execute."""
         return self._session.execute(*arguments, **options)
 
     async def scalar(self, *arguments: Any, **options: Any) -> Any:
-        """As AsyncSession.scalar."""
+        """See AsyncSession.scalar."""
         return self._session.scalar(*arguments, **options)
 
     async def scalars(self, *arguments: Any, **options: Any) -> Any:
-        """As AsyncSession.scalars."""
+        """See AsyncSession.scalars."""
         return self._session.scalars(*arguments, **options)
 
     async def get(self, *arguments: Any, **options: Any) -> Any:
-        """As AsyncSession.get."""
+        """See AsyncSession.get."""
         return self._session.get(*arguments, **options)
 
     async def get_one(self, *arguments: Any, **options: Any) -> Any:
-        """As AsyncSession.get_one."""
+        """See AsyncSession.get_one."""
         return self._session.get_one(*arguments, **options)
 
     async def flush(self) -> None:
-        """As AsyncSession.flush."""
+        """See AsyncSession.flush."""
         self._session.flush()
 
     async def delete(self, row: object) -> None:
-        """As AsyncSession.delete."""
+        """See AsyncSession.delete."""
         self._session.delete(row)
 
 
@@ -56,7 +56,7 @@ class ReadingSession(InlineSession):
         self._memory = memory
 
     async def execute(self, statement: Any, parameters: Any = None) -> Any:
-        """As AsyncSession.execute; a statement with parameters is answered from memory if it can
+        """See AsyncSession.execute; a statement with parameters is answered from memory if it can
         be.
         """
         if parameters is None:
@@ -64,9 +64,9 @@ class ReadingSession(InlineSession):
         return self._memory.ask(self._session, statement, parameters)
 
     async def scalar(self, statement: Any, parameters: Any = None) -> Any:
-        """As AsyncSession.scalar."""
+        """See AsyncSession.scalar."""
         return (await self.execute(statement, parameters)).scalar()
 
     async def scalars(self, statement: Any, parameters: Any = None) -> Any:
-        """As AsyncSession.scalars."""
+        """See AsyncSession.scalars."""
         return (await self.execute(statement, parameters)).scalars()

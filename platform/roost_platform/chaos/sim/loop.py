@@ -8,7 +8,7 @@ from typing import Any, TypeVar, TypeVarTuple
 Made = TypeVar("Made")
 Given = TypeVarTuple("Given")
 EPOCH_S = 1_790_000_000.0
-# So many rounds without progress of the clock mean that tasks wake each other for ever.
+# This many rounds without progress of the clock mean that tasks wake each other for ever.
 ROUNDS_STILL_MAX = 100_000
 
 

@@ -34,21 +34,21 @@ class QuietOutbox(OutboxStore):
         self._due: tuple[int, float, Sequence[Address]] = (-1, 0.0, ())
 
     async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
-        """As OutboxStore.progress, read again only after a commit."""
+        """See OutboxStore.progress, read again only after a commit."""
         count = self._commits.count
         if self._progress is None or self._progress[0] != count:
             self._progress = count, await super().progress(channels)
         return self._progress[1]
 
     async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
-        """As OutboxStore.orphans, read again only after a commit."""
+        """See OutboxStore.orphans, read again only after a commit."""
         count = self._commits.count
         if self._orphans is None or self._orphans[0] != count:
             self._orphans = count, await super().orphans(channels)
         return self._orphans[1]
 
     async def due(self, channels: Sequence[tuple[str, str]], now: float) -> Sequence[Address]:
-        """As OutboxStore.due, read again after a commit or when something falls due."""
+        """See OutboxStore.due, read again after a commit or when something falls due."""
         count, until, addresses = self._due
         if count == self._commits.count and now < until:
             return addresses
@@ -77,7 +77,7 @@ class QuietInbox(InboxStore):
     async def overdue(
         self, *, older_than: float, not_rung_since: float, silent_since: float, limit: int
     ) -> tuple[list[str], list[str]]:
-        """As InboxStore.overdue; nothing is read while the inbox is empty and no turn runs."""
+        """See InboxStore.overdue; nothing is read while the inbox is empty and no turn runs."""
         count = self._commits.count
         if self._idle_at == count:
             return [], []

@@ -38,10 +38,10 @@ class SandboxContext:
 
 def phones(visit: Visit) -> Phones:
     """The phones; raises NotFound outside the sandbox."""
-    found = visit.console.phones
-    if found is None:
+    phones = visit.console.phones
+    if phones is None:
         raise NotFound("The sandbox is not running. Start it with `roost up --sandbox`.")
-    return found
+    return phones
 
 
 async def load(visit: Visit) -> SandboxContext:

@@ -177,7 +177,7 @@ def asked_number(visit: Visit, name: str) -> int | None:
 
 
 async def find(visit: Visit, id: str) -> SessionContext | None:
-    """The page's data for a conversation; None if there is no such one."""
+    """The page's data for a conversation; None if there is none."""
     number, before = asked_number(visit, "number"), asked_number(visit, "before")
     stores = visit.deps.stores
     async with stores.database.read() as session:

@@ -96,7 +96,7 @@ async def open_arrival(
 async def _new_event_id(session: AsyncSession, event: InboundMessage) -> str | None:
     """The id to store the event under; None for one that is stored already.
 
-    Telegram numbers updates anew after a quiet week, so a number can come again for something
+    Telegram begins other numbers after a quiet week, so a number can come again for something
     else: that has an id with its message in it.
     """
     for event_id in (event.event_id, f"{event.event_id}:{event.message_id}:{event.kind}"):

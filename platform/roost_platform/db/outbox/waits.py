@@ -1,4 +1,4 @@
-"""Waits that providers asked for, by chat; a restarted courier obeys them too."""
+"""Waits that providers asked for, by chat; a restarted courier keeps to them too."""
 
 from collections.abc import Sequence
 

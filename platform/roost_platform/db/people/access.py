@@ -128,7 +128,7 @@ async def keep_or_refuse(
     *,
     is_group: bool,
 ) -> tuple[Literal["held", "ignored"], ReasonCode]:
-    """The inbox state of a message whose writer is not admitted; a stranger is told a code."""
+    """The inbox state of a message whose writer is not admitted; a stranger gets a code."""
     if identity.access == "blocked":
         return "ignored", "blocked"
     if policy.mode != "pairing":

@@ -62,7 +62,7 @@ def complete_rows(rows: Sequence[models.Inbox], now: float) -> Sequence[models.I
 
 
 def album_wait_s(row: models.Inbox, now: float) -> float:
-    """Seconds until the row's album counts as complete; 0 for what is no album."""
+    """Seconds until the row's album counts as complete; 0 if it is not part of an album."""
     return max(row.received_at + ALBUM_S - now, 0.0) if row.album else 0.0
 
 
@@ -157,7 +157,7 @@ def content_of(row: models.Inbox) -> str:
 
 
 def attachment_line(attachment: dict[str, Any]) -> str:
-    """`[photo: artifact k3m9x2p7qa, holiday.jpg]`; an attachment that is no file has no id."""
+    """`[photo: artifact k3m9x2p7qa, holiday.jpg]`; an attachment that is not a file has no id."""
     kind = attachment.get("kind") or "attachment"
     artifact_id = attachment.get("artifact_id")
     named = (f"artifact {artifact_id}" if artifact_id else "", attachment.get("name") or "")

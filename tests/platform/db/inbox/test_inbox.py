@@ -1,4 +1,4 @@
-"""Accepting events: once each, in order, all or nothing, and nobody's bell lost for good."""
+"""Accepting events: once each, in order, all or nothing; a lost doorbell is rung again."""
 
 import re
 from dataclasses import replace
