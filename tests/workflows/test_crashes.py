@@ -231,7 +231,7 @@ async def test_r28_a_turn_that_killed_its_worker_twice_is_given_up_and_told(
         assert (turn.state, turn.reason) == ("failed", "worker_died")
         assert len(workers.lines("run fatal")) == WORKER_DEATHS_MAX
         (told,) = lab.store.outbox("fatal")
-        assert told.text.startswith("failed")
+        assert told.text.startswith("I broke down over this message")
         await lab.closed("fatal")
         for talk in ("patient", "reader"):
             assert lab.store.turns(talk)[0].record.worker_deaths == 0

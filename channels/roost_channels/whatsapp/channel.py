@@ -15,12 +15,12 @@ from roost_channels.outbox import Receipts
 from roost_channels.rendering.parts import RenderedPart, utf16_length
 from roost_channels.rendering.quote_line import needs_quote_line, quote_prefix
 from roost_channels.whatsapp import contents, network
-from roost_channels.whatsapp.backfill import Backfill
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.contents import Contents
 from roost_channels.whatsapp.gate import Gate
 from roost_channels.whatsapp.http import TIMEOUT_S
+from roost_channels.whatsapp.inbound.backfill import Backfill
 from roost_channels.whatsapp.links import MediaLinks
 from roost_channels.whatsapp.window import INVITATION
 

@@ -45,7 +45,7 @@ def _open(config: TwilioConfig, ports: ChannelPorts) -> "Channel":
 
 
 def _webhooks(config: TwilioConfig, ports: WebhookPorts) -> WebhookHandlers:
-    from roost_channels.whatsapp.inbound import TwilioWebhooks
+    from roost_channels.whatsapp.inbound.webhook import TwilioWebhooks
     from roost_channels.whatsapp.links import MediaHandler
 
     hooks = TwilioWebhooks(config, ports.public_base_url, ports.intake)

@@ -10,7 +10,7 @@ from roost_channels.testing import FakeTwilio
 from roost_channels.testing.memory.intake import MemoryIntake
 from roost_channels.webhook import WebhookReply
 from roost_channels.whatsapp.config import TwilioConfig
-from roost_channels.whatsapp.inbound import TwilioWebhooks
+from roost_channels.whatsapp.inbound.webhook import TwilioWebhooks
 
 USER = "whatsapp:+15551112222"
 SENDER = "whatsapp:+15550001000"

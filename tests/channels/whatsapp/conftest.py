@@ -7,7 +7,7 @@ from aiohttp import web
 
 from roost_channels.testing import FakeTwilio
 from roost_channels.whatsapp.channel import WhatsAppChannel
-from roost_channels.whatsapp.inbound import TwilioWebhooks
+from roost_channels.whatsapp.inbound.webhook import TwilioWebhooks
 from roost_channels.whatsapp.testing import USER, Site, settings
 
 

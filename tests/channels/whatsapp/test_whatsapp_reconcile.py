@@ -9,10 +9,10 @@ import pytest
 from roost_channels.intake import Refusal
 from roost_channels.testing import FakeTwilio, StatusPlan, VirtualClock
 from roost_channels.testing.memory.intake import MemoryIntake
-from roost_channels.whatsapp import backfill
-from roost_channels.whatsapp.backfill import GRACE_S, OVERLAP_S, Backfill
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.config import TwilioConfig
+from roost_channels.whatsapp.inbound import backfill
+from roost_channels.whatsapp.inbound.backfill import GRACE_S, OVERLAP_S, Backfill
 from roost_channels.whatsapp.window import INVITATION
 
 ADA, BEN = "whatsapp:+15551112222", "whatsapp:+15553334444"

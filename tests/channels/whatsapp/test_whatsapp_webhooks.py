@@ -15,7 +15,7 @@ from roost_channels.testing import FakeTwilio
 from roost_channels.testing.memory.intake import MemoryIntake
 from roost_channels.whatsapp.channel import WhatsAppChannel
 from roost_channels.whatsapp.config import TwilioConfig
-from roost_channels.whatsapp.inbound import TwilioWebhooks
+from roost_channels.whatsapp.inbound.webhook import TwilioWebhooks
 from roost_channels.whatsapp.testing import ADDRESS, BASE, SENDER, USER, Site, newest
 
 

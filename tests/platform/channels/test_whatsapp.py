@@ -18,7 +18,7 @@ from roost_channels.rendering.parts import RenderedPart
 from roost_channels.testing import FakeCloud, FakeTwilio, StatusPlan
 from roost_channels.whatsapp.channel import WhatsAppChannel
 from roost_channels.whatsapp.config import TwilioConfig
-from roost_channels.whatsapp.inbound import TwilioWebhooks
+from roost_channels.whatsapp.inbound.webhook import TwilioWebhooks
 from roost_channels.whatsapp_cloud.channel import WhatsAppCloudChannel
 from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.inbound import CloudWebhooks

@@ -29,7 +29,7 @@ from roost_channels.webhook import WebhookReply
 from roost_channels.whatsapp.channel import WhatsAppChannel
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.config import TwilioConfig
-from roost_channels.whatsapp.inbound import TwilioWebhooks
+from roost_channels.whatsapp.inbound.webhook import TwilioWebhooks
 from roost_platform.chaos.sim.life import Life
 from roost_platform.chaos.sim.loop import LoopClock
 from roost_platform.chaos.sim.network import Network
