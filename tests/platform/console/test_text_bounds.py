@@ -118,6 +118,13 @@ def test_json_is_indented_unless_it_is_deep() -> None:
     assert pretty_json("[" * 100_000) == "[" * 100_000
 
 
+@pytest.mark.parametrize("half", ["\\ud83d", "\\udfff", "\\uDC00 \\ud800"])
+def test_halves_of_characters_in_json_do_not_break_the_page(half: str) -> None:
+    for text in (f'"{half}"', f'{{"{half}": ["{half}"]}}'):
+        assert "?" in pretty_json(text).encode().decode()
+    assert "😀" in pretty_json('"\\ud83d\\ude00"')
+
+
 def test_a_page_becomes_html_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[str] = []
 
