@@ -1,6 +1,7 @@
 """Texts made to be slow: the console reads them in a bounded time, and off the event loop."""
 
 import gc
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -122,6 +123,7 @@ def test_json_is_indented_unless_it_is_deep() -> None:
 def test_halves_of_characters_in_json_do_not_break_the_page(half: str) -> None:
     for text in (f'"{half}"', f'{{"{half}": ["{half}"]}}'):
         assert "?" in pretty_json(text).encode().decode()
+    assert "\ufffd" in markdown("**half** " + json.loads(f'"{half}"'))
     assert "😀" in pretty_json('"\\ud83d\\ude00"')
 
 
