@@ -66,7 +66,9 @@ def test_effects_are_planned_with_the_call() -> None:
     assert [one.arguments for one in planned] == ['{"place": "Roma"}', "{}"]
 
 
-@pytest.mark.parametrize("arguments", ['{"place": "Ro', "[1, 2]", '"text"'])
+@pytest.mark.parametrize(
+    "arguments", ['{"place": "Ro', "[1, 2]", '"text"', '{"a":' * 5000 + "1" + "}" * 5000]
+)
 def test_arguments_that_are_no_object_stay_valid_json_and_are_refused_later(arguments: str) -> None:
     (planned,) = plan_calls(AGENT, CALL, completed(ToolCall("x", "book", arguments)))
     assert json.loads(planned.arguments) == {UNPARSED: arguments}

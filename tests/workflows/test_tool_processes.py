@@ -1,6 +1,7 @@
 """Synchronous tools run in processes that are killed: nothing they do holds the worker."""
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import AsyncIterator
@@ -135,6 +136,18 @@ async def test_every_end_of_a_call_is_typed_and_the_next_call_runs(
 ) -> None:
     outcome = await run(processes, slow_tools.ends, f'{{"how": "{how}"}}')
     assert (outcome.status, outcome.text) == (status, text)
+    assert (await run(processes, slow_tools.where)).status == "ok"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["garbage", "[1]", "5", "null", "[" * 60_000, '{"progress": 5}', '{"plan": 7}', '{"end": [1]}'],
+)
+async def test_a_tool_that_writes_between_our_lines_ends_its_process_alone(
+    processes: ToolProcesses, line: str
+) -> None:
+    outcome = await run(processes, slow_tools.scribbles, json.dumps({"line": line}))
+    assert (outcome.status, outcome.text) == ("error", "Its process was killed by signal 9.")
     assert (await run(processes, slow_tools.where)).status == "ok"
 
 

@@ -75,7 +75,7 @@ def by_code(
     code: Any, words: str, status: int = 0, retry_after_s: float = DEFAULT_RETRY_AFTER_S
 ) -> DeliveryError | None:
     """The meaning of one of Twilio's error codes; None for those the HTTP status explains."""
-    number = int(code) if str(code).isdigit() else 0
+    number = int(code) if str(code).isdecimal() else 0
     if number in _WINDOW:
         return WindowClosed(words, code=str(number), http_status=status)
     if number in _THROTTLED:
@@ -102,4 +102,4 @@ def failure(status: str, code: Any, words: str) -> DeliveryError | None:
 
 def _retry_after(headers: Mapping[str, str]) -> float:
     given = headers.get("Retry-After", "")
-    return float(given) if given.replace(".", "", 1).isdigit() else DEFAULT_RETRY_AFTER_S
+    return float(given) if given.replace(".", "", 1).isdecimal() else DEFAULT_RETRY_AFTER_S

@@ -78,7 +78,7 @@ class CloudClient:
         url, size = known.get("url"), str(known.get("file_size") or "0")
         if not isinstance(url, str) or not url:
             raise Rejected(f"media {media_id} has no link")
-        if size.isdigit() and int(size) > bytes_max:
+        if size.isdecimal() and int(size) > bytes_max:
             raise Rejected(f"the file has {size} bytes, more than {bytes_max}")
         try:
             async with self._http.stream("GET", url, follow_redirects=True) as response:

@@ -34,7 +34,7 @@ _DOWN = {2, 131016, 133004}
 
 def by_code(code: Any, words: str, status: int = 0, retry_after_s: float = 0.0) -> DeliveryError:
     """Return the meaning of a code; one without a meaning of its own is a final refusal."""
-    number = int(code) if str(code).lstrip("-").isdigit() else -1
+    number = int(code) if str(code).lstrip("-").isdecimal() else -1
     known = str(code if code is not None else "")
     if number in _WINDOW:
         return WindowClosed(words, code=known, http_status=status)
@@ -90,4 +90,4 @@ def _words(error: Mapping[str, Any]) -> str:
 
 def _retry_after(headers: Mapping[str, str]) -> float:
     wait = headers.get("Retry-After", "")
-    return float(wait) if wait.replace(".", "", 1).isdigit() else 0.0
+    return float(wait) if wait.replace(".", "", 1).isdecimal() else 0.0

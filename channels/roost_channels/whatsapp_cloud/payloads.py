@@ -92,7 +92,7 @@ def read(
         message_id=message_id,
         sender=sender,
         text=words,
-        sent_at=float(sent_at) if sent_at.isdigit() else now,
+        sent_at=float(sent_at) if sent_at.isdecimal() else now,
         kind=kind,
         quote=quote,
         attachments=attachments,

@@ -20,6 +20,7 @@ from roost_inference.prompt.exact_tokens import GeneratedAnswer
 from roost_inference.prompt.hermes import fold_system, merge_same_role, without_tools
 from roost_inference.prompt.tools import CALL_OPEN
 from roost_inference.wire.chat_call import ChatCall
+from roost_inference.wire.json_body import is_too_deep
 from roost_inference.wire.message import FunctionTool, Message
 
 PROMPT_CHARACTERS_MAX = 16 * 2**20
@@ -276,8 +277,10 @@ def _native(message: Message) -> dict[str, Any]:
 
 
 def _object(arguments: str) -> Any:
-    """Arguments as an object; text that is not JSON stays text, as the model wrote it."""
+    """Arguments as an object; text that is not JSON stays text, as the model wrote it. So does JSON
+    that is nested too deeply: templates write it again, level by level."""
     try:
-        return json.loads(arguments or "{}")
+        value = json.loads(arguments or "{}")
     except (ValueError, RecursionError):
         return arguments
+    return arguments if is_too_deep(value) else value

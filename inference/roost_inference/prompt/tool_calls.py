@@ -107,7 +107,7 @@ def _parse(text: str) -> ParsedCall | None:
         return None
     try:
         _, end = _DECODER.raw_decode(text, head.end())
-    except ValueError:
+    except (ValueError, RecursionError):  # of brackets in brackets without end
         return None
     if text[end:].strip() != "}":
         return None

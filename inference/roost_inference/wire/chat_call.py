@@ -56,6 +56,8 @@ def _list_of_stops(value: Any) -> Any:
 
 Penalty = Annotated[float, Field(ge=-2.0, le=2.0)]
 Count = Annotated[int, Field(ge=1)]
+# Larger ones become infinite in the logits' 32 bits, and then no token can be chosen.
+Bias = Annotated[float, Field(ge=-100.0, le=100.0)]
 Stop = Annotated[str, Field(min_length=1, max_length=512)]
 
 
@@ -86,7 +88,7 @@ class ChatCall(WireModel):
     stop: Annotated[list[Stop], BeforeValidator(_list_of_stops)] | None = Field(
         default=None, max_length=STOP_STRINGS_MAX
     )
-    logit_bias: dict[str, float] | None = Field(default=None, max_length=1024)
+    logit_bias: dict[str, Bias] | None = Field(default=None, max_length=1024)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=TOP_LOGPROBS_MAX)
     ignore_eos: bool | None = None

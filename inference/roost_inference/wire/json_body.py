@@ -34,18 +34,25 @@ def parse_json(body: bytes) -> Any:
         reject(f"The body is nested deeper than {JSON_DEPTH_MAX} levels", code="invalid_json")
     except ValueError as error:
         reject(f"The body is not valid JSON: {error}", code="invalid_json")
+    if is_too_deep(value):
+        reject(f"The body is nested deeper than {JSON_DEPTH_MAX} levels", code="invalid_json")
+    return value
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether JSON is nested deeper than JSON_DEPTH_MAX levels."""
     level, depth = [value], 0
     while level:
         depth += 1
         if depth > JSON_DEPTH_MAX:
-            reject(f"The body is nested deeper than {JSON_DEPTH_MAX} levels", code="invalid_json")
+            return True
         level = [
             child
             for item in level
             if isinstance(item, (dict, list))
             for child in (item.values() if isinstance(item, dict) else item)
         ]
-    return value
+    return False
 
 
 def reject(message: str, *, param: str | None = None, code: str | None = None) -> NoReturn:

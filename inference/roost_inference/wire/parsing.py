@@ -10,6 +10,8 @@ from roost_inference.wire.json_body import reject
 from roost_inference.wire.message import UnsupportedContent
 from roost_inference.wire.session_hint import SessionHint
 
+TOKEN_DIGITS_MAX = 10
+
 # pydantic puts branches of unions and validators into a field's path; clients don't know them.
 BRANCHES = ("NamedToolChoice", "TierPlace")
 TAGS = ("literal[", "function-", "list[", "nullable[")
@@ -66,8 +68,12 @@ def _check_together(call: ChatCall) -> None:
     form = call.response_format
     if form is not None and form.type == "json_schema" and form.json_schema is None:
         reject("response_format json_schema needs a schema", param="response_format.json_schema")
-    if any(not token.isascii() or not token.isdigit() for token in call.logit_bias or ()):
+    if not all(_is_token_id(token) for token in call.logit_bias or ()):
         reject("The keys of logit_bias must be token ids", param="logit_bias")
+
+
+def _is_token_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= TOKEN_DIGITS_MAX
 
 
 def _first_error(error: ValidationError) -> InvalidRequest:

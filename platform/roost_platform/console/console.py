@@ -15,6 +15,7 @@ from roost_platform.console.navigation import NavLink, sections_for
 from roost_platform.console.page_response import PageResponse
 from roost_platform.console.phones import Phones
 from roost_platform.console.rendering import name_channels, render
+from roost_platform.db.base.text import clean
 from roost_platform.errors import (
     NotSignedIn,
     Refused,
@@ -133,11 +134,11 @@ class Visit:
 
     def param(self, name: str) -> str:
         """A parameter of the path."""
-        return str(self.request.path_params[name])
+        return str(clean(self.request.path_params[name]))
 
     def query(self, name: str, default: str = "", length_max: int = 200) -> str:
         """A parameter of the query string, cut at `length_max` characters."""
-        return self.request.query_params.get(name, default)[:length_max]
+        return str(clean(self.request.query_params.get(name, default)[:length_max]))
 
     async def form(self) -> FormData:
         """The form that was sent; files are refused."""
@@ -252,7 +253,7 @@ def text_field(
     value = form.get(name, "")
     if not isinstance(value, str):
         raise Refused(f"“{name}” must be text.")
-    value = value.replace("\r\n", "\n")
+    value = str(clean(value.replace("\r\n", "\n")))
     if required and not value.strip():
         raise Refused(f"“{name}” is empty.")
     if len(value) > length_max:

@@ -9,6 +9,7 @@ from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from roost_channels.rendering.budget import Budget, OverBudget, bounded, environment
+from roost_channels.rendering.layout import printable
 from roost_channels.rendering.markup import NESTING_MAX, depth
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def markdown(text: str) -> Markup:
     if len(text) > TEXT_LENGTH_MAX:
         return plain(text)
     try:
-        return _formatted(text, Budget(TEXT_S))
+        return _formatted(printable(text), Budget(TEXT_S))
     except (OverBudget, RecursionError) as error:
         logger.info("a text is shown without formatting: %s", error)
         return plain(text)

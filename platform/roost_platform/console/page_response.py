@@ -20,6 +20,6 @@ class PageResponse(HTMLResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Render the page in a thread, then send it."""
         html = await asyncio.to_thread(render, self._template, self._context)
-        self.body = self.render(html)
+        self.body = html.encode("utf-8", "replace")  # one lone surrogate must not break a page
         self.headers["content-length"] = str(len(self.body))
         await super().__call__(scope, receive, send)

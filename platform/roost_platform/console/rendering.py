@@ -98,13 +98,17 @@ def initials(name: str) -> str:
 
 
 def pretty_json(text: str) -> str:
-    """JSON text with indentation; text that is not JSON, or is too deep, stays as it is."""
+    """JSON text with indentation; text that is not JSON, or is too deep, stays as it is.
+
+    Halves of surrogate pairs, which JSON may spell as escapes and no page can contain, become `?`.
+    """
     if _json_depth(text) > JSON_DEPTH_MAX:
         return text
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        shown = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:
         return text
+    return shown.encode("utf-8", "replace").decode("utf-8")
 
 
 # By the channel's name in addresses. Macros see no page's data, so it is told once per process.

@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -259,13 +259,15 @@ class Logins:
 def _subjects(name: str, ip: str) -> tuple[str, str, str]:
     """The three subjects by which failures are counted: both together, the account, the address.
 
-    An IPv6 client owns a whole /64, so that is its address.
+    An IPv6 client owns a whole /64, so that is its address. A socket for both versions shows every
+    IPv4 client inside one /64 (`::ffff:192.0.2.1`): each of those stays itself.
     """
     where = ip
     with contextlib.suppress(ValueError):
         address = ip_address(ip)
-        if address.version == 6:
-            where = str(ip_network((address, 64), strict=False))
+        if isinstance(address, IPv6Address):
+            mapped = address.ipv4_mapped
+            where = str(mapped or ip_network((address, 64), strict=False))
     return f"pair|{where}|{name}", f"account|{name}", f"address|{where}"
 
 

@@ -163,6 +163,12 @@ async def test_every_type_of_message_is_taken(
     assert found.event_id == "wamid.1"
 
 
+@pytest.mark.parametrize("timestamp", ["²", "", "soon", "-1", 5, None])
+async def test_a_time_that_is_no_number_loses_no_message(timestamp: Any) -> None:
+    found = newest(await take(TEXT | {"timestamp": timestamp}))
+    assert found.text == TEXT["text"]["body"] and found.sent_at > 0  # type: ignore[index]
+
+
 async def test_people_without_a_phone_number_are_known_by_their_business_scoped_id() -> None:
     anonymous = {k: v for k, v in TEXT.items() if k != "from"} | {"from_user_id": "US.1349"}
     contact = {"profile": {"name": "S", "username": "@sheena"}, "user_id": "US.1349"}

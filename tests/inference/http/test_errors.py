@@ -223,6 +223,9 @@ async def test_a_body_without_end_is_answered_and_cut(
         ({"logprobs": True, "top_logprobs": TOP_LOGPROBS_MAX + 1}, "top_logprobs"),
         ({"session_id": "x" * (SESSION_ID_CHARACTERS_MAX + 1)}, "session_id"),
         ({"logit_bias": {str(n): 1 for n in range(1025)}}, "logit_bias"),
+        ({"logit_bias": {"9" * 5000: 1}}, "logit_bias"),
+        ({"logit_bias": {"5": 1e300}}, "logit_bias.5"),
+        ({"logit_bias": {"5": -101}}, "logit_bias.5"),
     ],
 )
 async def test_lists_and_names_have_a_longest_length(

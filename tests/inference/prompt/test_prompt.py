@@ -183,3 +183,11 @@ def test_the_bundled_models_template_renders_every_role(real_engine: Engine) -> 
     assert prompt.text.endswith("</tool_response><|im_end|>\n<|im_start|>assistant\n")
     (end,) = real_engine.tokenize("<|im_end|>")
     assert prompt.tokens.count(end) == 4
+
+
+@pytest.mark.parametrize("depth", [90, 500, 990, 5000])
+def test_arguments_in_brackets_without_end_do_not_break_the_prompt(depth: int) -> None:
+    for arguments in ("[" * depth + "]" * depth, '{"a":' * depth + "1" + "}" * depth):
+        told = {**CALL, "function": {"name": "clock", "arguments": arguments}}
+        text = render(NATIVE, {"role": "assistant", "tool_calls": [told]}, tools=[TOOL])
+        assert text.count(arguments[0]) >= depth

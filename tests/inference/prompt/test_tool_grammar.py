@@ -168,6 +168,13 @@ def test_the_parser_gives_the_same_whatever_the_pieces() -> None:
     assert seen == {("Look:", (("add", first), ("clock", second)))}
 
 
+def test_a_call_in_brackets_without_end_is_no_call_and_no_failure() -> None:
+    for deep in ("[" * 20_000 + "]" * 20_000, '{"a":' * 20_000 + "1" + "}" * 20_000):
+        parser = ToolCallParser()
+        assert list(parser.feed(call("add", f'{{"x": {deep}}}'))) == []
+        assert parser.finish(cut_off=False) == "" and parser.truncated
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -115,7 +115,21 @@ def test_failures_kept_are_bounded_and_the_newest_stay(
 def test_neighbours_in_one_ipv6_network_are_one_client() -> None:
     first, second = _subjects("a", "2001:db8::1"), _subjects("a", "2001:db8::ffff:2")
     assert first == second != _subjects("a", "2001:db8:0:1::1")
+    assert _subjects("a", "::ffff:192.0.2.1") == _subjects("a", "192.0.2.1")
+    assert _subjects("a", "::ffff:192.0.2.1") != _subjects("a", "::ffff:192.0.2.2")
     assert _subjects("a|b", "1.2.3.4") != _subjects("a", "b|1.2.3.4")
+
+
+def test_names_that_no_database_holds_are_wrong_names(
+    console: ConsoleServer, http: httpx2.Client
+) -> None:
+    async def subjects() -> list[str]:
+        async with console.stores.database.read() as session:
+            return list(await session.scalars(select(models.LoginFailure.subject)))
+
+    assert sign_in(http, "Gr\x00ace").status_code == 401
+    found = console.run(subjects())
+    assert "account|Grace" in found and not any("\x00" in subject for subject in found)
 
 
 def test_setup_looks_at_the_token_before_it_hashes_anything(

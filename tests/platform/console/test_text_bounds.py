@@ -1,6 +1,7 @@
 """Texts made to be slow: the console reads them in a bounded time, and off the event loop."""
 
 import gc
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -116,6 +117,14 @@ def test_json_is_indented_unless_it_is_deep() -> None:
     deep = "[" * (JSON_DEPTH_MAX + 1) + "]" * (JSON_DEPTH_MAX + 1)
     assert pretty_json(deep) == deep
     assert pretty_json("[" * 100_000) == "[" * 100_000
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\udfff", "\\uDC00 \\ud800"])
+def test_halves_of_characters_in_json_do_not_break_the_page(half: str) -> None:
+    for text in (f'"{half}"', f'{{"{half}": ["{half}"]}}'):
+        assert "?" in pretty_json(text).encode().decode()
+    assert "\ufffd" in markdown("**half** " + json.loads(f'"{half}"'))
+    assert "😀" in pretty_json('"\\ud83d\\ude00"')
 
 
 def test_a_page_becomes_html_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,6 +152,14 @@ def test_results_become_text() -> None:
     assert result_text(["a", 1]) == '["a",1]'
 
 
+def test_a_result_that_json_can_not_hold_is_told_all_the_same() -> None:
+    looped: list[object] = []
+    looped.append(looped)
+    assert result_text(looped) == "[[...]]"
+    assert result_text(["half \ud83d"]) == "['half \\ud83d']"
+    assert cap(result_text("half \ud83d")) == "half ?"
+
+
 @pytest.mark.parametrize("letter", ["x", "é", "漢"])
 def test_long_results_keep_head_and_tail_within_the_bound(letter: str) -> None:
     capped = cap(f"HEAD{letter * 40_000}TAIL")

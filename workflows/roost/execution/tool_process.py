@@ -171,17 +171,31 @@ class ToolProcess:
         assert self._process.stdout is not None
         try:
             line = await self._process.stdout.readline()
-            message: dict[str, Any] = json.loads(line) if line else {}
-        except ValueError:  # something else writes there, or a line has no end
+            message: Any = json.loads(line) if line else {}
+        except (ValueError, RecursionError):  # something else writes there, or a line has no end
             message = {}
-        if not message:
+        if not _is_message(message):
             raise ProcessDied(await self._how_it_ended())
-        return message
+        told: dict[str, Any] = message
+        return told
 
     async def _how_it_ended(self) -> str:
         self.kill()  # it closed its stream: if it still lives it is of no use
         code = await self._process.wait()
         return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+
+
+def _is_message(value: Any) -> bool:
+    """Whether this is what tool_child.py sends: a tool can find the stream and write there too."""
+    if not isinstance(value, dict):
+        return False
+    plan = value.get("plan", [])
+    return (
+        bool(value)
+        and all(isinstance(value.get(key, ""), str) for key in ("progress", "end", "text"))
+        and isinstance(plan, list)
+        and all(isinstance(step, str) for step in plan)
+    )
 
 
 def _text(end: dict[str, Any]) -> str:

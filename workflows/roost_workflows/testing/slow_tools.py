@@ -1,7 +1,9 @@
 """Synchronous tools that a process can import by name, each ending in its own way."""
 
+import contextlib
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -100,6 +102,17 @@ def polite(ctx: Context, began: str) -> str:
     return "put everything back"
 
 
+@tool(effect="pure", timeout=10)
+def scribbles(line: str) -> str:
+    """Write a line to every pipe this process has, as a program that lost its way."""
+    for number in range(3, 64):
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(number).st_mode):
+                os.write(number, f"{line}\n".encode())
+    time.sleep(0.2)
+    return "never read"
+
+
 def happened(key: str) -> str | None:
     """Whether a payment took effect."""
     return f"paid {key} in {os.getpid()}" if "paid" in key else None
@@ -122,5 +135,5 @@ renamed = tool(effect="pure", name="another_name")(_raw)
 agent = Agent(
     "slow",
     "Work.",
-    tools=[where, hold, hold_long, ends, dies_unsafe, about, polite, pay, renamed],
+    tools=[where, hold, hold_long, ends, dies_unsafe, about, polite, scribbles, pay, renamed],
 )

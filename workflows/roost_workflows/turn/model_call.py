@@ -258,9 +258,9 @@ def canonical_arguments(requested: ToolCall) -> str | None:
     """The arguments as compact JSON text of an object, None when they are not one."""
     try:
         value: Any = json.loads(requested.arguments or "{}")
-    except ValueError:
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else None
+    except (ValueError, RecursionError):
         return None
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else None
 
 
 def call_id(call: GenerateInput, index: int) -> str:

@@ -86,7 +86,7 @@ def _aliases(form: Form, sender: str) -> tuple[str, ...]:
 def _attachments(form: Form) -> tuple[Attachment, ...]:
     count = form.get("NumMedia")
     attachments = []
-    for index in range(min(int(count) if count.isdigit() else 0, MEDIA_MAX)):
+    for index in range(min(int(count) if count.isdecimal() else 0, MEDIA_MAX)):
         mime = form.get(f"MediaContentType{index}")
         url = form.get(f"MediaUrl{index}")
         kind = _KINDS.get(mime.partition("/")[0], "document")
