@@ -30,7 +30,10 @@ ANY_HOLDER = frozenset({"settings", "config"})
 
 
 def reads() -> Iterator[tuple[str, str]]:
-    """(holder, name) of each attribute that is read from an object of settings."""
+    """(holder, name) of each attribute that is read from an object of settings.
+
+    `source["name"]` counts, too: which channels there are is read before there is such an object.
+    """
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             source = path.read_text()
@@ -42,6 +45,12 @@ def reads() -> Iterator[tuple[str, str]]:
                         yield "config", node.attr
                     elif holder in SECTIONS:
                         yield holder, node.attr
+                elif (
+                    isinstance(node, ast.Subscript)
+                    and isinstance(node.slice, ast.Constant)
+                    and ast.unparse(node.value) == "source"
+                ):
+                    yield "config", str(node.slice.value)
 
 
 READS = frozenset(reads())
