@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 EVERY_S = 1.0  # drafts and typing share a budget of slightly more calls
 KEEP_ALIVE_S = DRAFT_S - 5.0
 FORMAT_S = 0.1  # processor time; a draft is laid out in the event loop, again and again
-TURNS_REMEMBERED_MAX = 1000  # twice as many as are shown at once
+TURNS_REMEMBERED_MAX = 1000  # of the renderer, too; far more turns than are shown at once
 
 
 @dataclass(slots=True)

@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from roost_channels.message import Address, Attachment, InboundKind, InboundMessage, Quote, Sender
+from roost_channels.message import (
+    STOP_BUTTON,
+    Address,
+    Attachment,
+    InboundKind,
+    InboundMessage,
+    Quote,
+    Sender,
+)
 
 _MEDIA = {
     "image": "photo",
@@ -18,7 +26,6 @@ _MEDIA = {
 }
 # Kept in the inbox and never answered.
 _SILENT = ("reaction", "revoke", "system", "request_welcome", "ephemeral")
-STOP_BUTTON = "stop:"
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,7 @@ class BlockIndex:
         return matched
 
     def superseded(self, node: Node) -> list[Node]:
-        """Tails beside the node whose tokens the node has, too: nothing needs them any more."""
+        """Tails beside the node that the node contains whole: nothing needs them any more."""
         siblings = node.parent.children if node.parent else self._roots.get(node.head.parent, {})
         return [
             other

@@ -18,7 +18,7 @@ from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.index import RAM, MatchedBlock
 from roost_inference.kv.paging_protocol import Prefetch
 from roost_inference.kv.store import BlockStore
-from roost_inference.kv.tiers.tier_io import Fetch
+from roost_inference.kv.tiers.tier_io import BlockFetch
 from roost_inference.request import EngineSession, KvPolicy
 from roost_inference.sequence import Sequence
 
@@ -34,7 +34,7 @@ class Plan:
     first: int = 0
     matched: list[MatchedBlock] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
-    fetch: Fetch | None = None
+    fetch: BlockFetch | None = None
     report: dict[str, object] = field(default_factory=dict)
 
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from roost_inference.backend import Payload
 from roost_inference.batch import Tokens
 from roost_inference.kv.block import BlockHead, block_key, identity_digest, root_key
-from roost_inference.kv.figures import Figures
+from roost_inference.kv.figures import PagingFigures
 from roost_inference.kv.index import RAM, MatchedBlock, Node
 from roost_inference.kv.shared_index import SharedIndex
 from roost_inference.kv.tiers.lanes import Lane, ThreadLane
 from roost_inference.kv.tiers.placement import RAM_PLACEMENT, TierPlacement, placement_of
 from roost_inference.kv.tiers.tier import Tier
-from roost_inference.kv.tiers.tier_io import CLOSE_TIMEOUT_S, Fetch, TierIo
+from roost_inference.kv.tiers.tier_io import CLOSE_TIMEOUT_S, BlockFetch, TierIo
 
 
 class BlockStore:
@@ -33,7 +33,7 @@ class BlockStore:
         lane: Callable[[str], Lane] = ThreadLane,
     ) -> None:
         self.identity = identity_digest(identity)
-        self.figures = Figures({tier.name: tier.read_cost for tier in tiers})
+        self.figures = PagingFigures({tier.name: tier.read_cost for tier in tiers})
         quotas = {RAM: ram_bytes, **{tier.name: tier.quota.bytes for tier in tiers}}
         self._shared = SharedIndex(quotas, self.figures, clock)
         self._index = self._shared.index
@@ -156,11 +156,11 @@ class BlockStore:
 
     # Between RAM and the lower tiers
 
-    def fetch(self, nodes: Sequence[Node], sources: Sequence[str]) -> Fetch:
+    def fetch(self, nodes: Sequence[Node], sources: Sequence[str]) -> BlockFetch:
         """Begin to bring pinned blocks to RAM, each from the tier given for it."""
         return self._io.fetch(nodes, sources)
 
-    def give_up(self, fetch: Fetch) -> None:
+    def give_up(self, fetch: BlockFetch) -> None:
         """Wait no longer for a fetch whose deadline has passed."""
         self._io.give_up(fetch)
 

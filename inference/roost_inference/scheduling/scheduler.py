@@ -132,8 +132,8 @@ class Scheduler:
         return False
 
     def _add_prompts(self, step: Step, now: float) -> None:
-        """Prompts in their turns. Where cells are short a prompt takes what there is and waits for
-        the answers to end; only if nothing else could run is the last in rank preempted."""
+        """Add prompts in the planner's order. Where cells are short, a prompt takes what is free
+        and waits for answers to end. If nothing else can run, the last in rank is preempted."""
         while planned := self._planner.next(step, self._prompts(), self._answers(), now):
             sequence, wanted = planned
             rows = self._available(wanted)

@@ -63,7 +63,7 @@ class ProcessSpec:
     alive: Probe | None = None
 
 
-class Child:
+class SupervisedProcess:
     """A process specification and the process that runs it now."""
 
     def __init__(self, part: ProcessSpec, log: PartLog, reporter: Reporter, bounds: Bounds) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from roost_platform.stack.part_log import PartLog
 from roost_platform.stack.reporter import Reporter
-from roost_platform.stack.supervised import Bounds, Child, Probe, ProcessSpec
+from roost_platform.stack.supervised import Bounds, Probe, ProcessSpec, SupervisedProcess
 
 __all__ = ["Bounds", "Probe", "ProcessSpec", "Supervisor"]
 
@@ -82,9 +82,9 @@ class Supervisor:
         for child in self.children:
             child.kill()
 
-    def _child(self, part: ProcessSpec) -> Child:
+    def _child(self, part: ProcessSpec) -> SupervisedProcess:
         log = PartLog(self._logs / f"{part.name}.log")
-        return Child(part, log, self._reporter, self._bounds)
+        return SupervisedProcess(part, log, self._reporter, self._bounds)
 
     def _raise_failure(self) -> None:
         for task in self._tasks.values():
