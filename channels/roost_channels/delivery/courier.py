@@ -175,7 +175,7 @@ class Courier:
         until = self._sender.paused_until(channel)
         if until > now:
             return until
-        async with self.ledger.lanes.hold(entry.address):
+        async with self.ledger.lanes.lock(entry.address):
             if self._stop.is_set():
                 return now
             with self._rest(address):

@@ -59,7 +59,7 @@ class Drafts:
             channel, snapshot.address, "typing"
         ):
             return
-        async with guard.ledger.lanes.hold(snapshot.address):
+        async with guard.ledger.lanes.lock(snapshot.address):
             if not await guard.still_allows(channel, snapshot, "typing"):
                 return
             guard.take(channel, snapshot.address, "typing")

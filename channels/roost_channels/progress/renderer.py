@@ -170,7 +170,7 @@ class ProgressRenderer:
         is_late = self._clock.time() - snapshot.started_at > REACT_WITHIN_S
         if is_late or not snapshot.inbound_message_id or not isinstance(channel, Reacting):
             return
-        async with self._ledger.lanes.hold(snapshot.address):
+        async with self._ledger.lanes.lock(snapshot.address):
             if not await self._guard.still_allows(channel, snapshot, "typing"):
                 return
             self._guard.take(channel, snapshot.address, "typing")
@@ -190,7 +190,7 @@ class ProgressRenderer:
         ):
             return
         _remember(self._typed, snapshot.turn_id, now)
-        async with self._ledger.lanes.hold(snapshot.address):
+        async with self._ledger.lanes.lock(snapshot.address):
             if not await self._guard.still_allows(channel, snapshot, "typing"):
                 return
             self._guard.take(channel, snapshot.address, "typing")
@@ -220,7 +220,7 @@ class ProgressRenderer:
             state="closed",
             edited_at=self._clock.time(),
         )
-        async with self._ledger.lanes.hold(snapshot.address):
+        async with self._ledger.lanes.lock(snapshot.address):
             try:
                 if isinstance(channel, Ordering):
                     await channel.in_order(snapshot.address)

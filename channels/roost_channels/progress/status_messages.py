@@ -57,7 +57,7 @@ class StatusMessages:
             state="planned",
             edited_at=self._ledger.clock.time(),
         )
-        async with self._ledger.lanes.hold(snapshot.address):
+        async with self._ledger.lanes.lock(snapshot.address):
             if not await self._guard.still_allows(channel, snapshot, "send"):
                 return
             self._guard.take(channel, snapshot.address, "send")
@@ -97,7 +97,7 @@ class StatusMessages:
             return
         if not self._guard.allows(channel, snapshot.address, "edit") or status.message_id is None:
             return
-        async with self._ledger.lanes.hold(snapshot.address):
+        async with self._ledger.lanes.lock(snapshot.address):
             if not await self._guard.still_allows(channel, snapshot, "edit"):
                 return
             self._guard.take(channel, snapshot.address, "edit")

@@ -85,17 +85,17 @@ class BlockStore:
             for node in nodes:
                 node.pins -= 1
 
-    def hold(self, root: bytes, tokens: Tokens, until: float) -> None:
+    def retain(self, root: bytes, tokens: Tokens, until: float) -> None:
         """Let the chain leave a tier only when nothing else can, until then; 0 lets it go."""
         with self._lock:
             for part in self._index.walk(root, tokens):
-                part.node.hold_until = max(part.node.hold_until, until) if until else 0.0
+                part.node.retain_until = max(part.node.retain_until, until) if until else 0.0
 
-    def hold_nodes(self, nodes: Iterable[Node], until: float) -> None:
-        """Hold these blocks; see `hold`."""
+    def retain_nodes(self, nodes: Iterable[Node], until: float) -> None:
+        """Retain these blocks; see `retain`."""
         with self._lock:
             for node in nodes:
-                node.hold_until = max(node.hold_until, until)
+                node.retain_until = max(node.retain_until, until)
 
     def leaf_of(self, session_id: str, root: bytes) -> list[Node]:
         """The chain below this root that ends in the deepest block a session has stored."""

@@ -186,8 +186,8 @@ class Scheduler:
                 step.add_draft(row, sequence_id, draft)
 
     def _draft_step_ms_max(self, answers: int) -> float:
-        """What a step with drafts may cost. A text alone may come in bursts; nobody else's text
-        and nobody's prompt may wait for them."""
+        """What a step with drafts may cost. An answer that runs alone may come in bursts; other
+        answers and prompts must not wait for its drafts."""
         if len(self.running) > answers:
             return self._pacer.target_ms / 2
         return self._pacer.target_ms if answers > 1 else math.inf

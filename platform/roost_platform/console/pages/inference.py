@@ -77,7 +77,7 @@ class SpeculationSection:
 
 @dataclass(frozen=True, slots=True)
 class SessionsSection:
-    """rows: None if the engine keeps no sessions or does not report them."""
+    """The sessions that the engine keeps. rows: None if it keeps none or does not report them."""
 
     rows: tuple[EngineSessionRow, ...] | None
 
