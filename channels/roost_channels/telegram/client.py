@@ -15,7 +15,7 @@ from roost_channels.telegram.session import CALL_TIMEOUT_S, TelegramSession
 logger = logging.getLogger(__name__)
 
 IDENTIFY_TIMEOUT_S = 5
-# After a failed look at our own name, groups wait this long for the next.
+# How long after a failure the bot's name is asked for again; groups need it.
 IDENTIFY_AGAIN_S = 30.0
 Result = TypeVar("Result")
 

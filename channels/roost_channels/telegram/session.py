@@ -17,7 +17,7 @@ CALL_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 CONNECTIONS_MAX = 100
 OCTETS = "application/octet-stream"
-# Of a message that was made its id alone is used, and reading it whole is a third of a send's cost.
+# Only the id of a sent message is used; reading the whole message is a third of a send's cost.
 _READ_AS: dict[type, type[BaseModel]] = {types.Message: types.MessageId}
 
 

@@ -140,7 +140,7 @@ def _attachments(message: Mapping[str, Any]) -> tuple[Attachment, ...]:
         return (Attachment("contact", "", ", ".join(name for name in names if name)),)
     if kind in ("text", "button", "interactive", "edit", *_SILENT):
         return ()
-    # A type from after this was written, or one that Meta keeps to itself: the agent is told.
+    # A type that is newer than this code, or undocumented: the agent is told its name.
     return (Attachment("".join(filter(str.isalnum, kind))[:20] or "message", ""),)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 # A shorter match says nothing about what follows.
 MATCH_MIN = 2
-# A longer match says no more about what follows.
+# Matches are compared up to this length: a longer one predicts no better.
 MATCH_MAX = 32
 # Occurrences of the last MATCH_MIN tokens that are compared, newest first.
 CANDIDATES_MAX = 12

@@ -87,7 +87,7 @@ class Backfill:
         await self._file_failures(intake, since)
         missing = await self._missing(intake, since, until)
         batch = [await self._read(message) for message in missing]
-        # Full: what is newer than the last of these is still to be looked at.
+        # A full batch: the next search goes on after its last message.
         reached = _sent_at(missing[-1]) if len(missing) == MISSING_MAX else until
         moved = max(int(reached), cursor)
         if batch:
