@@ -90,7 +90,7 @@ class Drafting(Protocol):
         ...
 
     async def draft(self, address: Address, number: int, part: RenderedPart) -> None:
-        """Show the draft of this number (not 0) as it reads now."""
+        """Show this content as the draft of this number, which is not 0."""
         ...
 
 

@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 Access = Literal["pairing", "allowlist", "open"]
 Progress = Literal["off", "status", "stream"]
 
+AUTH_PROBE_S = 60.0
+
 
 def _split(value: object) -> object:
     """Allow `a,b` from the environment where a list is meant."""
@@ -82,7 +84,9 @@ class DeliveryConfig(BaseModel):
         40.0, gt=0, description="How long proof of an uncertain send is looked for."
     )
     auth_probe_s: float = Field(
-        60.0, gt=0, description="The longest wait between tries while credentials are refused."
+        AUTH_PROBE_S,
+        gt=0,
+        description="The longest wait between tries while credentials are refused.",
     )
     lanes_max: int = Field(64, ge=1, description="Chats that are sent to at the same time.")
     account_rate: float = Field(25.0, gt=0, description="Requests per second to one account.")

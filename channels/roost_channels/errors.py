@@ -27,6 +27,10 @@ class DeliveryError(Exception):
         self.http_status = http_status
 
 
+# How long to wait where a provider asks for it and names no time.
+DEFAULT_RETRY_AFTER_S = 5.0
+
+
 class Throttled(DeliveryError):
     """The provider asks us to wait: in this chat, or with everything of this account."""
 
@@ -57,7 +61,7 @@ class RenderRejected(DeliveryError):
 
 
 class NotModified(DeliveryError):
-    """The message already reads so."""
+    """The message has this content already."""
 
 
 class EditTargetMissing(DeliveryError):

@@ -25,7 +25,7 @@ SWEEP_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Fetch:
+class FileFetch:
     """A file to fetch; attempts counts the tries that failed so far."""
 
     artifact_id: str
@@ -44,12 +44,12 @@ class StoredFile:
     data: bytes
 
 
-class Files(Protocol):
+class ChannelFiles(Protocol):
     """Storage of artifacts, as channels use it."""
 
     async def fetches(
         self, channels: Sequence[tuple[str, str]], now: float, limit: int
-    ) -> Sequence[Fetch]:
+    ) -> Sequence[FileFetch]:
         """Files of accepted messages that are due, oldest first."""
         ...
 
@@ -85,7 +85,7 @@ class Fetcher:
     def __init__(
         self,
         channels: Sequence[Channel],
-        files: Files,
+        files: ChannelFiles,
         clock: Clock | None = None,
         config: FilesConfig | None = None,
         stop: asyncio.Event | None = None,
@@ -134,7 +134,7 @@ class Fetcher:
         await self.step()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _fetch(self, channel: Channel, fetch: Fetch) -> None:
+    async def _fetch(self, channel: Channel, fetch: FileFetch) -> None:
         size_max = self._config.inbound_bytes_max
         size = fetch.attachment.size or 0
         try:
@@ -154,7 +154,7 @@ class Fetcher:
             logger.exception("file %s could not be fetched", fetch.artifact_id)
             await self._again(fetch, error)
 
-    async def _again(self, fetch: Fetch, error: Exception) -> None:
+    async def _again(self, fetch: FileFetch, error: Exception) -> None:
         """Try later, 1, 3, 9, … seconds from now, or give the file up."""
         reason = str(error) or type(error).__name__
         if fetch.attempts + 1 >= FETCH_ATTEMPTS_MAX:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
-from roost_channels.config import ChannelConfig
+from roost_channels.config import AUTH_PROBE_S, ChannelConfig
 from roost_channels.sandbox.network import SandboxNetwork
 from roost_channels.webhook import WebhookHandlers, WebhookRoute
 
@@ -17,7 +17,7 @@ from roost_channels.webhook import WebhookHandlers, WebhookRoute
 if TYPE_CHECKING:
     from roost_channels.channel import Channel
     from roost_channels.clock import Clock
-    from roost_channels.files import Files
+    from roost_channels.files import ChannelFiles
     from roost_channels.intake import Intake
     from roost_channels.outbox import Receipts
 
@@ -42,13 +42,15 @@ class ChannelPorts:
     public_base_url: where providers reach our web port, the empty string where they can't.
     files: what people sent and answers carry. receipts: how earlier messages of ours stand.
     commands: for networks that show a menu of them; the adapter registers them in `ingest`.
+    auth_probe_s: how long to wait before refused credentials are tried again.
     """
 
     public_base_url: str = ""
-    files: "Files | None" = None
+    files: "ChannelFiles | None" = None
     receipts: "Receipts | None" = None
     commands: Sequence[ChatCommand] = ()
     clock: "Clock | None" = None
+    auth_probe_s: float = AUTH_PROBE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class WebhookPorts:
 
     intake: "Intake"
     public_base_url: str = ""
-    files: "Files | None" = None
+    files: "ChannelFiles | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,9 @@ FILE_KINDS = frozenset(
     }
 )
 
+# How the data of a Stop button begins; the turn's id and its nonce follow.
+STOP_BUTTON = "stop:"
+
 
 @dataclass(frozen=True, slots=True)
 class Address:

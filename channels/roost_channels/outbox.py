@@ -295,6 +295,6 @@ class Receipts(Protocol):
     ) -> Sequence[EarlierSend]:
         """What went to this chat before the part `before`, newest first, without that part.
 
-        Of status messages only the newest turn's counts.
+        A status message counts only if it belongs to the newest turn.
         """
         ...

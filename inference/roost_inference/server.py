@@ -12,7 +12,7 @@ from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineError, EngineUnavailable
 from roost_inference.http.chat_service import EngineChatService
 from roost_inference.http.engine_port import EnginePort
-from roost_inference.http.listener import Server, bind, url_of
+from roost_inference.http.listener import SignalServer, bind, url_of
 from roost_inference.http.preparation import PreparationLanes
 from roost_inference.http.routes import ServiceHolder, build_app
 from roost_inference.loading import load_engine
@@ -45,7 +45,7 @@ def serve_engine(
     listener = bind(config.host, config.port)
     holder = ServiceHolder()
     app = build_app(holder, config)
-    server = Server(app, catch_signals=True)
+    server = SignalServer(app, catch_signals=True)
     host = _EngineHost(config, data_dir, holder, server, app.state.preparation_lanes, on_ready)
     url = url_of(listener)
     log.info("listening on %s", url)
@@ -67,7 +67,7 @@ class _EngineHost:
         config: EngineConfig,
         data_dir: Path,
         holder: ServiceHolder,
-        server: Server,
+        server: SignalServer,
         lanes: PreparationLanes,
         on_ready: Callable[[], None],
     ) -> None:

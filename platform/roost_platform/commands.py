@@ -7,6 +7,7 @@ from typing import Literal
 
 from roost.agent import QueueMode
 from roost_channels.kinds import ChatCommand
+from roost_channels.message import STOP_BUTTON
 from roost_platform.queueing import MEANINGS
 
 CommandName = Literal["new", "stop", "status", "queue", "progress", "help", "start"]
@@ -24,7 +25,6 @@ WITH_ARGUMENT: tuple[CommandName, ...] = ("queue", "progress")
 # Only whole messages count, lower-cased and without punctuation. "wait" is not among them: people
 # write it and go on.
 ABORT_PHRASES: tuple[str, ...] = ("stop", "abort", "cancel", "halt", "please stop", "stop please")
-STOP_BUTTON = "stop:"
 
 # (command, in the menu of a channel that has one, in the help text)
 _DESCRIBED: tuple[tuple[CommandName, str, str], ...] = (

@@ -188,7 +188,7 @@ class PlatformIntake:
         for session in changes.continuing:
             self._hints.continues(session)
 
-    # Doorbells ring after the commit; a ring that fails never refuses what was committed.
+    # Doorbells ring after the commit: a ring that fails loses nothing, the sweeper rings again.
 
     def _announce(self, stops: Sequence[str], rings: Sequence[str]) -> None:
         for conversation_id in stops:

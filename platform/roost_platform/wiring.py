@@ -18,7 +18,7 @@ from temporalio.client import Client
 from roost_channels.channel import Channel, check_agreement
 from roost_channels.config import Progress
 from roost_channels.delivery.courier import Courier
-from roost_channels.files import Fetcher, Files
+from roost_channels.files import ChannelFiles, Fetcher
 from roost_channels.kinds import ChannelPorts
 from roost_channels.outbox import Receipts
 from roost_channels.progress.renderer import ProgressRenderer
@@ -150,14 +150,20 @@ async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
 
 
 def build_channels(
-    settings: Settings, files: Files | None = None, receipts: Receipts | None = None
+    settings: Settings, files: ChannelFiles | None = None, receipts: Receipts | None = None
 ) -> list[Channel]:
     """Open every configured account. files: what answers carry; receipts: how earlier sends stand.
 
     Adapters are imported when an account is opened: a process loads no library of a network that it
     does not use.
     """
-    ports = ChannelPorts(settings.public_base_url or "", files, receipts, commands=MENU)
+    ports = ChannelPorts(
+        settings.public_base_url or "",
+        files,
+        receipts,
+        commands=MENU,
+        auth_probe_s=settings.delivery.auth_probe_s,
+    )
     channels: list[Channel] = []
     for kind, config in settings.accounts():
         channel = kind.open(config, ports)

@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 @pytest.fixture(scope="module")
 def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
     parameters = LoadParameters()
-    run = report.Run("scripted, every answer at once", 1)
+    run = report.BenchmarkRun("scripted, every answer at once", 1)
     config = StormConfig(seed=1, minutes=0, database=parameters.database)
     with running_stack(config, tmp_path_factory.mktemp("load")) as world:
         opened = Load(world, parameters, run)

@@ -26,7 +26,7 @@ from roost_workflows.ports import (
     Usage,
 )
 from roost_workflows.testing import MemoryStore, memory_ports
-from roost_workflows.tool_ports import Notes
+from roost_workflows.tool_ports import PersonNotes
 
 PURE = PlannedCall("c1", "look", '{"at": 1}', "pure")
 UNSAFE = PlannedCall("c2", "pay", "{}", "unsafe")
@@ -38,7 +38,7 @@ class World(Protocol):
     """A store with one conversation in it, whatever keeps it."""
 
     turns: Turns
-    notes: Notes
+    notes: PersonNotes
 
     async def say(self, text: str) -> None: ...
     async def stop(self) -> None: ...
@@ -53,7 +53,7 @@ class InMemory:
 
     store: MemoryStore = field(default_factory=MemoryStore)
     turns: Turns = field(init=False)
-    notes: Notes = field(init=False)
+    notes: PersonNotes = field(init=False)
 
     def __post_init__(self) -> None:
         ports = memory_ports(self.store)
@@ -81,7 +81,7 @@ class Stored:
 
     ada: Person
     turns: Turns = field(init=False)
-    notes: Notes = field(init=False)
+    notes: PersonNotes = field(init=False)
 
     def __post_init__(self) -> None:
         self.turns, self.notes = self.ada.stores.turns, self.ada.stores.notes
@@ -338,7 +338,7 @@ async def test_a_stop_drops_what_waits_for_a_turn(world: World) -> None:
     assert await world.turns.begin(await world.conversation()) is None
 
 
-async def check_notes(notes: Notes | SdkNotes, person: str) -> None:
+async def check_notes(notes: PersonNotes | SdkNotes, person: str) -> None:
     tea = await notes.add(person, "likes tea", "k1")
     assert await notes.add(person, "likes coffee", "k1") == tea
     cats = await notes.add(person, "has cats", "k2")

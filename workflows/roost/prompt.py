@@ -32,31 +32,32 @@ def build_messages(
     templates accept only users and assistants in turns.
     """
     built: list[dict[str, Any]] = [{"role": "system", "content": instructions}]
-    said: list[str] = []  # by users since anybody else spoke; joined once, however many they are
+    # What users wrote since the last other message; joined once, however much it is.
+    user_texts: list[str] = []
     for message in messages:
         if message.role == "user":
-            said.append(_user_text(message))
+            user_texts.append(_user_text(message))
         elif message.role == "assistant":
-            _end_user(built, said)
+            _end_user(built, user_texts)
             _add_assistant(built, message)
         elif message.role == "tool":
-            _end_user(built, said)
+            _end_user(built, user_texts)
             built.append(_tool_result(message))
         else:
-            said.append(f"[{unfenced(message.content)}]")
+            user_texts.append(f"[{unfenced(message.content)}]")
         if message.note:
-            said.append(_marker(message))
+            user_texts.append(_marker(message))
     if last_step:
-        said.append(f"[{LAST_STEP}]")
-    _end_user(built, said)
+        user_texts.append(f"[{LAST_STEP}]")
+    _end_user(built, user_texts)
     return built
 
 
-def _end_user(built: list[dict[str, Any]], said: list[str]) -> None:
-    if not said:
+def _end_user(built: list[dict[str, Any]], user_texts: list[str]) -> None:
+    if not user_texts:
         return
-    text = "\n\n".join(said)
-    said.clear()
+    text = "\n\n".join(user_texts)
+    user_texts.clear()
     if built[-1]["role"] == "user":  # an assistant's empty message between them left nothing
         text = f"{built.pop()['content']}\n\n{text}"
     built.append({"role": "user", "content": text})
@@ -93,10 +94,10 @@ def _marker(message: Message) -> str:
 
 def _user_text(message: Message) -> str:
     """The context first, then the quote, then the person's own words without fences."""
-    said = unfenced(message.content)
+    words = unfenced(message.content)
     if message.context is not None:
-        said = f"{_one_line(message.name)}: {said}" if message.name else said
-    blocks = [said]
+        words = f"{_one_line(message.name)}: {words}" if message.name else words
+    blocks = [words]
     if message.quoted:
         blocks.insert(0, quote_block(message.quoted))
     if message.context:

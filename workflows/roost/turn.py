@@ -9,7 +9,7 @@ from roost.errors import StepsExhausted, TurnStopped
 Finish = Literal["answer", "tools", "length", "empty", "stopped"]
 
 
-class Step(Protocol):
+class ModelStep(Protocol):
     """What one model call decided."""
 
     @property
@@ -29,7 +29,7 @@ class TurnPorts(Protocol):
     Each method commits before it returns and is safe to repeat; a stop raises TurnStopped.
     """
 
-    async def generate(self, step: int, *, last: bool) -> Step:
+    async def generate(self, step: int, *, last: bool) -> ModelStep:
         """Call the model. Any finish but `tools` and `stopped` has ended the turn in storage."""
         ...
 

@@ -13,7 +13,7 @@ from roost.effects import Effect
 from roost.messages import NoteKind
 from roost.turn import Finish
 from roost_workflows.hints.session_hints import NoHints, SessionHints
-from roost_workflows.tool_ports import Artifacts, Notes
+from roost_workflows.tool_ports import Artifacts, PersonNotes
 
 # How a tool call ends: `skipped` is one that never began.
 CallStatus = Literal["ok", "error", "cancelled", "unknown", "skipped"]
@@ -276,7 +276,7 @@ class Ports:
     """Everything the worker is given by the platform's wiring."""
 
     turns: Turns
-    notes: Notes
+    notes: PersonNotes
     hints: SessionHints = field(default_factory=NoHints)
     artifacts: Artifacts | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)

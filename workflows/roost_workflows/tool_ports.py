@@ -14,7 +14,7 @@ class Note:
     created_at: float
 
 
-class Notes(Protocol):
+class PersonNotes(Protocol):
     """Notes per person, for tools; `key` makes adding idempotent."""
 
     async def add(self, person_id: str, text: str, key: str) -> Note:

@@ -18,7 +18,7 @@ from roost_workflows.config import WorkerConfig
 from roost_workflows.ports import Ports, Turns
 from roost_workflows.session import SessionWorkflow
 from roost_workflows.turn.activities import Activities
-from roost_workflows.turn.model_call import Engine
+from roost_workflows.turn.model_call import ModelClient
 from roost_workflows.turn.suspects import Suspects, left_behind, open_suspects
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ HEARTBEAT_THROTTLE_MS: Final = 500
 def build_worker(
     client: Client,
     ports: Ports,
-    engine: Engine,
+    engine: ModelClient,
     registry: AgentRegistry,
     config: WorkerConfig | None = None,
     *,
@@ -79,7 +79,7 @@ def build_worker(
 async def run_worker(
     client: Client,
     ports: Ports,
-    engine: Engine,
+    engine: ModelClient,
     registry: AgentRegistry,
     config: WorkerConfig | None = None,
     *,

@@ -175,7 +175,7 @@ class Courier:
         until = self._sender.paused_until(channel)
         if until > now:
             return until
-        async with self.ledger.lanes.hold(entry.address):
+        async with self.ledger.lanes.lock(entry.address):
             if self._stop.is_set():
                 return now
             with self._rest(address):
@@ -205,7 +205,7 @@ class Courier:
             self._not_before[address] = self._clock.time() + FAULT_PAUSE_S
 
     async def _wait(self) -> None:
-        """Until something may have changed, a lane ended, or a waiting lane may go on."""
+        """Wait until something may have changed, a lane ended, or a waiting lane may go on."""
         now = self._clock.time()
         nearest = min(self._not_before.values(), default=now + self._config.poll_s)
         timeout = min(max(nearest - now, 0.01), self._config.poll_s)

@@ -22,7 +22,7 @@ class Lanes:
         return (address.channel, address.account, address.chat) in self._locks
 
     @asynccontextmanager
-    async def hold(self, address: Address) -> AsyncIterator[None]:
+    async def lock(self, address: Address) -> AsyncIterator[None]:
         """Wait for the chat's lock, and keep it inside the block."""
         chat = (address.channel, address.account, address.chat)
         lock = self._locks.setdefault(chat, asyncio.Lock())

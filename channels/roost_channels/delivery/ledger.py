@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 RECORD_TRIES_MAX = 5
 RECORD_PAUSE_S = 0.2
 UNRECORDED_MAX = 10_000
-# A provider's wait is over when its clock says so: ours may run a little ahead.
+# Added to a provider's wait, because our clock may run a little ahead of the provider's.
 RETRY_AFTER_MARGIN_S = 0.1
 STORE_WAIT_AGAIN_S = 0.2
 

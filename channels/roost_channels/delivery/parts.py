@@ -33,7 +33,7 @@ def plan(entry: OutboxEntry, channel: Channel) -> list[RenderedPart]:
     quoted = reply is not None and not capabilities.native_quote and needs_quote_line(reply)
     texts = render(entry.text, capabilities, reserve=QUOTE_PREFIX_MAX if quoted else 0)
     if capabilities.rich and entry.kind == "answer" and len(texts) == 1:
-        # What does not fit one message has no plain form of the same shape to fall back on.
+        # Only a text of one part: its plain form, sent after a refusal, is one part, too.
         texts = [replace(texts[0], rich=entry.text)]
     end = texts[-1].char_end if texts else 0
     files = _albums([_file_part(media, capabilities, end) for media in entry.media], capabilities)

@@ -3,6 +3,7 @@
 # Later states win; a failure is the last word unless the person has the message already.
 RANK = {"": 0, "sent": 1, "delivered": 2, "read": 3}
 ACCEPTED = frozenset({"accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"})
+# Reports about messages that were accepted and did not arrive.
 FAILED = frozenset({"failed", "undelivered", "canceled"})
 
 

@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 ReportState = Callable[[str, str, str, str], Awaitable[None]]
 
 REMEMBERED_MAX = 10_000
-# A first refusal of credentials may be a server's hiccup: tried again soon, then ever later.
+# The wait after the first refusal of credentials, which may be a short fault of the server; each
+# wait after it is twice as long.
 AUTH_FIRST_PROBE_S = 5.0
 STOPPED = "the courier was stopped before the request left"
 

@@ -128,7 +128,7 @@ class Settler:
             return status
         if self._ledger.clock.time() < status.late_until:
             return None  # an earlier edit may yet arrive, and hide the answer
-        # Above a message that came later it would be an answer out of its order.
+        # The status message must be the last one in the chat: else the answer stands out of order.
         if status.state != "open" or await outbox.overtaken(entry.turn_id):
             return None
         return status

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 EVERY_S = 1.0  # drafts and typing share a budget of slightly more calls
 KEEP_ALIVE_S = DRAFT_S - 5.0
 FORMAT_S = 0.1  # processor time; a draft is laid out in the event loop, again and again
-TURNS_REMEMBERED_MAX = 1000  # twice as many as are shown at once
+TURNS_REMEMBERED_MAX = 1000  # of the renderer, too; far more turns than are shown at once
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Drafts:
             channel, snapshot.address, "typing"
         ):
             return
-        async with guard.ledger.lanes.hold(snapshot.address):
+        async with guard.ledger.lanes.lock(snapshot.address):
             if not await guard.still_allows(channel, snapshot, "typing"):
                 return
             guard.take(channel, snapshot.address, "typing")

@@ -11,7 +11,7 @@ from roost_channels.outbox import ProgressSnapshot, StatusMessage
 
 logger = logging.getLogger(__name__)
 
-# Nobody else may ever know the id of what was sent, so storage may be away for ten minutes.
+# Only this process knows the id of what was sent, so it goes on for ten minutes without storage.
 STORE_TRIES_MAX = 300
 STORE_PAUSE_MAX_S = 2.0
 

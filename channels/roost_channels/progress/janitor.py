@@ -30,7 +30,7 @@ class Janitor:
         """Close one status message; one that can't be closed now is left for the next round."""
         if not self._guard.allows(channel, status.address, "delete"):
             return
-        async with self._ledger.lanes.hold(status.address):
+        async with self._ledger.lanes.lock(status.address):
             # Meanwhile the courier may have turned it into the answer.
             current = await self._ledger.outbox.status_message(status.turn_id)
             if current is None or current.state == "closed":

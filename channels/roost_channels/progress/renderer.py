@@ -13,7 +13,7 @@ from roost_channels.delivery.ledger import Ledger
 from roost_channels.errors import DeliveryError
 from roost_channels.message import Address
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
-from roost_channels.progress.drafts import Drafts
+from roost_channels.progress.drafts import TURNS_REMEMBERED_MAX, Drafts
 from roost_channels.progress.guard import ProgressGuard
 from roost_channels.progress.janitor import Janitor
 from roost_channels.progress.status_messages import StatusMessages, stop_buttons
@@ -29,7 +29,6 @@ REST = 4.0
 REST_MAX_S = 1.0
 JANITOR_S = 5.0
 TURNS_SHOWN_MAX = 64
-TURNS_REMEMBERED_MAX = 1000  # twice as many as are shown at once
 # A reaction is a first sign; a late one, after a restart, would only confuse.
 REACT_WITHIN_S = 5.0
 STILL_WORKING = "Still working on this. I will write when it is done."
@@ -171,7 +170,7 @@ class ProgressRenderer:
         is_late = self._clock.time() - snapshot.started_at > REACT_WITHIN_S
         if is_late or not snapshot.inbound_message_id or not isinstance(channel, Reacting):
             return
-        async with self._ledger.lanes.hold(snapshot.address):
+        async with self._ledger.lanes.lock(snapshot.address):
             if not await self._guard.still_allows(channel, snapshot, "typing"):
                 return
             self._guard.take(channel, snapshot.address, "typing")
@@ -191,7 +190,7 @@ class ProgressRenderer:
         ):
             return
         _remember(self._typed, snapshot.turn_id, now)
-        async with self._ledger.lanes.hold(snapshot.address):
+        async with self._ledger.lanes.lock(snapshot.address):
             if not await self._guard.still_allows(channel, snapshot, "typing"):
                 return
             self._guard.take(channel, snapshot.address, "typing")
@@ -221,7 +220,7 @@ class ProgressRenderer:
             state="closed",
             edited_at=self._clock.time(),
         )
-        async with self._ledger.lanes.hold(snapshot.address):
+        async with self._ledger.lanes.lock(snapshot.address):
             try:
                 if isinstance(channel, Ordering):
                     await channel.in_order(snapshot.address)

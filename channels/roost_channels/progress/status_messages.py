@@ -11,7 +11,7 @@ from roost_channels.errors import (
     NotModified,
     NotSent,
 )
-from roost_channels.message import Button, ReplyTarget
+from roost_channels.message import STOP_BUTTON, Button, ReplyTarget
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
 from roost_channels.progress.guard import ProgressGuard
 from roost_channels.progress.status_view import StatusView
@@ -57,7 +57,7 @@ class StatusMessages:
             state="planned",
             edited_at=self._ledger.clock.time(),
         )
-        async with self._ledger.lanes.hold(snapshot.address):
+        async with self._ledger.lanes.lock(snapshot.address):
             if not await self._guard.still_allows(channel, snapshot, "send"):
                 return
             self._guard.take(channel, snapshot.address, "send")
@@ -97,7 +97,7 @@ class StatusMessages:
             return
         if not self._guard.allows(channel, snapshot.address, "edit") or status.message_id is None:
             return
-        async with self._ledger.lanes.hold(snapshot.address):
+        async with self._ledger.lanes.lock(snapshot.address):
             if not await self._guard.still_allows(channel, snapshot, "edit"):
                 return
             self._guard.take(channel, snapshot.address, "edit")
@@ -135,7 +135,7 @@ def stop_buttons(snapshot: ProgressSnapshot, wanted: StatusView) -> tuple[Button
     """The Stop button of a running turn: its data names the turn and carries its nonce."""
     if not wanted.can_stop:
         return ()
-    data = ":".join(filter(None, ("stop", snapshot.turn_id, snapshot.nonce)))
+    data = STOP_BUTTON + ":".join(filter(None, (snapshot.turn_id, snapshot.nonce)))
     return (Button("Stop", data),)
 
 

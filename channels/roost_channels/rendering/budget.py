@@ -11,8 +11,8 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
-# Of one message. An ordinary answer takes a few milliseconds, the longest that is kept
-# (100,000 characters) nearly half a second.
+# The processor time of one message. An ordinary answer takes a few milliseconds, the longest that
+# is kept (100,000 characters) nearly half a second.
 RENDER_S = 0.5
 TOKENS_MAX = 100_000  # of blocks: tables of empty cells grow beyond what was written
 # Steps between two looks at the clock, each well below a millisecond.

@@ -47,8 +47,8 @@ def _cut(document: Layout, start: int, room: int, cost: Cost) -> int:
         cut = end if end == length else _best_cut(document, places, start, end)
         if cost(start, cut) <= room or cut <= start + 1:
             return cut
-        # Marks of the shorter slice weigh more: look again below it. Halving ends texts in which
-        # every place is as bad as the last.
+        # With its marks the slice is too long: look for a cut before this one. Where many cuts
+        # fail, the slice is halved, so that the search ends.
         tries += 1
         end = cut - 1 if tries < NEAR_CUTS_MAX else start + (cut - start) // 2
 

@@ -28,7 +28,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class StyledSpan:
     """A styled range [start, end) of code points, its type named as an Entity's."""
 
     type: str
@@ -43,7 +43,7 @@ class Layout:
     """Text with its spans; `breaks` are the positions where a block starts: best places to cut."""
 
     text: str
-    spans: tuple[Span, ...] = ()
+    spans: tuple[StyledSpan, ...] = ()
     breaks: tuple[int, ...] = ()
 
 
@@ -76,7 +76,7 @@ def plain(text: str) -> Layout:
 class SpanIndex:
     """Spans by the range they touch. Those of one type never overlap: each is one bisection."""
 
-    def __init__(self, spans: Sequence[Span]) -> None:
+    def __init__(self, spans: Sequence[StyledSpan]) -> None:
         self._spans = spans
         self._numbers: dict[str, list[int]] = {}
         for number, span in enumerate(spans):
@@ -84,13 +84,13 @@ class SpanIndex:
         self._starts = {t: [spans[n].start for n in ns] for t, ns in self._numbers.items()}
         self._ends = {t: [spans[n].end for n in ns] for t, ns in self._numbers.items()}
 
-    def touching(self, start: int, end: int) -> list[Span]:
+    def touching(self, start: int, end: int) -> list[StyledSpan]:
         """The spans that share a character with [start, end), in their own order."""
-        found: list[int] = []
+        numbered: list[int] = []
         for type_, numbers in self._numbers.items():
             low = bisect_right(self._ends[type_], start)
-            found += numbers[low : bisect_left(self._starts[type_], end)]
-        return [self._spans[number] for number in sorted(found)]
+            numbered += numbers[low : bisect_left(self._starts[type_], end)]
+        return [self._spans[number] for number in sorted(numbered)]
 
     def has(self, type_: str, position: int) -> bool:
         """Whether a span of that type covers the character at `position`."""
@@ -118,7 +118,7 @@ def lay_out(
         raise markup.MarkupError("endless blanks inside markup")
     limit = len(text)
     spans = [
-        Span(span.type, span.start, min(span.end, limit), span.url, span.language)
+        StyledSpan(span.type, span.start, min(span.end, limit), span.url, span.language)
         for span in writer.spans
         if span.start < min(span.end, limit)
     ]
@@ -133,7 +133,7 @@ class _Writer:
     length_max: int
     budget: Budget
     pieces: list[str] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
+    spans: list[StyledSpan] = field(default_factory=list)
     breaks: list[int] = field(default_factory=list)
     length: int = 0
     open_styles: list[str] = field(default_factory=list)
@@ -157,7 +157,7 @@ class _Writer:
         yield
         self.open_styles.pop()
         if self.length > start:
-            self.spans.append(Span(type_, start, self.length, url, language))
+            self.spans.append(StyledSpan(type_, start, self.length, url, language))
 
     def blocks(self, blocks: tuple[markup.Block, ...], *, gap: str = "\n\n") -> None:
         for index, block in enumerate(blocks):

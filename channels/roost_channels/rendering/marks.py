@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
 
-from roost_channels.rendering.layout import Layout, Span, SpanIndex
+from roost_channels.rendering.layout import Layout, SpanIndex, StyledSpan
 
 MARKS = {"bold": "*", "italic": "_", "strikethrough": "~", "code": "`"}
 FENCE = "```"
@@ -22,8 +22,8 @@ _ACCIDENTAL = re.compile(r"`(?=``)|(?<=`)`(?=`)|(?<=``)`|(?<![\w*_~`])([*_~`])(?
 class Serialiser:
     """Slices of a document with marks, every mark opened and closed in its slice.
 
-    The document is divided into lines and code blocks once. What a whole one weighs is known then,
-    so that a slice is weighed by its two ends: looking for the best cut reads no line twice.
+    The document is divided once into pieces: lines and code blocks. The length of each whole piece
+    is kept, so the length of a slice needs only the two pieces at its ends to be formatted again.
     """
 
     def __init__(self, document: Layout) -> None:
@@ -60,7 +60,7 @@ class Serialiser:
         head = self._piece(first, start, self._starts[first + 1], is_first=True)
         return first, last, head, self._piece(last, self._starts[last], end, is_first=False)
 
-    def _divide(self, fences: list[Span]) -> None:
+    def _divide(self, fences: list[StyledSpan]) -> None:
         position = 0
         for fence in fences:
             self._divide_lines(position, fence.start)
@@ -80,7 +80,7 @@ class Serialiser:
             start = end if newline < 0 else newline + 1
 
     def _piece(self, number: int, start: int, end: int, *, is_first: bool) -> str:
-        """The part [start, end) of a piece; `is_first` where a slice starts with it."""
+        """The part [start, end) of a piece; is_first: the slice starts in this piece."""
         text = self._text
         if number in self._fences:
             return _fenced(text[start:end])
@@ -101,8 +101,10 @@ def _fenced(text: str) -> str:
     return FENCE + text.replace(FENCE, f"`{WORD_JOINER}`{WORD_JOINER}`") + FENCE
 
 
-def _line(text: str, start: int, end: int, spans: list[Span]) -> str:
-    """One line with its marks, outer ones first, literal marks disarmed."""
+def _line(text: str, start: int, end: int, spans: list[StyledSpan]) -> str:
+    """One line with its marks, outer ones first; a joiner disarms characters that only look like
+    marks.
+    """
     if not spans and not _ACCIDENTAL.search(text, start, end):
         return text[start:end]
     opens, closes, codes = _marks(text, start, end, spans)
@@ -127,7 +129,7 @@ _Marks = dict[int, list[str]]
 
 
 def _marks(
-    text: str, start: int, end: int, spans: list[Span]
+    text: str, start: int, end: int, spans: list[StyledSpan]
 ) -> tuple[_Marks, _Marks, list[tuple[int, int]]]:
     """Where a line's marks open and close, and the ranges that are code."""
     opens: _Marks = {}

@@ -18,7 +18,7 @@ from roost_channels.message import Media
 from roost_channels.rendering import layout, marks, markup
 from roost_channels.rendering.budget import RENDER_S, Budget, OverBudget
 from roost_channels.rendering.cutting import Cost, cuts
-from roost_channels.rendering.layout import Layout, Span, SpanIndex
+from roost_channels.rendering.layout import Layout, SpanIndex, StyledSpan
 
 logger = logging.getLogger(__name__)
 
@@ -170,11 +170,11 @@ def _entity_part(document: Layout, unit: str) -> _Serialiser:
     return cost, part
 
 
-def _untangled(spans: tuple[Span, ...]) -> list[Span]:
+def _untangled(spans: tuple[StyledSpan, ...]) -> list[StyledSpan]:
     """Spans without a style around code, which entities allow none of."""
     codes = [span for span in spans if span.type in ("code", "pre")]
     starts, ends = [code.start for code in codes], [code.end for code in codes]
-    result: list[Span] = []
+    result: list[StyledSpan] = []
     for span in spans:
         if span.type in ("bold", "italic", "strikethrough"):
             low, high = bisect_right(ends, span.start), bisect_left(starts, span.end)
@@ -184,13 +184,13 @@ def _untangled(spans: tuple[Span, ...]) -> list[Span]:
     return sorted(result, key=lambda span: (span.start, -span.end))
 
 
-def _without(span: Span, holes: list[Span]) -> list[Span]:
+def _without(span: StyledSpan, holes: list[StyledSpan]) -> list[StyledSpan]:
     """What is left of a span around holes, which come in order and do not overlap."""
     if not holes:
         return [span]
     edges = [span.start, *(edge for hole in holes for edge in (hole.start, hole.end)), span.end]
     pairs = zip(edges[::2], edges[1::2], strict=True)
-    return [Span(span.type, low, high, span.url) for low, high in pairs if low < high]
+    return [StyledSpan(span.type, low, high, span.url) for low, high in pairs if low < high]
 
 
 def _marked_part(document: Layout) -> _Serialiser:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from roost_channels.capabilities import Capabilities
 from roost_channels.channel import Outgoing
 from roost_channels.clock import Clock, SystemClock
+from roost_channels.config import AUTH_PROBE_S
 from roost_channels.errors import (
     Ambiguous,
     DeliveryError,
@@ -17,7 +18,7 @@ from roost_channels.errors import (
     Rejected,
     RenderRejected,
 )
-from roost_channels.files import Files
+from roost_channels.files import ChannelFiles
 from roost_channels.intake import Intake
 from roost_channels.kinds import ChatCommand
 from roost_channels.message import Address, Attachment, Receipt
@@ -58,7 +59,8 @@ CAPABILITIES = Capabilities(
 
 class TelegramChannel:
     """One bot. `public_base_url` is where Telegram reaches our webhook, in webhook mode; `files`
-    holds what answers carry; `commands` are shown in the bot's menu.
+    holds what answers carry; `commands` are shown in the bot's menu; `auth_probe_s` passes between
+    tries while the token is refused.
     """
 
     name = "telegram"
@@ -69,15 +71,17 @@ class TelegramChannel:
         *,
         public_base_url: str = "",
         clock: Clock | None = None,
-        files: Files | None = None,
+        files: ChannelFiles | None = None,
         client: TelegramClient | None = None,
         commands: Sequence[ChatCommand] = (),
+        auth_probe_s: float = AUTH_PROBE_S,
     ) -> None:
         self._config = config
         self._public_base_url = public_base_url
         self._clock = clock or SystemClock()
         self._client = client or TelegramClient(config, self._clock)
         self._commands = commands
+        self._auth_probe_s = auth_probe_s
         self._media = MediaSender(self._client, files)
         self._acknowledging: set[asyncio.Task[None]] = set()
         self.account = config.account
@@ -204,10 +208,22 @@ class TelegramChannel:
         await register_commands(self._client, self._commands)
         if self._config.mode == "webhook":
             await register_webhook(
-                self._client, self._config, self._public_base_url, intake, self._clock
+                self._client,
+                self._config,
+                self._public_base_url,
+                intake,
+                self._clock,
+                self._auth_probe_s,
             )
             return
-        poller = Poller(self._client, self._config, intake, self._clock, self._acknowledge_soon)
+        poller = Poller(
+            self._client,
+            self._config,
+            intake,
+            self._clock,
+            self._acknowledge_soon,
+            self._auth_probe_s,
+        )
         await poller.run()
 
     async def close(self) -> None:

@@ -10,12 +10,12 @@ from roost_channels.clock import Clock, SystemClock
 from roost_channels.errors import Ambiguous, DeliveryError, NotSent, Rejected
 from roost_channels.telegram.bot_api import Bot, methods
 from roost_channels.telegram.config import TelegramConfig
-from roost_channels.telegram.session import CALL_TIMEOUT_S, Session
+from roost_channels.telegram.session import CALL_TIMEOUT_S, TelegramSession
 
 logger = logging.getLogger(__name__)
 
 IDENTIFY_TIMEOUT_S = 5
-# After a failed look at our own name, groups wait this long for the next.
+# How long after a failure the bot's name is asked for again; groups need it.
 IDENTIFY_AGAIN_S = 30.0
 Result = TypeVar("Result")
 
@@ -35,7 +35,7 @@ class TelegramClient:
     ) -> None:
         if config.token is None:
             raise ValueError("telegram.token is not set")
-        session = Session(config.api_base, transport=transport)
+        session = TelegramSession(config.api_base, transport=transport)
         self._bot = Bot(config.token.get_secret_value(), session=session)
         self._clock = clock or SystemClock()
         self._username = ""
@@ -48,11 +48,11 @@ class TelegramClient:
         repeatable: bool = False,
         timeout_s: int = CALL_TIMEOUT_S,
     ) -> Result:
-        """The result of a method; of one that aiogram refuses, fields may be missing or of other
-        types.
+        """Call a method and return its result.
 
-        repeatable: making the call twice changes nothing, so that an unknown outcome is as good as
-        none.
+        A result that aiogram's types refuse comes unchecked: its fields may be missing or have
+        other types. repeatable: a second call changes nothing, so an unknown outcome counts as not
+        sent.
         """
         try:
             return await self._bot(method, request_timeout=timeout_s)

@@ -6,6 +6,7 @@ from typing import Any
 import httpx2
 
 from roost_channels.errors import (
+    DEFAULT_RETRY_AFTER_S,
     Ambiguous,
     AuthBroken,
     ChatMigrated,
@@ -53,7 +54,6 @@ _MEANINGS: tuple[tuple[str, type[DeliveryError], str], ...] = (
     ("bot was kicked", Unreachable, ""),
 )
 _RETRY_AFTER = re.compile(r"retry after (\d+)", re.IGNORECASE)
-DEFAULT_RETRY_AFTER_S = 5.0
 # Nothing left us: no connection was made.
 _UNSENT = (
     httpx2.ConnectError,
@@ -114,8 +114,8 @@ def _by_description(code: int, text: str) -> DeliveryError:
 
 
 def _retry_after(parameters: dict[str, Any], text: str) -> float:
-    given = parameters.get("retry_after")
-    if isinstance(given, int | float):
-        return float(given)
+    wait_s = parameters.get("retry_after")
+    if isinstance(wait_s, int | float):
+        return float(wait_s)
     match = _RETRY_AFTER.search(text)
     return float(match.group(1)) if match else DEFAULT_RETRY_AFTER_S

@@ -42,6 +42,7 @@ def _open(config: TelegramConfig, ports: ChannelPorts) -> "Channel":
         clock=ports.clock,
         files=ports.files,
         commands=ports.commands,
+        auth_probe_s=ports.auth_probe_s,
     )
 
 

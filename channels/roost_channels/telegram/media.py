@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roost_channels.errors import Ambiguous, Rejected
-from roost_channels.files import Files
+from roost_channels.files import ChannelFiles
 from roost_channels.message import Media, MediaKind
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.telegram import format as telegram_format
@@ -39,16 +39,16 @@ _ALBUM_ITEMS: Mapping[MediaKind, type[types.InputMedia]] = {
 class MediaSender:
     """Uploads what `files` holds."""
 
-    def __init__(self, client: TelegramClient, files: Files | None) -> None:
+    def __init__(self, client: TelegramClient, files: ChannelFiles | None) -> None:
         self._client = client
         self._files = files
 
     async def send(
         self, part: RenderedPart, media: Media, shared: Mapping[str, Any]
     ) -> types.Message:
-        """One file, by the method of its kind; the message that was made."""
-        given = {**shared, **_caption(part), media.kind: await self._upload(media)}
-        return await self._client.call(_SENDS[media.kind](**given), timeout_s=UPLOAD_TIMEOUT_S)
+        """Send one file by the method of its kind; returns the message that was made."""
+        fields = {**shared, **_caption(part), media.kind: await self._upload(media)}
+        return await self._client.call(_SENDS[media.kind](**fields), timeout_s=UPLOAD_TIMEOUT_S)
 
     async def send_album(
         self, parts: Sequence[RenderedPart], shared: Mapping[str, Any]

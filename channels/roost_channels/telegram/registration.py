@@ -11,7 +11,7 @@ from roost_channels.telegram.bot_api import methods, types
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.inbound import updates
-from roost_channels.telegram.inbound.polling import AUTH_PROBE_S, BACKOFF_MAX_S, BACKOFF_S
+from roost_channels.telegram.inbound.polling import BACKOFF_MAX_S, BACKOFF_S
 from roost_channels.telegram.inbound.webhook import checked_secret
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ async def register_webhook(
     public_base_url: str,
     intake: Intake,
     clock: Clock,
+    auth_probe_s: float,
 ) -> None:
     """Point Telegram at our webhook, trying until it is done."""
     secret = checked_secret(config)
@@ -57,5 +58,5 @@ async def register_webhook(
         except DeliveryError as error:
             state = "auth_error" if isinstance(error, AuthBroken) else "degraded"
             await intake.channel_state("telegram", config.account, state, str(error))
-            await clock.sleep(AUTH_PROBE_S if isinstance(error, AuthBroken) else wait)
+            await clock.sleep(auth_probe_s if isinstance(error, AuthBroken) else wait)
             wait = min(wait * 2, BACKOFF_MAX_S)

@@ -17,7 +17,7 @@ CALL_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 CONNECTIONS_MAX = 100
 OCTETS = "application/octet-stream"
-# Of a message that was made its id alone is used, and reading it whole is a third of a send's cost.
+# Only the id of a sent message is used; reading the whole message is a third of a send's cost.
 _READ_AS: dict[type, type[BaseModel]] = {types.Message: types.MessageId}
 
 
@@ -29,7 +29,7 @@ class Upload(types.BufferedInputFile):
         self.mime_type = mime_type or OCTETS
 
 
-class Session(BaseSession):
+class TelegramSession(BaseSession):
     """Carries aiogram's calls over httpx2. Redirects are not followed: the URL holds the token.
 
     transport: for simulations, which have no network.
@@ -89,8 +89,8 @@ class Session(BaseSession):
     async def _encode(self, bot: Bot, method: methods.TelegramMethod[Any]) -> dict[str, Any]:
         """What httpx2 makes the body of: JSON, or a form where files go along."""
         uploads: dict[str, types.InputFile] = {}
-        given = method.model_dump(exclude_none=True, warnings=False)
-        fields = self.prepare_value(given, bot=bot, files=uploads, _dumps_json=False)
+        parameters = method.model_dump(exclude_none=True, warnings=False)
+        fields = self.prepare_value(parameters, bot=bot, files=uploads, _dumps_json=False)
         if not uploads:
             return {"json": fields}
         form = {

@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 STATUS_PATH = "/hooks/twilio/status"
 BODY_MAX = 1600
-# A message that the list does not show this long after the request was never accepted: a request
-# may be worked on for as long as we would have waited for its answer, also if we died meanwhile.
+# A message that is not in the list this long after the request was never accepted. Twilio may work
+# on a request for as long as we would wait for its answer, even if our process ended meanwhile.
 ABSENT_AFTER_S = TIMEOUT_S + 10.0
 CLOCK_SKEW_S = 5.0
 LIST_PAGE = 50

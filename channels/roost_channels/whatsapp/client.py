@@ -62,8 +62,8 @@ class TwilioClient:
         self, query: Mapping[str, str], following: str = ""
     ) -> tuple[list[dict[str, Any]], str]:
         """A page, newest first, and where the one after it is: pass that as `following`."""
-        asked = _query(following) if following else query
-        answer = await _fetched(self._api, f"{self._messages}.json", asked)
+        page = _query(following) if following else query
+        answer = await _fetched(self._api, f"{self._messages}.json", page)
         messages, more = answer.get("messages"), answer.get("next_page_uri")
         known = messages if isinstance(messages, list) else []
         return [m for m in known if isinstance(m, dict)], more if isinstance(more, str) else ""

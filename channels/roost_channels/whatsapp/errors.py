@@ -5,7 +5,9 @@ from typing import Any
 
 import httpx2
 
+from roost_channels.delivery.receipts import FAILED
 from roost_channels.errors import (
+    DEFAULT_RETRY_AFTER_S,
     Ambiguous,
     AuthBroken,
     DeliveryError,
@@ -15,11 +17,6 @@ from roost_channels.errors import (
     Unreachable,
     WindowClosed,
 )
-
-DEFAULT_RETRY_AFTER_S = 5.0
-
-# Messages that came to nothing after their acceptance.
-FAILED = frozenset({"failed", "undelivered", "canceled"})
 
 # Twilio's error codes by what they mean for us; others are refusals.
 _WINDOW = {63016}
@@ -101,5 +98,5 @@ def failure(status: str, code: Any, words: str) -> DeliveryError | None:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    given = headers.get("Retry-After", "")
-    return float(given) if given.replace(".", "", 1).isdecimal() else DEFAULT_RETRY_AFTER_S
+    seconds = headers.get("Retry-After", "")
+    return float(seconds) if seconds.replace(".", "", 1).isdecimal() else DEFAULT_RETRY_AFTER_S

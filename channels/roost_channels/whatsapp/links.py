@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.errors import Rejected
 from roost_channels.file_response import file_headers
-from roost_channels.files import Files
+from roost_channels.files import ChannelFiles
 from roost_channels.webhook import NOT_CONFIGURED, WebhookReply, WebhookRequest
 from roost_channels.whatsapp.config import TwilioConfig
 
@@ -52,7 +52,7 @@ class MediaHandler:
         self,
         config: TwilioConfig,
         public_base_url: str,
-        files: Files | None,
+        files: ChannelFiles | None,
         clock: Clock | None = None,
     ) -> None:
         self._files = files

@@ -12,7 +12,7 @@ from roost_channels.errors import (
     Rejected,
     RenderRejected,
 )
-from roost_channels.files import Files
+from roost_channels.files import ChannelFiles
 from roost_channels.intake import Intake
 from roost_channels.message import Address, Attachment, Media, Receipt
 from roost_channels.outbox import Receipts
@@ -49,7 +49,7 @@ class WhatsAppCloudChannel(network.ImmutableMessages):
         config: WhatsAppCloudConfig,
         *,
         clock: Clock | None = None,
-        files: Files | None = None,
+        files: ChannelFiles | None = None,
         receipts: Receipts | None = None,
     ) -> None:
         self._client = CloudClient(config)

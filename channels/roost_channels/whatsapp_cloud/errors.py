@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from roost_channels.errors import (
+    DEFAULT_RETRY_AFTER_S,
     Ambiguous,
     AuthBroken,
     DeliveryError,
@@ -14,7 +15,6 @@ from roost_channels.errors import (
     WindowClosed,
 )
 
-DEFAULT_RETRY_AFTER_S = 5.0
 # A pair of business and person may exchange one message in six seconds after a burst.
 PAIR_RETRY_AFTER_S = 6.0
 PAIR_LIMIT = 131056

@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from roost_channels.message import Address, Attachment, InboundKind, InboundMessage, Quote, Sender
+from roost_channels.message import (
+    STOP_BUTTON,
+    Address,
+    Attachment,
+    InboundKind,
+    InboundMessage,
+    Quote,
+    Sender,
+)
 
 _MEDIA = {
     "image": "photo",
@@ -18,7 +26,6 @@ _MEDIA = {
 }
 # Kept in the inbox and never answered.
 _SILENT = ("reaction", "revoke", "system", "request_welcome", "ephemeral")
-STOP_BUTTON = "stop:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +140,7 @@ def _attachments(message: Mapping[str, Any]) -> tuple[Attachment, ...]:
         return (Attachment("contact", "", ", ".join(name for name in names if name)),)
     if kind in ("text", "button", "interactive", "edit", *_SILENT):
         return ()
-    # A type from after this was written, or one that Meta keeps to itself: the agent is told.
+    # A type that is newer than this code, or undocumented: the agent is told its name.
     return (Attachment("".join(filter(str.isalnum, kind))[:20] or "message", ""),)
 
 

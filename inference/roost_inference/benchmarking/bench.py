@@ -8,7 +8,7 @@ from pathlib import Path
 
 from roost_inference.benchmarking.figures import Figure, Goal
 from roost_inference.benchmarking.parameters import Parameters
-from roost_inference.benchmarking.report import Run
+from roost_inference.benchmarking.report import BenchmarkRun
 from roost_inference.benchmarking.ruler import Ruler
 from roost_inference.llama.quantize import bundled_model, requantised
 
@@ -23,7 +23,7 @@ class Bench:
     model: Path
     folder: Path
     ruler: Ruler
-    run: Run
+    run: BenchmarkRun
     _seeds: random.Random = field(default_factory=lambda: random.Random(20_26))
 
     def text(self, tokens: int) -> str:
@@ -61,7 +61,7 @@ class Bench:
 def open_bench(parameters: Parameters, folder: Path) -> Bench:
     """Finds the model, or makes its fast copy in the folder. Raises EngineUnavailable."""
     model = parameters.model or requantised(bundled_model(), folder / "models", parameters.threads)
-    run = Run(model.stem, parameters.threads)
+    run = BenchmarkRun(model.stem, parameters.threads)
     if parameters.llama_server is not None:
         run.peers.append(f"llama-server {_version(parameters.llama_server)}")
     if parameters.peer_url is not None:

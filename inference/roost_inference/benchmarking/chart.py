@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 
 from roost_inference.benchmarking.figures import Figure
-from roost_inference.benchmarking.report import Run, quantity
+from roost_inference.benchmarking.report import BenchmarkRun, quantity
 from roost_inference.benchmarking.servers import LLAMA, OURS
 
 WIDTH = 760
@@ -35,7 +35,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class ChartPanel:
     """Bars of one quantity, on a scale of their own from 0."""
 
     title: str
@@ -43,7 +43,7 @@ class Panel:
     bars: tuple[Bar, ...]
 
 
-def panels(figures: Sequence[Figure]) -> list[Panel]:
+def panels(figures: Sequence[Figure]) -> list[ChartPanel]:
     """One panel for each quantity that was compared with llama-server, in the order measured."""
     groups: dict[tuple[str, str], list[Figure]] = {}
     for figure in figures:
@@ -52,15 +52,15 @@ def panels(figures: Sequence[Figure]) -> list[Panel]:
     return [_panel(group) for group in groups.values()]
 
 
-def _panel(group: Sequence[Figure]) -> Panel:
+def _panel(group: Sequence[Figure]) -> ChartPanel:
     first = group[0]
     better = "less" if first.lower_is_better else "more"
     theirs = [Bar(f.against, f.other, False) for f in group if f.other is not None]
     title = f"{first.scenario}: {first.name} ({better} is better)"
-    return Panel(title, first.unit, (Bar(OURS, first.value, True), *theirs))
+    return ChartPanel(title, first.unit, (Bar(OURS, first.value, True), *theirs))
 
 
-def svg(shown: Sequence[Panel], caption: str) -> str:
+def svg(shown: Sequence[ChartPanel], caption: str) -> str:
     """The panels below each other. Raises ValueError without any."""
     if not shown:
         raise ValueError("a chart of nothing")
@@ -83,7 +83,7 @@ def svg(shown: Sequence[Panel], caption: str) -> str:
     )
 
 
-def chart(run: Run) -> str | None:
+def chart(run: BenchmarkRun) -> str | None:
     """The run's chart; None if it was not compared with llama-server."""
     shown = panels(run.figures)
     if not shown:

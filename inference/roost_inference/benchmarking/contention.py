@@ -9,7 +9,7 @@ from typing import Any
 
 from roost_inference.benchmarking.bench import Bench
 from roost_inference.benchmarking.figures import Figure, Goal, median, percentile
-from roost_inference.benchmarking.servers import Server, peers, roost
+from roost_inference.benchmarking.servers import BenchmarkServer, peers, roost
 from roost_inference.benchmarking.timed_request import Call
 from roost_inference.errors import EngineFailed
 
@@ -25,7 +25,7 @@ GOAL_ABORT, GOAL_STALL = Goal(50, 15), Goal(200, 120)
 
 
 async def _everywhere(
-    bench: Bench, name: str, measure: Callable[[Server], Awaitable[None]]
+    bench: Bench, name: str, measure: Callable[[BenchmarkServer], Awaitable[None]]
 ) -> None:
     """Measure ours and every peer, one at a time, so that each has all cores."""
     p = bench.parameters
@@ -41,7 +41,7 @@ async def measure_fairness(bench: Bench) -> None:
     """A tenant's requests alone, then while another tenant keeps many open."""
     measured: dict[str, tuple[float, float]] = {}
 
-    async def measure(server: Server) -> None:
+    async def measure(server: BenchmarkServer) -> None:
         alone = await _victims(bench, server)
         async with _flood(bench, server):
             await asyncio.sleep(FLOOD_RAMP_S)
@@ -62,7 +62,7 @@ async def measure_fairness(bench: Bench) -> None:
     )
 
 
-async def _victims(bench: Bench, server: Server) -> float:
+async def _victims(bench: Bench, server: BenchmarkServer) -> float:
     waits: list[float] = []
     for _ in range(bench.parameters.victims):
         messages = [{"role": "user", "content": bench.text(VICTIM_PROMPT_TOKENS)}]
@@ -72,7 +72,7 @@ async def _victims(bench: Bench, server: Server) -> float:
 
 
 @contextlib.asynccontextmanager
-async def _flood(bench: Bench, server: Server) -> AsyncIterator[None]:
+async def _flood(bench: Bench, server: BenchmarkServer) -> AsyncIterator[None]:
     """Requests of one tenant, each followed by the next, until the block ends."""
     p = bench.parameters
 
@@ -94,7 +94,7 @@ async def measure_stall(bench: Bench) -> None:
     """The worst gap of a stream while a long prompt is read, and how long that reading takes."""
     measured: dict[str, tuple[list[float], list[float]]] = {}
 
-    async def measure(server: Server) -> None:
+    async def measure(server: BenchmarkServer) -> None:
         gaps, waits = measured.setdefault(server.name, ([], []))
         for _ in range(bench.parameters.stalls):
             gap, wait = await _stall(bench, server)
@@ -118,7 +118,7 @@ async def measure_stall(bench: Bench) -> None:
     )
 
 
-async def _stall(bench: Bench, server: Server) -> tuple[float, float]:
+async def _stall(bench: Bench, server: BenchmarkServer) -> tuple[float, float]:
     async with _answering(bench, server) as stream:
         messages = [{"role": "user", "content": bench.text(bench.parameters.stall_tokens)}]
         prompt = await server.ask(messages, 1)
@@ -135,7 +135,7 @@ async def measure_abort(bench: Bench) -> None:
     """From the client's cancel until the engine says that nothing runs, asked continuously."""
     measured: dict[str, tuple[list[float], list[float]]] = {}
 
-    async def measure(server: Server) -> None:
+    async def measure(server: BenchmarkServer) -> None:
         if await server.running() is None:
             bench.run.note(f"{ABORT}: {server.name} does not say how much it runs")
             return
@@ -158,13 +158,13 @@ async def measure_abort(bench: Bench) -> None:
         bench.add(Figure(ABORT, worst, percentile(ours[index], 95), "ms", goal=GOAL_ABORT))
 
 
-async def _abort_decoding(bench: Bench, server: Server) -> float:
+async def _abort_decoding(bench: Bench, server: BenchmarkServer) -> float:
     async with _answering(bench, server):
         pass
     return await _until_idle(server)
 
 
-async def _abort_reading(bench: Bench, server: Server) -> float:
+async def _abort_reading(bench: Bench, server: BenchmarkServer) -> float:
     messages = [{"role": "user", "content": bench.text(bench.parameters.stall_tokens)}]
     task = asyncio.create_task(server.ask(messages, 1))
     deadline = time.perf_counter() + WAIT_MAX_S
@@ -177,7 +177,7 @@ async def _abort_reading(bench: Bench, server: Server) -> float:
 
 
 @contextlib.asynccontextmanager
-async def _answering(bench: Bench, server: Server) -> AsyncIterator[Call]:
+async def _answering(bench: Bench, server: BenchmarkServer) -> AsyncIterator[Call]:
     """A stream that is well under way, cancelled with the block."""
     call = Call(0.0)
     messages = [{"role": "user", "content": bench.text(24)}]
@@ -201,7 +201,7 @@ async def _cancel(task: "asyncio.Task[Any]") -> None:
         await task
 
 
-async def _until_idle(server: Server) -> float:
+async def _until_idle(server: BenchmarkServer) -> float:
     """Milliseconds until nothing runs; returns 0 at once where the server does not tell."""
     started = time.perf_counter()
     while await server.running():

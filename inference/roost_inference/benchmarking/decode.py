@@ -9,7 +9,7 @@ from pathlib import Path
 
 from roost_inference.benchmarking.bench import Bench
 from roost_inference.benchmarking.figures import Figure, Goal, median
-from roost_inference.benchmarking.servers import LLAMA, Server, knows, peers, roost
+from roost_inference.benchmarking.servers import LLAMA, BenchmarkServer, knows, peers, roost
 from roost_inference.benchmarking.timed_request import Call, tokens_per_second
 from roost_inference.errors import EngineFailed
 
@@ -61,7 +61,7 @@ async def measure_decode(bench: Bench) -> None:
             )
 
 
-async def _rate(bench: Bench, server: Server, count: int) -> float:
+async def _rate(bench: Bench, server: BenchmarkServer, count: int) -> float:
     """Tokens per second while all answers are being generated: a server that prefills one prompt
     after another decodes meanwhile, one that prefills all at once does not."""
     prompts = [[{"role": "user", "content": bench.text(PROMPT_TOKENS)}] for _ in range(count)]
@@ -101,10 +101,10 @@ async def measure_speculation(bench: Bench) -> None:
 @contextlib.asynccontextmanager
 async def _both(
     bench: Bench, data: Path, *, on_first: bool
-) -> AsyncIterator[tuple[Server, Server]]:
+) -> AsyncIterator[tuple[BenchmarkServer, BenchmarkServer]]:
     """An engine with speculation and one without. The one that starts first stays a few percent
     slower, so both orders are needed."""
-    servers: dict[str, Server] = {}
+    servers: dict[str, BenchmarkServer] = {}
     async with contextlib.AsyncExitStack() as stack:
         for setting in ("auto", "off") if on_first else ("off", "auto"):
             threads = bench.parameters.threads
@@ -113,7 +113,9 @@ async def _both(
         yield servers["auto"], servers["off"]
 
 
-async def _pair(bench: Bench, kind: str, number: int, on: Server, off: Server) -> tuple[Call, Call]:
+async def _pair(
+    bench: Bench, kind: str, number: int, on: BenchmarkServer, off: BenchmarkServer
+) -> tuple[Call, Call]:
     """The same prompt with speculation and without, the order alternating."""
     fields: dict[str, object] = {"ignore_eos": False}
     if kind == "copying":

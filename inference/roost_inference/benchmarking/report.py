@@ -16,7 +16,7 @@ TITLE = "# Benchmarks\n"
 
 
 @dataclass(slots=True)
-class Run:
+class BenchmarkRun:
     """The figures of one `make bench`, and the machine they were measured on."""
 
     model: str
@@ -46,7 +46,7 @@ class Run:
         print(f"  {text}", flush=True)
 
 
-def machine(run: Run) -> str:
+def machine(run: BenchmarkRun) -> str:
     """Two lines about the machine, the model and the peers."""
     load = " ".join(f"{value:.2f}" for value in run.load)
     busy = ": other programs were running, so absolute figures are too slow" if run.is_busy else ""
@@ -70,7 +70,7 @@ def line(figure: Figure) -> str:
     return text
 
 
-def section(run: Run) -> str:
+def section(run: BenchmarkRun) -> str:
     """The run as Markdown."""
     rows = [_row(figure) for figure in run.figures]
     table = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
@@ -82,7 +82,7 @@ def section(run: Run) -> str:
     return "\n".join(lines) + "\n"
 
 
-def append(path: Path, run: Run) -> None:
+def append(path: Path, run: BenchmarkRun) -> None:
     """Add the run at the end of the page; the page is begun if it does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.read_text() if path.exists() else TITLE

@@ -5,7 +5,7 @@ from typing import Any
 
 from roost_inference.benchmarking.bench import Bench
 from roost_inference.benchmarking.figures import Figure, Goal, median
-from roost_inference.benchmarking.servers import OURS, Server, roost
+from roost_inference.benchmarking.servers import OURS, BenchmarkServer, roost
 from roost_inference.benchmarking.timed_request import Call
 
 RESTART, TIERS = "restart", "tiers"
@@ -76,7 +76,7 @@ async def measure_tiers(bench: Bench) -> None:
             _report_tier(bench, tokens, tier, timed[tokens, tier], timed[tokens, "recompute"])
 
 
-async def _three_ways(server: Server, messages: Messages, session_id: str) -> list[Call]:
+async def _three_ways(server: BenchmarkServer, messages: Messages, session_id: str) -> list[Call]:
     """The same prompt loaded from the lowest tier, loaded from RAM, and computed."""
     calls = [await server.ask(messages, 2, session_id=session_id)]
     for options in ({}, WITHOUT_LOADING):

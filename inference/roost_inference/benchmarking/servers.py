@@ -33,7 +33,7 @@ LLAMA = "llama-server"
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class BenchmarkServer:
     """A running server; `http` stays open as long as it runs."""
 
     name: str
@@ -80,7 +80,7 @@ def knows(setting: str) -> bool:
 @contextlib.asynccontextmanager
 async def roost(
     model: Path, data: Path, threads: int, *, name: str = OURS, **settings: object
-) -> AsyncIterator[Server]:
+) -> AsyncIterator[BenchmarkServer]:
     """The bundled engine in a process of its own, stopped by SIGTERM as a service would be.
     Settings are EngineConfig's; `data` outlives it. Raises EngineUnavailable."""
     pairs = {"threads": threads, **settings}
@@ -96,13 +96,13 @@ async def roost(
             raise EngineUnavailable(_ended(name, process, log))
         async with connect(url) as http:
             await _until_ready(name, http, process, log)
-            yield Server(name, http)
+            yield BenchmarkServer(name, http)
 
 
 @contextlib.asynccontextmanager
 async def llama_server(
     program: Path, model: Path, threads: int, flags: str, name: str
-) -> AsyncIterator[Server]:
+) -> AsyncIterator[BenchmarkServer]:
     """llama.cpp's server on the same model file. Raises EngineUnavailable."""
     port = _free_port()
     command = [str(program), "-m", str(model), "-t", str(threads), "--host", "127.0.0.1"]
@@ -110,11 +110,11 @@ async def llama_server(
     with _process(command, name, {}) as (process, log):
         async with connect(f"http://127.0.0.1:{port}") as http:
             await _until_ready(name, http, process, log)
-            yield Server(name, http)
+            yield BenchmarkServer(name, http)
 
 
 @contextlib.asynccontextmanager
-async def elsewhere(url: str, key: str) -> AsyncIterator[Server]:
+async def elsewhere(url: str, key: str) -> AsyncIterator[BenchmarkServer]:
     """An OpenAI-compatible engine that runs already. Raises EngineUnavailable."""
     async with connect(url, key) as http:
         try:
@@ -122,16 +122,16 @@ async def elsewhere(url: str, key: str) -> AsyncIterator[Server]:
             model = str(answer.json()["data"][0]["id"])
         except (httpx2.RequestError, ValueError, LookupError) as error:
             raise EngineUnavailable(f"PEER_URL={url} does not answer: {error!r}") from error
-        yield Server(f"{model} at {httpx2.URL(url).host}", http, model)
+        yield BenchmarkServer(f"{model} at {httpx2.URL(url).host}", http, model)
 
 
 @contextlib.asynccontextmanager
 async def peers(
     parameters: Parameters, model: Path, *flags: tuple[str, str]
-) -> AsyncIterator[list[Server]]:
+) -> AsyncIterator[list[BenchmarkServer]]:
     """The servers to compare with: llama-server once for each (label, flags), and PEER_URL."""
     async with contextlib.AsyncExitStack() as stack:
-        servers: list[Server] = []
+        servers: list[BenchmarkServer] = []
         program = parameters.llama_server
         for label, text in flags if program is not None else ():
             assert program is not None

@@ -13,7 +13,7 @@ from roost_inference.benchmarking.figures import (
     percentile,
 )
 from roost_inference.benchmarking.ruler import Ruler
-from roost_inference.benchmarking.servers import LLAMA, Server, peers, roost
+from roost_inference.benchmarking.servers import LLAMA, BenchmarkServer, peers, roost
 from roost_inference.benchmarking.timed_request import Call
 
 NAME = "sessions"
@@ -125,7 +125,7 @@ def _script(bench: Bench) -> Script:
     )
 
 
-async def _job(bench: Bench, server: Server, script: Script) -> Job:
+async def _job(bench: Bench, server: BenchmarkServer, script: Script) -> Job:
     """All sessions at once, `active` requests at a time, in the order they come to their turn."""
     job, places = Job(bench.parameters.answer_tokens), asyncio.Semaphore(bench.parameters.active)
     started = time.perf_counter()
@@ -138,7 +138,7 @@ async def _job(bench: Bench, server: Server, script: Script) -> Job:
 
 async def _session(
     bench: Bench,
-    server: Server,
+    server: BenchmarkServer,
     script: Script,
     number: int,
     places: asyncio.Semaphore,

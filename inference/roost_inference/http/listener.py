@@ -14,7 +14,7 @@ SHUTDOWN_GRACE_S = 1
 BACKLOG = 512
 
 
-class Server(uvicorn.Server):
+class SignalServer(uvicorn.Server):
     """A uvicorn server that a signal ends. uvicorn itself raises the signal again afterwards, so
     nothing behind `run` would be closed."""
 
@@ -73,7 +73,7 @@ def url_of(listener: socket.socket) -> str:
 async def listening(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """The app served on the running event loop; gives its base URL. For tests and fixtures."""
     listener = bind(host, port)
-    server = Server(app, catch_signals=False)
+    server = SignalServer(app, catch_signals=False)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started:

@@ -17,7 +17,7 @@ from roost_inference.backend import Backend
 from roost_inference.batch import Tokens
 from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.cells import CellLedger
-from roost_inference.kv.match import Match, Resident, match_on_device
+from roost_inference.kv.match import PrefixMatch, Resident, match_on_device
 from roost_inference.kv.paging_protocol import Paging
 from roost_inference.kv.sessions import KEPT_ON_DEVICE, PAGED_OUT_AT_ONCE, Sessions
 from roost_inference.request import EngineSession
@@ -61,7 +61,7 @@ class KvCache:
         """Cells that only residents hold: what evicting all of them would free."""
         return self.ledger.exclusive(list(self._residents), list(self._active))
 
-    def match(self, sequence: Sequence, running: Iterable[Sequence]) -> Match:
+    def match(self, sequence: Sequence, running: Iterable[Sequence]) -> PrefixMatch:
         """The longest prefix on the device under the same salt, and what is in RAM behind it.
 
         The last token is never matched: its logits have to be computed. Blocks of lower tiers
@@ -75,7 +75,7 @@ class KvCache:
         held = match.length // BLOCK_TOKENS * BLOCK_TOKENS
         length = held + sum(part.used for part in loads)
         whole = replace(match, length=length, held=held, loads=loads)
-        return whole if held else Match(length, loads=loads)
+        return whole if held else PrefixMatch(length, loads=loads)
 
     def is_fetching(self, sequence: Sequence) -> bool:
         """Whether a waiting sequence should wait on for blocks that are being read."""
@@ -95,7 +95,7 @@ class KvCache:
         """A waiting sequence leaves: the blocks it would have loaded may go."""
         self.paging.forget(sequence)
 
-    def fits(self, match: Match, cells: int) -> bool:
+    def fits(self, match: PrefixMatch, cells: int) -> bool:
         """Whether `cells` more could be taken after claiming the match, evicting the rest."""
         if cells <= self.ledger.free:
             return True
@@ -105,7 +105,7 @@ class KvCache:
             staying.append(match.source)
         return cells <= self.ledger.free + self.ledger.exclusive(others, staying)
 
-    def claim(self, match: Match, sequence: Sequence) -> int:
+    def claim(self, match: PrefixMatch, sequence: Sequence) -> int:
         """Give the sequence an id that holds the matched prefix; `computed` says how much of it
         could be had. Evicts residents if ids or cells are short."""
         sequence_id = sequence.sequence_id = self._claim_id(match)
@@ -120,7 +120,7 @@ class KvCache:
         self.paging.forget(sequence)
         return sequence_id
 
-    def _claim_id(self, match: Match) -> int:
+    def _claim_id(self, match: PrefixMatch) -> int:
         source = match.source
         if source is None:
             return self._new_id(keep=None)

@@ -42,7 +42,7 @@ class Histogram:
         return cumulative
 
 
-class Figures:
+class PagingFigures:
     """Written by the engine thread and the tiers' threads, read by any.
 
     read_costs: the first guess for each lower tier, until its reads are measured.

@@ -25,14 +25,14 @@ RAM = "ram"
 @dataclass(eq=False, slots=True)
 class Node:
     """A block somewhere below the device. RAM holds its `payload`, if any; `pins` keep it in RAM;
-    until `hold_until` it leaves a tier only when nothing else can."""
+    until `retain_until` it leaves a tier only when nothing else can."""
 
     head: BlockHead
     parent: "Node | None"
     tiers: set[str] = field(default_factory=set)
     payload: Payload | None = None
     pins: int = 0
-    hold_until: float = 0.0
+    retain_until: float = 0.0
     children: dict[bytes, "Node"] = field(default_factory=dict)
 
     @property
@@ -150,7 +150,7 @@ class BlockIndex:
         return matched
 
     def superseded(self, node: Node) -> list[Node]:
-        """Tails beside the node whose tokens the node has, too: nothing needs them any more."""
+        """Tails beside the node that the node contains whole: nothing needs them any more."""
         siblings = node.parent.children if node.parent else self._roots.get(node.head.parent, {})
         return [
             other
@@ -169,7 +169,7 @@ class BlockIndex:
         for node in self._used[tier].values():
             if not self.removable(node, tier):
                 continue
-            worth = rank(node) + (1000 if node.hold_until > now else 0)
+            worth = rank(node) + (1000 if node.retain_until > now else 0)
             if worth == 0:
                 return node
             if best is None or worth < best[0]:

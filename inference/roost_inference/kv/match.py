@@ -22,7 +22,7 @@ class Resident:
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class PrefixMatch:
     """Where the first `length` tokens of a prompt are: `held` of them in `source`, which the
     request goes on in (`take_over`) or copies from, the rest in `loads`, blocks in RAM that follow
     without a hole. Held 0 has no source."""
@@ -34,7 +34,7 @@ class Match:
     loads: tuple[MatchedBlock, ...] = ()
 
 
-NO_MATCH = Match()
+NO_MATCH = PrefixMatch()
 
 
 def common_prefix(held: Tokens, wanted: Tokens) -> int:
@@ -51,7 +51,7 @@ def match_on_device(
     residents: Iterable[Resident],
     running: Iterable[Sequence],
     truncates: bool,
-) -> Match:
+) -> PrefixMatch:
     """The longest prefix that a sequence of the same salt holds; of equally long ones the first
     resident that can be taken over. truncates: whether part of a sequence can be removed."""
     session, wanted = sequence.request.session, sequence.tokens.view[:-1]
@@ -66,11 +66,11 @@ def match_on_device(
         if not truncates and lost:
             continue
         if length > best.length or (length == best.length and take_over and not best.take_over):
-            best = Match(length, resident.sequence_id, take_over, length)
+            best = PrefixMatch(length, resident.sequence_id, take_over, length)
     for other in running if truncates else ():
         if other.request.session.cache_salt != session.cache_salt:
             continue
         length = common_prefix(other.tokens.view[: other.computed], wanted)
         if length > best.length:
-            best = Match(length, other.sequence_id, False, length)
+            best = PrefixMatch(length, other.sequence_id, False, length)
     return best if best.length else NO_MATCH

@@ -18,7 +18,7 @@ from roost_inference.kv.block import BLOCK_TOKENS
 from roost_inference.kv.index import RAM, MatchedBlock
 from roost_inference.kv.paging_protocol import Prefetch
 from roost_inference.kv.store import BlockStore
-from roost_inference.kv.tiers.tier_io import Fetch
+from roost_inference.kv.tiers.tier_io import BlockFetch
 from roost_inference.request import EngineSession, KvPolicy
 from roost_inference.sequence import Sequence
 
@@ -34,7 +34,7 @@ class Plan:
     first: int = 0
     matched: list[MatchedBlock] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
-    fetch: Fetch | None = None
+    fetch: BlockFetch | None = None
     report: dict[str, object] = field(default_factory=dict)
 
 
@@ -238,9 +238,9 @@ class Pager:
                 stored[tier] = stored.get(tier, 0) + part.used
         return stored
 
-    def hold(self, session: EngineSession, tokens: Tokens, until: float) -> None:
+    def retain(self, session: EngineSession, tokens: Tokens, until: float) -> None:
         """Keep the blocks of these tokens in RAM until then."""
-        self.store.hold(self.store.root(session.cache_salt), tokens, until)
+        self.store.retain(self.store.root(session.cache_salt), tokens, until)
 
     def prefetch(self, session: EngineSession, tokens: Tokens | None, until: float) -> Prefetch:
         """Bring a session's blocks to RAM; see Paging."""
@@ -254,7 +254,7 @@ class Pager:
         blocks = sources.index(None) if None in sources else len(sources)
         ready = [source for source in sources[:blocks] if source is not None]
         store.fetch(chain[:blocks], ready)
-        store.hold_nodes(chain[:blocks], until)
+        store.retain_nodes(chain[:blocks], until)
         return Prefetch(bool(chain), blocks, sum(source != RAM for source in ready))
 
     def check(self) -> None:

@@ -80,12 +80,12 @@ class Paging(Protocol):
         """How many of a session's tokens each tier holds."""
         ...
 
-    def hold(self, session: EngineSession, tokens: Tokens, until: float) -> None:
+    def retain(self, session: EngineSession, tokens: Tokens, until: float) -> None:
         """Keep the blocks of a session's tokens in RAM until then."""
         ...
 
     def prefetch(self, session: EngineSession, tokens: Tokens | None, until: float) -> Prefetch:
-        """Bring a session's blocks to RAM and hold them there until then. tokens: what its last
+        """Bring a session's blocks to RAM and retain them there until then. tokens: what its last
         turn left in the KV; None where only its blocks may be known, as after a restart."""
         ...
 
@@ -141,8 +141,8 @@ class NoPaging:
         """No tier holds anything."""
         return {}
 
-    def hold(self, session: EngineSession, tokens: Tokens, until: float) -> None:
-        """Nothing to hold."""
+    def retain(self, session: EngineSession, tokens: Tokens, until: float) -> None:
+        """Nothing to retain."""
 
     def prefetch(self, session: EngineSession, tokens: Tokens | None, until: float) -> Prefetch:
         """Nothing to bring."""

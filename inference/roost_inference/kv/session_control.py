@@ -15,7 +15,7 @@ from roost_inference.request import EngineSession
 
 COMMAND_TIMEOUT_S = 10.0
 # Prefetched blocks are kept in RAM for the message that announced itself.
-PREFETCH_HOLD_S = 60.0
+PREFETCH_RETAIN_S = 60.0
 
 T = TypeVar("T")
 
@@ -118,14 +118,14 @@ class SessionControl:
     def _pin(self, session: EngineSession, reason: str, ttl_s: float) -> dict[str, Any]:
         record = self._record(session)
         pin = self._cache.sessions.pin(record, reason, ttl_s)
-        self._cache.paging.hold(session, record.tokens, pin.until)
+        self._cache.paging.retain(session, record.tokens, pin.until)
         self._cache.settle_pin(session, reason)
         return {"id": session.session_id, "pinned": reason, "ttl_s": ttl_s}
 
     def _prefetch(self, session: EngineSession) -> dict[str, Any]:
         record = self._cache.sessions.get(session)
         tokens = None if record is None else record.tokens
-        prefetch = self._cache.paging.prefetch(session, tokens, self._clock() + PREFETCH_HOLD_S)
+        prefetch = self._cache.paging.prefetch(session, tokens, self._clock() + PREFETCH_RETAIN_S)
         if record is None and not prefetch.is_known:
             raise UnknownSession
         return {
@@ -142,6 +142,6 @@ class SessionControl:
 
     def _close(self, record: SessionRecord) -> dict[str, Any]:
         result = self._offload(record)
-        self._cache.paging.hold(record.session, record.tokens, 0.0)
+        self._cache.paging.retain(record.session, record.tokens, 0.0)
         self._cache.sessions.forget(record)
         return {**result, "closed": True}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from roost_inference.kv.block import BlockHead
-from roost_inference.kv.figures import Figures
+from roost_inference.kv.figures import PagingFigures
 from roost_inference.kv.index import RAM, BlockIndex, Node
 
 
@@ -16,7 +16,7 @@ class SharedIndex:
     """
 
     def __init__(
-        self, quotas: Mapping[str, int], figures: Figures, clock: Callable[[], float]
+        self, quotas: Mapping[str, int], figures: PagingFigures, clock: Callable[[], float]
     ) -> None:
         self.index = BlockIndex()
         self.figures = figures

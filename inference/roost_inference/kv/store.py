@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from roost_inference.backend import Payload
 from roost_inference.batch import Tokens
 from roost_inference.kv.block import BlockHead, block_key, identity_digest, root_key
-from roost_inference.kv.figures import Figures
+from roost_inference.kv.figures import PagingFigures
 from roost_inference.kv.index import RAM, MatchedBlock, Node
 from roost_inference.kv.shared_index import SharedIndex
 from roost_inference.kv.tiers.lanes import Lane, ThreadLane
 from roost_inference.kv.tiers.placement import RAM_PLACEMENT, TierPlacement, placement_of
 from roost_inference.kv.tiers.tier import Tier
-from roost_inference.kv.tiers.tier_io import CLOSE_TIMEOUT_S, Fetch, TierIo
+from roost_inference.kv.tiers.tier_io import CLOSE_TIMEOUT_S, BlockFetch, TierIo
 
 
 class BlockStore:
@@ -33,7 +33,7 @@ class BlockStore:
         lane: Callable[[str], Lane] = ThreadLane,
     ) -> None:
         self.identity = identity_digest(identity)
-        self.figures = Figures({tier.name: tier.read_cost for tier in tiers})
+        self.figures = PagingFigures({tier.name: tier.read_cost for tier in tiers})
         quotas = {RAM: ram_bytes, **{tier.name: tier.quota.bytes for tier in tiers}}
         self._shared = SharedIndex(quotas, self.figures, clock)
         self._index = self._shared.index
@@ -85,17 +85,17 @@ class BlockStore:
             for node in nodes:
                 node.pins -= 1
 
-    def hold(self, root: bytes, tokens: Tokens, until: float) -> None:
+    def retain(self, root: bytes, tokens: Tokens, until: float) -> None:
         """Let the chain leave a tier only when nothing else can, until then; 0 lets it go."""
         with self._lock:
             for part in self._index.walk(root, tokens):
-                part.node.hold_until = max(part.node.hold_until, until) if until else 0.0
+                part.node.retain_until = max(part.node.retain_until, until) if until else 0.0
 
-    def hold_nodes(self, nodes: Iterable[Node], until: float) -> None:
-        """Hold these blocks; see `hold`."""
+    def retain_nodes(self, nodes: Iterable[Node], until: float) -> None:
+        """Retain these blocks; see `retain`."""
         with self._lock:
             for node in nodes:
-                node.hold_until = max(node.hold_until, until)
+                node.retain_until = max(node.retain_until, until)
 
     def leaf_of(self, session_id: str, root: bytes) -> list[Node]:
         """The chain below this root that ends in the deepest block a session has stored."""
@@ -156,11 +156,11 @@ class BlockStore:
 
     # Between RAM and the lower tiers
 
-    def fetch(self, nodes: Sequence[Node], sources: Sequence[str]) -> Fetch:
+    def fetch(self, nodes: Sequence[Node], sources: Sequence[str]) -> BlockFetch:
         """Begin to bring pinned blocks to RAM, each from the tier given for it."""
         return self._io.fetch(nodes, sources)
 
-    def give_up(self, fetch: Fetch) -> None:
+    def give_up(self, fetch: BlockFetch) -> None:
         """Wait no longer for a fetch whose deadline has passed."""
         self._io.give_up(fetch)
 

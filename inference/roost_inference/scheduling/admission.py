@@ -13,7 +13,7 @@ from bisect import insort
 from operator import attrgetter
 
 from roost_inference.kv.cache import KvCache
-from roost_inference.kv.match import NO_MATCH, Match, common_prefix
+from roost_inference.kv.match import NO_MATCH, PrefixMatch, common_prefix
 from roost_inference.scheduling.background_prefill import BackgroundPrefill
 from roost_inference.scheduling.queue import WaitingQueue
 from roost_inference.sequence import Sequence
@@ -102,13 +102,13 @@ class Admission:
             self._background.stop()
         self.running.remove(sequence)
 
-    def _match(self, sequence: Sequence) -> Match:
+    def _match(self, sequence: Sequence) -> PrefixMatch:
         """The prefix that the sequence can begin with; the KV of one that is being computed in
         the background can't be copied."""
         sources = [other for other in self.running if not self._background.computes(other)]
         return self._cache.match(sequence, sources)
 
-    def _is_being_computed(self, sequence: Sequence, match: Match) -> bool:
+    def _is_being_computed(self, sequence: Sequence, match: PrefixMatch) -> bool:
         """Whether a running prompt is about to compute more of this one's prefix than it could
         begin with now, so that waiting is cheaper. One of a lower class is not waited for."""
         wanted = sequence.tokens.view[:-1]
@@ -120,7 +120,7 @@ class Admission:
             and other.request.session.cache_salt == sequence.request.session.cache_salt
         )
 
-    def _start(self, sequence: Sequence, match: Match, now: float) -> None:
+    def _start(self, sequence: Sequence, match: PrefixMatch, now: float) -> None:
         self._cache.claim(match, sequence)
         self.waiting.admit(sequence)
         if sequence.started_s is None:
@@ -128,7 +128,7 @@ class Admission:
             sequence.cached_tokens = sequence.computed
         insort(self.running, sequence, key=_rank)
 
-    def _make_place(self, sequence: Sequence, match: Match) -> Match | None:
+    def _make_place(self, sequence: Sequence, match: PrefixMatch) -> PrefixMatch | None:
         """What the sequence can be admitted with, those of a lower class preempted if need be;
         None if it has to wait."""
         while True:
@@ -143,8 +143,9 @@ class Admission:
             self.preempt(last)
             match = self._match(sequence)
 
-    def _fitting(self, sequence: Sequence, match: Match) -> Match | None:
-        """The match, or no match if only then the sequence fits; None if it has to wait."""
+    def _fitting(self, sequence: Sequence, match: PrefixMatch) -> PrefixMatch | None:
+        """The match if the sequence fits with it, NO_MATCH if it fits only without; None if it has
+        to wait."""
         reserved = sum(s.pending + DECODE_RESERVE_CELLS for s in self.running)
         for option in (match, NO_MATCH):
             if self._cache.fits(option, len(sequence.tokens) - option.held + reserved):

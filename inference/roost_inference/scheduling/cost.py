@@ -169,7 +169,7 @@ class StepCost:
 
 
 def _output_ms(measured: Sequence[Measurement]) -> float:
-    """What the logits of a row cost, by steps that differ in nothing else; 0 without such."""
+    """What the logits of a row cost, from steps that differ only in outputs; 0 without such."""
     costs = [
         (many.ms - one.ms) / (many.outputs - one.outputs)
         for one in measured

@@ -30,7 +30,7 @@ DEBT_TOKENS_MAX = 8192
 TENANTS_MAX = 1024
 
 
-class Accounts:
+class ClassAccounts:
     """The accounts of one class."""
 
     def __init__(self) -> None:

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 
 from roost_inference.request import ServiceClass
-from roost_inference.scheduling.fairness import RESERVED_DECODE_MAX, Accounts, Floors
+from roost_inference.scheduling.fairness import RESERVED_DECODE_MAX, ClassAccounts, Floors
 from roost_inference.sequence import Account, Sequence
 
 # A heap of a tenant's waiting sequences, by priority and arrival.
@@ -16,7 +16,7 @@ class WaitingQueue:
     """Everything that waits, and the accounts of every tenant that is served."""
 
     def __init__(self) -> None:
-        self._accounts = {service: Accounts() for service in ServiceClass}
+        self._accounts = {service: ClassAccounts() for service in ServiceClass}
         self._queues: dict[ServiceClass, dict[Account, TenantQueue]] = {s: {} for s in ServiceClass}
         self._floors = Floors()
         self._size = 0

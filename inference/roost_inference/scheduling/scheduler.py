@@ -132,8 +132,8 @@ class Scheduler:
         return False
 
     def _add_prompts(self, step: Step, now: float) -> None:
-        """Prompts in their turns. Where cells are short a prompt takes what there is and waits for
-        the answers to end; only if nothing else could run is the last in rank preempted."""
+        """Add prompts in the planner's order. Where cells are short, a prompt takes what is free
+        and waits for answers to end. If nothing else can run, the last in rank is preempted."""
         while planned := self._planner.next(step, self._prompts(), self._answers(), now):
             sequence, wanted = planned
             rows = self._available(wanted)
@@ -186,8 +186,8 @@ class Scheduler:
                 step.add_draft(row, sequence_id, draft)
 
     def _draft_step_ms_max(self, answers: int) -> float:
-        """What a step with drafts may cost. A text alone may come in bursts; nobody else's text
-        and nobody's prompt may wait for them."""
+        """What a step with drafts may cost. An answer that runs alone may come in bursts; other
+        answers and prompts must not wait for its drafts."""
         if len(self.running) > answers:
             return self._pacer.target_ms / 2
         return self._pacer.target_ms if answers > 1 else math.inf

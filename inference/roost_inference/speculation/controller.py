@@ -55,8 +55,11 @@ def fill_tile(
     cost_ms: Callable[[int], float],
     drafts_max: int,
 ) -> tuple[int, ...]:
-    """The depths, raised to `drafts_max` in all if that makes the step cheaper, as a whole tile of
-    rows may be. available: how many drafted tokens each sequence has, however unlikely."""
+    """The depths with one raised, so that they sum to `drafts_max`, if the larger step costs less:
+    a full tile of rows can be cheaper than a part of one.
+
+    available: how many drafted tokens each sequence has, however unlikely they are.
+    """
     drafted = sum(depths)
     missing = drafts_max - drafted
     if not drafted or not missing or cost_ms(drafts_max) >= cost_ms(drafted):

@@ -34,7 +34,7 @@ class Option:
         return sum(self.survivals)
 
 
-class Panel:
+class DrafterPanel:
     """The `free` drafters propose in every step, the `costly` ones where that should pay. Used by
     the engine thread."""
 

@@ -17,7 +17,7 @@ from roost_inference.sequence import Sequence
 from roost_inference.speculation.controller import choose_depths, fill_tile
 from roost_inference.speculation.drafter import Drafter
 from roost_inference.speculation.figures import DrafterCounters, RequestCounters
-from roost_inference.speculation.panel import Candidate, Option, Panel
+from roost_inference.speculation.panel import Candidate, DrafterPanel, Option
 
 # Drafted tokens in one step over all sequences; each needs a row of logits. Beyond one tile of
 # rows the kernels get dearer again.
@@ -48,7 +48,7 @@ class Speculator:
         """cost: the engine's curve; whoever computes the steps keeps it true."""
         self.cost = cost
         self.depth_max = depth_max
-        self._panel = Panel(drafters, depth_max=depth_max, vocabulary_size=vocabulary_size)
+        self._panel = DrafterPanel(drafters, depth_max=depth_max, vocabulary_size=vocabulary_size)
         self._requests: dict[str, RequestCounters] = {}
         self._counters = {d.name: DrafterCounters() for d in drafters}
         self._lock = threading.Lock()

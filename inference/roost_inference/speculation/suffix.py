@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 # A shorter match says nothing about what follows.
 MATCH_MIN = 2
-# A longer match says no more about what follows.
+# Matches are compared up to this length: a longer one predicts no better.
 MATCH_MAX = 32
 # Occurrences of the last MATCH_MIN tokens that are compared, newest first.
 CANDIDATES_MAX = 12
@@ -17,7 +17,7 @@ _SHIFT = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class SuffixMatch:
     """The last `length` tokens of the query end right before position `end` of the text."""
 
     end: int
@@ -56,30 +56,31 @@ class SuffixIndex:
                 previous.append(0)
             before = token
 
-    def longest(self, query: Sequence[int]) -> Match | None:
-        """The longest match of the query's end that has a token behind it; the newest of equals.
+    def longest(self, query: Sequence[int]) -> SuffixMatch | None:
+        """The longest match of the query's end that has a token after it; of equally long ones the
+        newest.
 
         The query may be this text itself.
         """
         if len(query) < MATCH_MIN or query[-2] < 0 or query[-1] < 0:
             return None
         end = self._last.get((query[-2] << _SHIFT) | query[-1], 0)
-        best: Match | None = None
+        best: SuffixMatch | None = None
         for _ in range(CANDIDATES_MAX):
             if end == 0:
                 break
             if end < len(self.tokens) and self.tokens[end] >= 0:
                 length = self._common(query, end)
                 if best is None or length > best.length:
-                    best = Match(end, length)
+                    best = SuffixMatch(end, length)
                 if length >= MATCH_MAX:
                     break
             end = self._previous[end - 1]
         return best
 
-    def following(self, match: Match, depth: int) -> list[int]:
-        """Up to `depth` tokens after the match. Behind its end the text is taken to go on with
-        the same period, as loops and tables do."""
+    def following(self, match: SuffixMatch, depth: int) -> list[int]:
+        """Up to `depth` tokens after the match. Where the text ends sooner, its last period is
+        repeated, as loops and tables do."""
         tokens = self.tokens[match.end : match.end + depth]
         if SEPARATOR in tokens:
             return tokens[: tokens.index(SEPARATOR)]

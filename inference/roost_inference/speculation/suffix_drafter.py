@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from roost_inference.sequence import Sequence
 from roost_inference.speculation.corpus import Corpus
 from roost_inference.speculation.drafter import SLOTS, Proposal
-from roost_inference.speculation.suffix import FOLLOW_MIN, Match, SuffixIndex
+from roost_inference.speculation.suffix import FOLLOW_MIN, SuffixIndex, SuffixMatch
 
 # Only the end of a longer prompt is indexed, which takes about 10 ms and 4 MB.
 INDEXED_TOKENS_MAX = 32768
@@ -23,7 +23,7 @@ class _Text:
     start: int
     index: SuffixIndex = field(default_factory=SuffixIndex)
     source: SuffixIndex | None = None
-    match: Match | None = None
+    match: SuffixMatch | None = None
 
     def advance(self, sequence: Sequence) -> None:
         """Index what was generated since, and move the match along while it holds."""
@@ -39,7 +39,9 @@ class _Text:
                     break
                 followed += 1
             holds = followed == len(new)
-            self.match = Match(end + followed, self.match.length + followed) if holds else None
+            self.match = (
+                SuffixMatch(end + followed, self.match.length + followed) if holds else None
+            )
         self.index.extend(new)
 
 
@@ -85,7 +87,9 @@ class SuffixDrafter:
             return None
         return Proposal(source.following(match, depth), _slot(match, sequence))
 
-    def _search(self, own: SuffixIndex, cache_salt: str) -> tuple[Match | None, SuffixIndex | None]:
+    def _search(
+        self, own: SuffixIndex, cache_salt: str
+    ) -> tuple[SuffixMatch | None, SuffixIndex | None]:
         """The longest match; of equals the one in the sequence's own text."""
         match, source = own.longest(own.tokens), own
         for index in self.corpus.indexes(cache_salt):
@@ -106,13 +110,13 @@ class SuffixDrafter:
         self._texts.clear()
 
 
-def _slot(match: Match, sequence: Sequence) -> int:
+def _slot(match: SuffixMatch, sequence: Sequence) -> int:
     """How good the evidence is that the sequence goes on like the match."""
     generated = min(match.length, sequence.generated)
     prompt = min(match.length - generated, PROMPT_TOKENS_MAX)
     return min(GENERATED_WEIGHT * generated + prompt, match.length, SLOTS - 1)
 
 
-def _ends(match: Match, source: SuffixIndex) -> bool:
+def _ends(match: SuffixMatch, source: SuffixIndex) -> bool:
     """Whether nothing follows the match any more."""
     return match.end >= len(source) or source.tokens[match.end] < 0

@@ -128,8 +128,8 @@ class PuppetEngine:
         logprobs: tuple[TokenLogprob, ...] = (),
         tokens: tuple[int, ...] | None = None,
     ) -> None:
-        """Send text from the running request, the only one if no id is given; `tokens` where they
-        differ from the text's tokenisation."""
+        """Send text from a running request. id: None where only one runs; tokens: None for the
+        text's own tokens."""
         id = id or self.running_id
         spoken = tuple(text.encode()) if tokens is None else tokens
         self._listeners[id](TextEvent(id, text, spoken, logprobs))

@@ -18,7 +18,7 @@ from roost_inference.config import EngineConfig
 from roost_inference.errors import EngineFailed, EngineUnavailable, InvalidRequest, QueueFull
 from roost_inference.http.chat_service import ChatService
 from roost_inference.http.generation import Finished, Piece, TextPiece
-from roost_inference.http.listener import Server, bind, listening, url_of
+from roost_inference.http.listener import SignalServer, bind, listening, url_of
 from roost_inference.http.preparation import Preparation
 from roost_inference.http.routes import ServiceHolder, build_app
 from roost_inference.prompt.tool_calls import ParsedCall
@@ -235,7 +235,7 @@ def main() -> int:
     options = parser.parse_args()
     listener = bind("127.0.0.1", options.port)
     print(f"ready {url_of(listener)}", flush=True)
-    Server(ScriptedEngine().app, catch_signals=True).run(sockets=[listener])
+    SignalServer(ScriptedEngine().app, catch_signals=True).run(sockets=[listener])
     return 0
 
 

@@ -25,7 +25,9 @@ class FeedEvent:
     delta {text, reset}: text to append, with `reset` to start over with;
     tool {line}: a tool that is called;
     answer, notice, error, approval {id, text, sequence}: a message;
-    done {outcome}: the message that was asked about is settled.
+    done {outcome, reason}: the message that was asked about is settled. outcome: answered, stopped,
+        failed, or a code that says why no turn took it; reason: the same in words, left out where
+        a turn took it.
     """
 
     name: str
@@ -61,7 +63,7 @@ class Feed:
             for event in fresh:
                 yield event
             if outcome is not None and len(fresh) < MESSAGES_MAX:
-                yield FeedEvent("done", {"outcome": outcome})
+                yield FeedEvent("done", dict(outcome))
                 return
             await self.database.changed(POLL_S)
 
@@ -80,21 +82,23 @@ class Feed:
         newest = newest.order_by(models.Outbox.sequence.desc()).limit(1)
         return await session.scalar(newest) or 0
 
-    async def _outcome(self, session: AsyncSession) -> str | None:
-        """What became of the message; None while it waits or is being answered."""
+    async def _outcome(self, session: AsyncSession) -> dict[str, str] | None:
+        """The data of `done` for the message; None while it waits or is being answered."""
         if self.inbox_id is None:
             return None
         row = await session.get(models.Inbox, self.inbox_id)
         if row is None:
-            return "unknown"
+            return {"outcome": "unknown"}
         if row.state in ("pending", "held"):
             return None
         turn_id = await self._my_turn(session)
         if turn_id is None:
-            return row.reason or row.state
+            words = {"reason": row.reason} if row.reason else {}
+            return {"outcome": row.reason_code or row.state, **words}
         turn = await session.get(models.Turn, turn_id)
         state = turn.state if turn else "failed"
-        return OUTCOMES.get(state, state) or None
+        outcome = OUTCOMES.get(state, state)
+        return {"outcome": outcome} if outcome else None
 
     async def _messages(self, session: AsyncSession) -> list[FeedEvent]:
         rows = await session.scalars(

@@ -9,7 +9,9 @@ _QUESTION = re.compile(r"(w\d+) think=([\d.]+) fill=(\d+)( tool)?")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A word to answer with; how long that takes, how many numbered words it adds, if by a tool."""
+    """What a message asks for. word: the word to answer with; think_s: how long the answer takes;
+    fill: how many numbered words it adds; tool: a tool is to give it.
+    """
 
     word: str
     think_s: float

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from roost_inference.http.listener import Server, bind, url_of
+from roost_inference.http.listener import SignalServer, bind, url_of
 from roost_inference.testing.scripted import ScriptedEngine
 from roost_inference.testing.scripts import Call, Say, Step, text_of
 from roost_platform.chaos.answers import answer, questions, think_s
@@ -44,7 +44,7 @@ def main() -> int:
     options = parser.parse_args()
     listener = bind("127.0.0.1", options.port)
     print(f"ready {url_of(listener)}", flush=True)
-    Server(ByWord().app, catch_signals=True).run(sockets=[listener])
+    SignalServer(ByWord().app, catch_signals=True).run(sockets=[listener])
     return 0
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_channels.testing.loopback import Call
 from roost_inference.benchmarking.figures import Figure, Goal, percentile
-from roost_inference.benchmarking.report import Run
+from roost_inference.benchmarking.report import BenchmarkRun
 from roost_platform.chaos.storm import Storm, calls_of, settings_url
 from roost_platform.chaos.usage import (
     FLAT_MIB_PER_MINUTE,
@@ -51,7 +51,7 @@ class Load:
 
     world: Storm
     parameters: LoadParameters
-    run: Run
+    run: BenchmarkRun
     next_chat: int = FIRST_CHAT
 
     def chats(self, count: int) -> list[int]:

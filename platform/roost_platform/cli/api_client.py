@@ -22,7 +22,7 @@ class ServerEvent:
     data: dict[str, Any]
 
 
-class Api:
+class ApiClient:
     """Talks to one stack; raises NotReachable if it does not answer, ApiRefused for an error."""
 
     def __init__(self, url: str, token: str) -> None:

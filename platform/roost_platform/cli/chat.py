@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from roost_platform.cli.api_client import Api, ServerEvent
+from roost_platform.cli.api_client import ApiClient, ServerEvent
 from roost_platform.errors import ApiRefused, NotReachable
 
 RECONNECTS_MAX = 60
@@ -18,7 +18,10 @@ SILENCE_S = 45.0  # the server sends a ping every few seconds
 
 @dataclass(slots=True)
 class Exchange:
-    """What one message led to. answers: (kind, text); times: seconds since it was sent."""
+    """What one message led to. answers: (kind, text); times: seconds since it was sent.
+
+    outcome: a code, empty if it is not known; reason: why no turn took the message, in words.
+    """
 
     inbox_id: str = ""
     answers: list[tuple[str, str]] = field(default_factory=list)
@@ -26,6 +29,7 @@ class Exchange:
     first_text_s: float | None = None
     total_s: float = 0.0
     outcome: str = ""
+    reason: str = ""
 
     @property
     def answered(self) -> bool:
@@ -34,7 +38,7 @@ class Exchange:
 
 
 def say_once(
-    api: Api, session: str, text: str, *, agent: str | None, as_json: bool, wait_s: float
+    api: ApiClient, session: str, text: str, *, agent: str | None, as_json: bool, wait_s: float
 ) -> int:
     """Send one message and print only its answer to stdout; returns the exit code."""
     live = sys.stdout.isatty() and not as_json
@@ -54,12 +58,13 @@ def say_once(
             print(answer, file=sys.stdout if kind != "error" else sys.stderr)
     if not exchange.answered:
         if not exchange.answers:
-            print(f"roost: no answer ({exchange.outcome or 'timeout'})", file=sys.stderr)
+            why = exchange.reason or exchange.outcome or "timeout"
+            print(f"roost: no answer ({why})", file=sys.stderr)
         return 1
     return 0
 
 
-def converse(api: Api, session: str, *, agent: str | None, wait_s: float) -> int:
+def converse(api: ApiClient, session: str, *, agent: str | None, wait_s: float) -> int:
     """Read lines, print answers; Ctrl-C stops an answer, Ctrl-D ends."""
     print(f"Session {session!r}. /help lists the commands, Ctrl-D ends.", file=sys.stderr)
     while True:
@@ -82,7 +87,7 @@ def converse(api: Api, session: str, *, agent: str | None, wait_s: float) -> int
 
 
 def exchange_message(
-    api: Api,
+    api: ApiClient,
     session: str,
     text: str,
     *,
@@ -104,12 +109,13 @@ def exchange_message(
             exchange.tools.append(event.data["line"])
         elif event.name == "done":
             exchange.outcome = event.data.get("outcome", "")
+            exchange.reason = event.data.get("reason", "")
         on_event(event)
     exchange.total_s = time.monotonic() - began
     return exchange
 
 
-def _follow(api: Api, session: str, inbox_id: str, deadline: float) -> Iterator[ServerEvent]:
+def _follow(api: ApiClient, session: str, inbox_id: str, deadline: float) -> Iterator[ServerEvent]:
     """Events until `done`; after a lost connection it continues behind the last answer seen."""
     after = -1
     for _ in range(RECONNECTS_MAX):
@@ -164,7 +170,7 @@ def _ignore(_event: ServerEvent) -> None:
     return
 
 
-def _stop(api: Api, session: str) -> None:
+def _stop(api: ApiClient, session: str) -> None:
     api.post(f"{_path(session)}/stop")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from roost_platform.cli.api_client import Api
+    from roost_platform.cli.api_client import ApiClient
     from roost_platform.settings.config import Settings
 
 Data = Annotated[
@@ -43,9 +43,9 @@ def read_settings(data: Path | None, overrides: Mapping[str, Any] | None = None)
 
 
 @contextmanager
-def connect(data: Path | None) -> Iterator["Api"]:
+def connect(data: Path | None) -> Iterator["ApiClient"]:
     """A client of the stack that runs on this folder; raises StackNotFound."""
-    from roost_platform.cli.api_client import Api
+    from roost_platform.cli.api_client import ApiClient
     from roost_platform.data_folder import running_stack
 
     settings = read_settings(data)
@@ -55,5 +55,5 @@ def connect(data: Path | None) -> Iterator["Api"]:
         explicit=settings.origin("data_dir") != "default",
         web_url=f"http://{host}:{settings.web.port}",
     )
-    with Api(stack.url, stack.token) as api:
+    with ApiClient(stack.url, stack.token) as api:
         yield api

@@ -20,7 +20,7 @@ LOCK_FILE = "roost.lock"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunningStack:
     """What `roost up` wrote about itself: its pid and its ports; 0 for a process it does not run.
 
     url: the console's address on this machine. parts: pids at the start, by name.
@@ -43,7 +43,7 @@ class Stack:
     url: str
     token: str
     data_dir: Path | None = None
-    run: Run | None = None
+    run: RunningStack | None = None
 
 
 def make_data_dir(data_dir: Path) -> None:
@@ -82,7 +82,7 @@ def lock(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def write_run(data_dir: Path, run: Run) -> None:
+def write_run(data_dir: Path, run: RunningStack) -> None:
     """Write DATA/run.json for its owner only, and remember the folder for the command line."""
     write_private(data_dir / RUN_FILE, json.dumps(asdict(run)))
     pointer = _pointer(data_dir)
@@ -98,11 +98,11 @@ def clear_run(data_dir: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def read_run(data_dir: Path) -> Run | None:
+def read_run(data_dir: Path) -> RunningStack | None:
     """DATA/run.json; None if the `roost up` that wrote it has ended."""
     try:
         data: dict[str, Any] = json.loads((data_dir / RUN_FILE).read_text(encoding="utf-8"))
-        run = Run(**data)
+        run = RunningStack(**data)
         os.kill(run.pid, 0)
     except (OSError, ValueError, TypeError):
         return None
@@ -129,7 +129,7 @@ def find(data_dir: Path, *, explicit: bool, web_url: str) -> Stack:
     )
 
 
-def locate(data_dir: Path, *, explicit: bool) -> tuple[Path, Run] | None:
+def locate(data_dir: Path, *, explicit: bool) -> tuple[Path, RunningStack] | None:
     """The stack of this folder; if the folder was not named, else the newest stack elsewhere."""
     for folder in [data_dir] if explicit else [data_dir, *_pointed_at()]:
         if run := read_run(folder):

@@ -11,7 +11,7 @@ from sqlalchemy import select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.errors import Rejected
-from roost_channels.files import Fetch, StoredFile
+from roost_channels.files import FileFetch, StoredFile
 from roost_channels.message import Attachment
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
@@ -27,7 +27,7 @@ ACCEPTED = ("pending", "taken", "done")  # files of other messages are not fetch
 
 
 class ArtifactStore:
-    """Implements `roost_channels.files.Files` and `roost_workflows.tool_ports.Artifacts`."""
+    """Implements `roost_channels.files.ChannelFiles` and `roost_workflows.tool_ports.Artifacts`."""
 
     def __init__(self, database: Database, folder: Path | None) -> None:
         self._database = database
@@ -35,7 +35,7 @@ class ArtifactStore:
 
     async def fetches(
         self, channels: Sequence[tuple[str, str]], now: float, limit: int
-    ) -> Sequence[Fetch]:
+    ) -> Sequence[FileFetch]:
         """Files of these accounts that are to be fetched now, the longest due first."""
         table = models.Artifact
         query = (
@@ -219,11 +219,11 @@ class ArtifactStore:
         return hashlib.sha256(data).hexdigest()
 
 
-def _fetch_of(row: models.Artifact) -> Fetch:
+def _fetch_of(row: models.Artifact) -> FileFetch:
     attachment = Attachment(
         row.kind, row.provider_id, row.name, row.mime_type, row.size, row.url, row.id
     )
-    return Fetch(row.id, row.channel, row.account, attachment, row.attempts)
+    return FileFetch(row.id, row.channel, row.account, attachment, row.attempts)
 
 
 def _artifact_of(row: models.Artifact) -> Artifact:

@@ -33,7 +33,7 @@ class AuditEntry:
     hash: str
 
 
-class Audit:
+class AuditTrail:
     """Writes and checks the trail."""
 
     def __init__(self, database: Database) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from roost_channels.config import DeliveryConfig
 from roost_platform.commands import ABORT_PHRASES
 from roost_platform.db.artifacts import ArtifactStore
-from roost_platform.db.audit import Audit
+from roost_platform.db.audit import AuditTrail
 from roost_platform.db.base.engine import Database
 from roost_platform.db.channels import ChannelStates
 from roost_platform.db.inbox.inbox import DEFAULT_AGENT, InboxStore
@@ -15,7 +15,7 @@ from roost_platform.db.operator_actions import OperatorActions
 from roost_platform.db.outbox.outbox import OutboxStore
 from roost_platform.db.outbox.receipts import ReceiptStore
 from roost_platform.db.people.access import AccessPolicy
-from roost_platform.db.people.notes import NoteStore
+from roost_platform.db.people.notes import PersonNoteStore
 from roost_platform.db.people.people import People
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.queries import Queries
@@ -35,10 +35,10 @@ class Stores:
     turns: TurnStore
     outbox: OutboxStore
     receipts: ReceiptStore
-    notes: NoteStore
+    notes: PersonNoteStore
     artifacts: ArtifactStore
     people: People
-    audit: Audit
+    audit: AuditTrail
     heartbeats: Heartbeats
     channels: ChannelStates
     operators: OperatorActions
@@ -99,10 +99,10 @@ def open_stores(
         turns=TurnStore(opened, rules, tenants),
         outbox=OutboxStore(opened),
         receipts=ReceiptStore(opened, delivery),
-        notes=NoteStore(opened),
+        notes=PersonNoteStore(opened),
         artifacts=ArtifactStore(opened, files),
         people=People(opened),
-        audit=Audit(opened),
+        audit=AuditTrail(opened),
         heartbeats=Heartbeats(opened, version),
         channels=ChannelStates(opened),
         operators=OperatorActions(opened, rules),

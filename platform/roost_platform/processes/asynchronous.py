@@ -9,7 +9,7 @@ from roost_platform.settings.config import Settings
 
 
 @dataclass(slots=True)
-class Running:
+class ProcessContext:
     """What an asynchronous process works with: its settings and the event that ends it.
 
     ready: set by the process once it works. Until then a stop cancels it, because what it waits
@@ -21,18 +21,18 @@ class Running:
     ready: asyncio.Event
 
 
-def run_until_stopped(work: Callable[[Running], Awaitable[None]], settings: Settings) -> int:
+def run_until_stopped(work: Callable[[ProcessContext], Awaitable[None]], settings: Settings) -> int:
     """Run `work` and return the exit code 0; raises what `work` raises."""
     asyncio.run(_main(work, settings))
     return 0
 
 
-async def _main(work: Callable[[Running], Awaitable[None]], settings: Settings) -> None:
+async def _main(work: Callable[[ProcessContext], Awaitable[None]], settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    running = Running(settings, stop, asyncio.Event())
+    running = ProcessContext(settings, stop, asyncio.Event())
     task = asyncio.ensure_future(work(running))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)

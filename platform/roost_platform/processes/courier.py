@@ -1,6 +1,6 @@
 """`roost serve courier`: receives by polling and delivers every message."""
 
-from roost_platform.processes.asynchronous import Running, run_until_stopped
+from roost_platform.processes.asynchronous import ProcessContext, run_until_stopped
 from roost_platform.settings.config import Settings
 
 
@@ -9,7 +9,7 @@ def run(settings: Settings) -> int:
     return run_until_stopped(_work, settings)
 
 
-async def _work(running: Running) -> None:
+async def _work(running: ProcessContext) -> None:
     # Loaded here, when a stop is already noticed: loading them takes a second or more.
     from roost_platform.processes.beating import beating
     from roost_platform.wiring import open_courier

@@ -32,7 +32,8 @@ async def migrate_when_reachable(settings: Settings) -> None:
                 if database.is_sqlite:
                     raise
                 reason = str(error).splitlines()[0]
-                # Waiting does not mend a wrong password or a wrong name.
+                # Waiting does not mend a wrong password or a wrong name. libpq gives no code for a
+                # connection that the server refused, only the server's words.
                 is_refused = "FATAL" in reason and "starting up" not in reason
                 if is_refused or time.monotonic() > deadline:
                     raise NotReachable(f"The database can't be used: {reason}") from error

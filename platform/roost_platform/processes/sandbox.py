@@ -1,6 +1,6 @@
 """`roost serve sandbox`: the fake chat networks."""
 
-from roost_platform.processes.asynchronous import Running, run_until_stopped
+from roost_platform.processes.asynchronous import ProcessContext, run_until_stopped
 from roost_platform.settings.config import Settings
 from roost_platform.stack.lifeline import tell_ready
 
@@ -10,7 +10,7 @@ def run(settings: Settings) -> int:
     return run_until_stopped(_work, settings)
 
 
-async def _work(running: Running) -> None:
+async def _work(running: ProcessContext) -> None:
     from roost_platform.stack.sandbox import open_fakes  # when a stop is already noticed
 
     async with open_fakes(running.settings):

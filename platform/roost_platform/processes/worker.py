@@ -1,7 +1,7 @@
 """`roost serve worker`: runs sessions, which are workflows and their activities."""
 
 from roost_platform.errors import NotReachable
-from roost_platform.processes.asynchronous import Running, run_until_stopped
+from roost_platform.processes.asynchronous import ProcessContext, run_until_stopped
 from roost_platform.settings.config import Settings
 
 TEMPORAL_WAIT_S = 60.0
@@ -12,7 +12,7 @@ def run(settings: Settings) -> int:
     return run_until_stopped(_work, settings)
 
 
-async def _work(running: Running) -> None:
+async def _work(running: ProcessContext) -> None:
     # Loaded here, when a stop is already noticed: loading them takes a second or more.
     from roost_platform.processes.beating import beating
     from roost_platform.wiring import (

@@ -174,7 +174,7 @@ def _model(settings: Settings) -> Iterator[Check]:
         yield Check("model", "ok", f"{settings.engine.model}, {size / 2**30:.1f} GiB")
 
 
-def _running(settings: Settings, run: running_stack.Run | None) -> Iterator[Check]:
+def _running(settings: Settings, run: running_stack.RunningStack | None) -> Iterator[Check]:
     if run is None:
         yield Check("stack", "warning", "not running; start it with `roost up`")
         port = settings.web.port
@@ -214,7 +214,7 @@ async def _get_json(url: str, *, token: str = "") -> tuple[int, dict[str, Any]]:
     return await asyncio.to_thread(probes.get_json, url, token=token)
 
 
-def _as_running(settings: Settings, run: running_stack.Run) -> Settings:
+def _as_running(settings: Settings, run: running_stack.RunningStack) -> Settings:
     """Return the settings with the ports that the running stack chose."""
     web = settings.web.model_copy(update={"port": run.web})
     engine = settings.engine.model_copy(update={"port": run.engine} if run.engine else {})

@@ -13,7 +13,7 @@ from roost_platform.errors import EXIT_CONFIG, ProcessFailed
 from roost_platform.stack.beats import Beats
 from roost_platform.stack.lifeline import BEAT_PIPE, READY_FILE, SUPERVISOR_PID, die_with_parent
 from roost_platform.stack.logs import mask
-from roost_platform.stack.part_log import PartLog
+from roost_platform.stack.process_log import ProcessLog
 from roost_platform.stack.reporter import Reporter, message_of
 
 DRAIN_S = 2.0  # how long the last output of a process that ended is waited for
@@ -63,11 +63,13 @@ class ProcessSpec:
     alive: Probe | None = None
 
 
-class Child:
+class SupervisedProcess:
     """A process specification and the process that runs it now."""
 
-    def __init__(self, part: ProcessSpec, log: PartLog, reporter: Reporter, bounds: Bounds) -> None:
-        self.part = part
+    def __init__(
+        self, spec: ProcessSpec, log: ProcessLog, reporter: Reporter, bounds: Bounds
+    ) -> None:
+        self.spec = spec
         self.log = log
         self.ready = asyncio.Event()
         self.restarts = 0
@@ -100,18 +102,18 @@ class Child:
             was_ready = was_ready or became_ready
             self.ready.clear()
             if code == EXIT_CONFIG and not was_ready:
-                raise ProcessFailed(self.part.name, code, self.log.tail())
+                raise ProcessFailed(self.spec.name, code, self.log.tail())
             # A process that became ready can run; giving it up would stop all the others too.
             is_early = lived_s < self._bounds.early_s and not became_ready
             early_crashes = early_crashes + 1 if is_early else 0
             if early_crashes >= self._bounds.early_crashes_max:
-                raise ProcessFailed(self.part.name, code, self.log.tail(), too_often=True)
+                raise ProcessFailed(self.spec.name, code, self.log.tail(), too_often=True)
             if lived_s >= self._bounds.healthy_s:
                 backoff_s = self._bounds.backoff_min_s
             self.restarts += 1
-            self._reporter.crashed(self.part.name, code, backoff_s)
+            self._reporter.crashed(self.spec.name, code, backoff_s)
             if code > 0 and self.log.tail():  # it ended by itself: its last line says why
-                self._reporter.note(f"{self.part.name}: {mask(message_of(self.log.tail()[-1]))}")
+                self._reporter.note(f"{self.spec.name}: {mask(message_of(self.log.tail()[-1]))}")
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, self._bounds.backoff_max_s)
 
@@ -121,7 +123,7 @@ class Child:
         code = await process.wait()
         await self._finish(process)
         if code:
-            raise ProcessFailed(self.part.name, code, self.log.tail())
+            raise ProcessFailed(self.spec.name, code, self.log.tail())
 
     async def stop(self) -> None:
         """SIGTERM to the process; after `grace_s` SIGKILL to its whole process group."""
@@ -131,10 +133,10 @@ class Child:
         if process.returncode is None:
             _signal(process, signal.SIGTERM)
             try:
-                await asyncio.wait_for(process.wait(), self.part.grace_s)
+                await asyncio.wait_for(process.wait(), self.spec.grace_s)
             except TimeoutError:
                 self._reporter.note(
-                    f"{self.part.name} did not stop in {self.part.grace_s:.0f} s; killed"
+                    f"{self.spec.name} did not stop in {self.spec.grace_s:.0f} s; killed"
                 )
         await self._finish(process)
 
@@ -153,7 +155,7 @@ class Child:
                 if readiness.result():
                     self.ready.set()
                 else:
-                    self.log.write(f"not ready after {self.part.ready_timeout_s:.0f} s; killed")
+                    self.log.write(f"not ready after {self.spec.ready_timeout_s:.0f} s; killed")
                     _kill_group(process.pid)
             if self.ready.is_set() and self._beats is not None:
                 silence = asyncio.create_task(self._beats.until_silent())
@@ -171,32 +173,32 @@ class Child:
         return code
 
     def _end_silent(self, pid: int) -> None:
-        reason = f"no sign of life for {self.part.silence_max_s:.0f} s; killed"
+        reason = f"no sign of life for {self.spec.silence_max_s:.0f} s; killed"
         self.log.write(reason)
-        self._reporter.note(f"{self.part.name}: {reason}")
+        self._reporter.note(f"{self.spec.name}: {reason}")
         _kill_group(pid)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
-        self.part.ready_file.unlink(missing_ok=True)
+        self.spec.ready_file.unlink(missing_ok=True)
         env = {
             **os.environ,
-            **self.part.env,
-            READY_FILE: str(self.part.ready_file),
+            **self.spec.env,
+            READY_FILE: str(self.spec.ready_file),
             SUPERVISOR_PID: str(os.getpid()),
         }
         if self._beats is not None:
             self._beats.close()
         self._beats = beats = None
-        if self.part.silence_max_s is not None:
+        if self.spec.silence_max_s is not None:
             self._beats = beats = Beats(
-                self.part.silence_max_s, self.part.alive, self._bounds.look_s, self._bounds.pause_s
+                self.spec.silence_max_s, self.spec.alive, self._bounds.look_s, self._bounds.pause_s
             )
             env[BEAT_PIPE] = str(beats.child_end)
         # Our own pipe: with asyncio's, wait() lasts until every process that inherited it ends.
         output, child_end = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                *self.part.command,
+                *self.spec.command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=child_end,
                 stderr=asyncio.subprocess.STDOUT,
@@ -217,16 +219,16 @@ class Child:
         return process
 
     async def _until_ready(self, pid: int) -> bool:
-        deadline = time.monotonic() + self.part.ready_timeout_s
+        deadline = time.monotonic() + self.spec.ready_timeout_s
         while time.monotonic() < deadline:
-            if await (self.part.probe() if self.part.probe else self._wrote_pid(pid)):
+            if await (self.spec.probe() if self.spec.probe else self._wrote_pid(pid)):
                 return True
             await asyncio.sleep(self._bounds.poll_s)
         return False
 
     async def _wrote_pid(self, pid: int) -> bool:
         try:
-            return self.part.ready_file.read_text(encoding="ascii") == str(pid)
+            return self.spec.ready_file.read_text(encoding="ascii") == str(pid)
         except OSError:
             return False
 
@@ -238,7 +240,7 @@ class Child:
         try:
             while chunk := await reader.read(65536):
                 for line in self.log.feed(chunk):
-                    self._reporter.output(self.part.name, line)
+                    self._reporter.output(self.spec.name, line)
         finally:
             transport.close()
 

@@ -5,9 +5,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from roost_platform.stack.part_log import PartLog
+from roost_platform.stack.process_log import ProcessLog
 from roost_platform.stack.reporter import Reporter
-from roost_platform.stack.supervised import Bounds, Child, Probe, ProcessSpec
+from roost_platform.stack.supervised import Bounds, Probe, ProcessSpec, SupervisedProcess
 
 __all__ = ["Bounds", "Probe", "ProcessSpec", "Supervisor"]
 
@@ -25,31 +25,31 @@ class Supervisor:
         self._reporter = reporter
         self._bounds = bounds or Bounds()
         self._logs = logs
-        self.children = [self._child(part) for part in specs]
+        self.children = [self._child(spec) for spec in specs]
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def pids(self) -> dict[str, int]:
         """The pids of the processes that run now, by name."""
-        return {child.part.name: child.pid for child in self.children if child.pid}
+        return {child.spec.name: child.pid for child in self.children if child.pid}
 
-    async def run_once(self, part: ProcessSpec) -> None:
+    async def run_once(self, spec: ProcessSpec) -> None:
         """Run a process that prepares something and ends; raises ProcessFailed."""
-        child = self._child(part)
-        self._reporter.starting(part.name)
+        child = self._child(spec)
+        self._reporter.starting(spec.name)
         began = time.monotonic()
         try:
             await child.run_to_end()
         except asyncio.CancelledError:
             child.kill()
             raise
-        self._reporter.ready(part.name, time.monotonic() - began)
+        self._reporter.ready(spec.name, time.monotonic() - began)
 
     async def start(self) -> None:
         """Start each process once the one before it is ready; raises ProcessFailed."""
         for child in self.children:
-            self._reporter.starting(child.part.name)
+            self._reporter.starting(child.spec.name)
             began = time.monotonic()
-            self._tasks[child.part.name] = asyncio.create_task(child.keep_running())
+            self._tasks[child.spec.name] = asyncio.create_task(child.keep_running())
             waiter = asyncio.create_task(child.ready.wait())
             try:
                 await asyncio.wait(
@@ -58,7 +58,7 @@ class Supervisor:
             finally:
                 waiter.cancel()
             self._raise_failure()
-            self._reporter.ready(child.part.name, time.monotonic() - began)
+            self._reporter.ready(child.spec.name, time.monotonic() - began)
 
     async def wait(self) -> None:
         """Wait until a process can't be kept running; raises ProcessFailed."""
@@ -68,12 +68,12 @@ class Supervisor:
     async def stop(self) -> None:
         """Stop what runs, the last started first."""
         for child in reversed(self.children):
-            task = self._tasks.get(child.part.name)
+            task = self._tasks.get(child.spec.name)
             if task is None:
                 continue
             task.cancel()
             await asyncio.wait({task})
-            self._reporter.stopping(child.part.name)
+            self._reporter.stopping(child.spec.name)
             await child.stop()
         self._tasks.clear()
 
@@ -82,9 +82,9 @@ class Supervisor:
         for child in self.children:
             child.kill()
 
-    def _child(self, part: ProcessSpec) -> Child:
-        log = PartLog(self._logs / f"{part.name}.log")
-        return Child(part, log, self._reporter, self._bounds)
+    def _child(self, spec: ProcessSpec) -> SupervisedProcess:
+        log = ProcessLog(self._logs / f"{spec.name}.log")
+        return SupervisedProcess(spec, log, self._reporter, self._bounds)
 
     def _raise_failure(self) -> None:
         for task in self._tasks.values():

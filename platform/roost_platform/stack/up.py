@@ -228,7 +228,7 @@ def _write_run(
 ) -> None:
     running_stack.write_run(
         settings.data_dir,
-        running_stack.Run(
+        running_stack.RunningStack(
             pid=os.getpid(),
             web=addresses.web,
             engine=0 if settings.engine.url else addresses.engine,

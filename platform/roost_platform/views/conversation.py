@@ -18,7 +18,7 @@ TURNS_SHOWN_MAX = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningTurn:
     """The turn that is being answered now, with its partial text."""
 
     turn_id: str
@@ -55,7 +55,7 @@ class ConversationView:
     queue: str
     progress: str
     waiting: tuple[Bubble, ...]
-    running: Running | None
+    running: RunningTurn | None
     turns: tuple[TurnView, ...]
     turn_count: int
 
@@ -212,14 +212,14 @@ async def running_of(
     turns: Sequence[models.Turn],
     steps: Mapping[str, list[models.TurnStep]],
     calls: Mapping[str, list[models.ToolCall]],
-) -> Running | None:
+) -> RunningTurn | None:
     """The running turn with its partial text and the calls of its open group; None if none runs."""
     turn = next((t for t in turns if t.state == "running"), None)
     if turn is None:
         return None
     progress = await session.get(models.RunProgress, turn.id)
     open_steps = {step.step for step in steps.get(turn.id, ()) if step.state == "open"}
-    return Running(
+    return RunningTurn(
         turn_id=turn.id,
         number=turn.number,
         phase=progress.phase if progress else "queued",

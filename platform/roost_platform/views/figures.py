@@ -27,7 +27,7 @@ class Minute:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class OverviewFigures:
     """The numbers on the tiles. Times in milliseconds; None where nothing was measured."""
 
     sessions_active: int
@@ -56,7 +56,7 @@ async def count(session: AsyncSession, *conditions: ColumnElement[bool]) -> int:
     return await session.scalar(select(func.count()).where(*conditions)) or 0
 
 
-async def figures(session: AsyncSession, now: float) -> Figures:
+async def figures(session: AsyncSession, now: float) -> OverviewFigures:
     """Everything for the tiles and the chart."""
     steps = (
         await session.execute(
@@ -87,7 +87,7 @@ async def figures(session: AsyncSession, now: float) -> Figures:
     ]
     busy = [s for s in steps if s.created_at > now - RATE_WINDOW_S and s.duration_s > 0]
     prompt = sum(s.prompt_tokens for s in steps)
-    return Figures(
+    return OverviewFigures(
         sessions_active=await count(session, models.Turn.state == "running"),
         turns_per_minute=sum(at is not None and at > now - RATE_WINDOW_S for at in finished)
         / (RATE_WINDOW_S / 60),

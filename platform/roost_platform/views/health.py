@@ -75,7 +75,7 @@ class HealthView:
 
     async def read(self) -> StackHealth:
         """Everything at once; a process that is down is part of the result, never an error."""
-        temporal, (engine, told) = await asyncio.gather(self._temporal(), self._engine())
+        temporal, (engine, figures) = await asyncio.gather(self._temporal(), self._engine())
         now = self.clock()
         async with self.stores.database.read() as session:
             beats = await beating_services(session, now)
@@ -83,7 +83,7 @@ class HealthView:
         return StackHealth(
             services=(*temporal, *engine, *beats),
             channels=tuple(account for account in accounts if account.channel != OURS),
-            engine=told,
+            engine=figures,
         )
 
     async def _temporal(self) -> Sequence[ServiceHealth]:

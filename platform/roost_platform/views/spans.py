@@ -10,7 +10,7 @@ SPANS_MAX = 40  # rows of one waterfall
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TurnSpan:
     """One bar. start, length: percent of the whole turn; kind names the colour."""
 
     kind: str
@@ -35,7 +35,7 @@ class TurnView:
     cached_tokens: int
     completion_tokens: int
     ttft_s: float | None
-    spans: tuple[Span, ...]
+    spans: tuple[TurnSpan, ...]
     engine: tuple[str, ...] = ()
 
 
@@ -101,12 +101,12 @@ def raw_spans(
     return sorted(spans, key=lambda span: span.start)[:SPANS_MAX]
 
 
-def scaled(begin: float, spans: Sequence[_Raw]) -> tuple[Span, ...]:
+def scaled(begin: float, spans: Sequence[_Raw]) -> tuple[TurnSpan, ...]:
     """Bars in percent of the whole turn; a bar that has not ended reaches to the right edge."""
     end = max([span.end if span.end is not None else span.start for span in spans] + [begin])
     whole = max(end - begin, 1e-6)
     return tuple(
-        Span(
+        TurnSpan(
             kind=s.kind,
             label=s.label,
             start=round(min(100.0, max(0.0, (s.start - begin) / whole * 100)), 2),

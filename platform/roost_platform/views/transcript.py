@@ -41,6 +41,8 @@ class CallView:
 class Bubble:
     """One entry of the transcript. role: user | assistant | operator | notice | error.
 
+    waits: why it is not part of a turn yet: pending | held; empty once it is.
+    note: what happened to it, in words.
     delivery: the state of the message that carried it: pending, sent, delivered, read, failed,
         uncertain; empty if none did.
     """
@@ -52,6 +54,7 @@ class Bubble:
     author: str = ""
     quote: QuoteView | None = None
     calls: tuple[CallView, ...] = ()
+    waits: str = ""
     note: str = ""
     delivery: str = ""
     outbox_id: str = ""
@@ -206,7 +209,7 @@ async def waiting_of(session: AsyncSession, id: str) -> tuple[Bubble, ...]:
             at=r.received_at,
             author=str(r.sender.get("display_name", "")),
             quote=quote_view(r.quote),
-            note=r.state,
+            waits=r.state,
         )
         for r in rows
     )

@@ -160,7 +160,7 @@ async def test_the_console_stores_what_is_sent() -> None:
 
 async def test_lanes_keep_no_lock_of_an_idle_chat() -> None:
     lanes = Lanes()
-    async with lanes.hold(ADDRESS):
+    async with lanes.lock(ADDRESS):
         assert lanes.busy(ADDRESS) and len(lanes) == 1
     assert not lanes.busy(ADDRESS) and len(lanes) == 0
 

@@ -145,7 +145,7 @@ async def test_progress_gives_way_to_an_answer_in_flight(phone: Phone) -> None:
     ledger = Ledger(phone.outbox, phone.clock)
     renderer = ProgressRenderer([phone.channel], ledger)
     phone.turn()
-    async with ledger.lanes.hold(ADDRESS):
+    async with ledger.lanes.lock(ADDRESS):
         await renderer.finish_step()
     assert phone.calls("sendChatAction") == 0
 

@@ -237,3 +237,17 @@ async def test_groups_are_heard_when_they_mention_us(telegram: FakeTelegram) -> 
     async with polling(telegram, intake):
         await arrived(intake, 2)
     assert [m.is_addressed for m in intake.messages.values()] == [False, True]
+
+
+async def test_refused_credentials_are_tried_again_after_the_configured_time(
+    telegram: FakeTelegram,
+) -> None:
+    telegram.fault("unauthorized", "*", count=-1)
+    channel = TelegramChannel(settings(telegram), auth_probe_s=0.01)
+    task = asyncio.create_task(channel.ingest(MemoryIntake()))
+    async with asyncio.timeout(5):
+        while len(telegram.calls_of("getUpdates") + telegram.calls_of("deleteWebhook")) < 3:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await channel.close()

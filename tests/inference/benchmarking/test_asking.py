@@ -2,7 +2,7 @@
 
 import pytest
 
-from roost_inference.benchmarking.servers import OURS, Server
+from roost_inference.benchmarking.servers import OURS, BenchmarkServer
 from roost_inference.benchmarking.timed_request import Call, ask, connect
 from roost_inference.errors import EngineError, EngineFailed
 from roost_inference.testing.scripted import ScriptedEngine
@@ -38,7 +38,7 @@ async def test_an_answer_without_text_is_an_error() -> None:
 
 async def test_an_engine_without_tiers_reports_none() -> None:
     async with ScriptedEngine() as engine, connect(engine.base_url) as http:
-        server = Server(OURS, http)
+        server = BenchmarkServer(OURS, http)
         assert await server.tiers() == {}
         assert await server.running() == 0
 

@@ -17,8 +17,8 @@ GAP = Figure("stall", "worst gap", 90.0, "ms", goal=Goal(200, 120))
 RECOMPUTE = Figure("tiers", "load", 2.0, "ms", True, "recompute", 600.0)
 
 
-def run_of(*figures: Figure, load: float = 0.1) -> report.Run:
-    return report.Run(
+def run_of(*figures: Figure, load: float = 0.1) -> report.BenchmarkRun:
+    return report.BenchmarkRun(
         model="small.Q4_0",
         threads=2,
         started=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),

@@ -161,7 +161,7 @@ def test_pinned_blocks_stay_and_held_ones_go_last() -> None:
     clock = FakeClock()
     store = BlockStore(IDENTITY, 4 * PAYLOAD_BYTES, clock=clock)
     fill(store, chain_of(1, 2))
-    store.hold(store.root(""), chain_of(1, 2), until=10.0)
+    store.retain(store.root(""), chain_of(1, 2), until=10.0)
     fill(store, chain_of(2, 2))
     fill(store, chain_of(3, 2))
     assert stored_tokens(store, chain_of(1, 2)) == 2 * BLOCK_TOKENS

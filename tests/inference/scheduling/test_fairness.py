@@ -10,7 +10,7 @@ from roost_inference.scheduling.fairness import (
     DEBT_TOKENS_MAX,
     FLOOR,
     TENANTS_MAX,
-    Accounts,
+    ClassAccounts,
     Floors,
 )
 from roost_inference.testing.harness import Collector, drive, request, toy_engine, toy_store
@@ -194,14 +194,14 @@ def test_a_tenant_can_t_take_every_place_of_the_queue() -> None:
 
 
 def test_the_number_of_tenants_remembered_is_bounded() -> None:
-    accounts = Accounts()
+    accounts = ClassAccounts()
     for number in range(3 * TENANTS_MAX):
         accounts.leave(accounts.enter(f"tenant {number}"))
     assert len(accounts) == TENANTS_MAX
 
 
 def test_who_comes_back_has_saved_nothing_and_owes_a_bounded_amount() -> None:
-    accounts = Accounts()
+    accounts = ClassAccounts()
     busy, idle = accounts.enter("busy"), accounts.enter("idle")
     accounts.leave(idle)
     busy.served = 1_000_000.0

@@ -5,7 +5,7 @@ import random
 from roost_inference.sequence import Sequence
 from roost_inference.speculation import suffix
 from roost_inference.speculation.corpus import Corpus
-from roost_inference.speculation.suffix import MATCH_MAX, SEPARATOR, Match, SuffixIndex
+from roost_inference.speculation.suffix import MATCH_MAX, SEPARATOR, SuffixIndex, SuffixMatch
 from roost_inference.speculation.suffix_drafter import SuffixDrafter
 from roost_inference.testing.harness import Collector, request, toy_engine
 
@@ -22,7 +22,7 @@ def sequence(prompt: str, salt: str = "") -> Sequence:
 def test_the_longest_match_wins_over_a_newer_one() -> None:
     index = SuffixIndex(tokens("xabcdONE__bcdTWO__abcd"))
     match = index.longest(index.tokens)
-    assert match == Match(5, 4)
+    assert match == SuffixMatch(5, 4)
     assert bytes(index.following(match, 3)) == b"ONE"
 
 
@@ -50,15 +50,17 @@ def test_nothing_matches_across_a_separator() -> None:
     index = SuffixIndex([1, 2, SEPARATOR, 3, 4, 5])
     assert index.longest([2, SEPARATOR]) is None
     assert index.longest([1, 2]) is None, "a separator follows, so nothing does"
-    assert index.longest([9, 3, 4]) == Match(5, 2)
+    assert index.longest([9, 3, 4]) == SuffixMatch(5, 2)
 
 
 def test_a_search_looks_at_so_many_candidates_and_no_more(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(suffix, "CANDIDATES_MAX", 3)
     index = SuffixIndex(tokens("Qwertyab!" + "_ab." * 3))
-    assert index.longest(tokens("Qwertyab")) == Match(20, 2), "the longest is the fourth newest"
+    assert index.longest(tokens("Qwertyab")) == SuffixMatch(20, 2), (
+        "the longest is the fourth newest"
+    )
     monkeypatch.setattr(suffix, "CANDIDATES_MAX", 4)
-    assert index.longest(tokens("Qwertyab")) == Match(8, 8)
+    assert index.longest(tokens("Qwertyab")) == SuffixMatch(8, 8)
 
 
 def test_the_index_agrees_with_a_search_of_everything() -> None:
@@ -92,7 +94,7 @@ def test_a_copy_is_followed_without_a_new_search(monkeypatch) -> None:  # type: 
     searches: list[int] = []
     found = SuffixIndex.longest
 
-    def counting(self: SuffixIndex, query: list[int]) -> Match | None:
+    def counting(self: SuffixIndex, query: list[int]) -> SuffixMatch | None:
         searches.append(1)
         return found(self, query)
 

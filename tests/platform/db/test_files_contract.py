@@ -8,7 +8,7 @@ from typing import Protocol
 import pytest
 
 from roost_channels.errors import Rejected
-from roost_channels.files import Files
+from roost_channels.files import ChannelFiles
 from roost_channels.message import Attachment
 from roost_channels.testing.memory.files import MemoryFiles
 from roost_platform.db.base.engine import Database
@@ -24,7 +24,7 @@ class Folder(Protocol):
     """One kind of file storage, and the ways in which files get into it."""
 
     @property
-    def files(self) -> Files:
+    def files(self) -> ChannelFiles:
         """The storage under test."""
 
     @property

@@ -17,6 +17,7 @@ from roost_inference.client.engine_client import EngineClient
 from roost_platform.api.auth import Require
 from roost_platform.api.feed import Feed
 from roost_platform.api.routes import router
+from roost_platform.db.reasons import WORDS
 from roost_platform.db.stores import Stores
 from roost_platform.identity.roles import Role
 from roost_platform.identity.tokens import Tokens
@@ -251,6 +252,16 @@ async def test_stopping_in_words_is_answered_by_what_was_stopped(web: Web) -> No
     assert [(event.name, event.data) async for event in events] == [
         ("done", {"outcome": "stopped"})
     ]
+
+
+async def test_a_message_that_no_turn_took_is_settled_by_a_code_and_words_beside_it(
+    web: Web,
+) -> None:
+    dropped = await web.say("hello")
+    await web.say("/stop")
+    feed = Feed(web.stores.database, dropped["conversation_id"], inbox_id=dropped["inbox_id"])
+    events = [event async for event in feed.events(asyncio.Event())]
+    assert events[-1].data == {"outcome": "stopped", "reason": WORDS["stopped"]}
 
 
 async def test_a_session_is_found_by_key_id_and_name(web: Web) -> None:

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from roost_platform.stack import logs
-from roost_platform.stack.part_log import LINE_BYTES_MAX, TAIL_LINES, PartLog
+from roost_platform.stack.process_log import LINE_BYTES_MAX, TAIL_LINES, ProcessLog
 
 
 @pytest.fixture
@@ -63,8 +63,8 @@ def test_values_under_secret_names_are_masked(stream: io.StringIO) -> None:
     assert (entry["auth_token"], entry["user"]) == ("***", "ada")
 
 
-def test_a_part_log_keeps_whole_lines_and_the_last_of_them(tmp_path: Path) -> None:
-    log = PartLog(tmp_path / "x.log")
+def test_a_process_log_keeps_whole_lines_and_the_last_of_them(tmp_path: Path) -> None:
+    log = ProcessLog(tmp_path / "x.log")
     assert list(log.feed(b"one\ntw")) == ["one"]
     assert list(log.feed(b"o\r\nthree")) == ["two"]
     log.flush()
@@ -75,18 +75,18 @@ def test_a_part_log_keeps_whole_lines_and_the_last_of_them(tmp_path: Path) -> No
 
 
 def test_output_without_line_ends_is_cut_and_broken_text_is_kept(tmp_path: Path) -> None:
-    log = PartLog(tmp_path / "x.log")
+    log = ProcessLog(tmp_path / "x.log")
     (line,) = log.feed(b"x" * (LINE_BYTES_MAX + 1))
     assert len(line) == LINE_BYTES_MAX + 1
     assert list(log.feed(b"\xff\n")) == ["\ufffd"]
     log.flush()
 
 
-def test_a_part_log_is_rotated_and_old_ones_are_dropped(
+def test_a_process_log_is_rotated_and_old_ones_are_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("roost_platform.stack.part_log.FILE_BYTES_MAX", 1000)
-    log = PartLog(tmp_path / "x.log")
+    monkeypatch.setattr("roost_platform.stack.process_log.FILE_BYTES_MAX", 1000)
+    log = ProcessLog(tmp_path / "x.log")
     for _ in range(100):
         list(log.feed(b"y" * 99 + b"\n"))
     log.flush()

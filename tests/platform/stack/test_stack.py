@@ -18,7 +18,7 @@ from roost_platform.stack import local_ports
 from roost_platform.stack.addresses import choose_ports
 from roost_platform.stack.up import Options, environment, plan
 
-RUN = running_stack.Run(os.getpid(), 8420, 1, 2, 0.0, "http://127.0.0.1:8420")
+RUN = running_stack.RunningStack(os.getpid(), 8420, 1, 2, 0.0, "http://127.0.0.1:8420")
 
 
 @pytest.fixture(autouse=True)

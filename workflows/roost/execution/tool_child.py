@@ -45,7 +45,7 @@ class _NoNotes:
         raise ToolFailed(NOT_HERE)
 
 
-class Child:
+class ToolChild:
     """Runs the calls that arrive; a thread beside it reads stops, and ends all with the worker."""
 
     def __init__(self, lines: BinaryIO, out: BinaryIO) -> None:
@@ -103,7 +103,7 @@ class Child:
         finally:
             self._context = None
 
-    def _make_context(self, given: Mapping[str, Any]) -> Context:
+    def _make_context(self, fields: Mapping[str, Any]) -> Context:
         def show(text: str) -> None:
             self._send({"progress": cap(text, PROGRESS_BYTES_MAX)})
 
@@ -112,10 +112,10 @@ class Child:
             self._send({"plan": kept})
 
         return Context(
-            key=given["key"],
-            attempt=given["attempt"],
-            person=Person(**given["person"]),
-            session=SessionInfo(**given["session"]),
+            key=fields["key"],
+            attempt=fields["attempt"],
+            person=Person(**fields["person"]),
+            session=SessionInfo(**fields["session"]),
             notes=_NoNotes(),
             on_progress=show,
             on_plan=plan,
@@ -160,5 +160,5 @@ def main(worker: int) -> None:
     os.dup2(2, 1)
     os.close(nothing)
     with contextlib.suppress(BrokenPipeError):
-        Child(lines, out).run()
+        ToolChild(lines, out).run()
     os._exit(0)

@@ -30,7 +30,7 @@ from roost_workflows.state import SessionInput
 from roost_workflows.testing.ports import memory_ports
 from roost_workflows.testing.records import StoredTurn
 from roost_workflows.testing.store import MemoryStore
-from roost_workflows.turn.model_call import Engine
+from roost_workflows.turn.model_call import ModelClient
 from roost_workflows.worker import build_worker, tool_processes
 
 POLL_S: Final = 0.01
@@ -95,7 +95,7 @@ class Lab:
         self,
         *agents: Agent,
         max_cached_workflows: int = 100,
-        engine: Engine | None = None,
+        engine: ModelClient | None = None,
     ) -> AsyncIterator[None]:
         """A worker in this process; the first agent answers."""
         registry = AgentRegistry.of(*(agents or (concierge,)))

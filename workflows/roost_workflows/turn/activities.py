@@ -16,7 +16,7 @@ from roost_workflows.state import (
     StepResult,
 )
 from roost_workflows.turn.activity_guard import beating, finish, private
-from roost_workflows.turn.model_call import Engine, ModelCaller
+from roost_workflows.turn.model_call import ModelCaller, ModelClient
 from roost_workflows.turn.progress import Board
 from roost_workflows.turn.suspects import Suspects
 from roost_workflows.turn.tool_call import ToolCaller
@@ -28,7 +28,7 @@ class Activities:
     def __init__(
         self,
         ports: Ports,
-        engine: Engine,
+        engine: ModelClient,
         registry: AgentRegistry,
         processes: ToolProcesses | None = None,
         suspects: Suspects | None = None,

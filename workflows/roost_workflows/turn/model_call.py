@@ -54,7 +54,7 @@ ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 UNPARSED: Final = "arguments_that_were_not_json"
 
 
-class Engine(Protocol):
+class ModelClient(Protocol):
     """What a model call needs of EngineClient."""
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
@@ -104,7 +104,7 @@ class ModelCaller:
     def __init__(
         self,
         turns: Turns,
-        engine: Engine,
+        engine: ModelClient,
         registry: AgentRegistry,
         board: Board,
         hints: SessionHints,

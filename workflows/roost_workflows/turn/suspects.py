@@ -77,21 +77,21 @@ class _Watched(Generic[Result]):
         self._work = work
 
     def __await__(self) -> Generator[Any, Any, Result]:
-        given: Any = None
+        value: Any = None
         error: BaseException | None = None
         while True:
             self._suspects.note(self._turn_id)
             try:
-                waits_for = self._work.send(given) if error is None else self._work.throw(error)
+                waits_for = self._work.send(value) if error is None else self._work.throw(error)
             except StopIteration as end:
                 result: Result = end.value
                 return result
             finally:
                 self._suspects.note("")
             try:
-                given, error = (yield waits_for), None
+                value, error = (yield waits_for), None
             except BaseException as thrown:
-                given, error = None, thrown
+                value, error = None, thrown
 
 
 def open_suspects(folder: Path) -> Suspects:
@@ -110,13 +110,15 @@ def left_behind(folder: Path) -> list[str]:
     What the event loop computed for is blamed alone. Threads are blamed where it only waited: one
     of them held the interpreter, the others may have slept.
     """
-    found: list[str] = []
+    turn_ids: list[str] = []
     for path in sorted(folder.glob(PATTERN)):
         with contextlib.suppress(OSError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its worker lives: OSError
             notes = file.read(SUSPECTS_MAX * ID_BYTES)
             slots = (notes[at : at + ID_BYTES] for at in range(0, len(notes), ID_BYTES))
             loop, *threads = (slot.rstrip(b"\0").decode("ascii", "replace") for slot in slots)
-            found += [loop] if loop else [turn_id for turn_id in dict.fromkeys(threads) if turn_id]
+            turn_ids += (
+                [loop] if loop else [turn_id for turn_id in dict.fromkeys(threads) if turn_id]
+            )
             path.unlink()
-    return found
+    return turn_ids

@@ -65,7 +65,7 @@ def quote_of(message: Json, account: str) -> Quote | None:
         text = selected.get("text") or _words(external)
         origin = external.get("origin") or {}
         sender = {"from": origin.get("sender_user") or {}}
-        # From another topic of this chat it has an id that we may know; from elsewhere it has none.
+        # A message of this chat, from another topic, has an id that we may know; others have none.
         is_here = (external.get("chat") or {}).get("id") == message["chat"]["id"]
         ref = external.get("message_id") if is_here else None
         return Quote(

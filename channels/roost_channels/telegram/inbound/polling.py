@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from roost_channels.clock import Clock
+from roost_channels.config import AUTH_PROBE_S
 from roost_channels.errors import AuthBroken, DeliveryError, Throttled
 from roost_channels.intake import Intake
 from roost_channels.message import InboundMessage
@@ -19,8 +20,6 @@ BATCH_MAX = 100
 BACKOFF_S = 1.0
 BACKOFF_MAX_S = 30.0
 CONFLICT_MAX_S = 60.0
-# Credentials that fail are tried again this slowly: a new token comes with a restart.
-AUTH_PROBE_S = 60.0
 # An offset is not used longer than this after the last update.
 QUIET_S = 86_400.0
 # Batches that storage refuses in a row before it is given their events one by one.
@@ -47,12 +46,14 @@ class Poller:
         intake: Intake,
         clock: Clock,
         acknowledge: Callable[[str, str], None],
+        auth_probe_s: float = AUTH_PROBE_S,
     ) -> None:
         self._client = client
         self._config = config
         self._intake = intake
         self._clock = clock
         self._acknowledge = acknowledge
+        self._auth_probe_s = auth_probe_s
         self._account = config.account
         self._state = ""
         self._failures = 0
@@ -86,14 +87,14 @@ class Poller:
         """
         if self._clock.time() - self._heard_at > QUIET_S:
             self._offset = None
-        asked = GetRawUpdates(
+        request = GetRawUpdates(
             offset=self._offset,
             limit=BATCH_MAX,
             timeout=self._config.poll_timeout_s,
             allowed_updates=list(updates.ALLOWED_UPDATES),
         )
         timeout_s = self._config.poll_timeout_s + POLL_SLACK_S
-        batch: Any = await self._client.call(asked, repeatable=True, timeout_s=timeout_s)
+        batch: Any = await self._client.call(request, repeatable=True, timeout_s=timeout_s)
         if not batch:
             return
         numbers = [n for n in map(updates.update_id, batch) if n is not None]
@@ -156,7 +157,7 @@ class Poller:
         wait = min(BACKOFF_S * 2 ** min(self._failures - 1, 10), BACKOFF_MAX_S)
         state = "degraded"
         if isinstance(error, AuthBroken):
-            state, wait = "auth_error", AUTH_PROBE_S
+            state, wait = "auth_error", self._auth_probe_s  # a new token comes with a restart
         elif isinstance(error, DeliveryError) and error.code == "409":
             # Another poller, or a webhook that somebody set, which we remove.
             state, wait = "conflict", min(wait * 5, CONFLICT_MAX_S)

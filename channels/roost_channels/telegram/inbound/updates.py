@@ -23,7 +23,7 @@ ALLOWED_UPDATES = (
     "my_chat_member",
 )
 _GROUPS = ("group", "supergroup", "channel")
-# Messages are sent to it without a topic, typing is shown in it by this number.
+# The topic General: messages go there without a topic's number, typing needs this one.
 GENERAL_TOPIC = "1"
 # The chat of dead letters that name none.
 UNREADABLE_CHAT = "unreadable"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from roost_channels.errors import Rejected
-from roost_channels.files import Fetch, StoredFile
+from roost_channels.files import FileFetch, StoredFile
 from roost_channels.message import Attachment
 
 
@@ -18,7 +18,7 @@ class MemoryFiles:
     """
 
     data: dict[str, bytes] = field(default_factory=dict)
-    waiting: dict[str, Fetch] = field(default_factory=dict)
+    waiting: dict[str, FileFetch] = field(default_factory=dict)
     due_at: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     arrived_at: dict[str, float] = field(default_factory=dict)
@@ -27,12 +27,12 @@ class MemoryFiles:
     def arrived(self, attachment: Attachment, account: str = "42", at: float = 0.0) -> None:
         """A message came with this file."""
         artifact_id = attachment.artifact_id
-        self.waiting[artifact_id] = Fetch(artifact_id, "telegram", account, attachment, 0)
+        self.waiting[artifact_id] = FileFetch(artifact_id, "telegram", account, attachment, 0)
         self.due_at[artifact_id] = self.arrived_at[artifact_id] = at
 
     async def fetches(
         self, channels: Sequence[tuple[str, str]], now: float, limit: int
-    ) -> Sequence[Fetch]:
+    ) -> Sequence[FileFetch]:
         """Files that are due, oldest first."""
         due = [
             fetch

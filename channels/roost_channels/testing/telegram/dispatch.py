@@ -71,7 +71,7 @@ class BotDispatcher(Dispatcher[TelegramCore]):
         return max(self._core.flood.wait_until(bucket) for bucket in _buckets(call))
 
     def make_response(self, call: Call, headers: Mapping[str, str]) -> web.Response:
-        """As above; a `retry_after` in the body is also in the Retry-After header."""
+        """The call's response; a `retry_after` in its body is also in the Retry-After header."""
         wait_s = call.response.get("parameters", {}).get("retry_after")
         return super().make_response(call, {"Retry-After": str(wait_s)} if wait_s else headers)
 

@@ -13,12 +13,13 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from roost_channels.clock import Clock
+from roost_channels.delivery.receipts import FAILED
 from roost_channels.errors import AuthBroken, DeliveryError, Rejected
 from roost_channels.intake import DeliveryReceipt, Intake
 from roost_channels.message import InboundMessage
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.config import TwilioConfig
-from roost_channels.whatsapp.errors import FAILED, failure
+from roost_channels.whatsapp.errors import failure
 from roost_channels.whatsapp.inbound import forms
 from roost_channels.whatsapp.inbound.forms import Form
 from roost_channels.whatsapp.window import refusal_of
@@ -86,7 +87,7 @@ class Backfill:
         await self._file_failures(intake, since)
         missing = await self._missing(intake, since, until)
         batch = [await self._read(message) for message in missing]
-        # Full: what is newer than the last of these is still to be looked at.
+        # A full batch: the next search goes on after its last message.
         reached = _sent_at(missing[-1]) if len(missing) == MISSING_MAX else until
         moved = max(int(reached), cursor)
         if batch:

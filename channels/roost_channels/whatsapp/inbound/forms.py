@@ -6,7 +6,15 @@ Parameters are added without notice, so that everything is kept in `raw` and unk
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import parse_qsl
 
-from roost_channels.message import Address, Attachment, InboundKind, InboundMessage, Quote, Sender
+from roost_channels.message import (
+    STOP_BUTTON,
+    Address,
+    Attachment,
+    InboundKind,
+    InboundMessage,
+    Quote,
+    Sender,
+)
 
 MEDIA_MAX = 10
 # Types whose text is in Body, and reactions, which nobody answers.
@@ -57,7 +65,7 @@ def read(form: Form, account: str, now: float, quote: Quote | None = None) -> In
     button = form.get("ButtonPayload")
     text = form.get("Body") or form.get("ButtonText") or form.get("ListTitle")
     kind: InboundKind = "message"
-    if button.startswith("stop:"):
+    if button.startswith(STOP_BUTTON):
         kind, text = "callback", button
     elif not (text or attachments):
         kind = "other"  # a reaction, or a kind of message that came after this was written

@@ -26,7 +26,7 @@ from roost_channels.whatsapp.window import refusal_of
 logger = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 65_536
-# Twilio gives a webhook 15 s in all; what is quoted is not worth more than a few of them.
+# Looking up a quoted message takes at most this long: Twilio gives a webhook 15 s in all.
 QUOTE_TIMEOUT_S = 3.0
 EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 

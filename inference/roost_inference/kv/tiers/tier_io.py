@@ -18,7 +18,7 @@ CLOSE_TIMEOUT_S = 5.0
 log = logging.getLogger(__name__)
 
 
-class Fetch:
+class BlockFetch:
     """Blocks on their way to RAM. `given_up` ends it early: nobody waits for what is still read."""
 
     def __init__(self, tiers: Iterable[str], deadline: float) -> None:
@@ -162,21 +162,21 @@ class TierIo:
             del lower.dirty[key]
         return None
 
-    def fetch(self, nodes: Sequence[Node], sources: Sequence[str]) -> Fetch:
+    def fetch(self, nodes: Sequence[Node], sources: Sequence[str]) -> BlockFetch:
         """Start reading pinned blocks from the tiers given for each; see Fetch."""
         groups: dict[str, list[Node]] = {}
         for node, source in zip(nodes, sources, strict=True):
             if source != RAM:
                 groups.setdefault(source, []).append(node)
         longest_s = max((self.lower[n].tier.quota.deadline_s for n in groups), default=0.0)
-        fetch = Fetch(groups, self._shared.clock() + longest_s)
+        fetch = BlockFetch(groups, self._shared.clock() + longest_s)
         for name, wanted in groups.items():
             lower = self.lower[name]
             if not lower.reader.submit(partial(self._load, lower, wanted, fetch)):
                 fetch.pending.discard(name)
         return fetch
 
-    def give_up(self, fetch: Fetch) -> None:
+    def give_up(self, fetch: BlockFetch) -> None:
         """The deadline has passed: nobody waits any more, and the tier gets a pause."""
         with self._shared.lock:
             if fetch.done:
@@ -186,7 +186,7 @@ class TierIo:
                 deadline_s = self.lower[name].tier.quota.deadline_s
                 self.lower[name].health.failed(f"no answer within {deadline_s:g} s")
 
-    def _load(self, lower: LowerTier, nodes: Sequence[Node], fetch: Fetch) -> None:
+    def _load(self, lower: LowerTier, nodes: Sequence[Node], fetch: BlockFetch) -> None:
         """On the reader's thread."""
         try:
             for node in nodes:
@@ -198,7 +198,7 @@ class TierIo:
                 fetch.pending.discard(lower.tier.name)
             self.on_change()
 
-    def _load_one(self, lower: LowerTier, node: Node, fetch: Fetch) -> bool:
+    def _load_one(self, lower: LowerTier, node: Node, fetch: BlockFetch) -> bool:
         name, started = lower.tier.name, self._shared.clock()
         with self._shared.lock:
             if node.payload is not None:

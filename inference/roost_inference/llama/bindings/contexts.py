@@ -36,7 +36,7 @@ def create_context(
 
 
 def set_threads(context: Any, threads: int) -> None:
-    """For decodes from now on."""
+    """Use this many threads for decodes from now on."""
     llama.llama_set_n_threads(context, threads, threads)
 
 

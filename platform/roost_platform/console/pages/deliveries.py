@@ -25,7 +25,7 @@ from roost_platform.views.pagination import Pages, page_number
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryList:
+class DeliveryListSection:
     """The part of the page that is updated."""
 
     rows: Annotated[tuple[DeliveryRow, ...], "This page's messages"]
@@ -38,7 +38,7 @@ class DeliveriesContext:
 
     by: Annotated[DeliveryFilter, "What the list is narrowed to"]
     states: Annotated[tuple[str, ...], "States that can be chosen"]
-    list: Annotated[DeliveryList, "The rows and their pages"]
+    list: Annotated[DeliveryListSection, "The rows and their pages"]
     query: Annotated[str, "The query string, for the stream"]
     failed: Annotated[int, "How many failed, over all pages"]
     uncertain: Annotated[int, "Of how many nobody knows whether they arrived"]
@@ -68,7 +68,7 @@ async def load(visit: Visit) -> DeliveriesContext:
     return DeliveriesContext(
         by=by,
         states=STATES,
-        list=DeliveryList(rows, Pages(number, count, "/deliveries", query)),
+        list=DeliveryListSection(rows, Pages(number, count, "/deliveries", query)),
         query=visit.request.url.query,
         failed=failed,
         uncertain=uncertain,

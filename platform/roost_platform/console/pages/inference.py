@@ -11,7 +11,7 @@ from roost_platform.console.page import Page
 from roost_platform.console.pages.overview import Tile, milliseconds, spark
 from roost_platform.console.rendering import NOTHING, number
 from roost_platform.views.engine.figures import (
-    DrafterFigures,
+    DrafterView,
     EngineFigures,
     LoadFigures,
     TierFigures,
@@ -24,7 +24,7 @@ LOOK_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class StatusSection:
     """The line on top. problem: why there are no figures; model: the model that is served."""
 
     problem: str
@@ -33,7 +33,7 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class Reuse:
+class ReuseSection:
     """Prompt tokens that were not computed again, against a cache that never forgets."""
 
     hit_rate: float | None
@@ -47,7 +47,7 @@ class Reuse:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MemorySection:
     """Where the KV cache is."""
 
     cells_used: int | None
@@ -59,7 +59,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Loads:
+class LoadsSection:
     """Blocks that were loaded, and those that were computed again instead."""
 
     rows: tuple[LoadFigures, ...]
@@ -69,15 +69,15 @@ class Loads:
 
 
 @dataclass(frozen=True, slots=True)
-class Speculation:
+class SpeculationSection:
     """Drafts by drafter and position."""
 
-    drafters: tuple[DrafterFigures, ...]
+    drafters: tuple[DrafterView, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Sessions:
-    """rows: None if the engine keeps no sessions or does not report them."""
+class SessionsSection:
+    """The sessions that the engine keeps. rows: None if it keeps none or does not report them."""
 
     rows: tuple[EngineSessionRow, ...] | None
 
@@ -86,13 +86,13 @@ class Sessions:
 class InferenceContext:
     """The Inference page."""
 
-    status: Annotated[Status, "Which engine answers, or why none does"]
+    status: Annotated[StatusSection, "Which engine answers, or why none does"]
     tiles: Annotated[tuple[Tile, ...], "Figures in reading order"]
-    reuse: Annotated[Reuse, "Hit rate and its ceiling"]
-    memory: Annotated[Memory, "Cells and bytes by tier"]
-    loads: Annotated[Loads, "Loads and recomputes by tier"]
-    speculation: Annotated[Speculation, "Acceptance by drafter and position"]
-    sessions: Annotated[Sessions, "Sessions in the engine, with their pins"]
+    reuse: Annotated[ReuseSection, "Hit rate and its ceiling"]
+    memory: Annotated[MemorySection, "Cells and bytes by tier"]
+    loads: Annotated[LoadsSection, "Loads and recomputes by tier"]
+    speculation: Annotated[SpeculationSection, "Acceptance by drafter and position"]
+    sessions: Annotated[SessionsSection, "Sessions in the engine, with their pins"]
     chart: Annotated[Mapping[str, Sequence[float | None]], "Columns of the chart, by minute"]
 
 
@@ -172,9 +172,11 @@ async def load(visit: Visit) -> InferenceContext:
         async with visit.deps.stores.database.read() as session:
             rows = await engine_session_rows(session, listed)
     return InferenceContext(
-        status=Status("" if figures.is_up else figures.status, figures.model, figures.is_ours),
+        status=StatusSection(
+            "" if figures.is_up else figures.status, figures.model, figures.is_ours
+        ),
         tiles=tiles(figures, minutes),
-        reuse=Reuse(
+        reuse=ReuseSection(
             figures.hit_rate,
             figures.hit_ceiling,
             figures.prompt_tokens,
@@ -184,7 +186,7 @@ async def load(visit: Visit) -> InferenceContext:
             figures.lost_tokens,
             figures.spliced_answers,
         ),
-        memory=Memory(
+        memory=MemorySection(
             figures.cells_used,
             figures.cells_total,
             figures.cells_share,
@@ -192,9 +194,11 @@ async def load(visit: Visit) -> InferenceContext:
             figures.tiers,
             figures.is_ours,
         ),
-        loads=Loads(figures.loads, figures.found_nowhere, figures.bad_blocks, figures.is_ours),
-        speculation=Speculation(tuple(d for d in figures.drafters if d.drafts)),
-        sessions=Sessions(rows),
+        loads=LoadsSection(
+            figures.loads, figures.found_nowhere, figures.bad_blocks, figures.is_ours
+        ),
+        speculation=SpeculationSection(tuple(d for d in figures.drafters if d.drafts)),
+        sessions=SessionsSection(rows),
         chart=chart(minutes),
     )
 

@@ -12,7 +12,7 @@ from roost_platform.console.rendering import NOTHING
 from roost_platform.views.channels import ChannelHealth
 from roost_platform.views.deliveries import DeliveryFilter, deliveries
 from roost_platform.views.delivery_views import DeliveryRow
-from roost_platform.views.figures import Figures, Minute, figures
+from roost_platform.views.figures import Minute, OverviewFigures, figures
 from roost_platform.views.health import ServiceHealth
 from roost_platform.views.people import PairingRequest, requests
 from roost_platform.views.sessions import SessionRow, running
@@ -88,7 +88,7 @@ def milliseconds(value: float | None) -> tuple[str, str]:
     return (f"{value:.0f}", "ms") if value < 1000 else (f"{value / 1000:.1f}", "s")
 
 
-def tiles(f: Figures, engine: Mapping[str, Any]) -> tuple[Tile, ...]:
+def tiles(f: OverviewFigures, engine: Mapping[str, Any]) -> tuple[Tile, ...]:
     """The figures as tiles. `engine`: its own figures, which fill what the rows do not tell."""
     own = engine.get("ttft_ms") or {}
     p50 = f.ttft_p50_ms if f.ttft_p50_ms is not None else own.get("p50")

@@ -7,12 +7,12 @@ from roost_platform.console.console import Visit
 from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import Page
 from roost_platform.console.pages.overview import HealthStrip, Tile, spark
-from roost_platform.console.pages.session import Now, Transcript
+from roost_platform.console.pages.session import NowSection, TranscriptSection
 from roost_platform.views.channels import ChannelHealth
-from roost_platform.views.conversation import Running
+from roost_platform.views.conversation import RunningTurn
 from roost_platform.views.health import ServiceHealth
 from roost_platform.views.pagination import Pages
-from roost_platform.views.spans import Span, TurnView
+from roost_platform.views.spans import TurnSpan, TurnView
 from roost_platform.views.transcript import Bubble, CallView, QuoteView
 
 PHASES = (
@@ -52,8 +52,8 @@ class PatternsContext:
     deliveries: Annotated[tuple[str, ...], "States of a delivery"]
     tiles: Annotated[tuple[Tile, ...], "Figures"]
     health: Annotated[HealthStrip, "The health strip"]
-    transcript: Annotated[Transcript, "Messages of every kind"]
-    now: Annotated[Now, "A running answer"]
+    transcript: Annotated[TranscriptSection, "Messages of every kind"]
+    now: Annotated[NowSection, "A running answer"]
     turns: Annotated[tuple[TurnView, ...], "Waterfalls"]
     pages: Annotated[Pages, "A pager"]
 
@@ -89,13 +89,13 @@ def example(now: float) -> PatternsContext:
         Bubble("p8", "error", "The engine did not answer for five minutes.", now - 50),
     )
     spans = (
-        Span("queue", "Queue", 0, 4, 0.05),
-        Span("prefill", "First token", 4, 16, 0.21),
-        Span("decode", "Writing", 20, 12, 0.16, "120 in, 90 cached, 14 out"),
-        Span("tool", "calculator", 32, 5, 0.07, "ok"),
-        Span("prefill", "First token", 37, 6, 0.08),
-        Span("decode", "Writing", 43, 42, 0.55),
-        Span("deliver", "Deliver", 85, 15, 0.19, "sent"),
+        TurnSpan("queue", "Queue", 0, 4, 0.05),
+        TurnSpan("prefill", "First token", 4, 16, 0.21),
+        TurnSpan("decode", "Writing", 20, 12, 0.16, "120 in, 90 cached, 14 out"),
+        TurnSpan("tool", "calculator", 32, 5, 0.07, "ok"),
+        TurnSpan("prefill", "First token", 37, 6, 0.08),
+        TurnSpan("decode", "Writing", 43, 42, 0.55),
+        TurnSpan("deliver", "Deliver", 85, 15, 0.19, "sent"),
     )
     turn = TurnView("t1", 3, "done", "", now - 100, 1.31, 420, 360, 42, 0.21, spans)
     wave = [3, 5, 4, 8, 7, 9, 12, 10, 14, 11, 13, 16]
@@ -112,9 +112,10 @@ def example(now: float) -> PatternsContext:
             (ServiceHealth("engine", "up", "version 1"), ServiceHealth("worker", "down", "silent")),
             (ChannelHealth("telegram", "42", "degraded", "slow", "@roost_bot", now, now, now),),
         ),
-        transcript=Transcript(bubbles, 0),
-        now=Now(
-            Running("t2", 4, "answering", "On Sundays it is *open*", now - 4, False, (busy,)), ()
+        transcript=TranscriptSection(bubbles, 0),
+        now=NowSection(
+            RunningTurn("t2", 4, "answering", "On Sundays it is *open*", now - 4, False, (busy,)),
+            (),
         ),
         turns=(turn,),
         pages=Pages(2, 61, "/patterns"),

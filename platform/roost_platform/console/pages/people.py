@@ -18,7 +18,7 @@ ACCESS = ("allowed", "pending", "blocked")
 
 
 @dataclass(frozen=True, slots=True)
-class PeopleList:
+class PeopleListSection:
     """The table, which is updated."""
 
     rows: Annotated[tuple[PersonRow, ...], "This page's people"]
@@ -32,7 +32,7 @@ class PeopleContext:
     access: Annotated[str, "Access the list is narrowed to, empty for all"]
     text: Annotated[str, "Search text"]
     requests: Annotated[tuple[PairingRequest, ...], "Strangers who wait, longest first"]
-    list: Annotated[PeopleList, "The rows and their pages"]
+    list: Annotated[PeopleListSection, "The rows and their pages"]
     query: Annotated[str, "The query string, for the stream"]
 
 
@@ -45,7 +45,9 @@ async def load(visit: Visit) -> PeopleContext:
         waiting = await requests(session, visit.now)
         count, rows = await people(session, access, text, number)
     pages = Pages(number, count, "/people", (("access", access), ("q", text)))
-    return PeopleContext(access, text, waiting, PeopleList(rows, pages), visit.request.url.query)
+    return PeopleContext(
+        access, text, waiting, PeopleListSection(rows, pages), visit.request.url.query
+    )
 
 
 def live(data: PeopleContext) -> LivePage:

@@ -50,7 +50,7 @@ async def load(visit: Visit) -> SandboxContext:
 
 
 def live(data: SandboxContext) -> LivePage:
-    """Each phone by itself."""
+    """One fragment for each phone, so that each is updated by itself."""
     return LivePage(
         tuple(Fragment(f"phone-{one.look.name}", "sandbox/phone.html", one) for one in data.phones)
     )

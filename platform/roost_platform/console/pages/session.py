@@ -12,14 +12,14 @@ from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.page import ConsoleRoute, Page, ReadAs
 from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
-from roost_platform.views.conversation import ConversationView, Running, conversation
+from roost_platform.views.conversation import ConversationView, RunningTurn, conversation
 from roost_platform.views.files import FileView, files_of
 from roost_platform.views.spans import TurnView
 from roost_platform.views.transcript import Bubble
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class HeadSection:
     """The line above the transcript."""
 
     view_id: str
@@ -32,7 +32,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Transcript:
+class TranscriptSection:
     """The messages; they change when something is committed.
 
     older, newer: links to the messages around these, empty where there are none.
@@ -45,15 +45,15 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
+class NowSection:
     """The end of the transcript: the partial answer and what waits behind it."""
 
-    running: Running | None
+    running: RunningTurn | None
     waiting: tuple[Bubble, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class FactsSection:
     """The box beside the transcript."""
 
     key: str
@@ -73,7 +73,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class FilesSection:
     """What people sent and agents made in this conversation, newest first."""
 
     view_id: str
@@ -88,12 +88,12 @@ class SessionContext:
     number: Annotated[int | None, "Session asked for, None for the current one"]
     query: Annotated[str, "The query string, for the stream and the JSON"]
     is_current: Annotated[bool, "Whether people are in this session now"]
-    head: Annotated[Head, "Who, on which channel, in which state"]
-    transcript: Annotated[Transcript, "What was said"]
-    now: Annotated[Now, "What is being written"]
-    facts: Annotated[Facts, "Counts and ids"]
+    head: Annotated[HeadSection, "Who, on which channel, in which state"]
+    transcript: Annotated[TranscriptSection, "What was said"]
+    now: Annotated[NowSection, "What is being written"]
+    facts: Annotated[FactsSection, "Counts and ids"]
     turns: Annotated[tuple[TurnView, ...], "Turns with their waterfalls, newest first"]
-    files: Annotated[Files, "Files of the conversation"]
+    files: Annotated[FilesSection, "Files of the conversation"]
 
 
 def context_of(
@@ -110,7 +110,7 @@ def context_of(
         number=number,
         query=query_of(number, before),
         is_current=view.is_current,
-        head=Head(
+        head=HeadSection(
             view_id=view.id,
             channel=view.channel,
             title=view.title,
@@ -119,14 +119,14 @@ def context_of(
             started_at=run.started_at if run else None,
             stop_requested=run.stop_requested if run else False,
         ),
-        transcript=Transcript(
+        transcript=TranscriptSection(
             view.bubbles,
             view.earlier,
             older=_link(view.id, number, view.first) if view.earlier else "",
             newer=_link(view.id, number, None) if before is not None else "",
         ),
-        now=Now(run, view.waiting),
-        facts=Facts(
+        now=NowSection(run, view.waiting),
+        facts=FactsSection(
             key=view.key,
             access=view.access,
             session_number=view.session_number,
@@ -143,7 +143,7 @@ def context_of(
             is_current=view.is_current,
         ),
         turns=view.turns,
-        files=Files(view.id, files),
+        files=FilesSection(view.id, files),
     )
 
 

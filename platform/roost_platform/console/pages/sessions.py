@@ -12,7 +12,7 @@ from roost_platform.views.sessions import STATES, SessionFilter, SessionRow, ses
 
 
 @dataclass(frozen=True, slots=True)
-class SessionList:
+class SessionListSection:
     """The part of the page that is updated."""
 
     rows: Annotated[tuple[SessionRow, ...], "This page's conversations"]
@@ -25,7 +25,7 @@ class SessionsContext:
 
     by: Annotated[SessionFilter, "What the list is narrowed to"]
     states: Annotated[tuple[str, ...], "States that can be chosen"]
-    list: Annotated[SessionList, "The rows and their pages"]
+    list: Annotated[SessionListSection, "The rows and their pages"]
     query: Annotated[str, "The query string, for the stream and the links"]
 
 
@@ -43,7 +43,7 @@ async def load(visit: Visit) -> SessionsContext:
     return SessionsContext(
         by=by,
         states=STATES,
-        list=SessionList(rows, Pages(number, count, "/sessions", query)),
+        list=SessionListSection(rows, Pages(number, count, "/sessions", query)),
         query=visit.request.url.query,
     )
 

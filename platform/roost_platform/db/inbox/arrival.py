@@ -83,30 +83,24 @@ class AcceptedBatch:
 async def open_arrival(
     session: AsyncSession, conversation: models.Conversation, event: InboundMessage, now: float
 ) -> Arrival | None:
-    """Number a new event in its conversation and make its row; None for a redelivery."""
-    event_id = await _new_event_id(session, event)
-    if event_id is None:
+    """Number a new event in its conversation and make its row; None for a redelivery.
+
+    Telegram begins other numbers after a quiet week, so a number can come again for something
+    else: that is stored under an id with its message in it.
+    """
+    account = {"channel": event.address.channel, "account": event.address.account}
+    for event_id in (event.event_id, f"{event.event_id}:{event.message_id}:{event.kind}"):
+        stored = (await session.execute(_STORED, {**account, "event_id": event_id})).first()
+        if stored is None:
+            break
+        if tuple(stored) == (event.message_id, event.kind):
+            return None
+    else:
         return None
     quote = None if event.quote is None else await resolved_quote(session, event)
     event = replace(event, event_id=event_id, quote=quote)
     conversation.inbox_sequence += 1
     return Arrival(event, conversation, _row(conversation, event, now), now)
-
-
-async def _new_event_id(session: AsyncSession, event: InboundMessage) -> str | None:
-    """The id to store the event under; None for one that is stored already.
-
-    Telegram begins other numbers after a quiet week, so a number can come again for something
-    else: that has an id with its message in it.
-    """
-    for event_id in (event.event_id, f"{event.event_id}:{event.message_id}:{event.kind}"):
-        key = {"channel": event.address.channel, "account": event.address.account}
-        known = (await session.execute(_STORED, {**key, "event_id": event_id})).first()
-        if known is None:
-            return event_id
-        if tuple(known) == (event.message_id, event.kind):
-            return None
-    return None
 
 
 def _row(conversation: models.Conversation, event: InboundMessage, now: float) -> models.Inbox:

@@ -14,7 +14,7 @@ from roost_platform.db.base.text import clean
 from roost_platform.db.channels import upsert_channel
 from roost_platform.db.conversations.addresses import lock_conversations
 from roost_platform.db.conversations.homes import home_of
-from roost_platform.db.inbox.admission import Admission
+from roost_platform.db.inbox.access_control import AccessControl
 from roost_platform.db.inbox.albums import join_album
 from roost_platform.db.inbox.arrival import AcceptedBatch, Arrival, open_arrival
 from roost_platform.db.inbox.chat_commands import answer_press
@@ -33,8 +33,8 @@ DEFAULT_AGENT = "concierge"
 
 
 class InboxStore:
-    """The inbox. `policies`: who may talk, by (channel, account); where none is given, strangers
-    pair.
+    """The inbox. policies: who may talk, by (channel, account); an account without one gives
+    strangers a pairing code.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class InboxStore:
         self._database = database
         self._tenants = tenants or Tenants(database)
         self._default_agent = default_agent
-        self._admission = Admission(policies or {}, queueing or QueueRules(), abort_phrases)
+        self._access = AccessControl(policies or {}, queueing or QueueRules(), abort_phrases)
 
     async def accept(
         self,
@@ -109,7 +109,7 @@ class InboxStore:
         elif event.kind not in ("message", "callback", "stop"):
             arrival.conclude("ignored", "other_kind", event.kind)
         else:
-            await self._admission.admit(session, arrival)
+            await self._access.admit(session, arrival)
 
     async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
         """Which of these events were never accepted."""

@@ -14,8 +14,8 @@ NOTES_MAX = 500  # notes listed per person, newest kept
 NOTE_TEXT_MAX = 10_000  # characters
 
 
-class NoteStore:
-    """Implements `roost_workflows.tool_ports.Notes`."""
+class PersonNoteStore:
+    """Implements `roost_workflows.tool_ports.PersonNotes`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -30,13 +30,12 @@ class Tenants:
         self._database = database
         self._scope = scope
 
-    def name(self, channel: str, account: str) -> str:
-        """The tenant that an account's conversations belong to."""
-        return f"{channel}:{account}" if self._scope == "account" else "installation"
-
     async def salt(self, session: AsyncSession, channel: str, account: str) -> str:
-        """The tenant's salt, minted when new; needs a writing session."""
-        name = self.name(channel, account)
+        """The salt of the tenant that an account's conversations belong to, minted when new.
+
+        Needs a writing session.
+        """
+        name = f"{channel}:{account}" if self._scope == "account" else "installation"
         row = await session.get(models.Tenant, name)
         if row is None:
             now = self._database.now()

@@ -45,7 +45,7 @@ class LoadFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class DrafterFigures:
+class DrafterView:
     """One drafter. by_position: for each token of a draft, the share that was accepted."""
 
     name: str
@@ -84,7 +84,7 @@ class EngineFigures:
     bad_blocks: int = 0
     tiers: tuple[TierFigures, ...] = ()
     loads: tuple[LoadFigures, ...] = ()
-    drafters: tuple[DrafterFigures, ...] = ()
+    drafters: tuple[DrafterView, ...] = ()
 
     @property
     def is_up(self) -> bool:
@@ -153,10 +153,10 @@ def figures_of_metrics(families: Families, health: Mapping[str, Any]) -> EngineF
     total, number = families.total, families.value
     drafts = total("vllm:spec_decode_num_drafts")
     accepted = families.by_label("vllm:spec_decode_num_accepted_tokens_per_pos", "position")
-    drafters: tuple[DrafterFigures, ...] = ()
+    drafters: tuple[DrafterView, ...] = ()
     if drafts:
         drafters = (
-            DrafterFigures(
+            DrafterView(
                 "all",
                 int(drafts),
                 int(total("vllm:spec_decode_num_draft_tokens") or 0),
@@ -209,12 +209,12 @@ def _loads(paging: Mapping[str, Any]) -> tuple[LoadFigures, ...]:
     return tuple(rows)
 
 
-def _drafter(name: str, entry: Mapping[str, Any]) -> DrafterFigures:
+def _drafter(name: str, entry: Mapping[str, Any]) -> DrafterView:
     drafts = _count(entry, "drafts") or 0
     accepted = entry.get("accepted_by_position")
     counts: Sequence[Any] = accepted if isinstance(accepted, list) else ()
     shares = tuple(count / drafts for count in counts if drafts and isinstance(count, int))
-    return DrafterFigures(
+    return DrafterView(
         name,
         drafts,
         _count(entry, "draft_tokens") or 0,

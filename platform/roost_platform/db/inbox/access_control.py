@@ -23,8 +23,10 @@ from roost_platform.queueing import QueueRules
 TITLE_MAX = 80  # characters of the chat's name kept for lists
 
 
-class Admission:
-    """Admits people by `policies`, by (channel, account); without one, strangers pair."""
+class AccessControl:
+    """Lets people in by `policies`, by (channel, account); an account without one gives strangers a
+    pairing code.
+    """
 
     def __init__(
         self,

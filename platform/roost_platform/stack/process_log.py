@@ -12,7 +12,7 @@ TAIL_LINES = 20
 LINE_BYTES_MAX = 64 * 1024
 
 
-class PartLog:
+class ProcessLog:
     """Takes a child's output in chunks, writes whole lines, keeps the last ones."""
 
     def __init__(self, file: Path) -> None:
