@@ -12,7 +12,7 @@ from roost_channels.delivery.lanes import Lanes
 from roost_channels.delivery.limits import ACCOUNT, Limiter
 from roost_channels.errors import DeliveryError, Throttled
 from roost_channels.message import Address, Receipt
-from roost_channels.outbox import Outbox, StoredPart
+from roost_channels.outbox import Outbox, StoredPart, failure_of
 
 logger = logging.getLogger(__name__)
 
@@ -62,16 +62,8 @@ class Ledger:
         invitation: str = "",
     ) -> float:
         """Commit that a part was provably not sent, and is due again at `at`; returns `at`."""
-        code = error.code if isinstance(error, DeliveryError) else ""
-        status = error.http_status if isinstance(error, DeliveryError) else 0
         await self.outbox.not_sent(
-            part.id,
-            retry_at=at,
-            error=str(error),
-            code=code,
-            http_status=status,
-            held=held,
-            invitation=invitation,
+            part.id, failure_of(error), retry_at=at, held=held, invitation=invitation
         )
         return at
 

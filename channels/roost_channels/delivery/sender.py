@@ -26,7 +26,7 @@ from roost_channels.errors import (
     WindowClosed,
 )
 from roost_channels.message import Receipt, ReplyTarget
-from roost_channels.outbox import OutboxEntry, StoredPart
+from roost_channels.outbox import OutboxEntry, StoredPart, failure_of
 from roost_channels.rendering.parts import plainer
 
 logger = logging.getLogger(__name__)
@@ -163,15 +163,11 @@ class PartSender:
         now = self._clock.time()
         spent = attempt >= self._config.attempts_max
         too_old = now - entry.created_at >= self._config.give_up_s
-        failure: dict[str, Any] = {
-            "error": str(error),
-            "code": error.code,
-            "http_status": error.http_status,
-        }
+        failure = failure_of(error)
         match error:
             case Ambiguous():
                 for part in parts:
-                    await self._outbox.ambiguous(part.id, **failure)
+                    await self._outbox.ambiguous(part.id, failure)
                 return None
             case Throttled() if not too_old:
                 return await self._try_all_later(
@@ -203,7 +199,7 @@ class PartSender:
                     parts, now + self._ledger.backoff_s(attempt), error
                 )
         await self._try_all_later(parts[1:], now, error)
-        await self._outbox.failed(parts[0].id, **failure)
+        await self._outbox.failed(parts[0].id, failure)
         return None
 
     async def _try_all_later(

@@ -12,7 +12,7 @@ from roost_channels.channel import Channel, Outgoing
 from roost_channels.delivery.ledger import Ledger
 from roost_channels.errors import DeliveryError, EditTargetMissing, NotModified, Throttled
 from roost_channels.message import Receipt
-from roost_channels.outbox import OutboxEntry, StatusMessage, StoredPart
+from roost_channels.outbox import Failure, OutboxEntry, StatusMessage, StoredPart
 from roost_channels.rendering.parts import labelled
 
 SETTLE_AGAIN_S = 2.0
@@ -104,7 +104,7 @@ class Settler:
     ) -> None:
         """Leave a part in doubt to operators: nobody could prove either outcome."""
         await self._write_down(part, inquiry, conclusion)
-        await self._ledger.outbox.failed(part.id, error=error, reason="outcome_unknown")
+        await self._ledger.outbox.failed(part.id, Failure(error), reason="outcome_unknown")
 
     async def _repeat(self, part: StoredPart, inquiry: Inquiry, now: float) -> None:
         """Plan the part once more, with the label of a possible repeat."""

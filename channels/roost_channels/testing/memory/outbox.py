@@ -8,6 +8,7 @@ from typing import Any
 from roost_channels.message import Address
 from roost_channels.outbox import (
     UNFINISHED,
+    Failure,
     FailureReason,
     OutboxEntry,
     StoredPart,
@@ -111,11 +112,9 @@ class MemoryOutbox(MemoryProgress):
     async def not_sent(
         self,
         part_id: str,
+        failure: Failure,
         *,
         retry_at: float,
-        error: str,
-        code: str = "",
-        http_status: int = 0,
         held: bool = False,
         invitation: str = "",
     ) -> None:
@@ -131,7 +130,7 @@ class MemoryOutbox(MemoryProgress):
             retry_at = retry_at if held else now
             (self.held.add if held else self.held.discard)(part_id)
         self.due_at[part.outbox_id] = retry_at
-        self._put(part, "not_sent", error, state="not_sent", next_at=retry_at)
+        self._put(part, "not_sent", failure.error, state="not_sent", next_at=retry_at)
         if held and invitation and address not in self.invited:
             self.invited.add(address)
             self._put_first(self.add(address, invitation, kind="invitation"))
@@ -152,32 +151,24 @@ class MemoryOutbox(MemoryProgress):
             entry = self.entries[part.outbox_id]
             self.entries[entry.id] = replace(entry, reply_to=None)
 
-    async def ambiguous(
-        self, part_id: str, *, error: str, code: str = "", http_status: int = 0
-    ) -> None:
+    async def ambiguous(self, part_id: str, failure: Failure) -> None:
         """Record that nobody knows whether a part was sent."""
         self._raise_fault("ambiguous")
         part, now = self.part(part_id), self._clock.time()
         if part.state in FINAL:
             return
         self.due_at[part.outbox_id] = now
-        self._put(part, "ambiguous", error, state="ambiguous", next_at=now)
+        self._put(part, "ambiguous", failure.error, state="ambiguous", next_at=now)
 
     async def failed(
-        self,
-        part_id: str,
-        *,
-        error: str,
-        code: str = "",
-        http_status: int = 0,
-        reason: FailureReason = "refused",
+        self, part_id: str, failure: Failure, *, reason: FailureReason = "refused"
     ) -> None:
         """Record a dead letter: the part fails, and its entry with it."""
         self._raise_fault("failed")
         part = self.part(part_id)
         if part.state == "sent":
             return
-        self._put(part, "failed", error, state="failed")
+        self._put(part, "failed", failure.error, state="failed")
         self._conclude(part.outbox_id)
 
     async def evidence(

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address
-from roost_channels.outbox import OutboxEntry, StoredPart
+from roost_channels.outbox import Failure, OutboxEntry, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
@@ -178,4 +178,4 @@ class LaneStore:
         """Make a part ambiguous: nobody knows what became of its request."""
         part.state, part.error, part.lease_until = "ambiguous", f"Unknown outcome: {why}.", None
         note(part, f"Became uncertain: {why}.", self._database.now())
-        await finish_attempt(session, part, "ambiguous", self._database.now(), error=part.error)
+        await finish_attempt(session, part, "ambiguous", self._database.now(), Failure(part.error))

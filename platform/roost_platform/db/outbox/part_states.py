@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Address, Button, Media
-from roost_channels.outbox import EntryKind, OutboxEntry, PartState, StoredPart
+from roost_channels.outbox import EntryKind, Failure, OutboxEntry, PartState, StoredPart
 from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_platform.db import models
 from roost_platform.db.locks import lock_conversation
@@ -135,29 +135,30 @@ def was_refused(part: models.Part, message_id: str) -> bool:
     return message_id in (part.refused_ids or ())
 
 
+NO_FAILURE = Failure()
+
+
 async def finish_attempt(
     session: AsyncSession,
     part: models.Part,
     outcome: str,
     now: float,
-    error: str = "",
-    code: str = "",
-    http_status: int = 0,
+    failure: Failure = NO_FAILURE,
     retry_at: float | None = None,
 ) -> None:
     """Record how the part's last try ended."""
     attempt = await session.scalar(_LAST_TRY, {"id": part.id})
     if attempt is None:
         return
-    has_answer = bool(code or http_status)
+    has_answer = bool(failure.code or failure.http_status)
     if attempt.outcome == "ambiguous" and not has_answer:
         # What came back of an uncertain try stays on record: this is only our conclusion.
         attempt.outcome = "sent" if outcome == "sent" else "ambiguous"
         attempt.retry_at = retry_at
         return
     attempt.outcome, attempt.finished_at = outcome, now
-    attempt.description, attempt.code = error, code
-    attempt.http_status, attempt.retry_at = http_status, retry_at
+    attempt.description, attempt.code = failure.error, failure.code
+    attempt.http_status, attempt.retry_at = failure.http_status, retry_at
 
 
 async def mark_sent(

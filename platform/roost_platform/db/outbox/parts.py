@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from sqlalchemy import bindparam, func, select
 
-from roost_channels.outbox import UNFINISHED, FailureReason
+from roost_channels.outbox import UNFINISHED, Failure, FailureReason
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
@@ -74,11 +74,9 @@ class PartStore:
     async def not_sent(
         self,
         part_id: str,
+        failure: Failure,
         *,
         retry_at: float,
-        error: str,
-        code: str = "",
-        http_status: int = 0,
         held: bool = False,
         invitation: str = "",
     ) -> None:
@@ -89,7 +87,7 @@ class PartStore:
             if part.state in ("sent", "failed"):
                 return
             now = self._database.now()
-            part.state, part.error, part.lease_until = "not_sent", error, None
+            part.state, part.error, part.lease_until = "not_sent", failure.error, None
             part.next_at = entry.next_at = retry_at
             if conversation is not None:
                 await hold_part(
@@ -101,9 +99,7 @@ class PartStore:
                     invitation=invitation,
                     now=now,
                 )
-            await finish_attempt(
-                session, part, "not_sent", now, error, code, http_status, part.next_at
-            )
+            await finish_attempt(session, part, "not_sent", now, failure, part.next_at)
 
     async def replan(
         self, part_id: str, rendered: RenderedPart, *, drop_reply: bool = False
@@ -119,34 +115,28 @@ class PartStore:
             else:
                 part.plain = True
             if part.state == "sending":
-                await finish_attempt(session, part, "not_sent", now, "Rendered again, plainer.")
+                await finish_attempt(
+                    session, part, "not_sent", now, Failure("Rendered again, plainer.")
+                )
             part.rendered = asdict(rendered)
             part.state, part.lease_until = "not_sent", None
             part.next_at = entry.next_at = now
             if drop_reply:
                 entry.reply_to = None
 
-    async def ambiguous(
-        self, part_id: str, *, error: str, code: str = "", http_status: int = 0
-    ) -> None:
+    async def ambiguous(self, part_id: str, failure: Failure) -> None:
         """Record that nobody knows whether a part was sent."""
         async with self._database.write() as session:
             entry, part = await lock_part(session, part_id)
             if part.state in ("sent", "failed"):
                 return
             now = self._database.now()
-            part.state, part.error, part.lease_until = "ambiguous", error, None
+            part.state, part.error, part.lease_until = "ambiguous", failure.error, None
             part.next_at = entry.next_at = now
-            await finish_attempt(session, part, "ambiguous", now, error, code, http_status)
+            await finish_attempt(session, part, "ambiguous", now, failure)
 
     async def failed(
-        self,
-        part_id: str,
-        *,
-        error: str,
-        code: str = "",
-        http_status: int = 0,
-        reason: FailureReason = "refused",
+        self, part_id: str, failure: Failure, *, reason: FailureReason = "refused"
     ) -> None:
         """Record a dead letter: the part fails, and its entry with it."""
         async with self._database.write() as session:
@@ -154,9 +144,9 @@ class PartStore:
             if part.state == "sent":
                 return
             now = self._database.now()
-            part.state, part.error, part.lease_until = "failed", error, None
+            part.state, part.error, part.lease_until = "failed", failure.error, None
             part.reason_code = reason
-            await finish_attempt(session, part, "failed", now, error, code, http_status)
+            await finish_attempt(session, part, "failed", now, failure)
             await conclude(session, entry, now)
 
     async def evidence(

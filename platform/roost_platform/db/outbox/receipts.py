@@ -12,7 +12,7 @@ from roost_channels.delivery.parts import without_file
 from roost_channels.delivery.receipts import ACCEPTED, FAILED, newer_receipt
 from roost_channels.intake import DeliveryReceipt, Refusal
 from roost_channels.message import Address
-from roost_channels.outbox import EarlierSend
+from roost_channels.outbox import EarlierSend, Failure
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.outbox.evidence import record_look
@@ -181,7 +181,7 @@ async def _apply_failure(
             part.plain = True
         await _try_again(session, conversation, entry, part, refusal, config.hold_s, now)
         await finish_attempt(
-            session, part, "not_sent", now, error, receipt.error_code, 0, part.next_at
+            session, part, "not_sent", now, Failure(error, receipt.error_code), part.next_at
         )
         return
     part.message_id = part.message_id or message_id or None
@@ -189,7 +189,8 @@ async def _apply_failure(
     part.reason_code = "refused"
     note(part, f"The provider's receipt: {error}.", now)
     await finish_attempt(
-        session, part, "failed", now, receipt.description or status, receipt.error_code
+        *(session, part, "failed", now),
+        Failure(receipt.description or status, receipt.error_code),
     )
     await conclude(session, entry, now)
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from roost_channels.message import Address
-from roost_channels.outbox import OutboxEntry, StoredPart
+from roost_channels.outbox import Failure, OutboxEntry, StoredPart
 from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_platform.db import models
 from roost_platform.db.outbox import part_states
@@ -92,7 +92,7 @@ async def test_a_lane_gives_its_entries_in_the_order_they_were_committed(
     await answer(ada, "second")
     first, _ = await head(ada)
     (part,) = await ada.stores.outbox.plan(first.id, PARTS[:1])
-    await ada.stores.outbox.not_sent(part.id, retry_at=clock.now + 60, error="wait")
+    await ada.stores.outbox.not_sent(part.id, Failure("wait"), retry_at=clock.now + 60)
     assert await due(ada) == []  # the second may not overtake
     clock.advance(61)
     assert await due(ada) == [ada.address]
@@ -114,7 +114,7 @@ async def test_a_try_that_provably_failed_is_repeated_and_written_down(
     part, *_ = await planned(ada)
     await ada.stores.outbox.sending(part.id, "c1", 30.0)
     await ada.stores.outbox.not_sent(
-        part.id, retry_at=clock.now + 3, error="Too Many Requests", code="429", http_status=429
+        part.id, Failure("Too Many Requests", "429", 429), retry_at=clock.now + 3
     )
     assert await due(ada) == []
     clock.advance(3)
@@ -155,7 +155,7 @@ async def test_an_uncertain_part_sent_again_is_labelled_and_a_refused_one_is_pla
 ) -> None:
     first, second, _ = await planned(ada)
     await ada.stores.outbox.sending(first.id, "c1", 30.0)
-    await ada.stores.outbox.ambiguous(first.id, error="timed out", code="timeout")
+    await ada.stores.outbox.ambiguous(first.id, Failure("timed out", "timeout"))
     await ada.stores.outbox.replan(first.id, RenderedPart("(may be a repeat) Hello ", (), 0, 6))
     await ada.stores.outbox.sending(second.id, "c1", 30.0)
     await ada.stores.outbox.replan(second.id, PARTS[1], drop_reply=True)
@@ -172,7 +172,7 @@ async def test_a_dead_letter_lets_the_lane_go_on_and_can_be_redriven(
     first, second, _ = await planned(ada)
     await ada.stores.outbox.sent(first.id, "b1")
     await ada.stores.outbox.sending(second.id, "c1", 30.0)
-    await ada.stores.outbox.failed(second.id, error="Bad Request", code="400", http_status=400)
+    await ada.stores.outbox.failed(second.id, Failure("Bad Request", "400", 400))
     assert await entry_state(ada, second) == "failed"
     assert await ada.stores.outbox.next_entry(ada.address) is None
     with pytest.raises(NotAllowed):
@@ -245,7 +245,7 @@ async def test_a_person_who_writes_again_wakes_what_was_held(ada: Person, clock:
     part, *_ = await planned(ada)
     outbox, later = ada.stores.outbox, clock.now + 86400
     await outbox.sending(part.id, "c1", 30.0)
-    await outbox.not_sent(part.id, retry_at=later, error="window closed", held=True)
+    await outbox.not_sent(part.id, Failure("window closed"), retry_at=later, held=True)
     assert await due(ada) == []
     await ada.says("are you there?")
     assert await due(ada) == [ada.address]
@@ -259,7 +259,7 @@ async def test_writing_again_does_not_cut_a_providers_wait_short(
     part, *_ = await planned(ada)
     outbox, later = ada.stores.outbox, clock.now + 30
     await outbox.sending(part.id, "c1", 30.0)
-    await outbox.not_sent(part.id, retry_at=later, error="Too Many Requests", code="429")
+    await outbox.not_sent(part.id, Failure("Too Many Requests", "429"), retry_at=later)
     await ada.says("are you there?")
     assert await due(ada) == []
     _, parts = await head(ada)

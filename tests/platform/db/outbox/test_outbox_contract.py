@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from roost_channels.outbox import OutboxEntry, StoredPart
+from roost_channels.outbox import Failure, OutboxEntry, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.testing.memory.outbox import MemoryOutbox, PartUnavailable
 from roost_platform.errors import StorageError
@@ -70,7 +70,7 @@ async def test_an_entry_that_waits_holds_back_the_next(chat: Chat) -> None:
     first, _ = await head(chat)
     [part] = await planned(chat, PARTS[:1])
     await chat.outbox.sending(part.id, "c1", 30.0)
-    await chat.outbox.not_sent(part.id, retry_at=chat.now() + 60, error="slow down")
+    await chat.outbox.not_sent(part.id, Failure("slow down"), retry_at=chat.now() + 60)
     assert not await is_due(chat) and await states(chat) == ["not_sent"]
     await chat.pass_time(60)
     assert await is_due(chat)
@@ -84,7 +84,7 @@ async def test_a_dead_letter_leaves_later_parts_planned_and_the_lane_goes_on(cha
     await chat.notice()
     await chat.outbox.sent(first.id, "b1")
     await chat.outbox.sending(second.id, "c1", 30.0)
-    await chat.outbox.failed(second.id, error="Bad Request")
+    await chat.outbox.failed(second.id, Failure("Bad Request"))
     assert await states(chat) == []  # the second entry, which is not planned yet
     for part in (second, third):
         with pytest.raises(REFUSALS):
@@ -99,10 +99,10 @@ async def test_what_was_sent_is_not_changed_by_late_news(chat: Chat) -> None:
     part, *_ = await planned(chat, PARTS)
     await chat.outbox.sending(part.id, "c1", 30.0)
     await chat.outbox.sent(part.id, "b1")
-    await chat.outbox.ambiguous(part.id, error="timed out")
-    await chat.outbox.not_sent(part.id, retry_at=chat.now(), error="refused")
+    await chat.outbox.ambiguous(part.id, Failure("timed out"))
+    await chat.outbox.not_sent(part.id, Failure("refused"), retry_at=chat.now())
     await chat.outbox.replan(part.id, RenderedPart("other"))
-    await chat.outbox.failed(part.id, error="refused")
+    await chat.outbox.failed(part.id, Failure("refused"))
     known, *_ = (await head(chat))[1]
     assert (known.state, known.message_id, known.rendered) == ("sent", "b1", PARTS[0])
 
@@ -132,7 +132,7 @@ async def test_a_part_in_doubt_becomes_a_labelled_repeat_and_a_refused_one_plain
     await chat.answer(await chat.begin_turn())
     first, second, _ = await planned(chat, PARTS)
     await chat.outbox.sending(first.id, "c1", 30.0)
-    await chat.outbox.ambiguous(first.id, error="timed out")
+    await chat.outbox.ambiguous(first.id, Failure("timed out"))
     await chat.outbox.replan(first.id, RenderedPart("(again) one ", (), 0, 4))
     await chat.outbox.sending(second.id, "c1", 30.0)
     assert (await head(chat))[0].reply_to is not None
@@ -149,13 +149,13 @@ async def test_writing_wakes_what_waits_for_the_person_and_no_providers_wait(cha
     [part] = await planned(chat, PARTS[:1])
     later = chat.now() + 86_400
     await chat.outbox.sending(part.id, "c1", 30.0)
-    await chat.outbox.not_sent(part.id, retry_at=later, error="closed", held=True)
+    await chat.outbox.not_sent(part.id, Failure("closed"), retry_at=later, held=True)
     assert not await is_due(chat)
     await chat.pass_time(1)
     await chat.person_writes()
     assert await is_due(chat)
     await chat.outbox.sending(part.id, "c1", 30.0)
-    await chat.outbox.not_sent(part.id, retry_at=later, error="too many requests")
+    await chat.outbox.not_sent(part.id, Failure("too many requests"), retry_at=later)
     await chat.pass_time(1)
     await chat.person_writes()
     assert not await is_due(chat)
@@ -169,7 +169,7 @@ async def test_who_wrote_while_the_request_was_under_way_is_not_waited_for(chat:
     await chat.person_writes()
     later = chat.now() + 86_400
     await chat.outbox.not_sent(
-        part.id, retry_at=later, error="closed", held=True, invitation="Write!"
+        part.id, Failure("closed"), retry_at=later, held=True, invitation="Write!"
     )
     assert await is_due(chat) and (await head(chat))[0].kind == "answer"
 
@@ -181,7 +181,7 @@ async def test_one_invitation_goes_first_and_is_dropped_when_the_person_writes(c
     for part in (first, second):
         await chat.outbox.sending(part.id, "c1", 30.0)
         await chat.outbox.not_sent(
-            part.id, retry_at=later, error="closed", held=True, invitation="Write!"
+            part.id, Failure("closed"), retry_at=later, held=True, invitation="Write!"
         )
     entry, parts = await head(chat)
     assert (entry.kind, entry.text, parts) == ("invitation", "Write!", [])

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from roost_channels.outbox import EarlierSend, StatusMessage
+from roost_channels.outbox import EarlierSend, Failure, StatusMessage
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.testing.contracts import Chat
 
@@ -88,9 +88,9 @@ async def test_a_turn_is_not_overtaken_by_what_did_not_arrive(chat: Chat) -> Non
     turn_id = await chat.begin_turn()
     await chat.notice()
     part_id = await begin(chat)
-    await chat.outbox.ambiguous(part_id, error="timed out")
+    await chat.outbox.ambiguous(part_id, Failure("timed out"))
     assert not await chat.outbox.overtaken(turn_id)
-    await chat.outbox.failed(part_id, error="refused")
+    await chat.outbox.failed(part_id, Failure("refused"))
     assert not await chat.outbox.overtaken(turn_id)
 
 
@@ -114,7 +114,7 @@ async def test_a_failed_final_makes_its_status_message_an_orphan_too(chat: Chat)
     status = StatusMessage(turn_id, chat.address, "s1", "Thinking…", "open", 1.0)
     await chat.outbox.put_status_message(status)
     await chat.answer(turn_id)
-    await chat.outbox.failed(await begin(chat), error="blocked")
+    await chat.outbox.failed(await begin(chat), Failure("blocked"))
     assert [one.turn_id for one in await chat.outbox.orphans(ACCOUNTS)] == [turn_id]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from roost_channels.intake import DeliveryReceipt, Refusal
 from roost_channels.message import Attachment, Media, Quote
-from roost_channels.outbox import EarlierSend, StatusMessage, StoredPart
+from roost_channels.outbox import EarlierSend, Failure, StatusMessage, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.db import models
 from roost_platform.testing.chats import HandClock, Person
@@ -102,11 +102,11 @@ async def test_a_receipt_proves_an_uncertain_send(ada: Person, state: str) -> No
     part, *_ = await parts_of_an_answer(ada)
     await ada.stores.outbox.sending(part.id, "c1", 30.0)
     if state == "ambiguous":
-        await ada.stores.outbox.ambiguous(part.id, error="timed out")
+        await ada.stores.outbox.ambiguous(part.id, Failure("timed out"))
     await receipt(ada, "queued", part_id=part.id, message_id="SM1")
     row = await row_of(ada, part)
     assert (row.state, row.message_id, row.receipt) == ("sent", "SM1", "")
-    await ada.stores.outbox.ambiguous(part.id, error="and now the time-out arrives")
+    await ada.stores.outbox.ambiguous(part.id, Failure("and now the time-out arrives"))
     assert (await row_of(ada, part)).state == "sent"
 
 
@@ -266,7 +266,7 @@ async def test_one_invitation_goes_before_all_that_waits_and_is_dropped_when_the
     await ada.says("yes?")
     await outbox.sending(first.id, "c1", 30.0)
     await outbox.not_sent(
-        first.id, retry_at=clock.now + 60, error="closed", held=True, invitation="Ready."
+        first.id, Failure("closed"), retry_at=clock.now + 60, held=True, invitation="Ready."
     )
     clock.advance(1.0)
     await ada.says("and now?")  # before the second invitation left

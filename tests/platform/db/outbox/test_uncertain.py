@@ -2,6 +2,7 @@
 
 import pytest
 
+from roost_channels.outbox import Failure
 from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart
 from roost_platform.errors import NotAllowed
 from roost_platform.testing.chats import Person
@@ -26,10 +27,10 @@ async def sent_into_doubt(ada: Person, *, given_up: bool) -> tuple[str, str]:
     assert first_entry is not None
     (part,) = await outbox.plan(first_entry[0].id, [RenderedPart(TEXT, (), 0, len(TEXT))])
     await outbox.sending(part.id, "c1", 30.0)
-    await outbox.ambiguous(part.id, error="timed out")
+    await outbox.ambiguous(part.id, Failure("timed out"))
     await outbox.evidence(part.id, "left to an operator", asked="was it sent?", answered="no idea")
     if given_up:
-        await outbox.failed(part.id, error="no tries left", reason="outcome_unknown")
+        await outbox.failed(part.id, Failure("no tries left"), reason="outcome_unknown")
     return first_entry[0].id, part.id
 
 
@@ -91,7 +92,7 @@ async def test_an_operator_who_knows_that_it_arrived_settles_it(
 async def test_a_failed_part_counts_as_failed_whatever_its_message_says(ada: Person) -> None:
     id, part_id = await sent_into_doubt(ada, given_up=False)
     error = "outcome unknown to the parser: Bad Request"
-    await ada.stores.outbox.failed(part_id, error=error, code="400")
+    await ada.stores.outbox.failed(part_id, Failure(error, "400"))
     async with ada.stores.database.read() as session:
         assert await failed_ids(session, 10) == [id]
     assert await ada.stores.redrive(id, "olga") == id
