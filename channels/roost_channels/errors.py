@@ -16,6 +16,8 @@ DeliveryError
 └── AuthBroken         not retryable: the account's credentials fail; the adapter stops and alerts
 """
 
+from dataclasses import dataclass
+
 
 class DeliveryError(Exception):
     """A physical send or edit failed."""
@@ -90,3 +92,22 @@ class Rejected(DeliveryError):
 
 class AuthBroken(DeliveryError):
     """The account's credentials are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed, as it is stored: words for people, and what the provider answered.
+
+    code: the provider's or ours; empty if there is none. http_status: 0 if no answer came.
+    """
+
+    error: str = ""
+    code: str = ""
+    http_status: int = 0
+
+
+def failure_of(error: DeliveryError | str) -> Failure:
+    """The failure that an error describes; words alone came with no answer of the provider."""
+    if isinstance(error, str):
+        return Failure(error)
+    return Failure(str(error), error.code, error.http_status)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from roost_channels.errors import DeliveryError
+from roost_channels.errors import Failure
 from roost_channels.message import Address, Button, Media, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart
 
@@ -15,25 +15,6 @@ PartState = Literal["planned", "sending", "sent", "not_sent", "ambiguous", "fail
 UNFINISHED: tuple[PartState, ...] = ("planned", "sending", "not_sent", "ambiguous")
 # Why a part failed: the provider refused it, or nobody could prove either outcome in time.
 FailureReason = Literal["refused", "outcome_unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why an attempt failed, as it is stored: words for people, and what the provider answered.
-
-    code: the provider's or ours; empty if there is none. http_status: 0 if no answer came.
-    """
-
-    error: str = ""
-    code: str = ""
-    http_status: int = 0
-
-
-def failure_of(error: DeliveryError | str) -> Failure:
-    """The failure that an error describes; words alone came with no answer of the provider."""
-    if isinstance(error, str):
-        return Failure(error)
-    return Failure(str(error), error.code, error.http_status)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.lanes import Lanes
 from roost_channels.delivery.limits import ACCOUNT, Limiter
-from roost_channels.errors import DeliveryError, Throttled
+from roost_channels.errors import DeliveryError, Throttled, failure_of
 from roost_channels.message import Address, Receipt
-from roost_channels.outbox import Outbox, StoredPart, failure_of
+from roost_channels.outbox import Outbox, StoredPart
 
 logger = logging.getLogger(__name__)
 

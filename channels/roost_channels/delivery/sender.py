@@ -24,9 +24,10 @@ from roost_channels.errors import (
     RenderRejected,
     Throttled,
     WindowClosed,
+    failure_of,
 )
 from roost_channels.message import Receipt, ReplyTarget
-from roost_channels.outbox import OutboxEntry, StoredPart, failure_of
+from roost_channels.outbox import OutboxEntry, StoredPart
 from roost_channels.rendering.parts import plainer
 
 logger = logging.getLogger(__name__)

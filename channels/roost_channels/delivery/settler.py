@@ -10,9 +10,9 @@ from typing import Literal
 
 from roost_channels.channel import Channel, Outgoing
 from roost_channels.delivery.ledger import Ledger
-from roost_channels.errors import DeliveryError, EditTargetMissing, NotModified, Throttled
+from roost_channels.errors import DeliveryError, EditTargetMissing, Failure, NotModified, Throttled
 from roost_channels.message import Receipt
-from roost_channels.outbox import Failure, OutboxEntry, StatusMessage, StoredPart
+from roost_channels.outbox import OutboxEntry, StatusMessage, StoredPart
 from roost_channels.rendering.parts import labelled
 
 SETTLE_AGAIN_S = 2.0

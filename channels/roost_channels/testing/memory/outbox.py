@@ -5,14 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from roost_channels.errors import Failure
 from roost_channels.message import Address
-from roost_channels.outbox import (
-    UNFINISHED,
-    Failure,
-    FailureReason,
-    OutboxEntry,
-    StoredPart,
-)
+from roost_channels.outbox import UNFINISHED, FailureReason, OutboxEntry, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.testing.memory.progress import MemoryProgress
 from roost_channels.testing.memory.queue import Claim, HistoryLine

@@ -9,8 +9,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.errors import Failure
 from roost_channels.message import Address
-from roost_channels.outbox import Failure, OutboxEntry, StoredPart
+from roost_channels.outbox import OutboxEntry, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database

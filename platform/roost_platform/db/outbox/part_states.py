@@ -6,8 +6,9 @@ from typing import Any, cast
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.errors import Failure
 from roost_channels.message import Address, Button, Media
-from roost_channels.outbox import EntryKind, Failure, OutboxEntry, PartState, StoredPart
+from roost_channels.outbox import EntryKind, OutboxEntry, PartState, StoredPart
 from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_platform.db import models
 from roost_platform.db.locks import lock_conversation

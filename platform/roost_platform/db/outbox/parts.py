@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 from sqlalchemy import bindparam, func, select
 
-from roost_channels.outbox import UNFINISHED, Failure, FailureReason
+from roost_channels.errors import Failure
+from roost_channels.outbox import UNFINISHED, FailureReason
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database

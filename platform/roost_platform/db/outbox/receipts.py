@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.config import DeliveryConfig
 from roost_channels.delivery.parts import without_file
 from roost_channels.delivery.receipts import ACCEPTED, FAILED, newer_receipt
+from roost_channels.errors import Failure
 from roost_channels.intake import DeliveryReceipt, Refusal
 from roost_channels.message import Address
-from roost_channels.outbox import EarlierSend, Failure
+from roost_channels.outbox import EarlierSend
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.outbox.evidence import record_look

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from sqlalchemy import select
 
+from roost_channels.errors import Failure
 from roost_channels.message import Address
-from roost_channels.outbox import Failure, OutboxEntry, StoredPart
+from roost_channels.outbox import OutboxEntry, StoredPart
 from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_platform.db import models
 from roost_platform.db.outbox import part_states

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from roost_channels.outbox import Failure, OutboxEntry, StoredPart
+from roost_channels.errors import Failure
+from roost_channels.outbox import OutboxEntry, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.testing.memory.outbox import MemoryOutbox, PartUnavailable
 from roost_platform.errors import StorageError

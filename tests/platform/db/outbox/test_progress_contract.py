@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from roost_channels.outbox import EarlierSend, Failure, StatusMessage
+from roost_channels.errors import Failure
+from roost_channels.outbox import EarlierSend, StatusMessage
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.testing.contracts import Chat
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from roost_channels.errors import Failure
 from roost_channels.intake import DeliveryReceipt, Refusal
 from roost_channels.message import Attachment, Media, Quote
-from roost_channels.outbox import EarlierSend, Failure, StatusMessage, StoredPart
+from roost_channels.outbox import EarlierSend, StatusMessage, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_platform.db import models
 from roost_platform.testing.chats import HandClock, Person

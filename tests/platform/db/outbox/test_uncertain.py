@@ -2,7 +2,7 @@
 
 import pytest
 
-from roost_channels.outbox import Failure
+from roost_channels.errors import Failure
 from roost_channels.rendering.parts import REPEAT_LABEL, RenderedPart
 from roost_platform.errors import NotAllowed
 from roost_platform.testing.chats import Person
