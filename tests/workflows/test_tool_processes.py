@@ -1,6 +1,7 @@
 """Synchronous tools run in processes that are killed: nothing they do holds the worker."""
 
 import asyncio
+import gc
 import json
 import os
 import time
@@ -273,3 +274,20 @@ async def test_notes_are_not_for_synchronous_tools() -> None:
 
     with pytest.raises(ToolFailed, match="async def"):
         await _NoNotes().list("ada")
+
+
+async def test_a_process_that_is_being_started_when_all_are_closed_is_gone_as_well() -> None:
+    def left_open() -> list[object]:
+        return [
+            each
+            for each in gc.get_objects()
+            if isinstance(each, asyncio.SubprocessTransport) and not each.is_closing()
+        ]
+
+    for moment in range(12):
+        pool = ToolProcesses(slow_tools.agent.tools)
+        pool.warm()
+        for _ in range(moment):
+            await asyncio.sleep(0.01)
+        await pool.close()
+        assert not left_open(), moment

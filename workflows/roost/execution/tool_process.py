@@ -77,10 +77,10 @@ class ToolProcess:
                 await self._send({"modules": sorted(modules)})
                 await self._read()
         except (TimeoutError, ProcessDied, OSError) as error:
-            self.kill()
+            await self.discard()
             raise ToolFailed(f"No process for tools could be started: {error!r}.") from error
-        except BaseException:
-            self.kill()
+        except BaseException:  # whoever is cancelled here has no process to discard
+            await self.discard()
             raise
         return self
 
@@ -109,6 +109,11 @@ class ToolProcess:
         self.is_usable = False
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def discard(self) -> None:
+        """End the process at once, and wait until nothing of it is left."""
+        self.kill()
+        await self.ended()
 
     @property
     def is_running(self) -> bool:
