@@ -132,6 +132,10 @@ class InboundMessage:
     raw: the provider's payload as it came.
     sent_at: seconds since the epoch, by the provider's clock.
     album: what messages have in common that people sent as one.
+    forwarded_from: whose words these are where the sender passed them on ("Anna", "the channel
+        News", "somebody" where the network hides the name); empty for the sender's own words.
+    payload: what came along for the agent and is no word of the person: of a start link, an
+        advertisement, a form's hidden fields.
     problem: why the event could not be read; it is kept as a dead letter.
     answered_in_chat: the network has no other answer to a pressed button than a message.
     """
@@ -147,6 +151,8 @@ class InboundMessage:
     attachments: tuple[Attachment, ...] = ()
     is_addressed: bool = True
     album: str = ""
+    forwarded_from: str = ""
+    payload: str = ""
     problem: str = ""
     answered_in_chat: bool = False
     raw: Mapping[str, Any] = field(default_factory=dict)
