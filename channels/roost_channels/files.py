@@ -21,6 +21,7 @@ FETCH_ATTEMPTS_MAX = 6
 FETCH_RETRY_S = 1.0
 FETCH_RETRY_MAX_S = 60.0
 POLL_S = 0.5
+IDLE_S = 30.0  # between two looks while nothing is to be fetched; commits wake it at once
 SWEEP_EVERY_S = 3600.0
 
 
@@ -46,6 +47,10 @@ class StoredFile:
 
 class ChannelFiles(Protocol):
     """Storage of artifacts, as channels use it."""
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when something may have changed, at the latest after `timeout_s`."""
+        ...
 
     async def fetches(
         self, channels: Sequence[tuple[str, str]], now: float, limit: int
@@ -97,17 +102,22 @@ class Fetcher:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stop = stop or asyncio.Event()
         self._swept_at = 0.0
+        self._retry_at = 0.0  # the latest time at which a file is to be tried again
 
     async def run(self) -> None:
         """Fetch for ever."""
         try:
+            await self._files.wait(0)  # from here on no commit is missed
             while True:
+                began = self._clock.time()
                 try:
                     await self.step()
                     await self._sweep()
                 except Exception:
                     logger.exception("looking for files to fetch failed")
                 await self._clock.sleep(POLL_S)
+                if not self._tasks and self._retry_at <= began:
+                    await self._files.wait(IDLE_S)
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -163,6 +173,7 @@ class Fetcher:
         if isinstance(error, Throttled):
             wait_s = max(wait_s, error.retry_after_s)
         retry_at = self._clock.time() + wait_s
+        self._retry_at = max(self._retry_at, retry_at)
         await self._files.not_fetched(fetch.artifact_id, reason, retry_at=retry_at)
 
     async def _sweep(self) -> None:

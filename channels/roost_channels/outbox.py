@@ -172,6 +172,10 @@ class Outbox(ProgressStore, Protocol):
         """The lanes of these (channel, account) pairs with an unfinished entry due at `now`."""
         ...
 
+    async def next_due(self, channels: Sequence[tuple[str, str]]) -> float:
+        """When the first lane of these accounts is due; infinity when none waits."""
+        ...
+
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
         """The oldest unfinished entry of the lane and its parts (none before `plan`).
 

@@ -31,6 +31,7 @@ from roost_workflows.state import SessionInput
 RINGS_MAX = 200  # doorbells under way; beyond that the sweeper rings
 RING_TIMEOUT_S = 5.0
 SWEEP_S = 1.0  # how often the sweeper looks
+IDLE_S = 30.0  # the same while nothing waits and nothing runs; commits wake it at once
 SWEEP_MAX = 100  # conversations rung by one sweep
 OVERDUE_S = 2.0  # a message or a stop that waits longer has lost its doorbell
 RING_AGAIN_S = 5.0
@@ -236,10 +237,17 @@ class Sweeper:
         """Sweep for ever; a failing sweep is logged and repeated."""
         while True:
             try:
-                await self.sweep()
+                await self._sweep_or_rest()
             except Exception:
                 log.exception("sweeping failed")
             await asyncio.sleep(self._interval_s)
+
+    async def _sweep_or_rest(self) -> None:
+        version = await self._stores.database.version()  # before reading: no commit is missed
+        if await self._stores.inbox.has_open_work():
+            await self.sweep()
+        else:
+            await self._stores.database.changed_since(version, IDLE_S)
 
     async def sweep(self) -> int:
         """Look once; returns how many conversations were rung."""

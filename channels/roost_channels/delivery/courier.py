@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 # A lane sleeps through waits up to this long; for longer ones it ends and is started again.
 LANE_WAIT_MAX_S = 2.0
 FAULT_PAUSE_S = 1.0
+# With nothing to deliver, the courier looks again this often; commits wake it at once.
+IDLE_S = 30.0
 # A waiting lane is looked at again at least this often, as newer work may have changed its turn.
 DEFER_MAX_S = 2.0
 # After a look for due lanes the courier rests this many times as long as the look took. Under load
@@ -72,6 +74,7 @@ class Courier:
         if doubtful:
             logger.warning("%d sends of an earlier courier have an unknown outcome", doubtful)
         try:
+            await self._outbox.wait(0)  # from here on no commit is missed
             while True:
                 began = self._clock.time()
                 try:
@@ -204,11 +207,25 @@ class Courier:
             logger.error("lane %s failed and goes on soon", address.key, exc_info=error)
             self._not_before[address] = self._clock.time() + FAULT_PAUSE_S
 
+    async def _rest_s(self) -> float:
+        """How long nothing is to be done unless something changes, in seconds."""
+        now = self._clock.time()
+        due_at = await self._next_due()
+        if not self._tasks and not self._not_before and due_at > now:
+            return min(due_at - now, IDLE_S)
+        nearest = min(self._not_before.values(), default=now + self._config.poll_s)
+        return min(max(nearest - now, 0.01), self._config.poll_s)
+
+    async def _next_due(self) -> float:
+        try:
+            return await self._outbox.next_due(tuple(self._channels))
+        except Exception:
+            logger.exception("looking for the next lane failed")
+            return 0.0
+
     async def _wait(self) -> None:
         """Wait until something may have changed, a lane ended, or a waiting lane may go on."""
-        now = self._clock.time()
-        nearest = min(self._not_before.values(), default=now + self._config.poll_s)
-        timeout = min(max(nearest - now, 0.01), self._config.poll_s)
+        timeout = await self._rest_s()
         self._freed.clear()
         waits = (
             asyncio.create_task(self._outbox.wait(timeout)),

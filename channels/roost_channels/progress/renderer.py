@@ -73,21 +73,22 @@ class ProgressRenderer:
         Cancelled, it begins nothing more and lets operations in flight finish for `shutdown_s`: a
         status message whose id is never stored would stay in the chat for ever.
         """
-        knows_waits = False
+        knows_waits = shows = False
         try:
             while True:
                 began = self._clock.time()
                 try:
                     if not knows_waits:
+                        await self._outbox.wait(0)  # from here on no commit is missed
                         await self._ledger.recall_waits(tuple(self._channels))
                         knows_waits = True
-                    await self.step()
+                    shows = await self.step()
                 except Exception:
                     logger.exception("progress could not be read")
                     await self._clock.sleep(1.0)
                 took_s = self._clock.time() - began
                 await self._clock.sleep(max(TICK_LEAST_S, min(REST * took_s, REST_MAX_S)))
-                await self._outbox.wait(TICK_S)
+                await self._outbox.wait(TICK_S if shows or self._tasks else JANITOR_S)
         finally:
             self._stop.set()
             if self._tasks:
@@ -96,8 +97,10 @@ class ProgressRenderer:
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def step(self) -> None:
-        """Start what each turn needs now, except for turns whose last operation still runs."""
+    async def step(self) -> bool:
+        """Start what each turn needs now, except for turns whose last operation still runs; returns
+        whether there is any turn to show.
+        """
         now = self._clock.time()
         accounts = tuple(self._channels)
         snapshots = await self._outbox.progress(accounts)
@@ -108,6 +111,7 @@ class ProgressRenderer:
                 self._start(status.turn_id, status.address, None, status)
         for snapshot in snapshots:
             self._start(snapshot.turn_id, snapshot.address, snapshot, None)
+        return bool(snapshots)
 
     async def finish_step(self) -> None:
         """Take one step and wait for everything that it started."""

@@ -33,6 +33,10 @@ class ArtifactStore:
         self._database = database
         self._folder = folder
 
+    async def wait(self, timeout_s: float) -> None:
+        """Return at the next commit, at the latest after `timeout_s`."""
+        await self._database.changed(timeout_s)
+
     async def fetches(
         self, channels: Sequence[tuple[str, str]], now: float, limit: int
     ) -> Sequence[FileFetch]:

@@ -12,7 +12,9 @@ from roost_platform.db.base.engine import Database
 from roost_platform.db.base.insert import insert_missing
 from roost_platform.db.base.text import clean
 
-HEARTBEAT_S = 5.0  # how often each process beats
+# How often each process beats: all at the same moments of the clock, so that an idle machine wakes
+# up once for all of them.
+HEARTBEAT_S = 5.0
 ALIVE_S = 3 * HEARTBEAT_S  # a process that has not beaten for this long counts as down
 
 
@@ -45,7 +47,7 @@ class Heartbeats:
     async def beat(self, service: str, detail: Mapping[str, Any] | None = None) -> None:
         """Record that the process `service` is alive now."""
         now = self._database.now()
-        async with self._database.write() as session:
+        async with self._database.write(is_news=False) as session:
             await insert_missing(
                 session,
                 models.ServiceHeartbeat,

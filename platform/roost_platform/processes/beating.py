@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator
 
 from roost_platform.db.services import HEARTBEAT_S, Heartbeats
@@ -27,6 +28,12 @@ async def beating(heartbeats: Heartbeats, part: str, ready: asyncio.Event) -> As
         lifeline.end_beats()
 
 
+def until_beat(now: float) -> float:
+    """Seconds until the next beat, half a period at least: timers end a little early or late."""
+    wait_s = HEARTBEAT_S - now % HEARTBEAT_S
+    return wait_s if wait_s > HEARTBEAT_S / 2 else wait_s + HEARTBEAT_S
+
+
 async def _beat_supervisor(ready: asyncio.Event) -> None:
     await ready.wait()
     while True:
@@ -43,4 +50,4 @@ async def _beat(heartbeats: Heartbeats, part: str, ready: asyncio.Event) -> None
             # The process goes on working. The health view shows it as down meanwhile.
             log.exception("the heartbeat was not written")
         lifeline.tell_ready()
-        await asyncio.sleep(HEARTBEAT_S)
+        await asyncio.sleep(until_beat(time.time()))

@@ -37,7 +37,7 @@ class Bounds:
     early_s: float = 10.0
     early_crashes_max: int = 5
     poll_s: float = 0.05
-    look_s: float = 1.0  # between two looks for silence
+    look_s: float = 5.0  # between two looks for silence
     pause_s: float = 5.0
 
 

@@ -1,11 +1,14 @@
 """Files in memory that keep the rules of the data folder, for tests of channels."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from roost_channels.errors import Rejected
 from roost_channels.files import FileFetch, StoredFile
 from roost_channels.message import Attachment
+
+WAIT_S = 0.02
 
 
 @dataclass(slots=True)
@@ -29,6 +32,10 @@ class MemoryFiles:
         artifact_id = attachment.artifact_id
         self.waiting[artifact_id] = FileFetch(artifact_id, "telegram", account, attachment, 0)
         self.due_at[artifact_id] = self.arrived_at[artifact_id] = at
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return at once or soon: nothing here tells of changes."""
+        await asyncio.sleep(min(timeout_s, WAIT_S))
 
     async def fetches(
         self, channels: Sequence[tuple[str, str]], now: float, limit: int

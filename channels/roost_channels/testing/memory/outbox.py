@@ -40,11 +40,19 @@ class MemoryOutbox(MemoryProgress):
     async def due(self, channels: Sequence[tuple[str, str]], now: float) -> Sequence[Address]:
         """The lanes of these accounts whose first entry is due, in the order of their entries."""
         self._raise_fault("due")
+        return [at for at, due_at in self._heads(channels).items() if due_at <= now]
+
+    async def next_due(self, channels: Sequence[tuple[str, str]]) -> float:
+        """When the first lane of these accounts is due; infinity when none waits."""
+        return min(self._heads(channels).values(), default=float("inf"))
+
+    def _heads(self, channels: Sequence[tuple[str, str]]) -> dict[Address, float]:
+        """When the first open entry of each lane is due, in the order of the entries."""
         heads: dict[Address, OutboxEntry] = {}
         for entry in self.entries.values():
             if (entry.address.channel, entry.address.account) in channels and self.is_open(entry):
                 heads.setdefault(entry.address, entry)
-        return [at for at, entry in heads.items() if self.due_at[entry.id] <= now]
+        return {at: self.due_at[entry.id] for at, entry in heads.items()}
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
         """The first entry of a lane and its parts; sends whose lease ended become ambiguous."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import select, union_all
+from sqlalchemy import select
 
 from roost_channels.message import Address
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
@@ -17,10 +17,6 @@ _TIMES = (
     .where(models.Outbox.state == "pending")
     .order_by(models.Outbox.next_at)
 )
-_BUSY = union_all(
-    select(models.Inbox.id).where(models.Inbox.state == "pending"),
-    select(models.Turn.id).where(models.Turn.state == "running"),
-).limit(1)
 
 
 class QuietOutbox(OutboxStore):
@@ -74,21 +70,12 @@ class QuietInbox(InboxStore):
         self._commits = commits
         self._idle_at = -1
 
-    async def overdue(
-        self, *, older_than: float, not_rung_since: float, silent_since: float, limit: int
-    ) -> tuple[list[str], list[str]]:
-        """See InboxStore.overdue; nothing is read while the inbox is empty and no turn runs."""
+    async def has_open_work(self) -> bool:
+        """See InboxStore.has_open_work, read again only after a commit while there is none."""
         count = self._commits.count
         if self._idle_at == count:
-            return [], []
-        async with self._database.read() as session:
-            busy = await session.scalar(_BUSY, {})
-        if busy is None:
+            return False
+        is_open = await super().has_open_work()
+        if not is_open:
             self._idle_at = count
-            return [], []
-        return await super().overdue(
-            older_than=older_than,
-            not_rung_since=not_rung_since,
-            silent_since=silent_since,
-            limit=limit,
-        )
+        return is_open

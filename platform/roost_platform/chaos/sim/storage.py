@@ -102,6 +102,9 @@ class Commits:
                 return self.count
         return self.count
 
+    def expect_more(self) -> None:
+        """Do nothing: every wait ends at once with a commit."""
+
     async def close(self) -> None:
         """Nothing to release."""
 
@@ -143,7 +146,7 @@ class MortalDatabase(Database):
         self._commits = world.commits
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
+    async def write(self, *, is_news: bool = True) -> AsyncIterator[AsyncSession]:
         """A transaction that may write; the process may die before it or after it."""
         await self._life.point()
         self._must_be_there()

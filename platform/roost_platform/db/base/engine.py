@@ -175,16 +175,22 @@ class Database:
         return self.clock()
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
-        """A transaction that may write: committed at the block's end, rolled back if it raises."""
+    async def write(self, *, is_news: bool = True) -> AsyncIterator[AsyncSession]:
+        """A transaction that may write: committed at the block's end, rolled back if it raises.
+
+        is_news: whether others act on it. A heartbeat is no news; on SQLite they notice it anyway.
+        """
         if self.is_sqlite:
             async with self._turn, self._session(self._writer) as session:
                 yield session
+            if is_news:
+                self._news.expect_more()
             return
         async with self._session(self._writer) as session:
             yield session
             await session.flush()
-            await session.execute(text(f"SELECT pg_notify('{CHANNEL}', '')"))
+            if is_news:
+                await session.execute(text(f"SELECT pg_notify('{CHANNEL}', '')"))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:

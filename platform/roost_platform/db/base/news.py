@@ -12,10 +12,13 @@ from sqlalchemy.engine import URL
 
 CHANNEL = "roost_changed"
 # The time between two looks at SQLite's data version; a look takes 3 µs. It is shorter while
-# commits come, because somebody waits for what follows a commit, such as an answer.
+# commits follow one another, because somebody waits for what follows, such as an answer.
 POLL_S = 0.025
 POLL_BUSY_S = 0.008
 BUSY_S = 2.0
+# Commits within this time count as one. Heartbeats of all processes come together, every few
+# seconds, and are no reason to look more often.
+TOGETHER_S = 0.1
 RECONNECT_S = 1.0  # between attempts to listen again after PostgreSQL closed the connection
 LISTEN_CHECK_S = 30.0  # a silent connection is tested this often
 
@@ -32,18 +35,28 @@ class News(Protocol):
         """The version once it differs from `since`, or as it stands after `timeout_s`."""
         ...
 
+    def expect_more(self) -> None:
+        """Look more often for a while: this process has committed what others work on."""
+
     async def close(self) -> None:
         """Release connections."""
 
 
 class PollNews:
-    """SQLite: `PRAGMA data_version` on a connection of its own sees all other commits."""
+    """SQLite: `PRAGMA data_version` on a connection of its own sees all other commits.
+
+    One timer looks for all who wait, and only while somebody waits.
+    """
 
     def __init__(self, url: URL) -> None:
         self._path = url.database or ":memory:"
         self._connection: sqlite3.Connection | None = None
         self._last = 0
         self._changed_at = 0.0
+        self._busy_until = 0.0
+        self._changed = asyncio.Event()
+        self._waiting = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     async def version(self) -> int:
         """The data version now."""
@@ -51,11 +64,33 @@ class PollNews:
 
     async def wait(self, since: int, timeout_s: float) -> int:
         """The version once it differs from `since`, or as it stands after `timeout_s`."""
-        end = time.monotonic() + timeout_s
-        while (version := self._look()) == since and (left := end - time.monotonic()) > 0:
-            is_busy = time.monotonic() - self._changed_at < BUSY_S
-            await asyncio.sleep(min(POLL_BUSY_S if is_busy else POLL_S, left))
-        return version
+        if self._look() != since or timeout_s <= 0:
+            return self._last
+        self._waiting += 1
+        if self._timer is None:
+            self._look_later()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    while self._last == since:
+                        await self._changed.wait()
+        finally:
+            self._waiting -= 1
+        return self._look()
+
+    def expect_more(self) -> None:
+        """Look more often for a while: this process has committed what others work on."""
+        self._busy_until = time.monotonic() + BUSY_S
+
+    def _look_later(self) -> None:
+        pause_s = POLL_BUSY_S if time.monotonic() < self._busy_until else POLL_S
+        self._timer = asyncio.get_running_loop().call_later(pause_s, self._look_again)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        if self._waiting:
+            self._look()
+            self._look_later()
 
     def _look(self) -> int:
         if self._connection is None:
@@ -67,11 +102,19 @@ class PollNews:
         except sqlite3.OperationalError:  # locked during recovery or migration: look again later
             return self._last
         if (version := int(row[0])) != self._last:
-            self._last, self._changed_at = version, time.monotonic()
+            now = time.monotonic()
+            if TOGETHER_S < now - self._changed_at < BUSY_S:
+                self._busy_until = now + BUSY_S
+            self._last, self._changed_at = version, now
+            self._changed.set()
+            self._changed = asyncio.Event()
         return self._last
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Stop looking and close the connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -101,6 +144,9 @@ class NotifyNews:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), left)
         return self._count
+
+    def expect_more(self) -> None:
+        """Do nothing: notifications come at once."""
 
     async def _start(self) -> None:
         if self._task is None:

@@ -20,7 +20,7 @@ from roost_platform.db.inbox.arrival import AcceptedBatch, Arrival, open_arrival
 from roost_platform.db.inbox.chat_commands import answer_press
 from roost_platform.db.inbox.edits import apply_edit
 from roost_platform.db.inbox.membership import change_membership, migrate
-from roost_platform.db.inbox.overdue import mark_rung, to_ring, to_stop
+from roost_platform.db.inbox.overdue import has_open_work, mark_rung, to_ring, to_stop
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.message_files import register
 from roost_platform.db.people.access import AccessPolicy
@@ -134,6 +134,11 @@ class InboxStore:
             stopped = await record_stop(session, conversation, by, now)
             await tell_dropped(session, conversation, stopped, now)
             return stopped
+
+    async def has_open_work(self) -> bool:
+        """Whether a message waits or a turn runs: only then can anything be overdue."""
+        async with self._database.read() as session:
+            return await has_open_work(session)
 
     async def overdue(
         self, *, older_than: float, not_rung_since: float, silent_since: float, limit: int

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -34,6 +34,15 @@ _STOPPING = (
     .order_by(models.Turn.stop_requested_at)
     .limit(bindparam("most"))
 )
+_OPEN = union_all(
+    select(models.Inbox.id).where(models.Inbox.state == "pending"),
+    select(models.Turn.id).where(models.Turn.state == "running"),
+).limit(1)
+
+
+async def has_open_work(session: AsyncSession) -> bool:
+    """Whether a message waits or a turn runs: only then can anything be overdue."""
+    return await session.scalar(_OPEN) is not None
 
 
 async def to_ring(

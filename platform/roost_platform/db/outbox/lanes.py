@@ -1,6 +1,7 @@
 """Lanes of the outbox: which chats are due, their first entry, and what a dead courier left."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -55,6 +56,7 @@ _DUE = (
     .order_by(models.Outbox.sequence)
     .limit(LANES_MAX)
 )
+_NEXT_DUE = select(func.min(models.Outbox.next_at)).where(models.Outbox.sequence.in_(_HEADS))
 
 
 class LaneStore:
@@ -89,6 +91,14 @@ class LaneStore:
         async with self._database.read() as session:
             lanes = await session.execute(_DUE, {"accounts": list(channels), "now": now})
             return [Address(*row) for row in lanes]
+
+    async def next_due(self, channels: Sequence[tuple[str, str]]) -> float:
+        """When the first lane of these accounts is due; infinity when none waits."""
+        if not channels:
+            return math.inf
+        async with self._database.read() as session:
+            due_at = await session.scalar(_NEXT_DUE, {"accounts": list(channels)})
+            return math.inf if due_at is None else float(due_at)
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
         """The first entry of a lane and its parts; sends whose lease ended become ambiguous."""

@@ -1,0 +1,50 @@
+"""What a stack costs while nobody writes. Run by `make bench`, never by `make test`.
+
+IDLE_MINUTES=30 judges the growth of memory as well.
+"""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from roost_inference.benchmarking import report
+from roost_inference.benchmarking.figures import Figure, Goal
+from roost_platform.chaos.storm import running_stack
+from roost_platform.chaos.storm_report import StormConfig
+from roost_platform.chaos.usage import (
+    FLAT_MIB_PER_MINUTE,
+    JUDGED_FROM_MINUTES,
+    ResidentSamples,
+    processor_s,
+    resident_mib,
+)
+
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+SETTLE_S = 30.0  # what a start leaves behind is done by then
+LOOK_S = 5.0
+ALL_PARTS = "all parts together"
+
+
+@pytest.mark.benchmark
+def test_measure_idle_parts(tmp_path: Path) -> None:
+    minutes = float(os.environ.get("IDLE_MINUTES", "1"))
+    run = report.BenchmarkRun("scripted, nobody writes", 1)
+    samples = ResidentSamples(minutes)
+    with running_stack(StormConfig(seed=1, minutes=0, database="sqlite"), tmp_path) as world:
+        time.sleep(SETTLE_S)
+        before, began = processor_s(world.stack), time.monotonic()
+        while (now_s := time.monotonic() - began) < minutes * 60:
+            samples.look(now_s, resident_mib(world.stack))
+            time.sleep(LOOK_S)
+        after, took_s = processor_s(world.stack), time.monotonic() - began
+    shares = {part: 100 * (after[part] - before[part]) / took_s for part in after}
+    goals = {ALL_PARTS: Goal(2.0, 1.0)}
+    for part, share in {**shares, ALL_PARTS: sum(shares.values())}.items():
+        run.add(Figure("idle", f"{part}, of one core", share, "%", goal=goals.get(part)))
+    for part in samples.taken:
+        goal = Goal(FLAT_MIB_PER_MINUTE, 0.0) if minutes >= JUDGED_FROM_MINUTES else None
+        name = f"{part} grows per minute, second half of {minutes:g} minutes"
+        run.add(Figure("idle", name, samples.growth(part), "MiB", goal=goal))
+    report.append(PAGE, run)
