@@ -102,9 +102,6 @@ class Commits:
                 return self.count
         return self.count
 
-    def expect_more(self) -> None:
-        """Do nothing: every wait ends at once with a commit."""
-
     async def close(self) -> None:
         """Nothing to release."""
 

@@ -1,6 +1,7 @@
 """The database, SQLite or PostgreSQL: transactions that write, that read, and news of commits."""
 
 import asyncio
+import secrets
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
@@ -29,6 +30,8 @@ POOL_SIZE = 8
 POOL_OVERFLOW_MAX = 16
 POOL_TIMEOUT_S = 30.0
 BEGIN = "roost_begin"  # execution option: how SQLite opens the transaction
+IS_NEWS = "roost_is_news"  # execution option: SQLite's news see the transaction
+CHANGES = "roost_changes"  # in a connection's info: rows changed before the transaction
 JOURNAL_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -103,6 +106,7 @@ def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
         cursor.close()
 
     event.listen(engine.sync_engine, "begin", begin_transaction)
+    event.listen(engine.sync_engine, "commit", mark_news)
     return engine
 
 
@@ -113,9 +117,19 @@ def begin_transaction(connection: Connection) -> None:
     """
     how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
     if how == "IMMEDIATE" and connection.connection.dbapi_connection is not None:
-        await_only(_write_lock(connection.connection.dbapi_connection))
+        dbapi_connection: Any = connection.connection.dbapi_connection
+        await_only(_write_lock(dbapi_connection))
+        connection.info[CHANGES] = dbapi_connection.total_changes
         return
     connection.exec_driver_sql(f"BEGIN {how}")
+
+
+def mark_news(connection: Connection) -> None:
+    """Change the number that PollNews reads, if the transaction changed what others act on."""
+    dbapi_connection: Any = connection.connection.dbapi_connection
+    is_news = connection.get_execution_options().get(IS_NEWS, False)
+    if is_news and dbapi_connection.total_changes != connection.info.get(CHANGES):
+        dbapi_connection.execute(f"PRAGMA user_version={secrets.randbits(31)}")
 
 
 async def _write_lock(connection: Any) -> None:
@@ -155,7 +169,8 @@ class Database:
         if self.is_sqlite and self.url.database and self.url.database != ":memory:":
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
         self._engine = engine or create_engine(self.url)
-        self._writer = self._engine.execution_options(**{BEGIN: "IMMEDIATE"})
+        self._writer = self._engine.execution_options(**{BEGIN: "IMMEDIATE", IS_NEWS: True})
+        self._quiet_writer = self._engine.execution_options(**{BEGIN: "IMMEDIATE"})
         # PostgreSQL shows each statement of a reader what is committed by then, with or without
         # a transaction around them; without one they are half the round trips.
         reading = {BEGIN: "DEFERRED"} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
@@ -178,15 +193,14 @@ class Database:
     async def write(self, *, is_news: bool = True) -> AsyncIterator[AsyncSession]:
         """A transaction that may write: committed at the block's end, rolled back if it raises.
 
-        is_news: whether others act on it. A heartbeat is no news; on SQLite they notice it anyway.
+        is_news: whether others act on it; it then ends their waits. A heartbeat is no news.
         """
+        writer = self._writer if is_news else self._quiet_writer
         if self.is_sqlite:
-            async with self._turn, self._session(self._writer) as session:
+            async with self._turn, self._session(writer) as session:
                 yield session
-            if is_news:
-                self._news.expect_more()
             return
-        async with self._session(self._writer) as session:
+        async with self._session(writer) as session:
             yield session
             await session.flush()
             if is_news:

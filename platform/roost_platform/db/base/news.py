@@ -16,9 +16,6 @@ CHANNEL = "roost_changed"
 POLL_S = 0.025
 POLL_BUSY_S = 0.008
 BUSY_S = 2.0
-# Commits within this time count as one. Heartbeats of all processes come together, every few
-# seconds, and are no reason to look more often.
-TOGETHER_S = 0.1
 RECONNECT_S = 1.0  # between attempts to listen again after PostgreSQL closed the connection
 LISTEN_CHECK_S = 30.0  # a silent connection is tested this often
 
@@ -35,15 +32,13 @@ class News(Protocol):
         """The version once it differs from `since`, or as it stands after `timeout_s`."""
         ...
 
-    def expect_more(self) -> None:
-        """Look more often for a while: this process has committed what others work on."""
-
     async def close(self) -> None:
         """Release connections."""
 
 
 class PollNews:
-    """SQLite: `PRAGMA data_version` on a connection of its own sees all other commits.
+    """SQLite: `PRAGMA data_version` on a connection of its own sees all other commits, and
+    `user_version`, which every commit that is news changes, tells whether they matter.
 
     One timer looks for all who wait, and only while somebody waits.
     """
@@ -51,15 +46,15 @@ class PollNews:
     def __init__(self, url: URL) -> None:
         self._path = url.database or ":memory:"
         self._connection: sqlite3.Connection | None = None
+        self._data_version = 0
         self._last = 0
-        self._changed_at = 0.0
         self._busy_until = 0.0
         self._changed = asyncio.Event()
         self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
 
     async def version(self) -> int:
-        """The data version now."""
+        """The number that the newest commit wrote."""
         return self._look()
 
     async def wait(self, since: int, timeout_s: float) -> int:
@@ -78,10 +73,6 @@ class PollNews:
             self._waiting -= 1
         return self._look()
 
-    def expect_more(self) -> None:
-        """Look more often for a while: this process has committed what others work on."""
-        self._busy_until = time.monotonic() + BUSY_S
-
     def _look_later(self) -> None:
         pause_s = POLL_BUSY_S if time.monotonic() < self._busy_until else POLL_S
         self._timer = asyncio.get_running_loop().call_later(pause_s, self._look_again)
@@ -98,14 +89,16 @@ class PollNews:
                 self._path, isolation_level=None, timeout=0, check_same_thread=False
             )
         try:
-            row = self._connection.execute("PRAGMA data_version").fetchone()
+            (data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            if data_version == self._data_version:
+                return self._last
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         except sqlite3.OperationalError:  # locked during recovery or migration: look again later
             return self._last
-        if (version := int(row[0])) != self._last:
-            now = time.monotonic()
-            if TOGETHER_S < now - self._changed_at < BUSY_S:
-                self._busy_until = now + BUSY_S
-            self._last, self._changed_at = version, now
+        self._data_version = data_version
+        if version != self._last:
+            self._last = version
+            self._busy_until = time.monotonic() + BUSY_S
             self._changed.set()
             self._changed = asyncio.Event()
         return self._last
@@ -144,9 +137,6 @@ class NotifyNews:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), left)
         return self._count
-
-    def expect_more(self) -> None:
-        """Do nothing: notifications come at once."""
 
     async def _start(self) -> None:
         if self._task is None:

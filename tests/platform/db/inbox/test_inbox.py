@@ -1,5 +1,6 @@
 """Accepting events: once each, in order, all or nothing; a lost doorbell is rung again."""
 
+import asyncio
 import re
 from dataclasses import replace
 
@@ -98,6 +99,30 @@ async def test_the_sweeper_does_not_ring_all_the_time(ada: Person, clock: HandCl
     await ada.turn()
     clock.advance(6.0)
     assert await sweeper.sweep() == 0
+
+
+async def test_an_idle_sweeper_rests_until_a_commit_and_then_rings_what_waits_too_long(
+    ada: Person, clock: HandClock
+) -> None:
+    ada.doorbell.broken = True
+    looks, has_open_work = [], ada.stores.inbox.has_open_work
+
+    async def counted() -> bool:
+        looks.append(await has_open_work())
+        return looks[-1]
+
+    ada.stores.inbox.has_open_work = counted  # type: ignore[method-assign]
+    sweeping = asyncio.create_task(Sweeper(ada.stores, ada.doorbell, interval_s=0.01).run())
+    await asyncio.sleep(0.3)
+    assert looks == [False]
+    await ada.says("hello")
+    ada.doorbell.broken = False
+    clock.advance(2.5)
+    async with asyncio.timeout(5.0):
+        while not ada.doorbell.rung:
+            await asyncio.sleep(0.01)
+    sweeping.cancel()
+    await asyncio.wait((sweeping,))
 
 
 async def test_one_sweep_rings_a_bounded_number(ada: Person, clock: HandClock) -> None:

@@ -1,5 +1,6 @@
 """One contract for the outbox in memory, which tests use, and the outbox in the database."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -48,6 +49,20 @@ async def test_an_entry_is_planned_once(chat: Chat) -> None:
     ]
     assert {part.next_at for part in parts} == {chat.now()}
     assert await planned(chat, PARTS[:1]) == parts == (await head(chat))[1]
+
+
+async def test_the_next_due_time_is_that_of_the_first_lane_and_infinite_for_none(
+    chat: Chat,
+) -> None:
+    assert await chat.outbox.next_due(ACCOUNTS) == math.inf
+    await chat.notice()
+    assert await chat.outbox.next_due(ACCOUNTS) <= chat.now()
+    assert await chat.outbox.next_due([("telegram", "another")]) == math.inf
+    (part,) = await planned(chat, PARTS[:1])
+    await chat.outbox.sending(part.id, "c1", 30.0)
+    later = chat.now() + 60.0
+    await chat.outbox.not_sent(part.id, Failure("busy"), retry_at=later)
+    assert await chat.outbox.next_due(ACCOUNTS) == later
 
 
 async def test_a_lane_is_due_until_all_parts_are_sent_and_the_first_proof_stands(
