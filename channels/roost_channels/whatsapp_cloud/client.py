@@ -45,7 +45,6 @@ class CloudClient:
         """
         body = {
             "messaging_product": "whatsapp",
-            "recipient_type": "individual",
             **recipient(to),
             **message,
         }
@@ -154,6 +153,9 @@ def _place(url: httpx2.URL) -> str:
 
 
 def recipient(address: str) -> dict[str, str]:
-    """`to` for a phone number, `recipient` for a business-scoped id."""
+    """`to` for a phone number or a group, `recipient` for a business-scoped id."""
     name = address.removeprefix("whatsapp:")
-    return {"to": name.removeprefix("+")} if name.startswith("+") else {"recipient": name}
+    if name.startswith("group:"):
+        return {"recipient_type": "group", "to": name.removeprefix("group:")}
+    known = {"to": name.removeprefix("+")} if name.startswith("+") else {"recipient": name}
+    return {"recipient_type": "individual", **known}

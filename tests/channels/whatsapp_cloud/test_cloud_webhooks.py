@@ -206,7 +206,9 @@ async def test_receipts_carry_our_part_and_what_a_failure_means() -> None:
 
 async def test_what_is_not_for_this_number_or_not_readable_changes_nothing() -> None:
     assert not (await take(TEXT, number="999")).messages
-    assert not (await take({"type": "text"}, contacts="x", statuses=[{"status": "sent"}])).messages
+    intake = await take({"type": "text"}, contacts="x", statuses=[{"status": "sent"}])
+    dead = newest(intake)
+    assert dead.problem == "ValueError: no id" and dead.kind == "other" and not intake.receipts
     intake = await take(errors=[{"code": 130429, "title": "Rate limit hit"}])
     assert intake.states == [("degraded", "Rate limit hit")]
     hooks = CloudWebhooks(settings(), intake)
