@@ -104,7 +104,7 @@ async def _file(response: httpx2.Response, bytes_max: int) -> bytes:
         raise refused(response.status_code, answer, response.headers)
     data = await read_bounded(response, bytes_max)
     if data is None:
-        raise Rejected(f"the file has more than {bytes_max} bytes")
+        raise Rejected(f"the file has more than {bytes_max} bytes", code="too_large")
     return data
 
 

@@ -87,7 +87,7 @@ class CloudClient:
         if not is_metas(url, self._base):
             raise Rejected("the file's link leads to a host that gets no token", code="egress")
         if size.isdecimal() and int(size) > bytes_max:
-            raise Rejected(f"the file has {size} bytes, more than {bytes_max}")
+            raise Rejected(f"the file has {size} bytes, more than {bytes_max}", code="too_large")
         try:
             async with self._egress.get(url, credentials=self._credentials) as response:
                 if response.status_code != 200:
@@ -96,7 +96,7 @@ class CloudClient:
         except (httpx2.HTTPError, OSError) as error:
             raise unanswered(error, repeatable=True) from error
         if data is None:
-            raise Rejected(f"the file has more than {bytes_max} bytes")
+            raise Rejected(f"the file has more than {bytes_max} bytes", code="too_large")
         return data
 
     async def number(self) -> dict[str, Any]:

@@ -117,7 +117,10 @@ def _read(
     if not wamid or not sender.address:
         raise ValueError("no id" if not wamid else "no sender")
     moved = _moved(message, sender) if kind_of == "system" else None
+    former: tuple[str, ...] = ()
     if moved is not None:
+        kept = (moved.address, *moved.aliases)
+        former = tuple(name for name in (sender.address, *sender.aliases) if name not in kept)
         sender = moved
     kind: InboundKind = "message" if moved is None else "migrated"
     message_id, said = wamid, message
@@ -147,6 +150,7 @@ def _read(
         forwarded_from=contents.forwarded_from(message),
         payload="\n".join(filter(None, (content.payload, beside.payload))),
         answered_in_chat=kind == "callback",
+        former_names=former,
         raw=storable(message),
     )
 
