@@ -128,6 +128,8 @@ def _read(
         edit = inner(message, "edit")
         kind, message_id = "edited", identifier(text(edit, "original_message_id")) or wamid
         said = inner(edit, "message")
+        if not said:  # nothing must replace what the person wrote
+            raise ValueError("an edit without a message")
     content, beside = contents.read_content(said), contents.beside(message)
     words = content.text
     if kind == "migrated":

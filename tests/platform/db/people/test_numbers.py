@@ -53,9 +53,7 @@ class Office:
         """(chat, thread, (text, state) of what came) of every conversation."""
         async with self.stores.database.read() as session:
             found = (
-                await session.scalars(
-                    select(models.Conversation).order_by(models.Conversation.id)
-                )
+                await session.scalars(select(models.Conversation).order_by(models.Conversation.id))
             ).all()
             rows = (
                 await session.scalars(select(models.Inbox).order_by(models.Inbox.sequence))
