@@ -12,6 +12,7 @@ from roost_channels.message import InboundMessage
 from roost_channels.testing import FakeTwilio
 from roost_channels.whatsapp.inbound.form_contents import MEDIA_MAX
 from roost_channels.whatsapp.inbound.forms import UNREADABLE_CHAT, Form, read
+from roost_channels.whatsapp.inbound.vcards import contacts_of
 from roost_channels.whatsapp.numbers import canonical, listed, other_forms
 from roost_channels.whatsapp.testing import SENDER, USER, Site, newest
 
@@ -220,6 +221,40 @@ async def test_a_quoted_photo_that_we_never_saw_comes_along(twilio: FakeTwilio, 
     found = newest(site.intake)
     assert found.quote is not None and found.quote.resolved and found.quote.ref == old
     assert [(a.kind, a.is_file) for a in found.attachments] == [("photo", True)]
+
+
+CARD = b"""BEGIN:VCARD
+VERSION:3.0
+N:Ng;Ben;;;
+FN:Ben Ng
+item1.TEL;type=CELL;waid=1555123:+1 555 123
+TEL:+44 777
+EMAIL;TYPE=WORK:ben@x.exa
+ mple
+ADR;TYPE=HOME:;;Road 1\\, back;Rome;;;Italy
+PHOTO;BASE64:AAAA
+END:VCARD
+"""
+
+
+async def test_the_people_of_a_vcard_are_told(twilio: FakeTwilio, site: Site) -> None:
+    second = CARD.replace(b"Ben Ng", b"Cy").replace(b"\n", b"\r\n")
+    await twilio.user_says(USER, "", media=[(CARD + second, "text/vcard")])
+    file, ben, cy = newest(site.intake).attachments
+    assert file.is_file and file.name == "contact.vcf"
+    assert (ben.kind, ben.name) == (
+        "contact",
+        "Ben Ng, +1 555 123 (CELL), +44 777, ben@x.example (WORK), Road 1, back Rome Italy",
+    )
+    assert cy.name.startswith("Cy, +1 555 123")
+    twilio.fault("http_500", "media.fetch")
+    await twilio.user_says(USER, "again", media=[(CARD, "text/x-vcard")])
+    assert [a.kind for a in newest(site.intake).attachments] == ["document"]
+
+
+@given(st.binary(max_size=300))
+def test_no_card_raises(data: bytes) -> None:
+    assert all(contacts_of(b"BEGIN:VCARD\n" + data)) and isinstance(contacts_of(data), list)
 
 
 @pytest.mark.parametrize(

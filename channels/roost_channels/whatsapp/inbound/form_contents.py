@@ -126,8 +126,13 @@ def _files(form: Mapping[str, str]) -> tuple[Attachment, ...]:
 
 def _file(url: str, mime: str) -> Attachment:
     kind = _KINDS.get(mime.partition("/")[0], "document")
-    name = "contact.vcf" if mime.partition(";")[0].strip().lower() in _VCARD_TYPES else ""
+    name = "contact.vcf" if is_card(mime) else ""
     return Attachment(kind, url.rpartition("/")[2], name, mime_type=mime, url=url)
+
+
+def is_card(mime: str) -> bool:
+    """Whether a file of this MIME type is a person's card."""
+    return mime.partition(";")[0].strip().lower() in _VCARD_TYPES
 
 
 def _place(form: Mapping[str, str]) -> tuple[Attachment, ...]:

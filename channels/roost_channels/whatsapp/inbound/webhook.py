@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 from twilio.request_validator import (  # type: ignore[import-untyped]
@@ -15,15 +16,16 @@ from twilio.request_validator import (  # type: ignore[import-untyped]
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.errors import DeliveryError
 from roost_channels.intake import DeliveryReceipt, Intake
-from roost_channels.message import Attachment, Quote
+from roost_channels.message import Attachment, InboundMessage, Quote
 from roost_channels.webhook import WebhookReply, lowered
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.described import identifier
 from roost_channels.whatsapp.errors import failure
 from roost_channels.whatsapp.inbound import forms
-from roost_channels.whatsapp.inbound.form_contents import files_of
+from roost_channels.whatsapp.inbound.form_contents import files_of, is_card
 from roost_channels.whatsapp.inbound.forms import Form
+from roost_channels.whatsapp.inbound.vcards import CARD_BYTES_MAX, CARDS_MAX, contacts_of
 from roost_channels.whatsapp.window import refusal_of
 
 logger = logging.getLogger(__name__)
@@ -31,6 +33,8 @@ logger = logging.getLogger(__name__)
 BODY_BYTES_MAX = 65_536
 # Looking up a quoted message takes at most this long: Twilio gives a webhook 15 s in all.
 QUOTE_TIMEOUT_S = 3.0
+# Reading the cards of contacts that were sent, likewise.
+CARDS_TIMEOUT_S = 3.0
 # The status of what people send; every other one is about a message of ours.
 RECEIVED = "received"
 EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
@@ -75,6 +79,7 @@ class TwilioWebhooks:
             return await self._file(url_path, form)
         quote, files = await self._quote(form)
         message = forms.read(form, self._account, self._clock.time(), quote, files)
+        message = await self._with_contacts(message)
         if message.problem:
             logger.warning("a message could not be read: %s", message.problem)
         try:
@@ -165,6 +170,25 @@ class TwilioWebhooks:
             # The message itself matters more than what it quotes.
             logger.exception("quoted message %s could not be resolved", ref)
         return Quote(ref=ref, author="other", text="", excerpt="", resolved=False), ()
+
+    async def _with_contacts(self, message: InboundMessage) -> InboundMessage:
+        """The message with the people of its vCards in words; the file itself stays with it."""
+        cards = [one for one in message.attachments if one.url and is_card(one.mime_type)]
+        if not cards:
+            return message
+        contacts: list[str] = []
+        try:
+            async with asyncio.timeout(CARDS_TIMEOUT_S):
+                for card in cards:
+                    contacts += contacts_of(
+                        await self._client.fetch_media(card.url, CARD_BYTES_MAX)
+                    )
+        except (DeliveryError, TimeoutError) as error:
+            logger.info("a contact of %s could not be read: %s", message.message_id, error)
+        except Exception:
+            logger.exception("a contact of %s could not be read", message.message_id)
+        told = (Attachment("contact", "", words) for words in contacts[:CARDS_MAX])
+        return replace(message, attachments=(*message.attachments, *told))
 
     async def _fetched(self, ref: str) -> tuple[Quote, Sequence[Attachment]]:
         """A message that we never stored, and the files it carried."""
