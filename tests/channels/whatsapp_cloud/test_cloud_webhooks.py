@@ -212,7 +212,7 @@ async def test_what_is_not_for_this_number_or_not_readable_changes_nothing() -> 
     intake = await take(errors=[{"code": 130429, "title": "Rate limit hit"}])
     assert intake.states == [("degraded", "Rate limit hit")]
     hooks = CloudWebhooks(settings(), intake)
-    for body in (b"[]", b"{", b"\xff"):
+    for body in (b"[]", b"{", b"\xff", b"[" * 100_000, b'{"a":' * 50_000):
         assert (await hooks.receive(signed(body), body)).status == 400
     assert (await hooks.receive({}, b"x" * (BODY_BYTES_MAX + 1))).status == 413
 

@@ -159,6 +159,25 @@ async def test_a_person_stored_before_is_known_under_the_other_form(pairing: Off
     assert len(await pairing.identities()) == 1
 
 
+@pytest.mark.parametrize(("access", "state"), [("allowed", "pending"), ("blocked", "ignored")])
+async def test_a_person_met_twice_before_has_the_access_that_was_decided(
+    pairing: Office, access: str, state: str
+) -> None:
+    """Earlier releases took the two forms of a number for two people."""
+    other = f"whatsapp:+{NINTH}"
+    await pairing.says(OLD, "one")
+    async with pairing.stores.database.write() as session:
+        (first,) = (await session.scalars(select(models.Identity))).all()
+        first.access = access
+        twin = models.Identity(id="twin", display_name="", access="pending", created_at=0.0)
+        session.add(twin)
+        await session.flush()
+        alias = await session.get_one(models.Alias, ("whatsapp", other))
+        alias.identity_id = twin.id
+    await pairing.says(NINTH, "two")
+    assert [rows[-1][1] for *_, rows in await pairing.chats()][-1] == state
+
+
 def changed(was: str, now: str, **more: Any) -> dict[str, Any]:
     return {"from": was, "type": "system", "system": {**CHANGED, "wa_id": now, **more}}
 
