@@ -125,7 +125,7 @@ def _media(message: Mapping[str, Any]) -> Content:
     content = inner(message, kind)
     shown = "voice" if content.get("voice") is True else MEDIA[kind]
     name = plain(text(content, "filename"), FILE_NAME_MAX)
-    file = Attachment(shown, text(content, "id"), name, text(content, "mime_type"))
+    file = Attachment(shown, text(content, "id"), name, plain(text(content, "mime_type")))
     return Content(text(content, "caption"), (file,))
 
 

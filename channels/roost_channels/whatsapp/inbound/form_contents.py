@@ -127,7 +127,7 @@ def _files(form: Mapping[str, str]) -> tuple[Attachment, ...]:
 def _file(url: str, mime: str) -> Attachment:
     kind = _KINDS.get(mime.partition("/")[0], "document")
     name = "contact.vcf" if is_card(mime) else ""
-    return Attachment(kind, url.rpartition("/")[2], name, mime_type=mime, url=url)
+    return Attachment(kind, url.rpartition("/")[2], name, mime_type=plain(mime), url=url)
 
 
 def is_card(mime: str) -> bool:

@@ -90,7 +90,10 @@ async def _take_held(
     )
     await session.execute(
         update(models.Pairing)
-        .where(models.Pairing.identity_id == other.id, models.Pairing.state == "open")
+        .where(
+            models.Pairing.identity_id == other.id,
+            models.Pairing.state.not_in(("approved", "refused")),
+        )
         .values(state="expired")
         .execution_options(synchronize_session=False)
     )
