@@ -24,7 +24,7 @@ READ_TIMEOUT_S = 20.0
 FETCH_TIMEOUT_S = 120.0
 REDIRECTS_MAX = 3
 # Addresses of one name that are tried.
-ADDRESSES_MAX = 4
+ADDRESSES_MAX = 8
 CONNECTIONS_MAX = 10
 URL_CHARS_MAX = 8192
 
@@ -138,7 +138,12 @@ class Egress:
         host, port = url.host, url.port or _DEFAULT_PORTS[url.scheme]
         if self._transport is not None:
             return (host,)
-        addresses = await self._addresses(host, port)
+        try:
+            addresses = await self._addresses(host, port)
+        except NotSent:
+            if _is_proxied(url):  # whose resolver knows what ours need not know
+                return (host,)
+            raise
         for address in addresses:
             led = reach(address)
             if led != "public" and led not in await self._own_reach():
