@@ -49,6 +49,16 @@ def described(value: Any, words_max: int = WORDS_MAX, value_max: int = VALUE_MAX
     return plain("; ".join(words), words_max)
 
 
+def choice_words(title: str, description: str) -> tuple[str, str]:
+    """(the choice as the person's words, what stood below it) of an item of a list.
+
+    Titles are short: a longer choice stands whole in its description.
+    """
+    if not title or description.startswith(title):
+        return description or title, ""
+    return title, f"description: {description}" if description else ""
+
+
 def _values(value: Any, name: str, value_max: int, depth: int = 0) -> Iterator[tuple[str, str]]:
     """(name, value) of the leaves, in order; what lies too deep is `…`."""
     if isinstance(value, Mapping):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roost_channels.message import Attachment
-from roost_channels.whatsapp.described import described, from_json, kind_name, plain
+from roost_channels.whatsapp.described import choice_words, described, from_json, kind_name, plain
 from roost_channels.whatsapp_cloud.json_values import inner, objects, text
 
 MEDIA = {
@@ -86,9 +86,9 @@ def _button(message: Mapping[str, Any]) -> Content:
 
 
 def _press(title: str, data: str, description: str = "") -> Content:
-    words = f"{title} ({description})" if title and description else title or description
-    payload = f"button: {data}" if data and data != title else ""
-    return Content(words or data, payload=payload, pressed=data)
+    words, more = choice_words(title, description)
+    payload = (f"button: {data}" if data and data != title else "", more)
+    return Content(words or data, payload="\n".join(filter(None, payload)), pressed=data)
 
 
 def _interactive(message: Mapping[str, Any]) -> Content:

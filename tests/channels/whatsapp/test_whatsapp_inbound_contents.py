@@ -64,7 +64,7 @@ NESTED = json.dumps({"name": "flow", "body": "Sent", "response_json": ANSWERS})
         ),
         (
             {"ListId": "a", "ListTitle": "First", "ListDescription": "by rail"},
-            ["First (by rail)"],
+            ["First"],
         ),
         (
             {"MessageType": "interactive", "InteractiveData": ANSWERS, "Body": "Sent"},

@@ -57,7 +57,7 @@ BEN = {
         (interactive("button_reply", {"id": "y", "title": "Yes"}), ["Yes"]),
         (
             interactive("list_reply", {"id": "a", "title": "First", "description": "by rail"}),
-            ["First (by rail)"],
+            ["First"],
         ),
         (interactive("button_reply", {"id": "y"}), ["y"]),
         (interactive("nfm_reply", FORM), ["form: name: Ada; guests: 4; vegan: yes"]),
@@ -159,6 +159,12 @@ def test_what_came_along_is_no_word_of_the_person() -> None:
     )
     pressed = taken({**BASE, **interactive("button_reply", {"id": "y:1", "title": "Yes"})})
     assert (pressed.text, pressed.payload) == ("Yes", "button: y:1")
+    listed = {"id": "a", "title": "First", "description": "by rail"}
+    chosen = taken({**BASE, **interactive("list_reply", listed)})
+    assert (chosen.text, chosen.payload) == ("First", "button: a\ndescription: by rail")
+    whole = "The train at nine from the central station"
+    long = {"id": whole, "title": whole[:24], "description": whole}
+    assert taken({**BASE, **interactive("list_reply", long)}).text == whole
     template = taken({**BASE, "type": "button", "button": {"text": "No", "payload": "No"}})
     assert (template.text, template.payload) == ("No", "")
     form = taken({**BASE, **interactive("nfm_reply", FORM)})

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from roost_channels.message import Attachment
-from roost_channels.whatsapp.described import described, from_json, kind_name, plain
+from roost_channels.whatsapp.described import choice_words, described, from_json, kind_name, plain
 
 MEDIA_MAX = 10
 FORM_WORDS_MAX, FORM_VALUE_MAX = 3000, 1000
@@ -86,7 +86,7 @@ class Content:
 def read_content(form: Mapping[str, str]) -> Content:
     """Read the content, whatever its MessageType; one that says nothing else is named."""
     answers, hidden = _answers(form)
-    chosen, data = _choice(form)
+    chosen, data, more = _choice(form)
     text = form.get("Body", "")
     if answers and text in _FORM_LABELS:
         text = ""
@@ -94,8 +94,9 @@ def read_content(form: Mapping[str, str]) -> Content:
     attachments = (*_files(form), *_place(form), *answers)
     if not (text or attachments):
         attachments = _unknown(form)
-    payload = (f"button: {data}" if data and data != text else "", hidden, _advertisement(form))
-    return Content(text, attachments, "\n".join(filter(None, payload)))
+    pressed = f"button: {data}" if data and data != text else ""
+    payload = "\n".join(filter(None, (pressed, more, hidden, _advertisement(form))))
+    return Content(text, attachments, payload)
 
 
 def forwarded_from(form: Mapping[str, str]) -> str:
@@ -142,12 +143,11 @@ def _place(form: Mapping[str, str]) -> tuple[Attachment, ...]:
     return (Attachment("location", "", told),) if told else ()
 
 
-def _choice(form: Mapping[str, str]) -> tuple[str, str]:
-    """(words, data) of a pressed button or a chosen item."""
-    title, description = form.get("ListTitle", ""), form.get("ListDescription", "")
-    item = f"{title} ({description})" if title and description else title or description
+def _choice(form: Mapping[str, str]) -> tuple[str, str, str]:
+    """(words, data, what stood below them) of a pressed button or a chosen item."""
+    item, more = choice_words(form.get("ListTitle", ""), form.get("ListDescription", ""))
     data = form.get("ButtonPayload") or form.get("ListId") or ""
-    return form.get("ButtonText") or item or data, data
+    return form.get("ButtonText") or item or data, data, more
 
 
 def _answers(form: Mapping[str, str]) -> tuple[tuple[Attachment, ...], str]:
