@@ -138,6 +138,8 @@ class InboundMessage:
         advertisement, a form's hidden fields.
     problem: why the event could not be read; it is kept as a dead letter.
     answered_in_chat: the network has no other answer to a pressed button than a message.
+    former_names: goes with `migrated` where a person moved, who is the sender under the new names:
+        the names that are not theirs any more.
     """
 
     address: Address
@@ -155,6 +157,7 @@ class InboundMessage:
     payload: str = ""
     problem: str = ""
     answered_in_chat: bool = False
+    former_names: tuple[str, ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
 
     @property

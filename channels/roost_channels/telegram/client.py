@@ -3,6 +3,7 @@
 import logging
 from contextlib import aclosing
 from typing import TypeVar
+from urllib.parse import quote
 
 import httpx2
 
@@ -64,9 +65,7 @@ class TelegramClient:
     async def download(self, file_id: str, bytes_max: int) -> bytes:
         """The bytes of a file that somebody sent us."""
         file = await self.call(methods.GetFile(file_id=file_id), repeatable=True)
-        path = getattr(file, "file_path", None)
-        if not path:
-            raise Rejected(f"file {file_id} has no path")
+        path = _file_path(getattr(file, "file_path", None))
         session = self._bot.session
         data = bytearray()
         try:
@@ -94,6 +93,16 @@ class TelegramClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._bot.session.close()
+
+
+def _file_path(path: object) -> str:
+    """The path of a file as it stands in a URL; Rejected for one that leads elsewhere."""
+    if not isinstance(path, str) or not path:
+        raise Rejected("the file has no path")
+    segments = path.split("/")
+    if not all(segments) or "\\" in path or {".", ".."} & set(segments):
+        raise Rejected("the file's path leads out of the bot's files", code="path")
+    return quote(path, safe="/")
 
 
 def _not_sent(error: Ambiguous) -> NotSent:

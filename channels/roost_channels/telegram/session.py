@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from roost_channels.bodies import decoded, read_bounded
+from roost_channels.bodies import decoded, read_answer
 from roost_channels.telegram.bot_api import BaseSession, Bot, TelegramAPIServer, methods, types
 from roost_channels.telegram.errors import refused, unanswered
 
@@ -54,7 +54,7 @@ class TelegramSession(BaseSession):
         limits = _limits(self.timeout if timeout is None else timeout)
         try:
             async with self._http.stream("POST", url, timeout=limits, **body) as response:
-                answer = decoded(await read_bounded(response))
+                answer = decoded(await read_answer(response))
         except (httpx2.HTTPError, OSError) as error:
             raise unanswered(error) from error
         if response.is_success and isinstance(answer, dict) and answer.get("ok") is True:
@@ -75,7 +75,7 @@ class TelegramSession(BaseSession):
                 "GET", url, headers=headers, timeout=_limits(timeout)
             ) as response:
                 if raise_for_status and response.status_code != 200:
-                    answer = decoded(await read_bounded(response))
+                    answer = decoded(await read_answer(response))
                     raise refused(response.status_code, answer)
                 async for chunk in response.aiter_bytes(chunk_size):
                     yield chunk

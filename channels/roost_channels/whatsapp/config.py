@@ -5,7 +5,8 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from roost_channels.config import ChannelConfig, Names, OptionalSecret, OptionalText
+from roost_channels.config import ChannelConfig, OptionalSecret, OptionalText
+from roost_channels.whatsapp.numbers import Numbers
 
 _SENDER = re.compile(r"whatsapp:\+\d+")
 
@@ -27,7 +28,7 @@ class TwilioConfig(ChannelConfig):
         description="One base URL for Twilio's api, messaging and content hosts; empty for Twilio's"
         " own.",
     )
-    allowlist: Names = Field((), description="Numbers (`whatsapp:+…`) that may always talk.")
+    allowlist: Numbers = Field((), description="Numbers (`whatsapp:+…`) that may always talk.")
     shared_keys: dict[str, SecretStr] = Field(
         default_factory=dict,
         description="Shared keys that sign webhooks with SHA-256: key id to secret.",

@@ -9,7 +9,8 @@ import httpx2
 from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
 
-from roost_channels.bodies import decoded, read_bounded
+from roost_channels.bodies import decoded, read_answer, read_bounded
+from roost_channels.egress import Egress
 from roost_channels.errors import Rejected
 from roost_channels.whatsapp.errors import refused, unanswered
 
@@ -33,6 +34,7 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
         super().__init__(logger, is_async=True, timeout=TIMEOUT_S)
         self._base = api_base.rstrip("/")
         self._http = httpx2.AsyncClient(timeout=_limits(TIMEOUT_S), transport=transport)
+        self._egress = Egress(self._base, transport=transport)
 
     async def request(
         self,
@@ -62,7 +64,7 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
                 json=data if is_json else None,
                 data=None if is_json else data,
             ) as response:
-                body = await read_bounded(response)
+                body = await read_answer(response)
         except (httpx2.HTTPError, OSError) as error:
             raise unanswered(error) from error
         answer = decoded(body)
@@ -71,19 +73,22 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
         return Response(response.status_code, body.decode(), response.headers)
 
     async def download(self, uri: str, auth: tuple[str, str], bytes_max: int) -> bytes:
-        """A file. The credentials go to Twilio alone, not to where it redirects."""
+        """A file. The credentials go to Twilio alone, not to where it redirects, which has to be a
+        public address unless Twilio's own is none.
+        """
         try:
             async with self._http.stream("GET", self._url(uri), auth=auth) as response:
                 following = response.next_request
                 if following is None:
                     return await _file(response, bytes_max)
-            async with self._http.stream("GET", following.url, follow_redirects=True) as response:
+            async with self._egress.get(str(following.url)) as response:
                 return await _file(response, bytes_max)
         except (httpx2.HTTPError, OSError) as error:
             raise unanswered(error) from error
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._egress.close()
         await self._http.aclose()
 
     def _url(self, uri: str) -> str:
@@ -95,11 +100,11 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
 
 async def _file(response: httpx2.Response, bytes_max: int) -> bytes:
     if response.status_code != 200:
-        answer = decoded(await read_bounded(response))
+        answer = decoded(await read_answer(response))
         raise refused(response.status_code, answer, response.headers)
     data = await read_bounded(response, bytes_max)
     if data is None:
-        raise Rejected(f"the file has more than {bytes_max} bytes")
+        raise Rejected(f"the file has more than {bytes_max} bytes", code="too_large")
     return data
 
 

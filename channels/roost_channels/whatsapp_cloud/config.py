@@ -5,7 +5,8 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from roost_channels.config import ChannelConfig, Names, OptionalSecret, OptionalText
+from roost_channels.config import ChannelConfig, OptionalSecret, OptionalText
+from roost_channels.whatsapp.numbers import Numbers
 
 _GRAPH_VERSION = re.compile(r"v\d+\.\d+")
 
@@ -29,7 +30,7 @@ class WhatsAppCloudConfig(ChannelConfig):
         "https://graph.facebook.com", description="Base URL of the Graph API to talk to."
     )
     api_version: str = Field("v25.0", description="Version of the Graph API.")
-    allowlist: Names = Field((), description="Numbers (`whatsapp:+…`) that may always talk.")
+    allowlist: Numbers = Field((), description="Numbers (`whatsapp:+…`) that may always talk.")
     reaction: str = Field(
         "",
         max_length=16,

@@ -4,13 +4,15 @@ import hashlib
 import hmac
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.intake import DeliveryReceipt, Intake
 from roost_channels.message import InboundMessage, Quote
 from roost_channels.webhook import WebhookReply, lowered
+from roost_channels.whatsapp.numbers import canonical
 from roost_channels.whatsapp.window import refusal_of
 from roost_channels.whatsapp_cloud import payloads
 from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
@@ -21,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 # Meta batches up to a thousand events and three megabytes.
 BODY_BYTES_MAX = 3 * 1024 * 1024
+# Messages stored in one transaction.
+BATCH_MAX = 20
 SIGNATURE_PREFIX = "sha256="
 
 
@@ -61,7 +65,7 @@ class CloudWebhooks:
             return WebhookReply(403, b"wrong signature\n")
         try:
             payload = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             payload = None
         if not isinstance(payload, dict):
             return WebhookReply(400, b"not a JSON object\n")
@@ -77,22 +81,32 @@ class CloudWebhooks:
         if value.phone_number_id != self._account:
             logger.info("events of another number (%s) are not ours", value.phone_number_id)
             return
-        batch = [await self._read(message, value) for message in value.messages()]
-        known = [message for message in batch if message.event_id and message.sender.address]
-        if len(known) < len(batch):
-            logger.warning("%d messages without an id or a sender", len(batch) - len(known))
-        if known:
-            await self._intake.accept("whatsapp", self._account, known)
+        batch = one_chat_each([await self._read(message, value) for message in value.messages()])
+        for message in batch:
+            if message.problem:
+                logger.warning("a message could not be read: %s", message.problem)
+            if message.is_group:
+                logger.warning(
+                    "message %s of the group %s is kept and not answered",
+                    message.message_id,
+                    message.address.chat,
+                )
+        # Short transactions: other chats don't wait until a thousand messages are stored.
+        for start in range(0, len(batch), BATCH_MAX):
+            await self._intake.accept("whatsapp", self._account, batch[start : start + BATCH_MAX])
         for status in value.statuses():
+            if not status.message_id:
+                logger.warning("a receipt without an id: %s", status)
+                continue
             await self._file(status)
         for problem in value.errors():
             logger.warning("Meta reports a problem of the account: %s", problem)
             await self._intake.channel_state("whatsapp", self._account, "degraded", problem)
 
-    async def _read(self, message: Mapping[str, Any], value: Value) -> InboundMessage:
+    async def _read(self, message: Any, value: Value) -> InboundMessage:
         read = payloads.read(message, value, self._clock.time())
         ref = payloads.quoted(message)
-        if not ref:
+        if not ref or read.problem:
             return read
         quote = await self._quote(read.address.chat, ref)
         return payloads.read(message, value, self._clock.time(), quote)
@@ -127,3 +141,21 @@ class CloudWebhooks:
         return header.startswith(SIGNATURE_PREFIX) and hmac.compare_digest(
             signature.encode(), expected.encode()
         )
+
+
+def one_chat_each(batch: Sequence[InboundMessage]) -> Sequence[InboundMessage]:
+    """The messages, those of one person in one chat, whatever form of the number each names.
+
+    Storage knows people's other names only after their first message.
+    """
+    chats: dict[str, str] = {}
+    kept = []
+    for message in batch:
+        chat = message.address.chat
+        first = chats.setdefault(canonical(chat), chat)
+        if first != chat and message.sender.address == chat:
+            names = (chat, *(name for name in message.sender.aliases if name != first))
+            sender = replace(message.sender, address=first, aliases=names)
+            message = replace(message, address=replace(message.address, chat=first), sender=sender)
+        kept.append(message)
+    return kept

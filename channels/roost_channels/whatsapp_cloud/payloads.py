@@ -3,6 +3,8 @@
 Fields are added without notice and may be absent: nothing is assumed, everything is kept in `raw`.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,22 +12,22 @@ from typing import Any
 from roost_channels.message import (
     STOP_BUTTON,
     Address,
-    Attachment,
     InboundKind,
     InboundMessage,
     Quote,
     Sender,
 )
+from roost_channels.whatsapp.described import identifier, plain, storable
+from roost_channels.whatsapp.numbers import other_forms
+from roost_channels.whatsapp_cloud import contents
+from roost_channels.whatsapp_cloud.json_values import inner, objects, text
 
-_MEDIA = {
-    "image": "photo",
-    "sticker": "sticker",
-    "audio": "audio",
-    "video": "video",
-    "document": "document",
-}
-# Kept in the inbox and never answered.
-_SILENT = ("reaction", "revoke", "system", "request_welcome", "ephemeral")
+# The chat of events that name none.
+UNREADABLE_CHAT = "unreadable"
+PROBLEM_MAX = 300
+GROUP_PREFIX = "whatsapp:group:"
+SECONDS_DIGITS_MAX = 12
+NUMBER_DIGITS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,14 @@ class Value:
     phone_number_id: str
     body: Mapping[str, Any]
 
-    def messages(self) -> Sequence[Mapping[str, Any]]:
-        """Return what people sent."""
-        return objects(self.body.get("messages"))
+    def messages(self) -> Sequence[Any]:
+        """Return what people sent, as it came."""
+        found = self.body.get("messages")
+        return found if isinstance(found, list) else [found] if found else []
 
     def statuses(self) -> Sequence[StatusSeen]:
         """Return the receipts of what we sent."""
-        return [_status(item) for item in objects(self.body.get("statuses")) if item.get("id")]
+        return [_status(item) for item in objects(self.body.get("statuses"))]
 
     def errors(self) -> Sequence[str]:
         """Return the problems of the account, in words."""
@@ -68,85 +71,127 @@ def values(payload: Mapping[str, Any]) -> Iterator[Value]:
                 yield Value(text(inner(body, "metadata"), "phone_number_id"), body)
 
 
-def quoted(message: Mapping[str, Any]) -> str:
+def quoted(message: Any) -> str:
     """Return the id of the message replied to; a forwarded message has a context without one."""
-    return text(inner(message, "context"), "id")
+    return identifier(text(inner(message, "context"), "id")) if isinstance(message, dict) else ""
 
 
-def read(
-    message: Mapping[str, Any], value: Value, now: float, quote: Quote | None = None
+def read(message: Any, value: Value, now: float, quote: Quote | None = None) -> InboundMessage:
+    """Read an inbound message, whatever its type; what can't be read becomes a dead letter."""
+    try:
+        if not isinstance(message, dict):
+            raise ValueError("not a JSON object")
+        return _read(message, value, now, quote)
+    except Exception as error:  # what nobody thought of must not hold up the messages around it
+        return unreadable(message, value, now, error)
+
+
+def unreadable(message: Any, value: Value, now: float, error: Exception) -> InboundMessage:
+    """Make a dead letter: the payload as it came, and why it could not be read."""
+    raw = message if isinstance(message, dict) else {"message": message}
+    return InboundMessage(
+        address=Address("whatsapp", value.phone_number_id, UNREADABLE_CHAT),
+        event_id=identifier(text(raw, "id")) or _digest(raw),
+        message_id="",
+        sender=Sender(""),
+        text="",
+        sent_at=now,
+        kind="other",
+        problem=f"{type(error).__name__}: {error}"[:PROBLEM_MAX],
+        raw=storable(raw),
+    )
+
+
+def _digest(raw: Mapping[str, Any]) -> str:
+    """An id for an event without one: a redelivery has the same."""
+    whole = json.dumps(storable(raw), sort_keys=True).encode()
+    return f"unreadable:{hashlib.sha256(whole).hexdigest()[:32]}"
+
+
+def _read(
+    message: Mapping[str, Any], value: Value, now: float, quote: Quote | None
 ) -> InboundMessage:
-    """Read an inbound message, whatever its type."""
     kind_of = text(message, "type")
-    wamid = text(message, "id")
+    wamid = identifier(text(message, "id"))
     sender = _sender(message, value)
-    kind: InboundKind = "message"
-    message_id, content = wamid, message
+    if not wamid or not sender.address:
+        raise ValueError("no id" if not wamid else "no sender")
+    moved = _moved(message, sender) if kind_of == "system" else None
+    former: tuple[str, ...] = ()
+    if moved is not None:
+        kept = (moved.address, *moved.aliases)
+        former = tuple(name for name in (sender.address, *sender.aliases) if name not in kept)
+        sender = moved
+    kind: InboundKind = "message" if moved is None else "migrated"
+    message_id, said = wamid, message
     if kind_of == "edit":
         edit = inner(message, "edit")
-        kind, message_id = "edited", text(edit, "original_message_id") or wamid
-        content = inner(edit, "message")
-    words, pressed = _words(content)
-    attachments = _attachments(content)
-    if pressed.startswith(STOP_BUTTON):
-        kind, words = "callback", pressed
-    elif kind_of in _SILENT or not (words or attachments):
+        kind, message_id = "edited", identifier(text(edit, "original_message_id")) or wamid
+        said = inner(edit, "message")
+        if not said:  # nothing must replace what the person wrote
+            raise ValueError("an edit without a message")
+    content, beside = contents.read_content(said), contents.beside(message)
+    words = content.text
+    if kind == "migrated":
+        words = sender.address
+    elif content.pressed.startswith(STOP_BUTTON):
+        kind, words = "callback", content.pressed
+    elif kind_of in contents.SILENT:
         kind = "other"
-    sent_at = text(message, "timestamp")
     return InboundMessage(
-        address=Address("whatsapp", value.phone_number_id, sender.address),
+        address=_address(message, value),
         event_id=wamid,
         message_id=message_id,
         sender=sender,
         text=words,
-        sent_at=float(sent_at) if sent_at.isdecimal() else now,
+        sent_at=_seconds(text(message, "timestamp"), now),
         kind=kind,
         quote=quote,
-        attachments=attachments,
+        attachments=(*content.attachments, *beside.attachments),
+        is_addressed=not text(message, "group_id"),
+        forwarded_from=contents.forwarded_from(message),
+        payload="\n".join(filter(None, (content.payload, beside.payload))),
         answered_in_chat=kind == "callback",
-        raw=dict(message),
+        former_names=former,
+        raw=storable(message),
     )
 
 
-def _words(message: Mapping[str, Any]) -> tuple[str, str]:
-    """Return (text, data of a pressed button)."""
-    kind = text(message, "type")
-    content = inner(message, kind)
-    if kind == "text":
-        return text(content, "body"), ""
-    if kind == "button":  # under a template
-        return text(content, "text"), text(content, "payload")
-    if kind == "interactive":
-        chosen = inner(content, "button_reply") or inner(content, "list_reply")
-        return text(chosen, "title"), text(chosen, "id")
-    return (text(content, "caption"), "") if kind in _MEDIA else ("", "")
+def _seconds(timestamp: str, now: float) -> float:
+    is_known = timestamp.isdecimal() and len(timestamp) <= SECONDS_DIGITS_MAX
+    return float(timestamp) if is_known else now
 
 
-def _attachments(message: Mapping[str, Any]) -> tuple[Attachment, ...]:
-    kind = text(message, "type")
-    content = inner(message, kind)
-    if kind in _MEDIA:
-        name = text(content, "filename")
-        shown = "voice" if content.get("voice") is True else _MEDIA[kind]
-        media = Attachment(shown, text(content, "id"), name, text(content, "mime_type"))
-        return (media,)
-    if kind == "location":
-        place = f"{content.get('latitude')},{content.get('longitude')}"
-        words = (place, text(content, "name"), text(content, "address"))
-        return (Attachment("location", "", " ".join(word for word in words if word)),)
-    if kind == "contacts":
-        people = objects(message.get("contacts"))
-        names = [text(inner(person, "name"), "formatted_name") for person in people]
-        return (Attachment("contact", "", ", ".join(name for name in names if name)),)
-    if kind in ("text", "button", "interactive", "edit", *_SILENT):
-        return ()
-    # A type that is newer than this code, or undocumented: the agent is told its name.
-    return (Attachment("".join(filter(str.isalnum, kind))[:20] or "message", ""),)
+def _address(message: Mapping[str, Any], value: Value) -> Address:
+    """A group has its own conversation, so that nobody is answered in private for words there."""
+    group = text(message, "group_id")
+    if group:
+        chat = f"{GROUP_PREFIX}{identifier(group) or UNREADABLE_CHAT}"
+        return Address("whatsapp", value.phone_number_id, chat, is_group=True)
+    return Address("whatsapp", value.phone_number_id, _sender(message, value).address)
+
+
+def _moved(message: Mapping[str, Any], was: Sender) -> Sender | None:
+    """Who a person is after a change of number; None for other system messages.
+
+    With a number that WhatsApp does not tell us, only the business-scoped id changes.
+    """
+    change = inner(message, "system")
+    names = _names(
+        text(change, "wa_id") or text(change, "new_wa_id"),
+        text(change, "user_id") or text(change, "new_user_id"),
+    )
+    is_change = text(change, "type").endswith(("changed_number", "changed_user_id"))
+    if not is_change or text(message, "group_id") or not names or names[0] == was.address:
+        return None
+    return Sender(names[0], aliases=tuple(names[1:]))
 
 
 def _sender(message: Mapping[str, Any], value: Value) -> Sender:
     """Return the writer by phone number, else by business-scoped id; the other becomes an alias."""
     wa_id, user_id = text(message, "from"), text(message, "from_user_id")
+    if text(message, "type") == "system":  # which tells in its content who the person was
+        user_id = user_id or text(inner(message, "system"), "previous_user_id")
     contact: Mapping[str, Any] = next(
         (
             person
@@ -156,9 +201,7 @@ def _sender(message: Mapping[str, Any], value: Value) -> Sender:
         ),
         {},
     )
-    user_id = user_id or text(contact, "user_id")
-    names = [f"whatsapp:+{wa_id}"] if wa_id.isdigit() else []
-    names += [f"whatsapp:{user_id}"] if user_id else []
+    names = _names(wa_id, user_id or text(contact, "user_id"))
     profile = inner(contact, "profile")
     return Sender(
         names[0] if names else "",
@@ -168,32 +211,31 @@ def _sender(message: Mapping[str, Any], value: Value) -> Sender:
     )
 
 
+def _names(wa_id: str, user_id: str) -> list[str]:
+    """The names of one person: the number as it came, the id, the number's other forms."""
+    digits = wa_id.removeprefix("+")
+    names = []
+    if digits.isascii() and digits.isdigit() and len(digits) <= NUMBER_DIGITS_MAX:
+        names.append(f"whatsapp:+{digits}")
+    if identifier(user_id):
+        names.append(f"whatsapp:{user_id}")
+    return [*names, *(other_forms(names[0]) if names else ())]
+
+
 def _status(item: Mapping[str, Any]) -> StatusSeen:
     errors = [_error(error) for error in objects(item.get("errors"))]
     code, words = errors[0] if errors else ("", "")
     return StatusSeen(
-        text(item, "id"), text(item, "status"), text(item, "biz_opaque_callback_data"), code, words
+        identifier(text(item, "id")),
+        plain(text(item, "status")),
+        plain(text(item, "biz_opaque_callback_data"), 512),
+        code,
+        words,
     )
 
 
 def _error(error: Mapping[str, Any]) -> tuple[str, str]:
     code = error.get("code")
     words = (text(error, "title"), text(inner(error, "error_data"), "details"))
-    return str(code if code is not None else ""), ": ".join(word for word in words if word)
-
-
-def objects(value: Any) -> Sequence[Mapping[str, Any]]:
-    """Return the JSON objects of a list, and nothing if it is not a list."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def inner(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the JSON object under a name, an empty one where there is none."""
-    inside = value.get(name)
-    return inside if isinstance(inside, dict) else {}
-
-
-def text(value: Mapping[str, Any], name: str) -> str:
-    """Return the string under a name, the empty string where there is none."""
-    inside = value.get(name)
-    return inside if isinstance(inside, str) else ""
+    known = plain(str(code if code is not None else ""))
+    return known, plain(": ".join(word for word in words if word), PROBLEM_MAX)

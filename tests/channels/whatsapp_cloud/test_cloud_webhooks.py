@@ -3,14 +3,14 @@
 import hashlib
 import hmac
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from roost_channels.intake import Refusal
+from roost_channels.intake import Accepted, Refusal
 from roost_channels.testing.memory.intake import MemoryIntake
 from roost_channels.whatsapp.window import INVITATION
-from roost_channels.whatsapp_cloud.inbound import BODY_BYTES_MAX, CloudWebhooks
+from roost_channels.whatsapp_cloud.inbound import BATCH_MAX, BODY_BYTES_MAX, CloudWebhooks
 from roost_channels.whatsapp_cloud.testing import ADDRESS, NUMBER, USER, newest, settings
 
 TEXT = {
@@ -23,7 +23,7 @@ TEXT = {
 CONTACT = {"profile": {"name": "Sheena Nelson"}, "wa_id": "16505551234"}
 
 
-def payload(*messages: dict[str, Any], number: str = NUMBER, **value: Any) -> bytes:
+def payload(*messages: Any, number: str = NUMBER, **value: Any) -> bytes:
     inner = {
         "messaging_product": "whatsapp",
         "metadata": {"display_phone_number": "15550783881", "phone_number_id": number},
@@ -206,13 +206,34 @@ async def test_receipts_carry_our_part_and_what_a_failure_means() -> None:
 
 async def test_what_is_not_for_this_number_or_not_readable_changes_nothing() -> None:
     assert not (await take(TEXT, number="999")).messages
-    assert not (await take({"type": "text"}, contacts="x", statuses=[{"status": "sent"}])).messages
+    intake = await take({"type": "text"}, contacts="x", statuses=[{"status": "sent"}])
+    dead = newest(intake)
+    assert dead.problem == "ValueError: no id" and dead.kind == "other" and not intake.receipts
     intake = await take(errors=[{"code": 130429, "title": "Rate limit hit"}])
     assert intake.states == [("degraded", "Rate limit hit")]
     hooks = CloudWebhooks(settings(), intake)
-    for body in (b"[]", b"{", b"\xff"):
+    for body in (b"[]", b"{", b"\xff", b"[" * 100_000, b'{"a":' * 50_000):
         assert (await hooks.receive(signed(body), body)).status == 400
     assert (await hooks.receive({}, b"x" * (BODY_BYTES_MAX + 1))).status == 413
+
+
+async def test_a_large_batch_is_stored_in_short_transactions() -> None:
+    class Counting(MemoryIntake):
+        sizes: ClassVar[list[int]] = []
+
+        async def accept(self, channel: str, account: str, batch: Any, **rest: Any) -> Accepted:
+            self.sizes.append(len(batch))
+            return await super().accept(channel, account, batch, **rest)
+
+    intake = Counting()
+    body = payload(*({**TEXT, "id": f"wamid.{n}"} for n in range(2 * BATCH_MAX + 5)), "x")
+    hooks = CloudWebhooks(settings(), intake)
+    assert (await hooks.receive(signed(body), body)).status == 200
+    assert intake.sizes == [BATCH_MAX, BATCH_MAX, 6]
+    # What is no message stands among them as a dead letter; a repeat of all changes nothing.
+    assert len([m for m in intake.messages.values() if m.problem]) == 1
+    assert (await hooks.receive(signed(body), body)).status == 200
+    assert len(intake.messages) == 2 * BATCH_MAX + 6
 
 
 # From Meta's own description of the header: computed once by another program (openssl dgst).

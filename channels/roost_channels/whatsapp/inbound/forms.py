@@ -3,6 +3,7 @@
 Parameters are added without notice, so that everything is kept in `raw` and unknown values pass.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import parse_qsl
 
@@ -15,11 +16,15 @@ from roost_channels.message import (
     Quote,
     Sender,
 )
+from roost_channels.whatsapp.described import identifier
+from roost_channels.whatsapp.inbound import form_contents
+from roost_channels.whatsapp.numbers import other_forms
 
-MEDIA_MAX = 10
-# Types whose text is in Body, and reactions, which nobody answers.
-_TYPES_WITHOUT_CONTENT = ("", "text", "reaction", "button", "interactive")
-_KINDS = {"image": "photo", "audio": "audio", "video": "video"}
+# The chat of events that name none.
+UNREADABLE_CHAT = "unreadable"
+PROBLEM_MAX = 300
+NUMBER_DIGITS_MAX = 20
+FIELDS_MAX = 1000
 
 
 class Form:
@@ -36,7 +41,7 @@ class Form:
         signed.
         """
         text = body.decode("utf-8")
-        return cls(parse_qsl(text, keep_blank_values=True, max_num_fields=1000))
+        return cls(parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX))
 
     def get(self, name: str, default: str = "") -> str:
         """Return the first value of a name, or the default."""
@@ -57,18 +62,39 @@ class Form:
         return {name: values[0] for name, values in self._values.items()}
 
 
-def read(form: Form, account: str, now: float, quote: Quote | None = None) -> InboundMessage:
-    """Read an inbound message. The webhook names no time: `now` is when it came."""
-    sender = form.get("From")
-    sid = form.get("MessageSid") or form.get("SmsMessageSid") or form.get("SmsSid")
-    attachments = _attachments(form)
-    button = form.get("ButtonPayload")
-    text = form.get("Body") or form.get("ButtonText") or form.get("ListTitle")
+def read(
+    form: Form,
+    account: str,
+    now: float,
+    quote: Quote | None = None,
+    quoted_files: Sequence[Attachment] = (),
+) -> InboundMessage:
+    """Read an inbound message; what can't be read becomes a dead letter.
+
+    The webhook names no time: `now` is when it came. quoted_files: what the quoted message carried,
+    where we never saw it.
+    """
+    try:
+        return _read(form, account, now, quote, quoted_files)
+    except Exception as error:
+        return _unreadable(form, account, now, error)
+
+
+def _read(
+    form: Form, account: str, now: float, quote: Quote | None, quoted_files: Sequence[Attachment]
+) -> InboundMessage:
+    sender = identifier(form.get("From"))
+    sid = identifier(form.get("MessageSid") or form.get("SmsMessageSid") or form.get("SmsSid"))
+    if not sid or not sender:
+        raise ValueError("no SID" if not sid else "no sender")
+    fields = form.flat()
+    content = form_contents.read_content(fields)
     kind: InboundKind = "message"
+    text, button = content.text, form.get("ButtonPayload")
     if button.startswith(STOP_BUTTON):
         kind, text = "callback", button
-    elif not (text or attachments):
-        kind = "other"  # a reaction, or a kind of message that came after this was written
+    elif not (text or content.attachments):
+        kind = "other"  # a reaction
     return InboundMessage(
         address=Address("whatsapp", account, sender),
         event_id=sid,
@@ -78,44 +104,49 @@ def read(form: Form, account: str, now: float, quote: Quote | None = None) -> In
         sent_at=now,
         kind=kind,
         quote=quote,
-        attachments=attachments,
+        attachments=(*content.attachments, *quoted_files),
+        forwarded_from=form_contents.forwarded_from(fields),
+        payload=content.payload,
         answered_in_chat=kind == "callback",
-        raw=form.flat(),
+        raw=fields,
+    )
+
+
+def _unreadable(form: Form, account: str, now: float, error: Exception) -> InboundMessage:
+    """Make a dead letter: the form as it came, and why it could not be read."""
+    raw = form.flat()
+    whole = repr(sorted(raw.items())).encode("utf-8", "replace")
+    sid = identifier(raw.get("MessageSid", ""))
+    return InboundMessage(
+        address=Address("whatsapp", account, UNREADABLE_CHAT),
+        event_id=sid or f"unreadable:{hashlib.sha256(whole).hexdigest()[:32]}",
+        message_id="",
+        sender=Sender(""),
+        text="",
+        sent_at=now,
+        kind="other",
+        problem=f"{type(error).__name__}: {error}"[:PROBLEM_MAX],
+        raw=raw,
     )
 
 
 def _aliases(form: Form, sender: str) -> tuple[str, ...]:
-    """Return further names of the same person: the phone number, and an id that stays."""
-    phone = form.get("WaId")
-    names = [f"whatsapp:+{phone}" if phone.isdigit() else "", form.get("ExternalUserId")]
-    return tuple(dict.fromkeys(name for name in names if name and name != sender))
+    """Return further names of the same person: the phone number in all its forms, and an id that
+    stays.
+    """
+    phone = form.get("WaId").removeprefix("+")
+    is_phone = phone.isascii() and phone.isdigit() and len(phone) <= NUMBER_DIGITS_MAX
+    names = [f"whatsapp:+{phone}" if is_phone else "", identifier(form.get("ExternalUserId"))]
+    forms = [form for name in (sender, *names) for form in other_forms(name)]
+    return tuple(dict.fromkeys(name for name in (*names, *forms) if name and name != sender))
 
 
-def _attachments(form: Form) -> tuple[Attachment, ...]:
-    count = form.get("NumMedia")
-    attachments = []
-    for index in range(min(int(count) if count.isdecimal() else 0, MEDIA_MAX)):
-        mime = form.get(f"MediaContentType{index}")
-        url = form.get(f"MediaUrl{index}")
-        kind = _KINDS.get(mime.partition("/")[0], "document")
-        attachments.append(Attachment(kind, url.rpartition("/")[2], mime_type=mime, url=url))
-    if form.get("Latitude") and form.get("Longitude"):
-        words = (
-            f"{form.get('Latitude')},{form.get('Longitude')}",
-            form.get("Label"),
-            form.get("Address"),
-        )
-        attachments.append(Attachment("location", "", " ".join(word for word in words if word)))
-    kind = form.get("MessageType").lower()
-    if not attachments and not form.get("Body") and kind not in _TYPES_WITHOUT_CONTENT:
-        # A type from after this was written: the agent is told, the person is not left in silence.
-        attachments.append(Attachment("".join(filter(str.isalnum, kind))[:20] or "message", ""))
-    return tuple(attachments)
+def fetched_quote(ref: str, message: Mapping[str, object], account: str, has_files: bool) -> Quote:
+    """Make a quote from Twilio's copy of a message that we never stored.
 
-
-def fetched_quote(ref: str, message: Mapping[str, object], account: str) -> Quote:
-    """Make a quote from Twilio's copy of a message that we never stored."""
-    text = str(message.get("body") or "")
+    has_files: what it carried comes along with the message that quotes it.
+    """
+    text = str(message.get("body") or "") or ("[a file, which comes along]" if has_files else "")
     return Quote(
         ref=ref,
         author="bot" if message.get("from") == account else "user",

@@ -1,7 +1,9 @@
 """Twilio's webhooks: the signature before anything, the commit before the 200."""
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 from twilio.request_validator import (  # type: ignore[import-untyped]
@@ -14,13 +16,16 @@ from twilio.request_validator import (  # type: ignore[import-untyped]
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.errors import DeliveryError
 from roost_channels.intake import DeliveryReceipt, Intake
-from roost_channels.message import Quote
+from roost_channels.message import Attachment, InboundMessage, Quote
 from roost_channels.webhook import WebhookReply, lowered
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.config import TwilioConfig
+from roost_channels.whatsapp.described import identifier
 from roost_channels.whatsapp.errors import failure
 from roost_channels.whatsapp.inbound import forms
+from roost_channels.whatsapp.inbound.form_contents import files_of, is_card
 from roost_channels.whatsapp.inbound.forms import Form
+from roost_channels.whatsapp.inbound.vcards import CARD_BYTES_MAX, CARDS_MAX, contacts_of
 from roost_channels.whatsapp.window import refusal_of
 
 logger = logging.getLogger(__name__)
@@ -28,6 +33,10 @@ logger = logging.getLogger(__name__)
 BODY_BYTES_MAX = 65_536
 # Looking up a quoted message takes at most this long: Twilio gives a webhook 15 s in all.
 QUOTE_TIMEOUT_S = 3.0
+# Reading the cards of contacts that were sent, likewise.
+CARDS_TIMEOUT_S = 3.0
+# The status of what people send; every other one is about a message of ours.
+RECEIVED = "received"
 EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 
@@ -66,10 +75,13 @@ class TwilioWebhooks:
         form, refused = self._checked(url_path, headers, body)
         if form is None:
             return refused
-        if not (form.get("MessageSid") or form.get("SmsMessageSid")) or not form.get("From"):
-            return WebhookReply(400, b"not a message\n")
-        quote = await self._quote(form)
-        message = forms.read(form, self._account, self._clock.time(), quote)
+        if form.get("MessageStatus") not in ("", RECEIVED):  # the addresses were mixed up
+            return await self._file(url_path, form)
+        quote, files = await self._quote(form)
+        message = forms.read(form, self._account, self._clock.time(), quote, files)
+        message = await self._with_contacts(message)
+        if message.problem:
+            logger.warning("a message could not be read: %s", message.problem)
         try:
             await self._intake.accept("whatsapp", self._account, (message,))
         except Exception:
@@ -80,8 +92,9 @@ class TwilioWebhooks:
     async def status(self, url_path: str, headers: Mapping[str, str], body: bytes) -> WebhookReply:
         """File one delivery receipt; our callback address names its part."""
         form, refused = self._checked(url_path, headers, body)
-        if form is None:
-            return refused
+        return refused if form is None else await self._file(url_path, form)
+
+    async def _file(self, url_path: str, form: Form) -> WebhookReply:
         sid = form.get("MessageSid") or form.get("SmsSid")
         status = form.get("MessageStatus") or form.get("SmsStatus")
         if not sid or not status:
@@ -138,25 +151,52 @@ class TwilioWebhooks:
         validator = RequestValidator(secret)
         return bool(validator.validate(self._base + url_path, form, signature, algorithm))
 
-    async def _quote(self, form: Form) -> Quote | None:
-        """Return the quoted message from our store, else from Twilio, else marked as unresolved."""
-        ref = form.get("OriginalRepliedMessageSid")
+    async def _quote(self, form: Form) -> tuple[Quote | None, Sequence[Attachment]]:
+        """Return the quoted message from our store, else from Twilio with its files, else marked as
+        unresolved.
+        """
+        ref = identifier(form.get("OriginalRepliedMessageSid"))
         if not ref:
-            return None
+            return None, ()
         try:
-            known = await self._intake.resolve_quote(
-                "whatsapp", self._account, form.get("From"), ref
-            )
-            if known is not None:
-                return known
-            message = await self._client.fetch_message(ref, timeout_s=QUOTE_TIMEOUT_S)
-            return forms.fetched_quote(ref, message, self._account)
-        except DeliveryError as error:
+            async with asyncio.timeout(QUOTE_TIMEOUT_S):
+                known = await self._intake.resolve_quote(
+                    "whatsapp", self._account, form.get("From"), ref
+                )
+                return (known, ()) if known is not None else await self._fetched(ref)
+        except (DeliveryError, TimeoutError) as error:
             logger.info("quoted message %s could not be had: %s", ref, error)
         except Exception:
             # The message itself matters more than what it quotes.
             logger.exception("quoted message %s could not be resolved", ref)
-        return Quote(ref=ref, author="other", text="", excerpt="", resolved=False)
+        return Quote(ref=ref, author="other", text="", excerpt="", resolved=False), ()
+
+    async def _with_contacts(self, message: InboundMessage) -> InboundMessage:
+        """The message with the people of its vCards in words; the file itself stays with it."""
+        cards = [one for one in message.attachments if one.url and is_card(one.mime_type)]
+        if not cards:
+            return message
+        contacts: list[str] = []
+        try:
+            async with asyncio.timeout(CARDS_TIMEOUT_S):
+                for card in cards:
+                    contacts += contacts_of(
+                        await self._client.fetch_media(card.url, CARD_BYTES_MAX)
+                    )
+        except (DeliveryError, TimeoutError) as error:
+            logger.info("a contact of %s could not be read: %s", message.message_id, error)
+        except Exception:
+            logger.exception("a contact of %s could not be read", message.message_id)
+        told = (Attachment("contact", "", words) for words in contacts[:CARDS_MAX])
+        return replace(message, attachments=(*message.attachments, *told))
+
+    async def _fetched(self, ref: str) -> tuple[Quote, Sequence[Attachment]]:
+        """A message that we never stored, and the files it carried."""
+        message = await self._client.fetch_message(ref, timeout_s=QUOTE_TIMEOUT_S)
+        files: Sequence[Attachment] = ()
+        if str(message.get("num_media") or "0") != "0":
+            files = files_of(await self._client.list_media(ref))
+        return forms.fetched_quote(ref, message, self._account, bool(files)), files
 
 
 def _setting(header: str, name: str) -> str:

@@ -29,15 +29,17 @@ async def home_of(session: AsyncSession, event: InboundMessage) -> Address:
         if thread is not None:
             return replace(event.address, thread=thread)
     if event.kind == "migrated":
-        moved = replace(event.address, chat=event.text)
-        if await session.scalar(_AT, {"key": event.address.key}) is None:
-            return moved
+        return await _before_move(session, event)
     address, sender = event.address, event.sender
     if event.is_group or address.thread or address.chat != sender.address:
         return address
     if await session.scalar(_AT, {"key": address.key}) is not None:
         return address
-    names = (sender.address, *sender.aliases)
+    return await _home(session, address, (sender.address, *sender.aliases)) or address
+
+
+async def _home(session: AsyncSession, address: Address, names: Sequence[str]) -> Address | None:
+    """Where the person with one of these names talks to the account; None for a stranger."""
     stored = await session.scalar(
         select(models.Conversation)
         .where(
@@ -48,7 +50,16 @@ async def home_of(session: AsyncSession, event: InboundMessage) -> Address:
         .order_by(models.Conversation.created_at)
         .limit(1)
     )
-    return address if stored is None else address_of(stored)
+    return None if stored is None else address_of(stored)
+
+
+async def _before_move(session: AsyncSession, event: InboundMessage) -> Address:
+    """The address that a chat has until it moves; the new one once it has moved."""
+    address = event.address
+    if await session.scalar(_AT, {"key": address.key}) is not None:
+        return address
+    # A person's chat may be stored under another of the names from before.
+    return await _home(session, address, event.former_names) or replace(address, chat=event.text)
 
 
 async def _thread_of_button(session: AsyncSession, event: InboundMessage) -> str | None:

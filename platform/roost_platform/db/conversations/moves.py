@@ -10,12 +10,17 @@ from roost_platform.db.locks import lock_conversation
 
 
 async def move_conversation(
-    session: AsyncSession, conversation: models.Conversation, new_chat: str
+    session: AsyncSession,
+    conversation: models.Conversation,
+    new_chat: str,
+    *,
+    is_person: bool = False,
 ) -> None:
     """Give the conversation the new chat id.
 
     Where another conversation has that id already and has messages of its own, only the unsent
-    messages move there.
+    messages move there. is_person: the old id may soon be somebody else's, so the conversation
+    leaves it in any case, and the other one is set aside.
     """
     old = address_of(conversation)
     key = Address(old.channel, old.account, new_chat, old.thread).key
@@ -25,6 +30,11 @@ async def move_conversation(
     other = None if other_id is None else await lock_conversation(session, other_id)
     if other is not None and other.id != conversation.id and not other.inbox_sequence:
         await session.delete(other)  # created in this transaction, by a message after the move
+        await session.flush()
+        other = None
+    if other is not None and other.id != conversation.id and is_person:
+        other.thread = f"before {conversation.id}"
+        other.key = address_of(other).key
         await session.flush()
         other = None
     if other is None:

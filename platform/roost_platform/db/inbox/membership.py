@@ -5,14 +5,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.db.conversations.moves import move_conversation
 from roost_platform.db.conversations.settings import BLOCKED_AT
 from roost_platform.db.inbox.arrival import Arrival
+from roost_platform.db.people.renames import rename
 from roost_platform.db.turns.stop import record_stop
 
 
 async def migrate(session: AsyncSession, arrival: Arrival) -> None:
-    """Continue the conversation under the chat's new id, which is the event's text."""
-    new_chat = arrival.event.text
+    """Continue the conversation under the chat's new id, which is the event's text.
+
+    A person who moved takes name and access along.
+    """
+    event, new_chat = arrival.event, arrival.event.text
     arrival.conclude("done", "chat_moved", f"the chat moved to {new_chat}")
-    if arrival.conversation.chat != new_chat:
+    if event.former_names:
+        if not await rename(session, event, arrival.now):
+            blocked = "the new name belongs to a blocked person"
+            arrival.conclude("ignored", "not_admitted", blocked)
+    elif arrival.conversation.chat != new_chat:
         await move_conversation(session, arrival.conversation, new_chat)
 
 

@@ -45,6 +45,8 @@ class AccessPolicy:
 
 
 OPEN = AccessPolicy("open")
+# Of several identities of one person, whose access counts.
+_DECIDED_FIRST = ("blocked", "allowed", "pending")
 
 _ALIASES = select(models.Alias).where(
     models.Alias.channel == bindparam("channel"),
@@ -61,8 +63,10 @@ async def identify(
     aliases = {alias.address: alias for alias in known}
     identity = None
     if aliases:
-        first = next(alias for address in addresses if (alias := aliases.get(address)))
-        identity = await session.get_one(models.Identity, first.identity_id)
+        ids = dict.fromkeys(aliases[name].identity_id for name in addresses if name in aliases)
+        known_as = [await session.get_one(models.Identity, each) for each in ids]
+        # Met under several names before we knew that they are one person's.
+        identity = min(known_as, key=lambda one: _DECIDED_FIRST.index(one.access))
     if identity is None:
         identity = models.Identity(
             id=new_id(),
