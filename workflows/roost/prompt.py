@@ -1,9 +1,9 @@
 """Chat messages built from a transcript: what stays the same first, what changes last."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from roost.disarming import disarmed, plain_name
 from roost.messages import Message
 
 QUOTE_CHARS_MAX: Final = 4000
@@ -16,9 +16,6 @@ STATUS_TEXT: Final = {
     "unknown": "[outcome unknown]",
     "skipped": "[skipped: not run]",
 }
-# What opens or closes a fence, however it is written. Blanks are taken whole (`*+`): tried again
-# shorter and shorter, a long row of them behind one "<" would cost the square of its length.
-_FENCE: Final = re.compile(r"<(?=\s*+(?:/\s*+)?(?:quoted|context)\b)", re.IGNORECASE)
 QUOTE_AUTHORS: Final = {"bot": "assistant", "user": "user", "other": "other"}
 
 
@@ -77,7 +74,8 @@ def _add_assistant(built: list[dict[str, Any]], message: Message) -> None:
 
 def _tool_result(message: Message) -> dict[str, Any]:
     prefix = STATUS_TEXT.get(message.status, "")
-    text = f"{prefix} {message.content}".strip() if prefix else message.content
+    content = disarmed(message.content)  # pages and files that tools read are written by anybody
+    text = f"{prefix} {content}".strip() if prefix else content
     return {
         "role": "tool",
         "tool_call_id": message.tool_call_id,
@@ -96,7 +94,7 @@ def _user_text(message: Message) -> str:
     """The context first, then the quote, then the person's own words without fences."""
     words = unfenced(message.content)
     if message.context is not None:
-        words = f"{_one_line(message.name)}: {words}" if message.name else words
+        words = f"{plain_name(message.name)}: {_indented(words)}" if message.name else words
     blocks = [words]
     if message.quoted:
         blocks.insert(0, quote_block(message.quoted))
@@ -106,18 +104,21 @@ def _user_text(message: Message) -> str:
 
 
 def unfenced(text: str) -> str:
-    """The text with every fence of ours disarmed: only we write those."""
-    return _FENCE.sub("<\u200b", text)
+    """The text with every fence, control token and marker disarmed: only we write those."""
+    return disarmed(text)
 
 
 def context_block(context: Sequence[tuple[str, str]]) -> str:
     """What others said in the group, fenced so that it cannot pass for words to the agent."""
-    lines = "\n".join(f"{_one_line(name) or 'Somebody'}: {text}" for name, text in context)
-    return f"<context>\n{unfenced(lines)}\n</context>"
+    lines = "\n".join(
+        f"{plain_name(name) or 'Somebody'}: {_indented(unfenced(text))}" for name, text in context
+    )
+    return f"<context>\n{lines}\n</context>"
 
 
-def _one_line(name: str) -> str:
-    return unfenced(" ".join(name.split()))
+def _indented(text: str) -> str:
+    """Lines of one speaker of a group: none but the first can begin with a name."""
+    return "\n  ".join(text.splitlines())
 
 
 def quote_block(quoted: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.disarming import plain_name
 from roost.messages import NoteKind
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
@@ -16,6 +17,7 @@ TURN_MESSAGES_MAX = 50  # inbox rows one turn starts with or one step steers in;
 CONTEXT_MESSAGES_MAX = 1000  # transcript rows read for a model call, newest kept
 GROUP_MESSAGES_MAX = 30  # what a group said before the agent was spoken to, newest kept
 GROUP_CHARS_MAX = 4000
+_ROUND_BRACKETS = str.maketrans("[]", "()")  # a file's name can't end the line that names it
 ALBUM_S = 1.0  # a turn waits this long, from its first part on, for an album to be whole
 
 # Every turn runs these, so they are built once.
@@ -160,7 +162,10 @@ def attachment_line(attachment: dict[str, Any]) -> str:
     """`[photo: artifact k3m9x2p7qa, holiday.jpg]`; an attachment that is not a file has no id."""
     kind = attachment.get("kind") or "attachment"
     artifact_id = attachment.get("artifact_id")
-    named = (f"artifact {artifact_id}" if artifact_id else "", attachment.get("name") or "")
+    name = str(attachment.get("name") or "")
+    if artifact_id:
+        name = plain_name(name).translate(_ROUND_BRACKETS)
+    named = (f"artifact {artifact_id}" if artifact_id else "", name)
     details = ", ".join(word for word in named if word)
     return f"[{kind}: {details}]" if details else f"[{kind}]"
 
