@@ -1,15 +1,17 @@
 """The transcript: taking messages from the inbox, and reading what the model is to see."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Literal, cast
 
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.disarming import plain_name
-from roost.messages import NoteKind
+from roost.messages import MessageFile, NoteKind
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
+from roost_platform.db.message_files import NAME_MAX
 from roost_platform.db.reply_targets import reply_target
 from roost_workflows.ports import TranscriptMessage
 
@@ -102,6 +104,7 @@ async def take(
             content=content_of(row),
             quoted=row.quote,
             context=await context_of(session, row),
+            files=files_of(row),
             name=str(row.sender.get("display_name", "")),
             inbox_id=row.id,
             message_id=row.message_id,
@@ -148,6 +151,23 @@ async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]
             break
         lines.append([str(other.sender.get("display_name", "")), text])
     return lines[::-1]
+
+
+def files_of(row: models.Inbox) -> list[dict[str, Any]] | None:
+    """The files of a message, not read yet; None without any."""
+    files = [
+        asdict(
+            MessageFile(
+                id=str(one["artifact_id"]),
+                kind=str(one.get("kind") or ""),
+                name=str(one.get("name") or "")[:NAME_MAX],
+                mime_type=str(one.get("mime_type") or ""),
+            )
+        )
+        for one in row.attachments
+        if one.get("artifact_id")
+    ]
+    return files or None
 
 
 def content_of(row: models.Inbox) -> str:
@@ -197,4 +217,5 @@ def message_of(row: models.Transcript) -> TranscriptMessage:
         note_kind="operator" if is_operator else cast(NoteKind, row.note_kind),
         note="written by a person in your place" if is_operator else row.note,
         engine_message_id=row.engine_message_id,
+        files=tuple(MessageFile(**one) for one in row.files or ()),
     )
