@@ -16,6 +16,7 @@ STATUS_TEXT: Final = {
     "unknown": "[outcome unknown]",
     "skipped": "[skipped: not run]",
 }
+_NAME_IN_TAG: Final = str.maketrans('"<>[]', "'()()")
 QUOTE_AUTHORS: Final = {"bot": "assistant", "user": "user", "other": "other"}
 
 
@@ -160,7 +161,7 @@ def quote_block(quoted: Mapping[str, Any]) -> str:
 
 def file_block(file: MessageFile, pictures: Mapping[str, str] | None) -> str:
     """A document's beginning in a frame, or what is missing of a file in words; else empty."""
-    name = plain_name(file.name).replace('"', "'")
+    name = plain_name(file.name).translate(_NAME_IN_TAG)
     if file.state == "text":
         shown = len(file.text)
         facts = {
@@ -168,7 +169,7 @@ def file_block(file: MessageFile, pictures: Mapping[str, str] | None) -> str:
             "name": name,
             "pages": file.pages or "",
             "characters": file.characters or shown,
-            "shown": f"1 to {shown}" if shown < file.characters else "",
+            "shown": f"the first {shown}" if shown < file.characters else "",
         }
         attributes = "".join(f' {key}="{value}"' for key, value in facts.items() if value)
         return f"<file{attributes}>\n{disarmed(file.text)}\n</file>"

@@ -128,7 +128,7 @@ def decoded(data: bytes) -> str:
     """
     encodings = [encoding for mark, encoding in _BOMS if data.startswith(mark)][:1]
     sample = data[:SAMPLE_BYTES]
-    if not encodings and b"\x00" in sample:
+    if not encodings and sample.count(0) > _CONTROL_SHARE_MAX * len(sample):
         even, odd = sample[::2].count(0), sample[1::2].count(0)
         if max(even, odd) * 4 < len(sample) or min(even, odd) * 4 > max(even, odd):
             raise Unreadable("not_text")

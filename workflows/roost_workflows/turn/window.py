@@ -17,8 +17,9 @@ def window(messages: Sequence[TranscriptMessage], shorter: int) -> Sequence[Tran
     """The newest turns: all of them at 0, half as many at each level more, at least the last one.
 
     A turn begins at a user message that follows an assistant's; cutting there keeps calls and
-    results together. Of files, a quarter is shown at each level. The cut moves in steps of GRID_TURNS turns, so that the next turns of the
-    conversation begin with the same messages and find them cached.
+    results together. The cut moves in steps of GRID_TURNS turns, so that the next turns of the
+    conversation begin with the same messages and find them cached. Of files, a quarter is shown at
+    each level more.
     """
     if shorter == 0:
         return messages
