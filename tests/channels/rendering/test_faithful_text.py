@@ -8,11 +8,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from roost.messages import LocalMessage
+from roost.prompt import build_messages
 from roost_channels.rendering.marks import WORD_JOINER
 from roost_channels.rendering.parts import render
 from roost_channels.rendering.quote_line import quote_prefix
 from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
 from roost_channels.whatsapp.channel import CAPABILITIES as WHATSAPP
+from roost_platform.console.bubbles import marks_html
 from roost_platform.console.markdown import markdown
 
 STYLED = re.compile(rf"(?<!\w)([*_~`])(?=[^\s{WORD_JOINER}])(.+?)(?<=\S)\1(?!\w)")
@@ -189,3 +192,27 @@ def test_no_address_or_identifier_loses_or_gains_a_character(
     if channel == "whatsapp":
         body = "".join(part.text for part in render(said, WHATSAPP))
         assert all(word in body for word in words)
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        "> " * 1000 + "bottom",
+        ">" * 5000 + "bottom",
+        "- " * 1000 + "bottom",
+        "1. " * 1000 + "bottom",
+        "> - 1. " * 500 + "bottom",
+        "[" * 1000 + "bottom" + "](x)" * 1000,
+        "![" * 1000 + "bottom" + "](x)" * 1000,
+        "*a **b " * 500 + "bottom" + " b** a*" * 500,
+        "".join(f"{'  ' * depth}- a\n" for depth in range(300)) + "bottom",
+    ],
+    ids=lambda text: text[:6],
+)
+def test_deep_nesting_is_shown_and_breaks_nothing(nested: str) -> None:
+    for shown in SHOWN.values():
+        assert "bottom" in shown(nested)
+    assert "bottom" in marks_html(nested)
+    assert quote_prefix("Ada", nested).startswith("> Ada: ")
+    said = LocalMessage("user", nested, quoted={"text": nested}, context=(("Bob", nested),))
+    assert "bottom" in build_messages("Be.", [said])[1]["content"]

@@ -184,7 +184,7 @@ def attachment_line(attachment: dict[str, Any]) -> str:
     artifact_id = attachment.get("artifact_id")
     name = str(attachment.get("name") or "")
     if artifact_id:
-        name = plain_name(name).translate(_ROUND_BRACKETS)
+        name = plain_name(name.translate(_ROUND_BRACKETS))
     named = (f"artifact {artifact_id}" if artifact_id else "", name)
     details = ", ".join(word for word in named if word)
     return f"[{kind}: {details}]" if details else f"[{kind}]"

@@ -1,5 +1,6 @@
 """What people send reaches the model: once read, the same in every later prompt."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +12,17 @@ from roost.errors import ModelRetry, ToolFailed
 from roost.files import Files
 from roost.testing import MemoryNotes
 from roost_channels.message import Attachment
+from roost_inference.client.assembly import Completed, Delta
+from roost_inference.client.engine_client import ChatRequest
 from roost_platform.testing.chats import Person as Chatter
+from roost_workflows.agents import AgentRegistry
+from roost_workflows.hints.session_hints import NoHints
 from roost_workflows.ports import TurnContext, TurnRecord
+from roost_workflows.state import GenerateInput
 from roost_workflows.turn import files as turn_files
 from roost_workflows.turn.files import FILE_CHARS_MAX, PICTURES_MAX, TURN_CHARS_MAX, FileReader
+from roost_workflows.turn.model_call import ModelCaller
+from roost_workflows.turn.progress import Board
 from roost_workflows.turn.requests import build_request
 
 ACCOUNTS = [("telegram", "42")]
@@ -160,3 +168,22 @@ async def test_the_bundled_agent_reads_on_where_the_prompt_ends(ada: Chatter) ->
     (binary,) = await sent(ada, (document("b.bin"), b"\x00" * 99))
     with pytest.raises(ToolFailed, match="can't be read as text"):
         await read_file.function(context, binary, 0)
+
+
+async def test_a_model_call_reads_the_files_before_it_asks(ada: Chatter) -> None:
+    (artifact,) = await sent(ada, (document(), b"Meet at six."))
+    turn, _ = await begun(ada)
+    asked: list[ChatRequest] = []
+
+    class Engine:
+        async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
+            asked.append(request)
+            yield Completed("At six.", (), "stop", "m", "e1", 9, 0, 2)
+
+    files = FileReader(ada.stores.artifacts)
+    caller = ModelCaller(
+        *(ada.stores.turns, Engine(), AgentRegistry.of(concierge), Board(), NoHints()), files=files
+    )
+    result = await caller.run(GenerateInput(turn.turn_id, 1, last=False))
+    assert result.finish == "answer"
+    assert f'<file id="{artifact}"' in str(asked[0].messages[1]["content"])
