@@ -57,6 +57,11 @@ class EngineConfig(BaseModel):
         default=None,
         description="Model to ask for at `url`; for the bundled core, the name it answers to.",
     )
+    images: bool = Field(
+        default=False,
+        description="Whether the model at `url` sees pictures: those that people send are then "
+        "part of its prompts. The bundled core reads text alone.",
+    )
     host: str = Field(default="127.0.0.1", description="Address the engine listens on.")
     port: int = Field(default=0, ge=0, le=65535, description="Port; 0 picks a free one.")
     allowed_hosts: tuple[str, ...] = Field(
@@ -190,6 +195,8 @@ class EngineConfig(BaseModel):
             raise ValueError("max_running must not exceed batch_tokens: each takes a row a step")
         if self.kv_type == "q4_0" and not self.kv_q4_0_accepted:
             raise ValueError("kv_type q4_0 costs quality; set kv_q4_0_accepted to use it")
+        if self.images and not self.url:
+            raise ValueError("images needs an engine at `url`: the bundled core reads text alone")
         longest = self.request_context_length
         if longest is not None and longest > self.context_length:
             raise ValueError("request_context_length must not exceed context_length")

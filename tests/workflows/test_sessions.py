@@ -50,6 +50,7 @@ async def test_the_engine_is_told_session_salt_and_tools_in_order(lab: Lab, talk
         "current_time",
         "forget_note",
         "notes_list",
+        "read_file",
         "remember",
     ]
 

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from roost.documents.reader import Reading, read_document
 from roost.errors import ModelRetry, ToolFailed
 
 FETCH_WAIT_S: Final = 30.0  # a file that was just sent is still on its way to us
@@ -103,6 +104,10 @@ class Files:
         """The bytes of a file."""
         file = await self.get(file_id)
         return await self._storage().load(self._turn_id, file.id)
+
+    async def text(self, file_id: str) -> Reading:
+        """What a document says: PDF, Word and text files. A `problem` says why it can't be read."""
+        return await read_document(await self.read(file_id))
 
     async def add(
         self, data: bytes, *, name: str, mime_type: str = "", kind: str = "", send: bool = True

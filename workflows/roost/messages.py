@@ -17,6 +17,46 @@ NoteKind = Literal[
 ]
 
 
+FileState = Literal[
+    "unread",  # nobody has looked at it, or nothing of it can be shown to a model
+    "text",
+    "picture",
+    "missing",  # it can't be had or read; `reason` says why
+]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFile:
+    """A file that came with a message, as prompts show it. What was read once never changes.
+
+    text: the beginning of a document, of `characters` in all; pages: 0 where it has none.
+    """
+
+    id: str
+    kind: str
+    name: str = ""
+    mime_type: str = ""
+    state: FileState = "unread"
+    text: str = ""
+    characters: int = 0
+    pages: int = 0
+    reason: str = ""
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it came as a picture; a drawing in SVG is text."""
+        if self.mime_type.startswith("image/"):
+            return not self.mime_type.startswith("image/svg")
+        return self.kind in ("photo", "image")
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether it is sound or film, of which no text is made."""
+        family = self.mime_type.partition("/")[0]
+        kinds = ("voice", "audio", "video", "video_note", "animation", "sticker")
+        return family in ("audio", "video") or self.kind in kinds
+
+
 class Message(Protocol):
     """One message of a transcript. See TranscriptMessage for what each field means."""
 
@@ -38,6 +78,11 @@ class Message(Protocol):
     @property
     def context(self) -> tuple[tuple[str, str], ...] | None:
         """What a group said before, as (name, text); None outside groups."""
+        ...
+
+    @property
+    def files(self) -> tuple[MessageFile, ...]:
+        """The files that a user message came with."""
         ...
 
     @property
@@ -85,3 +130,4 @@ class LocalMessage:
     status: str = ""
     note_kind: NoteKind = ""
     note: str = ""
+    files: tuple[MessageFile, ...] = ()

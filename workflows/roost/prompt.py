@@ -1,10 +1,10 @@
 """Chat messages built from a transcript: what stays the same first, what changes last."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from roost.messages import Message
+from roost.disarming import disarmed, plain_name
+from roost.messages import Message, MessageFile
 
 QUOTE_CHARS_MAX: Final = 4000
 LAST_STEP: Final = "No more tools can be used in this turn. Answer now with what you know."
@@ -16,32 +16,39 @@ STATUS_TEXT: Final = {
     "unknown": "[outcome unknown]",
     "skipped": "[skipped: not run]",
 }
-# What opens or closes a fence, however it is written. Blanks are taken whole (`*+`): tried again
-# shorter and shorter, a long row of them behind one "<" would cost the square of its length.
-_FENCE: Final = re.compile(r"<(?=\s*+(?:/\s*+)?(?:quoted|context)\b)", re.IGNORECASE)
+_NAME_IN_TAG: Final = str.maketrans('"<>[]', "'()()")
 QUOTE_AUTHORS: Final = {"bot": "assistant", "user": "user", "other": "other"}
 
 
 def build_messages(
-    instructions: str, messages: Sequence[Message], *, last_step: bool = False
+    instructions: str,
+    messages: Sequence[Message],
+    *,
+    last_step: bool = False,
+    pictures: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """OpenAI chat messages. The same transcript always gives the same messages, so that cached
     prefixes stay valid.
 
     Consecutive user messages become one, and notes join the user message after them: strict chat
     templates accept only users and assistants in turns.
+
+    pictures: data URLs by the ids of files; None for a model that sees no pictures.
     """
     built: list[dict[str, Any]] = [{"role": "system", "content": instructions}]
     # What users wrote since the last other message; joined once, however much it is.
     user_texts: list[str] = []
+    urls = pictures or {}
+    shown: list[str] = []  # the pictures that came with them
     for message in messages:
         if message.role == "user":
-            user_texts.append(_user_text(message))
+            user_texts.append(_user_text(message, pictures))
+            shown += [urls[file.id] for file in message.files if file.id in urls]
         elif message.role == "assistant":
-            _end_user(built, user_texts)
+            _end_user(built, user_texts, shown)
             _add_assistant(built, message)
         elif message.role == "tool":
-            _end_user(built, user_texts)
+            _end_user(built, user_texts, shown)
             built.append(_tool_result(message))
         else:
             user_texts.append(f"[{unfenced(message.content)}]")
@@ -49,18 +56,34 @@ def build_messages(
             user_texts.append(_marker(message))
     if last_step:
         user_texts.append(f"[{LAST_STEP}]")
-    _end_user(built, user_texts)
+    _end_user(built, user_texts, shown)
     return built
 
 
-def _end_user(built: list[dict[str, Any]], user_texts: list[str]) -> None:
+def _end_user(built: list[dict[str, Any]], user_texts: list[str], shown: list[str]) -> None:
     if not user_texts:
         return
-    text = "\n\n".join(user_texts)
+    text, urls = "\n\n".join(user_texts), list(shown)
     user_texts.clear()
+    shown.clear()
     if built[-1]["role"] == "user":  # an assistant's empty message between them left nothing
-        text = f"{built.pop()['content']}\n\n{text}"
-    built.append({"role": "user", "content": text})
+        earlier, earlier_urls = _parts_of(built.pop()["content"])
+        text, urls = f"{earlier}\n\n{text}", [*earlier_urls, *urls]
+    built.append({"role": "user", "content": _content(text, urls)})
+
+
+def _content(text: str, urls: Sequence[str]) -> str | list[dict[str, Any]]:
+    """A text alone, or in OpenAI's form a list of the text and the pictures."""
+    if not urls:
+        return text
+    images = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return [{"type": "text", "text": text}, *images]
+
+
+def _parts_of(content: str | list[dict[str, Any]]) -> tuple[str, list[str]]:
+    if isinstance(content, str):
+        return content, []
+    return content[0]["text"], [part["image_url"]["url"] for part in content[1:]]
 
 
 def _add_assistant(built: list[dict[str, Any]], message: Message) -> None:
@@ -77,7 +100,8 @@ def _add_assistant(built: list[dict[str, Any]], message: Message) -> None:
 
 def _tool_result(message: Message) -> dict[str, Any]:
     prefix = STATUS_TEXT.get(message.status, "")
-    text = f"{prefix} {message.content}".strip() if prefix else message.content
+    content = disarmed(message.content)  # pages and files that tools read are written by anybody
+    text = f"{prefix} {content}".strip() if prefix else content
     return {
         "role": "tool",
         "tool_call_id": message.tool_call_id,
@@ -92,12 +116,13 @@ def _marker(message: Message) -> str:
     return f"[About the message above: {message.note}]"
 
 
-def _user_text(message: Message) -> str:
-    """The context first, then the quote, then the person's own words without fences."""
+def _user_text(message: Message, pictures: Mapping[str, str] | None) -> str:
+    """The context first, then the quote and the files, then the person's own words."""
     words = unfenced(message.content)
     if message.context is not None:
-        words = f"{_one_line(message.name)}: {words}" if message.name else words
-    blocks = [words]
+        words = f"{plain_name(message.name)}: {_indented(words)}" if message.name else words
+    blocks = [block for file in message.files if (block := file_block(file, pictures))]
+    blocks.append(words)
     if message.quoted:
         blocks.insert(0, quote_block(message.quoted))
     if message.context:
@@ -106,18 +131,21 @@ def _user_text(message: Message) -> str:
 
 
 def unfenced(text: str) -> str:
-    """The text with every fence of ours disarmed: only we write those."""
-    return _FENCE.sub("<\u200b", text)
+    """The text with every fence, control token and marker disarmed: only we write those."""
+    return disarmed(text)
 
 
 def context_block(context: Sequence[tuple[str, str]]) -> str:
     """What others said in the group, fenced so that it cannot pass for words to the agent."""
-    lines = "\n".join(f"{_one_line(name) or 'Somebody'}: {text}" for name, text in context)
-    return f"<context>\n{unfenced(lines)}\n</context>"
+    lines = "\n".join(
+        f"{plain_name(name) or 'Somebody'}: {_indented(unfenced(text))}" for name, text in context
+    )
+    return f"<context>\n{lines}\n</context>"
 
 
-def _one_line(name: str) -> str:
-    return unfenced(" ".join(name.split()))
+def _indented(text: str) -> str:
+    """Lines of one speaker of a group: none but the first can begin with a name."""
+    return "\n  ".join(text.splitlines())
 
 
 def quote_block(quoted: Mapping[str, Any]) -> str:
@@ -129,3 +157,29 @@ def quote_block(quoted: Mapping[str, Any]) -> str:
     if len(passage) > QUOTE_CHARS_MAX:
         passage = f"{passage[:QUOTE_CHARS_MAX]} […]"
     return f'<quoted author="{author}">{unfenced(passage)}</quoted>'
+
+
+def file_block(file: MessageFile, pictures: Mapping[str, str] | None) -> str:
+    """A document's beginning in a frame, or what is missing of a file in words; else empty."""
+    name = plain_name(file.name).translate(_NAME_IN_TAG)
+    if file.state == "text":
+        shown = len(file.text)
+        facts = {
+            "id": file.id,
+            "name": name,
+            "pages": file.pages or "",
+            "characters": file.characters or shown,
+            "shown": f"the first {shown}" if shown < file.characters else "",
+        }
+        attributes = "".join(f' {key}="{value}"' for key, value in facts.items() if value)
+        return f"<file{attributes}>\n{disarmed(file.text)}\n</file>"
+    kind = file.kind or "file"
+    if file.state == "missing":
+        return f"[{kind} {file.id}: not shown, because {file.reason}]"
+    if file.is_picture and pictures is None:
+        return f"[{kind} {file.id}: the model can't see pictures]"
+    if file.state == "picture" and file.id not in (pictures or {}):
+        return f"[{kind} {file.id}: not shown again, as newer pictures are]"
+    if file.is_recording:
+        return f"[{kind} {file.id}: the model can't hear or watch recordings]"
+    return ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, get_args
 
 from roost.effects import Effect
-from roost.messages import NoteKind
+from roost.messages import MessageFile, NoteKind
 from roost.turn import Finish
 from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.tool_ports import Artifacts, PersonNotes
@@ -66,6 +66,7 @@ class TranscriptMessage:
         elsewhere.
     tool_calls: (call id, tool name, arguments as JSON text) of an assistant message.
     note: what happened to the message, shown to the model after it. note_kind: what to decide by.
+    files: the files that it came with, and what was read of them.
     """
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -80,6 +81,7 @@ class TranscriptMessage:
     note_kind: NoteKind = ""
     note: str = ""
     engine_message_id: str = ""
+    files: tuple[MessageFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from roost.messages import MessageFile
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -60,6 +62,12 @@ class Artifacts(Protocol):
         self, turn_id: str, key: str, data: bytes, *, kind: str, name: str, mime_type: str
     ) -> Artifact:
         """Store a file, once per `key`."""
+        ...
+
+    async def keep_reading(self, turn_id: str, message_id: str, file: MessageFile) -> None:
+        """Keep what was read of a file with the message that it came with, once: every later prompt
+        of the conversation shows the same.
+        """
         ...
 
     async def attach(self, turn_id: str, artifact_id: str) -> None:

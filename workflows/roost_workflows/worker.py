@@ -38,17 +38,18 @@ def build_worker(
     runner: WorkflowRunner | None = None,
     processes: ToolProcesses | None = None,
     suspects: Suspects | None = None,
+    images: bool = False,
 ) -> Worker:
     """A worker over these parts; `async with` it or call `run`.
 
     processes: where synchronous tools run; without it in threads. suspects: where it is noted for
-    which turn the worker computes.
+    which turn the worker computes. images: whether the engine's model sees pictures.
     runner: what runs workflow code. The SDK's sandbox costs a fifth of the worker's time for each
     answer; our one workflow is held to determinism in the tests, which run it in the sandbox, and
     with no run cached, so that every task is a replay.
     """
     config = config or WorkerConfig()
-    activities = Activities(ports, engine, registry, processes, suspects)
+    activities = Activities(ports, engine, registry, processes, suspects, images=images)
     throttle = timedelta(milliseconds=HEARTBEAT_THROTTLE_MS)
     return Worker(
         client,
@@ -86,11 +87,12 @@ async def run_worker(
     stop: asyncio.Event,
     ready: asyncio.Event | None = None,
     notes: Path | None = None,
+    images: bool = False,
 ) -> None:
     """Work until `stop` is set, then shut down in order. Raises if the worker itself fails.
 
     notes: the folder in which it is noted for which turns a worker computes; what dead workers left
-    there is counted first.
+    there is counted first. images: whether the engine's model sees pictures.
     """
     suspects = Suspects()
     if notes is not None:
@@ -99,7 +101,10 @@ async def run_worker(
     processes = tool_processes(registry)
     processes.warm()
     worker = build_worker(
-        client, ports, engine, registry, config, processes=processes, suspects=suspects
+        *(client, ports, engine, registry, config),
+        processes=processes,
+        suspects=suspects,
+        images=images,
     )
     running = asyncio.create_task(worker.run())
     stopping = asyncio.create_task(stop.wait())

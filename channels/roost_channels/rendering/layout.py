@@ -6,6 +6,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
+
+from markdown_it.common.normalize_url import normalizeLink
 
 from roost_channels.rendering import markup
 from roost_channels.rendering.budget import Budget
@@ -205,18 +208,22 @@ class _Writer:
 
     def table(self, table: markup.Table) -> None:
         """Aligned columns where they fit a screen, else one "header: value" line per cell."""
-        rows = [[" ".join(markup.plain(cell).split()) for cell in row] for row in table.rows]
+        rows = [[_cell_lines(cell) for cell in row] for row in table.rows]
         columns = max((len(row) for row in rows), default=0)
-        rows = [row + [""] * (columns - len(row)) for row in rows]
-        widths = [max(_width(row[column]) for row in rows) for column in range(columns)]
+        rows = [row + [[""]] * (columns - len(row)) for row in rows]
+        widths = [
+            max(_width(line) for row in rows for line in row[column]) for column in range(columns)
+        ]
         if sum(widths) <= TABLE_WIDTH_MAX:
             with self.span("pre"):
                 self.write("\n".join(_aligned(rows, widths)))
             return
         for number, row in enumerate(rows[1:] or rows):
             self.write("\n\n" if number else "")
-            cells = [f"{head}: {cell}" for head, cell in zip(rows[0], row, strict=True)]
-            self.write("\n".join(cells if len(rows) > 1 else row))
+            values = ["\n".join(cell) for cell in row]
+            heads = [" ".join(head) for head in rows[0]]
+            cells = [f"{head}: {value}" for head, value in zip(heads, values, strict=True)]
+            self.write("\n".join(cells if len(rows) > 1 else values))
 
     def inlines(self, children: tuple[markup.Inline, ...]) -> None:
         for child in children:
@@ -244,7 +251,7 @@ class _Writer:
         if not text or text == link.url:
             self.write(link.url)
         elif self.link_spans and link.url.startswith(("https://", "http://", "tg://")):
-            with self.span("text_link", url=link.url):
+            with self.span("text_link", url=normalizeLink(link.url)):
                 self.inlines(link.children)
         else:
             self.inlines(link.children)
@@ -259,14 +266,21 @@ def _width(text: str) -> int:
     )
 
 
-def _aligned(rows: list[list[str]], widths: list[int]) -> list[str]:
+def _cell_lines(cell: tuple[markup.Inline, ...]) -> list[str]:
+    """The lines of a cell, each without needless blanks; at least one."""
+    return [" ".join(line.split()) for line in markup.plain(cell).split("\n")]
+
+
+def _aligned(rows: list[list[list[str]]], widths: list[int]) -> list[str]:
     """Lines of a table whose columns are filled with blanks, a rule under the header."""
-    lines = [
-        " | ".join(
-            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
-    if len(lines) > 1:
-        lines.insert(1, "-+-".join("-" * width for width in widths))
+    lines = []
+    for number, row in enumerate(rows):
+        if number == 1:
+            lines.append("-+-".join("-" * width for width in widths))
+        for cells in zip_longest(*row, fillvalue=""):
+            filled = (
+                cell + " " * (width - _width(cell))
+                for cell, width in zip(cells, widths, strict=True)
+            )
+            lines.append(" | ".join(filled).rstrip())
     return lines

@@ -1,7 +1,9 @@
 """Text with marks written around styled words: `*bold*`, `_italic_`, `~struck~`, code, `> quote`.
 
 Marks close on the line they open on and stand at word boundaries, or networks
-show them as characters. A style that can't stand there is dropped; its words stay.
+show them as characters. A style that can't stand there is dropped; its words stay. An address or
+an identifier whose own characters would read as marks is shown as code, unchanged; in other words
+a joiner disarms such characters.
 """
 
 import re
@@ -10,13 +12,23 @@ from collections.abc import Iterator
 from itertools import accumulate
 
 from roost_channels.rendering.layout import Layout, SpanIndex, StyledSpan
+from roost_channels.rendering.words import address_end, addresses
 
 MARKS = {"bold": "*", "italic": "_", "strikethrough": "~", "code": "`"}
+_MARK_CHARACTERS = "*_~`"
 FENCE = "```"
 WORD_JOINER = "\u2060"
 
 # Characters that would read as marks: of fences, and (in the group) at a word's start.
-_ACCIDENTAL = re.compile(r"`(?=``)|(?<=`)`(?=`)|(?<=``)`|(?<![\w*_~`])([*_~`])(?=\S)")
+_ACCIDENTAL = re.compile(r"`(?=``)|(?<=`)`(?=`)|(?<=``)`|(?<![\w*_~`])([*_~`][*_~]*)(?=\S)")
+# Several marks inside a word: all but the first stand behind a mark, which is no letter.
+_INNER = re.compile(r"(?<=\w)(?<!_)([*~][*_~]+)(?=\S)")
+# Powers of numbers, which networks don't take for marks.
+_POWERS = re.compile(r"(?<![^\s(])\d+(?:\*\*\d+)+(?![^\s),.;:])")
+# A word that may be shown as code: its characters, without brackets and punctuation around.
+_VISIBLE = re.compile(r"[!-~]+")
+_AROUND = "([{<\"'"
+_BEHIND = ")]}>\"'.,;:!?"
 
 
 class Serialiser:
@@ -26,8 +38,10 @@ class Serialiser:
     is kept, so the length of a slice needs only the two pieces at its ends to be formatted again.
     """
 
-    def __init__(self, document: Layout) -> None:
+    def __init__(self, document: Layout, *, has_code: bool = True) -> None:
+        """Without `has_code` no word is shown as code to keep its characters."""
         self._text = document.text
+        self._has_code = has_code
         self._spans = SpanIndex(document.spans)
         self._marked = SpanIndex([span for span in document.spans if span.type in MARKS])
         self._starts: list[int] = []  # of pieces: lines with their ends, and code blocks
@@ -88,7 +102,8 @@ class Serialiser:
         quote = "> " if at_line_start and self._spans.has("blockquote", start) else ""
         newline = "\n" if text[end - 1] == "\n" else ""
         stop = end - len(newline)
-        return quote + _line(text, start, stop, self._marked.touching(start, stop)) + newline
+        spans = self._marked.touching(start, stop)
+        return quote + _line(text, start, stop, spans, has_code=self._has_code) + newline
 
 
 def _utf16_length(text: str) -> int:
@@ -101,17 +116,22 @@ def _fenced(text: str) -> str:
     return FENCE + text.replace(FENCE, f"`{WORD_JOINER}`{WORD_JOINER}`") + FENCE
 
 
-def _line(text: str, start: int, end: int, spans: list[StyledSpan]) -> str:
-    """One line with its marks, outer ones first; a joiner disarms characters that only look like
-    marks.
-    """
-    if not spans and not _ACCIDENTAL.search(text, start, end):
+def _line(text: str, start: int, end: int, spans: list[StyledSpan], *, has_code: bool) -> str:
+    """One line with its marks, outer ones first; characters that only look like marks disarmed."""
+    if not spans and not any(marks.search(text, start, end) for marks in (_ACCIDENTAL, _INNER)):
         return text[start:end]
     opens, closes, codes = _marks(text, start, end, spans)
-    starts, ends = [low for low, _ in codes], [high for _, high in codes]
-    disarmed = {
-        mark + 1 for mark in _accidental(text, start, end) if not _covered(starts, ends, mark)
-    }
+    accidental = _outside(codes, sorted(_accidental(text, start, end, closes)))
+    if accidental and has_code:
+        borders = sorted({*opens, *closes})
+        words = list(_code_words(text, start, end, accidental, borders))
+        for low, high in words:
+            before = WORD_JOINER if low > start and _is_word(text[low - 1]) else ""
+            after = WORD_JOINER if high < end and _is_word(text[high]) else ""
+            opens.setdefault(low, []).append(f"{before}`")
+            closes.setdefault(high, []).insert(0, f"`{after}")
+        accidental = _outside(words, accidental)
+    disarmed = {place + 1 for place in accidental}
     pieces: list[str] = []
     previous = start
     for place in sorted({*disarmed, *opens, *closes}):
@@ -123,6 +143,65 @@ def _line(text: str, start: int, end: int, spans: list[StyledSpan]) -> str:
         previous = place
     pieces.append(text[previous:end])
     return "".join(pieces)
+
+
+def _outside(ranges: list[tuple[int, int]], places: list[int]) -> list[int]:
+    """The places that are in none of some ranges, which come in order and apart."""
+    starts, ends = [low for low, _ in ranges], [high for _, high in ranges]
+    return [place for place in places if not _covered(starts, ends, place)]
+
+
+def _code_words(
+    text: str, start: int, end: int, accidental: list[int], borders: list[int]
+) -> Iterator[tuple[int, int]]:
+    """Ranges of a line that are to be code: addresses and identifiers with accidental marks.
+
+    borders: places of marks of ours, none of which a range may have inside.
+    """
+    for low, high, is_address in _words(text, start, end):
+        first = bisect_left(accidental, low)
+        if first == len(accidental) or accidental[first] >= high or "`" in text[low:high]:
+            continue
+        if bisect_left(borders, high) > bisect_right(borders, low):
+            continue
+        if is_address or _is_copied(text, low, high, end, accidental, first):
+            yield low, high
+
+
+def _words(text: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
+    """The words of a line that people copy as they are, and whether each is an address."""
+    position = start
+    for low, high in [*addresses(text, start, end), (end, end)]:
+        for word in _VISIBLE.finditer(text, position, low):
+            inner = word.group().lstrip(_AROUND)
+            first = word.end() - len(inner)
+            last = first + len(inner.rstrip(_BEHIND))
+            if first < last:
+                yield first, last, False
+        last = address_end(text, low, high)
+        if low < last:
+            yield low, last, True
+        position = high
+
+
+def _is_copied(text: str, low: int, high: int, end: int, accidental: list[int], first: int) -> bool:
+    """Whether a word with accidental marks, from number `first` on, is an identifier: it has marks
+    behind letters, or one that opens and closes in it.
+    """
+    begins = low
+    while begins < high and text[begins] in _MARK_CHARACTERS:
+        begins += 1
+    last: dict[str, int] = {}
+    for number in range(first, len(accidental)):
+        place = accidental[number]
+        if place >= high:
+            break
+        mark = text[place]
+        if mark not in last:
+            last[mark] = _last_closer(text, low, min(high + 1, end), mark)
+        if place > begins or last[mark] >= place + 2:
+            return True
+    return False
 
 
 _Marks = dict[int, list[str]]
@@ -161,21 +240,34 @@ def _covered(starts: list[int], ends: list[int], position: int) -> bool:
     return number >= 0 and position < ends[number]
 
 
-def _accidental(text: str, start: int, end: int) -> Iterator[int]:
+def _accidental(text: str, start: int, end: int, closes: _Marks) -> Iterator[int]:
     """Places in a line of characters that would read as marks: at a word's start, followed by a
     character and, later in the line, the same mark at a word's end; and backticks of fences, which
     pair over lines.
     """
-    last: dict[str, int] = {}
+    ours = {mark: place for place in sorted(closes) for mark in closes[place]}
+    last = {
+        mark: max(ours.get(mark, -1), _last_closer(text, start, end, mark))
+        for mark in _MARK_CHARACTERS
+    }
     for match in _ACCIDENTAL.finditer(text, start, end):
-        place, mark = match.start(), match[1]
-        if mark is None:
-            yield place
+        if match[1] is None:
+            yield match.start()
             continue
-        if mark not in last:
-            last[mark] = _last_closer(text, start, end, mark)
-        if last[mark] >= place + 2:
-            yield place
+        # Behind a joiner each further mark of the row begins a word.
+        yield from _openers(match.start(), match[1], last)
+    powers = [match.span() for match in _POWERS.finditer(text, start, end)]
+    starts, ends = [low for low, _ in powers], [high for _, high in powers]
+    for match in _INNER.finditer(text, start, end):
+        if not _covered(starts, ends, match.start()):
+            yield from _openers(match.start() + 1, match[1][1:], last)
+
+
+def _openers(place: int, row: str, last: dict[str, int]) -> Iterator[int]:
+    """The marks of a row at `place` that a later one of the line may close."""
+    for number, mark in enumerate(row, place):
+        if last[mark] >= number + 2:
+            yield number
 
 
 def _last_closer(text: str, start: int, end: int, mark: str) -> int:

@@ -11,12 +11,12 @@ from markdown_it.token import Token
 from markdown_it.tree import SyntaxTreeNode
 
 from roost_channels.rendering.budget import Budget, bounded, environment
+from roost_channels.rendering.dialect import faithful
 
 Style = Literal["bold", "italic", "strikethrough", "code"]
 
 # markdown-it drops what lies deeper than its limit; ours refuses instead, so that no text is lost.
 NESTING_MAX = 40
-
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 
@@ -103,9 +103,17 @@ class Rule:
 
 Block = Paragraph | Heading | CodeBlock | QuoteBlock | ListBlock | Table | Rule
 
+
 # Raw HTML and link definitions stay text: what the author wrote must be seen, used or not.
-_parser = bounded(MarkdownIt("commonmark", {"html": False, "maxNesting": NESTING_MAX + 10}))
-_parser.enable(["table", "strikethrough"]).disable("reference")
+class _Parser(MarkdownIt):
+    """Keeps the addresses of links as their author wrote them, since people see them."""
+
+    def normalizeLink(self, url: str) -> str:
+        return url
+
+
+_parser = bounded(_Parser("commonmark", {"html": False, "maxNesting": NESTING_MAX + 10}))
+faithful(_parser.enable(["table", "strikethrough"]))
 
 _STYLES: dict[str, Style] = {"strong": "bold", "em": "italic", "s": "strikethrough"}
 
@@ -178,30 +186,7 @@ def _inlines(block: SyntaxTreeNode) -> tuple[Inline, ...]:
 
 
 def _spans(parent: SyntaxTreeNode) -> tuple[Inline, ...]:
-    spans: list[Inline] = []
-    # The nodes' own siblings are looked for in the whole line, by each node again.
-    nodes = [None, *parent.children, None]
-    for previous, node, following in zip(nodes, parent.children, nodes[2:], strict=False):
-        span = _inline(node)
-        if isinstance(span, Styled) and _is_multiplication(node.markup, previous, following):
-            spans += [Text(node.markup), *span.children, Text(node.markup)]
-        else:
-            spans.append(span)
-    return tuple(spans)
-
-
-def _is_multiplication(
-    mark: str, previous: SyntaxTreeNode | None, following: SyntaxTreeNode | None
-) -> bool:
-    """2*3*4 and a*b*c are not emphasis to people, although they are to CommonMark."""
-    around = _neighbour(previous, -1), _neighbour(following, 0)
-    if mark == "**":
-        return all(character.isdigit() for character in around)
-    return mark == "*" and all(c.isascii() and c.isalnum() for c in around)
-
-
-def _neighbour(node: SyntaxTreeNode | None, index: int) -> str:
-    return node.content[index] if node and node.type == "text" and node.content else ""
+    return tuple(_inline(node) for node in parent.children)
 
 
 def _inline(node: SyntaxTreeNode) -> Inline:
@@ -214,6 +199,8 @@ def _inline(node: SyntaxTreeNode) -> Inline:
             return Styled("code", (Text(node.content),))
         case "strong" | "em" | "s":
             return Styled(_STYLES[node.type], _spans(node))
+        case "link" if node.markup == "autolink":
+            return Text("".join(child.content for child in node.children))
         case "link":
             return Link(str(node.attrs.get("href", "")), _spans(node))
         case "image":

@@ -97,7 +97,7 @@ def _parts(
         return []
     limit = capabilities.text_max - utf16_length(REPEAT_LABEL)
     if capabilities.markup == "marks":
-        cost, part = _marked_part(document)
+        cost, part = _marked_part(document, has_code=budget is not None)
     else:
         cost, part = _entity_part(document, capabilities.text_unit)
     return [part(start, end) for start, end in cuts(document, limit, reserve, cost, budget)]
@@ -193,8 +193,8 @@ def _without(span: StyledSpan, holes: list[StyledSpan]) -> list[StyledSpan]:
     return [StyledSpan(span.type, low, high, span.url) for low, high in pairs if low < high]
 
 
-def _marked_part(document: Layout) -> _Serialiser:
-    text = marks.Serialiser(document)
+def _marked_part(document: Layout, *, has_code: bool) -> _Serialiser:
+    text = marks.Serialiser(document, has_code=has_code)
 
     def part(start: int, end: int) -> RenderedPart:
         return RenderedPart(text.serialise(start, end), (), start, end)

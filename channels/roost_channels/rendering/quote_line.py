@@ -3,10 +3,19 @@
 import re
 
 from roost_channels.message import ReplyTarget
+from roost_channels.rendering.layout import Layout, printable
+from roost_channels.rendering.marks import Serialiser
+from roost_channels.rendering.parts import utf16_length
 
 # UTF-16 units that the quote line and its blank line may take of the first part.
 QUOTE_PREFIX_MAX = 200
 EXCERPT_MAX = 120
+SHORT_EXCERPT_MAX = 60
+SCANNED_MAX = 500  # characters of an excerpt that are looked at
+# Words between marks of the same kind; the marks of `__init__` and of addresses are characters.
+_STYLED = re.compile(
+    r"(?<![\w*_~`/])(\*{1,3}|_|~{1,2}|`{1,3})(?=\S)([^*_~`]+)(?<=\S)\1(?![\w*_~`])"
+)
 AUTHOR_MAX = 40
 
 
@@ -17,12 +26,25 @@ def needs_quote_line(reply: ReplyTarget) -> bool:
 
 def quote_prefix(author: str, excerpt: str) -> str:
     """`> author: excerpt` and a blank line, empty without one; at most QUOTE_PREFIX_MAX units."""
-    words = " ".join(re.sub(r"[*_~`>]", "", excerpt).split())
+    words = _unstyled(" ".join(printable(excerpt[:SCANNED_MAX]).split()))
     if not words:
         return ""
     if len(words) > EXCERPT_MAX:
         words = words[: EXCERPT_MAX - 1].rstrip() + "…"
     name = " ".join(re.sub(r"[*_~`>:]", "", author).split())[:AUTHOR_MAX]
-    line = f"> {name}: {words}\n\n" if name else f"> {words}\n\n"
+    shown = _without_marks(words)
+    line = f"> {name}: {shown}\n\n" if name else f"> {shown}\n\n"
     # Counted in UTF-16 units, so that characters beyond the first plane can't break the bound.
-    return line if len(line.encode("utf-16-le")) <= 2 * QUOTE_PREFIX_MAX else f"> {words[:60]}…\n\n"
+    if utf16_length(line) <= QUOTE_PREFIX_MAX:
+        return line
+    return f"> {_without_marks(words[:SHORT_EXCERPT_MAX])}…\n\n"
+
+
+def _unstyled(words: str) -> str:
+    """The words without marks that style them."""
+    return _STYLED.sub(lambda found: found[2], words)
+
+
+def _without_marks(words: str) -> str:
+    """The words as the network shows them in one line: their own marks style nothing."""
+    return Serialiser(Layout(words)).serialise(0, len(words)) if words else ""

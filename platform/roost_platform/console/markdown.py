@@ -9,6 +9,7 @@ from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from roost_channels.rendering.budget import Budget, OverBudget, bounded, environment
+from roost_channels.rendering.dialect import faithful
 from roost_channels.rendering.layout import printable
 from roost_channels.rendering.markup import NESTING_MAX, depth
 
@@ -51,7 +52,8 @@ def _lower_headings(tokens: list[Token]) -> None:
 
 # The library drops what lies deeper than its own limit, so ours is below it.
 _options = {"html": False, "breaks": True, "maxNesting": NESTING_MAX + 10}
-_parser = bounded(MarkdownIt("commonmark", _options).enable(["table", "strikethrough"]))
+_parser = faithful(bounded(MarkdownIt("commonmark", _options)))
+_parser.enable(["table", "strikethrough"])
 
 
 @lru_cache(CACHED_TEXTS_MAX)

@@ -4,19 +4,21 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from uuid import uuid4
 
 from sqlalchemy import select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.messages import MessageFile
 from roost_channels.errors import Rejected
 from roost_channels.files import FileFetch, StoredFile
 from roost_channels.message import Attachment
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
-from roost_platform.db.locks import get_turn
+from roost_platform.db.locks import get_turn, lock_turn
 from roost_platform.db.message_files import ID_ALPHABET, NAME_MAX, attached, new_artifact_id
 from roost_platform.errors import NotAllowed, NotFound
 from roost_workflows.tool_ports import Artifact
@@ -144,6 +146,18 @@ class ArtifactStore:
             if len(others) >= ATTACHED_MAX:
                 raise NotAllowed(f"An answer carries at most {ATTACHED_MAX} files.")
             row.turn_id, row.attached = turn_id, len(others)
+
+    async def keep_reading(self, turn_id: str, message_id: str, file: MessageFile) -> None:
+        """See `tool_ports.Artifacts.keep_reading`; raises NotFound, and TurnOver."""
+        async with self._database.write() as session:
+            turn, _ = await lock_turn(session, turn_id)
+            row = await session.get(models.Transcript, message_id)
+            if row is None or row.session_id != turn.session_id:
+                raise NotFound(f"No message {message_id} in this session.")
+            row.files = [
+                clean(asdict(file)) if one["id"] == file.id and one["state"] == "unread" else one
+                for one in row.files or ()
+            ]
 
     async def _of_turn(
         self, session: AsyncSession, turn_id: str, artifact_id: str

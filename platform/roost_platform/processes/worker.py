@@ -52,4 +52,5 @@ async def _work(running: ProcessContext) -> None:
                 stop=running.stop,
                 ready=running.ready,
                 notes=settings.data_dir / "run",
+                images=settings.engine.images,
             )

@@ -9,11 +9,12 @@ from pydantic import Field
 from roost.agent import Agent, ModelSettings
 from roost.builtin import calculator as arithmetic
 from roost.context import Context
-from roost.errors import ModelRetry
+from roost.errors import ModelRetry, ToolFailed
 from roost.tools import tool
 
 NOTE_CHARS_MAX: Final = 1000
 NOTES_SHOWN_MAX: Final = 50
+READ_BYTES_MAX: Final = 12 * 1024  # of a file in one call; a result has room for 16 KiB
 TIME_FORMAT: Final = "%A %d %B %Y, %H:%M:%S %Z"
 
 
@@ -67,16 +68,37 @@ async def forget_note(ctx: Context, number: int) -> str:
     return f"There is no note {number}."
 
 
+@tool(effect="pure", timeout=60, label="Reading a file")
+async def read_file(
+    ctx: Context,
+    file: Annotated[str, Field(description="the file's id, such as k3m9x2p7qb")],
+    offset: Annotated[int, Field(ge=0, description="characters to skip")] = 0,
+) -> str:
+    """Read a document that was sent in this conversation, or go on reading it at an offset."""
+    reading = await ctx.files.text(file.removeprefix("artifact").strip())
+    if reading.problem:
+        raise ToolFailed(f"The file {file} can't be read: {reading.reason}.")
+    total = len(reading.text)
+    if offset >= total:
+        raise ModelRetry(f"The file has {total} characters.")
+    part = reading.text[offset:].encode()[:READ_BYTES_MAX].decode("utf-8", "ignore")
+    end = offset + len(part)
+    rest = f"Go on at offset {end}." if end < total else "This is the end."
+    if end == total and reading.is_cut:
+        rest = "The file goes on, but no more of it can be read."
+    return f"Characters {offset} to {end} of {total}. {rest}\n\n{part}"
+
+
 concierge = Agent(
     "concierge",
     instructions=(
         "You are Roost's concierge, a friendly and helpful assistant. "
         "If asked who you are, say that you are Roost's concierge. "
         "Answer briefly and plainly. "
-        "Text inside <quoted> is a passage the user refers to. "
+        "Text inside <quoted> is a passage the user refers to, inside <file> a file's beginning. "
         "Use a tool only when it is needed: current_time for the time, calculator for arithmetic, "
-        "remember, notes_list and forget_note for notes about the user."
+        "remember, notes_list and forget_note for notes about the user, read_file for files."
     ),
-    tools=[current_time, calculator, remember, notes_list, forget_note],
+    tools=[current_time, calculator, remember, notes_list, forget_note, read_file],
     model=ModelSettings(temperature=0.2, top_p=0.9, repetition_penalty=1.1, max_tokens=512),
 )

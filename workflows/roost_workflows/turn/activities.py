@@ -16,6 +16,7 @@ from roost_workflows.state import (
     StepResult,
 )
 from roost_workflows.turn.activity_guard import beating, finish, private
+from roost_workflows.turn.files import FileReader
 from roost_workflows.turn.model_call import ModelCaller, ModelClient
 from roost_workflows.turn.progress import Board
 from roost_workflows.turn.suspects import Suspects
@@ -32,13 +33,16 @@ class Activities:
         registry: AgentRegistry,
         processes: ToolProcesses | None = None,
         suspects: Suspects | None = None,
+        *,
+        images: bool = False,
     ) -> None:
         self._suspects = suspects or Suspects()
         self._turns = ports.turns
         self._registry = registry
         self._board = Board()
         self._model = ModelCaller(
-            ports.turns, engine, registry, self._board, ports.hints, self._suspects
+            *(ports.turns, engine, registry, self._board, ports.hints, self._suspects),
+            FileReader(ports.artifacts, images=images),
         )
         self._tools = ToolCaller(ports, registry, self._board, processes, self._suspects)
 

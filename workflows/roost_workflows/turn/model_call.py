@@ -41,6 +41,7 @@ from roost_workflows.ports import (
 from roost_workflows.state import GenerateInput, StepResult
 from roost_workflows.turn.activity_guard import finish, refuse_deadly, stop_was_asked
 from roost_workflows.turn.figures import engine_figures
+from roost_workflows.turn.files import FileReader
 from roost_workflows.turn.progress import Board, ProgressWriter
 from roost_workflows.turn.requests import build_request
 from roost_workflows.turn.suspects import Suspects
@@ -109,8 +110,10 @@ class ModelCaller:
         board: Board,
         hints: SessionHints,
         suspects: Suspects | None = None,
+        files: FileReader | None = None,
     ) -> None:
         self._suspects = suspects or Suspects()
+        self._files = files or FileReader(None)
         self._turns = turns
         self._hints = hints
         self._engine = engine
@@ -133,6 +136,7 @@ class ModelCaller:
                 log.error("turn %s: there is no agent %r", call.turn_id, context.turn.agent)
                 raise ApplicationError("unknown_agent", type="unknown_agent", non_retryable=True)
             so_far.context = context
+            context = await self._files.read(context)
             await self._stream(call, agent, context, so_far)
             return await self._commit(call, agent, so_far)
         except asyncio.CancelledError:
@@ -145,12 +149,18 @@ class ModelCaller:
         self, call: GenerateInput, agent: Agent, context: TurnContext, so_far: _Partial
     ) -> None:
         """Stream one completion; a history that does not fit the model is shortened."""
+        pictures = await self._files.pictures(context)
         for shorter in range(SHORTER_MAX + 1):
             # In a thread: it walks over all that people wrote, and others must not wait for that.
             def build(shorter: int = shorter) -> ChatRequest:
                 with self._suspects.in_thread(call.turn_id):
                     return build_request(
-                        agent, context, step=call.step, last=call.last, shorter=shorter
+                        agent,
+                        context,
+                        step=call.step,
+                        last=call.last,
+                        shorter=shorter,
+                        pictures=pictures,
                     )
 
             request = await asyncio.to_thread(build)

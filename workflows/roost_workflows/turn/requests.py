@@ -1,5 +1,6 @@
 """The request of a model call: what stays the same first, in the same order in every turn."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from roost.agent import Agent
@@ -17,17 +18,28 @@ PRIORITY_BACKGROUND: Final = 2
 
 
 def build_request(
-    agent: Agent, context: TurnContext, *, step: int, last: bool, shorter: int
+    agent: Agent,
+    context: TurnContext,
+    *,
+    step: int,
+    last: bool,
+    shorter: int,
+    pictures: Mapping[str, str] | None = None,
 ) -> ChatRequest:
     """The request, with tools always in the same order, so that equal prefixes stay equal.
 
     On the last step the tools are still declared, but not allowed: leaving them out would change
-    the beginning of the prompt and lose the session's cache.
+    the beginning of the prompt and lose the session's cache. pictures: see `build_messages`.
     """
     settings = agent.model
     messages = window(context.messages, shorter)
     return ChatRequest(
-        messages=build_messages(agent.instructions, messages, last_step=last and bool(agent.tools)),
+        messages=build_messages(
+            agent.instructions,
+            messages,
+            last_step=last and bool(agent.tools),
+            pictures=pictures,
+        ),
         tools=declared_tools(agent),
         max_tokens=settings.max_tokens,
         temperature=settings.temperature,

@@ -1,5 +1,7 @@
 """Edited messages: a waiting message is replaced; the agent hears of an edit to an answered one."""
 
+import re
+
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -8,6 +10,7 @@ from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.turns.transcript import append
 
 EDIT_SHOWN_MAX = 2000  # characters of an edited message told to the agent, before and after
+_QUOTATION_MARKS = re.compile("[\u201c-\u201f\xab\xbb]")
 
 
 async def apply_edit(session: AsyncSession, arrival: Arrival) -> None:
@@ -73,5 +76,7 @@ async def _tell_edit(session: AsyncSession, arrival: Arrival, original: models.I
 
 
 def _quoted(text: str) -> str:
+    """The text in one line between quotation marks that it can't close itself."""
     short = text if len(text) <= EDIT_SHOWN_MAX else f"{text[:EDIT_SHOWN_MAX]} […]"
-    return f"\u201c{short}\u201d"
+    line = _QUOTATION_MARKS.sub('"', "\\n".join(short.splitlines()))
+    return f"\u201c{line}\u201d"

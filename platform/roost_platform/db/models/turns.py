@@ -108,6 +108,8 @@ class Transcript(Base):
     quoted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     # In groups, [name, text] of what was said since the agent was last spoken to; else None.
     context: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    # The files that came with it, as MessageFile; what was read of each is filled in once.
+    files: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     tool_calls: Mapped[list[Any]] = mapped_column(default=list)
     tool_call_id: Mapped[str] = mapped_column(default="")
     name: Mapped[str] = mapped_column(default="")

@@ -1,14 +1,17 @@
 """The transcript: taking messages from the inbox, and reading what the model is to see."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Literal, cast
 
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost.messages import NoteKind
+from roost.disarming import plain_name
+from roost.messages import MessageFile, NoteKind
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
+from roost_platform.db.message_files import NAME_MAX
 from roost_platform.db.reply_targets import reply_target
 from roost_workflows.ports import TranscriptMessage
 
@@ -16,6 +19,7 @@ TURN_MESSAGES_MAX = 50  # inbox rows one turn starts with or one step steers in;
 CONTEXT_MESSAGES_MAX = 1000  # transcript rows read for a model call, newest kept
 GROUP_MESSAGES_MAX = 30  # what a group said before the agent was spoken to, newest kept
 GROUP_CHARS_MAX = 4000
+_ROUND_BRACKETS = str.maketrans("[]", "()")  # a file's name can't end the line that names it
 ALBUM_S = 1.0  # a turn waits this long, from its first part on, for an album to be whole
 
 # Every turn runs these, so they are built once.
@@ -100,6 +104,7 @@ async def take(
             content=content_of(row),
             quoted=row.quote,
             context=await context_of(session, row),
+            files=files_of(row),
             name=str(row.sender.get("display_name", "")),
             inbox_id=row.id,
             message_id=row.message_id,
@@ -148,6 +153,23 @@ async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]
     return lines[::-1]
 
 
+def files_of(row: models.Inbox) -> list[dict[str, Any]] | None:
+    """The files of a message, not read yet; None without any."""
+    files = [
+        asdict(
+            MessageFile(
+                id=str(one["artifact_id"]),
+                kind=str(one.get("kind") or ""),
+                name=str(one.get("name") or "")[:NAME_MAX],
+                mime_type=str(one.get("mime_type") or ""),
+            )
+        )
+        for one in row.attachments
+        if one.get("artifact_id")
+    ]
+    return files or None
+
+
 def content_of(row: models.Inbox) -> str:
     """The text as the agent reads it; every attachment is named."""
     lines = [attachment_line(attachment) for attachment in row.attachments]
@@ -160,7 +182,10 @@ def attachment_line(attachment: dict[str, Any]) -> str:
     """`[photo: artifact k3m9x2p7qa, holiday.jpg]`; an attachment that is not a file has no id."""
     kind = attachment.get("kind") or "attachment"
     artifact_id = attachment.get("artifact_id")
-    named = (f"artifact {artifact_id}" if artifact_id else "", attachment.get("name") or "")
+    name = str(attachment.get("name") or "")
+    if artifact_id:
+        name = plain_name(name.translate(_ROUND_BRACKETS))
+    named = (f"artifact {artifact_id}" if artifact_id else "", name)
     details = ", ".join(word for word in named if word)
     return f"[{kind}: {details}]" if details else f"[{kind}]"
 
@@ -192,4 +217,5 @@ def message_of(row: models.Transcript) -> TranscriptMessage:
         note_kind="operator" if is_operator else cast(NoteKind, row.note_kind),
         note="written by a person in your place" if is_operator else row.note,
         engine_message_id=row.engine_message_id,
+        files=tuple(MessageFile(**one) for one in row.files or ()),
     )

@@ -1,0 +1,218 @@
+"""Documents of people as text: every kind, every encoding, and those that are made to hurt."""
+
+import io
+import json
+import time
+import zipfile
+from xml.sax.saxutils import escape
+
+import pytest
+from pypdf import PdfReader, PdfWriter
+
+from roost.documents import reader
+from roost.documents.formats import PAGES_MAX, UNPACKED_BYTES_MAX
+from roost.documents.pictures import data_url, picture_type
+from roost.documents.reader import FILE_BYTES_MAX, TEXT_CHARS_MAX, Reading, read_document
+
+
+def pdf(*pages: str, operators: str = "") -> bytes:
+    """A PDF whose pages say these words in Helvetica."""
+    kids = " ".join(f"{4 + 2 * n} 0 R" for n in range(len(pages)))
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for number, words in enumerate(pages):
+        shown = f"BT /F1 12 Tf 72 700 Td ({words}) Tj ET {operators}"
+        objects += [
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents {5 + 2 * number} 0 R "
+            "/Resources << /Font << /F1 3 0 R >> >> >>",
+            f"<< /Length {len(shown)} >>\nstream\n{shown}\nendstream",
+        ]
+    out, places = "%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        places.append(len(out))
+        out += f"{number} 0 obj\n{body}\nendobj\n"
+    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    size = len(objects) + 1
+    out += f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer\n<< /Size {size} /Root 1 0 R >>\n"
+    return f"{out}startxref\n{out.index('xref')}\n%%EOF".encode("latin-1")
+
+
+def encrypted(document: bytes, password: str) -> bytes:
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(document)))
+    writer.encrypt(password, "owner", algorithm="RC4-128")
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def docx(*paragraphs: str, more: dict[str, bytes] | None = None) -> bytes:
+    body = "".join(f"<w:p><w:r><w:t>{escape(one)}</w:t></w:r></w:p>" for one in paragraphs)
+    names = "http://schemas.openxmlformats.org"
+    files = {
+        "[Content_Types].xml": f'<Types xmlns="{names}/package/2006/content-types"/>',
+        "_rels/.rels": (
+            f'<Relationships xmlns="{names}/package/2006/relationships"><Relationship Id="r" '
+            f'Type="{names}/officeDocument/2006/relationships/officeDocument" '
+            'Target="word/document.xml"/></Relationships>'
+        ),
+        "word/document.xml": (
+            f'<w:document xmlns:w="{names}/wordprocessingml/2006/main"><w:body>{body}</w:body>'
+            "</w:document>"
+        ),
+    }
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+        for name, data in (more or {}).items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+async def test_a_pdf_is_read_page_by_page() -> None:
+    reading = await read_document(pdf("First words", "Second words"))
+    assert reading == Reading("First words\n\nSecond words", pages=2)
+
+
+async def test_a_word_file_is_read_paragraph_by_paragraph() -> None:
+    reading = await read_document(docx("Straße & <b>", "漢字"))
+    assert reading.text == "Straße & <b>\n\n漢字" and not reading.problem
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b'{"a": [1, 2]}', '{"a": [1, 2]}'),
+        ("größe;wert\r\n1;2\r\n".encode(), "größe;wert\n1;2\n"),
+        ("\ufeffwith a mark".encode(), "with a mark"),
+        ("größe".encode("cp1252"), "größe"),
+        ("привет, мир".encode("utf-16"), "привет, мир"),
+        ("plain words in two bytes".encode("utf-16-le"), "plain words in two bytes"),
+        ("plain words in two bytes".encode("utf-16-be"), "plain words in two bytes"),
+        ("in four bytes".encode("utf-32"), "in four bytes"),
+        (b"x = 1\n" * 50 + b"\x00", "x = 1\n" * 50),
+        (b"<svg><text>drawn</text></svg>", "<svg><text>drawn</text></svg>"),
+    ],
+)
+async def test_a_text_file_is_read_in_its_encoding(data: bytes, text: str) -> None:
+    assert (await read_document(data)).text == text
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (encrypted(pdf("secret words"), "key"), "encrypted"),
+        (pdf(""), "no_text"),
+        (b"%PDF-1.7 and then nothing of it", "broken"),
+        (pdf("cut off")[:150], "broken"),
+        (b"PK\x03\x04 no archive", "broken"),
+        (docx(""), "no_text"),
+        (docx("x")[:-40], "broken"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\x00" * 600, "old_word"),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"),
+            "encrypted",
+        ),
+        (bytes(range(256)) * 40, "not_text"),
+        (b"\x7fELF" + b"\x01\x02\x00\x00" * 4000, "not_text"),
+        (b"", "no_text"),
+        (b" \n\t", "no_text"),
+        (b"x" * (FILE_BYTES_MAX + 1), "too_large"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_what_can_not_be_read_says_why(data: bytes, problem: str) -> None:
+    reading = await read_document(data)
+    assert (reading.text, reading.problem) == ("", problem)
+    assert reading.reason
+
+
+async def test_an_archive_without_a_document_is_no_text() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a.txt", "words")
+    assert (await read_document(out.getvalue())).problem == "not_text"
+
+
+async def test_a_pdf_that_opens_without_a_password_is_read() -> None:
+    assert (await read_document(encrypted(pdf("open words"), ""))).text == "open words"
+
+
+async def test_an_archive_that_grows_beyond_the_bound_is_not_unpacked() -> None:
+    bomb = docx("x", more={"word/media/a.bin": b"\x00" * (UNPACKED_BYTES_MAX + 1)})
+    assert len(bomb) < 200_000
+    began = time.monotonic()
+    assert (await read_document(bomb)).problem == "too_large"
+    assert time.monotonic() - began < reader.READ_S
+
+
+async def test_xml_that_multiplies_itself_ends_without_a_text() -> None:
+    levels = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
+    laughs = f'<!DOCTYPE d [<!ENTITY e0 "lol">{levels}]><w:document>&e11;</w:document>'
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(docx("x"))) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, laughs if name == "word/document.xml" else old.read(name))
+    reading = await read_document(out.getvalue())
+    assert reading.text == "" and reading.problem in ("broken", "too_large")
+
+
+async def test_a_document_that_takes_too_long_keeps_what_was_read() -> None:
+    slow = "BT /F1 12 Tf " + "(a) Tj 0 -1 Td " * 400_000 + "ET"
+    began = time.monotonic()
+    reading = await read_document(pdf("fast words", "slow", operators=slow), seconds=3.0)
+    assert reading.problem in ("", "too_slow") and time.monotonic() - began < 20
+    assert not reading.text or reading.is_cut or reading.pages == 2
+
+
+async def test_a_process_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = json.dumps({"text": "first page", "pages": 2})
+    for program, reading in (
+        ("import time; time.sleep(600)", Reading(problem="too_slow")),
+        (
+            f"import time; print({said!r}, flush=True); time.sleep(600)",
+            Reading("first page", pages=2, is_cut=True),
+        ),
+        ("import os; os._exit(3)", Reading(problem="broken")),
+        ("print('no json')", Reading(problem="broken")),
+    ):
+        monkeypatch.setattr(reader, "_PROGRAM", program)
+        assert await read_document(b"x", seconds=2.0) == reading
+
+
+async def test_long_documents_are_cut_at_the_bounds() -> None:
+    reading = await read_document(b"word " * TEXT_CHARS_MAX)
+    assert len(reading.text) == TEXT_CHARS_MAX and reading.is_cut
+    many = await read_document(pdf(*["p"] * (PAGES_MAX + 5)))
+    assert many.pages == PAGES_MAX + 5 and many.is_cut
+    assert many.text.count("p") == PAGES_MAX
+
+
+async def test_the_process_knows_no_secret_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOST_ENGINE__API_KEY", "canary")
+    program = (
+        "import json, os; print(json.dumps({'text': str(dict(os.environ)), 'pages': 0}));"
+        "print(json.dumps({'end': ''}))"
+    )
+    monkeypatch.setattr(reader, "_PROGRAM", program)
+    reading = await read_document(b"x")
+    assert "PATH" in reading.text and "canary" not in reading.text and "ROOST" not in reading.text
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"GIF89a", "image/gif"),
+        (b"RIFF\x00\x00\x00\x00WEBP", "image/webp"),
+        (b"<svg>", ""),
+        (b"", ""),
+    ],
+)
+def test_a_picture_is_known_by_its_bytes(data: bytes, kind: str) -> None:
+    assert picture_type(data) == kind
+    assert not kind or data_url(data).startswith(f"data:{kind};base64,")
