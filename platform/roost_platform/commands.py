@@ -112,6 +112,21 @@ def dropped_line(count: int) -> str:
     return f"{count} waiting message{'' if count == 1 else 's'} dropped."
 
 
+def undelivered_line(sent: int, parts: int, unplanned: int) -> str:
+    """A sentence on how much of the answers was delivered before a stop.
+
+    sent: parts that were sent, of `parts` in all. unplanned: further answers that had not begun.
+    """
+    whole = "the answer was" if unplanned == 1 else f"{unplanned} answers were"
+    if not parts or (parts == 1 and not sent and not unplanned):
+        return f"{whole if unplanned else 'the answer was'} not sent."
+    line = f"{sent} of {parts} parts {'was' if sent == 1 else 'were'} sent."
+    if not unplanned:
+        return line
+    more = "One more answer was" if unplanned == 1 else f"{unplanned} more answers were"
+    return f"{line} {more} not sent."
+
+
 def stop_answer(dropped: int, *, was_running: bool) -> str:
     """The answer to a stop; empty where the turn's own final message is answer enough."""
     if was_running:

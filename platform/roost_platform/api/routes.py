@@ -137,7 +137,11 @@ async def events(
 async def stop(api: UsesApi, me: Operator, name: str) -> schemas.Stopping:
     """Stop what runs in a conversation, as /stop in the chat does."""
     stopped = await api.intake.request_stop(await _conversation_id(api, name), me.name)
-    return schemas.Stopping(turn_id=stopped.turn_id, dropped=stopped.dropped)
+    return schemas.Stopping(
+        turn_id=stopped.turn_id,
+        dropped=stopped.dropped,
+        undelivered=len(stopped.undelivered.ids),
+    )
 
 
 @router.post("/sessions/{name:path}/reply", tags=["sessions"])

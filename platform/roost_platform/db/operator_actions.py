@@ -120,6 +120,7 @@ class OperatorActions:
                 .execution_options(synchronize_session=False)
             )
             entry.state, entry.finished_at, entry.next_at = "pending", None, now
+            entry.dropped_at = None  # an operator wants it sent, even if the person stopped it
             await audit(session, now, operator, "delivery.redrive", entry.id, {}, ip)
             return entry.id
 

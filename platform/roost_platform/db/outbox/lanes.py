@@ -105,13 +105,13 @@ class LaneStore:
             return entry_of(head, address), [part_of(row) for row in parts]
 
     async def plan(self, entry_id: str, parts: Sequence[RenderedPart]) -> Sequence[StoredPart]:
-        """Store an entry's parts, once; returns the parts that are stored."""
+        """Store an entry's parts, once; returns the parts that are stored, if any."""
         async with self._database.write() as session:
             entry = await session.get(models.Outbox, entry_id, with_for_update=True)
             if entry is None:
                 raise NotFound(f"No outbox entry {entry_id}.")
             stored = await parts_of(session, entry_id)
-            if not stored:
+            if not stored and entry.state == "pending":
                 stored = [
                     models.Part(
                         id=new_id(),
