@@ -24,7 +24,7 @@ from roost_platform.db.turns.dropping import (
     notice_text,
     remember_notice,
 )
-from roost_platform.db.turns.stop import STOPPED_HEAD, record_stop, waiting_count
+from roost_platform.db.turns.stop import STOPPED_HEAD, Delivery, record_stop, waiting_count
 from roost_platform.queueing import QueueRules
 
 # What the person who pressed a button reads, at most 200 characters. A person who is not admitted
@@ -60,11 +60,14 @@ async def carry_out(
 
 
 async def _open_new_session(session: AsyncSession, arrival: Arrival) -> None:
-    await _record_stop(session, arrival, commands.NEW_SESSION)
+    # No reason to withhold an answer that is finished.
+    await _record_stop(session, arrival, commands.NEW_SESSION, delivery="begun")
     await open_session(session, arrival.conversation, arrival.now)
 
 
-async def _record_stop(session: AsyncSession, arrival: Arrival, text: str = "") -> None:
+async def _record_stop(
+    session: AsyncSession, arrival: Arrival, text: str = "", *, delivery: Delivery = "all"
+) -> None:
     """Stop what runs and is delivered, drop what waits, and say so, with `text` if there is any."""
     stopped = await record_stop(
         session,
@@ -72,8 +75,7 @@ async def _record_stop(session: AsyncSession, arrival: Arrival, text: str = "") 
         arrival.writer,
         arrival.now,
         before=arrival.row.sequence,
-        # A new conversation is no reason to withhold an answer that is finished.
-        delivery="begun" if text else "all",
+        delivery=delivery,
     )
     arrival.stops = stopped.turn_id is not None
     if stopped.undelivered.ids:
@@ -112,7 +114,9 @@ async def _stop(session: AsyncSession, arrival: Arrival, command: Command) -> No
 async def _stop_by_button(
     session: AsyncSession, arrival: Arrival, command: Command, running: models.Turn | None
 ) -> None:
-    """Stop the turn that the button belongs to; of one that is over, the delivery of its answer."""
+    """Stop the turn that the button belongs to; of one that is over, the delivery of its answer,
+    if the person has seen a part of it.
+    """
     turn = await session.get(models.Turn, command.turn_id)
     if turn is None or turn.conversation_id != arrival.conversation.id:
         arrival.conclude("done", "turn_over")
@@ -120,14 +124,14 @@ async def _stop_by_button(
     is_ours = compare_digest(command.nonce.encode(), turn.nonce.encode())
     if running is not None and running.id == turn.id:
         if is_ours:
-            await _record_stop(session, arrival)
+            await _record_stop(session, arrival, delivery="begun")
         else:
             arrival.conclude("ignored", "unknown_button")  # somebody made it up
         return
     undelivered = NOTHING
     if is_ours:
         undelivered = await drop_undelivered(
-            session, arrival.conversation, arrival.now, turn_id=turn.id
+            session, arrival.conversation, arrival.now, turn_id=turn.id, only_begun=True
         )
     if undelivered.ids:
         await _reply_undelivered(session, arrival, undelivered)

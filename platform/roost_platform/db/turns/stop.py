@@ -21,6 +21,8 @@ from roost_platform.db.turns.dropping import (
 from roost_platform.db.turns.end import ending_of
 from roost_platform.queueing import INTERRUPTED
 
+# Which answers a stop ends: all, those of which the person has seen a part, or none.
+Delivery = Literal["all", "begun", "none"]
 STOPPED_HEAD = "Stopped"
 INTERRUPTED_HEAD = "Interrupted"
 
@@ -64,13 +66,12 @@ async def record_stop(
     now: float,
     *,
     before: int | None = None,
-    delivery: Literal["all", "begun", "none"] = "all",
+    delivery: Delivery = "all",
 ) -> Stopped:
     """Mark the running turn stopped, drop the messages that wait before `before`, and end the
     delivery of answers.
 
-    The conversation is locked. before: an inbox sequence number; None drops all. delivery: which
-    answers are not delivered further: all, those of which the person has seen a part, or none.
+    The conversation is locked. before: an inbox sequence number; None drops all.
     """
     turn = await running_turn(session, conversation.id)
     if turn is not None and (turn.stop_requested_at is None or turn.reason_code == INTERRUPTED):
