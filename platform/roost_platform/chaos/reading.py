@@ -126,8 +126,11 @@ async def _accepted_messages(
 
 
 async def _transcripts(session: AsyncSession) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """Each session's messages without its system notes: prompts add those to what a user wrote."""
     rows = await session.scalars(
-        select(models.Transcript).order_by(models.Transcript.session_id, models.Transcript.position)
+        select(models.Transcript)
+        .where(models.Transcript.role != "system")
+        .order_by(models.Transcript.session_id, models.Transcript.position)
     )
     talks: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:

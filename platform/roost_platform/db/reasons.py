@@ -30,6 +30,11 @@ ReasonCode = Literal[
     "stopped",
 ]
 
+# Its writer may not talk here: nothing of it reaches the agent, and its files are not fetched.
+REFUSED: Final[frozenset[ReasonCode]] = frozenset(
+    {"blocked", "not_listed", "not_paired_in_group", "not_admitted", "command_of_stranger"}
+)
+
 WORDS: Final[Mapping[ReasonCode, str]] = {
     "": "",
     "not_addressed": "not addressed to the agent",
