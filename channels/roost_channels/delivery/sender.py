@@ -253,6 +253,8 @@ class PartSender:
     def _reply(self, entry: OutboxEntry, part: StoredPart) -> ReplyTarget | None:
         if part.index or entry.reply_to is None:
             return None
+        if not entry.reply_to.helps(is_group=entry.address.is_group):
+            return None
         if part.id in self._unquoted:
             return replace(entry.reply_to, quote="", utf16_start=None)
         return entry.reply_to

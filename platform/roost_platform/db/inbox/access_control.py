@@ -7,8 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.message import InboundMessage, Sender
 from roost_platform import commands
 from roost_platform.db import models
+from roost_platform.db.conversations.settings import ProgressModes
 from roost_platform.db.inbox.arrival import Arrival
-from roost_platform.db.inbox.chat_commands import carry_out
+from roost_platform.db.inbox.chat_commands import answer_unknown, carry_out
 from roost_platform.db.inbox.edits import apply_edit, edit_held
 from roost_platform.db.outbox.window import wake_held
 from roost_platform.db.people.access import (
@@ -37,10 +38,12 @@ class AccessControl:
         policies: Mapping[tuple[str, str], AccessPolicy],
         queueing: QueueRules,
         abort_phrases: tuple[str, ...],
+        progress_modes: ProgressModes,
     ) -> None:
         self._policies = dict(policies)
         self._queueing = queueing
         self._abort_phrases = abort_phrases
+        self._progress_modes = progress_modes
 
     async def overhear(self, session: AsyncSession, arrival: Arrival) -> None:
         """Decide about an event that asks for nothing: an edit, or what a group says to itself.
@@ -99,7 +102,9 @@ class AccessControl:
         await wake_held(session, conversation, arrival.now)
         command = commands.parse(event.text, event.kind, self._abort_phrases)
         if command is not None:
-            await carry_out(session, arrival, command, self._queueing)
+            await carry_out(session, arrival, command, self._queueing, self._progress_modes)
+        elif name := _unknown(event):
+            await answer_unknown(session, arrival, name)
         elif event.kind == "message":
             arrival.conclude("pending")
         else:
@@ -121,6 +126,7 @@ class AccessControl:
             arrival.conclude("ignored", "not_admitted")
             return
         command = commands.parse(event.text, phrases=self._abort_phrases)
+        is_command = bool(_unknown(event)) or (command is not None and not command.is_phrase)
         state, code = await keep_or_refuse(
             session,
             arrival.conversation,
@@ -128,6 +134,13 @@ class AccessControl:
             policy,
             arrival.now,
             is_group=event.is_group,
-            is_command=command is not None and not command.is_phrase,
+            is_command=is_command,
         )
         arrival.conclude(state, code)
+
+
+def _unknown(event: InboundMessage) -> str:
+    """The name of the unknown command that a message is; empty for others, and with files."""
+    if event.kind != "message" or event.attachments:
+        return ""
+    return commands.unknown(event.text, is_group=event.is_group)

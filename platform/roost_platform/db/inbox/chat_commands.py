@@ -11,7 +11,7 @@ from roost_platform import commands
 from roost_platform.commands import Command
 from roost_platform.db import models
 from roost_platform.db.conversations.sessions import current_session, open_session
-from roost_platform.db.conversations.settings import choose_progress, choose_queue
+from roost_platform.db.conversations.settings import ProgressModes, choose_progress, choose_queue
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.locks import running_turn
@@ -39,7 +39,11 @@ _TOLD_IN_CHAT: Final[frozenset[str]] = frozenset({"unknown_button", "turn_over"}
 
 
 async def carry_out(
-    session: AsyncSession, arrival: Arrival, command: Command, queueing: QueueRules
+    session: AsyncSession,
+    arrival: Arrival,
+    command: Command,
+    queueing: QueueRules,
+    progress_modes: ProgressModes,
 ) -> None:
     """Carry a command out, answer it in the chat and set the row's state."""
     conversation = arrival.conversation
@@ -53,10 +57,18 @@ async def carry_out(
     elif command.name == "queue":
         await _reply(session, arrival, choose_queue(conversation, command.argument, queueing))
     elif command.name == "progress":
-        await _reply(session, arrival, choose_progress(conversation, command.argument))
+        await _reply(
+            session, arrival, choose_progress(conversation, command.argument, progress_modes)
+        )
     else:
         is_start = command.name == "start"
         await _reply(session, arrival, commands.WELCOME if is_start else commands.HELP)
+
+
+async def answer_unknown(session: AsyncSession, arrival: Arrival, name: str) -> None:
+    """Say that there is no such command; the agent does not read it."""
+    arrival.conclude("done", "unknown_command")
+    await _reply(session, arrival, commands.unknown_answer(name))
 
 
 async def _open_new_session(session: AsyncSession, arrival: Arrival) -> None:

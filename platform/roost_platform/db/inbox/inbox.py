@@ -14,6 +14,7 @@ from roost_platform.db.base.text import clean
 from roost_platform.db.channels import upsert_channel
 from roost_platform.db.conversations.addresses import lock_conversations
 from roost_platform.db.conversations.homes import home_of
+from roost_platform.db.conversations.settings import ProgressModes
 from roost_platform.db.inbox.access_control import AccessControl
 from roost_platform.db.inbox.albums import join_album
 from roost_platform.db.inbox.arrival import AcceptedBatch, Arrival, open_arrival
@@ -45,11 +46,14 @@ class InboxStore:
         queueing: QueueRules | None = None,
         tenants: Tenants | None = None,
         abort_phrases: tuple[str, ...] = commands.ABORT_PHRASES,
+        progress_modes: ProgressModes | None = None,
     ) -> None:
         self._database = database
         self._tenants = tenants or Tenants(database)
         self._default_agent = default_agent
-        self._access = AccessControl(policies or {}, queueing or QueueRules(), abort_phrases)
+        self._access = AccessControl(
+            policies or {}, queueing or QueueRules(), abort_phrases, progress_modes or {}
+        )
 
     async def accept(
         self,
