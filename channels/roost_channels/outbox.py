@@ -188,10 +188,7 @@ class Outbox(ProgressStore, Protocol):
         ...
 
     async def plan(self, entry_id: str, parts: Sequence[RenderedPart]) -> Sequence[StoredPart]:
-        """Store an entry's physical parts, once: a second call returns what the first stored.
-
-        None are stored of an entry that is finished.
-        """
+        """Store an unfinished entry's parts, once: a second call returns what the first stored."""
         ...
 
     async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
