@@ -133,7 +133,7 @@ async def events(
     return EventSourceResponse(_stream(api, feed), ping=PING_S)
 
 
-@router.post("/sessions/{name:path}/stop", tags=["sessions"])
+@router.post("/sessions/{name:path}/stop", tags=["sessions"], response_model_exclude_defaults=True)
 async def stop(api: UsesApi, me: Operator, name: str) -> schemas.Stopping:
     """Stop what runs in a conversation, as /stop in the chat does."""
     stopped = await api.intake.request_stop(await _conversation_id(api, name), me.name)
