@@ -187,6 +187,7 @@ class ReplyTarget:
         Quote.
     author, excerpt: for channels without native replies, which render `> author: excerpt`.
     is_latest: no newer inbound message had arrived when the reply was decided.
+    is_reply: the message is a reply itself, so that the answer is one, too.
     """
 
     message_id: str
@@ -195,6 +196,14 @@ class ReplyTarget:
     author: str = ""
     excerpt: str = ""
     is_latest: bool = True
+    is_reply: bool = False
+
+    def helps(self, *, is_group: bool) -> bool:
+        """Whether a native reply tells something that the place of the answer does not.
+
+        In a private chat an answer right below its question needs none.
+        """
+        return is_group or not self.is_latest or self.is_reply or bool(self.quote)
 
 
 @dataclass(frozen=True, slots=True)

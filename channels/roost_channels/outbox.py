@@ -10,18 +10,25 @@ from roost_channels.rendering.parts import RenderedPart
 
 # An invitation asks the person to open a closed session window; it goes before what it is for.
 EntryKind = Literal["answer", "notice", "approval", "error", "invitation"]
-PartState = Literal["planned", "sending", "sent", "not_sent", "ambiguous", "failed", "expired"]
+PartState = Literal[
+    "planned", "sending", "sent", "not_sent", "ambiguous", "failed", "expired", "dropped"
+]
 
 UNFINISHED: tuple[PartState, ...] = ("planned", "sending", "not_sent", "ambiguous")
 # Why a part failed: the provider refused it, or nobody could prove either outcome in time.
 FailureReason = Literal["refused", "outcome_unknown"]
 
 
+class PartOver(Exception):
+    """A part is not to be sent any more: it or its message is finished, or was stopped."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
     """One logical message. `text` is Markdown; `generation` is the turn's fence, 0 without one.
 
-    media: the files that follow the text.
+    media: the files that follow the text. is_dropped: the person stopped its delivery; what is in
+    flight is settled, and nothing is sent again.
     """
 
     id: str
@@ -34,6 +41,7 @@ class OutboxEntry:
     generation: int
     created_at: float
     media: tuple[Media, ...] = ()
+    is_dropped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +157,15 @@ class ProgressStore(Protocol):
         ...
 
     async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
-        """Status messages that are not closed although their turn is over and its final delivered.
-
-        The janitor closes them.
-        """
+        """Status messages for the janitor to close: their turn is over, its final delivered."""
         ...
 
 
 class Outbox(ProgressStore, Protocol):
     """Storage behind the lanes. Every method is one committed transaction.
 
-    Lanes are addresses; the order within a lane is the order in which entries were committed.
-    `owner` names one courier process. When a courier died, its parts are taken over when their
-    lease ends, or by `recover`.
+    Lanes are addresses; a lane's order is that in which entries were committed. `owner` names one
+    courier process. A dead courier's parts are taken over when their lease ends, or by `recover`.
     """
 
     async def wait(self, timeout_s: float) -> None:
@@ -184,14 +188,14 @@ class Outbox(ProgressStore, Protocol):
         ...
 
     async def plan(self, entry_id: str, parts: Sequence[RenderedPart]) -> Sequence[StoredPart]:
-        """Store an entry's physical parts, once: a second call returns what the first stored."""
+        """Store an unfinished entry's parts, once: a second call returns what the first stored."""
         ...
 
     async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
         """Claim a part: state `sending`, one more attempt. Commits BEFORE the request leaves.
 
-        Returns the attempt's number. Raises when the part or its entry is finished, and while
-        another owner's lease on the part holds.
+        Returns the attempt's number. Raises PartOver when the part or its entry is finished, and
+        another error while another owner's lease on the part holds.
         """
         ...
 
@@ -210,6 +214,7 @@ class Outbox(ProgressStore, Protocol):
     ) -> None:
         """The part was provably not sent, and is due again at `retry_at`.
 
+        A part of a message that the person stopped is dropped instead.
         held: it waits for the person, who wakes it by writing; a person who wrote since the attempt
             began is not waited for. invitation: queued before everything else of the lane, once
             until the person writes.

@@ -60,6 +60,8 @@ PROGRESS_MEANINGS: Mapping[str, str] = {
 
 # Each run is taken whole (`++`): people's text of any length is scanned once.
 _COMMAND = re.compile(r"/([a-z]++)(?:@\w++)?(?:\s++([a-z]++))?", re.IGNORECASE)
+# Networks allow 32 characters in a command.
+_UNKNOWN = re.compile(r"/([a-z][a-z0-9_]{0,31})(@\w++)?(?:[ \t]++\S++)?", re.IGNORECASE | re.ASCII)
 _MENTION = re.compile(r"^@\w++[\s,:]++")
 _PUNCTUATION = " \t\r\n.!?,;:…'\"()*_~-"
 
@@ -105,11 +107,48 @@ def parse(
     return None
 
 
+def unknown(text: str, *, is_group: bool) -> str:
+    """The name of a command that nobody knows, empty for a message to the agent.
+
+    A command has the form of the known ones: one line, a slash, a word of letters, digits and
+    underscores, and at most one word more. So a path (`/etc/hosts`, `/srv/my files`) is for the
+    agent, and so is a sentence that begins with a slash. In a group a command has to name the bot,
+    as other bots have commands, too.
+    """
+    message = text.strip()
+    own_words = _MENTION.sub("", message)
+    match = _UNKNOWN.fullmatch(own_words)
+    if match is None or match.group(1).lower() in COMMANDS:
+        return ""
+    is_named = own_words != message or bool(match.group(2))
+    return match.group(1).lower() if is_named or not is_group else ""
+
+
+def unknown_answer(name: str) -> str:
+    """The answer to a command that nobody knows."""
+    return f"I know no command /{name}. /help shows those that I know."
+
+
 def dropped_line(count: int) -> str:
     """A sentence on how many waiting messages a stop dropped; empty for none."""
     if not count:
         return ""
     return f"{count} waiting message{'' if count == 1 else 's'} dropped."
+
+
+def undelivered_line(sent: int, parts: int, unplanned: int) -> str:
+    """A sentence on how much of the answers was delivered before a stop.
+
+    sent: parts that were sent, of `parts` in all. unplanned: further answers that had not begun.
+    """
+    whole = "the answer was" if unplanned == 1 else f"{unplanned} answers were"
+    if not parts or (parts == 1 and not sent and not unplanned):
+        return f"{whole if unplanned else 'the answer was'} not sent."
+    line = f"{sent} of {parts} parts {'was' if sent == 1 else 'were'} sent."
+    if not unplanned:
+        return line
+    more = "One more answer was" if unplanned == 1 else f"{unplanned} more answers were"
+    return f"{line} {more} not sent."
 
 
 def stop_answer(dropped: int, *, was_running: bool) -> str:
@@ -128,20 +167,26 @@ def queue_lines(mode: QueueMode, default: QueueMode) -> str:
     return "\n".join([*lines, f"/queue {QUEUE_DEFAULT}: as usual here, which is {default}"])
 
 
-def progress_lines(mode: str) -> str:
-    """The progress modes for people to choose from, with the current one marked."""
+def progress_lines(mode: str, usual: str) -> str:
+    """The progress modes for people to choose from, with the current one marked.
+
+    mode: what the conversation chose, empty for nothing; usual: what is in force then.
+    """
     lines = [
         f"/progress {one}{' (now)' if one == mode else ''}: {meaning}"
         for one, meaning in PROGRESS_MEANINGS.items()
     ]
-    usual = " (now)" if not mode else ""
-    return "\n".join([*lines, f"/progress {PROGRESS_DEFAULT}{usual}: as usual here"])
+    now = "" if mode else " (now)"
+    return "\n".join(
+        [*lines, f"/progress {PROGRESS_DEFAULT}{now}: as usual here, which is {usual}"]
+    )
 
 
-def progress_set(mode: str) -> str:
-    """The answer to a chosen progress mode; an empty mode is the default."""
-    meaning = PROGRESS_MEANINGS.get(mode)
-    return f"Progress {mode}: {meaning}." if meaning else "Progress is shown as usual here."
+def progress_set(mode: str, usual: str) -> str:
+    """The answer to a chosen progress mode; an empty mode is the usual one."""
+    if mode:
+        return f"Progress {mode}: {PROGRESS_MEANINGS[mode]}."
+    return f"Progress is shown as usual here, which is {usual}: {PROGRESS_MEANINGS[usual]}."
 
 
 def queue_set(mode: QueueMode) -> str:

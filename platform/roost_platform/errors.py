@@ -19,10 +19,12 @@ PlatformError
     ├── TurnOver     not retryable: the turn ended meanwhile; its late writer is fenced off
     ├── PartClaimed  retryable: another courier is sending this part
     └── NotAllowed   not retryable: the state forbids it, such as a redrive of what was sent
+        └── PartOver  not retryable: the part, or its message, is finished
 """
 
 from collections.abc import Sequence
 
+from roost_channels import outbox
 from roost_workflows import errors
 
 # Exit code of a part that no restart will help: a wrong setting, no such model (sysexits.h).
@@ -136,6 +138,10 @@ class PartClaimed(StorageError):
 
 class NotAllowed(StorageError):
     """The state of this row forbids it."""
+
+
+class PartOver(NotAllowed, outbox.PartOver):
+    """The part is not to be sent any more."""
 
 
 class ApiRefused(PlatformError):

@@ -13,6 +13,7 @@ from uuid_utils import uuid7
 from roost_channels.console.config import ACCOUNT, CHANNEL
 from roost_channels.intake import Accepted, DeliveryReceipt
 from roost_channels.message import Address, InboundMessage, Quote, Sender
+from roost_platform.db.inbox.shares import shares_of
 from roost_platform.db.outbox.quote_lookup import find_quote
 from roost_platform.db.people.people import Decision
 from roost_platform.db.people.tenants import SessionChanges
@@ -30,6 +31,7 @@ from roost_workflows.state import SessionInput
 
 RINGS_MAX = 200  # doorbells under way; beyond that the sweeper rings
 RING_TIMEOUT_S = 5.0
+SHARE_PAUSE_S = 0.01  # between two shares of a large batch: other writers get their turn
 SWEEP_S = 1.0  # how often the sweeper looks
 IDLE_S = 30.0  # the same while nothing waits and nothing runs; commits wake it at once
 SWEEP_MAX = 100  # conversations rung by one sweep
@@ -108,11 +110,25 @@ class PlatformIntake:
         *,
         cursor: int | None = None,
     ) -> Accepted:
-        """See `Intake.accept`."""
-        accepted = await self._stores.inbox.accept(channel, account, batch, cursor=cursor)
-        self._give_hints(accepted.changes)
-        self._announce(list(accepted.stop), list(accepted.ring))
-        return Accepted(accepted.stored, accepted.duplicates, accepted.answers)
+        """See `Intake.accept`.
+
+        A large batch is committed share by share, the cursor with the last. What is committed rings
+        at once; a failure later leaves the rest to the provider's next delivery.
+        """
+        stored, duplicates, answers = 0, 0, dict[str, str]()
+        shares = list(shares_of(batch))
+        for number, share in enumerate(shares, 1):
+            is_last = number == len(shares)
+            accepted = await self._stores.inbox.accept(
+                channel, account, share, cursor=cursor if is_last else None
+            )
+            self._give_hints(accepted.changes)
+            self._announce(list(accepted.stop), list(accepted.ring))
+            stored, duplicates = stored + accepted.stored, duplicates + accepted.duplicates
+            answers |= accepted.answers
+            if not is_last:
+                await asyncio.sleep(SHARE_PAUSE_S)
+        return Accepted(stored, duplicates, answers)
 
     async def say(
         self,

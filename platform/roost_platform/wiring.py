@@ -76,6 +76,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         queueing=replace(settings.inbound.rules, by_agent=registry.queues),
         abort_phrases=settings.inbound.abort_phrases,
         delivery=settings.delivery,
+        progress_modes=progress_modes(settings),
     )
     try:
         await _until_usable(stores)

@@ -116,7 +116,7 @@ async def test_an_answer_whose_acceptance_got_lost_is_found_and_not_repeated() -
         ours.relay.says("ada", "hello")
         ours.relay.lose_answers = 1
         outbox = MemoryOutbox(ours.clock)
-        entry = outbox.add(ADA, "Hello Ada", reply_to=ReplyTarget("1"))
+        entry = outbox.add(ADA, "Hello Ada", reply_to=ReplyTarget("1", is_latest=False))
         courier = Courier([ours.channel], outbox, "c", ours.clock)
         for _ in range(30):
             await courier.drain()

@@ -192,3 +192,39 @@ async def test_r15_a_long_answer_with_a_refused_part_is_whole_and_each_part_ther
     assert len(fenced) > 1
     for index in fenced:
         assert index == 1 or any(entity["type"] == "pre" for entity in shown[index].entities)
+
+
+class Stopping(TelegramChannel):
+    """The person says /stop while the part `stop_at` is under way."""
+
+    calls = 0
+    stop_at = 4
+    person: Person
+
+    async def send(self, message: Outgoing) -> Receipt:
+        self.calls += 1
+        if self.calls == self.stop_at:
+            await self.person.says("/stop")
+        return await super().send(message)
+
+
+async def test_r22_a_stop_ends_the_delivery_of_a_long_answer_and_tells_how_much_was_sent(
+    telegram: FakeTelegram, ada: Person
+) -> None:
+    channel = channel_of(telegram, Stopping)
+    channel.person = ada
+    text = "A long story. " * 4300
+    assert len(text) > 60_000
+    parts = len(render(text, CAPABILITIES))
+    await ada.says("tell me all")
+    await ada.agent_says(await ada.turn(), 1, text)
+    work = courier(channel, ada.stores.outbox)
+    async with asyncio.timeout(30):
+        while await ada.stores.outbox.next_entry(ada.address) is not None:
+            await work.drain()
+    *story, notice = telegram.bot_texts(CHAT)
+    assert len(story) == 4 and "story" in story[-1]
+    assert notice == f"Stopped: 4 of {parts} parts were sent."
+    await delivered(ada, channel, "And now?")
+    assert telegram.bot_texts(CHAT)[-1] == "And now?"
+    await channel.close()

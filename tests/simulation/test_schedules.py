@@ -51,6 +51,23 @@ def test_a_part_that_dies_at_any_await_of_an_answer_costs_nothing(part: str) -> 
         assert simulate(plan).violations == [], f"{part} died at its await {point}"
 
 
+@pytest.mark.parametrize("chat", ["101", "whatsapp:+4915550010001"])
+def test_a_part_that_dies_while_a_delivery_is_stopped_leaves_nothing_unsaid(chat: str) -> None:
+    """The rest of a long answer is dropped, and one notice says how much was sent."""
+    says = (Says(0.5, chat, "w1", fill=3000), Says(3.0, chat, "w2", stop=True))
+    plan = Plan(5, (*says, Says(6.0, chat, "w3")))
+    whole = simulate(plan)
+    told = [shown.text for shown in whole.record.shown if shown.text.startswith("Stopped: ")]
+    parts = [shown for shown in whole.record.shown if "w1." in shown.text]
+    assert len(told) == 1 and f": {len(parts)} of " in told[0]
+    assert whole.violations == []
+    for part in ("courier", "web"):
+        awaits = whole.points[part]
+        for point in range(awaits // 3, awaits, max(awaits // 12, 1)):
+            crashed = replace(plan, crashes=(Crash(part, point, 0.2),))
+            assert simulate(crashed).violations == [], f"{part} died at its await {point}"
+
+
 def test_a_broken_rule_is_found_and_shrunk_to_what_it_needs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -347,6 +347,8 @@ async def check_notes(notes: PersonNotes | SdkNotes, person: str) -> None:
     assert not await notes.remove("nobody", tea.id)
     assert await notes.remove(person, tea.id)
     assert not await notes.remove(person, tea.id)
+    for number in (-1, 0, 2**63, 10**30):  # models write any number
+        assert not await notes.remove(person, number)
     assert [note.id for note in await notes.list(person)] == [cats.id]
 
 

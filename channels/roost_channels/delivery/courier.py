@@ -161,6 +161,8 @@ class Courier:
         """One step of an entry: plan it, send its next part, or settle an uncertain one."""
         if not parts:
             parts = await self._outbox.plan(entry.id, await planned(entry, channel))
+            if not parts:
+                return None  # it was stopped meanwhile
         now = self._clock.time()
         part = next((part for part in parts if part.state in UNFINISHED), None)
         if part is not None and await self.ledger.record_kept(part):

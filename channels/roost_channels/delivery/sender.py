@@ -27,7 +27,7 @@ from roost_channels.errors import (
     failure_of,
 )
 from roost_channels.message import Receipt, ReplyTarget
-from roost_channels.outbox import OutboxEntry, StoredPart
+from roost_channels.outbox import OutboxEntry, PartOver, StoredPart
 from roost_channels.rendering.parts import plainer
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ REMEMBERED_MAX = 10_000
 # wait after it is twice as long.
 AUTH_FIRST_PROBE_S = 5.0
 STOPPED = "the courier was stopped before the request left"
+DROPPED = "the message was stopped before the request left"
 
 
 class PartSender:
@@ -101,7 +102,14 @@ class PartSender:
             return None
         attempt = 0
         for part in parts:
-            number = await self._outbox.sending(part.id, self._owner, self._config.lease_s)
+            try:
+                number = await self._outbox.sending(part.id, self._owner, self._config.lease_s)
+            except PartOver:
+                # The person stopped the message since the lane looked at it. Parts of an album that
+                # are claimed already are given back.
+                for claimed in parts[: parts.index(part)]:
+                    await self._ledger.try_later(claimed, self._clock.time(), DROPPED)
+                return None
             attempt = max(attempt, number)
             self._ledger.limiter.take(
                 entry.address, channel.capabilities, "send", self._clock.time()
@@ -244,6 +252,8 @@ class PartSender:
 
     def _reply(self, entry: OutboxEntry, part: StoredPart) -> ReplyTarget | None:
         if part.index or entry.reply_to is None:
+            return None
+        if not entry.reply_to.helps(is_group=entry.address.is_group):
             return None
         if part.id in self._unquoted:
             return replace(entry.reply_to, quote="", utf16_start=None)

@@ -59,7 +59,8 @@ class Settler:
             return None
         # A template's words are the provider's: not finding ours in the list proves nothing.
         if inquiry.proof == "absent" and not is_invitation:
-            await self._write_down(part, inquiry, "proven absent at the provider; sent again")
+            what = "not sent again, as it was stopped" if entry.is_dropped else "sent again"
+            await self._write_down(part, inquiry, f"proven absent at the provider; {what}")
             await self._ledger.try_later(part, now, "proven absent")
             return None
         if not channel.capabilities.can_edit and now - since < config.reconcile_s:
@@ -73,6 +74,11 @@ class Settler:
             again, is_settled = await self._edit_status(channel, entry, part, status)
             if is_settled or again:
                 return again
+        if entry.is_dropped:
+            conclusion = "no proof of either outcome; not sent again, as it was stopped"
+            await self._write_down(part, inquiry, conclusion)
+            await self._ledger.try_later(part, now, "outcome unknown")
+            return None
         await self._repeat(part, inquiry, now)
         return None
 

@@ -140,7 +140,9 @@ def stop_buttons(snapshot: ProgressSnapshot, wanted: StatusView) -> tuple[Button
 
 
 def _plain_reply(snapshot: ProgressSnapshot) -> ReplyTarget | None:
-    """The status replies to the person's message, without quoting it."""
+    """The status replies to the person's message where that helps, without quoting it."""
     if snapshot.reply_to is None:
+        return None
+    if not snapshot.reply_to.helps(is_group=snapshot.address.is_group):
         return None
     return replace(snapshot.reply_to, quote="", utf16_start=None)

@@ -133,11 +133,15 @@ async def events(
     return EventSourceResponse(_stream(api, feed), ping=PING_S)
 
 
-@router.post("/sessions/{name:path}/stop", tags=["sessions"])
+@router.post("/sessions/{name:path}/stop", tags=["sessions"], response_model_exclude_defaults=True)
 async def stop(api: UsesApi, me: Operator, name: str) -> schemas.Stopping:
     """Stop what runs in a conversation, as /stop in the chat does."""
     stopped = await api.intake.request_stop(await _conversation_id(api, name), me.name)
-    return schemas.Stopping(turn_id=stopped.turn_id, dropped=stopped.dropped)
+    return schemas.Stopping(
+        turn_id=stopped.turn_id,
+        dropped=stopped.dropped,
+        undelivered=len(stopped.undelivered.ids),
+    )
 
 
 @router.post("/sessions/{name:path}/reply", tags=["sessions"])

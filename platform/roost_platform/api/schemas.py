@@ -111,10 +111,13 @@ class SessionDetail(BaseModel):
 
 
 class Stopping(BaseModel):
-    """What a stop ends: `turn_id` is the running turn, `dropped` counts waiting messages."""
+    """What a stop ends: `turn_id` is the running turn, `dropped` counts waiting messages,
+    `undelivered` the answers whose delivery ended, left out where there are none.
+    """
 
     turn_id: str | None
     dropped: int
+    undelivered: int = 0
 
 
 class DeliveryItem(BaseModel):

@@ -74,6 +74,7 @@ async def read(database: Database, sources: Sources) -> Record:
             select(models.Outbox.text).where(models.Outbox.state == "failed")
         )
         record.stuck += [f"dead letter: {text[:60]!r}" for text in failed]
+        record.stuck += await _dropped_without_a_word(session)
         record.transcripts = await _transcripts(session)
         answers = (
             await session.execute(
@@ -95,6 +96,17 @@ async def read(database: Database, sources: Sources) -> Record:
     return record
 
 
+async def _dropped_without_a_word(session: AsyncSession) -> list[str]:
+    """Answers that were dropped although the person was not told how much of them was sent."""
+    dropped = await session.execute(
+        select(models.Outbox.id, models.Outbox.drop_notice_id).where(
+            models.Outbox.dropped_at.is_not(None)
+        )
+    )
+    sent = set(await session.scalars(select(models.Outbox.id).where(models.Outbox.state == "sent")))
+    return [f"dropped without a word: {id}" for id, notice_id in dropped if notice_id not in sent]
+
+
 async def _accepted_messages(
     session: AsyncSession, fills: Mapping[str, int]
 ) -> list[AcceptedMessage]:
@@ -114,8 +126,11 @@ async def _accepted_messages(
 
 
 async def _transcripts(session: AsyncSession) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """Each session's messages without its system notes: prompts add those to what a user wrote."""
     rows = await session.scalars(
-        select(models.Transcript).order_by(models.Transcript.session_id, models.Transcript.position)
+        select(models.Transcript)
+        .where(models.Transcript.role != "system")
+        .order_by(models.Transcript.session_id, models.Transcript.position)
     )
     talks: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:

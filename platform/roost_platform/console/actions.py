@@ -7,7 +7,7 @@ here.
 from collections.abc import Sequence
 
 from roost_channels.message import Sender
-from roost_platform.commands import dropped_line, queue_set, stop_answer
+from roost_platform.commands import dropped_line, queue_set
 from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.errors import NotAllowed, NotFound, Refused
 from roost_platform.identity.roles import Principal
@@ -18,11 +18,12 @@ REDRIVE_MAX = 500  # messages that one press sends again
 async def stop_session(deps: ConsoleDeps, id: str, by: Principal, ip: str) -> str:
     """Record a stop and ring the session, as /stop in the chat does; returns what was stopped."""
     stopped = await deps.intake.request_stop(id, by.name)
-    detail = {"turn": stopped.turn_id or "", "dropped": stopped.dropped}
+    undelivered = len(stopped.undelivered.ids)
+    detail = {"turn": stopped.turn_id or "", "dropped": stopped.dropped, "undelivered": undelivered}
     await deps.stores.audit.write(by.name, "conversation.stop", id, detail, ip)
-    if stopped.turn_id:
+    if stopped.turn_id and not undelivered:
         return f"Stopping. {dropped_line(stopped.dropped)}".strip()
-    return stop_answer(stopped.dropped, was_running=False)
+    return f"Stopping. {stopped.answer}" if stopped.turn_id else stopped.answer
 
 
 async def reply_as_operator(deps: ConsoleDeps, id: str, text: str, by: Principal, ip: str) -> None:

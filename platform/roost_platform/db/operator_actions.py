@@ -14,7 +14,7 @@ from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
 from roost_platform.db.conversations.sessions import current_session
-from roost_platform.db.conversations.settings import choose_progress, choose_queue
+from roost_platform.db.conversations.settings import ProgressModes, choose_progress, choose_queue
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.outbox.evidence import is_in_doubt, record_look
@@ -29,8 +29,14 @@ REDRIVEN = ("failed", "expired", "ambiguous")
 class OperatorActions:
     """Each action is one audited transaction."""
 
-    def __init__(self, database: Database, queueing: QueueRules | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        queueing: QueueRules | None = None,
+        progress_modes: ProgressModes | None = None,
+    ) -> None:
         self._database = database
+        self._progress_modes = progress_modes or {}
         self._queueing = queueing or QueueRules()
 
     async def say(self, conversation_id: str, text: str, operator: str, ip: str = "") -> str:
@@ -82,7 +88,7 @@ class OperatorActions:
             raise NotAllowed(f"There is no progress mode {word!r}.")
         async with self._database.write() as session:
             conversation = await lock_conversation(session, conversation_id)
-            confirmation = choose_progress(conversation, word)
+            confirmation = choose_progress(conversation, word, self._progress_modes)
             now = self._database.now()
             detail = {"mode": word}
             await audit(
@@ -120,6 +126,7 @@ class OperatorActions:
                 .execution_options(synchronize_session=False)
             )
             entry.state, entry.finished_at, entry.next_at = "pending", None, now
+            entry.dropped_at = None  # an operator wants it sent, even if the person stopped it
             await audit(session, now, operator, "delivery.redrive", entry.id, {}, ip)
             return entry.id
 

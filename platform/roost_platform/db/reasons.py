@@ -24,11 +24,17 @@ ReasonCode = Literal[
     "awaits_approval",
     "awaits_code",
     "command_of_stranger",
+    "unknown_command",
     "not_admitted",
     "unknown_button",
     "turn_over",
     "stopped",
 ]
+
+# Its writer may not talk here: nothing of it reaches the agent, and its files are not fetched.
+REFUSED: Final[frozenset[ReasonCode]] = frozenset(
+    {"blocked", "not_listed", "not_paired_in_group", "not_admitted", "command_of_stranger"}
+)
 
 WORDS: Final[Mapping[ReasonCode, str]] = {
     "": "",
@@ -47,6 +53,7 @@ WORDS: Final[Mapping[ReasonCode, str]] = {
     "awaits_approval": "waiting for approval",
     "awaits_code": "waiting for a free pairing code",
     "command_of_stranger": "a command of a stranger",
+    "unknown_command": "a command that nobody knows",
     "not_admitted": "not admitted",
     "unknown_button": "unknown button",
     "turn_over": "that turn is over",

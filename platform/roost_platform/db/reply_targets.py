@@ -12,7 +12,7 @@ from roost_platform.db import models
 
 EXCERPT_MAX = 200  # characters of a message kept as a reply target's excerpt
 _NEWEST = (
-    select(models.Inbox.sequence, models.Inbox.turn_id)
+    select(models.Inbox.sequence, models.Inbox.turn_id, models.Inbox.message_id)
     .where(
         models.Inbox.conversation_id == bindparam("id"),
         models.Inbox.kind == "message",
@@ -36,8 +36,19 @@ async def reply_target(session: AsyncSession, row: models.Inbox) -> dict[str, An
         author=str(row.sender.get("display_name", "")),
         excerpt=" ".join(row.text.split())[:EXCERPT_MAX],
         is_latest=newest is None or row.sequence >= newest.sequence,
+        is_reply=row.quote is not None,
     )
     return asdict(target)
+
+
+async def is_overtaken(session: AsyncSession, entry: models.Outbox) -> bool:
+    """Whether a newer message came since a queued reply to the latest one was decided."""
+    if entry.reply_to is None or not entry.reply_to.get("is_latest"):
+        return False
+    newest = (await session.execute(_NEWEST, {"id": entry.conversation_id})).first()
+    if newest is None or (entry.turn_id is not None and newest.turn_id == entry.turn_id):
+        return False
+    return bool(newest.message_id != entry.reply_to.get("message_id"))
 
 
 async def refresh_reply_target(session: AsyncSession, turn: models.Turn) -> dict[str, Any] | None:

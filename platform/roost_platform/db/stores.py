@@ -10,6 +10,7 @@ from roost_platform.db.artifacts import ArtifactStore
 from roost_platform.db.audit import AuditTrail
 from roost_platform.db.base.engine import Database
 from roost_platform.db.channels import ChannelStates
+from roost_platform.db.conversations.settings import ProgressModes
 from roost_platform.db.inbox.inbox import DEFAULT_AGENT, InboxStore
 from roost_platform.db.operator_actions import OperatorActions
 from roost_platform.db.outbox.outbox import OutboxStore
@@ -80,6 +81,7 @@ def open_stores(
     queueing: QueueRules | None = None,
     abort_phrases: tuple[str, ...] = ABORT_PHRASES,
     delivery: DeliveryConfig | None = None,
+    progress_modes: ProgressModes | None = None,
 ) -> Stores:
     """Stores over a database or its URL; nothing is connected or migrated yet.
 
@@ -89,13 +91,16 @@ def open_stores(
     queueing: how messages that come in a row are queued; by default they steer.
     abort_phrases: whole messages that mean /stop while something runs.
     delivery: how long messages that a provider refuses late are held and tried again.
+    progress_modes: what conversations see of work in progress that chose nothing, by account.
     """
     opened = Database(database) if isinstance(database, str) else database
     rules = queueing or QueueRules()
     tenants = Tenants(opened, tenant_scope)
     return Stores(
         database=opened,
-        inbox=InboxStore(opened, policies, default_agent, rules, tenants, abort_phrases),
+        inbox=InboxStore(
+            opened, policies, default_agent, rules, tenants, abort_phrases, progress_modes
+        ),
         turns=TurnStore(opened, rules, tenants),
         outbox=OutboxStore(opened),
         receipts=ReceiptStore(opened, delivery),
@@ -105,7 +110,7 @@ def open_stores(
         audit=AuditTrail(opened),
         heartbeats=Heartbeats(opened, version),
         channels=ChannelStates(opened),
-        operators=OperatorActions(opened, rules),
+        operators=OperatorActions(opened, rules, progress_modes),
         queries=Queries(opened),
         tenants=tenants,
         queueing=rules,

@@ -178,7 +178,8 @@ class Person:
             return [(row.text, row.state) for row in rows]
 
 
-async def count_rows(stores: Stores, model: type[models.Base]) -> int:
-    """How many rows a table has."""
+async def count_rows(stores: Stores, model: type[models.Base], **values: object) -> int:
+    """How many rows a table has, with these values."""
+    count = select(func.count()).select_from(model).filter_by(**values)
     async with stores.database.read() as session:
-        return await session.scalar(select(func.count()).select_from(model)) or 0
+        return await session.scalar(count) or 0

@@ -170,9 +170,9 @@ async def bubbles_of(
 async def delivery_states(session: AsyncSession, sent: Sequence[models.Outbox]) -> dict[str, str]:
     """The state of each logical message by its worst part.
 
-    One of failed, uncertain, pending, sent, delivered, read.
+    One of failed, uncertain, pending, cancelled, sent, delivered, read.
     """
-    order = ("failed", "expired", "ambiguous", "sending", "planned", "not_sent")
+    order = ("failed", "expired", "ambiguous", "sending", "planned", "not_sent", "dropped")
     receipts = {"read": 3, "delivered": 2, "sent": 1, "": 0}
     parts: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for id, state, receipt in await session.execute(
@@ -188,7 +188,7 @@ async def delivery_states(session: AsyncSession, sent: Sequence[models.Outbox]) 
             least = min((receipts.get(r, 0), r) for _, r in states)[1]
             words[id] = least if least in ("delivered", "read") else "sent"
         else:
-            names = {"ambiguous": "uncertain", "expired": "failed"}
+            names = {"ambiguous": "uncertain", "expired": "failed", "dropped": "cancelled"}
             words[id] = names.get(worst, "pending" if worst not in ("failed",) else "failed")
     return words
 

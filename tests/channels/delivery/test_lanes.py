@@ -41,6 +41,42 @@ async def test_answers_arrive_in_order_and_complete(
     assert ids == [str(m.message_id) for m in telegram.visible(CHAT) if m.sender == "bot"][:-1]
 
 
+@pytest.mark.parametrize(
+    ("target", "is_group", "is_reply"),
+    [
+        (ReplyTarget("1"), False, False),
+        (ReplyTarget("1"), True, True),
+        (ReplyTarget("1", is_latest=False), False, True),
+        (ReplyTarget("1", is_reply=True), False, True),
+        (ReplyTarget("1", quote="is this"), False, True),
+    ],
+)
+async def test_an_answer_is_a_native_reply_only_where_that_helps(
+    target: ReplyTarget, is_group: bool, is_reply: bool
+) -> None:
+    channel, outbox = ScriptedChannel(), MemoryOutbox()
+    at = Address("telegram", "42", "7", is_group=is_group)
+    entry = outbox.add(at, "the answer", reply_to=target)
+    await deliver(quick_courier(channel, outbox), outbox, entry)
+    assert [sent[2] for sent in channel.sent] == [target if is_reply else None]
+
+
+async def test_a_lane_that_looked_before_a_stop_sends_nothing_and_goes_on() -> None:
+    """The claim is refused as it comes too late; the next message needs no pause for that."""
+
+    class Stopped(MemoryOutbox):
+        async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
+            if part_id.startswith(first.id):
+                self.over.add(first.id)  # the person's /stop commits right now
+            return await super().sending(part_id, owner, lease_s)
+
+    channel, outbox = ScriptedChannel(), Stopped()
+    first = outbox.add(ADDRESS, "not wanted any more")
+    second = outbox.add(ADDRESS, "Stopped: the answer was not sent.", kind="notice")
+    await deliver(quick_courier(channel, outbox), outbox, first, second)
+    assert channel.texts == ["Stopped: the answer was not sent."]
+
+
 async def test_the_reply_is_native_on_the_first_part_and_buttons_are_on_the_last(
     telegram: FakeTelegram, channel: TelegramChannel
 ) -> None:

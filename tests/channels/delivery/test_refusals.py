@@ -56,7 +56,7 @@ async def test_r14_refused_formatting_is_sent_plain(telegram: FakeTelegram) -> N
 async def test_refusals_end_in_a_dead_letter_when_nothing_plainer_is_left() -> None:
     outbox = MemoryOutbox()
     channel = ScriptedChannel(*[RenderRejected("no", code="reply")] * 5)
-    entry = outbox.add(ADDRESS, "words", reply_to=ReplyTarget("1"))
+    entry = outbox.add(ADDRESS, "words", reply_to=ReplyTarget("1", is_latest=False))
     await deliver(quick_courier(channel, outbox), outbox, entry)
     assert outbox.states(entry) == ["failed"] and len(channel.sent) == 2
     assert channel.sent[1][2] is None

@@ -41,7 +41,7 @@ class Chat:
     ) -> OutboxEntry:
         """Queue an answer; the files' bytes are their names."""
         self.files.data |= {one.artifact_id: one.name.encode() for one in media}
-        target = ReplyTarget(reply_to) if reply_to else None
+        target = ReplyTarget(reply_to, is_latest=False) if reply_to else None
         return self.outbox.add(ADDRESS, text, media=media, buttons=buttons, reply_to=target)
 
     async def deliver(self, owner: str = "c") -> None:

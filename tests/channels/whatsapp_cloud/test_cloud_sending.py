@@ -293,7 +293,8 @@ async def test_the_courier_needs_nothing_else_a_long_answer_comes_in_order(
     config = settings(api_base=cloud.base_url)
     channel = WhatsAppCloudChannel(config, receipts=MemoryReceipts(outbox, site.intake))
     text = " ".join(f"word{n}" for n in range(1500))
-    entry = outbox.add(ADDRESS, text, reply_to=ReplyTarget(asked, author="Ada", excerpt="tell me"))
+    target = ReplyTarget(asked, author="Ada", excerpt="tell me", is_latest=False)
+    entry = outbox.add(ADDRESS, text, reply_to=target)
     courier = Courier([channel], outbox, "c", config=QUICK)
     async with asyncio.timeout(30):
         while not outbox.parts[entry.id] or set(outbox.states(entry)) != {"sent"}:

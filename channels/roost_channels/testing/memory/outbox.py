@@ -7,7 +7,7 @@ from typing import Any
 
 from roost_channels.errors import Failure
 from roost_channels.message import Address
-from roost_channels.outbox import UNFINISHED, FailureReason, OutboxEntry, StoredPart
+from roost_channels.outbox import UNFINISHED, FailureReason, OutboxEntry, PartOver, StoredPart
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.testing.memory.progress import MemoryProgress
 from roost_channels.testing.memory.queue import Claim, HistoryLine
@@ -17,6 +17,10 @@ FINAL = ("sent", "failed")
 
 class PartUnavailable(Exception):
     """A part can't be sent now: it is finished, or another courier is sending it."""
+
+
+class PartFinished(PartUnavailable, PartOver):
+    """A part can't be sent any more."""
 
 
 class MemoryOutbox(MemoryProgress):
@@ -92,7 +96,7 @@ class MemoryOutbox(MemoryProgress):
         self._raise_fault("sending")
         part, now = self.part(part_id), self._clock.time()
         if part.state not in UNFINISHED or part.outbox_id in self.over:
-            raise PartUnavailable(f"part {part_id} is {part.state}")
+            raise PartFinished(f"part {part_id} is {part.state}")
         claim = self.claims.get(part_id)
         if part.state == "sending" and claim and claim.owner != owner and claim.lease_until > now:
             raise PartUnavailable(f"{claim.owner} is sending part {part_id}")

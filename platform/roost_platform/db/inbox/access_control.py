@@ -4,10 +4,13 @@ from collections.abc import Mapping
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.message import InboundMessage, Sender
 from roost_platform import commands
 from roost_platform.db import models
+from roost_platform.db.conversations.settings import ProgressModes
 from roost_platform.db.inbox.arrival import Arrival
-from roost_platform.db.inbox.chat_commands import carry_out
+from roost_platform.db.inbox.chat_commands import answer_unknown, carry_out
+from roost_platform.db.inbox.edits import apply_edit, edit_held
 from roost_platform.db.outbox.window import wake_held
 from roost_platform.db.people.access import (
     OPEN,
@@ -15,8 +18,10 @@ from roost_platform.db.people.access import (
     decide,
     identify,
     keep_or_refuse,
+    known_person,
     release,
 )
+from roost_platform.db.people.listed_names import with_own_name
 from roost_platform.db.turns.stop import interrupt
 from roost_platform.queueing import QueueRules
 
@@ -33,18 +38,55 @@ class AccessControl:
         policies: Mapping[tuple[str, str], AccessPolicy],
         queueing: QueueRules,
         abort_phrases: tuple[str, ...],
+        progress_modes: ProgressModes,
     ) -> None:
         self._policies = dict(policies)
         self._queueing = queueing
         self._abort_phrases = abort_phrases
+        self._progress_modes = progress_modes
+
+    async def overhear(self, session: AsyncSession, arrival: Arrival) -> None:
+        """Decide about an event that asks for nothing: an edit, or what a group says to itself.
+
+        Of people who may not talk here nothing is kept for the agent to read. Nobody becomes a
+        known person by it, so that a busy group fills no list.
+        """
+        event = arrival.event
+        policy = self._policy_of(event)
+        person = await known_person(session, event.address.channel, event.sender)
+        sender = await self._named(session, arrival, policy)
+        if person is None:
+            is_admitted = policy.admits(sender)
+        else:
+            arrival.row.identity_id = person.id
+            is_admitted = decide(person, policy, sender, arrival.now)
+        if is_admitted and event.kind == "edited":
+            await apply_edit(session, arrival)
+        elif is_admitted:
+            arrival.conclude("ignored", "not_addressed")
+        elif person is not None and person.access == "blocked":
+            arrival.conclude("ignored", "blocked")
+        elif event.kind == "edited":
+            await edit_held(session, arrival)
+        else:
+            arrival.conclude("ignored", "not_admitted")
+
+    def _policy_of(self, event: InboundMessage) -> AccessPolicy:
+        if event.address.channel == "console":
+            return OPEN  # the console has its own logins
+        at = (event.address.channel, event.address.account)
+        return self._policies.get(at, AccessPolicy())
+
+    async def _named(self, session: AsyncSession, arrival: Arrival, policy: AccessPolicy) -> Sender:
+        event = arrival.event
+        at = (event.address.channel, event.address.account)
+        return await with_own_name(session, at, policy, event.sender, arrival.now)
 
     async def admit(self, session: AsyncSession, arrival: Arrival) -> None:
         """Find the person behind the event, then decide what the event is."""
         event, conversation = arrival.event, arrival.conversation
-        at = (event.address.channel, event.address.account)
-        # The console has its own logins.
-        is_console = event.address.channel == "console"
-        policy = OPEN if is_console else self._policies.get(at, AccessPolicy())
+        policy = self._policy_of(event)
+        sender = await self._named(session, arrival, policy)
         person = await identify(session, event.address.channel, event.sender, arrival.now)
         arrival.row.identity_id = person.id
         conversation.last_inbound_at = arrival.now
@@ -52,7 +94,7 @@ class AccessControl:
             conversation.identity_id = person.id
             conversation.title = conversation.title or person.display_name[:TITLE_MAX]
         was_pending = person.access == "pending"
-        if not decide(person, policy, event.sender, arrival.now):
+        if not decide(person, policy, sender, arrival.now):
             await self._turn_away(session, arrival, person, policy)
             return
         if was_pending:  # the setting was opened meanwhile
@@ -60,7 +102,9 @@ class AccessControl:
         await wake_held(session, conversation, arrival.now)
         command = commands.parse(event.text, event.kind, self._abort_phrases)
         if command is not None:
-            await carry_out(session, arrival, command, self._queueing)
+            await carry_out(session, arrival, command, self._queueing, self._progress_modes)
+        elif name := _unknown(event):
+            await answer_unknown(session, arrival, name)
         elif event.kind == "message":
             arrival.conclude("pending")
         else:
@@ -81,11 +125,22 @@ class AccessControl:
         if event.kind != "message":
             arrival.conclude("ignored", "not_admitted")
             return
-        state, code = await keep_or_refuse(
-            session, arrival.conversation, person, policy, arrival.now, is_group=event.is_group
-        )
         command = commands.parse(event.text, phrases=self._abort_phrases)
-        if state == "held" and command is not None and not command.is_phrase:
-            # Telegram sends /start as everybody's first message: it is never for the agent.
-            state, code = "ignored", "command_of_stranger"
+        is_command = bool(_unknown(event)) or (command is not None and not command.is_phrase)
+        state, code = await keep_or_refuse(
+            session,
+            arrival.conversation,
+            person,
+            policy,
+            arrival.now,
+            is_group=event.is_group,
+            is_command=is_command,
+        )
         arrival.conclude(state, code)
+
+
+def _unknown(event: InboundMessage) -> str:
+    """The name of the unknown command that a message is; empty for others, and with files."""
+    if event.kind != "message" or event.attachments:
+        return ""
+    return commands.unknown(event.text, is_group=event.is_group)

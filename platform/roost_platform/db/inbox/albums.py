@@ -4,15 +4,18 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.reasons import WORDS
+from roost_platform.db.reasons import REFUSED, WORDS
 
 
 async def join_album(session: AsyncSession, row: models.Inbox) -> None:
     """Make the parts of the row's album one message, with all attachments and all captions.
 
     The part that waits already takes the new one in. In groups only the part with the caption
-    addresses the agent: it takes in the parts that came before it.
+    addresses the agent: it takes in the parts that came before it. A part whose writer may not talk
+    here joins nothing.
     """
+    if row.reason_code in REFUSED:
+        return
     if not await _join_waiting(session, row) and row.state in ("pending", "held"):
         await _take_earlier(session, row)
 
@@ -30,7 +33,7 @@ async def _join_waiting(session: AsyncSession, row: models.Inbox) -> bool:
         .order_by(models.Inbox.sequence)
         .limit(1)
     )
-    if head is None:
+    if head is None or head.sender.get("address") != row.sender.get("address"):
         return False
     await _merge(session, head, row)
     return True

@@ -11,12 +11,20 @@ from roost_platform import commands
 from roost_platform.commands import Command
 from roost_platform.db import models
 from roost_platform.db.conversations.sessions import current_session, open_session
-from roost_platform.db.conversations.settings import choose_progress, choose_queue
+from roost_platform.db.conversations.settings import ProgressModes, choose_progress, choose_queue
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.locks import running_turn
 from roost_platform.db.reply_targets import reply_target
-from roost_platform.db.turns.stop import record_stop, waiting_count
+from roost_platform.db.turns.dropping import (
+    NOTHING,
+    Undelivered,
+    drop_undelivered,
+    is_droppable,
+    notice_text,
+    remember_notice,
+)
+from roost_platform.db.turns.stop import STOPPED_HEAD, Delivery, record_stop, waiting_count
 from roost_platform.queueing import QueueRules
 
 # What the person who pressed a button reads, at most 200 characters. A person who is not admitted
@@ -31,7 +39,11 @@ _TOLD_IN_CHAT: Final[frozenset[str]] = frozenset({"unknown_button", "turn_over"}
 
 
 async def carry_out(
-    session: AsyncSession, arrival: Arrival, command: Command, queueing: QueueRules
+    session: AsyncSession,
+    arrival: Arrival,
+    command: Command,
+    queueing: QueueRules,
+    progress_modes: ProgressModes,
 ) -> None:
     """Carry a command out, answer it in the chat and set the row's state."""
     conversation = arrival.conversation
@@ -45,49 +57,98 @@ async def carry_out(
     elif command.name == "queue":
         await _reply(session, arrival, choose_queue(conversation, command.argument, queueing))
     elif command.name == "progress":
-        await _reply(session, arrival, choose_progress(conversation, command.argument))
+        await _reply(
+            session, arrival, choose_progress(conversation, command.argument, progress_modes)
+        )
     else:
         is_start = command.name == "start"
         await _reply(session, arrival, commands.WELCOME if is_start else commands.HELP)
 
 
+async def answer_unknown(session: AsyncSession, arrival: Arrival, name: str) -> None:
+    """Say that there is no such command; the agent does not read it."""
+    arrival.conclude("done", "unknown_command")
+    await _reply(session, arrival, commands.unknown_answer(name))
+
+
 async def _open_new_session(session: AsyncSession, arrival: Arrival) -> None:
-    await _record_stop(session, arrival, commands.NEW_SESSION)
+    # No reason to withhold an answer that is finished.
+    await _record_stop(session, arrival, commands.NEW_SESSION, delivery="begun")
     await open_session(session, arrival.conversation, arrival.now)
 
 
-async def _record_stop(session: AsyncSession, arrival: Arrival, text: str | None = None) -> None:
-    """Stop what runs, drop what waits, and say so; `text` goes before how much was dropped."""
+async def _record_stop(
+    session: AsyncSession, arrival: Arrival, text: str = "", *, delivery: Delivery = "all"
+) -> None:
+    """Stop what runs and is delivered, drop what waits, and say so, with `text` if there is any."""
     stopped = await record_stop(
         session,
         arrival.conversation,
         arrival.writer,
         arrival.now,
         before=arrival.row.sequence,
+        delivery=delivery,
     )
     arrival.stops = stopped.turn_id is not None
-    if text is None:
-        answer = commands.stop_answer(stopped.dropped, was_running=arrival.stops)
-    else:
-        answer = f"{text} {commands.dropped_line(stopped.dropped)}".strip()
-    if answer:
-        await _reply(session, arrival, answer)
+    if stopped.undelivered.ids:
+        tail = " ".join(filter(None, (stopped.tail, text)))
+        await _reply_undelivered(session, arrival, stopped.undelivered, tail)
+    elif text:
+        await _reply(session, arrival, f"{text} {stopped.tail}".strip())
+    elif stopped.answer:
+        await _reply(session, arrival, stopped.answer)
+
+
+async def _reply_undelivered(
+    session: AsyncSession, arrival: Arrival, undelivered: Undelivered, tail: str = ""
+) -> None:
+    text = notice_text(undelivered, STOPPED_HEAD, tail)
+    notice_id = await _reply(session, arrival, text)
+    await remember_notice(session, undelivered, notice_id, STOPPED_HEAD, tail)
 
 
 async def _stop(session: AsyncSession, arrival: Arrival, command: Command) -> None:
     conversation_id = arrival.conversation.id
     turn = await running_turn(session, conversation_id)
-    if command.turn_id and (turn is None or turn.id != command.turn_id):
+    if command.turn_id:
+        await _stop_by_button(session, arrival, command, turn)
+    elif (
+        command.is_phrase
+        and turn is None
+        and not await waiting_count(session, conversation_id)
+        and not await is_droppable(session, conversation_id)
+    ):
+        arrival.conclude("pending")  # nothing to stop: the words are meant for the agent
+    else:
+        await _record_stop(session, arrival)
+
+
+async def _stop_by_button(
+    session: AsyncSession, arrival: Arrival, command: Command, running: models.Turn | None
+) -> None:
+    """Stop the turn that the button belongs to; of one that is over, the delivery of its answer,
+    if the person has seen a part of it.
+    """
+    turn = await session.get(models.Turn, command.turn_id)
+    if turn is None or turn.conversation_id != arrival.conversation.id:
         arrival.conclude("done", "turn_over")
         return
-    nonce = turn.nonce if turn else ""
-    if command.turn_id and not compare_digest(command.nonce.encode(), nonce.encode()):
-        arrival.conclude("ignored", "unknown_button")  # somebody made it up
+    is_ours = compare_digest(command.nonce.encode(), turn.nonce.encode())
+    if running is not None and running.id == turn.id:
+        if is_ours:
+            await _record_stop(session, arrival, delivery="begun")
+        else:
+            arrival.conclude("ignored", "unknown_button")  # somebody made it up
         return
-    if command.is_phrase and turn is None and not await waiting_count(session, conversation_id):
-        arrival.conclude("pending")  # nothing to stop: the words are meant for the agent
-        return
-    await _record_stop(session, arrival)
+    undelivered = NOTHING
+    if is_ours:
+        undelivered = await drop_undelivered(
+            session, arrival.conversation, arrival.now, turn_id=turn.id, only_begun=True
+        )
+    if undelivered.ids:
+        await _reply_undelivered(session, arrival, undelivered)
+    else:
+        arrival.conclude("done", "turn_over")
 
 
 async def answer_press(session: AsyncSession, arrival: Arrival) -> None:
@@ -120,10 +181,10 @@ async def _status(session: AsyncSession, arrival: Arrival) -> str:
     return "\n".join(lines)
 
 
-async def _reply(session: AsyncSession, arrival: Arrival, text: str) -> None:
-    """Queue an answer of the platform, as a reply where the event was a message."""
+async def _reply(session: AsyncSession, arrival: Arrival, text: str) -> str:
+    """Queue an answer of the platform, as a reply where the event was a message; returns its id."""
     is_message = arrival.row.kind == "message"
-    await enqueue(
+    return await enqueue(
         session,
         arrival.conversation,
         kind="notice",

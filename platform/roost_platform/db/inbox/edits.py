@@ -13,10 +13,18 @@ EDIT_SHOWN_MAX = 2000  # characters of an edited message told to the agent, befo
 _QUOTATION_MARKS = re.compile("[\u201c-\u201f\xab\xbb]")
 
 
-async def apply_edit(session: AsyncSession, arrival: Arrival) -> None:
-    """Replace the text of a message that waits, or tell the agent of a message it has seen."""
-    row = arrival.row
-    original = await session.scalar(
+async def edit_held(session: AsyncSession, arrival: Arrival) -> None:
+    """Replace the text of a stranger's message that is kept until they are let in; no other."""
+    original = await _original(session, arrival.row)
+    is_own = original is not None and original.identity_id == arrival.row.identity_id
+    if original is not None and is_own and original.state == "held":
+        await apply_edit(session, arrival)
+    else:
+        arrival.conclude("ignored", "not_admitted")
+
+
+async def _original(session: AsyncSession, row: models.Inbox) -> models.Inbox | None:
+    original: models.Inbox | None = await session.scalar(
         select(models.Inbox)
         .where(
             models.Inbox.conversation_id == row.conversation_id,
@@ -26,6 +34,13 @@ async def apply_edit(session: AsyncSession, arrival: Arrival) -> None:
         .order_by(models.Inbox.sequence.desc())
         .limit(1)
     )
+    return original
+
+
+async def apply_edit(session: AsyncSession, arrival: Arrival) -> None:
+    """Replace the text of a message that waits, or tell the agent of a message it has seen."""
+    row = arrival.row
+    original = await _original(session, row)
     if original is None:
         arrival.conclude("ignored", "edit_of_unknown")
     elif original.text == row.text:

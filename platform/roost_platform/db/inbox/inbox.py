@@ -14,17 +14,18 @@ from roost_platform.db.base.text import clean
 from roost_platform.db.channels import upsert_channel
 from roost_platform.db.conversations.addresses import lock_conversations
 from roost_platform.db.conversations.homes import home_of
+from roost_platform.db.conversations.settings import ProgressModes
 from roost_platform.db.inbox.access_control import AccessControl
 from roost_platform.db.inbox.albums import join_album
 from roost_platform.db.inbox.arrival import AcceptedBatch, Arrival, open_arrival
 from roost_platform.db.inbox.chat_commands import answer_press
-from roost_platform.db.inbox.edits import apply_edit
 from roost_platform.db.inbox.membership import change_membership, migrate
 from roost_platform.db.inbox.overdue import has_open_work, mark_rung, to_ring, to_stop
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.message_files import register
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.people.tenants import Tenants
+from roost_platform.db.reasons import REFUSED
 from roost_platform.db.turns.stop import Stopped, record_stop, tell_dropped
 from roost_platform.queueing import QueueRules
 
@@ -45,11 +46,14 @@ class InboxStore:
         queueing: QueueRules | None = None,
         tenants: Tenants | None = None,
         abort_phrases: tuple[str, ...] = commands.ABORT_PHRASES,
+        progress_modes: ProgressModes | None = None,
     ) -> None:
         self._database = database
         self._tenants = tenants or Tenants(database)
         self._default_agent = default_agent
-        self._access = AccessControl(policies or {}, queueing or QueueRules(), abort_phrases)
+        self._access = AccessControl(
+            policies or {}, queueing or QueueRules(), abort_phrases, progress_modes or {}
+        )
 
     async def accept(
         self,
@@ -98,16 +102,14 @@ class InboxStore:
         event = arrival.event
         if event.problem:
             arrival.conclude("ignored", "unreadable", clean(event.problem))
-        elif event.kind == "edited":
-            await apply_edit(session, arrival)
         elif event.kind == "migrated":
             await migrate(session, arrival)
         elif event.kind == "membership":
             await change_membership(session, arrival)
-        elif event.is_group and not event.is_addressed:
-            arrival.conclude("ignored", "not_addressed")
-        elif event.kind not in ("message", "callback", "stop"):
+        elif event.kind not in ("message", "edited", "callback", "stop"):
             arrival.conclude("ignored", "other_kind", event.kind)
+        elif event.kind == "edited" or (event.is_group and not event.is_addressed):
+            await self._access.overhear(session, arrival)
         else:
             await self._access.admit(session, arrival)
 
@@ -163,7 +165,7 @@ async def _store(session: AsyncSession, arrival: Arrival) -> None:
     row = arrival.row
     session.add(row)
     await session.flush()
-    if arrival.event.attachments:
+    if arrival.event.attachments and row.reason_code not in REFUSED:
         await register(session, row, arrival.event.attachments, arrival.now)
     if row.album and row.kind == "message":
         await join_album(session, row)

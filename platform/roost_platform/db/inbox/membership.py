@@ -34,5 +34,7 @@ async def change_membership(session: AsyncSession, arrival: Arrival) -> None:
         return
     conversation.settings = {**others, BLOCKED_AT: arrival.now}
     arrival.conclude("done", "shut_out")
-    stopped = await record_stop(session, conversation, "the chat, which shut us out", arrival.now)
+    # What is being delivered stays: its refusal tells operators what did not arrive.
+    by = "the chat, which shut us out"
+    stopped = await record_stop(session, conversation, by, arrival.now, delivery="none")
     arrival.stops = stopped.turn_id is not None

@@ -13,7 +13,14 @@ from roost_platform.db.models.operators import (
     SetupToken,
 )
 from roost_platform.db.models.outbox import OUTBOX_SEQUENCE, ChatWait, DeliveryAttempt, Outbox, Part
-from roost_platform.db.models.people import Alias, Identity, NoteRow, Pairing, Tenant
+from roost_platform.db.models.people import (
+    Alias,
+    Identity,
+    ListedName,
+    NoteRow,
+    Pairing,
+    Tenant,
+)
 from roost_platform.db.models.progress import RunProgress, StatusMessageRow
 from roost_platform.db.models.services import ChannelState, ServiceHeartbeat
 from roost_platform.db.models.turns import ToolCall, Transcript, Turn, TurnStep
@@ -31,6 +38,7 @@ __all__ = [
     "DeliveryAttempt",
     "Identity",
     "Inbox",
+    "ListedName",
     "LoginFailure",
     "NoteRow",
     "Operator",

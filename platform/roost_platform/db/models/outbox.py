@@ -15,6 +15,9 @@ class Outbox(Base):
     """One logical message to a chat. kind: answer | notice | approval | error | invitation.
 
     state: pending | sent | failed | cancelled.
+    dropped_at: since when the person wants no more of it; what was in flight then is settled, the
+    rest is dropped. drop_notice_id: the message that tells how much was sent.
+    drop_words: of that message, its words beside the figure (head, tail).
     dedupe_key makes queueing idempotent. sequence orders a lane; below zero goes before the rest.
     """
 
@@ -43,12 +46,15 @@ class Outbox(Base):
     next_at: Mapped[float]
     created_at: Mapped[float]
     finished_at: Mapped[float | None]
+    dropped_at: Mapped[float | None]
+    drop_notice_id: Mapped[str | None]
+    drop_words: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class Part(Base):
     """One physical send.
 
-    state: planned | sending | sent | not_sent | ambiguous | failed | expired.
+    state: planned | sending | sent | not_sent | ambiguous | failed | expired | dropped.
     """
 
     __tablename__ = "parts"

@@ -3,7 +3,7 @@
 from sqlalchemy import ForeignKey, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
-from roost_platform.db.models.base import Base, Serial
+from roost_platform.db.models.base import EMPTY, Base, Serial
 
 
 class Identity(Base):
@@ -33,10 +33,27 @@ class Alias(Base):
     created_at: Mapped[float]
 
 
+class ListedName(Base):
+    """Whose account an @name of the allowlist means: the first admitted under it.
+
+    name: lower-cased, without the "@". told_address: the last other account that came under the
+    name, which operators have been told of; empty for none.
+    """
+
+    __tablename__ = "listed_names"
+
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    address: Mapped[str]
+    bound_at: Mapped[float]
+    told_address: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+
+
 class Pairing(Base):
     """A pairing code a stranger was given, for an operator to approve.
 
-    state: open | approved | refused | expired.
+    state: open | evicted (newer requests took its place) | approved | refused | expired.
     """
 
     __tablename__ = "pairings"

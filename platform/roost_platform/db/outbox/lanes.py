@@ -27,6 +27,7 @@ from roost_platform.db.outbox.part_states import (
     part_of,
     parts_of,
 )
+from roost_platform.db.reply_targets import is_overtaken
 from roost_platform.errors import NotFound
 
 LANES_MAX = 500  # lanes handed out by one `due`; the rest come with the next
@@ -101,27 +102,35 @@ class LaneStore:
             return math.inf if due_at is None else float(due_at)
 
     async def next_entry(self, address: Address) -> tuple[OutboxEntry, Sequence[StoredPart]] | None:
-        """The first entry of a lane and its parts; sends whose lease ended become ambiguous."""
+        """The first entry of a lane and its parts; sends whose lease ended become ambiguous.
+
+        A reply that newer messages have overtaken says so from now on.
+        """
         async with self._database.read() as session:
             head = await head_of(session, address)
             if head is None:
                 return None
             parts = await parts_of(session, head.id)
-            if not self._has_expired(parts):
+            # What it replies to is settled before it is planned, and then stays.
+            has_newer = not parts and await is_overtaken(session, head)
+            if not has_newer and not self._has_expired(parts):
                 return entry_of(head, address), [part_of(row) for row in parts]
         async with self._database.write() as session:
             await self._end_leases(session, head.id)
+            if has_newer:
+                head = await session.get_one(models.Outbox, head.id, with_for_update=True)
+                head.reply_to = {**(head.reply_to or {}), "is_latest": False}
             parts = await parts_of(session, head.id)
             return entry_of(head, address), [part_of(row) for row in parts]
 
     async def plan(self, entry_id: str, parts: Sequence[RenderedPart]) -> Sequence[StoredPart]:
-        """Store an entry's parts, once; returns the parts that are stored."""
+        """Store an entry's parts, once; returns the parts that are stored, if any."""
         async with self._database.write() as session:
             entry = await session.get(models.Outbox, entry_id, with_for_update=True)
             if entry is None:
                 raise NotFound(f"No outbox entry {entry_id}.")
             stored = await parts_of(session, entry_id)
-            if not stored:
+            if not stored and entry.state == "pending":
                 stored = [
                     models.Part(
                         id=new_id(),

@@ -13,6 +13,7 @@ from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_platform.db import models
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.reply_targets import reply_target_of
+from roost_platform.db.turns.dropping import correct_notice
 from roost_platform.errors import NotFound
 
 EVIDENCE_MAX = 50  # lines kept per part; the oldest go first
@@ -92,6 +93,7 @@ def entry_of(row: models.Outbox, address: Address) -> OutboxEntry:
         generation=row.generation,
         created_at=row.created_at,
         media=tuple(Media(**media) for media in row.media or ()),
+        is_dropped=row.dropped_at is not None,
     )
 
 
@@ -136,6 +138,8 @@ def was_refused(part: models.Part, message_id: str) -> bool:
     return message_id in (part.refused_ids or ())
 
 
+# The part is finished: a late word about it changes nothing but a proof that it was sent.
+FINISHED = ("sent", "failed", "dropped")
 NO_FAILURE = Failure()
 
 
@@ -189,5 +193,9 @@ async def conclude(
         entry.state, entry.finished_at = "failed", now
     elif all(state == "sent" for state in states):
         entry.state, entry.finished_at = "sent", now
+    elif all(state in ("sent", "dropped") for state in states):
+        entry.state, entry.finished_at = "cancelled", now
     else:
         entry.state, entry.finished_at, entry.next_at = "pending", None, now
+    if entry.dropped_at is not None and entry.state != "pending":
+        await correct_notice(session, entry)

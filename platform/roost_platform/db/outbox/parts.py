@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from sqlalchemy import bindparam, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.errors import Failure
 from roost_channels.outbox import UNFINISHED, FailureReason
@@ -11,6 +12,7 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.outbox.evidence import record_look
 from roost_platform.db.outbox.part_states import (
+    FINISHED,
     conclude,
     finish_attempt,
     lock_conversation_of,
@@ -20,7 +22,8 @@ from roost_platform.db.outbox.part_states import (
     was_refused,
 )
 from roost_platform.db.outbox.window import hold_part
-from roost_platform.errors import NotAllowed, PartClaimed
+from roost_platform.db.turns.dropping import drop_part
+from roost_platform.errors import PartClaimed, PartOver
 
 # It runs before every send, so it is made once.
 _TRIED = (
@@ -44,7 +47,7 @@ class PartStore:
             entry, part = await lock_part(session, part_id)
             now = self._database.now()
             if part.state not in UNFINISHED or entry.state != "pending":
-                raise NotAllowed(f"Part {part_id} is {part.state}, its message {entry.state}.")
+                raise PartOver(f"Part {part_id} is {part.state}, its message {entry.state}.")
             is_leased = part.state == "sending" and (part.lease_until or 0) > now
             if is_leased and part.owner != owner:
                 raise PartClaimed(f"{part.owner} is sending part {part_id}.")
@@ -85,9 +88,14 @@ class PartStore:
         async with self._database.write() as session:
             conversation = await lock_conversation_of(session, part_id) if held else None
             entry, part = await lock_part(session, part_id)
-            if part.state in ("sent", "failed"):
+            if part.state in FINISHED:
                 return
             now = self._database.now()
+            if entry.dropped_at is not None:
+                part.error = failure.error
+                await finish_attempt(session, part, "not_sent", now, failure)
+                await self._drop(session, entry, part, now)
+                return
             part.state, part.error, part.lease_until = "not_sent", failure.error, None
             part.next_at = entry.next_at = retry_at
             if conversation is not None:
@@ -108,9 +116,12 @@ class PartStore:
         """Replace the rendering of a part that goes once more; mark a part in doubt as a repeat."""
         async with self._database.write() as session:
             entry, part = await lock_part(session, part_id)
-            if part.state in ("sent", "failed"):
+            if part.state in FINISHED:
                 return
             now = self._database.now()
+            if entry.dropped_at is not None:
+                await self._drop(session, entry, part, now)
+                return
             if part.state == "ambiguous":
                 part.duplicate_label = True
             else:
@@ -129,7 +140,7 @@ class PartStore:
         """Record that nobody knows whether a part was sent."""
         async with self._database.write() as session:
             entry, part = await lock_part(session, part_id)
-            if part.state in ("sent", "failed"):
+            if part.state in FINISHED:
                 return
             now = self._database.now()
             part.state, part.error, part.lease_until = "ambiguous", failure.error, None
@@ -142,13 +153,21 @@ class PartStore:
         """Record a dead letter: the part fails, and its entry with it."""
         async with self._database.write() as session:
             entry, part = await lock_part(session, part_id)
-            if part.state == "sent":
+            if part.state in ("sent", "dropped"):
                 return
             now = self._database.now()
             part.state, part.error, part.lease_until = "failed", failure.error, None
             part.reason_code = reason
             await finish_attempt(session, part, "failed", now, failure)
             await conclude(session, entry, now)
+
+    async def _drop(
+        self, session: AsyncSession, entry: models.Outbox, part: models.Part, now: float
+    ) -> None:
+        """A part that was in flight when its message was stopped is not tried again."""
+        drop_part(part)
+        note(part, "Not tried again: the person stopped the message.", now)
+        await conclude(session, entry, now)
 
     async def evidence(
         self, part_id: str, note_text: str, *, asked: str = "", answered: str = ""

@@ -29,10 +29,11 @@ from roost_platform.db.outbox.part_states import (
     was_refused,
 )
 from roost_platform.db.outbox.window import hold_part
+from roost_platform.db.turns.dropping import drop_part
 
 log = logging.getLogger(__name__)
 
-NOT_UNDER_WAY = frozenset({"not_sent", "failed", "expired"})
+NOT_UNDER_WAY = frozenset({"not_sent", "failed", "expired", "dropped"})
 
 # These run before every part of channels that keep no order, so they are made once.
 _PARTS_BEFORE = (
@@ -212,7 +213,11 @@ async def _try_again(
 ) -> None:
     """A part that was refused, but not for good, waits for the person or for a while."""
     part.state, part.lease_until = "not_sent", None
+    if entry.dropped_at is not None:
+        drop_part(part)
     await conclude(session, entry, now)
+    if part.state == "dropped":
+        return
     if refusal.held:
         await hold_part(
             session,

@@ -18,9 +18,10 @@ CODE_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that reads like som
 CODE_LENGTH = 8
 CODE_S = 3600.0  # how long a code is valid
 NOTICE_EVERY_S = 600.0  # the same code is not told more often
-CODES_MAX = 3  # open codes per account, so that strangers can't flood the operators
+CODES_MAX = 20  # open codes per account; a newer one takes the place of the oldest
 HELD_MAX = 20  # messages kept of one person who is not admitted yet
 CONNECTED = "You are connected."
+VALID = ("open", "evicted")  # states in which a code admits until it expires
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,16 @@ class AccessPolicy:
         known = {sender.address, *sender.aliases}
         if sender.username:
             known.add(f"@{sender.username}")
-        listed = {entry.lower() for entry in self.allowlist}
-        return any(name.lower() in listed for name in known)
+        return any(self.lists(name) for name in known)
+
+    @property
+    def has_names(self) -> bool:
+        """Whether the allowlist has @names."""
+        return any(entry.startswith("@") for entry in self.allowlist)
+
+    def lists(self, name: str) -> bool:
+        """Whether the allowlist has this address or @name."""
+        return any(name.lower() == entry.lower() for entry in self.allowlist)
 
 
 OPEN = AccessPolicy("open")
@@ -52,6 +61,17 @@ _ALIASES = select(models.Alias).where(
     models.Alias.channel == bindparam("channel"),
     models.Alias.address.in_(bindparam("addresses", expanding=True)),
 )
+
+
+async def known_person(
+    session: AsyncSession, channel: str, sender: Sender
+) -> models.Identity | None:
+    """The person behind a sender, None for somebody who never wrote to an agent."""
+    addresses = [sender.address, *sender.aliases]
+    known = await session.scalars(_ALIASES, {"channel": channel, "addresses": addresses})
+    aliases = {alias.address: alias.identity_id for alias in known}
+    found = next((aliases[address] for address in addresses if address in aliases), None)
+    return None if found is None else await session.get_one(models.Identity, found)
 
 
 async def identify(
@@ -131,8 +151,12 @@ async def keep_or_refuse(
     now: float,
     *,
     is_group: bool,
+    is_command: bool = False,
 ) -> tuple[Literal["held", "ignored"], ReasonCode]:
-    """The inbox state of a message whose writer is not admitted; a stranger gets a code."""
+    """The inbox state of a message whose writer is not admitted; a stranger gets a code.
+
+    is_command: the message is for the platform and not kept for the agent.
+    """
     if identity.access == "blocked":
         return "ignored", "blocked"
     if policy.mode != "pairing":
@@ -144,7 +168,7 @@ async def keep_or_refuse(
         .select_from(models.Inbox)
         .where(models.Inbox.identity_id == identity.id, models.Inbox.state == "held")
     )
-    if (held or 0) >= HELD_MAX:
+    if (held or 0) >= HELD_MAX and not is_command:
         await enqueue(
             session,
             conversation,
@@ -154,27 +178,35 @@ async def keep_or_refuse(
             now=now,
         )
         return "ignored", "too_many_held"
-    code = await _code(session, conversation, identity, now)
-    return "held", "awaits_approval" if code else "awaits_code"
+    await _tell_code(session, conversation, identity, now, is_kept=not is_command)
+    # Telegram sends /start as everybody's first message: it is never for the agent.
+    return ("ignored", "command_of_stranger") if is_command else ("held", "awaits_approval")
 
 
-async def _code(
-    session: AsyncSession, conversation: models.Conversation, identity: models.Identity, now: float
-) -> str | None:
-    """The person's open code, sent again when due; None while too many others are open."""
+async def _tell_code(
+    session: AsyncSession,
+    conversation: models.Conversation,
+    identity: models.Identity,
+    now: float,
+    *,
+    is_kept: bool,
+) -> None:
+    """Tell the person their code, a new one where they have none: once in NOTICE_EVERY_S, however
+    often they write.
+    """
     await session.execute(
         update(models.Pairing)
-        .where(models.Pairing.state == "open", models.Pairing.expires_at <= now)
+        .where(models.Pairing.state.in_(VALID), models.Pairing.expires_at <= now)
         .values(state="expired")
     )
     pairing = await session.scalar(
         select(models.Pairing).where(
-            models.Pairing.identity_id == identity.id, models.Pairing.state == "open"
+            models.Pairing.identity_id == identity.id, models.Pairing.state.in_(VALID)
         )
     )
+    if pairing is None or pairing.state != "open":
+        await _make_room(session, conversation)
     if pairing is None:
-        if await _open_codes(session, conversation) >= CODES_MAX:
-            return None
         pairing = models.Pairing(
             code="".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH)),
             identity_id=identity.id,
@@ -185,29 +217,36 @@ async def _code(
             notified_at=0.0,
         )
         session.add(pairing)
+    pairing.state = "open"
     if now - pairing.notified_at >= NOTICE_EVERY_S:
         pairing.notified_at = now
+        kept = " Your message is kept." if is_kept else ""
         await enqueue(
             session,
             conversation,
             kind="notice",
             body="I don't know you yet. Please give this code to the person who runs this "
-            f"assistant: {pairing.code}\n\nIt is valid for one hour. Your message is kept.",
+            f"assistant: {pairing.code}\n\nIt is valid for one hour.{kept}",
             dedupe_key=f"pairing:{pairing.code}:{now}",
             now=now,
         )
-    return pairing.code
 
 
-async def _open_codes(session: AsyncSession, conversation: models.Conversation) -> int:
-    count = await session.scalar(
-        select(func.count())
-        .select_from(models.Pairing)
+async def _make_room(session: AsyncSession, conversation: models.Conversation) -> None:
+    """Evict the oldest requests of the account, so that one more makes CODES_MAX at most.
+
+    An evicted code still admits until its hour is over, and its person stays in the list of those
+    who wait: nobody can push a request out of sight by making many.
+    """
+    open_ones = await session.scalars(
+        select(models.Pairing)
         .join(models.Conversation, models.Conversation.id == models.Pairing.conversation_id)
         .where(
             models.Pairing.state == "open",
             models.Conversation.channel == conversation.channel,
             models.Conversation.account == conversation.account,
         )
+        .order_by(models.Pairing.created_at.desc())
     )
-    return count or 0
+    for evicted in open_ones.all()[CODES_MAX - 1 :]:
+        evicted.state = "evicted"

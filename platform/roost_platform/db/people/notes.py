@@ -12,6 +12,7 @@ from roost_workflows.tool_ports import Note
 
 NOTES_MAX = 500  # notes listed per person, newest kept
 NOTE_TEXT_MAX = 10_000  # characters
+NUMBER_MAX = 2**63 - 1  # of a note
 
 
 class PersonNoteStore:
@@ -52,6 +53,8 @@ class PersonNoteStore:
 
     async def remove(self, person_id: str, note_id: int) -> bool:
         """Delete a note; False when the person has no such note."""
+        if not 0 < note_id <= NUMBER_MAX:  # models write any number, databases hold 64 bits
+            return False
         async with self._database.write() as session:
             result = await session.execute(
                 delete(models.NoteRow).where(

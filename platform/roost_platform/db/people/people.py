@@ -12,7 +12,7 @@ from roost_platform.db.base.engine import Database
 from roost_platform.db.base.ids import new_id
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import lock_conversation
-from roost_platform.db.people.access import CONNECTED, release
+from roost_platform.db.people.access import CONNECTED, VALID, release
 from roost_platform.db.reasons import WORDS
 from roost_platform.errors import NotFound
 
@@ -126,7 +126,7 @@ class People:
         pairing = await session.scalar(
             select(models.Pairing).where(
                 models.Pairing.code == wanted.upper(),
-                models.Pairing.state == "open",
+                models.Pairing.state.in_(VALID),
                 models.Pairing.expires_at > self._database.now(),
             )
         )
@@ -143,7 +143,7 @@ class People:
         pairing = await session.scalar(
             select(models.Pairing).where(
                 models.Pairing.identity_id == row.id,
-                models.Pairing.state == "open",
+                models.Pairing.state.in_(VALID),
                 models.Pairing.expires_at > self._database.now(),
             )
         )
@@ -187,7 +187,7 @@ async def _decide(
     identity.decided_by, identity.decided_by_policy = by, False
     await session.execute(
         update(models.Pairing)
-        .where(models.Pairing.identity_id == identity.id, models.Pairing.state == "open")
+        .where(models.Pairing.identity_id == identity.id, models.Pairing.state.in_(VALID))
         .values(state=pairing)
         .execution_options(synchronize_session=False)
     )

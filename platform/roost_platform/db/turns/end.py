@@ -10,14 +10,18 @@ from roost_platform.db import models
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import lock_turn
 from roost_platform.db.reply_targets import refresh_reply_target
+from roost_platform.db.turns.dropping import UNDER_WAY
 from roost_platform.db.turns.steps import close_group, end_turn
 from roost_platform.db.turns.transcript import append
 from roost_platform.queueing import INTERRUPTED
 from roost_workflows.ports import Settled
-from roost_workflows.turn.endings import count_calls, ending_note, final_message
+from roost_workflows.turn.endings import (
+    count_calls,
+    ending_note,
+    final_message,
+    status_line,
+)
 
-# A part in one of these states may have reached the person: the courier settles its message.
-UNDER_WAY = ("sending", "sent", "ambiguous")
 # Many turns may stop at once and wait for these, so they are built once.
 _OPEN_STEPS = (
     select(models.TurnStep.step)
@@ -109,6 +113,20 @@ async def partial_text(session: AsyncSession, turn: models.Turn) -> tuple[str, s
     if last is not None and last.text.strip() == progress.text.strip():
         return "", ""  # the snapshot still shows a step whose text is in the transcript already
     return progress.text.strip(), ""
+
+
+async def ending_of(session: AsyncSession, entry_id: str) -> str:
+    """How the turn of a dropped final message ended, in words; empty for an answer, and where
+    there is nothing to say but that it was stopped.
+    """
+    entry = await session.get_one(models.Outbox, entry_id)
+    turn = None if entry.turn_id is None else await session.get(models.Turn, entry.turn_id)
+    if turn is None or entry.kind == "answer":
+        return ""
+    settled = await counts(session, turn, already=True)
+    if turn.state == "failed":
+        return final_message("failed", turn.reason_code, "", settled)
+    return status_line(settled) if settled.calls else ""
 
 
 async def cancel_unsent(session: AsyncSession, turn_id: str, now: float) -> None:

@@ -1,30 +1,62 @@
 """Recording stops: `/stop`, the button, the console and the API record one before anything acts."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_platform.commands import stop_answer
+from roost_platform.commands import dropped_line, stop_answer
 from roost_platform.db import models
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import running_turn
 from roost_platform.db.reasons import WORDS
+from roost_platform.db.turns.dropping import (
+    NOTHING,
+    Undelivered,
+    drop_undelivered,
+    notice_text,
+    remember_notice,
+)
+from roost_platform.db.turns.end import ending_of
 from roost_platform.queueing import INTERRUPTED
+
+# Which answers a stop ends: all, those of which the person has seen a part, or none.
+Delivery = Literal["all", "begun", "none"]
+STOPPED_HEAD = "Stopped"
+INTERRUPTED_HEAD = "Interrupted"
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What a stop applied to. turn_id: the running turn, None when nothing ran."""
+    """What a stop applied to. turn_id: the running turn, None when nothing ran.
+
+    dropped: messages that waited. undelivered: answers whose delivery ended. endings: how turns
+    ended whose final message was among them, in words.
+    """
 
     conversation_id: str
     turn_id: str | None
     dropped: int
+    undelivered: Undelivered = NOTHING
+    endings: tuple[str, ...] = ()
 
     @property
     def found_something(self) -> bool:
-        """Whether a turn was stopped or a message dropped."""
-        return self.turn_id is not None or self.dropped > 0
+        """Whether a turn was stopped, a message dropped or a delivery ended."""
+        return self.turn_id is not None or self.dropped > 0 or bool(self.undelivered.ids)
+
+    @property
+    def answer(self) -> str:
+        """What people are told; empty where the turn's own final message is answer enough."""
+        if self.undelivered.ids:
+            return notice_text(self.undelivered, STOPPED_HEAD, self.tail)
+        return stop_answer(self.dropped, was_running=self.turn_id is not None)
+
+    @property
+    def tail(self) -> str:
+        """What follows the figure of what was delivered."""
+        return " ".join(filter(None, (*self.endings, dropped_line(self.dropped))))
 
 
 async def record_stop(
@@ -34,8 +66,10 @@ async def record_stop(
     now: float,
     *,
     before: int | None = None,
+    delivery: Delivery = "all",
 ) -> Stopped:
-    """Mark the running turn stopped and drop the messages that wait before `before`.
+    """Mark the running turn stopped, drop the messages that wait before `before`, and end the
+    delivery of answers.
 
     The conversation is locked. before: an inbox sequence number; None drops all.
     """
@@ -55,11 +89,30 @@ async def record_stop(
         .execution_options(synchronize_session=False)
     )
     dropped = result.rowcount if isinstance(result, CursorResult) else 0
-    return Stopped(conversation.id, None if turn is None else turn.id, dropped)
+    undelivered = NOTHING
+    if delivery != "none":
+        begun = delivery == "begun"
+        undelivered = await drop_undelivered(session, conversation, now, only_begun=begun)
+    endings = [await ending_of(session, entry_id) for entry_id in undelivered.ids]
+    return Stopped(
+        conversation.id,
+        None if turn is None else turn.id,
+        dropped,
+        undelivered,
+        tuple(filter(None, endings)),
+    )
 
 
 async def interrupt(session: AsyncSession, conversation: models.Conversation, now: float) -> bool:
-    """Stop the running turn for a newer message, which then gets a turn; False if none ran."""
+    """Stop the running turn for a newer message, which then gets a turn; False if none ran.
+
+    An answer of which the person has seen the beginning ends there, too, and they are told. One of
+    which they have seen nothing is finished work, and goes out.
+    """
+    undelivered = await drop_undelivered(session, conversation, now, only_begun=True)
+    if undelivered.ids:
+        key = f"interrupted:{undelivered.ids[0]}"
+        await tell_undelivered(session, conversation, undelivered, INTERRUPTED_HEAD, key, now)
     turn = await running_turn(session, conversation.id)
     if turn is None or turn.stop_requested_at is not None:
         return False
@@ -68,19 +121,43 @@ async def interrupt(session: AsyncSession, conversation: models.Conversation, no
     return True
 
 
+async def tell_undelivered(
+    session: AsyncSession,
+    conversation: models.Conversation,
+    undelivered: Undelivered,
+    head: str,
+    dedupe_key: str,
+    now: float,
+) -> None:
+    """Queue the notice of how much was sent of what is not delivered further."""
+    notice_id = await enqueue(
+        session,
+        conversation,
+        kind="notice",
+        body=notice_text(undelivered, head, ""),
+        dedupe_key=dedupe_key,
+        now=now,
+    )
+    await remember_notice(session, undelivered, notice_id, head, "")
+
+
 async def tell_dropped(
     session: AsyncSession, conversation: models.Conversation, stopped: Stopped, now: float
 ) -> None:
-    """Queue a notice about messages that a stop from outside the chat dropped."""
-    if stopped.dropped:
-        await enqueue(
+    """Queue a notice about what a stop from outside the chat dropped."""
+    if stopped.dropped or stopped.undelivered.ids:
+        notice_id = await enqueue(
             session,
             conversation,
             kind="notice",
-            body=stop_answer(stopped.dropped, was_running=stopped.turn_id is not None),
+            body=stopped.answer,
             dedupe_key=f"dropped:{conversation.id}:{conversation.inbox_sequence}:{now}",
             now=now,
         )
+        if stopped.undelivered.ids:
+            await remember_notice(
+                session, stopped.undelivered, notice_id, STOPPED_HEAD, stopped.tail
+            )
 
 
 async def waiting_count(session: AsyncSession, conversation_id: str) -> int:

@@ -40,6 +40,16 @@ _NEWEST_MESSAGES = (
     .limit(bindparam("most"))
 )
 
+_BLOCKED = (
+    select(models.Alias.address)
+    .join(models.Identity, models.Identity.id == models.Alias.identity_id)
+    .where(
+        models.Alias.channel == bindparam("channel"),
+        models.Alias.address.in_(bindparam("writers", expanding=True)),
+        models.Identity.access == "blocked",
+    )
+)
+
 
 async def append(
     session: AsyncSession, chat_session: models.Session, rows: Sequence[models.Transcript]
@@ -144,7 +154,11 @@ async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]
     )
     lines: list[list[str]] = []
     chars_left = GROUP_CHARS_MAX
-    for other in others.all():
+    rows = others.all()
+    blocked = await _blocked(session, row.channel, rows)
+    for other in rows:
+        if other.sender.get("address") in blocked:
+            continue
         text = content_of(other)
         chars_left -= len(text)
         if chars_left < 0:
@@ -168,6 +182,16 @@ def files_of(row: models.Inbox) -> list[dict[str, Any]] | None:
         if one.get("artifact_id")
     ]
     return files or None
+
+
+async def _blocked(
+    session: AsyncSession, channel: str, rows: Sequence[models.Inbox]
+) -> frozenset[str]:
+    """Addresses among the writers of these rows who were blocked, before they wrote or since."""
+    writers = {str(row.sender.get("address", "")) for row in rows}
+    if not writers:
+        return frozenset()
+    return frozenset(await session.scalars(_BLOCKED, {"channel": channel, "writers": [*writers]}))
 
 
 def content_of(row: models.Inbox) -> str:

@@ -1,9 +1,15 @@
 """Commands in a chat, and what only looks like one."""
 
+from dataclasses import replace
+
 import pytest
 
-from roost_platform.commands import Command, parse
+from roost_channels.message import Address, Attachment
+from roost_platform.commands import Command, parse, unknown
 from roost_platform.db import models
+from roost_platform.db.conversations.settings import ProgressModes
+from roost_platform.db.inbox.inbox import InboxStore
+from roost_platform.db.people.access import AccessPolicy
 from roost_platform.errors import NotAllowed
 from roost_platform.settings.config import load_settings
 from roost_platform.testing.chats import HandClock, Person, count_rows
@@ -203,7 +209,68 @@ async def test_progress_is_chosen_per_conversation_and_told_to_the_channels(ada:
     await ada.says("/progress default")
     (snapshot,) = await ada.stores.outbox.progress([("telegram", "42")])
     assert snapshot.mode == ""
-    assert (await ada.outbox())[-1][1] == "Progress is shown as usual here."
+    usual = "Progress is shown as usual here, which is status: a message tells what I am doing"
+    assert (await ada.outbox())[-1][1].startswith(usual)
+
+
+async def test_progress_says_what_is_in_force_where_the_account_has_a_setting(ada: Person) -> None:
+    policies = {("telegram", "42"): AccessPolicy("open")}
+    modes: ProgressModes = {("telegram", "42"): "stream"}
+    inbox = InboxStore(ada.stores.database, policies, progress_modes=modes)
+    await inbox.accept("telegram", "42", [ada.message("/progress"), ada.message("/progress off")])
+    await inbox.accept("telegram", "42", [ada.message("/progress")])
+    usual, _, chosen = [text for _, text in await ada.outbox()]
+    assert usual.endswith("/progress default (now): as usual here, which is stream")
+    assert "/progress off (now)" in chosen and "default: as usual here, which is stream" in chosen
+
+
+async def test_an_unknown_command_is_answered_and_the_agent_does_not_read_it(ada: Person) -> None:
+    await ada.says("/sumarize", "/weather Berlin", "/etc/hosts", "/new york", "/tmp is full")
+    assert [state for _, state in await ada.inbox()] == ["done", "done", *["pending"] * 3]
+    told = [text for _, text in await ada.outbox()]
+    assert told[0] == "I know no command /sumarize. /help shows those that I know."
+    assert len(told) == 2
+    picture = replace(ada.message("/look"), attachments=(Attachment("photo", "f1"),))
+    await ada.gives(picture)
+    assert (await ada.inbox())[-1] == ("/look", "pending")
+
+
+async def test_in_a_group_an_unknown_command_is_answered_where_it_names_the_bot(
+    ada: Person,
+) -> None:
+    team = replace(ada, address=Address("telegram", "42", "-9", is_group=True))
+    await team.says("/other", "/other@roost_bot", "@roost_bot /other")
+    assert [state for _, state in await team.inbox()] == ["pending", "done", "done"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("/foo", "foo"),
+        ("  /FOO_2  ", "foo_2"),
+        ("/foo@roost_bot", "foo"),
+        ("/foo bar", "foo"),
+        ("/foo 10:30", "foo"),
+        ("/etc/hosts", ""),
+        ("/path/like this", ""),
+        ("/srv/my files", ""),
+        ("/tmp is full, help", ""),
+        ("/foo\nbar", ""),
+        ("/", ""),
+        ("/ foo", ""),
+        ("//foo", ""),
+        ("/1", ""),
+        ("/2026-01-01", ""),
+        ("/c++", ""),
+        ("/привет", ""),
+        ("/" + "x" * 33, ""),
+        ("/stop the", ""),
+        ("/help", ""),
+        ("what is /foo?", ""),
+    ],
+)
+def test_a_command_is_a_slash_and_a_word_and_at_most_one_word_more(text: str, name: str) -> None:
+    assert unknown(text, is_group=False) == name
 
 
 async def test_an_operator_may_choose_it_as_well(ada: Person) -> None:

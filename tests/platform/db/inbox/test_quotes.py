@@ -123,3 +123,28 @@ async def test_r17_a_message_of_another_chat_is_never_taken_for_the_quoted_one(
     unknown = Quote("502", "bot", "", "", resolved=False)
     quoted = (await said(bob, "and?", unknown)).quoted
     assert quoted is not None and not quoted["resolved"] and quoted["text"] == ""
+
+
+async def test_an_answer_that_newer_messages_overtake_before_it_is_planned_says_so(
+    ada: Person,
+) -> None:
+    await ada.says("first")
+    await ada.agent_says(await ada.turn(), 1, "The answer to the first.")
+    found = await ada.stores.outbox.next_entry(ada.address)
+    assert found is not None and found[0].reply_to is not None and found[0].reply_to.is_latest
+    await ada.says("second")
+    found = await ada.stores.outbox.next_entry(ada.address)
+    assert found is not None and found[0].reply_to is not None
+    assert not found[0].reply_to.is_latest
+    # Once planned it stays as it is: a repeat must read like the first try.
+    await ada.agent_says(await ada.turn(), 1, "The answer to the second.")
+    await ada.stores.outbox.plan(found[0].id, [RenderedPart("The answer", (), 0, 10)])
+    assert await ada.stores.outbox.next_entry(ada.address) is not None
+
+
+async def test_the_answer_to_a_reply_is_a_reply(sqlite_ada: Person) -> None:
+    await sqlite_ada.gives(sqlite_ada.message("why?", quote=Quote("1", "other", "x", "x")))
+    await sqlite_ada.agent_says(await sqlite_ada.turn(), 1, "Because.")
+    found = await sqlite_ada.stores.outbox.next_entry(sqlite_ada.address)
+    assert found is not None and found[0].reply_to is not None
+    assert found[0].reply_to.is_reply and found[0].reply_to.is_latest

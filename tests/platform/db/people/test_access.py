@@ -4,13 +4,14 @@ import re
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import delete
 
 from roost_channels.message import Address, Sender
 from roost_platform.db.inbox.inbox import InboxStore
-from roost_platform.db.models import Identity
+from roost_platform.db.models import Identity, Inbox, ListedName, Pairing
 from roost_platform.db.people.access import CODES_MAX, HELD_MAX, AccessPolicy, decide
 from roost_platform.errors import NotFound
-from roost_platform.testing.chats import HandClock, Person
+from roost_platform.testing.chats import HandClock, Person, count_rows
 
 PAIRING = Address("telegram", "43", "2002")
 
@@ -74,15 +75,78 @@ async def test_an_expired_code_is_refused_and_replaced(bob: Person, clock: HandC
     assert [state for _, state in await bob.inbox()] == ["pending", "pending"]
 
 
-async def test_open_codes_per_account_are_bounded(bob: Person, clock: HandClock) -> None:
-    people = [stranger(bob, number) for number in range(CODES_MAX + 1)]
+async def test_open_codes_per_account_are_bounded_and_a_newcomer_always_gets_one(
+    bob: Person, clock: HandClock
+) -> None:
+    people = [stranger(bob, number) for number in range(CODES_MAX + 2)]
     for person in people:
         await person.says("hello?")
-    assert [len(await person.outbox()) for person in people] == [1] * CODES_MAX + [0]
-    assert await people[-1].inbox() == [("hello?", "held")]
-    clock.advance(3601)
-    await people[-1].says("hello again")
-    assert len(await people[-1].outbox()) == 1
+        clock.advance(1)
+    assert [len(await person.outbox()) for person in people] == [1] * len(people)
+    assert await count_rows(bob.stores, Pairing, state="open") == CODES_MAX
+    # Whoever was evicted still waits in the list, with a code that admits until it expires.
+    assert await bob.stores.people.count("pending") == len(people)
+    evicted = await code_of(people[0])
+    await people[0].says("still here")  # and has the slot again, with the same code
+    assert len(await people[0].outbox()) == 1
+    assert await count_rows(bob.stores, Pairing, state="open") == CODES_MAX
+    await bob.intake.approve(evicted, "olga")
+    await bob.intake.approve(await code_of(people[1]), "olga")
+    assert [state for _, state in await people[1].inbox()] == ["pending"]
+
+
+async def test_a_stranger_who_goes_on_is_answered_once_in_ten_minutes(
+    bob: Person, clock: HandClock
+) -> None:
+    await bob.says("/start", "/help", "/stop", "hello?", "stop", "/help me")
+    [(_, told)] = await bob.outbox()
+    assert "kept" not in told  # the first was a command, which is not
+    states = [state for _, state in await bob.inbox()]
+    assert states == ["ignored", "ignored", "ignored", "held", "held", "held"]
+    clock.advance(601)
+    await bob.says("anyone?", "/help")
+    assert len(await bob.outbox()) == 2 and (await bob.outbox())[-1][1].endswith("is kept.")
+
+
+@pytest.fixture
+def listed(ada: Person) -> InboxStore:
+    """A bot that talks to @ada alone."""
+    policy = AccessPolicy("allowlist", ("@Ada",))
+    return InboxStore(ada.stores.database, {("telegram", "44"): policy})
+
+
+async def came(listed: InboxStore, ada: Person, number: str, name: str = "ada") -> str:
+    """The state of a message from this account under this name."""
+    chat = Address("telegram", "44", number)
+    message = replace(
+        ada.message(f"from {number}"), address=chat, sender=Sender(number, name, name)
+    )
+    [inbox_id] = (await listed.accept("telegram", "44", [message])).ids
+    async with ada.stores.database.read() as session:
+        return (await session.get_one(Inbox, inbox_id)).state
+
+
+async def test_a_listed_name_means_the_account_that_came_first_under_it(
+    listed: InboxStore, ada: Person
+) -> None:
+    assert await came(listed, ada, "7") == "pending"
+    assert await came(listed, ada, "666", "ADA") == "ignored"
+    assert await came(listed, ada, "666") == "ignored"
+    assert await came(listed, ada, "7", "renamed") == "pending"  # the account is what counts
+    assert await came(listed, ada, "7") == "pending"
+    [told] = await ada.stores.audit.list()
+    assert (told.action, told.object) == ("person.name_taken", "telegram:@ada")
+    assert told.detail == {"account": "44", "listed": "7", "came": "666"}
+
+
+async def test_a_listed_name_belongs_to_who_was_admitted_before_names_were_bound(
+    listed: InboxStore, ada: Person
+) -> None:
+    assert await came(listed, ada, "7") == "pending"
+    async with ada.stores.database.write() as session:
+        await session.execute(delete(ListedName))
+    assert await came(listed, ada, "666") == "ignored"
+    assert await came(listed, ada, "7") == "pending"
 
 
 async def test_messages_kept_of_a_stranger_are_bounded(bob: Person) -> None:
