@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 
 from roost_inference.client.assembly import AnswerAssembly, Completed, Delta, ToolCall
+from roost_inference.client.events import events_of
 from roost_inference.client.refusals import json_of, refusal
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable, UnknownModel
 
@@ -29,7 +30,6 @@ OPTIONAL_FIELDS = ("cache_salt", "priority", "stream_options")
 # Those that may be left out at any time. vLLM refuses a priority if its settings say so, and only
 # one other than 0, so the first refusal may come after many answers.
 HARMLESS_FIELDS = frozenset({"priority"})
-EVENT_BYTES_MAX = 2**20
 BODY_BYTES_MAX = 2**20
 
 
@@ -54,7 +54,8 @@ class EngineClient:
     """Talks to one engine. `base_url` with or without a path; without one, /v1 is meant.
 
     Raises roost_inference.errors: EngineUnavailable where the engine can't be reached, is starting,
-    or the connection is lost, also in mid-stream; QueueFull; InvalidRequest and its kinds.
+    or the connection is lost, also in mid-stream; EngineRefused where it refuses our key or our
+    account; QueueFull; InvalidRequest and its kinds.
     """
 
     def __init__(
@@ -99,12 +100,18 @@ class EngineClient:
         with _network_errors():
             async with (
                 self._accepted(url, body, headers) as response,
-                contextlib.aclosing(_events(response)) as events,
+                contextlib.aclosing(events_of(response)) as events,
             ):
-                async for value in events:
-                    text = answer.add(value)
-                    if text:
-                        yield Delta(text)
+                async for event in events:
+                    if event.is_end:
+                        answer.end_mark()
+                        break
+                    delta = answer.add(event.value, is_event_error=event.is_error)
+                    if delta.text or delta.replaces:
+                        yield delta
+            held_back = answer.end()
+            if held_back.text or held_back.replaces:
+                yield held_back
             completed = answer.completed()
         yield completed
 
@@ -260,15 +267,3 @@ async def _bounded(response: httpx2.Response) -> bytes:
         if len(body) >= BODY_BYTES_MAX:
             return body[:BODY_BYTES_MAX]
     return body
-
-
-async def _events(response: httpx2.Response) -> AsyncGenerator[Any, None]:
-    """The JSON of each event up to [DONE]."""
-    source = httpx2.EventSource(response, max_event_size=EVENT_BYTES_MAX)
-    async for event in source:
-        if event.data.strip() == "[DONE]":
-            return
-        value = json_of(event.data.encode())
-        if value is None:
-            raise EngineUnavailable("The connection to the engine was lost inside an event")
-        yield value
