@@ -138,9 +138,9 @@ class Agent:
     def _check_tools(self, where: str) -> None:
         if len(self.tools) > TOOLS_MAX:
             raise DefinitionError(f"{where} has {len(self.tools)} tools; at most {TOOLS_MAX} fit.")
-        for tool in self.tools:
-            if not isinstance(tool, Tool):
-                raise DefinitionError(f"{where}: {tool!r} is not a tool. Declare it with @tool.")
+        for index, tool in enumerate(self.tools):
+            expected = "a tool, which is declared with @tool"
+            require_type(where, f"tools[{index}]", tool, Tool, expected)
         names = [tool.name for tool in self.tools]
         for name in names:
             if names.count(name) > 1:
