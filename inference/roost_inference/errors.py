@@ -12,14 +12,9 @@ EngineError
 ├── BodyTooLarge          413  not retryable
 ├── QueueFull             429  retryable after `retry_after_s`
 ├── EngineUnavailable     503  retryable: starting, stopping, connection refused or lost
-│   └── AnswerUnfinished  503  the answer stopped without its end; `completed` is what came
+│   └── AnswerUnfinished  503  in client/assembly.py: an answer came without its end
 └── EngineFailed          500  retryable: the kernels failed; the message says how
 """
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from roost_inference.client.assembly import Completed
 
 
 class EngineError(Exception):
@@ -129,17 +124,6 @@ class EngineUnavailable(EngineError):
     http_status = 503
     code = "engine_unavailable"
     retryable = True
-
-
-class AnswerUnfinished(EngineUnavailable):
-    """The connection to the engine was lost in mid-answer.
-
-    completed: the answer so far, for whoever gives up asking again.
-    """
-
-    def __init__(self, message: str = "", *, completed: "Completed | None" = None) -> None:
-        super().__init__(message)
-        self.completed = completed
 
 
 class EngineFailed(EngineError):

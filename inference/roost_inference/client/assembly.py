@@ -7,7 +7,7 @@ from typing import Any, Final
 from roost_inference.client.call_assembly import CallAssembly, ToolCall
 from roost_inference.client.reasoning import ReasoningFilter, Visible
 from roost_inference.client.refusals import error_of
-from roost_inference.errors import AnswerUnfinished, EngineFailed, EngineUnavailable
+from roost_inference.errors import EngineFailed, EngineUnavailable
 
 __all__ = ["Completed", "Delta", "ToolCall"]
 
@@ -67,6 +67,17 @@ class Completed:
     completion_tokens: int
     metrics: Mapping[str, Any] = field(default_factory=dict)
     reasoning: str = ""
+
+
+class AnswerUnfinished(EngineUnavailable):
+    """The connection to the engine was lost in mid-answer, or the engine sends no end of answers.
+
+    completed: the answer so far, for whoever gives up asking again.
+    """
+
+    def __init__(self, completed: Completed) -> None:
+        super().__init__("The connection to the engine was lost in mid-answer")
+        self.completed = completed
 
 
 class AnswerAssembly:
@@ -181,8 +192,7 @@ class AnswerAssembly:
             reasoning="".join([*self._reasoning, *self._filter.reasoning]),
         )
         if self._finish_reason is None and not self._was_ended:
-            lost = "The connection to the engine was lost in mid-answer"
-            raise AnswerUnfinished(lost, completed=completed)
+            raise AnswerUnfinished(completed)
         return completed
 
 

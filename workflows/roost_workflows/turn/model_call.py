@@ -13,11 +13,10 @@ from temporalio.exceptions import ApplicationError
 
 from roost.agent import Agent
 from roost.turn import Finish
-from roost_inference.client.assembly import UNFINISHED, Completed, Delta
+from roost_inference.client.assembly import UNFINISHED, AnswerUnfinished, Completed, Delta
 from roost_inference.client.engine_client import ChatRequest
 from roost_inference.client.sessions import EngineSession
 from roost_inference.errors import (
-    AnswerUnfinished,
     BodyTooLarge,
     EngineError,
     EngineUnavailable,
@@ -190,7 +189,6 @@ class ModelCaller:
             except EngineError as error:
                 attempt = activity.info().attempt
                 if _is_taken(error, attempt):
-                    assert error.completed is not None
                     so_far.completed, so_far.text = error.completed, error.completed.text
                     return
                 so_far.text = ""  # the next attempt begins again
@@ -273,7 +271,6 @@ def _is_taken(error: EngineError, attempt: int) -> TypeGuard[AnswerUnfinished]:
     return (
         isinstance(error, AnswerUnfinished)
         and attempt >= ENGINE_FAILURES_MAX
-        and error.completed is not None
         and bool(error.completed.text.strip())
     )
 
