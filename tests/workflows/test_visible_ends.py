@@ -8,10 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from temporalio.client import WorkflowExecutionStatus
 
 from roost import Agent, tool
 from roost_inference.client.assembly import Completed, Delta
 from roost_inference.client.engine_client import ChatRequest, EngineClient
+from roost_platform.intake import TemporalDoorbell
+from roost_workflows.names import workflow_id
 from roost_workflows.policies import ENGINE_FAILURES_MAX, INTERNAL_FAILURES_MAX
 from roost_workflows.testing.lab import Lab
 from roost_workflows.turn.endings import APOLOGIES, CUT_SHORT, NO_TEXT
@@ -196,3 +199,17 @@ async def test_the_size_that_fits_is_learned_from_the_engines_numbers(lab: Lab, 
             await lab.say(talk, f"{number} " + "x" * 400)
             assert (await lab.turn(talk, number)).state == "done"
     assert 1 <= small.refused <= 4, "later messages begin with a history that fits"
+
+
+async def test_a_stuck_run_is_ended_and_the_next_ring_opens_another(lab: Lab, talk: str) -> None:
+    doorbell = TemporalDoorbell(lab.client)
+    handle = lab.client.get_workflow_handle(workflow_id(talk))
+    await doorbell.end(talk)  # no run is open
+    await doorbell.ring(talk)
+    first = (await handle.describe()).run_id
+    await doorbell.end(talk)
+    assert (await handle.describe()).status == WorkflowExecutionStatus.TERMINATED
+    await doorbell.ring(talk)
+    latest = await handle.describe()
+    assert latest.status == WorkflowExecutionStatus.RUNNING and latest.run_id != first
+    await doorbell.end(talk)
