@@ -21,6 +21,7 @@ from roost_inference.errors import (
     EngineError,
     EngineUnavailable,
     PromptTooLong,
+    QueueFull,
 )
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.hints.session_hints import IDLE_TTL_S, TOOL_GRACE_S, SessionHints
@@ -192,9 +193,10 @@ class ModelCaller:
                     so_far.completed, so_far.text = error.completed, error.completed.text
                     return
                 so_far.text = ""  # the next attempt begins again
-                log.warning("turn %s: model call failed: %r", call.turn_id, error)
+                level = logging.WARNING if error.retryable else logging.ERROR
+                log.log(level, "turn %s: model call failed: %r", call.turn_id, error)
                 await note_error(self._turns, call.turn_id, engine_words(error))
-                if isinstance(error, EngineUnavailable):
+                if isinstance(error, EngineUnavailable | QueueFull):
                     await self._show_unreachable(call.turn_id)
                 raise engine_failure(error, attempt) from None
 
