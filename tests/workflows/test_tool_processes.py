@@ -266,7 +266,9 @@ async def test_whatever_a_tool_raises_in_the_worker_is_its_failure(
         raise raised
 
     outcome = await run_tool(in_loop if kind == "async" else in_thread, "{}", make_context())
-    assert outcome.status == "error" and outcome.text.startswith("ends failed: ")
+    assert outcome.status == "error" and outcome.text.startswith(
+        "ends failed with an unexpected error"
+    )
 
 
 async def test_notes_are_not_for_synchronous_tools() -> None:

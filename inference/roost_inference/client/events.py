@@ -75,8 +75,12 @@ async def events_of(response: httpx2.Response) -> AsyncGenerator[Event, None]:
         text = await body.whole(WHOLE_CHARACTERS_MAX)
         if len(text) > WHOLE_CHARACTERS_MAX:
             raise EngineFailed(f"The answer is longer than {WHOLE_CHARACTERS_MAX} characters")
-        value = _json(text)
-        yield Event(value, is_error=not isinstance(value, dict) or "choices" not in value)
+        # Some engines write an object a line.
+        whole = json_of(text.encode())
+        lines = [line for line in text.splitlines() if line.strip()] if whole is None else []
+        for value in [_json(line) for line in lines] or [_json(text)]:
+            is_answer = isinstance(value, dict) and "choices" in value
+            yield Event(value, is_error=not is_answer)
         yield Event(is_end=True)
         return
     if first == "<":

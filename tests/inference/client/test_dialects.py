@@ -79,6 +79,8 @@ def events(*data: str) -> str:
         events(chunk(role="assistant", content=""), chunk("STOP", content=["Hi"])),
         events(chunk(content=None, refusal="Hi"), chunk("stop")),
         json.dumps({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}),
+        f"{chunk(content='Hi')}\n{chunk('stop')}\n",
+        json.dumps(json.loads(chunk("stop", content="Hi")), indent=2),
         json.dumps({"choices": [{"message": {"content": [{"type": "text", "text": "Hi"}]},
                                  "finish_reason": "stop"}]}),
     ],
