@@ -31,6 +31,7 @@ OPTIONAL_FIELDS = ("cache_salt", "priority", "stream_options")
 # one other than 0, so the first refusal may come after many answers.
 HARMLESS_FIELDS = frozenset({"priority"})
 BODY_BYTES_MAX = 2**20
+KEY_BYTES_MIN = 8  # a shorter key may be any word of an answer
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class EngineClient:
         self._served_model = ""
         self._unknown_fields: set[str] = set()
         self._was_accepted = False
+        self._key = api_key.encode()
         headers = {"accept-encoding": "identity"}
         if api_key:
             headers["authorization"] = f"Bearer {api_key}"
@@ -133,7 +135,7 @@ class EngineClient:
         url = f"{self._api}{path[3:]}" if path.startswith("/v1/") else f"{self._root}{path}"
         with _network_errors():
             async with self._http.stream(method, url, json=body, timeout=PROBE_TIMEOUT_S) as reply:
-                return reply.status_code, reply.headers, await _bounded(reply)
+                return reply.status_code, reply.headers, await self._read(reply)
 
     async def health(self) -> dict[str, Any]:
         """The engine's own /health, or {"status": "ok", …} for engines that have none like it.
@@ -200,7 +202,7 @@ class EngineClient:
                     self._unknown_fields |= left_out
                     yield response
                     return
-                text = await _bounded(response)
+                text = await self._read(response)
             unknown = self._refused_fields(response.status_code, text, body)
             if not unknown:
                 break
@@ -227,6 +229,20 @@ class EngineClient:
                 raise EngineUnavailable("The engine serves no model")
             self._served_model = names[0]
         return self._served_model
+
+    async def _read(self, response: httpx2.Response) -> bytes:
+        """At most BODY_BYTES_MAX of the body; the rest is left unread and the connection closed.
+
+        Some engines repeat a refused key in their error, which people and logs must not see.
+        """
+        body = b""
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) >= BODY_BYTES_MAX:
+                break
+        if len(self._key) >= KEY_BYTES_MIN:
+            body = body.replace(self._key, b"[key]")
+        return body[:BODY_BYTES_MAX]
 
     def _refused(self, response: httpx2.Response, body: bytes) -> EngineError:
         error = refusal(response.status_code, response.headers, body)
@@ -257,13 +273,3 @@ def _network_errors() -> Iterator[None]:
         raise EngineUnavailable("The engine has gone silent") from error
     except httpx2.RequestError as error:
         raise EngineUnavailable(f"The connection to the engine was lost: {error!r}") from error
-
-
-async def _bounded(response: httpx2.Response) -> bytes:
-    """At most BODY_BYTES_MAX of the body; the rest is left unread and the connection closed."""
-    body = b""
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) >= BODY_BYTES_MAX:
-            return body[:BODY_BYTES_MAX]
-    return body

@@ -7,6 +7,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from roost_inference.client.assembly import UNFINISHED, AnswerUnfinished
 from roost_inference.client.engine_client import ChatRequest, Completed, Delta, EngineClient
@@ -16,6 +20,7 @@ from roost_inference.errors import (
     EngineUnavailable,
     PromptTooLong,
 )
+from roost_inference.http.listener import listening
 
 ASK = ChatRequest(messages=[{"role": "user", "content": "hi"}])
 HEAD = "HTTP/1.1 200 OK\r\ncontent-type: {}\r\nconnection: close\r\n\r\n"
@@ -182,3 +187,17 @@ async def test_counts_that_are_no_numbers_are_left_out() -> None:
         0,
         0,
     )
+
+
+async def test_a_key_that_an_engine_repeats_in_its_refusal_is_not_told() -> None:
+    async def refuse(request: Request) -> Response:
+        said = f"Incorrect API key: {request.headers['authorization']}"
+        return JSONResponse({"error": {"message": said}}, 401)
+
+    app = Starlette(routes=[Route("/{path:path}", refuse, methods=["GET", "POST"])])
+    async with listening(app) as url:
+        client = EngineClient(url, model="m", api_key="sk-very-secret")
+        for ask in (client.complete(ASK), client.models(), client.health()):
+            with pytest.raises(EngineRefused, match=r"Incorrect API key: Bearer \[key\]"):
+                await ask
+        await client.close()
