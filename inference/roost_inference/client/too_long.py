@@ -27,7 +27,10 @@ TOO_LONG: Final = re.compile(
             r"(prompt|input) too (long|large)",  # Anthropic, Bedrock, Fireworks
             r"too many (input |prompt |total )?tokens",  # Cohere, Bedrock
             r"exceeds? (the )?max\w* (number of |input |prompt |model )?(tokens?|length)",  # Gemini
-            r"token count.{0,30}exceeds",
+            # OpenAI, Vertex, Zhipu; not `max_tokens`, which is no word of its own here.
+            r"\btokens?\b.{0,80}(\bexceeds?\b|only supports|less than|fewer than|> ?\w)",
+            r"(less|fewer) than \d{2,9} (input |prompt )?tokens",  # TGI
+            r"(prompt|input)\b.{0,40}\blonger than",  # vLLM
             r"(model )?token limit",  # Moonshot
             r"tokens?`?.{0,40}(must|should|cannot|can't) (be <=|not exceed|exceed)",  # TGI
             r"too large for model with",  # Mistral

@@ -83,6 +83,20 @@ def test_llama_server_gives_both_numbers_in_fields() -> None:
                                   "Requested 40000. The input must be reduced."}},
             (40000, 30000),
         ),
+        (
+            400,
+            {"error": {"message": "the input token count is 40000 but model only supports up to "
+                                  "32768."}},
+            (40000, 32768),
+        ),
+        (400, {"error": {"message": "total tokens (9000) > max_seq_len (8192)"}}, (9000, 8192)),
+        (422, {"error": "inputs must have less than 4095 tokens. Given: 5000"}, (5000, 4095)),
+        (
+            400,
+            {"message": "The decoder prompt (length 5000) is longer than the maximum model length "
+                        "of 4096."},
+            (5000, 4096),
+        ),
         (400, {"detail": "The prompt is longer than the context window"}, (None, None)),
     ],
 )  # fmt: skip
@@ -114,6 +128,7 @@ def test_a_prompt_that_does_not_fit_is_understood_in_every_engines_words(
         (529, b'{"error": {"type": "overloaded_error", "message": "busy"}}', QueueFull),
         (522, b"<html>Cloudflare</html>", EngineUnavailable),
         (400, b'{"error": {"message": "max_tokens is too large: 9000"}}', InvalidRequest),
+        (400, b'{"error": {"message": "max_tokens exceeds 4096"}}', InvalidRequest),
         (500, b'{"error": {"message": "oops"}}', EngineFailed),
     ],
 )
