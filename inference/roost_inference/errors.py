@@ -4,18 +4,24 @@ EngineError
 ├── InvalidRequest        400  the caller's fault, not retryable
 │   ├── PromptTooLong     400  code context_length_exceeded
 │   ├── BadGrammar        400  code invalid_schema
+│   ├── ContentRefused    400  code content_filter: a provider's rules about contents
 │   ├── UnknownModel      404  code model_not_found
 │   ├── NoSessions        404  the engine has no /v1/sessions
 │   └── UnknownSession    404  no session of that id and salt
+├── EngineRefused         403  another engine refuses our key, account or address; not retryable
 ├── BodyTooLarge          413  not retryable
 ├── QueueFull             429  retryable after `retry_after_s`
 ├── EngineUnavailable     503  retryable: starting, stopping, connection refused or lost
+│   └── AnswerUnfinished  503  in client/assembly.py: an answer came without its end
 └── EngineFailed          500  retryable: the kernels failed; the message says how
 """
 
 
 class EngineError(Exception):
-    """The engine could not complete a request."""
+    """The engine could not complete a request.
+
+    answered_status: the HTTP status of another engine's answer, None where there was none.
+    """
 
     http_status = 500
     type = "server_error"
@@ -26,6 +32,7 @@ class EngineError(Exception):
         super().__init__(message or (self.__doc__ or "").strip())
         self.message = str(self)
         self.param = param
+        self.answered_status: int | None = None
 
 
 class InvalidRequest(EngineError):
@@ -37,9 +44,23 @@ class InvalidRequest(EngineError):
 
 
 class PromptTooLong(InvalidRequest):
-    """The prompt does not fit the model's context."""
+    """The prompt does not fit the model's context.
+
+    prompt_tokens, limit_tokens: what the engine says of both; None where it does not.
+    """
 
     code = "context_length_exceeded"
+
+    def __init__(self, message: str = "", *, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.prompt_tokens: int | None = None
+        self.limit_tokens: int | None = None
+
+
+class ContentRefused(InvalidRequest):
+    """The engine's provider refuses what the conversation contains."""
+
+    code = "content_filter"
 
 
 class BadGrammar(InvalidRequest):
@@ -74,6 +95,14 @@ class BodyTooLarge(InvalidRequest):
 
     http_status = 413
     code = "body_too_large"
+
+
+class EngineRefused(EngineError):
+    """The engine refuses this installation: its key, its account or its address."""
+
+    http_status = 403
+    type = "permission_error"
+    code = "engine_refused"
 
 
 class QueueFull(EngineError):

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 from uuid_utils import uuid7
 
 from roost_channels.console.config import ACCOUNT, CHANNEL
@@ -67,6 +68,15 @@ class TemporalDoorbell:
     async def stop(self, conversation_id: str) -> None:
         """Signal `stop`, starting the workflow when none runs."""
         await self._signal(conversation_id, SIGNAL_STOP)
+
+    async def end(self, conversation_id: str) -> None:
+        """Terminate the workflow's run if one is open; the next ring starts another."""
+        handle = self._client.get_workflow_handle(workflow_id(conversation_id))
+        try:
+            await handle.terminate("no progress", rpc_timeout=timedelta(seconds=RING_TIMEOUT_S))
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
 
     async def _signal(self, conversation_id: str, signal: str) -> None:
         await self._client.start_workflow(

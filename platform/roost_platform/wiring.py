@@ -33,6 +33,7 @@ from roost_platform.errors import ConfigError, NotReachable
 from roost_platform.intake import PlatformIntake, Sweeper, TemporalDoorbell
 from roost_platform.settings.config import Settings
 from roost_platform.version import VERSION
+from roost_platform.watchdog import Watchdog
 from roost_workflows.agents import AgentRegistry, load_agents
 from roost_workflows.errors import AgentsError
 from roost_workflows.hints.engine_hints import EngineHints
@@ -235,6 +236,12 @@ async def open_courier(
                 channels, stores.artifacts, config=settings.files, stop=stop
             ).run(),
             "sweep": Sweeper(stores, doorbell).run(),
+            "watch turns": Watchdog(
+                stores,
+                doorbell,
+                no_progress_s=settings.worker.no_progress_s,
+                slots=settings.worker.max_concurrent_activities,
+            ).run(),
             **{
                 f"ingest {channel.name} {channel.account}": channel.ingest(intake)
                 for channel in channels

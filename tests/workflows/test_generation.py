@@ -9,23 +9,23 @@ from roost import Agent, ModelSettings, tool
 from roost_inference.client.assembly import Completed, ToolCall
 from roost_inference.errors import (
     BodyTooLarge,
+    ContentRefused,
     EngineError,
     EngineFailed,
+    EngineRefused,
     EngineUnavailable,
+    InvalidRequest,
     PromptTooLong,
     QueueFull,
+    UnknownModel,
 )
 from roost_workflows import policies
-from roost_workflows.ports import FAILURE_REASONS, TranscriptMessage, TurnContext, TurnRecord
+from roost_workflows.ports import TranscriptMessage, TurnContext, TurnRecord
+from roost_workflows.reasons import FAILURE_REASONS
 from roost_workflows.state import GenerateInput
+from roost_workflows.turn.failures import engine_failure
 from roost_workflows.turn.figures import NAME_CHARS_MAX, engine_figures
-from roost_workflows.turn.model_call import (
-    CALLS_PER_STEP_MAX,
-    UNPARSED,
-    call_id,
-    engine_failure,
-    plan_calls,
-)
+from roost_workflows.turn.planning import CALLS_PER_STEP_MAX, UNPARSED, call_id, plan_calls
 from roost_workflows.turn.requests import (
     PRIORITY_BACKGROUND,
     PRIORITY_CONTINUATION,
@@ -140,7 +140,11 @@ def test_an_engines_figures_are_kept_small_and_without_content() -> None:
         (EngineFailed(), 2, "engine_failed", False),
         (EngineFailed(), policies.ENGINE_FAILURES_MAX, "engine_failed", True),
         (PromptTooLong(), 1, "too_long", True),
-        (BodyTooLarge(), 1, "refused", True),
+        (BodyTooLarge(), 1, "too_long", True),
+        (InvalidRequest(), 1, "refused", True),
+        (EngineRefused(), 1, "engine_refused", True),
+        (UnknownModel(), 1, "engine_refused", True),
+        (ContentRefused(), 1, "content_refused", True),
         (EngineError("odd"), 1, "engine_failed", True),
     ],
 )

@@ -1,7 +1,7 @@
 """The ports' contract, held by the store in memory and by the database alike."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from roost_workflows.ports import (
     PlannedCall,
     Postponed,
     Snapshot,
+    Spent,
     TranscriptMessage,
     TurnRecord,
     Turns,
@@ -186,6 +187,9 @@ async def test_nothing_is_steered_into_an_open_group_or_a_stopped_turn(world: Wo
     [
         (ModelCall("answer", "Hi.", usage=Usage(3, 1, 2)), ("answer", "Hi."), ""),
         (ModelCall("length", "Once upon"), ("answer", "Once upon"), "cut_off"),
+        (ModelCall("unfinished", "Once upon"), ("answer", "Once upon"), "unfinished"),
+        (ModelCall("filtered", "Once upon"), ("answer", "Once upon"), "filtered"),
+        (ModelCall("answer", "Hi.", limit="repeated_calls"), ("answer", "Hi.\n\n_I"), "limited"),
         (ModelCall("empty", " \n"), ("notice", "I have no answer to that."), "no_answer"),
         (ModelCall("answer", ""), ("notice", "I have no answer to that."), "no_answer"),
     ],
@@ -204,6 +208,16 @@ async def test_an_answer_ends_the_turn_and_is_sent_once(
     assert (message.role, message.note_kind) == ("assistant", note_kind)
     assert message.content == ("" if note_kind == "no_answer" else call.text)
     assert bool(message.note) == bool(note_kind)
+
+
+async def test_what_a_turn_used_is_read_with_its_context(world: World) -> None:
+    turn = await begun(world)
+    assert (await world.turns.context(turn.turn_id, 1)).spent == Spent()
+    usage = Usage(prompt_tokens=10, completion_tokens=5, duration_s=2.0)
+    await world.turns.commit_step(turn.turn_id, 1, replace(TOOLS, usage=usage))
+    spent = (await world.turns.context(turn.turn_id, 1)).spent
+    assert spent.calls == tuple((c.call_id, c.name, c.arguments) for c in TOOLS.calls)
+    assert (spent.tokens, spent.worked_s) == (15, 2.0)
 
 
 async def test_what_comes_after_the_end_is_fenced_off(world: World) -> None:

@@ -121,10 +121,10 @@ async def gone(pid: int) -> None:
     [
         ("retry", "error", "No such place. Correct the call and try again."),
         ("failed", "error", "The kitchen is closed."),
-        ("exit", "error", "ends failed: SystemExit: enough"),
-        ("interrupt", "error", "ends failed: KeyboardInterrupt: "),
-        ("exception", "error", "ends failed: ZeroDivisionError: by zero"),
-        ("stop iteration", "error", "ends failed: StopIteration: "),
+        ("exit", "error", "ends failed with an unexpected error (SystemExit)."),
+        ("interrupt", "error", "ends failed with an unexpected error (KeyboardInterrupt)."),
+        ("exception", "error", "ends failed with an unexpected error (ZeroDivisionError)."),
+        ("stop iteration", "error", "ends failed with an unexpected error (StopIteration)."),
         ("death", "error", "Its process ended with code 3."),
         ("signal", "error", "Its process was killed by signal 9."),
         ("print", "ok", "real"),
@@ -266,7 +266,9 @@ async def test_whatever_a_tool_raises_in_the_worker_is_its_failure(
         raise raised
 
     outcome = await run_tool(in_loop if kind == "async" else in_thread, "{}", make_context())
-    assert outcome.status == "error" and outcome.text.startswith("ends failed: ")
+    assert outcome.status == "error" and outcome.text.startswith(
+        "ends failed with an unexpected error"
+    )
 
 
 async def test_notes_are_not_for_synchronous_tools() -> None:

@@ -15,6 +15,12 @@ QueueMode = Literal["steer", "followup", "collect", "interrupt"]
 QUEUE_MODES: Final[tuple[QueueMode, ...]] = get_args(QueueMode)
 MAX_STEPS_DEFAULT: Final = 8
 MAX_STEPS_LIMIT: Final = 100
+MAX_CALLS_DEFAULT: Final = 64
+MAX_CALLS_LIMIT: Final = 1000
+MAX_TURN_TOKENS_DEFAULT: Final = 2_000_000
+MAX_TURN_S_DEFAULT: Final = 3600.0
+MAX_TURN_S_LIMIT: Final = 24 * 3600.0
+MAX_REPEATS_DEFAULT: Final = 5
 TOOLS_MAX: Final = 64
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
@@ -66,6 +72,11 @@ class Agent:
         it: nothing behind the change stays cached.
     tools: shown to the model by name, in every call the same.
     max_steps: model calls in one turn; the last one is asked to answer without tools.
+    max_calls: tool calls in one turn; further ones are not run. max_repeats: how often one turn
+        runs a tool with the same arguments. max_turn_tokens: what the model calls of one turn may
+        read and write together, where the engine counts it. Where one of these is reached, the
+        model has to answer without tools, and people are told.
+    max_turn_s: seconds that one turn may work; then it fails, and people are told.
     queue: what happens to messages that arrive while a turn runs, where neither the conversation
         nor its channel says it; None leaves it to the installation. `steer` shows them to the model
         at its next call, `followup` answers each by itself, `collect` answers together what comes
@@ -78,6 +89,10 @@ class Agent:
     model: ModelSettings = field(default_factory=ModelSettings)
     max_steps: int = MAX_STEPS_DEFAULT
     queue: QueueMode | None = None
+    max_calls: int = MAX_CALLS_DEFAULT
+    max_repeats: int = MAX_REPEATS_DEFAULT
+    max_turn_tokens: int = MAX_TURN_TOKENS_DEFAULT
+    max_turn_s: float = MAX_TURN_S_DEFAULT
 
     def __post_init__(self) -> None:
         require_type("Agent", "name", self.name, str, "a text")
@@ -91,9 +106,7 @@ class Agent:
         if not self.instructions.strip():
             raise DefinitionError(f"{where} needs instructions.")
         require_type(where, "model", self.model, ModelSettings, "ModelSettings")
-        require_type(where, "max_steps", self.max_steps, int, "a whole number")
-        if not 1 <= self.max_steps <= MAX_STEPS_LIMIT:
-            raise DefinitionError(f"{where}: max_steps must be 1 to {MAX_STEPS_LIMIT}.")
+        self._check_limits(where)
         if self.queue is not None and self.queue not in QUEUE_MODES:
             modes = ", ".join(QUEUE_MODES)
             raise DefinitionError(
@@ -103,12 +116,31 @@ class Agent:
         self._check_tools(where)
         object.__setattr__(self, "tools", tuple(self.tools))
 
+    def _check_limits(self, where: str) -> None:
+        for name, most in (
+            ("max_steps", MAX_STEPS_LIMIT),
+            ("max_calls", MAX_CALLS_LIMIT),
+            ("max_repeats", MAX_CALLS_LIMIT),
+        ):
+            value = getattr(self, name)
+            require_type(where, name, value, int, "a whole number")
+            if not 1 <= value <= most:
+                raise DefinitionError(f"{where}: {name} must be 1 to {most}.")
+        require_type(where, "max_turn_tokens", self.max_turn_tokens, int, "a whole number")
+        if self.max_turn_tokens < 1:
+            raise DefinitionError(f"{where}: max_turn_tokens must be 1 or more.")
+        require_type(where, "max_turn_s", self.max_turn_s, (int, float), "a number of seconds")
+        if not 0 < self.max_turn_s <= MAX_TURN_S_LIMIT:
+            raise DefinitionError(
+                f"{where}: max_turn_s must be over 0 and at most {MAX_TURN_S_LIMIT:.0f}."
+            )
+
     def _check_tools(self, where: str) -> None:
         if len(self.tools) > TOOLS_MAX:
             raise DefinitionError(f"{where} has {len(self.tools)} tools; at most {TOOLS_MAX} fit.")
-        for tool in self.tools:
-            if not isinstance(tool, Tool):
-                raise DefinitionError(f"{where}: {tool!r} is not a tool. Declare it with @tool.")
+        for index, tool in enumerate(self.tools):
+            expected = "a tool, which is declared with @tool"
+            require_type(where, f"tools[{index}]", tool, Tool, expected)
         names = [tool.name for tool in self.tools]
         for name in names:
             if names.count(name) > 1:

@@ -1,5 +1,7 @@
 """Checks of what developers declare: a wrong type is refused where it is written."""
 
+import json
+from math import isfinite
 from typing import Final
 
 from roost.errors import DefinitionError
@@ -18,6 +20,20 @@ def require_type(
     is_wrong_bool = isinstance(value, bool) and bool not in allowed
     if is_wrong_bool or not isinstance(value, allowed):
         raise DefinitionError(f"{where}: {name} must be {expected}, not {shown(value)}.")
+    if isinstance(value, float) and not isfinite(value):
+        raise DefinitionError(f"{where}: {name} must be {expected}, not {shown(value)}.")
+    if isinstance(value, str):
+        require_sendable(where, name, value)
+
+
+def require_sendable(where: str, name: str, value: object) -> None:
+    """Raise DefinitionError unless JSON can hold the value: each request to an engine has it."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DefinitionError(
+            f"{where}: {name} can't be sent to a model: {type(error).__name__}: {error}."
+        ) from None
 
 
 def shown(value: object) -> str:

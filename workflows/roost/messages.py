@@ -11,6 +11,9 @@ NoteKind = Literal[
     "interrupted",
     "failed",
     "cut_off",  # at the length limit
+    "unfinished",  # the engine sent no end
+    "filtered",  # the engine's provider stopped it
+    "limited",  # a limit of the turn was reached
     "no_answer",
     "files_only",
     "operator",  # a person wrote it in the agent's place

@@ -17,7 +17,7 @@ from typing import (
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from roost.checks import require_type, shown
+from roost.checks import require_sendable, require_type, shown
 from roost.context import Context
 from roost.effects import EFFECTS, Effect
 from roost.errors import DefinitionError, ModelRetry
@@ -158,6 +158,8 @@ def _declare(
     description = inspect.getdoc(function) or ""
     if not description:
         raise DefinitionError(f"{where} needs a docstring: the model chooses tools by it.")
+    require_sendable(where, "its docstring", description)
+    require_type(where, "effect", effect, str, "a text")
     if effect not in EFFECTS:
         raise DefinitionError(f"{where}: effect {effect!r} is not one of {', '.join(EFFECTS)}.")
     if effect == "verifiable" and check is None:
@@ -183,7 +185,7 @@ def _declare(
         effect=effect,
         timeout_s=float(timeout),
         check=check,
-        parameters=_parameters(arguments),
+        parameters=_parameters(where, arguments),
         label=label or name.replace("_", " ").capitalize(),
         _arguments=arguments,
         _context_name=context_name,
@@ -195,7 +197,7 @@ def _arguments(
 ) -> tuple[type[BaseModel], str | None]:
     try:
         hints = get_type_hints(function, include_extras=True)
-    except NameError as error:
+    except (NameError, TypeError, AttributeError, SyntaxError) as error:
         raise DefinitionError(f"{where}: an annotation can't be resolved: {error}.") from error
     fields: dict[str, Any] = {}
     context_name: str | None = None
@@ -219,9 +221,13 @@ def _arguments(
     return model, context_name
 
 
-def _parameters(model: type[BaseModel]) -> dict[str, Any]:
+def _parameters(where: str, model: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema without pydantic's titles, which cost tokens and say nothing."""
-    schema: dict[str, Any] = _untitled(model.model_json_schema())
+    try:
+        schema: dict[str, Any] = _untitled(model.model_json_schema())
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        raise DefinitionError(f"{where}: {str(error).splitlines()[0]}") from error
+    require_sendable(where, "the schema of its parameters", schema)
     schema.setdefault("properties", {})
     return schema
 

@@ -6,7 +6,9 @@ from typing import Literal, Protocol
 
 from roost.errors import StepsExhausted, TurnStopped
 
-Finish = Literal["answer", "tools", "length", "empty", "stopped"]
+# length: cut off at the length limit. unfinished: the engine sent no end. filtered: its provider
+# stopped it.
+Finish = Literal["answer", "tools", "length", "empty", "stopped", "unfinished", "filtered"]
 
 
 class ModelStep(Protocol):

@@ -19,6 +19,12 @@ class WorkerConfig(BaseModel):
     max_concurrent_activities: int = Field(
         default=200, ge=2, description="Model calls and tool calls that run at the same time."
     )
+    no_progress_s: float = Field(
+        default=600.0,
+        ge=1.0,
+        description="A turn in which nothing happens for so many seconds, although a worker lives, "
+        "is ended as failed.",
+    )
     graceful_shutdown_s: float = Field(
         default=10.0,
         ge=0,

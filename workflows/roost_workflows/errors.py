@@ -1,4 +1,4 @@
-"""What can go wrong around sessions; why turns fail is in ports.FAILURE_REASONS.
+"""What can go wrong around sessions; why turns fail is in reasons.FAILURE_REASONS.
 
 WorkflowsError
 ├── AgentsError      not retryable: agents can't be loaded as configured

@@ -19,6 +19,9 @@ ENGINE_ATTEMPTS_MAX: Final = 34
 # The engine failed on this very request: more attempts would take it down for everybody.
 ENGINE_FAILURES_MAX: Final = 3
 
+# A fault of code, ours or an agent's, ends the turn after so many attempts.
+INTERNAL_FAILURES_MAX: Final = 3
+
 # A tool has its own time limit, at most an hour; this one bounds what hangs beyond it.
 TOOL_TIMEOUT_S: Final = 3600 + 120
 # So many workers may die on a call. Storage counts the same attempts and settles the last one.

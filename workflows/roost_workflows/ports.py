@@ -20,19 +20,6 @@ CallStatus = Literal["ok", "error", "cancelled", "unknown", "skipped"]
 CallState = Literal["planned", "running"] | CallStatus
 CALL_ENDED: Final[frozenset[str]] = frozenset(get_args(CallStatus))
 
-FAILURE_REASONS = (
-    "engine_unavailable",  # not reached for as long as its retries last
-    "engine_failed",  # failed on this request again and again
-    "queue_full",
-    "refused",  # the request was not valid for this engine
-    "too_long",  # no part of the conversation fits the model
-    "too_many_steps",
-    "unknown_agent",
-    "worker_died",  # the workers that computed for this turn froze or died, again and again
-    "timeout",
-    "internal",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class TurnRecord:
@@ -85,6 +72,19 @@ class TranscriptMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What a turn has used so far.
+
+    calls: its tool calls in order, as (call id, tool name, arguments). tokens: read and written.
+    worked_s: seconds in model calls and tool calls that have ended.
+    """
+
+    calls: tuple[tuple[str, str, str], ...] = ()
+    tokens: int = 0
+    worked_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class TurnContext:
     """All that one model call needs, read in one transaction. `person_id` scopes notes;
     `cache_salt` keeps caches of different tenants apart.
@@ -98,6 +98,7 @@ class TurnContext:
     cache_salt: str
     messages: Sequence[TranscriptMessage]
     steered: int = 0
+    spent: Spent = field(default_factory=Spent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,8 @@ class Usage:
 class ModelCall:
     """What one model call decided, said and cost. `started_at` is in seconds since the epoch.
 
-    calls: the tool calls to run; only with finish `tools`.
+    calls: the tool calls to run; only with finish `tools`. limit: one of
+        reasons.LIMIT_REASONS where it took the tools away; empty elsewhere.
     """
 
     finish: Finish
@@ -149,6 +151,7 @@ class ModelCall:
     model: str = ""
     engine_message_id: str = ""
     started_at: float = 0.0
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +240,16 @@ class Turns(Protocol):
         ...
 
     async def finish_call(
-        self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
+        self,
+        turn_id: str,
+        step: int,
+        call_id: str,
+        *,
+        status: CallStatus,
+        result: str,
+        error: str = "",
     ) -> None:
-        """Store a call's result, once."""
+        """Store a call's result, once. `error`: what a broken tool raised, for operators alone."""
         ...
 
     async def close_group(self, turn_id: str, step: int) -> None:
@@ -258,13 +268,19 @@ class Turns(Protocol):
         """
         ...
 
+    async def note_error(self, turn_id: str, error: str) -> None:
+        """Keep what went wrong in a running turn, for operators alone: the engine's own words or a
+        trace. The latest counts; the next committed step forgets it.
+        """
+        ...
+
     async def settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str
     ) -> Settled:
         """End a turn that has no answer: close the open group with typed results, keep the partial
         text with a note, queue the final status or error; once.
 
-        reason: a code of FAILURE_REASONS when failed, which storage puts into words for people.
+        reason: a code of reasons.FAILURE_REASONS when failed; storage puts it into words.
         """
         ...
 

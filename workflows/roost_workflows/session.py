@@ -154,6 +154,10 @@ class SessionWorkflow:
             await self._settle(turn, "failed", "too_many_steps")
         except ActivityError as error:
             await self._settle(turn, "failed", reason_of(error))
+        except Exception:
+            # A fault of code. Raised on, it would end this run, and the next would meet it again.
+            workflow.logger.exception("turn %s: the loop failed", turn.turn_id)
+            await self._settle(turn, "failed", "internal")
         finally:
             watch.cancel()
 

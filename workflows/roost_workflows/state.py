@@ -83,7 +83,7 @@ class GroupInput:
 
 @dataclass(frozen=True, slots=True)
 class SettleInput:
-    """The end of a turn that has no answer. `reason` is one of ports.FAILURE_REASONS."""
+    """The end of a turn that has no answer. `reason` is one of reasons.FAILURE_REASONS."""
 
     turn_id: str
     outcome: Literal["stopped", "failed"]

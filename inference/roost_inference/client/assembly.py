@@ -1,38 +1,61 @@
 """Puts a streamed answer together from its chunks, whatever engines leave out."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from roost_inference.client.call_assembly import CallAssembly, ToolCall
+from roost_inference.client.reasoning import ReasoningFilter, Visible
 from roost_inference.client.refusals import error_of
 from roost_inference.errors import EngineFailed, EngineUnavailable
-from roost_inference.wire.ids import call_id
+
+__all__ = ["Completed", "Delta", "ToolCall"]
 
 ANSWER_CHARACTERS_MAX = 4 * 2**20
-CALLS_MAX = 256
+COUNT_MAX: Final = 10**9  # of tokens; more is nonsense
+UNFINISHED: Final = "unknown"  # the finish reason where the engine gives none
+# How engines say why an answer ended, in lower case, in OpenAI's words.
+FINISH_REASONS: Final = {
+    "max_tokens": "length",
+    "model_length": "length",
+    "model_context_window_exceeded": "length",
+    "end_turn": "stop",
+    "eos": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "prohibited_content": "content_filter",
+    "blocklist": "content_filter",
+    "spii": "content_filter",
+    "content_filtered": "content_filter",
+    "refusal": "content_filter",
+    "sensitive": "content_filter",
+}
+BROKEN: Final = {  # no answer at all: DeepSeek, OpenRouter
+    "insufficient_system_resource": EngineUnavailable,
+    "error": EngineFailed,
+    "abort": EngineUnavailable,
+}
 
 
 @dataclass(frozen=True)
 class Delta:
-    """New text of the answer."""
+    """New text of the answer. `replaces`: all text before it was reasoning, as it turned out."""
 
     text: str = ""
-
-
-@dataclass(frozen=True)
-class ToolCall:
-    """A complete call; `arguments` is JSON text as the model wrote it."""
-
-    id: str
-    name: str
-    arguments: str
+    replaces: bool = False
 
 
 @dataclass(frozen=True)
 class Completed:
     """The whole answer. Token counts are 0 where the engine does not send them; `metrics` is what
-    the bundled core and vLLM add."""
+    the bundled core and vLLM add.
+
+    finish_reason: stop, length, tool_calls or content_filter; `unknown` where the engine gives none
+        of them, or its own word. reasoning: what the model thought, which is no part of the text.
+    """
 
     text: str
     tool_calls: tuple[ToolCall, ...]
@@ -43,37 +66,50 @@ class Completed:
     cached_tokens: int
     completion_tokens: int
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    reasoning: str = ""
 
 
-@dataclass(slots=True)
-class _OpenCall:
-    index: Any
-    id: str = ""
-    name: str = ""
-    arguments: str = ""
+class AnswerUnfinished(EngineUnavailable):
+    """The connection to the engine was lost in mid-answer, or the engine sends no end of answers.
+
+    completed: the answer so far, for whoever gives up asking again.
+    """
+
+    def __init__(self, completed: Completed) -> None:
+        super().__init__("The connection to the engine was lost in mid-answer")
+        self.completed = completed
 
 
 class AnswerAssembly:
-    """Collects chunks in OpenAI's form into one answer.
+    """Collects chunks in OpenAI's form, or one whole message, into one answer.
 
-    Engines may leave out usage, ids and indexes of calls, the role chunk, and [DONE]; without a
-    finish_reason the answer was cut off."""
+    Engines may leave out usage, ids and indexes of calls, the role chunk, and [DONE]. Reasoning is
+    kept apart, in fields of its own or in the text (see ReasoningFilter)."""
 
     def __init__(self, model: str) -> None:
         self._model = model
         self._id = ""
         self._texts: list[str] = []
-        self._calls: list[_OpenCall] = []
+        self._reasoning: list[str] = []
+        self._filter = ReasoningFilter()
+        self._calls = CallAssembly()
         self._size = 0
         self._finish_reason: str | None = None
         self._usage: dict[str, Any] = {}
         self._metrics: dict[str, Any] = {}
+        self._was_ended = False
 
-    def add(self, chunk: Any) -> str:
+    def end_mark(self) -> None:
+        """The engine says that nothing more comes: [DONE], or the end of a whole message."""
+        self._was_ended = True
+
+    def add(self, chunk: Any, *, is_event_error: bool = False) -> Delta:
         """Take one chunk; the new text in it. Raises the error an event carries."""
+        if isinstance(chunk, list) and len(chunk) == 1:
+            chunk = chunk[0]
         if not isinstance(chunk, dict):
             raise EngineFailed("The engine sent an event that is not an object")
-        error = error_of(chunk)
+        error = error_of(chunk, is_event_error=is_event_error)
         if error is not None:
             raise error
         self._id = str(chunk.get("id") or self._id)
@@ -84,74 +120,112 @@ class AnswerAssembly:
             self._metrics = chunk["metrics"]
         choices = chunk.get("choices")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-            return ""
+            self._was_ended = self._was_ended or (choices == [] and bool(self._usage))
+            return Delta()
         choice = choices[0]
-        delta = choice.get("delta")
-        text = self._add_delta(delta) if isinstance(delta, dict) else ""
-        self._finish_reason = choice.get("finish_reason") or self._finish_reason
-        return text
+        message = choice.get("delta") or choice.get("message") or {}
+        if not isinstance(message, dict):
+            raise EngineFailed("The engine sent a message that is not an object")
+        delta = self._add_message(message)
+        reason = choice.get("finish_reason")
+        self._finish_reason = str(reason) if reason else self._finish_reason
+        return delta
 
-    def _add_delta(self, delta: dict[str, Any]) -> str:
-        for call in delta.get("tool_calls") or ():
-            self._add_call(call)
-        text = delta.get("content") or delta.get("refusal") or ""
-        if not isinstance(text, str):
-            raise EngineFailed("The engine sent content that is not text")
+    def _add_message(self, message: Mapping[str, Any]) -> Delta:
+        self._grow(self._calls.add_all(message))
+        for name in ("reasoning_content", "reasoning", "thinking"):
+            if isinstance(message.get(name), str):
+                self._add_reasoning(message[name])
+                break  # some engines send the same text under two names
+        text = ""
+        for kind, part in _parts_of(message):
+            if kind == "reasoning":
+                self._add_reasoning(part)
+            else:
+                text += part
         self._grow(len(text))
-        if text:
-            self._texts.append(text)
-        return text
+        return self._shown(self._filter.feed(text)) if text else Delta()
 
-    def _add_call(self, delta: dict[str, Any]) -> None:
-        function = delta.get("function") or {}
-        name, id = str(function.get("name") or ""), str(delta.get("id") or "")
-        arguments = function.get("arguments") or ""
-        if not isinstance(arguments, str):
-            arguments = json.dumps(arguments)
-        self._grow(len(arguments))
-        call = self._call_at(delta.get("index"), id, name)
-        call.id = call.id or id
-        call.name = call.name or name
-        call.arguments += arguments
+    def _add_reasoning(self, text: str) -> None:
+        self._grow(len(text))
+        self._reasoning.append(text)
 
-    def _call_at(self, index: Any, id: str, name: str) -> _OpenCall:
-        """The call a delta belongs to. Some engines number every call 0, or none: there another
-        id, or a second name, begins the next call."""
-        same = [call for call in self._calls if index is None or call.index == index]
-        current = same[-1] if same else None
-        if current is not None:
-            another_id = bool(id and current.id and id != current.id)
-            second_name = bool(name and current.name and not (id and id == current.id))
-            if not another_id and not second_name:
-                return current
-        if len(self._calls) >= CALLS_MAX:
-            raise EngineFailed(f"The engine sent more than {CALLS_MAX} tool calls")
-        call = _OpenCall(index)
-        self._calls.append(call)
-        return call
+    def _shown(self, visible: Visible) -> Delta:
+        if visible.replaces:
+            self._texts.clear()
+        if visible.text:
+            self._texts.append(visible.text)
+        return Delta(visible.text, visible.replaces)
 
     def _grow(self, characters: int) -> None:
         self._size += characters
         if self._size > ANSWER_CHARACTERS_MAX:
             raise EngineFailed(f"The answer is longer than {ANSWER_CHARACTERS_MAX} characters")
 
+    def end(self) -> Delta:
+        """The text that was held back, when nothing more comes."""
+        return self._shown(self._filter.end())
+
     def completed(self) -> Completed:
-        """The answer, after the last chunk. Raises EngineUnavailable if its end is missing."""
-        if self._finish_reason is None:
-            raise EngineUnavailable("The connection to the engine was lost in mid-answer")
-        details = self._usage.get("prompt_tokens_details") or {}
-        calls = tuple(
-            ToolCall(call.id or call_id(), call.name, call.arguments or "{}")
-            for call in self._calls
-        )
-        return Completed(
+        """The answer, after `end`. Raises AnswerUnfinished if neither a reason nor a mark ended it;
+        what the engine calls broken raises EngineFailed or EngineUnavailable.
+        """
+        reason = (self._finish_reason or UNFINISHED).lower()
+        reason = FINISH_REASONS.get(reason, reason)
+        if reason in BROKEN:
+            raise BROKEN[reason](f"The engine ended the answer with {reason!r}")
+        calls = self._calls.completed()
+        if reason == UNFINISHED and calls and self._was_ended:
+            reason = "tool_calls"
+        details = self._usage.get("prompt_tokens_details")
+        cached = details.get("cached_tokens") if isinstance(details, dict) else None
+        completed = Completed(
             text="".join(self._texts),
             tool_calls=calls,
-            finish_reason=self._finish_reason,
+            finish_reason=reason,
             model=self._model,
             message_id=self._id,
-            prompt_tokens=int(self._usage.get("prompt_tokens") or 0),
-            cached_tokens=int(details.get("cached_tokens") or 0),
-            completion_tokens=int(self._usage.get("completion_tokens") or 0),
+            prompt_tokens=_count(self._usage.get("prompt_tokens")),
+            cached_tokens=_count(cached or self._usage.get("prompt_cache_hit_tokens")),
+            completion_tokens=_count(self._usage.get("completion_tokens")),
             metrics=self._metrics,
+            reasoning="".join([*self._reasoning, *self._filter.reasoning]),
         )
+        if self._finish_reason is None and not self._was_ended:
+            raise AnswerUnfinished(completed)
+        return completed
+
+
+def _parts_of(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a message says, as (text or reasoning, text)."""
+    content = message.get("content")
+    for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, str):
+            yield "text", part
+        elif isinstance(part, Mapping):
+            yield _part_of(part)
+        elif part is not None:
+            raise EngineFailed("The engine sent content that is not text")
+    refusal = message.get("refusal")
+    if isinstance(refusal, str):
+        yield "text", refusal
+
+
+def _part_of(part: Mapping[str, Any]) -> tuple[str, str]:
+    kind = str(part.get("type") or "text")
+    is_reasoning = kind.startswith(("thinking", "reasoning"))
+    for name in ("text", "refusal", "thinking", "reasoning", "content"):
+        value = part.get(name)
+        if isinstance(value, list):  # Mistral: parts in a part
+            value = "".join(
+                str(one.get("text") or "") if isinstance(one, Mapping) else str(one)
+                for one in value
+            )
+        if isinstance(value, str):
+            return ("reasoning" if is_reasoning else "text"), value
+    return "text", ""  # a picture, or a kind that does not exist yet
+
+
+def _count(value: Any) -> int:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if is_number and 0 <= value < COUNT_MAX else 0

@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 
 from roost_inference.client.assembly import AnswerAssembly, Completed, Delta, ToolCall
+from roost_inference.client.events import events_of
 from roost_inference.client.refusals import json_of, refusal
 from roost_inference.errors import EngineError, EngineFailed, EngineUnavailable, UnknownModel
 
@@ -29,8 +30,8 @@ OPTIONAL_FIELDS = ("cache_salt", "priority", "stream_options")
 # Those that may be left out at any time. vLLM refuses a priority if its settings say so, and only
 # one other than 0, so the first refusal may come after many answers.
 HARMLESS_FIELDS = frozenset({"priority"})
-EVENT_BYTES_MAX = 2**20
 BODY_BYTES_MAX = 2**20
+KEY_BYTES_MIN = 8  # a shorter key may be any word of an answer
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class EngineClient:
     """Talks to one engine. `base_url` with or without a path; without one, /v1 is meant.
 
     Raises roost_inference.errors: EngineUnavailable where the engine can't be reached, is starting,
-    or the connection is lost, also in mid-stream; QueueFull; InvalidRequest and its kinds.
+    or the connection is lost, also in mid-stream; EngineRefused where it refuses our key or our
+    account; QueueFull; InvalidRequest and its kinds.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class EngineClient:
         self._served_model = ""
         self._unknown_fields: set[str] = set()
         self._was_accepted = False
+        self._key = api_key.encode()
         headers = {"accept-encoding": "identity"}
         if api_key:
             headers["authorization"] = f"Bearer {api_key}"
@@ -99,12 +102,18 @@ class EngineClient:
         with _network_errors():
             async with (
                 self._accepted(url, body, headers) as response,
-                contextlib.aclosing(_events(response)) as events,
+                contextlib.aclosing(events_of(response)) as events,
             ):
-                async for value in events:
-                    text = answer.add(value)
-                    if text:
-                        yield Delta(text)
+                async for event in events:
+                    if event.is_end:
+                        answer.end_mark()
+                        break
+                    delta = answer.add(event.value, is_event_error=event.is_error)
+                    if delta.text or delta.replaces:
+                        yield delta
+            held_back = answer.end()
+            if held_back.text or held_back.replaces:
+                yield held_back
             completed = answer.completed()
         yield completed
 
@@ -126,7 +135,7 @@ class EngineClient:
         url = f"{self._api}{path[3:]}" if path.startswith("/v1/") else f"{self._root}{path}"
         with _network_errors():
             async with self._http.stream(method, url, json=body, timeout=PROBE_TIMEOUT_S) as reply:
-                return reply.status_code, reply.headers, await _bounded(reply)
+                return reply.status_code, reply.headers, await self._read(reply)
 
     async def health(self) -> dict[str, Any]:
         """The engine's own /health, or {"status": "ok", …} for engines that have none like it.
@@ -193,7 +202,7 @@ class EngineClient:
                     self._unknown_fields |= left_out
                     yield response
                     return
-                text = await _bounded(response)
+                text = await self._read(response)
             unknown = self._refused_fields(response.status_code, text, body)
             if not unknown:
                 break
@@ -220,6 +229,20 @@ class EngineClient:
                 raise EngineUnavailable("The engine serves no model")
             self._served_model = names[0]
         return self._served_model
+
+    async def _read(self, response: httpx2.Response) -> bytes:
+        """At most BODY_BYTES_MAX of the body; the rest is left unread and the connection closed.
+
+        Some engines repeat a refused key in their error, which people and logs must not see.
+        """
+        body = b""
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) >= BODY_BYTES_MAX:
+                break
+        if len(self._key) >= KEY_BYTES_MIN:
+            body = body.replace(self._key, b"[key]")
+        return body[:BODY_BYTES_MAX]
 
     def _refused(self, response: httpx2.Response, body: bytes) -> EngineError:
         error = refusal(response.status_code, response.headers, body)
@@ -250,25 +273,3 @@ def _network_errors() -> Iterator[None]:
         raise EngineUnavailable("The engine has gone silent") from error
     except httpx2.RequestError as error:
         raise EngineUnavailable(f"The connection to the engine was lost: {error!r}") from error
-
-
-async def _bounded(response: httpx2.Response) -> bytes:
-    """At most BODY_BYTES_MAX of the body; the rest is left unread and the connection closed."""
-    body = b""
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) >= BODY_BYTES_MAX:
-            return body[:BODY_BYTES_MAX]
-    return body
-
-
-async def _events(response: httpx2.Response) -> AsyncGenerator[Any, None]:
-    """The JSON of each event up to [DONE]."""
-    source = httpx2.EventSource(response, max_event_size=EVENT_BYTES_MAX)
-    async for event in source:
-        if event.data.strip() == "[DONE]":
-            return
-        value = json_of(event.data.encode())
-        if value is None:
-            raise EngineUnavailable("The connection to the engine was lost inside an event")
-        yield value

@@ -1,14 +1,26 @@
-"""Turns the error answers of any engine into our errors."""
+"""Turns the error answers of any engine into our errors, by one table of meanings."""
 
 import json
+import re
+import time
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
 
+from roost_inference.client.too_long import (
+    REQUEST_TOO_LARGE,
+    TOO_LONG,
+    TOO_LONG_CODES,
+    token_counts,
+)
 from roost_inference.errors import (
     BadGrammar,
     BodyTooLarge,
+    ContentRefused,
     EngineError,
     EngineFailed,
+    EngineRefused,
     EngineUnavailable,
     InvalidRequest,
     PromptTooLong,
@@ -19,10 +31,10 @@ from roost_inference.errors import (
 
 RETRY_AFTER_S_MAX = 300.0
 MESSAGE_CHARACTERS_MAX = 1000
-_BY_CODE: dict[str, type[EngineError]] = {
+PAGE_CHARACTERS_MAX = 200  # of an answer that is not JSON
+_OURS: dict[str, type[EngineError]] = {
     kind.code: kind
     for kind in (
-        InvalidRequest,
         PromptTooLong,
         BadGrammar,
         UnknownModel,
@@ -31,17 +43,116 @@ _BY_CODE: dict[str, type[EngineError]] = {
         QueueFull,
         EngineUnavailable,
         EngineFailed,
+        ContentRefused,
     )
 }
 _BY_STATUS: dict[int, type[EngineError]] = {
+    **dict.fromkeys((401, 402, 403), EngineRefused),
+    **dict.fromkeys((301, 302, 303, 307, 308), EngineRefused),  # the address is another one
     404: UnknownModel,
-    408: EngineUnavailable,
+    **dict.fromkeys((408, 425), EngineUnavailable),
     413: BodyTooLarge,
     429: QueueFull,
-    502: EngineUnavailable,
-    503: EngineUnavailable,
-    504: EngineUnavailable,
+    529: QueueFull,  # Anthropic: overloaded
+    **dict.fromkeys((502, 503, 504, *range(520, 528), 530), EngineUnavailable),
 }
+BAD: Final = frozenset({400, 413, 422})  # whose words are read, beside those of each row
+FAILED: Final = frozenset({500})
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """One row: an error of `statuses` that has one of these codes or words means `kind`.
+
+    A code counts for every status from 400 to 500.
+    """
+
+    kind: type[EngineError]
+    codes: frozenset[str]
+    words: re.Pattern[str]
+    statuses: frozenset[int] = BAD
+
+
+def _words(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(patterns), re.IGNORECASE)
+
+
+# The first row that fits counts. Codes are compared in lower case.
+MEANINGS: Final = (
+    Meaning(PromptTooLong, TOO_LONG_CODES, TOO_LONG, BAD | FAILED),
+    # OpenAI and Groq: one request above the tokens of a minute would be refused for ever.
+    Meaning(PromptTooLong, frozenset(), REQUEST_TOO_LARGE, frozenset({413, 429})),
+    Meaning(
+        ContentRefused,
+        frozenset(
+            {
+                "content_filter",
+                "content_policy_violation",
+                "responsibleaipolicyviolation",
+                "data_inspection_failed",
+                "moderation_blocked",
+                "prohibited_content",
+            }
+        ),
+        _words(
+            r"content (management )?policy|content filter|requires moderation|was flagged",
+            r"safety system|inappropriate content|usage polic(y|ies)|content exists risk",
+        ),
+        frozenset({400, 403, 422, 451}),
+    ),
+    Meaning(
+        EngineRefused,
+        frozenset(
+            {
+                "invalid_api_key",
+                "api_key_invalid",
+                "authentication_error",
+                "permission_error",
+                "permission_denied",
+                "unauthenticated",
+                "insufficient_quota",
+                "insufficient_balance",
+                "billing_error",
+                "billing_not_active",
+                "billing_hard_limit_reached",
+                "account_deactivated",
+            }
+        ),
+        _words(
+            r"api[ _-]?key (is )?(not valid|invalid|incorrect|missing|expired|required)",
+            r"(invalid|incorrect|missing|expired|no) (or missing )?api[ _-]?key|unauthori[sz]ed",
+            r"credit balance is too low|insufficient (balance|quota|credits?|funds)",
+            r"payment required|account (is |has been )?(deactivated|suspended|disabled)",
+        ),
+        frozenset({400, 422}),
+    ),
+    Meaning(
+        UnknownModel,
+        frozenset({"model_not_found", "deploymentnotfound", "model_not_exist", "invalid_model"}),
+        _words(
+            r"\bmodel\b[^.]{0,120}(does not exist|doesn't exist|not exist|not found|not supported)",
+            r"(not a valid|invalid|unknown|unsupported|no such) model",
+        ),
+        frozenset({400, 422}),
+    ),
+    Meaning(
+        QueueFull,
+        frozenset({"overloaded_error", "rate_limit_exceeded", "rate_limit_error"}),
+        _words(r"(?!)"),
+    ),
+)
+
+
+@dataclass(slots=True)
+class _Problem:
+    """What an error answer says, whatever its form."""
+
+    message: str
+    codes: list[str] = field(default_factory=list)  # in lower case
+    code: str = ""  # the first one, as written
+    param: str | None = None
+    status: int | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 def json_of(body: bytes) -> Any:
@@ -53,57 +164,120 @@ def json_of(body: bytes) -> Any:
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> EngineError:
-    """The error that an HTTP answer means. A known code counts more than the status."""
-    value = json_of(body)
-    return error_of(value, status=status, headers=headers) or _make(
-        _by_status(status), f"HTTP {status}: {body[:200].decode(errors='replace')}", None, headers
+    """The error that an HTTP answer means. A known code or wording counts more than the status."""
+    problem = _problem(json_of(body), is_answer=True)
+    if problem is None:
+        page = body[:PAGE_CHARACTERS_MAX].decode(errors="replace")
+        problem = _Problem(f"HTTP {status}: {page}")
+        if 300 <= status < 400 and headers.get("location"):
+            problem.message = f"HTTP {status}: the address is now {headers['location']}"
+    return _made(problem, status, headers)
+
+
+def error_of(value: Any, *, is_event_error: bool = False) -> EngineError | None:
+    """The error in the JSON of an event; None if it has none.
+
+    is_event_error: the event says that it is one.
+    """
+    problem = _problem(value, is_answer=is_event_error)
+    if problem is None and is_event_error:
+        problem = _Problem("The engine gave no reason")
+    return None if problem is None else _made(problem, problem.status or 500, {})
+
+
+def web_page(body: str) -> EngineError:
+    """The error of an answer with status 200 that is a web page: another server has answered."""
+    title = re.search(r"<title[^>]*>([^<]{1,200})", body, re.IGNORECASE)
+    named = f" titled {title[1].strip()!r}" if title else ""
+    return EngineRefused(
+        f"The engine's address answers with a web page{named} and not with an answer"
     )
 
 
-def error_of(
-    value: Any, *, status: int = 500, headers: Mapping[str, str] | None = None
-) -> EngineError | None:
-    """The error in an answer's or event's JSON; None if it has none."""
-    error = value.get("error") if isinstance(value, dict) else None
+def _problem(value: Any, *, is_answer: bool) -> _Problem | None:
+    """The problem that JSON describes; None if it describes none.
+
+    is_answer: the JSON is known to be an error, so a bare message counts as well.
+    """
+    if isinstance(value, list):  # Gemini wraps its errors
+        value = value[0] if len(value) == 1 else None
+    if not isinstance(value, dict):
+        return None
+    error = value.get("error")
+    is_error = value.get("object") == "error" or value.get("type") == "error"
+    if not error and isinstance(value.get("errors"), list) and value["errors"]:
+        error = value["errors"][0]
+    if not error and "choices" not in value and (is_answer or is_error):
+        error = value if value.get("message") else value.get("detail")
+        error = {"message": json.dumps(error)} if isinstance(error, list) else error
     if isinstance(error, str):
-        error = {"message": error}
+        error = {"message": error, "code": value.get("error_type") or value.get("code")}
     if not isinstance(error, dict):
         return None
-    message = str(error.get("message") or "The engine gave no reason")
+    return _read(error)
+
+
+def _read(error: Mapping[str, Any]) -> _Problem:
+    message = str(error.get("message") or error.get("msg") or "The engine gave no reason")
+    inner, metadata = error.get("innererror"), error.get("metadata")
+    named = [error.get(name) for name in ("code", "type", "status")]
+    if isinstance(inner, dict):  # Azure
+        named.append(inner.get("code"))
+    if isinstance(metadata, dict) and isinstance(metadata.get("raw"), str):  # OpenRouter
+        message = f"{message}: {metadata['raw']}"
     code, param = error.get("code"), error.get("param")
-    if isinstance(code, int) and status == 500:
-        status = code
-    kind = _BY_CODE.get(code) if isinstance(code, str) else None
-    if kind is None:
-        kind = _by_status(status)
-        # vLLM and others say it only in the message.
-        if status == 400 and "context length" in message.lower():
-            kind = PromptTooLong
-    made = _make(kind, message, param if isinstance(param, str) else None, headers or {})
-    if isinstance(code, str) and code:
-        made.code = code
-    return made
+    return _Problem(
+        message=message,
+        codes=[one.lower() for one in named if isinstance(one, str)],
+        code=code if isinstance(code, str) else "",
+        param=param if isinstance(param, str) else None,
+        status=code if isinstance(code, int) and 300 <= code < 600 else None,
+        fields=error,
+    )
 
 
-def _by_status(status: int) -> type[EngineError]:
+def _made(problem: _Problem, status: int, headers: Mapping[str, str]) -> EngineError:
+    kind = _kind(problem, status)
+    if kind is EngineRefused and status == 429 and headers.get("retry-after"):
+        kind = QueueFull  # it says itself that waiting helps
+    message = problem.message[:MESSAGE_CHARACTERS_MAX]
+    error: EngineError
+    if issubclass(kind, QueueFull):
+        error = kind(message, retry_after_s=_retry_after_s(headers))
+    else:
+        error = kind(message, param=problem.param)
+    if isinstance(error, PromptTooLong):
+        error.prompt_tokens, error.limit_tokens = token_counts(problem.message, problem.fields)
+    if problem.code:
+        error.code = problem.code
+    error.answered_status = status
+    return error
+
+
+def _kind(problem: _Problem, status: int) -> type[EngineError]:
+    ours = next((_OURS[code] for code in problem.codes if code in _OURS), None)
+    if ours is not None:
+        return ours
+    for meaning in MEANINGS:
+        if 400 <= status <= 500 and not meaning.codes.isdisjoint(problem.codes):
+            return meaning.kind
+        if status in meaning.statuses and meaning.words.search(problem.message):
+            return meaning.kind
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     return InvalidRequest if 400 <= status < 500 else EngineFailed
 
 
-def _make(
-    kind: type[EngineError], message: str, param: str | None, headers: Mapping[str, str]
-) -> EngineError:
-    message = message[:MESSAGE_CHARACTERS_MAX]
-    if issubclass(kind, QueueFull):
-        return kind(message, retry_after_s=_retry_after_s(headers.get("retry-after", "")))
-    return kind(message, param=param)
-
-
-def _retry_after_s(header: str) -> float:
-    """Seconds from a Retry-After header; dates and nonsense count as one second."""
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    """Seconds from a Retry-After header, which may be a date; nonsense counts as one second."""
+    header = headers.get("retry-after", "")
     try:
-        seconds = float(header)
+        milliseconds = headers.get("retry-after-ms")
+        seconds = float(milliseconds) / 1000 if milliseconds else float(header)
     except ValueError:
-        return 1.0
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return 1.0
+        seconds = max(seconds, 1.0)
     return min(seconds, RETRY_AFTER_S_MAX) if seconds >= 0 else 1.0

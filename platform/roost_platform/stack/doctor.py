@@ -22,6 +22,8 @@ from roost_platform.stack import local_ports, probes
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+    from roost_platform.views.problems import Problem
+
 log = logging.getLogger(__name__)
 
 DISK_FREE_MIN = 1 << 30
@@ -125,18 +127,20 @@ async def _reported(settings: Settings) -> list[Check]:
     """Return what the running parts report of their accounts."""
     from roost_platform.db.channels import unreadable_counts
     from roost_platform.db.stores import open_stores
+    from roost_platform.views.problems import problems
 
     stores = open_stores(settings.database_url)
     try:
         states = await stores.channels.all()
         async with stores.database.read() as session:
             unreadable = await unreadable_counts(session, stores.database.now())
+            faults = await problems(session, stores.database.now())
     except Exception as error:  # the database has a check of its own
         log.debug("the accounts' states can't be read: %s", error)
         return []
     finally:
         await stores.close()
-    checks = []
+    checks = [_of_problem(problem) for problem in faults]
     for view in states:
         name = f"{view.channel} {view.account}"
         if view.state in ("conflict", "auth_error"):
@@ -149,6 +153,13 @@ async def _reported(settings: Settings) -> list[Check]:
             )
             checks.append(Check(name, "warning", detail))
     return checks
+
+
+def _of_problem(problem: "Problem") -> Check:
+    level: Level = "broken" if problem.code == "engine_refused" else "warning"
+    turns = f"{problem.count} turn{'' if problem.count == 1 else 's'} of the last day"
+    detail = f": {problem.detail}" if problem.detail else ""
+    return Check("answers", level, f"{problem.title}{detail} ({turns}; see Overview)")
 
 
 def _compare_schema(connection: "Connection") -> None:

@@ -6,10 +6,12 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from roost_inference.client.refusals import refusal
 from roost_platform.data_folder.engine_key import engine_key
 from roost_platform.settings.config import Settings
 
 TIMEOUT_S = 3.0
+REFUSED = (401, 402, 403)
 WILDCARDS = ("0.0.0.0", "::", "")
 
 
@@ -50,13 +52,22 @@ def engine_problem(settings: Settings) -> str:
     status, body = get_json(f"{base}/health", token=key)
     if status == 503 and body.get("status") == "starting":
         return "the model is still loading"
-    if status not in (200, 404):
+    if status not in (200, 401, 403, 404):
         return f"{base} answers {status}" if status else f"{base} does not answer"
     root = base if base.endswith("/v1") else f"{base}/v1"
-    status, _ = get_json(f"{root}/models", token=key)
-    if status == 401:
-        return f"{root} refuses the key; ROOST_ENGINE__API_KEY is the engine's"
-    return "" if status == 200 else f"{root}/models answers {status or 'nothing'}"
+    status, body = get_json(f"{root}/models", token=key)
+    if status in REFUSED:
+        words = refusal(status, {}, json.dumps(body).encode()).message
+        return (
+            f"{root} refuses the key; ROOST_ENGINE__API_KEY is the engine's: HTTP {status}: {words}"
+        )
+    if status != 200:
+        return f"{root}/models answers {status or 'nothing'}"
+    served = [one.get("id") for one in body.get("data") or () if isinstance(one, dict)]
+    wanted = settings.engine.model_name
+    if settings.engine.url and wanted and served and wanted not in served:
+        return f"{root} serves no model {wanted!r}; ROOST_ENGINE__MODEL_NAME is wrong"
+    return ""
 
 
 def _object(body: bytes) -> dict[str, Any]:

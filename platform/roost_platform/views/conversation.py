@@ -230,6 +230,21 @@ async def running_of(
     )
 
 
+def without_errors(view: ConversationView) -> ConversationView:
+    """The same view for somebody who is no operator: traces and engines' words are left out."""
+
+    def calls(given: Sequence[CallView]) -> tuple[CallView, ...]:
+        return tuple(replace(call, error="") for call in given)
+
+    run = view.running
+    return replace(
+        view,
+        bubbles=tuple(replace(b, calls=calls(b.calls)) for b in view.bubbles),
+        running=None if run is None else replace(run, calls=calls(run.calls)),
+        turns=tuple(replace(turn, error="") for turn in view.turns),
+    )
+
+
 def without_texts(view: ConversationView) -> ConversationView:
     """The same view for somebody who may not read texts: sizes instead of contents."""
 

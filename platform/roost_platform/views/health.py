@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from sqlalchemy import select
@@ -14,6 +14,7 @@ from roost_platform.db import models
 from roost_platform.db.services import is_alive
 from roost_platform.db.stores import Stores
 from roost_platform.views.channels import ChannelHealth, channels
+from roost_platform.views.problems import engine_refusal
 
 BEATING: Final = ("worker", "courier", "web")  # processes that write heartbeats
 PROBE_TIMEOUT_S: Final = 2.0  # the engine and Temporal have no heartbeat: they are asked
@@ -80,6 +81,11 @@ class HealthView:
         async with self.stores.database.read() as session:
             beats = await beating_services(session, now)
             accounts = await channels(session, now)
+            refusal = await engine_refusal(session, now)
+        if refusal:  # it answers, but not to us
+            engine = [
+                replace(one, state="down", detail=refusal) for one in engine if one.is_up
+            ] or (engine)
         return StackHealth(
             services=(*temporal, *engine, *beats),
             channels=tuple(account for account in accounts if account.channel != OURS),

@@ -23,7 +23,10 @@ class TurnSpan:
 
 @dataclass(frozen=True, slots=True)
 class TurnView:
-    """One turn with its waterfall. engine: what the engine reports of its calls, in sentences."""
+    """One turn with its waterfall. engine: what the engine reports of its calls, in sentences.
+
+    error: the engine's own words or a trace, for operators.
+    """
 
     id: str
     number: int
@@ -37,6 +40,7 @@ class TurnView:
     ttft_s: float | None
     spans: tuple[TurnSpan, ...]
     engine: tuple[str, ...] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ def turn_view(
         ttft_s=next((s.time_to_first_token_s for s in steps), None),
         spans=scaled(turn.queued_at, raw_spans(turn, steps, calls, parts)),
         engine=engine_notes(steps),
+        error=turn.error,
     )
 
 

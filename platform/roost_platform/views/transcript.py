@@ -25,7 +25,10 @@ class QuoteView:
 
 @dataclass(frozen=True, slots=True)
 class CallView:
-    """One tool call. arguments is JSON text; duration_s None while it has not ended."""
+    """One tool call. arguments is JSON text; duration_s None while it has not ended.
+
+    error: the trace of a tool that broke, for operators.
+    """
 
     call_id: str
     name: str
@@ -35,6 +38,7 @@ class CallView:
     attempts: int
     result: str
     duration_s: float | None
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +231,7 @@ def call_view(call: models.ToolCall) -> CallView:
         attempts=call.attempts,
         result=call.result,
         duration_s=(call.finished_at or 0) - (call.started_at or 0) if ended else None,
+        error=call.error,
     )
 
 

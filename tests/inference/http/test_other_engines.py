@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from roost_inference.client.assembly import ANSWER_CHARACTERS_MAX, CALLS_MAX, AnswerAssembly
+from roost_inference.client.assembly import ANSWER_CHARACTERS_MAX, AnswerAssembly
+from roost_inference.client.call_assembly import CALLS_MAX
 from roost_inference.client.engine_client import (
     BODY_BYTES_MAX,
     ChatRequest,
@@ -27,6 +28,7 @@ from roost_inference.errors import (
     BodyTooLarge,
     EngineError,
     EngineFailed,
+    EngineRefused,
     EngineUnavailable,
     InvalidRequest,
     PromptTooLong,
@@ -226,7 +228,7 @@ def test_an_endless_answer_is_cut() -> None:
     [
         (400, {"message": "This model's maximum context length is 9"}, PromptTooLong),
         (400, {"message": "bad", "code": "invalid_schema"}, BadGrammar),
-        (401, {"message": "who?", "code": "invalid_api_key"}, InvalidRequest),
+        (401, {"message": "who?", "code": "invalid_api_key"}, EngineRefused),
         (404, {"message": "model 'x' not found", "code": 404}, UnknownModel),
         (413, {"message": "large"}, BodyTooLarge),
         (422, {"message": "odd"}, InvalidRequest),

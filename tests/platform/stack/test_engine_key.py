@@ -3,9 +3,14 @@
 import asyncio
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from roost_inference.http.listener import listening
 from roost_inference.testing.scripted import ScriptedEngine
@@ -76,3 +81,25 @@ async def test_parts_and_checks_send_it_and_a_wrong_one_is_told(tmp_path: Path) 
         engine_settings = settings.engine.model_copy(update={"api_key": SecretStr("wrong")})
         wrong = settings.model_copy(update={"engine": engine_settings})
         assert "refuses the key" in await asyncio.to_thread(probes.engine_problem, wrong)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (402, {"error": {"message": "Insufficient Balance"}}, "HTTP 402: Insufficient Balance"),
+        (403, {"message": "Forbidden here"}, "HTTP 403: Forbidden here"),
+        (200, {"data": [{"id": "other"}]}, "serves no model 'mine'"),
+        (200, {"data": [{"id": "mine"}]}, ""),
+    ],
+)
+async def test_another_engines_refusal_is_told_in_its_own_words(
+    tmp_path: Path, status: int, body: dict[str, Any], told: str
+) -> None:
+    async def models(request: Request) -> Response:
+        return JSONResponse(body, status)
+
+    app = Starlette(routes=[Route("/v1/models", models)])
+    async with listening(app) as url:
+        settings = settings_of(tmp_path, ROOST_ENGINE__URL=url, ROOST_ENGINE__MODEL_NAME="mine")
+        problem = await asyncio.to_thread(probes.engine_problem, settings)
+    assert told in problem and bool(told) == bool(problem)

@@ -155,7 +155,7 @@ async def test_tools_in_the_last_step_are_an_error_not_a_loop() -> None:
         ({"name": "Bad Name"}, "lower-case"),
         ({"instructions": "  "}, "instructions"),
         ({"max_steps": 0}, "max_steps"),
-        ({"tools": [print]}, "not a tool"),
+        ({"tools": [print]}, "must be a tool"),
         ({"tools": [concierge.tools[0]] * 2}, "two tools named"),
         ({"tools": [concierge.tools[0]] * 65}, "at most 64"),
     ],

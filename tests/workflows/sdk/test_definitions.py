@@ -1,9 +1,10 @@
 """What developers declare is checked field by field, and the docs name every field."""
 
 import re
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,7 +12,7 @@ import roost.testing
 from roost.agent import QUEUE_MODES, Agent, ModelSettings
 from roost.errors import DefinitionError
 from roost.testing import Run
-from roost.tools import tool
+from roost.tools import Tool, tool
 
 DOCS = Path(__file__).parents[3] / "docs"
 AGENTS = (DOCS / "agents.md").read_text()
@@ -120,3 +121,55 @@ def test_what_the_docs_name_of_roost_testing_exists() -> None:
         assert f"`{name}" in section and hasattr(roost.testing, name)
     documented = set(re.findall(r"`(?:Run)?\.(\w+)`", section))
     assert documented == {field.name for field in fields(Run)}
+
+
+def test_each_wrong_field_of_an_agent_is_named_with_the_type_it_has() -> None:
+    good: dict[str, Any] = {"name": "a", "instructions": "Be kind."}
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"name": None}, "name must be a text, not None (NoneType)"),
+        ({"instructions": None}, "instructions must be a text, not None (NoneType)"),
+        ({"instructions": "\ud83d"}, "instructions can't be sent to a model"),
+        ({"model": "gpt-5"}, "model must be ModelSettings, not 'gpt-5' (str)"),
+        ({"tools": [str]}, "tools[0] must be a tool, which is declared with @tool"),
+        ({"tools": "book"}, "tools must be a list or tuple of tools, not 'book' (str)"),
+        ({"tools": [tool_named("one"), tool_named("one")]}, "two tools named 'one'"),
+        ({"max_steps": "8"}, "max_steps must be a whole number, not '8' (str)"),
+        ({"max_calls": 0}, "max_calls must be 1 to"),
+        ({"max_repeats": 2.5}, "max_repeats must be a whole number, not 2.5 (float)"),
+        ({"max_turn_tokens": None}, "max_turn_tokens must be a whole number, not None"),
+        ({"max_turn_s": "60"}, "max_turn_s must be a number of seconds, not '60' (str)"),
+        ({"max_turn_s": float("nan")}, "max_turn_s must be a number of seconds, not nan"),
+        ({"queue": 3}, "queue must be one of"),
+    ]
+    for fields_given, message in wrong:
+        with pytest.raises(DefinitionError) as raised:
+            Agent(**{**good, **fields_given})
+        assert message in str(raised.value), fields_given
+
+
+def test_what_json_cant_hold_is_refused_where_it_is_declared() -> None:
+    with pytest.raises(DefinitionError, match="temperature must be a number or None, not inf"):
+        ModelSettings(temperature=float("inf"))
+
+    def far(distance: float = float("inf")) -> str:
+        """Go far."""
+        return str(distance)
+
+    def calls(back: Callable[[], None]) -> str:
+        """Call back."""
+        return str(back)
+
+    for function in (far, calls):
+        with pytest.raises(DefinitionError, match=f"Tool '{function.__name__}'"):
+            tool(function)
+    with pytest.raises(DefinitionError, match="effect must be a text"):
+        tool(effect=cast(Any, ["pure"]))(far)
+
+
+def tool_named(name: str) -> Tool:
+    @tool(name=name)
+    def body() -> str:
+        """Do."""
+        return ""
+
+    return body

@@ -52,7 +52,8 @@ async def test_errors_of_a_tool_are_results_the_model_reads() -> None:
     failed = await run_tool(fickle, '{"how": "failed"}', make_context())
     assert (failed.status, failed.text) == ("error", "The kitchen is closed.")
     crashed = await run_tool(fickle, '{"how": "?"}', make_context())
-    assert crashed.text == "fickle failed: ZeroDivisionError: by zero"
+    assert crashed.text == "fickle failed with an unexpected error (ZeroDivisionError)."
+    assert "ZeroDivisionError: by zero" in crashed.trace, "operators read the rest"
     wrong = await run_tool(fickle, "{}", make_context())
     assert "how: Field required" in wrong.text
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -27,10 +28,13 @@ NOT_REPEATED: Final = "It may or may not have taken effect. Do not repeat it; te
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a call ended and the text the model reads."""
+    """How a call ended and the text the model reads. `trace`: what a broken tool raised, which only
+    operators read: its text may hold anything.
+    """
 
     status: Status
     text: str
+    trace: str = ""
 
 
 async def run_tool(
@@ -66,7 +70,8 @@ async def run_tool(
     except ToolFailed as error:
         return Outcome("error", cap(str(error)))
     except ToolError as error:
-        return Outcome("error", cap(f"{tool.name} failed: {error}"))
+        log.error("tool %s failed: %s", tool.name, error)
+        return Outcome("error", unexpected(tool, error.kind), error.trace)
     except ProcessDied as error:
         log.error("tool %s: its process %s", tool.name, error)
         how = f"Its process {error}."
@@ -94,7 +99,13 @@ async def run_tool(
 def _failed(tool: Tool, error: BaseException) -> Outcome:
     """The model gets the fact, operators get the trace: both can act on it."""
     log.error("tool %s failed", tool.name, exc_info=error)
-    return Outcome("error", cap(f"{tool.name} failed: {type(error).__name__}: {error}"))
+    trace = cap("".join(traceback.format_exception(error)))
+    return Outcome("error", unexpected(tool, type(error).__name__), trace)
+
+
+def unexpected(tool: Tool, kind: str) -> str:
+    """What the model reads of a tool that broke: that it did, and the type of its error."""
+    return f"{tool.name} failed with an unexpected error ({kind})."
 
 
 async def _invoke(tool: Tool, values: dict[str, Any], context: Context, note: Note) -> Any:
@@ -141,8 +152,9 @@ async def verify(
             effect = await _check(tool, key, processes)
     except Exception as error:
         log.exception("check of tool %s failed", tool.name)
-        reason = str(error) if isinstance(error, ToolError) else f"{type(error).__name__}: {error}"
-        return Outcome("unknown", cap(f"Its check failed ({reason}). {NOT_REPEATED}"))
+        kind = error.kind if isinstance(error, ToolError) else type(error).__name__
+        trace = error.trace if isinstance(error, ToolError) else traceback.format_exc()
+        return Outcome("unknown", f"Its check failed ({kind}). {NOT_REPEATED}", cap(trace))
     if effect is None:
         return None
     return Outcome("ok", "done" if effect is True else cap(result_text(effect)))

@@ -98,6 +98,7 @@ class ToolChild:
             return {
                 "end": "error",
                 "text": cap(f"{type(error).__name__}: {error}"),
+                "kind": type(error).__name__,
                 "trace": cap(traceback.format_exc()),
             }
         finally:

@@ -36,7 +36,15 @@ class ProcessDied(Exception):
 
 
 class ToolError(Exception):
-    """The tool raised something else than ModelRetry or ToolFailed; told as `Type: text`."""
+    """The tool raised something else than ModelRetry or ToolFailed.
+
+    kind: the error's type, by name. trace: all of it, for operators.
+    """
+
+    def __init__(self, kind: str, trace: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.trace = trace
 
 
 def address_of(tool: Tool) -> tuple[str, str] | None:
@@ -214,5 +222,6 @@ def _text(end: dict[str, Any]) -> str:
             raise ToolFailed(text)
         case "unloaded":
             raise NotLoaded(text)
-    log.error("a tool raised in its process: %s", end.get("trace", text))
-    raise ToolError(text)
+    trace = str(end.get("trace") or text)
+    log.error("a tool raised in its process: %s", trace)
+    raise ToolError(str(end.get("kind") or "Exception"), trace)

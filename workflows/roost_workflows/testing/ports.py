@@ -67,10 +67,19 @@ class MemoryTurns:
         return cast(CallRecord, await self._run("begin_call", turn_id, step, call_id))
 
     async def finish_call(
-        self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
+        self,
+        turn_id: str,
+        step: int,
+        call_id: str,
+        *,
+        status: CallStatus,
+        result: str,
+        error: str = "",
     ) -> None:
         """See `Turns.finish_call`."""
-        await self._run("finish_call", turn_id, step, call_id, status=status, result=result)
+        await self._run(
+            "finish_call", turn_id, step, call_id, status=status, result=result, error=error
+        )
 
     async def close_group(self, turn_id: str, step: int) -> None:
         """See `Turns.close_group`."""
@@ -83,6 +92,10 @@ class MemoryTurns:
     async def worker_died(self, turn_id: str) -> int:
         """See `Turns.worker_died`."""
         return int(await self._run("worker_died", turn_id))
+
+    async def note_error(self, turn_id: str, error: str) -> None:
+        """See `Turns.note_error`."""
+        await self._run("note_error", turn_id, error)
 
     async def settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str

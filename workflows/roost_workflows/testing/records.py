@@ -21,6 +21,7 @@ class StoredCall:
     state: CallState = "planned"
     attempts: int = 0
     result: str = ""
+    error: str = ""
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class StoredTurn:
     steps: dict[int, StoredStep] = field(default_factory=dict)
     state: str = "running"
     reason: str = ""
+    error: str = ""
     snapshots: list[Snapshot] = field(default_factory=list)
 
 

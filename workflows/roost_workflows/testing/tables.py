@@ -13,6 +13,7 @@ from roost_workflows.ports import (
     Postponed,
     Settled,
     Snapshot,
+    Spent,
     StepRecord,
     TranscriptMessage,
     TurnContext,
@@ -27,10 +28,8 @@ from roost_workflows.testing.records import (
     StoredTurn,
 )
 from roost_workflows.turn.endings import (
-    EMPTY_NOTICE,
-    LENGTH_NOTE,
-    NO_ANSWER_NOTE,
     NOT_RUN,
+    answer_end,
     count_calls,
     ending_note,
     final_message,
@@ -96,6 +95,15 @@ class TurnTables(NoteTable):
             cache_salt="default",
             messages=tuple(conversation.transcript),
             steered=steered,
+            spent=Spent(
+                tuple(
+                    (one.planned.call_id, one.planned.name, one.planned.arguments)
+                    for _, stored in sorted(turn.steps.items())
+                    for one in stored.calls.values()
+                ),
+                sum(s.usage.prompt_tokens + s.usage.completion_tokens for s in turn.steps.values()),
+                sum(s.usage.duration_s for s in turn.steps.values()),
+            ),
         )
 
     def _commit_step(self, turn_id: str, step: int, call: ModelCall) -> StepRecord:
@@ -110,26 +118,21 @@ class TurnTables(NoteTable):
         calls = call.calls if finish == "tools" else ()
         planned = {one.call_id: StoredCall(one) for one in calls}
         is_open = finish == "tools"
+        turn.error = ""
         turn.steps[step] = StoredStep(finish, call.text, planned, call.usage, is_open=is_open)
         if finish == "stopped":
             self._settle(turn_id, outcome="stopped", reason="stopped")
         elif finish != "tools":
-            self._answer(turn, call, finish == "length")
+            self._answer(turn, call)
         return StepRecord(step, finish, tuple(calls))
 
-    def _answer(self, turn: StoredTurn, call: ModelCall, is_cut_off: bool) -> None:
-        message = TranscriptMessage(
-            "assistant", call.text, engine_message_id=call.engine_message_id
-        )
-        if is_blank(call.text):
-            message = replace(message, content="", note_kind="no_answer", note=NO_ANSWER_NOTE)
-            self._send(turn, "notice", EMPTY_NOTICE, "answer")
-        else:
-            if is_cut_off:
-                message = replace(message, note_kind="cut_off", note=LENGTH_NOTE)
-            self._send(turn, "answer", call.text, "answer")
-        self._append(turn, message)
-        turn.state = "done"
+    def _answer(self, turn: StoredTurn, call: ModelCall) -> None:
+        text = "" if is_blank(call.text) else call.text
+        end = answer_end(call.finish, call.limit, text, files=0)
+        message = TranscriptMessage("assistant", text, engine_message_id=call.engine_message_id)
+        self._append(turn, replace(message, note_kind=end.note_kind, note=end.note))
+        self._send(turn, "answer" if text else "notice", end.body, "answer")
+        turn.state, turn.reason = "done", call.limit
 
     def _begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
         turn = self._turns[turn_id]
@@ -155,11 +158,18 @@ class TurnTables(NoteTable):
         )
 
     def _finish_call(
-        self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
+        self,
+        turn_id: str,
+        step: int,
+        call_id: str,
+        *,
+        status: CallStatus,
+        result: str,
+        error: str = "",
     ) -> None:
         call = self._turns[turn_id].steps[step].calls[call_id]
         if call.state not in CALL_ENDED:
-            call.state, call.result = status, result
+            call.state, call.result, call.error = status, result, error
 
     def _close_group(self, turn_id: str, step: int) -> None:
         turn = self._turns[turn_id]
@@ -193,6 +203,11 @@ class TurnTables(NoteTable):
             return 0
         turn.record = replace(turn.record, worker_deaths=turn.record.worker_deaths + 1)
         return turn.record.worker_deaths
+
+    def _note_error(self, turn_id: str, error: str) -> None:
+        turn = self._turns.get(turn_id)
+        if turn is not None and turn.state == "running":
+            turn.error = error
 
     def _settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str

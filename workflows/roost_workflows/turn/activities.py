@@ -37,7 +37,7 @@ class Activities:
         images: bool = False,
     ) -> None:
         self._suspects = suspects or Suspects()
-        self._turns = ports.turns
+        self.turns = ports.turns
         self._registry = registry
         self._board = Board()
         self._model = ModelCaller(
@@ -50,7 +50,7 @@ class Activities:
     @private
     async def begin_turn(self, conversation_id: str) -> BegunTurn | None:
         """Begin or resume the conversation's turn; None when nothing waits."""
-        turn = await self._turns.begin(conversation_id)
+        turn = await self.turns.begin(conversation_id)
         if turn is None:
             return None
         if isinstance(turn, Postponed):
@@ -76,17 +76,17 @@ class Activities:
     @private
     async def close_group(self, group: GroupInput) -> None:
         """Commit the results of a step."""
-        await finish(self._turns.close_group(group.turn_id, group.step))
+        await finish(self.turns.close_group(group.turn_id, group.step))
 
     @activity.defn(name=names.ACTIVITY_STOP_REQUESTED)
     @private
     async def stop_requested(self, turn_id: str) -> bool:
         """Whether a stop is recorded for the turn."""
-        return await self._turns.stop_requested(turn_id)
+        return await self.turns.stop_requested(turn_id)
 
     @activity.defn(name=names.ACTIVITY_SETTLE)
     @private
     async def settle(self, end: SettleInput) -> None:
         """End a turn that has no answer."""
-        await self._turns.settle(end.turn_id, outcome=end.outcome, reason=end.reason)
+        await self.turns.settle(end.turn_id, outcome=end.outcome, reason=end.reason)
         self._board.forget(end.turn_id)

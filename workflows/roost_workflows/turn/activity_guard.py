@@ -5,13 +5,14 @@ import contextlib
 import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from roost_workflows.policies import HEARTBEAT_EVERY_S, WORKER_DEATHS_MAX
-from roost_workflows.ports import TurnRecord
+from roost_workflows.ports import TurnRecord, Turns
+from roost_workflows.turn.failures import internal_failure, trace_of
 
 log = logging.getLogger(__name__)
 
@@ -59,19 +60,41 @@ async def finish(work: Coroutine[Any, Any, Result]) -> Result:
                 raise
 
 
+async def note_error(turns: Turns, turn_id: str, error: str) -> None:
+    """Keep an error for operators; a storage that is away does not make it worse."""
+    try:
+        await turns.note_error(turn_id, error)
+    except Exception as failure:
+        log.warning("the error of turn %s is not stored: %r", turn_id, failure)
+
+
+class HasTurns(Protocol):
+    """What has the activities that `private` guards."""
+
+    turns: Turns
+
+
+Owner = TypeVar("Owner", bound=HasTurns)
+
+
 def private(
-    function: Callable[[Any, Argument], Awaitable[Result]],
-) -> Callable[[Any, Argument], Awaitable[Result]]:
-    """Log an unexpected error; only its type enters history, because its text may quote people."""
+    function: Callable[[Owner, Argument], Awaitable[Result]],
+) -> Callable[[Owner, Argument], Awaitable[Result]]:
+    """Log an unexpected error and keep it for operators; only its type enters history, because its
+    text may quote people. A fault of code ends the turn after a few attempts.
+    """
 
     @functools.wraps(function)
-    async def run(self: Any, argument: Argument) -> Result:
+    async def run(self: Owner, argument: Argument) -> Result:
         try:
             return await function(self, argument)
         except ApplicationError:
             raise
         except Exception as error:
             log.exception("activity %s failed", function.__name__)
-            raise ApplicationError(type(error).__name__, type="internal") from None
+            turn_id = getattr(argument, "turn_id", "")
+            if turn_id:
+                await note_error(self.turns, turn_id, trace_of(error))
+            raise internal_failure(error, activity.info().attempt) from None
 
     return run

@@ -1,15 +1,51 @@
 """The words for turns and calls that end without an answer, for people and for the model."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from roost.effects import Effect
 from roost.messages import NoteKind
+from roost.turn import Finish
 from roost_channels.rendering.markup import closed
 from roost_workflows.ports import CallState, CallStatus, Settled
 
 EMPTY_NOTICE: Final = "I have no answer to that. Please try again, or say it in other words."
 LENGTH_NOTE: Final = "cut off at the length limit"
+# What people read behind an answer that is not whole, by how it finished, and before that its note
+# in the transcript.
+CUT_SHORT: Final[Mapping[Finish, tuple[NoteKind, str, str]]] = {
+    "length": (
+        "cut_off",
+        LENGTH_NOTE,
+        "This answer was cut off at its length limit. Ask me to go on for the rest.",
+    ),
+    "unfinished": (
+        "unfinished",
+        "the engine sent no end of this answer",
+        "This answer may not be complete: the model broke off without an end.",
+    ),
+    "filtered": (
+        "filtered",
+        "stopped by the rules of the engine's provider",
+        "The provider of the model stopped this answer because of its rules about contents.",
+    ),
+}
+# The same where there is no answer at all.
+NO_TEXT: Final[Mapping[Finish, str]] = {
+    "length": ("I reached my length limit before I got to an answer. Please ask for less at once."),
+    "filtered": (
+        "The provider of the model refuses to answer this because of its rules about contents. "
+        "Please say it in another way."
+    ),
+}
+# What people read when a limit of the turn took the tools away, by reasons.LIMIT_REASONS.
+LIMITS_SAID: Final[Mapping[str, str]] = {
+    "too_many_steps": "I stopped here: one answer may take only so many steps.",
+    "too_many_calls": "I stopped here: one answer may use only so many tool calls.",
+    "too_many_tokens": "I stopped here: one answer may read and write only so much text.",
+    "repeated_calls": "I stopped here: I was repeating the same step without getting any further.",
+}
 NO_ANSWER_NOTE: Final = "gave no answer"
 NOT_RUN: Final = "Not run: the turn ended before this call began."
 CANCELLED: Final = "Cancelled before it finished."
@@ -18,14 +54,29 @@ UNKNOWN: Final = "The outcome is unknown: the call was interrupted and may have 
 DONE: Final[frozenset[str]] = frozenset({"ok"})
 UNDONE: Final[frozenset[str]] = frozenset({"error", "cancelled", "skipped"})
 
-# What people read when a turn failed, by ports.FAILURE_REASONS.
+# What people read when a turn failed, by reasons.FAILURE_REASONS.
 APOLOGIES: Final[Mapping[str, str]] = {
     "engine_unavailable": "The model can't be reached right now. Please try again in a while.",
     "engine_failed": "The model failed on this message again and again. Please try another way.",
     "queue_full": "Too many requests are waiting right now. Please try again in a while.",
     "refused": "The model refused this request as not valid. Please try another way.",
+    "engine_refused": (
+        "The service is not available: the model refuses to work for it. "
+        "Whoever runs this service has to look at it; please try again later."
+    ),
+    "content_refused": (
+        "The provider of the model refuses this because of its rules about contents. "
+        "Please say it in another way, or send /new to start afresh."
+    ),
     "too_long": "This is too long for the model. Send /new to start afresh, or say less at once.",
     "too_many_steps": "I stopped after too many steps without reaching an answer.",
+    "out_of_time": (
+        "This took longer than one answer may take, so I stopped. Please ask for less at once."
+    ),
+    "no_progress": (
+        "Something went wrong and I made no progress with this, so I gave up. "
+        "Whoever runs this service can see why. Please try again."
+    ),
     "unknown_agent": "The agent of this conversation is not installed any more.",
     "worker_died": (
         "I broke down over this message more than once, so I gave up on it. "
@@ -35,6 +86,33 @@ APOLOGIES: Final[Mapping[str, str]] = {
     "internal": "Something went wrong and I could not finish this answer. Please try again.",
 }
 HEADS: Final[Mapping[str, str]] = {"stopped": "Stopped", "interrupted": "Interrupted"}
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerEnd:
+    """How an answer is sent and kept. body: what people read, with what they must know about it."""
+
+    body: str
+    note_kind: NoteKind = ""
+    note: str = ""
+
+
+def answer_end(finish: Finish, limit: str, text: str, *, files: int) -> AnswerEnd:
+    """The end of a turn with an answer.
+
+    text: the answer, empty where it is blank. files: how many it carries. limit: one of
+    reasons.LIMIT_REASONS where it took the tools away, else empty.
+    """
+    kind, note, said = CUT_SHORT.get(finish, ("", "", ""))
+    if limit:
+        said = LIMITS_SAID[limit]
+        kind, note = ("limited", f"ended by a limit: {limit}") if not kind else (kind, note)
+    if text:
+        return AnswerEnd(f"{closed(text)}\n\n_{said}_" if said else text, kind, note)
+    if files and not said:
+        return AnswerEnd("", "files_only", f"answered with {files} file(s)")
+    said = LIMITS_SAID[limit] if limit else NO_TEXT.get(finish, said) or EMPTY_NOTICE
+    return AnswerEnd(said, kind or "no_answer", note or NO_ANSWER_NOTE)
 
 
 def unfinished_call(state: CallState, effect: Effect) -> tuple[CallStatus, str]:
@@ -61,7 +139,7 @@ def count_calls(states: Iterable[str], elapsed_s: float, *, already: bool) -> Se
 def ending_note(kind: NoteKind, reason: str, elapsed_s: float) -> str:
     """What the model and operators read after the last message of the turn.
 
-    kind: stopped, interrupted or failed. reason: one of ports.FAILURE_REASONS.
+    kind: stopped, interrupted or failed. reason: one of reasons.FAILURE_REASONS.
     """
     if kind == "failed":
         return f"failed: {reason}"

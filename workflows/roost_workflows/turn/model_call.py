@@ -2,27 +2,24 @@
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, Final, Protocol
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol, TypeGuard
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from roost.agent import Agent
 from roost.turn import Finish
-from roost_inference.client.assembly import Completed, Delta, ToolCall
+from roost_inference.client.assembly import UNFINISHED, AnswerUnfinished, Completed, Delta
 from roost_inference.client.engine_client import ChatRequest
 from roost_inference.client.sessions import EngineSession
 from roost_inference.errors import (
+    BodyTooLarge,
     EngineError,
     EngineUnavailable,
-    InvalidRequest,
     PromptTooLong,
     QueueFull,
 )
@@ -39,20 +36,30 @@ from roost_workflows.ports import (
     Usage,
 )
 from roost_workflows.state import GenerateInput, StepResult
-from roost_workflows.turn.activity_guard import finish, refuse_deadly, stop_was_asked
+from roost_workflows.turn import limits
+from roost_workflows.turn.activity_guard import (
+    finish,
+    note_error,
+    refuse_deadly,
+    stop_was_asked,
+)
+from roost_workflows.turn.failures import engine_failure, engine_words
 from roost_workflows.turn.figures import engine_figures
 from roost_workflows.turn.files import FileReader
+from roost_workflows.turn.planning import plan_calls
 from roost_workflows.turn.progress import Board, ProgressWriter
 from roost_workflows.turn.requests import build_request
 from roost_workflows.turn.suspects import Suspects
-from roost_workflows.turn.window import SHORTER_MAX
+from roost_workflows.turn.window import SHORTER_MAX, ContextSizes
 
 log = logging.getLogger(__name__)
 
-CALLS_PER_STEP_MAX: Final = 16
-CALL_ID_LENGTH: Final = 9  # the strictest engines demand exactly nine letters and digits
-ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-UNPARSED: Final = "arguments_that_were_not_json"
+# How an answer that runs no tools has finished, by the engine's reason.
+FINISHES: Final[Mapping[str, Finish]] = {
+    "length": "length",
+    "content_filter": "filtered",
+    UNFINISHED: "unfinished",
+}
 
 
 class ModelClient(Protocol):
@@ -72,6 +79,7 @@ class _Partial:
     text: str = ""
     completed: Completed | None = None
     context: TurnContext | None = None
+    limit: str = ""
 
     def model_call(self, decided: Finish, calls: Sequence[PlannedCall]) -> ModelCall:
         """What storage commits: the text so far, with what was decided about it."""
@@ -84,6 +92,7 @@ class _Partial:
             model=done.model if done else "",
             engine_message_id=done.message_id if done else "",
             started_at=self.started_at,
+            limit=self.limit,
         )
 
     def usage(self) -> Usage:
@@ -119,6 +128,7 @@ class ModelCaller:
         self._engine = engine
         self._registry = registry
         self._board = board
+        self._sizes = ContextSizes()
 
     async def run(self, call: GenerateInput) -> StepResult:
         """The committed decision of this step; that of an earlier attempt is returned as it is."""
@@ -137,7 +147,18 @@ class ModelCaller:
                 raise ApplicationError("unknown_agent", type="unknown_agent", non_retryable=True)
             so_far.context = context
             context = await self._files.read(context)
-            await self._stream(call, agent, context, so_far)
+            so_far.limit = limits.reached(agent, context.spent)
+            call = replace(call, last=call.last or bool(so_far.limit))
+            left_s = limits.time_left_s(agent, context.spent)
+            try:
+                async with asyncio.timeout(left_s) as clock:
+                    await self._stream(call, agent, context, so_far)
+            except TimeoutError:
+                if not clock.expired():
+                    raise
+                raise ApplicationError(
+                    "out_of_time", type="out_of_time", non_retryable=True
+                ) from None
             return await self._commit(call, agent, so_far)
         except asyncio.CancelledError:
             # Only a recorded stop counts: without one the turn goes on in another attempt.
@@ -150,7 +171,9 @@ class ModelCaller:
     ) -> None:
         """Stream one completion; a history that does not fit the model is shortened."""
         pictures = await self._files.pictures(context)
-        for shorter in range(SHORTER_MAX + 1):
+        session_id = context.turn.session_id
+        shorter = self._sizes.level(session_id, context.messages)
+        while True:
             # In a thread: it walks over all that people wrote, and others must not wait for that.
             def build(shorter: int = shorter) -> ChatRequest:
                 with self._suspects.in_thread(call.turn_id):
@@ -165,29 +188,43 @@ class ModelCaller:
 
             request = await asyncio.to_thread(build)
             try:
-                async with (
-                    ProgressWriter(self._turns, self._board, call.turn_id, "thinking") as progress,
-                    contextlib.aclosing(self._engine.stream(request)) as events,
-                ):
-                    async for event in events:
-                        if isinstance(event, Completed):
-                            so_far.completed, so_far.text = event, event.text
-                        elif event.text:
-                            so_far.first_token_at = so_far.first_token_at or time.time()
-                            so_far.text += event.text
-                            progress.show(phase="answering", text=so_far.text)
-                if so_far.completed is None:
-                    raise EngineUnavailable("the engine's stream ended without a result")
+                await self._ask(call, request, so_far)
                 return
-            except PromptTooLong:
-                if shorter == SHORTER_MAX:
-                    raise engine_failure(PromptTooLong(), activity.info().attempt) from None
+            except (PromptTooLong, BodyTooLarge) as error:
+                so_far.text = ""
+                if shorter >= SHORTER_MAX:
+                    await note_error(self._turns, call.turn_id, engine_words(error))
+                    raise engine_failure(error, activity.info().attempt) from None
+                self._sizes.learn(session_id, context.messages, shorter, error)
+                shorter = self._sizes.level(session_id, context.messages, shorter + 1)
             except EngineError as error:
+                attempt = activity.info().attempt
+                if _is_taken(error, attempt):
+                    so_far.completed, so_far.text = error.completed, error.completed.text
+                    return
                 so_far.text = ""  # the next attempt begins again
-                log.warning("turn %s: model call failed: %r", call.turn_id, error)
-                if isinstance(error, EngineUnavailable):
+                level = logging.WARNING if error.retryable else logging.ERROR
+                log.log(level, "turn %s: model call failed: %r", call.turn_id, error)
+                await note_error(self._turns, call.turn_id, engine_words(error))
+                if isinstance(error, EngineUnavailable | QueueFull):
                     await self._show_unreachable(call.turn_id)
-                raise engine_failure(error, activity.info().attempt) from None
+                raise engine_failure(error, attempt) from None
+
+    async def _ask(self, call: GenerateInput, request: ChatRequest, so_far: _Partial) -> None:
+        """Stream one answer to its end. Raises EngineError."""
+        async with (
+            ProgressWriter(self._turns, self._board, call.turn_id, "thinking") as progress,
+            contextlib.aclosing(self._engine.stream(request)) as events,
+        ):
+            async for event in events:
+                if isinstance(event, Completed):
+                    so_far.completed, so_far.text = event, event.text
+                elif event.text or event.replaces:
+                    so_far.first_token_at = so_far.first_token_at or time.time()
+                    so_far.text = event.text if event.replaces else so_far.text + event.text
+                    progress.show(phase="answering", text=so_far.text)
+        if so_far.completed is None:
+            raise EngineUnavailable("the engine's stream ended without a result")
 
     async def _show_unreachable(self, turn_id: str) -> None:
         """Show people why nothing happens until the next attempt; lossy, as all progress."""
@@ -201,15 +238,16 @@ class ModelCaller:
         done = so_far.completed
         assert done is not None
         calls = [] if call.last else plan_calls(agent, call, done)
-        decided: Finish = "answer"  # storage knows of a stop, and keeps it as partial text then
+        # Storage knows of a stop, and keeps the answer as partial text then.
+        decided = FINISHES.get(done.finish_reason, "answer")
         if calls:
             if await self._turns.stop_requested(call.turn_id):
                 return await self._stop(call, so_far)
-            decided = "tools"
-        elif not done.text.strip():
+            decided, so_far.limit = "tools", ""
+        elif not done.text.strip() and decided in ("answer", "unfinished"):
             decided = "empty"
-        elif done.finish_reason == "length":
-            decided = "length"
+        if call.last and not so_far.limit and (done.tool_calls or _is_at_a_loss(call, decided)):
+            so_far.limit = "too_many_steps"
         return StepResult.of(await self._commit_step(call, decided, calls, so_far))
 
     async def _stop(self, call: GenerateInput, so_far: _Partial) -> StepResult:
@@ -240,59 +278,15 @@ class ModelCaller:
         self._hints.waits(session, "tool", longest_s + TOOL_GRACE_S)
 
 
-def plan_calls(agent: Agent, call: GenerateInput, done: Completed) -> list[PlannedCall]:
-    """The calls to run. A call that the token limit cut off is neither run nor kept."""
-    planned = []
-    for index, requested in enumerate(done.tool_calls):
-        if index == CALLS_PER_STEP_MAX:
-            log.warning(
-                "turn %s: the model asked for %d calls, %d are run",
-                call.turn_id,
-                len(done.tool_calls),
-                CALLS_PER_STEP_MAX,
-            )
-            break
-        arguments = canonical_arguments(requested)
-        if arguments is None:
-            if done.finish_reason == "length":
-                continue
-            arguments = json.dumps({UNPARSED: requested.arguments}, ensure_ascii=False)
-        tool = agent.tool(requested.name)
-        # A tool that does not exist only returns an error, which is safe to repeat.
-        effect = tool.effect if tool else "pure"
-        planned.append(PlannedCall(call_id(call, index), requested.name, arguments, effect))
-    return planned
+def _is_taken(error: EngineError, attempt: int) -> TypeGuard[AnswerUnfinished]:
+    """Whether an answer without an end is taken as it is: the engine sends no other."""
+    return (
+        isinstance(error, AnswerUnfinished)
+        and attempt >= ENGINE_FAILURES_MAX
+        and bool(error.completed.text.strip())
+    )
 
 
-def canonical_arguments(requested: ToolCall) -> str | None:
-    """The arguments as compact JSON text of an object, None when they are not one."""
-    try:
-        value: Any = json.loads(requested.arguments or "{}")
-        return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else None
-    except (ValueError, RecursionError):
-        return None
-
-
-def call_id(call: GenerateInput, index: int) -> str:
-    """An id of our own: unique in the transcript and the same in every attempt, unlike engines'
-    ids.
-    """
-    digest = hashlib.sha256(f"{call.turn_id}:{call.step}:{index}".encode()).digest()
-    return "".join(ALPHABET[byte % len(ALPHABET)] for byte in digest[:CALL_ID_LENGTH])
-
-
-def engine_failure(error: EngineError, attempt: int) -> ApplicationError:
-    """An engine's error for Temporal: its code, and whether and when to try again."""
-    delay: timedelta | None = None
-    final = not error.retryable
-    if isinstance(error, PromptTooLong):
-        code = "too_long"
-    elif isinstance(error, InvalidRequest):
-        code = "refused"
-    elif isinstance(error, QueueFull):
-        code, delay = "queue_full", timedelta(seconds=error.retry_after_s)
-    elif isinstance(error, EngineUnavailable):
-        code = "engine_unavailable"
-    else:
-        code, final = "engine_failed", final or attempt >= ENGINE_FAILURES_MAX
-    return ApplicationError(code, type=code, non_retryable=final, next_retry_delay=delay)
+def _is_at_a_loss(call: GenerateInput, decided: Finish) -> bool:
+    """Whether the last of several model calls said nothing."""
+    return decided == "empty" and call.step > 1

@@ -15,6 +15,7 @@ from roost_workflows.policies import TOOL_ATTEMPTS_MAX
 from roost_workflows.ports import CallRecord, Ports, TurnContext
 from roost_workflows.state import CallInput
 from roost_workflows.turn.activity_guard import finish, refuse_deadly, stop_was_asked
+from roost_workflows.turn.limits import refused_call
 from roost_workflows.turn.progress import Board, ProgressWriter
 from roost_workflows.turn.suspects import Suspects
 
@@ -63,6 +64,7 @@ class ToolCaller:
                 call.call_id,
                 status=outcome.status,
                 result=outcome.text,
+                error=outcome.trace,
             )
         )
 
@@ -77,6 +79,8 @@ class ToolCaller:
                 if known_outcome is not None:
                     return known_outcome
                 read = await self._turns.context(call.turn_id, call.step)
+                if agent and (told := refused_call(agent, read.spent, call.call_id)):
+                    return Outcome("error", told)
                 context = self._context(tool, record, read, progress)
                 outcome = await run_tool(
                     *(tool, record.arguments, context, self._processes),

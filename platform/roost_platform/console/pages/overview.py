@@ -9,12 +9,14 @@ from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import Page
 from roost_platform.console.rendering import NOTHING
+from roost_platform.identity.roles import Role
 from roost_platform.views.channels import ChannelHealth
 from roost_platform.views.deliveries import DeliveryFilter, deliveries
 from roost_platform.views.delivery_views import DeliveryRow
 from roost_platform.views.figures import Minute, OverviewFigures, figures
 from roost_platform.views.health import ServiceHealth
 from roost_platform.views.people import PairingRequest, requests
+from roost_platform.views.problems import Problem, problems
 from roost_platform.views.sessions import SessionRow, running
 
 ATTENTION_SHOWN_MAX = 5
@@ -52,11 +54,12 @@ class HealthStrip:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """What waits for an operator: people to let in, and deliveries that failed."""
+    """What waits for an operator: faults, people to let in, and deliveries that failed."""
 
     requests: tuple[PairingRequest, ...]
     failed: tuple[DeliveryRow, ...]
     failed_count: int
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,7 @@ async def load(visit: Visit) -> OverviewContext:
         numbers = await figures(session, now)
         live = await running(session, with_texts=visit.reads_texts)
         waiting = await requests(session, now)
+        faults = await problems(session, now, with_texts=visit.me.role >= Role.operator)
         failed_count, failed = await deliveries(
             session, DeliveryFilter(state="failed"), 1, with_texts=visit.reads_texts
         )
@@ -183,7 +187,7 @@ async def load(visit: Visit) -> OverviewContext:
         health=HealthStrip(health.services, health.channels),
         running=live,
         attention=Attention(
-            waiting[:ATTENTION_SHOWN_MAX], failed[:ATTENTION_SHOWN_MAX], failed_count
+            waiting[:ATTENTION_SHOWN_MAX], failed[:ATTENTION_SHOWN_MAX], failed_count, faults
         ),
         chart=chart(numbers.series),
     )

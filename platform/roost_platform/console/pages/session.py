@@ -12,7 +12,12 @@ from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.page import ConsoleRoute, Page, ReadAs
 from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
-from roost_platform.views.conversation import ConversationView, RunningTurn, conversation
+from roost_platform.views.conversation import (
+    ConversationView,
+    RunningTurn,
+    conversation,
+    without_errors,
+)
 from roost_platform.views.files import FileView, files_of
 from roost_platform.views.spans import TurnView
 from roost_platform.views.transcript import Bubble
@@ -185,6 +190,8 @@ async def find(visit: Visit, id: str) -> SessionContext | None:
         if view is None:
             return None
         files = await files_of(session, id, with_texts=visit.reads_texts)
+    if visit.me.role < Role.operator:
+        view = without_errors(view)
     return context_of(
         view, number, before, stores.queueing.default_of(view.channel, view.agent), files
     )

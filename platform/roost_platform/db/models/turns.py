@@ -13,6 +13,8 @@ class Turn(Base):
 
     state: running | done | stopped | failed. nonce: what its buttons carry beside its id.
     worker_deaths: workers that froze or died while they computed for it.
+    resumes: runs that took it up again since its last model call.
+    error: the engine's own words or a trace, for operators.
     """
 
     __tablename__ = "turns"
@@ -46,6 +48,8 @@ class Turn(Base):
     finished_at: Mapped[float | None]
     nonce: Mapped[str] = mapped_column(default="", server_default=EMPTY)
     worker_deaths: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    resumes: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    error: Mapped[str] = mapped_column(default="", server_default=EMPTY)
 
 
 class TurnStep(Base):
@@ -74,7 +78,10 @@ class TurnStep(Base):
 
 
 class ToolCall(Base):
-    """One tool call. state: planned | running | ok | error | cancelled | unknown | skipped."""
+    """One tool call. state: planned | running | ok | error | cancelled | unknown | skipped.
+
+    error: the trace of a tool that broke, for operators.
+    """
 
     __tablename__ = "tool_calls"
 
@@ -88,6 +95,7 @@ class ToolCall(Base):
     state: Mapped[str]
     attempts: Mapped[int] = mapped_column(default=0)
     result: Mapped[str] = mapped_column(default="")
+    error: Mapped[str] = mapped_column(default="", server_default=EMPTY)
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
 

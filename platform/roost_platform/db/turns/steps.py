@@ -27,10 +27,8 @@ from roost_workflows.ports import (
     StepRecord,
 )
 from roost_workflows.turn.endings import (
-    EMPTY_NOTICE,
-    LENGTH_NOTE,
-    NO_ANSWER_NOTE,
     NOT_RUN,
+    answer_end,
     unfinished_call,
 )
 
@@ -105,6 +103,7 @@ async def commit(
         created_at=now,
     )
     session.add(row)
+    turn.resumes, turn.error = 0, ""  # it makes progress
     if finish == "tools":
         for position, planned in enumerate(call.calls):
             session.add(
@@ -121,7 +120,7 @@ async def commit(
             )
     await session.flush()
     if finish not in ("tools", "stopped"):
-        await _answer(session, turn, conversation, row, finish, now)
+        await _answer(session, turn, conversation, row, call.limit, now)
     return StepRecord(step, finish, tuple(call.calls) if finish == "tools" else ())
 
 
@@ -130,35 +129,29 @@ async def _answer(
     turn: models.Turn,
     conversation: models.Conversation,
     row: models.TurnStep,
-    finish: Finish,
+    limit: str,
     now: float,
 ) -> None:
     chat_session = await session.get_one(models.Session, turn.session_id)
     media = await media_of(session, turn.id)
-    has_text = not is_blank(row.text)
-    is_empty = not has_text and not media
+    text = "" if is_blank(row.text) else row.text
+    ending = answer_end(cast(Finish, row.finish), limit, text, files=len(media))
     message = assistant_message(turn, row, now)
-    if is_empty:
-        message.content, message.note_kind, message.note = "", "no_answer", NO_ANSWER_NOTE
-    elif not has_text:
-        files = f"answered with {len(media)} file(s)"
-        message.content, message.note_kind, message.note = "", "files_only", files
-    elif finish == "length":
-        message.note_kind, message.note = "cut_off", LENGTH_NOTE
+    message.content, message.note_kind, message.note = text, ending.note_kind, ending.note
     await append(session, chat_session, [message])
     turn.reply_to = await refresh_reply_target(session, turn)
     await enqueue(
         session,
         conversation,
-        kind="notice" if is_empty else "answer",
-        body=EMPTY_NOTICE if is_empty else row.text if has_text else "",
+        kind="answer" if text or media else "notice",
+        body=ending.body,
         dedupe_key=f"turn:{turn.id}:answer",
         now=now,
         turn=turn,
         reply_to=turn.reply_to,
         media=media,
     )
-    await end_turn(session, turn, "done", "", now)
+    await end_turn(session, turn, "done", limit, now)
 
 
 async def end_turn(
@@ -219,6 +212,7 @@ async def finish_call(
     call_id: str,
     status: CallStatus,
     result: str,
+    error: str,
     now: float,
 ) -> None:
     """Store a call's result once; a second or late result changes nothing."""
@@ -228,6 +222,7 @@ async def finish_call(
         raise NotFound(f"No call {call_id} in step {step} of turn {turn_id}.")
     if call.state not in CALL_ENDED:
         call.state, call.result, call.finished_at = status, clean(result), now
+        call.error = clean(error)
 
 
 async def close_group(session: AsyncSession, turn: models.Turn, step: int, now: float) -> None:

@@ -14,6 +14,7 @@ from roost_platform.db.conversations.sessions import current_session
 from roost_platform.db.locks import get_turn, lock_conversation, lock_turn, running_turn
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.turns import end, steps
+from roost_platform.db.turns.spending import spent
 from roost_platform.db.turns.transcript import (
     TURN_MESSAGES_MAX,
     album_wait_s,
@@ -32,6 +33,7 @@ from roost_workflows.ports import (
     Postponed,
     Settled,
     Snapshot,
+    Spent,
     StepRecord,
     TurnContext,
     TurnRecord,
@@ -59,6 +61,17 @@ _PROGRESS = (
     .values(version=models.RunProgress.version + 1)
 )
 
+_ERROR = (
+    update(models.Turn)
+    .where(models.Turn.id == bindparam("running"), models.Turn.state == "running")
+    .values(error=bindparam("error"))
+    .execution_options(synchronize_session=False)
+)
+# Runs of the session that take up a turn again without a model call that succeeds; then something
+# ends each of them, and the turn is given up. A worker's death does not end a run.
+RESUMES_MAX = 20
+ERROR_CHARS_MAX = 8000
+
 
 class TurnStore:
     """Implements `roost_workflows.ports.Turns`; every method is one transaction."""
@@ -82,7 +95,10 @@ class TurnStore:
                 return None
             turn = await running_turn(session, conversation_id)
             if turn is not None:
-                return record(turn)
+                turn.resumes += 1
+                if turn.resumes <= RESUMES_MAX:
+                    return record(turn)
+                await end.settle(session, turn.id, "failed", "no_progress", self._database.now())
             pending = await pending_rows(session, conversation_id)
             if not pending:
                 return None
@@ -147,8 +163,9 @@ class TurnStore:
         async with self._database.write() as session:
             turn, conversation = await lock_turn(session, turn_id)
             chat_session = await session.get_one(models.Session, turn.session_id)
+            has_open = await has_open_group(session, turn.id)
             steered = 0
-            if await self._may_steer(session, turn, conversation):
+            if not has_open and self._may_steer(turn, conversation):
                 now = self._database.now()
                 taken = complete_rows(await pending_rows(session, conversation.id), now)
                 await take(session, turn, chat_session, taken, now)
@@ -164,15 +181,12 @@ class TurnStore:
                 cache_salt=salt,
                 messages=await messages(session, chat_session.id),
                 steered=steered,
+                spent=await spent(session, turn_id) if has_open or step > 1 else Spent(),
             )
 
-    async def _may_steer(
-        self, session: AsyncSession, turn: models.Turn, conversation: models.Conversation
-    ) -> bool:
+    def _may_steer(self, turn: models.Turn, conversation: models.Conversation) -> bool:
         mode = self._queueing.mode_of(conversation)
-        if mode != "steer" or turn.stop_requested_at is not None:
-            return False
-        return not await has_open_group(session, turn.id)
+        return mode == "steer" and turn.stop_requested_at is None
 
     async def commit_step(self, turn_id: str, step: int, call: ModelCall) -> StepRecord:
         """See `ports.Turns.commit_step`."""
@@ -191,12 +205,21 @@ class TurnStore:
             return await steps.begin_call(session, turn_id, step, call_id, now)
 
     async def finish_call(
-        self, turn_id: str, step: int, call_id: str, *, status: CallStatus, result: str
+        self,
+        turn_id: str,
+        step: int,
+        call_id: str,
+        *,
+        status: CallStatus,
+        result: str,
+        error: str = "",
     ) -> None:
         """See `ports.Turns.finish_call`."""
         async with self._database.write() as session:
             now = self._database.now()
-            await steps.finish_call(session, turn_id, step, call_id, status, result, now)
+            await steps.finish_call(
+                session, turn_id, step, call_id, status, result, error[:ERROR_CHARS_MAX], now
+            )
 
     async def close_group(self, turn_id: str, step: int) -> None:
         """See `ports.Turns.close_group`."""
@@ -221,6 +244,12 @@ class TurnStore:
                 return 0
             turn.worker_deaths += 1
             return turn.worker_deaths
+
+    async def note_error(self, turn_id: str, error: str) -> None:
+        """See `ports.Turns.note_error`."""
+        values = {"running": turn_id, "error": clean(error[-ERROR_CHARS_MAX:])}
+        async with self._database.write() as session:
+            await session.execute(_ERROR, values)
 
     async def settle(
         self, turn_id: str, *, outcome: Literal["stopped", "failed"], reason: str

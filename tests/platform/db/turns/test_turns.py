@@ -15,7 +15,8 @@ from roost_platform.db.turns import steps, transcript
 from roost_platform.db.turns.transcript import TURN_MESSAGES_MAX
 from roost_platform.errors import NotAllowed, NotFound, TurnOver
 from roost_platform.testing.chats import HandClock, Person, count_rows
-from roost_workflows.ports import FAILURE_REASONS, PlannedCall, Snapshot, TranscriptMessage
+from roost_workflows.ports import PlannedCall, Snapshot, TranscriptMessage
+from roost_workflows.reasons import FAILURE_REASONS
 from roost_workflows.turn import endings
 
 TIME = PlannedCall("c1", "time", "{}", "pure")

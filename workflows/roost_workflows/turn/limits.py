@@ -1,0 +1,71 @@
+"""The limits of one turn: tool calls, tokens, repetitions, and time at work."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from temporalio import activity
+
+from roost.agent import Agent
+from roost_workflows.ports import Spent
+
+# The model is told so often that a call is not repeated; then it has to answer without tools.
+TOLD_MAX: Final = 2
+PROCESS_STARTED_AT: Final = time.time()
+REPEATED: Final = (
+    "Not run: the same call with the same arguments was run {count} times in this turn already. "
+    "Go on with the results you have."
+)
+NO_MORE_CALLS: Final = (
+    "Not run: this turn may use at most {count} tool calls. Answer with the results you have."
+)
+
+
+def reached(agent: Agent, spent: Spent) -> str:
+    """The limit that takes the tools away in the next model call, empty if none does: one of
+    reasons.LIMIT_REASONS.
+    """
+    if len(spent.calls) >= agent.max_calls:
+        return "too_many_calls"
+    if spent.tokens >= agent.max_turn_tokens:
+        return "too_many_tokens"
+    most = max(Counter(_identities(spent.calls)).values(), default=0)
+    return "repeated_calls" if most >= agent.max_repeats + TOLD_MAX else ""
+
+
+def refused_call(agent: Agent, spent: Spent, call_id: str) -> str:
+    """What the model is told of a call that is not run; empty for one that is."""
+    ids = [id for id, _, _ in spent.calls]
+    if call_id not in ids:
+        return ""
+    position = len(ids) - 1 - ids[::-1].index(call_id)
+    if position >= agent.max_calls:
+        return NO_MORE_CALLS.format(count=agent.max_calls)
+    *earlier, this = _identities(spent.calls[: position + 1])
+    if earlier.count(this) >= agent.max_repeats:
+        return REPEATED.format(count=agent.max_repeats)
+    return ""
+
+
+def time_left_s(agent: Agent, spent: Spent) -> float:
+    """Seconds that the turn may still work, 0 when there are none.
+
+    What counts is work: model calls and tool calls that ended, and this activity with its earlier
+    attempts. While this process did not run, nothing worked.
+    """
+    began = max(activity.info().scheduled_time.timestamp(), PROCESS_STARTED_AT)
+    return max(agent.max_turn_s - spent.worked_s - (time.time() - began), 0.0)
+
+
+def _identities(calls: Sequence[tuple[str, str, str]]) -> list[tuple[str, str]]:
+    """Equal for calls that ask for the same, however the arguments are ordered."""
+    return [(name, _canonical(arguments)) for _, name, arguments in calls]
+
+
+def _canonical(arguments: str) -> str:
+    try:
+        return json.dumps(json.loads(arguments), sort_keys=True)
+    except (ValueError, RecursionError):
+        return arguments
