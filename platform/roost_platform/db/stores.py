@@ -60,9 +60,9 @@ class Stores:
         """Record that an uncertain message arrived; returns the outbox id."""
         return await self.operators.confirm(part_or_outbox_id, operator, ip)
 
-    async def request_stop(self, conversation_id: str, by: str) -> Stopped:
+    async def request_stop(self, conversation_id: str, by: str, ip: str = "") -> Stopped:
         """Record a stop. `PlatformIntake.request_stop` rings as well; else the sweeper does."""
-        return await self.inbox.request_stop(conversation_id, by)
+        return await self.inbox.request_stop(conversation_id, by, ip)
 
     async def close(self) -> None:
         """Close the database."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import uvicorn
 
 from roost_inference.http.connections import ConnectionLimits, bounded_protocol
+from roost_platform.data_folder.audit_key import open_trail
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake
 from roost_platform.processes.beating import beating
@@ -55,6 +56,7 @@ async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
         engine_client(settings) as engine,
         engine_hints(engine) as hints,
     ):
+        await open_trail(settings, stores.database)
         intake = PlatformIntake(stores, await temporal_doorbell(settings), hints)
         try:
             yield WebParts(
