@@ -70,10 +70,9 @@ class ConnectionTable:
     def admit(self, connection: "BoundedProtocol") -> bool:
         """Take a connection in; False if the port or its address has too many in use."""
         address = connection.address
-        is_crowded = (
-            self._by_address[address] >= self.limits.per_address
-            and not self.limits.shares_address(address)
-        )
+        is_crowded = self._by_address[
+            address
+        ] >= self.limits.per_address and not self.limits.shares_address(address)
         if is_crowded and not self._make_room(address):
             return False
         if len(self._open) >= self.limits.connections and not self._make_room(None):
@@ -229,4 +228,3 @@ def raise_descriptor_limit() -> int:
             return soft
         return wanted
     return DESCRIPTORS_MAX if soft == resource.RLIM_INFINITY else soft
-

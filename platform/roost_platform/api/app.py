@@ -1,7 +1,6 @@
 """The API as its own ASGI app, mounted at /api; OpenAPI at /api/openapi.json."""
 
 import time
-
 from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request

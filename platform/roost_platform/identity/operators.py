@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from roost_platform.data_folder import running_stack
-from roost_platform.data_folder.audit_key import open_trail
 from roost_platform.db import models
 from roost_platform.db.audit import AuditTrail, acting_through
 from roost_platform.db.base.engine import Database
 from roost_platform.errors import NotReachable
 from roost_platform.identity.accounts import Accounts
+from roost_platform.identity.audit_key import open_trail
 from roost_platform.identity.passwords import new_token, token_hash
 from roost_platform.identity.roles import Role, parse_role
 from roost_platform.identity.tokens import TOKEN_PREFIX, Tokens

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import uvicorn
 
 from roost_inference.http.connections import ConnectionLimits, bounded_protocol
-from roost_platform.data_folder.audit_key import open_trail
+from roost_platform.identity.audit_key import open_trail
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake
 from roost_platform.processes.beating import beating

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from roost_platform.data_folder.audit_key import KEY_FILE, open_trail, read_audit_key
+from roost_platform.data_folder.running_stack import AUDIT_KEY_FILE
 from roost_platform.db import models
 from roost_platform.db.audit import AuditTrail, set_key
 from roost_platform.db.audit_seal import AuditKey, chain_hash
 from roost_platform.db.stores import Stores
+from roost_platform.identity.audit_key import open_trail, read_audit_key
 from roost_platform.settings.config import load_settings
 
 
@@ -83,7 +84,7 @@ async def test_s20_a_row_made_without_the_key_is_found(stores: Stores, tmp_path:
 
 async def test_s20_the_key_is_private_made_once_and_needed(stores: Stores, tmp_path: Path) -> None:
     trail = await sealed(stores, tmp_path)
-    file = tmp_path / KEY_FILE
+    file = tmp_path / AUDIT_KEY_FILE
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     settings = load_settings({"data_dir": tmp_path}, environ={})
     before = read_audit_key(settings)
@@ -98,7 +99,7 @@ async def test_a_start_that_ended_between_key_and_seal_is_made_good(
     stores: Stores, tmp_path: Path
 ) -> None:
     await stores.audit.write("olga", "view", "old")
-    (tmp_path / KEY_FILE).write_text("secret")
+    (tmp_path / AUDIT_KEY_FILE).write_text("secret")
     settings = load_settings({"data_dir": tmp_path}, environ={})
     await open_trail(settings, stores.database)
     await stores.audit.write("olga", "view", "new")

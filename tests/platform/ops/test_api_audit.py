@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 from roost_platform.db.stores import Stores
-from roost_platform.identity.tokens import KEY_LENGTH
 from roost_platform.identity.passwords import token_hash
+from roost_platform.identity.tokens import KEY_LENGTH
 from roost_platform.testing.api_server import ApiServer, api_server
 
 ENDS_WITHIN_S = 30  # far above the seconds it takes, for a busy machine

@@ -7,13 +7,12 @@ from roost_platform.db.audit_seal import AuditKey
 from roost_platform.db.base.engine import Database
 from roost_platform.settings.config import Settings
 
-KEY_FILE = "audit-key"
 SEALED = "sealed"
 
 
 async def open_trail(settings: Settings, database: Database) -> None:
     """Give the database the key, make one if there is none, and seal the trail at its first use."""
-    file = settings.data_dir / KEY_FILE
+    file = settings.data_dir / stack.AUDIT_KEY_FILE
     key = read_audit_key(settings) or _parse(mint(file))
     if not key.has_sealed:
         set_key(database, key)
@@ -25,7 +24,7 @@ async def open_trail(settings: Settings, database: Database) -> None:
 def read_audit_key(settings: Settings) -> AuditKey | None:
     """The key of the data folder; None if none was made yet."""
     try:
-        return _parse((settings.data_dir / KEY_FILE).read_text(encoding="ascii"))
+        return _parse((settings.data_dir / stack.AUDIT_KEY_FILE).read_text(encoding="ascii"))
     except OSError:
         return None
 
