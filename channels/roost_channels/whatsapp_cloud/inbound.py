@@ -2,11 +2,11 @@
 
 import hashlib
 import hmac
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
+from roost_channels.bodies import parse_json
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.intake import DeliveryReceipt, Intake
 from roost_channels.message import InboundMessage, Quote
@@ -60,7 +60,7 @@ class CloudWebhooks:
             logger.warning("webhook with a wrong signature refused")
             return WebhookReply(403, b"wrong signature\n")
         try:
-            payload = json.loads(body)
+            payload = parse_json(body)
         except ValueError:
             payload = None
         if not isinstance(payload, dict):
