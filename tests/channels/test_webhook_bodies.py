@@ -1,4 +1,4 @@
-"""Bodies that outsiders send to webhooks: the proof of who sends comes first, then a bounded parse."""
+"""Bodies that outsiders send to webhooks: a bounded parse of JSON."""
 
 import json
 import random

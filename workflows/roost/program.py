@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from roost.execution.environment import tool_environment
+
 OUTPUT_BYTES_MAX: Final = 256 * 1024  # kept of each stream; the rest is read and dropped
 KILL_GRACE_S: Final = 0.2  # between SIGTERM and SIGKILL: a stop has to be visible within a second
 READ_BYTES: Final = 64 * 1024
@@ -32,12 +34,15 @@ async def run(
     env: Mapping[str, str] | None = None,
     input: str | None = None,
 ) -> RunResult:
-    """Run a program to its end. A cancellation kills the whole process group first."""
+    """Run a program to its end. A cancellation kills the whole process group first.
+
+    env: its environment; by default the worker's without the platform's settings.
+    """
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
             *argv,
             cwd=cwd,
-            env=dict(env) if env is not None else None,
+            env=tool_environment() if env is None else dict(env),
             stdin=asyncio.subprocess.PIPE if input is not None else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
