@@ -1,6 +1,7 @@
 """A page's event stream ends soon after the right to see the page does."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import httpx2
 import pytest
@@ -11,7 +12,7 @@ from roost_platform.identity.roles import Role
 from roost_platform.testing.console import ConsoleServer
 
 ENDS_WITHIN_S = 30  # far above the seconds it takes, for a busy machine
-Change = Callable[[ConsoleServer, str, str], Awaitable[object]]
+Change = Callable[[ConsoleServer, str, str], Coroutine[Any, Any, None]]
 
 
 async def close_login(console: ConsoleServer, operator_id: str, token: str) -> None:
