@@ -75,7 +75,7 @@ def open_stores(
     policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
     default_agent: str = DEFAULT_AGENT,
     version: str = "",
-    tenant_scope: TenantScope = "account",
+    tenant_scope: TenantScope = "chat",
     files: Path | None = None,
     queueing: QueueRules | None = None,
     abort_phrases: tuple[str, ...] = ABORT_PHRASES,
