@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from roost.execution.environment import tool_environment
-
 OUTPUT_BYTES_MAX: Final = 256 * 1024  # kept of each stream; the rest is read and dropped
 KILL_GRACE_S: Final = 0.2  # between SIGTERM and SIGKILL: a stop has to be visible within a second
 READ_BYTES: Final = 64 * 1024
 PR_SET_PDEATHSIG: Final = 1
+# Roost's settings, among them tokens, keys and passwords. Tools that need a secret of their own
+# read it from a variable with another name.
+PLATFORM_PREFIX: Final = "ROOST_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,15 @@ class RunResult:
     exit_code: int
     stdout: str
     stderr: str
+
+
+def tool_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of tools and their programs: every variable but the platform's own."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.upper().startswith(PLATFORM_PREFIX)
+    }
 
 
 async def run(

@@ -14,7 +14,7 @@ from typing import Any, Final
 from roost.context import Context
 from roost.errors import ModelRetry, ToolFailed
 from roost.execution.descendants import kill_all
-from roost.execution.environment import tool_environment
+from roost.program import tool_environment
 from roost.tools import Tool
 
 log = logging.getLogger(__name__)
