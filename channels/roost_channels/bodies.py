@@ -1,6 +1,7 @@
-"""Bodies of HTTP answers, read no further than a bound."""
+"""Bodies of HTTP, read no further than a bound, and JSON no deeper than one."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import httpx2
@@ -9,6 +10,9 @@ import httpx2
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
 # A refusal is a sentence or an HTML page; what is longer says nothing more.
 ERROR_BYTES_MAX = 64 * 1024
+# Rich messages nest lists in lists, a few levels each; nothing that networks send comes near.
+JSON_DEPTH_MAX = 96
+TOO_DEEP = f"JSON is nested deeper than {JSON_DEPTH_MAX} levels"
 
 
 async def read_bounded(
@@ -30,9 +34,29 @@ async def read_answer(response: httpx2.Response) -> bytes | None:
     )
 
 
-def decoded(body: bytes | None) -> Any:
-    """The value of a JSON body; None if it is not JSON or was too long."""
+def parse_json(body: bytes | str) -> Any:
+    """The value of a JSON body. Raises ValueError if it is not JSON, or nested too deep."""
     try:
-        return None if body is None else json.loads(body)
-    except (ValueError, RecursionError):  # too deep to be an answer
+        value = json.loads(body)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    level = [value]
+    for _ in range(JSON_DEPTH_MAX):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return value
+    raise ValueError(TOO_DEEP)
+
+
+def decoded(body: bytes | None) -> Any:
+    """The value of a JSON body; None if it is not JSON, too deep or was too long."""
+    try:
+        return None if body is None else parse_json(body)
+    except ValueError:
         return None
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

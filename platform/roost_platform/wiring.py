@@ -116,12 +116,15 @@ async def engine_hints(engine: EngineClient) -> AsyncIterator[EngineHints]:
 async def warming(
     settings: Settings, stores: Stores, engine: EngineClient, registry: AgentRegistry
 ) -> AsyncIterator[None]:
-    """Have the default agent's prefix computed for every account while the block runs."""
+    """Have the default agent's prefix computed for every account while the block runs; where each
+    chat has a salt of its own there is nothing to share.
+    """
     agent = registry.get(registry.default)
 
     async def run() -> None:
-        if agent is not None:
-            await warm(engine, agent, await stores.tenants.salts(access_policies(settings)))
+        salts = await stores.tenants.salts(access_policies(settings))
+        if agent is not None and salts:
+            await warm(engine, agent, salts)
 
     task = asyncio.create_task(run())
     task.add_done_callback(_log_failure)

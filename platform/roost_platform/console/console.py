@@ -200,7 +200,9 @@ class Visit:
         token = self.token
 
         async def still_signed_in() -> bool:
-            return await self.console.logins.find(token) is not None
+            found = await self.console.logins.find(token)
+            # Another role ends the stream, too: what it shows was chosen by the role of before.
+            return found is not None and found.role == self.me.role
 
         return self.console.live.response(
             load, context=self.base_context(), still_signed_in=still_signed_in, look_s=look_s

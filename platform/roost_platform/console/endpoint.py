@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from roost_platform.console.console import Console, Visit, local_path
+from roost_platform.db.audit import acting_through
 from roost_platform.errors import (
     NotFound,
     NotSignedIn,
@@ -32,6 +33,7 @@ class Endpoint:
     async def serve(self, request: Request) -> Response:
         """Answer one request; errors with an explanation become answers, others are raised."""
         visit = Visit(self.console, request, None)
+        acting_through.set("console")
         try:
             principal = await self.console.logins.find(visit.token)
             visit = Visit(self.console, request, principal)

@@ -23,6 +23,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 # until the page is asked for again, as what was read is kept.
 PAGE_TEXTS_S = 1.0
 # Deeper JSON is shown as it came: indented, each level makes the lines inside it longer.
+JSON_GROWTH_MAX = 4  # times the text's own length, by indentation
 JSON_DEPTH_MAX = 40
 _page_budget: ContextVar[Budget | None] = ContextVar("page_budget", default=None)
 
@@ -98,11 +99,14 @@ def initials(name: str) -> str:
 
 
 def pretty_json(text: str) -> str:
-    """JSON text with indentation; text that is not JSON, or is too deep, stays as it is.
+    """JSON text with indentation; text that is not JSON, is too deep or would grow many times
+    larger stays as it is.
 
     Halves of surrogate pairs, which JSON may spell as escapes and no page can contain, become `?`.
     """
-    if _json_depth(text) > JSON_DEPTH_MAX:
+    depth = _json_depth(text)
+    lines = sum(text.count(character) for character in "[{,")
+    if depth > JSON_DEPTH_MAX or lines * (2 * depth + 1) > JSON_GROWTH_MAX * max(len(text), 1000):
         return text
     try:
         shown = json.dumps(json.loads(text), indent=2, ensure_ascii=False)

@@ -15,6 +15,7 @@ from roost_platform.errors import AlreadyRunning, ConfigError, StackNotFound
 
 RUN_FILE = "run.json"
 TOKEN_FILE = "api-token"
+AUDIT_KEY_FILE = "audit-key"  # its owner alone can change the audit trail unseen
 SETUP_FILE = "setup-link"
 LOCK_FILE = "roost.lock"
 

@@ -61,9 +61,9 @@ class Stores:
         """Record that an uncertain message arrived; returns the outbox id."""
         return await self.operators.confirm(part_or_outbox_id, operator, ip)
 
-    async def request_stop(self, conversation_id: str, by: str) -> Stopped:
+    async def request_stop(self, conversation_id: str, by: str, ip: str = "") -> Stopped:
         """Record a stop. `PlatformIntake.request_stop` rings as well; else the sweeper does."""
-        return await self.inbox.request_stop(conversation_id, by)
+        return await self.inbox.request_stop(conversation_id, by, ip)
 
     async def close(self) -> None:
         """Close the database."""
@@ -76,7 +76,7 @@ def open_stores(
     policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
     default_agent: str = DEFAULT_AGENT,
     version: str = "",
-    tenant_scope: TenantScope = "account",
+    tenant_scope: TenantScope = "chat",
     files: Path | None = None,
     queueing: QueueRules | None = None,
     abort_phrases: tuple[str, ...] = ABORT_PHRASES,

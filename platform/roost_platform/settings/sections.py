@@ -13,7 +13,7 @@ from roost_platform.queueing import DEFAULT_MODE, QueueRules
 WEB_PORT = 8420
 QUEUE_OF = "queue_"  # begins the name of a channel's own queue mode
 
-TenantScope = Literal["account", "installation"]
+TenantScope = Literal["chat", "account", "installation"]
 
 
 class Section(BaseModel):
@@ -48,9 +48,10 @@ class SessionsConfig(Section):
     """How the engine keeps conversations apart."""
 
     tenant: TenantScope = Field(
-        default="account",
+        default="chat",
         description="Whose conversations may share cached prefixes in the engine: those of one "
-        "channel `account`, or all of this `installation`.",
+        "`chat` (a person, or a group), of one channel `account`, or all of this `installation`. "
+        "Who shares can learn from response times what others wrote.",
     )
 
 

@@ -30,6 +30,7 @@ DISK_FREE_MIN = 1 << 30
 MEMORY_MIN = 1 << 30
 PRIVATE_FILES = (
     KEY_FILE,
+    running_stack.AUDIT_KEY_FILE,
     running_stack.TOKEN_FILE,
     running_stack.RUN_FILE,
     running_stack.SETUP_FILE,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roost_platform.errors import EXIT_CONFIG, ProcessFailed
+from roost_platform.stack.addresses import inherited
 from roost_platform.stack.beats import Beats
 from roost_platform.stack.lifeline import BEAT_PIPE, READY_FILE, SUPERVISOR_PID, die_with_parent
 from roost_platform.stack.logs import mask
@@ -46,6 +47,7 @@ class ProcessSpec:
     """What to run as a child process, and how to tell that it works.
 
     probe: says when the process is ready; None: it is ready when `ready_file` holds its pid.
+    sections: the settings that it may see besides common ones; None: all.
     grace_s: how long it may take to stop after SIGTERM before its process group is killed.
     silence_max_s: the longest time between two signs of life, once it is ready; after that it is
         killed and started again. None: it is not watched.
@@ -61,6 +63,7 @@ class ProcessSpec:
     grace_s: float = 15.0
     silence_max_s: float | None = None
     alive: Probe | None = None
+    sections: Sequence[str] | None = None
 
 
 class SupervisedProcess:
@@ -181,8 +184,7 @@ class SupervisedProcess:
     async def _spawn(self) -> asyncio.subprocess.Process:
         self.spec.ready_file.unlink(missing_ok=True)
         env = {
-            **os.environ,
-            **self.spec.env,
+            **inherited({**os.environ, **self.spec.env}, self.spec.sections),
             READY_FILE: str(self.spec.ready_file),
             SUPERVISOR_PID: str(os.getpid()),
         }

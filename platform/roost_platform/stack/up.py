@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,20 +100,29 @@ def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Pro
         grace_s: float = 15.0,
         silence_max_s: float | None = SILENCE_MAX_S,
         alive: Probe | None = None,
+        sections: Sequence[str] | None = None,
     ) -> ProcessSpec:
         command = (sys.executable, "-m", "roost_platform", "serve", name)
         ready_file = run / f"{name}.ready"
         return ProcessSpec(
             *(name, command, ready_file, env, probe, ready_timeout_s, grace_s),
-            *(silence_max_s, alive),
+            *(silence_max_s, alive, sections),
         )
 
     parts = []
     if not settings.temporal.address:
         answers = tcp_probe(addresses.temporal)
-        parts.append(part("temporal", answers, ready_timeout_s=60.0, silence_max_s=None))
+        parts.append(
+            part(
+                *("temporal", answers),
+                ready_timeout_s=60.0,
+                silence_max_s=None,
+                sections=("temporal",),
+            )
+        )
     if options.sandbox:
-        parts.append(part("sandbox", silence_max_s=None))
+        fakes = tuple(kind.section for kind in settings.kinds)
+        parts.append(part("sandbox", silence_max_s=None, sections=fakes))
     if not settings.engine.url:
         health = f"http://127.0.0.1:{addresses.engine}/health"
         engine_env = {**env, **launch_environment()}
@@ -124,6 +133,7 @@ def plan(settings: Settings, options: Options, addresses: Addresses) -> list[Pro
                 grace_s=20.0,
                 silence_max_s=ENGINE_SILENCE_MAX_S,
                 alive=http_probe(health, any_status=True),
+                sections=("engine",),
             )
         )
     parts.append(part("worker", grace_s=20.0))

@@ -37,7 +37,7 @@ async def test_the_webhook_commits_before_it_answers() -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-telegram-bot-api-secret-token": "wrong"}])
-async def test_a_wrong_secret_stores_nothing(headers: dict[str, str]) -> None:
+async def test_s1_a_wrong_secret_stores_nothing(headers: dict[str, str]) -> None:
     intake = MemoryIntake()
     reply = await webhook(intake).handle(headers, json.dumps(UPDATE).encode())
     assert reply.status == 401 and not intake.messages
@@ -46,7 +46,7 @@ async def test_a_wrong_secret_stores_nothing(headers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("secret", [None, "", "with spaces", "ü"])
-def test_a_webhook_without_a_proper_secret_does_not_start(secret: str | None) -> None:
+def test_s1_a_webhook_without_a_proper_secret_does_not_start(secret: str | None) -> None:
     with pytest.raises(ValueError, match="webhook_secret"):
         webhook(MemoryIntake(), secret)
 

@@ -52,7 +52,7 @@ def test_vendored_files_are_the_locked_ones_and_no_others() -> None:
         assert any("LICENSE" in name for name in package["files"])
 
 
-def test_templates_carry_no_inline_script_style_or_handler() -> None:
+def test_s15_templates_carry_no_inline_script_style_or_handler() -> None:
     for path in TEMPLATES.rglob("*.html"):
         text = path.read_text()
         assert not re.search(r"<script(?![^>]*\bsrc=)", text), path

@@ -116,6 +116,8 @@ def test_json_is_indented_unless_it_is_deep() -> None:
     assert pretty_json('{"a": [1]}') == '{\n  "a": [\n    1\n  ]\n}'
     deep = "[" * (JSON_DEPTH_MAX + 1) + "]" * (JSON_DEPTH_MAX + 1)
     assert pretty_json(deep) == deep
+    wide = "[" * 30 + ",".join(["1"] * 50_000) + "]" * 30
+    assert pretty_json(wide) == wide
     assert pretty_json("[" * 100_000) == "[" * 100_000
 
 

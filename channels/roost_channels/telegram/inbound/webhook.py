@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
+from roost_channels.bodies import parse_json
 from roost_channels.intake import Intake
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
@@ -59,7 +60,7 @@ class TelegramWebhook:
         if len(body) > BODY_BYTES_MAX:
             return WebhookReply(413, b"body too large\n")
         try:
-            update = json.loads(body)
+            update = parse_json(body)
             update_id = update["update_id"]
         except (ValueError, KeyError, TypeError):
             return WebhookReply(400, b"not an update\n")

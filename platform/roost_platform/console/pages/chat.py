@@ -82,7 +82,7 @@ async def say(visit: Visit) -> Response:
     agent = text_field(form, "agent", required=False, length_max=64)
     if agent and agent not in visit.deps.agents:
         raise Refused(f"There is no agent “{agent}”.")
-    await say_on_console(visit.deps, name, text, visit.me, agent)
+    await say_on_console(visit.deps, name, text, visit.me, agent, visit.ip)
     return visit.done("") if visit.is_htmx else RedirectResponse(f"/chat/{name}", status_code=303)
 
 

@@ -177,6 +177,8 @@ class Database:
         self._reader = self._engine.execution_options(**reading)
         # SQLite has one writer: a queue here is fair, and cheaper than the waits of its handler.
         self._turn = asyncio.Lock()
+        # What every session's `info` has, such as the key of the audit trail.
+        self.session_info: dict[str, Any] = {}
         self._news = news or (PollNews(self.url) if self.is_sqlite else NotifyNews(self.url))
         self._seen: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
 
@@ -214,7 +216,8 @@ class Database:
 
     @asynccontextmanager
     async def _session(self, engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
-        async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+        opened = AsyncSession(engine, expire_on_commit=False, info=self.session_info)
+        async with opened as session, session.begin():
             yield session
 
     @asynccontextmanager

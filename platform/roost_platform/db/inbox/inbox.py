@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.message import InboundMessage
 from roost_platform import commands
 from roost_platform.db import models
+from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
 from roost_platform.db.channels import upsert_channel
@@ -128,13 +129,15 @@ class InboxStore:
                 accepted.update(known)
         return frozenset(event_ids) - accepted
 
-    async def request_stop(self, conversation_id: str, by: str) -> Stopped:
-        """Record a stop that was requested outside the chat; the caller rings."""
+    async def request_stop(self, conversation_id: str, by: str, ip: str = "") -> Stopped:
+        """Record a stop that an operator requested outside the chat; the caller rings."""
         async with self._database.write() as session:
             conversation = await lock_conversation(session, conversation_id)
             now = self._database.now()
             stopped = await record_stop(session, conversation, by, now)
             await tell_dropped(session, conversation, stopped, now)
+            detail = {"turn": stopped.turn_id or "", "dropped": stopped.dropped}
+            await audit(session, now, by, "conversation.stop", conversation_id, detail, ip)
             return stopped
 
     async def has_open_work(self) -> bool:

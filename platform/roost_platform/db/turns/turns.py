@@ -171,7 +171,9 @@ class TurnStore:
                 await take(session, turn, chat_session, taken, now)
                 steered = len(taken)
             person = await person_of(session, turn, conversation)
-            salt = await self._tenants.salt(session, conversation.channel, conversation.account)
+            salt = await self._tenants.salt(
+                session, conversation.channel, conversation.account, conversation.chat
+            )
             return TurnContext(
                 turn=record(turn),
                 person_id="" if person is None else person.id,
