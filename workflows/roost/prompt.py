@@ -18,7 +18,11 @@ STATUS_TEXT: Final = {
 }
 # What opens or closes a fence, however it is written. Blanks are taken whole (`*+`): tried again
 # shorter and shorter, a long row of them behind one "<" would cost the square of its length.
-_FENCE: Final = re.compile(r"<(?=\s*+(?:/\s*+)?(?:quoted|context)\b)", re.IGNORECASE)
+_FENCE: Final = re.compile(
+    r"<(?=\s*+(?:/\s*+)?(?:quoted|context|forwarded|payload)\b)", re.IGNORECASE
+)
+# What would end the attribute of a fence, or the fence.
+_ATTRIBUTE: Final = str.maketrans({'"': "'", "<": "(", ">": ")"})
 QUOTE_AUTHORS: Final = {"bot": "assistant", "user": "user", "other": "other"}
 
 
@@ -95,14 +99,27 @@ def _marker(message: Message) -> str:
 def _user_text(message: Message) -> str:
     """The context first, then the quote, then the person's own words without fences."""
     words = unfenced(message.content)
-    if message.context is not None:
-        words = f"{_one_line(message.name)}: {words}" if message.name else words
+    if message.forwarded_from:
+        words = forwarded_block(message.forwarded_from, words)
     blocks = [words]
+    if message.context is not None and message.name:
+        blocks[0] = f"{_one_line(message.name)}: {blocks[0]}"
+    if message.payload:
+        blocks.insert(0, f"<payload>{unfenced(message.payload)}</payload>")
     if message.quoted:
         blocks.insert(0, quote_block(message.quoted))
     if message.context:
         blocks.insert(0, context_block(message.context))
     return "\n".join(blocks)
+
+
+def forwarded_block(source: str, words: str) -> str:
+    """Words that the person passed on, fenced so that they cannot pass for the person's own.
+
+    words: without fences of ours.
+    """
+    name = _one_line(source).translate(_ATTRIBUTE)
+    return f'<forwarded from="{name}">{words}</forwarded>'
 
 
 def unfenced(text: str) -> str:

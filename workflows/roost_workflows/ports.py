@@ -61,6 +61,8 @@ class Postponed:
 class TranscriptMessage:
     """One message of the transcript as the model is to see it.
 
+    forwarded_from: whose words the content is, where a user passed it on.
+    payload: what came along with a user message and is nobody's words.
     quoted: the quoted passage a user message came with, rendered apart from its text.
     context: in groups, (name, text) of what was said since the agent was last spoken to; None
         elsewhere.
@@ -71,6 +73,8 @@ class TranscriptMessage:
     role: Literal["system", "user", "assistant", "tool"]
     content: str
     message_id: str = ""
+    forwarded_from: str = ""
+    payload: str = ""
     quoted: Mapping[str, Any] | None = None
     context: tuple[tuple[str, str], ...] | None = None
     tool_calls: tuple[tuple[str, str, str], ...] = ()
@@ -85,7 +89,8 @@ class TranscriptMessage:
 @dataclass(frozen=True, slots=True)
 class TurnContext:
     """All that one model call needs, read in one transaction. `person_id` scopes notes;
-    `cache_salt` keeps caches of different tenants apart.
+    `cache_salt` keeps caches of different tenants apart; `payload` came along with the turn's
+    messages.
     """
 
     turn: TurnRecord
@@ -96,6 +101,7 @@ class TurnContext:
     cache_salt: str
     messages: Sequence[TranscriptMessage]
     steered: int = 0
+    payload: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ class ToolProcess:
             "context": {
                 "key": context.key,
                 "attempt": context.attempt,
+                "payload": context.payload,
                 "person": asdict(context.person),
                 "session": asdict(context.session),
             },

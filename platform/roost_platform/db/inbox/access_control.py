@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.message import InboundMessage
 from roost_platform import commands
+from roost_platform.commands import Command
 from roost_platform.db import models
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.inbox.chat_commands import carry_out
@@ -58,8 +60,9 @@ class AccessControl:
         if was_pending:  # the setting was opened meanwhile
             await release(session, person.id, conversation.id)
         await wake_held(session, conversation, arrival.now)
-        command = commands.parse(event.text, event.kind, self._abort_phrases)
+        command = self._command_of(event)
         if command is not None:
+            _keep_payload(arrival)
             await carry_out(session, arrival, command, self._queueing)
         elif event.kind == "message":
             arrival.conclude("pending")
@@ -84,8 +87,20 @@ class AccessControl:
         state, code = await keep_or_refuse(
             session, arrival.conversation, person, policy, arrival.now, is_group=event.is_group
         )
-        command = commands.parse(event.text, phrases=self._abort_phrases)
+        command = self._command_of(event)
         if state == "held" and command is not None and not command.is_phrase:
             # Telegram sends /start as everybody's first message: it is never for the agent.
             state, code = "ignored", "command_of_stranger"
+            _keep_payload(arrival)
         arrival.conclude(state, code)
+
+    def _command_of(self, event: InboundMessage) -> Command | None:
+        """The command that a message is; somebody else's words, passed on, command nothing."""
+        if event.forwarded_from:
+            return None
+        return commands.parse(event.text, event.kind, self._abort_phrases)
+
+
+def _keep_payload(arrival: Arrival) -> None:
+    """Keep what came along with a command for the agent, who sees only messages."""
+    arrival.conversation.payload = arrival.row.payload or arrival.conversation.payload

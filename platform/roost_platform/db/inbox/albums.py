@@ -57,6 +57,8 @@ async def _take_earlier(session: AsyncSession, row: models.Inbox) -> None:
 async def _merge(session: AsyncSession, head: models.Inbox, part: models.Inbox) -> None:
     head.attachments = [*head.attachments, *part.attachments]
     captions = [text for text in (head.text, part.text) if text]
+    head.forwarded_from = head.forwarded_from or part.forwarded_from
+    head.payload = head.payload or part.payload
     head.text, head.quote = "\n".join(captions), head.quote or part.quote
     part.state, part.reason_code, part.reason = "done", "in_album", WORDS["in_album"]
     await session.flush()

@@ -14,6 +14,8 @@ from roost_platform.db.inbox.quotes import resolved_quote
 from roost_platform.db.people.tenants import SessionChanges
 from roost_platform.db.reasons import WORDS, ReasonCode
 
+PAYLOAD_MAX = 4000  # characters of what came along with a message
+
 InboxState = Literal["pending", "held", "taken", "done", "dropped", "ignored"]
 
 _STORED = select(models.Inbox.message_id, models.Inbox.kind).where(
@@ -109,6 +111,8 @@ def _row(conversation: models.Conversation, event: InboundMessage, now: float) -
             "album": event.album or None,
             "sender": asdict(event.sender),
             "text": event.text,
+            "forwarded_from": event.forwarded_from,
+            "payload": event.payload[:PAYLOAD_MAX],
             "quote": None if event.quote is None else asdict(event.quote),
             "raw": event.raw,
         }

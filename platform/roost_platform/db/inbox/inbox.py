@@ -20,6 +20,7 @@ from roost_platform.db.inbox.arrival import AcceptedBatch, Arrival, open_arrival
 from roost_platform.db.inbox.chat_commands import answer_press
 from roost_platform.db.inbox.edits import apply_edit
 from roost_platform.db.inbox.membership import change_membership, migrate
+from roost_platform.db.inbox.names import with_plain_names
 from roost_platform.db.inbox.overdue import mark_rung, to_ring, to_stop
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.message_files import register
@@ -64,7 +65,8 @@ class InboxStore:
         accepted = AcceptedBatch()
         async with self._database.write() as session:
             now = self._database.now()
-            events = [replace(each, address=await home_of(session, each)) for each in batch]
+            named = [with_plain_names(each) for each in batch]
+            events = [replace(each, address=await home_of(session, each)) for each in named]
             addresses = [event.address for event in events]
             agent_name = self._default_agent
             conversations = await lock_conversations(session, addresses, now, agent_name)

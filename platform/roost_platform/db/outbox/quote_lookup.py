@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.message import Quote
+from roost_channels.message import Author, Quote
 from roost_platform.db import models
 from roost_platform.db.conversations.homes import is_chat
 from roost_platform.db.outbox.part_states import parts_of
@@ -31,7 +31,9 @@ async def find_quote(
     )
     if inbound is not None:
         text = inbound.text or content_of(inbound)  # a file alone is quoted by its name
-        return Quote(ref=ref, author="user", text=text, excerpt=text, utf16_start=0)
+        is_forward = bool(inbound.forwarded_from)
+        author: Author = "other" if is_forward else "user"
+        return Quote(ref=ref, author=author, text=text, excerpt=text, utf16_start=0)
     part = await session.scalar(
         select(models.Part)
         .join(models.Conversation, models.Conversation.id == models.Part.conversation_id)

@@ -98,6 +98,8 @@ async def take(
             turn_id=turn.id,
             role="user",
             content=content_of(row),
+            forwarded_from=row.forwarded_from,
+            payload=row.payload,
             quoted=row.quote,
             context=await context_of(session, row),
             name=str(row.sender.get("display_name", "")),
@@ -107,9 +109,20 @@ async def take(
         )
         for row in rows
     ]
+    await _add_kept_payload(session, turn.conversation_id, messages_of_users[0])
     await append(session, chat_session, messages_of_users)
     for row in rows:
         row.state, row.turn_id = "taken", turn.id
+
+
+async def _add_kept_payload(
+    session: AsyncSession, conversation_id: str, first: models.Transcript
+) -> None:
+    """Give the turn's first message what came along with a command before it."""
+    conversation = await session.get_one(models.Conversation, conversation_id)
+    if conversation.payload:
+        first.payload = "\n".join(filter(None, (conversation.payload, first.payload)))
+        conversation.payload = ""
 
 
 async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]] | None:
@@ -144,8 +157,13 @@ async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]
         chars_left -= len(text)
         if chars_left < 0:
             break
-        lines.append([str(other.sender.get("display_name", "")), text])
+        lines.append([_writer_of(other), text])
     return lines[::-1]
+
+
+def _writer_of(row: models.Inbox) -> str:
+    name = str(row.sender.get("display_name", ""))
+    return f"{name} (forwarded from {row.forwarded_from})" if row.forwarded_from else name
 
 
 def content_of(row: models.Inbox) -> str:
@@ -183,6 +201,8 @@ def message_of(row: models.Transcript) -> TranscriptMessage:
         role=cast(Literal["user", "assistant", "tool", "system"], role),
         content=row.content,
         message_id=row.id,
+        forwarded_from=row.forwarded_from,
+        payload=row.payload,
         quoted=row.quoted,
         context=None if row.context is None else tuple((str(c[0]), str(c[1])) for c in row.context),
         tool_calls=tuple((str(c[0]), str(c[1]), str(c[2])) for c in row.tool_calls),

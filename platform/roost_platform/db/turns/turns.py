@@ -53,6 +53,12 @@ _WRITER = (
     .order_by(models.Inbox.sequence.desc())
     .limit(1)
 )
+_PAYLOAD = (
+    select(models.Transcript.payload)
+    .where(models.Transcript.turn_id == bindparam("id"), models.Transcript.payload != "")
+    .order_by(models.Transcript.position.desc())
+    .limit(1)
+)
 _PROGRESS = (
     update(models.RunProgress)
     .where(models.RunProgress.turn_id == bindparam("running"), _RUNS.exists())
@@ -155,6 +161,7 @@ class TurnStore:
                 steered = len(taken)
             person = await person_of(session, turn, conversation)
             salt = await self._tenants.salt(session, conversation.channel, conversation.account)
+            payload = await payload_of(session, turn.id)
             return TurnContext(
                 turn=record(turn),
                 person_id="" if person is None else person.id,
@@ -164,6 +171,7 @@ class TurnStore:
                 cache_salt=salt,
                 messages=await messages(session, chat_session.id),
                 steered=steered,
+                payload=payload,
             )
 
     async def _may_steer(
@@ -255,6 +263,11 @@ def record(turn: models.Turn) -> TurnRecord:
         stop_requested=turn.stop_requested_at is not None,
         worker_deaths=turn.worker_deaths,
     )
+
+
+async def payload_of(session: AsyncSession, turn_id: str) -> str:
+    """What came along with the newest message of the turn that had a payload; else empty."""
+    return str(await session.scalar(_PAYLOAD, {"id": turn_id}) or "")
 
 
 async def has_open_group(session: AsyncSession, turn_id: str) -> bool:
