@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost_channels.delivery.courier import Courier
-from roost_channels.message import Address, InboundMessage, Quote, ReplyTarget
+from roost_channels.message import Address, Attachment, InboundMessage, Quote, ReplyTarget
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.format import QUOTE_MAX, checked_quote
@@ -103,7 +103,9 @@ async def test_r17_a_photo_without_words_is_quoted_by_its_kind(phone: Phone) -> 
     sizes = [{"file_id": "f", "file_unique_id": "u", "width": 9, "height": 9}]
     picture = await phone.telegram.user_says(CHAT, "", media={"photo": sizes})
     await phone.telegram.user_says(CHAT, "nice?", reply_to=picture)
-    assert phone.newest().quote == Quote(str(picture), "user", "[photo]", "[photo]")
+    assert phone.newest().quote == Quote(
+        str(picture), "user", "[photo]", "[photo]", files=(Attachment("photo", "f"),)
+    )
 
 
 async def test_r17_a_quote_from_another_topic_keeps_its_id_and_author(phone: Phone) -> None:

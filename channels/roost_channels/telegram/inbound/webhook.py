@@ -10,7 +10,7 @@ from roost_channels.intake import Intake
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.inbound import updates
-from roost_channels.telegram.inbound.contents import Json
+from roost_channels.telegram.inbound.people import Json
 from roost_channels.webhook import WebhookReply, lowered
 
 logger = logging.getLogger(__name__)
