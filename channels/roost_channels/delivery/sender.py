@@ -15,6 +15,7 @@ from roost_channels.channel import Channel, Grouping, Inviting, Ordering, Outgoi
 from roost_channels.delivery.ledger import Ledger
 from roost_channels.delivery.parts import without_file
 from roost_channels.errors import (
+    THREAD_GONE,
     Ambiguous,
     AuthBroken,
     ChatMigrated,
@@ -23,12 +24,13 @@ from roost_channels.errors import (
     Rejected,
     RenderRejected,
     Throttled,
+    Unreachable,
     WindowClosed,
     failure_of,
 )
 from roost_channels.message import Receipt, ReplyTarget
 from roost_channels.outbox import OutboxEntry, StoredPart
-from roost_channels.rendering.parts import plainer
+from roost_channels.rendering.parts import out_of_topic, plainer
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,8 @@ class PartSender:
         self._report = report
         # Quotes that the provider refused: sent again as a plain reply.
         self._unquoted: OrderedDict[str, None] = OrderedDict()
+        # Parts whose topic is gone: sent to the chat itself.
+        self._out_of_topic: OrderedDict[str, None] = OrderedDict()
         # Accounts whose credentials fail, and when they are tried again.
         self._paused: dict[tuple[str, str], float] = {}
         self._auth_waits: dict[tuple[str, str], float] = {}
@@ -125,6 +129,7 @@ class PartSender:
             self._ledger.keep(part, receipt)
         for part, receipt in zip(parts, receipts, strict=True):
             self._unquoted.pop(part.id, None)
+            self._out_of_topic.pop(part.id, None)
             await self._ledger.record(part, receipt)
         if self._paused.pop((channel.name, channel.account), None) is not None:
             self._auth_waits.pop((channel.name, channel.account), None)
@@ -136,15 +141,18 @@ class PartSender:
     ) -> Sequence[Receipt]:
         part = parts[0]
         reply = self._reply(entry, part)
+        address = entry.address
+        if part.id in self._out_of_topic:
+            address, reply = replace(address, thread=""), None
         if entry.kind == "invitation":
             return (await _invite(channel, entry, part),)
         if isinstance(channel, Grouping) and len(parts) > 1:
             return await channel.send_album(
-                [Outgoing(entry.address, one.rendered, reply_to=reply) for one in parts]
+                [Outgoing(address, one.rendered, reply_to=reply) for one in parts]
             )
         sent = await channel.send(
             Outgoing(
-                entry.address,
+                address,
                 part.rendered,
                 reply_to=reply,
                 buttons=entry.buttons if part.index == part.count - 1 else (),
@@ -195,6 +203,11 @@ class PartSender:
             ):
                 await self._try_all_later(parts, now, error)
                 return None
+            case Unreachable() if not spent and await self._leave_topic(
+                channel, entry, parts, error
+            ):
+                await self._try_all_later(parts, now, error)
+                return None
             case NotSent() if not spent:
                 return await self._try_all_later(
                     parts, now + self._ledger.backoff_s(attempt), error
@@ -209,6 +222,19 @@ class PartSender:
         for part in parts:
             await self._ledger.try_later(part, at, error)
         return at
+
+    async def _leave_topic(
+        self, channel: Channel, entry: OutboxEntry, parts: Sequence[StoredPart], error: Unreachable
+    ) -> bool:
+        """Send to the chat itself, once, what was meant for a topic that is gone."""
+        if error.code != THREAD_GONE or parts[0].id in self._out_of_topic:
+            return False
+        for part in parts:
+            self._remember(self._out_of_topic, part.id, None)
+            if part.index == 0:
+                noted = out_of_topic(part.rendered, channel.capabilities.text_max)
+                await self._outbox.replan(part.id, noted)
+        return True
 
     async def _simplify(
         self, entry: OutboxEntry, parts: Sequence[StoredPart], error: DeliveryError

@@ -17,7 +17,13 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
 from roost_platform.db.locks import get_turn
-from roost_platform.db.message_files import ID_ALPHABET, NAME_MAX, attached, new_artifact_id
+from roost_platform.db.message_files import (
+    ID_ALPHABET,
+    NAME_MAX,
+    attached,
+    new_artifact_id,
+    tell_not_fetched,
+)
 from roost_platform.errors import NotAllowed, NotFound
 from roost_workflows.tool_ports import Artifact
 
@@ -63,13 +69,17 @@ class ArtifactStore:
                 row.size, row.sha256 = len(data), digest
 
     async def not_fetched(
-        self, artifact_id: str, reason: str, *, retry_at: float | None = None
+        self, artifact_id: str, reason: str, *, retry_at: float | None = None, told: str = ""
     ) -> None:
-        """Record why a fetch failed; without `retry_at` the file has failed for good."""
+        """Record why a fetch failed; without `retry_at` the file has failed for good, and `told`
+        goes to the chat it came from.
+        """
         async with self._database.write() as session:
             row = await session.get(models.Artifact, artifact_id)
             if row is None or row.state != "pending":
                 return
+            if told:  # first, because it locks the conversation
+                await tell_not_fetched(session, row, told, self._database.now())
             row.reason, row.attempts = clean(reason), row.attempts + 1
             if retry_at is None:
                 row.state = "failed"
