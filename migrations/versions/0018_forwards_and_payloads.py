@@ -1,4 +1,4 @@
-"""Whose words a forwarded message has, and what came along with a message for the agent.
+"""Whose words a forwarded message has, what came along for the agent, and one General topic.
 
 Revision ID: 0018
 Revises: 0016
@@ -26,6 +26,14 @@ _COLUMNS = (
 def upgrade() -> None:
     for table, name in _COLUMNS:
         op.add_column(table, sa.Column(name, sa.Text(), nullable=False, server_default=""))
+    # The first topic of a forum is the chat itself. A group that has both keeps both.
+    op.execute(
+        """UPDATE conversations SET thread = '', key = channel || ':' || account || ':' || chat
+        WHERE channel = 'telegram' AND thread = '1' AND chat LIKE '-%' AND NOT EXISTS (
+            SELECT 1 FROM conversations AS other
+            WHERE other.channel = conversations.channel AND other.account = conversations.account
+            AND other.chat = conversations.chat AND other.thread = '')"""
+    )
 
 
 def downgrade() -> None:

@@ -26,7 +26,10 @@ APOLOGIES: Final[Mapping[str, str]] = {
     "refused": "The model refused this request as not valid. Please try another way.",
     "too_long": "This is too long for the model. Send /new to start afresh, or say less at once.",
     "too_many_steps": "I stopped after too many steps without reaching an answer.",
-    "unknown_agent": "The agent of this conversation is not installed any more.",
+    "unknown_agent": (
+        "The agent of this conversation is not installed any more. "
+        "Send /new to talk to the one that is."
+    ),
     "worker_died": (
         "I broke down over this message more than once, so I gave up on it. "
         "Please say it in another way, or send /new to start afresh."

@@ -52,7 +52,11 @@ async def carry_out(
 
 
 async def _open_new_session(session: AsyncSession, arrival: Arrival) -> None:
-    await _record_stop(session, arrival, commands.NEW_SESSION)
+    text = commands.NEW_SESSION
+    if arrival.fallback_agent:
+        text = f"{text} {commands.other_agent(arrival.conversation.agent, arrival.fallback_agent)}"
+        arrival.conversation.agent = arrival.fallback_agent
+    await _record_stop(session, arrival, text)
     await open_session(session, arrival.conversation, arrival.now)
 
 

@@ -1,6 +1,6 @@
 """The transcript: taking messages from the inbox, and reading what the model is to see."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from sqlalchemy import bindparam, func, select
@@ -16,6 +16,7 @@ TURN_MESSAGES_MAX = 50  # inbox rows one turn starts with or one step steers in;
 CONTEXT_MESSAGES_MAX = 1000  # transcript rows read for a model call, newest kept
 GROUP_MESSAGES_MAX = 30  # what a group said before the agent was spoken to, newest kept
 GROUP_CHARS_MAX = 4000
+CAPTION = "caption"  # in the attachments of an album: the words beside the picture
 ALBUM_S = 1.0  # a turn waits this long, from its first part on, for an album to be whole
 
 # Every turn runs these, so they are built once.
@@ -169,12 +170,16 @@ def _writer_of(row: models.Inbox) -> str:
 def content_of(row: models.Inbox) -> str:
     """The text as the agent reads it; every attachment is named."""
     lines = [attachment_line(attachment) for attachment in row.attachments]
+    captions = [attachment.get(CAPTION) or "" for attachment in row.attachments]
+    if sum(map(bool, captions)) > 1:  # of an album: each picture keeps its own
+        captioned = zip(lines, captions, strict=True)
+        return "\n".join(f"{line} {own}".rstrip() for line, own in captioned)
     if row.text or not lines:
         lines.append(row.text or "[message without text]")
     return "\n".join(lines)
 
 
-def attachment_line(attachment: dict[str, Any]) -> str:
+def attachment_line(attachment: Mapping[str, Any]) -> str:
     """`[photo: artifact k3m9x2p7qa, holiday.jpg]`; an attachment that is not a file has no id."""
     kind = attachment.get("kind") or "attachment"
     artifact_id = attachment.get("artifact_id")
