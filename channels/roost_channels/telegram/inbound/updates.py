@@ -28,7 +28,6 @@ ALLOWED_UPDATES = (
 _GROUPS = ("group", "supergroup", "channel")
 # The topic General: messages go there without a topic's number, typing needs this one.
 GENERAL_TOPIC = "1"
-FORUMS_MAX = 1000  # chats remembered as forums
 # The chat of dead letters that name none.
 UNREADABLE_CHAT = "unreadable"
 PROBLEM_MAX = 500

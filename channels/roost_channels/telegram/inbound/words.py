@@ -25,7 +25,9 @@ _RICH = (
     *("summary", "label", "title", "text", "expression", "alternative_text", "button", "blocks"),
     *("items", "cells", "buttons", "caption", "credit"),
 )
-_GAPS = re.compile(r"[ \t]*\n(?:[ \t]*\n)++")
+# A run of blanks is looked at once, from its first one.
+_BLANKS = re.compile(r"(?<![ \t])[ \t]++(?=\n)")
+_GAPS = re.compile(r"\n{3,}+")
 
 
 def words_of(value: Any) -> str:
@@ -96,8 +98,8 @@ def rich_words(rich: Any) -> str:
             rest.extend(reversed(part))
         elif isinstance(part, Mapping):
             rest.extend(reversed(_rich_parts(part)))
-    text = _GAPS.sub("\n\n", "".join(found)).strip()
-    return f"{text} {CUT}" if rest or chars_left < 0 else text
+    text = _GAPS.sub("\n\n", _BLANKS.sub("", "".join(found))).strip()
+    return f"{text} {CUT}".strip() if rest or chars_left < 0 else text
 
 
 def _rich_parts(node: Mapping[str, Any]) -> list[Any]:
@@ -143,11 +145,8 @@ def _named(block: Any) -> str:
     if not isinstance(block, Mapping):
         return ""
     kind = block.get("type")
-    return (
-        f"[{kind}] "
-        if isinstance(kind, str) and isinstance(block.get(kind), list | Mapping)
-        else ""
-    )
+    has_file = kind != "buttons" and isinstance(block.get(str(kind)), list | Mapping)
+    return f"[{kind}] " if has_file else ""
 
 
 def _row(cells: Any) -> list[Any]:
