@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from roost_channels.message import FILE_KINDS, Attachment, InboundMessage, Quote
 from roost_channels.telegram.forums import FORUMS_MAX, Forums
-from roost_channels.telegram.inbound.contents import SERVICE
+from roost_channels.telegram.inbound.fields import SERVICE
 from roost_channels.telegram.inbound.updates import read
 
 Json = dict[str, Any]
@@ -30,12 +30,12 @@ LINK = {"type": "text_link", "offset": 0, "length": 3, "url": "u"}
 PHOTO = [{"file_id": "s"}, {"file_id": "l", "file_size": 9}]
 
 
-def update(name: str = "message", **fields: Any) -> dict[str, Any]:
+def update(name: str = "message", /, **fields: Any) -> dict[str, Any]:
     body = {"message_id": 5, "from": ADA, "chat": PRIVATE, "date": 1_790_000_000, **fields}
     return {"update_id": 1001, name: body}
 
 
-def parsed(name: str = "message", **fields: Any) -> InboundMessage:
+def parsed(name: str = "message", /, **fields: Any) -> InboundMessage:
     found = read(update(name, **fields), "42", "roostbot")
     assert found is not None and not found.problem
     return found
