@@ -11,9 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.message import Attachment, Media, MediaKind
 from roost_platform.db import models
 from roost_platform.db.base.text import clean
-from roost_platform.db.enqueue import enqueue
-from roost_platform.db.locks import lock_conversation
-from roost_platform.db.reply_targets import reply_target
 
 # Without vowels an id is never a word; without look-alikes it is easy to repeat.
 ID_ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
@@ -59,23 +56,6 @@ def artifact_row(
         state="pending",
         next_at=now,
         created_at=now,
-    )
-
-
-async def tell_not_fetched(
-    session: AsyncSession, artifact: models.Artifact, words: str, now: float
-) -> None:
-    """Tell the chat that a file of it could not be had."""
-    conversation = await lock_conversation(session, artifact.conversation_id)
-    row = None if artifact.inbox_id is None else await session.get(models.Inbox, artifact.inbox_id)
-    await enqueue(
-        session,
-        conversation,
-        kind="notice",
-        body=words,
-        dedupe_key=f"file:{artifact.id}",
-        now=now,
-        reply_to=None if row is None else await reply_target(session, row),
     )
 
 
