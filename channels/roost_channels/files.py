@@ -168,11 +168,12 @@ class Fetcher:
     async def _give_up(self, fetch: FileFetch, error: Exception) -> None:
         """Record that the file is not to be had, with words for the person who sent it."""
         name = fetch.attachment.name or fetch.attachment.kind
-        is_too_large = isinstance(error, DeliveryError) and error.code == TOO_LARGE
         told = f"I could not get your file ({name}). Please send it again."
-        if is_too_large:
-            limit = f"{self._config.inbound_bytes_max / 1_048_576:.3g} MB"
-            told = f"Your file ({name}) is too large for me: I take files of up to {limit}."
+        if isinstance(error, DeliveryError) and error.code == TOO_LARGE:
+            told = f"Your file ({name}) is too large for me."
+            size_max = self._config.inbound_bytes_max
+            if (fetch.attachment.size or size_max) >= size_max:  # else the network's own limit
+                told += f" I take files of up to {size_max / 1_048_576:.3g} MB."
         reason = str(error) or type(error).__name__
         await self._files.not_fetched(fetch.artifact_id, reason, told=told)
 

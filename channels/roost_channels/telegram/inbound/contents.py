@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from roost_channels.message import Attachment
+from roost_channels.names import plain_name
 from roost_channels.telegram.inbound.described import DESCRIBERS, described
 from roost_channels.telegram.inbound.entities import with_addresses
 from roost_channels.telegram.inbound.fields import ENVELOPE, FLAGS, SERVICE
@@ -51,7 +52,8 @@ def attachments_of(message: Json) -> tuple[Attachment, ...]:
 
 def line_of(attachment: Attachment) -> str:
     """What came with a message, on a line for who reads of it: `[poll: Lunch? …]`."""
-    words = f": {attachment.name}" if attachment.name else ""
+    name = plain_name(attachment.name)
+    words = f": {name}" if name else ""
     return f"[{attachment.kind}{words}]"
 
 

@@ -61,7 +61,7 @@ class TelegramWebhook:
         try:
             update = json.loads(body)
             update_id = update["update_id"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return WebhookReply(400, b"not an update\n")
         username = await self._username(update)
         message = updates.read(update, self._account, username)
@@ -86,7 +86,7 @@ class TelegramWebhook:
         return WebhookReply(200, json.dumps(call).encode(), "application/json")
 
     async def _username(self, update: Json) -> str:
-        message = update.get("message") or {}
+        message = update.get("message") or update.get("edited_message")
         chat = message.get("chat") if isinstance(message, Mapping) else None
         if not isinstance(chat, Mapping) or chat.get("type") == "private":
             return ""

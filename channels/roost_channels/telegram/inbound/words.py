@@ -1,9 +1,10 @@
 """Words of values whose shape we do not know, and of rich messages; every walk is bounded."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from itertools import repeat
+from typing import Any, Final
 
 from roost_channels.telegram.inbound.people import name_of
 
@@ -11,6 +12,7 @@ WORDS_MAX = 2000  # characters of a value in words
 RICH_MAX = 32_768  # characters of a rich message, as many as Telegram allows
 NODES_MAX = 50_000  # parts of a value that are looked at
 CUT = "[…]"
+_END: Final[tuple[Any, Any]] = ("", object())
 # What needs no label in front of it.
 _PLAIN_NAMES = "text title name username question description caption data emoji label address"
 _PLAIN = frozenset(_PLAIN_NAMES.split())
@@ -37,18 +39,21 @@ def words_of(value: Any) -> str:
     """
     found: list[str] = []
     chars_left, nodes_left = WORDS_MAX, NODES_MAX
-    rest: list[tuple[str, Any]] = [("", value)]
-    while rest and chars_left > 0 and nodes_left > 0:
+    # One iterator for each level that is walked, so that only what is looked at costs time.
+    levels: list[Iterator[tuple[str, Any]]] = [iter((("", value),))]
+    while levels and chars_left > 0 and nodes_left > 0:
         nodes_left -= 1
-        key, item = rest.pop()
-        if isinstance(item, Mapping):
-            rest.extend(reversed(_fields(item)))
+        key, item = next(levels[-1], _END)
+        if item is _END[1]:
+            levels.pop()
+        elif isinstance(item, Mapping):
+            levels.append(iter(_fields(item)))
         elif isinstance(item, list | tuple):
-            rest.extend((key, each) for each in reversed(item))
+            levels.append(zip(repeat(key), item))
         elif word := _word(key, item):
             found.append(word[:chars_left])
             chars_left -= len(word)
-    if rest or chars_left < 0:
+    if chars_left <= 0 or nodes_left <= 0:
         found.append(CUT)
     return "; ".join(found)
 

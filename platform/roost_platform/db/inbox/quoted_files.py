@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.names import plain_name
 from roost_platform.db import models
 from roost_platform.db.artifacts import ACCEPTED
 from roost_platform.db.inbox.arrival import Arrival
-from roost_platform.db.inbox.names import plain_name
 from roost_platform.db.message_files import artifact_row, new_artifact_id
 from roost_platform.db.turns.transcript import attachment_line
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from roost_channels.message import Address, Attachment, Quote, Sender
-from roost_platform.db.inbox.names import plain_name
+from roost_channels.names import plain_name
 from roost_platform.testing.chats import Person
 from roost_workflows.ports import TranscriptMessage, TurnContext
 
