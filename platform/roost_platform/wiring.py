@@ -71,6 +71,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         settings.database_url,
         policies=access_policies(settings),
         default_agent=registry.default,
+        agents=registry.names,
         version=VERSION,
         tenant_scope=settings.sessions.tenant,
         files=settings.data_dir / "files",

@@ -20,12 +20,12 @@ from roost_workflows.ports import (
     PlannedCall,
     Postponed,
     Snapshot,
-    Spent,
     TranscriptMessage,
     TurnRecord,
     Turns,
     Usage,
 )
+from roost_workflows.spent import Spent
 from roost_workflows.testing import MemoryStore, memory_ports
 from roost_workflows.tool_ports import PersonNotes
 

@@ -150,6 +150,8 @@ def _message(entry: models.Transcript) -> schemas.Message:
         content=entry.content,
         at=entry.created_at,
         turn_id=entry.turn_id,
+        forwarded_from=entry.forwarded_from,
+        payload=entry.payload,
         quoted=entry.quoted,
         tool_calls=entry.tool_calls,
         tool_call_id=entry.tool_call_id,

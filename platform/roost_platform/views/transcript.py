@@ -45,6 +45,7 @@ class CallView:
 class Bubble:
     """One entry of the transcript. role: user | assistant | operator | notice | error.
 
+    forwarded_from, payload: as in InboundMessage.
     waits: why it is not part of a turn yet: pending | held; empty once it is.
     note: what happened to it, in words.
     delivery: the state of the message that carried it: pending, sent, delivered, read, failed,
@@ -56,6 +57,8 @@ class Bubble:
     text: str
     at: float
     author: str = ""
+    forwarded_from: str = ""
+    payload: str = ""
     quote: QuoteView | None = None
     calls: tuple[CallView, ...] = ()
     waits: str = ""
@@ -142,6 +145,8 @@ async def bubbles_of(
                 text=entry.content,
                 at=entry.created_at,
                 author=entry.name or (person if entry.role == "user" else ""),
+                forwarded_from=entry.forwarded_from,
+                payload=entry.payload,
                 quote=quote_view(entry.quoted),
                 calls=tuple(
                     call_view(by_call[(entry.turn_id or "", id)])
@@ -212,6 +217,8 @@ async def waiting_of(session: AsyncSession, id: str) -> tuple[Bubble, ...]:
             text=r.text,
             at=r.received_at,
             author=str(r.sender.get("display_name", "")),
+            forwarded_from=r.forwarded_from,
+            payload=r.payload,
             quote=quote_view(r.quote),
             waits=r.state,
         )

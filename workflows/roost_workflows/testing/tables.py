@@ -13,12 +13,12 @@ from roost_workflows.ports import (
     Postponed,
     Settled,
     Snapshot,
-    Spent,
     StepRecord,
     TranscriptMessage,
     TurnContext,
     TurnRecord,
 )
+from roost_workflows.spent import Spent
 from roost_workflows.testing.notes import NoteTable
 from roost_workflows.testing.records import (
     Sent,

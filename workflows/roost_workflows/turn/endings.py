@@ -77,7 +77,10 @@ APOLOGIES: Final[Mapping[str, str]] = {
         "Something went wrong and I made no progress with this, so I gave up. "
         "Whoever runs this service can see why. Please try again."
     ),
-    "unknown_agent": "The agent of this conversation is not installed any more.",
+    "unknown_agent": (
+        "The agent of this conversation is not installed any more. "
+        "Send /new to talk to the one that is."
+    ),
     "worker_died": (
         "I broke down over this message more than once, so I gave up on it. "
         "Please say it in another way, or send /new to start afresh."

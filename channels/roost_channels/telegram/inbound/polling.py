@@ -12,6 +12,7 @@ from roost_channels.message import InboundMessage
 from roost_channels.telegram.bot_api import methods
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
+from roost_channels.telegram.forums import Forums
 from roost_channels.telegram.inbound import updates
 
 logger = logging.getLogger(__name__)
@@ -47,12 +48,14 @@ class Poller:
         clock: Clock,
         acknowledge: Callable[[str, str], None],
         auth_probe_s: float = AUTH_PROBE_S,
+        forums: Forums | None = None,
     ) -> None:
         self._client = client
         self._config = config
         self._intake = intake
         self._clock = clock
         self._acknowledge = acknowledge
+        self._forums = forums or Forums()
         self._auth_probe_s = auth_probe_s
         self._account = config.account
         self._state = ""
@@ -99,6 +102,8 @@ class Poller:
             return
         numbers = [n for n in map(updates.update_id, batch) if n is not None]
         cursor = max(numbers) + 1 if numbers else None
+        for update in batch:
+            self._forums.learn(update)
         username = await self._client.username()
         readings = (updates.read(update, self._account, username) for update in batch)
         messages = [message for message in readings if message is not None]

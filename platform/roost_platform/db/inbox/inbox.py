@@ -20,8 +20,11 @@ from roost_platform.db.inbox.access_control import AccessControl
 from roost_platform.db.inbox.albums import join_album
 from roost_platform.db.inbox.arrival import AcceptedBatch, Arrival, open_arrival
 from roost_platform.db.inbox.chat_commands import answer_press
+from roost_platform.db.inbox.edits import take_edit_as_message
 from roost_platform.db.inbox.membership import change_membership, migrate
+from roost_platform.db.inbox.names import with_plain_names
 from roost_platform.db.inbox.overdue import has_open_work, mark_rung, to_ring, to_stop
+from roost_platform.db.inbox.quoted_files import name_quoted_files
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.message_files import register
 from roost_platform.db.people.access import AccessPolicy
@@ -36,7 +39,7 @@ DEFAULT_AGENT = "concierge"
 
 class InboxStore:
     """The inbox. policies: who may talk, by (channel, account); an account without one gives
-    strangers a pairing code.
+    strangers a pairing code. agents: the names of those that are installed; none if unknown.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class InboxStore:
         tenants: Tenants | None = None,
         abort_phrases: tuple[str, ...] = commands.ABORT_PHRASES,
         progress_modes: ProgressModes | None = None,
+        agents: Sequence[str] = (),
     ) -> None:
         self._database = database
         self._tenants = tenants or Tenants(database)
@@ -55,6 +59,7 @@ class InboxStore:
         self._access = AccessControl(
             policies or {}, queueing or QueueRules(), abort_phrases, progress_modes or {}
         )
+        self._agents = frozenset(agents)
 
     async def accept(
         self,
@@ -69,7 +74,8 @@ class InboxStore:
         accepted = AcceptedBatch()
         async with self._database.write() as session:
             now = self._database.now()
-            events = [replace(each, address=await home_of(session, each)) for each in batch]
+            named = [with_plain_names(each) for each in batch]
+            events = [replace(each, address=await home_of(session, each)) for each in named]
             addresses = [event.address for event in events]
             agent_name = self._default_agent
             conversations = await lock_conversations(session, addresses, now, agent_name)
@@ -82,6 +88,8 @@ class InboxStore:
                 if arrival is None:
                     accepted.duplicates += 1
                     continue
+                if self._agents and conversation.agent not in self._agents:
+                    arrival.fallback_agent = self._default_agent
                 await self._decide(session, arrival)
                 await _store(session, arrival)
                 accepted.add(arrival)
@@ -100,6 +108,7 @@ class InboxStore:
 
     async def _decide(self, session: AsyncSession, arrival: Arrival) -> None:
         """Decide the state of the event's row, and whether its conversation is rung or stopped."""
+        await take_edit_as_message(session, arrival)
         event = arrival.event
         if event.problem:
             arrival.conclude("ignored", "unreadable", clean(event.problem))
@@ -170,6 +179,9 @@ async def _store(session: AsyncSession, arrival: Arrival) -> None:
     await session.flush()
     if arrival.event.attachments and row.reason_code not in REFUSED:
         await register(session, row, arrival.event.attachments, arrival.now)
+    is_for_agent = row.kind == "message" and row.state in ("pending", "held")
+    if is_for_agent and arrival.event.quote is not None and arrival.event.quote.files:
+        await name_quoted_files(session, arrival)
     if row.album and row.kind == "message":
         await join_album(session, row)
     if row.kind == "callback":
