@@ -300,7 +300,8 @@ async def test_after_a_stop_no_call_begins_and_the_turn_ends_with_its_counts(wor
     [(kind, text)] = await world.outbox()
     assert (kind, text) == (
         "notice",
-        "Stopped after less than a second: 1 done, 1 undone, 1 unknown.",
+        "Stopped after less than a second: 1 done, 1 undone, 1 unknown."
+        " Undone: write. Unknown: pay.",
     )
     assert told(await after(world))[-1] == ("assistant", "", "", "stopped")
 

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from roost_platform.console.assets import static_file
-from roost_platform.console.console import Console, Visit
+from roost_platform.console.console import Console, Visit, local_path
 from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.console.endpoint import Endpoint
 from roost_platform.console.page import AnyPage, ConsoleRoute
@@ -27,6 +27,7 @@ from roost_platform.console.pages import (
     sign_in,
 )
 from roost_platform.console.rendering import add_templates
+from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
 
 # In the order of their links in the menu.
@@ -54,7 +55,17 @@ async def serve_static(visit: Visit) -> Response:
     return await static_file(visit.request)
 
 
+async def nothing_here(visit: Visit) -> Response:
+    """The answer to an address that no page has; one with a slash too many is corrected."""
+    path = visit.request.url.path
+    if visit.request.method == "GET" and len(path) > 1 and path.endswith("/"):
+        return RedirectResponse(local_path(path.rstrip("/") or "/"), status_code=307)
+    raise NotFound("No page has this address. Choose one in the menu.")
+
+
 ACTIONS: Sequence[ConsoleRoute] = (
+    ConsoleRoute("GET", "/{path:path}", Role.public, nothing_here),
+    ConsoleRoute("POST", "/{path:path}", Role.public, nothing_here),
     ConsoleRoute("GET", "/static/{digest}/{path:path}", Role.public, serve_static),
     *sign_in.ACTIONS,
     *session.ACTIONS,
@@ -119,7 +130,14 @@ def build_console(
     console = Console(deps, [page.nav for page in pages if page.nav is not None])
     return console, [
         Route(
-            route.path, Endpoint(console, route.role, route.handler).serve, methods=[route.method]
+            route.path,
+            Endpoint(
+                console,
+                route.role,
+                route.handler,
+                None if route.form_of is None else route.form_of.show_again,
+            ).serve,
+            methods=[route.method],
         )
         for route in table_of(pages)
     ]

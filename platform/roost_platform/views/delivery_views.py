@@ -1,7 +1,11 @@
 """Outgoing messages, their parts, attempts and evidence, as pages show them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.outbox.evidence import is_in_doubt
@@ -14,12 +18,15 @@ PREVIEW_LENGTH_MAX = 120
 class DeliveryRow:
     """One logical message.
 
+    account: which account of its channel, where the channel has several; else empty.
     state: pending | uncertain | failed | sent | delivered | read | cancelled.
+    attempts: how often it was tried, over all its parts.
     """
 
     id: str
     conversation_id: str
     channel: str
+    account: str
     title: str
     kind: str
     preview: str
@@ -52,7 +59,10 @@ class AttemptView:
 
 @dataclass(frozen=True, slots=True)
 class PartView:
-    """One physical send. evidence: what proved or disproved it, oldest first."""
+    """One physical send. evidence: what proved or disproved it, oldest first.
+
+    waits: whether it is to be tried at next_at; held: it waits for the person to write again.
+    """
 
     id: str
     number: int
@@ -65,6 +75,8 @@ class PartView:
     char_end: int
     text: str
     error: str
+    waits: bool
+    held: bool
     next_at: float
     sent_at: float | None
     plain: bool
@@ -104,11 +116,22 @@ def state_of(outbox: models.Outbox, parts: list[models.Part]) -> str:
     return outbox.state
 
 
+async def parts_of(session: AsyncSession, ids: list[str]) -> Mapping[str, list[models.Part]]:
+    """The parts of these messages, by message, in order."""
+    by_message: dict[str, list[models.Part]] = {}
+    for part in await session.scalars(
+        select(models.Part).where(models.Part.outbox_id.in_(ids)).order_by(models.Part.position)
+    ):
+        by_message.setdefault(part.outbox_id, []).append(part)
+    return by_message
+
+
 def row_of(
     outbox: models.Outbox,
     conversation: models.Conversation,
     person: str | None,
     parts: list[models.Part],
+    labels: Mapping[tuple[str, str], str],
     *,
     with_texts: bool,
 ) -> DeliveryRow:
@@ -118,6 +141,7 @@ def row_of(
         id=outbox.id,
         conversation_id=conversation.id,
         channel=outbox.channel,
+        account=labels.get((outbox.channel, outbox.account), ""),
         title=display_title(conversation, person),
         kind=outbox.kind,
         preview=preview if with_texts else hidden(outbox.text),
@@ -149,8 +173,10 @@ def attempt_of(row: models.DeliveryAttempt) -> AttemptView:
     )
 
 
-def part_of(part: models.Part, tries: tuple[AttemptView, ...], *, with_texts: bool) -> PartView:
-    """One part as pages show it, with its attempts."""
+def part_of(
+    part: models.Part, tries: tuple[AttemptView, ...], *, is_pending: bool, with_texts: bool
+) -> PartView:
+    """One part as pages show it, with its attempts. is_pending: its message is still to be sent."""
     text = str(part.rendered.get("text", ""))
     return PartView(
         id=part.id,
@@ -164,6 +190,8 @@ def part_of(part: models.Part, tries: tuple[AttemptView, ...], *, with_texts: bo
         char_end=part.char_end,
         text=text if with_texts else hidden(text),
         error=part.error,
+        waits=part.state in ("planned", "not_sent") and is_pending,
+        held=part.held,
         next_at=part.next_at,
         sent_at=part.sent_at,
         plain=part.plain,

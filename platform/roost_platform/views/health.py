@@ -13,11 +13,10 @@ from roost_inference.errors import EngineError
 from roost_platform.db import models
 from roost_platform.db.services import is_alive
 from roost_platform.db.stores import Stores
-from roost_platform.views.channels import ChannelHealth, channels
+from roost_platform.views.channels import OURS, REMOVED, Accounts, ChannelHealth, channels
 
 BEATING: Final = ("worker", "courier", "web")  # processes that write heartbeats
 PROBE_TIMEOUT_S: Final = 2.0  # the engine and Temporal have no heartbeat: they are asked
-OURS: Final = "console"  # the channel that connects to nothing outside
 
 
 class EngineHealth(Protocol):
@@ -65,6 +64,7 @@ class HealthView:
     """Reads heartbeats and account states, and asks the engine and Temporal.
 
     engine, temporal_probe: None where there is none to ask; it is then left out.
+    accounts: the configured ones; None where they are not known. Others are left out.
     clock: seconds since the epoch.
     """
 
@@ -72,6 +72,7 @@ class HealthView:
     engine: EngineHealth | None = None
     temporal_probe: Callable[[], Awaitable[bool]] | None = None
     clock: Callable[[], float] = time.time
+    accounts: Accounts | None = None
 
     async def read(self) -> StackHealth:
         """Everything at once; a process that is down is part of the result, never an error."""
@@ -79,10 +80,14 @@ class HealthView:
         now = self.clock()
         async with self.stores.database.read() as session:
             beats = await beating_services(session, now)
-            accounts = await channels(session, now)
+            accounts = await channels(session, now, self.accounts)
         return StackHealth(
             services=(*temporal, *engine, *beats),
-            channels=tuple(account for account in accounts if account.channel != OURS),
+            channels=tuple(
+                account
+                for account in accounts
+                if account.channel != OURS and account.state != REMOVED
+            ),
             engine=figures,
         )
 

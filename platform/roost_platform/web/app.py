@@ -22,7 +22,11 @@ from roost_platform.version import VERSION
 from roost_platform.views.engine.watch import EngineWatch
 from roost_platform.views.health import HealthView
 from roost_platform.views.overview import Overview
-from roost_platform.web.console_setup import channel_setups, sandbox_phones
+from roost_platform.web.console_setup import (
+    channel_setups,
+    configured_accounts,
+    sandbox_phones,
+)
 from roost_platform.web.proxies import TrustedProxies
 from roost_platform.web.security import console_middleware
 from roost_workflows.agents import AgentRegistry
@@ -44,7 +48,12 @@ class WebParts:
 def build_app(parts: WebParts) -> Starlette:
     """Build the app with every route. Call it inside the event loop that will serve it."""
     settings = parts.settings
-    health = HealthView(parts.stores, parts.engine, parts.temporal_probe)
+    health = HealthView(
+        parts.stores,
+        parts.engine,
+        parts.temporal_probe,
+        accounts=configured_accounts(settings),
+    )
     overview = Overview(parts.stores, health)
     watch = EngineWatch(parts.engine)
     api = Api(parts.stores, parts.intake, parts.registry, overview, parts.closing)

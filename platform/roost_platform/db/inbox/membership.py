@@ -6,6 +6,7 @@ from roost_platform.db.conversations.moves import move_conversation
 from roost_platform.db.conversations.settings import BLOCKED_AT
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.turns.stop import record_stop
+from roost_workflows.turn.endings import BY_NETWORK
 
 
 async def migrate(session: AsyncSession, arrival: Arrival) -> None:
@@ -26,5 +27,7 @@ async def change_membership(session: AsyncSession, arrival: Arrival) -> None:
         return
     conversation.settings = {**others, BLOCKED_AT: arrival.now}
     arrival.conclude("done", "shut_out")
-    stopped = await record_stop(session, conversation, "the chat, which shut us out", arrival.now)
+    stopped = await record_stop(
+        session, conversation, "the chat, which shut us out", arrival.now, cause=BY_NETWORK
+    )
     arrival.stops = stopped.turn_id is not None

@@ -85,6 +85,7 @@ class ConsoleServer:
     clock: Callable[[], float] = time.time
     options: dict[str, Any] = field(default_factory=dict)
     pages: Sequence[AnyPage] = PAGES
+    channels: Sequence[ChannelSetup] = CHANNELS
     doorbell: QuietDoorbell = field(default_factory=QuietDoorbell)
     url: str = field(default="", init=False)
     stores: Stores = field(init=False)
@@ -153,11 +154,16 @@ class ConsoleServer:
         deps = ConsoleDeps(
             stores=self.stores,
             intake=self.intake,
-            health=HealthView(self.stores, self.engine, clock=self.clock),
+            health=HealthView(
+                self.stores,
+                self.engine,
+                clock=self.clock,
+                accounts=frozenset((one.channel, one.account) for one in self.channels),
+            ),
             engine_watch=self.watch,
             phones=self.phones,
             clock=self.clock,
-            channels=CHANNELS,
+            channels=self.channels,
             version="0.1.0",
             **self.options,
         )
