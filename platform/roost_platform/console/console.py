@@ -208,7 +208,8 @@ class Visit:
             "typed_for": next(iter(self.request.path_params.values()), "") if typed else "",
         }
         response = PageResponse(template, {**self.base_context(), **again, "page": data}, status)
-        response.headers["vary"] = "Cookie"
+        response.headers["accept-ch"] = "Sec-CH-Prefers-Color-Scheme"
+        response.headers["vary"] = "Sec-CH-Prefers-Color-Scheme, Cookie"
         if FLASH_COOKIE in self.request.cookies:
             response.delete_cookie(FLASH_COOKIE, path="/")
         return response
@@ -260,9 +261,13 @@ class Visit:
 
 
 def theme(request: Request) -> str:
-    """`dark` or `light`, as the person chose; `auto` for what the browser prefers."""
+    """`dark` or `light`, as the person chose or else the browser says that it prefers.
+
+    `auto` where it says nothing, as on the first page and in most browsers: theme.js finds out.
+    """
     chosen = request.cookies.get(THEME_COOKIE, "")
-    return chosen if chosen in ("dark", "light") else "auto"
+    prefers = request.headers.get("sec-ch-prefers-color-scheme", "").strip('"')
+    return next((word for word in (chosen, prefers) if word in ("dark", "light")), "auto")
 
 
 def local_path(path: str) -> str:

@@ -80,6 +80,8 @@ class Page(Generic[Data]):
     async def show_again(self, visit: Visit, problem: str, status: int) -> Response:
         """The page with why its form was refused, and the form as it was filled in."""
         data = await self.load(visit)
+        if self.on_read is not None:
+            await self.on_read(visit, data, "page")
         typed = await visit.typed()
         return visit.page(self.template, data, status=status, problem=problem, typed=typed)
 

@@ -96,7 +96,7 @@ def when(at: float | None) -> Markup:
 
 
 def due(at: float) -> Markup:
-    """An instant that is to come: `in 3 min`, as the page's script shows it; `now` once it is past."""
+    """An instant that is to come: `in 3 min`; `now` once it is past, as in the page's script."""
     left = at - time.time()
     text = "now" if left < 1 else f"in {duration(round(left))}"
     return Markup('<time datetime="{}" data-due>{}</time>').format(iso(at), text)

@@ -1,13 +1,14 @@
 """Every route of the console, collected from its pages and put in an order by itself."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from starlette.responses import RedirectResponse, Response
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from roost_platform.console.assets import static_file
-from roost_platform.console.console import Console, Visit, local_path
+from roost_platform.console.console import Console, Visit
 from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.console.endpoint import Endpoint
 from roost_platform.console.page import AnyPage, ConsoleRoute
@@ -55,17 +56,7 @@ async def serve_static(visit: Visit) -> Response:
     return await static_file(visit.request)
 
 
-async def nothing_here(visit: Visit) -> Response:
-    """The answer to an address that no page has; one with a slash too many is corrected."""
-    path = visit.request.url.path
-    if visit.request.method == "GET" and len(path) > 1 and path.endswith("/"):
-        return RedirectResponse(local_path(path.rstrip("/") or "/"), status_code=307)
-    raise NotFound("No page has this address. Choose one in the menu.")
-
-
 ACTIONS: Sequence[ConsoleRoute] = (
-    ConsoleRoute("GET", "/{path:path}", Role.public, nothing_here),
-    ConsoleRoute("POST", "/{path:path}", Role.public, nothing_here),
     ConsoleRoute("GET", "/static/{digest}/{path:path}", Role.public, serve_static),
     *sign_in.ACTIONS,
     *session.ACTIONS,
@@ -143,6 +134,15 @@ def build_console(
     ]
 
 
-def console_routes(deps: ConsoleDeps) -> list[BaseRoute]:
-    """Routes to put into the web app, beside its API and webhooks."""
-    return build_console(deps)[1]
+def not_found(console: Console) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """The answer to an address that nothing has, as a handler for the web app."""
+
+    async def nothing_here(_visit: Visit) -> Response:
+        raise NotFound("Nothing has this address. Choose a page in the menu.")
+
+    endpoint = Endpoint(console, Role.public, nothing_here)
+
+    async def answer(request: Request, _error: Exception) -> Response:
+        return await endpoint.serve(request)
+
+    return answer

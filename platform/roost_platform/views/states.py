@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, exists, func, select
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -97,8 +97,8 @@ def has_state(word: str) -> ColumnElement[bool]:
     match word:
         case "running":
             return runs
-        case "waiting":
-            return and_(~runs, waits("pending"))
+        case "waiting":  # for a turn, or to be let in
+            return and_(~runs, or_(waits("pending"), waits("held")))
         case "held":
             return and_(~runs, waits("held"), ~waits("pending"))
         case "failed" | "stopped":

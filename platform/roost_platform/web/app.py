@@ -14,7 +14,7 @@ from roost_platform.api.app import build_api
 from roost_platform.api.routes import Api
 from roost_platform.api.webhooks import Webhooks
 from roost_platform.console.dependencies import ConsoleDeps
-from roost_platform.console.routes import console_routes
+from roost_platform.console.routes import build_console, not_found
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
 from roost_platform.settings.config import Settings
@@ -58,10 +58,11 @@ def build_app(parts: WebParts) -> Starlette:
     watch = EngineWatch(parts.engine)
     api = Api(parts.stores, parts.intake, parts.registry, overview, parts.closing)
     webhooks = Webhooks(settings, parts.intake, parts.stores.artifacts)
+    console, console_pages = build_console(console_deps(parts, health, watch))
     routes: list[BaseRoute] = [
         Mount("/api", build_api(api)),
         *webhooks.routes(),
-        *console_routes(console_deps(parts, health, watch)),
+        *console_pages,
     ]
 
     @contextlib.asynccontextmanager
@@ -73,10 +74,12 @@ def build_app(parts: WebParts) -> Starlette:
             watching.cancel()
             await asyncio.wait({watching})
             await webhooks.close()
+            await console.close()
 
     return Starlette(
         routes=routes,
         lifespan=lifespan,
+        exception_handlers={404: not_found(console)},
         middleware=[
             Middleware(TrustedProxies, trusted=settings.web.trusted_proxies),
             *console_middleware(

@@ -36,8 +36,8 @@ GRACE_S = 45.0
 # Searched again before the cursor: the list may show a message later than it dates it.
 OVERLAP_S = 300.0
 FAILURES_TOLD = 3
-# After a failure the search is repeated this soon, then less often, so that a network that came back
-# is noticed at once; refused credentials are asked about ever more seldom.
+# After a failure the search is repeated this soon, then less often: a network that came back is
+# noticed at once. Refused credentials are asked about ever more seldom.
 RETRY_S = 5.0
 RETRY_MAX_S = 15.0
 AUTH_RETRY_MAX_S = 900.0

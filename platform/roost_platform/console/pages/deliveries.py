@@ -49,7 +49,8 @@ class DeliveriesContext:
     states: Annotated[tuple[str, ...], "States that can be chosen"]
     list: Annotated[DeliveryListSection, "The rows and their pages"]
     query: Annotated[str, "The query string, for the stream"]
-    head: Annotated[DeliveryHead, "What can be done about all of them"]
+    failed: Annotated[int, "How many failed, over all pages"]
+    uncertain: Annotated[int, "Of how many nobody knows whether they arrived"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ async def load(visit: Visit) -> DeliveriesContext:
         states=STATES,
         list=DeliveryListSection(rows, Pages(number, count, "/deliveries", query)),
         query=visit.request.url.query,
-        head=DeliveryHead(failed, uncertain),
+        failed=failed,
+        uncertain=uncertain,
     )
 
 
@@ -87,7 +89,9 @@ def live(data: DeliveriesContext) -> LivePage:
     """The line on top, the rows and their pages."""
     return LivePage(
         (
-            Fragment("delivery-head", "deliveries/head.html", data.head),
+            Fragment(
+                "delivery-head", "deliveries/head.html", DeliveryHead(data.failed, data.uncertain)
+            ),
             Fragment("delivery-list", "deliveries/list.html", data.list),
         )
     )

@@ -89,7 +89,8 @@ class OverviewContext:
 
     tiles: Annotated[tuple[Tile, ...], "Figures in reading order"]
     health: Annotated[HealthStrip, "Processes and channels"]
-    running: Annotated[RunningSection, "Conversations being answered now"]
+    running: Annotated[tuple[SessionRow, ...], "Conversations being answered now"]
+    running_count: Annotated[int, "How many there are of them"]
     attention: Annotated[Attention, "What waits for a person"]
     chart: Annotated[Mapping[str, Sequence[float | None]], "Columns of the chart, by minute"]
 
@@ -215,7 +216,8 @@ async def load(visit: Visit) -> OverviewContext:
     return OverviewContext(
         tiles=tiles(numbers, health.engine),
         health=HealthStrip(services, accounts),
-        running=RunningSection(live, numbers.sessions_active),
+        running=live,
+        running_count=numbers.sessions_active,
         attention=Attention(
             services=tuple(one for one in services if not one.is_up),
             channels=tuple(one for one in accounts if not one.is_up),
@@ -231,13 +233,18 @@ async def load(visit: Visit) -> OverviewContext:
     )
 
 
+def running_of(data: OverviewContext) -> RunningSection:
+    """The table of what is being answered."""
+    return RunningSection(data.running, data.running_count)
+
+
 def live(data: OverviewContext) -> LivePage:
     """Everything on the page; the chart goes to the page's script."""
     return LivePage(
         fragments=(
             Fragment("tiles", "overview/tiles.html", data.tiles),
             Fragment("health", "overview/health.html", data.health),
-            Fragment("running", "overview/running.html", data.running),
+            Fragment("running", "overview/running.html", running_of(data)),
             Fragment("attention", "overview/attention.html", data.attention),
         ),
         events={"metrics": data.chart},

@@ -19,7 +19,7 @@ from roost_platform.console.dependencies import ChannelSetup, ConsoleDeps
 from roost_platform.console.live import Live
 from roost_platform.console.page import AnyPage
 from roost_platform.console.phones import OpenPhones
-from roost_platform.console.routes import PAGES, build_console
+from roost_platform.console.routes import PAGES, build_console, not_found
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.identity.accounts import Accounts
 from roost_platform.identity.logins import Logins
@@ -171,7 +171,11 @@ class ConsoleServer:
         # The real settings cost 130 ms of a core a time; tests sign in often.
         quick = Passwords(PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1))
         self._console.accounts.passwords = self._console.logins.passwords = quick
-        app = Starlette(routes=self.routes, middleware=console_middleware())
+        app = Starlette(
+            routes=self.routes,
+            middleware=console_middleware(),
+            exception_handlers={404: not_found(self._console)},
+        )
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
