@@ -61,6 +61,7 @@ class AttemptView:
 class PartView:
     """One physical send. evidence: what proved or disproved it, oldest first.
 
+    shown: its state in the words of the pages; in_doubt: nobody knows whether it arrived.
     waits: whether it is to be tried at next_at; held: it waits for the person to write again.
     """
 
@@ -83,6 +84,15 @@ class PartView:
     duplicate_label: bool
     evidence: tuple[str, ...]
     tries: tuple[AttemptView, ...]
+    in_doubt: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The state as pages show it: what the provider's receipt says, once it was sent."""
+        if self.in_doubt:
+            return "uncertain"
+        has_receipt = self.state == "sent" and self.receipt in ("delivered", "read")
+        return self.receipt if has_receipt else self.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +208,7 @@ def part_of(
         duplicate_label=part.duplicate_label,
         evidence=tuple(_evidence(entry) for entry in part.evidence),
         tries=tries,
+        in_doubt=is_in_doubt(part),
     )
 
 

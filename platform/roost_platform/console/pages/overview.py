@@ -141,14 +141,14 @@ def tiles(f: OverviewFigures, engine: Mapping[str, Any]) -> tuple[Tile, ...]:
             "Time to first token",
             ttft,
             ttft_unit,
-            hint=f"p95 {worst} {worst_unit}, 15 minutes" if worst_unit else "last 15 minutes",
+            hint=f"p95 {worst} {worst_unit}, 15 min" if worst_unit else "last 15 min",
             spark=spark([m.ttft_p50_ms for m in minutes]),
         ),
         Tile(
             "speed",
             "Tokens per second",
             NOTHING if f.tokens_per_second is None else f"{f.tokens_per_second:.0f}",
-            hint=f"last 5 minutes{cached}",
+            hint=f"last 5 min{cached}",
             spark=spark([m.tokens for m in minutes]),
         ),
         Tile(
