@@ -7,7 +7,11 @@
     const line = document.createElement("div");
     line.className = "toast-line";
     if (bad) line.dataset.bad = "";
-    line.textContent = text;
+    text.split("`").forEach((piece, at) => {
+      const part = document.createElement(at % 2 ? "code" : "span");
+      part.textContent = piece;
+      line.append(part);
+    });
     box.append(line);
     setTimeout(() => line.remove(), bad ? 8000 : 4000);
   };
