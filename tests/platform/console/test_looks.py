@@ -9,7 +9,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, expect
 
-from roost_platform.testing.console import ADMIN, PASSWORD, CalmEngine, ConsoleServer, seed
+from roost_platform.testing.console import (
+    ADMIN,
+    PASSWORD,
+    CalmEngine,
+    ConsoleServer,
+    engine_session,
+    seed,
+)
 from roost_platform.testing.console.states import add_deliveries, add_sessions
 
 LONG = "a-rather-long-name-without-any-space-in-it-" * 3
@@ -29,13 +36,15 @@ def full(
     """A console with every state in it, and long names."""
     path = tmp_path_factory.mktemp("full") / "roost.db"
     path.write_bytes(sqlite_template.read_bytes())
-    with ConsoleServer(f"sqlite:///{path}", engine=CalmEngine()).serving() as server:
-        now = time.time()
+    engine, now = CalmEngine(), time.time()
+    engine.sessions = [engine_session(LONG, number) for number in range(4)]
+    with ConsoleServer(f"sqlite:///{path}", engine=engine).serving() as server:
         ids = server.run(seed(server.stores, now))
         ids |= server.run(add_sessions(server.stores, now))
         ids |= server.run(add_deliveries(server.stores, now))[1]
         server.run(server.stores.channels.set("telegram", "7", "degraded", f"The `{LONG}` is cut."))
         server.run(server.stores.channels.set("telegram", "42", "auth_error", "No `token`."))
+        server.run(server.stores.audit.write(ADMIN, "test", LONG, {"why": LONG}, "127.0.0.1"))
         server.run(server.intake.say(LONG[:64], LONG))
         yield server, ids
 
