@@ -173,7 +173,7 @@ class Backfill:
             await intake.channel_state("whatsapp", self._account, state, detail)
 
     def _retry_s(self, failures: int) -> float:
-        return min(self._every_s, RETRY_S * 2 ** min(failures - 1, 10), RETRY_MAX_S)
+        return min(self._every_s, RETRY_S * 2.0 ** min(failures - 1, 10), RETRY_MAX_S)
 
     def _longest(self) -> float:
         return max(self._every_s, AUTH_RETRY_MAX_S)
