@@ -5,8 +5,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.api import schemas
 from roost_platform.db import models
+from roost_platform.views.channels import plain_channel
 from roost_platform.views.deliveries import DeliveryFilter, deliveries
-from roost_platform.views.details import plain_channel, plain_service
+from roost_platform.views.health import plain_service
 from roost_platform.views.overview import StackStatus
 from roost_platform.views.sessions import SessionFilter, rows_of, sessions
 

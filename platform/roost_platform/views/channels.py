@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import select
@@ -20,6 +20,9 @@ OURS: Final = "console"  # the channel that connects to nothing outside
 REMOVED: Final = "removed"  # the state of an account that is not configured any more
 DOWN: Final = "down"  # the state of an account whose process does not run
 COURIER_IS_DOWN: Final = "The courier, which connects this account, is not running."
+
+# What people below operators read in place of an error, whose words may be those of other programs.
+SEEN_BY_OPERATORS: Final = "Operators see the reason here."
 
 Accounts = Collection[tuple[str, str]]  # (channel, account) of each
 
@@ -112,6 +115,12 @@ async def channels(
         )
         for r in rows
     )
+
+
+def plain_channel(one: ChannelHealth) -> ChannelHealth:
+    """An account for viewers: without its process's own words and without unreadable events."""
+    detail = "" if one.is_up or not one.detail else SEEN_BY_OPERATORS
+    return replace(one, detail=detail, dead_letters=())
 
 
 def _state_of(

@@ -1,7 +1,7 @@
 """Outgoing messages, their parts, attempts and evidence, as pages show them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import select
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.outbox.evidence import is_in_doubt
+from roost_platform.views.channels import SEEN_BY_OPERATORS
 from roost_platform.views.sessions import display_title, hidden
 
 PREVIEW_LENGTH_MAX = 120
@@ -210,6 +211,26 @@ def part_of(
         tries=tries,
         in_doubt=is_in_doubt(part),
     )
+
+
+def plain_rows(rows: Sequence[DeliveryRow]) -> tuple[DeliveryRow, ...]:
+    """Deliveries for viewers: without errors and evidence."""
+    return tuple(replace(row, error=_plain(row.error), evidence=()) for row in rows)
+
+
+def plain_delivery(view: DeliveryView) -> DeliveryView:
+    """One delivery for viewers: without errors, answers and evidence."""
+    (row,) = plain_rows([view.row])
+    return replace(view, row=row, parts=tuple(_plain_part(part) for part in view.parts))
+
+
+def _plain_part(part: PartView) -> PartView:
+    tries = tuple(replace(one, description="", asked="", concluded="") for one in part.tries)
+    return replace(part, error=_plain(part.error), evidence=(), tries=tries)
+
+
+def _plain(error: str) -> str:
+    return SEEN_BY_OPERATORS if error else ""
 
 
 def _evidence(entry: Any) -> str:

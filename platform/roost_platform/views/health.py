@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from sqlalchemy import select
@@ -13,7 +13,14 @@ from roost_inference.errors import EngineError
 from roost_platform.db import models
 from roost_platform.db.services import is_alive
 from roost_platform.db.stores import Stores
-from roost_platform.views.channels import OURS, REMOVED, Accounts, ChannelHealth, channels
+from roost_platform.views.channels import (
+    OURS,
+    REMOVED,
+    SEEN_BY_OPERATORS,
+    Accounts,
+    ChannelHealth,
+    channels,
+)
 
 BEATING: Final = ("worker", "courier", "web")  # processes that write heartbeats
 PROBE_TIMEOUT_S: Final = 2.0  # the engine and Temporal have no heartbeat: they are asked
@@ -112,6 +119,11 @@ class HealthView:
             return (ServiceHealth("engine", "down", str(error) or "does not answer"),), {}
         state = "up" if health.get("status") == "ok" else "down"
         return (ServiceHealth("engine", state, engine_line(health)),), health
+
+
+def plain_service(one: ServiceHealth) -> ServiceHealth:
+    """A process for viewers: of one that is down only that it is."""
+    return one if one.is_up else replace(one, detail=SEEN_BY_OPERATORS)
 
 
 async def beating_services(session: AsyncSession, now: float) -> tuple[ServiceHealth, ...]:

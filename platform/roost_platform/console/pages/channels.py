@@ -8,8 +8,7 @@ from roost_platform.console.dependencies import ChannelSetup
 from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import Page
-from roost_platform.views.channels import ChannelHealth, account_label, channels
-from roost_platform.views.details import plain_channel
+from roost_platform.views.channels import ChannelHealth, account_label, channels, plain_channel
 
 
 @dataclass(frozen=True, slots=True)

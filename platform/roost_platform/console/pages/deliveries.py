@@ -20,8 +20,12 @@ from roost_platform.views.deliveries import (
     delivery,
     failed_ids,
 )
-from roost_platform.views.delivery_views import DeliveryRow, DeliveryView
-from roost_platform.views.details import plain_delivery, plain_rows
+from roost_platform.views.delivery_views import (
+    DeliveryRow,
+    DeliveryView,
+    plain_delivery,
+    plain_rows,
+)
 from roost_platform.views.pagination import Pages, page_number
 
 

@@ -9,12 +9,11 @@ from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import Page
 from roost_platform.console.rendering import NOTHING
-from roost_platform.views.channels import ChannelHealth
+from roost_platform.views.channels import ChannelHealth, plain_channel
 from roost_platform.views.deliveries import DeliveryFilter, Stalled, deliveries, stalled
-from roost_platform.views.delivery_views import DeliveryRow
-from roost_platform.views.details import plain_channel, plain_rows, plain_service
+from roost_platform.views.delivery_views import DeliveryRow, plain_rows
 from roost_platform.views.figures import Minute, OverviewFigures, figures
-from roost_platform.views.health import ServiceHealth
+from roost_platform.views.health import ServiceHealth, plain_service
 from roost_platform.views.people import PairingRequest, requests
 from roost_platform.views.sessions import SessionRow, running
 
