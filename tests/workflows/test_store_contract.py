@@ -62,6 +62,8 @@ class InMemory:
     async def say(self, text: str) -> None:
         self.store.say("talk", text)
 
+    stopper = "the user"
+
     async def stop(self) -> None:
         self.store.request_stop("talk")
 
@@ -88,6 +90,8 @@ class Stored:
 
     async def say(self, text: str) -> None:
         await self.ada.says(text)
+
+    stopper = "an operator"
 
     async def stop(self) -> None:
         await self.ada.stores.request_stop(await self.ada.conversation_id(), "olga")
@@ -317,7 +321,7 @@ async def test_an_answer_after_the_stop_is_kept_as_partial_text(world: World, fi
     assert await world.outbox() == [("notice", "Once upon\n\nStopped after less than a second.")]
     [_, message] = await after(world)
     assert (message.content, message.note_kind) == ("Once upon", "stopped")
-    assert message.note == "stopped by the user after 0 s"
+    assert message.note == f"stopped by {world.stopper} after 0 s"
 
 
 async def test_a_turn_whose_worker_died_keeps_what_people_had_seen(world: World) -> None:
