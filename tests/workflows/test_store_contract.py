@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import pytest
 
@@ -40,6 +40,8 @@ class World(Protocol):
     turns: Turns
     notes: PersonNotes
 
+    stopper: ClassVar[str]
+
     async def say(self, text: str) -> None: ...
     async def stop(self) -> None: ...
     async def conversation(self) -> str: ...
@@ -62,7 +64,7 @@ class InMemory:
     async def say(self, text: str) -> None:
         self.store.say("talk", text)
 
-    stopper = "the user"
+    stopper: ClassVar[str] = "the user"
 
     async def stop(self) -> None:
         self.store.request_stop("talk")
@@ -91,7 +93,7 @@ class Stored:
     async def say(self, text: str) -> None:
         await self.ada.says(text)
 
-    stopper = "an operator"
+    stopper: ClassVar[str] = "an operator"
 
     async def stop(self) -> None:
         await self.ada.stores.request_stop(await self.ada.conversation_id(), "olga")
