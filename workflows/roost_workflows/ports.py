@@ -178,13 +178,18 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a stopped or failed turn ended, counted in tool calls. `already`: it had ended before."""
+    """How a stopped or failed turn ended, counted in tool calls. `already`: it had ended before.
+
+    undone_tools, unknown_tools: the names of these calls' tools, each once.
+    """
 
     done: int = 0
     undone: int = 0
     unknown: int = 0
     elapsed_s: float = 0.0
     already: bool = False
+    undone_tools: Sequence[str] = ()
+    unknown_tools: Sequence[str] = ()
 
     @property
     def calls(self) -> int:

@@ -10,9 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.db import models
 from roost_platform.db.conversations.settings import PROGRESS
 from roost_platform.queueing import SETTING
+from roost_platform.views.channels import account_labels
 from roost_platform.views.sessions import display_title, hidden
 from roost_platform.views.spans import TurnView, turn_view
-from roost_platform.views.transcript import Bubble, CallView, bubbles_of, call_view, waiting_of
+from roost_platform.views.states import ConversationState, states_of
+from roost_platform.views.transcript import (
+    Bubble,
+    CallView,
+    bubbles_of,
+    call_view,
+    waiting_count,
+    waiting_of,
+)
 
 TURNS_SHOWN_MAX = 30
 
@@ -32,11 +41,18 @@ class RunningTurn:
 
 @dataclass(frozen=True, slots=True)
 class ConversationView:
-    """Everything on the session page."""
+    """Everything on the session page.
+
+    account: which account of its channel, where the channel has several; else empty.
+    state: of the conversation now; of a session that is over, its own.
+    turn_count: turns of this session; all_turns: those of the conversation.
+    waiting_count: how many messages wait, of which `waiting` shows the first.
+    """
 
     id: str
     key: str
     channel: str
+    account: str
     title: str
     agent: str
     identity_id: str | None
@@ -58,6 +74,9 @@ class ConversationView:
     running: RunningTurn | None
     turns: tuple[TurnView, ...]
     turn_count: int
+    all_turns: int
+    state: ConversationState
+    waiting_count: int
 
 
 async def conversation_id_of_key(session: AsyncSession, key: str) -> str | None:
@@ -115,12 +134,16 @@ async def conversation(
     views = tuple(turn_view(t, steps[t.id], calls[t.id], sends[t.id]) for t in turns)
     totals = await totals_of(session, session_id)
     shown = await bubbles_of(session, row, chosen, identity, calls, before)
+    running = await running_of(session, turns, steps, calls)
+    state = (await states_of(session, [row]))[id] if is_current else over(running)
+    labels = await account_labels(session)
     view = ConversationView(
         id=id,
         key=row.key,
         channel=row.channel,
+        account=labels.get((row.channel, row.account), ""),
         title=display_title(row, identity.display_name if identity else None),
-        agent=chosen.agent if chosen else row.agent,
+        agent=row.agent if is_current or chosen is None else chosen.agent,
         identity_id=row.identity_id,
         access=identity.access if identity else "",
         session_id=session_id,
@@ -140,11 +163,24 @@ async def conversation(
         queue=str(row.settings.get(SETTING, "")),
         progress=str(row.settings.get(PROGRESS, "")),
         waiting=await waiting_of(session, id) if is_current else (),
-        running=await running_of(session, turns, steps, calls),
+        running=running,
         turns=views,
-        turn_count=row.turn_count,
+        turn_count=await session.scalar(
+            select(func.count()).where(models.Turn.session_id == session_id)
+        )
+        or 0,
+        all_turns=row.turn_count,
+        state=state,
+        waiting_count=await waiting_count(session, id) if is_current else 0,
     )
     return view if with_texts else without_texts(view)
+
+
+def over(running: RunningTurn | None) -> ConversationState:
+    """The state of a session that is not the current one."""
+    if running is None:
+        return ConversationState("over")
+    return ConversationState(running.phase, running.started_at, running.stop_requested)
 
 
 async def calls_of(session: AsyncSession, session_id: str) -> Mapping[str, list[models.ToolCall]]:

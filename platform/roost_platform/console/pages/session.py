@@ -29,6 +29,7 @@ class HeadSection:
 
     view_id: str
     channel: str
+    account: str
     title: str
     agent: str
     phase: str
@@ -55,6 +56,7 @@ class NowSection:
 
     running: RunningTurn | None
     waiting: tuple[Bubble, ...]
+    waiting_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class FactsSection:
     cached_tokens: int
     completion_tokens: int
     turn_count: int
+    all_turns: int
     created_at: float
     queue: str
     progress: str
@@ -109,7 +112,6 @@ def context_of(
     files: tuple[FileView, ...] = (),
 ) -> SessionContext:
     """The page's data from the view of a conversation."""
-    run = view.running
     return SessionContext(
         id=view.id,
         number=number,
@@ -118,11 +120,12 @@ def context_of(
         head=HeadSection(
             view_id=view.id,
             channel=view.channel,
+            account=view.account,
             title=view.title,
             agent=view.agent,
-            phase=run.phase if run else ("waiting" if view.waiting else "idle"),
-            started_at=run.started_at if run else None,
-            stop_requested=run.stop_requested if run else False,
+            phase=view.state.word,
+            started_at=view.state.since,
+            stop_requested=view.state.stop_requested,
         ),
         transcript=TranscriptSection(
             view.bubbles,
@@ -130,7 +133,7 @@ def context_of(
             older=_link(view.id, number, view.first) if view.earlier else "",
             newer=_link(view.id, number, None) if before is not None else "",
         ),
-        now=NowSection(run, view.waiting),
+        now=NowSection(view.running, view.waiting, view.waiting_count),
         facts=FactsSection(
             key=view.key,
             access=view.access,
@@ -141,6 +144,7 @@ def context_of(
             cached_tokens=view.cached_tokens,
             completion_tokens=view.completion_tokens,
             turn_count=view.turn_count,
+            all_turns=view.all_turns,
             created_at=view.created_at,
             queue=view.queue,
             progress=view.progress,
@@ -249,8 +253,8 @@ PAGE = Page(
     on_read=on_read,
 )
 ACTIONS = (
-    ConsoleRoute("POST", "/sessions/{id}/stop", Role.operator, stop),
-    ConsoleRoute("POST", "/sessions/{id}/queue", Role.operator, queue),
-    ConsoleRoute("POST", "/sessions/{id}/progress", Role.operator, progress),
-    ConsoleRoute("POST", "/sessions/{id}/reply", Role.operator, reply),
+    ConsoleRoute("POST", "/sessions/{id}/stop", Role.operator, stop, PAGE),
+    ConsoleRoute("POST", "/sessions/{id}/queue", Role.operator, queue, PAGE),
+    ConsoleRoute("POST", "/sessions/{id}/progress", Role.operator, progress, PAGE),
+    ConsoleRoute("POST", "/sessions/{id}/reply", Role.operator, reply, PAGE),
 )

@@ -32,6 +32,7 @@ from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.reasons import REFUSED
 from roost_platform.db.turns.stop import Stopped, record_stop, tell_dropped
 from roost_platform.queueing import QueueRules
+from roost_workflows.turn.endings import BY_OPERATOR
 
 IDS_MAX = 500  # event ids asked for in one query
 DEFAULT_AGENT = "concierge"
@@ -143,7 +144,7 @@ class InboxStore:
         async with self._database.write() as session:
             conversation = await lock_conversation(session, conversation_id)
             now = self._database.now()
-            stopped = await record_stop(session, conversation, by, now)
+            stopped = await record_stop(session, conversation, by, now, cause=BY_OPERATOR)
             await tell_dropped(session, conversation, stopped, now)
             detail = {"turn": stopped.turn_id or "", "dropped": stopped.dropped}
             await audit(session, now, by, "conversation.stop", conversation_id, detail, ip)
