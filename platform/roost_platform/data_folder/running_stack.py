@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from roost_platform.data_folder import process_identity
 from roost_platform.errors import AlreadyRunning, ConfigError, StackNotFound
 
 RUN_FILE = "run.json"
@@ -23,7 +24,8 @@ LOCK_FILE = "roost.lock"
 class RunningStack:
     """What `roost up` wrote about itself: its pid and its ports; 0 for a process it does not run.
 
-    url: the console's address on this machine. parts: pids at the start, by name.
+    url: the console's address on this machine. parts: pids of the parts that run, by name.
+    started: when the process `pid` started, as the system writes it.
     """
 
     pid: int
@@ -34,6 +36,7 @@ class RunningStack:
     url: str
     parts: Mapping[str, int] = field(default_factory=dict)
     sandbox: bool = False
+    started: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,9 @@ def read_run(data_dir: Path) -> RunningStack | None:
     try:
         data: dict[str, Any] = json.loads((data_dir / RUN_FILE).read_text(encoding="utf-8"))
         run = RunningStack(**data)
-        os.kill(run.pid, 0)
+        return run if process_identity.is_running(run.pid, run.started) else None
     except (OSError, ValueError, TypeError):
         return None
-    return run
 
 
 def find(data_dir: Path, *, explicit: bool, web_url: str) -> Stack:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from roost_platform.data_folder import running_stack
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.base.existing import open_existing
 from roost_platform.errors import NotReachable
 from roost_platform.identity.accounts import Accounts
 from roost_platform.identity.passwords import new_token, token_hash
@@ -45,7 +46,7 @@ async def prepare_access(settings: Settings, database: Database, web_url: str) -
 async def new_setup_link(settings: Settings) -> str:
     """A new one-time link; earlier ones end. Raises Refused once an administrator exists."""
     run = running_stack.read_run(settings.data_dir)
-    web_url = run.url if run else f"http://{settings.web.host}:{settings.web.port}"
+    web_url = run.url if run and not settings.public_base_url else settings.web_url
     async with _accounts(settings) as accounts:
         return _link(web_url, await accounts.new_setup_token())
 
@@ -58,7 +59,7 @@ async def create_operator(settings: Settings, name: str, password: str, role: st
 
 @contextlib.asynccontextmanager
 async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
-    database = Database(settings.database_url)
+    database = open_existing(settings.database_url)
     try:
         yield Accounts(database, time.time)
     except DBAPIError as error:

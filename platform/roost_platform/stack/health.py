@@ -2,6 +2,7 @@
 
 import asyncio
 
+from roost_platform.masking import mask
 from roost_platform.settings.config import Settings
 from roost_platform.stack import probes
 
@@ -18,23 +19,28 @@ def check(part: str, settings: Settings) -> str:
         status, _ = probes.get_json(url)
         return "" if status == 200 else f"{url} answers {status or 'nothing'}"
     if part in ("worker", "courier"):
-        return asyncio.run(_heartbeat(part, settings))
+        return asyncio.run(heartbeat(part, settings))
     return "there is no such part"
 
 
-async def _heartbeat(part: str, settings: Settings) -> str:
+async def heartbeat(part: str, settings: Settings) -> str:
+    """What is wrong with a process by its last heartbeat; empty when it is alive."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from roost_platform.db.base.engine import Database
+    from roost_platform.db.base.existing import open_existing
     from roost_platform.db.services import Heartbeats
+    from roost_platform.errors import NotReachable
 
-    database = Database(settings.database_url)
+    try:
+        database = open_existing(settings.database_url)
+    except NotReachable as error:
+        return str(error)
     try:
         for service in await Heartbeats(database).all():
             if service.service == part:
                 return "" if service.is_alive else f"last sign of life at {service.seen_at:.0f}"
         return "never seen"
     except (SQLAlchemyError, OSError) as error:
-        return f"the database can't be asked: {str(error).splitlines()[0]}"
+        return f"the database can't be asked: {mask(str(error).splitlines()[0])}"
     finally:
         await database.close()

@@ -1,16 +1,18 @@
 """Whether a port or a URL answers: one attempt each, with its own time limit."""
 
+import http.client
 import json
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 from roost_platform.data_folder.engine_key import engine_key
-from roost_platform.settings.config import Settings
+from roost_platform.settings.config import WILDCARDS, Settings
 
 TIMEOUT_S = 3.0
-WILDCARDS = ("0.0.0.0", "::", "")
+ANSWER_BYTES_MAX = 1 << 20
 
 
 def reach(host: str) -> str:
@@ -28,18 +30,21 @@ def port_answers(address: str) -> bool:
     return True
 
 
-def get_json(url: str, *, token: str = "") -> tuple[int, dict[str, Any]]:
-    """(status, body) of a GET; status 0 when nobody answers."""
-    request = urllib.request.Request(url)
+def get_json(
+    url: str, *, token: str = "", body: Mapping[str, Any] | None = None
+) -> tuple[int, dict[str, Any]]:
+    """(status, answer) of a GET, or of a POST of `body`; status 0 when nobody answers."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     if token:
-        request.add_header("Authorization", f"Bearer {token}")
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-            return response.status, _object(response.read())
+            return response.status, _object(response.read(ANSWER_BYTES_MAX))
     except urllib.error.HTTPError as error:
         with error:
-            return error.code, _object(error.read())
-    except (OSError, ValueError):
+            return error.code, _object(error.read(ANSWER_BYTES_MAX))
+    except (OSError, ValueError, http.client.HTTPException):
         return 0, {}
 
 
@@ -47,16 +52,42 @@ def engine_problem(settings: Settings) -> str:
     """Why the engine can't be used; empty when it can. Another engine need not have /health."""
     key = engine_key(settings)
     base = settings.engine_url.replace("//0.0.0.0:", "//127.0.0.1:")
+    root = base if base.endswith("/v1") else f"{base}/v1"
     status, body = get_json(f"{base}/health", token=key)
     if status == 503 and body.get("status") == "starting":
         return "the model is still loading"
-    if status not in (200, 404):
+    if status not in (200, 401, 403, 404):
         return f"{base} answers {status}" if status else f"{base} does not answer"
-    root = base if base.endswith("/v1") else f"{base}/v1"
     status, _ = get_json(f"{root}/models", token=key)
-    if status == 401:
-        return f"{root} refuses the key; ROOST_ENGINE__API_KEY is the engine's"
-    return "" if status == 200 else f"{root}/models answers {status or 'nothing'}"
+    if problem := _refusal(root, status, key):
+        return problem
+    if status != 200:
+        return f"{root}/models answers {status or 'nothing'}"
+    return _chat_problem(settings, root, key) if settings.engine.url else ""
+
+
+def _chat_problem(settings: Settings, root: str, key: str) -> str:
+    """Why another engine refuses to answer; some name their models without a key.
+
+    A request without messages is refused after the key and the model are checked, and costs
+    nothing.
+    """
+    model = settings.engine.model_name
+    request = {"model": model or "none", "messages": [], "max_tokens": 1}
+    status, _ = get_json(f"{root}/chat/completions", token=key, body=request)
+    if status == 404 and model:
+        return f"{root} has no model {model!r} (404); check ROOST_ENGINE__MODEL_NAME"
+    return _refusal(root, status, key)
+
+
+def _refusal(root: str, status: int, key: str) -> str:
+    if status == 402:
+        return f"{root} asks for payment (402); look at the account's balance there"
+    if status not in (401, 403):
+        return ""
+    if not key:
+        return f"{root} asks for a key ({status}); set ROOST_ENGINE__API_KEY"
+    return f"{root} refuses the key ({status}); ROOST_ENGINE__API_KEY must be the engine's"
 
 
 def _object(body: bytes) -> dict[str, Any]:
