@@ -65,6 +65,7 @@ class InUse:
     run: what `roost up` says of itself; None if it does not run here.
     is_running: whether they are those of a stack that runs, or of a part of one.
     is_named: whether the user named the folder.
+    is_here: whether the stack was last started on this machine, so that its pids mean something.
     problem: why the caller's own settings, which did not count, can't be read.
     """
 
@@ -72,6 +73,7 @@ class InUse:
     run: RunningStack | None
     is_running: bool
     is_named: bool
+    is_here: bool = False
     problem: str = ""
 
 
@@ -131,7 +133,7 @@ def look(data: Path | None, environ: Mapping[str, str] | None = None) -> InUse:
     kept = Kept(values, {path: f"{where} of the stack" for path, where in origins.items()}, runs)
     overrides = {**overrides, "data_dir": folder} if runs or located else overrides
     settings = load_settings(overrides, environ=env, kept=kept)
-    return InUse(settings, run, runs, is_named, problem)
+    return InUse(settings, run, runs, is_named, record.host == socket.gethostname(), problem)
 
 
 def settings_of_part(part: str, data: Path | None) -> Settings:

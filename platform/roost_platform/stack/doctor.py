@@ -148,8 +148,12 @@ def _parts(found: InUse) -> tuple[list[Check], bool]:
     It may be one `roost up`, or parts that were started one by one, here or in other containers.
     """
     settings, run = found.settings, found.run
-    problems = {part: check(part, settings) for part in PARTS}
-    if problems["web"] and run is None and not asyncio.run(heartbeat("web", settings)):
+    problems = {part: check(part, settings, is_here=found.is_here) for part in PARTS}
+    if (
+        problems["web"]
+        and run is None
+        and not asyncio.run(heartbeat("web", settings, is_here=found.is_here))
+    ):
         problems["web"] = ""  # it listens in another container
     is_up = found.is_running or any(not problems[part] for part in OURS)
     if not is_up:
