@@ -20,6 +20,7 @@ from roost_platform.db.base.inline import DRIVER
 from roost_platform.db.base.liveness import refuse_closed
 from roost_platform.db.base.migrate import upgrade
 from roost_platform.db.base.news import CHANNEL, News, NotifyNews, PollNews
+from roost_platform.db.base.told import write_lines
 
 BUSY_TIMEOUT_MS = 30_000  # the longest a writer waits for another process's write
 BUSY_RETRY_S = 0.001  # between two attempts; SQLite's own handler soon waits 100 ms
@@ -177,6 +178,12 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A transaction that may write: committed at the block's end, rolled back if it raises."""
+        async with self._writing() as session:
+            yield session
+        write_lines(session)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncSession]:
         if self.is_sqlite:
             async with self._turn, self._session(self._writer) as session:
                 yield session
