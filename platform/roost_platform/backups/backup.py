@@ -41,8 +41,8 @@ async def backup(settings: Settings, file: Path, *, force: bool = False) -> Summ
 
     Raises BackupRefused, and NotReachable when the database can't be read.
     """
-    if path := is_missing(settings.database_url):
-        raise NotReachable(f"There is no database at {path}: there is nothing to back up.")
+    if missing := is_missing(settings.database_url):
+        raise NotReachable(f"There is no database at {missing}: there is nothing to back up.")
     with _output(settings, file, force=force) as (out, scratch), writing(out) as writer:
         # First: files are stored before their rows, so each row that is read has its file.
         manifest = await _dump(settings, writer, scratch)

@@ -68,7 +68,8 @@ def make_data_dir(data_dir: Path) -> None:
 def lock(data_dir: Path) -> Iterator[None]:
     """Hold the data folder for one `roost up`; raises AlreadyRunning with the other's address."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    with open(data_dir / LOCK_FILE, "a+", encoding="ascii") as file:
+    descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -80,6 +81,7 @@ def lock(data_dir: Path) -> Iterator[None]:
                 f"{data_dir}{at}. Stop it, or choose another folder with --data."
             ) from None
         file.truncate(0)
+        file.seek(0)
         file.write(str(os.getpid()))
         file.flush()
         yield

@@ -1,6 +1,7 @@
 """A restored stack is the old one byte for byte, however busy it was, on either database."""
 
 import asyncio
+import contextlib
 import hashlib
 import sqlite3
 import stat
@@ -42,7 +43,7 @@ def settings_for(data: Path, url: str = "") -> Settings:
 def rows_of(url: str) -> dict[str, list[Any]]:
     """Every row of every table as stored, read by the drivers alone."""
     if url.startswith("sqlite"):
-        with sqlite3.connect(url.removeprefix("sqlite:///")) as lite:
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as lite:
             names = [
                 n for (n,) in lite.execute("SELECT name FROM sqlite_master WHERE type='table'")
             ]
@@ -52,7 +53,9 @@ def rows_of(url: str) -> dict[str, list[Any]]:
                 if not name.startswith("sqlite_")
             }
     with psycopg.connect(url) as server:
-        set_json_loads(lambda stored: bytes(stored).decode(), server)  # the text, as it is stored
+        set_json_loads(
+            lambda stored: stored if isinstance(stored, str) else bytes(stored).decode(), server
+        )  # the text, as it is stored
         tables = server.execute(
             "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
         ).fetchall()

@@ -12,8 +12,8 @@ import structlog
 
 from roost_platform.masking import mask
 from roost_platform.stack import logs
+from roost_platform.stack.logs import LINES_MAX, PLACES_MAX, SPAN_S, RepeatFilter
 from roost_platform.stack.process_log import LINE_BYTES_MAX, TAIL_LINES, ProcessLog
-from roost_platform.stack.repeats import LINES_MAX, PLACES_MAX, SPAN_S, RepeatFilter
 
 
 @pytest.fixture
