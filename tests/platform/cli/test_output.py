@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from roost_platform.cli import tables
-from roost_platform.errors import EXIT_CONFIG
+from roost_platform.errors import EXIT_CONFIG, ConfigError
 from roost_platform.processes.migrate import DATABASE_WAIT_S
+from roost_platform.settings.config import load_settings
 from roost_platform.testing.command_line import FakeStack, roost
 from roost_platform.version import VERSION
 
@@ -62,13 +63,21 @@ def test_times_to_come_are_not_told_as_past(monkeypatch: pytest.MonkeyPatch) -> 
         ("ROOST_CONFIG", "/nowhere.toml", "not a file"),
     ],
 )
-def test_a_wrong_setting_is_told_without_a_traceback(
+def test_a_wrong_setting_is_told_in_words(
     tmp_path: Path, variable: str, value: str, words: str
 ) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_settings({"data_dir": tmp_path}, environ={variable: value})
+    assert words in str(error.value)
+    assert "hush" not in str(error.value)
+
+
+def test_a_wrong_setting_ends_a_part_with_a_code_that_no_restart_mends(tmp_path: Path) -> None:
+    wrong = {"ROOST_DATABASE__URL": "postgresql://u:hush@h:port/x"}
     for command, code in ((("up", "--headless"), 1), (("serve", "web"), EXIT_CONFIG)):
-        done = roost(*command, data=tmp_path, **{variable: value})
+        done = roost(*command, data=tmp_path, **wrong)
         assert (done.returncode, done.stdout) == (code, "")
-        assert words in done.stderr
+        assert "can't be read as a URL" in done.stderr
         assert "Traceback" not in done.stderr
         assert "hush" not in done.stderr
 

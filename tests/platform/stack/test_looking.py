@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import stat
 import sys
@@ -21,9 +20,7 @@ from roost_platform.testing.processes import Process, free_port
 
 LOOKING = (
     ("doctor",),
-    ("settings",),
     ("status",),
-    ("sessions",),
     ("health", "worker"),
     ("admin", "reset-token"),
     ("backup", "nowhere.roost"),
@@ -55,7 +52,7 @@ def checks_of(data: Path) -> dict[str, dict[str, str]]:
     return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
 
 
-def test_a_part_that_runs_alone_tells_every_command_its_settings(
+async def test_a_part_that_runs_alone_tells_every_command_its_settings(
     web: Path, database_url: str
 ) -> None:
     checks = checks_of(web)
@@ -68,18 +65,17 @@ def test_a_part_that_runs_alone_tells_every_command_its_settings(
     assert checks["web"]["level"] == "ok"
     assert checks["stack"]["level"] == "ok"
     assert checks["agents"]["detail"] == "concierge"
-    rows = json.loads(roost("settings", "--json", data=web).stdout)
+    assert "***@127.0.0.1:9" in checks["engine"]["detail"]
+    assert "hush" not in str(checks)
+    shown = roost("settings", "--json", data=web).stdout
+    assert "hush" not in shown
+    rows = json.loads(shown)
     origins = {row["variable"]: row["origin"] for row in rows}
     assert origins["ROOST_DATABASE__URL"] == "environment of the stack"
     assert roost("status", data=web).returncode == 1  # it answers: other parts are down
-    assert not (web / "roost.db").exists()
-
-
-async def test_an_operator_is_made_in_the_database_of_the_running_part(
-    web: Path, database_url: str
-) -> None:
     done = roost("admin", "create", "ada", "--password-stdin", data=web, stdin="a good password\n")
     assert done.returncode == 0, done.stderr
+    assert not (web / "roost.db").exists()
     database = Database(database_url)
     try:
         assert await Accounts(database, lambda: 0.0).has_admin()
@@ -87,24 +83,21 @@ async def test_an_operator_is_made_in_the_database_of_the_running_part(
         await database.close()
 
 
-def test_no_command_prints_a_password(web: Path) -> None:
-    for command in (("settings",), ("settings", "--json"), ("doctor",), ("doctor", "--json")):
-        done = roost(*command, data=web)
-        assert "hush" not in done.stdout + done.stderr
-        assert "***@127.0.0.1:9" in done.stdout
-
-
 def test_what_was_given_at_the_start_is_kept_for_the_owner_and_outlives_the_stack(
-    web: Path,
+    tmp_path: Path,
 ) -> None:
-    file = web / "run" / "web.settings.json"
+    given = {"ROOST_DATA_DIR": str(tmp_path), "ROOST_ENGINE__URL": "http://127.0.0.1:9"}
+    url = "postgresql://u:hush@db/x"
+    settings_in_use.keep(load_settings(environ=given | {"ROOST_DATABASE__URL": url}), "web")
+    file = tmp_path / "run" / "web.settings.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    os.kill(json.loads(file.read_text())["pid"], signal.SIGKILL)
-    found = settings_in_use.look(web, {})
-    given = settings_in_use.look(web, {"ROOST_ENGINE__URL": "http://127.0.0.1:10"})
-    assert found.settings.engine.url is not None
-    assert given.settings.engine.url == "http://127.0.0.1:10"
-    assert given.settings.database_url == found.settings.database_url
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"started": "long ago"}))
+    found = settings_in_use.look(tmp_path, {})
+    assert not found.is_running
+    assert (found.settings.engine.url, found.settings.database_url) == ("http://127.0.0.1:9", url)
+    here = settings_in_use.look(tmp_path, {"ROOST_ENGINE__URL": "http://127.0.0.1:10"})
+    assert here.settings.engine.url == "http://127.0.0.1:10"
+    assert here.settings.database_url == url
 
 
 def test_a_stack_that_runs_is_judged_by_its_own_settings(tmp_path: Path) -> None:
@@ -131,10 +124,8 @@ def test_what_was_chosen_for_one_run_does_not_outlive_it(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("command", LOOKING, ids=" ".join)
 def test_looking_makes_nothing(command: tuple[str, ...], tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    roost(*command, data=data, HOME=str(tmp_path))
     url = f"sqlite:///{tmp_path / 'elsewhere' / 'x.db'}"
-    roost(*command, data=data, HOME=str(tmp_path), ROOST_DATABASE__URL=url)
+    roost(*command, data=tmp_path / "data", HOME=str(tmp_path), ROOST_DATABASE__URL=url)
     assert not list(tmp_path.iterdir())
 
 
