@@ -44,7 +44,7 @@ def test_on_a_pipe_a_row_is_a_line_with_whole_cells(fake: FakeStack, width: str)
 
 
 def test_times_to_come_are_not_told_as_past(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables.time, "time", lambda: 1000.0)
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
     said = [tables.ago(at) for at in (951.0, 1049.0, 1000.0, 1000.0 + 7200, None)]
     assert said == ["49 s ago", "in 49 s", "0 s ago", "in 2 h", ""]
 
