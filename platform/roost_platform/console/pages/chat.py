@@ -16,7 +16,7 @@ from roost_platform.console.page import ConsoleRoute, Page, ReadAs
 from roost_platform.console.pages.session import SessionContext, find, fragments
 from roost_platform.errors import Refused
 from roost_platform.identity.roles import Role
-from roost_platform.views.conversation import conversation_id_of_key
+from roost_platform.views.session.conversation import conversation_id_of_key
 from roost_platform.views.sessions import SessionFilter, SessionRow, sessions
 
 NAME = re.compile(r"[\w.@-]{1,64}")

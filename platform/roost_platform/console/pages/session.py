@@ -12,15 +12,12 @@ from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.page import ConsoleRoute, Page, ReadAs
 from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
-from roost_platform.views.conversation import (
-    ConversationView,
-    RunningTurn,
-    conversation,
-    without_errors,
-)
 from roost_platform.views.files import FileView, files_of
-from roost_platform.views.spans import TurnView
-from roost_platform.views.transcript import Bubble
+from roost_platform.views.session.conversation import conversation
+from roost_platform.views.session.redaction import without_errors
+from roost_platform.views.session.spans import TurnView
+from roost_platform.views.session.transcript import Bubble
+from roost_platform.views.session.view import ConversationView, RunningTurn
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
+from roost_platform.db.base.told import tell
 from roost_platform.db.channels import upsert_channel
 from roost_platform.db.conversations.addresses import lock_conversations
 from roost_platform.db.conversations.homes import home_of
@@ -94,6 +95,16 @@ class InboxStore:
                 await self._decide(session, arrival)
                 await _store(session, arrival)
                 accepted.add(arrival)
+                tell(
+                    session,
+                    "message accepted",
+                    inbox_id=arrival.row.id,
+                    conversation_id=conversation.id,
+                    channel=channel,
+                    account=account,
+                    kind=event.kind,
+                    state=arrival.row.state,
+                )
                 # A moved chat continues under its new key.
                 conversations[conversation.key] = conversation
             for each in {each.id: each for each in conversations.values()}.values():

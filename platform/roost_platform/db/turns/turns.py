@@ -10,6 +10,7 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.ids import new_id, new_nonce
 from roost_platform.db.base.text import clean
+from roost_platform.db.base.told import tell
 from roost_platform.db.conversations.sessions import current_session
 from roost_platform.db.locks import get_turn, lock_conversation, lock_turn, running_turn
 from roost_platform.db.people.tenants import Tenants
@@ -125,6 +126,14 @@ class TurnStore:
             nonce=new_nonce(),
         )
         await take(session, turn, chat_session, taken, now)
+        tell(
+            session,
+            "turn begun",
+            turn_id=turn.id,
+            conversation_id=conversation.id,
+            agent=turn.agent,
+            messages=len(taken),
+        )
         session.add(
             models.RunProgress(
                 turn_id=turn.id,

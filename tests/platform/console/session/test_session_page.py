@@ -8,8 +8,8 @@ from roost_platform.db.stores import Stores
 from roost_platform.testing.console.day import writing
 from roost_platform.testing.console.rows import conversation as new_conversation
 from roost_platform.testing.console.rows import delivered, transcript_row
-from roost_platform.views.conversation import conversation
-from roost_platform.views.transcript import MESSAGES_SHOWN_MAX
+from roost_platform.views.session.conversation import conversation
+from roost_platform.views.session.transcript import MESSAGES_SHOWN_MAX
 
 NOW = 1_800_000_000.0
 MESSAGES = MESSAGES_SHOWN_MAX * 2 + 50

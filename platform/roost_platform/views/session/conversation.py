@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,72 +10,19 @@ from roost_platform.db import models
 from roost_platform.db.conversations.settings import PROGRESS
 from roost_platform.queueing import SETTING
 from roost_platform.views.channels import account_labels
-from roost_platform.views.sessions import display_title, hidden
-from roost_platform.views.spans import TurnView, turn_view
-from roost_platform.views.states import ConversationState, states_of
-from roost_platform.views.transcript import (
-    Bubble,
-    CallView,
+from roost_platform.views.session.redaction import without_texts
+from roost_platform.views.session.spans import turn_view
+from roost_platform.views.session.transcript import (
     bubbles_of,
     call_view,
     waiting_count,
     waiting_of,
 )
+from roost_platform.views.session.view import ConversationView, RunningTurn
+from roost_platform.views.sessions import display_title
+from roost_platform.views.states import ConversationState, states_of
 
 TURNS_SHOWN_MAX = 30
-
-
-@dataclass(frozen=True, slots=True)
-class RunningTurn:
-    """The turn that is being answered now, with its partial text."""
-
-    turn_id: str
-    number: int
-    phase: str
-    text: str
-    started_at: float
-    stop_requested: bool
-    calls: tuple[CallView, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ConversationView:
-    """Everything on the session page.
-
-    account: which account of its channel, where the channel has several; else empty.
-    state: of the conversation now; of a session that is over, its own.
-    turn_count: turns of this session; all_turns: those of the conversation.
-    waiting_count: how many messages wait, of which `waiting` shows the first.
-    """
-
-    id: str
-    key: str
-    channel: str
-    account: str
-    title: str
-    agent: str
-    identity_id: str | None
-    access: str
-    session_id: str
-    session_number: int
-    session_count: int
-    is_current: bool
-    created_at: float
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    bubbles: tuple[Bubble, ...]
-    earlier: int
-    first: int
-    queue: str
-    progress: str
-    waiting: tuple[Bubble, ...]
-    running: RunningTurn | None
-    turns: tuple[TurnView, ...]
-    turn_count: int
-    all_turns: int
-    state: ConversationState
-    waiting_count: int
 
 
 async def conversation_id_of_key(session: AsyncSession, key: str) -> str | None:
@@ -263,41 +209,4 @@ async def running_of(
         started_at=turn.started_at,
         stop_requested=turn.stop_requested_at is not None,
         calls=tuple(call_view(c) for c in calls.get(turn.id, ()) if c.step in open_steps),
-    )
-
-
-def without_errors(view: ConversationView) -> ConversationView:
-    """The same view for somebody who is no operator: traces and engines' words are left out."""
-
-    def calls(given: Sequence[CallView]) -> tuple[CallView, ...]:
-        return tuple(replace(call, error="") for call in given)
-
-    run = view.running
-    return replace(
-        view,
-        bubbles=tuple(replace(b, calls=calls(b.calls)) for b in view.bubbles),
-        running=None if run is None else replace(run, calls=calls(run.calls)),
-        turns=tuple(replace(turn, error="") for turn in view.turns),
-    )
-
-
-def without_texts(view: ConversationView) -> ConversationView:
-    """The same view for somebody who may not read texts: sizes instead of contents."""
-
-    def call(c: CallView) -> CallView:
-        return replace(c, arguments=hidden(c.arguments), result=hidden(c.result))
-
-    def bubble(b: Bubble) -> Bubble:
-        quote = replace(b.quote, excerpt=hidden(b.quote.excerpt)) if b.quote else None
-        return replace(b, text=hidden(b.text), quote=quote, calls=tuple(call(c) for c in b.calls))
-
-    running = view.running
-    if running is not None:
-        calls = tuple(call(c) for c in running.calls)
-        running = replace(running, text=hidden(running.text), calls=calls)
-    return replace(
-        view,
-        bubbles=tuple(bubble(b) for b in view.bubbles),
-        waiting=tuple(bubble(b) for b in view.waiting),
-        running=running,
     )
