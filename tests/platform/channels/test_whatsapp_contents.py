@@ -102,7 +102,7 @@ async def test_every_kind_is_in_the_prompt_and_in_quotes_of_it(ben: Person) -> N
 
 async def test_a_poisoned_message_holds_up_nobody(ben: Person) -> None:
     deep: Any = "bottom"
-    for _ in range(400):
+    for _ in range(80):  # a body of more than 96 levels is refused as a whole
         deep = [deep]
     base = {"from": USER, "timestamp": "1", "type": "text"}
     await take(
