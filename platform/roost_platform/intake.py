@@ -173,9 +173,9 @@ class PlatformIntake:
         assert conversation_id is not None  # accepted above
         return Submitted(accepted.ids[0] if accepted.ids else "", conversation_id)
 
-    async def request_stop(self, conversation_id: str, by: str) -> Stopped:
+    async def request_stop(self, conversation_id: str, by: str, ip: str = "") -> Stopped:
         """Stop what runs in a conversation, as `/stop` in the chat does."""
-        stopped = await self._stores.request_stop(conversation_id, by)
+        stopped = await self._stores.request_stop(conversation_id, by, ip)
         if stopped.turn_id is not None:
             self._announce([conversation_id], [])
         return stopped

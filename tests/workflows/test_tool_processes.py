@@ -1,9 +1,12 @@
 """Synchronous tools run in processes that are killed: nothing they do holds the worker."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +19,7 @@ from roost.context import Person, SessionInfo
 from roost.execution.call import Outcome, run_tool, verify
 from roost.execution.tool_process import address_of
 from roost.execution.tool_processes import IDLE_MAX, ToolProcesses
+from roost.program import run as run_program
 from roost.testing import MemoryNotes
 from roost.tools import Tool
 from roost_workflows.testing import slow_tools
@@ -29,6 +33,7 @@ def make_context(key: str = "turn:1:call") -> Context:
         person=Person("ada", "Ada"),
         session=SessionInfo("s", "telegram:1"),
         notes=MemoryNotes(),
+        payload="ref_7",
         attempt=2,
         on_progress=SHOWN.append,
         on_plan=SHOWN.extend,
@@ -169,7 +174,14 @@ async def test_an_unsafe_call_whose_process_died_has_an_unknown_outcome(
 async def test_the_context_crosses_over_and_progress_comes_back(processes: ToolProcesses) -> None:
     outcome = await run(processes, slow_tools.about, '{"word": "caffè \\ud83d\\ude00"}')
     assert outcome.status == "ok"
-    for piece in ('"key":"turn:1:call"', '"attempt":2', '"Ada"', '"telegram:1"', "caffè 😀"):
+    for piece in (
+        '"key":"turn:1:call"',
+        '"attempt":2',
+        '"Ada"',
+        '"telegram:1"',
+        "ref_7",
+        "caffè 😀",
+    ):
         assert piece in outcome.text
     assert SHOWN == ["✓ look", "▸ book", "half way"] or SHOWN[0] == "half way"
 
@@ -293,3 +305,45 @@ async def test_a_process_that_is_being_started_when_all_are_closed_is_gone_as_we
             await asyncio.sleep(0.01)
         await pool.close()
         assert not left_open(), moment
+
+
+async def test_the_end_of_a_tool_is_noticed_though_its_daemon_holds_the_stream(
+    processes: ToolProcesses, tmp_path: Path
+) -> None:
+    file = tmp_path / "pid"
+    arguments = json.dumps({"pid_file": str(file), "dies": True})
+    async with asyncio.timeout(30):  # the tool's own limit is a minute
+        outcome = await run(processes, slow_tools.leaves, arguments)
+    assert outcome.status == "error" and "ended with code 3" in outcome.text
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(file.read_text()), signal.SIGKILL)
+
+
+async def test_a_killed_tool_takes_along_programs_in_sessions_of_their_own(
+    processes: ToolProcesses, tmp_path: Path
+) -> None:
+    file = tmp_path / "pid"
+    arguments = json.dumps({"pid_file": str(file), "dies": False})
+    running = asyncio.ensure_future(run(processes, slow_tools.leaves, arguments))
+    while not (file.exists() and file.read_text()):
+        await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.wait((running,))
+    pid = int(file.read_text())
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        await asyncio.sleep(0.01)
+
+
+async def test_a_tool_sees_no_setting_of_the_platform(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ROOST_TELEGRAM__TOKEN", "42:secret")
+    monkeypatch.setenv("roost_database__password", "secret")
+    monkeypatch.setenv("WEATHER_API_KEY", "the tool's own")
+    started = ToolProcesses(slow_tools.agent.tools)
+    seen = (await run(started, slow_tools.secrets_seen)).text.split()
+    program = await run_program([sys.executable, "-c", "import os; print(*os.environ)"])
+    await started.close()
+    for names in (seen, program.stdout.split()):
+        assert "WEATHER_API_KEY" in names
+        assert not [name for name in names if name.upper().startswith("ROOST_")]

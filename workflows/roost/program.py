@@ -14,6 +14,9 @@ OUTPUT_BYTES_MAX: Final = 256 * 1024  # kept of each stream; the rest is read an
 KILL_GRACE_S: Final = 0.2  # between SIGTERM and SIGKILL: a stop has to be visible within a second
 READ_BYTES: Final = 64 * 1024
 PR_SET_PDEATHSIG: Final = 1
+# Roost's settings, among them tokens, keys and passwords. Tools that need a secret of their own
+# read it from a variable with another name.
+PLATFORM_PREFIX: Final = "ROOST_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,15 @@ class RunResult:
     stderr: str
 
 
+def tool_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of tools and their programs: every variable but the platform's own."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.upper().startswith(PLATFORM_PREFIX)
+    }
+
+
 async def run(
     argv: Sequence[str],
     *,
@@ -32,12 +44,15 @@ async def run(
     env: Mapping[str, str] | None = None,
     input: str | None = None,
 ) -> RunResult:
-    """Run a program to its end. A cancellation kills the whole process group first."""
+    """Run a program to its end. A cancellation kills the whole process group first.
+
+    env: its environment; by default the worker's without the platform's settings.
+    """
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
             *argv,
             cwd=cwd,
-            env=dict(env) if env is not None else None,
+            env=tool_environment() if env is None else dict(env),
             stdin=asyncio.subprocess.PIPE if input is not None else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

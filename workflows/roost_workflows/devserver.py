@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Final
 
@@ -15,6 +16,17 @@ from roost_workflows.errors import DevServerError
 log = logging.getLogger(__name__)
 
 VERSION_TIMEOUT_S: Final = 20
+# All that the server needs of the worker's environment.
+SERVER_VARIABLES: Final = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "GOMAXPROCS",
+    "GOMEMLIMIT",
+)
 ADDRESS: Final = "127.0.0.1"  # the dev server has neither authentication nor TLS
 
 # By default the dev server polls 20 times a second, which makes every step take up to 50 ms. Pushed
@@ -63,6 +75,11 @@ def find_binary(configured: str = "") -> Path:
     )
 
 
+def server_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What the server may see: the system's variables, and none with a secret."""
+    return {name: environ[name] for name in SERVER_VARIABLES if name in environ}
+
+
 def server_version(binary: Path) -> str:
     """The server's version, such as 1.32.0."""
     try:
@@ -72,6 +89,7 @@ def server_version(binary: Path) -> str:
             text=True,
             timeout=VERSION_TIMEOUT_S,
             check=True,
+            env=server_environment(),
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise DevServerError(f"{binary} does not run: {error}") from error

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from aiohttp import web
 
+from roost_channels.http.bodies import parse_json
 from roost_channels.testing.faults import CALL_FAULTS, Fault, whole_seconds
 from roost_channels.testing.loopback import (
     BAD_GATEWAY_HTML,
@@ -50,7 +51,7 @@ async def read_json(request: web.Request) -> Any:
     if request.content_type != "application/json" or not request.can_read_body:
         return None
     try:
-        return json.loads(await request.read())
+        return parse_json(await request.read())
     except ValueError:
         return None
 

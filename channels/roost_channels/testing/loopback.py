@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from roost_channels.testing.bounded import IDLE_S, BoundedListener, bounded_body
 from roost_channels.testing.origin import refuse_pages
 
 BODY_BYTES_MAX = 60 * 1024 * 1024
@@ -77,6 +78,7 @@ class LoopbackServer:
         self.handler = handler
         self._port = port
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
 
     @property
     def base_url(self) -> str:
@@ -92,21 +94,31 @@ class LoopbackServer:
 
     async def start(self) -> None:
         """Listen on 127.0.0.1."""
-        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[refuse_pages])
+        app = web.Application(
+            client_max_size=BODY_BYTES_MAX, middlewares=[refuse_pages, bounded_body]
+        )
         app.router.add_route("*", "/{tail:.*}", self.handler)
         # A caller that hangs up ends its long poll: the handler is cancelled, as providers do.
         self._runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.0
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=0.0,
+            keepalive_timeout=IDLE_S,
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
-        await site.start()
-        self._port = int(self._runner.addresses[0][1])
+        assert self._runner.server is not None
+        self._listener = await asyncio.get_running_loop().create_server(
+            BoundedListener(self._runner.server), "127.0.0.1", self._port, reuse_address=True
+        )
+        self._port = int(self._listener.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
         """Close the port and all connections."""
         if self._runner is not None:
             runner, self._runner = self._runner, None
+            if self._listener is not None:
+                self._listener.close()
             await runner.cleanup()
 
     async def restart(self, down_s: float = 0.0) -> None:

@@ -1,12 +1,13 @@
 """Refuses requests that web pages of other sites make to the fakes."""
 
+import re
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 
 
 @web.middleware
@@ -28,8 +29,7 @@ def _comes_from_elsewhere(request: web.Request, host: str) -> bool:
     origin = request.headers.get("Origin")
     if origin is not None and _netloc(origin) != host.lower():
         return True
-    site = request.headers.get("Sec-Fetch-Site", "none")
-    return request.method not in SAFE_METHODS and site not in ("none", "same-origin")
+    return request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
 
 
 def _netloc(origin: str) -> str:
@@ -40,7 +40,5 @@ def _netloc(origin: str) -> str:
 
 
 def _host_name(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".").lower()
-    except ValueError:
-        return ""
+    match = _HOST.fullmatch(host)
+    return (match[1] or match[2]).rstrip(".").lower() if match else ""

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from roost_channels.http.bodies import parse_json
 from roost_channels.testing.fake import Fake
 from roost_channels.testing.faults import Fault
 from roost_channels.testing.loopback import call_json
@@ -22,7 +23,7 @@ async def sim_response(
 ) -> web.StreamResponse:
     """Run a route on the JSON body; 400 with a text when it refuses, 404 when it returns None."""
     try:
-        body: dict[str, Any] = await request.json() if request.can_read_body else {}
+        body: dict[str, Any] = parse_json(await request.read()) if request.can_read_body else {}
         result = await route(request.method, parts, body, request.query)
     except (ValueError, KeyError, TypeError) as problem:
         return web.json_response({"error": str(problem)}, status=400)

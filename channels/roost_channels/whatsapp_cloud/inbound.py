@@ -2,13 +2,13 @@
 
 import hashlib
 import hmac
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from roost_channels.clock import Clock, SystemClock
+from roost_channels.http.bodies import parse_json
 from roost_channels.intake import DeliveryReceipt, Intake
 from roost_channels.message import InboundMessage, Quote
 from roost_channels.webhook import WebhookReply, lowered
@@ -64,8 +64,8 @@ class CloudWebhooks:
             logger.warning("webhook with a wrong signature refused")
             return WebhookReply(403, b"wrong signature\n")
         try:
-            payload = json.loads(body)
-        except (ValueError, RecursionError):
+            payload = parse_json(body)
+        except ValueError:
             payload = None
         if not isinstance(payload, dict):
             return WebhookReply(400, b"not a JSON object\n")

@@ -2,13 +2,13 @@
 
 import hashlib
 import hmac
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from relay.config import RelayConfig
+from roost_channels.http.bodies import parse_json
 from roost_channels.intake import Intake
 from roost_channels.message import Address, InboundMessage, Quote, Sender
 from roost_channels.webhook import NOT_CONFIGURED, WebhookReply, WebhookRequest
@@ -39,7 +39,7 @@ class RelayWebhook:
         if not hmac.compare_digest(given.encode(), expected.encode()):
             return WebhookReply(403, b"wrong signature\n")
         try:
-            event = json.loads(request.body)
+            event = parse_json(request.body)
             message = read(event, self._account)
         except (ValueError, KeyError, TypeError):
             return WebhookReply(400, b"not an event\n")

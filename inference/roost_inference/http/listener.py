@@ -9,19 +9,26 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from roost_inference.http.connections import ConnectionLimits, bounded_protocol
+
 # How long answers under way may go on after the signal to stop.
 SHUTDOWN_GRACE_S = 1
 BACKLOG = 512
+# One worker is the usual client and asks for many conversations at once: no bound per address.
+LIMITS = ConnectionLimits(shares_address=lambda address: True)
 
 
 class SignalServer(uvicorn.Server):
     """A uvicorn server that a signal ends. uvicorn itself raises the signal again afterwards, so
     nothing behind `run` would be closed."""
 
-    def __init__(self, app: ASGIApp, *, catch_signals: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, catch_signals: bool, limits: ConnectionLimits = LIMITS
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
+                http=bounded_protocol(limits),
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -70,10 +77,12 @@ def url_of(listener: socket.socket) -> str:
 
 
 @contextlib.asynccontextmanager
-async def listening(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+async def listening(
+    app: ASGIApp, host: str = "127.0.0.1", port: int = 0, limits: ConnectionLimits = LIMITS
+) -> AsyncIterator[str]:
     """The app served on the running event loop; gives its base URL. For tests and fixtures."""
     listener = bind(host, port)
-    server = SignalServer(app, catch_signals=False)
+    server = SignalServer(app, catch_signals=False, limits=limits)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started:

@@ -1,6 +1,7 @@
 """Keeps web pages away from the engine's port: known Host names, and no request of another site."""
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -12,7 +13,8 @@ from roost_inference.http.exchange import error_response
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 WILDCARDS = ("0.0.0.0", "::", "")
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# A name or an address in brackets, and a port. Nothing else: `evil@localhost` names no host.
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 
 
 class ForeignHost(InvalidRequest):
@@ -49,7 +51,7 @@ class KnownClients:
             if not self._knows(headers.get("host", "")):
                 await error_response(ForeignHost())(scope, receive, send)
                 return
-            if comes_from_elsewhere(scope["method"], headers):
+            if comes_from_elsewhere(headers):
                 await error_response(ForeignOrigin())(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -59,21 +61,21 @@ class KnownClients:
         return name in self._hosts or (self._any_address and _is_address(name))
 
 
-def comes_from_elsewhere(method: str, headers: Headers) -> bool:
-    """Whether a browser says that a page of another site, or of another port, made the request."""
+def comes_from_elsewhere(headers: Headers) -> bool:
+    """Whether a browser says that a page of another site, or of another port, made the request.
+
+    Reading counts too: a page can't see the answer, but can cause and time it.
+    """
     origin = headers.get("origin")
     if origin is not None and _netloc(origin) != headers.get("host", "").lower():
         return True
-    site = headers.get("sec-fetch-site", "none")
-    return method not in SAFE_METHODS and site not in ("none", "same-origin")
+    return headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
 
 
 def host_name(host: str) -> str:
     """The name in a Host header, without port, brackets or trailing dot; empty if malformed."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".").lower()
-    except ValueError:
-        return ""
+    match = _HOST.fullmatch(host)
+    return (match[1] or match[2]).rstrip(".").lower() if match else ""
 
 
 def _netloc(origin: str) -> str:

@@ -1,7 +1,8 @@
 """One conversation as events for programs: text as it grows, tools, messages, the end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 
 POLL_S = 1.0  # how long to wait for a commit before reading anyway
+ALLOWED_CHECK_S = 2.0  # how often a stream asks whether its reader may still read
 MESSAGES_MAX = 100  # read at once
 STOP_RECORDED_S = 0.5  # a stop and the message that asks for it are stored in one transaction
 OUTCOMES = {"running": "", "done": "answered", "stopped": "stopped", "failed": "failed"}
@@ -34,6 +36,10 @@ class FeedEvent:
     data: dict[str, Any]
 
 
+async def _always() -> bool:
+    return True
+
+
 @dataclass(slots=True)
 class Feed:
     """Follows a conversation from outbox position `after` (0: everything, -1: from now on).
@@ -49,13 +55,21 @@ class Feed:
     _text: str = field(default="", init=False)
     _tools: set[str] = field(default_factory=set, init=False)
 
-    async def events(self, closing: asyncio.Event) -> AsyncIterator[FeedEvent]:
-        """Everything in order until `closing`: each message once, and progress."""
+    async def events(
+        self, closing: asyncio.Event, still_allowed: Callable[[], Awaitable[bool]] = _always
+    ) -> AsyncIterator[FeedEvent]:
+        """Everything in order until `closing`, or until the reader may not read any more: each
+        message once, and progress."""
+        checked_at = time.monotonic()
         await self.database.changed(0)  # commits count from here
         async with self.database.read() as session:
             if self.after < 0:
                 self.after = await self._start_position(session)
         while not closing.is_set():
+            if time.monotonic() - checked_at > ALLOWED_CHECK_S:
+                if not await still_allowed():
+                    return
+                checked_at = time.monotonic()
             async with self.database.read() as session:
                 # The outcome first: what a settled message led to is then among what is read below.
                 outcome = await self._outcome(session)

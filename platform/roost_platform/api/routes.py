@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from sqlalchemy import or_, select
@@ -12,7 +13,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from roost_channels.message import Sender
 from roost_platform.api import schemas
-from roost_platform.api.auth import operator, viewer
+from roost_platform.api.auth import operator, principal_of, viewer
 from roost_platform.api.feed import Feed
 from roost_platform.api.reading import read_deliveries, read_session, read_sessions, status_of
 from roost_platform.db import models
@@ -21,13 +22,15 @@ from roost_platform.identity.roles import Principal
 from roost_platform.intake import PlatformIntake
 from roost_platform.views.deliveries import STATES as DELIVERY_STATES
 from roost_platform.views.overview import Overview
-from roost_platform.views.sessions import STATES as SESSION_STATES
+from roost_platform.views.states import STATES as SESSION_STATES
 from roost_workflows.agents import AgentRegistry
 
 CONSOLE_KEY = "console:local:"
 NAME_CHARS_MAX = 200
 PEOPLE_MAX = 200
 STREAMS_MAX = 200  # open event streams of this process
+POSITION_MAX = 2**63 - 1  # what both databases can count to
+LAST_EVENT_ID = re.compile("[0-9]{1,18}")
 PING_S = 5  # a client with a deadline notices it this late
 
 
@@ -53,6 +56,7 @@ UsesApi = Annotated[Api, Depends(api_of)]
 Viewer = Annotated[Principal, Depends(viewer)]
 Operator = Annotated[Principal, Depends(operator)]
 Page = Annotated[int, Query(ge=1, le=10_000)]
+Position = Annotated[int, Query(ge=-1, le=POSITION_MAX)]
 
 router = APIRouter()
 
@@ -64,9 +68,9 @@ async def health() -> dict[str, str]:
 
 
 @router.get("/status", tags=["status"])
-async def status(api: UsesApi, _: Viewer) -> schemas.Status:
+async def status(api: UsesApi, me: Viewer) -> schemas.Status:
     """The health of every process and account, and a few counts."""
-    return status_of(await api.overview.status())
+    return status_of(await api.overview.status(), with_details=me.may("operator"))
 
 
 @router.get("/agents", tags=["sessions"])
@@ -88,7 +92,7 @@ async def sessions(
 
 @router.post("/sessions/{name:path}/messages", status_code=202, tags=["sessions"])
 async def say(
-    api: UsesApi, me: Operator, name: str, body: schemas.NewMessage
+    request: Request, api: UsesApi, me: Operator, name: str, body: schemas.NewMessage
 ) -> schemas.AcceptedMessage:
     """Send a message to a console session; a new name makes a new session."""
     if body.agent is not None and api.registry.get(body.agent) is None:
@@ -103,6 +107,9 @@ async def say(
         agent=body.agent,
         message_id=body.event_id or "",
     )
+    if submitted.inbox_id:
+        detail = {"inbox_id": submitted.inbox_id, "characters": len(body.text)}
+        await _audit(request, api, me, "conversation.say", submitted.conversation_id, detail)
     inbox_id = submitted.inbox_id or await _inbox_id(api, f"{name}:{body.event_id}")
     return schemas.AcceptedMessage(
         inbox_id=inbox_id,
@@ -116,9 +123,9 @@ async def say(
 async def events(
     request: Request,
     api: UsesApi,
-    _: Operator,
+    me: Operator,
     name: str,
-    after: int = -1,
+    after: Position = -1,
     inbox: str | None = None,
 ) -> EventSourceResponse:
     """Server-sent events: delta, tool, answer, notice, error, and with `inbox` at last `done`.
@@ -128,15 +135,23 @@ async def events(
     if api.streams >= STREAMS_MAX:
         raise HTTPException(503, "Too many event streams are open.", {"Retry-After": "5"})
     last = request.headers.get("last-event-id", "")
-    position = int(last) if last.isdecimal() else after
-    feed = Feed(api.stores.database, await _conversation_id(api, name), position, inbox)
-    return EventSourceResponse(_stream(api, feed), ping=PING_S)
+    position = int(last) if LAST_EVENT_ID.fullmatch(last) else after
+    conversation_id, key = await _conversation(api, name)
+    await _audit(request, api, me, "transcript.read", key, {"as": "events"})
+    feed = Feed(api.stores.database, conversation_id, position, inbox)
+
+    async def still_allowed() -> bool:
+        found = await principal_of(request)
+        return found is not None and found.role >= operator.role
+
+    return EventSourceResponse(_stream(api, feed, still_allowed), ping=PING_S)
 
 
 @router.post("/sessions/{name:path}/stop", tags=["sessions"], response_model_exclude_defaults=True)
-async def stop(api: UsesApi, me: Operator, name: str) -> schemas.Stopping:
+async def stop(request: Request, api: UsesApi, me: Operator, name: str) -> schemas.Stopping:
     """Stop what runs in a conversation, as /stop in the chat does."""
-    stopped = await api.intake.request_stop(await _conversation_id(api, name), me.name)
+    conversation_id, _ = await _conversation(api, name)
+    stopped = await api.intake.request_stop(conversation_id, me.name, _ip(request))
     return schemas.Stopping(
         turn_id=stopped.turn_id,
         dropped=stopped.dropped,
@@ -149,17 +164,19 @@ async def reply(
     request: Request, api: UsesApi, me: Operator, name: str, body: schemas.NewMessage
 ) -> dict[str, str]:
     """Answer a person in place of the agent."""
-    conversation_id = await _conversation_id(api, name)
+    conversation_id, _ = await _conversation(api, name)
     outbox_id = await api.stores.say_as_operator(conversation_id, body.text, me.name, _ip(request))
     return {"outbox_id": outbox_id}
 
 
 @router.get("/sessions/{name:path}", tags=["sessions"])
-async def session(api: UsesApi, _: Operator, name: str) -> schemas.SessionDetail:
+async def session(request: Request, api: UsesApi, me: Operator, name: str) -> schemas.SessionDetail:
     """A conversation with its current session's transcript, by key, id or console name."""
-    conversation_id = await _conversation_id(api, name)
+    conversation_id, key = await _conversation(api, name)
     async with api.stores.database.read() as db:
-        return await read_session(db, conversation_id)
+        detail = await read_session(db, conversation_id)
+    await _audit(request, api, me, "transcript.read", key)
+    return detail
 
 
 @router.get("/deliveries", tags=["deliveries"])
@@ -212,10 +229,12 @@ async def block(request: Request, api: UsesApi, me: Operator, id: str) -> dict[s
     return {"id": decision.identity_id, "access": "blocked"}
 
 
-async def _stream(api: Api, feed: Feed) -> AsyncIterator[ServerSentEvent]:
+async def _stream(
+    api: Api, feed: Feed, still_allowed: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[ServerSentEvent]:
     api.streams += 1
     try:
-        async for event in feed.events(api.closing):
+        async for event in feed.events(api.closing, still_allowed):
             data = json.dumps(event.data, ensure_ascii=False)
             id = event.data.get("sequence")
             yield ServerSentEvent(data, event=event.name, id=None if id is None else str(id))
@@ -223,21 +242,31 @@ async def _stream(api: Api, feed: Feed) -> AsyncIterator[ServerSentEvent]:
         api.streams -= 1
 
 
-async def _conversation_id(api: Api, name: str) -> str:
-    """The conversation with this key, id or console name; 404 if there is none."""
-    async with api.stores.database.read() as session:
-        conversation_id = await session.scalar(
-            select(models.Conversation.id).where(
-                or_(
-                    models.Conversation.key == name,
-                    models.Conversation.id == name,
-                    models.Conversation.key == CONSOLE_KEY + name,
-                )
-            )
+async def _conversation(api: Api, name: str) -> tuple[str, str]:
+    """Id and key of the conversation with this key, id or console name; 404 if there is none."""
+    query = select(models.Conversation.id, models.Conversation.key).where(
+        or_(
+            models.Conversation.key == name,
+            models.Conversation.id == name,
+            models.Conversation.key == CONSOLE_KEY + name,
         )
-    if conversation_id is None:
+    )
+    async with api.stores.database.read() as session:
+        found = (await session.execute(query)).first()
+    if found is None:
         raise HTTPException(404, f"There is no session {name!r}.")
-    return conversation_id
+    return found.id, found.key
+
+
+async def _audit(
+    request: Request,
+    api: Api,
+    me: Principal,
+    action: str,
+    object: str,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    await api.stores.audit.write(me.name, action, object, detail, _ip(request))
 
 
 async def _inbox_id(api: Api, event_id: str) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 TEXT_CHARS_MAX = 65_536
+# No database keeps NUL in a text.
+NO_NUL = r"^[^\x00]*$"
 
 
 class Body(BaseModel):
@@ -13,13 +15,38 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    detail: str
+
+
+class Fault(BaseModel):
+    """What is wrong with one field of a request; `loc` is the way to it."""
+
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class Invalid(BaseModel):
+    """Why a request is not valid: in words, or field by field."""
+
+    detail: str | list[Fault]
+
+
 class NewMessage(Body):
     """A message to an agent."""
 
-    text: str = Field(min_length=1, max_length=TEXT_CHARS_MAX)
-    agent: str | None = Field(default=None, description="The agent that answers from now on.")
+    text: str = Field(min_length=1, max_length=TEXT_CHARS_MAX, pattern=NO_NUL)
+    agent: str | None = Field(
+        default=None, pattern=NO_NUL, description="The agent that answers from now on."
+    )
     event_id: str | None = Field(
-        default=None, max_length=200, description="Send again with the same id: stored once."
+        default=None,
+        max_length=200,
+        pattern=NO_NUL,
+        description="Send again with the same id: stored once.",
     )
 
 
@@ -77,6 +104,8 @@ class Message(BaseModel):
     content: str
     at: float
     turn_id: str | None = None
+    forwarded_from: str = ""
+    payload: str = ""
     quoted: dict[str, Any] | None = None
     tool_calls: list[Any] = []
     tool_call_id: str = ""

@@ -1,7 +1,7 @@
 """What operators do to conversations, people and deliveries, through intake and stores.
 
-The stores audit reply, redrive, approve and block in their own transactions; a stop is audited
-here.
+The stores audit stop, reply, redrive, approve and block in their own transactions; a message of
+the test chat is audited here.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,8 @@ REDRIVE_MAX = 500  # messages that one press sends again
 
 async def stop_session(deps: ConsoleDeps, id: str, by: Principal, ip: str) -> str:
     """Record a stop and ring the session, as /stop in the chat does; returns what was stopped."""
-    stopped = await deps.intake.request_stop(id, by.name)
-    undelivered = len(stopped.undelivered.ids)
-    detail = {"turn": stopped.turn_id or "", "dropped": stopped.dropped, "undelivered": undelivered}
-    await deps.stores.audit.write(by.name, "conversation.stop", id, detail, ip)
-    if stopped.turn_id and not undelivered:
+    stopped = await deps.intake.request_stop(id, by.name, ip)
+    if stopped.turn_id and not stopped.undelivered.ids:
         return f"Stopping. {dropped_line(stopped.dropped)}".strip()
     return f"Stopping. {stopped.answer}" if stopped.turn_id else stopped.answer
 
@@ -49,11 +46,13 @@ async def set_progress(deps: ConsoleDeps, id: str, word: str, by: Principal, ip:
 
 
 async def say_on_console(
-    deps: ConsoleDeps, name: str, text: str, by: Principal, agent: str
+    deps: ConsoleDeps, name: str, text: str, by: Principal, agent: str, ip: str
 ) -> None:
     """Take in a message of the test chat, as from every channel."""
     sender = Sender(f"operator:{by.id}", by.name)
-    await deps.intake.say(name, text, sender=sender, agent=agent or None)
+    said = await deps.intake.say(name, text, sender=sender, agent=agent or None)
+    detail = {"inbox_id": said.inbox_id, "characters": len(text)}
+    await deps.stores.audit.write(by.name, "conversation.say", said.conversation_id, detail, ip)
 
 
 async def approve(deps: ConsoleDeps, id: str, by: Principal, ip: str) -> str:

@@ -14,7 +14,7 @@ from roost_platform.errors import Busy
 STREAMS_MAX = 100
 INTERVAL_S = 0.15  # the least time between two updates of one page
 RELOAD_S = 2.0  # the longest time between two loads, for figures that depend on the clock
-SIGN_IN_CHECK_S = 20.0  # the streams of a revoked login end within this time
+SIGN_IN_CHECK_S = 2.0  # how often a stream asks whether its login still holds
 PING_S = 15
 
 

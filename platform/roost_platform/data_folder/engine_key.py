@@ -1,12 +1,10 @@
 """The bundled engine's key: the configured one, else one that is made for the data folder."""
 
-import os
-import secrets
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from roost_platform.data_folder import running_stack as stack
+from roost_platform.data_folder.minting import mint
 from roost_platform.settings.config import Settings
 
 KEY_FILE = "engine-key"
@@ -28,24 +26,9 @@ def with_engine_key(settings: Settings) -> Settings:
     """
     key = engine_key(settings)
     if not key and not settings.engine.url:
-        key = _mint(settings.data_dir / KEY_FILE)
+        key = mint(settings.data_dir / KEY_FILE)
     engine = settings.engine.model_copy(update={"api_key": SecretStr(key)})
     return settings.model_copy(update={"engine": engine})
-
-
-def _mint(file: Path) -> str:
-    """Write a new key for the owner only, unless another process was faster; returns the key."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    stack.write_private(scratch, secrets.token_urlsafe(32))
-    try:
-        os.link(scratch, file)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without links
-        scratch.replace(file)
-    scratch.unlink(missing_ok=True)
-    return _read(file)
 
 
 def _read(file: Path) -> str:

@@ -1,6 +1,6 @@
 """All stores over one database."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +61,9 @@ class Stores:
         """Record that an uncertain message arrived; returns the outbox id."""
         return await self.operators.confirm(part_or_outbox_id, operator, ip)
 
-    async def request_stop(self, conversation_id: str, by: str) -> Stopped:
+    async def request_stop(self, conversation_id: str, by: str, ip: str = "") -> Stopped:
         """Record a stop. `PlatformIntake.request_stop` rings as well; else the sweeper does."""
-        return await self.inbox.request_stop(conversation_id, by)
+        return await self.inbox.request_stop(conversation_id, by, ip)
 
     async def close(self) -> None:
         """Close the database."""
@@ -75,8 +75,9 @@ def open_stores(
     *,
     policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
     default_agent: str = DEFAULT_AGENT,
+    agents: Sequence[str] = (),
     version: str = "",
-    tenant_scope: TenantScope = "account",
+    tenant_scope: TenantScope = "chat",
     files: Path | None = None,
     queueing: QueueRules | None = None,
     abort_phrases: tuple[str, ...] = ABORT_PHRASES,
@@ -86,6 +87,8 @@ def open_stores(
     """Stores over a database or its URL; nothing is connected or migrated yet.
 
     policies: who may talk, by (channel, account); strangers pair where none is given.
+    agents: the names of those that are installed; a conversation whose agent has left goes on with
+        the default one after /new.
     tenant_scope: whose conversations share cached prefixes.
     files: the folder of artifacts; none can be stored without one.
     queueing: how messages that come in a row are queued; by default they steer.
@@ -99,7 +102,7 @@ def open_stores(
     return Stores(
         database=opened,
         inbox=InboxStore(
-            opened, policies, default_agent, rules, tenants, abort_phrases, progress_modes
+            opened, policies, default_agent, rules, tenants, abort_phrases, progress_modes, agents
         ),
         turns=TurnStore(opened, rules, tenants),
         outbox=OutboxStore(opened),

@@ -2,16 +2,20 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
 from roost_platform.data_folder import running_stack
 from roost_platform.db import models
+from roost_platform.db.audit import AuditTrail, acting_through
 from roost_platform.db.base.engine import Database
+from roost_platform.db.base.existing import open_existing
 from roost_platform.errors import NotReachable
 from roost_platform.identity.accounts import Accounts
+from roost_platform.identity.audit_key import open_trail
 from roost_platform.identity.passwords import new_token, token_hash
 from roost_platform.identity.roles import Role, parse_role
 from roost_platform.identity.tokens import TOKEN_PREFIX, Tokens
@@ -45,21 +49,33 @@ async def prepare_access(settings: Settings, database: Database, web_url: str) -
 async def new_setup_link(settings: Settings) -> str:
     """A new one-time link; earlier ones end. Raises Refused once an administrator exists."""
     run = running_stack.read_run(settings.data_dir)
-    web_url = run.url if run else f"http://{settings.web.host}:{settings.web.port}"
+    web_url = run.url if run and not settings.public_base_url else settings.web_url
     async with _accounts(settings) as accounts:
-        return _link(web_url, await accounts.new_setup_token())
+        token = await accounts.new_setup_token()
+        await _audit(accounts.database, "setup.link", "")
+        return _link(web_url, token)
 
 
 async def create_operator(settings: Settings, name: str, password: str, role: str) -> None:
     """Make an operator. Everybody who can write the database may do this."""
     async with _accounts(settings) as accounts:
-        await accounts.create(name, password, parse_role(role))
+        made = await accounts.create(name, password, parse_role(role))
+        await _audit(accounts.database, "operator.create", made.name, {"role": role})
+
+
+async def _audit(
+    database: Database, action: str, object: str, detail: Mapping[str, Any] | None = None
+) -> None:
+    """Record what somebody with a shell on this machine did."""
+    acting_through.set("command line")
+    await AuditTrail(database).write(LOCAL_TOKEN_NAME, action, object, detail)
 
 
 @contextlib.asynccontextmanager
 async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
-    database = Database(settings.database_url)
+    database = open_existing(settings.database_url)
     try:
+        await open_trail(settings, database)
         yield Accounts(database, time.time)
     except DBAPIError as error:
         raise NotReachable(

@@ -6,7 +6,12 @@ import sys
 
 from roost_platform.settings.config import Settings
 from roost_platform.stack.lifeline import die_with_parent
-from roost_workflows.devserver import find_binary, lock_data, temporal_command
+from roost_workflows.devserver import (
+    find_binary,
+    lock_data,
+    server_environment,
+    temporal_command,
+)
 
 
 def run(settings: Settings) -> int:
@@ -17,6 +22,7 @@ def run(settings: Settings) -> int:
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
+            env=server_environment(),
             pass_fds=[held.fileno()],
             preexec_fn=die_with_parent if sys.platform == "linux" else None,
         )

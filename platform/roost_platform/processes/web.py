@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 
 import uvicorn
 
+from roost_inference.http.connections import ConnectionLimits, bounded_protocol
+from roost_platform.identity.audit_key import open_trail
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake
 from roost_platform.processes.beating import beating
@@ -15,6 +17,7 @@ from roost_platform.settings.config import Settings
 from roost_platform.stack import probes
 from roost_platform.stack.local_ports import in_use, is_free
 from roost_platform.web.app import WebParts, build_app
+from roost_platform.web.proxies import ProxyNetworks
 from roost_platform.wiring import (
     engine_client,
     engine_hints,
@@ -34,13 +37,6 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def web_url(settings: Settings) -> str:
-    """The address for people: the public one if there is one."""
-    if settings.public_base_url:
-        return settings.public_base_url.rstrip("/")
-    return f"http://{probes.reach(settings.web.host)}:{settings.web.port}"
-
-
 @contextlib.asynccontextmanager
 async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
     """Open everything that the web app works with."""
@@ -53,6 +49,7 @@ async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
         engine_client(settings) as engine,
         engine_hints(engine) as hints,
     ):
+        await open_trail(settings, stores.database)
         intake = PlatformIntake(stores, await temporal_doorbell(settings), hints)
         try:
             yield WebParts(
@@ -85,18 +82,25 @@ class _Server(uvicorn.Server):
         yield
 
 
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """The bounds of the web port; a configured proxy stands for many clients."""
+    return ConnectionLimits(shares_address=ProxyNetworks(settings.web.trusted_proxies).has)
+
+
 async def _serve(settings: Settings) -> None:
     host, port = settings.web.host, settings.web.port
     if port and not is_free(host, port):
         raise in_use(port, "web")
     async with open_web(settings) as parts:
-        await prepare_access(settings, parts.stores.database, web_url(settings))
+        await prepare_access(settings, parts.stores.database, settings.web_url)
         ready = asyncio.Event()
         server = _Server(
             uvicorn.Config(
                 build_app(parts),
                 host=host,
                 port=port,
+                http=bounded_protocol(connection_limits(settings)),
+                ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,

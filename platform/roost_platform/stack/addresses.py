@@ -1,8 +1,8 @@
-"""Where the processes of `roost up` listen, and settings that point channels at the fakes."""
+"""Where the processes of `roost up` listen, and which variables each of them gets."""
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
@@ -10,11 +10,15 @@ from secrets import token_hex
 from roost_channels.sandbox.network import SandboxPlace
 from roost_platform.data_folder import running_stack
 from roost_platform.errors import PortInUse
-from roost_platform.settings.config import Settings, variable_of
+from roost_platform.settings.config import Settings
+from roost_platform.settings.sources import variable_of
 from roost_platform.stack import local_ports
 
 SANDBOX_SECRET_FILE = "sandbox-secret"
 SECRET_LENGTH_MIN = 32
+PREFIX = "ROOST_"
+COMMON_SECTIONS = ("log",)  # settings that every part reads
+SECRET_NAMES = ("API_TOKEN",)  # settings without a section that only the command line reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,25 @@ def sandbox_secret(data_dir: Path) -> str:
     if len(kept) < SECRET_LENGTH_MIN:
         kept = token_hex(32)
         running_stack.write_private(file, kept)
+    return kept
+
+
+def inherited(environ: Mapping[str, str], sections: Sequence[str] | None) -> dict[str, str]:
+    """The variables that a part gets: those that are not Roost's, those of the whole installation,
+    and the settings of its own sections. None: all, for the parts that use all settings.
+
+    So a fault in the engine, say, gives away no bot's token and no database's password.
+    """
+    if sections is None:
+        return dict(environ)
+    own = {section.upper() for section in (*COMMON_SECTIONS, *sections)}
+    kept = {}
+    for name, value in environ.items():
+        section, is_nested, _ = name.upper().removeprefix(PREFIX).partition("__")
+        is_ours = name.upper().startswith(PREFIX)
+        is_common = section in own if is_nested else section not in SECRET_NAMES
+        if not is_ours or is_common:
+            kept[name] = value
     return kept
 
 

@@ -11,6 +11,22 @@ HOPS_MAX = 32  # proxies in a row; entries before them are not read
 SCHEMES = ("http", "https")
 
 
+class ProxyNetworks:
+    """The addresses and networks of our proxies."""
+
+    def __init__(self, entries: Sequence[str]) -> None:
+        self.networks = tuple(ip_network(entry, strict=False) for entry in entries)
+
+    def contain(self, address: Address) -> bool:
+        """Whether this is one of our proxies."""
+        return any(address in one for one in self.networks if one.version == address.version)
+
+    def has(self, text: str) -> bool:
+        """Whether this text is the address of one of our proxies."""
+        address = parse_address(text)
+        return address is not None and self.contain(address)
+
+
 class TrustedProxies:
     """Sets the client's address and the scheme from `X-Forwarded-For` and `X-Forwarded-Proto`.
 
@@ -20,14 +36,14 @@ class TrustedProxies:
 
     def __init__(self, app: ASGIApp, trusted: Sequence[str] = ()) -> None:
         self.app = app
-        self.trusted = tuple(ip_network(entry, strict=False) for entry in trusted)
+        self.proxies = ProxyNetworks(trusted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request with the client's own address and scheme."""
-        if scope["type"] in ("http", "websocket") and self.trusted and scope.get("client"):
+        if scope["type"] in ("http", "websocket") and self.proxies.networks and scope.get("client"):
             host, port = scope["client"][0], scope["client"][1]
             peer = parse_address(host)
-            if peer is not None and self._is_ours(peer):
+            if peer is not None and self.proxies.contain(peer):
                 headers = Headers(scope=scope)
                 asking = self._client(peer, headers.getlist("x-forwarded-for"))
                 scope = {**scope, "client": (str(asking), 0 if asking != peer else port)}
@@ -48,12 +64,9 @@ class TrustedProxies:
             if address is None:
                 break
             asking = address
-            if not self._is_ours(address):
+            if not self.proxies.contain(address):
                 break
         return asking
-
-    def _is_ours(self, address: Address) -> bool:
-        return any(address in one for one in self.trusted if one.version == address.version)
 
 
 def parse_address(text: str) -> Address | None:

@@ -9,9 +9,10 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from roost_inference.http.origin import LOOPBACK_HOSTS, host_name
+
 BODY_BYTES_MAX = 1024 * 1024
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -114,14 +115,6 @@ def is_same_origin(headers: Headers) -> bool:
         return origin is not None and urlsplit(origin).netloc == headers.get("host", "")
     except ValueError:  # the Origin is not an address
         return False
-
-
-def host_name(host: str) -> str:
-    """The name in a Host header, without port, brackets or trailing dot."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".").lower()
-    except ValueError:
-        return ""
 
 
 def console_middleware(

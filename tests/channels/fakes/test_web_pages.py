@@ -42,6 +42,9 @@ async def http(fake: Fake) -> AsyncIterator[httpx2.AsyncClient]:
         {"host": "rebound.example:80", "origin": "http://rebound.example:80"},
         {"host": "10.0.0.7"},
         {"host": ""},
+        {"host": "evil@localhost"},
+        {"host": "localhost/x"},
+        {"host": "localhost:80:80"},
     ],
 )
 async def test_a_page_s_request_does_nothing(
@@ -51,6 +54,12 @@ async def test_a_page_s_request_does_nothing(
         reply = await http.post(path, content='{"text": "hi"}', headers=headers)
         assert reply.status_code in (400, 403), path
     assert not fake.calls
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_a_page_of_another_site_reads_nothing(http: httpx2.AsyncClient, site: str) -> None:
+    for path in ("/sim/calls", "/bot42:TEST-TOKEN/getMe"):
+        assert (await http.get(path, headers={"sec-fetch-site": site})).status_code == 403
 
 
 async def test_a_rebound_name_reads_nothing(http: httpx2.AsyncClient) -> None:

@@ -93,7 +93,7 @@ async def test_both_signature_methods_are_accepted() -> None:
         },
     ],
 )
-async def test_a_wrong_signature_is_refused_and_stores_nothing(headers: dict[str, str]) -> None:
+async def test_s2_a_wrong_signature_is_refused_and_stores_nothing(headers: dict[str, str]) -> None:
     intake = MemoryIntake()
     webhooks = hooks(intake, shared_keys={"key-1": "shared"})
     host = {"Host": "attacker.example", "X-Forwarded-Host": "attacker.example"}

@@ -262,7 +262,7 @@ async def test_the_signature_is_the_one_that_openssl_computes() -> None:
         {"X-Hub-Signature-256": signed(payload(TEXT))["X-Hub-Signature-256"][7:]},
     ],
 )
-async def test_a_wrong_signature_is_refused_and_stores_nothing(headers: dict[str, str]) -> None:
+async def test_s2_a_wrong_signature_is_refused_and_stores_nothing(headers: dict[str, str]) -> None:
     intake = MemoryIntake()
     reply = await CloudWebhooks(settings(), intake).receive(headers, payload(TEXT))
     assert reply.status == 403 and not intake.messages

@@ -37,6 +37,9 @@ PATHS = ("/health", "/metrics", "/v1/models", "/v1/sessions")
         {"host": "192.168.1.7"},
         {"host": ""},
         {"host": "["},
+        {"host": "evil@localhost"},
+        {"host": "localhost?x"},
+        {"host": "[::1"},
     ],
 )
 async def test_a_simple_request_of_a_page_does_nothing(
@@ -47,6 +50,12 @@ async def test_a_simple_request_of_a_page_does_nothing(
     for path in ("/v1/sessions/s/pin", "/v1/sessions/s/offload"):
         assert (await http.post(path, content="{}", headers=headers)).status_code in (400, 403)
     assert not puppet.requests
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_a_page_of_another_site_reads_nothing(http: httpx2.AsyncClient, site: str) -> None:
+    for path in PATHS:
+        assert (await http.get(path, headers={"sec-fetch-site": site})).status_code == 403
 
 
 async def test_a_rebound_name_reads_nothing(http: httpx2.AsyncClient) -> None:

@@ -89,7 +89,7 @@ def test_setup_link_ends_after_half_an_hour_and_refuses_short_passwords(
     assert late.status_code == 403
 
 
-def test_sign_in_gives_a_rotated_http_only_cookie(
+def test_s14_sign_in_gives_a_rotated_http_only_cookie(
     console: ConsoleServer, http: httpx2.Client
 ) -> None:
     console.sign_in_cookie("Grace", "admin")
@@ -108,7 +108,7 @@ def test_sign_in_gives_a_rotated_http_only_cookie(
         )
 
 
-def test_https_cookies_are_host_bound_and_secure(sqlite_url: str) -> None:
+def test_s14_https_cookies_are_host_bound_and_secure(sqlite_url: str) -> None:
     options = {"public_base_url": "https://roost.example.org"}
     with ConsoleServer(sqlite_url, options=options).serving() as server:
         cookie = server.sign_in_cookie("Grace", "admin")
@@ -185,7 +185,7 @@ def test_an_operator_keeps_a_bounded_number_of_logins(console: ConsoleServer) ->
     assert len(rows) == SESSIONS_PER_OPERATOR_MAX
 
 
-def test_every_route_declares_a_role_and_holds_to_it(
+def test_s16_every_route_declares_a_role_and_holds_to_it(
     console: ConsoleServer, http: httpx2.Client
 ) -> None:
     assert len(console.routes) == len(TABLE)
@@ -269,6 +269,7 @@ def test_reading_and_acting_leave_audit_rows(console: ConsoleServer, http: httpx
         "conversation.reply",
         "conversation.stop",
         "conversation.queue",
+        "transcript.read",  # the page again, which says why the other choice was refused
         "transcript.read",
         "person.approve",
         "person.block",

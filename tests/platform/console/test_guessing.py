@@ -59,7 +59,7 @@ def fill_failures(console: ConsoleServer, at: float, **failures: int) -> None:
     console.run(add())
 
 
-def test_twenty_wrong_logins_at_one_address_lock_nobody_else_there(
+def test_s14_twenty_wrong_logins_at_one_address_lock_nobody_else_there(
     console: ConsoleServer, http: httpx2.Client
 ) -> None:
     console.run(console.accounts.create("Grace", PASSWORD, Role.admin))

@@ -20,7 +20,7 @@ from roost_platform.console.markdown import TEXT_S, markdown, plain
 from roost_platform.console.page_response import PageResponse
 from roost_platform.console.pages.files import file_name
 from roost_platform.console.rendering import JSON_DEPTH_MAX, page_markdown, pretty_json
-from roost_platform.stack.logs import mask
+from roost_platform.masking import mask
 from roost_platform.views.files import FileView
 
 LEAST_S = 0.03  # what takes less says nothing about growth: the code is linear or fast enough
@@ -116,6 +116,8 @@ def test_json_is_indented_unless_it_is_deep() -> None:
     assert pretty_json('{"a": [1]}') == '{\n  "a": [\n    1\n  ]\n}'
     deep = "[" * (JSON_DEPTH_MAX + 1) + "]" * (JSON_DEPTH_MAX + 1)
     assert pretty_json(deep) == deep
+    wide = "[" * 30 + ",".join(["1"] * 50_000) + "]" * 30
+    assert pretty_json(wide) == wide
     assert pretty_json("[" * 100_000) == "[" * 100_000
 
 

@@ -113,7 +113,7 @@ def api_routes(app: Any) -> list[APIRoute]:
     return [route for route in router.routes if isinstance(route, APIRoute)]
 
 
-async def test_every_route_declares_the_role_it_needs(web: Web) -> None:
+async def test_s16_every_route_declares_the_role_it_needs(web: Web) -> None:
     routes = api_routes(web.app)
     assert len(routes) > 10
     for route in routes:
@@ -332,7 +332,7 @@ async def test_webhooks_of_channels_that_are_not_configured_answer_404(web: Web)
     assert (await web.client.get("/hooks/twilio/inbound")).status_code == 405
 
 
-async def test_another_host_name_is_refused(web: Web) -> None:
+async def test_s4_another_host_name_is_refused(web: Web) -> None:
     answer = await web.client.get("/api/health", headers={"host": "evil.example"})
     assert answer.status_code == 400
 

@@ -53,7 +53,7 @@ async def test_without_configured_proxies_nobody_is_believed(peer: str) -> None:
     assert await seen(headers, peer, trusted=()) == (peer, "http")
 
 
-async def test_a_stranger_is_not_believed_where_proxies_are_configured() -> None:
+async def test_s4_a_stranger_is_not_believed_where_proxies_are_configured() -> None:
     headers = [*forwarded("198.51.100.7"), ("x-forwarded-proto", "https")]
     assert await seen(headers, "192.0.2.1") == ("192.0.2.1", "http")
 

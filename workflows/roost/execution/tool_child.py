@@ -25,6 +25,7 @@ from roost.text import cap, result_text
 from roost.tools import Tool
 
 PR_SET_PDEATHSIG: Final = 1
+PR_SET_CHILD_SUBREAPER: Final = 36
 PROGRESS_BYTES_MAX: Final = 4096  # of one line that people see
 PLAN_STEPS_MAX: Final = 32
 NOT_HERE: Final = "Notes and files are for tools declared with async def."
@@ -117,6 +118,7 @@ class ToolChild:
             attempt=fields["attempt"],
             person=Person(**fields["person"]),
             session=SessionInfo(**fields["session"]),
+            payload=fields["payload"],
             notes=_NoNotes(),
             on_progress=show,
             on_plan=plan,
@@ -153,6 +155,8 @@ def main(worker: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         if os.getppid() != worker:
             os._exit(1)
+        # Programs whose own parents end stay ours, so that a kill finds them.
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What a tool prints goes to the worker's log, not between our lines.
     lines, out = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")

@@ -13,12 +13,16 @@ from typing import Any, Final
 
 from roost.context import Context
 from roost.errors import ModelRetry, ToolFailed
+from roost.execution.descendants import kill_all
+from roost.program import tool_environment
 from roost.tools import Tool
 
 log = logging.getLogger(__name__)
 
 START_S: Final = 60.0  # until a new process has imported the tools' modules
 STOP_GRACE_S: Final = 0.1  # a stopped call may first return by itself, having seen `ctx.stopped`
+LOOK_S: Final = 0.2  # how soon the end of a process is noticed
+EXIT_LOOK_S: Final = 0.005
 LINE_BYTES_MAX: Final = 1024 * 1024
 # A fresh interpreter, never a fork of the worker and its threads, with the worker's import path.
 PROGRAM: Final = (
@@ -76,6 +80,7 @@ class ToolProcess:
             *(sys.executable, "-c", PROGRAM, json.dumps(sys.path), str(os.getpid())),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            env=tool_environment(),
             start_new_session=True,  # a kill takes along the programs that a tool started
             limit=LINE_BYTES_MAX,
         )
@@ -101,6 +106,7 @@ class ToolProcess:
             "context": {
                 "key": context.key,
                 "attempt": context.attempt,
+                "payload": context.payload,
                 "person": asdict(context.person),
                 "session": asdict(context.session),
             },
@@ -115,8 +121,11 @@ class ToolProcess:
     def kill(self) -> None:
         """End the process and the programs it started, at once."""
         self.is_usable = False
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:
+            kill_all(self._process.pid)
+        else:  # its number may be another's by now; what is left of its group may not
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     async def discard(self) -> None:
         """End the process at once, and wait until nothing of it is left."""
@@ -130,7 +139,7 @@ class ToolProcess:
 
     async def ended(self) -> None:
         """Wait until the process has ended, and release its pipes."""
-        await self._process.wait()
+        await self._exit_code()
         # As in program.py: a pipe that somebody else holds open would be warned of at exit.
         transport: asyncio.SubprocessTransport = self._process._transport  # type: ignore[attr-defined]
         transport.close()
@@ -183,7 +192,7 @@ class ToolProcess:
     async def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         try:
-            line = await self._process.stdout.readline()
+            line = await self._line(self._process.stdout)
             message: Any = json.loads(line) if line else {}
         except (ValueError, RecursionError):  # something else writes there, or a line has no end
             message = {}
@@ -192,9 +201,29 @@ class ToolProcess:
         told: dict[str, Any] = message
         return told
 
+    async def _line(self, stream: asyncio.StreamReader) -> bytes:
+        """The next line; empty at the end of the stream, or once the process has ended: a program
+        that a tool left behind may hold the stream open."""
+        reading = asyncio.ensure_future(stream.readline())
+        try:
+            while not (await asyncio.wait((reading,), timeout=LOOK_S))[0]:
+                if self._process.returncode is not None:
+                    await asyncio.wait((reading,), timeout=LOOK_S)
+                    break
+            return reading.result() if reading.done() else b""
+        finally:
+            reading.cancel()
+
+    async def _exit_code(self) -> int:
+        """The exit code once the process has ended. asyncio's own wait also waits for everybody who
+        inherited a pipe."""
+        while (code := self._process.returncode) is None:
+            await asyncio.sleep(EXIT_LOOK_S)
+        return code
+
     async def _how_it_ended(self) -> str:
         self.kill()  # it closed its stream: if it still lives it is of no use
-        code = await self._process.wait()
+        code = await self._exit_code()
         return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
 
 

@@ -44,6 +44,23 @@ def hold_long(ctx: Context, pid_file: str) -> str:
     return str(round(1, HOLD))
 
 
+@tool(effect="pure", timeout=60)
+def leaves(pid_file: str, dies: bool) -> str:
+    """Leave a program in a session of its own, then die or hold the interpreter."""
+    if pid := os.fork():
+        Path(pid_file).write_text(str(pid))
+        return os._exit(3) if dies else str(round(1, HOLD))
+    os.setsid()
+    time.sleep(60)
+    os._exit(0)
+
+
+@tool(effect="pure", timeout=10)
+def secrets_seen() -> str:
+    """Tell the names of the variables that a tool sees."""
+    return " ".join(sorted(os.environ))
+
+
 @tool(effect="pure", timeout=10)
 def ends(how: str) -> Any:
     """End in some way."""
@@ -89,6 +106,7 @@ def about(ctx: Context, word: str) -> dict[str, Any]:
         "attempt": ctx.attempt,
         "person": ctx.person.name,
         "session": ctx.session.key,
+        "payload": ctx.payload,
         "word": word,
     }
 
@@ -135,5 +153,18 @@ renamed = tool(effect="pure", name="another_name")(_raw)
 agent = Agent(
     "slow",
     "Work.",
-    tools=[where, hold, hold_long, ends, dies_unsafe, about, polite, scribbles, pay, renamed],
+    tools=[
+        where,
+        hold,
+        hold_long,
+        leaves,
+        secrets_seen,
+        ends,
+        dies_unsafe,
+        about,
+        polite,
+        scribbles,
+        pay,
+        renamed,
+    ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from roost_channels.http.bodies import parse_json
 from roost_channels.testing.telegram.errors import bad_request
 
 _INTEGER = re.compile(r"\s*(-?\d+)")
@@ -59,7 +60,7 @@ class Parameters:
         if not raw:
             return None
         try:
-            return json.loads(raw)
+            return parse_json(raw)
         except ValueError:
             raise bad_request(complaint) from None
 
@@ -79,7 +80,7 @@ class Parameters:
             record[name] = value
             if value[:1] in ("{", "["):
                 try:
-                    record[name] = json.loads(value)
+                    record[name] = parse_json(value)
                 except ValueError:
                     record[name] = value
         for name, upload in self.files.items():
@@ -103,7 +104,7 @@ async def from_request(request: web.Request) -> Parameters:
         return parameters
     if request.content_type == "application/json":
         try:
-            body = json.loads(await request.read())
+            body = parse_json(await request.read())
         except ValueError:
             raise bad_request("can't parse JSON object") from None
         if not isinstance(body, dict):

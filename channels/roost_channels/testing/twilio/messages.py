@@ -1,6 +1,5 @@
 """The Messages resource: create, fetch, list, redact and cancel."""
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,6 +8,7 @@ from urllib.parse import urlencode
 
 from multidict import MultiMapping
 
+from roost_channels.http.bodies import parse_json
 from roost_channels.testing.twilio.content import fits_session, is_approved, render_content
 from roost_channels.testing.twilio.errors import TwilioError, not_found
 from roost_channels.testing.twilio.state import (
@@ -84,7 +84,7 @@ def _apply_content(core: TwilioCore, message: TextMessage, sid: str, variables: 
     if content is None:
         raise TwilioError(400, 21655)
     try:
-        values = json.loads(variables) if variables else {}
+        values = parse_json(variables) if variables else {}
     except ValueError:
         values = None
     if not isinstance(values, dict):

@@ -124,6 +124,8 @@ class TwilioWebhooks:
         self, url_path: str, headers: Mapping[str, str], body: bytes
     ) -> tuple[Form | None, WebhookReply]:
         """Return the form if Twilio signed it and it is about our account, else the refusal."""
+        if not lowered(headers).get("x-twilio-signature"):
+            return None, WebhookReply(403, b"no signature\n")
         if len(body) > BODY_BYTES_MAX:
             return None, WebhookReply(413, b"body too large\n")
         try:

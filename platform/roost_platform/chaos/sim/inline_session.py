@@ -17,7 +17,7 @@ class InlineSession:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.add, self.add_all = session.add, session.add_all
-        self.get_bind = session.get_bind
+        self.get_bind, self.info = session.get_bind, session.info
 
     async def execute(self, *arguments: Any, **options: Any) -> Any:
         """See AsyncSession.execute."""

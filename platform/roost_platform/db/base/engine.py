@@ -21,6 +21,7 @@ from roost_platform.db.base.inline import DRIVER
 from roost_platform.db.base.liveness import refuse_closed
 from roost_platform.db.base.migrate import upgrade
 from roost_platform.db.base.news import CHANNEL, News, NotifyNews, PollNews
+from roost_platform.db.base.told import write_lines
 
 BUSY_TIMEOUT_MS = 30_000  # the longest a writer waits for another process's write
 BUSY_RETRY_S = 0.001  # between two attempts; SQLite's own handler soon waits 100 ms
@@ -177,6 +178,8 @@ class Database:
         self._reader = self._engine.execution_options(**reading)
         # SQLite has one writer: a queue here is fair, and cheaper than the waits of its handler.
         self._turn = asyncio.Lock()
+        # What every session's `info` has, such as the key of the audit trail.
+        self.session_info: dict[str, Any] = {}
         self._news = news or (PollNews(self.url) if self.is_sqlite else NotifyNews(self.url))
         self._seen: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
 
@@ -195,6 +198,12 @@ class Database:
 
         is_news: whether others act on it; it then ends their waits. A heartbeat is no news.
         """
+        async with self._writing(is_news) as session:
+            yield session
+        write_lines(session)
+
+    @asynccontextmanager
+    async def _writing(self, is_news: bool) -> AsyncIterator[AsyncSession]:
         writer = self._writer if is_news else self._quiet_writer
         if self.is_sqlite:
             async with self._turn, self._session(writer) as session:
@@ -214,7 +223,8 @@ class Database:
 
     @asynccontextmanager
     async def _session(self, engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
-        async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+        opened = AsyncSession(engine, expire_on_commit=False, info=self.session_info)
+        async with opened as session, session.begin():
             yield session
 
     @asynccontextmanager

@@ -7,6 +7,7 @@ from roost_platform.db.models.inbox import Inbox
 from roost_platform.db.models.operators import (
     ApiToken,
     Audit,
+    AuditAnchor,
     LoginFailure,
     Operator,
     OperatorSession,
@@ -34,6 +35,7 @@ __all__ = [
     "ApiToken",
     "Artifact",
     "Audit",
+    "AuditAnchor",
     "Base",
     "ChannelState",
     "ChatWait",

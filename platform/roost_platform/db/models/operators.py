@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from roost_platform.db.models.base import Base, Serial
@@ -70,7 +70,8 @@ class LoginFailure(Base):
 
 
 class Audit(Base):
-    """Append-only: triggers refuse changes. hash = SHA-256(prev_hash + canonical JSON)."""
+    """Append-only: triggers refuse changes. hash: over prev_hash and the row's canonical JSON, with
+    the installation's key where `keyed`, without one in rows from before there was a key."""
 
     __tablename__ = "audit"
 
@@ -83,3 +84,16 @@ class Audit(Base):
     ip: Mapped[str] = mapped_column(default="")
     prev_hash: Mapped[str]
     hash: Mapped[str]
+    keyed: Mapped[bool] = mapped_column(default=False, server_default=false())
+
+
+class AuditAnchor(Base):
+    """One row: how many rows the trail has and the newest one's hash, sealed with the key, so that
+    rows cut off its end are missed. seal: empty until a key is there."""
+
+    __tablename__ = "audit_anchor"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    length: Mapped[int]
+    last_hash: Mapped[str]
+    seal: Mapped[str]

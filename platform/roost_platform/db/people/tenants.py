@@ -26,16 +26,22 @@ class SessionChanges:
 class Tenants:
     """Mints one random salt for each tenant: nobody outside can name another tenant's cache."""
 
-    def __init__(self, database: Database, scope: TenantScope = "account") -> None:
+    def __init__(self, database: Database, scope: TenantScope = "chat") -> None:
         self._database = database
         self._scope = scope
 
-    async def salt(self, session: AsyncSession, channel: str, account: str) -> str:
-        """The salt of the tenant that an account's conversations belong to, minted when new.
+    async def salt(self, session: AsyncSession, channel: str, account: str, chat: str) -> str:
+        """The salt of the tenant that a chat's conversations belong to, minted when new.
 
         Needs a writing session.
         """
-        name = f"{channel}:{account}" if self._scope == "account" else "installation"
+        match self._scope:
+            case "chat":
+                name = f"{channel}:{account}:{chat}"
+            case "account":
+                name = f"{channel}:{account}"
+            case "installation":
+                name = "installation"
         row = await session.get(models.Tenant, name)
         if row is None:
             now = self._database.now()
@@ -45,9 +51,14 @@ class Tenants:
         return row.salt
 
     async def salts(self, accounts: Iterable[tuple[str, str]]) -> list[str]:
-        """The salts of these accounts, each once. accounts: (channel, account)."""
+        """The salts of these accounts, each once; none where each chat has its own.
+
+        accounts: (channel, account).
+        """
+        if self._scope == "chat":
+            return []
         async with self._database.write() as session:
-            salts = [await self.salt(session, *account) for account in accounts]
+            salts = [await self.salt(session, *account, "") for account in accounts]
         return list(dict.fromkeys(salts))
 
     async def note_change(
@@ -63,7 +74,9 @@ class Tenants:
         is_over = before is not None and before != current
         if not is_over and not (goes_on and current is not None):
             return
-        salt = await self.salt(session, conversation.channel, conversation.account)
+        salt = await self.salt(
+            session, conversation.channel, conversation.account, conversation.chat
+        )
         if is_over and before is not None:
             changes.ended.append(EngineSession(before, salt))
         elif current is not None:

@@ -11,9 +11,14 @@ import pytest
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 
+from roost_platform.db import models
+from roost_platform.db.audit import AuditTrail
+from roost_platform.db.audit_seal import GENESIS, chain_hash
 from roost_platform.db.base import migrate
 from roost_platform.db.base.engine import Database, create_engine, normalise
 from roost_platform.db.models import Base
+from roost_platform.identity.audit_key import open_trail
+from roost_platform.settings.config import load_settings
 
 
 async def on_schema(url: str, step: Callable[..., Any], *arguments: object) -> Any:
@@ -71,6 +76,39 @@ async def test_groups_of_before_the_column_are_still_groups(empty_database_url: 
     await on_schema(empty_database_url, migrate.upgrade)
     expected = {chat: is_group for _, chat, is_group in OLD_CHATS}
     assert await on_schema(empty_database_url, groups) == expected
+
+
+OLD_TOPICS = (  # chat, thread, and where its conversation is afterwards
+    ("-1", "1", "telegram:a:-1"),
+    ("-2", "", "telegram:a:-2"),
+    ("-2", "1", "telegram:a:-2:1"),
+    ("-3", "7", "telegram:a:-3:7"),
+    ("4", "1", "telegram:a:4:1"),
+)
+
+
+def write_old_topics(connection: Connection) -> None:
+    insert = text(
+        "INSERT INTO conversations (id, key, channel, account, chat, thread, agent, title,"
+        " settings, inbox_sequence, turn_count, created_at)"
+        " VALUES (:key, :key, 'telegram', 'a', :chat, :thread, 'x', '', '{}', 0, 0, 0)"
+    )
+    for chat, thread, _ in OLD_TOPICS:
+        key = f"telegram:a:{chat}:{thread}".rstrip(":")
+        connection.execute(insert, {"key": key, "chat": chat, "thread": thread})
+
+
+def keys(connection: Connection) -> set[str]:
+    return set(connection.execute(text("SELECT key FROM conversations")).scalars())
+
+
+async def test_the_general_topic_of_a_forum_becomes_the_chat_itself(
+    empty_database_url: str,
+) -> None:
+    await on_schema(empty_database_url, migrate.upgrade, "0016")
+    await on_schema(empty_database_url, write_old_topics)
+    await on_schema(empty_database_url, migrate.upgrade)
+    assert await on_schema(empty_database_url, keys) == {key for _, _, key in OLD_TOPICS}
 
 
 def old_rows(connection: Connection) -> None:
@@ -192,3 +230,45 @@ async def test_the_first_switch_to_wal_waits_for_a_file_in_use(tmp_path: Path) -
         assert await connection.scalar(text("PRAGMA journal_mode")) == "wal"
     await database.close()
     holder.close()
+
+
+def write_old_audit(connection: Connection) -> None:
+    """Three rows as revision 0016 chained them, without a key."""
+    previous = GENESIS
+    for number in range(1, 4):
+        row = models.Audit(
+            at=float(number),
+            actor="olga",
+            action="login",
+            object="ä",
+            detail={"n": number},
+            ip="",
+            prev_hash=previous,
+            keyed=False,
+        )
+        row.hash = previous = chain_hash(row, None)
+        columns = ("at", "actor", "action", "object", "ip", "prev_hash", "hash")
+        values = {name: getattr(row, name) for name in columns}
+        connection.execute(
+            text(
+                "INSERT INTO audit (at, actor, action, object, detail, ip, prev_hash, hash)"
+                " VALUES (:at, :actor, :action, :object, :detail, :ip, :prev_hash, :hash)"
+            ),
+            {**values, "detail": json.dumps(row.detail)},
+        )
+
+
+async def test_s20_rows_of_before_the_key_are_carried_over_and_bound_by_it(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    await on_schema(empty_database_url, migrate.upgrade, "0016")
+    await on_schema(empty_database_url, write_old_audit)
+    await on_schema(empty_database_url, migrate.upgrade)
+    database = Database(empty_database_url)
+    trail = AuditTrail(database)
+    assert await trail.verify() is None
+    await open_trail(load_settings({"data_dir": tmp_path}, environ={}), database)
+    await trail.write("olga", "logout", "")
+    assert await trail.verify() is None
+    assert [row.id for row in await trail.list()] == [4, 3, 2, 1]
+    await database.close()

@@ -17,7 +17,7 @@ from roost_platform.testing.chats import DoorbellLog, HandClock, Person, count_r
 from roost_workflows.ports import TurnRecord
 
 
-async def test_a_redelivered_event_is_counted_and_not_stored_again(ada: Person) -> None:
+async def test_s3_a_redelivered_event_is_counted_and_not_stored_again(ada: Person) -> None:
     hello = ada.message("hello")
     assert (await ada.gives(hello)).stored == 1
     again = await ada.gives(hello, hello)

@@ -33,7 +33,7 @@ async def code_of(person: Person) -> str:
     return found.group(1)
 
 
-async def test_a_stranger_is_told_a_code_and_their_messages_are_kept(bob: Person) -> None:
+async def test_s5_a_stranger_is_told_a_code_and_their_messages_are_kept(bob: Person) -> None:
     await bob.says("hello?", "anyone?")
     assert [state for _, state in await bob.inbox()] == ["held", "held"]
     assert len(await bob.outbox()) == 1

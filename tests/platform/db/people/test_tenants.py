@@ -4,6 +4,11 @@ import re
 from dataclasses import replace
 
 from roost_channels.message import Address
+from roost_inference.client.engine_client import ChatRequest, EngineClient
+from roost_inference.http.listener import listening
+from roost_inference.server import build_server
+from roost_inference.testing.harness import toy_engine
+from roost_inference.testing.toy import ToyBackend
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.stores import open_stores
@@ -28,14 +33,41 @@ async def salt_of(person: Person) -> str:
     return (await person.stores.turns.context(turn.turn_id, 1)).cache_salt
 
 
-async def test_accounts_are_tenants_with_salts_nobody_can_guess(ada: Person) -> None:
+async def test_chats_are_tenants_with_salts_nobody_can_guess(ada: Person) -> None:
     own = await salt_of(ada)
     assert re.fullmatch("[0-9a-f]{32}", own)
-    assert await salt_of(beside(ada, GRACE)) == own
-    other = await salt_of(beside(ada, WANDA))
-    assert other != own
+    assert await salt_of(ada) == own
+    others = {await salt_of(beside(ada, address)) for address in (GRACE, WANDA)}
+    assert len(others) == 2 and own not in others
+    assert await ada.stores.tenants.salts([("telegram", "42")]) == []
+
+
+async def test_an_account_can_be_one_tenant(sqlite_url: str) -> None:
+    stores = open_stores(Database(sqlite_url), tenant_scope="account")
     accounts = [("telegram", "42"), ("whatsapp", "w"), ("telegram", "42")]
-    assert await ada.stores.tenants.salts(accounts) == [own, other]
+    assert len(await stores.tenants.salts(accounts)) == 2
+    await stores.close()
+
+
+async def test_s18_another_person_s_probe_of_the_same_words_finds_nothing_cached(
+    ada: Person,
+) -> None:
+    mine, hers = await salt_of(ada), await salt_of(beside(ada, GRACE))
+    engine = toy_engine(ToyBackend(cells=4096))
+    engine.start()
+    words = [{"role": "user", "content": "my secret is the blue door " * 4}]
+
+    async def cached(client: EngineClient, salt: str) -> int:
+        request = ChatRequest(words, max_tokens=1, cache_salt=salt)
+        return (await client.complete(request)).cached_tokens
+
+    async with listening(build_server(engine)) as url:
+        client = EngineClient(url)
+        assert await cached(client, mine) == 0
+        assert await cached(client, hers) == 0
+        assert await cached(client, mine) > 0
+        await client.close()
+    engine.close()
 
 
 async def test_an_installation_can_be_one_tenant(sqlite_url: str) -> None:

@@ -1,0 +1,202 @@
+"""Clients that hold connections open, send half a request or read nothing harm nobody else."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from roost_inference.http.connections import ConnectionLimits, raise_descriptor_limit
+from roost_inference.http.listener import listening
+from roost_inference.http.log_limit import REPEATS_MAX, WINDOW_S, RepeatLimit
+
+HEAD = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
+QUICK = ConnectionLimits(connections=24, per_address=8, head_s=0.3, body_s=0.3, unread_s=0.3)
+OPEN: list[asyncio.StreamWriter] = []
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class App:
+    """Answers after the body; `/hold` when told to; `/stream` slowly; `/flood` without end."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.left = asyncio.Event()
+        self.held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.left.set()
+                return
+            if not message.get("more_body"):
+                break
+        if scope["path"] == "/hold":
+            self.held += 1
+            await self.release.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        if scope["path"] == "/stream":
+            for _ in range(10):
+                await asyncio.sleep(0.1)
+                await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        if scope["path"] == "/flood":
+            while True:
+                leaving = asyncio.ensure_future(receive())
+                flood = {"type": "http.response.body", "body": b"x" * 2**20, "more_body": True}
+                sending = asyncio.ensure_future(send(flood))
+                await asyncio.wait((leaving, sending), return_when=asyncio.FIRST_COMPLETED)
+                if leaving.done():
+                    self.left.set()
+                    return
+                leaving.cancel()
+        await send({"type": "http.response.body", "body": b"done"})
+
+
+@pytest.fixture(autouse=True)
+async def closing() -> AsyncIterator[None]:
+    yield
+    while OPEN:
+        writer = OPEN.pop()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def served(limits: ConnectionLimits = QUICK) -> AsyncIterator[tuple[App, str, int]]:
+    app = App()
+    async with listening(app, limits=limits) as url:
+        yield app, url, int(url.rpartition(":")[2])
+        app.release.set()
+
+
+async def connected(port: int, data: bytes = b"") -> Connection:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    OPEN.append(writer)
+    writer.write(data)
+    await writer.drain()
+    return reader, writer
+
+
+async def rest(connection: Connection) -> bytes:
+    """What comes until the server closes."""
+    with contextlib.suppress(ConnectionError):
+        return await connection[0].read()
+    return b"reset"
+
+
+async def test_a_silent_connection_is_closed() -> None:
+    async with served() as (_, _, port):
+        assert await rest(await connected(port)) == b""
+
+
+async def test_half_a_head_and_half_a_body_are_answered_408() -> None:
+    async with served() as (app, _, port):
+        assert (await rest(await connected(port, GET[:20]))).startswith(b"HTTP/1.1 408")
+        assert (await rest(await connected(port, HEAD + b"half"))).startswith(b"HTTP/1.1 408")
+        await app.left.wait()
+
+
+async def test_a_head_that_drips_gains_no_time() -> None:
+    async with served() as (_, _, port):
+        reader, writer = await connected(port)
+        with contextlib.suppress(ConnectionError):
+            for byte in GET[:20]:
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        assert (await rest((reader, writer)))[:12] in (b"HTTP/1.1 408", b"reset")
+
+
+async def test_a_body_after_an_early_refusal_must_end_too() -> None:
+    async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    async with listening(refusing, limits=QUICK) as url:
+        reader, writer = await connected(int(url.rpartition(":")[2]), HEAD)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(9):
+                writer.write(b"x")
+                await asyncio.sleep(0.1)
+        assert (await rest((reader, writer)))[:12] in (b"HTTP/1.1 401", b"reset")
+
+
+async def test_long_answers_and_long_work_outlive_every_limit() -> None:
+    async with served() as (app, url, _), httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+        held = asyncio.ensure_future(http.post("/hold", content=b"x" * 100_000))
+        stream = await http.get("/stream")
+        assert stream.text == "x" * 10 + "done"
+        app.release.set()
+        assert (await held).text == "done"
+        assert (await http.get("/")).text == "done"
+
+
+async def test_silent_connections_make_room_for_requests() -> None:
+    patient = ConnectionLimits(connections=24, per_address=8, head_s=60, body_s=60)
+    async with (
+        served(patient) as (_, url, port),
+        httpx2.AsyncClient(base_url=url, trust_env=False) as http,
+    ):
+        silent = [await connected(port, data) for data in (b"", GET[:9], HEAD) * 20]
+        assert (await http.get("/")).text == "done"
+        gone = [one for one in silent if one[0].at_eof() or one[0].exception()]
+        assert len(gone) >= len(silent) - patient.per_address
+
+
+async def test_an_address_with_too_many_requests_under_way_is_refused_until_one_ends() -> None:
+    async with (
+        served() as (app, url, port),
+        httpx2.AsyncClient(base_url=url, trust_env=False) as http,
+    ):
+        busy = [await connected(port, GET.replace(b"/ ", b"/hold ")) for _ in range(8)]
+        while app.held < len(busy):
+            await asyncio.sleep(0.01)
+        refusal = await rest(await connected(port, GET))
+        assert refusal.startswith(b"HTTP/1.1 503") or refusal == b"reset"
+        app.release.set()
+        assert (await busy[0][0].readline()).startswith(b"HTTP/1.1 200")
+        while (await http.get("/")).status_code != 200:
+            await asyncio.sleep(0.01)
+
+
+async def test_addresses_that_many_share_are_bounded_by_the_whole_port_alone() -> None:
+    shared = ConnectionLimits(connections=24, per_address=8, shares_address=lambda _: True)
+    async with served(shared) as (app, _, port):
+        busy = [await connected(port, GET.replace(b"/ ", b"/hold ")) for _ in range(24)]
+        while app.held < len(busy):
+            await asyncio.sleep(0.01)
+        refusal = await rest(await connected(port, GET))
+        assert refusal.startswith(b"HTTP/1.1 503") or refusal == b"reset"
+        app.release.set()
+
+
+async def test_a_client_that_reads_nothing_is_left() -> None:
+    async with served() as (app, _, port):
+        await connected(port, GET.replace(b"/ ", b"/flood "))
+        await app.left.wait()
+
+
+def test_a_line_that_strangers_cause_is_written_ten_times_a_minute() -> None:
+    now = [0.0]
+    limit = RepeatLimit(lambda: now[0])
+
+    def line(text: str) -> logging.LogRecord:
+        return logging.LogRecord("x", logging.WARNING, "x", 1, text, (), None)
+
+    assert sum(limit.filter(line("flood")) for _ in range(500)) == REPEATS_MAX
+    assert limit.filter(line("another"))
+    now[0] = WINDOW_S
+    record = line("flood")
+    assert limit.filter(record)
+    assert record.getMessage() == f"flood (and {500 - REPEATS_MAX} more like this)"
+
+
+def test_a_process_may_open_as_many_files_as_the_system_allows() -> None:
+    assert raise_descriptor_limit() >= QUICK.connections
