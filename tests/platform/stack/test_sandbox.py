@@ -52,6 +52,24 @@ def test_the_sandbox_has_tokens_of_its_own_which_stay_and_are_private(tmp_path: 
     assert not set(tokens("here").values()) & set(here.values())
 
 
+@pytest.mark.parametrize("given", ["pairing", "allowlist", ""])
+def test_who_may_talk_in_the_sandbox_is_as_somebody_set_it_and_else_everybody(
+    tmp_path: Path, given: str
+) -> None:
+    """So that pairing can be tried; credentials of a real network are replaced all the same."""
+    real = 'account_sid = "AC1"\nauth_token = "real"\nfrom = "whatsapp:+15550001"\n'
+    (tmp_path / "roost.toml").write_text(f'[twilio]\naccess = "allowlist"\n{real}')
+    environ = {"ROOST_TELEGRAM__ACCESS": given, "ROOST_TELEGRAM__TOKEN": "1:real"}
+    base = load_settings({"data_dir": tmp_path, "web": {"port": 0}}, environ=environ)
+    env = environment(base, Options(sandbox=True), choose_ports(base, sandbox=True))
+    settings = load_settings({"data_dir": tmp_path}, environ={**environ, **env})
+    assert settings.channel(TELEGRAM).access == (given or "open")
+    assert settings.channel(TWILIO).access == "allowlist"
+    assert settings.channel(WHATSAPP_CLOUD).access == "open"
+    for secret in (settings.channel(TELEGRAM).token, settings.channel(TWILIO).auth_token):
+        assert secret is not None and "real" not in secret.get_secret_value()
+
+
 async def test_the_sandbox_refuses_settings_that_point_at_the_internet(tmp_path: Path) -> None:
     elsewhere = {"data_dir": tmp_path, "sandbox": True, "telegram": {"token": "1:x"}}
     settings = load_settings(elsewhere, environ={})
