@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from roost_channels.testing.sandbox import serve
+from roost_platform.data_folder.sandbox_states import KeptStates
 from roost_platform.errors import ConfigError
 from roost_platform.settings.config import Settings
-from roost_platform.stack.sandbox_states import KeptStates
 
 STATES_FOLDER = "sandbox"  # in the data folder: what the fakes know
 

@@ -10,12 +10,12 @@ from roost_channels.telegram.kind import KIND as TELEGRAM
 from roost_channels.testing import FakeTelegram
 from roost_channels.whatsapp.kind import KIND as TWILIO
 from roost_channels.whatsapp_cloud.kind import KIND as WHATSAPP_CLOUD
+from roost_platform.data_folder import sandbox_states
+from roost_platform.data_folder.sandbox_states import KeptStates
 from roost_platform.errors import ConfigError
 from roost_platform.settings.config import load_settings
-from roost_platform.stack import sandbox_states
 from roost_platform.stack.addresses import choose_ports
 from roost_platform.stack.sandbox import open_fakes
-from roost_platform.stack.sandbox_states import KeptStates
 from roost_platform.stack.up import Options, environment
 
 
