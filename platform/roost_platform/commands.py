@@ -10,7 +10,7 @@ from roost_channels.kinds import ChatCommand
 from roost_channels.message import STOP_BUTTON
 from roost_platform.queueing import MEANINGS
 
-CommandName = Literal["new", "stop", "status", "queue", "progress", "help", "start"]
+CommandName = Literal["new", "stop", "status", "queue", "progress", "link", "help", "start"]
 
 COMMANDS: tuple[CommandName, ...] = (
     "new",
@@ -18,10 +18,11 @@ COMMANDS: tuple[CommandName, ...] = (
     "status",
     "queue",
     "progress",
+    "link",
     "help",
     "start",
 )
-WITH_ARGUMENT: tuple[CommandName, ...] = ("queue", "progress")
+WITH_ARGUMENT: tuple[CommandName, ...] = ("queue", "progress", "link")
 # Only whole messages count, lower-cased and without punctuation. "wait" is not among them: people
 # write it and go on.
 ABORT_PHRASES: tuple[str, ...] = ("stop", "abort", "cancel", "halt", "please stop", "stop please")
@@ -37,6 +38,7 @@ _DESCRIBED: tuple[tuple[CommandName, str, str], ...] = (
         "chooses what happens to messages you send while I work",
     ),
     ("progress", "What you see while I work", "chooses what you see while I work"),
+    ("link", "Let me know you in another app", "lets me know you in another app as well"),
     ("help", "What I can do", "shows this"),
 )
 MENU = tuple(ChatCommand(name, text) for name, text, _ in _DESCRIBED)
@@ -59,7 +61,7 @@ PROGRESS_MEANINGS: Mapping[str, str] = {
 }
 
 # Each run is taken whole (`++`): people's text of any length is scanned once.
-_COMMAND = re.compile(r"/([a-z]++)(?:@\w++)?(?:\s++([a-z]++))?", re.IGNORECASE)
+_COMMAND = re.compile(r"/([a-z]++)(?:@\w++)?(?:\s++([a-z0-9-]++))?", re.IGNORECASE)
 # Networks allow 32 characters in a command.
 _UNKNOWN = re.compile(r"/([a-z][a-z0-9_]{0,31})(@\w++)?(?:[ \t]++\S++)?", re.IGNORECASE | re.ASCII)
 _MENTION = re.compile(r"^@\w++[\s,:]++")

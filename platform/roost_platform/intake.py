@@ -186,6 +186,12 @@ class PlatformIntake:
         self._announce([], list(decision.conversations))
         return decision
 
+    async def link(self, person_id: str, other_id: str, by: str, ip: str = "") -> Decision:
+        """Make two people one and have messages answered that were held of either."""
+        decision = await self._stores.people.link(person_id, other_id, by, ip)
+        self._announce([], list(decision.conversations))
+        return decision
+
     async def cursor(self, channel: str, account: str) -> int | None:
         """See `Intake.cursor`."""
         view = await self._stores.channels.get(channel, account)

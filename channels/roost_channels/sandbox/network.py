@@ -34,6 +34,7 @@ class SandboxNetwork(Generic[C]):
 
     settings: the section's keys and values that point the channel at its fake; every credential is
         among them, so that a real one is never used.
+    defaults: (key, value) of what holds in the sandbox unless somebody set them.
     url: where the settings say that the network is; the fake listens on that port.
     fake: (settings, port, our web address) → the fake, which listens inside `async with`.
     phone: (settings, HTTP client) → the phone that the console shows.
@@ -43,3 +44,4 @@ class SandboxNetwork(Generic[C]):
     url: Callable[[C], str]
     fake: Callable[[C, int, str], AbstractAsyncContextManager[Any]]
     phone: Callable[[C, "httpx2.AsyncClient"], "SandboxPhone"]
+    defaults: tuple[tuple[str, str], ...] = ()

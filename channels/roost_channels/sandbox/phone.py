@@ -9,6 +9,8 @@ import httpx2
 from roost_channels.capabilities import Markup
 from roost_channels.rendering.parts import Entity
 
+PICTURE_BYTES_MAX = 10 * 1024 * 1024  # what is larger is not shown
+
 
 class PhoneError(Exception):
     """The fake network does not answer, or refuses what was done; says which in words."""
@@ -46,6 +48,9 @@ class ShownMessage:
     is_mine: the person wrote it. at: seconds since the epoch. entities: for the markup `entities`.
     reply_text: what it replies to, in the phone's markup; reply_is_mine: whose that was.
     buttons: (label, the data a press returns). status: how far a message of ours got.
+    pictures: ids, for `picture`, of the files that the app shows in the chat; `files` names the
+        others.
+    is_read: we told the network that we read a message of the person's, and the app shows it.
     """
 
     id: str
@@ -60,6 +65,20 @@ class ShownMessage:
     status: str = ""
     files: tuple[str, ...] = ()
     reactions: str = ""
+    pictures: tuple[str, ...] = ()
+    is_read: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShownDraft:
+    """An answer that is being written, as far as it is.
+
+    can_stop: the app shows a button that stops it.
+    """
+
+    text: str
+    entities: tuple[Entity, ...] = ()
+    can_stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +87,15 @@ class PhoneScreen:
 
     messages: tuple[ShownMessage, ...] = ()
     is_typing: bool = False
+    draft: ShownDraft | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The bytes of a picture. content_type: what its sender said."""
+
+    content_type: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +140,14 @@ class SandboxPhone(Protocol):
 
     async def presses(self, message_id: str, data: str) -> None:
         """Press a button under a message."""
+        ...
+
+    async def stops(self) -> None:
+        """Press the button of the draft, where the screen has one that can be stopped."""
+        ...
+
+    async def picture(self, id: str) -> Picture | None:
+        """A picture that the screen shows; None where there is none such."""
         ...
 
     async def edits(self, message_id: str, text: str) -> None:
@@ -160,6 +196,29 @@ class HttpPhone:
     async def presses(self, message_id: str, data: str) -> None:
         """Refuse: a network whose messages have buttons overrides this."""
         raise PhoneRefused(f"Messages have no buttons on {self.look.label}.")
+
+    async def stops(self) -> None:
+        """Refuse: a network with drafts overrides this."""
+        raise PhoneRefused(f"There are no drafts on {self.look.label}.")
+
+    async def picture(self, id: str) -> Picture | None:
+        """None: a network whose app shows pictures overrides this."""
+        return None
+
+    async def fetch(self, url: str) -> Picture | None:
+        """A picture from the fake's own address, at most PICTURE_BYTES_MAX; None without one."""
+        try:
+            async with self._client.stream("GET", url) as response:
+                if response.status_code != 200:
+                    return None
+                data = b""
+                async for piece in response.aiter_bytes():
+                    data += piece
+                    if len(data) > PICTURE_BYTES_MAX:
+                        return None
+                return Picture(response.headers.get("content-type", ""), data)
+        except httpx2.HTTPError as error:
+            raise PhoneError(self._silent()) from error
 
     async def edits(self, message_id: str, text: str) -> None:
         """Refuse: a network whose messages change overrides this."""

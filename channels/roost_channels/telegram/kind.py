@@ -95,7 +95,6 @@ def _sandbox_settings(place: SandboxPlace) -> dict[str, str]:
         "token": f"{SANDBOX_BOT}:{place.secret('telegram')}",
         "api_base": place.url,
         "mode": "polling",
-        "access": "open",
     }
 
 
@@ -108,7 +107,7 @@ def _fake(config: TelegramConfig, port: int, web_url: str) -> "FakeTelegram":
 def _phone(config: TelegramConfig, client: "httpx2.AsyncClient") -> "SandboxPhone":
     from roost_channels.telegram.phone import TelegramPhone
 
-    return TelegramPhone(client, f"{config.api_base}/sim/chats/{PERSON}", PERSON_NAME)
+    return TelegramPhone(client, config.api_base, PERSON, PERSON_NAME)
 
 
 KIND = ChannelKind(
@@ -131,5 +130,6 @@ KIND = ChannelKind(
         url=lambda config: config.api_base,
         fake=_fake,
         phone=_phone,
+        defaults=(("access", "open"),),
     ),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 
@@ -12,6 +13,8 @@ from roost_channels.sandbox.phone import (
     PhoneLook,
     PhoneRefused,
     PhoneScreen,
+    Picture,
+    ShownDraft,
     ShownMessage,
     TypedMessage,
 )
@@ -32,8 +35,9 @@ class TelegramPhone(HttpPhone):
         quotes_passages=True,
     )
 
-    def __init__(self, client: httpx2.AsyncClient, url: str, person: str) -> None:
-        super().__init__(client, url)
+    def __init__(self, client: httpx2.AsyncClient, base: str, chat: str, person: str) -> None:
+        super().__init__(client, f"{base}/sim/chats/{chat}")
+        self._base = base
         self._person = person
 
     async def screen(self) -> PhoneScreen:
@@ -60,6 +64,14 @@ class TelegramPhone(HttpPhone):
     async def presses(self, message_id: str, data: str) -> None:
         """Press a button."""
         await self.act("press", {"message_id": _number(message_id), "data": data})
+
+    async def stops(self) -> None:
+        """Press Stop below the draft."""
+        await self.act("stop_draft", {})
+
+    async def picture(self, id: str) -> Picture | None:
+        """A photo of the chat."""
+        return await self.fetch(f"{self._base}/sim/files/{quote(id, safe='')}")
 
     async def edits(self, message_id: str, text: str) -> None:
         """Change a message of the person's own."""
@@ -89,6 +101,7 @@ def _screen(shown: Mapping[str, Any]) -> PhoneScreen:
     for message in shown["messages"]:
         reply = message.get("reply_to") or {}
         target = by_id.get(reply.get("message_id"), {})
+        files = message.get("files") or ()
         messages.append(
             ShownMessage(
                 id=str(message["message_id"]),
@@ -101,12 +114,22 @@ def _screen(shown: Mapping[str, Any]) -> PhoneScreen:
                 buttons=tuple((b["text"], b["data"]) for b in message.get("buttons") or ()),
                 is_edited=bool(message.get("edited")),
                 files=tuple(
-                    f["name"] or f["kind"].capitalize() for f in message.get("files") or ()
+                    f["name"] or f["kind"].capitalize() for f in files if f["kind"] != "photo"
                 ),
+                pictures=tuple(f["file_id"] for f in files if f["kind"] == "photo"),
                 reactions=" ".join(message.get("reactions") or ()),
             )
         )
-    return PhoneScreen(tuple(messages), bool(shown.get("typing")))
+    draft = shown.get("draft_shown")
+    return PhoneScreen(
+        tuple(messages),
+        bool(shown.get("typing")),
+        None
+        if not draft
+        else ShownDraft(
+            draft["text"], tuple(_entity(one) for one in draft["entities"]), draft["can_stop"]
+        ),
+    )
 
 
 def _entity(entity: Mapping[str, Any]) -> Entity:

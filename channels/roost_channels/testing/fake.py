@@ -77,6 +77,11 @@ class Fake:
         await self.stop()
 
     @property
+    def state_number(self) -> int:
+        """Changes whenever the state does."""
+        return self.core.number
+
+    @property
     def base_url(self) -> str:
         """The server's URL without a path; RuntimeError before the start."""
         return self._server.base_url

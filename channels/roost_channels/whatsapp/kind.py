@@ -86,7 +86,6 @@ def _sandbox_settings(place: SandboxPlace) -> dict[str, str]:
         "auth_token": place.secret("twilio"),
         "from": SANDBOX_SENDER,
         "api_base": place.url,
-        "access": "open",
     }
 
 
@@ -129,5 +128,6 @@ KIND = ChannelKind(
         url=lambda config: config.api_base or "",
         fake=_fake,
         phone=_phone,
+        defaults=(("access", "open"),),
     ),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 
@@ -9,12 +10,14 @@ from roost_channels.sandbox.phone import (
     HttpPhone,
     PhoneLook,
     PhoneScreen,
+    Picture,
     ShownMessage,
     TypedMessage,
 )
 
 # What WhatsApp calls files by; others show their names.
-_FILE_WORDS = {"image": "Photo", "video": "Video", "audio": "Audio"}
+_PICTURES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+_FILE_WORDS = {"video": "Video", "audio": "Audio"}
 
 
 def look(name: str, label: str, caption: str) -> PhoneLook:
@@ -30,6 +33,7 @@ class WhatsAppPhone(HttpPhone):
 
     def __init__(self, client: httpx2.AsyncClient, url: str, profile: str, look: PhoneLook) -> None:
         super().__init__(client, url)
+        self._media = f"{url.partition('/sim/')[0]}/sim/media"
         self.look = look
         self._profile = profile
 
@@ -53,6 +57,10 @@ class WhatsAppPhone(HttpPhone):
         """Choose a quick reply or an item of a list."""
         await self.act("press", {"sid": message_id, "id": data})
 
+    async def picture(self, id: str) -> Picture | None:
+        """A photo of the chat."""
+        return await self.fetch(f"{self._media}/{quote(id, safe='')}")
+
 
 def _screen(shown: Mapping[str, Any]) -> PhoneScreen:
     by_id = {message["sid"]: message for message in shown["messages"]}
@@ -60,6 +68,7 @@ def _screen(shown: Mapping[str, Any]) -> PhoneScreen:
     for message in shown["messages"]:
         reply = message.get("reply_to") or {}
         target = by_id.get(reply.get("sid"), {})
+        files = message.get("files") or ()
         messages.append(
             ShownMessage(
                 id=str(message["sid"]),
@@ -70,11 +79,17 @@ def _screen(shown: Mapping[str, Any]) -> PhoneScreen:
                 reply_is_mine=target.get("from") == "user",
                 buttons=tuple((b["title"], b["id"]) for b in message.get("buttons") or ()),
                 status=str(message.get("status") or ""),
-                files=tuple(_file_name(file) for file in message.get("files") or ()),
+                files=tuple(_file_name(file) for file in files if not _is_picture(file)),
+                pictures=tuple(str(file["sid"]) for file in files if _is_picture(file)),
+                is_read=bool(message.get("read")),
                 reactions=" ".join(message.get("reactions") or ()),
             )
         )
     return PhoneScreen(tuple(messages), bool(shown.get("typing")))
+
+
+def _is_picture(file: Mapping[str, Any]) -> bool:
+    return str(file["content_type"]).partition(";")[0] in _PICTURES
 
 
 def _file_name(file: Mapping[str, Any]) -> str:

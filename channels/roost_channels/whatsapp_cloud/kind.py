@@ -93,7 +93,6 @@ def _sandbox_settings(place: SandboxPlace) -> dict[str, str]:
         "app_secret": place.secret("cloud app"),
         "verify_token": place.secret("cloud verify"),
         "api_base": place.url,
-        "access": "open",
     }
 
 
@@ -138,5 +137,6 @@ KIND = ChannelKind(
         url=lambda config: config.api_base,
         fake=_fake,
         phone=_phone,
+        defaults=(("access", "open"),),
     ),
 )

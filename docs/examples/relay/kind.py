@@ -66,7 +66,6 @@ def _sandbox_settings(place: SandboxPlace) -> dict[str, str]:
         "name": "roost",
         "api_key": place.secret("relay key"),
         "webhook_secret": place.secret("relay webhook"),
-        "access": "open",
     }
 
 
@@ -106,5 +105,6 @@ KIND = ChannelKind(
         url=lambda config: config.api_base or "",
         fake=_fake,
         phone=_phone,
+        defaults=(("access", "open"),),
     ),
 )

@@ -1,7 +1,7 @@
 """What operators do to conversations, people and deliveries, through intake and stores.
 
-The stores audit stop, reply, redrive, approve and block in their own transactions; a message of
-the test chat is audited here.
+The stores audit stop, reply, redrive, approve, block and links in their own transactions; a message
+of the test chat is audited here.
 """
 
 from collections.abc import Sequence
@@ -65,6 +65,23 @@ async def block(deps: ConsoleDeps, id: str, by: Principal, ip: str) -> str:
     """Block a person; returns their name."""
     await deps.stores.people.block(id, by.name, ip)
     return await name_of(deps, id)
+
+
+async def link(deps: ConsoleDeps, id: str, other: str, by: Principal, ip: str) -> str:
+    """Make the other person one with this one; returns the name of both."""
+    try:
+        await deps.intake.link(id, other, by.name, ip)
+    except NotAllowed as error:
+        raise Refused(str(error)) from None
+    return await name_of(deps, id)
+
+
+async def unlink(deps: ConsoleDeps, id: str, linked_from: str, by: Principal, ip: str) -> str:
+    """Make the addresses of one link a person of their own; returns that person's id."""
+    try:
+        return await deps.stores.people.unlink(id, linked_from, by.name, ip)
+    except NotAllowed as error:
+        raise Refused(str(error)) from None
 
 
 async def name_of(deps: ConsoleDeps, id: str) -> str:

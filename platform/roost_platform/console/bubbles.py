@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from roost_channels.rendering.parts import Entity
-from roost_channels.sandbox.phone import PhoneLook, PhoneScreen, ShownMessage
+from roost_channels.sandbox.phone import PhoneLook, PhoneScreen, ShownDraft, ShownMessage
 
 MESSAGES_SHOWN_MAX = 100
 QUOTE_DEPTH_MAX = 8  # quotes in quotes; what is deeper shows its marks
@@ -53,6 +53,16 @@ class PhoneMessage:
     status: str = ""
     files: tuple[str, ...] = ()
     reactions: str = ""
+    pictures: tuple[str, ...] = ()
+    is_read: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneDraft:
+    """An answer that is being written."""
+
+    html: Markup
+    can_stop: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,7 @@ class Phone:
     messages: tuple[PhoneMessage, ...] = ()
     typing: bool = False
     problem: str = ""
+    draft: PhoneDraft | None = None
 
 
 def entities_html(text: str, entities: Sequence[Entity]) -> Markup:
@@ -123,7 +134,7 @@ def _bubble(message: ShownMessage, look: PhoneLook) -> PhoneMessage:
     return PhoneMessage(
         id=message.id,
         mine=message.is_mine,
-        html=_html(message, look),
+        html=_html(message.text, message.entities, look),
         at=message.at,
         reply_author=reply_author if reply_text else "",
         reply_text=reply_text,
@@ -132,12 +143,19 @@ def _bubble(message: ShownMessage, look: PhoneLook) -> PhoneMessage:
         status=message.status if look.shows_status else "",
         files=message.files,
         reactions=message.reactions,
+        pictures=message.pictures,
+        is_read=message.is_read,
     )
 
 
-def _html(message: ShownMessage, look: PhoneLook) -> Markup:
+def draft_bubble(draft: ShownDraft, look: PhoneLook) -> PhoneDraft:
+    """A draft, formatted."""
+    return PhoneDraft(_html(draft.text, draft.entities, look), draft.can_stop)
+
+
+def _html(text: str, entities: Sequence[Entity], look: PhoneLook) -> Markup:
     if look.markup == "entities":
-        return entities_html(message.text, message.entities)
+        return entities_html(text, entities)
     if look.markup == "marks":
-        return marks_html(message.text)
-    return escape(message.text)
+        return marks_html(text)
+    return escape(text)

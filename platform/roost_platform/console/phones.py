@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import httpx2
 
 from roost_channels.sandbox.phone import PhoneError, SandboxPhone
-from roost_platform.console.bubbles import Phone, bubbles
+from roost_platform.console.bubbles import Phone, bubbles, draft_bubble
 from roost_platform.errors import NotFound
 
 SIM_TIMEOUT_S = 3.0
@@ -45,4 +45,13 @@ async def _screen(tone: str, phone: SandboxPhone) -> Phone:
         screen = await phone.screen()
     except PhoneError as error:
         return Phone(phone.look, tone, TITLE, problem=str(error))
-    return Phone(phone.look, tone, TITLE, bubbles(screen, phone.look), screen.is_typing)
+    draft = None if screen.draft is None else draft_bubble(screen.draft, phone.look)
+    return Phone(
+        phone.look,
+        tone,
+        TITLE,
+        bubbles(screen, phone.look),
+        # The draft shows that an answer is being written.
+        screen.is_typing and draft is None,
+        draft=draft,
+    )

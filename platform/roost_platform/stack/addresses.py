@@ -97,7 +97,10 @@ def inherited(environ: Mapping[str, str], sections: Sequence[str] | None) -> dic
 
 
 def sandbox_environment(settings: Settings, addresses: Addresses, secret: str) -> dict[str, str]:
-    """Return settings that point the channels at the fakes and override every real token."""
+    """Return settings that point the channels at the fakes and override every real token.
+
+    What else somebody set, such as who may talk, stays.
+    """
 
     def token(name: str) -> str:
         return hmac.new(secret.encode(), name.encode(), hashlib.sha256).hexdigest()
@@ -109,4 +112,8 @@ def sandbox_environment(settings: Settings, addresses: Addresses, secret: str) -
         url = f"http://127.0.0.1:{addresses.fakes[kind.section]}"
         values = kind.sandbox.settings(SandboxPlace(url, addresses.web_url, token))
         env |= {variable_of(f"{kind.section}.{key}"): value for key, value in values.items()}
+        for key, value in kind.sandbox.defaults:
+            path = f"{kind.section}.{key}"
+            if settings.origin(path) == "default":
+                env[variable_of(path)] = value
     return env

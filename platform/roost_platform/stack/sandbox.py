@@ -8,16 +8,22 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from roost_channels.testing.sandbox import serve
+from roost_platform.data_folder.sandbox_states import KeptStates
 from roost_platform.errors import ConfigError
 from roost_platform.settings.config import Settings
+
+STATES_FOLDER = "sandbox"  # in the data folder: what the fakes know
 
 
 @contextlib.asynccontextmanager
 async def open_fakes(settings: Settings) -> AsyncIterator[None]:
     """Serve every fake while the block runs; raises ConfigError if a channel points elsewhere."""
     fakes = _fakes(settings)
+    states = KeptStates(settings.data_dir / STATES_FOLDER, fakes)
+    states.load()
     listening = asyncio.Event()
-    serving = asyncio.create_task(serve(fakes, listening.set))
+    serving = asyncio.create_task(serve(list(fakes.values()), listening.set))
+    keeping = asyncio.create_task(states.run())
     waiting = asyncio.create_task(listening.wait())
     try:
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -25,20 +31,23 @@ async def open_fakes(settings: Settings) -> AsyncIterator[None]:
             serving.result()
         yield
     finally:
-        for task in (serving, waiting):
+        for task in (serving, waiting, keeping):
             task.cancel()
-        await asyncio.gather(serving, waiting, return_exceptions=True)
+        await asyncio.gather(serving, waiting, keeping, return_exceptions=True)
+        states.save()
 
 
-def _fakes(settings: Settings) -> list[AbstractAsyncContextManager[Any]]:
+def _fakes(settings: Settings) -> dict[str, AbstractAsyncContextManager[Any]]:
+    """The fakes by their channels' sections."""
     if not settings.sandbox:
         raise ConfigError("The sandbox is started by `roost up --sandbox`.")
     web = settings.public_base_url or ""
-    fakes = []
+    fakes = {}
     for kind in settings.kinds:
         if kind.sandbox is not None:
             config = settings.channel(kind)
-            fakes.append(kind.sandbox.fake(config, _port(kind.sandbox.url(config)), web))
+            port = _port(kind.sandbox.url(config))
+            fakes[kind.section] = kind.sandbox.fake(config, port, web)
     return fakes
 
 

@@ -1,5 +1,6 @@
 """People who write to the agents: those who wait to be let in, and all others."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ class AliasView:
     channel: str
     address: str
     username: str
+    linked_from: str = ""  # as in `models.Alias`
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,11 @@ async def people(
             .offset((page - 1) * PAGE_SIZE)
         )
     ).all()
+    return total or 0, await rows_of(session, rows)
+
+
+async def rows_of(session: AsyncSession, rows: Sequence[models.Identity]) -> tuple[PersonRow, ...]:
+    """These people with their addresses and conversations."""
     ids = [row.id for row in rows]
     aliases = await aliases_of(session, ids)
     labels = await account_labels(session)
@@ -165,7 +172,7 @@ async def people(
     ):
         label = labels.get((channel, account), "")
         conversations.setdefault(identity_id or "", []).append((id, channel, label))
-    return total or 0, tuple(
+    return tuple(
         PersonRow(
             id=row.id,
             name=row.display_name,
@@ -188,6 +195,6 @@ async def aliases_of(session: AsyncSession, ids: list[str]) -> dict[str, tuple[A
         .where(models.Alias.identity_id.in_(ids))
         .order_by(models.Alias.created_at)
     ):
-        view = AliasView(alias.channel, alias.address, alias.username)
+        view = AliasView(alias.channel, alias.address, alias.username, alias.linked_from)
         by_person[alias.identity_id] = (*by_person.get(alias.identity_id, ()), view)
     return by_person

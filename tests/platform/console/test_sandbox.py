@@ -1,6 +1,7 @@
 """The phones, on the real fakes: what a person types arrives, what the bot sends shows."""
 
 import asyncio
+import base64
 import re
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,12 @@ from roost_platform.testing.console import ADMIN, ConsoleServer
 from roost_platform.web.console_setup import sandbox_phones
 
 TOKEN = "42:SANDBOX-token"
+# Eight by eight pixels, all of one colour.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEUlEQVR42mNwaDiAFTEMLQkAYvNgAQlP"
+    "C90AAAAASUVORK5CYII="
+)
+WIDTH = "async (image) => { await image.decode(); return image.naturalWidth; }"
 
 
 @dataclass
@@ -175,13 +182,14 @@ def test_whatsapp_shows_marks_statuses_and_replies(sandbox: Any, fakes: Fakes) -
 
 def test_files_edits_reactions_and_choices_travel_too(sandbox: Any, fakes: Fakes) -> None:
     phone = sandbox.get_by_label("Phone with Telegram", exact=True)
-    photo = {"name": "cat.png", "mimeType": "image/png", "buffer": b"cat"}
+    photo = {"name": "cat.png", "mimeType": "image/png", "buffer": PNG}
     phone.locator("[data-file]").set_input_files(photo)
     expect(phone.locator("[data-reply-bar]")).to_contain_text("cat.png")
     phone.get_by_label("Message on Telegram").fill("Loook")
     sandbox.keyboard.press("Enter")
     mine = phone.locator('.pm[data-mine="yes"]').last
-    expect(mine.locator(".pm-file")).to_have_text("Photo")
+    expect(mine.get_by_alt_text("Photo")).to_be_visible()
+    assert mine.get_by_alt_text("Photo").evaluate(WIDTH) == 8
     mine.get_by_role("button", name="Edit this message").click()
     phone.get_by_label("Message on Telegram").fill("Look")
     sandbox.keyboard.press("Enter")
@@ -197,7 +205,8 @@ def test_files_edits_reactions_and_choices_travel_too(sandbox: Any, fakes: Fakes
     whatsapp.locator("[data-file]").set_input_files(photo)
     expect(whatsapp.locator("[data-reply-bar]")).to_contain_text("cat.png")
     whatsapp.get_by_role("button", name="Send on WhatsApp").click()
-    expect(whatsapp.locator(".pm-file").last).to_have_text("Photo")
+    expect(whatsapp.get_by_alt_text("Photo")).to_be_visible()
+    assert whatsapp.get_by_alt_text("Photo").evaluate(WIDTH) == 8
     content = {"types": {"twilio/quick-reply": {"body": "Keep?", "actions": [{"title": "Yes"}]}}}
     auth = ("AC1", "secret")
     made = httpx2.post(f"{fakes.twilio}/v1/Content", json=content, auth=auth).json()
@@ -239,6 +248,80 @@ def test_metas_phone_shows_quotes_choices_and_reactions(sandbox: Any, fakes: Fak
     expect(phone.locator("[data-reply-bar]")).to_contain_text("notes.txt")
     phone.get_by_role("button", name="Send on WhatsApp by Meta").click()
     expect(phone.locator(".pm-file").last).to_have_text("notes.txt")
+
+
+def test_a_draft_is_shown_while_it_is_written_and_can_be_stopped(
+    sandbox: Any, fakes: Fakes
+) -> None:
+    phone = sandbox.get_by_label("Phone with Telegram", exact=True)
+    phone.get_by_label("Message on Telegram").fill("Tell me a story")
+    sandbox.keyboard.press("Enter")
+    expect(phone.locator('.pm[data-mine="yes"]').last).to_contain_text("Tell me a story")
+    bold = [{"type": "bold", "offset": 0, "length": 4}]
+    draft = {"chat_id": 1001, "draft_id": 7, "can_stop": True}
+    fakes.bot("sendMessageDraft", text="Once upon", entities=bold, **draft)
+    shown = phone.locator(".pm.draft")
+    expect(shown.locator("b")).to_have_text("Once")
+    fakes.bot("sendMessageDraft", text="Once upon a time", **draft)
+    expect(shown).to_contain_text("Once upon a time")
+    found = Axe().run(sandbox)
+    assert found.violations_count == 0, found.generate_report()
+    shown.get_by_role("button", name="Stop").click()
+    expect(shown).to_have_count(0)
+    kinds = [next(iter(u.keys() - {"update_id"})) for u in fakes.bot("getUpdates", offset=0)]
+    assert kinds[-1] == "stopped_message_generation"
+    fakes.bot("sendMessageDraft", text="And then", **draft)
+    expect(shown).to_contain_text("And then")
+    fakes.bot("sendMessage", chat_id=1001, text="The end.")
+    expect(shown).to_have_count(0)
+    expect(phone.locator('.pm[data-mine="no"]').last).to_contain_text("The end.")
+
+
+def test_a_message_is_read_only_where_the_network_was_told_so(sandbox: Any, fakes: Fakes) -> None:
+    phone = sandbox.get_by_label("Phone with WhatsApp by Meta", exact=True)
+    phone.get_by_label("Message on WhatsApp by Meta").fill("Did you see this?")
+    sandbox.keyboard.press("Enter")
+    mine = phone.locator('.pm[data-mine="yes"]', has_text="Did you see this?")
+    expect(mine.locator(".pm-ticks")).to_have_text("sent")
+    body = {"messaging_product": "whatsapp", "status": "read"}
+    body["message_id"] = mine.get_attribute("data-id")
+    token = {"Authorization": "Bearer secret"}
+    told = httpx2.post(f"{fakes.cloud}/v25.0/1/messages", json=body, headers=token)
+    assert told.status_code == 200, told.text
+    expect(mine.locator(".pm-ticks")).to_have_text("read")
+    telegram = sandbox.get_by_label("Phone with Telegram", exact=True)
+    telegram.get_by_label("Message on Telegram").fill("And this?")
+    sandbox.keyboard.press("Enter")
+    asked = telegram.locator('.pm[data-mine="yes"]', has_text="And this?")
+    expect(asked.locator(".pm-ticks")).to_have_text("sent")
+    fakes.bot("getUpdates", offset=0)
+    fakes.bot("sendMessage", chat_id=1001, text="Yes, that, too.")
+    expect(telegram.locator('.pm[data-mine="no"]').last).to_contain_text("that, too")
+    assert telegram.locator("[data-read]").count() == 0
+
+
+def test_a_picture_is_served_by_what_it_is_and_runs_nothing(
+    sandbox: Any, fakes: Fakes, seeded: Any
+) -> None:
+    server, cookie = seeded
+    names = {}
+    for name, data in (("cat.png", PNG), ("evil.png", b"<svg onload='alert(1)'/>")):
+        media = {"kind": "photo", "name": name, "content_type": "image/png"}
+        media["data"] = base64.b64encode(data).decode()
+        url = f"{fakes.telegram}/sim/chats/1001"
+        assert httpx2.post(f"{url}/messages", json={"media": media}).status_code == 200
+        names[name] = httpx2.get(url).json()["messages"][-1]["files"][0]["file_id"]
+    jar = {cookie["name"]: cookie["value"]}
+    pictures = f"{server.url}/sandbox/telegram/pictures"
+    with httpx2.Client(cookies=jar) as http:
+        good = http.get(f"{pictures}/{names['cat.png']}")
+        assert (good.status_code, good.headers["content-type"]) == (200, "image/png")
+        assert good.headers["content-security-policy"].startswith("sandbox")
+        assert good.headers["x-content-type-options"] == "nosniff"
+        assert http.get(f"{pictures}/{names['evil.png']}").status_code == 404
+        for path in ("no-such-file", "..%2F..%2Fchats%2F1001", "%00"):
+            assert http.get(f"{pictures}/{path}").status_code == 404, path
+    assert httpx2.get(f"{pictures}/{names['cat.png']}").status_code in (303, 401)
 
 
 def test_the_sandbox_is_accessible(sandbox: Any) -> None:

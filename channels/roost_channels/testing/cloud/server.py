@@ -1,16 +1,21 @@
 """FakeCloud: Meta's WhatsApp Cloud API on loopback, with users and their phones."""
 
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from roost_channels.testing.clock import Clock, SystemClock
 from roost_channels.testing.cloud.dispatch import CloudDispatcher
-from roost_channels.testing.cloud.state import CloudCore, CloudMessage, CloudSettings
+from roost_channels.testing.cloud.state import CloudCore, CloudMedia, CloudMessage, CloudSettings
 from roost_channels.testing.cloud.statuses import CloudStatuses
 from roost_channels.testing.cloud.user_events import CloudUserEvents
 from roost_channels.testing.cloud.webhooks import CloudWebhookClient
+from roost_channels.testing.kept import IDS_SKIPPED
 from roost_channels.testing.loopback import LoopbackServer
+from roost_channels.testing.whatsapp.kept import KeptWhatsApp
 from roost_channels.testing.whatsapp.screen import WhatsAppScreen
 from roost_channels.testing.whatsapp.server import WhatsAppFake
 from roost_channels.testing.whatsapp.sim import WhatsAppSim
@@ -30,6 +35,8 @@ class FakeCloud(WhatsAppFake[CloudMessage]):
 
     _webhooks: CloudWebhookClient
     _user_events: CloudUserEvents
+
+    _kept = TypeAdapter(KeptWhatsApp[CloudMessage, CloudMedia])
 
     def __init__(
         self,
@@ -67,6 +74,12 @@ class FakeCloud(WhatsAppFake[CloudMessage]):
         self._screen = WhatsAppScreen(self.core)
         self._on_call = CloudDispatcher(self.core, self._statuses).handle
         self._on_sim = WhatsAppSim(self).handle
+
+    def load(self, kept_state: bytes) -> None:
+        """See `Lasting.load`."""
+        super().load(kept_state)
+        last = max((int(id) for id in self.core.media), default=0)
+        self.core.media_ids = itertools.count(max(last + IDS_SKIPPED, next(self.core.media_ids)))
 
     async def user_says(
         self,

@@ -6,6 +6,7 @@ from roost_channels.testing.clock import Clock, SystemClock
 from roost_channels.testing.loopback import LoopbackServer
 from roost_channels.testing.telegram.dispatch import BotDispatcher
 from roost_channels.testing.telegram.sim import TelegramSim
+from roost_channels.testing.telegram.state import kept
 from roost_channels.testing.telegram.state.core import TelegramCore
 from roost_channels.testing.telegram.state.flood import FloodControl, FloodLimits
 from roost_channels.testing.telegram.state.records import User
@@ -83,6 +84,14 @@ class FakeTelegram(TelegramPhones):
     async def _stop_parts(self) -> None:
         self.core.updates.stop()
         await self._webhook.stop()
+
+    def dump(self) -> bytes:
+        """See `Lasting.dump`."""
+        return kept.dump(self.core)
+
+    def load(self, kept_state: bytes) -> None:
+        """See `Lasting.load`."""
+        kept.load(self.core, kept_state)
 
     @property
     def bot_id(self) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx2
+from pydantic import TypeAdapter
 
 from roost_channels.testing.clock import Clock, SystemClock
 from roost_channels.testing.loopback import LoopbackServer
@@ -11,10 +12,16 @@ from roost_channels.testing.twilio.content import create_content, set_approval
 from roost_channels.testing.twilio.dispatch import TwilioDispatcher
 from roost_channels.testing.twilio.schema import complaints
 from roost_channels.testing.twilio.sim import TwilioSim
-from roost_channels.testing.twilio.state import TextMessage, TwilioCore, TwilioSettings
+from roost_channels.testing.twilio.state import (
+    TextMessage,
+    TwilioCore,
+    TwilioMedia,
+    TwilioSettings,
+)
 from roost_channels.testing.twilio.statuses import TwilioStatuses
 from roost_channels.testing.twilio.user_events import TwilioUserEvents
 from roost_channels.testing.twilio.webhooks import TwilioWebhookClient
+from roost_channels.testing.whatsapp.kept import KeptWhatsApp
 from roost_channels.testing.whatsapp.screen import WhatsAppScreen
 from roost_channels.testing.whatsapp.server import WhatsAppFake
 from roost_channels.testing.whatsapp.state import PairLimit, StatusPlan
@@ -33,6 +40,8 @@ class FakeTwilio(WhatsAppFake[TextMessage]):
 
     _webhooks: TwilioWebhookClient
     _user_events: TwilioUserEvents
+
+    _kept = TypeAdapter(KeptWhatsApp[TextMessage, TwilioMedia])
 
     def __init__(
         self,
@@ -67,6 +76,9 @@ class FakeTwilio(WhatsAppFake[TextMessage]):
         self.clock = clock or SystemClock()
         self._server = LoopbackServer(self._handle, port)
         self._build()
+
+    def _contents(self) -> dict[str, dict[str, Any]]:
+        return self.core.contents
 
     def _build(self) -> None:
         self.core: TwilioCore = TwilioCore(self.clock, self.settings)

@@ -16,6 +16,7 @@ class SeenText:
 
     reply_to: (id, body) of the message it quotes, or None. buttons: (id, title).
     files: (id, content type, name). date: seconds since the epoch.
+    is_read: the business said that it read the user's message.
     """
 
     id: str
@@ -29,6 +30,7 @@ class SeenText:
     is_list: bool = False
     files: tuple[tuple[str, str, str], ...] = ()
     reactions: tuple[str, ...] = ()
+    is_read: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The message as the /sim API shows it."""
@@ -47,6 +49,7 @@ class SeenText:
             ],
             "reactions": list(self.reactions),
             "date": self.date,
+            "read": self.is_read,
         }
 
 
@@ -88,6 +91,7 @@ class WhatsAppScreen:
                 if id in media
             ),
             tuple(message.reactions.values()),
+            message.is_read,
         )
 
     def typing(self, address: str) -> bool:

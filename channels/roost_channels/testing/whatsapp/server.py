@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any, Generic
 
 from aiohttp import web
+from pydantic import TypeAdapter
 
 from roost_channels.testing.clock import Clock
 from roost_channels.testing.fake import Fake
+from roost_channels.testing.kept import check_version
 from roost_channels.testing.loopback import Handler
+from roost_channels.testing.whatsapp.kept import KeptWhatsApp, keep, unfinished
 from roost_channels.testing.whatsapp.screen import SeenText, WhatsAppScreen
 from roost_channels.testing.whatsapp.state import (
     ADDRESS_PREFIX,
@@ -35,6 +38,9 @@ class WhatsAppFake(Fake, Generic[MessageT]):
     _screen: WhatsAppScreen
     _on_call: Handler
     _on_sim: Handler
+    # How the provider's messages and files are written as JSON.
+    _kept: TypeAdapter[KeptWhatsApp[Any, Any]]
+    _unfinished: Sequence[MessageT] = ()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         is_sim = request.path.startswith("/sim")
@@ -43,6 +49,27 @@ class WhatsAppFake(Fake, Generic[MessageT]):
     async def _start_parts(self) -> None:
         self.core.base_url = self._server.base_url
         await self._webhooks.start()
+        kept, self._unfinished = self._unfinished, ()
+        for message in kept:
+            self._statuses.accept(message)
+
+    def dump(self) -> bytes:
+        """See `Lasting.dump`."""
+        return self._kept.dump_json(keep(self.core, self._contents()))
+
+    def load(self, kept_state: bytes) -> None:
+        """See `Lasting.load`."""
+        read = self._kept.validate_json(kept_state)
+        check_version(read.version)
+        self.core.users = {user.address: user for user in read.users}
+        self.core.messages = {message.id: message for message in read.messages}
+        self.core.media = {media.id: media for media in read.media}
+        self._contents().update(read.contents)
+        self._unfinished = unfinished(read.messages)
+
+    def _contents(self) -> dict[str, dict[str, Any]]:
+        """Twilio's Content resources; other providers have none."""
+        return {}
 
     async def _stop_parts(self) -> None:
         await self._user_events.stop()

@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from roost_channels.testing.state import FakeState
 
@@ -60,6 +60,8 @@ class WhatsAppUser:
     has_blocked: bool = False
     pair_tokens: float | None = None
     pair_at: float = 0.0
+    # A window that never was open ends at minus infinity.
+    __pydantic_config__: ClassVar = {"ser_json_inf_nan": "constants"}
 
     @property
     def address(self) -> str:
@@ -85,6 +87,7 @@ class WhatsAppMedia:
     content_type: str
     data: bytes
     filename: str = field(default="", kw_only=True)
+    __pydantic_config__: ClassVar = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
 
 @dataclass(slots=True)

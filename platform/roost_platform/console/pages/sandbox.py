@@ -7,6 +7,8 @@ from typing import Annotated
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
+from roost.documents.pictures import picture_type
+from roost_channels.file_response import SANDBOXED
 from roost_channels.sandbox.phone import (
     PhoneError,
     PhoneFile,
@@ -27,6 +29,9 @@ LOOK_INTERVAL_S = 0.25  # how often the phones are looked at while someone watch
 MESSAGE_ID_MAX = 128  # the longest id of a message on any network
 TEXT_LENGTH_MAX = 4096
 FILE_BASE64_MAX = 820_000  # 600 KB, so that the whole form keeps within a request's limit
+
+# A page that shows the picture again asks for it once.
+PICTURE_HEADERS = {**SANDBOXED, "Cache-Control": "private, max-age=3600"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,23 @@ async def reacts(visit: Visit) -> Response:
     return await _act(visit, _phone(visit).reacts(_message_id(form), emoji))
 
 
+async def stops(visit: Visit) -> Response:
+    """Press Stop below the draft."""
+    return await _act(visit, _phone(visit).stops())
+
+
+async def picture(visit: Visit) -> Response:
+    """A picture of a chat, by what its bytes are and not by what its sender said."""
+    try:
+        found = await _phone(visit).picture(visit.param("id"))
+    except PhoneError as error:
+        raise Busy(str(error)) from error
+    kind = "" if found is None else picture_type(found.data)
+    if found is None or not kind:
+        raise NotFound("There is no such picture.")
+    return Response(found.data, media_type=kind, headers=PICTURE_HEADERS)
+
+
 def _phone(visit: Visit) -> SandboxPhone:
     return phones(visit).named(visit.param("phone"))
 
@@ -130,5 +152,7 @@ PAGE = Page(
 ACTIONS = (
     ConsoleRoute("POST", "/sandbox/{phone}", Role.operator, says, PAGE),
     ConsoleRoute("POST", "/sandbox/{phone}/press", Role.operator, presses, PAGE),
+    ConsoleRoute("POST", "/sandbox/{phone}/stop", Role.operator, stops, PAGE),
+    ConsoleRoute("GET", "/sandbox/{phone}/pictures/{id}", Role.operator, picture),
     ConsoleRoute("POST", "/sandbox/{phone}/react", Role.operator, reacts, PAGE),
 )

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from sqlalchemy import ColumnElement, and_, bindparam, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from roost_channels.message import Address, InboundMessage
 from roost_platform import commands
@@ -85,9 +86,23 @@ def is_chat(channel: str, account: str, chat: str) -> ColumnElement[bool]:
 
 def _is_home_of(channel: str, names: Sequence[str]) -> ColumnElement[bool]:
     """An SQL condition: private chats of the person with one of these names; groups belong to
-    nobody.
+    nobody, and chats stay apart that a person linked.
     """
+    named, of_chat = aliased(models.Alias), aliased(models.Alias)
+    is_same = select(named.address).where(
+        named.channel == channel,
+        named.address.in_(names),
+        named.identity_id == models.Conversation.identity_id,
+        of_chat.channel == channel,
+        of_chat.address == models.Conversation.chat,
+        of_chat.identity_id == named.identity_id,
+        of_chat.linked_from == named.linked_from,
+    )
     person = select(models.Alias.identity_id).where(
         models.Alias.channel == channel, models.Alias.address.in_(names)
     )
-    return and_(models.Conversation.thread == "", models.Conversation.identity_id.in_(person))
+    return and_(
+        models.Conversation.thread == "",
+        models.Conversation.identity_id.in_(person),
+        is_same.exists(),
+    )

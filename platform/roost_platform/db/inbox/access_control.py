@@ -12,6 +12,7 @@ from roost_platform.db.conversations.settings import ProgressModes
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.inbox.chat_commands import answer_unknown, carry_out
 from roost_platform.db.inbox.edits import apply_edit, edit_held
+from roost_platform.db.inbox.links import enter_code, tell_stranger
 from roost_platform.db.outbox.window import wake_held
 from roost_platform.db.people.access import (
     OPEN,
@@ -89,12 +90,13 @@ class AccessControl:
         policy = self._policy_of(event)
         sender = await self._named(session, arrival, policy)
         person = await identify(session, event.address.channel, event.sender, arrival.now)
+        was_pending = person.access == "pending"
+        person = await self._after_link(session, arrival, person, policy, sender)
         arrival.row.identity_id = person.id
         conversation.last_inbound_at = arrival.now
         if not event.is_group:
             conversation.identity_id = person.id
             conversation.title = conversation.title or person.display_name[:TITLE_MAX]
-        was_pending = person.access == "pending"
         if not decide(person, policy, sender, arrival.now):
             await self._turn_away(session, arrival, person, policy)
             return
@@ -115,6 +117,24 @@ class AccessControl:
             arrival.rings = True
             if self._queueing.mode_of(conversation) == "interrupt":
                 arrival.stops = await interrupt(session, conversation, arrival.now)
+
+    async def _after_link(
+        self,
+        session: AsyncSession,
+        arrival: Arrival,
+        person: models.Identity,
+        policy: AccessPolicy,
+        sender: Sender,
+    ) -> models.Identity:
+        """Who the person is once the code took effect that they may have sent, as strangers can."""
+        event = arrival.event
+        command = None if event.is_group else commands.parse(event.text, event.kind)
+        if command is None or command.name != "link" or not command.argument:
+            return person
+        is_admitted = decide(person, policy, sender, arrival.now)
+        if person.access == "blocked":
+            return person
+        return await enter_code(session, arrival, command.argument, person, is_admitted=is_admitted)
 
     async def _turn_away(
         self,
@@ -141,6 +161,8 @@ class AccessControl:
         if is_command:
             _keep_payload(arrival)
         arrival.conclude(state, code)
+        if policy.mode == "pairing":
+            await tell_stranger(session, arrival, person.id)
 
     def _command_of(self, event: InboundMessage) -> Command | None:
         """The command that a message is; somebody else's words, passed on, command nothing."""

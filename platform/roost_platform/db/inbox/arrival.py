@@ -32,6 +32,8 @@ class Arrival:
     conversation: locked. row: not yet added to the session while its state is decided.
     rings: a message waits for a turn. stops: the running turn has to stop.
     answer: what the person who pressed a button is told; None for other events.
+    link_answer: what a person is told who entered a code that links chats.
+    released: conversations whose held messages wait for a turn now.
     fallback_agent: who answers from /new on, where the conversation's own agent has left; else
         empty.
     """
@@ -43,6 +45,8 @@ class Arrival:
     rings: bool = False
     stops: bool = False
     answer: str | None = None
+    link_answer: str = ""
+    released: tuple[str, ...] = ()
     fallback_agent: str = ""
 
     def conclude(self, state: InboxState, code: ReasonCode = "", words: str | None = None) -> None:
@@ -81,6 +85,7 @@ class AcceptedBatch:
             self.stop[arrival.conversation.id] = None
         if arrival.rings:
             self.ring[arrival.conversation.id] = None
+        self.ring.update(dict.fromkeys(arrival.released))
         if arrival.answer is not None:
             self.answers[arrival.event.event_id] = arrival.answer
 

@@ -14,6 +14,7 @@ from roost_platform.db.conversations.sessions import current_session, open_sessi
 from roost_platform.db.conversations.settings import ProgressModes, choose_progress, choose_queue
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.arrival import Arrival
+from roost_platform.db.inbox.links import answer_link
 from roost_platform.db.locks import running_turn
 from roost_platform.db.reply_targets import reply_target
 from roost_platform.db.turns.dropping import (
@@ -60,6 +61,8 @@ async def carry_out(
         await _reply(
             session, arrival, choose_progress(conversation, command.argument, progress_modes)
         )
+    elif command.name == "link":
+        await _reply(session, arrival, await answer_link(session, arrival, command))
     else:
         is_start = command.name == "start"
         await _reply(session, arrival, commands.WELCOME if is_start else commands.HELP)

@@ -17,9 +17,12 @@ from roost_platform.db.models.outbox import OUTBOX_SEQUENCE, ChatWait, DeliveryA
 from roost_platform.db.models.people import (
     Alias,
     Identity,
+    LinkCode,
+    LinkFailure,
     ListedName,
     NoteRow,
     Pairing,
+    PersonLink,
     Tenant,
 )
 from roost_platform.db.models.progress import RunProgress, StatusMessageRow
@@ -40,6 +43,8 @@ __all__ = [
     "DeliveryAttempt",
     "Identity",
     "Inbox",
+    "LinkCode",
+    "LinkFailure",
     "ListedName",
     "LoginFailure",
     "NoteRow",
@@ -48,6 +53,7 @@ __all__ = [
     "Outbox",
     "Pairing",
     "Part",
+    "PersonLink",
     "RunProgress",
     "Serial",
     "ServiceHeartbeat",

@@ -1,6 +1,6 @@
-"""The people who write: identities, aliases, pairings, notes and tenants."""
+"""The people who write: identities, aliases, pairings, links, notes and tenants."""
 
-from sqlalchemy import ForeignKey, UniqueConstraint, false
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from roost_platform.db.models.base import EMPTY, Base, Serial
@@ -22,13 +22,17 @@ class Identity(Base):
 
 
 class Alias(Base):
-    """A channel's id for a person: Telegram user id, phone, BSUID."""
+    """A channel's id for a person: Telegram user id, phone, BSUID.
+
+    linked_from: the person's id from before the address was linked; empty for the person's own.
+    """
 
     __tablename__ = "aliases"
 
     channel: Mapped[str] = mapped_column(primary_key=True)
     address: Mapped[str] = mapped_column(primary_key=True)
     identity_id: Mapped[str] = mapped_column(ForeignKey("identities.id"), index=True)
+    linked_from: Mapped[str] = mapped_column(default="", server_default=EMPTY)
     username: Mapped[str] = mapped_column(default="")
     created_at: Mapped[float]
 
@@ -65,6 +69,47 @@ class Pairing(Base):
     created_at: Mapped[float]
     expires_at: Mapped[float]
     notified_at: Mapped[float]  # when the person was last told the code
+
+
+class PersonLink(Base):
+    """A person who was joined to another: `former_id` is nobody's any more and means `identity_id`.
+
+    linked_by: the operator, or `chat` where a code did it.
+    """
+
+    __tablename__ = "person_links"
+
+    former_id: Mapped[str] = mapped_column(primary_key=True)
+    identity_id: Mapped[str] = mapped_column(ForeignKey("identities.id"), index=True)
+    linked_at: Mapped[float]
+    linked_by: Mapped[str]
+
+
+class LinkCode(Base):
+    """A code that a person was given in a private chat, to enter in another.
+
+    state: open | used | void.
+    """
+
+    __tablename__ = "link_codes"
+
+    code: Mapped[str] = mapped_column(primary_key=True)
+    identity_id: Mapped[str] = mapped_column(ForeignKey("identities.id"), index=True)
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
+    state: Mapped[str]
+    created_at: Mapped[float]
+    expires_at: Mapped[float]
+
+
+class LinkFailure(Base):
+    """A wrong code, counted per person and per account to end guessing."""
+
+    __tablename__ = "link_failures"
+    __table_args__ = (Index(None, "subject", "at"),)
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    subject: Mapped[str]
+    at: Mapped[float]
 
 
 class NoteRow(Base):

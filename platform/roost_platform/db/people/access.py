@@ -1,6 +1,7 @@
 """Who may talk to an agent: identities, the access policy, and pairing codes for strangers."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,26 +68,33 @@ async def known_person(
     session: AsyncSession, channel: str, sender: Sender
 ) -> models.Identity | None:
     """The person behind a sender, None for somebody who never wrote to an agent."""
+    return await _known_as(session, await _aliases(session, channel, sender))
+
+
+async def _aliases(session: AsyncSession, channel: str, sender: Sender) -> dict[str, models.Alias]:
+    """The sender's stored names, by address, in the order that the sender gives them."""
     addresses = [sender.address, *sender.aliases]
     known = await session.scalars(_ALIASES, {"channel": channel, "addresses": addresses})
-    aliases = {alias.address: alias.identity_id for alias in known}
-    found = next((aliases[address] for address in addresses if address in aliases), None)
-    return None if found is None else await session.get_one(models.Identity, found)
+    stored = {alias.address: alias for alias in known}
+    return {address: stored[address] for address in addresses if address in stored}
+
+
+async def _known_as(
+    session: AsyncSession, aliases: Mapping[str, models.Alias]
+) -> models.Identity | None:
+    """The person with these names, None without any."""
+    ids = dict.fromkeys(alias.identity_id for alias in aliases.values())
+    persons = [await session.get_one(models.Identity, each) for each in ids]
+    # Met under several names before we knew that they are one person's.
+    return min(persons, key=lambda one: _DECIDED_FIRST.index(one.access), default=None)
 
 
 async def identify(
     session: AsyncSession, channel: str, sender: Sender, now: float
 ) -> models.Identity:
     """The person behind a sender, created when new; new aliases are stored."""
-    addresses = [sender.address, *sender.aliases]
-    known = await session.scalars(_ALIASES, {"channel": channel, "addresses": addresses})
-    aliases = {alias.address: alias for alias in known}
-    identity = None
-    if aliases:
-        ids = dict.fromkeys(aliases[name].identity_id for name in addresses if name in aliases)
-        known_as = [await session.get_one(models.Identity, each) for each in ids]
-        # Met under several names before we knew that they are one person's.
-        identity = min(known_as, key=lambda one: _DECIDED_FIRST.index(one.access))
+    aliases = await _aliases(session, channel, sender)
+    identity = await _known_as(session, aliases)
     if identity is None:
         identity = models.Identity(
             id=new_id(),
@@ -98,13 +106,15 @@ async def identify(
         await session.flush()
     elif sender.display_name:
         identity.display_name = clean(sender.display_name)
-    for address in addresses:
+    own = [alias for alias in aliases.values() if alias.identity_id == identity.id]
+    for address in (sender.address, *sender.aliases):
         if address not in aliases:
             session.add(
                 models.Alias(
                     channel=channel,
                     address=address,
                     identity_id=identity.id,
+                    linked_from=own[0].linked_from if own else "",
                     username=clean(sender.username),
                     created_at=now,
                 )

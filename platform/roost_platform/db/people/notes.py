@@ -8,6 +8,7 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.insert import insert_missing
 from roost_platform.db.base.text import clean
+from roost_platform.db.people.linking import current_id
 from roost_workflows.tool_ports import Note
 
 NOTES_MAX = 500  # notes listed per person, newest kept
@@ -16,7 +17,10 @@ NUMBER_MAX = 2**63 - 1  # of a note
 
 
 class PersonNoteStore:
-    """Implements `roost_workflows.tool_ports.PersonNotes`."""
+    """Implements `roost_workflows.tool_ports.PersonNotes`.
+
+    A turn that began before its person was linked may still name them by the id from before.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -24,6 +28,7 @@ class PersonNoteStore:
     async def add(self, person_id: str, text: str, key: str) -> Note:
         """Add a note, once per `key`."""
         async with self._database.write() as session:
+            person_id = await current_id(session, person_id)
             await insert_missing(
                 session,
                 models.NoteRow,
@@ -43,6 +48,7 @@ class PersonNoteStore:
     async def list(self, person_id: str) -> Sequence[Note]:
         """The person's notes, the newest NOTES_MAX, oldest first."""
         async with self._database.read() as session:
+            person_id = await current_id(session, person_id)
             rows = await session.scalars(
                 select(models.NoteRow)
                 .where(models.NoteRow.identity_id == person_id)
@@ -56,6 +62,7 @@ class PersonNoteStore:
         if not 0 < note_id <= NUMBER_MAX:  # models write any number, databases hold 64 bits
             return False
         async with self._database.write() as session:
+            person_id = await current_id(session, person_id)
             result = await session.execute(
                 delete(models.NoteRow).where(
                     models.NoteRow.id == note_id, models.NoteRow.identity_id == person_id

@@ -13,8 +13,16 @@ from roost_platform.db.base.ids import new_id
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.people.access import CONNECTED, VALID, release
+from roost_platform.db.people.link_codes import void_codes
+from roost_platform.db.people.linking import (
+    conversations_of,
+    current_id,
+    join,
+    lock_people,
+    part,
+)
 from roost_platform.db.reasons import WORDS
-from roost_platform.errors import NotFound
+from roost_platform.errors import NotAllowed, NotFound
 
 PAGE_MAX = 200
 
@@ -82,7 +90,7 @@ class People:
         async with self._database.write() as session:
             identity = await self._find(session, code_or_id)
             now = self._database.now()
-            conversations = await _conversations_of(session, identity.id)
+            conversations = await conversations_of(session, identity.id)
             released = []
             for conversation_id in conversations:
                 conversation = await lock_conversation(session, conversation_id)
@@ -106,7 +114,7 @@ class People:
         async with self._database.write() as session:
             identity = await self._find(session, identity_id)
             now = self._database.now()
-            for conversation_id in await _conversations_of(session, identity.id):
+            for conversation_id in await conversations_of(session, identity.id):
                 await lock_conversation(session, conversation_id)
             await session.execute(
                 update(models.Inbox)
@@ -117,9 +125,48 @@ class People:
                 .values(state="ignored", reason_code="blocked", reason=WORDS["blocked"])
                 .execution_options(synchronize_session=False)
             )
+            await void_codes(session, identity.id)
             await _decide(session, identity, "blocked", "refused", by, now)
             await audit(session, now, by, "person.block", identity.id, _detail(identity), ip)
             return Decision(identity.id, ())
+
+    async def link(self, person_id: str, other_id: str, by: str, ip: str = "") -> Decision:
+        """Make the other one with the person, whose id stays: addresses, chats and notes.
+
+        Who waits is let in with who is allowed; a block stays. Raises NotFound, and NotAllowed for
+        one and the same person.
+        """
+        async with self._database.write() as session:
+            person_id, other_id = [await current_id(session, id) for id in (person_id, other_id)]
+            person, other = await lock_people(session, person_id, other_id)
+            if person is None or other is None:
+                raise NotFound("No such person.")
+            if person is other:
+                raise NotAllowed("That is one person already.")
+            now, name = self._database.now(), other.display_name
+            joined = await join(session, person, other, by, now, approves=True)
+            detail = {**_detail(person), "other": other_id, "other_name": name}
+            detail["access"] = person.access
+            await audit(session, now, by, "person.link", person.id, detail, ip)
+            return Decision(person.id, joined.conversations)
+
+    async def unlink(self, person_id: str, linked_from: str, by: str, ip: str = "") -> str:
+        """Make the addresses that came with one link a person of their own; returns their id.
+
+        linked_from: as in `models.Alias`, empty for the addresses that were the person's own.
+        Raises NotFound, and NotAllowed where the person has no other address.
+        """
+        async with self._database.write() as session:
+            [person] = await lock_people(session, await current_id(session, person_id))
+            if person is None:
+                raise NotFound("No such person.")
+            now = self._database.now()
+            apart = await part(session, person, linked_from, now)
+            if apart is None:
+                raise NotAllowed("These addresses are not linked with others.")
+            detail = {**_detail(person), "apart": apart.id, "access": apart.access}
+            await audit(session, now, by, "person.unlink", person.id, detail, ip)
+            return apart.id
 
     async def _find(self, session: AsyncSession, code_or_id: str) -> models.Identity:
         wanted = code_or_id.strip()
@@ -130,7 +177,7 @@ class People:
                 models.Pairing.expires_at > self._database.now(),
             )
         )
-        identity_id = wanted if pairing is None else pairing.identity_id
+        identity_id = await current_id(session, wanted) if pairing is None else pairing.identity_id
         identity = await session.get(models.Identity, identity_id)
         if identity is None:
             raise NotFound("No open pairing code and no person of that name.")
@@ -168,16 +215,6 @@ class People:
             held=held or 0,
             last_inbound_at=last,
         )
-
-
-async def _conversations_of(session: AsyncSession, identity_id: str) -> Sequence[str]:
-    """The person's own chats, in the order that locks are taken."""
-    ids = await session.scalars(
-        select(models.Conversation.id)
-        .where(models.Conversation.identity_id == identity_id)
-        .order_by(models.Conversation.key)
-    )
-    return ids.all()
 
 
 async def _decide(

@@ -30,14 +30,16 @@ async def rename(session: AsyncSession, event: InboundMessage, now: float) -> bo
     others = [one for one in await _people(session, channel, names) if one.id != person.id]
     if any(other.access == "blocked" for other in others):
         return False
-    for alias in await _aliases(session, channel, event.former_names):
+    former = await _aliases(session, channel, event.former_names)
+    linked_from = next((a.linked_from for a in former if a.identity_id == person.id), "")
+    for alias in former:
         await session.delete(alias)
     kept = {alias.address: alias for alias in await _aliases(session, channel, names)}
     for name in names:
         if name in kept:
-            kept[name].identity_id = person.id
+            kept[name].identity_id, kept[name].linked_from = person.id, linked_from
         else:
-            session.add(_alias(channel, name, person, now))
+            session.add(_alias(channel, name, person, linked_from, now))
     await session.flush()
     for other in others:
         if other.access == "pending":  # they wrote under the new name before we heard of it
@@ -69,9 +71,16 @@ async def _aliases(
     return found.all()
 
 
-def _alias(channel: str, name: str, person: models.Identity, now: float) -> models.Alias:
+def _alias(
+    channel: str, name: str, person: models.Identity, linked_from: str, now: float
+) -> models.Alias:
     return models.Alias(
-        channel=channel, address=name, identity_id=person.id, username="", created_at=now
+        channel=channel,
+        address=name,
+        identity_id=person.id,
+        linked_from=linked_from,
+        username="",
+        created_at=now,
     )
 
 

@@ -52,7 +52,8 @@ def store(
     size: int | None = None,
 ) -> File:
     """Keep a file under a new id; `size` may claim more bytes than `data` has."""
-    number, media_kind = next(_numbers), KINDS[kind]
+    number = next(n for n in _numbers if n > world.last_file_number)
+    media_kind = KINDS[kind]
     file = File(
         f"{kind.upper().replace('_', '')}{number:08d}",
         f"U{number:08d}",

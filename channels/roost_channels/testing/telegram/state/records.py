@@ -1,7 +1,7 @@
 """The records of FakeTelegram's world: users, files, messages, topics and chats."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from roost_channels.testing.telegram.text.formatted import Formatted
 
@@ -48,6 +48,7 @@ class File:
     path_until: float = 0.0
     folder: str = "documents"
     gone: bool = False
+    __pydantic_config__: ClassVar = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
 
 @dataclass(slots=True)

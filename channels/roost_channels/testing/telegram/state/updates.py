@@ -63,7 +63,7 @@ class UpdateQueue:
         self, clock: Clock, first_id: int = 1000, stretch_empty_polls: bool = True
     ) -> None:
         self._clock = clock
-        self._next_id = first_id
+        self.next_id = first_id
         self._stretch = stretch_empty_polls
         self.pending: deque[Update] = deque()
         self.allowed = DEFAULT_TYPES
@@ -93,8 +93,8 @@ class UpdateQueue:
         if len(self.pending) >= QUEUE_MAX:
             raise RuntimeError(f"more than {QUEUE_MAX} updates wait")
         lifetime = CALLBACK_LIFETIME_S if kind == "callback_query" else MESSAGE_LIFETIME_S
-        update = Update(self._next_id, kind, payload, self._clock.time() + lifetime, lane)
-        self._next_id += 1
+        update = Update(self.next_id, kind, payload, self._clock.time() + lifetime, lane)
+        self.next_id += 1
         if fault == "out_of_order" and self._withheld is None:
             self._withheld = update
             self._releasing = asyncio.ensure_future(self._release_later())
@@ -120,8 +120,8 @@ class UpdateQueue:
         """Queue the update that an out_of_order fault held back, under a new id."""
         if self._withheld is not None:
             update, self._withheld = self._withheld, None
-            update.update_id = self._next_id
-            self._next_id += 1
+            update.update_id = self.next_id
+            self.next_id += 1
             self.pending.append(update)
 
     def take_duplicates(self, confirmed: int) -> list[Update]:

@@ -14,8 +14,9 @@ class World:
         self.users: dict[int, User] = {}
         self.chats: dict[int, Chat] = {}
         self.files: dict[str, File] = {}
+        self.last_file_number = 0
         # Private chats and basic groups share one numbering of messages.
-        self._mailbox_message_id = first_message_id - 1
+        self.mailbox_message_id = first_message_id - 1
 
     def user(self, user_id: int, first_name: str = "", username: str = "") -> User:
         """The user with that id, created when not known; given names replace the old ones."""
@@ -38,8 +39,8 @@ class World:
         if chat.type == "supergroup":
             chat.last_message_id += 1
             return chat.last_message_id
-        self._mailbox_message_id += 1
-        return self._mailbox_message_id
+        self.mailbox_message_id += 1
+        return self.mailbox_message_id
 
     def find_chat(self, chat_id: str) -> Chat:
         """The chat that a call names by id or @username; BotApiError 400 when there is none."""

@@ -145,6 +145,14 @@ class TelegramScreen:
             return None
         return chat.draft.formatted.text
 
+    def _shown_draft(self, chat_id: int) -> dict[str, Any] | None:
+        text = self.draft(chat_id)
+        draft = self._core.world.chats[chat_id].draft if text is not None else None
+        if draft is None:
+            return None
+        entities = list(draft.formatted.entities)
+        return {"text": text, "entities": entities, "can_stop": draft.can_stop}
+
     def notifications(self, chat_id: int) -> int:
         """How often the phone rang: for each message that was not silent, deleted ones too."""
         chat = self._core.world.chats.get(chat_id)
@@ -173,5 +181,6 @@ class TelegramScreen:
             "messages": [message.to_json() for message in self.messages(chat_id)],
             "typing": self.typing(chat_id),
             "draft": self.draft(chat_id),
+            "draft_shown": self._shown_draft(chat_id),
             "notifications": self.notifications(chat_id),
         }
