@@ -151,7 +151,7 @@ async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
     client = await Client.connect(
         settings.temporal_address, namespace=settings.temporal.namespace, lazy=True
     )
-    return TemporalDoorbell(client)
+    return TemporalDoorbell(client, settings.worker.task_queue)
 
 
 def build_channels(
