@@ -119,15 +119,28 @@ def _marker(message: Message) -> str:
 def _user_text(message: Message, pictures: Mapping[str, str] | None) -> str:
     """The context first, then the quote and the files, then the person's own words."""
     words = unfenced(message.content)
-    if message.context is not None:
-        words = f"{plain_name(message.name)}: {_indented(words)}" if message.name else words
+    if message.forwarded_from:
+        words = forwarded_block(message.forwarded_from, words)
+    if message.context is not None and message.name:
+        words = f"{plain_name(message.name)}: {_indented(words)}"
     blocks = [block for file in message.files if (block := file_block(file, pictures))]
     blocks.append(words)
+    if message.payload:
+        blocks.insert(0, f"<payload>{unfenced(message.payload)}</payload>")
     if message.quoted:
         blocks.insert(0, quote_block(message.quoted))
     if message.context:
         blocks.insert(0, context_block(message.context))
     return "\n".join(blocks)
+
+
+def forwarded_block(source: str, words: str) -> str:
+    """Words that the person passed on, fenced so that they cannot pass for the person's own.
+
+    words: without fences of ours.
+    """
+    name = plain_name(source).translate(_NAME_IN_TAG)
+    return f'<forwarded from="{name}">{words}</forwarded>'
 
 
 def unfenced(text: str) -> str:

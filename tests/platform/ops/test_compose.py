@@ -12,9 +12,9 @@ from roost_inference.process_environment import launch_environment
 from roost_platform.cli.main import PARTS, app
 from roost_platform.settings.config import (
     settings_model,
-    variable_of,
     walk_fields,
 )
+from roost_platform.settings.sources import variable_of
 from roost_workflows.devserver import DYNAMIC_CONFIG
 
 ROOT = Path(__file__).parents[3]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roost_platform.db import models
+from roost_platform.queueing import INTERRUPTED
 from roost_platform.views.engine.notes import engine_notes
 
 SPANS_MAX = 40  # rows of one waterfall
@@ -26,6 +27,7 @@ class TurnView:
     """One turn with its waterfall. engine: what the engine reports of its calls, in sentences.
 
     error: the engine's own words or a trace, for operators.
+    reason: the code of how it ended; ending: the same in words, empty for a turn that ended well.
     """
 
     id: str
@@ -41,6 +43,7 @@ class TurnView:
     spans: tuple[TurnSpan, ...]
     engine: tuple[str, ...] = ()
     error: str = ""
+    ending: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,17 @@ def turn_view(
         spans=scaled(turn.queued_at, raw_spans(turn, steps, calls, parts)),
         engine=engine_notes(steps),
         error=turn.error,
+        ending=ending_of(turn),
     )
+
+
+def ending_of(turn: models.Turn) -> str:
+    """How a turn ended that has no answer, and by whom."""
+    if turn.state == "stopped" and turn.reason_code == INTERRUPTED:
+        return "interrupted by a newer message"
+    if turn.state == "stopped":
+        return f"stopped by {turn.stop_requested_by}" if turn.stop_requested_by else "stopped"
+    return turn.reason_code.replace("_", " ") if turn.state == "failed" else ""
 
 
 def raw_spans(
