@@ -100,5 +100,5 @@ def test_the_parts_of_compose_start_answer_and_stop(containers: Containers) -> N
         eventually(f"{name} is well", lambda name=name: containers.is_well(name), within_s=START_S)  # type: ignore[misc]
     said = containers.run("web", "chat", "-m", "Hello", "--json", "--timeout", "90")
     assert said.returncode == 0, said.stderr
-    assert json.loads(said.stdout)["text"]
+    assert json.loads(said.stdout)["answer"]
     assert {name: containers.stop(name) for name in reversed(SERVED)} == dict.fromkeys(SERVED, 0)
