@@ -48,6 +48,10 @@ SECTIONS = {
     ),
     "delivery": ("Delivery", ""),
     "files": ("Files", ""),
+    "retention": (
+        "Retention",
+        "See [operations.md](operations.md#what-is-kept-for-how-long) for all that is kept.",
+    ),
     "web": ("Web", ""),
     "console": ("Console", ""),
     "log": ("Logs", ""),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from ipaddress import ip_network
 from typing import Any, Literal
+from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, create_model, field_validator
 
@@ -44,6 +45,21 @@ class DatabaseConfig(Section):
         if url is not None:
             _check_url(url.get_secret_value())
         return url
+
+    @property
+    def full_url(self) -> str:
+        """The URL with its password; empty if none is set."""
+        url = self.url.get_secret_value() if self.url is not None else ""
+        password = self.password.get_secret_value()
+        return _with_password(url, password) if url and password else url
+
+
+def _with_password(url: str, password: str) -> str:
+    """The URL with this password in its user part, quoted."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    user = user.partition(":")[0]
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
 
 def _check_url(url: str) -> None:
@@ -137,6 +153,17 @@ class TemporalConfig(Section):
         if not host or not port.isdecimal() or not 0 < int(port) <= 65535:
             raise ValueError("write host:port, such as temporal.example.org:7233")
         return value
+
+
+class RetentionConfig(Section):
+    """How long what was said and done is kept."""
+
+    conversations_days: float | None = Field(
+        default=None,
+        ge=30.0,
+        description="Days after which messages, answers, tool calls and deliveries are deleted. "
+        "Default: never. Networks may repeat a message for some days, so 30 is the least.",
+    )
 
 
 class WebConfig(Section):

@@ -19,7 +19,7 @@ from sqlalchemy.util import await_only
 
 from roost_platform.db.base.inline import DRIVER
 from roost_platform.db.base.liveness import refuse_closed
-from roost_platform.db.base.migrate import upgrade
+from roost_platform.db.base.migrate import downgrade, upgrade
 from roost_platform.db.base.news import CHANNEL, News, NotifyNews, PollNews
 from roost_platform.db.base.told import write_lines
 
@@ -256,11 +256,18 @@ class Database:
         return self._seen[task] != since
 
     async def migrate(self, revision: str = "head") -> None:
-        """Bring the schema to `revision`; several processes may call it at once."""
+        """Bring the schema up to `revision`; several processes may call it at once."""
+        await self._migrate(upgrade, revision)
+
+    async def downgrade(self, revision: str) -> None:
+        """Take the schema back to `revision`, an older one; columns and tables since then go."""
+        await self._migrate(downgrade, revision)
+
+    async def _migrate(self, run: Callable[[Connection, str], None], revision: str) -> None:
         engine = create_engine(self.url, migrating=True)
         try:
             async with engine.connect() as connection:
-                await connection.run_sync(upgrade, revision)
+                await connection.run_sync(run, revision)
                 await connection.commit()
         finally:
             await engine.dispose()
