@@ -23,8 +23,10 @@ from roost_platform.settings.sections import (
     DatabaseConfig,
     InboundConfig,
     LogConfig,
+    MetricsConfig,
     RetentionConfig,
     SessionsConfig,
+    TelemetryConfig,
     TemporalConfig,
     WebConfig,
     inbound_model,
@@ -117,6 +119,8 @@ class Settings(BaseSettings):
     web: WebConfig = Field(default_factory=WebConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)
     log: LogConfig = Field(default_factory=LogConfig)
+    metrics: MetricsConfig = Field(default_factory=MetricsConfig)
+    telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
 
     @field_validator("public_base_url")
     @classmethod

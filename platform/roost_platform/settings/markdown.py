@@ -55,6 +55,8 @@ SECTIONS = {
     "web": ("Web", ""),
     "console": ("Console", ""),
     "log": ("Logs", ""),
+    "metrics": ("Metrics", "See [operations.md](operations.md#figures-and-traces)."),
+    "telemetry": ("Traces", "See [operations.md](operations.md#figures-and-traces)."),
 }
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
+from roost_platform.db.base.facts import tell_listeners
 from roost_platform.db.base.inline import DRIVER
 from roost_platform.db.base.liveness import refuse_closed
 from roost_platform.db.base.migrate import downgrade, upgrade
@@ -201,6 +202,7 @@ class Database:
         async with self._writing(is_news) as session:
             yield session
         write_lines(session)
+        tell_listeners(session)
 
     @asynccontextmanager
     async def _writing(self, is_news: bool) -> AsyncIterator[AsyncSession]:
