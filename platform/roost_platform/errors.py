@@ -8,6 +8,7 @@ PlatformError
 ├── NotReachable     retryable: a part that this one needs does not answer
 ├── StackNotFound    retryable: no running stack to talk to
 ├── ApiRefused       not retryable: the API of a running stack answered with an error
+├── SchemaMismatch   not retryable: the tables are of a version that this one can't use; says which
 ├── BackupRefused    not retryable: a backup can't be made or restored as asked; says why
 ├── RequestError     what was asked for can't be done; has an HTTP status
 │   ├── NotSignedIn   401, retryable after signing in
@@ -73,6 +74,10 @@ class NotReachable(PlatformError):
 
 class StackNotFound(PlatformError):
     """There is no running stack to talk to."""
+
+
+class SchemaMismatch(PlatformError):
+    """The database's tables are of another version."""
 
 
 class BackupRefused(PlatformError):

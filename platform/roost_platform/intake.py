@@ -56,10 +56,14 @@ class Doorbell(Protocol):
 
 
 class TemporalDoorbell:
-    """Rings by signal-with-start of the session's workflow."""
+    """Rings by signal-with-start of the session's workflow.
 
-    def __init__(self, client: Client) -> None:
+    task_queue: where the workers look for work.
+    """
+
+    def __init__(self, client: Client, task_queue: str = TASK_QUEUE) -> None:
         self._client = client
+        self._task_queue = task_queue
 
     async def ring(self, conversation_id: str) -> None:
         """Signal `ring`, starting the workflow when none runs."""
@@ -83,7 +87,7 @@ class TemporalDoorbell:
             WORKFLOW_TYPE,
             SessionInput(conversation_id),
             id=workflow_id(conversation_id),
-            task_queue=TASK_QUEUE,
+            task_queue=self._task_queue,
             start_signal=signal,
             rpc_timeout=timedelta(seconds=RING_TIMEOUT_S),
         )

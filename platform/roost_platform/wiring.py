@@ -28,6 +28,7 @@ from roost_platform.commands import MENU
 from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db import models
 from roost_platform.db.people.access import AccessPolicy
+from roost_platform.db.retention import Retention
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.errors import ConfigError, NotReachable
 from roost_platform.intake import PlatformIntake, Sweeper, TemporalDoorbell
@@ -152,7 +153,7 @@ async def temporal_doorbell(settings: Settings) -> TemporalDoorbell:
     client = await Client.connect(
         settings.temporal_address, namespace=settings.temporal.namespace, lazy=True
     )
-    return TemporalDoorbell(client)
+    return TemporalDoorbell(client, settings.worker.task_queue)
 
 
 def build_channels(
@@ -240,6 +241,7 @@ async def open_courier(
                 channels, stores.artifacts, config=settings.files, stop=stop
             ).run(),
             "sweep": Sweeper(stores, doorbell).run(),
+            "delete": Retention(stores.database, settings.retention.conversations_days).run(),
             "watch turns": Watchdog(
                 stores,
                 doorbell,

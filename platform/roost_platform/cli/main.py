@@ -98,15 +98,24 @@ def serve(
 
 
 @app.command()
-def migrate(data: Data = None) -> None:
-    """Bring the database's tables up to date."""
+def migrate(
+    data: Data = None,
+    to: Annotated[
+        str | None,
+        typer.Option(help="Take the tables back to this older revision, such as 0016."),
+    ] = None,
+) -> None:
+    """Bring the database's tables up to date, or back to those of an older version."""
     from roost_platform.stack.lifeline import attach_to_supervisor
 
     attach_to_supervisor()
     settings = read_settings(data)
-    from roost_platform.processes.migrate import migrate as run_migrate
+    from roost_platform.processes import migrate as migration
 
-    run_migrate(settings)
+    if to is None:
+        migration.migrate(settings)
+    else:
+        migration.take_back(settings, to)
 
 
 @app.command()

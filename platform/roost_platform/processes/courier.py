@@ -12,9 +12,13 @@ def run(settings: Settings) -> int:
 async def _work(running: ProcessContext) -> None:
     # Loaded here, when a stop is already noticed: loading them takes a second or more.
     from roost_platform.processes.beating import beating
+    from roost_platform.telemetry.measuring import measured
     from roost_platform.wiring import open_courier
 
     async with open_courier(running.settings, running.stop) as courier:
         running.ready.set()
-        async with beating(courier.stores.heartbeats, "courier", running.ready):
+        async with (
+            measured(running.settings, "courier", courier.stores.database),
+            beating(courier.stores.heartbeats, "courier", running.ready),
+        ):
             await courier.run(running.stop)

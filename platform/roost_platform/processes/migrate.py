@@ -7,8 +7,9 @@ import time
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
+from roost_platform.data_folder.settings_in_use import running_parts
 from roost_platform.db.base.engine import Database
-from roost_platform.errors import NotReachable
+from roost_platform.errors import AlreadyRunning, NotReachable
 from roost_platform.masking import mask
 from roost_platform.settings.config import Settings
 from roost_platform.stack import logs
@@ -24,6 +25,23 @@ def migrate(settings: Settings) -> None:
     """Migrate, and wait for a database server that is only starting; raises NotReachable."""
     logs.configure("migrate", level=settings.log.level, json_lines=settings.log.json_lines)
     asyncio.run(migrate_when_reachable(settings))
+
+
+def take_back(settings: Settings, revision: str) -> None:
+    """Take the tables back to an older revision; raises AlreadyRunning, SchemaMismatch."""
+    if parts := running_parts(settings.data_dir):
+        names = ", ".join(f"{part} (pid {pid})" for part, pid in sorted(parts.items()))
+        raise AlreadyRunning(f"Stop Roost first; on this data folder run: {names}.")
+    logs.configure("migrate", level=settings.log.level, json_lines=settings.log.json_lines)
+
+    async def run() -> None:
+        database = Database(settings.database_url)
+        try:
+            await database.downgrade(revision)
+        finally:
+            await database.close()
+
+    asyncio.run(run())
 
 
 async def migrate_when_reachable(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from roost_platform.processes.beating import beating
 from roost_platform.settings.config import Settings
 from roost_platform.stack import probes
 from roost_platform.stack.local_ports import in_use, is_free
+from roost_platform.telemetry.measuring import measured
 from roost_platform.web.app import WebParts, build_app
 from roost_platform.web.proxies import ProxyNetworks
 from roost_platform.wiring import (
@@ -119,5 +120,8 @@ async def _serve(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
-        async with beating(parts.stores.heartbeats, "web", ready):
+        async with (
+            measured(settings, "web", parts.stores.database),
+            beating(parts.stores.heartbeats, "web", ready),
+        ):
             await server.serve()

@@ -15,6 +15,7 @@ def run(settings: Settings) -> int:
 async def _work(running: ProcessContext) -> None:
     # Loaded here, when a stop is already noticed: loading them takes a second or more.
     from roost_platform.processes.beating import beating
+    from roost_platform.telemetry.measuring import measured
     from roost_platform.wiring import (
         engine_client,
         engine_hints,
@@ -40,6 +41,7 @@ async def _work(running: ProcessContext) -> None:
         except TimeoutError as error:
             raise NotReachable(str(error)) from error
         async with (
+            measured(settings, "worker", stores.database),
             beating(stores.heartbeats, "worker", running.ready),
             warming(settings, stores, engine, registry),
         ):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, create_model, field_validator
 from pydantic.fields import FieldInfo
@@ -23,7 +23,10 @@ from roost_platform.settings.sections import (
     DatabaseConfig,
     InboundConfig,
     LogConfig,
+    MetricsConfig,
+    RetentionConfig,
     SessionsConfig,
+    TelemetryConfig,
     TemporalConfig,
     WebConfig,
     inbound_model,
@@ -112,9 +115,12 @@ class Settings(BaseSettings):
     inbound: InboundConfig = Field(default_factory=InboundConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
     files: FilesConfig = Field(default_factory=FilesConfig)
+    retention: RetentionConfig = Field(default_factory=RetentionConfig)
     web: WebConfig = Field(default_factory=WebConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)
     log: LogConfig = Field(default_factory=LogConfig)
+    metrics: MetricsConfig = Field(default_factory=MetricsConfig)
+    telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
 
     @field_validator("public_base_url")
     @classmethod
@@ -166,11 +172,7 @@ class Settings(BaseSettings):
     @property
     def database_url(self) -> str:
         """The SQLAlchemy URL in use."""
-        if self.database.url is not None:
-            url = self.database.url.get_secret_value()
-            password = self.database.password.get_secret_value()
-            return url if not password else _with_password(url, password)
-        return f"sqlite:///{self.data_dir / 'roost.db'}"
+        return self.database.full_url or f"sqlite:///{self.data_dir / 'roost.db'}"
 
     @property
     def temporal_address(self) -> str:
@@ -206,14 +208,6 @@ class Settings(BaseSettings):
     def origin(self, path: str) -> str:
         """Return a value's source: `environment`, a file's path, `command line` or `default`."""
         return self._origins.get(path, "default")
-
-
-def _with_password(url: str, password: str) -> str:
-    """The URL with this password in its user part, quoted."""
-    parts = urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    user = user.partition(":")[0]
-    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
 
 @cache

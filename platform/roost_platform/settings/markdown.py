@@ -48,9 +48,15 @@ SECTIONS = {
     ),
     "delivery": ("Delivery", ""),
     "files": ("Files", ""),
+    "retention": (
+        "Retention",
+        "See [operations.md](operations.md#what-is-kept-for-how-long) for all that is kept.",
+    ),
     "web": ("Web", ""),
     "console": ("Console", ""),
     "log": ("Logs", ""),
+    "metrics": ("Metrics", "See [operations.md](operations.md#figures-and-traces)."),
+    "telemetry": ("Traces", "See [operations.md](operations.md#figures-and-traces)."),
 }
 
 

@@ -3,8 +3,17 @@
 from collections.abc import Mapping
 from ipaddress import ip_network
 from typing import Any, Literal
+from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, create_model, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from roost.agent import QueueMode
 from roost_platform.commands import ABORT_PHRASES
@@ -44,6 +53,21 @@ class DatabaseConfig(Section):
         if url is not None:
             _check_url(url.get_secret_value())
         return url
+
+    @property
+    def full_url(self) -> str:
+        """The URL with its password; empty if none is set."""
+        url = self.url.get_secret_value() if self.url is not None else ""
+        password = self.password.get_secret_value()
+        return _with_password(url, password) if url and password else url
+
+
+def _with_password(url: str, password: str) -> str:
+    """The URL with this password in its user part, quoted."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    user = user.partition(":")[0]
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
 
 def _check_url(url: str) -> None:
@@ -139,6 +163,17 @@ class TemporalConfig(Section):
         return value
 
 
+class RetentionConfig(Section):
+    """How long what was said and done is kept."""
+
+    conversations_days: float | None = Field(
+        default=None,
+        ge=30.0,
+        description="Days after which messages, answers, tool calls and deliveries are deleted. "
+        "Default: never. Networks may repeat a message for some days, so 30 is the least.",
+    )
+
+
 class WebConfig(Section):
     """The port that carries the console, the API and the webhooks."""
 
@@ -183,6 +218,46 @@ class ConsoleConfig(Section):
     )
     environment: str = Field(
         default="", max_length=32, description="A label beside the name, such as `staging`."
+    )
+
+
+class MetricsConfig(Section):
+    """Where each part serves its figures for Prometheus, under /metrics."""
+
+    host: str = Field(default="127.0.0.1", description="Address these ports listen on.")
+    web_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Port of the web part's figures. Default: off."
+    )
+    worker_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Port of the worker's figures. Default: off."
+    )
+    courier_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Port of the courier's figures. Default: off."
+    )
+    token: SecretStr = Field(
+        default=SecretStr(""),
+        description="Bearer token that a scrape must carry; needed where `host` is not loopback.",
+    )
+
+    @model_validator(mode="after")
+    def _is_guarded(self) -> "MetricsConfig":
+        if self.host not in ("127.0.0.1", "::1", "localhost") and not self.token:
+            raise ValueError("an address that others reach needs a token")
+        return self
+
+
+class TelemetryConfig(Section):
+    """Spans for OpenTelemetry; nothing of it is loaded while there is no endpoint."""
+
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern="^https?://",
+        description="Base URL of a collector that takes OTLP over HTTP, such as "
+        "`http://127.0.0.1:4318`. Default: no spans are made.",
+    )
+    otlp_headers: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="Headers of each request to the collector, such as its key.",
     )
 
 

@@ -142,7 +142,7 @@ async def test_a_restored_stack_equals_the_old_one_on_either_database(
         assert restored[name] == old[name]
     assert files_of(empty.data_dir) == files_of(busy.settings.data_dir)
     kept = {path.name for path in empty.data_dir.iterdir()}
-    assert kept - {"roost.db", "roost.lock", "files"} == set(KEYS)
+    assert kept - {"roost.db", "roost.lock", "files"} == {*KEYS, "audit-key"}
     assert summary.files == len(files_of(empty.data_dir))
     private = [path for path in empty.data_dir.rglob("*") if path.is_file()]
     assert not [path for path in private if stat.S_IMODE(path.stat().st_mode) & 0o077]

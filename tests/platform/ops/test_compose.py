@@ -10,9 +10,7 @@ from typer.main import get_command
 
 from roost_inference.process_environment import launch_environment
 from roost_platform.cli.main import PARTS, app
-from roost_platform.db.base.engine import Database
 from roost_platform.settings.config import (
-    load_settings,
     settings_model,
     walk_fields,
 )
@@ -23,6 +21,16 @@ ROOT = Path(__file__).parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: s for name, s in SERVICES.items() if "build" in s}
+# A development server that rests: one partition, no schedules, namespaces that never change.
+FOR_ONE_MACHINE = {
+    "matching.numTaskqueueReadPartitions",
+    "matching.numTaskqueueWritePartitions",
+    "matching.ephemeralDataUpdateInterval",
+    "system.namespaceCacheRefreshInterval",
+    "worker.perNamespaceWorkerCount",
+    "worker.enableNamespaceBatcher",
+    "worker.enableScheduler",
+}
 DOCKERFILE = (ROOT / "platform" / "Dockerfile").read_text()
 
 
@@ -44,23 +52,14 @@ def test_every_command_is_one_of_the_command_line(name: str) -> None:
 def test_every_variable_is_a_setting(name: str) -> None:
     known = {variable_of(path) for path, _ in walk_fields(settings_model())}
     known |= set(launch_environment({})) if name == "engine" else set()
-    assert set(OURS[name]["environment"]) <= known
+    # Blank: what stands in .env for PostgreSQL's own container.
+    given = dict(OURS[name]["environment"])
+    assert given.pop("POSTGRES_PASSWORD") == ""
+    assert set(given) <= known
 
 
 def test_the_engine_is_started_as_roost_up_starts_it() -> None:
     assert launch_environment({}).items() <= OURS["engine"]["environment"].items()
-
-
-@pytest.mark.parametrize("password", ["plain", "p@ss/w:rd?#[1] %41é"])
-def test_any_password_reaches_the_database_as_it_was_chosen(password: str) -> None:
-    given = {
-        key: value.replace("${POSTGRES_PASSWORD:?choose a password}", password)
-        for key, value in OURS["web"]["environment"].items()
-        if key.startswith("ROOST_DATABASE__")
-    }
-    url = Database.parse(load_settings(environ=given).database_url)
-    assert (url.username, url.password) == ("roost", password)
-    assert (url.host, url.port, url.database) == ("postgres", 5432, "roost")
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -70,7 +69,8 @@ def test_our_containers_are_not_root_and_write_only_where_they_must(name: str) -
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
-    assert [volume.split(":")[1] for volume in service["volumes"]] == ["/data"]
+    writable = [volume for volume in service["volumes"] if not volume.endswith(":ro")]
+    assert writable == ["data:/data"]
     assert service["environment"]["ROOST_DATA_DIR"] == "/data"
 
 
@@ -96,20 +96,20 @@ def test_temporal_is_new_enough_to_push_cancellations_and_told_to() -> None:
         assert tuple(int(part) for part in version.split(".")) >= (1, 32, 0)
     assert "auto-setup" not in str(SERVICES)
     given = yaml.safe_load(COMPOSE["configs"]["temporal-dynamic"]["content"])
-    partitions = {key for key in DYNAMIC_CONFIG if "Partitions" in key}
-    expected = {k: v for k, v in DYNAMIC_CONFIG.items() if k not in partitions}
+    expected = {k: v for k, v in DYNAMIC_CONFIG.items() if k not in FOR_ONE_MACHINE}
     assert {k: str(v[0]["value"]).lower() for k, v in given.items()} == expected
 
 
 def test_only_the_web_port_is_published_and_only_to_this_machine() -> None:
     published = {name: s["ports"] for name, s in SERVICES.items() if "ports" in s}
-    assert published == {"web": ["127.0.0.1:8420:8420"]}
+    port = "${ROOST_WEB__PORT:-8420}"
+    assert published == {"web": [f"127.0.0.1:{port}:{port}"]}
 
 
 def test_no_password_is_written_down() -> None:
     text = (ROOT / "compose.yaml").read_text()
     for value in re.findall(r"^ +\w*(?:PASSWORD|PWD|TOKEN|KEY|SECRET)\w*: (\S+)", text, re.M):
-        assert value.startswith("${"), value
+        assert value.startswith("${") or value == '""', value
 
 
 def test_the_image_runs_as_its_own_user_on_the_locked_dependencies() -> None:
@@ -119,4 +119,4 @@ def test_the_image_runs_as_its_own_user_on_the_locked_dependencies() -> None:
     assert "--require-hashes -r /src/requirements.lock" in DOCKERFILE
     for source in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
         for path in source.split():
-            assert (ROOT / path).exists(), path
+            assert "[" in path or (ROOT / path).exists(), path

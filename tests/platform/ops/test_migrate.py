@@ -1,14 +1,17 @@
 """`roost migrate` waits for a server that is starting, and not for one that refuses."""
 
 import asyncio
+import os
 import socket
 import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from roost_platform.data_folder import settings_in_use
 from roost_platform.db.base.engine import Database
-from roost_platform.errors import NotReachable
+from roost_platform.errors import AlreadyRunning, NotReachable, SchemaMismatch
 from roost_platform.processes import migrate as migration
 from roost_platform.settings.config import load_settings
 
@@ -50,3 +53,46 @@ async def test_a_server_that_does_not_answer_is_waited_for_up_to_the_bound(
         server.close()
     assert asked > 1
     assert "hush" not in str(error.value)
+
+
+async def test_the_tables_go_back_to_an_older_version_and_up_again(
+    tmp_path: Path, empty_database_url: str
+) -> None:
+    environ = {"ROOST_DATA_DIR": str(tmp_path), "ROOST_DATABASE__URL": empty_database_url}
+    settings = load_settings(environ=environ)
+    await migrate(tmp_path, empty_database_url)
+    await asyncio.to_thread(migration.take_back, settings, "0016")
+    database = Database(empty_database_url)
+    try:
+        async with database.connect() as connection:
+            found = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+        assert found == "0016"
+    finally:
+        await database.close()
+    with pytest.raises(SchemaMismatch, match="'9999'"):
+        await asyncio.to_thread(migration.take_back, settings, "9999")
+    await migrate(tmp_path, empty_database_url)
+
+
+async def test_tables_of_a_newer_version_are_refused_in_a_sentence(
+    tmp_path: Path, empty_database_url: str
+) -> None:
+    await migrate(tmp_path, empty_database_url)
+    database = Database(empty_database_url)
+    try:
+        async with database.write() as session:
+            await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    finally:
+        await database.close()
+    with pytest.raises(SchemaMismatch, match=r"newer Roost \(9999\).*roost migrate --to 00"):
+        await migrate(tmp_path, empty_database_url)
+
+
+async def test_the_tables_of_a_stack_that_runs_are_left_alone(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    environ = {"ROOST_DATA_DIR": str(tmp_path), "ROOST_DATABASE__URL": sqlite_url}
+    settings = load_settings(environ=environ)
+    settings_in_use.keep(settings, "web")
+    with pytest.raises(AlreadyRunning, match=f"web \\(pid {os.getpid()}\\)"):
+        await asyncio.to_thread(migration.take_back, settings, "0016")

@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
+from roost_platform.db.base.facts import tell_listeners
 from roost_platform.db.base.inline import DRIVER
 from roost_platform.db.base.liveness import refuse_closed
-from roost_platform.db.base.migrate import upgrade
+from roost_platform.db.base.migrate import downgrade, upgrade
 from roost_platform.db.base.news import CHANNEL, News, NotifyNews, PollNews
 from roost_platform.db.base.told import write_lines
 
@@ -201,6 +202,7 @@ class Database:
         async with self._writing(is_news) as session:
             yield session
         write_lines(session)
+        tell_listeners(session)
 
     @asynccontextmanager
     async def _writing(self, is_news: bool) -> AsyncIterator[AsyncSession]:
@@ -256,11 +258,18 @@ class Database:
         return self._seen[task] != since
 
     async def migrate(self, revision: str = "head") -> None:
-        """Bring the schema to `revision`; several processes may call it at once."""
+        """Bring the schema up to `revision`; several processes may call it at once."""
+        await self._migrate(upgrade, revision)
+
+    async def downgrade(self, revision: str) -> None:
+        """Take the schema back to `revision`, an older one; columns and tables since then go."""
+        await self._migrate(downgrade, revision)
+
+    async def _migrate(self, run: Callable[[Connection, str], None], revision: str) -> None:
         engine = create_engine(self.url, migrating=True)
         try:
             async with engine.connect() as connection:
-                await connection.run_sync(upgrade, revision)
+                await connection.run_sync(run, revision)
                 await connection.commit()
         finally:
             await engine.dispose()

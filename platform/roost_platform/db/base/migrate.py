@@ -5,8 +5,13 @@ from typing import Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
+
+from roost_platform.errors import SchemaMismatch
 
 LOCK: Final = 7_305_826_131  # advisory lock number, any constant that is ours
 
@@ -29,17 +34,39 @@ def alembic_config(connection: Connection) -> Config:
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
-    """Upgrade under a lock: BEGIN IMMEDIATE on SQLite, an advisory lock on PostgreSQL."""
+    """Upgrade under a lock: BEGIN IMMEDIATE on SQLite, an advisory lock on PostgreSQL.
+
+    Raises SchemaMismatch for the tables of a newer Roost.
+    """
     lock(connection)
+    _refuse_newer(connection)
     command.upgrade(alembic_config(connection), revision)
     check_foreign_keys(connection)
 
 
 def downgrade(connection: Connection, revision: str) -> None:
-    """Downgrade under the same lock as `upgrade`."""
+    """Downgrade under the same lock; raises SchemaMismatch for an unknown revision."""
     lock(connection)
-    command.downgrade(alembic_config(connection), revision)
+    _refuse_newer(connection)
+    try:
+        command.downgrade(alembic_config(connection), revision)
+    except CommandError as error:
+        raise SchemaMismatch(f"The tables can't be taken back to {revision!r}: {error}.") from None
     check_foreign_keys(connection)
+
+
+def _refuse_newer(connection: Connection) -> None:
+    scripts = ScriptDirectory.from_config(alembic_config(connection))
+    for found in MigrationContext.configure(connection).get_current_heads():
+        try:
+            scripts.get_revision(found)
+        except CommandError:
+            known = scripts.get_current_head()
+            raise SchemaMismatch(
+                f"The tables are those of a newer Roost ({found}); this one knows {known} at most. "
+                "Start the newer one, or take the tables back with its "
+                f"`roost migrate --to {known}`, or restore a backup."
+            ) from None
 
 
 def check(connection: Connection) -> None:

@@ -11,6 +11,7 @@ from roost_platform import commands
 from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
+from roost_platform.db.base.facts import MessageAccepted, record
 from roost_platform.db.base.text import clean
 from roost_platform.db.base.told import tell
 from roost_platform.db.channels import upsert_channel
@@ -105,6 +106,7 @@ class InboxStore:
                     kind=event.kind,
                     state=arrival.row.state,
                 )
+                record(session, MessageAccepted(channel, arrival.row.state))
                 # A moved chat continues under its new key.
                 conversations[conversation.key] = conversation
             for each in {each.id: each for each in conversations.values()}.values():

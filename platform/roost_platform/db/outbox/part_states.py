@@ -11,6 +11,7 @@ from roost_channels.message import Address, Button, Media
 from roost_channels.outbox import EntryKind, OutboxEntry, PartState, StoredPart
 from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_platform.db import models
+from roost_platform.db.base.facts import DeliveryEnded, SendAttempted, record
 from roost_platform.db.base.told import tell
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.reply_targets import reply_target_of
@@ -162,6 +163,7 @@ async def finish_attempt(
         attempt.outcome = "sent" if outcome == "sent" else "ambiguous"
         attempt.retry_at = retry_at
         return
+    record(session, SendAttempted(outcome))
     attempt.outcome, attempt.finished_at = outcome, now
     attempt.description, attempt.code = failure.error, failure.code
     attempt.http_status, attempt.retry_at = failure.http_status, retry_at
@@ -211,3 +213,17 @@ async def conclude(
             kind=entry.kind,
             parts=len(states),
         )
+        record(session, _fact_of(entry, now))
+
+
+def _fact_of(entry: models.Outbox, now: float) -> DeliveryEnded:
+    return DeliveryEnded(
+        outbox_id=entry.id,
+        turn_id=entry.turn_id,
+        conversation_id=entry.conversation_id,
+        channel=entry.channel,
+        kind=entry.kind,
+        state=entry.state,
+        created_at=entry.created_at,
+        finished_at=now,
+    )

@@ -16,6 +16,7 @@ from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import check_running, lock_turn
 from roost_platform.db.message_files import media_of
 from roost_platform.db.reply_targets import refresh_reply_target
+from roost_platform.db.turns.recording import record_model_call, record_tool_call, record_turn
 from roost_platform.db.turns.transcript import append
 from roost_platform.errors import NotFound
 from roost_workflows.ports import (
@@ -104,6 +105,7 @@ async def commit(
         created_at=now,
     )
     session.add(row)
+    record_model_call(session, turn, row)
     turn.resumes, turn.error = 0, ""  # it makes progress
     if finish == "tools":
         for position, planned in enumerate(call.calls):
@@ -168,6 +170,7 @@ async def end_turn(
         outcome=state,
         duration_s=round(now - turn.started_at, 3),
     )
+    record_turn(session, turn, now)
     await session.execute(_ANSWERED, {"id_of_turn": turn.id})
     await session.execute(_PROGRESS_OVER, {"id": turn.id, "over": state, "at": now})
 
@@ -225,13 +228,14 @@ async def finish_call(
     now: float,
 ) -> None:
     """Store a call's result once; a second or late result changes nothing."""
-    await lock_turn(session, turn_id, running=False)
+    turn, _ = await lock_turn(session, turn_id, running=False)
     call = await session.get(models.ToolCall, (turn_id, step, call_id))
     if call is None:
         raise NotFound(f"No call {call_id} in step {step} of turn {turn_id}.")
     if call.state not in CALL_ENDED:
         call.state, call.result, call.finished_at = status, clean(result), now
         call.error = clean(error)
+        record_tool_call(session, turn, call, now)
 
 
 async def close_group(session: AsyncSession, turn: models.Turn, step: int, now: float) -> None:
@@ -248,6 +252,7 @@ async def close_group(session: AsyncSession, turn: models.Turn, step: int, now: 
             state, effect = cast(CallState, call.state), cast(Effect, call.effect)
             call.state, call.result = unfinished_call(state, effect)
             call.finished_at = now
+            record_tool_call(session, turn, call, now)
     message = assistant_message(turn, row, now)
     message.tool_calls = [[call.call_id, call.name, call.arguments] for call in calls]
     results = [

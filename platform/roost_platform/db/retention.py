@@ -1,0 +1,141 @@
+"""Deletes what was said and done longer ago than an installation keeps it."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, delete, exists, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.base.engine import Database
+
+FIRST_S: Final = 600.0  # after the start, when there is other work
+EVERY_S: Final = 86_400.0
+DAY_S: Final = 86_400.0
+BATCH: Final = 100  # turns, messages or deliveries in one transaction; others write in between
+BATCHES_MAX: Final = 2_000  # of one sweep; what is left is for the next day
+PAUSE_S: Final = 0.05
+ENDED_EVENTS: Final = ("done", "dropped", "ignored")
+
+log = logging.getLogger(__name__)
+
+
+class Retention:
+    """Deletes, once a day, what was finished more than `days` ago; None keeps it for ever.
+
+    A turn goes as a whole: its transcript, model calls, tool calls and deliveries. What is under
+    way stays, and so do conversations, people, the audit trail, and files, which have a time of
+    their own.
+    """
+
+    def __init__(self, database: Database, days: float | None) -> None:
+        self._database = database
+        self._days = days
+
+    async def run(self) -> None:
+        """Sweep for ever; a sweep that fails is logged and tried again a day later."""
+        if self._days is None:
+            await asyncio.Event().wait()
+        await asyncio.sleep(FIRST_S)
+        while True:
+            try:
+                await self.sweep()
+            except Exception:
+                log.exception("deleting what is kept no longer failed")
+            await asyncio.sleep(EVERY_S)
+
+    async def sweep(self) -> int:
+        """Delete what is due, at most BATCHES_MAX batches; how many turns and messages went."""
+        if self._days is None:
+            return 0
+        before = self._database.now() - self._days * DAY_S
+        gone = 0
+        for _ in range(BATCHES_MAX):
+            async with self._database.write() as session:
+                batch = await _delete_batch(session, before)
+            gone += batch
+            if batch == 0:
+                break
+            await asyncio.sleep(PAUSE_S)
+        if gone:
+            log.info("deleted what is kept no longer", extra={"rows": gone, "days": self._days})
+        return gone
+
+
+async def _delete_batch(session: AsyncSession, before: float) -> int:
+    turns = await _ids(session, models.Turn, _ended(before))
+    if turns:
+        await _delete_messages(session, models.Outbox.turn_id.in_(turns))
+        for child in (
+            models.RunProgress,
+            models.StatusMessageRow,
+            models.ToolCall,
+            models.TurnStep,
+            models.Transcript,
+        ):
+            await session.execute(delete(child).where(child.turn_id.in_(turns)))
+        await _delete_events(session, models.Inbox.turn_id.in_(turns))
+        await session.execute(delete(models.Turn).where(models.Turn.id.in_(turns)))
+    events = await _ids(session, models.Inbox, _without_turn(before))
+    if events:
+        await _delete_events(session, models.Inbox.id.in_(events))
+    messages = await _ids(session, models.Outbox, _notices(before))
+    if messages:
+        await _delete_messages(session, models.Outbox.id.in_(messages))
+    said = models.Transcript
+    words = await _ids(session, said, [said.turn_id.is_(None), said.created_at < before])
+    if words:
+        await session.execute(delete(said).where(said.id.in_(words)))
+    return len(turns) + len(events) + len(messages) + len(words)
+
+
+def _ended(before: float) -> list[ColumnElement[bool]]:
+    """Turns whose answers are delivered, or will not be, and whose status message is away."""
+    turn = models.Turn
+    open_message = exists().where(
+        models.Outbox.turn_id == turn.id,
+        or_(models.Outbox.state == "pending", models.Outbox.finished_at >= before),
+    )
+    open_status = exists().where(
+        models.StatusMessageRow.turn_id == turn.id, models.StatusMessageRow.state == "open"
+    )
+    return [turn.state != "running", turn.finished_at < before, ~open_message, ~open_status]
+
+
+def _without_turn(before: float) -> list[ColumnElement[bool]]:
+    """Events that led to no turn, such as commands, edits, and messages that were not let in."""
+    event = models.Inbox
+    has_turn = exists().where(models.Turn.id == event.turn_id)
+    return [event.state.in_(ENDED_EVENTS), event.received_at < before, ~has_turn]
+
+
+def _notices(before: float) -> list[ColumnElement[bool]]:
+    """Deliveries that are no turn's answer, such as notices and an operator's words."""
+    message = models.Outbox
+    has_turn = exists().where(models.Turn.id == message.turn_id)
+    return [message.state != "pending", message.finished_at < before, ~has_turn]
+
+
+async def _ids(
+    session: AsyncSession, table: Any, where: Sequence[ColumnElement[bool]]
+) -> list[str]:
+    return list(await session.scalars(select(table.id).where(*where).limit(BATCH)))
+
+
+async def _delete_messages(session: AsyncSession, which: ColumnElement[bool]) -> None:
+    messages = select(models.Outbox.id).where(which)
+    parts = select(models.Part.id).where(models.Part.outbox_id.in_(messages))
+    attempt = models.DeliveryAttempt
+    await session.execute(delete(attempt).where(attempt.part_id.in_(parts)))
+    await session.execute(delete(models.Part).where(models.Part.outbox_id.in_(messages)))
+    await session.execute(delete(models.Outbox).where(which))
+
+
+async def _delete_events(session: AsyncSession, which: ColumnElement[bool]) -> None:
+    """A file keeps its row until its own time is over; it no longer names the message."""
+    events = select(models.Inbox.id).where(which)
+    file = models.Artifact
+    await session.execute(update(file).where(file.inbox_id.in_(events)).values(inbox_id=None))
+    await session.execute(delete(models.Inbox).where(which))

@@ -1,0 +1,62 @@
+"""What turns, their model calls and their tool calls tell those who measure."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.base.facts import ModelCalled, ToolCalled, TurnEnded, record
+
+
+def record_turn(session: AsyncSession, turn: models.Turn, now: float) -> None:
+    """Record that a turn is over; its state and reason are set."""
+    record(
+        session,
+        TurnEnded(
+            turn_id=turn.id,
+            conversation_id=turn.conversation_id,
+            agent=turn.agent,
+            outcome=turn.state,
+            reason=turn.reason_code,
+            queued_at=turn.queued_at,
+            started_at=turn.started_at,
+            finished_at=now,
+        ),
+    )
+
+
+def record_model_call(session: AsyncSession, turn: models.Turn, row: models.TurnStep) -> None:
+    """Record a model call that is committed with this transaction."""
+    record(
+        session,
+        ModelCalled(
+            turn_id=row.turn_id,
+            conversation_id=turn.conversation_id,
+            step=row.step,
+            model=row.model,
+            finish=row.finish,
+            prompt_tokens=row.prompt_tokens,
+            cached_tokens=row.cached_tokens,
+            completion_tokens=row.completion_tokens,
+            first_token_s=row.time_to_first_token_s,
+            started_at=row.started_at,
+            duration_s=row.duration_s,
+        ),
+    )
+
+
+def record_tool_call(
+    session: AsyncSession, turn: models.Turn, call: models.ToolCall, now: float
+) -> None:
+    """Record that a tool call ended; its state is set. One that never ran began when it ended."""
+    record(
+        session,
+        ToolCalled(
+            turn_id=call.turn_id,
+            conversation_id=turn.conversation_id,
+            step=call.step,
+            call_id=call.call_id,
+            name=call.name,
+            status=call.state,
+            started_at=call.started_at or now,
+            finished_at=now,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Figures and spans of what this process commits: /metrics for Prometheus, OTLP for tracing."""
