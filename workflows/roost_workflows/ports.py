@@ -13,6 +13,7 @@ from roost.effects import Effect
 from roost.messages import MessageFile, NoteKind
 from roost.turn import Finish
 from roost_workflows.hints.session_hints import NoHints, SessionHints
+from roost_workflows.model_calls import Asked, Usage
 from roost_workflows.tool_ports import Artifacts, PersonNotes
 
 # How a tool call ends: `skipped` is one that never began.
@@ -87,7 +88,7 @@ class Spent:
 @dataclass(frozen=True, slots=True)
 class TurnContext:
     """All that one model call needs, read in one transaction. `person_id` scopes notes;
-    `cache_salt` keeps caches of different tenants apart.
+    `cache_salt` keeps caches of different tenants apart. `end`: see `Asked`.
     """
 
     turn: TurnRecord
@@ -98,6 +99,7 @@ class TurnContext:
     cache_salt: str
     messages: Sequence[TranscriptMessage]
     steered: int = 0
+    end: int = 0
     spent: Spent = field(default_factory=Spent)
 
 
@@ -123,20 +125,6 @@ class StepRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Token counts of one model call and its times in seconds. `engine`: what the engine tells of
-    the call, small and without content (figures.py).
-    """
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    time_to_first_token_s: float | None = None
-    duration_s: float = 0.0
-    engine: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class ModelCall:
     """What one model call decided, said and cost. `started_at` is in seconds since the epoch.
 
@@ -152,6 +140,7 @@ class ModelCall:
     engine_message_id: str = ""
     started_at: float = 0.0
     limit: str = ""
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from roost_platform.console.pages import (
     sessions,
     sign_in,
 )
+from roost_platform.console.pages.faults import prompt
 from roost_platform.console.rendering import add_templates
 from roost_platform.identity.roles import Role
 
@@ -34,6 +35,7 @@ PAGES: Sequence[AnyPage] = (
     overview.PAGE,
     sessions.PAGE,
     session.PAGE,
+    prompt.PAGE,
     deliveries.LIST_PAGE,
     deliveries.ONE_PAGE,
     channels.PAGE,

@@ -87,6 +87,7 @@ def console_deps(parts: WebParts, health: HealthView, watch: EngineWatch) -> Con
         intake=parts.intake,
         health=health,
         engine_watch=watch,
+        find_agent=parts.registry.get,
         phones=sandbox_phones(parts.settings),
         public_base_url=parts.settings.public_base_url or "",
         agents=(parts.registry.default, *names),

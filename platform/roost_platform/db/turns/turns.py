@@ -14,6 +14,7 @@ from roost_platform.db.conversations.sessions import current_session
 from roost_platform.db.locks import get_turn, lock_conversation, lock_turn, running_turn
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.turns import end, steps
+from roost_platform.db.turns.person import person_of
 from roost_platform.db.turns.spending import spent
 from roost_platform.db.turns.transcript import (
     TURN_MESSAGES_MAX,
@@ -47,12 +48,6 @@ _RUNS = select(models.Turn.id).where(
 _OPEN_GROUP = (
     select(models.TurnStep.step)
     .where(models.TurnStep.turn_id == bindparam("id"), models.TurnStep.state == "open")
-    .limit(1)
-)
-_WRITER = (
-    select(models.Inbox.identity_id)
-    .where(models.Inbox.turn_id == bindparam("id"))
-    .order_by(models.Inbox.sequence.desc())
     .limit(1)
 )
 _PROGRESS = (
@@ -181,7 +176,8 @@ class TurnStore:
                 channel=conversation.channel,
                 session_key=conversation.key,
                 cache_salt=salt,
-                messages=await messages(session, chat_session.id),
+                messages=await messages(session, chat_session.id, chat_session.transcript_length),
+                end=chat_session.transcript_length,
                 steered=steered,
                 spent=await spent(session, turn_id) if has_open or step > 1 else Spent(),
             )
@@ -291,12 +287,3 @@ def record(turn: models.Turn) -> TurnRecord:
 async def has_open_group(session: AsyncSession, turn_id: str) -> bool:
     """Whether a tool group of the turn has not closed."""
     return await session.scalar(_OPEN_GROUP, {"id": turn_id}) is not None
-
-
-async def person_of(
-    session: AsyncSession, turn: models.Turn, conversation: models.Conversation
-) -> models.Identity | None:
-    """The person whom the turn answers: the sender of its newest message."""
-    newest = await session.scalar(_WRITER, {"id": turn.id})
-    identity_id = newest or conversation.identity_id
-    return None if identity_id is None else await session.get(models.Identity, identity_id)
