@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from roost_channels.capabilities import Capabilities
+from roost_channels.errors import Rejected
 from roost_channels.message import Address, Attachment, Button, Receipt, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart
 
@@ -145,6 +146,13 @@ class Inviting(Protocol):
     async def invite(self, address: Address, *, part_id: str) -> Receipt:
         """Send `capabilities.invitation`; `part_id` travels as that of an Outgoing."""
         ...
+
+
+async def invite(channel: Channel, address: Address, part_id: str) -> Receipt:
+    """Send the account's template; raises Rejected if it has none any more."""
+    if not isinstance(channel, Inviting):
+        raise Rejected("this account has no template any more", code="template")
+    return await channel.invite(address, part_id=part_id)
 
 
 def check_agreement(channel: Channel) -> None:

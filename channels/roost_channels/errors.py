@@ -29,6 +29,10 @@ class DeliveryError(Exception):
         self.http_status = http_status
 
 
+# The code of a refusal because of a file's size.
+TOO_LARGE = "too_large"
+# The code of a chat that is there while the thread in it is not.
+THREAD_GONE = "thread"
 # How long to wait where a provider asks for it and names no time.
 DEFAULT_RETRY_AFTER_S = 5.0
 

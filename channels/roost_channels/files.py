@@ -10,7 +10,7 @@ from typing import Protocol
 from roost_channels.channel import Channel
 from roost_channels.clock import Clock, SystemClock
 from roost_channels.config import FilesConfig
-from roost_channels.errors import DeliveryError, NotSent, Throttled
+from roost_channels.errors import TOO_LARGE, DeliveryError, NotSent, Rejected, Throttled
 from roost_channels.message import Attachment
 
 logger = logging.getLogger(__name__)
@@ -63,9 +63,9 @@ class ChannelFiles(Protocol):
         ...
 
     async def not_fetched(
-        self, artifact_id: str, reason: str, *, retry_at: float | None = None
+        self, artifact_id: str, reason: str, *, retry_at: float | None = None, told: str = ""
     ) -> None:
-        """A try failed; for good without `retry_at`."""
+        """A try failed; for good without `retry_at`, and then the sender is `told` so."""
         ...
 
     async def read(self, artifact_id: str) -> bytes:
@@ -150,7 +150,7 @@ class Fetcher:
         try:
             if size > size_max:
                 reason = f"it has {size} bytes, more than {size_max}"
-                return await self._files.not_fetched(fetch.artifact_id, reason)
+                raise Rejected(reason, code=TOO_LARGE)
             if self._stop.is_set():
                 return
             async with asyncio.timeout(FETCH_TIMEOUT_S):
@@ -159,7 +159,7 @@ class Fetcher:
         except (NotSent, Throttled, TimeoutError) as error:
             await self._again(fetch, error)
         except DeliveryError as error:
-            await self._files.not_fetched(fetch.artifact_id, str(error))
+            await self._give_up(fetch, error)
         except Exception as error:
             logger.exception("file %s could not be fetched", fetch.artifact_id)
             await self._again(fetch, error)
@@ -168,13 +168,25 @@ class Fetcher:
         """Try later, 1, 3, 9, … seconds from now, or give the file up."""
         reason = str(error) or type(error).__name__
         if fetch.attempts + 1 >= FETCH_ATTEMPTS_MAX:
-            return await self._files.not_fetched(fetch.artifact_id, reason)
+            return await self._give_up(fetch, error)
         wait_s = min(FETCH_RETRY_S * 3.0**fetch.attempts, FETCH_RETRY_MAX_S)
         if isinstance(error, Throttled):
             wait_s = max(wait_s, error.retry_after_s)
         retry_at = self._clock.time() + wait_s
         self._retry_at = max(self._retry_at, retry_at)
         await self._files.not_fetched(fetch.artifact_id, reason, retry_at=retry_at)
+
+    async def _give_up(self, fetch: FileFetch, error: Exception) -> None:
+        """Record that the file is not to be had, with words for the person who sent it."""
+        name = fetch.attachment.name or fetch.attachment.kind
+        told = f"I could not get your file ({name}). Please send it again."
+        if isinstance(error, DeliveryError) and error.code == TOO_LARGE:
+            told = f"Your file ({name}) is too large for me."
+            size_max = self._config.inbound_bytes_max
+            if (fetch.attachment.size or size_max) >= size_max:  # else the network's own limit
+                told += f" I take files of up to {size_max / 1_048_576:.3g} MB."
+        reason = str(error) or type(error).__name__
+        await self._files.not_fetched(fetch.artifact_id, reason, told=told)
 
     async def _sweep(self) -> None:
         now = self._clock.time()

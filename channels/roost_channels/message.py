@@ -76,6 +76,7 @@ class Quote:
     utf16_start: where the excerpt starts in `text`, in UTF-16 units; None when unknown.
     is_manual: the person selected the passage themselves.
     resolved: False when the quoted text could not be had; the agent is told so.
+    files: the files of what is quoted, to be fetched where we do not have them.
     """
 
     ref: str | None
@@ -85,6 +86,7 @@ class Quote:
     utf16_start: int | None = None
     is_manual: bool = False
     resolved: bool = True
+    files: tuple["Attachment", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ GENESIS = "0" * 64
 
 def upgrade() -> None:
     # Rows from before have hashes without a key; the first row with a key covers them all.
-    keyed = sa.Column("keyed", sa.Boolean(), nullable=False, server_default=sa.false())
+    keyed: sa.Column[bool] = sa.Column(
+        "keyed", sa.Boolean(), nullable=False, server_default=sa.false()
+    )
     op.add_column("audit", keyed)
     anchor = op.create_table(
         "audit_anchor",

@@ -158,6 +158,11 @@ def stop_answer(dropped: int, *, was_running: bool) -> str:
     return f"{NOT_BEGUN} {dropped_line(dropped)}" if dropped else NOTHING_RUNNING
 
 
+def other_agent(gone: str, now: str) -> str:
+    """The answer to /new where the conversation's agent is not installed any more."""
+    return f"{gone} is not here any more: you talk to {now} now."
+
+
 def queue_lines(mode: QueueMode, default: QueueMode) -> str:
     """The queue modes for people to choose from, with the current one marked."""
     lines = [

@@ -8,6 +8,7 @@ PlatformError
 ├── NotReachable     retryable: a part that this one needs does not answer
 ├── StackNotFound    retryable: no running stack to talk to
 ├── ApiRefused       not retryable: the API of a running stack answered with an error
+├── BackupRefused    not retryable: a backup can't be made or restored as asked; says why
 ├── RequestError     what was asked for can't be done; has an HTTP status
 │   ├── NotSignedIn   401, retryable after signing in
 │   ├── Forbidden     403, not retryable: the role does not suffice
@@ -72,6 +73,10 @@ class NotReachable(PlatformError):
 
 class StackNotFound(PlatformError):
     """There is no running stack to talk to."""
+
+
+class BackupRefused(PlatformError):
+    """The backup can't be made or restored."""
 
 
 class RequestError(PlatformError):

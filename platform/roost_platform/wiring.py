@@ -71,6 +71,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         settings.database_url,
         policies=access_policies(settings),
         default_agent=registry.default,
+        agents=registry.names,
         version=VERSION,
         tenant_scope=settings.sessions.tenant,
         files=settings.data_dir / "files",
@@ -261,6 +262,7 @@ async def open_courier(
 async def _until_usable(stores: Stores) -> None:
     """Wait for the migration, which may start after this part."""
     deadline = time.monotonic() + STORAGE_WAIT_S
+    is_told = False
     while True:
         try:
             async with stores.database.read() as session:
@@ -272,4 +274,11 @@ async def _until_usable(stores: Stores) -> None:
                     f"The database has no tables or does not answer; `roost migrate` makes them: "
                     f"{str(error).splitlines()[0]}"
                 ) from error
+            if not is_told:
+                is_told = True
+                where, reason = stores.database.url.render_as_string(), str(error).splitlines()[0]
+                log.warning(
+                    "the database %s can't be used yet (%s); trying for %.0f s",
+                    *(where, reason, STORAGE_WAIT_S),
+                )
         await asyncio.sleep(STORAGE_RETRY_S)

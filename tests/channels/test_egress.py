@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from roost_channels import egress
-from roost_channels.bodies import ERROR_BYTES_MAX
-from roost_channels.egress import Egress, reach
 from roost_channels.errors import DeliveryError, NotSent, Rejected
+from roost_channels.http import egress
+from roost_channels.http.bodies import ERROR_BYTES_MAX
+from roost_channels.http.egress import Egress, reach
 from roost_channels.message import Attachment
 from roost_channels.telegram.bot_api import methods
 from roost_channels.telegram.client import TelegramClient

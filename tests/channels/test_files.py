@@ -69,6 +69,8 @@ async def test_a_file_over_the_limit_is_given_up_with_a_reason(chat: Chat) -> No
     assert "more than 1024" in chat.files.failed["tells"]
     assert "more than 1024" in chat.files.failed["lies"]
     assert "too big" in chat.files.failed["server"]
+    assert all("too large" in words for words in chat.files.told.values())
+    assert set(chat.files.told) == {"tells", "lies", "server"}
     assert not chat.files.data
 
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from roost_channels.bodies import JSON_DEPTH_MAX, decoded, parse_json
+from roost_channels.http.bodies import JSON_DEPTH_MAX, decoded, parse_json
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import pytest
 
@@ -21,11 +21,11 @@ from roost_workflows.ports import (
     PlannedCall,
     Postponed,
     Snapshot,
-    Spent,
     TranscriptMessage,
     TurnRecord,
     Turns,
 )
+from roost_workflows.spent import Spent
 from roost_workflows.testing import MemoryStore, memory_ports
 from roost_workflows.tool_ports import PersonNotes
 
@@ -40,6 +40,8 @@ class World(Protocol):
 
     turns: Turns
     notes: PersonNotes
+
+    stopper: ClassVar[str]
 
     async def say(self, text: str) -> None: ...
     async def stop(self) -> None: ...
@@ -62,6 +64,8 @@ class InMemory:
 
     async def say(self, text: str) -> None:
         self.store.say("talk", text)
+
+    stopper: ClassVar[str] = "the user"
 
     async def stop(self) -> None:
         self.store.request_stop("talk")
@@ -89,6 +93,8 @@ class Stored:
 
     async def say(self, text: str) -> None:
         await self.ada.says(text)
+
+    stopper: ClassVar[str] = "an operator"
 
     async def stop(self) -> None:
         await self.ada.stores.request_stop(await self.ada.conversation_id(), "olga")
@@ -314,7 +320,8 @@ async def test_after_a_stop_no_call_begins_and_the_turn_ends_with_its_counts(wor
     [(kind, text)] = await world.outbox()
     assert (kind, text) == (
         "notice",
-        "Stopped after less than a second: 1 done, 1 undone, 1 unknown.",
+        "Stopped after less than a second: 1 done, 1 undone, 1 unknown."
+        " Undone: write. Unknown: pay.",
     )
     assert told(await after(world))[-1] == ("assistant", "", "", "stopped")
 
@@ -330,7 +337,7 @@ async def test_an_answer_after_the_stop_is_kept_as_partial_text(world: World, fi
     assert await world.outbox() == [("notice", "Once upon\n\nStopped after less than a second.")]
     [_, message] = await after(world)
     assert (message.content, message.note_kind) == ("Once upon", "stopped")
-    assert message.note == "stopped by the user after 0 s"
+    assert message.note == f"stopped by {world.stopper} after 0 s"
 
 
 async def test_a_turn_whose_worker_died_keeps_what_people_had_seen(world: World) -> None:

@@ -33,6 +33,7 @@ def make_context(key: str = "turn:1:call") -> Context:
         person=Person("ada", "Ada"),
         session=SessionInfo("s", "telegram:1"),
         notes=MemoryNotes(),
+        payload="ref_7",
         attempt=2,
         on_progress=SHOWN.append,
         on_plan=SHOWN.extend,
@@ -173,7 +174,14 @@ async def test_an_unsafe_call_whose_process_died_has_an_unknown_outcome(
 async def test_the_context_crosses_over_and_progress_comes_back(processes: ToolProcesses) -> None:
     outcome = await run(processes, slow_tools.about, '{"word": "caffè \\ud83d\\ude00"}')
     assert outcome.status == "ok"
-    for piece in ('"key":"turn:1:call"', '"attempt":2', '"Ada"', '"telegram:1"', "caffè 😀"):
+    for piece in (
+        '"key":"turn:1:call"',
+        '"attempt":2',
+        '"Ada"',
+        '"telegram:1"',
+        "ref_7",
+        "caffè 😀",
+    ):
         assert piece in outcome.text
     assert SHOWN == ["✓ look", "▸ book", "half way"] or SHOWN[0] == "half way"
 

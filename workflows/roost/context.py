@@ -90,6 +90,7 @@ class Context:
 
     key: identifies this call for ever; the same on every attempt, so use it as an idempotency key.
     person, session: who asked, and where. notes: what is remembered about that person.
+    payload: what came along with the message and is nobody's words, such as that of a start link.
     files: what people sent in this conversation, and what goes with the answer.
     """
 
@@ -101,6 +102,7 @@ class Context:
         session: SessionInfo,
         notes: NoteStore,
         files: Files | None = None,
+        payload: str = "",
         attempt: int = 1,
         on_progress: Callable[[str], None] | None = None,
         on_plan: Callable[[tuple[str, ...]], None] | None = None,
@@ -108,6 +110,7 @@ class Context:
         self.key = key
         self.person = person
         self.session = session
+        self.payload = payload
         self.attempt = attempt
         self.notes = Notes(notes, person, key)
         self.files = files or Files(None, key)

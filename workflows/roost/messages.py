@@ -74,6 +74,16 @@ class Message(Protocol):
         ...
 
     @property
+    def forwarded_from(self) -> str:
+        """Whose words the content is, where a user passed it on; else empty."""
+        ...
+
+    @property
+    def payload(self) -> str:
+        """What came along with a user message and is nobody's words."""
+        ...
+
+    @property
     def quoted(self) -> Mapping[str, Any] | None:
         """The quoted passage that a user message came with."""
         ...
@@ -125,6 +135,8 @@ class LocalMessage:
 
     role: str
     content: str
+    forwarded_from: str = ""
+    payload: str = ""
     quoted: Mapping[str, Any] | None = None
     context: tuple[tuple[str, str], ...] | None = None
     tool_calls: tuple[tuple[str, str, str], ...] = ()

@@ -18,7 +18,7 @@ STATUS_TEXT: Final = {
 }
 _NAME_IN_TAG: Final = str.maketrans('"<>[]', "'()()")
 # What a user's message is made of.
-UserBlock = Literal["context", "quote", "file", "words"]
+UserBlock = Literal["context", "quote", "payload", "file", "words"]
 QUOTE_AUTHORS: Final = {"bot": "assistant", "user": "user", "other": "other"}
 
 
@@ -133,12 +133,25 @@ def user_blocks(
         blocks.append(("context", context_block(message.context)))
     if message.quoted:
         blocks.append(("quote", quote_block(message.quoted)))
+    if message.payload:
+        blocks.append(("payload", f"<payload>{unfenced(message.payload)}</payload>"))
     texts = (file_block(file, pictures) for file in message.files)
     blocks += [("file", text) for text in texts if text]
     words = unfenced(message.content)
-    if message.context is not None:
-        words = f"{plain_name(message.name)}: {_indented(words)}" if message.name else words
+    if message.forwarded_from:
+        words = forwarded_block(message.forwarded_from, words)
+    if message.context is not None and message.name:
+        words = f"{plain_name(message.name)}: {_indented(words)}"
     return [*blocks, ("words", words)]
+
+
+def forwarded_block(source: str, words: str) -> str:
+    """Words that the person passed on, fenced so that they cannot pass for the person's own.
+
+    words: without fences of ours.
+    """
+    name = plain_name(source).translate(_NAME_IN_TAG)
+    return f'<forwarded from="{name}">{words}</forwarded>'
 
 
 def unfenced(text: str) -> str:

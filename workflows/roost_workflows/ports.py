@@ -14,6 +14,7 @@ from roost.messages import MessageFile, NoteKind
 from roost.turn import Finish
 from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.model_calls import Asked, Usage
+from roost_workflows.spent import Spent
 from roost_workflows.tool_ports import Artifacts, PersonNotes
 
 # How a tool call ends: `skipped` is one that never began.
@@ -49,6 +50,8 @@ class Postponed:
 class TranscriptMessage:
     """One message of the transcript as the model is to see it.
 
+    forwarded_from: whose words the content is, where a user passed it on.
+    payload: what came along with a user message and is nobody's words.
     quoted: the quoted passage a user message came with, rendered apart from its text.
     context: in groups, (name, text) of what was said since the agent was last spoken to; None
         elsewhere.
@@ -60,6 +63,8 @@ class TranscriptMessage:
     role: Literal["system", "user", "assistant", "tool"]
     content: str
     message_id: str = ""
+    forwarded_from: str = ""
+    payload: str = ""
     quoted: Mapping[str, Any] | None = None
     context: tuple[tuple[str, str], ...] | None = None
     tool_calls: tuple[tuple[str, str, str], ...] = ()
@@ -73,22 +78,10 @@ class TranscriptMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """What a turn has used so far.
-
-    calls: its tool calls in order, as (call id, tool name, arguments). tokens: read and written.
-    worked_s: seconds in model calls and tool calls that have ended.
-    """
-
-    calls: tuple[tuple[str, str, str], ...] = ()
-    tokens: int = 0
-    worked_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class TurnContext:
     """All that one model call needs, read in one transaction. `person_id` scopes notes;
-    `cache_salt` keeps caches of different tenants apart. `end`: see `Asked`.
+    `cache_salt` keeps caches of different tenants apart; `payload` came along with the turn's
+    messages; `end`: see `Asked`.
     """
 
     turn: TurnRecord
@@ -101,6 +94,7 @@ class TurnContext:
     steered: int = 0
     end: int = 0
     spent: Spent = field(default_factory=Spent)
+    payload: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +167,18 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a stopped or failed turn ended, counted in tool calls. `already`: it had ended before."""
+    """How a stopped or failed turn ended, counted in tool calls. `already`: it had ended before.
+
+    undone_tools, unknown_tools: the names of these calls' tools, each once.
+    """
 
     done: int = 0
     undone: int = 0
     unknown: int = 0
     elapsed_s: float = 0.0
     already: bool = False
+    undone_tools: Sequence[str] = ()
+    unknown_tools: Sequence[str] = ()
 
     @property
     def calls(self) -> int:

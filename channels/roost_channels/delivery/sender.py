@@ -6,15 +6,15 @@ the lane has nothing to do, None for at once.
 """
 
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
-from roost_channels.channel import Channel, Grouping, Inviting, Ordering, Outgoing
+from roost_channels.channel import Channel, Grouping, Ordering, Outgoing, invite
 from roost_channels.delivery.ledger import Ledger
 from roost_channels.delivery.parts import without_file
+from roost_channels.delivery.remembered import Remembered
 from roost_channels.errors import (
+    THREAD_GONE,
     Ambiguous,
     AuthBroken,
     ChatMigrated,
@@ -23,12 +23,13 @@ from roost_channels.errors import (
     Rejected,
     RenderRejected,
     Throttled,
+    Unreachable,
     WindowClosed,
     failure_of,
 )
 from roost_channels.message import Receipt, ReplyTarget
 from roost_channels.outbox import OutboxEntry, PartOver, StoredPart
-from roost_channels.rendering.parts import plainer
+from roost_channels.rendering.parts import out_of_topic, plainer
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,9 @@ class PartSender:
         self._owner = owner
         self._report = report
         # Quotes that the provider refused: sent again as a plain reply.
-        self._unquoted: OrderedDict[str, None] = OrderedDict()
+        self._unquoted = Remembered(REMEMBERED_MAX)
+        # Parts whose topic is gone: sent to the chat itself.
+        self._out_of_topic = Remembered(REMEMBERED_MAX)
         # Accounts whose credentials fail, and when they are tried again.
         self._paused: dict[tuple[str, str], float] = {}
         self._auth_waits: dict[tuple[str, str], float] = {}
@@ -132,7 +135,8 @@ class PartSender:
         for part, receipt in zip(parts, receipts, strict=True):
             self._ledger.keep(part, receipt)
         for part, receipt in zip(parts, receipts, strict=True):
-            self._unquoted.pop(part.id, None)
+            self._unquoted.discard(part.id)
+            self._out_of_topic.discard(part.id)
             await self._ledger.record(part, receipt)
         if self._paused.pop((channel.name, channel.account), None) is not None:
             self._auth_waits.pop((channel.name, channel.account), None)
@@ -144,15 +148,18 @@ class PartSender:
     ) -> Sequence[Receipt]:
         part = parts[0]
         reply = self._reply(entry, part)
+        address = entry.address
+        if part.id in self._out_of_topic:
+            address, reply = replace(address, thread=""), None
         if entry.kind == "invitation":
-            return (await _invite(channel, entry, part),)
+            return (await invite(channel, entry.address, part.id),)
         if isinstance(channel, Grouping) and len(parts) > 1:
             return await channel.send_album(
-                [Outgoing(entry.address, one.rendered, reply_to=reply) for one in parts]
+                [Outgoing(address, one.rendered, reply_to=reply) for one in parts]
             )
         sent = await channel.send(
             Outgoing(
-                entry.address,
+                address,
                 part.rendered,
                 reply_to=reply,
                 buttons=entry.buttons if part.index == part.count - 1 else (),
@@ -203,6 +210,11 @@ class PartSender:
             ):
                 await self._try_all_later(parts, now, error)
                 return None
+            case Unreachable() if not spent and await self._leave_topic(
+                channel, entry, parts, error
+            ):
+                await self._try_all_later(parts, now, error)
+                return None
             case NotSent() if not spent:
                 return await self._try_all_later(
                     parts, now + self._ledger.backoff_s(attempt), error
@@ -218,6 +230,19 @@ class PartSender:
             await self._ledger.try_later(part, at, error)
         return at
 
+    async def _leave_topic(
+        self, channel: Channel, entry: OutboxEntry, parts: Sequence[StoredPart], error: Unreachable
+    ) -> bool:
+        """Send to the chat itself, once, what was meant for a topic that is gone."""
+        if error.code != THREAD_GONE or parts[0].id in self._out_of_topic:
+            return False
+        for part in parts:
+            self._out_of_topic.add(part.id)
+            if part.index == 0:
+                noted = out_of_topic(part.rendered, channel.capabilities.text_max)
+                await self._outbox.replan(part.id, noted)
+        return True
+
     async def _simplify(
         self, entry: OutboxEntry, parts: Sequence[StoredPart], error: DeliveryError
     ) -> bool:
@@ -231,7 +256,7 @@ class PartSender:
         media = rendered.media
         about_reply = error.code in ("quote", "reply")
         if error.code == "quote" and reply and reply.quote:
-            self._remember(self._unquoted, part.id, None)
+            self._unquoted.add(part.id)
         elif len(parts) > 1 and not (about_reply and reply):
             for one in parts:
                 await self._outbox.replan(one.id, replace(one.rendered, album=""))
@@ -266,17 +291,6 @@ class PartSender:
         self._auth_waits[account] = wait_s * 2
         return wait_s
 
-    def _remember(self, store: OrderedDict[str, Any], key: str, value: Any) -> None:
-        store[key] = value
-        while len(store) > REMEMBERED_MAX:
-            store.popitem(last=False)
-
     async def _report_state(self, channel: Channel, state: str, detail: str) -> None:
         if self._report is not None:
             await self._report(channel.name, channel.account, state, detail)
-
-
-async def _invite(channel: Channel, entry: OutboxEntry, part: StoredPart) -> Receipt:
-    if not isinstance(channel, Inviting):
-        raise Rejected("this account has no template any more", code="template")
-    return await channel.invite(entry.address, part_id=part.id)

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Room kept in every part for the line that marks a possible repeat.
 REPEAT_LABEL = "(may be a repeat)\n"
+# Before an answer whose topic was deleted, where it fits.
+TOPIC_LABEL = "(the topic is gone)\n"
 
 # Networks drop the formatting beyond this many entities of a message without a word.
 ENTITIES_MAX = 100
@@ -110,13 +112,24 @@ def plainer(part: RenderedPart) -> RenderedPart:
 
 def labelled(part: RenderedPart) -> RenderedPart:
     """The same range, marked as a possible repeat; labelled already stays as it is."""
-    if part.text.startswith(REPEAT_LABEL):
+    return _with_label(part, REPEAT_LABEL)
+
+
+def out_of_topic(part: RenderedPart, text_max: int) -> RenderedPart:
+    """The same range, marked as meant for a topic that is gone; unmarked where no room is left."""
+    length = utf16_length(REPEAT_LABEL + TOPIC_LABEL + part.text)
+    has_room = length <= text_max and part.media is None
+    return _with_label(part, TOPIC_LABEL) if has_room else part
+
+
+def _with_label(part: RenderedPart, label: str) -> RenderedPart:
+    if part.text.startswith(label):
         return part
-    shift = utf16_length(REPEAT_LABEL)
+    shift = utf16_length(label)
     entities = tuple(
         Entity(e.type, e.offset + shift, e.length, e.url, e.language) for e in part.entities
     )
-    return replace(part, text=REPEAT_LABEL + part.text, entities=entities, rich="")
+    return replace(part, text=label + part.text, entities=entities, rich="")
 
 
 def _lay_out(markdown: str, target: str, plain: bool, budget: Budget) -> Layout:

@@ -27,6 +27,7 @@ from roost_channels.telegram import format as telegram_format
 from roost_channels.telegram.bot_api import methods, types
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
+from roost_channels.telegram.forums import Forums
 from roost_channels.telegram.inbound.polling import Poller
 from roost_channels.telegram.inbound.updates import GENERAL_TOPIC
 from roost_channels.telegram.media import ALBUM_MAX, ALBUMS, CAPTION_MAX, MediaSender
@@ -84,6 +85,7 @@ class TelegramChannel:
         self._auth_probe_s = auth_probe_s
         self._media = MediaSender(self._client, files)
         self._acknowledging: set[asyncio.Task[None]] = set()
+        self._forums = Forums()
         self.account = config.account
         rich, reaction = config.rich_messages, config.reaction
         self.capabilities = replace(CAPABILITIES, rich=rich, reaction=reaction)
@@ -133,9 +135,12 @@ class TelegramChannel:
 
     async def indicate(self, address: Address, *, inbound_message_id: str = "") -> None:
         """Show that the bot types, for five seconds."""
+        thread = _thread(address)
+        if thread is None and address.chat in self._forums:
+            thread = int(GENERAL_TOPIC)
         await self._signal(
             methods.SendChatAction(
-                chat_id=_chat_id(address), message_thread_id=_thread(address), action="typing"
+                chat_id=_chat_id(address), message_thread_id=thread, action="typing"
             )
         )
 
@@ -223,6 +228,7 @@ class TelegramChannel:
             self._clock,
             self._acknowledge_soon,
             self._auth_probe_s,
+            self._forums,
         )
         await poller.run()
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import httpx2
 
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.errors import Ambiguous, DeliveryError, NotSent, Rejected
+from roost_channels.errors import TOO_LARGE, Ambiguous, DeliveryError, NotSent, Rejected
 from roost_channels.telegram.bot_api import Bot, methods
 from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.session import CALL_TIMEOUT_S, TelegramSession
@@ -74,7 +74,7 @@ class TelegramClient:
                 async for chunk in chunks:
                     data += chunk
                     if len(data) > bytes_max:
-                        raise Rejected(f"the file has more than {bytes_max} bytes")
+                        raise Rejected(f"the file has more than {bytes_max} bytes", code=TOO_LARGE)
         except Ambiguous as error:
             raise _not_sent(error) from error
         return bytes(data)

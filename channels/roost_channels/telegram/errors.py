@@ -7,6 +7,8 @@ import httpx2
 
 from roost_channels.errors import (
     DEFAULT_RETRY_AFTER_S,
+    THREAD_GONE,
+    TOO_LARGE,
     Ambiguous,
     AuthBroken,
     ChatMigrated,
@@ -39,10 +41,11 @@ _MEANINGS: tuple[tuple[str, type[DeliveryError], str], ...] = (
     ("image_process_failed", RenderRejected, "media"),
     ("photo_save_file_invalid", RenderRejected, "media"),
     ("voice_messages_forbidden", RenderRejected, "media"),
+    ("file is too big", Rejected, TOO_LARGE),
     ("chat not found", Unreachable, ""),
-    ("message thread not found", Unreachable, "thread"),
-    ("topic_closed", Unreachable, "thread"),
-    ("topic_deleted", Unreachable, "thread"),
+    ("message thread not found", Unreachable, THREAD_GONE),
+    ("topic_closed", Unreachable, "closed"),
+    ("topic_deleted", Unreachable, THREAD_GONE),
     ("user not found", Unreachable, ""),
     ("user is deactivated", Unreachable, ""),
     ("peer_id_invalid", Unreachable, ""),

@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from roost_channels.bodies import decoded, read_answer
+from roost_channels.http.bodies import decoded, read_answer
 from roost_channels.telegram.bot_api import BaseSession, Bot, TelegramAPIServer, methods, types
 from roost_channels.telegram.errors import refused, unanswered
 

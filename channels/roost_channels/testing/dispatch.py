@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from aiohttp import web
 
-from roost_channels.bodies import parse_json
+from roost_channels.http.bodies import parse_json
 from roost_channels.testing.faults import CALL_FAULTS, Fault, whole_seconds
 from roost_channels.testing.loopback import (
     BAD_GATEWAY_HTML,

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from roost_channels.bodies import parse_json
+from roost_channels.http.bodies import parse_json
 from roost_channels.testing.fake import Fake
 from roost_channels.testing.faults import Fault
 from roost_channels.testing.loopback import call_json

@@ -9,9 +9,9 @@ import httpx2
 from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
 
-from roost_channels.bodies import decoded, read_answer, read_bounded
-from roost_channels.egress import Egress
 from roost_channels.errors import Rejected
+from roost_channels.http.bodies import decoded, read_answer, read_bounded
+from roost_channels.http.egress import Egress
 from roost_channels.whatsapp.errors import refused, unanswered
 
 TIMEOUT_S = 20.0

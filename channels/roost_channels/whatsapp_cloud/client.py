@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 import httpx2
 
-from roost_channels.bodies import decoded, read_answer, read_bounded
-from roost_channels.egress import Egress
 from roost_channels.errors import Ambiguous, NotSent, Rejected
+from roost_channels.http.bodies import decoded, read_answer, read_bounded
+from roost_channels.http.egress import Egress
 from roost_channels.whatsapp.errors import unanswered
 from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.errors import refusal

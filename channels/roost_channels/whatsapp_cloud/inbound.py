@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from roost_channels.bodies import parse_json
 from roost_channels.clock import Clock, SystemClock
+from roost_channels.http.bodies import parse_json
 from roost_channels.intake import DeliveryReceipt, Intake
 from roost_channels.message import InboundMessage, Quote
 from roost_channels.webhook import WebhookReply, lowered

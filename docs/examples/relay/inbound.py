@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from relay.config import RelayConfig
-from roost_channels.bodies import parse_json
+from roost_channels.http.bodies import parse_json
 from roost_channels.intake import Intake
 from roost_channels.message import Address, InboundMessage, Quote, Sender
 from roost_channels.webhook import NOT_CONFIGURED, WebhookReply, WebhookRequest

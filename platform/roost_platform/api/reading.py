@@ -5,7 +5,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.api import schemas
 from roost_platform.db import models
+from roost_platform.views.channels import plain_channel
 from roost_platform.views.deliveries import DeliveryFilter, deliveries
+from roost_platform.views.health import plain_service
 from roost_platform.views.overview import StackStatus
 from roost_platform.views.sessions import SessionFilter, rows_of, sessions
 
@@ -13,11 +15,18 @@ MESSAGES_MAX = 1000  # the newest of a session
 TURNS_MAX = 200
 
 
-def status_of(status: StackStatus) -> schemas.Status:
-    """The status as `/api/status` shows it: processes first, then accounts."""
+def status_of(status: StackStatus, *, with_details: bool = True) -> schemas.Status:
+    """The status as `/api/status` shows it: processes first, then accounts.
+
+    with_details: with the words of errors, which are for operators.
+    """
+    services, accounts = status.health.services, status.health.channels
+    if not with_details:
+        services = tuple(plain_service(one) for one in services)
+        accounts = tuple(plain_channel(one) for one in accounts)
     parts = [
         schemas.PartStatus(name=service.name, up=service.is_up, detail=service.detail)
-        for service in status.health.services
+        for service in services
     ]
     parts += [
         schemas.PartStatus(
@@ -25,7 +34,7 @@ def status_of(status: StackStatus) -> schemas.Status:
             up=account.is_up,
             detail=account.detail or account.state,
         )
-        for account in status.health.channels
+        for account in accounts
     ]
     return schemas.Status(
         ok=status.health.is_up,
@@ -150,6 +159,8 @@ def _message(entry: models.Transcript) -> schemas.Message:
         content=entry.content,
         at=entry.created_at,
         turn_id=entry.turn_id,
+        forwarded_from=entry.forwarded_from,
+        payload=entry.payload,
         quoted=entry.quoted,
         tool_calls=entry.tool_calls,
         tool_call_id=entry.tool_call_id,

@@ -22,7 +22,7 @@ from roost_platform.identity.roles import Principal
 from roost_platform.intake import PlatformIntake
 from roost_platform.views.deliveries import STATES as DELIVERY_STATES
 from roost_platform.views.overview import Overview
-from roost_platform.views.sessions import STATES as SESSION_STATES
+from roost_platform.views.states import STATES as SESSION_STATES
 from roost_workflows.agents import AgentRegistry
 
 CONSOLE_KEY = "console:local:"
@@ -68,9 +68,9 @@ async def health() -> dict[str, str]:
 
 
 @router.get("/status", tags=["status"])
-async def status(api: UsesApi, _: Viewer) -> schemas.Status:
+async def status(api: UsesApi, me: Viewer) -> schemas.Status:
     """The health of every process and account, and a few counts."""
-    return status_of(await api.overview.status())
+    return status_of(await api.overview.status(), with_details=me.may("operator"))
 
 
 @router.get("/agents", tags=["sessions"])

@@ -104,6 +104,8 @@ class Message(BaseModel):
     content: str
     at: float
     turn_id: str | None = None
+    forwarded_from: str = ""
+    payload: str = ""
     quoted: dict[str, Any] | None = None
     tool_calls: list[Any] = []
     tool_call_id: str = ""

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from roost_platform.cli.options import Data, connect, read_settings, refuse
+from roost_platform.cli.options import Data, connect, refuse, settings_in_use
 
 pairing = typer.Typer(no_args_is_help=True, help="People who want to talk to the agents.")
 admin = typer.Typer(
@@ -60,7 +60,7 @@ def create(
     )
     from roost_platform.identity.operators import create_operator
 
-    asyncio.run(create_operator(read_settings(data), name, password, role))
+    asyncio.run(create_operator(settings_in_use(data), name, password, role))
     print(f"{name} may sign in now ({role})")
 
 
@@ -71,6 +71,6 @@ def reset_token(data: Data = None) -> None:
     from roost_platform.identity.operators import new_setup_link
 
     try:
-        print(asyncio.run(new_setup_link(read_settings(data))))
+        print(asyncio.run(new_setup_link(settings_in_use(data))))
     except Refused as error:
         refuse(f"{error} To add another operator: roost admin create NAME")

@@ -2,14 +2,13 @@
 
 import json
 import sys
-import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from roost_platform.cli.options import Data, connect, read_settings
+from roost_platform.cli.options import Data, connect, settings_in_use
+from roost_platform.cli.tables import ago, show
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Page = Annotated[int, typer.Option(help="Which page of the list.", min=1)]
@@ -43,8 +42,7 @@ def doctor(data: Data = None, as_json: AsJson = False) -> None:
         rows = [{"name": c.name, "level": c.level, "detail": c.detail} for c in checks]
         print(json.dumps({"exit": worst, "checks": rows}, indent=2))
     else:
-        marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "broken": "[red]broken[/]"}
-        _table("", ("check", "", "detail"), [(c.name, marks[c.level], c.detail) for c in checks])
+        show("", ("check", "level", "detail"), [(c.name, c.level, c.detail) for c in checks])
     sys.exit(worst)
 
 
@@ -57,10 +55,10 @@ def sessions(data: Data = None, as_json: AsJson = False, page: Page = 1) -> None
         return
     columns = ("key", "title", "agent", "state", "turns", "last message")
     table = [
-        (r["key"], r["title"], r["agent"], r["state"], str(r["turns"]), _ago(r["last_at"]))
+        (r["key"], r["title"], r["agent"], r["state"], str(r["turns"]), ago(r["last_at"]))
         for r in rows
     ]
-    _table("no sessions yet", columns, table)
+    show("no sessions yet", columns, table)
 
 
 def deliveries(
@@ -101,12 +99,12 @@ def deliveries(
             r["kind"],
             r["state"],
             str(r["attempts"]),
-            _ago(r["created_at"]),
+            ago(r["created_at"]),
             "\n".join(r["evidence"]) if uncertain else r["error"],
         )
         for r in rows
     ]
-    _table("no deliveries yet", columns, table)
+    show("no deliveries yet", columns, table)
 
 
 def settings(
@@ -123,44 +121,17 @@ def settings(
     if markdown:
         print(render_page(), end="")
         return
-    rows = setting_rows(read_settings(data))
+    rows = setting_rows(settings_in_use(data))
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
         return
-    _table("", ("setting", "value", "from"), [(r.variable, r.value, r.origin) for r in rows])
+    show("", ("setting", "value", "from"), [(r.variable, r.value, r.origin) for r in rows])
 
 
 def _show_status(answer: dict[str, Any]) -> None:
-    rows = [(part["name"], _state(part["up"]), part["detail"]) for part in answer["parts"]]
-    _table("", ("part", "state", "detail"), rows)
+    rows = [
+        (part["name"], "up" if part["up"] else "down", part["detail"]) for part in answer["parts"]
+    ]
+    show("", ("part", "state", "detail"), rows)
     figures = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in answer["counts"].items())
     print(figures)
-
-
-def _state(is_up: bool) -> str:
-    return "[green]up[/]" if is_up else "[red]down[/]"
-
-
-def _table(empty: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    if not rows and empty:
-        print(empty)
-        return
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-
-
-def _ago(at: float | None) -> str:
-    if at is None:
-        return ""
-    seconds = max(0, int(time.time() - at))
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from roost_platform.cli import admin, look
+from roost_platform.cli import admin, keep, look
 from roost_platform.cli.options import Data, keep_private, read_settings, refuse
-from roost_platform.errors import PlatformError
+from roost_platform.errors import EXIT_CONFIG, ConfigError, PlatformError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,11 +22,29 @@ PARTS = ("temporal", "engine", "worker", "courier", "web", "sandbox")
 
 def main() -> None:
     """Entry point of `roost`. An error with an explanation is printed in one line, exit code 1."""
+    keep_private()
     try:
         app()
     except PlatformError as error:
-        print(f"roost: {error}", file=sys.stderr)
-        sys.exit(1)
+        refuse(str(error))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Agents that people talk to where they chat, on your own machine."""
 
 
 @app.command()
@@ -49,7 +67,6 @@ def up(
     from roost_platform.stack.up import Options
     from roost_platform.stack.up import up as run_up
 
-    keep_private()
     overrides: dict[str, Any] = {} if port is None else {"web": {"port": port}}
     settings = read_settings(data, overrides)
     sys.exit(run_up(settings, Options(sandbox, headless, verbose, settings.config_file)))
@@ -65,10 +82,12 @@ def serve(
 
     attach_to_supervisor()
     end_itself_when_silent()
-    keep_private()
     if part not in PARTS:
         refuse(f"There is no part {part!r}. The parts are: {', '.join(PARTS)}.", code=2)
-    settings = read_settings(data)
+    try:
+        settings = read_settings(data)
+    except ConfigError as error:
+        refuse(str(error), code=EXIT_CONFIG)
     from roost_platform.processes.serve import serve as run_part
 
     code = run_part(part, settings)
@@ -84,7 +103,6 @@ def migrate(data: Data = None) -> None:
     from roost_platform.stack.lifeline import attach_to_supervisor
 
     attach_to_supervisor()
-    keep_private()
     settings = read_settings(data)
     from roost_platform.processes.migrate import migrate as run_migrate
 
@@ -97,9 +115,10 @@ def health(
     data: Data = None,
 ) -> None:
     """Check one part, for container health checks; exit 0 if it is well, 1 if not."""
+    from roost_platform.data_folder.settings_in_use import settings_of_part
     from roost_platform.stack.health import check
 
-    problem = check(part, read_settings(data))
+    problem = check(part, settings_of_part(part, data))
     if problem:
         refuse(f"{part}: {problem}")
 
@@ -141,5 +160,6 @@ def version() -> None:
 
 
 look.add_to(app)
+keep.add_to(app)
 app.add_typer(admin.pairing, name="pairing")
 app.add_typer(admin.admin, name="admin")

@@ -22,8 +22,10 @@ Data = Annotated[
 
 
 def refuse(message: str, code: int = 1) -> NoReturn:
-    """Print the message to stderr and end with this exit code."""
-    print(f"roost: {message}", file=sys.stderr)
+    """Print the message to stderr, without secrets, and end with this exit code."""
+    from roost_platform.masking import mask
+
+    print(f"roost: {mask(message)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -42,17 +44,26 @@ def read_settings(data: Path | None, overrides: Mapping[str, Any] | None = None)
     return load_settings(values)
 
 
+def settings_in_use(data: Path | None) -> "Settings":
+    """The settings of the stack that runs on this folder, else those of its next start."""
+    from roost_platform.data_folder.settings_in_use import look
+
+    return look(data).settings
+
+
 @contextmanager
 def connect(data: Path | None) -> Iterator["ApiClient"]:
     """A client of the stack that runs on this folder; raises StackNotFound."""
     from roost_platform.cli.api_client import ApiClient
     from roost_platform.data_folder import running_stack
+    from roost_platform.data_folder.settings_in_use import look
 
-    settings = read_settings(data)
-    host = "127.0.0.1" if settings.web.host in ("0.0.0.0", "::") else settings.web.host
+    found = look(data)
+    settings = found.settings
+    host = "127.0.0.1" if settings.web.host in ("0.0.0.0", "::", "") else settings.web.host
     stack = running_stack.find(
         settings.data_dir,
-        explicit=settings.origin("data_dir") != "default",
+        explicit=found.is_named,
         web_url=f"http://{host}:{settings.web.port}",
     )
     with ApiClient(stack.url, stack.token) as api:

@@ -29,6 +29,8 @@ FLASH_LENGTH_MAX = 200
 FLASH_COOKIE = "roost_flash"
 THEME_COOKIE = "roost_theme"
 FORM_FIELDS_MAX = 40
+TYPED_LENGTH_MAX = 30_000  # characters of a field that a refused form keeps
+NOT_KEPT = frozenset({"password", "old", "new", "token", "file_data"})
 
 
 @dataclass(slots=True)
@@ -156,6 +158,15 @@ class Visit:
             ip=self.ip,
         )
 
+    async def typed(self) -> dict[str, str]:
+        """What was typed into the form that was sent, without secrets and files."""
+        fields = (await self.form()).items()
+        return {
+            name: str(clean(value))[:TYPED_LENGTH_MAX]
+            for name, value in fields
+            if isinstance(value, str) and name not in NOT_KEPT
+        }
+
     def base_context(self) -> dict[str, Any]:
         """What every template may use besides its page's own data."""
         return {
@@ -173,11 +184,30 @@ class Visit:
             "environment": self.deps.environment,
             "version": self.deps.version,
             "reads_texts": self.principal is not None and self.reads_texts,
+            "problem": "",
+            "typed": {},
+            "typed_for": "",
         }
 
-    def page(self, template: str, data: Any, *, status: int = 200) -> Response:
-        """A full page; `data` is the page's frozen dataclass."""
-        response = PageResponse(template, {**self.base_context(), "page": data}, status)
+    def page(
+        self,
+        template: str,
+        data: Any,
+        *,
+        status: int = 200,
+        problem: str = "",
+        typed: Mapping[str, str] | None = None,
+    ) -> Response:
+        """A full page; `data` is the page's frozen dataclass.
+
+        problem: why a form of this page was refused; typed: its fields, which the form keeps.
+        """
+        again = {
+            "problem": problem,
+            "typed": typed or {},
+            "typed_for": next(iter(self.request.path_params.values()), "") if typed else "",
+        }
+        response = PageResponse(template, {**self.base_context(), **again, "page": data}, status)
         response.headers["accept-ch"] = "Sec-CH-Prefers-Color-Scheme"
         response.headers["vary"] = "Sec-CH-Prefers-Color-Scheme, Cookie"
         if FLASH_COOKIE in self.request.cookies:
@@ -233,12 +263,13 @@ class Visit:
 
 
 def theme(request: Request) -> str:
-    """`dark` or `light`: the person's choice, else what the browser prefers."""
-    chosen = request.cookies.get(THEME_COOKIE)
-    if chosen in ("dark", "light"):
-        return chosen
+    """`dark` or `light`, as the person chose or else the browser says that it prefers.
+
+    `auto` where it says nothing, as on the first page and in most browsers: theme.js finds out.
+    """
+    chosen = request.cookies.get(THEME_COOKIE, "")
     prefers = request.headers.get("sec-ch-prefers-color-scheme", "").strip('"')
-    return "dark" if prefers == "dark" else "light"
+    return next((word for word in (chosen, prefers) if word in ("dark", "light")), "auto")
 
 
 def local_path(path: str) -> str:

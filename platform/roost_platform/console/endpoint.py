@@ -1,5 +1,6 @@
 """Around every handler: find out who asks, check the role, answer errors in the caller's form."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -19,16 +20,23 @@ from roost_platform.errors import (
 )
 from roost_platform.identity.roles import Role
 
+log = logging.getLogger(__name__)
+
 Handler = Callable[[Visit], Awaitable[Response]]
+ShowAgain = Callable[[Visit, str, int], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
-    """A handler with the role it needs; a test walks all routes and fails on one without."""
+    """A handler with the role it needs; a test walks all routes and fails on one without.
+
+    show_again: shows the page of a refused form again, as it was filled in.
+    """
 
     console: Console
     role: Role
     handler: Handler
+    show_again: ShowAgain | None = None
 
     async def serve(self, request: Request) -> Response:
         """Answer one request; errors with an explanation become answers, others are raised."""
@@ -43,9 +51,44 @@ class Endpoint:
         except NotFound as error:
             return failure(visit, error, ErrorContext(404, "Nothing here", str(error)))
         except StorageError as error:  # what is asked does not fit what is stored
-            return failure(visit, Refused(str(error)))
+            return await self._refusal(visit, Refused(str(error)))
         except RequestError as error:
+            return await self._refusal(visit, error)
+        except Exception as error:
+            log.exception("%s %s failed", request.method, request.url.path)
+            return failure(visit, RequestError(broken(visit, error)))
+
+    async def _refusal(self, visit: Visit, error: RequestError) -> Response:
+        """The page of the form again, where the form has one; else the error by itself."""
+        is_form = self.show_again is not None and wants_page(visit)
+        if not is_form or isinstance(error, NotSignedIn) or visit.principal is None:
             return failure(visit, error)
+        assert self.show_again is not None
+        try:
+            response = await self.show_again(visit, str(error), error.status)
+        except StorageError:
+            return failure(visit, error)
+        response.headers.update(retry_headers(error))
+        return response
+
+
+def broken(visit: Visit, error: Exception) -> str:
+    """What people read when a handler breaks; the error's own words are for operators."""
+    advice = "This page could not be made. Try again; if it stays so, look at the log of `web`."
+    is_operator = visit.principal is not None and visit.principal.may("operator")
+    return f"{advice} The error: {type(error).__name__}: {error}" if is_operator else advice
+
+
+def wants_page(visit: Visit) -> bool:
+    """Whether the caller is a browser that shows what we answer as a page."""
+    return "text/html" in visit.request.headers.get("accept", "") and not visit.is_htmx
+
+
+def retry_headers(error: Exception) -> dict[str, str]:
+    """When to come back, for an error that knows it."""
+    if not isinstance(error, TooManyTries):
+        return {}
+    return {"retry-after": str(int(error.retry_after_s) + 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +111,12 @@ def failure(
         assert isinstance(error, RequestError)
         context = ErrorContext(error.status, error.title, str(error))
     request = visit.request
-    headers = {}
-    if isinstance(error, TooManyTries):
-        headers["retry-after"] = str(int(error.retry_after_s) + 1)
-    wants_page = "text/html" in request.headers.get("accept", "") and not visit.is_htmx
-    if isinstance(error, NotSignedIn) and request.method == "GET" and wants_page:
+    headers = retry_headers(error)
+    is_page = wants_page(visit)
+    if isinstance(error, NotSignedIn) and request.method == "GET" and is_page:
         target = local_path(request.url.path)
         return RedirectResponse(f"/login?next={quote(target, safe='/')}", status_code=303)
-    if wants_page:
+    if is_page:
         response = visit.page("layout/error.html", context, status=context.status)
     elif visit.is_htmx:
         headers["x-roost-toast"] = quote(context.message)

@@ -20,12 +20,17 @@ ReadAs = Literal["page", "json"]
 
 @dataclass(frozen=True, slots=True)
 class ConsoleRoute:
-    """One route: its method, its path, the least role it needs, and who answers it."""
+    """One route: its method, its path, the least role it needs, and who answers it.
+
+    form_of: the page whose form is sent here; it is shown again, as it was filled in, when the
+    handler refuses.
+    """
 
     method: Literal["GET", "POST"]
     path: str
     role: Role
     handler: Handler
+    form_of: "AnyPage | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,14 @@ class Page(Generic[Data]):
         if self.on_read is not None:
             await self.on_read(visit, data, "page")
         return visit.page(self.template, data)
+
+    async def show_again(self, visit: Visit, problem: str, status: int) -> Response:
+        """The page with why its form was refused, and the form as it was filled in."""
+        data = await self.load(visit)
+        if self.on_read is not None:
+            await self.on_read(visit, data, "page")
+        typed = await visit.typed()
+        return visit.page(self.template, data, status=status, problem=problem, typed=typed)
 
     async def show_json(self, visit: Visit) -> Response:
         """The page's data as JSON."""

@@ -1,6 +1,8 @@
 """Jinja2 for the console: autoescape on, unknown names are errors, filters for figures."""
 
 import json
+import re
+import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from roost_channels.registry import BUILT_IN, Kinds
 from roost_channels.rendering.budget import Budget
@@ -26,6 +28,8 @@ PAGE_TEXTS_S = 1.0
 JSON_GROWTH_MAX = 4  # times the text's own length, by indentation
 JSON_DEPTH_MAX = 40
 _page_budget: ContextVar[Budget | None] = ContextVar("page_budget", default=None)
+
+CODE = re.compile(r"`([^`\n]+)`")  # what is between a pair of backquotes
 
 NOTHING = "\N{EN DASH}"  # a figure that was not measured
 
@@ -92,6 +96,21 @@ def when(at: float | None) -> Markup:
     return Markup('<time datetime="{}" data-ago>{}</time>').format(iso(at), text)
 
 
+def due(at: float) -> Markup:
+    """An instant that is to come: `in 3 min`; `now` once it is past, as in the page's script."""
+    left = at - time.time()
+    text = "now" if left < 1 else f"in {duration(round(left))}"
+    return Markup('<time datetime="{}" data-due>{}</time>').format(iso(at), text)
+
+
+def codes(text: str) -> Markup:
+    """A sentence whose words between backquotes are code; nothing else in it is marked up."""
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if at % 2 else escape(piece)
+        for at, piece in enumerate(CODE.split(text))
+    )
+
+
 def initials(name: str) -> str:
     """Up to two letters for an avatar."""
     words = [word for word in name.replace("+", " ").split() if word[0].isalnum()]
@@ -128,6 +147,24 @@ def name_channels(kinds: Kinds) -> None:
 def channel_mark(channel: str) -> ChannelMark:
     """How a channel is shown; one that is not there any more by its name."""
     return _marks.get(channel) or ChannelMark(channel, UNKNOWN_CHANNEL_ICON, "plain")
+
+
+# Tone and name of the state of an account, as views/channels.py reports it.
+CHANNEL_STATES = {
+    "up": ("good", "Connected"),
+    "starting": ("busy", "Starting"),
+    "degraded": ("warn", "Degraded"),
+    "conflict": ("bad", "Conflict"),
+    "auth_error": ("bad", "Refused"),
+    "paused": ("quiet", "Paused"),
+    "down": ("bad", "Down"),
+    "removed": ("quiet", "Not configured"),
+}
+
+
+def channel_state(state: str) -> tuple[str, str]:
+    """How the state of an account is shown: its tone and its name."""
+    return CHANNEL_STATES.get(state, ("quiet", state.replace("_", " ").capitalize()))
 
 
 def channel_choices() -> list[tuple[str, str]]:
@@ -183,6 +220,7 @@ def environment() -> Environment:
         icon=icon,
         static=static_url,
         channel_mark=channel_mark,
+        channel_state=channel_state,
         channel_choices=channel_choices,
     )
     env.filters.update(
@@ -190,6 +228,8 @@ def environment() -> Environment:
         number=number,
         size=size,
         when=when,
+        due=due,
+        codes=codes,
         iso=iso,
         initials=initials,
         markdown=page_markdown,

@@ -1,8 +1,9 @@
 """Every route of the console, collected from its pages and put in an order by itself."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
@@ -28,6 +29,7 @@ from roost_platform.console.pages import (
 )
 from roost_platform.console.pages.faults import prompt
 from roost_platform.console.rendering import add_templates
+from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
 
 # In the order of their links in the menu.
@@ -121,12 +123,28 @@ def build_console(
     console = Console(deps, [page.nav for page in pages if page.nav is not None])
     return console, [
         Route(
-            route.path, Endpoint(console, route.role, route.handler).serve, methods=[route.method]
+            route.path,
+            Endpoint(
+                console,
+                route.role,
+                route.handler,
+                None if route.form_of is None else route.form_of.show_again,
+            ).serve,
+            methods=[route.method],
         )
         for route in table_of(pages)
     ]
 
 
-def console_routes(deps: ConsoleDeps) -> list[BaseRoute]:
-    """Routes to put into the web app, beside its API and webhooks."""
-    return build_console(deps)[1]
+def not_found(console: Console) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """The answer to an address that nothing has, as a handler for the web app."""
+
+    async def nothing_here(_visit: Visit) -> Response:
+        raise NotFound("Nothing has this address. Choose a page in the menu.")
+
+    endpoint = Endpoint(console, Role.public, nothing_here)
+
+    async def answer(request: Request, _error: Exception) -> Response:
+        return await endpoint.serve(request)
+
+    return answer

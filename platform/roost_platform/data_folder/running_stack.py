@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from roost_platform.data_folder import process_identity
 from roost_platform.errors import AlreadyRunning, ConfigError, StackNotFound
 
 RUN_FILE = "run.json"
@@ -24,7 +25,8 @@ LOCK_FILE = "roost.lock"
 class RunningStack:
     """What `roost up` wrote about itself: its pid and its ports; 0 for a process it does not run.
 
-    url: the console's address on this machine. parts: pids at the start, by name.
+    url: the console's address on this machine. parts: pids of the parts that run, by name.
+    started: when the process `pid` started, as the system writes it.
     """
 
     pid: int
@@ -35,6 +37,7 @@ class RunningStack:
     url: str
     parts: Mapping[str, int] = field(default_factory=dict)
     sandbox: bool = False
+    started: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ def make_data_dir(data_dir: Path) -> None:
 def lock(data_dir: Path) -> Iterator[None]:
     """Hold the data folder for one `roost up`; raises AlreadyRunning with the other's address."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    with open(data_dir / LOCK_FILE, "a+", encoding="ascii") as file:
+    descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -78,6 +82,7 @@ def lock(data_dir: Path) -> Iterator[None]:
                 f"{data_dir}{at}. Stop it, or choose another folder with --data."
             ) from None
         file.truncate(0)
+        file.seek(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
@@ -104,10 +109,9 @@ def read_run(data_dir: Path) -> RunningStack | None:
     try:
         data: dict[str, Any] = json.loads((data_dir / RUN_FILE).read_text(encoding="utf-8"))
         run = RunningStack(**data)
-        os.kill(run.pid, 0)
+        return run if process_identity.is_running(run.pid, run.started) else None
     except (OSError, ValueError, TypeError):
         return None
-    return run
 
 
 def find(data_dir: Path, *, explicit: bool, web_url: str) -> Stack:
@@ -173,3 +177,10 @@ def _pointed_at() -> list[Path]:
             pointer = json.loads(file.read_text(encoding="utf-8"))
             pointers.append((float(pointer["at"]), Path(pointer["data_dir"])))
     return [folder for _, folder in sorted(pointers, reverse=True)]
+
+
+def setup_link(data_dir: Path) -> str:
+    """The address that makes the first administrator; empty when there is one already."""
+    with contextlib.suppress(OSError):
+        return (data_dir / SETUP_FILE).read_text(encoding="ascii").strip()
+    return ""

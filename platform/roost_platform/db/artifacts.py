@@ -18,8 +18,15 @@ from roost_channels.message import Attachment
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
-from roost_platform.db.locks import get_turn, lock_turn
-from roost_platform.db.message_files import ID_ALPHABET, NAME_MAX, attached, new_artifact_id
+from roost_platform.db.enqueue import enqueue
+from roost_platform.db.locks import get_turn, lock_conversation, lock_turn
+from roost_platform.db.message_files import (
+    ID_ALPHABET,
+    NAME_MAX,
+    attached,
+    new_artifact_id,
+)
+from roost_platform.db.reply_targets import reply_target
 from roost_platform.errors import NotAllowed, NotFound
 from roost_workflows.tool_ports import Artifact
 
@@ -69,13 +76,17 @@ class ArtifactStore:
                 row.size, row.sha256 = len(data), digest
 
     async def not_fetched(
-        self, artifact_id: str, reason: str, *, retry_at: float | None = None
+        self, artifact_id: str, reason: str, *, retry_at: float | None = None, told: str = ""
     ) -> None:
-        """Record why a fetch failed; without `retry_at` the file has failed for good."""
+        """Record why a fetch failed; without `retry_at` the file has failed for good, and `told`
+        goes to the chat it came from.
+        """
         async with self._database.write() as session:
             row = await session.get(models.Artifact, artifact_id)
             if row is None or row.state != "pending":
                 return
+            if told:  # first, because it locks the conversation
+                await _tell(session, row, told, self._database.now())
             row.reason, row.attempts = clean(reason), row.attempts + 1
             if retry_at is None:
                 row.state = "failed"
@@ -235,6 +246,21 @@ class ArtifactStore:
             os.fsync(file.fileno())
         part.rename(path)
         return hashlib.sha256(data).hexdigest()
+
+
+async def _tell(session: AsyncSession, artifact: models.Artifact, words: str, now: float) -> None:
+    """Tell the chat that a file of it could not be had."""
+    conversation = await lock_conversation(session, artifact.conversation_id)
+    row = None if artifact.inbox_id is None else await session.get(models.Inbox, artifact.inbox_id)
+    await enqueue(
+        session,
+        conversation,
+        kind="notice",
+        body=words,
+        dedupe_key=f"file:{artifact.id}",
+        now=now,
+        reply_to=None if row is None else await reply_target(session, row),
+    )
 
 
 def _fetch_of(row: models.Artifact) -> FileFetch:

@@ -31,19 +31,20 @@ async def register(
     for number, attachment in enumerate(attachments):
         if attachment.is_file:
             attachment = replace(attachment, artifact_id=new_artifact_id())
-            session.add(_artifact_row(row, attachment, number, now))
+            session.add(artifact_row(row, attachment, f"inbox:{row.id}:{number}", now))
         named.append(clean(asdict(attachment)))
     row.attachments = named
 
 
-def _artifact_row(
-    row: models.Inbox, attachment: Attachment, number: int, now: float
+def artifact_row(
+    row: models.Inbox, attachment: Attachment, origin: str, now: float
 ) -> models.Artifact:
+    """A file that comes with a message and is still to be fetched."""
     return models.Artifact(
         id=attachment.artifact_id,
         conversation_id=row.conversation_id,
         inbox_id=row.id,
-        origin=f"inbox:{row.id}:{number}",
+        origin=origin,
         channel=row.channel,
         account=row.account,
         kind=attachment.kind,

@@ -1,6 +1,6 @@
 """All stores over one database."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +75,7 @@ def open_stores(
     *,
     policies: Mapping[tuple[str, str], AccessPolicy] | None = None,
     default_agent: str = DEFAULT_AGENT,
+    agents: Sequence[str] = (),
     version: str = "",
     tenant_scope: TenantScope = "chat",
     files: Path | None = None,
@@ -86,6 +87,8 @@ def open_stores(
     """Stores over a database or its URL; nothing is connected or migrated yet.
 
     policies: who may talk, by (channel, account); strangers pair where none is given.
+    agents: the names of those that are installed; a conversation whose agent has left goes on with
+        the default one after /new.
     tenant_scope: whose conversations share cached prefixes.
     files: the folder of artifacts; none can be stored without one.
     queueing: how messages that come in a row are queued; by default they steer.
@@ -99,7 +102,7 @@ def open_stores(
     return Stores(
         database=opened,
         inbox=InboxStore(
-            opened, policies, default_agent, rules, tenants, abort_phrases, progress_modes
+            opened, policies, default_agent, rules, tenants, abort_phrases, progress_modes, agents
         ),
         turns=TurnStore(opened, rules, tenants),
         outbox=OutboxStore(opened),

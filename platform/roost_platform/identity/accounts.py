@@ -10,6 +10,7 @@ from uuid_utils import uuid7
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.errors import Forbidden, NotFound, Refused
+from roost_platform.identity.logins import is_open
 from roost_platform.identity.passwords import Passwords, check_password, new_token, token_hash
 from roost_platform.identity.roles import Principal, Role
 
@@ -99,7 +100,7 @@ class Accounts:
             logins = (
                 select(
                     models.OperatorSession.operator_id,
-                    func.count().label("sessions"),
+                    func.count().filter(is_open(self.clock())).label("sessions"),
                     func.max(models.OperatorSession.seen_at).label("seen_at"),
                 )
                 .group_by(models.OperatorSession.operator_id)

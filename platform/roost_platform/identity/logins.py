@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -29,6 +29,14 @@ LOGIN_WINDOW_S = 15 * 60.0
 LOGIN_FAILURES_KEPT_MAX = 30_000  # rows, three for each failure; the oldest go first
 USER_AGENT_LENGTH_MAX = 200
 KEY_LENGTH = 16  # hex digits of a hash that name a login in the page
+
+
+def is_open(now: float) -> ColumnElement[bool]:
+    """Whether a login still counts, as a condition; one that is over is deleted with the next."""
+    sessions = models.OperatorSession
+    return and_(
+        sessions.seen_at >= now - SESSION_IDLE_S, sessions.created_at >= now - SESSION_ABSOLUTE_S
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +164,7 @@ class Logins:
         async with self.database.read() as session:
             rows = await session.scalars(
                 select(models.OperatorSession)
-                .where(models.OperatorSession.operator_id == operator_id)
+                .where(models.OperatorSession.operator_id == operator_id, is_open(self.clock()))
                 .order_by(models.OperatorSession.seen_at.desc())
             )
             return tuple(

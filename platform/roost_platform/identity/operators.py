@@ -12,6 +12,7 @@ from roost_platform.data_folder import running_stack
 from roost_platform.db import models
 from roost_platform.db.audit import AuditTrail, acting_through
 from roost_platform.db.base.engine import Database
+from roost_platform.db.base.existing import open_existing
 from roost_platform.errors import NotReachable
 from roost_platform.identity.accounts import Accounts
 from roost_platform.identity.audit_key import open_trail
@@ -48,7 +49,7 @@ async def prepare_access(settings: Settings, database: Database, web_url: str) -
 async def new_setup_link(settings: Settings) -> str:
     """A new one-time link; earlier ones end. Raises Refused once an administrator exists."""
     run = running_stack.read_run(settings.data_dir)
-    web_url = run.url if run else f"http://{settings.web.host}:{settings.web.port}"
+    web_url = run.url if run and not settings.public_base_url else settings.web_url
     async with _accounts(settings) as accounts:
         token = await accounts.new_setup_token()
         await _audit(accounts.database, "setup.link", "")
@@ -72,7 +73,7 @@ async def _audit(
 
 @contextlib.asynccontextmanager
 async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
-    database = Database(settings.database_url)
+    database = open_existing(settings.database_url)
     try:
         await open_trail(settings, database)
         yield Accounts(database, time.time)

@@ -1,17 +1,23 @@
 """`roost migrate`: bring the database's tables up to date."""
 
 import asyncio
+import logging
 import time
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from roost_platform.db.base.engine import Database
 from roost_platform.errors import NotReachable
+from roost_platform.masking import mask
 from roost_platform.settings.config import Settings
 from roost_platform.stack import logs
 
-DATABASE_WAIT_S = 60.0
+DATABASE_WAIT_S = 30.0
 DATABASE_RETRY_S = 0.5
+CONNECT_S_MIN = 1.0
+
+log = logging.getLogger(__name__)
 
 
 def migrate(settings: Settings) -> None:
@@ -24,19 +30,39 @@ async def migrate_when_reachable(settings: Settings) -> None:
     """Try for DATABASE_WAIT_S; a server that answers and refuses is not asked again."""
     database = Database(settings.database_url)
     deadline = time.monotonic() + DATABASE_WAIT_S
+    is_told = False
     try:
         while True:
             try:
+                async with asyncio.timeout(max(deadline - time.monotonic(), CONNECT_S_MIN)):
+                    await _reach(database)
                 return await database.migrate()
-            except (OperationalError, OSError) as error:
-                if database.is_sqlite:
-                    raise
-                reason = str(error).splitlines()[0]
+            except (DBAPIError, OSError, TimeoutError) as error:
+                cause = error.orig if isinstance(error, DBAPIError) else error
+                reason = (str(cause) or "it does not answer").splitlines()[0]
                 # Waiting does not mend a wrong password or a wrong name. libpq gives no code for a
                 # connection that the server refused, only the server's words.
                 is_refused = "FATAL" in reason and "starting up" not in reason
-                if is_refused or time.monotonic() > deadline:
-                    raise NotReachable(f"The database can't be used: {reason}") from error
+                if database.is_sqlite or is_refused or time.monotonic() > deadline:
+                    where = database.url.render_as_string()
+                    raise NotReachable(
+                        mask(f"The database can't be used: {where}: {reason}")
+                    ) from error
+                if not is_told:
+                    is_told = True
+                    log.warning(
+                        "the database %s does not answer (%s); trying for %.0f s",
+                        database.url.render_as_string(),
+                        reason,
+                        DATABASE_WAIT_S,
+                    )
                 await asyncio.sleep(DATABASE_RETRY_S)
     finally:
         await database.close()
+
+
+async def _reach(database: Database) -> None:
+    """Connect once; a server that is away is noticed here, and a migration may take its time."""
+    if not database.is_sqlite:
+        async with database.connect() as connection:
+            await connection.execute(select(1))

@@ -2,11 +2,15 @@
 
 import importlib
 import logging
+import os
 from collections.abc import Callable, Mapping
 
+from roost_platform.data_folder import settings_in_use
 from roost_platform.errors import EXIT_CONFIG, ConfigError, PlatformError
 from roost_platform.settings.config import Settings
 from roost_platform.stack import logs
+from roost_platform.stack.lifeline import SUPERVISOR_PID
+from roost_platform.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +29,9 @@ MODULES: Mapping[str, str] = {
 def serve(part: str, settings: Settings) -> int:
     """Run the process of this name until it is told to stop; returns the exit code."""
     logs.configure(part, level=settings.log.level, json_lines=settings.log.json_lines)
+    log.info("starting", extra={"version": VERSION, "pid": os.getpid()})
+    if not os.environ.get(SUPERVISOR_PID):  # `roost up` keeps them for all its parts
+        settings_in_use.keep(settings, part)
     try:
         run: Callable[[Settings], int] = importlib.import_module(MODULES[part]).run
         return run(settings)

@@ -37,13 +37,6 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def web_url(settings: Settings) -> str:
-    """The address for people: the public one if there is one."""
-    if settings.public_base_url:
-        return settings.public_base_url.rstrip("/")
-    return f"http://{probes.reach(settings.web.host)}:{settings.web.port}"
-
-
 @contextlib.asynccontextmanager
 async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
     """Open everything that the web app works with."""
@@ -99,7 +92,7 @@ async def _serve(settings: Settings) -> None:
     if port and not is_free(host, port):
         raise in_use(port, "web")
     async with open_web(settings) as parts:
-        await prepare_access(settings, parts.stores.database, web_url(settings))
+        await prepare_access(settings, parts.stores.database, settings.web_url)
         ready = asyncio.Event()
         server = _Server(
             uvicorn.Config(

@@ -1,8 +1,8 @@
 """Every setting in one place: the environment first, then roost.toml, then defaults."""
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -17,6 +17,7 @@ from roost_channels.kinds import ChannelKind
 from roost_channels.registry import BUILT_IN, Kinds, RegistrationError, load_kinds
 from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
+from roost_platform.settings.problems import explain, refuse_unknown_variables
 from roost_platform.settings.sections import (
     ConsoleConfig,
     DatabaseConfig,
@@ -27,22 +28,19 @@ from roost_platform.settings.sections import (
     WebConfig,
     inbound_model,
 )
-from roost_platform.settings.sources import config_file, merge, read_environment, read_toml
+from roost_platform.settings.sources import (
+    PREFIX,
+    config_file,
+    merge,
+    read_environment,
+    read_toml,
+    variable_of,
+)
 from roost_workflows.config import WorkerConfig
 
-PREFIX = "ROOST_"
-# Not settings: where to find the file, and how the parts of one stack find each other.
-RESERVED = {
-    "ROOST_CONFIG",
-    "ROOST_URL",
-    "ROOST_API_TOKEN",
-    "ROOST_BEAT_PIPE",
-    "ROOST_READY_FILE",
-    "ROOST_SUPERVISOR_PID",
-}
-RESERVED_PREFIXES = ("ROOST_TEST_",)
 TEMPORAL_PORT = 7233
 ENGINE_PORT = 8421
+WILDCARDS = ("0.0.0.0", "::", "")  # a server on one of these is reached on loopback
 
 
 def default_data_dir() -> Path:
@@ -51,6 +49,19 @@ def default_data_dir() -> Path:
 
 
 C = TypeVar("C", bound=ChannelConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Settings that a stack was started with: values nested like the sections, origins by path.
+
+    They count above the file and below the environment. Those of a stack that runs count instead
+    of both.
+    """
+
+    values: Mapping[str, Any]
+    origins: Mapping[str, str]
+    is_running: bool = False
 
 
 class Settings(BaseSettings):
@@ -115,6 +126,7 @@ class Settings(BaseSettings):
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _config_file: Path | None = PrivateAttr(default=None)
+    _given: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
@@ -132,6 +144,24 @@ class Settings(BaseSettings):
     def config_file(self) -> Path | None:
         """The TOML file that was read."""
         return self._config_file
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """The values that are not defaults, as they were written, nested like the sections."""
+        return self._given
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where each value that is no default came from, by its path."""
+        return self._origins
+
+    @property
+    def web_url(self) -> str:
+        """The console's address for people: the public one if there is one."""
+        if self.public_base_url:
+            return self.public_base_url.rstrip("/")
+        host = "127.0.0.1" if self.web.host in WILDCARDS else self.web.host
+        return f"http://{host}:{self.web.port}"
 
     @property
     def database_url(self) -> str:
@@ -207,33 +237,44 @@ def settings_model(kinds: Kinds = BUILT_IN) -> type[Settings]:
 
 
 def load_settings(
-    overrides: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    kept: "Kept | None" = None,
 ) -> Settings:
     """Read and check every setting. `overrides` are the command line's, nested like the sections.
 
-    Raises ConfigError, which names each wrong or unknown key and where it stands.
+    kept: settings that a stack on this folder was started with. Raises ConfigError, which names
+    each wrong or unknown key and where it stands.
     """
     env = os.environ if environ is None else environ
+    if kept is not None and kept.is_running:
+        env = {}
     overridden = dict(overrides or {})
     # What every installation has comes first: it says which channels there are.
     first = read_environment(Settings, env)
     data_dir = Path(overridden.get("data_dir") or first.get("data_dir") or default_data_dir())
-    file = config_file(env, data_dir.expanduser())
+    file = None if kept and kept.is_running else config_file(env, data_dir.expanduser())
     from_file = read_toml(file) if file else {}
-    model = settings_model(_kinds(overridden, first, from_file))
-    _refuse_unknown_variables(model, env)
+    from_start = kept.values if kept else {}
+    model = settings_model(_kinds(overridden, first, from_start, from_file))
+    names = [variable_of(path) for path, _ in walk_fields(model)]
+    refuse_unknown_variables(env, model.model_fields, names)
     origins: dict[str, str] = {}
     merged: dict[str, Any] = {}
-    for source, data in ((str(file), from_file), ("environment", read_environment(model, env))):
-        merge(merged, data, source, origins)
+    merge(merged, from_file, str(file), origins)
+    if kept is not None:
+        merge(merged, from_start, "", origins)
+        origins |= kept.origins
+    merge(merged, read_environment(model, env), "environment", origins)
     merge(merged, overridden, "command line", origins)
     try:
         settings = model(**merged)
     except ValidationError as error:
-        raise ConfigError(_explain(model, error, origins)) from None
+        raise ConfigError(explain(error, origins, names)) from None
     data_dir = settings.data_dir.expanduser().absolute()
     settings = settings.model_copy(update={"data_dir": data_dir})
-    settings._origins, settings._config_file = origins, file
+    settings._origins, settings._config_file, settings._given = origins, file, merged
     return settings
 
 
@@ -256,41 +297,3 @@ def walk_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
             yield from walk_fields(field.annotation, f"{path}.")
         else:
             yield path, field
-
-
-def variable_of(path: str) -> str:
-    """`engine.url` → `ROOST_ENGINE__URL`."""
-    return PREFIX + path.replace(".", "__").upper()
-
-
-def _refuse_unknown_variables(model: type[Settings], env: Mapping[str, str]) -> None:
-    known = {name.upper() for name in model.model_fields}
-    for name in sorted(env):
-        upper = name.upper()
-        if not upper.startswith(PREFIX) or upper in RESERVED:
-            continue
-        if upper.startswith(RESERVED_PREFIXES):
-            continue
-        if upper.removeprefix(PREFIX).split("__")[0] not in known:
-            raise ConfigError(f"{name} (environment) is not a setting.{_suggest(model, upper)}")
-
-
-def _suggest(model: type[Settings], variable: str) -> str:
-    names = [variable_of(path) for path, _ in walk_fields(model)]
-    close = difflib.get_close_matches(variable, names, n=1)
-    return f" Did you mean {close[0]}?" if close else ""
-
-
-def _explain(model: type[Settings], error: ValidationError, origins: Mapping[str, str]) -> str:
-    lines = []
-    for problem in error.errors(include_input=False, include_url=False):
-        path = ".".join(str(part) for part in problem["loc"])
-        source = origins.get(path, "")
-        name = variable_of(path) if source == "environment" else path
-        where = f" ({source})" if source else ""
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{name}{where} is not a setting.{_suggest(model, variable_of(path))}")
-        else:
-            reason = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{name}{where}: {reason}.")
-    return "\n".join(lines)

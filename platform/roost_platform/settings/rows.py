@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from roost_platform.settings.config import Settings, variable_of, walk_fields
+from roost_platform.masking import hide_secrets
+from roost_platform.settings.config import Settings, walk_fields
+from roost_platform.settings.sources import variable_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(str(key) for key in value)
     if isinstance(value, tuple):
-        return ", ".join(str(item) for item in value)
+        return ", ".join(hide_secrets(str(item)) for item in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    return hide_secrets(str(value)) if isinstance(value, str | Path) else str(value)

@@ -41,7 +41,22 @@ class DatabaseConfig(Section):
         scheme, separator, _ = (url.get_secret_value() if url else "sqlite://").partition("://")
         if not separator or scheme.partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
             raise ValueError("write postgresql://user:password@host/name or sqlite:///path")
+        if url is not None:
+            _check_url(url.get_secret_value())
         return url
+
+
+def _check_url(url: str) -> None:
+    from sqlalchemy.engine import make_url  # here: most commands name no URL
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError(
+            "it can't be read as a URL; write postgresql://user@host:5432/name, and a password "
+            "with special characters in ROOST_DATABASE__PASSWORD"
+        ) from None
 
 
 class SessionsConfig(Section):
@@ -114,6 +129,14 @@ class TemporalConfig(Section):
         description="`host:port` of a Temporal cluster. Default: `roost up` runs its own.",
     )
     namespace: str = Field(default="default", description="Temporal namespace.")
+
+    @field_validator("address")
+    @classmethod
+    def _has_port(cls, value: str | None) -> str | None:
+        host, _, port = (value or "none:1").rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) <= 65535:
+            raise ValueError("write host:port, such as temporal.example.org:7233")
+        return value
 
 
 class WebConfig(Section):

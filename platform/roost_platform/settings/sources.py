@@ -10,6 +10,13 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from roost_platform.errors import ConfigError
 
+PREFIX = "ROOST_"
+
+
+def variable_of(path: str) -> str:
+    """`engine.url` → `ROOST_ENGINE__URL`."""
+    return PREFIX + path.replace(".", "__").upper()
+
 
 class _Environment(EnvSettingsSource):
     """pydantic-settings' own reader, except that lists may also be written with commas."""

@@ -10,7 +10,8 @@ from secrets import token_hex
 from roost_channels.sandbox.network import SandboxPlace
 from roost_platform.data_folder import running_stack
 from roost_platform.errors import PortInUse
-from roost_platform.settings.config import Settings, variable_of
+from roost_platform.settings.config import Settings
+from roost_platform.settings.sources import variable_of
 from roost_platform.stack import local_ports
 
 SANDBOX_SECRET_FILE = "sandbox-secret"

@@ -1,23 +1,25 @@
 """`roost doctor`: what is wrong with this machine, the settings, the data and the running stack."""
 
 import asyncio
+import contextlib
 import io
 import logging
-import os
-import shutil
-import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roost_channels.kinds import Level, ProbePorts
 from roost_platform.data_folder import running_stack
-from roost_platform.data_folder.engine_key import KEY_FILE
+from roost_platform.data_folder.settings_in_use import InUse, look
 from roost_platform.errors import ConfigError
-from roost_platform.settings.config import Settings, load_settings
+from roost_platform.masking import hide_secrets
+from roost_platform.settings.config import Settings
 from roost_platform.stack import local_ports, probes
+from roost_platform.stack.health import check, heartbeat
+from roost_platform.stack.machine import Check, data_folder, machine
+from roost_platform.stack.probes import reach
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -26,98 +28,63 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DISK_FREE_MIN = 1 << 30
-MEMORY_MIN = 1 << 30
-PRIVATE_FILES = (
-    KEY_FILE,
-    running_stack.AUDIT_KEY_FILE,
-    running_stack.TOKEN_FILE,
-    running_stack.RUN_FILE,
-    running_stack.SETUP_FILE,
-    "roost.toml",
-)
+PARTS = ("temporal", "engine", "worker", "courier", "web")
+OURS = ("worker", "courier", "web")  # that one of these answers means that a stack runs
+DATABASE_TIMEOUT_S = 10.0
 ALERTS = {
     "conflict": "somebody else takes this account's messages",
     "auth_error": "the credentials are refused",
 }
-SLOW_CPU = "without AVX2 answers are several times slower"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding. level: ok | warning | broken."""
-
-    name: str
-    level: Level
-    detail: str
 
 
 def examine(data: Path | None) -> list[Check]:
-    """Run all checks in order; unreadable settings end them early."""
-    checks = list(_machine())
+    """Run all checks in order; unreadable settings end them early.
+
+    A stack that runs is judged by its own settings, whatever the environment here says.
+    """
+    checks = list(machine())
     try:
-        settings = load_settings({} if data is None else {"data_dir": data})
+        found = look(data)
     except ConfigError as error:
-        return [*checks, Check("settings", "broken", str(error))]
+        checks.append(Check("settings", "broken", str(error)))
+    else:
+        checks += _all(found)
+    return [replace(check, detail=hide_secrets(check.detail)) for check in checks]
+
+
+def _all(found: InUse) -> Iterator[Check]:
+    settings = found.settings
     source = settings.config_file or "defaults and environment"
-    checks.append(Check("settings", "ok", f"read from {source}"))
-    stack = running_stack.locate(
-        settings.data_dir, explicit=settings.origin("data_dir") != "default"
-    )
-    run = None
-    if stack:
-        folder, run = stack
-        settings = settings.model_copy(update={"data_dir": folder})
-        settings = _as_running(settings, run)
-    checks += [*_data(settings), *asyncio.run(_database(settings)), *_model(settings)]
-    checks += [*_running(settings, run), *asyncio.run(_channels(settings))]
-    if run is not None:
-        checks += asyncio.run(_reported(settings))
-    return checks
-
-
-def _machine() -> Iterator[Check]:
-    version = ".".join(str(part) for part in sys.version_info[:3])
-    yield Check("python", "ok" if sys.version_info >= (3, 11) else "broken", version)
-    flags = _cpu_flags()
-    if flags:
-        fast = next((f for f in ("avx512f", "avx2", "asimd") if f in flags), "")
-        detail = f"{os.cpu_count()} cores, {fast or 'no AVX2'}"
-        yield Check("processor", "ok" if fast else "warning", detail if fast else SLOW_CPU)
-    free = _memory_free()
-    if free is not None:
-        level: Level = "ok" if free > MEMORY_MIN else "warning"
-        yield Check("memory", level, f"{free / 2**30:.1f} GiB free")
-
-
-def _data(settings: Settings) -> Iterator[Check]:
-    folder = settings.data_dir
-    if not folder.is_dir():
-        yield Check("data folder", "warning", f"{folder} does not exist yet; `roost up` makes it")
-        return
-    if not os.access(folder, os.W_OK):
-        yield Check("data folder", "broken", f"{folder} is not writable")
-        return
-    free = shutil.disk_usage(folder).free
-    level: Level = "ok" if free > DISK_FREE_MIN else "warning"
-    yield Check("data folder", level, f"{folder}, {free / 2**30:.1f} GiB free")
-    for name in PRIVATE_FILES:
-        file = folder / name
-        if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
-            yield Check("permissions", "warning", f"others may read {file}; chmod 600 it")
+    detail = "those of the running stack" if found.is_running else f"read from {source}"
+    yield Check("settings", "ok", detail)
+    if found.problem:
+        yield Check("settings here", "warning", f"not used, the stack has its own: {found.problem}")
+    yield from data_folder(settings)
+    yield from asyncio.run(_database(settings))
+    yield from _model(settings)
+    parts, is_up = _parts(found)
+    yield from parts
+    yield _agents(settings, found, is_up)
+    yield from asyncio.run(_channels(settings))
+    if is_up:
+        yield from asyncio.run(_reported(settings))
 
 
 async def _database(settings: Settings) -> list[Check]:
     from roost_platform.db.base.engine import Database
+    from roost_platform.db.base.existing import is_missing
 
-    if settings.database.url is None and not (settings.data_dir / "roost.db").exists():
-        return [Check("database", "warning", "not made yet; `roost up` makes it")]
+    if path := is_missing(settings.database_url):
+        return [Check("database", "warning", f"{path} is not made yet; `roost up` makes it")]
     database = Database(settings.database_url)
     try:
-        async with database.connect() as connection:
+        async with asyncio.timeout(DATABASE_TIMEOUT_S), database.connect() as connection:
             await connection.run_sync(_compare_schema)
     except Exception as error:  # every driver has its own errors; the person reads what it says
-        return [Check("database", "broken", f"{type(error).__name__}: {error}".splitlines()[0])]
+        where = database.url.render_as_string()
+        why = str(error) or f"it does not answer in {DATABASE_TIMEOUT_S:.0f} s"
+        detail = f"{where}: {type(error).__name__}: {why}".splitlines()[0]
+        return [Check("database", "broken", detail)]
     finally:
         await database.close()
     kind = "SQLite" if database.is_sqlite else "PostgreSQL"
@@ -186,24 +153,61 @@ def _model(settings: Settings) -> Iterator[Check]:
         yield Check("model", "ok", f"{settings.engine.model}, {size / 2**30:.1f} GiB")
 
 
-def _running(settings: Settings, run: running_stack.RunningStack | None) -> Iterator[Check]:
-    if run is None:
-        yield Check("stack", "warning", "not running; start it with `roost up`")
-        port = settings.web.port
-        if port and not local_ports.is_free(settings.web.host, port):
-            by = local_ports.owner(port)
-            yield Check("web port", "broken", f"{port} is in use{f' by {by}' if by else ''}")
-        return
-    yield Check("stack", "ok", f"runs at {run.url} (pid {run.pid})")
-    from roost_platform.stack.health import check
+def _parts(found: InUse) -> tuple[list[Check], bool]:
+    """Check each process; returns whether a stack runs at all as well.
 
-    for part in ("temporal", "engine", "worker", "courier", "web"):
-        if part == "engine" and not run.engine and not settings.engine.url:
+    It may be one `roost up`, or parts that were started one by one, here or in other containers.
+    """
+    settings, run = found.settings, found.run
+    problems = {part: check(part, settings, is_here=found.is_here) for part in PARTS}
+    if (
+        problems["web"]
+        and run is None
+        and not asyncio.run(heartbeat("web", settings, is_here=found.is_here))
+    ):
+        problems["web"] = ""  # it listens in another container
+    is_up = found.is_running or any(not problems[part] for part in OURS)
+    if not is_up:
+        return list(_not_running(settings)), False
+    how = f"runs at {run.url} (pid {run.pid})" if run else "runs; its parts were started one by one"
+    checks = [Check("stack", "ok", how)]
+    for part, problem in problems.items():
+        if part == "engine" and run and not run.engine and not settings.engine.url:
             detail = "the stack was started with another engine; `roost status` asks it"
-            yield Check(part, "warning", detail)
+            checks.append(Check(part, "warning", detail))
             continue
-        problem = check(part, settings)
-        yield Check(part, "broken" if problem else "ok", problem or "answers")
+        checks.append(Check(part, "broken" if problem else "ok", problem or "answers"))
+    return checks, True
+
+
+def _not_running(settings: Settings) -> Iterator[Check]:
+    yield Check("stack", "warning", "not running; start it with `roost up`")
+    port = settings.web.port
+    if port and not local_ports.is_free(settings.web.host, port):
+        by = local_ports.owner(port)
+        yield Check("web port", "broken", f"{port} is in use{f' by {by}' if by else ''}")
+
+
+def _agents(settings: Settings, found: InUse, is_up: bool) -> Check:
+    """The agents that a running stack names, else those that load here."""
+    if is_up:
+        url = (
+            found.run.url if found.run else f"http://{reach(settings.web.host)}:{settings.web.port}"
+        )
+        token = running_stack.read_token(settings.data_dir)
+        status, body = probes.get_json(f"{url}/api/agents", token=token)
+        if status == 200 and body.get("agents"):
+            return Check("agents", "ok", ", ".join(str(name) for name in body["agents"]))
+    from roost_workflows.agents import load_agents
+    from roost_workflows.errors import AgentsError
+
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # their modules may print
+            registry = load_agents(",".join(settings.agents))
+    except AgentsError as error:
+        return Check("agents", "broken", str(error))
+    rest = [name for name in registry.names if name != registry.default]
+    return Check("agents", "ok", ", ".join([registry.default, *rest]))
 
 
 async def _channels(settings: Settings) -> list[Check]:
@@ -224,32 +228,3 @@ async def _channels(settings: Settings) -> list[Check]:
 
 async def _get_json(url: str, *, token: str = "") -> tuple[int, dict[str, Any]]:
     return await asyncio.to_thread(probes.get_json, url, token=token)
-
-
-def _as_running(settings: Settings, run: running_stack.RunningStack) -> Settings:
-    """Return the settings with the ports that the running stack chose."""
-    web = settings.web.model_copy(update={"port": run.web})
-    engine = settings.engine.model_copy(update={"port": run.engine} if run.engine else {})
-    address = f"127.0.0.1:{run.temporal}" if run.temporal else settings.temporal.address
-    temporal = settings.temporal.model_copy(update={"address": address})
-    return settings.model_copy(update={"web": web, "engine": engine, "temporal": temporal})
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return set()
-    line = next(
-        (li for li in text.splitlines() if li.lower().startswith(("flags", "features"))), ""
-    )
-    return set(line.partition(":")[2].split())
-
-
-def _memory_free() -> int | None:
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:
-        return None
-    line = next((li for li in text.splitlines() if li.startswith("MemAvailable:")), "")
-    return int(line.split()[1]) * 1024 if line else None

@@ -1,45 +1,52 @@
-"""Logs: readable on a terminal, JSON lines elsewhere, secrets and phone numbers masked."""
+"""Logs: readable on a terminal, JSON lines elsewhere, secrets masked, repeated errors counted."""
 
 import logging
-import re
 import sys
-from collections.abc import MutableMapping
+import time
+from collections import OrderedDict
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TextIO
 
 import structlog
 
+from roost_platform.masking import SECRET_KEYS, mask
+
+# One client that hangs up without end, or a full table of descriptors, would else rotate away the
+# lines that say what happened.
+LINES_MAX = 30  # of one place in the code in one span
+SPAN_S = 60.0
+PLACES_MAX = 500  # remembered; beyond that the one that was silent longest is forgotten
+DEPTH_MAX = 8  # of lists and tables in a line; what lies deeper is left out
 # Loggers that write a line for every request or every poll.
 QUIET = (
     *("uvicorn.access", "httpx2", "httpcore2", "sqlalchemy", "asyncio", "aiogram"),
     *("alembic.runtime.plugins", "alembic.runtime.migration"),
 )
-SECRET_KEYS = re.compile(r"(token|secret|password|authorization|api_key|cookie)", re.IGNORECASE)
-SECRET_TEXT = (
-    (
-        re.compile(r"(?<!\d)(\d{2,}):[A-Za-z0-9_-]{20,}"),
-        r"\1:***",
-    ),  # a token that follows its account's number
-    (re.compile(r"(?i)(bearer\s+)\S+"), r"\1***"),
-    (re.compile(r"(://[^:/@\s]+:)[^@/\s]+@"), r"\1***@"),  # a password in a URL
-    (re.compile(r"(#token=)[\w-]+"), r"\1***"),
-    (re.compile(r"\+\d{5,13}(\d{2})\b"), r"+***\1"),  # a phone number
-)
-
-
-def mask(text: str) -> str:
-    """The text without secrets and phone numbers."""
-    for pattern, replacement in SECRET_TEXT:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """structlog processor: masks values under secret-looking keys, and secrets in any text."""
     for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = "***" if SECRET_KEYS.search(key) and value else mask(value)
+        event[key] = "***" if SECRET_KEYS.search(key) and value else _masked(value)
     return event
+
+
+def _masked(value: Any, depth: int = 0) -> Any:
+    """The value without secrets, also where texts lie in lists and tables."""
+    if isinstance(value, str):
+        return mask(value)
+    if depth >= DEPTH_MAX:
+        return "…" if isinstance(value, dict | list | tuple) else value
+    if isinstance(value, dict):
+        return {
+            key: "***" if SECRET_KEYS.search(str(key)) and one else _masked(one, depth + 1)
+            for key, one in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_masked(one, depth + 1) for one in value]
+    return value
 
 
 def name_part(
@@ -68,17 +75,22 @@ def configure(
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: list[Any] = (
-        [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer()]
+    last = (
+        structlog.processors.JSONRenderer(default=str)
         if as_json
-        else [redact, structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        else structlog.dev.ConsoleRenderer(
+            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
+    # Tracebacks become text first: they may quote what must be masked.
+    renderer: list[Any] = [structlog.processors.format_exc_info, redact, last]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
     )
     handler = logging.StreamHandler(out)
     handler.setFormatter(formatter)
+    handler.addFilter(RepeatFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -90,3 +102,45 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+@dataclass(slots=True)
+class _Place:
+    began: float
+    written: int = 0
+    left_out: int = 0
+
+
+class RepeatFilter(logging.Filter):
+    """Lets LINES_MAX warnings or errors of one place in the code through in SPAN_S.
+
+    The next line of that place then says how many were left out. What is below a warning passes:
+    it tells what happened to each message, and there is one line for each.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._places: OrderedDict[tuple[str, str, int], _Place] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written; changes it to tell what was left out before."""
+        if record.levelno < logging.WARNING:
+            return True
+        now = self._clock()
+        key = (record.name, record.pathname, record.lineno)
+        place = self._places.setdefault(key, _Place(now))
+        self._places.move_to_end(key)
+        if len(self._places) > PLACES_MAX:
+            self._places.popitem(last=False)
+        if now - place.began >= SPAN_S:
+            if place.left_out:
+                record.left_out = place.left_out
+            self._places[key] = place = _Place(now)
+        place.written += 1
+        if place.written <= LINES_MAX:
+            if place.written == LINES_MAX:
+                record.repeats = f"more of these in the next {SPAN_S:.0f} s are only counted"
+            return True
+        place.left_out += 1
+        return False

@@ -1,18 +1,19 @@
 """Whether a port or a URL answers: one attempt each, with its own time limit."""
 
+import http.client
 import json
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 from roost_inference.client.refusals import refusal
 from roost_platform.data_folder.engine_key import engine_key
-from roost_platform.settings.config import Settings
+from roost_platform.settings.config import WILDCARDS, Settings
 
 TIMEOUT_S = 3.0
-REFUSED = (401, 402, 403)
-WILDCARDS = ("0.0.0.0", "::", "")
+ANSWER_BYTES_MAX = 1 << 20
 
 
 def reach(host: str) -> str:
@@ -30,18 +31,21 @@ def port_answers(address: str) -> bool:
     return True
 
 
-def get_json(url: str, *, token: str = "") -> tuple[int, dict[str, Any]]:
-    """(status, body) of a GET; status 0 when nobody answers."""
-    request = urllib.request.Request(url)
+def get_json(
+    url: str, *, token: str = "", body: Mapping[str, Any] | None = None
+) -> tuple[int, dict[str, Any]]:
+    """(status, answer) of a GET, or of a POST of `body`; status 0 when nobody answers."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     if token:
-        request.add_header("Authorization", f"Bearer {token}")
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-            return response.status, _object(response.read())
+            return response.status, _object(response.read(ANSWER_BYTES_MAX))
     except urllib.error.HTTPError as error:
         with error:
-            return error.code, _object(error.read())
-    except (OSError, ValueError):
+            return error.code, _object(error.read(ANSWER_BYTES_MAX))
+    except (OSError, ValueError, http.client.HTTPException):
         return 0, {}
 
 
@@ -49,25 +53,50 @@ def engine_problem(settings: Settings) -> str:
     """Why the engine can't be used; empty when it can. Another engine need not have /health."""
     key = engine_key(settings)
     base = settings.engine_url.replace("//0.0.0.0:", "//127.0.0.1:")
+    root = base if base.endswith("/v1") else f"{base}/v1"
     status, body = get_json(f"{base}/health", token=key)
     if status == 503 and body.get("status") == "starting":
         return "the model is still loading"
     if status not in (200, 401, 403, 404):
         return f"{base} answers {status}" if status else f"{base} does not answer"
-    root = base if base.endswith("/v1") else f"{base}/v1"
     status, body = get_json(f"{root}/models", token=key)
-    if status in REFUSED:
-        words = refusal(status, {}, json.dumps(body).encode()).message
-        return (
-            f"{root} refuses the key; ROOST_ENGINE__API_KEY is the engine's: HTTP {status}: {words}"
-        )
+    if problem := _refusal(root, status, body, key):
+        return problem
     if status != 200:
         return f"{root}/models answers {status or 'nothing'}"
     served = [one.get("id") for one in body.get("data") or () if isinstance(one, dict)]
     wanted = settings.engine.model_name
     if settings.engine.url and wanted and served and wanted not in served:
         return f"{root} serves no model {wanted!r}; ROOST_ENGINE__MODEL_NAME is wrong"
-    return ""
+    return _chat_problem(settings, root, key) if settings.engine.url else ""
+
+
+def _chat_problem(settings: Settings, root: str, key: str) -> str:
+    """Why another engine refuses to answer; some name their models without a key.
+
+    A request without messages is refused after the key and the model are checked, and costs
+    nothing.
+    """
+    model = settings.engine.model_name
+    request = {"model": model or "none", "messages": [], "max_tokens": 1}
+    status, body = get_json(f"{root}/chat/completions", token=key, body=request)
+    if status == 404 and model:
+        return f"{root} has no model {model!r} (404); check ROOST_ENGINE__MODEL_NAME"
+    return _refusal(root, status, body, key)
+
+
+def _refusal(root: str, status: int, body: Mapping[str, Any], key: str) -> str:
+    """What a refusal means for the operator, then the engine's own words; empty for others."""
+    if status == 402:
+        meaning = f"{root} asks for payment; look at the account's balance there"
+    elif status not in (401, 403):
+        return ""
+    elif key:
+        meaning = f"{root} refuses the key; ROOST_ENGINE__API_KEY must be the engine's"
+    else:
+        meaning = f"{root} asks for a key; set ROOST_ENGINE__API_KEY"
+    words = refusal(status, {}, json.dumps(body).encode()).message
+    return f"{meaning}: HTTP {status}: {words}"
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -1,10 +1,15 @@
 """The log file of one supervised process: rotated by size, its last lines kept for errors."""
 
+import json
 import logging
 import logging.handlers
 from collections import deque
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from roost_platform.masking import mask
 
 FILE_BYTES_MAX = 5 * 1024 * 1024
 FILES_KEPT = 3
@@ -13,9 +18,10 @@ LINE_BYTES_MAX = 64 * 1024
 
 
 class ProcessLog:
-    """Takes a child's output in chunks, writes whole lines, keeps the last ones."""
+    """Takes a child's output in chunks, writes whole lines without secrets, keeps the last ones."""
 
     def __init__(self, file: Path) -> None:
+        self._part = file.stem
         file.parent.mkdir(parents=True, exist_ok=True)
         self._handler = logging.handlers.RotatingFileHandler(
             file, maxBytes=FILE_BYTES_MAX, backupCount=FILES_KEPT, encoding="utf-8", delay=True
@@ -43,7 +49,18 @@ class ProcessLog:
 
     def write(self, line: str) -> None:
         """Write one line."""
+        line = mask(line)
         self._tail.append(line)
+        self._handler.emit(logging.makeLogRecord({"msg": line, "args": None}))
+
+    def note(self, event: str, *, level: str = "info", **fields: Any) -> None:
+        """Write what the supervisor saw of the process, in the form of the process's own lines.
+
+        It does not count among the last lines, which are the process's own words.
+        """
+        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        about = {"part": self._part, "level": level, "logger": "roost.up", "timestamp": at}
+        line = json.dumps({**fields, "event": event, **about})
         self._handler.emit(logging.makeLogRecord({"msg": line, "args": None}))
 
     def tail(self) -> list[str]:

@@ -9,10 +9,12 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
-from roost_platform.stack.logs import mask
+from roost_platform.masking import mask
 
 _LOUD = re.compile(r'"level": "(error|critical)"')
+_WORRIED = re.compile(r'"level": "warning"')
 
 
 class Reporter(Protocol):
@@ -41,17 +43,23 @@ class Reporter(Protocol):
 
 
 class PlainReporter:
-    """One line for each event on stderr; with `verbose` also the output of the processes."""
+    """One line for each event on stderr; with `verbose` also the output of the processes.
+
+    Without it the warnings of a process that is starting are shown: they say what it waits for.
+    """
 
     def __init__(self, *, verbose: bool = False) -> None:
         self._verbose = verbose
+        self._starting: set[str] = set()
 
     def starting(self, name: str) -> None:
         """See Reporter.starting."""
+        self._starting.add(name)
         self.note(f"{name}: starting")
 
     def ready(self, name: str, seconds: float) -> None:
         """See Reporter.ready."""
+        self._starting.discard(name)
         self.note(f"{name}: up after {seconds:.1f} s")
 
     def crashed(self, name: str, code: int, retry_s: float) -> None:
@@ -67,9 +75,11 @@ class PlainReporter:
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
     def output(self, name: str, line: str) -> None:
-        """See Reporter.output; shown only with `verbose`."""
+        """See Reporter.output."""
         if self._verbose:
             print(f"{name:>8} | {mask(line)}", file=sys.stderr, flush=True)
+        elif name in self._starting and _WORRIED.search(line):
+            self.note(f"{name}: {mask(message_of(line))}")
 
     def close(self) -> None:
         """See Reporter.close."""
@@ -94,6 +104,7 @@ class LiveReporter(PlainReporter):
 
     def starting(self, name: str) -> None:
         """See Reporter.starting."""
+        self._starting.add(name)
         if self._progress is None:
             super().starting(name)
         elif name not in self._tasks:
@@ -101,6 +112,7 @@ class LiveReporter(PlainReporter):
 
     def ready(self, name: str, seconds: float) -> None:
         """See Reporter.ready."""
+        self._starting.discard(name)
         if self._progress is None:
             super().ready(name, seconds)
         else:
@@ -114,7 +126,8 @@ class LiveReporter(PlainReporter):
 
     def note(self, text: str) -> None:
         """See Reporter.note."""
-        self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {text}", highlight=False)
+        at = Text(f"{time.strftime('%H:%M:%S')} ", style="dim")
+        self._console.print(at.append(text, style="default not dim"), soft_wrap=True)
 
     def close(self) -> None:
         """See Reporter.close."""

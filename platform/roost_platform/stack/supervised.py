@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roost_platform.errors import EXIT_CONFIG, ProcessFailed
+from roost_platform.masking import mask
 from roost_platform.stack.addresses import inherited
 from roost_platform.stack.beats import Beats
 from roost_platform.stack.lifeline import BEAT_PIPE, READY_FILE, SUPERVISOR_PID, die_with_parent
-from roost_platform.stack.logs import mask
 from roost_platform.stack.process_log import ProcessLog
-from roost_platform.stack.reporter import Reporter, message_of
+from roost_platform.stack.reporter import Reporter, how_it_ended, message_of
 
 DRAIN_S = 2.0  # how long the last output of a process that ended is waited for
 Probe = Callable[[], Awaitable[bool]]
@@ -70,14 +70,22 @@ class SupervisedProcess:
     """A process specification and the process that runs it now."""
 
     def __init__(
-        self, spec: ProcessSpec, log: ProcessLog, reporter: Reporter, bounds: Bounds
+        self,
+        spec: ProcessSpec,
+        log: ProcessLog,
+        reporter: Reporter,
+        bounds: Bounds,
+        on_pid: Callable[[], None],
     ) -> None:
+        """on_pid: called when the process was started, and when it has ended."""
         self.spec = spec
         self.log = log
         self.ready = asyncio.Event()
         self.restarts = 0
         self._reporter = reporter
         self._bounds = bounds
+        self._on_pid = on_pid
+        self._down_since: float | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._drain: asyncio.Task[None] | None = None
         self._beats: Beats | None = None
@@ -114,6 +122,7 @@ class SupervisedProcess:
             if lived_s >= self._bounds.healthy_s:
                 backoff_s = self._bounds.backoff_min_s
             self.restarts += 1
+            self._down_since = self._down_since or time.monotonic()
             self._reporter.crashed(self.spec.name, code, backoff_s)
             if code > 0 and self.log.tail():  # it ended by itself: its last line says why
                 self._reporter.note(f"{self.spec.name}: {mask(message_of(self.log.tail()[-1]))}")
@@ -124,7 +133,7 @@ class SupervisedProcess:
         """Run a process that does one thing and ends; raises ProcessFailed if it fails."""
         process = await self._spawn()
         code = await process.wait()
-        await self._finish(process)
+        await self._finish(process, code)
         if code:
             raise ProcessFailed(self.spec.name, code, self.log.tail())
 
@@ -141,7 +150,7 @@ class SupervisedProcess:
                 self._reporter.note(
                     f"{self.spec.name} did not stop in {self.spec.grace_s:.0f} s; killed"
                 )
-        await self._finish(process)
+        await self._finish(process, process.returncode)
 
     def kill(self) -> None:
         """SIGKILL at once."""
@@ -156,7 +165,7 @@ class SupervisedProcess:
             await asyncio.wait({exited, readiness}, return_when=asyncio.FIRST_COMPLETED)
             if readiness.done() and not exited.done():
                 if readiness.result():
-                    self.ready.set()
+                    self._became_ready()
                 else:
                     self.log.write(f"not ready after {self.spec.ready_timeout_s:.0f} s; killed")
                     _kill_group(process.pid)
@@ -172,8 +181,18 @@ class SupervisedProcess:
         finally:
             exited.cancel()
             readiness.cancel()
-        await self._finish(process)
+        await self._finish(process, code)
         return code
+
+    def _became_ready(self) -> None:
+        self.ready.set()
+        if self._down_since is None:
+            self.log.note("up")
+            return
+        down_s = time.monotonic() - self._down_since
+        self._down_since = None
+        self.log.note(f"up again after {down_s:.1f} s", restarts=self.restarts)
+        self._reporter.note(f"{self.spec.name}: up again after {down_s:.1f} s")
 
     def _end_silent(self, pid: int) -> None:
         reason = f"no sign of life for {self.spec.silence_max_s:.0f} s; killed"
@@ -218,6 +237,8 @@ class SupervisedProcess:
                 beats.started()
         self._process = process
         self._drain = asyncio.create_task(self._copy_output(output))
+        self.log.note("started", pid=process.pid)
+        self._on_pid()
         return process
 
     async def _until_ready(self, pid: int) -> bool:
@@ -246,15 +267,20 @@ class SupervisedProcess:
         finally:
             transport.close()
 
-    async def _finish(self, process: asyncio.subprocess.Process) -> None:
+    async def _finish(self, process: asyncio.subprocess.Process, code: int | None) -> None:
         """Kill what the process left in its group, and read its output to the end."""
         _kill_group(process.pid)
         await process.wait()
+        self._on_pid()
         if self._beats is not None:
             self._beats.close()
         if self._drain is not None:  # a process that left the group may hold the pipe open
             await asyncio.wait({self._drain}, timeout=DRAIN_S)
             self._drain.cancel()
+        self.log.flush()
+        if code is not None:
+            level = "warning" if code else "info"
+            self.log.note(how_it_ended(code), level=level, pid=process.pid)
         self.log.flush()
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from roost_platform.stack.process_log import ProcessLog
@@ -21,7 +21,11 @@ class Supervisor:
         logs: Path,
         reporter: Reporter,
         bounds: Bounds | None = None,
+        on_pids: Callable[[Mapping[str, int]], None] | None = None,
     ) -> None:
+        """on_pids: is told which processes run, by name, whenever that changes."""
+        self.children: list[SupervisedProcess] = []
+        self._on_pids = on_pids
         self._reporter = reporter
         self._bounds = bounds or Bounds()
         self._logs = logs
@@ -84,7 +88,11 @@ class Supervisor:
 
     def _child(self, spec: ProcessSpec) -> SupervisedProcess:
         log = ProcessLog(self._logs / f"{spec.name}.log")
-        return SupervisedProcess(spec, log, self._reporter, self._bounds)
+        return SupervisedProcess(spec, log, self._reporter, self._bounds, self._tell_pids)
+
+    def _tell_pids(self) -> None:
+        if self._on_pids is not None:
+            self._on_pids(self.pids())
 
     def _raise_failure(self) -> None:
         for task in self._tasks.values():

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roost_inference.process_environment import launch_environment
-from roost_platform.data_folder import running_stack
+from roost_platform.data_folder import running_stack, settings_in_use
 from roost_platform.data_folder.engine_key import with_engine_key
+from roost_platform.data_folder.process_identity import start_of
 from roost_platform.errors import ProcessFailed
-from roost_platform.settings.config import Settings
+from roost_platform.masking import mask
+from roost_platform.settings.config import Settings, load_settings
 from roost_platform.stack.addresses import (
     Addresses,
     choose_ports,
@@ -24,7 +26,6 @@ from roost_platform.stack.addresses import (
     sandbox_secret,
 )
 from roost_platform.stack.lifeline import SILENCE_MAX_S
-from roost_platform.stack.logs import mask
 from roost_platform.stack.reporter import LiveReporter, PlainReporter, Reporter, complaints
 from roost_platform.stack.supervisor import Probe, ProcessSpec, Supervisor
 
@@ -186,8 +187,15 @@ async def _run(
     settings: Settings, options: Options, addresses: Addresses, reporter: Reporter
 ) -> int:
     parts = plan(settings, options, addresses)
-    supervisor = Supervisor(parts, settings.data_dir / "logs", reporter)
-    _write_run(settings, addresses, supervisor.pids(), sandbox=options.sandbox)
+    began = time.time()
+
+    def write_run(pids: Mapping[str, int]) -> None:
+        with contextlib.suppress(OSError):  # a full disk ends no part
+            _write_run(settings, options, addresses, pids, began)
+
+    supervisor = Supervisor(parts, settings.data_dir / "logs", reporter, on_pids=write_run)
+    write_run({})
+    _keep_settings(settings, options, addresses)
     stop_asked = _stop_on_signals(supervisor, reporter)
     work = asyncio.create_task(_serve(settings, options, addresses, supervisor, reporter))
     stopper = asyncio.create_task(stop_asked.wait())
@@ -212,12 +220,11 @@ async def _serve(
 ) -> None:
     await supervisor.run_once(migration(settings, options, addresses))
     await supervisor.start()
-    _write_run(settings, addresses, supervisor.pids(), sandbox=options.sandbox)
     reporter.close()
     print(f"ready {addresses.web_url}", flush=True)
-    link = _setup_link(settings.data_dir)
-    if link:
-        print(f"Open {link} to create the first administrator.", flush=True)
+    link = running_stack.setup_link(settings.data_dir)
+    if link:  # alone on its line, so that it can be copied whole
+        print(f"Create the first administrator here:\n{link}", flush=True)
     await supervisor.wait()
 
 
@@ -233,8 +240,18 @@ def _report_failure(error: BaseException | None, data_dir: Path, reporter: Repor
     return 1
 
 
+def _keep_settings(settings: Settings, options: Options, addresses: Addresses) -> None:
+    """Keep what the parts run with, for the commands that look at this folder."""
+    env = {**os.environ, **environment(settings, options, addresses)}
+    settings_in_use.keep(load_settings(environ=env), settings_in_use.UP, given=settings)
+
+
 def _write_run(
-    settings: Settings, addresses: Addresses, pids: Mapping[str, int], *, sandbox: bool
+    settings: Settings,
+    options: Options,
+    addresses: Addresses,
+    pids: Mapping[str, int],
+    began: float,
 ) -> None:
     running_stack.write_run(
         settings.data_dir,
@@ -243,10 +260,11 @@ def _write_run(
             web=addresses.web,
             engine=0 if settings.engine.url else addresses.engine,
             temporal=0 if settings.temporal.address else addresses.temporal,
-            started_at=time.time(),
+            started_at=began,
             url=addresses.web_url,
             parts=dict(pids),
-            sandbox=sandbox,
+            sandbox=options.sandbox,
+            started=start_of(os.getpid()),
         ),
     )
 
@@ -276,9 +294,3 @@ def _stop_on_signals(supervisor: Supervisor, reporter: Reporter) -> asyncio.Even
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, on_signal)
     return requested
-
-
-def _setup_link(data_dir: Path) -> str:
-    with contextlib.suppress(OSError):
-        return (data_dir / running_stack.SETUP_FILE).read_text(encoding="ascii").strip()
-    return ""

@@ -1,26 +1,29 @@
 """Outgoing messages: a list of them, and everything about one."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.outbox.evidence import in_doubt
+from roost_platform.views.channels import account_labels
 from roost_platform.views.delivery_views import (
     AttemptView,
     DeliveryRow,
     DeliveryView,
     attempt_of,
     part_of,
+    parts_of,
     row_of,
 )
 from roost_platform.views.pagination import PAGE_SIZE, like
 from roost_platform.views.sessions import hidden
 
 ATTEMPTS_SHOWN_MAX = 50
+
+STALLED_S = 60.0  # a message that waits for longer needs a look
 
 STATES = ("pending", "uncertain", "failed", "sent", "cancelled")
 
@@ -34,21 +37,32 @@ class DeliveryFilter:
     text: str = ""
 
 
-def has_part(state: str) -> ColumnElement[bool]:
-    """Whether a logical message has a part in this state."""
-    return exists().where(models.Part.outbox_id == models.Outbox.id, models.Part.state == state)
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """Messages to one account that should have left long ago. since: when the oldest was queued."""
+
+    channel: str
+    account: str
+    count: int
+    since: float
+
+
+def has_state(state: str) -> ColumnElement[bool]:
+    """Whether a logical message is in this state of STATES: `state_of` as a condition."""
+    lost = select(models.Part.outbox_id).where(models.Part.state.in_(("failed", "expired")))
+    failed = or_(models.Outbox.state == "failed", models.Outbox.id.in_(lost))
+    match state:
+        case "uncertain":
+            return in_doubt()
+        case "failed":
+            return and_(failed, ~in_doubt())
+    return and_(models.Outbox.state == state, ~failed, ~in_doubt())
 
 
 def narrowed(statement: Select[Any], by: DeliveryFilter, *, with_texts: bool) -> Select[Any]:
     """The statement with the filter's conditions; texts are searched only with `with_texts`."""
-    match by.state:
-        case "uncertain":
-            statement = statement.where(in_doubt())
-        case "failed":
-            failed = has_part("failed"), has_part("expired")
-            statement = statement.where(or_(models.Outbox.state == "failed", *failed))
-        case "pending" | "sent" | "cancelled":
-            statement = statement.where(models.Outbox.state == by.state)
+    if by.state:
+        statement = statement.where(has_state(by.state))
     if by.channel:
         statement = statement.where(models.Outbox.channel == by.channel)
     if by.text:
@@ -83,18 +97,45 @@ async def deliveries(
         )
     ).all()
     parts = await parts_of(session, [outbox.id for outbox, _, _ in rows])
+    labels = await account_labels(session)
     return total or 0, tuple(
-        row_of(outbox, conversation, person, parts.get(outbox.id, []), with_texts=with_texts)
+        row_of(
+            outbox, conversation, person, parts.get(outbox.id, []), labels, with_texts=with_texts
+        )
         for outbox, conversation, person in rows
     )
 
 
 async def count_of(session: AsyncSession, state: str) -> int:
     """The number of messages in a state of `STATES`; one in doubt is uncertain, not failed."""
-    statement = narrowed(select(func.count()), DeliveryFilter(state=state), with_texts=False)
-    if state == "failed":
-        statement = statement.where(~in_doubt())
-    return await session.scalar(statement.select_from(models.Outbox)) or 0
+    return await session.scalar(select(func.count()).where(has_state(state))) or 0
+
+
+async def stalled(session: AsyncSession, now: float) -> tuple[Stalled, ...]:
+    """Accounts whose messages wait for longer than STALLED_S, the longest wait first.
+
+    A message that waits for its person, or for a time that the network asked for, is not stalled.
+    """
+    held = select(models.Part.outbox_id).where(
+        models.Part.held, models.Part.state.in_(("planned", "not_sent"))
+    )
+    quiet = exists().where(
+        models.ChatWait.channel == models.Conversation.channel,
+        models.ChatWait.account == models.Conversation.account,
+        models.ChatWait.chat == models.Conversation.chat,
+        models.ChatWait.until > now,
+    )
+    outbox = models.Outbox
+    oldest = func.min(outbox.created_at)
+    rows = await session.execute(
+        select(outbox.channel, outbox.account, func.count(), oldest)
+        .join(models.Conversation, models.Conversation.id == outbox.conversation_id)
+        .where(has_state("pending"), outbox.created_at < now - STALLED_S)
+        .where(outbox.id.not_in(held), ~quiet)
+        .group_by(outbox.channel, outbox.account)
+        .order_by(oldest)
+    )
+    return tuple(Stalled(*row) for row in rows)
 
 
 async def delivery(session: AsyncSession, id: str, *, with_texts: bool) -> DeliveryView | None:
@@ -113,7 +154,10 @@ async def delivery(session: AsyncSession, id: str, *, with_texts: bool) -> Deliv
     ):
         tries[attempt.part_id].append(attempt_of(attempt))
     return DeliveryView(
-        row=row_of(outbox, conversation, person, parts, with_texts=with_texts),
+        row=row_of(
+            *(outbox, conversation, person, parts, await account_labels(session)),
+            with_texts=with_texts,
+        ),
         text=outbox.text if with_texts else hidden(outbox.text),
         key=conversation.key,
         turn_id=outbox.turn_id or "",
@@ -121,7 +165,15 @@ async def delivery(session: AsyncSession, id: str, *, with_texts: bool) -> Deliv
         dedupe_key=outbox.dedupe_key,
         reply_to=str((outbox.reply_to or {}).get("message_id", "")),
         next_at=outbox.next_at,
-        parts=tuple(part_of(p, tuple(tries[p.id][::-1]), with_texts=with_texts) for p in parts),
+        parts=tuple(
+            part_of(
+                p,
+                tuple(tries[p.id][::-1]),
+                is_pending=outbox.state == "pending",
+                with_texts=with_texts,
+            )
+            for p in parts
+        ),
     )
 
 
@@ -129,19 +181,9 @@ async def failed_ids(session: AsyncSession, limit: int) -> list[str]:
     """The ids of messages that failed for good, oldest first, without those in doubt."""
     return list(
         await session.scalars(
-            narrowed(select(models.Outbox.id), DeliveryFilter(state="failed"), with_texts=False)
-            .where(~in_doubt())
+            select(models.Outbox.id)
+            .where(has_state("failed"))
             .order_by(models.Outbox.sequence)
             .limit(limit)
         )
     )
-
-
-async def parts_of(session: AsyncSession, ids: list[str]) -> Mapping[str, list[models.Part]]:
-    """The parts of these messages, by message, in order."""
-    by_message: dict[str, list[models.Part]] = {}
-    for part in await session.scalars(
-        select(models.Part).where(models.Part.outbox_id.in_(ids)).order_by(models.Part.position)
-    ):
-        by_message.setdefault(part.outbox_id, []).append(part)
-    return by_message

@@ -1,10 +1,15 @@
 """Outgoing messages, their parts, attempts and evidence, as pages show them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.outbox.evidence import is_in_doubt
+from roost_platform.views.channels import SEEN_BY_OPERATORS
 from roost_platform.views.sessions import display_title, hidden
 
 PREVIEW_LENGTH_MAX = 120
@@ -14,12 +19,15 @@ PREVIEW_LENGTH_MAX = 120
 class DeliveryRow:
     """One logical message.
 
+    account: which account of its channel, where the channel has several; else empty.
     state: pending | uncertain | failed | sent | delivered | read | cancelled.
+    attempts: how often it was tried, over all its parts.
     """
 
     id: str
     conversation_id: str
     channel: str
+    account: str
     title: str
     kind: str
     preview: str
@@ -52,7 +60,11 @@ class AttemptView:
 
 @dataclass(frozen=True, slots=True)
 class PartView:
-    """One physical send. evidence: what proved or disproved it, oldest first."""
+    """One physical send. evidence: what proved or disproved it, oldest first.
+
+    shown: its state in the words of the pages; in_doubt: nobody knows whether it arrived.
+    waits: whether it is to be tried at next_at; held: it waits for the person to write again.
+    """
 
     id: str
     number: int
@@ -65,12 +77,23 @@ class PartView:
     char_end: int
     text: str
     error: str
+    waits: bool
+    held: bool
     next_at: float
     sent_at: float | None
     plain: bool
     duplicate_label: bool
     evidence: tuple[str, ...]
     tries: tuple[AttemptView, ...]
+    in_doubt: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The state as pages show it: what the provider's receipt says, once it was sent."""
+        if self.in_doubt:
+            return "uncertain"
+        has_receipt = self.state == "sent" and self.receipt in ("delivered", "read")
+        return self.receipt if has_receipt else self.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +127,22 @@ def state_of(outbox: models.Outbox, parts: list[models.Part]) -> str:
     return outbox.state
 
 
+async def parts_of(session: AsyncSession, ids: list[str]) -> Mapping[str, list[models.Part]]:
+    """The parts of these messages, by message, in order."""
+    by_message: dict[str, list[models.Part]] = {}
+    for part in await session.scalars(
+        select(models.Part).where(models.Part.outbox_id.in_(ids)).order_by(models.Part.position)
+    ):
+        by_message.setdefault(part.outbox_id, []).append(part)
+    return by_message
+
+
 def row_of(
     outbox: models.Outbox,
     conversation: models.Conversation,
     person: str | None,
     parts: list[models.Part],
+    labels: Mapping[tuple[str, str], str],
     *,
     with_texts: bool,
 ) -> DeliveryRow:
@@ -118,6 +152,7 @@ def row_of(
         id=outbox.id,
         conversation_id=conversation.id,
         channel=outbox.channel,
+        account=labels.get((outbox.channel, outbox.account), ""),
         title=display_title(conversation, person),
         kind=outbox.kind,
         preview=preview if with_texts else hidden(outbox.text),
@@ -149,8 +184,10 @@ def attempt_of(row: models.DeliveryAttempt) -> AttemptView:
     )
 
 
-def part_of(part: models.Part, tries: tuple[AttemptView, ...], *, with_texts: bool) -> PartView:
-    """One part as pages show it, with its attempts."""
+def part_of(
+    part: models.Part, tries: tuple[AttemptView, ...], *, is_pending: bool, with_texts: bool
+) -> PartView:
+    """One part as pages show it, with its attempts. is_pending: its message is still to be sent."""
     text = str(part.rendered.get("text", ""))
     return PartView(
         id=part.id,
@@ -164,13 +201,36 @@ def part_of(part: models.Part, tries: tuple[AttemptView, ...], *, with_texts: bo
         char_end=part.char_end,
         text=text if with_texts else hidden(text),
         error=part.error,
+        waits=part.state in ("planned", "not_sent") and is_pending,
+        held=part.held,
         next_at=part.next_at,
         sent_at=part.sent_at,
         plain=part.plain,
         duplicate_label=part.duplicate_label,
         evidence=tuple(_evidence(entry) for entry in part.evidence),
         tries=tries,
+        in_doubt=is_in_doubt(part),
     )
+
+
+def plain_rows(rows: Sequence[DeliveryRow]) -> tuple[DeliveryRow, ...]:
+    """Deliveries for viewers: without errors and evidence."""
+    return tuple(replace(row, error=_plain(row.error), evidence=()) for row in rows)
+
+
+def plain_delivery(view: DeliveryView) -> DeliveryView:
+    """One delivery for viewers: without errors, answers and evidence."""
+    (row,) = plain_rows([view.row])
+    return replace(view, row=row, parts=tuple(_plain_part(part) for part in view.parts))
+
+
+def _plain_part(part: PartView) -> PartView:
+    tries = tuple(replace(one, description="", asked="", concluded="") for one in part.tries)
+    return replace(part, error=_plain(part.error), evidence=(), tries=tries)
+
+
+def _plain(error: str) -> str:
+    return SEEN_BY_OPERATORS if error else ""
 
 
 def _evidence(entry: Any) -> str:

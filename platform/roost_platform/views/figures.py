@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.views.deliveries import count_of
 
 SERIES_MINUTES = 60
 STEPS_READ_MAX = 20_000  # of the last hour; beyond this the oldest minutes are incomplete
@@ -28,13 +29,17 @@ class Minute:
 
 @dataclass(frozen=True, slots=True)
 class OverviewFigures:
-    """The numbers on the tiles. Times in milliseconds; None where nothing was measured."""
+    """The numbers on the tiles. Times in milliseconds; None where nothing was measured.
+
+    turns_per_minute, tokens_per_second: over RATE_WINDOW_S; the latter while an answer is written.
+    ttft: over LATENCY_WINDOW_S. cached_share: of prompt tokens, over SERIES_MINUTES.
+    """
 
     sessions_active: int
     turns_per_minute: float
     ttft_p50_ms: float | None
     ttft_p95_ms: float | None
-    tokens_per_second: float
+    tokens_per_second: float | None
     messages_waiting: int
     deliveries_failed: int
     deliveries_uncertain: int
@@ -96,10 +101,10 @@ async def figures(session: AsyncSession, now: float) -> OverviewFigures:
         tokens_per_second=sum(s.completion_tokens for s in busy)
         / max(1e-9, sum(s.duration_s for s in busy))
         if busy
-        else 0.0,
+        else None,
         messages_waiting=await count(session, models.Inbox.state == "pending"),
-        deliveries_failed=await count(session, models.Outbox.state == "failed"),
-        deliveries_uncertain=await count(session, models.Part.state == "ambiguous"),
+        deliveries_failed=await count_of(session, "failed"),
+        deliveries_uncertain=await count_of(session, "uncertain"),
         people_waiting=await count(session, models.Identity.access == "pending"),
         cached_share=sum(s.cached_tokens for s in steps) / prompt if prompt else None,
         series=series(steps, [at for at in finished if at is not None], now),

@@ -13,12 +13,18 @@ from roost_inference.errors import EngineError
 from roost_platform.db import models
 from roost_platform.db.services import is_alive
 from roost_platform.db.stores import Stores
-from roost_platform.views.channels import ChannelHealth, channels
+from roost_platform.views.channels import (
+    OURS,
+    REMOVED,
+    SEEN_BY_OPERATORS,
+    Accounts,
+    ChannelHealth,
+    channels,
+)
 from roost_platform.views.problems import engine_refusal
 
 BEATING: Final = ("worker", "courier", "web")  # processes that write heartbeats
 PROBE_TIMEOUT_S: Final = 2.0  # the engine and Temporal have no heartbeat: they are asked
-OURS: Final = "console"  # the channel that connects to nothing outside
 
 
 class EngineHealth(Protocol):
@@ -66,6 +72,7 @@ class HealthView:
     """Reads heartbeats and account states, and asks the engine and Temporal.
 
     engine, temporal_probe: None where there is none to ask; it is then left out.
+    accounts: the configured ones; None where they are not known. Others are left out.
     clock: seconds since the epoch.
     """
 
@@ -73,6 +80,7 @@ class HealthView:
     engine: EngineHealth | None = None
     temporal_probe: Callable[[], Awaitable[bool]] | None = None
     clock: Callable[[], float] = time.time
+    accounts: Accounts | None = None
 
     async def read(self) -> StackHealth:
         """Everything at once; a process that is down is part of the result, never an error."""
@@ -80,7 +88,7 @@ class HealthView:
         now = self.clock()
         async with self.stores.database.read() as session:
             beats = await beating_services(session, now)
-            accounts = await channels(session, now)
+            accounts = await channels(session, now, self.accounts)
             refusal = await engine_refusal(session, now)
         if refusal:  # it answers, but not to us
             engine = [
@@ -88,7 +96,11 @@ class HealthView:
             ] or (engine)
         return StackHealth(
             services=(*temporal, *engine, *beats),
-            channels=tuple(account for account in accounts if account.channel != OURS),
+            channels=tuple(
+                account
+                for account in accounts
+                if account.channel != OURS and account.state != REMOVED
+            ),
             engine=figures,
         )
 
@@ -113,6 +125,11 @@ class HealthView:
             return (ServiceHealth("engine", "down", str(error) or "does not answer"),), {}
         state = "up" if health.get("status") == "ok" else "down"
         return (ServiceHealth("engine", state, engine_line(health)),), health
+
+
+def plain_service(one: ServiceHealth) -> ServiceHealth:
+    """A process for viewers: of one that is down only that it is."""
+    return one if one.is_up else replace(one, detail=SEEN_BY_OPERATORS)
 
 
 async def beating_services(session: AsyncSession, now: float) -> tuple[ServiceHealth, ...]:

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
 from roost_platform.version import VERSION
+from roost_platform.views.deliveries import count_of
 from roost_platform.views.health import HealthView, StackHealth
 
 
@@ -36,8 +37,9 @@ class Overview:
                 "sessions": await _count(session, models.Conversation.id),
                 "turns_running": await _count(session, models.Turn.id, state="running"),
                 "messages_waiting": await _count(session, models.Inbox.id, state="pending"),
-                "deliveries_pending": await _count(session, models.Outbox.id, state="pending"),
-                "deliveries_failed": await _count(session, models.Outbox.id, state="failed"),
+                "deliveries_pending": await count_of(session, "pending"),
+                "deliveries_failed": await count_of(session, "failed"),
+                "deliveries_uncertain": await count_of(session, "uncertain"),
                 "people_waiting": await _count(session, models.Identity.id, access="pending"),
             }
         return StackStatus(VERSION, health, counts)

@@ -18,6 +18,11 @@ class Pages:
     size: int = PAGE_SIZE
 
     @property
+    def is_narrowed(self) -> bool:
+        """Whether a search or a filter leaves rows out."""
+        return any(value for _, value in self.query)
+
+    @property
     def first(self) -> int:
         """The number of the first row on this page."""
         return min(self.count, (self.number - 1) * self.size + 1)

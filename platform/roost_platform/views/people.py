@@ -7,6 +7,7 @@ from sqlalchemy import Select, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.views.channels import account_labels
 from roost_platform.views.pagination import PAGE_SIZE, like
 
 REQUESTS_SHOWN_MAX = 50
@@ -23,13 +24,19 @@ class AliasView:
 
 @dataclass(frozen=True, slots=True)
 class PairingRequest:
-    """Somebody who waits to be let in. code: empty once it expired; held: messages kept so far."""
+    """Somebody who waits to be let in. code: empty while there is none that counts.
+
+    account: where they wrote, where the channel has several accounts; else empty.
+    had_code: whether they once got a code. held: messages kept so far.
+    """
 
     identity_id: str
     name: str
     channel: str
+    account: str
     address: str
     code: str
+    had_code: bool
     expires_at: float | None
     held: int
     first_at: float
@@ -43,7 +50,7 @@ class PersonRow:
     name: str
     access: str
     aliases: tuple[AliasView, ...]
-    conversations: tuple[tuple[str, str], ...]  # (id, channel)
+    conversations: tuple[tuple[str, str, str], ...]  # (id, channel, account as in SessionRow)
     decided_by: str
     decided_at: float | None
     created_at: float
@@ -60,18 +67,28 @@ async def requests(session: AsyncSession, now: float) -> tuple[PairingRequest, .
         )
     ).all()
     ids = [i.id for i in identities]
-    codes = {
+    newest = {
         p.identity_id: p
         for p in await session.scalars(
             select(models.Pairing)
-            .where(
-                models.Pairing.identity_id.in_(ids),
-                models.Pairing.state == "open",
-                models.Pairing.expires_at > now,
-            )
+            .where(models.Pairing.identity_id.in_(ids))
             .order_by(models.Pairing.created_at)
         )
     }
+    codes = {id: p for id, p in newest.items() if p.state == "open" and p.expires_at > now}
+    wrote = {
+        id: (channel, account)
+        for id, channel, account in await session.execute(
+            select(
+                models.Conversation.identity_id,
+                models.Conversation.channel,
+                models.Conversation.account,
+            )
+            .where(models.Conversation.identity_id.in_(ids))
+            .order_by(models.Conversation.created_at)
+        )
+    }
+    labels = await account_labels(session)
     held = dict(
         (
             await session.execute(
@@ -91,8 +108,10 @@ async def requests(session: AsyncSession, now: float) -> tuple[PairingRequest, .
                 identity_id=identity.id,
                 name=identity.display_name or alias.address,
                 channel=alias.channel,
+                account=labels.get(wrote.get(identity.id, ("", "")), ""),
                 address=alias.address,
                 code=pairing.code if pairing else "",
+                had_code=identity.id in newest,
                 expires_at=pairing.expires_at if pairing else None,
                 held=held.get(identity.id, 0),
                 first_at=identity.created_at,
@@ -132,15 +151,20 @@ async def people(
     ).all()
     ids = [row.id for row in rows]
     aliases = await aliases_of(session, ids)
-    conversations: dict[str, list[tuple[str, str]]] = {}
-    for id, identity_id, channel in await session.execute(
+    labels = await account_labels(session)
+    conversations: dict[str, list[tuple[str, str, str]]] = {}
+    for id, identity_id, channel, account in await session.execute(
         select(
             models.Conversation.id,
             models.Conversation.identity_id,
             models.Conversation.channel,
-        ).where(models.Conversation.identity_id.in_(ids))
+            models.Conversation.account,
+        )
+        .where(models.Conversation.identity_id.in_(ids))
+        .order_by(models.Conversation.created_at)
     ):
-        conversations.setdefault(identity_id or "", []).append((id, channel))
+        label = labels.get((channel, account), "")
+        conversations.setdefault(identity_id or "", []).append((id, channel, label))
     return total or 0, tuple(
         PersonRow(
             id=row.id,

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.views.channels import account_labels
 from roost_platform.views.pagination import PAGE_SIZE, like
+from roost_platform.views.states import has_state, states_of
 
 PREVIEW_LENGTH_MAX = 140
 RUNNING_SHOWN_MAX = 12
-
-RUNNING_PHASES = ("queued", "thinking", "tool", "answering", "unreachable")
-STATES = ("running", "waiting", "failed", "stopped", "idle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +28,15 @@ class SessionFilter:
 class SessionRow:
     """One conversation in the list.
 
-    state: a running turn's phase (RUNNING_PHASES), else
-        waiting | held | idle | stopped | failed.
-    since: when the running turn started. tokens: generated in the current session.
+    account: which account of its channel, where the channel has several; else empty.
+    state, since: see ConversationState. turns, tokens: of the current session.
+    active_at: when somebody last wrote, or when the conversation began.
     """
 
     id: str
     key: str
     channel: str
+    account: str
     title: str
     agent: str
     state: str
@@ -54,33 +54,10 @@ def display_title(conversation: models.Conversation, person: str | None) -> str:
     return conversation.title or person or conversation.chat
 
 
-def last_turn(state: str) -> ColumnElement[bool]:
-    """Whether the conversation's newest turn is in this state."""
-    return exists().where(
-        models.Turn.conversation_id == models.Conversation.id,
-        models.Turn.number == models.Conversation.turn_count,
-        models.Turn.state == state,
-    )
-
-
 def narrowed(statement: Select[str], by: SessionFilter) -> Select[str]:
     """The statement with the filter's conditions."""
-    running = exists().where(
-        models.Turn.conversation_id == models.Conversation.id, models.Turn.state == "running"
-    )
-    waiting = exists().where(
-        models.Inbox.conversation_id == models.Conversation.id,
-        models.Inbox.state.in_(("pending", "held")),
-    )
-    match by.state:
-        case "running":
-            statement = statement.where(running)
-        case "waiting":
-            statement = statement.where(waiting, ~running)
-        case "failed" | "stopped":
-            statement = statement.where(last_turn(by.state))
-        case "idle":
-            statement = statement.where(~running, ~waiting)
+    if by.state:
+        statement = statement.where(has_state(by.state))
     if by.channel:
         statement = statement.where(models.Conversation.channel == by.channel)
     if by.text:
@@ -147,56 +124,29 @@ async def rows_of(
         .where(models.Conversation.id.in_(wanted))
     )
     conversations = {c.id: (c, name) for c, name in pairs}
-    turns = {
-        turn.conversation_id: turn
-        for turn in await session.scalars(
-            select(models.Turn)
-            .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
-            .where(
-                models.Turn.conversation_id.in_(wanted),
-                models.Turn.number == models.Conversation.turn_count,
-            )
-        )
-    }
-    phases = dict(
-        (
-            await session.execute(
-                select(models.RunProgress.turn_id, models.RunProgress.phase).where(
-                    models.RunProgress.turn_id.in_([t.id for t in turns.values()])
-                )
-            )
-        ).all()
-    )
-    waiting = dict(
-        (
-            await session.execute(
-                select(models.Inbox.conversation_id, func.max(models.Inbox.state))
-                .where(
-                    models.Inbox.conversation_id.in_(wanted),
-                    models.Inbox.state.in_(("pending", "held")),
-                )
-                .group_by(models.Inbox.conversation_id)
-            )
-        ).all()
-    )
-    tokens = await tokens_by_session(session, [c.session_id for c, _ in conversations.values()])
-    previews = await last_messages(session, [c.session_id for c, _ in conversations.values()])
+    states = await states_of(session, [c for c, _ in conversations.values()])
+    labels = await account_labels(session)
+    current = [c.session_id for c, _ in conversations.values()]
+    turns = await turns_by_session(session, current)
+    tokens = await tokens_by_session(session, current)
+    previews = await last_messages(session, current)
     rows = []
     for id in wanted:
         conversation, person = conversations[id]
-        turn = turns.get(id)
+        state = states[id]
         role, preview = previews.get(conversation.session_id or "", ("", ""))
         rows.append(
             SessionRow(
                 id=id,
                 key=conversation.key,
                 channel=conversation.channel,
+                account=labels.get((conversation.channel, conversation.account), ""),
                 title=display_title(conversation, person),
                 agent=conversation.agent,
-                state=state_of(turn, phases, waiting.get(id)),
-                since=turn.started_at if turn and turn.state == "running" else None,
-                stop_requested=bool(turn and turn.state == "running" and turn.stop_requested_at),
-                turns=conversation.turn_count,
+                state=state.word,
+                since=state.since,
+                stop_requested=state.stop_requested,
+                turns=turns.get(conversation.session_id or "", 0),
                 tokens=tokens.get(conversation.session_id or "", 0),
                 preview=preview if with_texts else hidden(preview),
                 preview_role=role,
@@ -206,21 +156,19 @@ async def rows_of(
     return tuple(rows)
 
 
-def state_of(turn: models.Turn | None, phases: dict[str, str], waiting: str | None) -> str:
-    """The current state in one word."""
-    if turn is not None and turn.state == "running":
-        phase = phases.get(turn.id, "queued")
-        return phase if phase in RUNNING_PHASES else "thinking"
-    if waiting:
-        return "held" if waiting == "held" else "waiting"
-    if turn is not None and turn.state in ("failed", "stopped"):
-        return turn.state
-    return "idle"
-
-
 def hidden(text: str) -> str:
     """What people who may not read texts see instead of a text."""
     return f"{len(text)} characters, hidden" if text else ""
+
+
+async def turns_by_session(session: AsyncSession, ids: Sequence[str | None]) -> dict[str, int]:
+    """How many turns these sessions have had, by session."""
+    rows = await session.execute(
+        select(models.Turn.session_id, func.count())
+        .where(models.Turn.session_id.in_(ids))
+        .group_by(models.Turn.session_id)
+    )
+    return {id: count for id, count in rows}
 
 
 async def tokens_by_session(session: AsyncSession, ids: list[str | None]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from roost_platform.api.app import build_api
 from roost_platform.api.routes import Api
 from roost_platform.api.webhooks import Webhooks
 from roost_platform.console.dependencies import ConsoleDeps
-from roost_platform.console.routes import console_routes
+from roost_platform.console.routes import build_console, not_found
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
 from roost_platform.settings.config import Settings
@@ -22,7 +22,11 @@ from roost_platform.version import VERSION
 from roost_platform.views.engine.watch import EngineWatch
 from roost_platform.views.health import HealthView
 from roost_platform.views.overview import Overview
-from roost_platform.web.console_setup import channel_setups, sandbox_phones
+from roost_platform.web.console_setup import (
+    channel_setups,
+    configured_accounts,
+    sandbox_phones,
+)
 from roost_platform.web.proxies import TrustedProxies
 from roost_platform.web.security import console_middleware
 from roost_workflows.agents import AgentRegistry
@@ -44,15 +48,21 @@ class WebParts:
 def build_app(parts: WebParts) -> Starlette:
     """Build the app with every route. Call it inside the event loop that will serve it."""
     settings = parts.settings
-    health = HealthView(parts.stores, parts.engine, parts.temporal_probe)
+    health = HealthView(
+        parts.stores,
+        parts.engine,
+        parts.temporal_probe,
+        accounts=configured_accounts(settings),
+    )
     overview = Overview(parts.stores, health)
     watch = EngineWatch(parts.engine)
     api = Api(parts.stores, parts.intake, parts.registry, overview, parts.closing)
     webhooks = Webhooks(settings, parts.intake, parts.stores.artifacts)
+    console, console_pages = build_console(console_deps(parts, health, watch))
     routes: list[BaseRoute] = [
         Mount("/api", build_api(api)),
         *webhooks.routes(),
-        *console_routes(console_deps(parts, health, watch)),
+        *console_pages,
     ]
 
     @contextlib.asynccontextmanager
@@ -64,10 +74,12 @@ def build_app(parts: WebParts) -> Starlette:
             watching.cancel()
             await asyncio.wait({watching})
             await webhooks.close()
+            await console.close()
 
     return Starlette(
         routes=routes,
         lifespan=lifespan,
+        exception_handlers={404: not_found(console)},
         middleware=[
             Middleware(TrustedProxies, trusted=settings.web.trusted_proxies),
             *console_middleware(

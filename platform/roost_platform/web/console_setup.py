@@ -31,6 +31,11 @@ def channel_setups(settings: Settings) -> Sequence[ChannelSetup]:
     return setups
 
 
+def configured_accounts(settings: Settings) -> frozenset[tuple[str, str]]:
+    """Return (channel, account) of every account in the settings."""
+    return frozenset((kind.channel, config.account) for kind, config in settings.accounts())
+
+
 def sandbox_phones(settings: Settings) -> OpenPhones | None:
     """Return what opens a phone on each fake network; None outside the sandbox."""
     if not settings.sandbox:

@@ -12,9 +12,9 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from roost_channels.bodies import ANSWER_BYTES_MAX
 from roost_channels.channel import Outgoing
 from roost_channels.errors import Ambiguous, AuthBroken, DeliveryError, NotSent, Rejected
+from roost_channels.http.bodies import ANSWER_BYTES_MAX
 from roost_channels.kinds import ChatCommand
 from roost_channels.message import Address, Media, ReplyTarget
 from roost_channels.rendering.parts import Entity, RenderedPart

@@ -11,7 +11,7 @@ from roost_channels.message import Button
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.telegram.client import TelegramClient
-from roost_channels.telegram.inbound.polling import QUIET_S, Poller
+from roost_channels.telegram.inbound.polling import BACKOFF_MAX_S, QUIET_S, Poller
 from roost_channels.telegram.testing import ADDRESS, CHAT, settings
 from roost_channels.testing import FakeTelegram, VirtualClock
 from roost_channels.testing.memory.intake import MemoryIntake
@@ -251,3 +251,28 @@ async def test_refused_credentials_are_tried_again_after_the_configured_time(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await channel.close()
+
+
+async def test_a_network_that_came_back_is_up_with_the_first_poll_that_works() -> None:
+    clock = VirtualClock()
+    async with FakeTelegram(clock=clock, stretch_empty_polls=False) as telegram:
+        config, intake = settings(telegram, poll_timeout_s=50), MemoryIntake()
+        client = TelegramClient(config, clock)
+        poller = Poller(client, config, intake, clock, lambda callback_id, text: None)
+        telegram.fault("http_502", "getUpdates", count=4)
+        polls = asyncio.create_task(poller.run())
+
+        async def told(state: str) -> None:
+            while not intake.states or intake.states[-1][0] != state:
+                await clock.advance(1.0)
+                await asyncio.sleep(0.01)
+
+        await asyncio.wait_for(told("degraded"), 20)
+        failed_at = clock.time()
+        await asyncio.wait_for(told("up"), 20)
+        waits = [call.parameters.get("timeout") for call in telegram.calls_of("getUpdates")]
+        polls.cancel()
+        await asyncio.gather(polls, return_exceptions=True)
+        await client.close()
+    assert clock.time() - failed_at <= 2 * BACKOFF_MAX_S
+    assert set(map(str, waits[:5])) == {"0"}  # none waited for updates before it said so

@@ -1,5 +1,6 @@
 """R17 and R18 on Telegram: what is quoted comes in whole, what we quote goes out or gives way."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost_channels.delivery.courier import Courier
-from roost_channels.message import Address, InboundMessage, Quote, ReplyTarget
+from roost_channels.message import Address, Attachment, InboundMessage, Quote, ReplyTarget
+from roost_channels.rendering.parts import TOPIC_LABEL
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.format import QUOTE_MAX, checked_quote
@@ -103,7 +105,9 @@ async def test_r17_a_photo_without_words_is_quoted_by_its_kind(phone: Phone) -> 
     sizes = [{"file_id": "f", "file_unique_id": "u", "width": 9, "height": 9}]
     picture = await phone.telegram.user_says(CHAT, "", media={"photo": sizes})
     await phone.telegram.user_says(CHAT, "nice?", reply_to=picture)
-    assert phone.newest().quote == Quote(str(picture), "user", "[photo]", "[photo]")
+    assert phone.newest().quote == Quote(
+        str(picture), "user", "[photo]", "[photo]", files=(Attachment("photo", "f"),)
+    )
 
 
 async def test_r17_a_quote_from_another_topic_keeps_its_id_and_author(phone: Phone) -> None:
@@ -171,12 +175,47 @@ async def test_r16_a_reply_goes_to_its_own_topic_and_general_has_no_number(phone
     assert int(typing.parameters["message_thread_id"]) == 1
 
 
-async def test_r16_what_is_meant_for_a_deleted_topic_goes_nowhere_else(phone: Phone) -> None:
+async def test_r16_an_answer_to_a_deleted_topic_goes_to_the_chat_once_and_says_so(
+    phone: Phone,
+) -> None:
     phone.telegram.add_group(GROUP, topics={9: "Work"})
-    gone = phone.outbox.add(Address("telegram", "42", str(GROUP), "77"), "private matters")
-    await phone.courier.drain()
-    assert phone.outbox.states(gone) == ["failed"]
-    assert phone.telegram.bot_texts(GROUP) == [] and phone.telegram.bot_texts(CHAT) == []
+    topic = Address("telegram", "42", str(GROUP), "77")
+    asked = ReplyTarget("3", quote="what")
+    gone = phone.outbox.add(topic, "The *answer*.", reply_to=asked)
+    for _ in range(5):
+        await phone.courier.drain()
+        await phone.clock.advance(3.0)
+    assert phone.outbox.states(gone) == ["sent"]
+    assert phone.telegram.bot_texts(GROUP) == ["(the topic is gone)\nThe answer."]
+    assert phone.telegram.bot_texts(CHAT) == []
+    tries = phone.telegram.calls_of("sendMessage")
+    assert ["message_thread_id" in call.parameters for call in tries] == [True, False]
+    assert "reply_parameters" not in tries[1].parameters
+    await phone.answers("Later.", ReplyTarget("3"), Address("telegram", "42", str(GROUP)))
+    assert phone.telegram.bot_texts(GROUP)[1:] == ["Later."]
+
+
+async def test_r16_each_part_of_a_long_answer_leaves_a_deleted_topic(phone: Phone) -> None:
+    phone.telegram.add_group(GROUP, topics={9: "Work"})
+    gone = phone.outbox.add(Address("telegram", "42", str(GROUP), "77"), LONG)
+    draining = asyncio.create_task(phone.courier.drain())
+    async with asyncio.timeout(60):
+        while not draining.done():
+            await asyncio.sleep(0.002)
+            await phone.clock.advance(1.0)
+    assert set(phone.outbox.states(gone)) == {"sent"}
+    texts = phone.telegram.bot_texts(GROUP)
+    assert len(texts) == len(phone.outbox.states(gone)) > 2
+    together = " ".join(texts).replace(TOPIC_LABEL, "")
+    assert together.split() == LONG.split()
+
+
+async def test_r16_a_private_topic_that_is_gone_is_left_for_the_chat(phone: Phone) -> None:
+    phone.outbox.add(Address("telegram", "42", str(CHAT), "77"), "Here.")
+    for _ in range(5):
+        await phone.courier.drain()
+        await phone.clock.advance(3.0)
+    assert phone.telegram.bot_texts(CHAT) == ["(the topic is gone)\nHere."]
 
 
 TEXT = st.text(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from roost_channels.message import InboundMessage, Quote
+from roost_channels.message import Attachment, InboundMessage, Quote
 from roost_channels.telegram.inbound.updates import read
 
 BOT = {"id": 42, "is_bot": True, "first_name": "Roost", "username": "roostbot"}
@@ -94,11 +94,11 @@ def test_a_reply_quotes_the_whole_message_and_a_selection_its_passage() -> None:
     [
         (
             {"reply_to_message": {"message_id": 3, "from": ADA, "caption": "a cat", "photo": [{}]}},
-            Quote("3", "user", "a cat", "a cat"),
+            Quote("3", "user", "a cat", "a cat"),  # a photo without an id can't be fetched
         ),
         (
             {"reply_to_message": {"message_id": 3, "from": {"id": 9}, "photo": [{"file_id": "x"}]}},
-            Quote("3", "other", "[photo]", "[photo]"),
+            Quote("3", "other", "[photo]", "[photo]", files=(Attachment("photo", "x"),)),
         ),
         (
             {"reply_to_message": {"message_id": 3, "from": ADA}},
@@ -113,7 +113,7 @@ def test_a_reply_quotes_the_whole_message_and_a_selection_its_passage() -> None:
         ),
         (
             {"external_reply": {"origin": {"type": "user"}, "voice": {"file_id": "v"}}},
-            Quote(None, "other", "[voice]", "[voice]"),
+            Quote(None, "other", "[voice]", "[voice]", files=(Attachment("voice", "v"),)),
         ),
         ({"reply_to_story": {"id": 1}}, Quote(None, "other", "[story]", "[story]")),
         # Every message of a topic hangs on the one that opened it: no quote.
@@ -193,7 +193,7 @@ def test_updates_without_a_chat_are_nobodys(update: dict[str, Any]) -> None:
         ({"update_id": 10, "message": 5}, "unreadable", "10"),
         ({"update_id": 11, "callback_query": {"message": {"chat": 4}}}, "unreadable", "11"),
         ({"update_id": 12, "my_chat_member": {"chat": PRIVATE, "from": ADA}}, "7", "12"),
-        (message(text="x", entities=[{"type": "mention"}], chat=GROUP), "-100", "1001"),
+        (message(text="x", edit_date="soon", chat=GROUP), "-100", "1001"),
     ],
 )
 def test_what_can_not_be_read_is_a_dead_letter_with_its_reason(
@@ -212,9 +212,12 @@ def test_what_is_no_update_at_all_is_kept_as_well(update: Any) -> None:
     assert again is not None and again.event_id == found.event_id
 
 
-def test_the_general_topic_of_a_forum_is_a_topic() -> None:
+def test_the_general_topic_is_one_conversation_however_it_is_named() -> None:
     forum = {**GROUP, "is_forum": True}
-    assert parsed(message(text="hi", chat=forum)).address.thread == "1"
+    named = {"message_thread_id": 1, "is_topic_message": True}
+    for fields in ({"chat": forum}, {"chat": GROUP}, {"chat": forum, **named}, {**named}):
+        update = message(text="hi", **{"chat": GROUP, **fields})
+        assert parsed(update).address.key == "telegram:42:-100"
     inside = message(text="hi", chat=forum, message_thread_id=9, is_topic_message=True)
     assert parsed(inside).address.thread == "9"
 

@@ -54,8 +54,27 @@ def test_s1_a_webhook_without_a_proper_secret_does_not_start(secret: str | None)
 async def test_bodies_have_bounds_and_shape() -> None:
     hook = webhook(MemoryIntake())
     assert (await hook.handle(SECRET, b"x" * 1_048_577)).status == 413
-    for body in (b"", b"[]", b"nonsense", b"{}", b"7"):
+    for body in (b"", b"[]", b"nonsense", b"{}", b"7", b"[" * 100_000):
         assert (await hook.handle(SECRET, body)).status == 400
+
+
+async def test_an_edit_in_a_group_is_compared_with_our_name() -> None:
+    intake = MemoryIntake()
+    config = {"token": "42:TEST", "mode": "webhook", "webhook_secret": "s3cret"}
+
+    async def name() -> str:
+        return "RoostBot"
+
+    hook = TelegramWebhook(TelegramConfig.model_validate(config), intake, identify=name)
+    message = {
+        **UPDATE["message"],  # type: ignore[dict-item]
+        "chat": {"id": -7, "type": "supergroup"},
+        "text": "@roostbot hi",
+        "entities": [{"type": "mention", "offset": 0, "length": 9}],
+    }
+    await hook.handle(SECRET, json.dumps({"update_id": 4, "edited_message": message}).encode())
+    assert intake.messages["4"].kind == "edited" and intake.messages["4"].is_addressed
+    await hook.close()
 
 
 async def test_a_press_is_answered_in_the_response_itself() -> None:

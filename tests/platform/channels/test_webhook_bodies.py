@@ -92,7 +92,7 @@ async def test_s1_s2_strangers_are_refused_before_their_body_is_read(
     def read(_: object) -> None:
         raise AssertionError("the body was read")
 
-    monkeypatch.setattr("roost_channels.bodies.json.loads", read)
+    monkeypatch.setattr("roost_channels.http.bodies.json.loads", read)
     wrong = {"x-telegram-bot-api-secret-token": "no", "x-hub-signature-256": "sha256=00"}
     for headers in ({}, wrong):
         reply = await http.post(path, content=body, headers=headers)

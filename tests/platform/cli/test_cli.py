@@ -118,6 +118,7 @@ def test_an_operator_can_not_be_made_in_a_database_without_tables(tmp_path: Path
     assert (done.returncode, done.stdout) == (1, "")
     assert "`roost migrate` makes them" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_stack_the_way_to_start_one_is_told(tmp_path: Path) -> None:
@@ -173,12 +174,15 @@ def test_doctor_looks_at_the_running_stack_wherever_its_folder_is(
 def test_doctor_finds_the_tables_of_this_version_and_misses_them_elsewhere(
     sqlite_url: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "empty.db").touch()
     found = {}
-    for name, url in (("ours", sqlite_url), ("empty", f"sqlite:///{tmp_path / 'empty.db'}")):
+    for name in ("ours", "empty", "absent"):
+        url = sqlite_url if name == "ours" else f"sqlite:///{tmp_path / f'{name}.db'}"
         done = roost("doctor", "--json", data=tmp_path, ROOST_DATABASE__URL=url)
         checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
         found[name] = (checks["database"]["level"], done.returncode)
-    assert found == {"ours": ("ok", 1), "empty": ("broken", 2)}
+    assert found == {"ours": ("ok", 1), "empty": ("broken", 2), "absent": ("warning", 1)}
+    assert not (tmp_path / "absent.db").exists()
 
 
 def test_doctor_says_that_twilio_needs_a_public_address(tmp_path: Path) -> None:

@@ -269,6 +269,7 @@ def test_reading_and_acting_leave_audit_rows(console: ConsoleServer, http: httpx
         "conversation.reply",
         "conversation.stop",
         "conversation.queue",
+        "transcript.read",  # the page again, which says why the other choice was refused
         "transcript.read",
         "person.approve",
         "person.block",

@@ -124,7 +124,7 @@ def test_letting_someone_in_needs_one_click(admin_page: Any, seeded: Any) -> Non
 def test_a_failed_delivery_is_redriven_and_says_so(admin_page: Any, seeded: Any) -> None:
     page = admin_page.open(f"/deliveries/{seeded.ids['failed']}")
     expect(page.locator("#delivery")).to_contain_text("The list has no such message.")
-    page.get_by_role("button", name="Redrive").click()
+    page.get_by_role("button", name="Send again").click()
     expect(page.locator("#delivery")).to_contain_text(f"Sent again by {ADMIN}.")
     expect(page.locator("#delivery .page-head .state")).to_have_text("Pending")
 

@@ -22,6 +22,9 @@ PAGES = {
     "tokens": "/tokens",
     "audit": "/audit",
     "account": "/account",
+    "empty search": "/sessions?q=nothing-like-it",
+    "refused name": "/chat?name=not%20a%20name",
+    "unknown address": "/nothing/here",
     "patterns": "/patterns",
     "not found": "/sessions/nothing",
 }

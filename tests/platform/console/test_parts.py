@@ -29,8 +29,8 @@ from roost_platform.identity.passwords import PASSWORD_LENGTH_MAX, Passwords
 from roost_platform.testing.console import seed
 from roost_platform.views.figures import percentile, series
 from roost_platform.views.pagination import PAGE_NUMBER_MAX, Pages, like, page_number
+from roost_platform.views.session.spans import SPANS_MAX, turn_view
 from roost_platform.views.sessions import SessionFilter, sessions
-from roost_platform.views.spans import SPANS_MAX, turn_view
 
 
 def test_vendored_files_are_the_locked_ones_and_no_others() -> None:

@@ -20,7 +20,7 @@ from roost_platform.console.markdown import TEXT_S, markdown, plain
 from roost_platform.console.page_response import PageResponse
 from roost_platform.console.pages.files import file_name
 from roost_platform.console.rendering import JSON_DEPTH_MAX, page_markdown, pretty_json
-from roost_platform.stack.logs import mask
+from roost_platform.masking import mask
 from roost_platform.views.files import FileView
 
 LEAST_S = 0.03  # what takes less says nothing about growth: the code is linear or fast enough

@@ -14,9 +14,9 @@ from roost_platform.db.base.engine import Database
 from roost_platform.settings.config import (
     load_settings,
     settings_model,
-    variable_of,
     walk_fields,
 )
+from roost_platform.settings.sources import variable_of
 from roost_workflows.devserver import DYNAMIC_CONFIG
 
 ROOT = Path(__file__).parents[3]

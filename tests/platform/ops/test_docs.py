@@ -7,8 +7,9 @@ import pytest
 from typer.main import get_command
 
 from roost_platform.cli.main import app
-from roost_platform.settings.config import settings_model, variable_of, walk_fields
+from roost_platform.settings.config import settings_model, walk_fields
 from roost_platform.settings.markdown import render_page
+from roost_platform.settings.sources import variable_of
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = [

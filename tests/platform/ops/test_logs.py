@@ -3,13 +3,16 @@
 import io
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
+from roost_platform.masking import mask
 from roost_platform.stack import logs
+from roost_platform.stack.logs import LINES_MAX, PLACES_MAX, SPAN_S, RepeatFilter
 from roost_platform.stack.process_log import LINE_BYTES_MAX, TAIL_LINES, ProcessLog
 
 
@@ -47,6 +50,18 @@ def test_an_exception_is_one_line_with_its_traceback(stream: io.StringIO) -> Non
         ("bot123456789:AAH9dkfj3kd93kd03kd93kd93kd93kd93k/getMe", "bot123456789:***/getMe"),
         ("Authorization: Bearer roost_abc", "Authorization: Bearer ***"),
         ("postgresql://roost:hush@db/roost", "postgresql://roost:***@db/roost"),
+        ("postgresql://roost:h/u@s?h@db/roost", "postgresql://roost:***@db/roost"),
+        ("redis://:hush@db/0", "redis://:***@db/0"),
+        ("https://token-hush@h/v1?x=1", "https://***@h/v1?x=1"),
+        (
+            "s3://b?region=eu&secret_access_key=hush&x=1",
+            "s3://b?region=eu&secret_access_key=***&x=1",
+        ),
+        ("host=db password=hush user=x", "host=db password=*** user=x"),
+        (
+            "at http://127.0.0.1:8420/v1, see a@b.example",
+            "at http://127.0.0.1:8420/v1, see a@b.example",
+        ),
         ("from whatsapp:+4915550010002", "from whatsapp:+***02"),
         ("http://h/setup#token=abc-DEF_1", "http://h/setup#token=***"),
         ("it took 1500 ms", "it took 1500 ms"),
@@ -55,6 +70,64 @@ def test_an_exception_is_one_line_with_its_traceback(stream: io.StringIO) -> Non
 def test_secrets_and_phone_numbers_are_masked(stream: io.StringIO, said: str, written: str) -> None:
     logging.getLogger("one").warning(said)
     assert json.loads(stream.getvalue())["event"] == written
+
+
+def test_masking_takes_time_in_proportion_to_the_text() -> None:
+    for piece in ("://a:", "://a:b/c", "?password", "bearer ", "12:", "+123456", "https://", "&a."):
+        small, large = (min(_seconds(piece * n) for _ in range(3)) for n in (4000, 16000))
+        assert large < 6 * small + 0.02, piece
+
+
+def _seconds(text: str) -> float:
+    began = time.thread_time()
+    mask(text)
+    return time.thread_time() - began
+
+
+def test_secrets_deep_in_a_line_and_in_tracebacks_are_masked(stream: io.StringIO) -> None:
+    url = "postgresql://u:hush@db/x"
+    structlog.get_logger("one").warning("x", about={"urls": [url], "token": "hush"})
+    try:
+        raise ValueError(url)
+    except ValueError:
+        logging.getLogger("one").exception("it broke")
+    assert "hush" not in stream.getvalue()
+    assert stream.getvalue().count("***@db") == 2
+
+
+def test_an_error_that_repeats_without_end_is_counted_and_others_are_still_written(
+    stream: io.StringIO,
+) -> None:
+    for number in range(1000):
+        logging.getLogger("loud").error("connection %d was lost", number)
+    logging.getLogger("quiet").error("the disk is full")
+    for number in range(100):
+        logging.getLogger("loud").info("message accepted", extra={"inbox_id": number})
+    events = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+    assert sum(event.startswith("connection") for event in events) == LINES_MAX
+    assert events.count("the disk is full") == 1
+    assert events.count("message accepted") == 100
+
+
+def test_what_was_left_out_is_told_with_the_next_line() -> None:
+    now = 0.0
+    repeats = RepeatFilter(lambda: now)
+
+    def passes() -> logging.LogRecord | None:
+        record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "x", None, None)
+        return record if repeats.filter(record) else None
+
+    assert sum(passes() is not None for _ in range(LINES_MAX + 7)) == LINES_MAX
+    now += SPAN_S
+    later = passes()
+    assert later is not None and later.__dict__["left_out"] == 7
+
+
+def test_the_filter_remembers_a_bounded_number_of_places() -> None:
+    repeats = RepeatFilter()
+    for line in range(PLACES_MAX * 2):
+        repeats.filter(logging.LogRecord("x", logging.ERROR, "x.py", line, "x", None, None))
+    assert len(repeats._places) == PLACES_MAX
 
 
 def test_values_under_secret_names_are_masked(stream: io.StringIO) -> None:

@@ -98,7 +98,14 @@ async def test_another_engines_refusal_is_told_in_its_own_words(
     async def models(request: Request) -> Response:
         return JSONResponse(body, status)
 
-    app = Starlette(routes=[Route("/v1/models", models)])
+    async def chat(request: Request) -> Response:
+        return JSONResponse({"error": {"message": "messages is empty"}}, 400)
+
+    routes = [
+        Route("/v1/models", models),
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+    ]
+    app = Starlette(routes=routes)
     async with listening(app) as url:
         settings = settings_of(tmp_path, ROOST_ENGINE__URL=url, ROOST_ENGINE__MODEL_NAME="mine")
         problem = await asyncio.to_thread(probes.engine_problem, settings)

@@ -1,6 +1,7 @@
 """The supervisor keeps its children in order, brings them back, and leaves nothing behind."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -226,11 +227,16 @@ async def test_a_stale_ready_file_does_not_count(make: Make, tmp_path: Path, tol
     assert (tmp_path / "one.ready").read_text() != "1"
 
 
-async def test_output_goes_to_the_parts_own_log(make: Make, tmp_path: Path, told: Told) -> None:
+async def test_output_goes_to_the_parts_own_log_between_what_the_supervisor_saw(
+    make: Make, tmp_path: Path, told: Told
+) -> None:
     supervisor = make(loud=f"print('to stdout', flush=True); {SERVE}")
     await supervisor.start()
     await until(lambda: told.lines == ["to stdout"])
-    assert (tmp_path / "logs" / "loud.log").read_text() == "to stdout\n"
+    lines = (tmp_path / "logs" / "loud.log").read_text().splitlines()
+    notes = [json.loads(line)["event"] for line in lines if line != "to stdout"]
+    assert lines.count("to stdout") == 1
+    assert notes == ["started", "up"]
 
 
 async def test_a_preparing_part_that_fails_is_told_with_its_last_lines(
@@ -290,3 +296,19 @@ def _gone(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+async def test_a_part_that_died_is_up_again_and_its_log_says_after_how_long(
+    make: Make, tmp_path: Path
+) -> None:
+    seen: list[set[int]] = []
+    supervisor = make(one=SERVE)
+    supervisor._on_pids = lambda pids: seen.append(set(pids.values()))
+    await supervisor.start()
+    first = supervisor.pids()["one"]
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: supervisor.pids().get("one", first) != first)
+    await until(lambda: "up again after" in (tmp_path / "logs" / "one.log").read_text())
+    assert "killed by signal 9" in (tmp_path / "logs" / "one.log").read_text()
+    assert first not in seen[-1]
+    assert set() in seen

@@ -118,6 +118,7 @@ class ToolChild:
             attempt=fields["attempt"],
             person=Person(**fields["person"]),
             session=SessionInfo(**fields["session"]),
+            payload=fields["payload"],
             notes=_NoNotes(),
             on_progress=show,
             on_plan=plan,

@@ -106,6 +106,7 @@ class ToolProcess:
             "context": {
                 "key": context.key,
                 "attempt": context.attempt,
+                "payload": context.payload,
                 "person": asdict(context.person),
                 "session": asdict(context.session),
             },

@@ -106,6 +106,7 @@ def about(ctx: Context, word: str) -> dict[str, Any]:
         "attempt": ctx.attempt,
         "person": ctx.person.name,
         "session": ctx.session.key,
+        "payload": ctx.payload,
         "word": word,
     }
 

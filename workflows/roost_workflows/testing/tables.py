@@ -13,12 +13,12 @@ from roost_workflows.ports import (
     Postponed,
     Settled,
     Snapshot,
-    Spent,
     StepRecord,
     TranscriptMessage,
     TurnContext,
     TurnRecord,
 )
+from roost_workflows.spent import Spent
 from roost_workflows.testing.notes import NoteTable
 from roost_workflows.testing.records import (
     Sent,
@@ -238,8 +238,12 @@ class TurnTables(NoteTable):
         return shown.text.strip()
 
     def _counts(self, turn: StoredTurn, *, already: bool) -> Settled:
-        states = [call.state for step in turn.steps.values() for call in step.calls.values()]
-        return count_calls(states, 0.0, already=already)
+        calls = [
+            (call.planned.name, call.state)
+            for step in turn.steps.values()
+            for call in step.calls.values()
+        ]
+        return count_calls(calls, 0.0, already=already)
 
     def _progress(self, turn_id: str, snapshot: Snapshot) -> None:
         turn = self._turns.get(turn_id)

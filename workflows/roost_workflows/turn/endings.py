@@ -1,6 +1,6 @@
 """The words for turns and calls that end without an answer, for people and for the model."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -77,7 +77,10 @@ APOLOGIES: Final[Mapping[str, str]] = {
         "Something went wrong and I made no progress with this, so I gave up. "
         "Whoever runs this service can see why. Please try again."
     ),
-    "unknown_agent": "The agent of this conversation is not installed any more.",
+    "unknown_agent": (
+        "The agent of this conversation is not installed any more. "
+        "Send /new to talk to the one that is."
+    ),
     "worker_died": (
         "I broke down over this message more than once, so I gave up on it. "
         "Please say it in another way, or send /new to start afresh."
@@ -85,6 +88,15 @@ APOLOGIES: Final[Mapping[str, str]] = {
     "timeout": "This took too long, so I gave up. Please try again.",
     "internal": "Something went wrong and I could not finish this answer. Please try again.",
 }
+# Who stopped a turn, by the code beside the stop.
+BY_OPERATOR: Final = "by_operator"
+BY_NETWORK: Final = "by_network"
+STOPPERS: Final[Mapping[str, str]] = {
+    "": "the user",
+    BY_OPERATOR: "an operator",
+    BY_NETWORK: "the chat network, which shut us out",
+}
+TOOLS_NAMED_MAX: Final = 5
 HEADS: Final[Mapping[str, str]] = {"stopped": "Stopped", "interrupted": "Interrupted"}
 
 
@@ -124,26 +136,32 @@ def unfinished_call(state: CallState, effect: Effect) -> tuple[CallStatus, str]:
     return "unknown", UNKNOWN
 
 
-def count_calls(states: Iterable[str], elapsed_s: float, *, already: bool) -> Settled:
-    """Tool calls of a whole turn by how they ended."""
-    ended = list(states)
+def count_calls(calls: Iterable[tuple[str, str]], elapsed_s: float, *, already: bool) -> Settled:
+    """Tool calls of a whole turn by how they ended. calls: (tool name, state) of each, in order."""
+    ended = list(calls)
+    undone = [name for name, state in ended if state in UNDONE]
+    unknown = [name for name, state in ended if state == "unknown"]
     return Settled(
-        done=sum(state in DONE for state in ended),
-        undone=sum(state in UNDONE for state in ended),
-        unknown=sum(state == "unknown" for state in ended),
+        done=sum(state in DONE for _, state in ended),
+        undone=len(undone),
+        unknown=len(unknown),
         elapsed_s=max(elapsed_s, 0.0),
         already=already,
+        undone_tools=tuple(dict.fromkeys(undone)),
+        unknown_tools=tuple(dict.fromkeys(unknown)),
     )
 
 
-def ending_note(kind: NoteKind, reason: str, elapsed_s: float) -> str:
+def ending_note(kind: NoteKind, reason: str, elapsed_s: float, stopped_by: str = "") -> str:
     """What the model and operators read after the last message of the turn.
 
     kind: stopped, interrupted or failed. reason: one of reasons.FAILURE_REASONS.
+    stopped_by: a code of STOPPERS; empty for the person in the chat.
     """
     if kind == "failed":
         return f"failed: {reason}"
-    how = "interrupted by a newer message" if kind == "interrupted" else "stopped by the user"
+    who = STOPPERS.get(stopped_by, STOPPERS[""])
+    how = "interrupted by a newer message" if kind == "interrupted" else f"stopped by {who}"
     return f"{how} after {elapsed_s:.0f} s"
 
 
@@ -157,9 +175,20 @@ def final_message(kind: NoteKind, reason: str, partial: str, settled: Settled) -
 
 
 def status_line(settled: Settled, head: str = "Stopped") -> str:
-    """`Stopped after 42 s: 3 done, 1 undone, 1 unknown.`; no figures when no tool was called."""
+    """`Stopped after 42 s: 3 done, 1 undone, 1 unknown. Undone: find_train. Unknown: book_train.`
+
+    No figures when no tool was called.
+    """
     seconds = settled.elapsed_s
     line = f"{head} after {f'{seconds:.0f} s' if seconds >= 1 else 'less than a second'}"
     if not settled.calls:
         return f"{line}."
-    return f"{line}: {settled.done} done, {settled.undone} undone, {settled.unknown} unknown."
+    line += f": {settled.done} done, {settled.undone} undone, {settled.unknown} unknown."
+    named = (("Undone", settled.undone_tools), ("Unknown", settled.unknown_tools))
+    return line + "".join(f" {how}: {_listed(tools)}." for how, tools in named if tools)
+
+
+def _listed(tools: Sequence[str]) -> str:
+    """The first TOOLS_NAMED_MAX names, and how many more there are."""
+    more = len(tools) - TOOLS_NAMED_MAX
+    return ", ".join(tools[:TOOLS_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")

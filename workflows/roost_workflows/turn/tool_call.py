@@ -147,6 +147,7 @@ class ToolCaller:
             key=record.key,
             attempt=record.attempt,
             person=Person(read.person_id, read.person_name),
+            payload=read.payload,
             session=SessionInfo(read.turn.session_id, read.session_key, read.channel),
             notes=self._notes,
             files=Files(self._artifacts, record.key, turn_id),

@@ -1,97 +1,130 @@
-"""What a Telegram message holds beside its text: files, places, and what it refers to."""
+"""What a Telegram message holds: its text with addresses, its files, and all else in words."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from roost_channels.message import Attachment, Author, Quote
+from roost_channels.message import Attachment
+from roost_channels.names import plain_name
+from roost_channels.telegram.inbound.described import DESCRIBERS, described
+from roost_channels.telegram.inbound.entities import with_addresses
+from roost_channels.telegram.inbound.fields import ENVELOPE, FLAGS, SERVICE
+from roost_channels.telegram.inbound.people import Json
+from roost_channels.telegram.inbound.words import NODES_MAX, rich_words
 
-Json = Mapping[str, Any]
-
-_MEDIA = ("voice", "audio", "video", "video_note", "animation", "document", "sticker")
-
-
-def attachments_of(message: Json) -> tuple[Attachment, ...]:
-    """Read what came with a message: files by their ids, a place or a poll in words."""
-    attachments = []
-    if photo := message.get("photo"):
-        attachments.append(_file("photo", photo[-1]))  # sizes come smallest first
-    for kind in _MEDIA:
-        # An animation repeats itself as a document.
-        if (body := message.get(kind)) and not (kind == "document" and "animation" in message):
-            attachments.append(_file(kind, body))
-    if place := message.get("venue") or message.get("location"):
-        point = place.get("location", place)
-        words = (f"{point['latitude']},{point['longitude']}", place.get("title", ""))
-        attachments.append(Attachment("location", "", " ".join(word for word in words if word)))
-    if contact := message.get("contact"):
-        words = (contact.get("first_name", ""), contact.get("phone_number", ""))
-        attachments.append(Attachment("contact", "", " ".join(word for word in words if word)))
-    if poll := message.get("poll"):
-        attachments.append(Attachment("poll", str(poll.get("id", "")), poll.get("question", "")))
-    if dice := message.get("dice"):
-        attachments.append(
-            Attachment("dice", "", f"{dice.get('emoji', '')} {dice.get('value', '')}")
-        )
-    return tuple(attachments)
+FILES_MAX = 20  # files of one message: of paid media and rich messages
+UNKNOWN_MAX = 20  # fields of one message that we never heard of
+KIND_MAX = 64  # characters of such a field's name
+_FILES = ("voice", "audio", "video", "video_note", "animation", "document", "sticker")
+_NOT_A_KIND = re.compile(r"\W+")
 
 
-def _file(kind: str, body: Json) -> Attachment:
-    return Attachment(
-        kind=kind,
-        provider_id=body.get("file_id", ""),
-        name=body.get("file_name") or body.get("emoji") or "",
-        mime_type=body.get("mime_type") or "",
-        size=body.get("file_size"),
+def raw_text_of(message: Json) -> tuple[str, Any]:
+    """The text or the caption as it came, and its entities."""
+    for name, entities in (("text", "entities"), ("caption", "caption_entities")):
+        if text := message.get(name):
+            return str(text), message.get(entities)
+    return "", None
+
+
+def text_of(message: Json, account: str = "") -> str:
+    """What a message says, with the addresses of its links; empty for one without words."""
+    text, entities = raw_text_of(message)
+    return (
+        with_addresses(text, entities, account) if text else rich_words(message.get("rich_message"))
     )
 
 
-def quote_of(message: Json, account: str) -> Quote | None:
-    """Read what the message refers to. A bot has no history to ask: the update's copy is kept."""
-    selected = message.get("quote") or {}
-    replied = message.get("reply_to_message")
-    # In a topic every message hangs on the one that opened it.
-    if replied and not replied.get("forum_topic_created"):
-        text = _words(replied)
-        return Quote(
-            ref=str(replied["message_id"]),
-            author=_author(replied, message, account),
-            text=text,
-            excerpt=selected.get("text") or text,
-            utf16_start=selected.get("position"),
-            is_manual=bool(selected.get("is_manual")),
-            resolved=bool(text),
-        )
-    if external := message.get("external_reply"):
-        text = selected.get("text") or _words(external)
-        origin = external.get("origin") or {}
-        sender = {"from": origin.get("sender_user") or {}}
-        # A message of this chat, from another topic, has an id that we may know; others have none.
-        is_here = (external.get("chat") or {}).get("id") == message["chat"]["id"]
-        ref = external.get("message_id") if is_here else None
-        return Quote(
-            ref=None if ref is None else str(ref),
-            author=_author(sender, message, account),
-            text=text,
-            excerpt=text,
-            utf16_start=selected.get("position"),
-            is_manual=bool(selected.get("is_manual")),
-            resolved=bool(text),
-        )
-    if message.get("reply_to_story"):
-        return Quote(ref=None, author="other", text="[story]", excerpt="[story]")
-    return None
+def attachments_of(message: Json) -> tuple[Attachment, ...]:
+    """What came with a message: files by their ids, all else in words.
+
+    Of a message that has nothing we know, what it has is named: nothing is passed over.
+    """
+    attachments = _files(message)
+    for kind, body in message.items():
+        # A venue repeats its place.
+        if kind in DESCRIBERS and body and not (kind == "location" and message.get("venue")):
+            attachments.append(Attachment(kind, _id(body), described(kind, body)))
+    if attachments or text_of(message) or SERVICE.intersection(message):
+        return tuple(attachments)
+    return _unknown(message)
 
 
-def _words(message: Json) -> str:
-    """Return a message's text, or the name of its kind where it has none."""
-    text = message.get("text") or message.get("caption")
-    if text:
-        return str(text)
-    return " ".join(f"[{attachment.kind}]" for attachment in attachments_of(message))
+def line_of(attachment: Attachment) -> str:
+    """What came with a message, on a line for who reads of it: `[poll: Lunch? …]`."""
+    name = plain_name(attachment.name)
+    words = f": {name}" if name else ""
+    return f"[{attachment.kind}{words}]"
 
 
-def _author(replied: Json, message: Json, account: str) -> Author:
-    who = str((replied.get("from") or {}).get("id", ""))
-    if who == account:
-        return "bot"
-    return "user" if who == str((message.get("from") or {}).get("id", "-")) else "other"
+def _files(message: Json) -> list[Attachment]:
+    attachments = []
+    live = message.get("live_photo")
+    if photo := message.get("photo") or (live.get("photo") if isinstance(live, Mapping) else None):
+        attachments.append(_file("photo", photo[-1]))  # sizes come smallest first
+    elif isinstance(live, Mapping):
+        attachments.append(_file("video", live))
+    for kind in _FILES:
+        # An animation repeats itself as a document.
+        if (body := message.get(kind)) and not (kind == "document" and "animation" in message):
+            attachments.append(_file(kind, body))
+    for holder in ("paid_media", "rich_message"):
+        attachments += _inner_files(message.get(holder))
+    return attachments
+
+
+def _inner_files(holder: Any) -> list[Attachment]:
+    """The files within paid media, or within the blocks of a rich message."""
+    found: list[Attachment] = []
+    rest, nodes_left = [holder], NODES_MAX
+    while rest and nodes_left and len(found) < FILES_MAX:
+        nodes_left -= 1
+        part = rest.pop()
+        if isinstance(part, list):
+            rest.extend(reversed(part))
+        elif isinstance(part, Mapping):
+            kind = "voice" if part.get("type") == "voice_note" else str(part.get("type"))
+            body = part.get(str(part.get("type")))
+            if kind == "photo" and isinstance(body, list) and body:
+                found.append(_file(kind, body[-1]))
+            elif kind in _FILES and isinstance(body, Mapping):
+                found.append(_file(kind, body))
+            else:
+                rest.extend(
+                    each for each in reversed(tuple(part.values())) if isinstance(each, list | dict)
+                )
+    return found
+
+
+def _file(kind: str, body: Json) -> Attachment:
+    title = " - ".join(str(body[name]) for name in ("performer", "title") if body.get(name))
+    size = body.get("file_size")
+    return Attachment(
+        kind=kind,
+        provider_id=str(body.get("file_id") or ""),
+        name=str(body.get("file_name") or title or body.get("emoji") or ""),
+        mime_type=str(body.get("mime_type") or ""),
+        size=size if isinstance(size, int) else None,
+    )
+
+
+def _unknown(message: Json) -> tuple[Attachment, ...]:
+    """Fields that we never heard of, by their names; a file among them is fetched as one."""
+    found: list[Attachment] = []
+    for name, body in message.items():
+        is_content = name not in ENVELOPE and not name.startswith(FLAGS)
+        if not is_content or body in (None, False, "") or len(found) == UNKNOWN_MAX:
+            continue
+        kind = _NOT_A_KIND.sub("_", name)[:KIND_MAX]
+        if isinstance(body, Mapping) and isinstance(body.get("file_id"), str):
+            file = _file("document", body)
+            found.append(
+                Attachment("document", file.provider_id, file.name or kind, file.mime_type)
+            )
+        else:
+            found.append(Attachment(kind, "", described(name, body)))
+    return tuple(found)
+
+
+def _id(body: Any) -> str:
+    return str(body.get("id") or "") if isinstance(body, Mapping) else ""

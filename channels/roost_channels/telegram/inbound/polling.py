@@ -12,13 +12,15 @@ from roost_channels.message import InboundMessage
 from roost_channels.telegram.bot_api import methods
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
+from roost_channels.telegram.forums import Forums
 from roost_channels.telegram.inbound import updates
 
 logger = logging.getLogger(__name__)
 
 BATCH_MAX = 100
 BACKOFF_S = 1.0
-BACKOFF_MAX_S = 30.0
+# A network that came back is noticed within this time.
+BACKOFF_MAX_S = 5.0
 CONFLICT_MAX_S = 60.0
 # An offset is not used longer than this after the last update.
 QUIET_S = 86_400.0
@@ -47,16 +49,19 @@ class Poller:
         clock: Clock,
         acknowledge: Callable[[str, str], None],
         auth_probe_s: float = AUTH_PROBE_S,
+        forums: Forums | None = None,
     ) -> None:
         self._client = client
         self._config = config
         self._intake = intake
         self._clock = clock
         self._acknowledge = acknowledge
+        self._forums = forums or Forums()
         self._auth_probe_s = auth_probe_s
         self._account = config.account
         self._state = ""
         self._failures = 0
+        self._asks_at_once = True
         self._offset: int | None = None
         self._heard_at = 0.0
         self._refused = 0
@@ -67,7 +72,7 @@ class Poller:
         while True:
             try:
                 await self.poll()
-                self._failures = 0
+                self._failures, self._asks_at_once = 0, False
                 await self._tell("up")
             except DeliveryError as error:
                 await self._rest(error)
@@ -84,13 +89,16 @@ class Poller:
         Without an offset Telegram gives what was not acknowledged yet. That is asked for at the
         start and after a quiet day: after a quiet week it begins other numbers, maybe below all
         that came before, and an offset from then would drop them unseen.
+
+        The first poll, and the first after a failure, does not wait for updates: that the bot works
+        again is known and reported at once, not after a quiet long poll.
         """
         if self._clock.time() - self._heard_at > QUIET_S:
             self._offset = None
         request = GetRawUpdates(
             offset=self._offset,
             limit=BATCH_MAX,
-            timeout=self._config.poll_timeout_s,
+            timeout=0 if self._asks_at_once else self._config.poll_timeout_s,
             allowed_updates=list(updates.ALLOWED_UPDATES),
         )
         timeout_s = self._config.poll_timeout_s + POLL_SLACK_S
@@ -99,6 +107,8 @@ class Poller:
             return
         numbers = [n for n in map(updates.update_id, batch) if n is not None]
         cursor = max(numbers) + 1 if numbers else None
+        for update in batch:
+            self._forums.learn(update)
         username = await self._client.username()
         readings = (updates.read(update, self._account, username) for update in batch)
         messages = [message for message in readings if message is not None]
@@ -154,6 +164,7 @@ class Poller:
     async def _rest(self, error: Exception) -> None:
         """Report what is wrong, and wait as long as this kind of failure needs."""
         self._failures += 1
+        self._asks_at_once = True
         wait = min(BACKOFF_S * 2 ** min(self._failures - 1, 10), BACKOFF_MAX_S)
         state = "degraded"
         if isinstance(error, AuthBroken):

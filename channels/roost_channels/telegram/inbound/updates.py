@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from roost_channels.message import Address, InboundKind, InboundMessage, Sender
-from roost_channels.telegram.inbound.contents import Json, attachments_of, quote_of
+from roost_channels.telegram.inbound.addressing import is_addressed, start_payload
+from roost_channels.telegram.inbound.contents import attachments_of, raw_text_of, text_of
+from roost_channels.telegram.inbound.people import Json, is_bot, sender_of, source_of, writer_of
+from roost_channels.telegram.inbound.quotes import quote_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +31,6 @@ GENERAL_TOPIC = "1"
 # The chat of dead letters that name none.
 UNREADABLE_CHAT = "unreadable"
 PROBLEM_MAX = 500
-# UTF-16 units of an entity that are read: names of bots and commands have at most 32 each.
-NAME_LENGTH_MAX = 100
 
 
 def read(update: Json, account: str, username: str = "") -> InboundMessage | None:
@@ -78,18 +79,20 @@ def _id(update: Any) -> str:
     number = update_id(update)
     if number is not None:
         return str(number)
-    content = json.dumps(update, sort_keys=True, default=str).encode()
+    try:
+        content = json.dumps(update, sort_keys=True, default=str).encode()
+    except (TypeError, ValueError, RecursionError):  # too deep, or with keys that have no order
+        content = str(list(update)[:100]).encode() if isinstance(update, Mapping) else b""
     return f"unnumbered:{hashlib.sha256(content).hexdigest()[:32]}"
 
 
 def _read(update: Json, account: str, username: str) -> InboundMessage | None:
-    message = update.get("message")
-    if message and (moved := _migrated(update, message, account)):
-        return moved
-    if message:
-        return _message(update, message, account, username, "message")
-    if message := update.get("edited_message"):
-        return _message(update, message, account, username, "edited")
+    if "message" in update:
+        message = update["message"]
+        moved = _migrated(update, message, account)
+        return moved or _message(update, message, account, username, "message")
+    if "edited_message" in update:
+        return _message(update, update["edited_message"], account, username, "edited")
     if query := update.get("callback_query"):
         return _callback(update, query, account)
     if stopped := update.get("stopped_message_generation"):
@@ -102,28 +105,39 @@ def _read(update: Json, account: str, username: str) -> InboundMessage | None:
 def _message(
     update: Json, message: Json, account: str, username: str, kind: InboundKind
 ) -> InboundMessage:
-    sender = message.get("from") or message.get("sender_chat") or message["chat"]
-    text = message.get("text") or message.get("caption") or ""
+    raw, _ = raw_text_of(message)
+    payload = start_payload(raw, username)
+    text = raw.split(maxsplit=1)[0] if payload else text_of(message, account)
     attachments = attachments_of(message)
     address = _address(message, account)
     if kind == "message" and not (text or attachments):
         kind = "other"  # a service message: somebody joined, a title changed
-    if sender.get("is_bot") or message["chat"].get("type") == "channel":
-        kind = "other"  # bots that answer bots never end
+    if _is_for_nobody(message):
+        kind = "other"
     return InboundMessage(
         address=address,
         event_id=str(update["update_id"]),
         message_id=str(message["message_id"]),
-        sender=_sender(sender),
+        sender=sender_of(writer_of(message), message.get("author_signature")),
         text=text,
         sent_at=float(message.get("edit_date") or message.get("date") or 0),
         kind=kind,
         quote=quote_of(message, account),
         attachments=attachments,
-        is_addressed=not address.is_group or _is_addressed(message, text, account, username),
+        is_addressed=not address.is_group or is_addressed(message, text, account, username),
         album=str(message.get("media_group_id") or ""),
+        forwarded_from=source_of(message, account),
+        payload=payload,
         raw=dict(update),
     )
+
+
+def _is_for_nobody(message: Json) -> bool:
+    """Whether no answer is expected: bots that answer bots never end, posts of a channel are for
+    its readers, and chats of a business account belong to that account.
+    """
+    is_post = message["chat"].get("type") == "channel"
+    return is_bot(message) or is_post or bool(message.get("business_connection_id"))
 
 
 def _migrated(update: Json, message: Json, account: str) -> InboundMessage | None:
@@ -139,7 +153,7 @@ def _migrated(update: Json, message: Json, account: str) -> InboundMessage | Non
         address=Address("telegram", account, old, is_group=True),
         event_id=str(update["update_id"]),
         message_id=str(message["message_id"]),
-        sender=_sender(message.get("from") or message["chat"]),
+        sender=sender_of(writer_of(message)),
         text=now,
         sent_at=float(message.get("date") or 0),
         kind="migrated",
@@ -154,7 +168,7 @@ def _membership(update: Json, member: Json, account: str) -> InboundMessage:
         address=_chat(member["chat"], account),
         event_id=str(update["update_id"]),
         message_id="",
-        sender=_sender(member["from"]),
+        sender=sender_of(member["from"]),
         text="out" if is_out else "in",
         sent_at=float(member.get("date") or 0),
         kind="membership",
@@ -170,7 +184,7 @@ def _callback(update: Json, query: Json, account: str) -> InboundMessage | None:
         address=_address(message, account),
         event_id=str(update["update_id"]),
         message_id=str(message["message_id"]),
-        sender=_sender(query["from"]),
+        sender=sender_of(query["from"]),
         text=query.get("data") or "",
         sent_at=float(message.get("edit_date") or message.get("date") or 0),
         kind="callback",
@@ -185,7 +199,7 @@ def _stopped(update: Json, stopped: Json, account: str) -> InboundMessage:
         address=_chat(chat, account, str(thread) if thread else ""),
         event_id=str(update["update_id"]),
         message_id="",
-        sender=_sender(chat),
+        sender=sender_of(chat),
         text="",
         sent_at=0.0,
         kind="stop",
@@ -207,7 +221,7 @@ def _other(update: Json, account: str) -> InboundMessage | None:
             address=_chat(chat, account),
             event_id=str(update["update_id"]),
             message_id=str(message.get("message_id") or "") if message else "",
-            sender=_sender(sender if isinstance(sender, Mapping) else chat),
+            sender=sender_of(sender if isinstance(sender, Mapping) else chat),
             text="",
             sent_at=0.0,
             kind="other",
@@ -217,46 +231,15 @@ def _other(update: Json, account: str) -> InboundMessage | None:
 
 
 def _address(message: Json, account: str) -> Address:
-    """Return the chat and its topic. Messages don't name General, the first topic of a forum."""
-    thread = ""
-    if message.get("is_topic_message"):
-        thread = str(message.get("message_thread_id") or "")
-    elif message["chat"].get("is_forum"):
-        thread = GENERAL_TOPIC
+    """Return the chat and its topic. General, the first topic of a forum, is the chat itself:
+    messages there don't name it, and not each of them says that the chat is a forum.
+    """
+    thread = str(message.get("message_thread_id") or "") if message.get("is_topic_message") else ""
     return _chat(message["chat"], account, thread)
 
 
 def _chat(chat: Json, account: str, thread: str = "") -> Address:
     is_group = chat.get("type") in _GROUPS
+    if is_group and thread == GENERAL_TOPIC:
+        thread = ""
     return Address("telegram", account, str(chat["id"]), thread, is_group)
-
-
-def _sender(who: Json) -> Sender:
-    names = (who.get("first_name"), who.get("last_name"))
-    name = " ".join(part for part in names if part) or who.get("title") or ""
-    return Sender(str(who.get("id", "")), name, who.get("username") or "")
-
-
-def _is_addressed(message: Json, text: str, account: str, username: str) -> bool:
-    """Return whether a group's message is for us: a reply to us, our name, or a command to nobody
-    else.
-    """
-    replied = message.get("reply_to_message") or {}
-    # In a topic every message hangs on the one that opened it, which may be ours.
-    is_reply = not replied.get("forum_topic_created")
-    if is_reply and str((replied.get("from") or {}).get("id", "")) == account:
-        return True
-    units = text.encode("utf-16-le")
-    for entity in (*message.get("entities", ()), *message.get("caption_entities", ())):
-        start = 2 * entity["offset"]
-        end = start + 2 * min(entity["length"], NAME_LENGTH_MAX)
-        words = units[start:end].decode("utf-16-le", "replace").lower()
-        if entity["type"] == "mention" and username and words == f"@{username}":
-            return True
-        if entity["type"] == "text_mention" and str(entity["user"]["id"]) == account:
-            return True
-        if entity["type"] == "bot_command":
-            named = words.partition("@")[2]
-            if not named or named == username:
-                return True
-    return False

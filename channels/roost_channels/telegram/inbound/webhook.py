@@ -6,12 +6,12 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
-from roost_channels.bodies import parse_json
+from roost_channels.http.bodies import parse_json
 from roost_channels.intake import Intake
 from roost_channels.telegram.client import TelegramClient
 from roost_channels.telegram.config import TelegramConfig
 from roost_channels.telegram.inbound import updates
-from roost_channels.telegram.inbound.contents import Json
+from roost_channels.telegram.inbound.people import Json
 from roost_channels.webhook import WebhookReply, lowered
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class TelegramWebhook:
         try:
             update = parse_json(body)
             update_id = update["update_id"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return WebhookReply(400, b"not an update\n")
         username = await self._username(update)
         message = updates.read(update, self._account, username)
@@ -87,7 +87,7 @@ class TelegramWebhook:
         return WebhookReply(200, json.dumps(call).encode(), "application/json")
 
     async def _username(self, update: Json) -> str:
-        message = update.get("message") or {}
+        message = update.get("message") or update.get("edited_message")
         chat = message.get("chat") if isinstance(message, Mapping) else None
         if not isinstance(chat, Mapping) or chat.get("type") == "private":
             return ""

@@ -16,14 +16,15 @@ class MemoryFiles:
     """Implements Files.
 
     data: bytes by artifact id. waiting: files that are still to be fetched; due_at: when.
-    failed: why a file was given up. arrived_at: when its message came. still_to_send: ids of files
-    that no sweep deletes.
+    failed: why a file was given up; told: what its sender heard. arrived_at: when its message came.
+    still_to_send: ids of files that no sweep deletes.
     """
 
     data: dict[str, bytes] = field(default_factory=dict)
     waiting: dict[str, FileFetch] = field(default_factory=dict)
     due_at: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
     arrived_at: dict[str, float] = field(default_factory=dict)
     still_to_send: set[str] = field(default_factory=set)
 
@@ -54,7 +55,7 @@ class MemoryFiles:
             self.data[artifact_id] = data
 
     async def not_fetched(
-        self, artifact_id: str, reason: str, *, retry_at: float | None = None
+        self, artifact_id: str, reason: str, *, retry_at: float | None = None, told: str = ""
     ) -> None:
         """Record a failed try; for good without `retry_at`."""
         fetch = self.waiting.get(artifact_id)
@@ -63,6 +64,7 @@ class MemoryFiles:
         if retry_at is None:
             del self.waiting[artifact_id]
             self.failed[artifact_id] = reason
+            self.told[artifact_id] = told
             return
         self.due_at[artifact_id] = retry_at
         self.waiting[artifact_id] = replace(fetch, attempts=fetch.attempts + 1)

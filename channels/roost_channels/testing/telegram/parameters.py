@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from roost_channels.bodies import parse_json
+from roost_channels.http.bodies import parse_json
 from roost_channels.testing.telegram.errors import bad_request
 
 _INTEGER = re.compile(r"\s*(-?\d+)")

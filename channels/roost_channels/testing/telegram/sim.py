@@ -95,7 +95,10 @@ class TelegramSim:
         return {"ok": True}
 
     async def _say(self, chat_id: int, body: dict[str, Any]) -> int:
-        """Send a text, or the file in `media`: kind, base64 data, and more of `user_sends`."""
+        """Send a text, or the file in `media`: kind, base64 data, and more of `user_sends`.
+
+        `fields` are fields of the message as they are, such as a checklist.
+        """
         telegram = self._telegram
         shared: dict[str, Any] = {
             "user_id": body.get("user_id"),
@@ -117,11 +120,12 @@ class TelegramSim:
             )
         return await telegram.user_says(
             chat_id,
-            str(body["text"]),
+            str(body.get("text", "")),
             first_name=str(body.get("first_name", "Ada")),
             username=str(body.get("username", "")),
             quote_position=body.get("quote_position"),
             forwarded_from=str(body.get("forwarded_from", "")),
+            media=body.get("fields"),
             **shared,
         )
 

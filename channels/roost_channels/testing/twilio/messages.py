@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from multidict import MultiMapping
 
-from roost_channels.bodies import parse_json
+from roost_channels.http.bodies import parse_json
 from roost_channels.testing.twilio.content import fits_session, is_approved, render_content
 from roost_channels.testing.twilio.errors import TwilioError, not_found
 from roost_channels.testing.twilio.state import (

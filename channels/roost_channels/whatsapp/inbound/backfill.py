@@ -36,7 +36,11 @@ GRACE_S = 45.0
 # Searched again before the cursor: the list may show a message later than it dates it.
 OVERLAP_S = 300.0
 FAILURES_TOLD = 3
-RETRY_MAX_S = 900.0
+# After a failure the search is repeated this soon, then less often: a network that came back is
+# noticed at once. Refused credentials are asked about ever more seldom.
+RETRY_S = 5.0
+RETRY_MAX_S = 15.0
+AUTH_RETRY_MAX_S = 900.0
 
 
 class Backfill:
@@ -57,23 +61,26 @@ class Backfill:
 
     async def run(self, intake: Intake) -> None:
         """Search at once, then for ever; returns when the setting turns it off."""
-        failures = 0
+        failures, wait_s = 0, self._every_s
         while self._every_s > 0:
             try:
                 missed = await self.search(intake)
-                failures = 0
+                failures, wait_s = 0, self._every_s
                 await self._tell(intake, *_health(missed))
             except DeliveryError as error:
                 failures += 1
+                wait_s = self._retry_s(failures)
                 logger.info("search for missed messages failed: %s", error)
                 if isinstance(error, AuthBroken):
+                    wait_s = min(self._every_s * 2 ** min(failures, 10), self._longest())
                     await self._tell(intake, "auth_error", str(error))
                 elif failures >= FAILURES_TOLD:
                     await self._tell(intake, "degraded", f"Twilio can't be asked: {error}")
             except Exception:
                 failures += 1
+                wait_s = self._retry_s(failures)
                 logger.exception("search for missed messages failed")
-            await self._clock.sleep(min(self._every_s * 2 ** min(failures, 10), self._longest()))
+            await self._clock.sleep(wait_s)
 
     async def search(self, intake: Intake) -> int:
         """Search once; returns how many messages had been missed."""
@@ -165,8 +172,11 @@ class Backfill:
             self._state = (state, detail)
             await intake.channel_state("whatsapp", self._account, state, detail)
 
+    def _retry_s(self, failures: int) -> float:
+        return min(self._every_s, RETRY_S * 2.0 ** min(failures - 1, 10), RETRY_MAX_S)
+
     def _longest(self) -> float:
-        return max(self._every_s, RETRY_MAX_S)
+        return max(self._every_s, AUTH_RETRY_MAX_S)
 
 
 def _health(missed: int) -> tuple[str, str]:

@@ -129,8 +129,8 @@ AUDIT_PAGE = Page(
     nav=NavLink("/audit", "Audit", "scroll-text", "Administration", Role.admin),
 )
 ACTIONS = (
-    ConsoleRoute("POST", "/operators", Role.admin, add_operator),
-    ConsoleRoute("POST", "/operators/{id}", Role.admin, change_operator),
-    ConsoleRoute("POST", "/tokens", Role.admin, add_token),
-    ConsoleRoute("POST", "/tokens/{key}/revoke", Role.admin, revoke_token),
+    ConsoleRoute("POST", "/operators", Role.admin, add_operator, OPERATORS_PAGE),
+    ConsoleRoute("POST", "/operators/{id}", Role.admin, change_operator, OPERATORS_PAGE),
+    ConsoleRoute("POST", "/tokens", Role.admin, add_token, TOKENS_PAGE),
+    ConsoleRoute("POST", "/tokens/{key}/revoke", Role.admin, revoke_token, TOKENS_PAGE),
 )

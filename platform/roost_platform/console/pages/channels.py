@@ -8,7 +8,7 @@ from roost_platform.console.dependencies import ChannelSetup
 from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import Page
-from roost_platform.views.channels import ChannelHealth, channels
+from roost_platform.views.channels import ChannelHealth, account_label, channels, plain_channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,13 @@ class ChannelCard:
 
     setup: ChannelSetup
     health: ChannelHealth | None
+
+    @property
+    def label(self) -> str:
+        """Which account it is; empty while the channel is not configured."""
+        if self.health is not None:
+            return self.health.label
+        return account_label(self.setup.channel, self.setup.account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +36,12 @@ class ChannelsContext:
 async def load(visit: Visit) -> ChannelsContext:
     """A card for each configured account, then for each that reported once."""
     now = visit.deps.stores.database.now()
+    configured = {(one.channel, one.account) for one in visit.deps.channels if one.account}
+    configured |= set(visit.deps.health.accounts or ())
     async with visit.deps.stores.database.read() as session:
-        reported = {(c.channel, c.account): c for c in await channels(session, now)}
+        reported = {(c.channel, c.account): c for c in await channels(session, now, configured)}
+    if not visit.me.may("operator"):
+        reported = {key: plain_channel(one) for key, one in reported.items()}
     cards = [
         ChannelCard(setup, reported.pop((setup.channel, setup.account), None))
         for setup in visit.deps.channels

@@ -16,7 +16,7 @@ from roost_platform.console.page import ConsoleRoute, Page, ReadAs
 from roost_platform.console.pages.session import SessionContext, find, fragments
 from roost_platform.errors import Refused
 from roost_platform.identity.roles import Role
-from roost_platform.views.conversation import conversation_id_of_key
+from roost_platform.views.session.conversation import conversation_id_of_key
 from roost_platform.views.sessions import SessionFilter, SessionRow, sessions
 
 NAME = re.compile(r"[\w.@-]{1,64}")
@@ -47,7 +47,11 @@ def checked(name: str) -> str:
 
 async def load(visit: Visit) -> ChatContext:
     """The chat of the path, with the names of other chats."""
-    name = checked(visit.param("name"))
+    return await load_named(visit, checked(visit.param("name")))
+
+
+async def load_named(visit: Visit, name: str) -> ChatContext:
+    """The chat of this name, with the names of other chats."""
     async with visit.deps.stores.database.read() as session:
         id = await conversation_id_of_key(session, address(name).key)
         _, recent = await sessions(
@@ -65,7 +69,12 @@ async def start(visit: Visit) -> Response:
     """Go to the chat that the form names, else to the visitor's own."""
     own = re.sub(r"[^\w.@-]", "-", visit.me.name) or "me"
     name = visit.query("name").strip() or own[:64]
-    return RedirectResponse(f"/chat/{checked(name)}", status_code=303)
+    try:
+        return RedirectResponse(f"/chat/{checked(name)}", status_code=303)
+    except Refused as error:
+        data = await load_named(visit, own[:64])
+        typed = {"name": name}
+        return visit.page(PAGE.template, data, status=error.status, problem=str(error), typed=typed)
 
 
 async def on_read(visit: Visit, data: ChatContext, _read_as: ReadAs) -> None:
@@ -109,5 +118,5 @@ PAGE = Page(
 )
 ACTIONS = (
     ConsoleRoute("GET", "/chat", Role.operator, start),
-    ConsoleRoute("POST", "/chat/{name}", Role.operator, say),
+    ConsoleRoute("POST", "/chat/{name}", Role.operator, say, PAGE),
 )

@@ -20,7 +20,12 @@ from roost_platform.views.deliveries import (
     delivery,
     failed_ids,
 )
-from roost_platform.views.delivery_views import DeliveryRow, DeliveryView
+from roost_platform.views.delivery_views import (
+    DeliveryRow,
+    DeliveryView,
+    plain_delivery,
+    plain_rows,
+)
 from roost_platform.views.pagination import Pages, page_number
 
 
@@ -30,6 +35,14 @@ class DeliveryListSection:
 
     rows: Annotated[tuple[DeliveryRow, ...], "This page's messages"]
     pages: Annotated[Pages, "Where we are in the list"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryHead:
+    """The line on top: how many failed, and of how many nobody knows whether they arrived."""
+
+    failed: int
+    uncertain: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,7 @@ async def load(visit: Visit) -> DeliveriesContext:
         count, rows = await deliveries(session, by, number, with_texts=texts)
         failed = await count_of(session, "failed")
         uncertain = await count_of(session, "uncertain")
+    rows = rows if visit.me.may("operator") else plain_rows(rows)
     query = (("state", by.state), ("channel", by.channel), ("q", by.text))
     return DeliveriesContext(
         by=by,
@@ -76,8 +90,15 @@ async def load(visit: Visit) -> DeliveriesContext:
 
 
 def live(data: DeliveriesContext) -> LivePage:
-    """The rows and their pages."""
-    return LivePage((Fragment("delivery-list", "deliveries/list.html", data.list),))
+    """The line on top, the rows and their pages."""
+    return LivePage(
+        (
+            Fragment(
+                "delivery-head", "deliveries/head.html", DeliveryHead(data.failed, data.uncertain)
+            ),
+            Fragment("delivery-list", "deliveries/list.html", data.list),
+        )
+    )
 
 
 async def load_one(visit: Visit) -> DeliveryContext:
@@ -86,7 +107,7 @@ async def load_one(visit: Visit) -> DeliveryContext:
         view = await delivery(session, visit.param("id"), with_texts=visit.reads_texts)
     if view is None:
         raise NotFound("There is no such delivery.")
-    return DeliveryContext(view)
+    return DeliveryContext(view if visit.me.may("operator") else plain_delivery(view))
 
 
 def live_one(data: DeliveryContext) -> LivePage:
@@ -98,7 +119,7 @@ async def redrive_one(visit: Visit) -> Response:
     """Try a failed message again."""
     view = (await load_one(visit)).delivery
     count = await redrive(visit.deps, [view.row.id], visit.me, visit.ip)
-    return visit.done("It will be tried again." if count else "There is nothing to try again.")
+    return visit.done("It is sent again." if count else "There is nothing to send again.")
 
 
 async def confirm_one(visit: Visit) -> Response:
@@ -116,7 +137,8 @@ async def redrive_failed(visit: Visit) -> Response:
     async with visit.deps.stores.database.read() as session:
         ids = await failed_ids(session, REDRIVE_MAX)
     count = await redrive(visit.deps, ids, visit.me, visit.ip)
-    return visit.done(f"{count} messages will be tried again." if count else "Nothing has failed.")
+    messages = "1 message is" if count == 1 else f"{count} messages are"
+    return visit.done(f"{messages} sent again." if count else "Nothing has failed.")
 
 
 LIST_PAGE = Page(
@@ -135,7 +157,7 @@ ONE_PAGE = Page(
     has_json=True,
 )
 ACTIONS = (
-    ConsoleRoute("POST", "/deliveries/redrive", Role.operator, redrive_failed),
-    ConsoleRoute("POST", "/deliveries/{id}/confirm", Role.operator, confirm_one),
-    ConsoleRoute("POST", "/deliveries/{id}/redrive", Role.operator, redrive_one),
+    ConsoleRoute("POST", "/deliveries/redrive", Role.operator, redrive_failed, LIST_PAGE),
+    ConsoleRoute("POST", "/deliveries/{id}/confirm", Role.operator, confirm_one, ONE_PAGE),
+    ConsoleRoute("POST", "/deliveries/{id}/redrive", Role.operator, redrive_one, ONE_PAGE),
 )

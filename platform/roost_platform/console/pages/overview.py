@@ -10,11 +10,11 @@ from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import Page
 from roost_platform.console.rendering import NOTHING
 from roost_platform.identity.roles import Role
-from roost_platform.views.channels import ChannelHealth
-from roost_platform.views.deliveries import DeliveryFilter, deliveries
-from roost_platform.views.delivery_views import DeliveryRow
+from roost_platform.views.channels import ChannelHealth, plain_channel
+from roost_platform.views.deliveries import DeliveryFilter, Stalled, deliveries, stalled
+from roost_platform.views.delivery_views import DeliveryRow, plain_rows
 from roost_platform.views.figures import Minute, OverviewFigures, figures
-from roost_platform.views.health import ServiceHealth
+from roost_platform.views.health import ServiceHealth, plain_service
 from roost_platform.views.people import PairingRequest, requests
 from roost_platform.views.problems import Problem, problems
 from roost_platform.views.sessions import SessionRow, running
@@ -54,12 +54,35 @@ class HealthStrip:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """What waits for an operator: faults, people to let in, and deliveries that failed."""
+    """What waits for an operator: parts that do not work, faults, people to let in, deliveries.
 
-    requests: tuple[PairingRequest, ...]
-    failed: tuple[DeliveryRow, ...]
-    failed_count: int
+    uncertain, failed: the newest ATTENTION_SHOWN_MAX; the counts are of all.
+    """
+
+    services: tuple[ServiceHealth, ...] = ()
+    channels: tuple[ChannelHealth, ...] = ()
     problems: tuple[Problem, ...] = ()
+    requests: tuple[PairingRequest, ...] = ()
+    requests_count: int = 0
+    stalled: tuple[Stalled, ...] = ()
+    uncertain: tuple[DeliveryRow, ...] = ()
+    uncertain_count: int = 0
+    failed: tuple[DeliveryRow, ...] = ()
+    failed_count: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        troubles = self.services or self.channels or self.problems or self.stalled
+        return not (troubles or self.requests or self.uncertain or self.failed)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSection:
+    """Conversations being answered now, the longest running first. count: of all that are."""
+
+    rows: tuple[SessionRow, ...]
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +92,7 @@ class OverviewContext:
     tiles: Annotated[tuple[Tile, ...], "Figures in reading order"]
     health: Annotated[HealthStrip, "Processes and channels"]
     running: Annotated[tuple[SessionRow, ...], "Conversations being answered now"]
+    running_count: Annotated[int, "How many there are of them"]
     attention: Annotated[Attention, "What waits for a person"]
     chart: Annotated[Mapping[str, Sequence[float | None]], "Columns of the chart, by minute"]
 
@@ -92,23 +116,19 @@ def milliseconds(value: float | None) -> tuple[str, str]:
 
 
 def tiles(f: OverviewFigures, engine: Mapping[str, Any]) -> tuple[Tile, ...]:
-    """The figures as tiles. `engine`: its own figures, which fill what the rows do not tell."""
-    own = engine.get("ttft_ms") or {}
-    p50 = f.ttft_p50_ms if f.ttft_p50_ms is not None else own.get("p50")
-    p95 = f.ttft_p95_ms if f.ttft_p95_ms is not None else own.get("p95")
-    speed = engine.get("tokens_per_second") or f.tokens_per_second
-    in_engine = int(engine.get("waiting") or 0)
+    """The figures as tiles. `engine`: what the engine reports of itself; empty if it is silent."""
     minutes = f.series
-    ttft, ttft_unit = milliseconds(p50)
-    worst, worst_unit = milliseconds(p95)
-    cached = f"{f.cached_share:.0%} cached" if f.cached_share is not None else ""
-    uncertain = f", {f.deliveries_uncertain} uncertain" if f.deliveries_uncertain else ""
+    ttft, ttft_unit = milliseconds(f.ttft_p50_ms)
+    worst, worst_unit = milliseconds(f.ttft_p95_ms)
+    cached = f", {f.cached_share:.0%} cached" if f.cached_share is not None else ""
+    uncertain = f"{f.deliveries_uncertain} uncertain" if f.deliveries_uncertain else ""
+    waiting = f.messages_waiting
     return (
         Tile(
             "active",
             "Active sessions",
             str(f.sessions_active),
-            hint=f"{int(engine.get('running') or 0)} in the engine",
+            hint=in_engine(engine, "running"),
             href="/sessions?state=running",
         ),
         Tile(
@@ -123,41 +143,47 @@ def tiles(f: OverviewFigures, engine: Mapping[str, Any]) -> tuple[Tile, ...]:
             "Time to first token",
             ttft,
             ttft_unit,
-            hint=f"p95 {worst} {worst_unit}".strip(),
+            hint=f"p95 {worst} {worst_unit}, 15 min" if worst_unit else "last 15 min",
             spark=spark([m.ttft_p50_ms for m in minutes]),
         ),
         Tile(
             "speed",
             "Tokens per second",
-            f"{speed:.0f}" if speed else NOTHING,
-            hint=cached,
+            NOTHING if f.tokens_per_second is None else f"{f.tokens_per_second:.0f}",
+            hint=f"last 5 min{cached}",
             spark=spark([m.tokens for m in minutes]),
         ),
         Tile(
             "queue",
-            "Queue",
-            str(f.messages_waiting),
-            hint=f"{in_engine} in the engine",
-            tone="warn" if f.messages_waiting > 10 else "",
+            "Messages waiting",
+            str(waiting),
+            hint=in_engine(engine, "waiting"),
+            tone="warn" if waiting > 10 else "",
             href="/sessions?state=waiting",
         ),
         Tile(
             "failed",
             "Deliveries failed",
             str(f.deliveries_failed),
-            hint=f"to look at{uncertain}",
-            tone="bad" if f.deliveries_failed else "",
+            hint=uncertain,
+            tone="bad" if f.deliveries_failed else "warn" if uncertain else "",
             href="/deliveries?state=failed",
         ),
         Tile(
             "people",
             "People waiting",
             str(f.people_waiting),
-            hint="for an approval",
+            hint="to be let in",
             tone="warn" if f.people_waiting else "",
             href="/people",
         ),
     )
+
+
+def in_engine(engine: Mapping[str, Any], name: str) -> str:
+    """How many requests the engine runs or lets wait, where it reports that."""
+    count = engine.get(name)
+    return f"{count:.0f} in the engine" if isinstance(count, (int, float)) else ""
 
 
 def chart(minutes: Sequence[Minute]) -> dict[str, list[float | None]]:
@@ -179,18 +205,41 @@ async def load(visit: Visit) -> OverviewContext:
         live = await running(session, with_texts=visit.reads_texts)
         waiting = await requests(session, now)
         faults = await problems(session, now, with_texts=visit.me.role >= Role.operator)
-        failed_count, failed = await deliveries(
-            session, DeliveryFilter(state="failed"), 1, with_texts=visit.reads_texts
-        )
+        late = await stalled(session, now)
+        texts = visit.reads_texts
+        uncertain, failed = [
+            (await deliveries(session, DeliveryFilter(state=state), 1, with_texts=texts))[1]
+            for state in ("uncertain", "failed")
+        ]
+    services, accounts = health.services, health.channels
+    if not visit.me.may("operator"):
+        services = tuple(plain_service(one) for one in services)
+        accounts = tuple(plain_channel(one) for one in accounts)
+        uncertain, failed = plain_rows(uncertain), plain_rows(failed)
     return OverviewContext(
         tiles=tiles(numbers, health.engine),
-        health=HealthStrip(health.services, health.channels),
+        health=HealthStrip(services, accounts),
         running=live,
+        running_count=numbers.sessions_active,
         attention=Attention(
-            waiting[:ATTENTION_SHOWN_MAX], failed[:ATTENTION_SHOWN_MAX], failed_count, faults
+            services=tuple(one for one in services if not one.is_up),
+            channels=tuple(one for one in accounts if not one.is_up),
+            problems=faults,
+            requests=waiting[:ATTENTION_SHOWN_MAX],
+            requests_count=numbers.people_waiting,
+            stalled=late,
+            uncertain=uncertain[:ATTENTION_SHOWN_MAX],
+            uncertain_count=numbers.deliveries_uncertain,
+            failed=failed[:ATTENTION_SHOWN_MAX],
+            failed_count=numbers.deliveries_failed,
         ),
         chart=chart(numbers.series),
     )
+
+
+def running_of(data: OverviewContext) -> RunningSection:
+    """The table of what is being answered."""
+    return RunningSection(data.running, data.running_count)
 
 
 def live(data: OverviewContext) -> LivePage:
@@ -199,7 +248,7 @@ def live(data: OverviewContext) -> LivePage:
         fragments=(
             Fragment("tiles", "overview/tiles.html", data.tiles),
             Fragment("health", "overview/health.html", data.health),
-            Fragment("running", "overview/running.html", data.running),
+            Fragment("running", "overview/running.html", running_of(data)),
             Fragment("attention", "overview/attention.html", data.attention),
         ),
         events={"metrics": data.chart},

@@ -9,11 +9,11 @@ from roost_platform.console.page import Page
 from roost_platform.console.pages.overview import HealthStrip, Tile, spark
 from roost_platform.console.pages.session import NowSection, TranscriptSection
 from roost_platform.views.channels import ChannelHealth
-from roost_platform.views.conversation import RunningTurn
 from roost_platform.views.health import ServiceHealth
 from roost_platform.views.pagination import Pages
-from roost_platform.views.spans import TurnSpan, TurnView
-from roost_platform.views.transcript import Bubble, CallView, QuoteView
+from roost_platform.views.session.spans import TurnSpan, TurnView
+from roost_platform.views.session.transcript import Bubble, CallView, QuoteView
+from roost_platform.views.session.view import RunningTurn
 
 PHASES = (
     *(

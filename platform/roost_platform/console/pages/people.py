@@ -80,6 +80,6 @@ PAGE = Page(
     nav=NavLink("/people", "People", "users"),
 )
 ACTIONS = (
-    ConsoleRoute("POST", "/people/{id}/approve", Role.operator, let_in),
-    ConsoleRoute("POST", "/people/{id}/block", Role.operator, shut_out),
+    ConsoleRoute("POST", "/people/{id}/approve", Role.operator, let_in, PAGE),
+    ConsoleRoute("POST", "/people/{id}/block", Role.operator, shut_out, PAGE),
 )

@@ -128,7 +128,7 @@ PAGE = Page(
     nav=NavLink("/sandbox", "Sandbox", "smartphone", "Try it", Role.operator, needs_sandbox=True),
 )
 ACTIONS = (
-    ConsoleRoute("POST", "/sandbox/{phone}", Role.operator, says),
-    ConsoleRoute("POST", "/sandbox/{phone}/press", Role.operator, presses),
-    ConsoleRoute("POST", "/sandbox/{phone}/react", Role.operator, reacts),
+    ConsoleRoute("POST", "/sandbox/{phone}", Role.operator, says, PAGE),
+    ConsoleRoute("POST", "/sandbox/{phone}/press", Role.operator, presses, PAGE),
+    ConsoleRoute("POST", "/sandbox/{phone}/react", Role.operator, reacts, PAGE),
 )

@@ -12,15 +12,12 @@ from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.page import ConsoleRoute, Page, ReadAs
 from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
-from roost_platform.views.conversation import (
-    ConversationView,
-    RunningTurn,
-    conversation,
-    without_errors,
-)
 from roost_platform.views.files import FileView, files_of
-from roost_platform.views.spans import TurnView
-from roost_platform.views.transcript import Bubble
+from roost_platform.views.session.conversation import conversation
+from roost_platform.views.session.redaction import without_errors
+from roost_platform.views.session.spans import TurnView
+from roost_platform.views.session.transcript import Bubble
+from roost_platform.views.session.view import ConversationView, RunningTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +26,7 @@ class HeadSection:
 
     view_id: str
     channel: str
+    account: str
     title: str
     agent: str
     phase: str
@@ -55,6 +53,7 @@ class NowSection:
 
     running: RunningTurn | None
     waiting: tuple[Bubble, ...]
+    waiting_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +69,7 @@ class FactsSection:
     cached_tokens: int
     completion_tokens: int
     turn_count: int
+    all_turns: int
     created_at: float
     queue: str
     progress: str
@@ -109,7 +109,6 @@ def context_of(
     files: tuple[FileView, ...] = (),
 ) -> SessionContext:
     """The page's data from the view of a conversation."""
-    run = view.running
     return SessionContext(
         id=view.id,
         number=number,
@@ -118,11 +117,12 @@ def context_of(
         head=HeadSection(
             view_id=view.id,
             channel=view.channel,
+            account=view.account,
             title=view.title,
             agent=view.agent,
-            phase=run.phase if run else ("waiting" if view.waiting else "idle"),
-            started_at=run.started_at if run else None,
-            stop_requested=run.stop_requested if run else False,
+            phase=view.state.word,
+            started_at=view.state.since,
+            stop_requested=view.state.stop_requested,
         ),
         transcript=TranscriptSection(
             view.bubbles,
@@ -130,7 +130,7 @@ def context_of(
             older=_link(view.id, number, view.first) if view.earlier else "",
             newer=_link(view.id, number, None) if before is not None else "",
         ),
-        now=NowSection(run, view.waiting),
+        now=NowSection(view.running, view.waiting, view.waiting_count),
         facts=FactsSection(
             key=view.key,
             access=view.access,
@@ -141,6 +141,7 @@ def context_of(
             cached_tokens=view.cached_tokens,
             completion_tokens=view.completion_tokens,
             turn_count=view.turn_count,
+            all_turns=view.all_turns,
             created_at=view.created_at,
             queue=view.queue,
             progress=view.progress,
@@ -249,8 +250,8 @@ PAGE = Page(
     on_read=on_read,
 )
 ACTIONS = (
-    ConsoleRoute("POST", "/sessions/{id}/stop", Role.operator, stop),
-    ConsoleRoute("POST", "/sessions/{id}/queue", Role.operator, queue),
-    ConsoleRoute("POST", "/sessions/{id}/progress", Role.operator, progress),
-    ConsoleRoute("POST", "/sessions/{id}/reply", Role.operator, reply),
+    ConsoleRoute("POST", "/sessions/{id}/stop", Role.operator, stop, PAGE),
+    ConsoleRoute("POST", "/sessions/{id}/queue", Role.operator, queue, PAGE),
+    ConsoleRoute("POST", "/sessions/{id}/progress", Role.operator, progress, PAGE),
+    ConsoleRoute("POST", "/sessions/{id}/reply", Role.operator, reply, PAGE),
 )

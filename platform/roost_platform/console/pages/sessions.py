@@ -8,7 +8,8 @@ from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import Page
 from roost_platform.views.pagination import Pages, page_number
-from roost_platform.views.sessions import STATES, SessionFilter, SessionRow, sessions
+from roost_platform.views.sessions import SessionFilter, SessionRow, sessions
+from roost_platform.views.states import STATES
 
 
 @dataclass(frozen=True, slots=True)

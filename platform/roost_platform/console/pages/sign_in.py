@@ -51,10 +51,11 @@ async def sign_in_page(visit: Visit) -> Response:
 async def sign_in(visit: Visit) -> Response:
     """Check name and password, and open a session."""
     form = await visit.form()
-    name = text_field(form, "name", required=False, length_max=64)
-    password = text_field(form, "password", required=False)
+    name = (await visit.typed()).get("name", "")
     target = local_path(text_field(form, "next", required=False))
     try:
+        name = text_field(form, "name", required=False, length_max=64)
+        password = text_field(form, "password", required=False)
         principal, token = await visit.console.logins.sign_in(
             name,
             password,
@@ -62,7 +63,7 @@ async def sign_in(visit: Visit) -> Response:
             user_agent=user_agent(visit),
             old_token=visit.token,
         )
-    except (NotSignedIn, TooManyTries) as error:
+    except (NotSignedIn, TooManyTries, Refused) as error:
         if isinstance(error, NotSignedIn):  # throttled tries would fill the trail without bound
             await visit.audit("login.refused", name)
         context = EntryContext(next=target, name=name, problem=str(error))
@@ -95,8 +96,9 @@ async def setup_page(visit: Visit) -> Response:
 async def set_up(visit: Visit) -> Response:
     """Make the first admin with the token of the setup link."""
     form = await visit.form()
-    name = text_field(form, "name", required=False, length_max=64)
+    name = (await visit.typed()).get("name", "")
     try:
+        name = text_field(form, "name", required=False, length_max=64)
         principal = await visit.console.accounts.set_up(
             text_field(form, "token", required=False), name, text_field(form, "password")
         )
@@ -167,6 +169,6 @@ ACTIONS = (
     ConsoleRoute("POST", "/setup", Role.public, set_up),
     ConsoleRoute("POST", "/theme", Role.public, set_theme),
     ConsoleRoute("POST", "/logout", Role.viewer, sign_out),
-    ConsoleRoute("POST", "/account/password", Role.viewer, change_password),
-    ConsoleRoute("POST", "/account/logins/{key}/end", Role.viewer, end_login),
+    ConsoleRoute("POST", "/account/password", Role.viewer, change_password, ACCOUNT_PAGE),
+    ConsoleRoute("POST", "/account/logins/{key}/end", Role.viewer, end_login, ACCOUNT_PAGE),
 )

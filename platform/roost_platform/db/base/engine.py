@@ -21,6 +21,7 @@ from roost_platform.db.base.inline import DRIVER
 from roost_platform.db.base.liveness import refuse_closed
 from roost_platform.db.base.migrate import upgrade
 from roost_platform.db.base.news import CHANNEL, News, NotifyNews, PollNews
+from roost_platform.db.base.told import write_lines
 
 BUSY_TIMEOUT_MS = 30_000  # the longest a writer waits for another process's write
 BUSY_RETRY_S = 0.001  # between two attempts; SQLite's own handler soon waits 100 ms
@@ -197,6 +198,12 @@ class Database:
 
         is_news: whether others act on it; it then ends their waits. A heartbeat is no news.
         """
+        async with self._writing(is_news) as session:
+            yield session
+        write_lines(session)
+
+    @asynccontextmanager
+    async def _writing(self, is_news: bool) -> AsyncIterator[AsyncSession]:
         writer = self._writer if is_news else self._quiet_writer
         if self.is_sqlite:
             async with self._turn, self._session(writer) as session:

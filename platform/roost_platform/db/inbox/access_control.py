@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import InboundMessage, Sender
 from roost_platform import commands
+from roost_platform.commands import Command
 from roost_platform.db import models
 from roost_platform.db.conversations.settings import ProgressModes
 from roost_platform.db.inbox.arrival import Arrival
@@ -100,8 +101,9 @@ class AccessControl:
         if was_pending:  # the setting was opened meanwhile
             await release(session, person.id, conversation.id)
         await wake_held(session, conversation, arrival.now)
-        command = commands.parse(event.text, event.kind, self._abort_phrases)
+        command = self._command_of(event)
         if command is not None:
+            _keep_payload(arrival)
             await carry_out(session, arrival, command, self._queueing, self._progress_modes)
         elif name := _unknown(event):
             await answer_unknown(session, arrival, name)
@@ -125,7 +127,7 @@ class AccessControl:
         if event.kind != "message":
             arrival.conclude("ignored", "not_admitted")
             return
-        command = commands.parse(event.text, phrases=self._abort_phrases)
+        command = self._command_of(event)
         is_command = bool(_unknown(event)) or (command is not None and not command.is_phrase)
         state, code = await keep_or_refuse(
             session,
@@ -136,11 +138,24 @@ class AccessControl:
             is_group=event.is_group,
             is_command=is_command,
         )
+        if is_command:
+            _keep_payload(arrival)
         arrival.conclude(state, code)
+
+    def _command_of(self, event: InboundMessage) -> Command | None:
+        """The command that a message is; somebody else's words, passed on, command nothing."""
+        if event.forwarded_from:
+            return None
+        return commands.parse(event.text, event.kind, self._abort_phrases)
+
+
+def _keep_payload(arrival: Arrival) -> None:
+    """Keep what came along with a command for the agent, who sees only messages."""
+    arrival.conversation.payload = arrival.row.payload or arrival.conversation.payload
 
 
 def _unknown(event: InboundMessage) -> str:
     """The name of the unknown command that a message is; empty for others, and with files."""
-    if event.kind != "message" or event.attachments:
+    if event.kind != "message" or event.attachments or event.forwarded_from:
         return ""
     return commands.unknown(event.text, is_group=event.is_group)

@@ -1,18 +1,20 @@
 """One event on its way into the inbox, and what a committed batch of them asks for."""
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.message import InboundMessage
+from roost_channels.message import InboundMessage, Quote
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
 from roost_platform.db.base.text import clean
 from roost_platform.db.inbox.quotes import resolved_quote
 from roost_platform.db.people.tenants import SessionChanges
 from roost_platform.db.reasons import WORDS, ReasonCode
+
+PAYLOAD_MAX = 4000  # characters of what came along with a message
 
 InboxState = Literal["pending", "held", "taken", "done", "dropped", "ignored"]
 
@@ -30,6 +32,8 @@ class Arrival:
     conversation: locked. row: not yet added to the session while its state is decided.
     rings: a message waits for a turn. stops: the running turn has to stop.
     answer: what the person who pressed a button is told; None for other events.
+    fallback_agent: who answers from /new on, where the conversation's own agent has left; else
+        empty.
     """
 
     event: InboundMessage
@@ -39,6 +43,7 @@ class Arrival:
     rings: bool = False
     stops: bool = False
     answer: str | None = None
+    fallback_agent: str = ""
 
     def conclude(self, state: InboxState, code: ReasonCode = "", words: str | None = None) -> None:
         """Decide the row's state, and why; `words` where the code has none of its own."""
@@ -93,7 +98,9 @@ async def open_arrival(
         stored = (await session.execute(_STORED, {**account, "event_id": event_id})).first()
         if stored is None:
             break
-        if tuple(stored) == (event.message_id, event.kind):
+        # An edit that was taken as a message is stored as one.
+        kinds = (event.kind, "message") if event.kind == "edited" else (event.kind,)
+        if stored.message_id == event.message_id and stored.kind in kinds:
             return None
     else:
         return None
@@ -103,13 +110,22 @@ async def open_arrival(
     return Arrival(event, conversation, _row(conversation, event, now), now)
 
 
+def _quote(quote: Quote | None) -> dict[str, Any] | None:
+    """The quote as it is stored: its files become artifacts."""
+    if quote is None:
+        return None
+    return {name: value for name, value in asdict(quote).items() if name != "files"}
+
+
 def _row(conversation: models.Conversation, event: InboundMessage, now: float) -> models.Inbox:
     sent = clean(
         {
             "album": event.album or None,
             "sender": asdict(event.sender),
             "text": event.text,
-            "quote": None if event.quote is None else asdict(event.quote),
+            "forwarded_from": event.forwarded_from,
+            "payload": event.payload[:PAYLOAD_MAX],
+            "quote": _quote(event.quote),
             "raw": event.raw,
         }
     )

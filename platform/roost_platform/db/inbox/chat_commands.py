@@ -72,8 +72,12 @@ async def answer_unknown(session: AsyncSession, arrival: Arrival, name: str) -> 
 
 
 async def _open_new_session(session: AsyncSession, arrival: Arrival) -> None:
+    text = commands.NEW_SESSION
+    if arrival.fallback_agent:
+        text = f"{text} {commands.other_agent(arrival.conversation.agent, arrival.fallback_agent)}"
+        arrival.conversation.agent = arrival.fallback_agent
     # No reason to withhold an answer that is finished.
-    await _record_stop(session, arrival, commands.NEW_SESSION, delivery="begun")
+    await _record_stop(session, arrival, text, delivery="begun")
     await open_session(session, arrival.conversation, arrival.now)
 
 

@@ -12,6 +12,7 @@ from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
+from roost_platform.db.base.told import tell
 from roost_platform.db.channels import upsert_channel
 from roost_platform.db.conversations.addresses import lock_conversations
 from roost_platform.db.conversations.homes import home_of
@@ -20,8 +21,11 @@ from roost_platform.db.inbox.access_control import AccessControl
 from roost_platform.db.inbox.albums import join_album
 from roost_platform.db.inbox.arrival import AcceptedBatch, Arrival, open_arrival
 from roost_platform.db.inbox.chat_commands import answer_press
+from roost_platform.db.inbox.edits import take_edit_as_message
 from roost_platform.db.inbox.membership import change_membership, migrate
+from roost_platform.db.inbox.names import with_plain_names
 from roost_platform.db.inbox.overdue import has_open_work, mark_rung, to_ring, to_stop
+from roost_platform.db.inbox.quoted_files import name_quoted_files
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.message_files import register
 from roost_platform.db.people.access import AccessPolicy
@@ -29,6 +33,7 @@ from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.reasons import REFUSED
 from roost_platform.db.turns.stop import Stopped, record_stop, tell_dropped
 from roost_platform.queueing import QueueRules
+from roost_workflows.turn.endings import BY_OPERATOR
 
 IDS_MAX = 500  # event ids asked for in one query
 DEFAULT_AGENT = "concierge"
@@ -36,7 +41,7 @@ DEFAULT_AGENT = "concierge"
 
 class InboxStore:
     """The inbox. policies: who may talk, by (channel, account); an account without one gives
-    strangers a pairing code.
+    strangers a pairing code. agents: the names of those that are installed; none if unknown.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class InboxStore:
         tenants: Tenants | None = None,
         abort_phrases: tuple[str, ...] = commands.ABORT_PHRASES,
         progress_modes: ProgressModes | None = None,
+        agents: Sequence[str] = (),
     ) -> None:
         self._database = database
         self._tenants = tenants or Tenants(database)
@@ -55,6 +61,7 @@ class InboxStore:
         self._access = AccessControl(
             policies or {}, queueing or QueueRules(), abort_phrases, progress_modes or {}
         )
+        self._agents = frozenset(agents)
 
     async def accept(
         self,
@@ -69,7 +76,8 @@ class InboxStore:
         accepted = AcceptedBatch()
         async with self._database.write() as session:
             now = self._database.now()
-            events = [replace(each, address=await home_of(session, each)) for each in batch]
+            named = [with_plain_names(each) for each in batch]
+            events = [replace(each, address=await home_of(session, each)) for each in named]
             addresses = [event.address for event in events]
             agent_name = self._default_agent
             conversations = await lock_conversations(session, addresses, now, agent_name)
@@ -82,9 +90,21 @@ class InboxStore:
                 if arrival is None:
                     accepted.duplicates += 1
                     continue
+                if self._agents and conversation.agent not in self._agents:
+                    arrival.fallback_agent = self._default_agent
                 await self._decide(session, arrival)
                 await _store(session, arrival)
                 accepted.add(arrival)
+                tell(
+                    session,
+                    "message accepted",
+                    inbox_id=arrival.row.id,
+                    conversation_id=conversation.id,
+                    channel=channel,
+                    account=account,
+                    kind=event.kind,
+                    state=arrival.row.state,
+                )
                 # A moved chat continues under its new key.
                 conversations[conversation.key] = conversation
             for each in {each.id: each for each in conversations.values()}.values():
@@ -100,6 +120,7 @@ class InboxStore:
 
     async def _decide(self, session: AsyncSession, arrival: Arrival) -> None:
         """Decide the state of the event's row, and whether its conversation is rung or stopped."""
+        await take_edit_as_message(session, arrival)
         event = arrival.event
         if event.problem:
             arrival.conclude("ignored", "unreadable", clean(event.problem))
@@ -134,7 +155,7 @@ class InboxStore:
         async with self._database.write() as session:
             conversation = await lock_conversation(session, conversation_id)
             now = self._database.now()
-            stopped = await record_stop(session, conversation, by, now)
+            stopped = await record_stop(session, conversation, by, now, cause=BY_OPERATOR)
             await tell_dropped(session, conversation, stopped, now)
             detail = {"turn": stopped.turn_id or "", "dropped": stopped.dropped}
             await audit(session, now, by, "conversation.stop", conversation_id, detail, ip)
@@ -170,6 +191,9 @@ async def _store(session: AsyncSession, arrival: Arrival) -> None:
     await session.flush()
     if arrival.event.attachments and row.reason_code not in REFUSED:
         await register(session, row, arrival.event.attachments, arrival.now)
+    is_for_agent = row.kind == "message" and row.state in ("pending", "held")
+    if is_for_agent and arrival.event.quote is not None and arrival.event.quote.files:
+        await name_quoted_files(session, arrival)
     if row.album and row.kind == "message":
         await join_album(session, row)
     if row.kind == "callback":

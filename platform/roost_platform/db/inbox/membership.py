@@ -7,6 +7,7 @@ from roost_platform.db.conversations.settings import BLOCKED_AT
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.people.renames import rename
 from roost_platform.db.turns.stop import record_stop
+from roost_workflows.turn.endings import BY_NETWORK
 
 
 async def migrate(session: AsyncSession, arrival: Arrival) -> None:
@@ -36,5 +37,7 @@ async def change_membership(session: AsyncSession, arrival: Arrival) -> None:
     arrival.conclude("done", "shut_out")
     # What is being delivered stays: its refusal tells operators what did not arrive.
     by = "the chat, which shut us out"
-    stopped = await record_stop(session, conversation, by, arrival.now, delivery="none")
+    stopped = await record_stop(
+        session, conversation, by, arrival.now, delivery="none", cause=BY_NETWORK
+    )
     arrival.stops = stopped.turn_id is not None

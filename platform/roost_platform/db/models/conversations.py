@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
-from roost_platform.db.models.base import Base
+from roost_platform.db.models.base import EMPTY, Base
 
 
 class Conversation(Base):
@@ -30,6 +30,8 @@ class Conversation(Base):
     title: Mapped[str] = mapped_column(default="")
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
     inbox_sequence: Mapped[int] = mapped_column(default=0)
+    # What came with a command, such as /start of a link; the next message takes it to the agent.
+    payload: Mapped[str] = mapped_column(default="", server_default=EMPTY)
     turn_count: Mapped[int] = mapped_column(default=0)
     last_inbound_at: Mapped[float | None]
     created_at: Mapped[float]

@@ -37,6 +37,9 @@ class Inbox(Base):
     identity_id: Mapped[str | None] = mapped_column(ForeignKey("identities.id"))
     sender: Mapped[dict[str, Any]]
     text: Mapped[str]
+    # Whose words the text is, where it was forwarded; what came along and is nobody's words.
+    forwarded_from: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    payload: Mapped[str] = mapped_column(default="", server_default=EMPTY)
     quote: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     attachments: Mapped[list[Any]] = mapped_column(default=list)
     raw: Mapped[dict[str, Any]]

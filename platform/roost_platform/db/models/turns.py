@@ -122,6 +122,9 @@ class Transcript(Base):
     # user | assistant | tool | operator (a person answered in the agent's place) | system (a note)
     role: Mapped[str]
     content: Mapped[str]
+    # See InboundMessage; kept apart from the content, which is the user's own.
+    forwarded_from: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    payload: Mapped[str] = mapped_column(default="", server_default=EMPTY)
     quoted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     # In groups, [name, text] of what was said since the agent was last spoken to; else None.
     context: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))

@@ -1,6 +1,6 @@
 """Parts of unknown outcome: which ones are in doubt, and what was found out about them."""
 
-from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -16,12 +16,13 @@ def is_in_doubt(part: models.Part) -> bool:
 
 def in_doubt() -> ColumnElement[bool]:
     """The same as a condition on outbox rows: whether any part of the message is in doubt."""
-    return exists().where(
-        models.Part.outbox_id == models.Outbox.id,
-        or_(
-            models.Part.state == "ambiguous",
-            (models.Part.state == "failed") & (models.Part.reason_code == "outcome_unknown"),
-        ),
+    return models.Outbox.id.in_(
+        select(models.Part.outbox_id).where(
+            or_(
+                models.Part.state == "ambiguous",
+                (models.Part.state == "failed") & (models.Part.reason_code == "outcome_unknown"),
+            )
+        )
     )
 
 

@@ -11,6 +11,7 @@ from roost_channels.message import Address, Button, Media
 from roost_channels.outbox import EntryKind, OutboxEntry, PartState, StoredPart
 from roost_channels.rendering.parts import Entity, RenderedPart
 from roost_platform.db import models
+from roost_platform.db.base.told import tell
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.reply_targets import reply_target_of
 from roost_platform.db.turns.dropping import correct_notice
@@ -184,6 +185,7 @@ async def conclude(
     session: AsyncSession, entry: models.Outbox, now: float, part: models.Part | None = None
 ) -> None:
     """Set the entry's state from the states of its parts. part: the one that has just changed."""
+    before = entry.state
     if part is not None and part.count == 1:
         states = [part.state]
     else:
@@ -199,3 +201,13 @@ async def conclude(
         entry.state, entry.finished_at, entry.next_at = "pending", None, now
     if entry.dropped_at is not None and entry.state != "pending":
         await correct_notice(session, entry)
+    if entry.state != before and entry.state != "pending":
+        tell(
+            session,
+            f"delivery {entry.state}",
+            outbox_id=entry.id,
+            conversation_id=entry.conversation_id,
+            turn_id=entry.turn_id,
+            kind=entry.kind,
+            parts=len(states),
+        )

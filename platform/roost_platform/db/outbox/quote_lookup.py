@@ -6,11 +6,11 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_channels.message import Quote
+from roost_channels.message import Author, Quote
 from roost_platform.db import models
 from roost_platform.db.conversations.homes import is_chat
 from roost_platform.db.outbox.part_states import parts_of
-from roost_platform.db.turns.transcript import content_of
+from roost_platform.db.turns.transcript import attachment_line, content_of
 
 
 async def find_quote(
@@ -30,8 +30,10 @@ async def find_quote(
         .limit(1)
     )
     if inbound is not None:
-        text = inbound.text or content_of(inbound)  # a file alone is quoted by its name
-        return Quote(ref=ref, author="user", text=text, excerpt=text, utf16_start=0)
+        text = content_of(inbound) if inbound.attachments else inbound.text
+        is_forward = bool(inbound.forwarded_from)
+        author: Author = "other" if is_forward else "user"
+        return Quote(ref=ref, author=author, text=text, excerpt=text, utf16_start=0)
     part = await session.scalar(
         select(models.Part)
         .join(models.Conversation, models.Conversation.id == models.Part.conversation_id)
@@ -69,5 +71,5 @@ async def _part_quote(session: AsyncSession, part: models.Part, ref: str) -> Quo
 def _words(rendered: Mapping[str, Any]) -> str:
     """The text of a part as people see it: the name of a file, and its caption."""
     media = rendered.get("media")
-    name = f"[{media['kind']}: {media['name'] or media['artifact_id']}]" if media else ""
+    name = attachment_line(media) if media else ""
     return " ".join(filter(None, (name, str(rendered["text"]))))

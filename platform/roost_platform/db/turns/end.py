@@ -34,7 +34,11 @@ _LAST_STEP = (
     .order_by(models.TurnStep.step.desc())
     .limit(1)
 )
-_CALL_STATES = select(models.ToolCall.state).where(models.ToolCall.turn_id == bindparam("id"))
+_CALLS = (
+    select(models.ToolCall.name, models.ToolCall.state)
+    .where(models.ToolCall.turn_id == bindparam("id"))
+    .order_by(models.ToolCall.step, models.ToolCall.position)
+)
 _BEGUN = select(models.Part.id).where(
     models.Part.outbox_id == models.Outbox.id, models.Part.state.in_(UNDER_WAY)
 )
@@ -74,7 +78,7 @@ async def settle(
         role="assistant",
         content=partial,
         note_kind=kind,
-        note=ending_note(kind, reason, now - turn.started_at),
+        note=ending_note(kind, reason, now - turn.started_at, turn.reason_code),
         engine_message_id=engine_message_id,
         created_at=now,
     )
@@ -136,6 +140,6 @@ async def cancel_unsent(session: AsyncSession, turn_id: str, now: float) -> None
 
 async def counts(session: AsyncSession, turn: models.Turn, *, already: bool) -> Settled:
     """The turn's tool calls counted by outcome."""
-    states = (await session.scalars(_CALL_STATES, {"id": turn.id})).all()
+    calls = [(name, state) for name, state in await session.execute(_CALLS, {"id": turn.id})]
     end = turn.finished_at if turn.finished_at is not None else turn.started_at
-    return count_calls(states, end - turn.started_at, already=already)
+    return count_calls(calls, end - turn.started_at, already=already)

@@ -11,6 +11,7 @@ from roost.turn import Finish
 from roost_channels.rendering.layout import is_blank
 from roost_platform.db import models
 from roost_platform.db.base.text import clean
+from roost_platform.db.base.told import tell
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import check_running, lock_turn
 from roost_platform.db.message_files import media_of
@@ -176,6 +177,14 @@ async def end_turn(
 ) -> None:
     """End the turn, its messages and its progress."""
     turn.state, turn.reason_code, turn.finished_at = state, reason, now
+    tell(
+        session,
+        "turn ended",
+        turn_id=turn.id,
+        conversation_id=turn.conversation_id,
+        outcome=state,
+        duration_s=round(now - turn.started_at, 3),
+    )
     await session.execute(_ANSWERED, {"id_of_turn": turn.id})
     await session.execute(_PROGRESS_OVER, {"id": turn.id, "over": state, "at": now})
 

@@ -67,15 +67,17 @@ async def record_stop(
     *,
     before: int | None = None,
     delivery: Delivery = "all",
+    cause: str = "",
 ) -> Stopped:
     """Mark the running turn stopped, drop the messages that wait before `before`, and end the
     delivery of answers.
 
     The conversation is locked. before: an inbox sequence number; None drops all.
+    cause: who stops, a code of endings.STOPPERS; empty for the person in the chat.
     """
     turn = await running_turn(session, conversation.id)
     if turn is not None and (turn.stop_requested_at is None or turn.reason_code == INTERRUPTED):
-        turn.stop_requested_at, turn.stop_requested_by, turn.reason_code = now, by, ""
+        turn.stop_requested_at, turn.stop_requested_by, turn.reason_code = now, by, cause
     waiting = [
         models.Inbox.conversation_id == conversation.id,
         models.Inbox.state == "pending",

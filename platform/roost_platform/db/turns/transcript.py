@@ -1,6 +1,6 @@
 """The transcript: taking messages from the inbox, and reading what the model is to see."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, cast
 
@@ -20,6 +20,7 @@ CONTEXT_MESSAGES_MAX = 1000  # transcript rows read for a model call, newest kep
 GROUP_MESSAGES_MAX = 30  # what a group said before the agent was spoken to, newest kept
 GROUP_CHARS_MAX = 4000
 _ROUND_BRACKETS = str.maketrans("[]", "()")  # a file's name can't end the line that names it
+CAPTION = "caption"  # in the attachments of an album: the words beside the picture
 ALBUM_S = 1.0  # a turn waits this long, from its first part on, for an album to be whole
 
 # Every turn runs these, so they are built once.
@@ -115,6 +116,8 @@ async def take(
             turn_id=turn.id,
             role="user",
             content=content_of(row),
+            forwarded_from=row.forwarded_from,
+            payload=row.payload,
             quoted=row.quote,
             context=await context_of(session, row),
             files=files_of(row),
@@ -125,9 +128,20 @@ async def take(
         )
         for row in rows
     ]
+    await _add_kept_payload(session, turn.conversation_id, messages_of_users[0])
     await append(session, chat_session, messages_of_users)
     for row in rows:
         row.state, row.turn_id = "taken", turn.id
+
+
+async def _add_kept_payload(
+    session: AsyncSession, conversation_id: str, first: models.Transcript
+) -> None:
+    """Give the turn's first message what came along with a command before it."""
+    conversation = await session.get_one(models.Conversation, conversation_id)
+    if conversation.payload:
+        first.payload = "\n".join(filter(None, (conversation.payload, first.payload)))
+        conversation.payload = ""
 
 
 async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]] | None:
@@ -166,7 +180,7 @@ async def context_of(session: AsyncSession, row: models.Inbox) -> list[list[str]
         chars_left -= len(text)
         if chars_left < 0:
             break
-        lines.append([str(other.sender.get("display_name", "")), text])
+        lines.append([_writer_of(other), text])
     return lines[::-1]
 
 
@@ -197,15 +211,24 @@ async def _blocked(
     return frozenset(await session.scalars(_BLOCKED, {"channel": channel, "writers": [*writers]}))
 
 
+def _writer_of(row: models.Inbox) -> str:
+    name = str(row.sender.get("display_name", ""))
+    return f"{name} (forwarded from {row.forwarded_from})" if row.forwarded_from else name
+
+
 def content_of(row: models.Inbox) -> str:
     """The text as the agent reads it; every attachment is named."""
     lines = [attachment_line(attachment) for attachment in row.attachments]
+    captions = [attachment.get(CAPTION) or "" for attachment in row.attachments]
+    if sum(map(bool, captions)) > 1:  # of an album: each picture keeps its own
+        captioned = zip(lines, captions, strict=True)
+        return "\n".join(f"{line} {own}".rstrip() for line, own in captioned)
     if row.text or not lines:
         lines.append(row.text or "[message without text]")
     return "\n".join(lines)
 
 
-def attachment_line(attachment: dict[str, Any]) -> str:
+def attachment_line(attachment: Mapping[str, Any]) -> str:
     """`[photo: artifact k3m9x2p7qa, holiday.jpg]`; an attachment that is not a file has no id."""
     kind = attachment.get("kind") or "attachment"
     artifact_id = attachment.get("artifact_id")
@@ -237,6 +260,8 @@ def message_of(row: models.Transcript) -> TranscriptMessage:
         role=cast(Literal["user", "assistant", "tool", "system"], role),
         content=row.content,
         message_id=row.id,
+        forwarded_from=row.forwarded_from,
+        payload=row.payload,
         quoted=row.quoted,
         context=None if row.context is None else tuple((str(c[0]), str(c[1])) for c in row.context),
         tool_calls=tuple((str(c[0]), str(c[1]), str(c[2])) for c in row.tool_calls),

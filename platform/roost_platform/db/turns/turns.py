@@ -10,11 +10,12 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.ids import new_id, new_nonce
 from roost_platform.db.base.text import clean
+from roost_platform.db.base.told import tell
 from roost_platform.db.conversations.sessions import current_session
 from roost_platform.db.locks import get_turn, lock_conversation, lock_turn, running_turn
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.turns import end, steps
-from roost_platform.db.turns.person import person_of
+from roost_platform.db.turns.lookups import has_open_group, payload_of, person_of
 from roost_platform.db.turns.spending import spent
 from roost_platform.db.turns.transcript import (
     TURN_MESSAGES_MAX,
@@ -34,21 +35,16 @@ from roost_workflows.ports import (
     Postponed,
     Settled,
     Snapshot,
-    Spent,
     StepRecord,
     TurnContext,
     TurnRecord,
 )
+from roost_workflows.spent import Spent
 
 # These run several times a second while a model writes, or in every turn: they are built once.
 _STOP = select(models.Turn.stop_requested_at).where(models.Turn.id == bindparam("id"))
 _RUNS = select(models.Turn.id).where(
     models.Turn.id == bindparam("running"), models.Turn.state == "running"
-)
-_OPEN_GROUP = (
-    select(models.TurnStep.step)
-    .where(models.TurnStep.turn_id == bindparam("id"), models.TurnStep.state == "open")
-    .limit(1)
 )
 _PROGRESS = (
     update(models.RunProgress)
@@ -130,6 +126,14 @@ class TurnStore:
             nonce=new_nonce(),
         )
         await take(session, turn, chat_session, taken, now)
+        tell(
+            session,
+            "turn begun",
+            turn_id=turn.id,
+            conversation_id=conversation.id,
+            agent=turn.agent,
+            messages=len(taken),
+        )
         session.add(
             models.RunProgress(
                 turn_id=turn.id,
@@ -169,6 +173,7 @@ class TurnStore:
             salt = await self._tenants.salt(
                 session, conversation.channel, conversation.account, conversation.chat
             )
+            payload = await payload_of(session, turn.id)
             return TurnContext(
                 turn=record(turn),
                 person_id="" if person is None else person.id,
@@ -180,6 +185,7 @@ class TurnStore:
                 end=chat_session.transcript_length,
                 steered=steered,
                 spent=await spent(session, turn_id) if has_open or step > 1 else Spent(),
+                payload=payload,
             )
 
     def _may_steer(self, turn: models.Turn, conversation: models.Conversation) -> bool:
@@ -282,8 +288,3 @@ def record(turn: models.Turn) -> TurnRecord:
         stop_requested=turn.stop_requested_at is not None,
         worker_deaths=turn.worker_deaths,
     )
-
-
-async def has_open_group(session: AsyncSession, turn_id: str) -> bool:
-    """Whether a tool group of the turn has not closed."""
-    return await session.scalar(_OPEN_GROUP, {"id": turn_id}) is not None

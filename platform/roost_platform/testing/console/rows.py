@@ -7,9 +7,17 @@ from roost_platform.db.base.ids import new_id
 
 
 async def conversation(
-    add: Any, channel: str, account: str, chat: str, person: str | None, turns: int, at: float
+    add: Any,
+    channel: str,
+    account: str,
+    chat: str,
+    person: str | None,
+    turns: int,
+    at: float,
+    *,
+    number: int = 1,
 ) -> tuple[str, str]:
-    """Add a conversation with its first session; returns both ids."""
+    """Add a conversation with its current session, the `number`th; returns both ids."""
     id, session_id = new_id(), new_id()
     await add(
         models.Conversation(
@@ -31,7 +39,7 @@ async def conversation(
         models.Session(
             id=session_id,
             conversation_id=id,
-            number=1,
+            number=number,
             agent="concierge",
             transcript_length=50,
             created_at=at - 3000,
@@ -129,7 +137,8 @@ def call_row(
     )
 
 
-_sequence = iter(range(1000, 10**9))
+# Of outgoing messages, beyond those that a test queues itself.
+sequences = iter(range(1000, 10**9))
 
 
 async def delivered(
@@ -149,7 +158,7 @@ async def delivered(
     await add(
         models.Outbox(
             id=outbox,
-            sequence=next(_sequence),
+            sequence=next(sequences),
             conversation_id=conversation,
             channel=channel,
             account=account,

@@ -19,7 +19,7 @@ from roost_platform.console.dependencies import ChannelSetup, ConsoleDeps
 from roost_platform.console.live import Live
 from roost_platform.console.page import AnyPage
 from roost_platform.console.phones import OpenPhones
-from roost_platform.console.routes import PAGES, build_console
+from roost_platform.console.routes import PAGES, build_console, not_found
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.identity.accounts import Accounts
 from roost_platform.identity.logins import Logins
@@ -85,6 +85,7 @@ class ConsoleServer:
     clock: Callable[[], float] = time.time
     options: dict[str, Any] = field(default_factory=dict)
     pages: Sequence[AnyPage] = PAGES
+    channels: Sequence[ChannelSetup] = CHANNELS
     doorbell: QuietDoorbell = field(default_factory=QuietDoorbell)
     url: str = field(default="", init=False)
     stores: Stores = field(init=False)
@@ -153,11 +154,16 @@ class ConsoleServer:
         deps = ConsoleDeps(
             stores=self.stores,
             intake=self.intake,
-            health=HealthView(self.stores, self.engine, clock=self.clock),
+            health=HealthView(
+                self.stores,
+                self.engine,
+                clock=self.clock,
+                accounts=frozenset((one.channel, one.account) for one in self.channels),
+            ),
             engine_watch=self.watch,
             phones=self.phones,
             clock=self.clock,
-            channels=CHANNELS,
+            channels=self.channels,
             version="0.1.0",
             **self.options,
         )
@@ -165,7 +171,11 @@ class ConsoleServer:
         # The real settings cost 130 ms of a core a time; tests sign in often.
         quick = Passwords(PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1))
         self._console.accounts.passwords = self._console.logins.passwords = quick
-        app = Starlette(routes=self.routes, middleware=console_middleware())
+        app = Starlette(
+            routes=self.routes,
+            middleware=console_middleware(),
+            exception_handlers={404: not_found(self._console)},
+        )
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.views.channels import account_labels
 from roost_platform.views.sessions import display_title
 
 ID_SHOWN = 8  # characters of a session that is not ours
@@ -17,13 +18,14 @@ ID_SHOWN = 8  # characters of a session that is not ours
 class EngineSessionRow:
     """One session in the engine.
 
-    conversation_id: empty for a session that is not ours.
+    conversation_id: empty for a session that is not ours. account: as in SessionRow.
     cells: tokens on the device. stored: tokens by tier below.
     pin: what the session waits for; empty for nothing.
     """
 
     conversation_id: str
     channel: str
+    account: str
     title: str
     tokens: int
     cells: int
@@ -48,13 +50,18 @@ async def engine_session_rows(
         .where(models.Session.id.in_(ids))
     )
     ours = {id: (conversation, person) for id, conversation, person in rows}
+    labels = await account_labels(session)
     return tuple(
-        _row(entry, *ours.get(id, (None, None))) for id, entry in zip(ids, listed, strict=True)
+        _row(entry, labels, *ours.get(id, (None, None)))
+        for id, entry in zip(ids, listed, strict=True)
     )
 
 
 def _row(
-    entry: Mapping[str, Any], conversation: models.Conversation | None, person: str | None
+    entry: Mapping[str, Any],
+    labels: Mapping[tuple[str, str], str],
+    conversation: models.Conversation | None,
+    person: str | None,
 ) -> EngineSessionRow:
     pin = entry.get("pin") or {}
     divergence = entry.get("divergence") or {}
@@ -62,6 +69,9 @@ def _row(
     return EngineSessionRow(
         conversation_id=conversation.id if conversation else "",
         channel=conversation.channel if conversation else "",
+        account=labels.get((conversation.channel, conversation.account), "")
+        if conversation
+        else "",
         title=display_title(conversation, person) if conversation else str(entry["id"])[:ID_SHOWN],
         tokens=int(entry.get("tokens") or 0),
         cells=int(entry.get("cells") or 0),

@@ -16,6 +16,7 @@ HISTORY_SHOWN_MAX: Final = 200  # entries of the history on the page, newest kep
 TITLES: Final[Mapping[str, str]] = {
     "context": "What the group said before",
     "quote": "Quoted message",
+    "payload": "Payload",
     "file": "File",
     "words": "Words",
 }
@@ -25,8 +26,8 @@ TITLES: Final[Mapping[str, str]] = {
 class PromptEntry:
     """One piece of the prompt. characters: of the whole text, of which `text` may be the start.
 
-    kind: instructions | tool | user | assistant | call | result | note | context | quote | file |
-        words.
+    kind: instructions | tool | user | assistant | call | result | note | context | quote |
+        payload | file | words.
     """
 
     kind: str

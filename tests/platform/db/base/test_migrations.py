@@ -78,6 +78,39 @@ async def test_groups_of_before_the_column_are_still_groups(empty_database_url: 
     assert await on_schema(empty_database_url, groups) == expected
 
 
+OLD_TOPICS = (  # chat, thread, and where its conversation is afterwards
+    ("-1", "1", "telegram:a:-1"),
+    ("-2", "", "telegram:a:-2"),
+    ("-2", "1", "telegram:a:-2:1"),
+    ("-3", "7", "telegram:a:-3:7"),
+    ("4", "1", "telegram:a:4:1"),
+)
+
+
+def write_old_topics(connection: Connection) -> None:
+    insert = text(
+        "INSERT INTO conversations (id, key, channel, account, chat, thread, agent, title,"
+        " settings, inbox_sequence, turn_count, created_at)"
+        " VALUES (:key, :key, 'telegram', 'a', :chat, :thread, 'x', '', '{}', 0, 0, 0)"
+    )
+    for chat, thread, _ in OLD_TOPICS:
+        key = f"telegram:a:{chat}:{thread}".rstrip(":")
+        connection.execute(insert, {"key": key, "chat": chat, "thread": thread})
+
+
+def keys(connection: Connection) -> set[str]:
+    return set(connection.execute(text("SELECT key FROM conversations")).scalars())
+
+
+async def test_the_general_topic_of_a_forum_becomes_the_chat_itself(
+    empty_database_url: str,
+) -> None:
+    await on_schema(empty_database_url, migrate.upgrade, "0016")
+    await on_schema(empty_database_url, write_old_topics)
+    await on_schema(empty_database_url, migrate.upgrade)
+    assert await on_schema(empty_database_url, keys) == {key for _, _, key in OLD_TOPICS}
+
+
 def old_rows(connection: Connection) -> None:
     """Rows as revision 0012 wrote them: what decided stood in words for people."""
     evidence = [{"at": 1.0, "note": "Became uncertain: c1 ended while sending."}]

@@ -131,7 +131,7 @@ async def test_an_interrupted_turn_tells_what_it_had_said_and_done(
     await ada.stores.turns.settle(turn.turn_id, outcome="stopped", reason="stopped")
     assert (await ada.outbox())[-1] == (
         "notice",
-        "Interrupted after 4 s: 0 done, 1 undone, 0 unknown.",
+        f"Interrupted after 4 s: 0 done, 1 undone, 0 unknown. Undone: {CALL.name}.",
     )
     assert ("assistant", "") in await transcript(ada)
     async with ada.stores.database.read() as session:

@@ -307,7 +307,10 @@ async def test_r18_a_reply_to_one_picture_of_an_album_names_that_picture(ada: Pe
     for part, id in zip(again[1], ("11", "12"), strict=True):
         await ada.stores.outbox.sending(part.id, "c1", 30.0)
         await ada.stores.outbox.sent(part.id, id)
-    for id, excerpt in (("11", "[photo: cat.png] Two."), ("12", "[photo: dog.png]")):
+    for id, excerpt in (
+        ("11", "[photo: artifact cat, cat.png] Two."),
+        ("12", "[photo: artifact dog, dog.png]"),
+    ):
         quote = await ada.intake.resolve_quote("telegram", "42", "1001", id)
         assert quote is not None and (quote.author, quote.excerpt) == ("bot", excerpt)
         units = quote.text.encode("utf-16-le")[2 * (quote.utf16_start or 0) :]

@@ -230,7 +230,9 @@ async def test_a_stop_closes_the_group_and_tells_done_undone_and_unknown(
     await ada.says("/stop")
     settled = await ada.stores.turns.settle(turn.turn_id, outcome="stopped", reason="stopped")
     assert (settled.done, settled.undone, settled.unknown) == (3, 1, 1)
-    assert await ada.outbox() == [("notice", "Stopped after 42 s: 3 done, 1 undone, 1 unknown.")]
+    counted = "Stopped after 42 s: 3 done, 1 undone, 1 unknown."
+    named = f"Undone: {TIME.name}. Unknown: {BOOK.name}."
+    assert await ada.outbox() == [("notice", f"{counted} {named}")]
     statuses = [status for role, _, status, _ in await said(ada) if role == "tool"]
     assert statuses == ["ok", "ok", "ok", "unknown", "skipped"]
     again = await ada.stores.turns.settle(turn.turn_id, outcome="stopped", reason="stopped")
@@ -256,6 +258,23 @@ async def test_a_stopped_answer_keeps_what_was_said_and_marks_it(
     assert (marker.role, marker.content) == ("assistant", "Once upon a")
     assert marker.note == "stopped by the user after 2 s"
     assert marker.engine_message_id == "e1"
+
+
+async def test_a_stop_from_the_console_is_not_told_as_the_users(
+    ada: Person, clock: HandClock
+) -> None:
+    await ada.says("tell me all")
+    turn = await ada.turn()
+    clock.advance(2)
+    await ada.stores.request_stop(turn.conversation_id, "olga")
+    await ada.stores.turns.settle(turn.turn_id, outcome="stopped", reason="stopped")
+    async with ada.stores.database.read() as session:
+        stored = await session.get_one(models.Turn, turn.turn_id)
+        note = await session.scalar(
+            select(models.Transcript.note).where(models.Transcript.note_kind == "stopped")
+        )
+    assert (stored.stop_requested_by, stored.reason_code) == ("olga", "stopped")
+    assert note == "stopped by an operator after 2 s"
 
 
 async def test_an_answer_that_lost_the_race_against_a_stop_is_kept_as_partial(ada: Person) -> None:

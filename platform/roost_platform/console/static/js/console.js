@@ -7,7 +7,11 @@
     const line = document.createElement("div");
     line.className = "toast-line";
     if (bad) line.dataset.bad = "";
-    line.textContent = text;
+    text.split("`").forEach((piece, at) => {
+      const part = document.createElement(at % 2 ? "code" : "span");
+      part.textContent = piece;
+      line.append(part);
+    });
     box.append(line);
     setTimeout(() => line.remove(), bad ? 8000 : 4000);
   };
@@ -21,11 +25,24 @@
     if (seconds < 7 * 86400) return `${Math.floor(seconds / 86400)} d ago`;
     return null;
   };
+  // An instant that is to come; what should have happened by now is due now, never "ago".
+  const until = (seconds) => {
+    if (seconds < 1) return "now";
+    if (seconds < 60) return `in ${Math.ceil(seconds)} s`;
+    if (seconds < 3600) return `in ${Math.ceil(seconds / 60)} min`;
+    return `in ${Math.ceil(seconds / 3600)} h`;
+  };
   const tell = (root) => {
     const now = Date.now() / 1000;
     for (const time of root.querySelectorAll("time[data-ago]")) {
       const at = new Date(time.dateTime);
       const text = ago(now - at / 1000) ?? at.toLocaleDateString(undefined, { day: "numeric", month: "short" });
+      if (time.textContent !== text) time.textContent = text;
+      time.title = at.toLocaleString();
+    }
+    for (const time of root.querySelectorAll("time[data-due]")) {
+      const at = new Date(time.dateTime);
+      const text = until(at / 1000 - now);
       if (time.textContent !== text) time.textContent = text;
       time.title = at.toLocaleString();
     }
@@ -105,27 +122,37 @@
     }
   });
 
-  // Colours change at once; the cookie makes the next page come right from the server.
+  // Colours change at once; the cookie makes the next page come right from the server. theme.js chose the first ones.
   const themeForm = document.querySelector("[data-theme-form]");
+  const offer = () => {
+    if (!themeForm) return;
+    const other = document.documentElement.classList.contains("dark") ? "light" : "dark";
+    themeForm.elements.theme.value = other;
+    themeForm.querySelector("button").setAttribute("aria-label", `Switch to ${other} colours`);
+  };
+  offer();
+  addEventListener("roost:theme", offer);
   themeForm?.addEventListener("submit", (event) => {
     event.preventDefault();
-    const field = themeForm.elements.theme;
-    const chosen = field.value;
+    const chosen = themeForm.elements.theme.value;
     document.documentElement.className = chosen;
     document.querySelector("meta[name=color-scheme]").content = chosen;
-    field.value = chosen === "dark" ? "light" : "dark";
-    themeForm.querySelector("button").setAttribute("aria-label", `Switch to ${field.value} colours`);
     fetch("/theme", { method: "POST", body: new URLSearchParams({ theme: chosen }), headers: { accept: "*/*" } });
     dispatchEvent(new CustomEvent("roost:theme"));
   });
 
   // The setup token is in the fragment, which browsers never send: put it into the form and out of the address.
+  // A link pasted into a tab that shows this page already changes the fragment only.
   const setup = document.querySelector("[data-setup-form]");
-  if (setup) {
+  const takeToken = () => {
     const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? sessionStorage.getItem("setup") ?? "";
     setup.elements.token.value = token;
     if (token) sessionStorage.setItem("setup", token);
     history.replaceState(null, "", location.pathname);
     document.getElementById("no-token").hidden = Boolean(token);
+  };
+  if (setup) {
+    takeToken();
+    addEventListener("hashchange", () => { if (location.hash) takeToken(); });
   }
 })();

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roost_platform.db import models
+from roost_platform.queueing import INTERRUPTED
 from roost_platform.views.engine.notes import engine_notes
 
 SPANS_MAX = 40  # rows of one waterfall
@@ -27,6 +28,7 @@ class TurnView:
     steps: the numbers of its model calls, of which the last may have no answer.
 
     error: the engine's own words or a trace, for operators.
+    reason: the code of how it ended; ending: the same in words, empty for a turn that ended well.
     """
 
     id: str
@@ -44,6 +46,7 @@ class TurnView:
     steps: tuple[int, ...] = ()
     engine: tuple[str, ...] = ()
     error: str = ""
+    ending: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ def turn_view(
         steps=step_numbers(turn, steps),
         engine=engine_notes(steps),
         error=turn.error,
+        ending=ending_of(turn),
     )
 
 
@@ -86,6 +90,15 @@ def step_numbers(turn: models.Turn, steps: Sequence[models.TurnStep]) -> tuple[i
     numbers = [step.step for step in steps]
     ended_well = turn.state in ("done", "stopped")
     return tuple(numbers if ended_well else [*numbers, max(numbers, default=0) + 1])
+
+
+def ending_of(turn: models.Turn) -> str:
+    """How a turn ended that has no answer, and by whom."""
+    if turn.state == "stopped" and turn.reason_code == INTERRUPTED:
+        return "interrupted by a newer message"
+    if turn.state == "stopped":
+        return f"stopped by {turn.stop_requested_by}" if turn.stop_requested_by else "stopped"
+    return turn.reason_code.replace("_", " ") if turn.state == "failed" else ""
 
 
 def raw_spans(

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,54 +9,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.db import models
 from roost_platform.db.conversations.settings import PROGRESS
 from roost_platform.queueing import SETTING
-from roost_platform.views.sessions import display_title, hidden
-from roost_platform.views.spans import TurnView, turn_view
-from roost_platform.views.transcript import Bubble, CallView, bubbles_of, call_view, waiting_of
+from roost_platform.views.channels import account_labels
+from roost_platform.views.session.redaction import without_texts
+from roost_platform.views.session.spans import turn_view
+from roost_platform.views.session.transcript import (
+    bubbles_of,
+    call_view,
+    waiting_count,
+    waiting_of,
+)
+from roost_platform.views.session.view import ConversationView, RunningTurn
+from roost_platform.views.sessions import display_title
+from roost_platform.views.states import ConversationState, states_of
 
 TURNS_SHOWN_MAX = 30
-
-
-@dataclass(frozen=True, slots=True)
-class RunningTurn:
-    """The turn that is being answered now, with its partial text."""
-
-    turn_id: str
-    number: int
-    phase: str
-    text: str
-    started_at: float
-    stop_requested: bool
-    calls: tuple[CallView, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ConversationView:
-    """Everything on the session page."""
-
-    id: str
-    key: str
-    channel: str
-    title: str
-    agent: str
-    identity_id: str | None
-    access: str
-    session_id: str
-    session_number: int
-    session_count: int
-    is_current: bool
-    created_at: float
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    bubbles: tuple[Bubble, ...]
-    earlier: int
-    first: int
-    queue: str
-    progress: str
-    waiting: tuple[Bubble, ...]
-    running: RunningTurn | None
-    turns: tuple[TurnView, ...]
-    turn_count: int
 
 
 async def conversation_id_of_key(session: AsyncSession, key: str) -> str | None:
@@ -115,12 +80,16 @@ async def conversation(
     views = tuple(turn_view(t, steps[t.id], calls[t.id], sends[t.id]) for t in turns)
     totals = await totals_of(session, session_id)
     shown = await bubbles_of(session, row, chosen, identity, calls, before)
+    running = await running_of(session, turns, steps, calls)
+    state = (await states_of(session, [row]))[id] if is_current else over(running)
+    labels = await account_labels(session)
     view = ConversationView(
         id=id,
         key=row.key,
         channel=row.channel,
+        account=labels.get((row.channel, row.account), ""),
         title=display_title(row, identity.display_name if identity else None),
-        agent=chosen.agent if chosen else row.agent,
+        agent=row.agent if is_current or chosen is None else chosen.agent,
         identity_id=row.identity_id,
         access=identity.access if identity else "",
         session_id=session_id,
@@ -140,11 +109,24 @@ async def conversation(
         queue=str(row.settings.get(SETTING, "")),
         progress=str(row.settings.get(PROGRESS, "")),
         waiting=await waiting_of(session, id) if is_current else (),
-        running=await running_of(session, turns, steps, calls),
+        running=running,
         turns=views,
-        turn_count=row.turn_count,
+        turn_count=await session.scalar(
+            select(func.count()).where(models.Turn.session_id == session_id)
+        )
+        or 0,
+        all_turns=row.turn_count,
+        state=state,
+        waiting_count=await waiting_count(session, id) if is_current else 0,
     )
     return view if with_texts else without_texts(view)
+
+
+def over(running: RunningTurn | None) -> ConversationState:
+    """The state of a session that is not the current one."""
+    if running is None:
+        return ConversationState("over")
+    return ConversationState(running.phase, running.started_at, running.stop_requested)
 
 
 async def calls_of(session: AsyncSession, session_id: str) -> Mapping[str, list[models.ToolCall]]:
@@ -227,41 +209,4 @@ async def running_of(
         started_at=turn.started_at,
         stop_requested=turn.stop_requested_at is not None,
         calls=tuple(call_view(c) for c in calls.get(turn.id, ()) if c.step in open_steps),
-    )
-
-
-def without_errors(view: ConversationView) -> ConversationView:
-    """The same view for somebody who is no operator: traces and engines' words are left out."""
-
-    def calls(given: Sequence[CallView]) -> tuple[CallView, ...]:
-        return tuple(replace(call, error="") for call in given)
-
-    run = view.running
-    return replace(
-        view,
-        bubbles=tuple(replace(b, calls=calls(b.calls)) for b in view.bubbles),
-        running=None if run is None else replace(run, calls=calls(run.calls)),
-        turns=tuple(replace(turn, error="") for turn in view.turns),
-    )
-
-
-def without_texts(view: ConversationView) -> ConversationView:
-    """The same view for somebody who may not read texts: sizes instead of contents."""
-
-    def call(c: CallView) -> CallView:
-        return replace(c, arguments=hidden(c.arguments), result=hidden(c.result))
-
-    def bubble(b: Bubble) -> Bubble:
-        quote = replace(b.quote, excerpt=hidden(b.quote.excerpt)) if b.quote else None
-        return replace(b, text=hidden(b.text), quote=quote, calls=tuple(call(c) for c in b.calls))
-
-    running = view.running
-    if running is not None:
-        calls = tuple(call(c) for c in running.calls)
-        running = replace(running, text=hidden(running.text), calls=calls)
-    return replace(
-        view,
-        bubbles=tuple(bubble(b) for b in view.bubbles),
-        waiting=tuple(bubble(b) for b in view.waiting),
-        running=running,
     )

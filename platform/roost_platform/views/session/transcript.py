@@ -1,14 +1,14 @@
 """The transcript of a session: messages, tool calls, quotes and notices."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.views.delivery_views import parts_of, state_of
 
 MESSAGES_SHOWN_MAX = 200
 WAITING_SHOWN_MAX = 20
@@ -45,10 +45,10 @@ class CallView:
 class Bubble:
     """One entry of the transcript. role: user | assistant | operator | notice | error.
 
+    forwarded_from, payload: as in InboundMessage.
     waits: why it is not part of a turn yet: pending | held; empty once it is.
     note: what happened to it, in words.
-    delivery: the state of the message that carried it: pending, sent, delivered, read, failed,
-        uncertain; empty if none did.
+    delivery: the state of the message that carried it, see DeliveryRow; empty if none did.
     """
 
     id: str
@@ -56,6 +56,8 @@ class Bubble:
     text: str
     at: float
     author: str = ""
+    forwarded_from: str = ""
+    payload: str = ""
     quote: QuoteView | None = None
     calls: tuple[CallView, ...] = ()
     waits: str = ""
@@ -142,6 +144,8 @@ async def bubbles_of(
                 text=entry.content,
                 at=entry.created_at,
                 author=entry.name or (person if entry.role == "user" else ""),
+                forwarded_from=entry.forwarded_from,
+                payload=entry.payload,
                 quote=quote_view(entry.quoted),
                 calls=tuple(
                     call_view(by_call[(entry.turn_id or "", id)])
@@ -149,7 +153,7 @@ async def bubbles_of(
                     if (entry.turn_id or "", id) in by_call
                 ),
                 note=entry.note,
-                delivery=states.get(outbox.id, outbox.state) if outbox else "",
+                delivery=states[outbox.id] if outbox else "",
                 outbox_id=outbox.id if outbox else "",
                 tokens=entry.completion_tokens,
             )
@@ -161,7 +165,7 @@ async def bubbles_of(
             role="error" if o.kind == "error" else "notice",
             text=o.text,
             at=o.created_at,
-            delivery=states.get(o.id, o.state),
+            delivery=states[o.id],
             outbox_id=o.id,
         )
         for o in sent
@@ -172,36 +176,21 @@ async def bubbles_of(
 
 
 async def delivery_states(session: AsyncSession, sent: Sequence[models.Outbox]) -> dict[str, str]:
-    """The state of each logical message by its worst part.
+    """The state of each logical message by its id, as the deliveries pages show it."""
+    parts = await parts_of(session, [outbox.id for outbox in sent])
+    return {outbox.id: state_of(outbox, parts.get(outbox.id, [])) for outbox in sent}
 
-    One of failed, uncertain, pending, cancelled, sent, delivered, read.
-    """
-    order = ("failed", "expired", "ambiguous", "sending", "planned", "not_sent", "dropped")
-    receipts = {"read": 3, "delivered": 2, "sent": 1, "": 0}
-    parts: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for id, state, receipt in await session.execute(
-        select(models.Part.outbox_id, models.Part.state, models.Part.receipt).where(
-            models.Part.outbox_id.in_([o.id for o in sent])
-        )
-    ):
-        parts[id].append((state, receipt))
-    words = {}
-    for id, states in parts.items():
-        worst = next((s for s in order if any(state == s for state, _ in states)), "sent")
-        if worst == "sent":
-            least = min((receipts.get(r, 0), r) for _, r in states)[1]
-            words[id] = least if least in ("delivered", "read") else "sent"
-        else:
-            names = {"ambiguous": "uncertain", "expired": "failed", "dropped": "cancelled"}
-            words[id] = names.get(worst, "pending" if worst not in ("failed",) else "failed")
-    return words
+
+async def waiting_count(session: AsyncSession, id: str) -> int:
+    """How many messages came in and are not yet part of a turn."""
+    return await session.scalar(select(func.count()).where(*_waits(id))) or 0
 
 
 async def waiting_of(session: AsyncSession, id: str) -> tuple[Bubble, ...]:
     """Messages that came in and are not yet part of a turn."""
     rows = await session.scalars(
         select(models.Inbox)
-        .where(models.Inbox.conversation_id == id, models.Inbox.state.in_(("pending", "held")))
+        .where(*_waits(id))
         .order_by(models.Inbox.sequence)
         .limit(WAITING_SHOWN_MAX)
     )
@@ -212,11 +201,17 @@ async def waiting_of(session: AsyncSession, id: str) -> tuple[Bubble, ...]:
             text=r.text,
             at=r.received_at,
             author=str(r.sender.get("display_name", "")),
+            forwarded_from=r.forwarded_from,
+            payload=r.payload,
             quote=quote_view(r.quote),
             waits=r.state,
         )
         for r in rows
     )
+
+
+def _waits(id: str) -> tuple[ColumnElement[bool], ...]:
+    return models.Inbox.conversation_id == id, models.Inbox.state.in_(("pending", "held"))
 
 
 def call_view(call: models.ToolCall) -> CallView:

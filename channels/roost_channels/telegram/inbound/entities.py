@@ -1,0 +1,61 @@
+"""Texts with the addresses that stand behind their words: links and mentions without a name."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ENTITIES_MAX = 200  # Telegram sends at most 100 for one text
+URL_MAX = 2048  # characters of one address
+
+
+def with_addresses(text: str, entities: Any, account: str = "") -> str:
+    """Return the text with the address beside the words of each link.
+
+    entities: MessageEntity objects; those that don't fit the text are left out. account: our own
+    id, whose mention needs no address. https://core.telegram.org/bots/api#messageentity
+    """
+    units = text.encode("utf-16-le", "surrogatepass")
+    beside: list[tuple[int, str]] = []
+    for entity in _listed(entities)[:ENTITIES_MAX]:
+        start, end = span_of(entity)
+        address = _address(entity, account)
+        words = units[start:end].decode("utf-16-le", "replace")
+        if not address or not words.strip() or end > len(units) or address in _forms(words):
+            continue
+        # A link may end with blanks; the address stands right behind the words.
+        end -= 2 * (len(words) - len(words.rstrip()))
+        beside.append((end, f" ({address})"))
+    for end, words in sorted(set(beside), reverse=True):
+        units = units[:end] + words.encode("utf-16-le", "surrogatepass") + units[end:]
+    return units.decode("utf-16-le", "replace")
+
+
+def span_of(entity: Mapping[str, Any]) -> tuple[int, int]:
+    """Where an entity stands, in bytes of UTF-16; an empty span for one that names no place."""
+    offset, length = entity.get("offset"), entity.get("length")
+    if not isinstance(offset, int) or not isinstance(length, int) or offset < 0 or length < 0:
+        return 0, 0
+    return 2 * offset, 2 * (offset + length)
+
+
+def _listed(entities: Any) -> Sequence[Mapping[str, Any]]:
+    if not isinstance(entities, list):
+        return ()
+    return [each for each in entities if isinstance(each, Mapping)]
+
+
+def _address(entity: Mapping[str, Any], account: str) -> str:
+    if entity.get("type") == "text_link":
+        return " ".join(str(entity.get("url") or "").split())[:URL_MAX]
+    user = entity.get("user")
+    if entity.get("type") == "text_mention" and isinstance(user, Mapping):
+        number = str(user.get("id") or "")
+        return f"tg://user?id={number}" if number and number != account else ""
+    return ""
+
+
+def _forms(words: str) -> frozenset[str]:
+    """The addresses that the words themselves already say."""
+    said = words.strip()
+    return frozenset(
+        f"{scheme}{said}{end}" for scheme in ("", "http://", "https://") for end in ("", "/")
+    )

@@ -1,0 +1,54 @@
+"""What reads people's texts takes time that grows with the text, and no faster."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from roost_channels.names import plain_name
+from roost_channels.telegram.inbound.addressing import start_payload
+from roost_channels.telegram.inbound.entities import with_addresses
+from roost_channels.telegram.inbound.vcard import vcard_words
+from roost_channels.telegram.inbound.words import rich_words, words_of
+
+SIZE = 20_000
+FACTOR = 4
+GROWTH_MAX = 12.0  # linear is 4, the square is 16; a busy machine adds to both
+
+
+def links(text: str) -> tuple[str, Any]:
+    link = {"type": "text_link", "length": 1, "url": "https://x.example"}
+    return text, [{**link, "offset": n} for n in range(len(text))]
+
+
+def same(text: str) -> tuple[str]:
+    return (text,)
+
+
+CASES: dict[str, tuple[Callable[..., Any], Callable[[str], tuple[Any, ...]]]] = {
+    "names": (plain_name, same),
+    "links": (with_addresses, links),
+    "vcards": (vcard_words, same),
+    "rich": (rich_words, lambda text: ([{"type": "paragraph", "text": list(text)}],)),
+    "unknown": (words_of, lambda text: ([{"text": each} for each in text],)),
+    "start": (start_payload, lambda text: (f"/start {text}", "bot")),
+}
+PIECES = (" ", "\n", " \n", "a", "\u202e", "x:y\r\n", "\\;", "@a ", "\ud83d")
+
+
+@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("case", CASES)
+def test_reading_takes_time_in_proportion_to_the_text(case: str, piece: str) -> None:
+    read, make = CASES[case]
+
+    def took_s(size: int) -> float:
+        values = make(piece * (size // len(piece)))
+        best = float("inf")
+        for _ in range(3):
+            began = time.thread_time()
+            read(*values)
+            best = min(best, time.thread_time() - began)
+        return best
+
+    assert took_s(FACTOR * SIZE) < GROWTH_MAX * max(took_s(SIZE), 0.002)
