@@ -192,3 +192,23 @@ class PersonList(BaseModel):
     """People, newest first."""
 
     people: list[PersonItem]
+
+
+class SearchItem(BaseModel):
+    """A message that was found. state: why no turn took it; empty where one did."""
+
+    id: str
+    key: str
+    session_number: int | None
+    role: str
+    author: str
+    at: float
+    state: str = ""
+    excerpt: str
+
+
+class SearchList(BaseModel):
+    """Messages that were found, the newest first; `older` goes on, empty at the end."""
+
+    messages: list[SearchItem]
+    older: str = ""

@@ -27,7 +27,7 @@ from roost_platform.console.pages import (
     sessions,
     sign_in,
 )
-from roost_platform.console.pages.faults import prompt
+from roost_platform.console.pages.faults import prompt, search
 from roost_platform.console.rendering import add_templates
 from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
@@ -38,6 +38,7 @@ PAGES: Sequence[AnyPage] = (
     sessions.PAGE,
     session.PAGE,
     prompt.PAGE,
+    search.PAGE,
     deliveries.LIST_PAGE,
     deliveries.ONE_PAGE,
     channels.PAGE,

@@ -1,0 +1,44 @@
+"""The API's routes for whoever looks for a fault or looks after data: search."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from roost_platform.api import schemas
+from roost_platform.api.routes import Operator, UsesApi, client_ip
+from roost_platform.views.faults.search import TEXT_CHARS_MAX, TEXT_CHARS_MIN, search
+
+router = APIRouter()
+SearchText = Annotated[str, Query(min_length=TEXT_CHARS_MIN, max_length=TEXT_CHARS_MAX)]
+
+
+@router.get("/search", tags=["sessions"])
+async def search_messages(
+    request: Request,
+    api: UsesApi,
+    me: Operator,
+    q: SearchText,
+    before: Annotated[str, Query(max_length=64)] = "",
+) -> schemas.SearchList:
+    """Messages with every word of `q`, the newest first; `before` is the last answer's `older`."""
+    async with api.stores.database.read() as session:
+        result = await search(session, q, before)
+    if result.found:
+        detail = {"characters": len(q), "found": len(result.found), "as": "api"}
+        await api.stores.audit.write(me.name, "transcript.search", "", detail, client_ip(request))
+    return schemas.SearchList(
+        messages=[
+            schemas.SearchItem(
+                id=one.id,
+                key=one.key,
+                session_number=one.session_number,
+                role=one.role,
+                author=one.author,
+                at=one.at,
+                state=one.waits,
+                excerpt=f"{one.before}{one.match}{one.after}",
+            )
+            for one in result.found
+        ],
+        older=result.older,
+    )
