@@ -165,7 +165,9 @@ async def reply(
 ) -> dict[str, str]:
     """Answer a person in place of the agent."""
     conversation_id, _ = await _conversation(api, name)
-    outbox_id = await api.stores.say_as_operator(conversation_id, body.text, me.name, client_ip(request))
+    outbox_id = await api.stores.say_as_operator(
+        conversation_id, body.text, me.name, client_ip(request)
+    )
     return {"outbox_id": outbox_id}
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, InstrumentedAttribute, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from roost_platform.db import models
 from roost_platform.views.pagination import like
@@ -127,9 +128,7 @@ async def _not_taken(
     ]
 
 
-def _newest(
-    statement: Select[Any], id: InstrumentedAttribute[str], before: str
-) -> Select[Any]:
+def _newest(statement: Select[Any], id: InstrumentedAttribute[str], before: str) -> Select[Any]:
     """One row more than a page, newest first; ids grow with time."""
     if before:
         statement = statement.where(id < before)
@@ -143,10 +142,7 @@ def _has(
     if not is_sqlite:
         return and_(*(column.ilike(like(word), escape="\\") for word in words))
     return and_(
-        *(
-            or_(*(column.like(like(form), escape="\\") for form in _forms(word)))
-            for word in words
-        )
+        *(or_(*(column.like(like(form), escape="\\") for form in _forms(word))) for word in words)
     )
 
 
@@ -177,7 +173,7 @@ def excerpt_of(text: str, words: Sequence[str]) -> tuple[str, str, str]:
     lowered = text.lower()
     folds = len(lowered) == len(text)  # else places in one are not places in the other
     for word in words:
-        at = (lowered.find(word.lower()) if folds else text.find(word))
+        at = lowered.find(word.lower()) if folds else text.find(word)
         if at >= 0:
             break
     else:

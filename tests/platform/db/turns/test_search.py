@@ -1,4 +1,4 @@
-"""Search finds what was said, in whatever case, literally, newest first, a bounded page at a time."""
+"""Search finds what was said, literally and in any case, newest first, a page at a time."""
 
 import pytest
 
@@ -20,7 +20,7 @@ async def found(stores: Stores, text: str, before: str = "") -> SearchResult:
         ("ärger im Büro", "ÄRGER"),
         ("100% sure_thing", "100%"),
         (r"a \d+ b", r"\d+"),
-        ("it's \"quoted\"", "it's"),
+        ('it\'s "quoted"', "it's"),
     ],
 )
 async def test_words_are_found_literally_in_any_case(ada: Person, said: str, asked: str) -> None:
