@@ -1,4 +1,4 @@
-"""The API's routes for whoever looks for a fault or looks after data: search."""
+"""The API's routes for whoever looks for a fault or looks after data: search, stops of many."""
 
 from typing import Annotated
 
@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 
 from roost_platform.api import schemas
 from roost_platform.api.routes import Operator, UsesApi, client_ip
+from roost_platform.bulk_stop import stop_running
 from roost_platform.views.faults.search import TEXT_CHARS_MAX, TEXT_CHARS_MIN, search
 
 router = APIRouter()
@@ -42,3 +43,19 @@ async def search_messages(
         ],
         older=result.older,
     )
+
+
+@router.post("/stop", tags=["sessions"])
+async def stop_many(
+    request: Request, api: UsesApi, me: Operator, body: schemas.StopMany
+) -> schemas.StoppedMany:
+    """Stop every turn that runs, or those of one agent or channel; `confirm` must be true."""
+    done = await stop_running(
+        api.stores,
+        api.intake,
+        me.name,
+        client_ip(request),
+        agent=body.agent,
+        channel=body.channel,
+    )
+    return schemas.StoppedMany(stopped=done.stopped, left=done.left)

@@ -1,6 +1,6 @@
 """Requests and answers of the API, as OpenAPI shows them. Times are seconds since the epoch."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -212,3 +212,18 @@ class SearchList(BaseModel):
 
     messages: list[SearchItem]
     older: str = ""
+
+
+class StopMany(Body):
+    """Which turns to stop; empty means any. `confirm` keeps it from happening by mistake."""
+
+    confirm: Literal[True]
+    agent: str = Field(default="", max_length=64, pattern=NO_NUL)
+    channel: str = Field(default="", max_length=64, pattern=NO_NUL)
+
+
+class StoppedMany(BaseModel):
+    """How many turns were told to stop; `left` are beyond the bound of one request."""
+
+    stopped: int
+    left: int

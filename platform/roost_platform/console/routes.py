@@ -27,7 +27,7 @@ from roost_platform.console.pages import (
     sessions,
     sign_in,
 )
-from roost_platform.console.pages.faults import prompt, search
+from roost_platform.console.pages.faults import bulk_stop, prompt, search
 from roost_platform.console.rendering import add_templates
 from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
@@ -39,6 +39,7 @@ PAGES: Sequence[AnyPage] = (
     session.PAGE,
     prompt.PAGE,
     search.PAGE,
+    bulk_stop.PAGE,
     deliveries.LIST_PAGE,
     deliveries.ONE_PAGE,
     channels.PAGE,
@@ -63,6 +64,7 @@ ACTIONS: Sequence[ConsoleRoute] = (
     ConsoleRoute("GET", "/static/{digest}/{path:path}", Role.public, serve_static),
     *sign_in.ACTIONS,
     *session.ACTIONS,
+    *bulk_stop.ACTIONS,
     *files.ACTIONS,
     *deliveries.ACTIONS,
     *people.ACTIONS,
