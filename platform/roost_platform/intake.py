@@ -14,6 +14,7 @@ from uuid_utils import uuid7
 from roost_channels.console.config import ACCOUNT, CHANNEL
 from roost_channels.intake import Accepted, DeliveryReceipt
 from roost_channels.message import Address, InboundMessage, Quote, Sender
+from roost_inference.client.sessions import EngineSession
 from roost_platform.db.inbox.shares import shares_of
 from roost_platform.db.outbox.quote_lookup import find_quote
 from roost_platform.db.people.people import Decision
@@ -179,6 +180,11 @@ class PlatformIntake:
         if stopped.turn_id is not None:
             self._announce([conversation_id], [])
         return stopped
+
+    def forget(self, sessions: Sequence[EngineSession]) -> None:
+        """Have the engine end these sessions and let go of their KV."""
+        for session in sessions:
+            self._hints.ended(session)
 
     async def approve(self, code_or_id: str, by: str, ip: str = "") -> Decision:
         """Admit a person and have their held messages answered."""

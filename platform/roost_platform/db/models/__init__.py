@@ -3,7 +3,7 @@
 from roost_platform.db.models.base import Base, Serial
 from roost_platform.db.models.conversations import Conversation, Session
 from roost_platform.db.models.files import Artifact
-from roost_platform.db.models.inbox import Inbox
+from roost_platform.db.models.inbox import ForgottenEvent, Inbox
 from roost_platform.db.models.operators import (
     ApiToken,
     Audit,
@@ -38,6 +38,7 @@ __all__ = [
     "ChatWait",
     "Conversation",
     "DeliveryAttempt",
+    "ForgottenEvent",
     "Identity",
     "Inbox",
     "ListedName",
