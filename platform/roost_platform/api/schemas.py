@@ -227,3 +227,20 @@ class StoppedMany(BaseModel):
 
     stopped: int
     left: int
+
+
+class DeletePerson(Body):
+    """`confirm` keeps it from happening by mistake."""
+
+    confirm: Literal[True]
+
+
+class DeletedPerson(BaseModel):
+    """What was deleted. written_over: whether the database's files are written anew as well."""
+
+    id: str
+    conversations: int
+    groups: int
+    messages: int
+    files: int
+    written_over: bool

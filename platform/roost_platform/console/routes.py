@@ -27,7 +27,7 @@ from roost_platform.console.pages import (
     sessions,
     sign_in,
 )
-from roost_platform.console.pages.faults import bulk_stop, prompt, search
+from roost_platform.console.pages.faults import bulk_stop, person_data, prompt, search
 from roost_platform.console.rendering import add_templates
 from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
@@ -44,6 +44,7 @@ PAGES: Sequence[AnyPage] = (
     deliveries.ONE_PAGE,
     channels.PAGE,
     people.PAGE,
+    person_data.PAGE,
     inference.PAGE,
     chat.PAGE,
     sandbox.PAGE,
@@ -68,6 +69,7 @@ ACTIONS: Sequence[ConsoleRoute] = (
     *files.ACTIONS,
     *deliveries.ACTIONS,
     *people.ACTIONS,
+    *person_data.ACTIONS,
     *chat.ACTIONS,
     *sandbox.ACTIONS,
     *administration.ACTIONS,

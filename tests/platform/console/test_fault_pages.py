@@ -1,6 +1,8 @@
 """Pages for finding faults: who may see them, what they say, and what is audited."""
 
+import io
 import json
+import zipfile
 from collections.abc import Iterator
 
 import httpx2
@@ -120,3 +122,43 @@ def test_a_bulk_stop_wants_to_be_confirmed_and_stops_what_was_chosen(
     assert sorted(console.doorbell.stops) == sorted([one.conversation_id, two.conversation_id])
     stopped = [entry["stopped"] for entry in audited(console, "conversation.stop_many")]
     assert stopped == [2, 0] and len(audited(console, "conversation.stop")) == 2
+
+
+def test_a_persons_data_is_for_admins_to_export_and_delete(
+    console: ConsoleServer, http: httpx2.Client
+) -> None:
+    async def stranger() -> str:
+        message = InboundMessage(
+            address=Address("telegram", "42", "900"),
+            event_id="900:1",
+            message_id="m1",
+            sender=Sender("900", "Eve Canary", "eve"),
+            text="let me in",
+            sent_at=1.0,
+        )
+        await console.intake.accept("telegram", "42", [message])
+        (person,) = await console.stores.people.list()
+        return person.id
+
+    id = console.run(stranger())
+    as_(console, http, "operator")
+    assert "/data" not in http.get("/people").text
+    for path in (f"/people/{id}/data", f"/people/{id}/export"):
+        assert http.get(path).status_code == 403
+    assert http.post(f"/people/{id}/delete", data={"confirm": "yes"}).status_code == 403
+    as_(console, http, "admin")
+    assert f'href="/people/{id}/data"' in http.get("/people").text
+    assert "1 private chat" in http.get(f"/people/{id}/data").text
+    exported = http.get(f"/people/{id}/export")
+    assert exported.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(exported.content)) as archive:
+        assert b"Eve Canary" in archive.read("tables/identities.jsonl")
+        assert b"let me in" in archive.read("tables/inbox.jsonl")
+    assert http.post(f"/people/{id}/delete", data={}).status_code == 422
+    assert http.post(f"/people/{id}/delete", data={"confirm": "yes"}).status_code == 303
+    assert "Eve Canary" not in http.get("/people").text
+    assert http.get(f"/people/{id}/data").status_code == 404
+    assert http.get(f"/people/{id}/export").status_code == 404
+    (gone,) = audited(console, "person.delete")
+    assert gone["messages"] == 1 and "Eve" not in json.dumps(gone)
+    assert len(audited(console, "person.export")) == 1

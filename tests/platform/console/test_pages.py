@@ -18,6 +18,7 @@ PAGES = {
     "delivery": "/deliveries/{failed}",
     "channels": "/channels",
     "people": "/people",
+    "person data": "/people/{eve}/data",
     "inference": "/inference",
     "chat": "/chat/trial",
     "new chat": "/chat/someone-new",

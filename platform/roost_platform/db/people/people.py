@@ -194,5 +194,6 @@ async def _decide(
     await session.flush()
 
 
-def _detail(identity: models.Identity) -> dict[str, str]:
-    return {"name": identity.display_name}
+def _detail(_identity: models.Identity) -> dict[str, str]:
+    """Nothing of the person: the trail can't be changed, and people can be deleted."""
+    return {}

@@ -199,6 +199,7 @@ async def test_a_canary_of_every_store_is_exported_and_after_the_deletion_nowher
     before = await everything(ada.stores, tmp_path)
     assert found(before) == set(SECRETS)
     conversation_id = await ada.conversation_id()
+    await ada.stores.people.approve(person_id, "Grace")  # audited by the id alone
 
     exported = io.BytesIO()
     await export_person(ada.stores, person_id, exported)
