@@ -24,6 +24,7 @@ from roost_channels.outbox import Receipts
 from roost_channels.progress.renderer import ProgressRenderer
 from roost_inference.client.engine_client import EngineClient
 from roost_inference.client.sessions import EngineSessions
+from roost_platform.alerts.watch import AlertWatch
 from roost_platform.commands import MENU
 from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db import models
@@ -246,6 +247,7 @@ async def open_courier(
                 no_progress_s=settings.worker.no_progress_s,
                 slots=settings.worker.max_concurrent_activities,
             ).run(),
+            "watch for alerts": AlertWatch(stores, settings.alerts, settings.data_dir).run(),
             **{
                 f"ingest {channel.name} {channel.account}": channel.ingest(intake)
                 for channel in channels

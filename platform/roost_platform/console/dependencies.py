@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from roost.agent import Agent
@@ -10,6 +10,7 @@ from roost_channels.registry import BUILT_IN, Kinds
 from roost_platform.console.phones import OpenPhones
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
+from roost_platform.settings.sections import AlertsConfig
 from roost_platform.views.engine.watch import EngineWatch
 from roost_platform.views.faults.prompt import FindAgent
 from roost_platform.views.health import HealthView
@@ -45,6 +46,7 @@ class ConsoleDeps:
     health: how every process and account is, for the health strip.
     engine_watch: the engine's figures and their last hour, for the Inference page.
     find_agent: the agent of a name, to build prompts again.
+    alerts: who is told of what goes wrong, for the Alerts page.
     phones: opens the sandbox's phones; None outside the sandbox.
     kinds: the channels there are. channels: those that can be set up, as they are configured.
     public_base_url: the address people use; https makes cookies Secure and `__Host-`.
@@ -59,6 +61,7 @@ class ConsoleDeps:
     engine_watch: EngineWatch | None = None
     phones: OpenPhones | None = None
     find_agent: FindAgent = no_agent
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
     clock: Callable[[], float] = time.time
     public_base_url: str = ""
     agents: Sequence[str] = ("concierge",)

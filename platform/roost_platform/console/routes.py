@@ -27,7 +27,7 @@ from roost_platform.console.pages import (
     sessions,
     sign_in,
 )
-from roost_platform.console.pages.faults import bulk_stop, person_data, prompt, search
+from roost_platform.console.pages.faults import alerts, bulk_stop, person_data, prompt, search
 from roost_platform.console.rendering import add_templates
 from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
@@ -40,6 +40,7 @@ PAGES: Sequence[AnyPage] = (
     prompt.PAGE,
     search.PAGE,
     bulk_stop.PAGE,
+    alerts.PAGE,
     deliveries.LIST_PAGE,
     deliveries.ONE_PAGE,
     channels.PAGE,

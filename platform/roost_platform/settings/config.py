@@ -19,6 +19,7 @@ from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
 from roost_platform.settings.problems import explain, refuse_unknown_variables
 from roost_platform.settings.sections import (
+    AlertsConfig,
     ConsoleConfig,
     DatabaseConfig,
     InboundConfig,
@@ -55,8 +56,7 @@ C = TypeVar("C", bound=ChannelConfig)
 class Kept:
     """Settings that a stack was started with: values nested like the sections, origins by path.
 
-    They count above the file and below the environment. Those of a stack that runs count instead
-    of both.
+    They count above the file and below the environment; those of a running stack instead of both.
     """
 
     values: Mapping[str, Any]
@@ -114,6 +114,7 @@ class Settings(BaseSettings):
     files: FilesConfig = Field(default_factory=FilesConfig)
     web: WebConfig = Field(default_factory=WebConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)
+    alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     log: LogConfig = Field(default_factory=LogConfig)
 
     @field_validator("public_base_url")

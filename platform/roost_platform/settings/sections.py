@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from ipaddress import ip_network
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, create_model, field_validator
 
@@ -14,6 +14,18 @@ WEB_PORT = 8420
 QUEUE_OF = "queue_"  # begins the name of a channel's own queue mode
 
 TenantScope = Literal["chat", "account", "installation"]
+AlertRule = Literal[
+    "turn_failed",
+    "turn_stuck",
+    "engine_refused",
+    "engine_down",
+    "channel",
+    "delivery_uncertain",
+    "delivery_failed",
+    "part_down",
+    "part_restarts",
+    "disk",
+]
 
 
 class Section(BaseModel):
@@ -184,6 +196,37 @@ class ConsoleConfig(Section):
     environment: str = Field(
         default="", max_length=32, description="A label beside the name, such as `staging`."
     )
+
+
+class AlertsConfig(Section):
+    """What operators are told of when it goes wrong, and where."""
+
+    chats: tuple[str, ...] = Field(
+        default=(),
+        max_length=10,
+        description="Chats that are told, by their session keys, `CHANNEL:ACCOUNT:CHAT`; somebody "
+        "has to have written to the agent there before.",
+    )
+    webhook: SecretStr = Field(
+        default=SecretStr(""), description="Address that gets each alert as JSON by POST."
+    )
+    rules: tuple[AlertRule, ...] = Field(
+        default=get_args(AlertRule), description="What is told; the Alerts page explains each."
+    )
+    cool_down_s: float = Field(
+        default=3600.0, ge=60.0, description="Seconds before the same is told again."
+    )
+    disk_free_mib: int = Field(
+        default=1024, ge=0, description="Less room than this in the data folder is told."
+    )
+
+    @field_validator("webhook")
+    @classmethod
+    def _is_url(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url and not url.startswith(("https://", "http://")):
+            raise ValueError("write the whole address, which begins with https://")
+        return value
 
 
 class LogConfig(Section):

@@ -100,6 +100,7 @@ def console_deps(parts: WebParts, health: HealthView, watch: EngineWatch) -> Con
         health=health,
         engine_watch=watch,
         find_agent=parts.registry.get,
+        alerts=parts.settings.alerts,
         phones=sandbox_phones(parts.settings),
         public_base_url=parts.settings.public_base_url or "",
         agents=(parts.registry.default, *names),

@@ -19,6 +19,7 @@ PAGES = {
     "channels": "/channels",
     "people": "/people",
     "person data": "/people/{eve}/data",
+    "alerts": "/alerts",
     "inference": "/inference",
     "chat": "/chat/trial",
     "new chat": "/chat/someone-new",

@@ -1,5 +1,6 @@
 """Every table, by subject. Times are seconds since the epoch; ids are UUIDv7 unless stated."""
 
+from roost_platform.db.models.alerts import Alert
 from roost_platform.db.models.base import Base, Serial
 from roost_platform.db.models.conversations import Conversation, Session
 from roost_platform.db.models.files import Artifact
@@ -28,6 +29,7 @@ from roost_platform.db.models.turns import ToolCall, Transcript, Turn, TurnStep
 
 __all__ = [
     "OUTBOX_SEQUENCE",
+    "Alert",
     "Alias",
     "ApiToken",
     "Artifact",
