@@ -13,6 +13,7 @@ from roost_platform.intake import PlatformIntake
 from roost_platform.settings.sections import AlertsConfig
 from roost_platform.views.engine.watch import EngineWatch
 from roost_platform.views.faults.prompt import FindAgent
+from roost_platform.views.faults.system import SystemView
 from roost_platform.views.health import HealthView
 
 
@@ -46,6 +47,7 @@ class ConsoleDeps:
     health: how every process and account is, for the health strip.
     engine_watch: the engine's figures and their last hour, for the Inference page.
     find_agent: the agent of a name, to build prompts again.
+    system: settings, checks and logs; None where there is no stack.
     alerts: who is told of what goes wrong, for the Alerts page.
     phones: opens the sandbox's phones; None outside the sandbox.
     kinds: the channels there are. channels: those that can be set up, as they are configured.
@@ -61,6 +63,7 @@ class ConsoleDeps:
     engine_watch: EngineWatch | None = None
     phones: OpenPhones | None = None
     find_agent: FindAgent = no_agent
+    system: SystemView | None = None
     alerts: AlertsConfig = field(default_factory=AlertsConfig)
     clock: Callable[[], float] = time.time
     public_base_url: str = ""

@@ -27,7 +27,14 @@ from roost_platform.console.pages import (
     sessions,
     sign_in,
 )
-from roost_platform.console.pages.faults import alerts, bulk_stop, person_data, prompt, search
+from roost_platform.console.pages.faults import (
+    alerts,
+    bulk_stop,
+    person_data,
+    prompt,
+    search,
+    system,
+)
 from roost_platform.console.rendering import add_templates
 from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
@@ -52,6 +59,9 @@ PAGES: Sequence[AnyPage] = (
     administration.OPERATORS_PAGE,
     administration.TOKENS_PAGE,
     administration.AUDIT_PAGE,
+    system.SETTINGS_PAGE,
+    system.DOCTOR_PAGE,
+    system.LOGS_PAGE,
     sign_in.ACCOUNT_PAGE,
     patterns.PAGE,
 )
