@@ -50,6 +50,10 @@ SECTIONS = {
     "files": ("Files", ""),
     "web": ("Web", ""),
     "console": ("Console", ""),
+    "alerts": (
+        "Alerts",
+        "Who is told of what goes wrong. See [operations.md](operations.md#alerts).",
+    ),
     "log": ("Logs", ""),
 }
 
