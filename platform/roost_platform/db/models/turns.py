@@ -7,6 +7,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from roost_platform.db.models.base import EMPTY, Base
 
+ZERO = text("0")  # the default of a number that was added to a table with rows
+
 
 class Turn(Base):
     """One answer in the making; `number` is the generation fence.
@@ -77,7 +79,7 @@ class TurnStep(Base):
     started_at: Mapped[float]
     created_at: Mapped[float]
     prompt_end: Mapped[int | None]
-    shortening: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    shortening: Mapped[int] = mapped_column(default=0, server_default=ZERO)
     last: Mapped[bool] = mapped_column(default=False, server_default=false())
     pictures: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     temperature: Mapped[float | None]
