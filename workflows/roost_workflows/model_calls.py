@@ -1,4 +1,4 @@
-"""What is kept of a model call beside its content: what it cost, and how the model was asked."""
+"""What is kept of model calls beside their content: what they cost, and how the model was asked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,3 +39,16 @@ class Asked:
     max_tokens: int | None = None
     agent_digest: str = ""
     finish_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a turn has used so far.
+
+    calls: its tool calls in order, as (call id, tool name, arguments). tokens: read and written.
+    worked_s: seconds in model calls and tool calls that have ended.
+    """
+
+    calls: tuple[tuple[str, str, str], ...] = ()
+    tokens: int = 0
+    worked_s: float = 0.0

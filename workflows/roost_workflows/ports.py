@@ -13,8 +13,7 @@ from roost.effects import Effect
 from roost.messages import MessageFile, NoteKind
 from roost.turn import Finish
 from roost_workflows.hints.session_hints import NoHints, SessionHints
-from roost_workflows.model_calls import Asked, Usage
-from roost_workflows.spent import Spent
+from roost_workflows.model_calls import Asked, Spent, Usage
 from roost_workflows.tool_ports import Artifacts, PersonNotes
 
 # How a tool call ends: `skipped` is one that never began.
