@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import uvicorn
 
 from roost_inference.http.connections import ConnectionLimits, bounded_protocol
+from roost_inference.http.listener import RestingServer
 from roost_platform.identity.audit_key import open_trail
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake
@@ -65,7 +66,7 @@ async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
             await intake.close()
 
 
-class _Server(uvicorn.Server):
+class _Server(RestingServer):
     """A uvicorn server that leaves signals alone and sets `ready` when it listens."""
 
     def __init__(self, config: uvicorn.Config, ready: asyncio.Event) -> None:
