@@ -14,6 +14,7 @@ from uuid_utils import uuid7
 from roost_channels.console.config import ACCOUNT, CHANNEL
 from roost_channels.intake import Accepted, DeliveryReceipt
 from roost_channels.message import Address, InboundMessage, Quote, Sender
+from roost_inference.client.sessions import EngineSession
 from roost_platform.db.inbox.shares import shares_of
 from roost_platform.db.outbox.quote_lookup import find_quote
 from roost_platform.db.people.people import Decision
@@ -33,12 +34,6 @@ from roost_workflows.state import SessionInput
 RINGS_MAX = 200  # doorbells under way; beyond that the sweeper rings
 RING_TIMEOUT_S = 5.0
 SHARE_PAUSE_S = 0.01  # between two shares of a large batch: other writers get their turn
-SWEEP_S = 1.0  # how often the sweeper looks
-IDLE_S = 30.0  # the same while nothing waits and nothing runs; commits wake it at once
-SWEEP_MAX = 100  # conversations rung by one sweep
-OVERDUE_S = 2.0  # a message or a stop that waits longer has lost its doorbell
-RING_AGAIN_S = 5.0
-SILENT_S = 30.0  # a running turn without progress for this long may have lost its worker
 
 log = logging.getLogger(__name__)
 
@@ -184,6 +179,11 @@ class PlatformIntake:
             self._announce([conversation_id], [])
         return stopped
 
+    def forget(self, sessions: Sequence[EngineSession]) -> None:
+        """Have the engine end these sessions and let go of their KV."""
+        for session in sessions:
+            self._hints.ended(session)
+
     async def approve(self, code_or_id: str, by: str, ip: str = "") -> Decision:
         """Admit a person and have their held messages answered."""
         decision = await self._stores.people.approve(code_or_id, by, ip)
@@ -238,7 +238,7 @@ class PlatformIntake:
             ringing.close()
             log.warning("too many doorbells under way; the sweeper will ring %s", conversation_id)
             return
-        task = asyncio.create_task(_ring(ringing, conversation_id))
+        task = asyncio.create_task(ring_quietly(ringing, conversation_id))
         self._rings.add(task)
         task.add_done_callback(self._rings.discard)
 
@@ -254,50 +254,9 @@ class PlatformIntake:
         await self.drain()
 
 
-async def _ring(ringing: Coroutine[Any, Any, None], conversation_id: str) -> None:
+async def ring_quietly(ringing: Coroutine[Any, Any, None], conversation_id: str) -> None:
+    """Ring; a ring that fails loses nothing, as the sweeper rings again."""
     try:
         await ringing
     except Exception as error:
         log.warning("could not ring %s, the sweeper will: %s", conversation_id, error)
-
-
-class Sweeper:
-    """Rings again where a doorbell was lost, a stop had no effect, or a worker died."""
-
-    def __init__(self, stores: Stores, doorbell: Doorbell, *, interval_s: float = SWEEP_S) -> None:
-        self._stores = stores
-        self._doorbell = doorbell
-        self._interval_s = interval_s
-
-    async def run(self) -> None:
-        """Sweep for ever; a failing sweep is logged and repeated."""
-        while True:
-            try:
-                await self._sweep_or_rest()
-            except Exception:
-                log.exception("sweeping failed")
-            await asyncio.sleep(self._interval_s)
-
-    async def _sweep_or_rest(self) -> None:
-        version = await self._stores.database.version()  # before reading: no commit is missed
-        if await self._stores.inbox.has_open_work():
-            await self.sweep()
-        else:
-            await self._stores.database.changed_since(version, IDLE_S)
-
-    async def sweep(self) -> int:
-        """Look once; returns how many conversations were rung."""
-        now = self._stores.database.now()
-        rings, stops = await self._stores.inbox.overdue(
-            older_than=now - OVERDUE_S,
-            not_rung_since=now - RING_AGAIN_S,
-            silent_since=now - SILENT_S,
-            limit=SWEEP_MAX,
-        )
-        if rings:
-            await self._stores.inbox.mark_rung(rings)
-        for conversation_id in stops:
-            await _ring(self._doorbell.stop(conversation_id), conversation_id)
-        for conversation_id in rings:
-            await _ring(self._doorbell.ring(conversation_id), conversation_id)
-        return len(rings) + len(stops)

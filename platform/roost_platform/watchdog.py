@@ -6,7 +6,8 @@ from typing import Protocol
 
 from roost_platform.db.stores import Stores
 from roost_platform.db.turns.silence import SilentTurn, SilentTurns
-from roost_platform.intake import SILENT_S, Doorbell
+from roost_platform.intake import Doorbell
+from roost_platform.sweeper import SILENT_S
 
 LOOK_S = 10.0
 

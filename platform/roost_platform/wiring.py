@@ -24,6 +24,7 @@ from roost_channels.outbox import Receipts
 from roost_channels.progress.renderer import ProgressRenderer
 from roost_inference.client.engine_client import EngineClient
 from roost_inference.client.sessions import EngineSessions
+from roost_platform.alerts.watch import AlertWatch
 from roost_platform.commands import MENU
 from roost_platform.data_folder.engine_key import with_engine_key
 from roost_platform.db import models
@@ -31,8 +32,9 @@ from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.retention import Retention
 from roost_platform.db.stores import Stores, open_stores
 from roost_platform.errors import ConfigError, NotReachable
-from roost_platform.intake import PlatformIntake, Sweeper, TemporalDoorbell
+from roost_platform.intake import PlatformIntake, TemporalDoorbell
 from roost_platform.settings.config import Settings
+from roost_platform.sweeper import Sweeper
 from roost_platform.version import VERSION
 from roost_platform.watchdog import Watchdog
 from roost_workflows.agents import AgentRegistry, load_agents
@@ -248,6 +250,7 @@ async def open_courier(
                 no_progress_s=settings.worker.no_progress_s,
                 slots=settings.worker.max_concurrent_activities,
             ).run(),
+            "watch for alerts": AlertWatch(stores, settings.alerts, settings.data_dir).run(),
             **{
                 f"ingest {channel.name} {channel.account}": channel.ingest(intake)
                 for channel in channels

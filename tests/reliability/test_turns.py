@@ -13,7 +13,7 @@ import pytest
 from roost import Agent, tool
 from roost.prompt import build_messages
 from roost_inference.testing.scripts import Call, Say
-from roost_platform.intake import Sweeper
+from roost_platform.sweeper import Sweeper
 from roost_platform.testing.chats import HandClock, Person
 from roost_workflows import names
 from roost_workflows.connection import connect

@@ -9,8 +9,8 @@ import pytest
 from roost import Agent, tool
 from roost_inference.client.assembly import Completed, Delta, ToolCall
 from roost_inference.client.engine_client import ChatRequest
+from roost_workflows.model_calls import Spent
 from roost_workflows.reasons import LIMIT_REASONS
-from roost_workflows.spent import Spent
 from roost_workflows.testing.lab import Lab
 from roost_workflows.turn.endings import APOLOGIES, LIMITS_SAID, answer_end
 from roost_workflows.turn.limits import TOLD_MAX, reached, refused_call

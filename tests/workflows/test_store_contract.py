@@ -15,6 +15,7 @@ from roost_platform.db.stores import open_stores
 from roost_platform.intake import PlatformIntake
 from roost_platform.testing.chats import DoorbellLog, HandClock, Person
 from roost_workflows.errors import TurnOver
+from roost_workflows.model_calls import Spent, Usage
 from roost_workflows.ports import (
     ModelCall,
     PlannedCall,
@@ -23,9 +24,7 @@ from roost_workflows.ports import (
     TranscriptMessage,
     TurnRecord,
     Turns,
-    Usage,
 )
-from roost_workflows.spent import Spent
 from roost_workflows.testing import MemoryStore, memory_ports
 from roost_workflows.tool_ports import PersonNotes
 

@@ -1,7 +1,7 @@
 """Chat messages built from a transcript: what stays the same first, what changes last."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from roost.disarming import disarmed, plain_name
 from roost.messages import Message, MessageFile
@@ -17,6 +17,8 @@ STATUS_TEXT: Final = {
     "skipped": "[skipped: not run]",
 }
 _NAME_IN_TAG: Final = str.maketrans('"<>[]', "'()()")
+# What a user's message is made of.
+UserBlock = Literal["context", "quote", "payload", "file", "words"]
 QUOTE_AUTHORS: Final = {"bot": "assistant", "user": "user", "other": "other"}
 
 
@@ -49,11 +51,11 @@ def build_messages(
             _add_assistant(built, message)
         elif message.role == "tool":
             _end_user(built, user_texts, shown)
-            built.append(_tool_result(message))
+            built.append(tool_result(message))
         else:
             user_texts.append(f"[{unfenced(message.content)}]")
         if message.note:
-            user_texts.append(_marker(message))
+            user_texts.append(marker(message))
     if last_step:
         user_texts.append(f"[{LAST_STEP}]")
     _end_user(built, user_texts, shown)
@@ -98,7 +100,8 @@ def _add_assistant(built: list[dict[str, Any]], message: Message) -> None:
     built.append(entry)
 
 
-def _tool_result(message: Message) -> dict[str, Any]:
+def tool_result(message: Message) -> dict[str, Any]:
+    """The message of a tool's result, with how the call ended."""
     prefix = STATUS_TEXT.get(message.status, "")
     content = disarmed(message.content)  # pages and files that tools read are written by anybody
     text = f"{prefix} {content}".strip() if prefix else content
@@ -110,28 +113,36 @@ def _tool_result(message: Message) -> dict[str, Any]:
     }
 
 
-def _marker(message: Message) -> str:
+def marker(message: Message) -> str:
+    """What happened to the message, as the model is told after it."""
     if message.role == "assistant" and message.note_kind == "stopped":
         return f"[The answer above was {message.note}. Its tools may have run in part.]"
     return f"[About the message above: {message.note}]"
 
 
 def _user_text(message: Message, pictures: Mapping[str, str] | None) -> str:
+    return "\n".join(text for _, text in user_blocks(message, pictures))
+
+
+def user_blocks(
+    message: Message, pictures: Mapping[str, str] | None
+) -> Sequence[tuple[UserBlock, str]]:
     """The context first, then the quote and the files, then the person's own words."""
+    blocks: list[tuple[UserBlock, str]] = []
+    if message.context:
+        blocks.append(("context", context_block(message.context)))
+    if message.quoted:
+        blocks.append(("quote", quote_block(message.quoted)))
+    if message.payload:
+        blocks.append(("payload", f"<payload>{unfenced(message.payload)}</payload>"))
+    texts = (file_block(file, pictures) for file in message.files)
+    blocks += [("file", text) for text in texts if text]
     words = unfenced(message.content)
     if message.forwarded_from:
         words = forwarded_block(message.forwarded_from, words)
     if message.context is not None and message.name:
         words = f"{plain_name(message.name)}: {_indented(words)}"
-    blocks = [block for file in message.files if (block := file_block(file, pictures))]
-    blocks.append(words)
-    if message.payload:
-        blocks.insert(0, f"<payload>{unfenced(message.payload)}</payload>")
-    if message.quoted:
-        blocks.insert(0, quote_block(message.quoted))
-    if message.context:
-        blocks.insert(0, context_block(message.context))
-    return "\n".join(blocks)
+    return [*blocks, ("words", words)]
 
 
 def forwarded_block(source: str, words: str) -> str:

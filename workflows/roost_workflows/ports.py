@@ -13,7 +13,7 @@ from roost.effects import Effect
 from roost.messages import MessageFile, NoteKind
 from roost.turn import Finish
 from roost_workflows.hints.session_hints import NoHints, SessionHints
-from roost_workflows.spent import Spent
+from roost_workflows.model_calls import Asked, Spent, Usage
 from roost_workflows.tool_ports import Artifacts, PersonNotes
 
 # How a tool call ends: `skipped` is one that never began.
@@ -80,7 +80,7 @@ class TranscriptMessage:
 class TurnContext:
     """All that one model call needs, read in one transaction. `person_id` scopes notes;
     `cache_salt` keeps caches of different tenants apart; `payload` came along with the turn's
-    messages.
+    messages; `end`: see `Asked`.
     """
 
     turn: TurnRecord
@@ -91,6 +91,7 @@ class TurnContext:
     cache_salt: str
     messages: Sequence[TranscriptMessage]
     steered: int = 0
+    end: int = 0
     spent: Spent = field(default_factory=Spent)
     payload: str = ""
 
@@ -117,20 +118,6 @@ class StepRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Token counts of one model call and its times in seconds. `engine`: what the engine tells of
-    the call, small and without content (figures.py).
-    """
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    time_to_first_token_s: float | None = None
-    duration_s: float = 0.0
-    engine: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class ModelCall:
     """What one model call decided, said and cost. `started_at` is in seconds since the epoch.
 
@@ -146,6 +133,7 @@ class ModelCall:
     engine_message_id: str = ""
     started_at: float = 0.0
     limit: str = ""
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,13 +102,27 @@ class Egress:
                 at, headers = following, {}
         raise Rejected(f"more than {REDIRECTS_MAX} redirects", code="egress")
 
+    async def post(self, url: str, body: bytes, *, content_type: str) -> int:
+        """Send a body once, without redirects; the status of the answer, which is not read.
+
+        Raises Rejected for an address that must not be asked, NotSent where nobody answers.
+        """
+        headers = {"Content-Type": content_type}
+        async with asyncio.timeout(READ_TIMEOUT_S), AsyncExitStack() as stack:
+            response = await self._request(stack, _parsed(url), headers, body)
+            return response.status_code
+
     async def close(self) -> None:
         """Release the connections."""
         if self._http is not None:
             await self._http.aclose()
 
     async def _request(
-        self, stack: AsyncExitStack, url: httpx2.URL, headers: Mapping[str, str]
+        self,
+        stack: AsyncExitStack,
+        url: httpx2.URL,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
     ) -> httpx2.Response:
         """Connect to the first of the host's checked addresses that answers."""
         host = url.host
@@ -119,8 +133,9 @@ class Egress:
             try:
                 return await stack.enter_async_context(
                     self._client().stream(
-                        "GET",
+                        "GET" if body is None else "POST",
                         url.copy_with(host=address),
+                        content=body,
                         headers=shown,
                         # The certificate is the name's, not the address's.
                         extensions={"sni_hostname": host} if address != host else {},

@@ -151,7 +151,7 @@ async def events(
 async def stop(request: Request, api: UsesApi, me: Operator, name: str) -> schemas.Stopping:
     """Stop what runs in a conversation, as /stop in the chat does."""
     conversation_id, _ = await _conversation(api, name)
-    stopped = await api.intake.request_stop(conversation_id, me.name, _ip(request))
+    stopped = await api.intake.request_stop(conversation_id, me.name, client_ip(request))
     return schemas.Stopping(
         turn_id=stopped.turn_id,
         dropped=stopped.dropped,
@@ -165,7 +165,9 @@ async def reply(
 ) -> dict[str, str]:
     """Answer a person in place of the agent."""
     conversation_id, _ = await _conversation(api, name)
-    outbox_id = await api.stores.say_as_operator(conversation_id, body.text, me.name, _ip(request))
+    outbox_id = await api.stores.say_as_operator(
+        conversation_id, body.text, me.name, client_ip(request)
+    )
     return {"outbox_id": outbox_id}
 
 
@@ -192,7 +194,7 @@ async def deliveries(
 @router.post("/deliveries/{id}/redrive", tags=["deliveries"])
 async def redrive(request: Request, api: UsesApi, me: Operator, id: str) -> dict[str, str]:
     """Give a failed or uncertain message new attempts; parts that arrived are not sent again."""
-    return {"outbox_id": await api.stores.redrive(id, me.name, _ip(request))}
+    return {"outbox_id": await api.stores.redrive(id, me.name, client_ip(request))}
 
 
 @router.get("/people", tags=["people"])
@@ -218,14 +220,14 @@ async def people(api: UsesApi, _: Operator, access: str | None = None) -> schema
 @router.post("/people/{code_or_id}/approve", tags=["people"])
 async def approve(request: Request, api: UsesApi, me: Operator, code_or_id: str) -> dict[str, str]:
     """Let a person in by pairing code or id; the messages they sent meanwhile are answered now."""
-    decision = await api.intake.approve(code_or_id, me.name, _ip(request))
+    decision = await api.intake.approve(code_or_id, me.name, client_ip(request))
     return {"id": decision.identity_id, "access": "allowed"}
 
 
 @router.post("/people/{id}/block", tags=["people"])
 async def block(request: Request, api: UsesApi, me: Operator, id: str) -> dict[str, str]:
     """Block a person; their waiting messages are ignored."""
-    decision = await api.stores.people.block(id, me.name, _ip(request))
+    decision = await api.stores.people.block(id, me.name, client_ip(request))
     return {"id": decision.identity_id, "access": "blocked"}
 
 
@@ -266,7 +268,7 @@ async def _audit(
     object: str,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    await api.stores.audit.write(me.name, action, object, detail, _ip(request))
+    await api.stores.audit.write(me.name, action, object, detail, client_ip(request))
 
 
 async def _inbox_id(api: Api, event_id: str) -> str:
@@ -284,5 +286,6 @@ def _one_of(value: str, known: tuple[str, ...]) -> None:
         raise HTTPException(422, f"{value!r} is not one of: {', '.join(known)}.")
 
 
-def _ip(request: Request) -> str:
+def client_ip(request: Request) -> str:
+    """The address that the request came from; empty if unknown."""
     return request.client.host if request.client else ""

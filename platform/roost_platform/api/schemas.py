@@ -1,6 +1,6 @@
 """Requests and answers of the API, as OpenAPI shows them. Times are seconds since the epoch."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -192,3 +192,55 @@ class PersonList(BaseModel):
     """People, newest first."""
 
     people: list[PersonItem]
+
+
+class SearchItem(BaseModel):
+    """A message that was found. state: why no turn took it; empty where one did."""
+
+    id: str
+    key: str
+    session_number: int | None
+    role: str
+    author: str
+    at: float
+    state: str = ""
+    excerpt: str
+
+
+class SearchList(BaseModel):
+    """Messages that were found, the newest first; `older` goes on, empty at the end."""
+
+    messages: list[SearchItem]
+    older: str = ""
+
+
+class StopMany(Body):
+    """Which turns to stop; empty means any. `confirm` keeps it from happening by mistake."""
+
+    confirm: Literal[True]
+    agent: str = Field(default="", max_length=64, pattern=NO_NUL)
+    channel: str = Field(default="", max_length=64, pattern=NO_NUL)
+
+
+class StoppedMany(BaseModel):
+    """How many turns were told to stop; `left` are beyond the bound of one request."""
+
+    stopped: int
+    left: int
+
+
+class DeletePerson(Body):
+    """`confirm` keeps it from happening by mistake."""
+
+    confirm: Literal[True]
+
+
+class DeletedPerson(BaseModel):
+    """What was deleted. written_over: whether the database's files are written anew as well."""
+
+    id: str
+    conversations: int
+    groups: int
+    messages: int
+    files: int
+    written_over: bool

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ import httpx2
 from roost_platform.errors import ApiRefused, NotReachable
 
 TIMEOUT_S = 30.0
+DOWNLOAD_S = 300.0  # between two pieces of a download; the first takes the longest
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,31 @@ class ApiClient:
         query = {key: value for key, value in params.items() if value is not None}
         return self._request("GET", path, params=query)
 
-    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Send a POST; returns the JSON of the answer."""
-        return self._request("POST", path, json=body or {})
+    def post(
+        self, path: str, body: dict[str, Any] | None = None, *, wait_s: float = TIMEOUT_S
+    ) -> Any:
+        """Send a POST; returns the JSON of the answer, which may take `wait_s`."""
+        timeout = httpx2.Timeout(wait_s, connect=5.0)
+        return self._request("POST", path, json=body or {}, timeout=timeout)
+
+    def download(self, path: str, file: Path) -> int:
+        """Write the answer of a GET to a new file that its owner alone can read; its size."""
+        timeout = httpx2.Timeout(DOWNLOAD_S, connect=5.0)
+        part = file.with_name(f"{file.name}.part")
+        try:
+            with self._http.stream("GET", path, timeout=timeout) as response:
+                if response.status_code != 200:
+                    response.read()
+                    raise _refusal(response)
+                with part.open("wb") as out:
+                    for chunk in response.iter_bytes():
+                        out.write(chunk)
+            part.rename(file)
+        except httpx2.HTTPError as error:
+            raise NotReachable(f"{self.url} does not answer ({error}).") from error
+        finally:
+            part.unlink(missing_ok=True)
+        return file.stat().st_size
 
     def events(
         self, path: str, *, silence_s: float, deadline: float, **params: Any

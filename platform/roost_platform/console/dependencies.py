@@ -2,14 +2,18 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from roost.agent import Agent
 from roost_channels.registry import BUILT_IN, Kinds
 from roost_platform.console.phones import OpenPhones
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
+from roost_platform.settings.watching import AlertsConfig
 from roost_platform.views.engine.watch import EngineWatch
+from roost_platform.views.faults.prompt import FindAgent
+from roost_platform.views.faults.system import SystemView
 from roost_platform.views.health import HealthView
 
 
@@ -31,12 +35,20 @@ class ChannelSetup:
     steps: Sequence[str] = ()
 
 
+def no_agent(_name: str) -> Agent | None:
+    """Find no agent: a console without their code builds no prompts."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class ConsoleDeps:
     """Everything the console needs. `clock` gives seconds since the epoch.
 
     health: how every process and account is, for the health strip.
     engine_watch: the engine's figures and their last hour, for the Inference page.
+    find_agent: the agent of a name, to build prompts again.
+    system: settings, checks and logs; None where there is no stack.
+    alerts: who is told of what goes wrong, for the Alerts page.
     phones: opens the sandbox's phones; None outside the sandbox.
     kinds: the channels there are. channels: those that can be set up, as they are configured.
     public_base_url: the address people use; https makes cookies Secure and `__Host-`.
@@ -50,6 +62,9 @@ class ConsoleDeps:
     health: HealthView
     engine_watch: EngineWatch | None = None
     phones: OpenPhones | None = None
+    find_agent: FindAgent = no_agent
+    system: SystemView | None = None
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
     clock: Callable[[], float] = time.time
     public_base_url: str = ""
     agents: Sequence[str] = ("concierge",)

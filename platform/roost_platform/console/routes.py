@@ -28,6 +28,14 @@ from roost_platform.console.pages import (
     sessions,
     sign_in,
 )
+from roost_platform.console.pages.faults import (
+    alerts,
+    bulk_stop,
+    person_data,
+    prompt,
+    search,
+    system,
+)
 from roost_platform.console.rendering import add_templates
 from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
@@ -37,17 +45,25 @@ PAGES: Sequence[AnyPage] = (
     overview.PAGE,
     sessions.PAGE,
     session.PAGE,
+    prompt.PAGE,
+    search.PAGE,
+    bulk_stop.PAGE,
+    alerts.PAGE,
     deliveries.LIST_PAGE,
     deliveries.ONE_PAGE,
     channels.PAGE,
     people.PAGE,
     person.PAGE,
+    person_data.PAGE,
     inference.PAGE,
     chat.PAGE,
     sandbox.PAGE,
     administration.OPERATORS_PAGE,
     administration.TOKENS_PAGE,
     administration.AUDIT_PAGE,
+    system.SETTINGS_PAGE,
+    system.DOCTOR_PAGE,
+    system.LOGS_PAGE,
     sign_in.ACCOUNT_PAGE,
     patterns.PAGE,
 )
@@ -62,10 +78,12 @@ ACTIONS: Sequence[ConsoleRoute] = (
     ConsoleRoute("GET", "/static/{digest}/{path:path}", Role.public, serve_static),
     *sign_in.ACTIONS,
     *session.ACTIONS,
+    *bulk_stop.ACTIONS,
     *files.ACTIONS,
     *deliveries.ACTIONS,
     *people.ACTIONS,
     *person.ACTIONS,
+    *person_data.ACTIONS,
     *chat.ACTIONS,
     *sandbox.ACTIONS,
     *administration.ACTIONS,

@@ -29,6 +29,7 @@ ReasonCode = Literal[
     "unknown_button",
     "turn_over",
     "stopped",
+    "deleted",
 ]
 
 # Its writer may not talk here: nothing of it reaches the agent, and its files are not fetched.
@@ -58,4 +59,5 @@ WORDS: Final[Mapping[ReasonCode, str]] = {
     "unknown_button": "unknown button",
     "turn_over": "that turn is over",
     "stopped": "stopped",
+    "deleted": "its writer was deleted",
 }

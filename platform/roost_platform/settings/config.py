@@ -22,11 +22,8 @@ from roost_platform.settings.sections import (
     ConsoleConfig,
     DatabaseConfig,
     InboundConfig,
-    LogConfig,
-    MetricsConfig,
     RetentionConfig,
     SessionsConfig,
-    TelemetryConfig,
     TemporalConfig,
     WebConfig,
     inbound_model,
@@ -39,6 +36,7 @@ from roost_platform.settings.sources import (
     read_toml,
     variable_of,
 )
+from roost_platform.settings.watching import AlertsConfig, LogConfig, MetricsConfig, TelemetryConfig
 from roost_workflows.config import WorkerConfig
 
 TEMPORAL_PORT = 7233
@@ -58,8 +56,7 @@ C = TypeVar("C", bound=ChannelConfig)
 class Kept:
     """Settings that a stack was started with: values nested like the sections, origins by path.
 
-    They count above the file and below the environment. Those of a stack that runs count instead
-    of both.
+    They count above the file and below the environment; those of a running stack instead of both.
     """
 
     values: Mapping[str, Any]
@@ -118,6 +115,7 @@ class Settings(BaseSettings):
     retention: RetentionConfig = Field(default_factory=RetentionConfig)
     web: WebConfig = Field(default_factory=WebConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)
+    alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     log: LogConfig = Field(default_factory=LogConfig)
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)

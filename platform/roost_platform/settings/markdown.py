@@ -54,6 +54,10 @@ SECTIONS = {
     ),
     "web": ("Web", ""),
     "console": ("Console", ""),
+    "alerts": (
+        "Alerts",
+        "Who is told of what goes wrong. See [operations.md](operations.md#alerts).",
+    ),
     "log": ("Logs", ""),
     "metrics": ("Metrics", "See [operations.md](operations.md#figures-and-traces)."),
     "telemetry": ("Traces", "See [operations.md](operations.md#figures-and-traces)."),

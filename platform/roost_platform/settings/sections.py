@@ -12,7 +12,6 @@ from pydantic import (
     SecretStr,
     create_model,
     field_validator,
-    model_validator,
 )
 
 from roost.agent import QueueMode
@@ -218,55 +217,4 @@ class ConsoleConfig(Section):
     )
     environment: str = Field(
         default="", max_length=32, description="A label beside the name, such as `staging`."
-    )
-
-
-class MetricsConfig(Section):
-    """Where each part serves its figures for Prometheus, under /metrics."""
-
-    host: str = Field(default="127.0.0.1", description="Address these ports listen on.")
-    web_port: int | None = Field(
-        default=None, ge=1, le=65535, description="Port of the web part's figures. Default: off."
-    )
-    worker_port: int | None = Field(
-        default=None, ge=1, le=65535, description="Port of the worker's figures. Default: off."
-    )
-    courier_port: int | None = Field(
-        default=None, ge=1, le=65535, description="Port of the courier's figures. Default: off."
-    )
-    token: SecretStr = Field(
-        default=SecretStr(""),
-        description="Bearer token that a scrape must carry; needed where `host` is not loopback.",
-    )
-
-    @model_validator(mode="after")
-    def _is_guarded(self) -> "MetricsConfig":
-        if self.host not in ("127.0.0.1", "::1", "localhost") and not self.token:
-            raise ValueError("an address that others reach needs a token")
-        return self
-
-
-class TelemetryConfig(Section):
-    """Spans for OpenTelemetry; nothing of it is loaded while there is no endpoint."""
-
-    otlp_endpoint: str | None = Field(
-        default=None,
-        pattern="^https?://",
-        description="Base URL of a collector that takes OTLP over HTTP, such as "
-        "`http://127.0.0.1:4318`. Default: no spans are made.",
-    )
-    otlp_headers: dict[str, SecretStr] = Field(
-        default_factory=dict,
-        description="Headers of each request to the collector, such as its key.",
-    )
-
-
-class LogConfig(Section):
-    """What is written to the logs."""
-
-    level: str = Field(
-        default="info", pattern="^(debug|info|warning|error)$", description="Least level written."
-    )
-    json_lines: bool | None = Field(
-        default=None, description="JSON lines; default: only where the output is not a terminal."
     )

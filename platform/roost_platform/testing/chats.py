@@ -15,7 +15,8 @@ from roost_inference.client.sessions import EngineSession, Wait
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
 from roost_platform.intake import PlatformIntake
-from roost_workflows.ports import ModelCall, PlannedCall, StepRecord, TurnRecord, Usage
+from roost_workflows.model_calls import Usage
+from roost_workflows.ports import ModelCall, PlannedCall, StepRecord, TurnRecord
 
 
 @dataclass(slots=True)

@@ -26,6 +26,7 @@ from roost_platform.web.console_setup import (
     channel_setups,
     configured_accounts,
     sandbox_phones,
+    system_view,
 )
 from roost_platform.web.proxies import TrustedProxies
 from roost_platform.web.security import console_middleware
@@ -99,6 +100,9 @@ def console_deps(parts: WebParts, health: HealthView, watch: EngineWatch) -> Con
         intake=parts.intake,
         health=health,
         engine_watch=watch,
+        find_agent=parts.registry.get,
+        alerts=parts.settings.alerts,
+        system=system_view(parts.settings),
         phones=sandbox_phones(parts.settings),
         public_base_url=parts.settings.public_base_url or "",
         agents=(parts.registry.default, *names),

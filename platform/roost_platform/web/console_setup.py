@@ -1,4 +1,4 @@
-"""The channels as the console's Channels and Sandbox pages show them."""
+"""What the console's pages show of the settings: channels, the sandbox, the system."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,9 @@ from roost_channels.sandbox.phone import SandboxPhone
 from roost_platform.console.dependencies import ChannelSetup
 from roost_platform.console.phones import OpenPhones
 from roost_platform.settings.config import Settings
+from roost_platform.settings.rows import setting_rows
+from roost_platform.stack.doctor import examine
+from roost_platform.views.faults.system import ShownCheck, ShownSetting, SystemView
 
 
 def channel_setups(settings: Settings) -> Sequence[ChannelSetup]:
@@ -49,3 +52,19 @@ def sandbox_phones(settings: Settings) -> OpenPhones | None:
         ]
 
     return open_phones
+
+
+def system_view(settings: Settings) -> SystemView:
+    """Return the settings, the doctor's checks and the logs of this stack."""
+
+    def examined() -> list[ShownCheck]:
+        checks = examine(settings.data_dir)
+        return [ShownCheck(check.name, check.level, check.detail) for check in checks]
+
+    rows = [
+        ShownSetting(
+            row.path, row.variable, row.value, row.default, row.origin, row.secret, row.help
+        )
+        for row in setting_rows(settings)
+    ]
+    return SystemView(rows, examined, settings.data_dir / "logs")

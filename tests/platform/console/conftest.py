@@ -1,5 +1,6 @@
 """Consoles to test: a seeded one for looking, an empty one for sign-in, and a headless Chromium."""
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -21,7 +22,19 @@ from roost_platform.testing.console import (
     engine_session,
     seed,
 )
+from roost_platform.views.faults.system import ShownCheck, ShownSetting, SystemView
 
+# Lines as a part writes them.
+LOG = "".join(
+    json.dumps(
+        {"event": event, "turn_id": "t-1", "level": level, "part": "worker", "timestamp": at}
+    )
+    + "\n"
+    for event, level, at in (
+        ("turn begins", "info", "2026-01-01T00:00:01Z"),
+        ("model call failed", "error", "2026-01-01T00:00:02Z"),
+    )
+)
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -53,6 +66,19 @@ def copied(template: Path, folder: Path) -> str:
     return f"sqlite:///{folder / 'roost.db'}"
 
 
+def a_system(logs: Path) -> SystemView:
+    """A stack's settings, findings and logs."""
+    logs.mkdir()
+    (logs / "worker.log").write_text(LOG)
+    settings = [
+        ShownSetting("engine.url", "ROOST_ENGINE__URL", "http://e", "", "environment", False, "Of"),
+        ShownSetting("engine.api_key", "ROOST_ENGINE__API_KEY", "set", "", "file", True, "Key"),
+        ShownSetting("log.level", "ROOST_LOG__LEVEL", "info", "info", "default", False, "Least"),
+    ]
+    checks = [ShownCheck("stack", "ok", "runs"), ShownCheck("disk", "warning", "nearly full")]
+    return SystemView(settings, lambda: checks, logs)
+
+
 async def session_ids(server: ConsoleServer) -> list[str]:
     async with server.stores.database.read() as session:
         return list(await session.scalars(select(models.Session.id)))
@@ -76,9 +102,11 @@ def http(console: ConsoleServer) -> Iterator[httpx2.Client]:
 @pytest.fixture(scope="module")
 def seeded(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
     """A console with a plausible day in it, shared by one module's tests."""
-    url = copied(sqlite_template, tmp_path_factory.mktemp("seeded"))
+    folder = tmp_path_factory.mktemp("seeded")
+    url = copied(sqlite_template, folder)
     engine = CalmEngine()
-    with ConsoleServer(url, engine=engine).serving() as server:
+    options = {"system": a_system(folder / "logs")}
+    with ConsoleServer(url, engine=engine, options=options).serving() as server:
         ids = server.run(seed(server.stores, time.time()))
         known = [*server.run(session_ids(server)), "a-session-of-nobody-here"]
         engine.sessions = [engine_session(id, at) for at, id in enumerate(known)][::-1]

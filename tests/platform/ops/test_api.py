@@ -16,6 +16,7 @@ from starlette.routing import Mount, Route
 from roost_inference.client.engine_client import EngineClient
 from roost_platform.api.auth import Require
 from roost_platform.api.feed import Feed
+from roost_platform.api.operations import router as operations
 from roost_platform.api.routes import router
 from roost_platform.db.reasons import WORDS
 from roost_platform.db.stores import Stores
@@ -110,7 +111,8 @@ def api_routes(app: Any) -> list[APIRoute]:
     mount = next(r for r in app.routes if isinstance(r, Mount) and r.path == "/api")
     plain = [route.path for route in mount.routes if isinstance(route, Route)]
     assert plain == ["/openapi.json"]
-    return [route for route in router.routes if isinstance(route, APIRoute)]
+    routes = (*operations.routes, *router.routes)
+    return [route for route in routes if isinstance(route, APIRoute)]
 
 
 async def test_s16_every_route_declares_the_role_it_needs(web: Web) -> None:

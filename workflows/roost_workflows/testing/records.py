@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 
 from roost.turn import Finish
+from roost_workflows.model_calls import Usage
 from roost_workflows.ports import (
     CallState,
     PlannedCall,
     Snapshot,
     TranscriptMessage,
     TurnRecord,
-    Usage,
 )
 
 

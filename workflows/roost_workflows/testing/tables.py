@@ -5,6 +5,7 @@ from typing import Literal
 
 from roost_channels.rendering.layout import is_blank
 from roost_workflows.errors import TurnOver
+from roost_workflows.model_calls import Spent
 from roost_workflows.ports import (
     CALL_ENDED,
     CallRecord,
@@ -18,7 +19,6 @@ from roost_workflows.ports import (
     TurnContext,
     TurnRecord,
 )
-from roost_workflows.spent import Spent
 from roost_workflows.testing.notes import NoteTable
 from roost_workflows.testing.records import (
     Sent,

@@ -9,7 +9,7 @@ from typing import Final
 from temporalio import activity
 
 from roost.agent import Agent
-from roost_workflows.spent import Spent
+from roost_workflows.model_calls import Spent
 
 # The model is told so often that a call is not repeated; then it has to answer without tools.
 TOLD_MAX: Final = 2

@@ -25,6 +25,7 @@ from roost_inference.errors import (
 )
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.hints.session_hints import IDLE_TTL_S, TOOL_GRACE_S, SessionHints
+from roost_workflows.model_calls import Asked, Usage
 from roost_workflows.policies import ENGINE_FAILURES_MAX
 from roost_workflows.ports import (
     ModelCall,
@@ -33,7 +34,6 @@ from roost_workflows.ports import (
     StepRecord,
     TurnContext,
     Turns,
-    Usage,
 )
 from roost_workflows.state import GenerateInput, StepResult
 from roost_workflows.turn import limits
@@ -48,7 +48,7 @@ from roost_workflows.turn.figures import engine_figures
 from roost_workflows.turn.files import FileReader
 from roost_workflows.turn.planning import plan_calls
 from roost_workflows.turn.progress import Board, ProgressWriter
-from roost_workflows.turn.requests import build_request
+from roost_workflows.turn.requests import asked_with, build_request
 from roost_workflows.turn.suspects import Suspects
 from roost_workflows.turn.window import SHORTER_MAX, ContextSizes
 
@@ -80,10 +80,12 @@ class _Partial:
     completed: Completed | None = None
     context: TurnContext | None = None
     limit: str = ""
+    asked: Asked | None = None
 
     def model_call(self, decided: Finish, calls: Sequence[PlannedCall]) -> ModelCall:
         """What storage commits: the text so far, with what was decided about it."""
         done = self.completed
+        reason = done.finish_reason if done else ""
         return ModelCall(
             finish=decided,
             text=self.text,
@@ -93,6 +95,7 @@ class _Partial:
             engine_message_id=done.message_id if done else "",
             started_at=self.started_at,
             limit=self.limit,
+            asked=replace(self.asked, finish_reason=reason) if self.asked else None,
         )
 
     def usage(self) -> Usage:
@@ -187,6 +190,7 @@ class ModelCaller:
                     )
 
             request = await asyncio.to_thread(build)
+            so_far.asked = asked_with(agent, context, request, shorter, pictures, last=call.last)
             try:
                 await self._ask(call, request, so_far)
                 return

@@ -1,5 +1,7 @@
 """The request of a model call: what stays the same first, in the same order in every turn."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -7,6 +9,7 @@ from roost.agent import Agent
 from roost.messages import LocalMessage
 from roost.prompt import build_messages
 from roost_inference.client.engine_client import ChatRequest
+from roost_workflows.model_calls import Asked
 from roost_workflows.ports import TurnContext
 from roost_workflows.turn.window import window
 
@@ -51,6 +54,33 @@ def build_request(
         priority=PRIORITY_TURN if step == 1 else PRIORITY_CONTINUATION,
         extra=_extra(agent, last=last),
     )
+
+
+def asked_with(
+    agent: Agent,
+    context: TurnContext,
+    request: ChatRequest,
+    shorter: int,
+    pictures: Mapping[str, str] | None,
+    *,
+    last: bool,
+) -> Asked:
+    """What is kept of the request: enough to build it again from the transcript."""
+    return Asked(
+        end=context.end,
+        shortening=shorter,
+        last=last,
+        pictures=None if pictures is None else tuple(pictures),
+        temperature=request.temperature,
+        max_tokens=request.max_tokens,
+        agent_digest=agent_digest(agent),
+    )
+
+
+def agent_digest(agent: Agent) -> str:
+    """A short SHA-256 of the instructions and the tools, with which every prompt begins."""
+    beginning = json.dumps([agent.instructions, declared_tools(agent)], sort_keys=True)
+    return hashlib.sha256(beginning.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _extra(agent: Agent, *, last: bool) -> dict[str, object]:

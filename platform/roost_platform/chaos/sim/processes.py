@@ -40,7 +40,8 @@ from roost_platform.chaos.sim.temporal import SimDoorbell, SimTemporal, SimWorke
 from roost_platform.commands import MENU
 from roost_platform.db.people.access import OPEN
 from roost_platform.db.stores import Stores, open_stores
-from roost_platform.intake import PlatformIntake, Sweeper
+from roost_platform.intake import PlatformIntake
+from roost_platform.sweeper import Sweeper
 
 TOKEN = "42:SIMULATED"
 WEB = "http://web"

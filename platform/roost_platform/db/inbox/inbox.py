@@ -18,6 +18,7 @@ from roost_platform.db.channels import upsert_channel
 from roost_platform.db.conversations.addresses import lock_conversations
 from roost_platform.db.conversations.homes import home_of
 from roost_platform.db.conversations.settings import ProgressModes
+from roost_platform.db.inbox import forgotten
 from roost_platform.db.inbox.access_control import AccessControl
 from roost_platform.db.inbox.albums import join_album
 from roost_platform.db.inbox.arrival import AcceptedBatch, Arrival, open_arrival
@@ -138,7 +139,7 @@ class InboxStore:
             await self._access.admit(session, arrival)
 
     async def unseen(self, channel: str, account: str, event_ids: Sequence[str]) -> frozenset[str]:
-        """Which of these events were never accepted."""
+        """Which of these events were never accepted. Those of deleted people were."""
         accepted: set[str] = set()
         async with self._database.read() as session:
             for start in range(0, len(event_ids), IDS_MAX):
@@ -150,6 +151,8 @@ class InboxStore:
                     )
                 )
                 accepted.update(known)
+                some = event_ids[start : start + IDS_MAX]
+                accepted.update(await forgotten.among(session, channel, account, some))
         return frozenset(event_ids) - accepted
 
     async def request_stop(self, conversation_id: str, by: str, ip: str = "") -> Stopped:

@@ -157,9 +157,7 @@ async def _link(
         now=now,
     )
     detail = {
-        "name": name,
         "other": former_id,
-        "other_name": arrival.writer,
         "address": f"{arrival.event.address.channel}:{sender.address}",
         "access_before": before,
         "access": giver.access,

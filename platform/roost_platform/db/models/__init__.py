@@ -1,9 +1,10 @@
 """Every table, by subject. Times are seconds since the epoch; ids are UUIDv7 unless stated."""
 
+from roost_platform.db.models.alerts import Alert
 from roost_platform.db.models.base import Base, Serial
 from roost_platform.db.models.conversations import Conversation, Session
 from roost_platform.db.models.files import Artifact
-from roost_platform.db.models.inbox import Inbox
+from roost_platform.db.models.inbox import ForgottenEvent, Inbox
 from roost_platform.db.models.operators import (
     ApiToken,
     Audit,
@@ -31,6 +32,7 @@ from roost_platform.db.models.turns import ToolCall, Transcript, Turn, TurnStep
 
 __all__ = [
     "OUTBOX_SEQUENCE",
+    "Alert",
     "Alias",
     "ApiToken",
     "Artifact",
@@ -41,6 +43,7 @@ __all__ = [
     "ChatWait",
     "Conversation",
     "DeliveryAttempt",
+    "ForgottenEvent",
     "Identity",
     "Inbox",
     "LinkCode",

@@ -51,3 +51,14 @@ class Inbox(Base):
     sent_at: Mapped[float]
     received_at: Mapped[float]
     rung_at: Mapped[float | None]  # last doorbell; the sweeper rings again
+
+
+class ForgottenEvent(Base):
+    """An event whose writer was deleted, by a hash of its id: a list of a provider's messages must
+    not bring it back.
+    """
+
+    __tablename__ = "forgotten_events"
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    forgotten_at: Mapped[float]

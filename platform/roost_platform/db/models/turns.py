@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from roost_platform.db.models.base import EMPTY, Base
+
+ZERO = text("0")  # the default of a number that was added to a table with rows
 
 
 class Turn(Base):
@@ -56,6 +58,7 @@ class TurnStep(Base):
     """One model call of a turn; its content stays here until the tool group closes.
 
     state: open (tools outstanding) | closed. engine: the engine's own figures of the call.
+    The columns from prompt_end on are those of `Asked`: how the model was asked.
     """
 
     __tablename__ = "turn_steps"
@@ -75,6 +78,14 @@ class TurnStep(Base):
     engine: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     started_at: Mapped[float]
     created_at: Mapped[float]
+    prompt_end: Mapped[int | None]
+    shortening: Mapped[int] = mapped_column(default=0, server_default=ZERO)
+    last: Mapped[bool] = mapped_column(default=False, server_default=false())
+    pictures: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    temperature: Mapped[float | None]
+    max_tokens: Mapped[int | None]
+    agent_digest: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    finish_reason: Mapped[str] = mapped_column(default="", server_default=EMPTY)
 
 
 class ToolCall(Base):

@@ -99,4 +99,9 @@ async def count_wrong(
 
 def _subjects(conversation: models.Conversation, person_id: str) -> tuple[str, str]:
     account = f"account:{conversation.channel}:{conversation.account}"
-    return f"person:{person_id}", account
+    return failures_of(person_id), account
+
+
+def failures_of(person_id: str) -> str:
+    """The subject under which a person's wrong codes are counted."""
+    return f"person:{person_id}"

@@ -143,10 +143,9 @@ class People:
                 raise NotFound("No such person.")
             if person is other:
                 raise NotAllowed("That is one person already.")
-            now, name = self._database.now(), other.display_name
+            now = self._database.now()
             joined = await join(session, person, other, by, now, approves=True)
-            detail = {**_detail(person), "other": other_id, "other_name": name}
-            detail["access"] = person.access
+            detail = {"other": other_id, "access": person.access}
             await audit(session, now, by, "person.link", person.id, detail, ip)
             return Decision(person.id, joined.conversations)
 
@@ -231,5 +230,6 @@ async def _decide(
     await session.flush()
 
 
-def _detail(identity: models.Identity) -> dict[str, str]:
-    return {"name": identity.display_name}
+def _detail(_identity: models.Identity) -> dict[str, str]:
+    """Nothing of the person: the trail can't be changed, and people can be deleted."""
+    return {}

@@ -6,7 +6,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_workflows.spent import Spent
+from roost_workflows.model_calls import Spent
 
 # Every model call after a turn's first runs these, so they are built once.
 _STEPS = select(

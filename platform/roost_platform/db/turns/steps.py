@@ -1,7 +1,7 @@
 """Model calls and tool calls of a turn; each function runs inside one transaction."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -103,6 +103,7 @@ async def commit(
         engine=clean(call.usage.engine) or None,
         started_at=call.started_at,
         created_at=now,
+        **_asked(call),
     )
     session.add(row)
     record_model_call(session, turn, row)
@@ -125,6 +126,22 @@ async def commit(
     if finish not in ("tools", "stopped"):
         await _answer(session, turn, conversation, row, call.limit, now)
     return StepRecord(step, finish, tuple(call.calls) if finish == "tools" else ())
+
+
+def _asked(call: ModelCall) -> dict[str, Any]:
+    """The columns that tell how the model was asked."""
+    if call.asked is None:
+        return {}
+    return {
+        "prompt_end": call.asked.end,
+        "shortening": call.asked.shortening,
+        "last": call.asked.last,
+        "pictures": None if call.asked.pictures is None else list(call.asked.pictures),
+        "temperature": call.asked.temperature,
+        "max_tokens": call.asked.max_tokens,
+        "agent_digest": call.asked.agent_digest,
+        "finish_reason": call.asked.finish_reason,
+    }
 
 
 async def _answer(

@@ -36,7 +36,10 @@ _SPAN = select(
 ).where(*_OF_CONVERSATION)
 _NEWEST_MESSAGES = (
     select(models.Transcript)
-    .where(models.Transcript.session_id == bindparam("id"))
+    .where(
+        models.Transcript.session_id == bindparam("id"),
+        models.Transcript.position < bindparam("end"),
+    )
     .order_by(models.Transcript.position.desc())
     .limit(bindparam("most"))
 )
@@ -237,9 +240,11 @@ def attachment_line(attachment: Mapping[str, Any]) -> str:
     return f"[{kind}: {details}]" if details else f"[{kind}]"
 
 
-async def messages(session: AsyncSession, session_id: str) -> list[TranscriptMessage]:
-    """The transcript as the model is to see it; a long one is cut to begin at a user's message."""
-    newest = {"id": session_id, "most": CONTEXT_MESSAGES_MAX}
+async def messages(session: AsyncSession, session_id: str, end: int) -> list[TranscriptMessage]:
+    """The transcript before position `end` as the model is to see it; a long one is cut to begin at
+    a user's message.
+    """
+    newest = {"id": session_id, "most": CONTEXT_MESSAGES_MAX, "end": end}
     rows = (await session.scalars(_NEWEST_MESSAGES, newest)).all()[::-1]
     if len(rows) == CONTEXT_MESSAGES_MAX:
         first = next((i for i, row in enumerate(rows) if row.role == "user"), 0)

@@ -28,6 +28,7 @@ from roost_platform.db.turns.transcript import (
 )
 from roost_platform.errors import NotFound, TurnOver
 from roost_platform.queueing import QueueRules, batch_max
+from roost_workflows.model_calls import Spent
 from roost_workflows.ports import (
     CallRecord,
     CallStatus,
@@ -39,7 +40,6 @@ from roost_workflows.ports import (
     TurnContext,
     TurnRecord,
 )
-from roost_workflows.spent import Spent
 
 # These run several times a second while a model writes, or in every turn: they are built once.
 _STOP = select(models.Turn.stop_requested_at).where(models.Turn.id == bindparam("id"))
@@ -181,7 +181,8 @@ class TurnStore:
                 channel=conversation.channel,
                 session_key=conversation.key,
                 cache_salt=salt,
-                messages=await messages(session, chat_session.id),
+                messages=await messages(session, chat_session.id, chat_session.transcript_length),
+                end=chat_session.transcript_length,
                 steered=steered,
                 spent=await spent(session, turn_id) if has_open or step > 1 else Spent(),
                 payload=payload,

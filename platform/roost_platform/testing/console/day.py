@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from sqlalchemy import select
+
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
 from roost_platform.db.stores import Stores
@@ -42,6 +44,11 @@ async def seed(stores: Stores, now: float) -> dict[str, str]:
         await _stranger(add, eve, now)
         await _health(add, now)
         await _background(add, now)
+    async with stores.database.read() as session:
+        first = select(models.Turn.id).where(
+            models.Turn.conversation_id == ids["ada"], models.Turn.number == 1
+        )
+        ids["turn"] = str(await session.scalar(first))
     return ids
 
 

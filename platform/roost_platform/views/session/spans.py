@@ -25,6 +25,7 @@ class TurnSpan:
 @dataclass(frozen=True, slots=True)
 class TurnView:
     """One turn with its waterfall. engine: what the engine reports of its calls, in sentences.
+    steps: the numbers of its model calls, of which the last may have no answer.
 
     error: the engine's own words or a trace, for operators.
     reason: the code of how it ended; ending: the same in words, empty for a turn that ended well.
@@ -41,6 +42,8 @@ class TurnView:
     completion_tokens: int
     ttft_s: float | None
     spans: tuple[TurnSpan, ...]
+    conversation_id: str = ""
+    steps: tuple[int, ...] = ()
     engine: tuple[str, ...] = ()
     error: str = ""
     ending: str = ""
@@ -74,10 +77,19 @@ def turn_view(
         completion_tokens=sum(s.completion_tokens for s in steps),
         ttft_s=next((s.time_to_first_token_s for s in steps), None),
         spans=scaled(turn.queued_at, raw_spans(turn, steps, calls, parts)),
+        conversation_id=turn.conversation_id,
+        steps=step_numbers(turn, steps),
         engine=engine_notes(steps),
         error=turn.error,
         ending=ending_of(turn),
     )
+
+
+def step_numbers(turn: models.Turn, steps: Sequence[models.TurnStep]) -> tuple[int, ...]:
+    """The steps whose prompts can be looked at: also the one that has no answer."""
+    numbers = [step.step for step in steps]
+    ended_well = turn.state in ("done", "stopped")
+    return tuple(numbers if ended_well else [*numbers, max(numbers, default=0) + 1])
 
 
 def ending_of(turn: models.Turn) -> str:

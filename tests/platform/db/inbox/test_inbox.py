@@ -12,7 +12,8 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import open_stores
-from roost_platform.intake import SWEEP_MAX, PlatformIntake, Sweeper
+from roost_platform.intake import PlatformIntake
+from roost_platform.sweeper import SWEEP_MAX, Sweeper
 from roost_platform.testing.chats import DoorbellLog, HandClock, Person, count_rows
 from roost_workflows.ports import TurnRecord
 

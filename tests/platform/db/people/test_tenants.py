@@ -14,7 +14,8 @@ from roost_platform.db.base.engine import Database
 from roost_platform.db.stores import open_stores
 from roost_platform.intake import PlatformIntake
 from roost_platform.testing.chats import DoorbellLog, HintLog, Person
-from roost_workflows.ports import ModelCall, Usage
+from roost_workflows.model_calls import Usage
+from roost_workflows.ports import ModelCall
 
 GRACE = Address("telegram", "42", "2002")
 WANDA = Address("whatsapp", "w", "3003")

@@ -1,0 +1,159 @@
+"""The rules: what is wrong now, in counts and codes. No rule reads what people or agents wrote."""
+
+import shutil
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, get_args
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.services import is_alive
+from roost_platform.settings.watching import AlertRule
+
+RULES: Final[tuple[AlertRule, ...]] = get_args(AlertRule)
+RECENT_S: Final = 600.0  # a failure counts for so long after it happened
+STUCK_S: Final = 120.0  # a turn without progress for so long is stuck
+LASTS_S: Final = 60.0  # what may pass by itself is told once it lasted this long
+RESTARTS: Final = 3  # starts of one part within RECENT_S beyond its first
+REMEMBERED_MAX: Final = 20  # starts of one part
+CHANNEL_TROUBLE: Final = ("degraded", "conflict", "auth_error")
+ENGINE_REASONS: Final = ("engine_refused", "engine_failed")
+
+WORDS: Final[Mapping[AlertRule, str]] = {
+    "turn_failed": "turns failed",
+    "turn_stuck": "turns make no progress",
+    "engine_refused": "turns failed because of the engine",
+    "engine_down": "turns wait because the engine does not answer",
+    "channel": "the channel has trouble",
+    "delivery_uncertain": "messages may or may not have arrived",
+    "delivery_failed": "messages could not be delivered",
+    "part_down": "the part gives no sign of life",
+    "part_restarts": "the part is restarted again and again",
+    "disk": "MiB are left on the disk",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that is wrong now. subject: what it is about; count: how many, see WORDS.
+
+    lasts_s: it is told once it lasted so long, as it may pass by itself.
+    """
+
+    rule: AlertRule
+    subject: str
+    count: int
+    lasts_s: float = 0.0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from others."""
+        return self.rule, self.subject
+
+
+@dataclass(slots=True)
+class Starts:
+    """When each part was seen to start, while we look."""
+
+    seen: dict[str, deque[float]] = field(default_factory=dict)
+
+    def count(self, service: str, started_at: float, now: float) -> int:
+        """How often the part was started again in the last RECENT_S."""
+        starts = self.seen.setdefault(service, deque(maxlen=REMEMBERED_MAX))
+        if not starts or starts[-1] != started_at:
+            starts.append(started_at)
+        return sum(1 for at in list(starts)[1:] if at > now - RECENT_S)
+
+
+async def conditions(
+    session: AsyncSession, now: float, *, starts: Starts, data_dir: Path, disk_free_mib: int
+) -> list[Condition]:
+    """All that is wrong now."""
+    found = [
+        *await _turns(session, now),
+        *await _channels(session),
+        *await _deliveries(session, now),
+        *await _parts(session, now, starts),
+    ]
+    free_mib = shutil.disk_usage(data_dir).free // 2**20
+    if free_mib < disk_free_mib:
+        found.append(Condition("disk", "data folder", free_mib))
+    return found
+
+
+async def _turns(session: AsyncSession, now: float) -> list[Condition]:
+    failed = await session.execute(
+        select(models.Turn.reason_code, func.count())
+        .where(models.Turn.state == "failed", models.Turn.finished_at >= now - RECENT_S)
+        .group_by(models.Turn.reason_code)
+    )
+    found = []
+    for code, count in failed.all():
+        rule: AlertRule = "engine_refused" if code in ENGINE_REASONS else "turn_failed"
+        found.append(Condition(rule, code or "no reason", count))
+    progress = models.RunProgress
+    running = (
+        select(func.count())
+        .select_from(models.Turn)
+        .join(progress, progress.turn_id == models.Turn.id)
+        .where(models.Turn.state == "running")
+    )
+    unreachable = progress.phase == "unreachable"
+    waiting = await session.scalar(
+        running.where(unreachable, models.Turn.started_at <= now - LASTS_S)
+    )
+    stuck = await session.scalar(running.where(~unreachable, progress.updated_at <= now - STUCK_S))
+    if waiting:
+        found.append(Condition("engine_down", "engine", waiting))
+    if stuck:
+        found.append(Condition("turn_stuck", "turns", stuck))
+    return found
+
+
+async def _channels(session: AsyncSession) -> list[Condition]:
+    states = await session.scalars(
+        select(models.ChannelState).where(models.ChannelState.state.in_(CHANNEL_TROUBLE))
+    )
+    return [
+        Condition(
+            "channel",
+            f"{one.channel} {one.account} ({one.state})",
+            1,
+            LASTS_S if one.state == "degraded" else 0.0,
+        )
+        for one in states
+    ]
+
+
+async def _deliveries(session: AsyncSession, now: float) -> list[Condition]:
+    parts, outbox = models.Part, models.Outbox
+    counted = (
+        select(outbox.channel, outbox.account, func.count())
+        .join(parts, parts.outbox_id == outbox.id)
+        .group_by(outbox.channel, outbox.account)
+    )
+    uncertain = await session.execute(
+        counted.where(parts.state == "ambiguous", parts.started_at <= now - LASTS_S)
+    )
+    failed = await session.execute(
+        counted.where(parts.state.in_(("failed", "expired")), outbox.finished_at >= now - RECENT_S)
+    )
+    return [
+        *(Condition("delivery_uncertain", f"{c} {a}", n) for c, a, n in uncertain.all()),
+        *(Condition("delivery_failed", f"{c} {a}", n) for c, a, n in failed.all()),
+    ]
+
+
+async def _parts(session: AsyncSession, now: float, starts: Starts) -> list[Condition]:
+    found = []
+    for row in await session.scalars(select(models.ServiceHeartbeat)):
+        again = starts.count(row.service, row.started_at, now)
+        if again >= RESTARTS:
+            found.append(Condition("part_restarts", row.service, again))
+        if not is_alive(row.seen_at, now) and row.seen_at <= now - LASTS_S:
+            found.append(Condition("part_down", row.service, 1))
+    return found

@@ -1,0 +1,1 @@
+"""Pages for finding faults: prompts, search, settings, checks, logs, alerts."""

@@ -1,0 +1,1 @@
+"""What belongs to a person: found in every store, exported, deleted."""

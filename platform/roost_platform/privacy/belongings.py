@@ -1,0 +1,174 @@
+"""Which rows belong to a person, found by the tables' own foreign keys.
+
+A table that is added later belongs to people as soon as it refers to a conversation, a turn, a
+part or an identity; a test fails for a table that does neither and is not in TABLES_OF_NOBODY.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Table, and_, or_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_inference.client.sessions import EngineSession
+from roost_platform.db import models
+from roost_platform.db.models import Base
+from roost_platform.db.people.link_codes import failures_of
+from roost_platform.errors import NotFound
+
+# Tables with nothing of people: those of operators and of the installation.
+TABLES_OF_NOBODY: Final = frozenset(
+    {
+        *("operators", "operator_sessions", "api_tokens", "setup_tokens", "login_failures"),
+        *("audit", "audit_anchor", "channel_states", "service_heartbeats", "alerts"),
+        "forgotten_events",
+    }
+)
+# Tables that name people by their address.
+BY_ADDRESS: Final = frozenset({"listed_names", "chat_waits", "tenants", "link_failures"})
+_ROOTS: Final = frozenset({"identities", "conversations"})
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """A person's own chats, and how the person is known.
+
+    conversations: private chats. chats: their (channel, account, chat). addresses: (channel,
+    address). names: display names and usernames. groups: conversations of others, in which the
+    person wrote. engine_sessions: of the private chats, for the engine to forget.
+    """
+
+    identity_id: str
+    conversations: tuple[str, ...]
+    chats: tuple[tuple[str, str, str], ...]
+    addresses: frozenset[tuple[str, str]]
+    names: frozenset[str]
+    groups: tuple[str, ...]
+    engine_sessions: tuple[EngineSession, ...]
+
+
+async def belongings_of(session: AsyncSession, identity_id: str) -> Belongings:
+    """What belongs to the person; raises NotFound."""
+    identity = await session.get(models.Identity, identity_id)
+    if identity is None:
+        raise NotFound("There is no such person.")
+    own = (
+        await session.scalars(
+            select(models.Conversation)
+            .where(
+                models.Conversation.identity_id == identity_id,
+                models.Conversation.is_group.is_(False),
+            )
+            .order_by(models.Conversation.key)
+        )
+    ).all()
+    aliases = (
+        await session.scalars(select(models.Alias).where(models.Alias.identity_id == identity_id))
+    ).all()
+    own_ids = [one.id for one in own]
+    wrote_in = select(models.Inbox.conversation_id).where(models.Inbox.identity_id == identity_id)
+    channels = {alias.channel for alias in aliases}
+    groups = await session.scalars(
+        select(models.Conversation.id)
+        .where(
+            models.Conversation.id.not_in(own_ids),
+            or_(
+                models.Conversation.id.in_(wrote_in),
+                # Words that were not for the agent are kept without an identity.
+                and_(models.Conversation.is_group, models.Conversation.channel.in_(channels)),
+            ),
+        )
+        .order_by(models.Conversation.key)
+    )
+    names = {identity.display_name, *(alias.username for alias in aliases)}
+    return Belongings(
+        identity_id=identity_id,
+        conversations=tuple(own_ids),
+        chats=tuple((one.channel, one.account, one.chat) for one in own),
+        addresses=frozenset((alias.channel, alias.address) for alias in aliases),
+        names=frozenset(name for name in names if name),
+        groups=tuple(groups),
+        engine_sessions=await engine_sessions_of(session, own),
+    )
+
+
+async def engine_sessions_of(
+    session: AsyncSession, conversations: Sequence[models.Conversation]
+) -> tuple[EngineSession, ...]:
+    """The engine's sessions of these conversations, under every salt they may have."""
+    found: list[EngineSession] = []
+    for one in conversations:
+        scopes = (f"{one.channel}:{one.account}:{one.chat}", f"{one.channel}:{one.account}")
+        salts = await session.scalars(
+            select(models.Tenant.salt).where(models.Tenant.name.in_((*scopes, "installation")))
+        )
+        ids = await session.scalars(
+            select(models.Session.id).where(models.Session.conversation_id == one.id)
+        )
+        known = salts.all()
+        found += [EngineSession(id, salt) for id in ids for salt in known]
+    return tuple(found)
+
+
+def conversation_tables() -> Mapping[str, Table]:
+    """The tables whose rows belong to conversations, those that refer to others first."""
+    tables = reversed(Base.metadata.sorted_tables)
+    return {table.name: table for table in tables if _reaches(table, "conversations")}
+
+
+def person_tables() -> Mapping[str, Table]:
+    """The tables whose rows belong to identities and to no conversation alone."""
+    return {
+        table.name: table
+        for table in reversed(Base.metadata.sorted_tables)
+        if table.name not in ("conversations", "inbox", "identities")
+        and any(key.column.table.name == "identities" for key in table.foreign_keys)
+    }
+
+
+def of_conversations(table: Table, ids: Sequence[str]) -> ColumnElement[bool]:
+    """The rows of a table of `conversation_tables` that belong to these conversations."""
+    if table.name == "conversations":
+        return table.c.id.in_(ids)
+    if "conversation_id" in table.c:
+        return table.c.conversation_id.in_(ids)
+    for key in table.foreign_keys:
+        parent = key.column.table
+        if _reaches(parent, "conversations"):
+            return key.parent.in_(select(key.column).where(of_conversations(parent, ids)))
+    raise LookupError(f"{table.name} belongs to no conversation")
+
+
+def of_person(table: Table, identity_id: str) -> ColumnElement[bool]:
+    """The rows of a table of `person_tables` that belong to this person."""
+    columns = [key.parent for key in table.foreign_keys if key.column.table.name == "identities"]
+    return or_(*(column == identity_id for column in columns))
+
+
+def by_address(table: Table, owner: Belongings) -> ColumnElement[bool]:
+    """The rows of a table of BY_ADDRESS that name this person."""
+    chats: list[tuple[Any, ...]] = list(owner.chats)
+    if table.name == "tenants":
+        return table.c.name.in_([":".join(chat) for chat in owner.chats])
+    if table.name == "link_failures":
+        return table.c.subject == failures_of(owner.identity_id)
+    if table.name == "chat_waits":
+        return tuple_(table.c.channel, table.c.account, table.c.chat).in_(chats)
+    addresses: list[tuple[Any, ...]] = sorted(owner.addresses)
+    return or_(
+        tuple_(table.c.channel, table.c.address).in_(addresses),
+        tuple_(table.c.channel, table.c.told_address).in_(addresses),
+    )
+
+
+def _reaches(table: Table, root: str) -> bool:
+    """Whether the table is `root` or refers to it, at any depth but not through identities."""
+    if table.name == root:
+        return True
+    return any(
+        key.column.table is not table
+        and key.column.table.name != "identities"
+        and _reaches(key.column.table, root)
+        for key in table.foreign_keys
+    )

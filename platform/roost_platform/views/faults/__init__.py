@@ -1,0 +1,1 @@
+"""Views for finding faults: prompts as they were sent, search, alerts."""

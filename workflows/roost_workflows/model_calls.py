@@ -1,0 +1,54 @@
+"""What is kept of model calls beside their content: what they cost, and how the model was asked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one model call and its times in seconds. `engine`: what the engine tells of
+    the call, small and without content (figures.py).
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    time_to_first_token_s: float | None = None
+    duration_s: float = 0.0
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How the model was asked, without content: with the transcript and the agent it gives the
+    prompt again.
+
+    end: the place in the session's transcript after the last message that the prompt had.
+    shortening: the level of `window` at which the history fitted. last: whether tools were taken
+        away. pictures: ids of the files shown; None for a model that sees none.
+    agent_digest: of the instructions and tools, to see whether they changed since.
+    finish_reason: why the answer ended, in the engine's word.
+    """
+
+    end: int = 0
+    shortening: int = 0
+    last: bool = False
+    pictures: tuple[str, ...] | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    agent_digest: str = ""
+    finish_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a turn has used so far.
+
+    calls: its tool calls in order, as (call id, tool name, arguments). tokens: read and written.
+    worked_s: seconds in model calls and tool calls that have ended.
+    """
+
+    calls: tuple[tuple[str, str, str], ...] = ()
+    tokens: int = 0
+    worked_s: float = 0.0
