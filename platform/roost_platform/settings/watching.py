@@ -1,6 +1,6 @@
 """Settings of what tells operators how it goes: figures, traces, alerts, logs."""
 
-from typing import get_args
+from typing import Literal, get_args
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
