@@ -168,8 +168,7 @@ class TelegramChannel:
                 message_thread_id=_send_thread(address),
                 draft_id=number,
                 can_stop=True,
-                text=part.text,
-                entities=telegram_format.entities(part),
+                **_draft(part),
             )
         )
 
@@ -274,6 +273,11 @@ def _receipt(sent: Any) -> Receipt:
     if message_id is None:
         raise Ambiguous("accepted without a message id", code="decode")
     return Receipt(str(message_id))
+
+
+def _draft(part: RenderedPart) -> dict[str, Any]:
+    """Return a draft's text; drafts have no previews of links."""
+    return {"text": part.text, "entities": telegram_format.entities(part)}
 
 
 def _message(address: Address, message_id: str) -> dict[str, Any]:
