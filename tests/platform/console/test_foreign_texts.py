@@ -79,7 +79,8 @@ def infected(name: str, value: Any, turn: "itertools.count[int]") -> Any:
 
 async def infect(server: ConsoleServer) -> int:
     """Put the attacks into every text of every row; returns how many columns had some."""
-    reached, turns = set(), defaultdict(itertools.count)
+    reached: set[tuple[str, str]] = set()
+    turns: dict[tuple[str, str], itertools.count[int]] = defaultdict(itertools.count)
     async with server.stores.database.write() as session:
         for table in models.Base.metadata.sorted_tables:
             if table.name in ("audit", "audit_anchor", "operator_sessions"):
@@ -188,7 +189,12 @@ def test_s15_s7_no_text_runs_or_fetches_anything_on_any_page(
     admin = server.sign_in_cookie(ADMIN, "admin")
     watched = seeded.watch(browser, url=server.url, cookie=admin)
     dialogs: list[str] = []
-    watched.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+    def seen_dialog(dialog: Any) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    watched.page.on("dialog", seen_dialog)
     seen = 0
     for path in paths(ids):
         page = watched.open(path)
