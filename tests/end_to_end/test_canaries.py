@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import functools
 import json
 import threading
 from collections.abc import Iterator
@@ -144,7 +145,7 @@ def use_it(world: World, gate: Gate) -> None:
     eventually("the faults", lambda: not phone.http.get("/sim/faults").json()["open"])
     for user in ("whatsapp:+15550007001",):
         world.phones.whatsapp.say(user, f"[[say:{WORDS['answer']}]]")
-        eventually("an answer", lambda u=user: world.phones.whatsapp.bot_messages(u))
+        eventually("an answer", functools.partial(world.phones.whatsapp.bot_messages, user))
 
 
 def search(at: Searched) -> None:
