@@ -38,9 +38,7 @@ BODIES = st.lists(LINES, max_size=6).map(lambda lines: "".join(lines).encode()) 
 )
 
 
-@settings(
-    max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(BODIES)
 def test_no_stream_of_an_engine_raises_anything_but_its_errors(body: bytes) -> None:
     async def read() -> None:
