@@ -100,11 +100,14 @@ class TelegramChannel:
         elif part.rich:
             sent = await self._send_rich(part, shared)
         else:
-            sent = await self._client.call(methods.SendMessage(**shared, **_text(part)))
+            text = telegram_format.text(part)
+            sent = await self._client.call(methods.SendMessage(**shared, **text))
         return _receipt(sent)
 
     async def _send_rich(self, part: RenderedPart, shared: dict[str, Any]) -> Any:
-        """Send Markdown that Telegram lays out; after any refusal the plain form is sent."""
+        """Send Markdown that Telegram lays out; refused, or with media, the plain form is sent."""
+        if telegram_format.may_fetch(part.rich):
+            raise RenderRejected("rich Markdown with media", code="rich", http_status=400)
         try:
             rich = types.InputRichMessage(markdown=part.rich)
             return await self._client.call(methods.SendRichMessage(**shared, rich_message=rich))
@@ -121,7 +124,8 @@ class TelegramChannel:
         """Replace the text and the buttons of a message; an edit without buttons removes them."""
         markup: Any = telegram_format.keyboard(message.buttons)
         which = _message(message.address, message_id)
-        change = methods.EditMessageText(**which, **_text(message.part), reply_markup=markup)
+        text = telegram_format.text(message.part)
+        change = methods.EditMessageText(**which, **text, reply_markup=markup)
         await self._client.call(change, repeatable=True)
 
     async def delete(self, address: Address, message_id: str) -> None:
@@ -164,7 +168,7 @@ class TelegramChannel:
                 message_thread_id=_send_thread(address),
                 draft_id=number,
                 can_stop=True,
-                **_text(part),
+                **_draft(part),
             )
         )
 
@@ -271,7 +275,8 @@ def _receipt(sent: Any) -> Receipt:
     return Receipt(str(message_id))
 
 
-def _text(part: RenderedPart) -> dict[str, Any]:
+def _draft(part: RenderedPart) -> dict[str, Any]:
+    """Return a draft's text; drafts have no previews of links."""
     return {"text": part.text, "entities": telegram_format.entities(part)}
 
 

@@ -1,5 +1,6 @@
 """Parts, replies and buttons in the form of the Bot API: entities, never `parse_mode`."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,25 @@ from roost_channels.message import Button, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart, utf16_length
 
 QUOTE_MAX = 1024
+# What may make Telegram fetch an address when it lays a rich message out: an image, or a tag.
+_MEDIA = re.compile(r"!\[|<[A-Za-z]")
+
+
+def text(part: RenderedPart) -> dict[str, Any]:
+    """Return the text of a message or an edit, without a preview of its links.
+
+    For a preview Telegram asks the address at once, whoever wrote it and whatever it carries.
+    """
+    return {
+        "text": part.text,
+        "entities": entities(part),
+        "link_preview_options": {"is_disabled": True},
+    }
+
+
+def may_fetch(markdown: str) -> bool:
+    """Return whether Telegram may fetch an address to lay this Markdown out."""
+    return _MEDIA.search(markdown) is not None
 
 
 def entities(part: RenderedPart) -> list[dict[str, Any]] | None:

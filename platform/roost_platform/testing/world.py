@@ -16,11 +16,16 @@ class World:
     phones: Phones
 
 
-def run_world(tmp: Path, settings: dict[str, str]) -> Iterator[World]:
-    """A stack whose channels are the phones' networks; everything ends with the generator."""
+def run_world(
+    tmp: Path, settings: dict[str, str], more: dict[str, str] | None = None
+) -> Iterator[World]:
+    """A stack whose channels are the phones' networks; everything ends with the generator.
+
+    more: settings that count above those of the phones.
+    """
     stack = Stack(tmp / "data", settings)
     process, phones = start_phones(stack.url)
-    stack.env |= phones.settings
+    stack.env |= phones.settings | (more or {})
     try:
         stack.start()
         yield World(stack, phones)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from temporalio.testing import ActivityEnvironment
 
 from roost.builtin.concierge import concierge, read_file
 from roost.context import Context, Person, SessionInfo
@@ -184,6 +185,7 @@ async def test_a_model_call_reads_the_files_before_it_asks(ada: Chatter) -> None
     caller = ModelCaller(
         *(ada.stores.turns, Engine(), AgentRegistry.of(concierge), Board(), NoHints()), files=files
     )
-    result = await caller.run(GenerateInput(turn.turn_id, 1, last=False))
+    call = GenerateInput(turn.turn_id, 1, last=False)
+    result = await ActivityEnvironment().run(caller.run, call)
     assert result.finish == "answer"
     assert f'<file id="{artifact}"' in str(asked[0].messages[1]["content"])
