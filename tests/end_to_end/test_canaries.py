@@ -34,6 +34,9 @@ SECRETS = {
     "ROOST_WHATSAPP_CLOUD__VERIFY_TOKEN": "canary-of-the-verification-8e44",
     "ROOST_DATABASE__URL": "canary-in-the-url-of-the-database-12ab",
     "ROOST_DATABASE__PASSWORD": "canary-of-the-database-66dd",
+    "ROOST_ALERTS__WEBHOOK": "canary-in-the-address-of-alerts-7e7e",
+    "ROOST_METRICS__TOKEN": "canary-of-the-figures-0b0b",
+    "ROOST_TELEMETRY__OTLP_HEADERS": "canary-of-the-collector-5d5d",
 }
 # Addresses with a password in them; those of the stack itself and of one that can't start.
 IN_URLS = {
@@ -108,6 +111,13 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searched]:
         "ROOST_TELEGRAM__WEBHOOK_SECRET": SECRETS["ROOST_TELEGRAM__WEBHOOK_SECRET"],
         "ROOST_WHATSAPP_CLOUD__VERIFY_TOKEN": SECRETS["ROOST_WHATSAPP_CLOUD__VERIFY_TOKEN"],
         "ROOST_TWILIO__SHARED_KEYS": json.dumps(keys),
+        # Nobody listens at these addresses: what is sent there fails, and is told in logs.
+        "ROOST_ALERTS__WEBHOOK": f"http://127.0.0.1:9/{SECRETS['ROOST_ALERTS__WEBHOOK']}",
+        "ROOST_METRICS__TOKEN": SECRETS["ROOST_METRICS__TOKEN"],
+        "ROOST_TELEMETRY__OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "ROOST_TELEMETRY__OTLP_HEADERS": json.dumps(
+            {"authorization": SECRETS["ROOST_TELEMETRY__OTLP_HEADERS"]}
+        ),
     }
     try:
         for world in run_world(folder, settings, more):

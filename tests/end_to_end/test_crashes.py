@@ -11,6 +11,10 @@ from roost_platform.testing import World, eventually
 _chats = itertools.count(8001)
 
 
+def _generated(url: str) -> int:
+    return int(httpx2.get(f"{url}/health", timeout=5).json()["completion_tokens_total"])
+
+
 def _running(url: str) -> int:
     return int(httpx2.get(f"{url}/health", timeout=5).json()["running"])
 
@@ -72,8 +76,8 @@ def _stop_a_story(world: World) -> tuple[int, float] | None:
     asked = phone.say(
         chat, "Write a very long story about a lighthouse keeper, with many chapters."
     )
-    eventually("the engine to run", lambda: _running(world.stack.engine_url()) > 0)
-    time.sleep(0.5)
+    before = _generated(world.stack.engine_url())
+    eventually("the story to begin", lambda: _generated(world.stack.engine_url()) > before + 10)
     began = time.monotonic()
     phone.say(chat, "/stop")
     stopped = phone.answer(chat, asked, within_s=10)

@@ -119,7 +119,7 @@ def test_your_own_agent_runs_and_programs_and_backups_reach_it(checkout: Checkou
     try:
         said = checkout.run("roost chat --agent waiter --session mine -m Hello --json")
         assert json.loads(said)["answer"]
-        backup, curl = commands(OPERATIONS)
+        backup, people, curl = commands(OPERATIONS)
         token = (checkout.folder / ".roost" / "api-token").read_text().strip()
         curl = curl.replace(":8420", f":{checkout.port}")
         assert "inbox_id" in json.loads(checkout.run(curl, TOKEN=token))
@@ -129,5 +129,9 @@ def test_your_own_agent_runs_and_programs_and_backups_reach_it(checkout: Checkou
         backup = backup.replace("/var/lib", str(checkout.folder))
         checkout.run(backup)
         assert (checkout.folder / "roost-new" / "roost.db").exists()
+        person = checkout.run("roost people list").split()[0]
+        checkout.run(people.replace("delete", "delete --yes").replace("ID", person))
+        assert (checkout.folder / "ada.zip").exists()
+        assert person not in checkout.run("roost people list")
     finally:
         checkout.stop(stack)
