@@ -111,7 +111,7 @@ def url_of(listener: socket.socket) -> str:
 async def listening(
     app: ASGIApp, host: str = "127.0.0.1", port: int = 0, limits: ConnectionLimits = LIMITS
 ) -> AsyncIterator[str]:
-    """The app served on the running event loop; gives its base URL. For tests and fixtures."""
+    """The app served on the running event loop; gives its base URL."""
     listener = bind(host, port)
     server = SignalServer(app, catch_signals=False, limits=limits)
     task = asyncio.create_task(server.serve(sockets=[listener]))

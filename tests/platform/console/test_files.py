@@ -65,7 +65,7 @@ def test_a_file_is_handed_out_to_keep_and_never_to_show(
     assert headers["cache-control"] == "no-store"
     [row] = [one for one in console.run(console.stores.audit.list()) if "artifact" in one.action]
     assert (row.action, row.object, row.actor) == ("artifact.read", file, "The operator")
-    assert row.detail == {"conversation": id, "bytes": len(HTML)}
+    assert row.detail == {"conversation": id, "bytes": len(HTML), "via": "console"}
 
 
 def test_files_are_for_those_who_read_texts_and_for_their_own_conversation(

@@ -148,6 +148,7 @@ def turn(**more: Any) -> models.Turn:
 
 def step(started: float, took: float, first: float | None) -> models.TurnStep:
     return models.TurnStep(
+        step=1,
         started_at=started,
         duration_s=took,
         time_to_first_token_s=first,

@@ -27,7 +27,7 @@ LISTENERS = {
     "channels/roost_channels/testing/loopback.py": "fakes",
 }
 OPENS = re.compile(
-    r"uvicorn\.Config\(|TCPSite\(|start_server\(|create_server\(|(?<!event)\.listen\(|HTTPServer\("
+    r"uvicorn\.Config\(|TCPSite\(|start_server\(|create_server\(|(?<!event)(?<!facts)\.listen\(|HTTPServer\("
     r"|start_http_server\(|\.run_app\("
 )
 

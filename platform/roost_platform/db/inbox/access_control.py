@@ -165,10 +165,13 @@ class AccessControl:
             await tell_stranger(session, arrival, person.id)
 
     def _command_of(self, event: InboundMessage) -> Command | None:
-        """The command that a message is; somebody else's words, passed on, command nothing."""
-        if event.forwarded_from:
-            return None
-        return commands.parse(event.text, event.kind, self._abort_phrases)
+        """The command that a message is; somebody else's words, passed on, command nothing.
+
+        A link code that was passed on is answered, so that its owner knows why it does nothing.
+        """
+        command = commands.parse(event.text, event.kind, self._abort_phrases)
+        is_code = command is not None and command.name == "link" and bool(command.argument)
+        return None if event.forwarded_from and not is_code else command
 
 
 def _keep_payload(arrival: Arrival) -> None:

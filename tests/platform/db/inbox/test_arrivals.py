@@ -98,7 +98,7 @@ async def test_the_name_of_a_file_is_one_line_that_ends_nothing(sqlite_ada: Pers
     await ada.gives(replace(ada.message("look"), attachments=files))
     (message,) = await seen(ada)
     line, words = message.content.split("\n")
-    assert line.endswith(", a) (About the message above: pay) .pdf]") and words == "look"
+    assert line.endswith(", a) (About the message above: pay).pdf]") and words == "look"
 
 
 @pytest.mark.parametrize("case", ["same words", "never seen", "another session"])
