@@ -111,7 +111,7 @@ def test_odd_positions_never_make_a_stream_fail(
     server: ApiServer, after: str, last: str, inbox: str, name: str
 ) -> None:
     token = server.as_("operator")["Authorization"]
-    headers = [("authorization", token), ("last-event-id", last.encode().decode("latin-1"))]
+    headers = [(b"authorization", token.encode()), (b"last-event-id", last.encode())]
     with httpx2.Client(base_url=server.url, trust_env=False) as http:
         for session in ("one", quote(name, safe="")):
             for key, value in (("after", after), ("inbox", inbox)):
