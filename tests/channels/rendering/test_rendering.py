@@ -1,6 +1,7 @@
 """What must hold for every text, however it is cut and marked."""
 
 import re
+from functools import partial
 
 import pytest
 import regex  # type: ignore[import-untyped]
@@ -8,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from roost_channels.capabilities import Capabilities
+from roost_channels.rendering import parts as parts_of
 from roost_channels.rendering.marks import WORD_JOINER
 from roost_channels.rendering.markup import closed
 from roost_channels.rendering.parts import (
@@ -16,11 +18,13 @@ from roost_channels.rendering.parts import (
     RenderedPart,
     labelled,
     plainer,
-    render,
     utf16_length,
 )
 from roost_channels.telegram.channel import CAPABILITIES as TELEGRAM
 from roost_channels.whatsapp.channel import CAPABILITIES as WHATSAPP
+
+# A collection of garbage in a process full of tests may take longer than the budget of a text.
+render = partial(parts_of.render, budget_s=60.0)
 
 
 def capabilities(markup: str, text_max: int) -> Capabilities:
