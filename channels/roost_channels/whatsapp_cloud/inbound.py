@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from roost_channels.clock import Clock, SystemClock
-from roost_channels.http.bodies import parse_json
+from roost_channels.http.bodies import decoded
 from roost_channels.intake import DeliveryReceipt, Intake
 from roost_channels.message import InboundMessage, Quote
 from roost_channels.webhook import WebhookReply, lowered
@@ -63,10 +63,7 @@ class CloudWebhooks:
         if not self._is_signed(lowered(headers), body):
             logger.warning("webhook with a wrong signature refused")
             return WebhookReply(403, b"wrong signature\n")
-        try:
-            payload = parse_json(body)
-        except ValueError:
-            payload = None
+        payload = decoded(body)
         if not isinstance(payload, dict):
             return WebhookReply(400, b"not a JSON object\n")
         try:

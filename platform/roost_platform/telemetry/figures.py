@@ -78,25 +78,22 @@ class Figures:
         """The figures in Prometheus's text format."""
         return generate_latest(self.registry)
 
+    @singledispatchmethod
     def take(self, fact: Fact) -> None:
         """Count what was committed."""
-        self._take(fact)
-
-    @singledispatchmethod
-    def _take(self, fact: Fact) -> None:
         raise TypeError(type(fact).__name__)
 
-    @_take.register
+    @take.register
     def _(self, fact: MessageAccepted) -> None:
         self._accepted.labels(fact.channel, fact.state).inc()
 
-    @_take.register
+    @take.register
     def _(self, fact: TurnEnded) -> None:
         self._turns.labels(fact.outcome, fact.reason).inc()
         self._turn_s.labels(fact.outcome).observe(fact.finished_at - fact.queued_at)
         self._wait_s.observe(fact.started_at - fact.queued_at)
 
-    @_take.register
+    @take.register
     def _(self, fact: ModelCalled) -> None:
         self._calls.labels(fact.finish).inc()
         self._call_s.observe(fact.duration_s)
@@ -109,16 +106,16 @@ class Figures:
         ):
             self._tokens.labels(kind).inc(tokens)
 
-    @_take.register
+    @take.register
     def _(self, fact: ToolCalled) -> None:
         self._tools.labels(fact.status).inc()
         self._tool_s.labels(fact.status).observe(fact.finished_at - fact.started_at)
 
-    @_take.register
+    @take.register
     def _(self, fact: SendAttempted) -> None:
         self._attempts.labels(fact.outcome).inc()
 
-    @_take.register
+    @take.register
     def _(self, fact: DeliveryEnded) -> None:
         self._sent.labels(fact.channel, fact.state).inc()
         self._sent_s.labels(fact.channel).observe(fact.finished_at - fact.created_at)

@@ -99,23 +99,20 @@ class Spans:
         sending.start()
         sending.join(CLOSE_S)
 
+    @singledispatchmethod
     def take(self, fact: Fact) -> None:
         """Make the span of a fact."""
-        self._take(fact)
-
-    @singledispatchmethod
-    def _take(self, fact: Fact) -> None:
         raise TypeError(type(fact).__name__)
 
-    @_take.register
+    @take.register
     def _(self, fact: MessageAccepted) -> None:
         """It belongs to no turn yet; the turn's span begins when its first message came."""
 
-    @_take.register
+    @take.register
     def _(self, fact: SendAttempted) -> None:
         """A delivery is one span, with all its tries."""
 
-    @_take.register
+    @take.register
     def _(self, fact: TurnEnded) -> None:
         self._span(
             f"invoke_agent {fact.agent}",
@@ -139,7 +136,7 @@ class Spans:
             kind=SpanKind.CONSUMER,
         )
 
-    @_take.register
+    @take.register
     def _(self, fact: ModelCalled) -> None:
         attributes: dict[str, str | int | float] = {
             "gen_ai.operation.name": "chat",
@@ -163,7 +160,7 @@ class Spans:
             kind=SpanKind.CLIENT,
         )
 
-    @_take.register
+    @take.register
     def _(self, fact: ToolCalled) -> None:
         self._span(
             f"execute_tool {fact.name}",
@@ -181,7 +178,7 @@ class Spans:
             error=fact.status if fact.status in ERRORS else "",
         )
 
-    @_take.register
+    @take.register
     def _(self, fact: DeliveryEnded) -> None:
         if fact.turn_id is None:  # a notice, or an operator's words
             return
