@@ -22,11 +22,13 @@ TABLES_OF_NOBODY: Final = frozenset(
     {
         *("operators", "operator_sessions", "api_tokens", "setup_tokens", "login_failures"),
         *("audit", "audit_anchor", "channel_states", "service_heartbeats", "alerts"),
-        "forgotten_events",
+        *("forgotten_events", "agent_versions"),
     }
 )
-# Tables that name people by their address.
-BY_ADDRESS: Final = frozenset({"listed_names", "chat_waits", "tenants", "link_failures"})
+# Tables that name people by their address or id.
+BY_ADDRESS: Final = frozenset(
+    {"listed_names", "chat_waits", "tenants", "link_failures", "tool_policies"}
+)
 _ROOTS: Final = frozenset({"identities", "conversations"})
 
 
@@ -153,6 +155,8 @@ def by_address(table: Table, owner: Belongings) -> ColumnElement[bool]:
         return table.c.name.in_([":".join(chat) for chat in owner.chats])
     if table.name == "link_failures":
         return table.c.subject == failures_of(owner.identity_id)
+    if table.name == "tool_policies":
+        return table.c.person_id == owner.identity_id
     if table.name == "chat_waits":
         return tuple_(table.c.channel, table.c.account, table.c.chat).in_(chats)
     addresses: list[tuple[Any, ...]] = sorted(owner.addresses)

@@ -1,7 +1,9 @@
 """Every table, by subject. Times are seconds since the epoch; ids are UUIDv7 unless stated."""
 
 from roost_platform.db.models.alerts import Alert
+from roost_platform.db.models.approvals import AgentVersion, Approval, Grant, ToolPolicy
 from roost_platform.db.models.base import Base, Serial
+from roost_platform.db.models.children import Budget, ChildTask, FlowRun
 from roost_platform.db.models.conversations import Conversation, Session
 from roost_platform.db.models.files import Artifact
 from roost_platform.db.models.inbox import ForgottenEvent, Inbox
@@ -27,23 +29,30 @@ from roost_platform.db.models.people import (
     Tenant,
 )
 from roost_platform.db.models.progress import RunProgress, StatusMessageRow
+from roost_platform.db.models.schedules import Occurrence, Schedule
 from roost_platform.db.models.services import ChannelState, ServiceHeartbeat
 from roost_platform.db.models.turns import ToolCall, Transcript, Turn, TurnStep
 
 __all__ = [
     "OUTBOX_SEQUENCE",
+    "AgentVersion",
     "Alert",
     "Alias",
     "ApiToken",
+    "Approval",
     "Artifact",
     "Audit",
     "AuditAnchor",
     "Base",
+    "Budget",
     "ChannelState",
     "ChatWait",
+    "ChildTask",
     "Conversation",
     "DeliveryAttempt",
+    "FlowRun",
     "ForgottenEvent",
+    "Grant",
     "Identity",
     "Inbox",
     "LinkCode",
@@ -51,6 +60,7 @@ __all__ = [
     "ListedName",
     "LoginFailure",
     "NoteRow",
+    "Occurrence",
     "Operator",
     "OperatorSession",
     "Outbox",
@@ -58,6 +68,7 @@ __all__ = [
     "Part",
     "PersonLink",
     "RunProgress",
+    "Schedule",
     "Serial",
     "ServiceHeartbeat",
     "Session",
@@ -65,6 +76,7 @@ __all__ = [
     "StatusMessageRow",
     "Tenant",
     "ToolCall",
+    "ToolPolicy",
     "Transcript",
     "Turn",
     "TurnStep",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, false
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from roost_platform.db.models.base import EMPTY, Base
@@ -12,6 +12,9 @@ class Conversation(Base):
     """One chat (and thread) of one account: the unit with one writer. `key` is Address.key.
 
     inbox_sequence and turn_count are counters, raised in the transaction that uses the number.
+    kind: chat | child (an agent works there for another; see ChildTask).
+    root_id: the chat at the top of a child's tree, whose row is the lock of the whole tree; depth:
+    0 for a chat.
     """
 
     __tablename__ = "conversations"
@@ -34,6 +37,9 @@ class Conversation(Base):
     payload: Mapped[str] = mapped_column(default="", server_default=EMPTY)
     turn_count: Mapped[int] = mapped_column(default=0)
     last_inbound_at: Mapped[float | None]
+    kind: Mapped[str] = mapped_column(default="chat", server_default=text("'chat'"))
+    root_id: Mapped[str | None] = mapped_column(index=True)
+    depth: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     created_at: Mapped[float]
 
 

@@ -18,6 +18,7 @@ class Outbox(Base):
     dropped_at: since when the person wants no more of it; what was in flight then is settled, the
     rest is dropped. drop_notice_id: the message that tells how much was sent.
     drop_words: of that message, its words beside the figure (head, tail).
+    edits_id: the message of ours that this one replaces in place, where the channel can edit.
     dedupe_key makes queueing idempotent. sequence orders a lane; below zero goes before the rest.
     """
 
@@ -49,6 +50,7 @@ class Outbox(Base):
     dropped_at: Mapped[float | None]
     drop_notice_id: Mapped[str | None]
     drop_words: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    edits_id: Mapped[str | None]
 
 
 class Part(Base):

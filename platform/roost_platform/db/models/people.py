@@ -19,6 +19,8 @@ class Identity(Base):
     decided_by: Mapped[str] = mapped_column(default="")
     # The access setting decided, not an operator: it decides again when the setting changes.
     decided_by_policy: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # The IANA time zone that the person named; empty until they did.
+    zone: Mapped[str] = mapped_column(default="", server_default=EMPTY)
 
 
 class Alias(Base):

@@ -7,13 +7,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from roost_platform.db.models.base import EMPTY, Base
 
+_OPEN = text("state IN ('running', 'waiting')")
+_WAITING = text("state = 'waiting'")
 ZERO = text("0")  # the default of a number that was added to a table with rows
 
 
 class Turn(Base):
     """One answer in the making; `number` is the generation fence.
 
-    state: running | done | stopped | failed. nonce: what its buttons carry beside its id.
+    state: running | waiting | done | stopped | failed; nothing of a waiting turn runs: its open
+    calls wait for people, children or a time. waiting_since: when it began to wait; waited_s: how
+    long it waited before. nonce: what its buttons carry beside its id.
     worker_deaths: workers that froze or died while they computed for it.
     resumes: runs that took it up again since its last model call.
     error: the engine's own words or a trace, for operators.
@@ -26,11 +30,11 @@ class Turn(Base):
         Index(None, "session_id"),
         # The database itself refuses a second writer of a conversation.
         Index(
-            "uq_turns_running",
+            "uq_turns_open",
             "conversation_id",
             unique=True,
-            sqlite_where=text("state = 'running'"),
-            postgresql_where=text("state = 'running'"),
+            sqlite_where=_OPEN,
+            postgresql_where=_OPEN,
         ),
     )
 
@@ -51,6 +55,8 @@ class Turn(Base):
     nonce: Mapped[str] = mapped_column(default="", server_default=EMPTY)
     worker_deaths: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     resumes: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    waiting_since: Mapped[float | None]
+    waited_s: Mapped[float] = mapped_column(default=0.0, server_default=ZERO)
     error: Mapped[str] = mapped_column(default="", server_default=EMPTY)
 
 
@@ -58,7 +64,8 @@ class TurnStep(Base):
     """One model call of a turn; its content stays here until the tool group closes.
 
     state: open (tools outstanding) | closed. engine: the engine's own figures of the call.
-    The columns from prompt_end on are those of `Asked`: how the model was asked.
+    The columns from prompt_end on are those of `Asked`: how the model was asked. manifest: what
+    the prompt was made of, by ids and hashes.
     """
 
     __tablename__ = "turn_steps"
@@ -86,15 +93,23 @@ class TurnStep(Base):
     max_tokens: Mapped[int | None]
     agent_digest: Mapped[str] = mapped_column(default="", server_default=EMPTY)
     finish_reason: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    manifest: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class ToolCall(Base):
-    """One tool call. state: planned | running | ok | error | cancelled | unknown | skipped.
+    """One tool call, or one entry of a flow's journal.
 
+    state: planned | waiting | ready | running | ok | error | cancelled | unknown | skipped.
+    wait: what a waiting call waits for: approval | question | child | sleep; `ready` means that
+    the wait is over and the call goes on. due_at: the end of a sleep.
+    op: of a flow's entry, the method of FlowContext; its call_id is the entry's path.
     error: the trace of a tool that broke, for operators.
     """
 
     __tablename__ = "tool_calls"
+    __table_args__ = (
+        Index("ix_tool_calls_due", "due_at", sqlite_where=_WAITING, postgresql_where=_WAITING),
+    )
 
     turn_id: Mapped[str] = mapped_column(ForeignKey("turns.id"), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True)
@@ -107,6 +122,10 @@ class ToolCall(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     result: Mapped[str] = mapped_column(default="")
     error: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    wait: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    op: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    args_hash: Mapped[str] = mapped_column(default="", server_default=EMPTY)
+    due_at: Mapped[float | None]
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
 
