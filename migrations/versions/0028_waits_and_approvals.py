@@ -151,6 +151,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'waiting'"),
         postgresql_where=sa.text("state = 'waiting'"),
     )
+    op.create_index(
+        "ix_tool_calls_ready",
+        "tool_calls",
+        ["turn_id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'ready'"),
+        postgresql_where=sa.text("state = 'ready'"),
+    )
     op.add_column("turn_steps", sa.Column("manifest", sa.JSON(none_as_null=True), nullable=True))
     op.add_column("turns", sa.Column("waiting_since", sa.Double(), nullable=True))
     op.add_column(
@@ -190,6 +198,7 @@ def downgrade() -> None:
     op.drop_column("turns", "waited_s")
     op.drop_column("turns", "waiting_since")
     op.drop_column("turn_steps", "manifest")
+    op.drop_index("ix_tool_calls_ready", table_name="tool_calls")
     op.drop_index(
         "ix_tool_calls_due",
         table_name="tool_calls",

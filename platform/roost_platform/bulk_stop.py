@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from roost_platform.db import models
+from roost_platform.db.locks import OPEN_STATES
 from roost_platform.db.stores import Stores
 from roost_platform.errors import NotFound
 from roost_platform.intake import PlatformIntake
@@ -31,11 +32,11 @@ class BulkStop:
 
 
 async def running(stores: Stores, *, agent: str = "", channel: str = "") -> list[str]:
-    """The conversations in which a turn runs, the longest running first; empty means any."""
+    """The conversations in which a turn runs or waits, the oldest turn first; empty means any."""
     statement = (
         select(models.Turn.conversation_id)
         .join(models.Conversation, models.Conversation.id == models.Turn.conversation_id)
-        .where(models.Turn.state == "running", models.Turn.stop_requested_at.is_(None))
+        .where(models.Turn.state.in_(OPEN_STATES), models.Turn.stop_requested_at.is_(None))
         .order_by(models.Turn.started_at)
     )
     if agent:

@@ -175,8 +175,7 @@ class PlatformIntake:
     async def request_stop(self, conversation_id: str, by: str, ip: str = "") -> Stopped:
         """Stop what runs in a conversation, as `/stop` in the chat does."""
         stopped = await self._stores.request_stop(conversation_id, by, ip)
-        if stopped.turn_id is not None:
-            self._announce([conversation_id], [])
+        self._announce(stopped.runs, [])
         return stopped
 
     def forget(self, sessions: Sequence[EngineSession]) -> None:

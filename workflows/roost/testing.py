@@ -142,13 +142,13 @@ class _LocalTurn:
         self.calls |= ids
         return _Step("tools", tuple(ids))
 
-    async def call_tool(self, step: int, call_id: str) -> None:
+    async def call_tool(self, step: int, call_id: str) -> bool:
         """Run the tool, or answer that there is none."""
         call = self.calls[call_id]
         tool = self.agent.tool(call.name)
         if tool is None:
             self.outcomes[call_id] = Outcome("error", f"There is no tool {call.name!r}.")
-            return
+            return False
         context = Context(
             key=f"local:{step}:{call_id}",
             person=Person("tester", "Tester"),
@@ -156,6 +156,11 @@ class _LocalTurn:
             notes=self.notes,
         )
         self.outcomes[call_id] = await run_tool(tool, call.arguments, context)
+        return False
+
+    async def park(self, step: int) -> bool:
+        """Nothing waits here."""
+        return False
 
     async def close_group(self, step: int) -> None:
         """Append the calls and their results to the messages."""

@@ -1,13 +1,16 @@
 """A tool is a function: its name, docstring and annotations are what the model sees."""
 
+import hashlib
 import inspect
+import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import (
     Annotated,
     Any,
     Final,
+    Literal,
     get_args,
     get_origin,
     get_type_hints,
@@ -23,7 +26,11 @@ from roost.effects import EFFECTS, Effect
 from roost.errors import DefinitionError, ModelRetry
 
 Check = Callable[[str], Any]
+Approval = Literal["allow", "ask", "deny"]
+Approver = Literal["requester", "operator", "another"]
 
+APPROVALS: Final[tuple[str, ...]] = get_args(Approval)
+APPROVERS: Final[tuple[str, ...]] = get_args(Approver)
 TIMEOUT_S_DEFAULT: Final = 60.0
 TIMEOUT_S_MAX: Final = 3600.0
 FAULTS_LISTED_MAX: Final = 8  # of one call's wrong arguments
@@ -42,7 +49,12 @@ class Tool:
         unknown.
     check: gets the key of an interrupted call; None or False says it had no effect, anything else
         is its result.
+    approval: whether people are asked before it runs: allow | ask | deny. None leaves it to the
+        installation. approver: who may say yes: the person who asked for it, an operator, or
+        another person than the one who asked.
     parameters: the JSON schema of the arguments.
+    definition_hash: changes with the code and with all that is declared; an approval is bound to
+        it.
     """
 
     name: str
@@ -53,6 +65,9 @@ class Tool:
     check: Check | None
     parameters: Mapping[str, Any]
     label: str
+    approval: Approval | None
+    approver: Approver
+    definition_hash: str
     _arguments: type[BaseModel]
     _context_name: str | None
 
@@ -110,6 +125,8 @@ def tool(
     label: str = "",
     timeout: float = TIMEOUT_S_DEFAULT,
     check: Check | None = None,
+    approval: Approval | None = None,
+    approver: Approver = "requester",
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -120,6 +137,8 @@ def tool(
     label: str = "",
     timeout: float = TIMEOUT_S_DEFAULT,
     check: Check | None = None,
+    approval: Approval | None = None,
+    approver: Approver = "requester",
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Declare a function as a tool.
 
@@ -129,11 +148,27 @@ def tool(
     (`Annotated[str, Field(description=…)]` works). One parameter may be annotated `Context`; the
     model does not see it. `timeout` is in seconds, `label` is what people see while it runs.
     Work that blocks belongs in a plain `def`, which runs in a process of its own; in an `async def`
-    it would stop the worker's heartbeats. Raises DefinitionError.
+    it would stop the worker's heartbeats. A tool may return a wait of `roost.waits`, such as a
+    question: its outcome is the result. approval, approver: see `Tool`. Raises DefinitionError.
     """
-    if function is not None:
-        return _declare(function, effect, name, label, timeout, check)
-    return lambda inner: _declare(inner, effect, name, label, timeout, check)
+
+    def declare(inner: Callable[..., Any]) -> Tool:
+        declared = _declare(inner, effect, name, label, timeout, check)
+        _check_approval(f"Tool {declared.name!r}", approval, approver)
+        return replace(declared, approval=approval, approver=approver)
+
+    return declare(function) if function is not None else declare
+
+
+def _check_approval(where: str, approval: object, approver: object) -> None:
+    if approval is not None and approval not in APPROVALS:
+        words = ", ".join(APPROVALS)
+        raise DefinitionError(
+            f"{where}: approval must be one of {words}, or None, not {shown(approval)}."
+        )
+    if approver not in APPROVERS:
+        words = ", ".join(APPROVERS)
+        raise DefinitionError(f"{where}: approver must be one of {words}, not {shown(approver)}.")
 
 
 def _declare(
@@ -178,6 +213,7 @@ def _declare(
     if not 0 < timeout <= TIMEOUT_S_MAX:
         raise DefinitionError(f"{where}: timeout must be over 0 and at most {TIMEOUT_S_MAX:.0f} s.")
     arguments, context_name = _arguments(where, name, function)
+    parameters = _parameters(where, arguments)
     return Tool(
         name=name,
         description=description,
@@ -185,11 +221,24 @@ def _declare(
         effect=effect,
         timeout_s=float(timeout),
         check=check,
-        parameters=_parameters(where, arguments),
+        parameters=parameters,
         label=label or name.replace("_", " ").capitalize(),
+        approval=None,
+        approver="requester",
+        definition_hash=_hash(function, [name, description, effect, parameters]),
         _arguments=arguments,
         _context_name=context_name,
     )
+
+
+def _hash(function: Callable[..., Any], declared: Sequence[Any]) -> str:
+    """A SHA-256 of what the model sees of a tool and of what it does."""
+    try:
+        code = inspect.getsource(function)
+    except (OSError, TypeError):  # made at run time: the instructions stand for the text
+        code = function.__code__.co_code.hex() + repr(function.__code__.co_consts)
+    text = json.dumps([*declared, code], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _arguments(

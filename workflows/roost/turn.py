@@ -1,14 +1,17 @@
 """The turn loop: ask the model, run its tools, until it answers. Plain async over ports."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from roost.errors import StepsExhausted, TurnStopped
 
 # length: cut off at the length limit. unfinished: the engine sent no end. filtered: its provider
-# stopped it.
-Finish = Literal["answer", "tools", "length", "empty", "stopped", "unfinished", "filtered"]
+# stopped it. waiting: nothing can go on before a person, a child or a time.
+Finish = Literal[
+    "answer", "tools", "length", "empty", "stopped", "unfinished", "filtered", "waiting"
+]
 
 
 class ModelStep(Protocol):
@@ -32,44 +35,65 @@ class TurnPorts(Protocol):
     """
 
     async def generate(self, step: int, *, last: bool) -> ModelStep:
-        """Call the model. Any finish but `tools` and `stopped` has ended the turn in storage."""
+        """Call the model, or the function of a flow. Any finish but `tools`, `waiting` and
+        `stopped` has ended the turn in storage.
+        """
         ...
 
-    async def call_tool(self, step: int, call_id: str) -> None:
-        """Run one call of the step and commit its result."""
+    async def call_tool(self, step: int, call_id: str) -> bool:
+        """Run one call of the step and commit its result; whether it waits instead."""
         ...
 
     async def close_group(self, step: int) -> None:
         """Commit the assistant message with all its results."""
         ...
 
+    async def park(self, step: int) -> bool:
+        """Let the turn wait in storage; False when something it waits for is there already."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class TurnEnd:
-    """How a turn ended, and after how many model calls."""
+    """How a turn ended, and after how many model calls; with `waiting` it goes on later."""
 
     finish: Finish
     steps: int
 
 
-async def run_turn(ports: TurnPorts, *, max_steps: int) -> TurnEnd:
+async def run_turn(ports: TurnPorts, *, max_steps: int, first_step: int = 1) -> TurnEnd:
     """Run one turn to its answer in at most `max_steps` model calls, numbered from 1. Raises
     TurnStopped.
 
+    first_step: where to go on in a turn that has waited.
     Calls of one step run side by side; a stop in one is raised only after every one of them has
     ended, so nothing of a stopped turn is still running when its ports settle it.
     """
-    for number in range(1, max_steps + 1):
+    for number in range(first_step, max_steps + 1):
         step = await ports.generate(number, last=number == max_steps)
         if step.finish == "stopped":
             raise TurnStopped
+        if step.finish == "waiting":
+            if await ports.park(number):
+                return TurnEnd("waiting", number)
+            continue
         if step.finish != "tools":
             return TurnEnd(step.finish, number)
-        ended = await asyncio.gather(
-            *(ports.call_tool(number, call_id) for call_id in step.call_ids), return_exceptions=True
-        )
-        for result in ended:
-            if isinstance(result, BaseException):
-                raise result
+        waiting = await run_calls(ports, number, step.call_ids)
+        while waiting:
+            if await ports.park(number):
+                return TurnEnd("waiting", number)
+            waiting = await run_calls(ports, number, waiting)
         await ports.close_group(number)
     raise StepsExhausted
+
+
+async def run_calls(ports: TurnPorts, step: int, call_ids: Sequence[str]) -> Sequence[str]:
+    """Run calls side by side to their end; those that wait for something."""
+    ended = await asyncio.gather(
+        *(ports.call_tool(step, call_id) for call_id in call_ids), return_exceptions=True
+    )
+    for result in ended:
+        if isinstance(result, BaseException):
+            raise result
+    return [id for id, waits in zip(call_ids, ended, strict=True) if waits]

@@ -13,6 +13,7 @@ ACTIVITY_BEGIN: Final = "begin_turn"
 ACTIVITY_GENERATE: Final = "generate"
 ACTIVITY_CALL_TOOL: Final = "call_tool"
 ACTIVITY_CLOSE_GROUP: Final = "close_group"
+ACTIVITY_PARK: Final = "park"
 ACTIVITY_SETTLE: Final = "settle"
 ACTIVITY_STOP_REQUESTED: Final = "stop_requested"
 

@@ -15,10 +15,12 @@ from roost.turn import Finish
 from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.model_calls import Asked, Spent, Usage
 from roost_workflows.tool_ports import Artifacts, PersonNotes
+from roost_workflows.wait_ports import NoWaits, Waits
 
 # How a tool call ends: `skipped` is one that never began.
 CallStatus = Literal["ok", "error", "cancelled", "unknown", "skipped"]
-CallState = Literal["planned", "running"] | CallStatus
+# waiting: for a person, a child or a time; ready: that is over, and the call goes on.
+CallState = Literal["planned", "waiting", "ready", "running"] | CallStatus
 CALL_ENDED: Final[frozenset[str]] = frozenset(get_args(CallStatus))
 
 
@@ -27,6 +29,7 @@ class TurnRecord:
     """A running turn: ids and counters only, fit for Temporal's history.
 
     worker_deaths: workers that froze or died while they computed for it.
+    first_step: the step to go on with, as `begin` found it.
     """
 
     turn_id: str
@@ -36,6 +39,7 @@ class TurnRecord:
     agent: str
     stop_requested: bool
     worker_deaths: int = 0
+    first_step: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,7 @@ class ModelCall:
 @dataclass(frozen=True, slots=True)
 class CallRecord:
     """A tool call about to run. `attempt` starts at 1; `state` is what was stored before this
-    attempt.
+    attempt. `wait`: what it waits for or has waited for, a WaitKind; else empty.
 
     key: identifies this call for ever (turn:step:call), handed to the tool as `ctx.key`.
     """
@@ -152,6 +156,7 @@ class CallRecord:
     attempt: int
     key: str
     result: str = ""
+    wait: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +194,9 @@ class Turns(Protocol):
     """The life of a turn in storage."""
 
     async def begin(self, conversation_id: str) -> TurnRecord | Postponed | None:
-        """Resume the conversation's running turn, or start one from its pending inbox rows, as many
-        as its queue mode takes at once; None when there is nothing.
+        """Resume the conversation's running turn, or its waiting one when something it waits for is
+        there; else start one from its pending inbox rows, as many as its queue mode takes at once.
+        None when there is nothing to do.
 
         Starting writes the user messages to the transcript and a first progress snapshot in the
         same transaction.
@@ -220,6 +226,10 @@ class Turns(Protocol):
         the turn's state commit together. `stopped` keeps the partial text for `settle`, which may
         happen in the same transaction. Called again, it returns the first record.
         """
+        ...
+
+    async def call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
+        """The call as it is stored, without beginning it."""
         ...
 
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
@@ -284,4 +294,5 @@ class Ports:
     notes: PersonNotes
     hints: SessionHints = field(default_factory=NoHints)
     artifacts: Artifacts | None = None
+    waits: Waits = field(default_factory=NoWaits)
     extra: Mapping[str, Any] = field(default_factory=dict)

@@ -45,15 +45,34 @@ class ActivityTurn:
         call = GenerateInput(self.turn_id, step, last)
         return await self._call(names.ACTIVITY_GENERATE, call, policies.GENERATE, StepResult)
 
-    async def call_tool(self, step: int, call_id: str) -> None:
-        """Run one tool call. Raises TurnStopped."""
+    async def call_tool(self, step: int, call_id: str) -> bool:
+        """Run one tool call; whether it waits for something instead. Raises TurnStopped."""
         call = CallInput(self.turn_id, step, call_id)
-        await self._call(names.ACTIVITY_CALL_TOOL, call, policies.CALL_TOOL, type(None))
+        # Histories of older code have no result here.
+        waits: bool | None = await self._call(
+            names.ACTIVITY_CALL_TOOL,
+            call,
+            policies.CALL_TOOL,
+            bool | None,  # type: ignore[arg-type]
+        )
+        return bool(waits)
 
     async def close_group(self, step: int) -> None:
         """Commit the results of the step. Raises TurnStopped."""
         group = GroupInput(self.turn_id, step)
         await self._call(names.ACTIVITY_CLOSE_GROUP, group, policies.CONTROL, type(None))
+
+    async def park(self, step: int) -> bool:
+        """Let the turn wait in storage unless something it waits for is there. Raises TurnStopped.
+
+        A stop that comes meanwhile settles what waits by itself; the next begin finds it.
+        """
+        if self.stopped:
+            raise TurnStopped
+        parked: bool = await workflow.execute_local_activity(
+            names.ACTIVITY_PARK, GroupInput(self.turn_id, step), result_type=bool, **policies.SHORT
+        )
+        return parked
 
     async def _call(
         self, name: str, argument: object, policy: ActivityConfig, result_type: type[Result]
@@ -147,7 +166,7 @@ class SessionWorkflow:
         turn = ActivityTurn(begun)
         watch = asyncio.create_task(self._watch_stop(turn))
         try:
-            await run_turn(turn, max_steps=begun.max_steps)
+            await run_turn(turn, max_steps=begun.max_steps, first_step=begun.first_step)
         except TurnStopped:
             await self._settle(turn, "stopped", "stopped")
         except StepsExhausted:

@@ -24,17 +24,21 @@ class BegunTurn:
 
     wait_s: there is no turn yet, ask again after this many seconds. Histories of older code do
         not have the field.
+    first_step: where a turn that has waited goes on; nor have they this one.
     """
 
     turn_id: str
     stop_requested: bool
     max_steps: int
     wait_s: float = 0.0
+    first_step: int = 1
 
     @classmethod
     def of(cls, turn: TurnRecord, max_steps: int) -> "BegunTurn":
         """The turn with its agent's step limit."""
-        return cls(turn.turn_id, turn.stop_requested, max_steps)
+        return cls(
+            turn.turn_id, turn.stop_requested, max_steps, first_step=min(turn.first_step, max_steps)
+        )
 
     @classmethod
     def postponed(cls, wait_s: float) -> "BegunTurn":

@@ -59,6 +59,7 @@ def build_worker(
             activities.begin_turn,
             activities.generate,
             activities.call_tool,
+            activities.park,
             activities.close_group,
             activities.stop_requested,
             activities.settle,

@@ -1,24 +1,34 @@
-"""Locks on conversations and turns: the lock of a conversation is always taken first."""
+"""Locks on conversations and turns: the lock of a conversation is always taken first.
 
-from sqlalchemy import bindparam, select
+A child's conversation has one lock with all others of its tree: the row of the chat at the top.
+"""
+
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.errors import NotFound, TurnOver
 
 # Nearly every transaction begins with these, so they are built once.
+_ABOVE = models.Conversation.__table__.alias("above")
+_ROOT = select(_ABOVE.c.root_id).where(_ABOVE.c.id == bindparam("id")).scalar_subquery()
 _LOCK_CONVERSATION = (
-    select(models.Conversation).where(models.Conversation.id == bindparam("id")).with_for_update()
+    select(models.Conversation)
+    .where(or_(models.Conversation.id == bindparam("id"), models.Conversation.id == _ROOT))
+    .order_by(models.Conversation.depth)  # the top first: rows are locked in this order
+    .with_for_update()
 )
 _CONVERSATION_OF = select(models.Turn.conversation_id).where(models.Turn.id == bindparam("id"))
-_RUNNING = select(models.Turn).where(
-    models.Turn.conversation_id == bindparam("id"), models.Turn.state == "running"
+OPEN_STATES = ("running", "waiting")
+_OPEN = select(models.Turn).where(
+    models.Turn.conversation_id == bindparam("id"), models.Turn.state.in_(OPEN_STATES)
 )
 
 
 async def lock_conversation(session: AsyncSession, conversation_id: str) -> models.Conversation:
     """The conversation, locked until the transaction ends. Raises NotFound."""
-    row = await session.scalar(_LOCK_CONVERSATION, {"id": conversation_id})
+    rows = (await session.scalars(_LOCK_CONVERSATION, {"id": conversation_id})).all()
+    row = next((row for row in rows if row.id == conversation_id), None)
     if row is None:
         raise NotFound(f"No conversation {conversation_id}.")
     return row
@@ -55,6 +65,6 @@ def check_running(turn: models.Turn) -> None:
         raise TurnOver(f"Turn {turn.id} is {turn.state}.")
 
 
-async def running_turn(session: AsyncSession, conversation_id: str) -> models.Turn | None:
-    """The conversation's running turn, None when none runs."""
-    return await session.scalar(_RUNNING, {"id": conversation_id})
+async def open_turn(session: AsyncSession, conversation_id: str) -> models.Turn | None:
+    """The conversation's turn that runs or waits, None when there is none."""
+    return await session.scalar(_OPEN, {"id": conversation_id})

@@ -23,6 +23,8 @@ from roost_platform.db.queries import Queries
 from roost_platform.db.services import Heartbeats
 from roost_platform.db.turns.stop import Stopped
 from roost_platform.db.turns.turns import TurnStore
+from roost_platform.db.waits.policies import PolicyDefaults
+from roost_platform.db.waits.store import WaitStore
 from roost_platform.queueing import QueueRules
 from roost_platform.settings.sections import TenantScope
 
@@ -46,6 +48,7 @@ class Stores:
     queries: Queries
     tenants: Tenants
     queueing: QueueRules
+    waits: WaitStore
 
     async def say_as_operator(
         self, conversation_id: str, text: str, operator: str, ip: str = ""
@@ -83,6 +86,7 @@ def open_stores(
     abort_phrases: tuple[str, ...] = ABORT_PHRASES,
     delivery: DeliveryConfig | None = None,
     progress_modes: ProgressModes | None = None,
+    policy_defaults: PolicyDefaults | None = None,
 ) -> Stores:
     """Stores over a database or its URL; nothing is connected or migrated yet.
 
@@ -95,6 +99,7 @@ def open_stores(
     abort_phrases: whole messages that mean /stop while something runs.
     delivery: how long messages that a provider refuses late are held and tried again.
     progress_modes: what conversations see of work in progress that chose nothing, by account.
+    policy_defaults: what counts for tools of which neither operators nor developers say anything.
     """
     opened = Database(database) if isinstance(database, str) else database
     rules = queueing or QueueRules()
@@ -117,4 +122,5 @@ def open_stores(
         queries=Queries(opened),
         tenants=tenants,
         queueing=rules,
+        waits=WaitStore(opened, policy_defaults),
     )

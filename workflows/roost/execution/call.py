@@ -17,6 +17,7 @@ from roost.execution.tool_process import NotLoaded, ProcessDied, ToolError
 from roost.execution.tool_processes import ToolProcesses
 from roost.text import cap, result_text
 from roost.tools import Tool
+from roost.waits import Wait
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,13 @@ NOT_REPEATED: Final = "It may or may not have taken effect. Do not repeat it; te
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a call ended and the text the model reads. `trace`: what a broken tool raised, which only
-    operators read: its text may hold anything.
+    operators read: its text may hold anything. `wait`: what it waits for instead of having ended.
     """
 
     status: Status
     text: str
     trace: str = ""
+    wait: Wait | None = None
 
 
 async def run_tool(
@@ -64,6 +66,8 @@ async def run_tool(
             limit = asyncio.timeout(tool.timeout_s)
         async with limit:
             result = await _invoke(tool, values, context, note)
+        if isinstance(result, Wait):
+            return Outcome("ok", "", wait=result)
         return Outcome("ok", cap(result_text(result)))
     except ModelRetry as error:
         return Outcome("error", cap(f"{error} Correct the call and try again."))

@@ -62,6 +62,10 @@ class MemoryTurns:
         """See `Turns.commit_step`."""
         return cast(StepRecord, await self._run("commit_step", turn_id, step, call))
 
+    async def call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
+        """See `Turns.call`."""
+        return cast(CallRecord, await self._run("call", turn_id, step, call_id))
+
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
         """See `Turns.begin_call`."""
         return cast(CallRecord, await self._run("begin_call", turn_id, step, call_id))

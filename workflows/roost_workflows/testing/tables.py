@@ -9,6 +9,7 @@ from roost_workflows.model_calls import Spent
 from roost_workflows.ports import (
     CALL_ENDED,
     CallRecord,
+    CallState,
     CallStatus,
     ModelCall,
     Postponed,
@@ -54,7 +55,9 @@ class TurnTables(NoteTable):
         conversation = self._conversation(conversation_id)
         running = self._running(conversation)
         if running is not None:
-            return running.record
+            last = max(running.steps, default=0)
+            is_open = last and running.steps[last].is_open
+            return replace(running.record, first_step=last if is_open else last + 1)
         if not conversation.pending:
             return None
         if self.postponements:
@@ -146,14 +149,21 @@ class TurnTables(NoteTable):
             else:
                 call.state = "running"
                 call.attempts += 1
+        return self._record(turn_id, step, call, before)
+
+    def _call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
+        call = self._turns[turn_id].steps[step].calls[call_id]
+        return self._record(turn_id, step, call, call.state)
+
+    def _record(self, turn_id: str, step: int, call: StoredCall, state: CallState) -> CallRecord:
         return CallRecord(
-            call_id=call_id,
+            call_id=call.planned.call_id,
             name=call.planned.name,
             arguments=call.planned.arguments,
             effect=call.planned.effect,
-            state=before,
+            state=state,
             attempt=call.attempts,
-            key=f"{turn_id}:{step}:{call_id}",
+            key=f"{turn_id}:{step}:{call.planned.call_id}",
             result=call.result,
         )
 

@@ -38,6 +38,7 @@ class Activities:
     ) -> None:
         self._suspects = suspects or Suspects()
         self.turns = ports.turns
+        self._waits = ports.waits
         self._registry = registry
         self._board = Board()
         self._model = ModelCaller(
@@ -67,16 +68,25 @@ class Activities:
 
     @activity.defn(name=names.ACTIVITY_CALL_TOOL)
     @private
-    async def call_tool(self, call: CallInput) -> None:
-        """Run one tool call."""
+    async def call_tool(self, call: CallInput) -> bool:
+        """Run one tool call; whether it waits for something instead."""
         async with beating():
-            await self._suspects.watched(call.turn_id, self._tools.run(call))
+            return await self._suspects.watched(call.turn_id, self._tools.run(call))
 
     @activity.defn(name=names.ACTIVITY_CLOSE_GROUP)
     @private
     async def close_group(self, group: GroupInput) -> None:
         """Commit the results of a step."""
         await finish(self.turns.close_group(group.turn_id, group.step))
+
+    @activity.defn(name=names.ACTIVITY_PARK)
+    @private
+    async def park(self, group: GroupInput) -> bool:
+        """Let the turn wait in storage unless something can go on."""
+        parked = await self._waits.park(group.turn_id)
+        if parked:
+            self._board.forget(group.turn_id)
+        return parked
 
     @activity.defn(name=names.ACTIVITY_STOP_REQUESTED)
     @private

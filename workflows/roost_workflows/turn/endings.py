@@ -129,7 +129,7 @@ def answer_end(finish: Finish, limit: str, text: str, *, files: int) -> AnswerEn
 
 def unfinished_call(state: CallState, effect: Effect) -> tuple[CallStatus, str]:
     """The status and result of a call that did not finish, by what its effect may have been."""
-    if state == "planned":
+    if state in ("planned", "waiting", "ready"):
         return "skipped", NOT_RUN
     if effect == "pure":
         return "cancelled", CANCELLED

@@ -1,5 +1,6 @@
 """The limits of one turn: tool calls, tokens, repetitions, and time at work."""
 
+import hashlib
 import json
 import time
 from collections import Counter
@@ -62,6 +63,11 @@ def time_left_s(agent: Agent, spent: Spent) -> float:
 def _identities(calls: Sequence[tuple[str, str, str]]) -> list[tuple[str, str]]:
     """Equal for calls that ask for the same, however the arguments are ordered."""
     return [(name, _canonical(arguments)) for _, name, arguments in calls]
+
+
+def arguments_hash(arguments: str) -> str:
+    """A SHA-256 that is equal for equal arguments, however they are ordered and spaced."""
+    return hashlib.sha256(_canonical(arguments).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _canonical(arguments: str) -> str:

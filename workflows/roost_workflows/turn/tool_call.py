@@ -6,18 +6,21 @@ from typing import Final
 
 from roost.agent import Agent
 from roost.context import Context, Person, SessionInfo
+from roost.errors import ModelRetry
 from roost.execution.call import NOT_REPEATED, Outcome, interrupted, run_tool, verify
 from roost.execution.tool_processes import ToolProcesses
 from roost.files import Files
 from roost.tools import Tool
+from roost.waits import Wait
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.policies import TOOL_ATTEMPTS_MAX
-from roost_workflows.ports import CallRecord, Ports, TurnContext
+from roost_workflows.ports import CALL_ENDED, CallRecord, Ports, TurnContext
 from roost_workflows.state import CallInput
 from roost_workflows.turn.activity_guard import finish, refuse_deadly, stop_was_asked
-from roost_workflows.turn.limits import refused_call
+from roost_workflows.turn.limits import arguments_hash, refused_call
 from roost_workflows.turn.progress import Board, ProgressWriter
 from roost_workflows.turn.suspects import Suspects
+from roost_workflows.wait_ports import CallFacts, Gate
 
 log = logging.getLogger(__name__)
 
@@ -43,20 +46,39 @@ class ToolCaller:
         self._turns = ports.turns
         self._notes = ports.notes
         self._artifacts = ports.artifacts
+        self._waits = ports.waits
         self._registry = registry
         self._board = board
 
-    async def run(self, call: CallInput) -> None:
-        """Run the call unless it has ended, the turn is stopped, or its effect class forbids it."""
+    async def run(self, call: CallInput) -> bool:
+        """Run the call unless it has ended, the turn is stopped, or its effect class forbids it;
+        whether it waits for something instead.
+        """
         turn = await self._turns.get(call.turn_id)
         if turn.stop_requested:
-            return  # never begun: settling the turn closes it as skipped
+            return False  # never begun: settling the turn closes it as skipped
         refuse_deadly(turn)
-        record = await self._turns.begin_call(call.turn_id, call.step, call.call_id)
-        if record.state not in ("planned", "running"):
-            return
         agent = self._registry.get(turn.agent)
-        outcome = await self._outcome(call, record, agent)
+        planned = await self._turns.call(call.turn_id, call.step, call.call_id)
+        tool = agent.tool(planned.name) if agent else None
+        if planned.state == "waiting":
+            return True
+        refused: Outcome | None = None
+        if agent and tool and planned.state not in CALL_ENDED and planned.wait in ("", "approval"):
+            gate = await self._gate(call, planned, agent, tool)
+            if gate.verdict == "waits":
+                return True
+            refused = Outcome("error", gate.told) if gate.verdict == "refused" else None
+        record = await self._turns.begin_call(call.turn_id, call.step, call.call_id)
+        if record.state in CALL_ENDED:
+            return False
+        outcome = refused or await self._outcome(call, record, agent)
+        if outcome.wait is not None:
+            return await self._wait(call, outcome.wait)
+        await self._finish(call, outcome)
+        return False
+
+    async def _finish(self, call: CallInput, outcome: Outcome) -> None:
         await finish(
             self._turns.finish_call(
                 call.turn_id,
@@ -68,7 +90,35 @@ class ToolCaller:
             )
         )
 
+    async def _gate(self, call: CallInput, planned: CallRecord, agent: Agent, tool: Tool) -> Gate:
+        """Ask for approval only what could run: arguments that are not valid are told at once."""
+        try:
+            tool.parse(planned.arguments)
+        except ModelRetry:
+            return Gate("run")
+        facts = CallFacts(
+            agent=agent.name,
+            tool=tool.name,
+            tool_hash=tool.definition_hash,
+            args_hash=arguments_hash(planned.arguments),
+            arguments=planned.arguments,
+            effect=tool.effect,
+            approval=tool.approval,
+            approver=tool.approver,
+        )
+        return await self._waits.gate(call.turn_id, call.step, call.call_id, facts)
+
+    async def _wait(self, call: CallInput, wait: Wait) -> bool:
+        why_not = await self._waits.open(call.turn_id, call.step, call.call_id, wait)
+        if not why_not:
+            return True
+        await self._finish(call, Outcome("error", why_not))
+        return False
+
     async def _outcome(self, call: CallInput, record: CallRecord, agent: Agent | None) -> Outcome:
+        if record.wait and record.wait != "approval":
+            waited = await self._waits.outcome(call.turn_id, call.step, call.call_id)
+            return waited or Outcome("error", "What it waited for is gone.")
         tool = agent.tool(record.name) if agent else None
         if tool is None:
             known = ", ".join(tool.name for tool in agent.tools) if agent else ""
@@ -100,7 +150,7 @@ class ToolCaller:
 
         The effect that the call was planned with counts: the code may have changed since.
         """
-        if record.state == "planned":
+        if record.state in ("planned", "ready"):
             return None
         if record.effect == "unsafe":
             return Outcome("unknown", f"{CRASHED} {NOT_REPEATED}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from roost.errors import TurnStopped
 from roost.turn import Finish
 from roost_platform.chaos.answers import answer, questions, think_s
-from roost_platform.db.turns.turns import TurnStore
+from roost_platform.db.stores import Stores
 from roost_workflows.ports import (
     ModelCall,
     PlannedCall,
@@ -30,8 +30,9 @@ class SimStep:
 class SimTurn:
     """The ports of a turn over the platform's store; every method commits before it returns."""
 
-    def __init__(self, turns: TurnStore, record: TurnRecord) -> None:
-        self._turns = turns
+    def __init__(self, stores: Stores, record: TurnRecord) -> None:
+        self._turns = stores.turns
+        self._waits = stores.waits
         self._turn = record
 
     async def generate(self, step: int, *, last: bool) -> SimStep:
@@ -61,7 +62,7 @@ class SimTurn:
         )
         return SimStep(done.finish, tuple(call.call_id for call in done.calls))
 
-    async def call_tool(self, step: int, call_id: str) -> None:
+    async def call_tool(self, step: int, call_id: str) -> bool:
         """Commit the one result that the tool has."""
         await self._check()
         call = await self._turns.begin_call(self._turn.turn_id, step, call_id)
@@ -69,6 +70,11 @@ class SimTurn:
             await self._turns.finish_call(
                 self._turn.turn_id, step, call_id, status="ok", result="noon"
             )
+        return False
+
+    async def park(self, step: int) -> bool:
+        """Let the turn wait unless something can go on."""
+        return await self._waits.park(self._turn.turn_id)
 
     async def close_group(self, step: int) -> None:
         """Close the step's group of calls."""

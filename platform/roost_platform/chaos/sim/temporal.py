@@ -108,7 +108,9 @@ class SimWorker:
             await asyncio.sleep(max(begun.wait_s, POSTPONED_LEAST_S))
             return True
         try:
-            await run_turn(SimTurn(turns, begun), max_steps=MAX_STEPS)
+            await run_turn(
+                SimTurn(self._stores, begun), max_steps=MAX_STEPS, first_step=begun.first_step
+            )
         except TurnStopped:
             await turns.settle(begun.turn_id, outcome="stopped", reason="stopped")
         except StepsExhausted:

@@ -9,6 +9,7 @@ from roost_platform import commands
 from roost_platform.commands import Command
 from roost_platform.db import models
 from roost_platform.db.conversations.settings import ProgressModes
+from roost_platform.db.inbox import replies
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.inbox.chat_commands import answer_unknown, carry_out
 from roost_platform.db.inbox.edits import apply_edit, edit_held
@@ -109,14 +110,18 @@ class AccessControl:
             await carry_out(session, arrival, command, self._queueing, self._progress_modes)
         elif name := _unknown(event):
             await answer_unknown(session, arrival, name)
+        elif event.kind == "message" and await replies.take(session, arrival):
+            return  # a turn waits: it was the answer, or it is held until the turn goes on
         elif event.kind == "message":
             arrival.conclude("pending")
-        else:
+        elif not await replies.press(session, arrival):
             arrival.conclude("ignored", "unknown_button")
         if arrival.row.state == "pending":
             arrival.rings = True
-            if self._queueing.mode_of(conversation) == "interrupt":
-                arrival.stops = await interrupt(session, conversation, arrival.now)
+            if self._queueing.mode_of(conversation) == "interrupt" and await interrupt(
+                session, conversation, arrival.now
+            ):
+                arrival.stops = (conversation.id,)
 
     async def _after_link(
         self,

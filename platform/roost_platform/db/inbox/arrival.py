@@ -30,10 +30,10 @@ class Arrival:
     """An event that is being accepted: what came, where it belongs, its row, and what follows.
 
     conversation: locked. row: not yet added to the session while its state is decided.
-    rings: a message waits for a turn. stops: the running turn has to stop.
+    rings: a message waits for a turn. stops: conversations in which something has to stop.
     answer: what the person who pressed a button is told; None for other events.
     link_answer: what a person is told who entered a code that links chats.
-    released: conversations whose held messages wait for a turn now.
+    released: conversations in which something waited that can go on now.
     fallback_agent: who answers from /new on, where the conversation's own agent has left; else
         empty.
     """
@@ -43,7 +43,7 @@ class Arrival:
     row: models.Inbox
     now: float
     rings: bool = False
-    stops: bool = False
+    stops: tuple[str, ...] = ()
     answer: str | None = None
     link_answer: str = ""
     released: tuple[str, ...] = ()
@@ -81,8 +81,7 @@ class AcceptedBatch:
         """Count a stored event and note what it asks for."""
         self.stored += 1
         self.ids.append(arrival.row.id)
-        if arrival.stops:
-            self.stop[arrival.conversation.id] = None
+        self.stop.update(dict.fromkeys(arrival.stops))
         if arrival.rings:
             self.ring[arrival.conversation.id] = None
         self.ring.update(dict.fromkeys(arrival.released))

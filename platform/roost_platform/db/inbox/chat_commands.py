@@ -15,7 +15,7 @@ from roost_platform.db.conversations.settings import ProgressModes, choose_progr
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.inbox.links import answer_link
-from roost_platform.db.locks import running_turn
+from roost_platform.db.locks import open_turn
 from roost_platform.db.reply_targets import reply_target
 from roost_platform.db.turns.dropping import (
     NOTHING,
@@ -96,7 +96,7 @@ async def _record_stop(
         before=arrival.row.sequence,
         delivery=delivery,
     )
-    arrival.stops = stopped.turn_id is not None
+    arrival.stops = stopped.runs
     if stopped.undelivered.ids:
         tail = " ".join(filter(None, (stopped.tail, text)))
         await _reply_undelivered(session, arrival, stopped.undelivered, tail)
@@ -116,7 +116,7 @@ async def _reply_undelivered(
 
 async def _stop(session: AsyncSession, arrival: Arrival, command: Command) -> None:
     conversation_id = arrival.conversation.id
-    turn = await running_turn(session, conversation_id)
+    turn = await open_turn(session, conversation_id)
     if command.turn_id:
         await _stop_by_button(session, arrival, command, turn)
     elif (
@@ -161,6 +161,10 @@ async def _stop_by_button(
 async def answer_press(session: AsyncSession, arrival: Arrival) -> None:
     """Decide what the person who pressed a button is told, in the chat if there is no other way."""
     row = arrival.row
+    if arrival.answer is not None:  # of a card
+        if arrival.event.answered_in_chat:
+            await _reply(session, arrival, arrival.answer)
+        return
     stops = PRESS_STOPS if row.state == "done" else ""
     arrival.answer = PRESS_ANSWERS.get(row.reason_code, stops)
     if arrival.event.answered_in_chat and row.reason_code in _TOLD_IN_CHAT:
@@ -169,7 +173,7 @@ async def answer_press(session: AsyncSession, arrival: Arrival) -> None:
 
 async def _status(session: AsyncSession, arrival: Arrival) -> str:
     conversation, now = arrival.conversation, arrival.now
-    turn = await running_turn(session, conversation.id)
+    turn = await open_turn(session, conversation.id)
     waiting = await waiting_count(session, conversation.id)
     chat_session = await current_session(session, conversation, now)
     from_user = await session.scalar(
@@ -178,6 +182,8 @@ async def _status(session: AsyncSession, arrival: Arrival) -> str:
         .where(models.Transcript.session_id == chat_session.id, models.Transcript.role == "user")
     )
     work = "Idle." if turn is None else f"Working for {now - turn.started_at:.0f} s."
+    if turn is not None and turn.waiting_since is not None:
+        work = f"Waiting since {now - turn.waiting_since:.0f} s."
     if turn is not None and turn.stop_requested_at is not None:
         work = "Stopping."
     lines = [work]

@@ -40,4 +40,4 @@ async def change_membership(session: AsyncSession, arrival: Arrival) -> None:
     stopped = await record_stop(
         session, conversation, by, arrival.now, delivery="none", cause=BY_NETWORK
     )
-    arrival.stops = stopped.turn_id is not None
+    arrival.stops = stopped.runs

@@ -6,14 +6,19 @@ from sqlalchemy import bindparam, func, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.db.locks import OPEN_STATES
 
 # The sweeper runs these every second, so they are built once.
+_WAITS = select(models.Turn.id).where(
+    models.Turn.conversation_id == models.Inbox.conversation_id, models.Turn.state == "waiting"
+)
 _WAITING = (
     select(models.Inbox.conversation_id)
     .where(
         models.Inbox.state == "pending",
         models.Inbox.received_at <= bindparam("older_than"),
         or_(models.Inbox.rung_at.is_(None), models.Inbox.rung_at <= bindparam("not_rung_since")),
+        ~_WAITS.exists(),
     )
     .group_by(models.Inbox.conversation_id)
     .order_by(func.min(models.Inbox.received_at))
@@ -28,20 +33,33 @@ _SILENT = (
     .order_by(models.RunProgress.updated_at)
     .limit(bindparam("most"))
 )
+# What a turn waited for is there, and it did not go on.
+_READY = (
+    select(models.Turn.conversation_id)
+    .join(models.ToolCall, models.ToolCall.turn_id == models.Turn.id)
+    .where(models.Turn.state == "waiting", models.ToolCall.state == "ready")
+    .limit(bindparam("most"))
+)
 _STOPPING = (
     select(models.Turn.conversation_id)
-    .where(models.Turn.state == "running", models.Turn.stop_requested_at <= bindparam("older_than"))
+    .where(
+        models.Turn.state.in_(OPEN_STATES), models.Turn.stop_requested_at <= bindparam("older_than")
+    )
     .order_by(models.Turn.stop_requested_at)
     .limit(bindparam("most"))
 )
 _OPEN = union_all(
-    select(models.Inbox.id).where(models.Inbox.state == "pending"),
-    select(models.Turn.id).where(models.Turn.state == "running"),
+    select(models.Inbox.id).where(models.Inbox.state == "pending", ~_WAITS.exists()),
+    select(models.Turn.id).where(
+        or_(models.Turn.state == "running", models.Turn.stop_requested_at.is_not(None)),
+        models.Turn.state.in_(OPEN_STATES),
+    ),
+    select(models.ToolCall.turn_id).where(models.ToolCall.state == "ready"),
 ).limit(1)
 
 
 async def has_open_work(session: AsyncSession) -> bool:
-    """Whether a message waits or a turn runs: only then can anything be overdue."""
+    """Whether a message waits for a turn or a turn can run: only then can anything be overdue."""
     return await session.scalar(_OPEN) is not None
 
 
@@ -52,12 +70,15 @@ async def to_ring(
     silent_since: float,
     limit: int,
 ) -> list[str]:
-    """Conversations whose messages wait too long, then those whose turn makes no progress."""
+    """Conversations whose messages wait too long, then those whose turn makes no progress, and
+    those whose turn need not wait any more.
+    """
     waiting = await session.scalars(
         _WAITING, {"older_than": older_than, "not_rung_since": not_rung_since, "most": limit}
     )
     silent = await session.scalars(_SILENT, {"silent_since": silent_since, "most": limit})
-    return list(dict.fromkeys([*waiting, *silent]))[:limit]
+    ready = await session.scalars(_READY, {"most": limit})
+    return list(dict.fromkeys([*waiting, *silent, *ready]))[:limit]
 
 
 async def to_stop(session: AsyncSession, older_than: float, limit: int) -> list[str]:

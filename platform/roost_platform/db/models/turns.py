@@ -9,6 +9,7 @@ from roost_platform.db.models.base import EMPTY, Base
 
 _OPEN = text("state IN ('running', 'waiting')")
 _WAITING = text("state = 'waiting'")
+_READY = text("state = 'ready'")
 ZERO = text("0")  # the default of a number that was added to a table with rows
 
 
@@ -109,6 +110,7 @@ class ToolCall(Base):
     __tablename__ = "tool_calls"
     __table_args__ = (
         Index("ix_tool_calls_due", "due_at", sqlite_where=_WAITING, postgresql_where=_WAITING),
+        Index("ix_tool_calls_ready", "turn_id", sqlite_where=_READY, postgresql_where=_READY),
     )
 
     turn_id: Mapped[str] = mapped_column(ForeignKey("turns.id"), primary_key=True)

@@ -8,11 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost.messages import NoteKind
 from roost_platform.db import models
 from roost_platform.db.enqueue import enqueue
-from roost_platform.db.locks import lock_turn
+from roost_platform.db.locks import OPEN_STATES, lock_turn
 from roost_platform.db.reply_targets import refresh_reply_target
 from roost_platform.db.turns.dropping import UNDER_WAY
 from roost_platform.db.turns.steps import close_group, end_turn
 from roost_platform.db.turns.transcript import append
+from roost_platform.db.turns.tree import cancel_questions
 from roost_platform.queueing import INTERRUPTED
 from roost_workflows.ports import Settled
 from roost_workflows.turn.endings import (
@@ -63,8 +64,9 @@ async def settle(
 ) -> Settled:
     """Close the open group, keep the partial text with a note, queue the final message; once."""
     turn, conversation = await lock_turn(session, turn_id, running=False)
-    if turn.state != "running":
+    if turn.state not in OPEN_STATES:
         return await counts(session, turn, already=True)
+    await cancel_questions(session, turn_id, now)
     open_steps = await session.scalars(_OPEN_STEPS, {"id": turn_id})
     for step in open_steps.all():
         await close_group(session, turn, step, now)

@@ -210,27 +210,44 @@ async def begin_call(
 ) -> CallRecord:
     """Mark a call running. A finished call comes back unchanged, and none begins after a stop."""
     turn, _ = await lock_turn(session, turn_id, running=False)
-    call = await session.get(models.ToolCall, (turn_id, step, call_id))
-    if call is None:
-        raise NotFound(f"No call {call_id} in step {step} of turn {turn_id}.")
+    call = await get_call(session, turn_id, step, call_id)
     before = cast(CallState, call.state)
-    if call.state not in CALL_ENDED:
-        await lock_turn(session, turn_id)
-        if call.state == "planned" and turn.stop_requested_at is not None:
+    if call.state not in CALL_ENDED and call.state != "waiting":
+        check_running(turn)
+        if call.state in ("planned", "ready") and turn.stop_requested_at is not None:
             before = "skipped"
             call.state, call.result, call.finished_at = "skipped", NOT_RUN, now
         else:
             call.state, call.started_at = "running", call.started_at or now
             call.attempts += 1
+    return _record(call, before)
+
+
+async def get_call(session: AsyncSession, turn_id: str, step: int, call_id: str) -> models.ToolCall:
+    """The call. Raises NotFound."""
+    call = await session.get(models.ToolCall, (turn_id, step, call_id))
+    if call is None:
+        raise NotFound(f"No call {call_id} in step {step} of turn {turn_id}.")
+    return call
+
+
+async def read_call(session: AsyncSession, turn_id: str, step: int, call_id: str) -> CallRecord:
+    """The call as it is stored. Raises NotFound."""
+    call = await get_call(session, turn_id, step, call_id)
+    return _record(call, cast(CallState, call.state))
+
+
+def _record(call: models.ToolCall, state: CallState) -> CallRecord:
     return CallRecord(
-        call_id=call_id,
+        call_id=call.call_id,
         name=call.name,
         arguments=call.arguments,
         effect=cast(Effect, call.effect),
-        state=before,
+        state=state,
         attempt=call.attempts,
-        key=f"{turn_id}:{step}:{call_id}",
+        key=f"{call.turn_id}:{call.step}:{call.call_id}",
         result=call.result,
+        wait=call.wait,
     )
 
 
@@ -246,9 +263,7 @@ async def finish_call(
 ) -> None:
     """Store a call's result once; a second or late result changes nothing."""
     turn, _ = await lock_turn(session, turn_id, running=False)
-    call = await session.get(models.ToolCall, (turn_id, step, call_id))
-    if call is None:
-        raise NotFound(f"No call {call_id} in step {step} of turn {turn_id}.")
+    call = await get_call(session, turn_id, step, call_id)
     if call.state not in CALL_ENDED:
         call.state, call.result, call.finished_at = status, clean(result), now
         call.error = clean(error)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.commands import dropped_line, stop_answer
 from roost_platform.db import models
 from roost_platform.db.enqueue import enqueue
-from roost_platform.db.locks import running_turn
+from roost_platform.db.locks import open_turn
 from roost_platform.db.reasons import WORDS
 from roost_platform.db.turns.dropping import (
     NOTHING,
@@ -18,7 +18,8 @@ from roost_platform.db.turns.dropping import (
     notice_text,
     remember_notice,
 )
-from roost_platform.db.turns.end import ending_of
+from roost_platform.db.turns.end import ending_of, settle
+from roost_platform.db.turns.tree import has_compensations, open_descendants
 from roost_platform.queueing import INTERRUPTED
 
 # Which answers a stop ends: all, those of which the person has seen a part, or none.
@@ -29,7 +30,8 @@ INTERRUPTED_HEAD = "Interrupted"
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What a stop applied to. turn_id: the running turn, None when nothing ran.
+    """What a stop applied to. turn_id: the turn that ran or waited, None when there was none.
+    runs: the conversations in which something runs that has to hear of it.
 
     dropped: messages that waited. undelivered: answers whose delivery ended. endings: how turns
     ended whose final message was among them, in words.
@@ -40,6 +42,7 @@ class Stopped:
     dropped: int
     undelivered: Undelivered = NOTHING
     endings: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
 
     @property
     def found_something(self) -> bool:
@@ -75,9 +78,8 @@ async def record_stop(
     The conversation is locked. before: an inbox sequence number; None drops all.
     cause: who stops, a code of endings.STOPPERS; empty for the person in the chat.
     """
-    turn = await running_turn(session, conversation.id)
-    if turn is not None and (turn.stop_requested_at is None or turn.reason_code == INTERRUPTED):
-        turn.stop_requested_at, turn.stop_requested_by, turn.reason_code = now, by, cause
+    turn = await open_turn(session, conversation.id)
+    runs = [] if turn is None else await stop_tree(session, turn, by, cause, now)
     waiting = [
         models.Inbox.conversation_id == conversation.id,
         models.Inbox.state == "pending",
@@ -102,7 +104,26 @@ async def record_stop(
         dropped,
         undelivered,
         tuple(filter(None, endings)),
+        tuple(runs),
     )
+
+
+async def stop_tree(
+    session: AsyncSession, turn: models.Turn, by: str, cause: str, now: float
+) -> list[str]:
+    """Stop a turn and all agents that work for it; the conversations in which something runs.
+
+    What only waits ends here and now: there is nobody who could hear of a stop.
+    """
+    runs = []
+    for one in (*reversed(await open_descendants(session, turn.id)), turn):
+        if one.stop_requested_at is None or one.reason_code == INTERRUPTED:
+            one.stop_requested_at, one.stop_requested_by, one.reason_code = now, by, cause
+        if one.state == "running" or await has_compensations(session, one.id):
+            runs.append(one.conversation_id)
+        else:
+            await settle(session, one.id, "stopped", "stopped", now)
+    return runs
 
 
 async def interrupt(session: AsyncSession, conversation: models.Conversation, now: float) -> bool:
@@ -115,8 +136,8 @@ async def interrupt(session: AsyncSession, conversation: models.Conversation, no
     if undelivered.ids:
         key = f"interrupted:{undelivered.ids[0]}"
         await tell_undelivered(session, conversation, undelivered, INTERRUPTED_HEAD, key, now)
-    turn = await running_turn(session, conversation.id)
-    if turn is None or turn.stop_requested_at is not None:
+    turn = await open_turn(session, conversation.id)
+    if turn is None or turn.state != "running" or turn.stop_requested_at is not None:
         return False
     turn.stop_requested_at, turn.stop_requested_by = now, INTERRUPTED
     turn.reason_code = INTERRUPTED

@@ -12,9 +12,9 @@ from roost_platform.db.base.ids import new_id, new_nonce
 from roost_platform.db.base.text import clean
 from roost_platform.db.base.told import tell
 from roost_platform.db.conversations.sessions import current_session
-from roost_platform.db.locks import get_turn, lock_conversation, lock_turn, running_turn
+from roost_platform.db.locks import get_turn, lock_conversation, lock_turn, open_turn
 from roost_platform.db.people.tenants import Tenants
-from roost_platform.db.turns import end, steps
+from roost_platform.db.turns import end, parking, steps
 from roost_platform.db.turns.lookups import has_open_group, payload_of, person_of
 from roost_platform.db.turns.spending import spent
 from roost_platform.db.turns.transcript import (
@@ -84,11 +84,13 @@ class TurnStore:
                 conversation = await lock_conversation(session, conversation_id)
             except NotFound:
                 return None
-            turn = await running_turn(session, conversation_id)
+            turn = await open_turn(session, conversation_id)
+            if turn is not None and turn.state == "waiting":
+                return await self._go_on(session, turn)
             if turn is not None:
                 turn.resumes += 1
                 if turn.resumes <= RESUMES_MAX:
-                    return record(turn)
+                    return record(turn, await parking.first_step(session, turn.id))
                 await end.settle(session, turn.id, "failed", "no_progress", self._database.now())
             pending = await pending_rows(session, conversation_id)
             if not pending:
@@ -104,6 +106,14 @@ class TurnStore:
                 return Postponed(wait_s)
             taken = complete_rows(pending[: batch_max(mode, count, TURN_MESSAGES_MAX)], now)
             return record(await self._start(session, conversation, taken))
+
+    async def _go_on(self, session: AsyncSession, turn: models.Turn) -> TurnRecord | None:
+        """Take up a turn that waited; None while it has to wait further."""
+        is_over = turn.stop_requested_at is not None or await parking.can_go_on(session, turn.id)
+        if not is_over:
+            return None
+        await parking.unpark(session, turn, self._database.now())
+        return record(turn, await parking.first_step(session, turn.id))
 
     async def _start(
         self,
@@ -202,6 +212,11 @@ class TurnStore:
                 await end.settle(session, turn_id, "stopped", "stopped", now)
             return stored
 
+    async def call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
+        """See `ports.Turns.call`."""
+        async with self._database.read() as session:
+            return await steps.read_call(session, turn_id, step, call_id)
+
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
         """See `ports.Turns.begin_call`."""
         async with self._database.write() as session:
@@ -277,7 +292,7 @@ class TurnStore:
             await session.execute(_PROGRESS, values)
 
 
-def record(turn: models.Turn) -> TurnRecord:
+def record(turn: models.Turn, first_step: int = 1) -> TurnRecord:
     """The turn as the workflow knows it."""
     return TurnRecord(
         turn_id=turn.id,
@@ -287,4 +302,5 @@ def record(turn: models.Turn) -> TurnRecord:
         agent=turn.agent,
         stop_requested=turn.stop_requested_at is not None,
         worker_deaths=turn.worker_deaths,
+        first_step=first_step,
     )

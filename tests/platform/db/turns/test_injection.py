@@ -92,11 +92,14 @@ class Scene:
             async def generate(self, step: int, *, last: bool) -> StepResult:
                 return await inside.run(model.run, GenerateInput(turn, step, last))
 
-            async def call_tool(self, step: int, call_id: str) -> None:
-                await inside.run(caller.run, CallInput(turn, step, call_id))
+            async def call_tool(self, step: int, call_id: str) -> bool:
+                return await inside.run(caller.run, CallInput(turn, step, call_id))
 
             async def close_group(self, step: int) -> None:
                 await stores.turns.close_group(turn, step)
+
+            async def park(self, step: int) -> bool:
+                return await stores.waits.park(turn)
 
         end = await run_turn(Ports(), max_steps=CLERK.max_steps)
         assert end.finish == "answer"

@@ -1,0 +1,149 @@
+"""Questions to people as rows: asked once per call, decided once, bound to what was shown."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost.waits import WAIT_S_DEFAULT
+from roost_platform.db import models
+from roost_platform.db.base.ids import new_id
+from roost_platform.db.base.text import clean
+from roost_platform.db.turns.lookups import person_of
+from roost_platform.db.waits.cards import send_card
+
+OPEN_SESSION_MAX: Final = 8
+OPEN_PERSON_MAX: Final = 20
+ASKED_A_DAY_MAX: Final = 30  # of one agent in one chat
+PREVIEW_MAX: Final = 600
+NONCE_BYTES: Final = 16  # 22 characters
+DAY_S: Final = 24 * 3600.0
+
+Kind = Literal["approve", "ask", "form"]
+TOO_MANY: Final = "Nobody is asked: {count} questions are open already. Go on without it."
+TOO_OFTEN: Final = "Nobody is asked: people were asked {count} times today. Go on without it."
+
+
+@dataclass(frozen=True, slots=True)
+class NewApproval:
+    """What is asked. questions: {text, options, free_text} of each; empty for an approval."""
+
+    kind: Kind
+    agent: str
+    tool: str
+    preview: str
+    rule: str = "requester"
+    questions: Sequence[Mapping[str, Any]] = ()
+    arguments: str = ""
+    tool_hash: str = ""
+    args_hash: str = ""
+    timeout_s: float = WAIT_S_DEFAULT
+
+
+async def ask(
+    session: AsyncSession,
+    turn: models.Turn,
+    conversation: models.Conversation,
+    call: models.ToolCall,
+    new: NewApproval,
+    now: float,
+) -> str:
+    """Ask, and let the call wait. Returns why nobody is asked, for the model; else empty.
+
+    The conversation is locked.
+    """
+    chat = await chat_of(session, conversation)
+    person = await person_of(session, turn, chat if chat.id != conversation.id else conversation)
+    person_id = "" if person is None else person.id
+    if why_not := await _refusal(session, conversation, chat, new.agent, person_id, now):
+        return why_not
+    last = await latest(session, turn.id, call.step, call.call_id)
+    approval = models.Approval(
+        id=new_id(),
+        conversation_id=conversation.id,
+        chat_id=chat.id,
+        turn_id=turn.id,
+        step=call.step,
+        call_id=call.call_id,
+        round=1 if last is None else last.round + 1,
+        kind=new.kind,
+        agent=new.agent,
+        tool=new.tool,
+        tool_hash=new.tool_hash,
+        args_hash=new.args_hash,
+        arguments=new.arguments,
+        preview=clean(new.preview)[:PREVIEW_MAX],
+        questions=[dict(question) for question in new.questions],
+        requester_id=person_id,
+        rule=new.rule,
+        state="pending",
+        nonce=secrets.token_urlsafe(NONCE_BYTES),
+        due_at=now + new.timeout_s / 2,
+        created_at=now,
+        expires_at=now + new.timeout_s,
+    )
+    session.add(approval)
+    await session.flush()
+    approval.card_id = await send_card(session, chat, turn, approval, now)
+    call.state, call.wait = (
+        "waiting",
+        "approval" if new.kind == "approve" and new.tool else "question",
+    )
+    call.started_at = None  # a pause is no work
+    return ""
+
+
+async def chat_of(session: AsyncSession, conversation: models.Conversation) -> models.Conversation:
+    """Where people are asked: the chat at the top of a child's tree."""
+    if conversation.root_id is None:
+        return conversation
+    return await session.get_one(models.Conversation, conversation.root_id)
+
+
+async def latest(
+    session: AsyncSession, turn_id: str, step: int, call_id: str
+) -> models.Approval | None:
+    """The newest question about a call."""
+    return await session.scalar(
+        select(models.Approval)
+        .where(
+            models.Approval.turn_id == turn_id,
+            models.Approval.step == step,
+            models.Approval.call_id == call_id,
+        )
+        .order_by(models.Approval.round.desc())
+        .limit(1)
+    )
+
+
+async def _refusal(
+    session: AsyncSession,
+    conversation: models.Conversation,
+    chat: models.Conversation,
+    agent: str,
+    person_id: str,
+    now: float,
+) -> str:
+    """Why nobody may be asked now; empty where somebody is."""
+
+    async def count(*conditions: Any) -> int:
+        query = select(func.count()).select_from(models.Approval).where(*conditions)
+        return await session.scalar(query) or 0
+
+    pending = models.Approval.state == "pending"
+    open_here = await count(pending, models.Approval.conversation_id == conversation.id)
+    if open_here >= OPEN_SESSION_MAX:
+        return TOO_MANY.format(count=open_here)
+    if person_id:
+        of_person = await count(pending, models.Approval.requester_id == person_id)
+        if of_person >= OPEN_PERSON_MAX:
+            return TOO_MANY.format(count=of_person)
+    today = await count(
+        models.Approval.chat_id == chat.id,
+        models.Approval.agent == agent,
+        models.Approval.created_at > now - DAY_S,
+    )
+    return TOO_OFTEN.format(count=today) if today >= ASKED_A_DAY_MAX else ""

@@ -1,0 +1,59 @@
+"""Whether a tool may run, must be asked for, or is off: operators' word before the tool's own."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, cast
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_workflows.wait_ports import CallFacts
+
+Verdict = Literal["allow", "ask", "deny", "off"]
+VERDICTS: Final[tuple[Verdict, ...]] = ("allow", "ask", "deny", "off")
+
+_POLICIES = select(models.ToolPolicy).where(
+    models.ToolPolicy.agent.in_(("", bindparam("of_agent"))),
+    models.ToolPolicy.tool.in_(("", bindparam("of_tool"))),
+    models.ToolPolicy.channel.in_(("", bindparam("of_channel"))),
+    models.ToolPolicy.person_id.in_(("", bindparam("of_person"))),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDefaults:
+    """What counts where neither an operator nor the tool says anything.
+
+    unsafe: for tools whose effect is unsafe.
+    """
+
+    unsafe: Verdict = "allow"
+
+
+async def verdict_of(
+    session: AsyncSession, facts: CallFacts, channel: str, person_id: str, defaults: PolicyDefaults
+) -> Verdict:
+    """The verdict of the most specific policy: person before channel before tool before agent;
+    `off` at any of them wins.
+    """
+    rows = (
+        await session.scalars(
+            _POLICIES,
+            {
+                "of_agent": facts.agent,
+                "of_tool": facts.tool,
+                "of_channel": channel,
+                "of_person": person_id,
+            },
+        )
+    ).all()
+    if any(row.verdict == "off" for row in rows):
+        return "off"
+    if rows:
+        best = max(
+            rows, key=lambda row: (*map(bool, (row.person_id, row.channel, row.tool)), row.agent)
+        )
+        return cast(Verdict, best.verdict)
+    if facts.approval is not None:
+        return facts.approval
+    return defaults.unsafe if facts.effect == "unsafe" else "allow"
