@@ -17,7 +17,7 @@ from roost_platform.testing.phones import NUMBER_ID
 
 HELD = 300  # more connections than one address may have
 HALF = 60
-PROMPT_BYTES = 20_000_000
+PROMPT_BYTES = 8_000_000
 PROMPTS = 3
 WEBHOOKS_PER_S = 50
 LARGE_WEBHOOKS_PER_S = 10
