@@ -109,18 +109,23 @@ class LoginFailures:
 
 
 def _subjects(name: str, ip: str) -> tuple[str, str, str]:
-    """The three subjects by which failures are counted: both together, the account, the address.
+    """The three subjects by which failures are counted: both together, the account, the address."""
+    where = client_network(ip)
+    return f"pair|{where}|{name}", f"account|{name}", f"address|{where}"
+
+
+def client_network(ip: str) -> str:
+    """The address of a client, or the network that it owns.
 
     An IPv6 client owns a whole /64, so that is its address. A socket for both versions shows every
     IPv4 client inside one /64 (`::ffff:192.0.2.1`): each of those stays itself.
     """
-    where = ip
     with contextlib.suppress(ValueError):
         address = ip_address(ip)
         if isinstance(address, IPv6Address):
             mapped = address.ipv4_mapped
-            where = str(mapped or ip_network((address, 64), strict=False))
-    return f"pair|{where}|{name}", f"account|{name}", f"address|{where}"
+            return str(mapped or ip_network((address, 64), strict=False))
+    return ip
 
 
 def _too_many(wait_s: float) -> TooManyTries:

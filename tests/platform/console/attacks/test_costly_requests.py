@@ -5,7 +5,9 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 import httpx2
 import pytest
@@ -18,12 +20,15 @@ from starlette.routing import Route
 
 from roost_platform.console.endpoint import body_limit
 from roost_platform.console.page import FORM_BYTES_MAX, PUBLIC_FORM_BYTES_MAX
+from roost_platform.console.page_response import PAGE_THREADS, in_page_thread
 from roost_platform.console.routes import TABLE
 from roost_platform.db import models
 from roost_platform.errors import Busy
 from roost_platform.identity.login_failures import LOGIN_FAILURES_CROWD, LOGIN_FAILURES_MAX
 from roost_platform.identity.passwords import HASH_NICENESS, HASHES_WAITING_MAX, Passwords
 from roost_platform.identity.roles import Role
+from roost_platform.processes import web
+from roost_platform.settings.config import load_settings
 from roost_platform.testing.console import PASSWORD, ConsoleServer
 from roost_platform.web.security import console_middleware
 
@@ -257,3 +262,42 @@ def test_a_routes_bound_never_lifts_the_ports(sqlite_url: str) -> None:
         return [answer.status_code for answer in answers]
 
     assert asyncio.run(sizes()) == [200, 413]
+
+
+async def test_pages_are_made_on_few_threads_and_keep_their_context() -> None:
+    """Each thread that makes a page takes its turns from the event loop."""
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def page(number: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+        return number + base.get()
+
+    base = ContextVar[int]("base")
+    base.set(100)
+    made = await asyncio.gather(*(in_page_thread(page, number) for number in range(8)))
+    assert made == [100 + number for number in range(8)]
+    assert most == PAGE_THREADS
+
+
+def test_threads_of_the_web_part_leave_the_interpreter_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    intervals = []
+
+    async def serve(_settings: object) -> None:
+        intervals.append(sys.getswitchinterval())
+
+    before = sys.getswitchinterval()
+    monkeypatch.setattr(web, "_serve", serve)
+    try:
+        assert web.run(load_settings(environ={})) == 0
+    finally:
+        sys.setswitchinterval(before)
+    assert intervals == [pytest.approx(web.SWITCH_INTERVAL_S)]
