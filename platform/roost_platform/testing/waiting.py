@@ -79,7 +79,7 @@ class Parked:
 async def press(person: Person, approval: models.Approval, choice: str) -> str:
     """Let a person press a button of a card in their chat; what they are told."""
     data = f"{APPROVAL_BUTTON}{approval.nonce}:{choice}"
-    event = person.message(data, kind="button")
+    event = person.message(data, kind="callback")
     accepted = await person.gives(event)
     return accepted.answers.get(event.event_id, "")
 
