@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from roost_platform.db.base.engine import Database
 from roost_platform.db.due.questions import DueQuestions
+from roost_platform.db.due.schedules import DueSchedules
 from roost_platform.db.due.sleeps import DueSleeps
 
 IDLE_S: Final = 30.0  # how often it looks without news while nothing is due
@@ -101,4 +102,4 @@ class DueClock:
 
 def due_sources(database: Database) -> list[DueSource]:
     """All sources of this installation."""
-    return [DueSleeps(database), DueQuestions(database)]
+    return [DueSleeps(database), DueQuestions(database), DueSchedules(database)]

@@ -16,6 +16,7 @@ NoteKind = Literal[
     "limited",  # a limit of the turn was reached
     "no_answer",
     "files_only",
+    "scheduled",  # a schedule brought it at its time
     "operator",  # a person wrote it in the agent's place
 ]
 

@@ -100,10 +100,10 @@ def _time(value: object) -> datetime:
 
 
 def _interval(value: object) -> int:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if MINUTE_S <= value <= EVERY_S_MAX and value == int(value):
-            return int(value)
-    raise ScheduleError("An interval is a whole number of seconds, from a minute to a year.")
+    seconds = value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    if not MINUTE_S <= seconds <= EVERY_S_MAX or seconds != int(seconds):
+        raise ScheduleError("An interval is a whole number of seconds, from a minute to a year.")
+    return int(seconds)
 
 
 def _cron(value: object) -> str:

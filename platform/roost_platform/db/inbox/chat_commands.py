@@ -15,6 +15,8 @@ from roost_platform.db.conversations.settings import ProgressModes, choose_progr
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.inbox.links import answer_link
+from roost_platform.db.inbox.scheduling.listing import schedules
+from roost_platform.db.inbox.scheduling.reminding import remind
 from roost_platform.db.locks import open_turn
 from roost_platform.db.reply_targets import reply_target
 from roost_platform.db.turns.dropping import (
@@ -61,6 +63,10 @@ async def carry_out(
         await _reply(
             session, arrival, choose_progress(conversation, command.argument, progress_modes)
         )
+    elif command.name == "remind":
+        await remind(session, arrival, command.argument)
+    elif command.name == "schedules":
+        await schedules(session, arrival, command.argument)
     elif command.name == "link":
         await _reply(session, arrival, await answer_link(session, arrival, command))
     else:

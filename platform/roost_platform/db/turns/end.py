@@ -11,6 +11,7 @@ from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import OPEN_STATES, lock_turn
 from roost_platform.db.reply_targets import refresh_reply_target
 from roost_platform.db.turns.dropping import UNDER_WAY
+from roost_platform.db.turns.scheduled import where_to_tell
 from roost_platform.db.turns.steps import close_group, end_turn
 from roost_platform.db.turns.transcript import append
 from roost_platform.db.turns.tree import cancel_questions
@@ -92,15 +93,18 @@ async def settle(
     settled = await counts(session, turn, already=False)
     if is_interrupted and not partial and not settled.calls:
         return settled  # nothing was said or done: the next turn answers both messages
+    chat = await where_to_tell(session, turn, conversation)
+    if chat is None:
+        return settled
     await enqueue(
         session,
-        conversation,
+        chat,
         kind="notice" if outcome == "stopped" else "error",
         body=final_message(kind, reason, partial, settled),
         dedupe_key=f"turn:{turn_id}:{outcome}",
         now=now,
-        turn=turn,
-        reply_to=turn.reply_to,
+        turn=turn if chat is conversation else None,
+        reply_to=turn.reply_to if chat is conversation else None,
     )
     return settled
 

@@ -16,6 +16,7 @@ from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import check_running, lock_turn
 from roost_platform.db.message_files import media_of
 from roost_platform.db.reply_targets import refresh_reply_target
+from roost_platform.db.turns import scheduled
 from roost_platform.db.turns.recording import record_model_call, record_tool_call, record_turn
 from roost_platform.db.turns.transcript import append
 from roost_platform.errors import NotFound
@@ -159,6 +160,10 @@ async def _answer(
     message = assistant_message(turn, row, now)
     message.content, message.note_kind, message.note = text, ending.note_kind, ending.note
     await append(session, chat_session, [message])
+    if conversation.kind == scheduled.JOB_KIND:
+        await scheduled.deliver(session, turn, conversation, text, ending.body, media, now)
+        await end_turn(session, turn, "done", limit, now)
+        return
     turn.reply_to = await refresh_reply_target(session, turn)
     await enqueue(
         session,
@@ -188,6 +193,7 @@ async def end_turn(
         duration_s=round(now - turn.started_at, 3),
     )
     record_turn(session, turn, now)
+    await scheduled.note_end(session, turn, state, reason, now)
     await session.execute(_ANSWERED, {"id_of_turn": turn.id})
     await session.execute(_PROGRESS_OVER, {"id": turn.id, "over": state, "at": now})
 
