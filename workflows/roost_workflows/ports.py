@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, Protocol, get_args
 
 from roost.effects import Effect
 from roost.messages import MessageFile, NoteKind
+from roost.schedules.keeper import ScheduleKeeper
 from roost.turn import Finish
 from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.model_calls import Asked, Spent, Usage
@@ -295,4 +296,5 @@ class Ports:
     hints: SessionHints = field(default_factory=NoHints)
     artifacts: Artifacts | None = None
     waits: Waits = field(default_factory=NoWaits)
+    schedules: ScheduleKeeper | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
