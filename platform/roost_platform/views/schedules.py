@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.schedules.spec import At, Cron, ScheduleError
@@ -115,12 +115,14 @@ async def schedules(
 
     state: one of STATES; empty for those that are not over.
     """
-    states = (state,) if state else ("active", "paused")
-    statement: Select[Any] = _ROWS.where(models.Schedule.state.in_(states))
+    where: list[ColumnElement[bool]] = [
+        models.Schedule.state.in_((state,) if state else ("active", "paused"))
+    ]
     if text:
         pattern = like(text)
         columns = (models.Schedule.text, models.Conversation.key, models.Identity.display_name)
-        statement = statement.where(or_(*(c.ilike(pattern, escape="\\") for c in columns)))
+        where.append(or_(*(c.ilike(pattern, escape="\\") for c in columns)))
+    statement = _ROWS.where(*where)
     counted = statement.with_only_columns(models.Schedule.id).subquery()
     total = await session.scalar(select(func.count()).select_from(counted)) or 0
     rows = await session.execute(
