@@ -138,6 +138,11 @@ def dropped_line(count: int) -> str:
     return f"{count} waiting message{'' if count == 1 else 's'} dropped."
 
 
+def agents_line(count: int) -> str:
+    """A sentence on how many agents a stop ended that worked on their own."""
+    return f"Stopped: {count} agent{'' if count == 1 else 's'}."
+
+
 def undelivered_line(sent: int, parts: int, unplanned: int) -> str:
     """A sentence on how much of the answers was delivered before a stop.
 

@@ -17,6 +17,7 @@ NoteKind = Literal[
     "no_answer",
     "files_only",
     "operator",  # a person wrote it in the agent's place
+    "agent",  # another agent wrote it, to which a task was given
 ]
 
 

@@ -1,1 +1,5 @@
-"""Agents and tools that Roost brings."""
+"""Agents and tools that Roost brings: `from roost.builtin import delegate`."""
+
+from roost.builtin.delegating import delegate
+
+__all__ = ["delegate"]

@@ -20,6 +20,8 @@ CONTEXT_MESSAGES_MAX = 1000  # transcript rows read for a model call, newest kep
 GROUP_MESSAGES_MAX = 30  # what a group said before the agent was spoken to, newest kept
 GROUP_CHARS_MAX = 4000
 _ROUND_BRACKETS = str.maketrans("[]", "()")  # a file's name can't end the line that names it
+RESULT = "result"  # the kind of inbox rows that bring an agent's answer to whom it worked for
+FROM_AGENT = "the answer of an agent, not of a person"
 CAPTION = "caption"  # in the attachments of an album: the words beside the picture
 ALBUM_S = 1.0  # a turn waits this long, from its first part on, for an album to be whole
 
@@ -122,6 +124,8 @@ async def take(
             context=await context_of(session, row),
             files=files_of(row),
             name=str(row.sender.get("display_name", "")),
+            note_kind="agent" if row.kind == RESULT else "",
+            note=FROM_AGENT if row.kind == RESULT else "",
             inbox_id=row.id,
             message_id=row.message_id,
             created_at=now,
