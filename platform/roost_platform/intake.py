@@ -180,6 +180,10 @@ class PlatformIntake:
         self._announce(stopped.runs, [])
         return stopped
 
+    def ring(self, conversations: Sequence[str]) -> None:
+        """Ring conversations that can go on; the calls run beside the caller."""
+        self._announce([], conversations)
+
     def forget(self, sessions: Sequence[EngineSession]) -> None:
         """Have the engine end these sessions and let go of their KV."""
         for session in sessions:

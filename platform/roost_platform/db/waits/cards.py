@@ -13,6 +13,7 @@ APPROVAL_BUTTON: Final = "ap:"
 APPROVE: Final = "a"
 DENY: Final = "d"
 DETAILS: Final = "i"
+REMINDER: Final = "I am still waiting for your decision on: {preview}"
 
 
 async def send_card(
@@ -33,6 +34,19 @@ async def send_card(
         turn=turn if turn.conversation_id == chat.id else None,
         reply_to=turn.reply_to if turn.conversation_id == chat.id else None,
         buttons=card_buttons(approval),
+    )
+
+
+async def send_reminder(session: AsyncSession, approval: models.Approval, now: float) -> None:
+    """Queue the one reminder of an open question, as a reply to its card."""
+    chat = await session.get_one(models.Conversation, approval.chat_id)
+    await enqueue(
+        session,
+        chat,
+        kind="notice",
+        body=REMINDER.format(preview=approval.preview),
+        dedupe_key=f"reminder:{approval.id}",
+        now=now,
     )
 
 

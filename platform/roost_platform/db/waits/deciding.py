@@ -24,7 +24,7 @@ class Decider:
     via: str
 
 
-NOBODY: Final = Decider("", "", "clock")
+CLOCK: Final = Decider("", "", "clock")
 
 
 async def decide(
