@@ -10,12 +10,15 @@ from roost_channels.kinds import ChatCommand
 from roost_channels.message import STOP_BUTTON
 from roost_platform.queueing import MEANINGS
 
-CommandName = Literal["new", "stop", "status", "queue", "progress", "link", "help", "start"]
+CommandName = Literal[
+    "new", "stop", "status", "tasks", "queue", "progress", "link", "help", "start"
+]
 
 COMMANDS: tuple[CommandName, ...] = (
     "new",
     "stop",
     "status",
+    "tasks",
     "queue",
     "progress",
     "link",
@@ -32,6 +35,7 @@ _DESCRIBED: tuple[tuple[CommandName, str, str], ...] = (
     ("new", "Start a new conversation", "starts a new conversation"),
     ("stop", "Stop what is running", "stops what I am doing"),
     ("status", "What is going on", "tells what I am doing"),
+    ("tasks", "Which agents work for me", "lists the agents that work on something for you"),
     (
         "queue",
         "What happens to messages you send while I work",

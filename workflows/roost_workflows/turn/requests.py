@@ -33,8 +33,8 @@ def build_request(
     """The request, with tools always in the same order, so that equal prefixes stay equal.
 
     On the last step the tools are still declared, but not allowed: leaving them out would change
-    the beginning of the prompt and lose the session's cache. pictures: see `build_messages`. forces: whether the engine is asked to hold
-    an answer to its schema.
+    the beginning of the prompt and lose the session's cache. pictures: see `build_messages`.
+    forces: whether the engine is asked to hold an answer to its schema.
     """
     settings = agent.model
     messages = window(context.messages, shorter)

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform import commands
 from roost_platform.commands import Command
 from roost_platform.db import models
+from roost_platform.db.children.telling import has_live, tasks_text
 from roost_platform.db.conversations.sessions import current_session, open_session
 from roost_platform.db.conversations.settings import ProgressModes, choose_progress, choose_queue
 from roost_platform.db.enqueue import enqueue
@@ -55,6 +56,8 @@ async def carry_out(
         await _open_new_session(session, arrival)
     elif command.name == "status":
         await _reply(session, arrival, await _status(session, arrival))
+    elif command.name == "tasks":
+        await _reply(session, arrival, await tasks_text(session, conversation, arrival.now))
     elif command.name == "queue":
         await _reply(session, arrival, choose_queue(conversation, command.argument, queueing))
     elif command.name == "progress":
@@ -122,6 +125,7 @@ async def _stop(session: AsyncSession, arrival: Arrival, command: Command) -> No
     elif (
         command.is_phrase
         and turn is None
+        and not await has_live(session, conversation_id)
         and not await waiting_count(session, conversation_id)
         and not await is_droppable(session, conversation_id)
     ):
@@ -179,7 +183,11 @@ async def _status(session: AsyncSession, arrival: Arrival) -> str:
     from_user = await session.scalar(
         select(func.count())
         .select_from(models.Transcript)
-        .where(models.Transcript.session_id == chat_session.id, models.Transcript.role == "user")
+        .where(
+            models.Transcript.session_id == chat_session.id,
+            models.Transcript.role == "user",
+            models.Transcript.note_kind != "agent",
+        )
     )
     work = "Idle." if turn is None else f"Working for {now - turn.started_at:.0f} s."
     if turn is not None and turn.waiting_since is not None:
