@@ -82,6 +82,20 @@ async def has_live(session: AsyncSession, root_id: str) -> bool:
     return found is not None
 
 
+async def waits_for_agents(session: AsyncSession, turn_id: str) -> bool:
+    """Whether a turn waits for an answer of agents that are at work."""
+    found = await session.scalar(
+        select(models.ChildTask.conversation_id)
+        .where(
+            models.ChildTask.parent_turn_id == turn_id,
+            models.ChildTask.state == "running",
+            models.ChildTask.is_waited,
+        )
+        .limit(1)
+    )
+    return found is not None
+
+
 async def tell_held(
     session: AsyncSession, conversation: models.Conversation, turn: models.Turn, now: float
 ) -> None:
