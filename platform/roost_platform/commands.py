@@ -11,13 +11,24 @@ from roost_channels.message import STOP_BUTTON
 from roost_platform.queueing import MEANINGS
 
 CommandName = Literal[
-    "new", "stop", "status", "queue", "progress", "remind", "schedules", "link", "help", "start"
+    "new",
+    "stop",
+    "status",
+    "tasks",
+    "queue",
+    "progress",
+    "remind",
+    "schedules",
+    "link",
+    "help",
+    "start",
 ]
 
 COMMANDS: tuple[CommandName, ...] = (
     "new",
     "stop",
     "status",
+    "tasks",
     "queue",
     "progress",
     "remind",
@@ -38,6 +49,7 @@ _DESCRIBED: tuple[tuple[CommandName, str, str], ...] = (
     ("new", "Start a new conversation", "starts a new conversation"),
     ("stop", "Stop what is running", "stops what I am doing"),
     ("status", "What is going on", "tells what I am doing"),
+    ("tasks", "Which agents work for me", "lists the agents that work on something for you"),
     (
         "queue",
         "What happens to messages you send while I work",
@@ -58,6 +70,7 @@ HELP = "\n".join(
 )
 WELCOME = f"Hello! {HELP}"
 NEW_SESSION = "New conversation. I no longer see what was said before."
+SCHEDULES_STAY = "Your schedules stay: /schedules shows and deletes them."
 NOTHING_RUNNING = "Nothing is running."
 NOT_BEGUN = "Stopped before I began."
 QUEUE_DEFAULT = "default"
@@ -67,6 +80,9 @@ PROGRESS_MEANINGS: Mapping[str, str] = {
     "status": "a message tells what I am doing, with a button to stop me",
     "stream": "you see the answer while I write it, where this app can show that",
 }
+
+# How the data of buttons under schedules begins; the schedule's id and one letter follow.
+SCHEDULE_BUTTON = "sc:"
 
 # Each run is taken whole (`++`): people's text of any length is scanned once.
 _COMMAND = re.compile(r"/([a-z]++)(?:@\w++)?(?:\s++([a-z0-9-]++))?", re.IGNORECASE)
@@ -153,6 +169,11 @@ def dropped_line(count: int) -> str:
     if not count:
         return ""
     return f"{count} waiting message{'' if count == 1 else 's'} dropped."
+
+
+def agents_line(count: int) -> str:
+    """A sentence on how many agents a stop ended that worked on their own."""
+    return f"Stopped: {count} agent{'' if count == 1 else 's'}."
 
 
 def undelivered_line(sent: int, parts: int, unplanned: int) -> str:

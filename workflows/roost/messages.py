@@ -18,6 +18,7 @@ NoteKind = Literal[
     "files_only",
     "scheduled",  # a schedule brought it at its time
     "operator",  # a person wrote it in the agent's place
+    "agent",  # another agent wrote it, to which a task was given
 ]
 
 

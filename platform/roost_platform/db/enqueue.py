@@ -42,7 +42,11 @@ async def enqueue(
     buttons: Sequence[Button] = (),
     media: Sequence[Media] = (),
 ) -> str:
-    """Queue a logical message, once per `dedupe_key`; returns its outbox id."""
+    """Queue a logical message, once per `dedupe_key`; returns its outbox id, empty for a child's
+    conversation, which is no chat.
+    """
+    if conversation.kind == "child":
+        return ""
     queued = await session.scalar(_QUEUED, {"key": dedupe_key})
     if queued is not None:
         return queued

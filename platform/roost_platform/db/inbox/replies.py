@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.db.children.telling import tell_held
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.locks import open_turn
@@ -71,6 +72,8 @@ async def take(session: AsyncSession, arrival: Arrival) -> bool:
             dedupe_key=f"held:{approval.id}",
             now=arrival.now,
         )
+    else:
+        await tell_held(session, arrival.conversation, turn, arrival.now)
     return True
 
 

@@ -25,10 +25,9 @@ from roost_platform.db.schedules.messages import (
     title_of,
 )
 from roost_platform.db.schedules.planning import Plan, SkipReason, is_inactive, plan
-from roost_platform.db.turns.scheduled import JOB_KIND
+from roost_platform.db.turns.scheduled import JOB_CHANNEL, fork_of
 from roost_platform.db.turns.transcript import SCHEDULE_KIND
 
-JOB_CHANNEL: Final = "schedule"  # its channel; nothing is delivered there
 BROKEN: Final = "broken"  # the times can't be read any more
 
 log = logging.getLogger(__name__)
@@ -195,13 +194,13 @@ async def _open_job(
         channel=JOB_CHANNEL,
         account="local",
         chat=occurrence_id,
-        kind=JOB_KIND,
+        kind="child",
         root_id=due.chat.id,
         depth=1,
         agent=due.schedule.agent,
-        identity_id=due.schedule.owner_id or None,
+        identity_id=None,  # the row of its inbox tells who it is for
         title=title_of(due.schedule),
-        settings={},
+        settings=await fork_of(session, due.chat) if due.schedule.kind == "check" else {},
         inbox_sequence=0,
         turn_count=0,
         created_at=now,

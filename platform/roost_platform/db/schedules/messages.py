@@ -5,11 +5,10 @@ from typing import Final
 from roost.schedules.times import when
 from roost.schedules.zones import local
 from roost_channels.message import Button
+from roost_platform.commands import SCHEDULE_BUTTON
 from roost_platform.db import models
 from roost_platform.db.schedules.keeping import code_of, echo_of, is_single, spec_of
 
-# How the data of these buttons begins; the schedule's id and one letter follow: 41 bytes in all.
-SCHEDULE_BUTTON: Final = "sc:"
 OK: Final = "k"
 CHANGE: Final = "c"
 CANCEL: Final = "x"

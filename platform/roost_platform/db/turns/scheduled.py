@@ -5,16 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import Media
 from roost_platform.db import models
 from roost_platform.db.conversations.sessions import current_session
 from roost_platform.db.enqueue import enqueue
-from roost_platform.db.turns.transcript import append
+from roost_platform.db.locks import OPEN_STATES
+from roost_platform.db.reasons import WORDS
+from roost_platform.db.turns.transcript import append, messages
+from roost_workflows.ports import TranscriptMessage
 
-JOB_KIND: Final = "job"  # of a conversation that nobody sees
+# The channel of a conversation in which a job or a check works; nothing is delivered there.
+JOB_CHANNEL: Final = "schedule"
 FAILS_MAX: Final = 5  # like failures in a row; then the schedule is paused
 BAD_ANSWER: Final = "bad_answer"  # a check answered in another form than the one it was given
 STOPPED: Final = "stopped"
@@ -64,13 +68,56 @@ def read_verdict(answer: str) -> Verdict | None:
     return Verdict(found["notify"], found["text"].strip())
 
 
-async def is_check(session: AsyncSession, conversation: models.Conversation) -> bool:
-    """Whether the conversation is that of a check."""
-    if conversation.kind != JOB_KIND:
-        return False
-    occurrence = await session.get_one(models.Occurrence, conversation.chat)
-    schedule = await session.get_one(models.Schedule, occurrence.schedule_id)
-    return schedule.kind == "check"
+@dataclass(frozen=True, slots=True)
+class ReadByJob:
+    """What a model call of a job adds to its own transcript.
+
+    before: what was said in the chat until a check began; a job reads its task alone.
+    schema: of the answer, None for text.
+    """
+
+    before: tuple[TranscriptMessage, ...] = ()
+    schema: dict[str, Any] | None = None
+
+
+def is_job(conversation: models.Conversation) -> bool:
+    """Whether a job or a check works in the conversation."""
+    return conversation.channel == JOB_CHANNEL
+
+
+async def read_by_job(session: AsyncSession, job: models.Conversation) -> ReadByJob:
+    """What a job reads beyond its own transcript: always the same, so that it stays computed."""
+    if "fork" not in job.settings:
+        return ReadByJob()
+    session_id, end = job.settings["fork"]
+    return ReadByJob(tuple(await messages(session, session_id, end)), CHECK_SCHEMA)
+
+
+async def fork_of(session: AsyncSession, chat: models.Conversation) -> dict[str, Any]:
+    """The settings of a check's conversation: where in the chat's session it forks off."""
+    current = (
+        None if chat.session_id is None else await session.get(models.Session, chat.session_id)
+    )
+    return {"fork": ["", 0] if current is None else [current.id, current.transcript_length]}
+
+
+async def stop_jobs(session: AsyncSession, chat: models.Conversation) -> Sequence[models.Turn]:
+    """Drop the chat's jobs that have not begun; the turns of those that have."""
+    of_chat = select(models.Conversation.id).where(
+        models.Conversation.root_id == chat.id, models.Conversation.channel == JOB_CHANNEL
+    )
+    turns = await session.scalars(
+        select(models.Turn).where(
+            models.Turn.conversation_id.in_(of_chat), models.Turn.state.in_(OPEN_STATES)
+        )
+    )
+    await session.execute(
+        update(models.Inbox)
+        .where(models.Inbox.conversation_id.in_(of_chat), models.Inbox.state == "pending")
+        .values(state="dropped", reason_code="stopped", reason=WORDS["stopped"])
+        .execution_options(synchronize_session=False)
+    )
+    return turns.all()
 
 
 async def deliver(
@@ -133,7 +180,7 @@ async def where_to_tell(
     has_others = await session.scalar(_OTHERS.limit(1), {"id": turn.id}) is not None
     if is_known and not has_others and turn.state == "failed":
         return None
-    if conversation.kind != JOB_KIND:
+    if not is_job(conversation):
         return conversation
     return await session.get_one(models.Conversation, began[0][1].conversation_id)
 

@@ -21,6 +21,8 @@ GROUP_MESSAGES_MAX = 30  # what a group said before the agent was spoken to, new
 GROUP_CHARS_MAX = 4000
 _ROUND_BRACKETS = str.maketrans("[]", "()")  # a file's name can't end the line that names it
 SCHEDULE_KIND = "schedule"  # of what no person wrote just now
+RESULT = "result"  # the kind of inbox rows that bring an agent's answer to whom it worked for
+FROM_AGENT = "the answer of an agent, not of a person"
 CAPTION = "caption"  # in the attachments of an album: the words beside the picture
 ALBUM_S = 1.0  # a turn waits this long, from its first part on, for an album to be whole
 
@@ -124,8 +126,8 @@ async def take(
             quoted=row.quote,
             context=await context_of(session, row),
             files=files_of(row),
-            **_scheduled(row),
             name=str(row.sender.get("display_name", "")),
+            **_notes_of(row),
             inbox_id=row.id,
             message_id=row.message_id,
             created_at=now,
@@ -138,11 +140,13 @@ async def take(
         row.state, row.turn_id = "taken", turn.id
 
 
-def _scheduled(row: models.Inbox) -> dict[str, str]:
-    """The columns of a message that a schedule brought: the agent reads when it was due."""
-    if row.kind != SCHEDULE_KIND:
-        return {}
-    return {"note_kind": "scheduled", "note": str(row.raw.get("due", ""))}
+def _notes_of(row: models.Inbox) -> dict[str, str]:
+    """The columns of a message that no person wrote: whose words it is, or when it was due."""
+    if row.kind == RESULT:
+        return {"note_kind": "agent", "note": FROM_AGENT}
+    if row.kind == SCHEDULE_KIND:
+        return {"note_kind": "scheduled", "note": str(row.raw.get("due", ""))}
+    return {}
 
 
 async def _add_kept_payload(

@@ -1,13 +1,9 @@
 """The end of a turn's waits, and of all that other agents do for it."""
 
-from collections.abc import Sequence
-
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-
-DEPTH_MAX = 8  # deeper than any tree that can be made: the walk ends on its own
 
 
 async def cancel_questions(session: AsyncSession, turn_id: str, now: float) -> None:
@@ -18,41 +14,6 @@ async def cancel_questions(session: AsyncSession, turn_id: str, now: float) -> N
         .values(state="cancelled", decided_at=now, decided_via="turn")
         .execution_options(synchronize_session=False)
     )
-
-
-async def open_descendants(session: AsyncSession, turn_id: str) -> Sequence[models.Turn]:
-    """The open turns of all agents that work for this turn, the nearest first."""
-    found: list[models.Turn] = []
-    parents = [turn_id]
-    for _ in range(DEPTH_MAX):
-        rows = await session.scalars(
-            select(models.Turn)
-            .join(
-                models.ChildTask,
-                models.ChildTask.conversation_id == models.Turn.conversation_id,
-            )
-            .where(
-                models.ChildTask.parent_turn_id.in_(parents),
-                models.Turn.state.in_(("running", "waiting")),
-            )
-            .order_by(models.Turn.id)
-        )
-        below = rows.all()
-        found += below
-        # A parent may have ended while its children still work.
-        parents = list(
-            await session.scalars(
-                select(models.Turn.id)
-                .join(
-                    models.ChildTask,
-                    models.ChildTask.conversation_id == models.Turn.conversation_id,
-                )
-                .where(models.ChildTask.parent_turn_id.in_(parents))
-            )
-        )
-        if not parents:
-            break
-    return found
 
 
 async def has_compensations(session: AsyncSession, turn_id: str) -> bool:

@@ -9,6 +9,8 @@ from roost.execution.call import Outcome
 from roost.waits import Approve, Ask, Sleep, Spawn, Wait
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.children.ending import outcome_of
+from roost_platform.db.children.spawning import spawn
 from roost_platform.db.locks import get_turn, lock_turn
 from roost_platform.db.turns import end, parking
 from roost_platform.db.turns.lookups import person_of
@@ -147,7 +149,7 @@ class WaitStore:
                     )
                     return await ask(session, turn, conversation, call, new, now)
                 case Spawn():
-                    return "No agent can be given a task here."
+                    return await spawn(session, turn, conversation, call, wait, now)
 
     async def outcome(self, turn_id: str, step: int, call_id: str) -> Outcome | None:
         """See `Waits.outcome`."""
@@ -161,6 +163,8 @@ class WaitStore:
                 case "question":
                     asked = await latest(session, turn_id, step, call_id)
                     return None if asked is None else answer_of(asked)
+                case "child":
+                    return await outcome_of(session, turn_id, step, call_id)
             return None
 
     async def park(self, turn_id: str) -> bool:

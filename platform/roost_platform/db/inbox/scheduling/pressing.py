@@ -8,13 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost.schedules.spec import ScheduleError
 from roost.schedules.times import when
 from roost.schedules.zones import zone_of
+from roost_platform.commands import SCHEDULE_BUTTON
 from roost_platform.db import models
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.inbox.scheduling.reminding import answers_zone
 from roost_platform.db.inbox.scheduling.replying import reply
 from roost_platform.db.schedules import changing, messages
 from roost_platform.db.schedules.keeping import LIVE, code_of
-from roost_platform.db.schedules.messages import SCHEDULE_BUTTON
 
 WORDS_S: Final = 86_400.0  # how long a word may follow a reminder
 WORDS: Final = {
