@@ -154,6 +154,7 @@ def worker_ports(stores: Stores, hints: SessionHints) -> Ports:
         artifacts=stores.artifacts,
         hints=hints,
         waits=stores.waits,
+        schedules=stores.schedules,
     )
 
 

@@ -12,6 +12,8 @@ from roost.context import Context, Person, SessionInfo
 from roost.execution.call import Outcome, run_tool
 from roost.messages import LocalMessage
 from roost.prompt import build_messages
+from roost.schedules.keeper import Schedules
+from roost.schedules.memory import MemorySchedules as MemorySchedules
 from roost.turn import Finish, run_turn
 
 
@@ -119,12 +121,18 @@ class _LocalTurn:
     """A turn's ports over plain lists."""
 
     def __init__(
-        self, agent: Agent, model: ScriptedModel, messages: list[LocalMessage], notes: MemoryNotes
+        self,
+        agent: Agent,
+        model: ScriptedModel,
+        messages: list[LocalMessage],
+        notes: MemoryNotes,
+        schedules: MemorySchedules,
     ) -> None:
         self.agent = agent
         self.model = model
         self.messages = messages
         self.notes = notes
+        self.schedules = schedules
         self.calls: dict[str, Call] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.text = ""
@@ -154,6 +162,7 @@ class _LocalTurn:
             person=Person("tester", "Tester"),
             session=SessionInfo("local", "local", "console"),
             notes=self.notes,
+            schedules=Schedules(self.schedules, f"local:{step}:{call_id}"),
         )
         self.outcomes[call_id] = await run_tool(tool, call.arguments, context)
         return False
@@ -187,9 +196,16 @@ async def run_agent(
     model: ScriptedModel,
     messages: Sequence[LocalMessage] = (),
     notes: MemoryNotes | None = None,
+    schedules: MemorySchedules | None = None,
 ) -> Run:
     """Run one turn of `agent` on `text` with real tools and the scripted model."""
-    turn = _LocalTurn(agent, model, [*messages, LocalMessage("user", text)], notes or MemoryNotes())
+    turn = _LocalTurn(
+        agent,
+        model,
+        [*messages, LocalMessage("user", text)],
+        notes or MemoryNotes(),
+        schedules or MemorySchedules(),
+    )
     end = await run_turn(turn, max_steps=agent.max_steps)
     ran = tuple(
         RanCall(one.name, one.arguments, turn.outcomes[call_id])

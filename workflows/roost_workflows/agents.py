@@ -7,6 +7,7 @@ from typing import Final
 
 from roost.agent import Agent, QueueMode
 from roost.builtin.concierge import concierge
+from roost.builtin.delegating import Delegation
 from roost_workflows.errors import AgentsError
 
 GROUP: Final = "roost.agents"
@@ -94,3 +95,8 @@ def _add(agents_by_name: dict[str, Agent], agent: Agent, where: str) -> None:
     if known is not None and known is not agent:
         raise AgentsError(f"{where}: there is another agent named {agent.name!r} already.")
     agents_by_name[agent.name] = agent
+    if known is not None:
+        return
+    for tool in agent.tools:  # those to which it gives tasks are installed with it
+        if isinstance(tool, Delegation) and tool.agent is not None:
+            _add(agents_by_name, tool.agent, f"{where}, delegate() of {agent.name!r}")

@@ -21,4 +21,10 @@ FAILURE_REASONS: Final = (
 
 
 # Limits that end a turn with an answer: tools are withheld, and people are told.
-LIMIT_REASONS: Final = ("too_many_steps", "too_many_calls", "too_many_tokens", "repeated_calls")
+LIMIT_REASONS: Final = (
+    "too_many_steps",
+    "too_many_calls",
+    "too_many_tokens",
+    "repeated_calls",
+    "budget_spent",  # of all agents that work for one turn together
+)

@@ -59,6 +59,10 @@ class ApiClient:
         timeout = httpx2.Timeout(wait_s, connect=5.0)
         return self._request("POST", path, json=body or {}, timeout=timeout)
 
+    def delete(self, path: str) -> Any:
+        """Send a DELETE; returns the JSON of the answer."""
+        return self._request("DELETE", path)
+
     def download(self, path: str, file: Path) -> int:
         """Write the answer of a GET to a new file that its owner alone can read; its size."""
         timeout = httpx2.Timeout(DOWNLOAD_S, connect=5.0)

@@ -20,6 +20,7 @@ from roost_platform.db.people.notes import PersonNoteStore
 from roost_platform.db.people.people import People
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.queries import Queries
+from roost_platform.db.schedules.store import ScheduleStore
 from roost_platform.db.services import Heartbeats
 from roost_platform.db.turns.stop import Stopped
 from roost_platform.db.turns.turns import TurnStore
@@ -49,6 +50,7 @@ class Stores:
     tenants: Tenants
     queueing: QueueRules
     waits: WaitStore
+    schedules: ScheduleStore
 
     async def say_as_operator(
         self, conversation_id: str, text: str, operator: str, ip: str = ""
@@ -126,4 +128,5 @@ def open_stores(
         tenants=tenants,
         queueing=rules,
         waits=WaitStore(opened, asking),
+        schedules=ScheduleStore(opened),
     )

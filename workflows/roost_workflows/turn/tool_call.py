@@ -10,6 +10,7 @@ from roost.errors import ModelRetry
 from roost.execution.call import NOT_REPEATED, Outcome, interrupted, run_tool, verify
 from roost.execution.tool_processes import ToolProcesses
 from roost.files import Files
+from roost.schedules.keeper import Schedules
 from roost.tools import Tool
 from roost.waits import Wait
 from roost_workflows.agents import AgentRegistry
@@ -47,6 +48,7 @@ class ToolCaller:
         self._notes = ports.notes
         self._artifacts = ports.artifacts
         self._waits = ports.waits
+        self._schedules = ports.schedules
         self._registry = registry
         self._board = board
 
@@ -201,6 +203,7 @@ class ToolCaller:
             session=SessionInfo(read.turn.session_id, read.session_key, read.channel),
             notes=self._notes,
             files=Files(self._artifacts, record.key, turn_id),
+            schedules=Schedules(self._schedules, record.key, turn_id),
             on_progress=show_soon,
             on_plan=plan_soon,
         )

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
+from roost_platform.db.base.bells import Bell, ring_bells
 from roost_platform.db.base.facts import tell_listeners
 from roost_platform.db.base.inline import DRIVER
 from roost_platform.db.base.liveness import refuse_closed
@@ -181,6 +182,8 @@ class Database:
         self._turn = asyncio.Lock()
         # What every session's `info` has, such as the key of the audit trail.
         self.session_info: dict[str, Any] = {}
+        # Rings for what a transaction made ready; set by whoever has a doorbell.
+        self.bell: Bell | None = None
         self._news = news or (PollNews(self.url) if self.is_sqlite else NotifyNews(self.url))
         self._seen: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
 
@@ -203,6 +206,7 @@ class Database:
             yield session
         write_lines(session)
         tell_listeners(session)
+        ring_bells(session, self.bell)
 
     @asynccontextmanager
     async def _writing(self, is_news: bool) -> AsyncIterator[AsyncSession]:

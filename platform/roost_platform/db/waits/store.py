@@ -13,6 +13,8 @@ from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
 from roost_platform.db.cards.words import verdict_line
+from roost_platform.db.children.ending import outcome_of
+from roost_platform.db.children.spawning import spawn
 from roost_platform.db.locks import lock_conversation, lock_turn
 from roost_platform.db.turns import end, parking
 from roost_platform.db.turns.steps import get_call
@@ -90,7 +92,7 @@ class WaitStore:
                     new = _asked(turn.agent, wait)
                     return await ask(session, turn, conversation, call, new, now, self._rules)
                 case Spawn():
-                    return "No agent can be given a task here."
+                    return await spawn(session, turn, conversation, call, wait, now)
 
     async def outcome(self, turn_id: str, step: int, call_id: str) -> Outcome | None:
         """See `Waits.outcome`."""
@@ -104,6 +106,8 @@ class WaitStore:
                 case "question":
                     asked = await latest(session, turn_id, step, call_id)
                     return None if asked is None else answer_of(asked)
+                case "child":
+                    return await outcome_of(session, turn_id, step, call_id)
             return None
 
     async def park(self, turn_id: str) -> bool:
