@@ -37,7 +37,9 @@ class DatedState(ServerState):
         if second != self._second:
             self._second = second
             date = [(b"date", formatdate(second, usegmt=True).encode())]
-            self._headers = (date if self._config.date_header else []) + self._config.encoded_headers
+            self._headers = (
+                date if self._config.date_header else []
+            ) + self._config.encoded_headers
         return self._headers
 
     @default_headers.setter

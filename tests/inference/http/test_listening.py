@@ -2,12 +2,13 @@
 
 import asyncio
 import socket
+import time
+from typing import Literal
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from roost_inference.http import listener as listener_module
 from roost_inference.http.listener import RestingServer, bind
 
 
@@ -49,7 +50,7 @@ async def test_a_server_that_is_stopped_before_it_runs_ends() -> None:
     server = RestingServer(uvicorn.Config(_nothing, port=0, lifespan="off", log_config=None))
 
     class Stopping(asyncio.Event):
-        async def wait(self) -> bool:
+        async def wait(self) -> Literal[True]:
             raise AssertionError("nobody would set it")
 
     server._stopping = Stopping()
@@ -61,7 +62,7 @@ async def test_each_answer_bears_the_date_of_its_own_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     times = iter((1000.2, 1000.9, 1001.0, 5000.0))
-    monkeypatch.setattr(listener_module.time, "time", lambda: next(times))
+    monkeypatch.setattr(time, "time", lambda: next(times))
     for own in (True, False):
         config = uvicorn.Config(_nothing, date_header=own, headers=[("a", "b")], log_config=None)
         config.load()

@@ -34,7 +34,10 @@ class TouchWatch:
         self._descriptor: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._descriptor < 0:
             raise _last_error()
-        if libc.inotify_add_watch(self._descriptor, os.fsencode(path), IN_ATTRIB | IN_MOVE_SELF) < 0:
+        if (
+            libc.inotify_add_watch(self._descriptor, os.fsencode(path), IN_ATTRIB | IN_MOVE_SELF)
+            < 0
+        ):
             error = _last_error()
             self.close()
             raise error
