@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.messages import NoteKind
 from roost_platform.db import models
+from roost_platform.db.base.bells import stop_after
 from roost_platform.db.children.ending import close_calls, end_child
 from roost_platform.db.children.stopping import (
     calls_stopped_with,
@@ -178,4 +179,6 @@ async def _stop_left_behind(session: AsyncSession, turn: models.Turn, now: float
         return await settle(session, below.id, "stopped", "stopped", now)
 
     tasks = await left_behind(session, turn)
-    await stop_tasks(session, tasks, "", PARENT_ENDED, now, end, has_compensations)
+    stopped = await stop_tasks(session, tasks, "", PARENT_ENDED, now, end, has_compensations)
+    for conversation_id in stopped.runs:
+        stop_after(session, conversation_id)

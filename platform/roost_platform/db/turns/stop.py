@@ -61,13 +61,14 @@ class Stopped:
         if self.undelivered.ids:
             return notice_text(self.undelivered, STOPPED_HEAD, self.tail)
         if self.agents and self.turn_id is None:
-            return " ".join(filter(None, (agents_line(self.agents), dropped_line(self.dropped))))
+            return self.tail
         return stop_answer(self.dropped, was_running=self.turn_id is not None)
 
     @property
     def tail(self) -> str:
         """What follows the figure of what was delivered."""
-        return " ".join(filter(None, (*self.endings, dropped_line(self.dropped))))
+        agents = "" if self.turn_id else agents_line(self.agents)
+        return " ".join(filter(None, (*self.endings, agents, dropped_line(self.dropped))))
 
 
 async def record_stop(
