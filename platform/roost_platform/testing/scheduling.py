@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 
+from roost.schedules.keeper import Wanted
+from roost.schedules.kinds import Kind
 from roost.schedules.zones import instant, zone_of
 from roost_platform.db import models
 from roost_platform.db.due.schedules import DueSchedules
 from roost_platform.testing.chats import HandClock, Person
+from roost_workflows.ports import TurnRecord
 
 ROME = zone_of("Europe/Rome")
 START = instant(datetime(2026, 11, 29, 14, 5), ROME)  # a Sunday
@@ -64,3 +68,18 @@ class Reminded:
                 select(models.Occurrence).order_by(models.Occurrence.scheduled_for)
             )
             return [(row.state, row.reason) for row in rows]
+
+    async def keeps(self, kind: Kind, text: str, cron: str = "0 9 * * *", **more: Any) -> str:
+        """Keep a schedule through the tool port, in a turn that then ends; its code."""
+        await self.person.says("schedule something")
+        turn = await self.person.turn()
+        wanted = Wanted(kind, text, {"cron": cron}, **more)
+        kept = await self.person.stores.schedules.add(turn.turn_id, f"{turn.turn_id}:1:c0", wanted)
+        await self.person.agent_says(turn, 1, "I will.")
+        return kept.code
+
+    async def begin_rung(self) -> TurnRecord:
+        """Begin the turn of the last conversation that was rung."""
+        turn = await self.person.stores.turns.begin(self.rung[-1])
+        assert isinstance(turn, TurnRecord)
+        return turn

@@ -151,7 +151,7 @@ async def schedule(session: AsyncSession, schedule_id: str, now: float) -> Sched
             spec, zone = spec_of(row)
             coming = next_times(spec, zone, min(now, (row.due_at or now) - 1), NEXT_SHOWN)
             words = [wall(local(one, zone)) for one in coming]
-        except (ScheduleError, LookupError):
+        except ScheduleError:
             pass  # shown with its fail_code; the due-clock pauses it
     return ScheduleDetail(
         row=_row(*found),
@@ -225,7 +225,7 @@ def _days_of(
 ) -> Mapping[date, Sequence[str]]:
     try:
         spec, zone = spec_of(row)
-    except (ScheduleError, LookupError):
+    except ScheduleError:
         return {}
     first = datetime(year, month, 1)
     begin, end = instant(first, zone), instant((first + timedelta(days=31)).replace(day=1), zone)
@@ -264,7 +264,7 @@ def _words(row: models.Schedule) -> str:
     """What a spec says, in words: `once, Mon 30 Nov 2026 09:00`."""
     try:
         spec, _ = spec_of(row)
-    except (ScheduleError, LookupError):
+    except ScheduleError:
         return "not readable"
     if isinstance(spec, At):
         return f"once, {wall(spec.at)}"

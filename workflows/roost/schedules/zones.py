@@ -12,17 +12,22 @@ _NO_PLACES: Final = ("posix/", "right/", "Etc/", "SystemV/", "US/", "localtime",
 
 
 @cache
+def _known() -> frozenset[str]:
+    """All IANA names; read once, as they are files."""
+    return frozenset({*available_timezones(), "UTC"})
+
+
+@cache
 def _names() -> Mapping[str, str]:
     """The IANA name of each zone by its name in lower case."""
-    known = {name.lower(): name for name in available_timezones()}
-    return {**known, "utc": "UTC"}
+    return {name.lower(): name for name in _known()}
 
 
 @cache
 def _cities() -> Mapping[str, str]:
     """The zone of each city, by its name in lower case; cities of two zones are left out."""
     found: dict[str, set[str]] = {}
-    for name in available_timezones():
+    for name in _known():
         if "/" in name and not name.startswith(_NO_PLACES):
             city = name.rsplit("/", 1)[1].replace("_", " ").lower()
             found.setdefault(city, set()).add(name)
@@ -46,7 +51,7 @@ def find_zone(text: str) -> str | None:
 def zone_of(name: str) -> ZoneInfo:
     """The zone of an IANA name. Raises LookupError for an unknown one."""
     # Looked up by name first: ZoneInfo opens files by path, and the name may come from a model.
-    if name not in available_timezones() and name != "UTC":
+    if name not in _known():
         raise LookupError(f"There is no time zone {name!r}.")
     return ZoneInfo(name)
 

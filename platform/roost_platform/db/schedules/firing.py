@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost.errors import RoostError
+from roost.schedules.spec import ScheduleError
 from roost.schedules.times import when
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
@@ -68,7 +68,7 @@ async def fire_due(session: AsyncSession, due: Sequence[Due], now: float) -> Seq
     for one in due:
         try:
             plans.append((one, plan(one.schedule, now)))
-        except (RoostError, LookupError, ValueError):
+        except ScheduleError:
             log.exception("schedule %s can't be read and is paused", one.schedule.id)
             one.schedule.state, one.schedule.fail_code = "paused", BROKEN
     batch = await _batch(session, plans, now)

@@ -125,8 +125,11 @@ async def live_of(
 
 
 def spec_of(schedule: models.Schedule) -> tuple[Spec, ZoneInfo]:
-    """The times of a stored schedule. Raises ScheduleError or LookupError if they are broken."""
-    zone = zone_of(schedule.zone)
+    """The times of a stored schedule. Raises ScheduleError if they can't be read any more."""
+    try:
+        zone = zone_of(schedule.zone)
+    except LookupError as error:
+        raise ScheduleError(f"{error} Delete this schedule, and make a new one.") from None
     return read_spec(schedule.spec, zone, schedule.created_at), zone
 
 

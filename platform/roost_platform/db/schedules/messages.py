@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from roost.schedules.spec import ScheduleError
 from roost.schedules.times import when
 from roost.schedules.zones import local
 from roost_channels.message import Button
@@ -70,7 +71,10 @@ def reminder_buttons(schedule: models.Schedule) -> list[Button]:
 
 def line_of(schedule: models.Schedule) -> str:
     """One schedule in a list: its code, what it does and when it is next due."""
-    _, zone = spec_of(schedule)
+    try:
+        _, zone = spec_of(schedule)
+    except ScheduleError:
+        return f"`{code_of(schedule)}` {title_of(schedule)}: its times can't be read any more"
     next_due = "paused"
     if schedule.state == "active" and schedule.due_at is not None:
         next_due = f"{when(schedule.due_at, zone)} ({zone.key})"

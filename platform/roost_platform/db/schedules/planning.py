@@ -36,7 +36,7 @@ class Plan:
 
 
 def plan(schedule: models.Schedule, now: float) -> Plan:
-    """What the schedule does at `now`. Raises ScheduleError or LookupError if it is broken."""
+    """What the schedule does at `now`. Raises ScheduleError if it can't be read any more."""
     spec, zone = spec_of(schedule)
     first = schedule.due_at or now
     next_due = None if isinstance(spec, At) else next_time(spec, zone, now)
