@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, Protocol, get_args
 from roost.effects import Effect
 from roost.messages import MessageFile, NoteKind
 from roost.turn import Finish
+from roost_workflows.flow_ports import FlowRuns, NoFlows
 from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.model_calls import Asked, Spent, Usage
 from roost_workflows.tool_ports import Artifacts, PersonNotes
@@ -173,7 +174,8 @@ class Snapshot:
 class Settled:
     """How a stopped or failed turn ended, counted in tool calls. `already`: it had ended before.
 
-    undone_tools, unknown_tools: the names of these calls' tools, each once.
+    undone_tools, unknown_tools: the names of these calls' tools, each once. compensated,
+    not_compensated: the tools with which a flow undid its work, and those that did not do it.
     """
 
     done: int = 0
@@ -183,6 +185,8 @@ class Settled:
     already: bool = False
     undone_tools: Sequence[str] = ()
     unknown_tools: Sequence[str] = ()
+    compensated: Sequence[str] = ()
+    not_compensated: Sequence[str] = ()
 
     @property
     def calls(self) -> int:
@@ -295,4 +299,5 @@ class Ports:
     hints: SessionHints = field(default_factory=NoHints)
     artifacts: Artifacts | None = None
     waits: Waits = field(default_factory=NoWaits)
+    flows: FlowRuns = field(default_factory=NoFlows)
     extra: Mapping[str, Any] = field(default_factory=dict)

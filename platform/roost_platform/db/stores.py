@@ -11,6 +11,7 @@ from roost_platform.db.audit import AuditTrail
 from roost_platform.db.base.engine import Database
 from roost_platform.db.channels import ChannelStates
 from roost_platform.db.conversations.settings import ProgressModes
+from roost_platform.db.flows.store import FlowStore
 from roost_platform.db.inbox.inbox import DEFAULT_AGENT, InboxStore
 from roost_platform.db.operator_actions import OperatorActions
 from roost_platform.db.outbox.outbox import OutboxStore
@@ -49,6 +50,7 @@ class Stores:
     tenants: Tenants
     queueing: QueueRules
     waits: WaitStore
+    flows: FlowStore
 
     async def say_as_operator(
         self, conversation_id: str, text: str, operator: str, ip: str = ""
@@ -123,4 +125,5 @@ def open_stores(
         tenants=tenants,
         queueing=rules,
         waits=WaitStore(opened, policy_defaults),
+        flows=FlowStore(opened, tenants),
     )

@@ -1,5 +1,6 @@
 """The end of a turn that has no answer: the transcript keeps what was done, people hear it once."""
 
+from dataclasses import replace
 from typing import Literal
 
 from sqlalchemy import bindparam, select, update
@@ -11,6 +12,7 @@ from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import OPEN_STATES, lock_turn
 from roost_platform.db.reply_targets import refresh_reply_target
 from roost_platform.db.turns.dropping import UNDER_WAY
+from roost_platform.db.turns.flow_entries import COUNTED, close_entries, compensations
 from roost_platform.db.turns.steps import close_group, end_turn
 from roost_platform.db.turns.transcript import append
 from roost_platform.db.turns.tree import cancel_questions
@@ -37,7 +39,7 @@ _LAST_STEP = (
 )
 _CALLS = (
     select(models.ToolCall.name, models.ToolCall.state)
-    .where(models.ToolCall.turn_id == bindparam("id"))
+    .where(models.ToolCall.turn_id == bindparam("id"), models.ToolCall.op.in_(COUNTED))
     .order_by(models.ToolCall.step, models.ToolCall.position)
 )
 _BEGUN = select(models.Part.id).where(
@@ -70,6 +72,7 @@ async def settle(
     open_steps = await session.scalars(_OPEN_STEPS, {"id": turn_id})
     for step in open_steps.all():
         await close_group(session, turn, step, now)
+    await close_entries(session, turn, now)
     partial, engine_message_id = await partial_text(session, turn)
     chat_session = await session.get_one(models.Session, turn.session_id)
     is_interrupted = outcome == "stopped" and turn.reason_code == INTERRUPTED
@@ -144,4 +147,6 @@ async def counts(session: AsyncSession, turn: models.Turn, *, already: bool) -> 
     """The turn's tool calls counted by outcome."""
     calls = [(name, state) for name, state in await session.execute(_CALLS, {"id": turn.id})]
     end = turn.finished_at if turn.finished_at is not None else turn.started_at
-    return count_calls(calls, end - turn.started_at, already=already)
+    settled = count_calls(calls, end - turn.started_at, already=already)
+    compensated, left = await compensations(session, turn.id)
+    return replace(settled, compensated=compensated, not_compensated=left)

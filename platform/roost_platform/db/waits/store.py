@@ -29,6 +29,7 @@ REFUSED: Final = {
     "cancelled": "Not run: the question was cancelled.",
     "unreachable": "Not run: nobody could be reached for a decision.",
 }
+NOT_ASKED: Final = "Not run: {tool} needs an approval, and nobody can be asked here."
 NO_ANSWER: Final = "no_answer"
 
 
@@ -45,6 +46,8 @@ class WaitStore:
             gate = await self._judge(session, turn_id, step, call_id, facts)
         if gate is not None:
             return gate
+        if not facts.can_wait:
+            return Gate("refused", NOT_ASKED.format(tool=facts.tool))
         async with self._database.write() as session:
             turn, conversation = await lock_turn(session, turn_id)
             gate = await self._judge(session, turn_id, step, call_id, facts)
@@ -172,6 +175,8 @@ class WaitStore:
                 return True
             now = self._database.now()
             if turn.stop_requested_at is not None:
+                if await session.get(models.FlowRun, turn_id) is not None:
+                    return False  # it has to hear of the stop, and may have to undo something
                 await end.settle(session, turn_id, "stopped", "stopped", now)
                 return True
             if await parking.can_go_on(session, turn_id):
