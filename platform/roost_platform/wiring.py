@@ -124,7 +124,7 @@ async def warming(
     """Have the default agent's prefix computed for every account while the block runs; where each
     chat has a salt of its own there is nothing to share.
     """
-    agent = registry.get(registry.default)
+    agent = registry.agent(registry.default)
 
     async def run() -> None:
         salts = await stores.tenants.salts(access_policies(settings))
@@ -155,6 +155,7 @@ def worker_ports(stores: Stores, hints: SessionHints) -> Ports:
         hints=hints,
         waits=stores.waits,
         schedules=stores.schedules,
+        flows=stores.flows,
     )
 
 

@@ -94,7 +94,7 @@ class Tool:
         try:
             model = self._arguments.model_validate_json(arguments or "{}")
         except ValidationError as error:
-            raise ModelRetry(_explain(self.name, error)) from None
+            raise ModelRetry(explain(self.name, error)) from None
         return {name: getattr(model, name) for name in type(model).model_fields}
 
     def bind(self, context: Context, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,8 +148,8 @@ def tool(
     (`Annotated[str, Field(description=…)]` works). One parameter may be annotated `Context`; the
     model does not see it. `timeout` is in seconds, `label` is what people see while it runs.
     Work that blocks belongs in a plain `def`, which runs in a process of its own; in an `async def`
-    it would stop the worker's heartbeats. A tool may return a wait of `roost.waits`, such as a
-    question: its outcome is the result. approval, approver: see `Tool`. Raises DefinitionError.
+    it would stop the worker's heartbeats. A tool may return a wait of `roost.waits`: its outcome is
+    the result. approval, approver: see `Tool`. Raises DefinitionError.
     """
 
     def declare(inner: Callable[..., Any]) -> Tool:
@@ -162,13 +162,11 @@ def tool(
 
 def _check_approval(where: str, approval: object, approver: object) -> None:
     if approval is not None and approval not in APPROVALS:
-        words = ", ".join(APPROVALS)
-        raise DefinitionError(
-            f"{where}: approval must be one of {words}, or None, not {shown(approval)}."
-        )
+        words = f"one of {', '.join(APPROVALS)}, or None"
+        raise DefinitionError(f"{where}: approval must be {words}, not {shown(approval)}.")
     if approver not in APPROVERS:
-        words = ", ".join(APPROVERS)
-        raise DefinitionError(f"{where}: approver must be one of {words}, not {shown(approver)}.")
+        words = f"one of {', '.join(APPROVERS)}"
+        raise DefinitionError(f"{where}: approver must be {words}, not {shown(approver)}.")
 
 
 def _declare(
@@ -273,7 +271,7 @@ def _arguments(
 def _parameters(where: str, model: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema without pydantic's titles, which cost tokens and say nothing."""
     try:
-        schema: dict[str, Any] = _untitled(model.model_json_schema())
+        schema: dict[str, Any] = untitled(model.model_json_schema())
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise DefinitionError(f"{where}: {str(error).splitlines()[0]}") from error
     require_sendable(where, "the schema of its parameters", schema)
@@ -281,19 +279,21 @@ def _parameters(where: str, model: type[BaseModel]) -> dict[str, Any]:
     return schema
 
 
-def _untitled(node: Any, *, names: bool = False) -> Any:
+def untitled(node: Any, *, names: bool = False) -> Any:
+    """A JSON schema without pydantic's titles."""
     if isinstance(node, dict):
         return {
-            key: _untitled(value, names=key in ("properties", "$defs") and not names)
+            key: untitled(value, names=key in ("properties", "$defs") and not names)
             for key, value in node.items()
             if names or key != "title"
         }
     if isinstance(node, list):
-        return [_untitled(item) for item in node]
+        return [untitled(item) for item in node]
     return node
 
 
-def _explain(name: str, error: ValidationError) -> str:
+def explain(name: str, error: ValidationError) -> str:
+    """What is wrong with the arguments of `name`, fault by fault."""
     faults = []
     for fault in error.errors(include_url=False)[:FAULTS_LISTED_MAX]:
         place = ".".join(str(part) for part in fault["loc"])

@@ -13,6 +13,7 @@ from roost.effects import Effect
 from roost.messages import MessageFile, NoteKind
 from roost.schedules.keeper import ScheduleKeeper
 from roost.turn import Finish
+from roost_workflows.flow_ports import FlowRuns, NoFlows
 from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.model_calls import Asked, Spent, Usage
 from roost_workflows.tool_ports import Artifacts, PersonNotes
@@ -179,7 +180,8 @@ class Settled:
     """How a stopped or failed turn ended, counted in tool calls. `already`: it had ended before.
 
     undone_tools, unknown_tools: the names of these calls' tools, each once. agents: how many worked
-    for it and were stopped with it; their calls are counted, too.
+    for it and were stopped with it; their calls are counted, too. compensated, not_compensated: the
+    tools with which a flow undid its work, and those that did not do it.
     """
 
     done: int = 0
@@ -190,6 +192,8 @@ class Settled:
     undone_tools: Sequence[str] = ()
     unknown_tools: Sequence[str] = ()
     agents: int = 0
+    compensated: Sequence[str] = ()
+    not_compensated: Sequence[str] = ()
 
     @property
     def calls(self) -> int:
@@ -303,4 +307,5 @@ class Ports:
     artifacts: Artifacts | None = None
     waits: Waits = field(default_factory=NoWaits)
     schedules: ScheduleKeeper | None = None
+    flows: FlowRuns = field(default_factory=NoFlows)
     extra: Mapping[str, Any] = field(default_factory=dict)

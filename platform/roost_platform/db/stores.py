@@ -11,6 +11,7 @@ from roost_platform.db.audit import AuditTrail
 from roost_platform.db.base.engine import Database
 from roost_platform.db.channels import ChannelStates
 from roost_platform.db.conversations.settings import ProgressModes
+from roost_platform.db.flows.store import FlowStore
 from roost_platform.db.inbox.inbox import DEFAULT_AGENT, InboxStore
 from roost_platform.db.operator_actions import OperatorActions
 from roost_platform.db.outbox.outbox import OutboxStore
@@ -51,6 +52,7 @@ class Stores:
     queueing: QueueRules
     waits: WaitStore
     schedules: ScheduleStore
+    flows: FlowStore
 
     async def say_as_operator(
         self, conversation_id: str, text: str, operator: str, ip: str = ""
@@ -129,4 +131,5 @@ def open_stores(
         queueing=rules,
         waits=WaitStore(opened, asking),
         schedules=ScheduleStore(opened),
+        flows=FlowStore(opened, tenants),
     )

@@ -82,6 +82,13 @@ APOLOGIES: Final[Mapping[str, str]] = {
         "The agent of this conversation is not installed any more. "
         "Send /new to talk to the one that is."
     ),
+    "flow_failed": "Something went wrong on the way and I could not finish this.",
+    "flow_edited": (
+        "This was changed while I worked on it, so I could not finish it. Please start it again."
+    ),
+    "flow_unanswered": (
+        "I got no answer to my question, so I stopped here. Write to me to begin anew."
+    ),
     "worker_died": (
         "I broke down over this message more than once, so I gave up on it. "
         "Please say it in another way, or send /new to start afresh."
@@ -180,6 +187,7 @@ def final_message(kind: NoteKind, reason: str, partial: str, settled: Settled) -
         ending = APOLOGIES.get(reason, APOLOGIES["internal"])
     else:
         ending = status_line(settled, HEADS[kind])
+    ending += _taken_back(settled)
     return f"{closed(partial)}\n\n{ending}" if partial else ending
 
 
@@ -198,6 +206,15 @@ def status_line(settled: Settled, head: str = "Stopped") -> str:
     line += f": {agents}, calls: {calls}." if agents else f": {calls}."
     named = (("Undone", settled.undone_tools), ("Unknown", settled.unknown_tools))
     return line + "".join(f" {how}: {_listed(tools)}." for how, tools in named if tools)
+
+
+def _taken_back(settled: Settled) -> str:
+    """What a flow did to undo its work; empty where it had nothing to undo."""
+    named = (
+        ("Undone again by", settled.compensated),
+        ("Not undone, please look into it", settled.not_compensated),
+    )
+    return "".join(f" {how}: {_listed(tools)}." for how, tools in named if tools)
 
 
 def _listed(tools: Sequence[str]) -> str:

@@ -144,7 +144,7 @@ class ModelCaller:
             if context.turn.stop_requested:
                 return StepResult("stopped")
             refuse_deadly(context.turn)
-            agent = self._registry.get(context.turn.agent)
+            agent = self._registry.agent(context.turn.agent)
             if agent is None:
                 log.error("turn %s: there is no agent %r", call.turn_id, context.turn.agent)
                 raise ApplicationError("unknown_agent", type="unknown_agent", non_retryable=True)
@@ -277,7 +277,7 @@ class ModelCaller:
 
     def _hint_wait(self, context: TurnContext, record: StepRecord) -> None:
         """Hint what the session waits for now: its tools, or the next message."""
-        agent = self._registry.get(context.turn.agent)
+        agent = self._registry.agent(context.turn.agent)
         session = EngineSession(context.turn.session_id, context.cache_salt)
         if record.finish != "tools" and context.is_child:
             self._hints.ended(session)

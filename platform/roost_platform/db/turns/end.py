@@ -1,5 +1,6 @@
 """The end of a turn that has no answer: the transcript keeps what was done, people hear it once."""
 
+from dataclasses import replace
 from typing import Literal
 
 from sqlalchemy import bindparam, or_, select, update
@@ -18,6 +19,7 @@ from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import OPEN_STATES, lock_turn
 from roost_platform.db.reply_targets import refresh_reply_target
 from roost_platform.db.turns.dropping import UNDER_WAY
+from roost_platform.db.turns.flow_entries import COUNTED, close_entries, compensations
 from roost_platform.db.turns.scheduled import is_job, where_to_tell
 from roost_platform.db.turns.steps import close_group, end_turn
 from roost_platform.db.turns.transcript import append
@@ -48,6 +50,7 @@ _CALLS = (
     select(models.ToolCall.name, models.ToolCall.state)
     .where(
         models.ToolCall.turn_id == bindparam("id"),
+        models.ToolCall.op.in_(COUNTED),
         # Agents that were stopped with the turn are counted as agents.
         or_(models.ToolCall.wait != "child", models.ToolCall.state != "cancelled"),
     )
@@ -86,6 +89,7 @@ async def settle(
     open_steps = await session.scalars(_OPEN_STEPS, {"id": turn_id})
     for step in open_steps.all():
         await close_group(session, turn, step, now)
+    await close_entries(session, turn, now)
     partial, engine_message_id = await partial_text(session, turn)
     chat_session = await session.get_one(models.Session, turn.session_id)
     is_interrupted = outcome == "stopped" and turn.reason_code == INTERRUPTED
@@ -169,7 +173,9 @@ async def counts(session: AsyncSession, turn: models.Turn, *, already: bool) -> 
     end = turn.finished_at if turn.finished_at is not None else turn.started_at
     agents, of_agents = await calls_stopped_with(session, turn)
     elapsed_s = end - turn.started_at
-    return count_calls([*calls, *of_agents], elapsed_s, already=already, agents=agents)
+    settled = count_calls([*calls, *of_agents], elapsed_s, already=already, agents=agents)
+    compensated, left = await compensations(session, turn.id)
+    return replace(settled, compensated=compensated, not_compensated=left)
 
 
 async def _stop_left_behind(session: AsyncSession, turn: models.Turn, now: float) -> None:

@@ -27,6 +27,7 @@ from roost_platform.errors import NotAllowed, NotFound, TurnOver
 from roost_workflows.ports import CALL_ENDED
 from roost_workflows.wait_ports import CallFacts, Gate
 
+NOT_ASKED: Final = "Not run: {tool} needs an approval, and nobody can be asked here."
 NO_ANSWER: Final = "no_answer"
 SLEEP_TOO_LONG: Final = f"A sleep lasts at most {WAIT_S_MAX / 86400:.0f} days."
 UNDECIDED: Final = {
@@ -63,6 +64,8 @@ class WaitStore:
             gate = await judge(session, turn_id, step, call_id, facts, self._rules)
         if gate is not None:
             return gate
+        if not facts.can_wait:
+            return Gate("refused", NOT_ASKED.format(tool=facts.tool))
         async with self._database.write() as session:
             turn, conversation = await lock_turn(session, turn_id)
             gate = await judge(session, turn_id, step, call_id, facts, self._rules)
@@ -119,6 +122,8 @@ class WaitStore:
                 return True
             now = self._database.now()
             if turn.stop_requested_at is not None:
+                if await session.get(models.FlowRun, turn_id) is not None:
+                    return False  # it has to hear of the stop, and may have to undo something
                 await end.settle(session, turn_id, "stopped", "stopped", now)
                 return True
             if await parking.can_go_on(session, turn_id):

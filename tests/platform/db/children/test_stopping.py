@@ -41,9 +41,9 @@ async def grown(person: Person) -> InProcessWorker:
     grandchild = (await tasks(person))[1]
     turn = await person.stores.turns.begin(grandchild.conversation_id)
     assert turn is not None and not hasattr(turn, "wait_s")
-    ports = worker._ports(turn)  # type: ignore[arg-type]
+    ports = worker._ports(turn)
     step = await ports.generate(1, last=False)
-    await person.stores.turns.begin_call(turn.turn_id, 1, step.call_ids[0])  # type: ignore[union-attr]
+    await person.stores.turns.begin_call(turn.turn_id, 1, step.call_ids[0])
     await person.intake.drain()
     rung_by(person.doorbell)
     return worker
