@@ -13,12 +13,13 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from roost.agent import NAME, QueueMode
 from roost.checks import require_sendable, require_type, shown
+from roost.declaration.parameters import explain, untitled
 from roost.errors import DefinitionError, FlowError
 from roost.flows.advancing import FlowFacts
 from roost.flows.context import FlowContext
 from roost.flows.driving import Run
 from roost.flows.journal import STEPS_MAX
-from roost.tools import Tool, explain, untitled
+from roost.tools import Tool
 
 # A flow reads no transcript, so no message can steer it.
 FlowQueue = Literal["followup", "collect", "interrupt"]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from roost_platform.cli import admin, keep, look, people, schedules
+from roost_platform.cli import admin, keep, look, new, people, schedules
 from roost_platform.cli.options import Data, keep_private, read_settings, refuse
 from roost_platform.errors import EXIT_CONFIG, ConfigError, PlatformError
 
@@ -170,6 +170,7 @@ def version() -> None:
 
 look.add_to(app)
 keep.add_to(app)
+app.add_typer(new.new, name="new")
 app.add_typer(admin.pairing, name="pairing")
 app.add_typer(people.people, name="people")
 app.add_typer(schedules.schedules, name="schedules")

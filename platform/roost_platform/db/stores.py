@@ -6,6 +6,7 @@ from pathlib import Path
 
 from roost_channels.config import DeliveryConfig
 from roost_platform.commands import ABORT_PHRASES
+from roost_platform.db.agent_versions import AgentVersions
 from roost_platform.db.artifacts import ArtifactStore
 from roost_platform.db.audit import AuditTrail
 from roost_platform.db.base.engine import Database
@@ -53,6 +54,7 @@ class Stores:
     waits: WaitStore
     schedules: ScheduleStore
     flows: FlowStore
+    agent_versions: AgentVersions
 
     async def say_as_operator(
         self, conversation_id: str, text: str, operator: str, ip: str = ""
@@ -132,4 +134,5 @@ def open_stores(
         waits=WaitStore(opened, asking),
         schedules=ScheduleStore(opened),
         flows=FlowStore(opened, tenants),
+        agent_versions=AgentVersions(opened),
     )

@@ -13,8 +13,18 @@ from roost.errors import DefinitionError, FlowError, FlowLimit
 from roost.flows import decoding
 from roost.flows.driving import Run, Shown
 from roost.flows.journal import BRANCHES_MAX, Gather, Op, Step
-from roost.tools import APPROVERS, Approver, Tool
-from roost.waits import WAIT_S_DEFAULT, WAIT_S_MAX, Approve, Ask, ContextKind, Question, Spawn
+from roost.tools import Tool
+from roost.waits import (
+    APPROVERS,
+    WAIT_S_DEFAULT,
+    WAIT_S_MAX,
+    Approve,
+    Approver,
+    Ask,
+    ContextKind,
+    Question,
+    Spawn,
+)
 
 Seconds = float | timedelta
 
