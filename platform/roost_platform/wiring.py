@@ -31,6 +31,7 @@ from roost_platform.db import models
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.retention import Retention
 from roost_platform.db.stores import Stores, open_stores
+from roost_platform.dueclock import DueClock, due_sources
 from roost_platform.errors import ConfigError, NotReachable
 from roost_platform.intake import PlatformIntake, TemporalDoorbell
 from roost_platform.settings.config import Settings
@@ -249,6 +250,9 @@ async def open_courier(
                 channels, stores.artifacts, config=settings.files, stop=stop
             ).run(),
             "sweep": Sweeper(stores, doorbell).run(),
+            "watch due times": DueClock(
+                stores.database, due_sources(stores.database), intake.ring
+            ).run(),
             "delete": Retention(stores.database, settings.retention.conversations_days).run(),
             "watch turns": Watchdog(
                 stores,

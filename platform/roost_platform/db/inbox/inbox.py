@@ -34,6 +34,7 @@ from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.reasons import REFUSED
 from roost_platform.db.turns.stop import Stopped, record_stop, tell_dropped
+from roost_platform.db.waits.policies import ApprovalRules
 from roost_platform.queueing import QueueRules
 from roost_workflows.turn.endings import BY_OPERATOR
 
@@ -56,12 +57,14 @@ class InboxStore:
         abort_phrases: tuple[str, ...] = commands.ABORT_PHRASES,
         progress_modes: ProgressModes | None = None,
         agents: Sequence[str] = (),
+        approvals: ApprovalRules | None = None,
     ) -> None:
         self._database = database
         self._tenants = tenants or Tenants(database)
         self._default_agent = default_agent
         self._access = AccessControl(
-            policies or {}, queueing or QueueRules(), abort_phrases, progress_modes or {}
+            *(policies or {}, queueing or QueueRules(), abort_phrases, progress_modes or {}),
+            approvals or ApprovalRules(),
         )
         self._agents = frozenset(agents)
 
