@@ -55,13 +55,17 @@ class ModelSettings:
             require_type(where, "each text of stop", text, str, "a text")
         object.__setattr__(self, "stop", tuple(self.stop))
         if self.temperature is not None and not self.temperature >= 0:
-            raise DefinitionError(f"{where}: temperature must be 0 or more.")
+            raise DefinitionError(
+                f"{where}: temperature must be 0 or more, not {self.temperature}."
+            )
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise DefinitionError(f"{where}: top_p must be over 0 and at most 1.")
+            raise DefinitionError(f"{where}: top_p must be over 0 and at most 1, not {self.top_p}.")
         if self.repetition_penalty is not None and not self.repetition_penalty > 0:
-            raise DefinitionError(f"{where}: repetition_penalty must be over 0.")
+            raise DefinitionError(
+                f"{where}: repetition_penalty must be over 0, not {self.repetition_penalty}."
+            )
         if self.max_tokens is not None and self.max_tokens < 1:
-            raise DefinitionError(f"{where}: max_tokens must be 1 or more.")
+            raise DefinitionError(f"{where}: max_tokens must be 1 or more, not {self.max_tokens}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +104,13 @@ class Agent:
         if not NAME.fullmatch(self.name):
             raise DefinitionError(
                 f"{where}: a name begins with a lower-case letter and has up to 64 lower-case "
-                f"letters, digits, _ or -."
+                f'letters, digits, _ or -. Write such as "travel-guide".'
             )
         require_type(where, "instructions", self.instructions, str, "a text")
         if not self.instructions.strip():
-            raise DefinitionError(f"{where} needs instructions.")
+            raise DefinitionError(
+                f'{where} needs instructions. Write what it is for, such as "You book tables."'
+            )
         require_type(where, "model", self.model, ModelSettings, "ModelSettings")
         self._check_limits(where)
         if self.queue is not None and self.queue not in QUEUE_MODES:
@@ -125,26 +131,34 @@ class Agent:
             value = getattr(self, name)
             require_type(where, name, value, int, "a whole number")
             if not 1 <= value <= most:
-                raise DefinitionError(f"{where}: {name} must be 1 to {most}.")
+                raise DefinitionError(f"{where}: {name} must be 1 to {most}, not {value}.")
         require_type(where, "max_turn_tokens", self.max_turn_tokens, int, "a whole number")
         if self.max_turn_tokens < 1:
-            raise DefinitionError(f"{where}: max_turn_tokens must be 1 or more.")
+            raise DefinitionError(
+                f"{where}: max_turn_tokens must be 1 or more, not {self.max_turn_tokens}."
+            )
         require_type(where, "max_turn_s", self.max_turn_s, (int, float), "a number of seconds")
         if not 0 < self.max_turn_s <= MAX_TURN_S_LIMIT:
             raise DefinitionError(
-                f"{where}: max_turn_s must be over 0 and at most {MAX_TURN_S_LIMIT:.0f}."
+                f"{where}: max_turn_s must be over 0 and at most {MAX_TURN_S_LIMIT:.0f}, "
+                f"not {self.max_turn_s}."
             )
 
     def _check_tools(self, where: str) -> None:
         if len(self.tools) > TOOLS_MAX:
-            raise DefinitionError(f"{where} has {len(self.tools)} tools; at most {TOOLS_MAX} fit.")
+            raise DefinitionError(
+                f"{where} has {len(self.tools)} tools; at most {TOOLS_MAX} fit. Give some of them "
+                f"to another agent."
+            )
         for index, tool in enumerate(self.tools):
             expected = "a tool, which is declared with @tool"
             require_type(where, f"tools[{index}]", tool, Tool, expected)
         names = [tool.name for tool in self.tools]
         for name in names:
             if names.count(name) > 1:
-                raise DefinitionError(f"{where} has two tools named {name!r}.")
+                raise DefinitionError(
+                    f"{where} has two tools named {name!r}. Write @tool(name=…) for one of them."
+                )
 
     def tool(self, name: str) -> Tool | None:
         """The tool of that name, None when the model made one up."""

@@ -8,6 +8,16 @@ RoostError
 └── StepsExhausted     a turn asked for tools in its last model call; its ports are at fault
 """
 
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+# Roost's other packages. What they make at run time no developer has declared.
+OURS: Final = frozenset(("roost_workflows", "roost_platform", "roost_channels", "roost_inference"))
+# What starts tasks and threads; the code behind it only waits for them.
+STARTERS: Final = frozenset(("asyncio", "threading", "concurrent"))
+
 
 class RoostError(Exception):
     """Something went wrong in an agent."""
@@ -17,7 +27,34 @@ class RoostError(Exception):
 
 
 class DefinitionError(RoostError):
-    """An agent or tool is declared wrongly."""
+    """An agent or tool is declared wrongly.
+
+    problem: what is wrong, and how to mend it. place: `path:line` of the developer's declaration,
+    with which the message begins; empty where no developer's code has declared anything.
+    """
+
+    def __init__(self, problem: str = "") -> None:
+        self.problem = problem or (self.__doc__ or "").splitlines()[0]
+        self.place = _place_of_declaration()
+        super().__init__(f"{self.place}: {self.problem}" if self.place else self.problem)
+
+
+def _place_of_declaration() -> str:
+    """Where the declaration stands that is under way: the innermost frame that is neither of this
+    package nor of the standard library, which copies dataclasses.
+    """
+    here = Path(__file__).parent
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        path = frame.f_code.co_filename
+        if package in OURS or package in STARTERS:
+            return ""
+        is_roost = package == __name__.partition(".")[0] or here in Path(path).parents
+        if not is_roost and package not in sys.stdlib_module_names:
+            return f"{path}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
 
 
 class ModelRetry(RoostError):

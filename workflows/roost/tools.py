@@ -6,34 +6,23 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import (
-    Annotated,
-    Any,
-    Final,
-    Literal,
-    get_args,
-    get_origin,
-    get_type_hints,
-    overload,
-)
+from typing import Any, Final, Literal, get_args, overload
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+from pydantic import BaseModel, ValidationError
 
 from roost.checks import require_sendable, require_type, shown
 from roost.context import Context
+from roost.declaration.parameters import arguments_of, explain, parameters_of
 from roost.effects import EFFECTS, Effect
 from roost.errors import DefinitionError, ModelRetry
+from roost.waits import Approver, check_approver
 
 Check = Callable[[str], Any]
 Approval = Literal["allow", "ask", "deny"]
-Approver = Literal["requester", "operator", "another"]
 
 APPROVALS: Final[tuple[str, ...]] = get_args(Approval)
-APPROVERS: Final[tuple[str, ...]] = get_args(Approver)
 TIMEOUT_S_DEFAULT: Final = 60.0
 TIMEOUT_S_MAX: Final = 3600.0
-FAULTS_LISTED_MAX: Final = 8  # of one call's wrong arguments
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
@@ -94,7 +83,7 @@ class Tool:
         try:
             model = self._arguments.model_validate_json(arguments or "{}")
         except ValidationError as error:
-            raise ModelRetry(_explain(self.name, error)) from None
+            raise ModelRetry(explain(self.name, error)) from None
         return {name: getattr(model, name) for name in type(model).model_fields}
 
     def bind(self, context: Context, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,9 +155,7 @@ def _check_approval(where: str, approval: object, approver: object) -> None:
         raise DefinitionError(
             f"{where}: approval must be one of {words}, or None, not {shown(approval)}."
         )
-    if approver not in APPROVERS:
-        words = ", ".join(APPROVERS)
-        raise DefinitionError(f"{where}: approver must be one of {words}, not {shown(approver)}.")
+    check_approver(where, approver)
 
 
 def _declare(
@@ -180,7 +167,9 @@ def _declare(
     check: Check | None,
 ) -> Tool:
     if not inspect.isfunction(function):
-        raise DefinitionError(f"@tool takes a function, not {function!r}.")
+        raise DefinitionError(
+            f"@tool takes a function, not {shown(function)}. Write it above a `def`."
+        )
     if function.__name__ == "<lambda>" and not name:
         raise DefinitionError("A lambda can't be a tool: it has no name or docstring. Use def.")
     require_type("@tool", "name", name, str, "a text")
@@ -188,32 +177,42 @@ def _declare(
     where = f"Tool {name!r}"
     if not NAME.fullmatch(name):
         raise DefinitionError(
-            f"{where}: a name begins with a letter or _ and has up to 64 letters, digits, _ or -."
+            f"{where}: a name begins with a letter or _ and has up to 64 letters, digits, _ or -. "
+            f"Rename the function, or write @tool(name=…)."
         )
     description = inspect.getdoc(function) or ""
     if not description:
-        raise DefinitionError(f"{where} needs a docstring: the model chooses tools by it.")
+        raise DefinitionError(
+            f"{where} needs a docstring: the model chooses tools by it. Write what the tool does "
+            f"below its `def`."
+        )
     require_sendable(where, "its docstring", description)
     require_type(where, "effect", effect, str, "a text")
     if effect not in EFFECTS:
-        raise DefinitionError(f"{where}: effect {effect!r} is not one of {', '.join(EFFECTS)}.")
+        raise DefinitionError(
+            f"{where}: effect {effect!r} is not one of {', '.join(EFFECTS)}. Write "
+            f'effect="pure" if it changes nothing, effect="unsafe" if you are not sure.'
+        )
     if effect == "verifiable" and check is None:
         raise DefinitionError(
             f"{where}: the effect 'verifiable' needs `check`, a function that tells whether the "
-            f"call of a key took effect."
+            f"call of a key took effect. Write check=…, or another effect."
         )
     if effect != "verifiable" and check is not None:
         raise DefinitionError(
-            f"{where}: `check` is only used with the effect 'verifiable', not {effect!r}."
+            f"{where}: `check` is only used with the effect 'verifiable', not {effect!r}. Write "
+            f'effect="verifiable", or leave `check` out.'
         )
     if check is not None and not callable(check):
         raise DefinitionError(f"{where}: check must be a function, not {shown(check)}.")
     require_type(where, "label", label, str, "a text")
     require_type(where, "timeout", timeout, (int, float), "a number of seconds")
     if not 0 < timeout <= TIMEOUT_S_MAX:
-        raise DefinitionError(f"{where}: timeout must be over 0 and at most {TIMEOUT_S_MAX:.0f} s.")
-    arguments, context_name = _arguments(where, name, function)
-    parameters = _parameters(where, arguments)
+        raise DefinitionError(
+            f"{where}: timeout must be over 0 and at most {TIMEOUT_S_MAX:.0f} s, not {timeout}."
+        )
+    arguments, context_name = arguments_of(where, name, function)
+    parameters = parameters_of(where, arguments)
     return Tool(
         name=name,
         description=description,
@@ -239,63 +238,3 @@ def _hash(function: Callable[..., Any], declared: Sequence[Any]) -> str:
         code = function.__code__.co_code.hex() + repr(function.__code__.co_consts)
     text = json.dumps([*declared, code], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _arguments(
-    where: str, name: str, function: Callable[..., Any]
-) -> tuple[type[BaseModel], str | None]:
-    try:
-        hints = get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError, SyntaxError) as error:
-        raise DefinitionError(f"{where}: an annotation can't be resolved: {error}.") from error
-    fields: dict[str, Any] = {}
-    context_name: str | None = None
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise DefinitionError(
-                f"{where}: parameter {parameter.name!r} must be passable by name."
-            )
-        if parameter.name not in hints:
-            raise DefinitionError(f"{where}: parameter {parameter.name!r} needs an annotation.")
-        hint = hints[parameter.name]
-        if hint is Context or (get_origin(hint) is Annotated and get_args(hint)[0] is Context):
-            context_name = parameter.name
-            continue
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (hint, default)
-    try:
-        model = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
-    except (PydanticSchemaGenerationError, PydanticUserError, NameError) as error:
-        raise DefinitionError(f"{where}: {str(error).splitlines()[0]}") from error
-    return model, context_name
-
-
-def _parameters(where: str, model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema without pydantic's titles, which cost tokens and say nothing."""
-    try:
-        schema: dict[str, Any] = _untitled(model.model_json_schema())
-    except (PydanticSchemaGenerationError, PydanticUserError) as error:
-        raise DefinitionError(f"{where}: {str(error).splitlines()[0]}") from error
-    require_sendable(where, "the schema of its parameters", schema)
-    schema.setdefault("properties", {})
-    return schema
-
-
-def _untitled(node: Any, *, names: bool = False) -> Any:
-    if isinstance(node, dict):
-        return {
-            key: _untitled(value, names=key in ("properties", "$defs") and not names)
-            for key, value in node.items()
-            if names or key != "title"
-        }
-    if isinstance(node, list):
-        return [_untitled(item) for item in node]
-    return node
-
-
-def _explain(name: str, error: ValidationError) -> str:
-    faults = []
-    for fault in error.errors(include_url=False)[:FAULTS_LISTED_MAX]:
-        place = ".".join(str(part) for part in fault["loc"])
-        faults.append(f"{place}: {fault['msg']}" if place else fault["msg"])
-    return f"The arguments of {name} are not valid: {'; '.join(faults)}."

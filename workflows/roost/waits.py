@@ -6,14 +6,18 @@ due time brings it back, in whatever process runs then.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
+from roost.checks import require_type, shown
 from roost.errors import DefinitionError
 
 # What a waiting call waits for.
 WaitKind = Literal["approval", "question", "child", "sleep"]
 ContextKind = Literal["brief", "fork"]
+Approver = Literal["requester", "operator", "another"]
 
+APPROVERS: Final[tuple[Approver, ...]] = get_args(Approver)
+CONTEXTS: Final[tuple[ContextKind, ...]] = get_args(ContextKind)
 QUESTIONS_MAX: Final = 3
 OPTIONS_MAX: Final = 10  # the longest list that WhatsApp shows
 OPTION_CHARS_MAX: Final = 60
@@ -36,16 +40,18 @@ class Question:
     free_text: bool = True
 
     def __post_init__(self) -> None:
+        _check_text("A question", self.text, QUESTION_CHARS_MAX)
+        require_type("A question", "options", self.options, (list, tuple), "a list of texts")
         object.__setattr__(self, "options", tuple(self.options))
-        if not self.text.strip() or len(self.text) > QUESTION_CHARS_MAX:
-            raise DefinitionError(f"A question has 1 to {QUESTION_CHARS_MAX} characters.")
         if len(self.options) > OPTIONS_MAX:
-            raise DefinitionError(f"A question has at most {OPTIONS_MAX} options.")
+            raise DefinitionError(
+                f"A question has at most {OPTIONS_MAX} options, not {len(self.options)}. Ask in "
+                f"two steps, or in free text."
+            )
         for option in self.options:
-            if not option.strip() or len(option) > OPTION_CHARS_MAX:
-                raise DefinitionError(f"An option has 1 to {OPTION_CHARS_MAX} characters.")
+            _check_text("An option", option, OPTION_CHARS_MAX)
         if len({option.casefold() for option in self.options}) < len(self.options):
-            raise DefinitionError("Two options of a question are the same.")
+            raise DefinitionError("Two options of a question are the same. Leave one of them out.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +65,15 @@ class Ask:
     timeout_s: float = WAIT_S_DEFAULT
 
     def __post_init__(self) -> None:
+        require_type("A form", "questions", self.questions, (list, tuple), "a list of questions")
         object.__setattr__(self, "questions", tuple(self.questions))
+        for question in self.questions:
+            require_type("A form", "each question", question, Question, "a Question")
         if not 1 <= len(self.questions) <= QUESTIONS_MAX:
-            raise DefinitionError(f"A form has 1 to {QUESTIONS_MAX} questions.")
+            raise DefinitionError(
+                f"A form has 1 to {QUESTIONS_MAX} questions, not {len(self.questions)}. Ask the "
+                f"rest in another one."
+            )
         if len({question.text for question in self.questions}) < len(self.questions):
             raise DefinitionError("Two questions of a form are the same.")
         check_wait_s(self.timeout_s)
@@ -75,12 +87,12 @@ class Approve:
     """
 
     text: str
-    approver: str = "requester"
+    approver: Approver = "requester"
     timeout_s: float = WAIT_S_DEFAULT
 
     def __post_init__(self) -> None:
-        if not self.text.strip() or len(self.text) > QUESTION_CHARS_MAX:
-            raise DefinitionError(f"What is approved has 1 to {QUESTION_CHARS_MAX} characters.")
+        _check_text("What is approved", self.text, QUESTION_CHARS_MAX)
+        check_approver("An approval", self.approver)
         check_wait_s(self.timeout_s)
 
 
@@ -103,21 +115,47 @@ class Spawn:
     max_steps: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.task.strip() or len(self.task) > TASK_CHARS_MAX:
-            raise DefinitionError(f"A task has 1 to {TASK_CHARS_MAX} characters.")
+        require_type("A task", "agent", self.agent, str, "the name of an agent")
+        _check_text("A task", self.task, TASK_CHARS_MAX)
+        if self.context not in CONTEXTS:
+            raise DefinitionError(
+                f"A task: context must be one of {', '.join(CONTEXTS)}, not {shown(self.context)}."
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait until a time, in seconds since the epoch."""
+    """Wait until a time, in seconds since the epoch. Raises DefinitionError."""
 
     until: float
+
+    def __post_init__(self) -> None:
+        require_type("A sleep", "its end", self.until, (int, float), "a number of seconds")
 
 
 Wait = Ask | Approve | Spawn | Sleep
 
 
+def check_approver(where: str, approver: object) -> None:
+    """Raise DefinitionError for one who can't decide."""
+    if approver not in APPROVERS:
+        words = ", ".join(APPROVERS)
+        raise DefinitionError(f"{where}: approver must be one of {words}, not {shown(approver)}.")
+
+
 def check_wait_s(seconds: float) -> None:
     """Raise DefinitionError for a wait that is no time or too long."""
+    require_type("A wait", "its time", seconds, (int, float), "a number of seconds")
     if not 0 < seconds <= WAIT_S_MAX:
-        raise DefinitionError(f"A wait lasts over 0 and at most {WAIT_S_MAX / 86400:.0f} days.")
+        raise DefinitionError(
+            f"A wait lasts over 0 s and at most {WAIT_S_MAX / 86400:.0f} days "
+            f"({WAIT_S_MAX:.0f} s), not {seconds} s."
+        )
+
+
+def _check_text(what: str, text: str, chars_max: int) -> None:
+    require_type(what, "its text", text, str, "a text")
+    if not text.strip():
+        raise DefinitionError(f"{what} needs a text.")
+    if len(text) > chars_max:
+        raise DefinitionError(f"{what} has at most {chars_max} characters, not {len(text)}.")

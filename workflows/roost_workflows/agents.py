@@ -1,12 +1,18 @@
 """Finding agents: entry points of the group `roost.agents`, and those named in the settings."""
 
 import importlib
+import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Final
 
 from roost.agent import Agent, QueueMode
 from roost.builtin.concierge import concierge
+from roost.checks import shown
+from roost.errors import DefinitionError
 from roost_workflows.errors import AgentsError
 
 GROUP: Final = "roost.agents"
@@ -69,28 +75,80 @@ def load_agents(spec: str = "", *, points: Iterable[EntryPoint] | None = None) -
 def _load(target: str, where: str) -> list[Agent]:
     module_name, separator, attribute = target.partition(":")
     if not separator or not module_name or not attribute:
-        raise AgentsError(f"{where}: {target!r} is not of the form module:attribute.")
-    value: object
-    try:
-        value = importlib.import_module(module_name)
-    except Exception as error:
-        # The module may raise anything; the person who starts Roost reads it.
         raise AgentsError(
-            f"{where}: module {module_name!r} can't be imported: {type(error).__name__}: {error}"
-        ) from error
+            f"{where}: {target!r} is not of the form module:attribute. Write such as "
+            f"my_agents:waiter."
+        )
+    module = _import(module_name, where)
+    value: object = module
     for part in attribute.split("."):
         if not hasattr(value, part):
-            raise AgentsError(f"{where}: module {module_name!r} has no {attribute!r}.")
+            others = _others(module, attribute)
+            raise AgentsError(f"{where}: module {module_name!r} has no {attribute!r}. {others}")
         value = getattr(value, part)
     values: list[object] = list(value) if isinstance(value, list | tuple) else [value]
     agents = [agent for agent in values if isinstance(agent, Agent)]
     if not agents or len(agents) < len(values):
-        raise AgentsError(f"{where}: {target} is not an Agent or a list of agents.")
+        wrong = next((one for one in values if not isinstance(one, Agent)), value)
+        raise AgentsError(
+            f"{where}: {target} is not an Agent or a list of agents; there is {shown(wrong)}. "
+            f"Make it one with Agent(…)."
+        )
     return agents
+
+
+def _import(name: str, where: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except DefinitionError as error:  # it names its own place
+        raise AgentsError(f"{error} (in module {name!r} of {where})") from error
+    except ModuleNotFoundError as error:
+        is_itself = error.name is not None and f"{name}.".startswith(f"{error.name}.")
+        mend = (
+            "Is its folder on PYTHONPATH, or its package installed?"
+            if is_itself
+            else f"{_place_of(error)}: install {error.name!r}, or mend the import."
+        )
+        raise AgentsError(
+            f"{where}: module {name!r} can't be imported: ModuleNotFoundError: {error}. {mend}"
+        ) from error
+    except Exception as error:
+        # The module may raise anything; the person who starts Roost reads it.
+        said = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise AgentsError(
+            f"{_place_of(error)}: {type(error).__name__}: {said} (module {name!r} of {where} can't "
+            f"be imported)"
+        ) from error
+
+
+def _place_of(error: BaseException) -> str:
+    """`path:line` of the developer's code in which it was raised."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    lines = traceback.extract_tb(error.__traceback__)
+    for frame, line in reversed(list(zip(frames, lines, strict=True))):
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in sys.stdlib_module_names and "site-packages" not in line.filename:
+            return f"{line.filename}:{line.lineno}"
+    return "unknown place"
+
+
+def _others(module: ModuleType, attribute: str) -> str:
+    """What a mistyped attribute may have meant."""
+    names = [name for name, value in vars(module).items() if isinstance(value, Agent)]
+    if close := get_close_matches(attribute, names, n=1):
+        return f"Did you mean {module.__name__}:{close[0]}?"
+    if names:
+        return f"Its agents are: {', '.join(names)}."
+    return f"It makes no agent; write {attribute} = Agent(…) in {module.__file__ or 'it'}."
 
 
 def _add(agents_by_name: dict[str, Agent], agent: Agent, where: str) -> None:
     known = agents_by_name.get(agent.name)
     if known is not None and known is not agent:
-        raise AgentsError(f"{where}: there is another agent named {agent.name!r} already.")
+        raise AgentsError(
+            f"{where}: there is another agent named {agent.name!r} already. Give one of them "
+            f"another name."
+        )
     agents_by_name[agent.name] = agent

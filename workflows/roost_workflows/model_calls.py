@@ -1,7 +1,7 @@
 """What is kept of model calls beside their content: what they cost, and how the model was asked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -29,6 +29,7 @@ class Asked:
         away. pictures: ids of the files shown; None for a model that sees none.
     agent_digest: of the instructions and tools, to see whether they changed since.
     finish_reason: why the answer ended, in the engine's word.
+    manifest: what the prompt was made of, by places and hashes (turn/manifest.py).
     """
 
     end: int = 0
@@ -39,6 +40,12 @@ class Asked:
     max_tokens: int | None = None
     agent_digest: str = ""
     finish_reason: str = ""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    def ended(self, finish_reason: str, model: str) -> "Asked":
+        """With why the answer ended and the name of the model that gave it."""
+        manifest = {**self.manifest, "model": model}
+        return replace(self, finish_reason=finish_reason, manifest=manifest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ class TranscriptMessage:
     tool_calls: (call id, tool name, arguments as JSON text) of an assistant message.
     note: what happened to the message, shown to the model after it. note_kind: what to decide by.
     files: the files that it came with, and what was read of them.
+    position: its place in the session's transcript; None for what stands in none.
     """
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -78,6 +79,7 @@ class TranscriptMessage:
     note: str = ""
     engine_message_id: str = ""
     files: tuple[MessageFile, ...] = ()
+    position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from roost.execution.call import Outcome
-from roost.tools import Approval, Approver
-from roost.waits import Wait
+from roost.tools import Approval
+from roost.waits import Approver, Wait
 
 
 @dataclass(frozen=True, slots=True)

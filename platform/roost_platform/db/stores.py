@@ -6,6 +6,7 @@ from pathlib import Path
 
 from roost_channels.config import DeliveryConfig
 from roost_platform.commands import ABORT_PHRASES
+from roost_platform.db.agent_versions import AgentVersions
 from roost_platform.db.artifacts import ArtifactStore
 from roost_platform.db.audit import AuditTrail
 from roost_platform.db.base.engine import Database
@@ -49,6 +50,7 @@ class Stores:
     tenants: Tenants
     queueing: QueueRules
     waits: WaitStore
+    agent_versions: AgentVersions
 
     async def say_as_operator(
         self, conversation_id: str, text: str, operator: str, ip: str = ""
@@ -126,4 +128,5 @@ def open_stores(
         tenants=tenants,
         queueing=rules,
         waits=WaitStore(opened, asking),
+        agent_versions=AgentVersions(opened),
     )

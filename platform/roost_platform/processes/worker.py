@@ -25,6 +25,7 @@ async def _work(running: ProcessContext) -> None:
         worker_ports,
     )
     from roost_workflows.connection import connect
+    from roost_workflows.definitions.versions import versions_of
     from roost_workflows.worker import run_worker
 
     settings = running.settings
@@ -34,6 +35,7 @@ async def _work(running: ProcessContext) -> None:
         engine_client(settings) as engine,
         engine_hints(engine) as hints,
     ):
+        await stores.agent_versions.record(versions_of(registry))
         try:
             client = await connect(
                 settings.temporal_address, settings.temporal.namespace, timeout_s=TEMPORAL_WAIT_S

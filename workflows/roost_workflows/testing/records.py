@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from roost.turn import Finish
-from roost_workflows.model_calls import Usage
+from roost_workflows.model_calls import Asked, Usage
 from roost_workflows.ports import (
     CallState,
     PlannedCall,
@@ -33,6 +33,7 @@ class StoredStep:
     calls: dict[str, StoredCall]
     usage: Usage
     is_open: bool
+    asked: Asked | None = None
 
 
 @dataclass(slots=True)

@@ -96,7 +96,7 @@ class TurnTables(NoteTable):
             channel="console",
             session_key=f"console:local:{turn.record.conversation_id}",
             cache_salt="default",
-            messages=tuple(conversation.transcript),
+            messages=[replace(m, position=i) for i, m in enumerate(conversation.transcript)],
             steered=steered,
             spent=Spent(
                 tuple(
@@ -122,7 +122,9 @@ class TurnTables(NoteTable):
         planned = {one.call_id: StoredCall(one) for one in calls}
         is_open = finish == "tools"
         turn.error = ""
-        turn.steps[step] = StoredStep(finish, call.text, planned, call.usage, is_open=is_open)
+        turn.steps[step] = StoredStep(
+            finish, call.text, planned, call.usage, is_open=is_open, asked=call.asked
+        )
         if finish == "stopped":
             self._settle(turn_id, outcome="stopped", reason="stopped")
         elif finish != "tools":

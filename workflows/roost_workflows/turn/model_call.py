@@ -95,7 +95,7 @@ class _Partial:
             engine_message_id=done.message_id if done else "",
             started_at=self.started_at,
             limit=self.limit,
-            asked=replace(self.asked, finish_reason=reason) if self.asked else None,
+            asked=self.asked.ended(reason, done.model if done else "") if self.asked else None,
         )
 
     def usage(self) -> Usage:
@@ -178,9 +178,9 @@ class ModelCaller:
         shorter = self._sizes.level(session_id, context.messages)
         while True:
             # In a thread: it walks over all that people wrote, and others must not wait for that.
-            def build(shorter: int = shorter) -> ChatRequest:
+            def build(shorter: int = shorter) -> tuple[ChatRequest, Asked]:
                 with self._suspects.in_thread(call.turn_id):
-                    return build_request(
+                    request = build_request(
                         agent,
                         context,
                         step=call.step,
@@ -188,9 +188,10 @@ class ModelCaller:
                         shorter=shorter,
                         pictures=pictures,
                     )
+                    how = asked_with(agent, context, request, shorter, pictures, last=call.last)
+                    return request, how
 
-            request = await asyncio.to_thread(build)
-            so_far.asked = asked_with(agent, context, request, shorter, pictures, last=call.last)
+            request, so_far.asked = await asyncio.to_thread(build)
             try:
                 await self._ask(call, request, so_far)
                 return

@@ -11,6 +11,7 @@ from roost.prompt import build_messages
 from roost_inference.client.engine_client import ChatRequest
 from roost_workflows.model_calls import Asked
 from roost_workflows.ports import TurnContext
+from roost_workflows.turn.manifest import manifest_of
 from roost_workflows.turn.window import window
 
 # As in vLLM, a lower number goes first. A person who has just written waits for the first word;
@@ -65,7 +66,9 @@ def asked_with(
     *,
     last: bool,
 ) -> Asked:
-    """What is kept of the request: enough to build it again from the transcript."""
+    """What is kept of the request: enough to build it again from the transcript, and a manifest to
+    see that it is the same.
+    """
     return Asked(
         end=context.end,
         shortening=shorter,
@@ -74,6 +77,7 @@ def asked_with(
         temperature=request.temperature,
         max_tokens=request.max_tokens,
         agent_digest=agent_digest(agent),
+        manifest=manifest_of(agent, window(context.messages, shorter), request),
     )
 
 

@@ -142,6 +142,7 @@ def _asked(call: ModelCall) -> dict[str, Any]:
         "max_tokens": call.asked.max_tokens,
         "agent_digest": call.asked.agent_digest,
         "finish_reason": call.asked.finish_reason,
+        "manifest": clean(dict(call.asked.manifest)) or None,
     }
 
 

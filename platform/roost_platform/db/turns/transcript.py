@@ -272,4 +272,5 @@ def message_of(row: models.Transcript) -> TranscriptMessage:
         note="written by a person in your place" if is_operator else row.note,
         engine_message_id=row.engine_message_id,
         files=tuple(MessageFile(**one) for one in row.files or ()),
+        position=row.position,
     )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -19,6 +20,7 @@ from roost_platform.db import models
 from roost_platform.testing.chats import Person
 from roost_platform.views.faults.prompt import AGENT_GONE, NOT_KEPT, PromptView, stored_step, view
 from roost_workflows.agents import AgentRegistry
+from roost_workflows.definitions.versions import sha256
 from roost_workflows.hints.session_hints import NoHints
 from roost_workflows.ports import TurnRecord
 from roost_workflows.state import GenerateInput
@@ -81,6 +83,13 @@ async def shown(
     return view(stored, lambda _: agent)
 
 
+async def manifest_of(person: Person, turn: TurnRecord, step: int) -> dict[str, Any]:
+    async with person.stores.database.read() as session:
+        row = await session.get_one(models.TurnStep, (turn.turn_id, step))
+        assert row.manifest is not None
+        return row.manifest
+
+
 def assert_same(page: PromptView, request: ChatRequest) -> None:
     """The page's request is the engine's, and its sections are that request in order."""
     assert json.loads(page.request)["messages"] == json.loads(json.dumps(request.messages))
@@ -120,6 +129,12 @@ async def test_each_step_shows_what_the_model_got_also_after_more_was_said(ada: 
     assert_same(first, engine.asked[0])
     assert_same(second, engine.asked[1])
     assert_same(await shown(ada, later, 1), engine.asked[2])
+    for (turn_of, step), request in zip(
+        ((turn, 1), (turn, 2), (later, 1)), engine.asked, strict=True
+    ):
+        manifest = await manifest_of(ada, turn_of, step)
+        assert manifest["prompt_hash"] == sha256(request.messages)
+        assert (manifest["model"], manifest["sampling"]["temperature"]) == ("tiny-1", 0.3)
     words = {section.name: section for section in first.sections}["The last words"]
     assert [entry.kind for entry in words.entries] == ["quote", "file", "words"]
     assert [section.name for section in first.sections][:2] == ["Instructions", "Tools"]
@@ -145,6 +160,9 @@ async def test_a_shortened_prompt_says_what_was_left_out(ada: Person) -> None:
     assert_same(page, engine.asked[1])
     history = next(section for section in page.sections if section.name == "History")
     assert history.entries[0].title == "Left out"
+    manifest = await manifest_of(ada, turn, 1)
+    assert manifest["positions"] == [[page.left_out, 18]]  # nine turns of two messages, and one
+    assert manifest["prompt_hash"] == sha256(engine.asked[1].messages)
 
 
 async def test_a_step_without_an_answer_shows_its_prompt_and_the_engines_words(

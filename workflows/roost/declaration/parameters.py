@@ -1,0 +1,89 @@
+"""The parameters of a tool: the pydantic model that checks them and the JSON schema of it."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+from roost.checks import require_sendable
+from roost.context import Context
+from roost.errors import DefinitionError
+
+FAULTS_LISTED_MAX: Final = 8  # of one call's wrong arguments
+TYPES: Final = "Use types that JSON knows, such as str, int, list[str] or a pydantic model."
+
+
+def arguments_of(
+    where: str, name: str, function: Callable[..., Any]
+) -> tuple[type[BaseModel], str | None]:
+    """The model of the arguments, and the name of the parameter that takes the Context.
+
+    where: what an error names. Raises DefinitionError.
+    """
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError, SyntaxError) as error:
+        raise DefinitionError(
+            f"{where}: an annotation can't be resolved: {error}. Import the type it names where "
+            f"the tool is declared."
+        ) from error
+    fields: dict[str, Any] = {}
+    context_name: str | None = None
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise DefinitionError(
+                f"{where}: parameter {parameter.name!r} must be passable by name. Write it as an "
+                f"ordinary parameter, without *, ** and /."
+            )
+        if parameter.name not in hints:
+            raise DefinitionError(
+                f"{where}: parameter {parameter.name!r} needs an annotation, such as "
+                f"`{parameter.name}: str`."
+            )
+        hint = hints[parameter.name]
+        if hint is Context or (get_origin(hint) is Annotated and get_args(hint)[0] is Context):
+            context_name = parameter.name
+            continue
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hint, default)
+    try:
+        model = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
+    except (PydanticSchemaGenerationError, PydanticUserError, NameError) as error:
+        raise DefinitionError(f"{where}: {str(error).splitlines()[0]} {TYPES}") from error
+    return model, context_name
+
+
+def parameters_of(where: str, model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema without pydantic's titles, which cost tokens and say nothing. Raises
+    DefinitionError.
+    """
+    try:
+        schema: dict[str, Any] = _untitled(model.model_json_schema())
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        raise DefinitionError(f"{where}: {str(error).splitlines()[0]} {TYPES}") from error
+    require_sendable(where, "the schema of its parameters", schema)
+    schema.setdefault("properties", {})
+    return schema
+
+
+def _untitled(node: Any, *, names: bool = False) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: _untitled(value, names=key in ("properties", "$defs") and not names)
+            for key, value in node.items()
+            if names or key != "title"
+        }
+    if isinstance(node, list):
+        return [_untitled(item) for item in node]
+    return node
+
+
+def explain(name: str, error: ValidationError) -> str:
+    """What is wrong with a call's arguments, for the model that wrote them."""
+    faults = []
+    for fault in error.errors(include_url=False)[:FAULTS_LISTED_MAX]:
+        place = ".".join(str(part) for part in fault["loc"])
+        faults.append(f"{place}: {fault['msg']}" if place else fault["msg"])
+    return f"The arguments of {name} are not valid: {'; '.join(faults)}."
