@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -22,7 +22,7 @@ from roost_platform.db.people.people import Decision
 from roost_platform.db.people.tenants import SessionChanges
 from roost_platform.db.stores import Stores
 from roost_platform.db.turns.stop import Stopped
-from roost_platform.db.waits.store import OperatorDecision
+from roost_platform.db.waits.store import OperatorDecision, OperatorVerdict
 from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.names import (
     SIGNAL_RING,
@@ -199,7 +199,7 @@ class PlatformIntake:
     async def decide(
         self,
         approval_id: str,
-        verdict: Literal["approve", "deny"],
+        verdict: OperatorVerdict,
         reason: str,
         operator: str,
         via: str,

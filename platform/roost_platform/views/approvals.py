@@ -107,14 +107,18 @@ async def history(
     *,
     text: str = "",
     conversation_id: str = "",
+    state: str = "",
     limit: int = 50,
     offset: int = 0,
 ) -> tuple[Sequence[ApprovalView], int]:
     """Questions that are over, the newest first, and how many there are.
 
     text: part of a tool's or an agent's name. conversation_id: of the chat or of the asker.
+    state: one of those that are over.
     """
     where = [models.Approval.state != "pending"]
+    if state:
+        where.append(models.Approval.state == state)
     if text:
         where.append(
             or_(
@@ -202,7 +206,24 @@ def changed_arguments(view: ApprovalView) -> Sequence[tuple[str, Any, Any]]:
 
 
 async def _views(session: AsyncSession, rows: Sequence[models.Approval]) -> Sequence[ApprovalView]:
-    return [await _view(session, row) for row in rows]
+    kept = await _read_ahead(session, rows)
+    views = [await _view(session, row) for row in rows]
+    del kept
+    return views
+
+
+async def _read_ahead(session: AsyncSession, rows: Sequence[models.Approval]) -> Sequence[Any]:
+    """What the views of all rows need, read at once; held by the caller while it is looked up."""
+    wanted = (
+        (models.Conversation, {row.chat_id for row in rows}),
+        (models.Identity, {row.requester_id for row in rows if row.requester_id}),
+        (models.Outbox, {row.card_id for row in rows if row.card_id}),
+    )
+    found: list[Any] = []
+    for table, ids in wanted:
+        if ids:
+            found += await session.scalars(select(table).where(table.id.in_(ids)))
+    return found
 
 
 async def _view(session: AsyncSession, row: models.Approval) -> ApprovalView:

@@ -13,7 +13,7 @@ from roost_platform.db.cards.buttons import ALWAYS, APPROVE, DENY
 from roost_platform.db.cards.cards import close_question, send_card
 from roost_platform.db.cards.words import verdict_line, zone_of
 from roost_platform.db.waits.deciding import Decided, Decider, decide
-from roost_platform.db.waits.grants import give_grant
+from roost_platform.db.waits.grants import can_be_standing, give_grant
 from roost_platform.db.waits.policies import ApprovalRules
 
 APPROVED: Final = "Approved."
@@ -112,7 +112,7 @@ async def _decide(
     rung = await decide(session, approval, verdict, by, now, reason=reason)
     if not was_pending or approval.state != verdict:
         return Given(await recorded(session, approval))
-    if does == ALWAYS and approval.tool and approval.rule == "requester" and approval.requester_id:
+    if does == ALWAYS and can_be_standing(approval):
         await give_grant(session, approval, now, rules.grant_s)
         return Given(STANDING.format(days=rules.grant_s / DAY_S), rung)
     return Given(DENIED if does == DENY else APPROVED, rung)

@@ -18,6 +18,11 @@ def subject_of(person_id: str) -> str:
     return f"{PERSON}{person_id}"
 
 
+def can_be_standing(approval: models.Approval) -> bool:
+    """Whether the same call may run for its person from now on: only one that they decide."""
+    return bool(approval.tool and approval.rule == "requester" and approval.requester_id)
+
+
 async def give_grant(
     session: AsyncSession, approval: models.Approval, now: float, lasts_s: float
 ) -> str:

@@ -21,12 +21,13 @@ from roost_platform.db.turns.steps import get_call
 from roost_platform.db.waits.approvals import NewApproval, ask, latest
 from roost_platform.db.waits.deciding import Decider, decide
 from roost_platform.db.waits.gate import ask_or_use_grant, judge
-from roost_platform.db.waits.grants import revoke
+from roost_platform.db.waits.grants import can_be_standing, give_grant, revoke
 from roost_platform.db.waits.policies import ApprovalRules
 from roost_platform.errors import NotAllowed, NotFound, TurnOver
 from roost_workflows.ports import CALL_ENDED
 from roost_workflows.wait_ports import CallFacts, Gate
 
+OperatorVerdict = Literal["approve", "always", "deny"]
 NOT_ASKED: Final = "Not run: {tool} needs an approval, and nobody can be asked here."
 NO_ANSWER: Final = "no_answer"
 SLEEP_TOO_LONG: Final = f"A sleep lasts at most {WAIT_S_MAX / 86400:.0f} days."
@@ -134,14 +135,15 @@ class WaitStore:
     async def decide_as_operator(
         self,
         approval_id: str,
-        verdict: Literal["approve", "deny"],
+        verdict: OperatorVerdict,
         reason: str,
         operator: str,
         via: str,
         ip: str = "",
     ) -> OperatorDecision:
         """Decide an approval outside the chat; the first verdict counts. Raises NotFound, and
-        NotAllowed for a question, which only the person can answer.
+        NotAllowed for a question, which only the person can answer, and for `always` where no
+        standing approval can be given.
 
         `PlatformIntake.decide` rings as well; else the sweeper does.
         """
@@ -149,10 +151,16 @@ class WaitStore:
             approval = await lock_approval(session, approval_id)
             if approval.kind != "approve":
                 raise NotAllowed("This is a question: only the person who was asked can answer it.")
+            if verdict == "always" and not can_be_standing(approval):
+                raise NotAllowed("This call can't be approved for longer: it is decided each time.")
             by = Decider(operator, operator, via, is_operator=True, ip=ip)
-            word: Literal["approved", "denied"] = "approved" if verdict == "approve" else "denied"
-            was_pending = approval.state == "pending"
-            rung = await decide(session, approval, word, by, self._database.now(), reason=reason)
+            word: Literal["approved", "denied"] = "denied" if verdict == "deny" else "approved"
+            was_pending, now = approval.state == "pending", self._database.now()
+            rung = await decide(session, approval, word, by, now, reason=reason)
+            if verdict == "always" and was_pending:
+                grant_id = await give_grant(session, approval, now, self._rules.grant_s)
+                detail = {"tool": approval.tool, "approval": approval.id}
+                await audit(session, now, operator, "grant.give", grant_id, detail, ip)
             return OperatorDecision(
                 approval.state, was_pending, verdict_line(approval, None).rstrip("."), rung
             )
