@@ -21,7 +21,7 @@ from roost_workflows.hints.session_hints import NoHints
 from roost_workflows.ports import TurnRecord
 from roost_workflows.state import CallInput, GenerateInput, StepResult
 from roost_workflows.turn.files import FileReader
-from roost_workflows.turn.model_call import ModelCaller
+from roost_workflows.turn.model_call import ModelCaller, ModelClient
 from roost_workflows.turn.progress import Board
 from roost_workflows.turn.tool_call import ToolCaller
 
@@ -69,13 +69,17 @@ class InProcessWorker:
         self.registry = AgentRegistry.of(*agents)
         self._stores, self._bell = person.stores, person.doorbell
         self._intake: PlatformIntake = person.intake
-        ports, board = worker_ports(self._stores, NoHints()), Board()
-        self._model = ModelCaller(
-            *(ports.turns, self.model, self.registry, board, NoHints()),
-            files=FileReader(ports.artifacts),
-        )
-        self._tools = ToolCaller(ports, self.registry, board)
+        ports, self._board = worker_ports(self._stores, NoHints()), Board()
+        self._tools = ToolCaller(ports, self.registry, self._board)
         self._inside = ActivityEnvironment()
+        self.use(self.model)
+
+    def use(self, engine: ModelClient) -> None:
+        """Ask this engine from here on."""
+        self._model = ModelCaller(
+            *(self._stores.turns, engine, self.registry, self._board, NoHints()),
+            files=FileReader(self._stores.artifacts),
+        )
 
     async def work(self) -> list[TurnEnd | None]:
         """Run what was rung, and what that rings, until nothing is."""
