@@ -1,6 +1,7 @@
 """A tool that asks: whose word counts, which call it is for, and what the model is told."""
 
 from dataclasses import replace
+from itertools import count
 
 import pytest
 from sqlalchemy import select
@@ -25,7 +26,8 @@ async def cards(person: Person) -> list[str]:
 
 def bob_of(ada: Person) -> Person:
     """Another person in the same chat."""
-    return Person(ada.stores, ada.intake, ada.doorbell, ada.address, Sender("2002", "Bob", "bob"))
+    sender = Sender("2002", "Bob", "bob")
+    return Person(ada.stores, ada.intake, ada.doorbell, ada.address, sender, count(1000))
 
 
 async def test_a_tap_lets_the_same_call_run_once(ada: Person) -> None:
@@ -101,7 +103,7 @@ async def test_of_operators_approvals_no_tap_counts(ada: Person) -> None:
     late = await ada.intake.decide(approval.id, "approve", "", "eve", "cli")
     assert (late.state, late.counted, late.conversation_id) == ("denied", False, None)
     assert late.words.startswith("Denied by max ")
-    assert await count_rows(ada.stores, models.AuditRow, actor="max", action="approval.deny") == 1
+    assert await count_rows(ada.stores, models.Audit, actor="max", action="approval.deny") == 1
 
 
 async def test_two_taps_on_two_channels_give_one_verdict(ada: Person) -> None:
