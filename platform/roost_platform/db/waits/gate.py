@@ -5,6 +5,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.cards.cards import close_card
 from roost_platform.db.locks import get_turn
@@ -18,7 +19,7 @@ from roost_platform.db.waits.approvals import (
     requester_of,
 )
 from roost_platform.db.waits.grants import use_grant
-from roost_platform.db.waits.policies import ApprovalRules, verdict_of
+from roost_platform.db.waits.policies import verdict_of
 from roost_workflows.ports import CALL_ENDED
 from roost_workflows.wait_ports import CallFacts, Gate
 
