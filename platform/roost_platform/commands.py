@@ -11,7 +11,17 @@ from roost_channels.message import STOP_BUTTON
 from roost_platform.queueing import MEANINGS
 
 CommandName = Literal[
-    "new", "stop", "status", "tasks", "queue", "progress", "link", "help", "start"
+    "new",
+    "stop",
+    "status",
+    "tasks",
+    "approve",
+    "deny",
+    "queue",
+    "progress",
+    "link",
+    "help",
+    "start",
 ]
 
 COMMANDS: tuple[CommandName, ...] = (
@@ -19,6 +29,8 @@ COMMANDS: tuple[CommandName, ...] = (
     "stop",
     "status",
     "tasks",
+    "approve",
+    "deny",
     "queue",
     "progress",
     "link",
@@ -36,6 +48,8 @@ _DESCRIBED: tuple[tuple[CommandName, str, str], ...] = (
     ("stop", "Stop what is running", "stops what I am doing"),
     ("status", "What is going on", "tells what I am doing"),
     ("tasks", "Which agents work for me", "lists the agents that work on something for you"),
+    ("approve", "Say yes to what I ask", "says yes to what I ask"),
+    ("deny", "Say no to what I ask", "says no to what I ask; a reason may follow"),
     (
         "queue",
         "What happens to messages you send while I work",
@@ -66,6 +80,8 @@ PROGRESS_MEANINGS: Mapping[str, str] = {
 
 # Each run is taken whole (`++`): people's text of any length is scanned once.
 _COMMAND = re.compile(r"/([a-z]++)(?:@\w++)?(?:\s++([a-z0-9-]++))?", re.IGNORECASE)
+# What follows is a code, a reason or both.
+_VERDICT = re.compile(r"/(approve|deny)(?:@\w++)?(?:\s++(.*))?", re.IGNORECASE | re.DOTALL)
 # Networks allow 32 characters in a command.
 _UNKNOWN = re.compile(r"/([a-z][a-z0-9_]{0,31})(@\w++)?(?:[ \t]++\S++)?", re.IGNORECASE | re.ASCII)
 _MENTION = re.compile(r"^@\w++[\s,:]++")
@@ -78,7 +94,8 @@ class Command:
 
     turn_id: the turn that a Stop button belongs to, empty for any; nonce: the secret beside it.
     is_phrase: plain words such as "stop"; they count only while there is something to stop.
-    argument: the word after the command, lower-cased, where the command takes one.
+    argument: the word after the command, lower-cased, where the command takes one; after /approve
+    and /deny all that follows, as it was written.
     """
 
     name: CommandName
@@ -101,6 +118,11 @@ def parse(
     if kind != "message":
         return None
     message = _MENTION.sub("", text.strip())
+    verdict = _VERDICT.fullmatch(message)
+    if verdict is not None:
+        name = verdict.group(1).lower()
+        said = (verdict.group(2) or "").strip()
+        return Command("approve" if name == "approve" else "deny", argument=said)
     match = _COMMAND.fullmatch(message)
     if match is not None:
         name, argument = match.group(1).lower(), (match.group(2) or "").lower()

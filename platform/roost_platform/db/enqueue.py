@@ -30,9 +30,13 @@ async def enqueue(
     reply_to: Mapping[str, Any] | None = None,
     buttons: Sequence[Button] = (),
     media: Sequence[Media] = (),
+    edits_id: str | None = None,
 ) -> str:
     """Queue a logical message, once per `dedupe_key`; returns its outbox id, empty for a child's
     conversation, which is no chat.
+
+    edits_id: the message of ours that it replaces in place. Where the channel can't edit, a notice
+    is sent as a message of its own, and any other kind is not sent.
     """
     if conversation.kind == "child":
         return ""
@@ -55,6 +59,7 @@ async def enqueue(
         reply_to=None if reply_to is None else dict(reply_to),
         buttons=[asdict(button) for button in buttons],
         media=[asdict(each) for each in media],
+        edits_id=edits_id,
         state="pending",
         dedupe_key=dedupe_key,
         next_at=now,

@@ -1,5 +1,6 @@
-"""Agents and tools that Roost brings: `from roost.builtin import delegate`."""
+"""Agents and tools that Roost brings."""
 
+from roost.builtin.asking import ask_user
 from roost.builtin.delegating import delegate
 
-__all__ = ["delegate"]
+__all__ = ["ask_user", "delegate"]

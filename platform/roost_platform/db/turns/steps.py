@@ -12,6 +12,7 @@ from roost_channels.rendering.layout import is_blank
 from roost_platform.db import models
 from roost_platform.db.base.text import clean
 from roost_platform.db.base.told import tell
+from roost_platform.db.cards.cards import tell_outcome
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import check_running, lock_turn
 from roost_platform.db.message_files import media_of
@@ -263,6 +264,8 @@ async def finish_call(
         call.state, call.result, call.finished_at = status, clean(result), now
         call.error = clean(error)
         record_tool_call(session, turn, call, now)
+        if call.wait == "approval":
+            await tell_outcome(session, turn_id, step, call_id, status, now)
 
 
 async def close_group(session: AsyncSession, turn: models.Turn, step: int, now: float) -> None:
