@@ -145,13 +145,12 @@ async def _answer(
     limit: str,
     now: float,
 ) -> None:
-    chat_session = await session.get_one(models.Session, turn.session_id)
     media = await media_of(session, turn.id)
     text = "" if is_blank(row.text) else row.text
     ending = answer_end(cast(Finish, row.finish), limit, text, files=len(media))
     message = assistant_message(turn, row, now)
     message.content, message.note_kind, message.note = text, ending.note_kind, ending.note
-    await append(session, chat_session, [message])
+    await append(session, await session.get_one(models.Session, turn.session_id), [message])
     if conversation.kind == "child":
         await end_child(session, conversation, "done", text or ending.body, limit, now)
         return await end_turn(session, turn, "done", limit, now)
