@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.commands import parse
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.children.telling import waits_for_agents
 from roost_platform.db.locks import open_turn
+from roost_platform.db.turns.children.telling import waits_for_agents
 from roost_platform.db.turns.parking import can_go_on
+from roost_platform.db.waits.answering import open_in
 
 POLL_S = 1.0  # how long to wait for a commit before reading anyway
 ALLOWED_CHECK_S = 2.0  # how often a stream asks whether its reader may still read
@@ -124,10 +125,8 @@ class Feed:
         turn = await open_turn(session, self.conversation_id)
         if turn is None or turn.state != "waiting" or await can_go_on(session, turn.id):
             return None
-        asked = select(models.Approval.id).where(
-            models.Approval.chat_id == self.conversation_id, models.Approval.state == "pending"
-        )
-        if await waits_for_agents(session, turn.id) and not await session.scalar(asked.limit(1)):
+        asks = await open_in(session, self.conversation_id)
+        if not asks and await waits_for_agents(session, turn.id):
             return None  # it goes on by itself
         return {"outcome": "waiting"}
 

@@ -14,10 +14,10 @@ from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
 from roost_platform.db.cards.words import verdict_line
-from roost_platform.db.children.ending import outcome_of
-from roost_platform.db.children.spawning import spawn
 from roost_platform.db.locks import lock_conversation, lock_turn
 from roost_platform.db.turns import end, parking
+from roost_platform.db.turns.children.ending import outcome_of
+from roost_platform.db.turns.children.spawning import spawn
 from roost_platform.db.turns.steps import get_call
 from roost_platform.db.waits.approvals import NewApproval, ask, latest
 from roost_platform.db.waits.deciding import Decider, decide
