@@ -172,8 +172,8 @@ def dropped_line(count: int) -> str:
 
 
 def agents_line(count: int) -> str:
-    """A sentence on how many agents a stop ended that worked on their own."""
-    return f"Stopped: {count} agent{'' if count == 1 else 's'}."
+    """A sentence on how many agents a stop ended that worked on their own; empty for none."""
+    return f"Stopped {count} agent{'' if count == 1 else 's'}." if count else ""
 
 
 def undelivered_line(sent: int, parts: int, unplanned: int) -> str:

@@ -14,7 +14,7 @@ from roost.messages import MessageFile, NoteKind
 from roost.schedules.keeper import ScheduleKeeper
 from roost.turn import Finish
 from roost_workflows.hints.session_hints import NoHints, SessionHints
-from roost_workflows.model_calls import Asked, Spent, Usage
+from roost_workflows.model_calls import Asked, Given, Spent, Usage
 from roost_workflows.tool_ports import Artifacts, PersonNotes
 from roost_workflows.wait_ports import NoWaits, Waits
 
@@ -85,8 +85,7 @@ class TranscriptMessage:
 class TurnContext:
     """All that one model call needs, read in one transaction. `person_id` scopes notes;
     `cache_salt` keeps caches of different tenants apart; `payload` came along with the turn's
-    messages; `end`: see `Asked`. is_child: another agent gave the task, and `is_background` where
-    nobody waits for its answer; answer_schema: the JSON schema of the answer.
+    messages; `end`: see `Asked`; `given`: by whom the task of a child was given, None for a chat.
     """
 
     turn: TurnRecord
@@ -100,9 +99,7 @@ class TurnContext:
     end: int = 0
     spent: Spent = field(default_factory=Spent)
     payload: str = ""
-    is_child: bool = False
-    is_background: bool = False
-    answer_schema: Mapping[str, Any] | None = None
+    given: Given | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +175,7 @@ class Snapshot:
 class Settled:
     """How a stopped or failed turn ended, counted in tool calls. `already`: it had ended before.
 
-    undone_tools, unknown_tools: the names of these calls' tools, each once. agents: how many worked
-    for it and were stopped with it; their calls are counted, too.
+    undone_tools, unknown_tools: the tools' names, each once. agents: those stopped with it.
     """
 
     done: int = 0

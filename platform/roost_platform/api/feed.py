@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.commands import parse
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.children.telling import waits_for_agents
+from roost_platform.db.turns.children.telling import waits_for_agents
 
 POLL_S = 1.0  # how long to wait for a commit before reading anyway
 ALLOWED_CHECK_S = 2.0  # how often a stream asks whether its reader may still read

@@ -6,10 +6,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.children.telling import tell_held
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.locks import open_turn
+from roost_platform.db.turns.children.telling import tell_held
 from roost_platform.db.waits.cards import APPROVAL_BUTTON, APPROVE, DENY
 from roost_platform.db.waits.deciding import Decided, Decider, decide
 

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.children.telling import lines_of
 from roost_platform.db.conversations.addresses import address_of
 from roost_platform.db.conversations.settings import PROGRESS
 from roost_platform.db.reply_targets import reply_target_of
+from roost_platform.db.turns.children.telling import lines_of
 
 SNAPSHOTS_MAX = 500  # running turns shown at once; the longest running go first
 KNOWN_MAX = 200  # messages of ours looked at around a lost status message

@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.commands import agents_line, dropped_line, stop_answer
 from roost_platform.db import models
-from roost_platform.db.children.ending import end_child
-from roost_platform.db.children.stopping import StoppedBelow, live_below, stop_tasks
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import open_turn
 from roost_platform.db.reasons import WORDS
+from roost_platform.db.turns.children.ending import end_child
+from roost_platform.db.turns.children.stopping import StoppedBelow, live_below, stop_tasks
 from roost_platform.db.turns.dropping import (
     NOTHING,
     Undelivered,
@@ -61,13 +61,14 @@ class Stopped:
         if self.undelivered.ids:
             return notice_text(self.undelivered, STOPPED_HEAD, self.tail)
         if self.agents and self.turn_id is None:
-            return " ".join(filter(None, (agents_line(self.agents), dropped_line(self.dropped))))
+            return self.tail
         return stop_answer(self.dropped, was_running=self.turn_id is not None)
 
     @property
     def tail(self) -> str:
         """What follows the figure of what was delivered."""
-        return " ".join(filter(None, (*self.endings, dropped_line(self.dropped))))
+        agents = "" if self.turn_id else agents_line(self.agents)
+        return " ".join(filter(None, (*self.endings, agents, dropped_line(self.dropped))))
 
 
 async def record_stop(

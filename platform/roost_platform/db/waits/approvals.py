@@ -75,7 +75,7 @@ async def ask(
         tool_hash=new.tool_hash,
         args_hash=new.args_hash,
         arguments=new.arguments,
-        preview=clean(new.preview)[:PREVIEW_MAX],
+        preview=clean(named_preview(new, conversation))[:PREVIEW_MAX],
         questions=[dict(question) for question in new.questions],
         requester_id=person_id,
         rule=new.rule,
@@ -94,6 +94,11 @@ async def ask(
     )
     call.started_at = None  # a pause is no work
     return ""
+
+
+def named_preview(new: NewApproval, conversation: models.Conversation) -> str:
+    """The preview, which names the agent where it is not the one whom the person talks with."""
+    return new.preview if conversation.kind == "chat" else f"{new.agent}: {new.preview}"
 
 
 async def chat_of(session: AsyncSession, conversation: models.Conversation) -> models.Conversation:

@@ -9,14 +9,15 @@ from roost.execution.call import Outcome
 from roost.waits import Approve, Ask, Sleep, Spawn, Wait
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.children.ending import outcome_of
-from roost_platform.db.children.spawning import spawn
 from roost_platform.db.locks import get_turn, lock_turn
 from roost_platform.db.turns import end, parking
+from roost_platform.db.turns.children.ending import outcome_of
+from roost_platform.db.turns.children.spawning import spawn
 from roost_platform.db.turns.lookups import person_of
 from roost_platform.db.turns.steps import get_call
 from roost_platform.db.waits.approvals import NewApproval, ask, latest
-from roost_platform.db.waits.policies import PolicyDefaults, verdict_of
+from roost_platform.db.waits.lineage import strictest_verdict
+from roost_platform.db.waits.policies import PolicyDefaults
 from roost_platform.errors import TurnOver
 from roost_workflows.ports import CALL_ENDED
 from roost_workflows.wait_ports import CallFacts, Gate
@@ -91,13 +92,8 @@ class WaitStore:
         turn = await get_turn(session, turn_id)
         conversation = await session.get_one(models.Conversation, turn.conversation_id)
         person = await person_of(session, turn, conversation)
-        verdict = await verdict_of(
-            session,
-            facts,
-            conversation.channel,
-            "" if person is None else person.id,
-            self._defaults,
-        )
+        person_id = "" if person is None else person.id
+        verdict = await strictest_verdict(session, conversation, facts, person_id, self._defaults)
         match verdict:
             case "off":
                 return Gate("refused", OFF.format(tool=facts.tool))

@@ -7,8 +7,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.children.spawning import short
 from roost_platform.db.enqueue import enqueue
+from roost_platform.db.turns.children.spawning import short
 
 TASK_CHARS_MAX: Final = 60
 LISTED_MAX: Final = 20

@@ -8,10 +8,9 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.base.bells import stop_after
-from roost_platform.db.children.limits import DEPTH_MAX
 from roost_platform.db.locks import OPEN_STATES
 from roost_platform.db.reasons import WORDS
+from roost_platform.db.turns.children.limits import DEPTH_MAX
 from roost_workflows.ports import CALL_ENDED
 
 # Settles a turn that only waits, now: see end.settle.
@@ -90,7 +89,6 @@ async def stop_tasks(
             turn.stop_requested_at, turn.stop_requested_by, turn.reason_code = now, by, cause
         if turn.state == "running" or await resumes(session, turn.id):
             runs.append(turn.conversation_id)
-            stop_after(session, turn.conversation_id)
         else:
             await settle(session, turn)
     return StoppedBelow(len(ids), tuple(runs))
