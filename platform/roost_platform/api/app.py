@@ -7,7 +7,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
-from roost_platform.api import operations, schemas
+from roost_platform.api import flows, operations, schemas
 from roost_platform.api.routes import Api, router
 from roost_platform.db.base.text import clean
 from roost_platform.errors import NotAllowed, NotFound, PlatformError, RequestError
@@ -40,7 +40,7 @@ def build_api(api: Api) -> FastAPI:
         for status, words in PROBLEMS.items()
     }
     responses[422] = {"model": schemas.Invalid, "description": "The request is not valid."}
-    for routes in (operations.router, router):
+    for routes in (operations.router, flows.router, router):
         app.include_router(routes, dependencies=[Depends(refuse_nul)], responses=responses)
     app.state.api = api
     app.state.tokens = Tokens(api.stores.database, time.time)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from roost_platform.cli import admin, keep, look, people
+from roost_platform.cli import admin, flows, keep, look, people
 from roost_platform.cli.options import Data, keep_private, read_settings, refuse
 from roost_platform.errors import EXIT_CONFIG, ConfigError, PlatformError
 
@@ -172,4 +172,5 @@ look.add_to(app)
 keep.add_to(app)
 app.add_typer(admin.pairing, name="pairing")
 app.add_typer(people.people, name="people")
+app.add_typer(flows.flow, name="flow")
 app.add_typer(admin.admin, name="admin")
