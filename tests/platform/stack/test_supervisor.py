@@ -314,6 +314,13 @@ async def test_a_part_that_died_is_up_again_and_its_log_says_after_how_long(
     assert set() in seen
 
 
+async def renewed(supervisor: Supervisor, name: str) -> None:
+    """Restart a part, and wait until another process runs it."""
+    before = supervisor.pids()[name]
+    await supervisor.restart(name)
+    await until(lambda: supervisor.pids().get(name) not in (None, before))
+
+
 async def test_a_part_that_is_restarted_ends_in_order_and_counts_as_no_crash(
     make: Make, told: Told, tmp_path: Path
 ) -> None:
@@ -326,9 +333,7 @@ async def test_a_part_that_is_restarted_ends_in_order_and_counts_as_no_crash(
     await supervisor.start()
     first, child = supervisor.pids(), supervisor.children[0]
     for _ in range(6):  # more often than crashes are borne
-        before = supervisor.pids()["one"]
-        await supervisor.restart("one")
-        await until(lambda before=before: supervisor.pids().get("one") not in (None, before))
+        await renewed(supervisor, "one")
         await until(child.ready.is_set)
     assert goodbye.exists() and child.restarts == 0
     assert not [event for event in told.events if event[0] == "crashed"]
@@ -342,7 +347,5 @@ async def test_a_part_that_does_not_end_in_order_is_killed_and_comes_back(
     stubborn = f"import signal; signal.signal(15, signal.SIG_IGN)\n{SERVE}"
     supervisor = make(one=stubborn, grace_s=0.2)
     await supervisor.start()
-    before = supervisor.pids()["one"]
-    await supervisor.restart("one")
-    await until(lambda: supervisor.pids().get("one") not in (None, before))
+    await renewed(supervisor, "one")
     assert any("did not stop in" in note for note in told.notes)
