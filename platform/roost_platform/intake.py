@@ -1,8 +1,9 @@
 """The entrance of every inbound event: commit it, then ring the session's workflow."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from roost_platform.db.people.people import Decision
 from roost_platform.db.people.tenants import SessionChanges
 from roost_platform.db.stores import Stores
 from roost_platform.db.turns.stop import Stopped
+from roost_platform.db.waits.store import OperatorDecision, OperatorVerdict
 from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.names import (
     SIGNAL_RING,
@@ -110,6 +112,7 @@ class PlatformIntake:
         self._hints = hints or NoHints()
         self._doorbell = doorbell
         self._rings: set[asyncio.Task[None]] = set()
+        stores.database.bell = self._announce
 
     async def accept(
         self,
@@ -178,6 +181,10 @@ class PlatformIntake:
         self._announce(stopped.runs, [])
         return stopped
 
+    def ring(self, conversations: Sequence[str]) -> None:
+        """Ring conversations that can go on; the calls run beside the caller."""
+        self._announce([], conversations)
+
     def forget(self, sessions: Sequence[EngineSession]) -> None:
         """Have the engine end these sessions and let go of their KV."""
         for session in sessions:
@@ -187,6 +194,23 @@ class PlatformIntake:
         """Admit a person and have their held messages answered."""
         decision = await self._stores.people.approve(code_or_id, by, ip)
         self._announce([], list(decision.conversations))
+        return decision
+
+    async def decide(
+        self,
+        approval_id: str,
+        verdict: OperatorVerdict,
+        reason: str,
+        operator: str,
+        via: str,
+        ip: str = "",
+    ) -> OperatorDecision:
+        """Decide an approval as an operator and let its call go on. See `decide_as_operator`."""
+        decision = await self._stores.waits.decide_as_operator(
+            approval_id, verdict, reason, operator, via, ip
+        )
+        if decision.conversation_id is not None:
+            self.ring([decision.conversation_id])
         return decision
 
     async def link(self, person_id: str, other_id: str, by: str, ip: str = "") -> Decision:
@@ -259,3 +283,13 @@ async def ring_quietly(ringing: Coroutine[Any, Any, None], conversation_id: str)
         await ringing
     except Exception as error:
         log.warning("could not ring %s, the sweeper will: %s", conversation_id, error)
+
+
+@contextlib.asynccontextmanager
+async def ringing(stores: Stores, doorbell: Doorbell) -> AsyncIterator[None]:
+    """Ring for what this process's transactions make ready, such as the task of a child agent."""
+    intake = PlatformIntake(stores, doorbell)
+    try:
+        yield
+    finally:
+        await intake.close()

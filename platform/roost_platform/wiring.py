@@ -31,6 +31,7 @@ from roost_platform.db import models
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.retention import Retention
 from roost_platform.db.stores import Stores, open_stores
+from roost_platform.dueclock import DueClock, due_sources
 from roost_platform.errors import ConfigError, NotReachable
 from roost_platform.intake import PlatformIntake, TemporalDoorbell
 from roost_platform.settings.config import Settings
@@ -123,7 +124,7 @@ async def warming(
     """Have the default agent's prefix computed for every account while the block runs; where each
     chat has a salt of its own there is nothing to share.
     """
-    agent = registry.get(registry.default)
+    agent = registry.agent(registry.default)
 
     async def run() -> None:
         salts = await stores.tenants.salts(access_policies(settings))
@@ -153,6 +154,8 @@ def worker_ports(stores: Stores, hints: SessionHints) -> Ports:
         artifacts=stores.artifacts,
         hints=hints,
         waits=stores.waits,
+        schedules=stores.schedules,
+        flows=stores.flows,
     )
 
 
@@ -249,6 +252,9 @@ async def open_courier(
                 channels, stores.artifacts, config=settings.files, stop=stop
             ).run(),
             "sweep": Sweeper(stores, doorbell).run(),
+            "watch due times": DueClock(
+                stores.database, due_sources(stores.database), intake.ring
+            ).run(),
             "delete": Retention(stores.database, settings.retention.conversations_days).run(),
             "watch turns": Watchdog(
                 stores,

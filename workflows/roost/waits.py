@@ -74,6 +74,8 @@ class Ask:
                 f"A form has 1 to {QUESTIONS_MAX} questions, not {len(self.questions)}. Ask the "
                 f"rest in another one."
             )
+        if len({question.text for question in self.questions}) < len(self.questions):
+            raise DefinitionError("Two questions of a form are the same. Ask one of them.")
         check_wait_s(self.timeout_s)
 
 

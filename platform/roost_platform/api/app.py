@@ -7,13 +7,14 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
-from roost_platform.api import operations, schemas
+from roost_platform.api import approvals, operations, schedules, schemas
 from roost_platform.api.routes import Api, router
 from roost_platform.db.base.text import clean
 from roost_platform.errors import NotAllowed, NotFound, PlatformError, RequestError
 from roost_platform.identity.tokens import Tokens
 from roost_platform.version import VERSION
 
+ROUTERS = (operations.router, schedules.router, approvals.router, router)
 STATUS = {NotFound: 404, NotAllowed: 409}
 PROBLEMS = {
     400: "The body is no JSON.",
@@ -40,7 +41,7 @@ def build_api(api: Api) -> FastAPI:
         for status, words in PROBLEMS.items()
     }
     responses[422] = {"model": schemas.Invalid, "description": "The request is not valid."}
-    for routes in (operations.router, router):
+    for routes in ROUTERS:
         app.include_router(routes, dependencies=[Depends(refuse_nul)], responses=responses)
     app.state.api = api
     app.state.tokens = Tokens(api.stores.database, time.time)

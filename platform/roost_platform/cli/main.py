@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from roost_platform.cli import admin, keep, look, new, people
+from roost_platform.cli import admin, approvals, keep, look, new, people, schedules
 from roost_platform.cli.options import Data, keep_private, read_settings, refuse
 from roost_platform.errors import EXIT_CONFIG, ConfigError, PlatformError
 
@@ -175,5 +175,7 @@ look.add_to(app)
 keep.add_to(app)
 app.add_typer(new.new, name="new")
 app.add_typer(admin.pairing, name="pairing")
+app.add_typer(approvals.approvals, name="approvals")
 app.add_typer(people.people, name="people")
+app.add_typer(schedules.schedules, name="schedules")
 app.add_typer(admin.admin, name="admin")

@@ -12,12 +12,13 @@ from roost_platform.errors import NotFound, TurnOver
 # Nearly every transaction begins with these, so they are built once.
 _ABOVE = models.Conversation.__table__.alias("above")
 _ROOT = select(_ABOVE.c.root_id).where(_ABOVE.c.id == bindparam("id")).scalar_subquery()
-_LOCK_CONVERSATION = (
+_CONVERSATIONS = (
     select(models.Conversation)
     .where(or_(models.Conversation.id == bindparam("id"), models.Conversation.id == _ROOT))
     .order_by(models.Conversation.depth)  # the top first: rows are locked in this order
-    .with_for_update()
 )
+_LOCK_CONVERSATION = _CONVERSATIONS.with_for_update()
+_TRY_LOCK_CONVERSATION = _CONVERSATIONS.with_for_update(skip_locked=True)
 _CONVERSATION_OF = select(models.Turn.conversation_id).where(models.Turn.id == bindparam("id"))
 OPEN_STATES = ("running", "waiting")
 _OPEN = select(models.Turn).where(
@@ -31,6 +32,17 @@ async def lock_conversation(session: AsyncSession, conversation_id: str) -> mode
     row = next((row for row in rows if row.id == conversation_id), None)
     if row is None:
         raise NotFound(f"No conversation {conversation_id}.")
+    return row
+
+
+async def try_lock_conversation(
+    session: AsyncSession, conversation_id: str
+) -> models.Conversation | None:
+    """The conversation, locked; None while somebody else holds it, or where there is none."""
+    rows = (await session.scalars(_TRY_LOCK_CONVERSATION, {"id": conversation_id})).all()
+    row = next((row for row in rows if row.id == conversation_id), None)
+    if row is None or (row.root_id is not None and row.root_id not in {each.id for each in rows}):
+        return None
     return row
 
 

@@ -12,6 +12,7 @@ from roost_platform.db.audit import AuditTrail
 from roost_platform.db.base.engine import Database
 from roost_platform.db.channels import ChannelStates
 from roost_platform.db.conversations.settings import ProgressModes
+from roost_platform.db.flows.store import FlowStore
 from roost_platform.db.inbox.inbox import DEFAULT_AGENT, InboxStore
 from roost_platform.db.operator_actions import OperatorActions
 from roost_platform.db.outbox.outbox import OutboxStore
@@ -21,10 +22,11 @@ from roost_platform.db.people.notes import PersonNoteStore
 from roost_platform.db.people.people import People
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.queries import Queries
+from roost_platform.db.schedules.store import ScheduleStore
 from roost_platform.db.services import Heartbeats
 from roost_platform.db.turns.stop import Stopped
 from roost_platform.db.turns.turns import TurnStore
-from roost_platform.db.waits.policies import PolicyDefaults
+from roost_platform.db.waits.policies import ApprovalRules
 from roost_platform.db.waits.store import WaitStore
 from roost_platform.queueing import QueueRules
 from roost_platform.settings.sections import TenantScope
@@ -50,6 +52,8 @@ class Stores:
     tenants: Tenants
     queueing: QueueRules
     waits: WaitStore
+    schedules: ScheduleStore
+    flows: FlowStore
     agent_versions: AgentVersions
 
     async def say_as_operator(
@@ -88,7 +92,7 @@ def open_stores(
     abort_phrases: tuple[str, ...] = ABORT_PHRASES,
     delivery: DeliveryConfig | None = None,
     progress_modes: ProgressModes | None = None,
-    policy_defaults: PolicyDefaults | None = None,
+    approvals: ApprovalRules | None = None,
 ) -> Stores:
     """Stores over a database or its URL; nothing is connected or migrated yet.
 
@@ -101,15 +105,18 @@ def open_stores(
     abort_phrases: whole messages that mean /stop while something runs.
     delivery: how long messages that a provider refuses late are held and tried again.
     progress_modes: what conversations see of work in progress that chose nothing, by account.
-    policy_defaults: what counts for tools of which neither operators nor developers say anything.
+    approvals: how people are asked whether a tool may run.
     """
     opened = Database(database) if isinstance(database, str) else database
     rules = queueing or QueueRules()
+    asking = approvals or ApprovalRules()
     tenants = Tenants(opened, tenant_scope)
     return Stores(
         database=opened,
         inbox=InboxStore(
-            opened, policies, default_agent, rules, tenants, abort_phrases, progress_modes, agents
+            *(opened, policies, default_agent, rules, tenants, abort_phrases, progress_modes),
+            agents=agents,
+            approvals=asking,
         ),
         turns=TurnStore(opened, rules, tenants),
         outbox=OutboxStore(opened),
@@ -124,6 +131,8 @@ def open_stores(
         queries=Queries(opened),
         tenants=tenants,
         queueing=rules,
-        waits=WaitStore(opened, policy_defaults),
+        waits=WaitStore(opened, asking),
+        schedules=ScheduleStore(opened),
+        flows=FlowStore(opened, tenants),
         agent_versions=AgentVersions(opened),
     )

@@ -55,7 +55,8 @@ def display_title(conversation: models.Conversation, person: str | None) -> str:
 
 
 def narrowed(statement: Select[str], by: SessionFilter) -> Select[str]:
-    """The statement with the filter's conditions."""
+    """The statement with the filter's conditions. Agents that work for a chat stand on its page."""
+    statement = statement.where(models.Conversation.kind == "chat")
     if by.state:
         statement = statement.where(has_state(by.state))
     if by.channel:
@@ -101,12 +102,15 @@ async def sessions(
 
 
 async def running(session: AsyncSession, *, with_texts: bool) -> tuple[SessionRow, ...]:
-    """The conversations that are being answered now, the longest running first."""
+    """The chats for which something runs now, also another agent, the longest running first."""
+    chat = func.coalesce(models.Conversation.root_id, models.Conversation.id)
     chosen = (
         await session.scalars(
-            select(models.Turn.conversation_id)
+            select(chat)
+            .join(models.Turn, models.Turn.conversation_id == models.Conversation.id)
             .where(models.Turn.state == "running")
-            .order_by(models.Turn.started_at)
+            .group_by(chat)
+            .order_by(func.min(models.Turn.started_at))
             .limit(RUNNING_SHOWN_MAX)
         )
     ).all()

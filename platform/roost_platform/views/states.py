@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.db.locks import OPEN_STATES
 
 RUNNING_PHASES = ("queued", "thinking", "tool", "answering", "unreachable")
 STATES = ("running", "waiting", "held", "failed", "stopped", "idle")
@@ -18,7 +19,7 @@ class ConversationState:
 
     word: a running turn's phase (RUNNING_PHASES), else waiting | held | failed | stopped | idle.
         failed, stopped: how the last turn of the current session ended.
-    since: when the running turn began; None while none runs.
+    since: when the turn that runs or waits began; None without one.
     """
 
     word: str = "idle"
@@ -35,7 +36,7 @@ async def states_of(
     running = {
         turn.conversation_id: turn
         for turn in await session.scalars(
-            select(turns).where(turns.conversation_id.in_(ids), turns.state == "running")
+            select(turns).where(turns.conversation_id.in_(ids), turns.state.in_(OPEN_STATES))
         )
     }
     progress = models.RunProgress
@@ -71,6 +72,7 @@ async def states_of(
         if turn is not None:
             phase = phases.get(turn.id, "queued")
             word = phase if phase in RUNNING_PHASES else "thinking"
+            word = "waiting" if turn.state == "waiting" else word
             states[id] = ConversationState(
                 word, turn.started_at, turn.stop_requested_at is not None
             )
@@ -85,7 +87,11 @@ async def states_of(
 def has_state(word: str) -> ColumnElement[bool]:
     """Whether a conversation is in this state of STATES, as a condition on conversations."""
     inbox, turns = models.Inbox, models.Turn
-    runs = exists().where(turns.conversation_id == models.Conversation.id, turns.state == "running")
+    own = turns.conversation_id == models.Conversation.id
+    runs, parked = (
+        exists().where(own, turns.state == "running"),
+        exists().where(own, turns.state == "waiting"),
+    )
 
     def waits(state: str) -> ColumnElement[bool]:
         return exists().where(inbox.conversation_id == models.Conversation.id, inbox.state == state)
@@ -93,14 +99,14 @@ def has_state(word: str) -> ColumnElement[bool]:
     def ended(*states: str) -> ColumnElement[bool]:
         return exists().where(_is_last_turn(), turns.state.in_(states))
 
-    still = and_(~runs, ~waits("pending"), ~waits("held"))
+    still = and_(~runs, ~parked, ~waits("pending"), ~waits("held"))
     match word:
         case "running":
             return runs
-        case "waiting":  # for a turn, or to be let in
-            return and_(~runs, or_(waits("pending"), waits("held")))
+        case "waiting":  # for a turn, to be let in, or what its turn waits for
+            return and_(~runs, or_(parked, waits("pending"), waits("held")))
         case "held":
-            return and_(~runs, waits("held"), ~waits("pending"))
+            return and_(~runs, ~parked, waits("held"), ~waits("pending"))
         case "failed" | "stopped":
             return and_(still, ended(word))
     return and_(still, ~ended("failed", "stopped"))

@@ -6,9 +6,9 @@ from roost import Agent, ModelSettings, tool
 from roost_platform.db import models
 from roost_platform.db.agent_versions import versions
 from roost_platform.db.stores import Stores
-from roost_platform.db.waits.policies import PolicyDefaults
+from roost_platform.db.waits.policies import ApprovalRules
 from roost_platform.testing.chats import HandClock
-from roost_platform.views.agents import agent, agents, difference
+from roost_platform.views.workflows.agents import agent, agents, difference
 from roost_workflows.definitions.versions import version_of, versions_of
 
 
@@ -90,8 +90,8 @@ async def test_a_version_is_kept_once_with_its_first_and_last_start(
 async def test_the_view_tells_tools_effects_policies_and_limits(stores: Stores) -> None:
     await stores.agent_versions.record(versions_of([WAITER]))
     async with stores.database.read() as session:
-        view = await agent(session, "waiter", PolicyDefaults(unsafe="ask"))
-        assert view is not None and await agent(session, "butler", PolicyDefaults()) is None
+        view = await agent(session, "waiter", ApprovalRules(unsafe="ask"))
+        assert view is not None and await agent(session, "butler", ApprovalRules()) is None
     assert (view.instructions, view.is_running, view.is_off) == (WAITER.instructions, True, False)
     assert view.limits["max_steps"] == WAITER.max_steps
     shown = [(one.name, one.effect, one.approval, one.approver, one.verdict) for one in view.tools]
@@ -125,7 +125,7 @@ async def test_operators_rules_are_shown_where_they_hold(stores: Stores) -> None
                 )
             )
     async with stores.database.read() as session:
-        cook, waiter = await agents(session, PolicyDefaults())
+        cook, waiter = await agents(session, ApprovalRules())
     assert (cook.is_off, waiter.is_off) == (True, False)
     assert [rule.verdict for rule in cook.policies] == ["off"]
     look_view, pay_view, _ = waiter.tools

@@ -14,10 +14,9 @@ from fastapi.routing import APIRoute
 from starlette.routing import Mount, Route
 
 from roost_inference.client.engine_client import EngineClient
+from roost_platform.api.app import ROUTERS
 from roost_platform.api.auth import Require
 from roost_platform.api.feed import Feed
-from roost_platform.api.operations import router as operations
-from roost_platform.api.routes import router
 from roost_platform.db.reasons import WORDS
 from roost_platform.db.stores import Stores
 from roost_platform.identity.roles import Role
@@ -111,7 +110,7 @@ def api_routes(app: Any) -> list[APIRoute]:
     mount = next(r for r in app.routes if isinstance(r, Mount) and r.path == "/api")
     plain = [route.path for route in mount.routes if isinstance(route, Route)]
     assert plain == ["/openapi.json"]
-    routes = (*operations.routes, *router.routes)
+    routes = [route for one in ROUTERS for route in one.routes]
     return [route for route in routes if isinstance(route, APIRoute)]
 
 

@@ -10,13 +10,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform import commands
 from roost_platform.commands import Command
 from roost_platform.db import models
+from roost_platform.db.children.telling import has_live, tasks_text
 from roost_platform.db.conversations.sessions import current_session, open_session
 from roost_platform.db.conversations.settings import ProgressModes, choose_progress, choose_queue
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.inbox.links import answer_link
+from roost_platform.db.inbox.scheduling.listing import schedules
+from roost_platform.db.inbox.scheduling.reminding import remind
 from roost_platform.db.locks import open_turn
 from roost_platform.db.reply_targets import reply_target
+from roost_platform.db.schedules.keeping import live_of
 from roost_platform.db.turns.dropping import (
     NOTHING,
     Undelivered,
@@ -26,6 +30,8 @@ from roost_platform.db.turns.dropping import (
     remember_notice,
 )
 from roost_platform.db.turns.stop import STOPPED_HEAD, Delivery, record_stop, waiting_count
+from roost_platform.db.waits.answering import open_in
+from roost_platform.db.waits.described import joined, waits_of
 from roost_platform.queueing import QueueRules
 
 # What the person who pressed a button reads, at most 200 characters. A person who is not admitted
@@ -55,12 +61,18 @@ async def carry_out(
         await _open_new_session(session, arrival)
     elif command.name == "status":
         await _reply(session, arrival, await _status(session, arrival))
+    elif command.name == "tasks":
+        await _reply(session, arrival, await tasks_text(session, conversation, arrival.now))
     elif command.name == "queue":
         await _reply(session, arrival, choose_queue(conversation, command.argument, queueing))
     elif command.name == "progress":
         await _reply(
             session, arrival, choose_progress(conversation, command.argument, progress_modes)
         )
+    elif command.name == "remind":
+        await remind(session, arrival, command.argument)
+    elif command.name == "schedules":
+        await schedules(session, arrival, command.argument)
     elif command.name == "link":
         await _reply(session, arrival, await answer_link(session, arrival, command))
     else:
@@ -76,6 +88,8 @@ async def answer_unknown(session: AsyncSession, arrival: Arrival, name: str) -> 
 
 async def _open_new_session(session: AsyncSession, arrival: Arrival) -> None:
     text = commands.NEW_SESSION
+    if await live_of(session, arrival.conversation.id):
+        text = f"{text} {commands.SCHEDULES_STAY}"
     if arrival.fallback_agent:
         text = f"{text} {commands.other_agent(arrival.conversation.agent, arrival.fallback_agent)}"
         arrival.conversation.agent = arrival.fallback_agent
@@ -103,7 +117,9 @@ async def _record_stop(
     elif text:
         await _reply(session, arrival, f"{text} {stopped.tail}".strip())
     elif stopped.answer:
-        await _reply(session, arrival, stopped.answer)
+        stays = await live_of(session, arrival.conversation.id)
+        tail = f" {commands.SCHEDULES_STAY}" if stays else ""
+        await _reply(session, arrival, f"{stopped.answer}{tail}")
 
 
 async def _reply_undelivered(
@@ -122,6 +138,7 @@ async def _stop(session: AsyncSession, arrival: Arrival, command: Command) -> No
     elif (
         command.is_phrase
         and turn is None
+        and not await has_live(session, conversation_id)
         and not await waiting_count(session, conversation_id)
         and not await is_droppable(session, conversation_id)
     ):
@@ -162,7 +179,7 @@ async def answer_press(session: AsyncSession, arrival: Arrival) -> None:
     """Decide what the person who pressed a button is told, in the chat if there is no other way."""
     row = arrival.row
     if arrival.answer is not None:  # of a card
-        if arrival.event.answered_in_chat:
+        if arrival.event.answered_in_chat and arrival.answer:
             await _reply(session, arrival, arrival.answer)
         return
     stops = PRESS_STOPS if row.state == "done" else ""
@@ -179,11 +196,15 @@ async def _status(session: AsyncSession, arrival: Arrival) -> str:
     from_user = await session.scalar(
         select(func.count())
         .select_from(models.Transcript)
-        .where(models.Transcript.session_id == chat_session.id, models.Transcript.role == "user")
+        .where(
+            models.Transcript.session_id == chat_session.id,
+            models.Transcript.role == "user",
+            models.Transcript.note_kind != "agent",
+        )
     )
     work = "Idle." if turn is None else f"Working for {now - turn.started_at:.0f} s."
     if turn is not None and turn.waiting_since is not None:
-        work = f"Waiting since {now - turn.waiting_since:.0f} s."
+        work = await _waits(session, arrival, turn)
     if turn is not None and turn.stop_requested_at is not None:
         work = "Stopping."
     lines = [work]
@@ -192,6 +213,17 @@ async def _status(session: AsyncSession, arrival: Arrival) -> str:
     lines.append(f"Agent: {conversation.agent}.")
     lines.append(f"Conversation {chat_session.number}, {from_user or 0} of your messages in it.")
     return "\n".join(lines)
+
+
+async def _waits(session: AsyncSession, arrival: Arrival, turn: models.Turn) -> str:
+    """What a parked turn waits for, and since when."""
+    questions = await open_in(session, arrival.conversation.id)
+    person = None
+    if arrival.row.identity_id:
+        person = await session.get(models.Identity, arrival.row.identity_id)
+    waits = await waits_of(session, turn, questions, person, arrival.now)
+    since_s = arrival.now - (turn.waiting_since or arrival.now)
+    return f"Waiting for {joined(waits) or 'something'} since {since_s:.0f} s."
 
 
 async def _reply(session: AsyncSession, arrival: Arrival, text: str) -> str:

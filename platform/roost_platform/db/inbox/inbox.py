@@ -34,6 +34,7 @@ from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.reasons import REFUSED
 from roost_platform.db.turns.stop import Stopped, record_stop, tell_dropped
+from roost_platform.db.waits.policies import ApprovalRules
 from roost_platform.queueing import QueueRules
 from roost_workflows.turn.endings import BY_OPERATOR
 
@@ -56,12 +57,14 @@ class InboxStore:
         abort_phrases: tuple[str, ...] = commands.ABORT_PHRASES,
         progress_modes: ProgressModes | None = None,
         agents: Sequence[str] = (),
+        approvals: ApprovalRules | None = None,
     ) -> None:
         self._database = database
         self._tenants = tenants or Tenants(database)
         self._default_agent = default_agent
         self._access = AccessControl(
-            policies or {}, queueing or QueueRules(), abort_phrases, progress_modes or {}
+            *(policies or {}, queueing or QueueRules(), abort_phrases, progress_modes or {}),
+            approvals or ApprovalRules(),
         )
         self._agents = frozenset(agents)
 
@@ -76,7 +79,8 @@ class InboxStore:
     ) -> AcceptedBatch:
         """Commit the batch and the poller's next offset; redeliveries are counted, not stored."""
         accepted = AcceptedBatch()
-        async with self._database.write() as session:
+        # An offset that moves alone is nothing to act on; an idle poller moves it again and again.
+        async with self._database.write(is_news=bool(batch)) as session:
             now = self._database.now()
             named = [with_plain_names(each) for each in batch]
             events = [replace(each, address=await home_of(session, each)) for each in named]

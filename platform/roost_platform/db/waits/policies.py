@@ -6,6 +6,7 @@ from typing import Final, Literal, cast
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.waits import WAIT_S_DEFAULT
 from roost_platform.db import models
 from roost_workflows.wait_ports import CallFacts
 
@@ -21,17 +22,24 @@ _POLICIES = select(models.ToolPolicy).where(
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyDefaults:
-    """What counts where neither an operator nor the tool says anything.
+class ApprovalRules:
+    """How people are asked.
 
-    unsafe: for tools whose effect is unsafe.
+    unsafe: what counts for tools whose effect is unsafe, where neither an operator nor the tool
+    says anything. expire_s: how long an approval is waited for. grant_s: how long a standing one
+    holds. asks_a_day: by one agent in one chat. by_words: accounts, (channel, account), where a
+    card's buttons may not reach people, so that exact words decide as well.
     """
 
     unsafe: Verdict = "allow"
+    expire_s: float = WAIT_S_DEFAULT
+    grant_s: float = 30 * 24 * 3600.0
+    asks_a_day: int = 30
+    by_words: frozenset[tuple[str, str]] = frozenset()
 
 
 async def verdict_of(
-    session: AsyncSession, facts: CallFacts, channel: str, person_id: str, defaults: PolicyDefaults
+    session: AsyncSession, facts: CallFacts, channel: str, person_id: str, defaults: ApprovalRules
 ) -> Verdict:
     """The verdict of the most specific policy: person before channel before tool before agent;
     `off` at any of them wins.

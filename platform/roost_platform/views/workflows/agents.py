@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.agent_versions import StoredVersion, versions
-from roost_platform.db.waits.policies import PolicyDefaults, Verdict, verdict_of
+from roost_platform.db.waits.policies import ApprovalRules, Verdict, verdict_of
 from roost_workflows.wait_ports import CallFacts
 
 CONTEXT_LINES: Final = 3  # around each change of a diff
@@ -92,7 +92,7 @@ class DiffLine:
     text: str
 
 
-async def agents(session: AsyncSession, defaults: PolicyDefaults) -> tuple[AgentView, ...]:
+async def agents(session: AsyncSession, defaults: ApprovalRules) -> tuple[AgentView, ...]:
     """Every agent that a worker ever ran with, those that run now first, by name."""
     by_name: dict[str, list[StoredVersion]] = {}
     for version in await versions(session):
@@ -101,7 +101,7 @@ async def agents(session: AsyncSession, defaults: PolicyDefaults) -> tuple[Agent
     return tuple(sorted(found, key=lambda agent: (not agent.is_running, agent.name)))
 
 
-async def agent(session: AsyncSession, name: str, defaults: PolicyDefaults) -> AgentView | None:
+async def agent(session: AsyncSession, name: str, defaults: ApprovalRules) -> AgentView | None:
     """One agent; None if no worker ever ran with it."""
     rows = await versions(session, name)
     return await _view(session, rows, defaults) if rows else None
@@ -156,7 +156,7 @@ def _lines(unified: Iterable[str]) -> Iterable[DiffLine]:
 
 
 async def _view(
-    session: AsyncSession, rows: Sequence[StoredVersion], defaults: PolicyDefaults
+    session: AsyncSession, rows: Sequence[StoredVersion], defaults: ApprovalRules
 ) -> AgentView:
     newest, definition = rows[0], rows[0].definition
     policies = await _policies(session, newest.agent)
@@ -218,7 +218,7 @@ async def _tool(
     agent: str,
     tool: dict[str, Any],
     policies: Sequence[PolicyView],
-    defaults: PolicyDefaults,
+    defaults: ApprovalRules,
 ) -> ToolView:
     facts = CallFacts(
         agent=agent,

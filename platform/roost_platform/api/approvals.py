@@ -1,0 +1,156 @@
+"""The API routes for approvals: those that are open, what became of others, and a verdict."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from pydantic import BaseModel, Field
+
+from roost_platform.api.routes import Operator, UsesApi, Viewer, client_ip
+from roost_platform.api.schemas import NO_NUL, Body
+from roost_platform.db.waits.deciding import REASON_MAX
+from roost_platform.identity.roles import Principal
+from roost_platform.views.approvals import ApprovalView, history, open_for_operators
+from roost_platform.views.pagination import PAGE_SIZE
+from roost_platform.views.workflows.decisions import full_id, question, without_words
+
+VIA = "api"
+router = APIRouter()
+State = Literal[  # of one question, or any that is over
+    "pending",
+    "approved",
+    "denied",
+    "answered",
+    "expired",
+    "cancelled",
+    "stale",
+    "unreachable",
+    "decided",
+]
+
+
+class ApprovalItem(BaseModel):
+    """One question to a person.
+
+    kind: approve | ask | form. rule: who decides: requester | operator | another. can_decide:
+    whether an operator can now. arguments: what the call would be given, as JSON. For viewers what
+    people and agents wrote is left out.
+    """
+
+    id: str
+    kind: str
+    state: str
+    agent: str
+    tool: str
+    preview: str
+    arguments: str
+    questions: tuple[str, ...]
+    answers: tuple[str, ...]
+    rule: str
+    can_decide: bool
+    session: str
+    conversation_id: str
+    turn_id: str
+    requester: str
+    created_at: float
+    expires_at: float
+    decided_at: float | None
+    decided_by: str
+    decided_via: str
+    reason: str
+
+
+class ApprovalList(BaseModel):
+    """Questions; `total` is how many there are on all pages."""
+
+    total: int
+    approvals: list[ApprovalItem]
+
+
+class Verdict(Body):
+    """What an operator decides; the agent is told the reason."""
+
+    verdict: Literal["approve", "deny"]
+    reason: str = Field(default="", max_length=REASON_MAX, pattern=NO_NUL)
+
+
+class Verdicted(BaseModel):
+    """The approval's state after the verdict."""
+
+    id: str
+    state: str
+
+
+@router.get("/approvals", tags=["approvals"])
+async def approvals(
+    api: UsesApi,
+    me: Viewer,
+    state: State = "pending",
+    text: Annotated[str, Query(max_length=200)] = "",
+    page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+) -> ApprovalList:
+    """Questions to people. Open ones: what only operators decide first, then the oldest.
+
+    Others, the newest first: `decided` for all of them, narrowed by a part of a tool's or an
+    agent's name.
+    """
+    async with api.stores.database.read() as session:
+        if state == "pending":
+            found = await open_for_operators(session)
+            rows = [row for row in found if text.lower() in f"{row.tool} {row.agent}".lower()]
+            total, first = len(rows), (page - 1) * PAGE_SIZE
+            views = rows[first : first + PAGE_SIZE]
+        else:
+            narrowed = "" if state == "decided" else state
+            offset = (page - 1) * PAGE_SIZE
+            chosen, total = await history(
+                session, text=text, state=narrowed, limit=PAGE_SIZE, offset=offset
+            )
+            views = list(chosen)
+    return ApprovalList(total=total, approvals=[_item(view, me) for view in views])
+
+
+@router.get("/approvals/{id}", tags=["approvals"])
+async def approval(api: UsesApi, me: Viewer, id: str) -> ApprovalItem:
+    """One question, by its id or the beginning or end of it."""
+    async with api.stores.database.read() as session:
+        view = await question(session, await full_id(session, id), with_texts=True)
+    return _item(view, me)
+
+
+@router.post("/approvals/{id}", tags=["approvals"])
+async def decide(request: Request, api: UsesApi, me: Operator, id: str, body: Verdict) -> Verdicted:
+    """Approve or deny. 409 with the verdict that counts where somebody decided before."""
+    async with api.stores.database.read() as session:
+        id = await full_id(session, id)
+    ip = client_ip(request)
+    decision = await api.intake.decide(id, body.verdict, body.reason, me.name, VIA, ip)
+    if not decision.counted:
+        raise HTTPException(409, f"This was decided before: {decision.words}.")
+    return Verdicted(id=id, state=decision.state)
+
+
+def _item(view: ApprovalView, me: Principal) -> ApprovalItem:
+    shown = view if me.may("operator") else without_words(view)
+    return ApprovalItem(
+        id=shown.id,
+        kind=shown.kind,
+        state=shown.state,
+        agent=shown.agent,
+        tool=shown.tool,
+        preview=shown.preview,
+        arguments=shown.arguments,
+        questions=shown.questions,
+        answers=shown.answers,
+        rule=shown.rule,
+        can_decide=shown.can_decide,
+        session=shown.chat_key,
+        conversation_id=shown.conversation_id,
+        turn_id=shown.turn_id,
+        requester=shown.requester_name,
+        created_at=shown.created_at,
+        expires_at=shown.expires_at,
+        decided_at=shown.decided_at,
+        decided_by=shown.decided_name,
+        decided_via=shown.via,
+        reason=shown.reason,
+    )

@@ -1,0 +1,1 @@
+"""What workflows show operators: agents, schedules, flows, child agents and waits."""
