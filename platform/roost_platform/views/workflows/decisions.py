@@ -63,6 +63,14 @@ async def waiting_count(session: AsyncSession) -> int:
     return await session.scalar(query) or 0
 
 
+async def open_count(session: AsyncSession) -> int:
+    """How many questions are open, whoever may decide them."""
+    query = (
+        select(func.count()).select_from(models.Approval).where(models.Approval.state == "pending")
+    )
+    return await session.scalar(query) or 0
+
+
 async def full_id(session: AsyncSession, id: str) -> str:
     """The id of the question whose id begins or ends so. Raises NotFound; NotAllowed if several."""
     if len(id) < ID_CHARS_MIN:
