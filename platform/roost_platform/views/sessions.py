@@ -107,17 +107,26 @@ async def running(session: AsyncSession, *, with_texts: bool) -> tuple[SessionRo
 
     A chat whose own turn waits meanwhile is among `waiting`.
     """
+    query = _running_chats().order_by(func.min(models.Turn.started_at))
+    chosen = (await session.scalars(query.limit(RUNNING_SHOWN_MAX))).all()
+    return await rows_of(session, chosen, with_texts=with_texts)
+
+
+async def running_count(session: AsyncSession) -> int:
+    """How many chats `running` would show without its bound."""
+    query = select(func.count()).select_from(_running_chats().subquery())
+    return await session.scalar(query) or 0
+
+
+def _running_chats() -> Select[str]:
     chat = func.coalesce(models.Conversation.root_id, models.Conversation.id)
     parked = select(models.Turn.conversation_id).where(models.Turn.state == "waiting")
-    query = (
+    return (
         select(chat)
         .join(models.Turn, models.Turn.conversation_id == models.Conversation.id)
         .where(models.Turn.state == "running", chat.not_in(parked))
         .group_by(chat)
-        .order_by(func.min(models.Turn.started_at))
     )
-    chosen = (await session.scalars(query.limit(RUNNING_SHOWN_MAX))).all()
-    return await rows_of(session, chosen, with_texts=with_texts)
 
 
 async def waiting(session: AsyncSession, *, with_texts: bool) -> tuple[SessionRow, ...]:

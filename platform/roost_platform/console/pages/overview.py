@@ -18,7 +18,7 @@ from roost_platform.views.figures import Minute, OverviewFigures, figures
 from roost_platform.views.health import ServiceHealth, plain_service
 from roost_platform.views.people import PairingRequest, requests
 from roost_platform.views.problems import Problem, problems
-from roost_platform.views.sessions import SessionRow, running
+from roost_platform.views.sessions import SessionRow, running, running_count
 from roost_platform.views.sessions import waiting as waiting_turns
 from roost_platform.views.workflows.decisions import waiting_approvals, waiting_count, without_words
 
@@ -211,6 +211,7 @@ async def load(visit: Visit) -> OverviewContext:
     async with visit.deps.stores.database.read() as session:
         numbers = await figures(session, now)
         live = await running(session, with_texts=visit.reads_texts)
+        live_count = await running_count(session)
         parked = await waiting_turns(session, with_texts=visit.reads_texts)
         verdicts = await waiting_approvals(session, ATTENTION_SHOWN_MAX)
         verdicts_count = await waiting_count(session)
@@ -231,7 +232,7 @@ async def load(visit: Visit) -> OverviewContext:
         tiles=tiles(numbers, health.engine),
         health=HealthStrip(services, accounts),
         running=live,
-        running_count=numbers.sessions_active,
+        running_count=live_count,
         waiting=RunningSection(parked, numbers.turns_waiting),
         attention=Attention(
             services=tuple(one for one in services if not one.is_up),

@@ -127,7 +127,7 @@ async def load_one(visit: Visit) -> ApprovalContext:
     async with visit.deps.stores.database.read() as session:
         id = await full_id(session, visit.param("id"))
         view = await question(session, id, with_texts=visit.reads_texts)
-        beside = await compared(session, view)
+        beside = await compared(session, view) if visit.reads_texts else Comparison(())
     return ApprovalContext(ApprovalSection(view, beside))
 
 
