@@ -71,6 +71,7 @@ class Engine:
         self._stats = StatsRecorder(backend.cells, max_running)
         self._failures = 0
         self._failure: str | None = None
+        self.on_failure: Callable[[], None] = lambda: None  # called by the engine's thread
         self._thread: threading.Thread | None = None
         self._mailbox = Mailbox(
             queue_limit=queue_limit,
@@ -277,6 +278,7 @@ class Engine:
         if self._failure is not None:
             self._mailbox.refuse(self._failure)
             self._end_all(EngineUnavailable(self._failure))
+            self.on_failure()
 
     def _end_all(self, error: EngineError) -> None:
         self._take_in()

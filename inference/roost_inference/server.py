@@ -17,7 +17,6 @@ from roost_inference.http.preparation import PreparationLanes
 from roost_inference.http.routes import ServiceHolder, build_app
 from roost_inference.loading import load_engine
 
-WATCH_INTERVAL_S = 0.5
 LOAD_STOP_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 15.0
 
@@ -109,10 +108,11 @@ class _EngineHost:
         try:
             self._holder.service = EngineChatService(engine)
             self._on_ready()
-            while engine.failure is None:
-                if self._stop.wait(WATCH_INTERVAL_S):
-                    return
-            self._give_up(engine.failure)
+            engine.on_failure = self._stop.set
+            if engine.failure is None:  # it may have failed before it could tell
+                self._stop.wait()
+            if engine.failure is not None:
+                self._give_up(engine.failure)
         except EngineError as error:
             self._give_up(error.message)
         finally:

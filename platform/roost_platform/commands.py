@@ -11,7 +11,19 @@ from roost_channels.message import STOP_BUTTON
 from roost_platform.queueing import MEANINGS
 
 CommandName = Literal[
-    "new", "stop", "status", "approve", "deny", "queue", "progress", "link", "help", "start"
+    "new",
+    "stop",
+    "status",
+    "approve",
+    "deny",
+    "tasks",
+    "queue",
+    "progress",
+    "remind",
+    "schedules",
+    "link",
+    "help",
+    "start",
 ]
 
 COMMANDS: tuple[CommandName, ...] = (
@@ -20,12 +32,17 @@ COMMANDS: tuple[CommandName, ...] = (
     "status",
     "approve",
     "deny",
+    "tasks",
     "queue",
     "progress",
+    "remind",
+    "schedules",
     "link",
     "help",
     "start",
 )
+# What follows these is text of the person, of any length.
+WITH_TEXT: tuple[CommandName, ...] = ("approve", "deny", "remind", "schedules")
 WITH_ARGUMENT: tuple[CommandName, ...] = ("queue", "progress", "link")
 # Only whole messages count, lower-cased and without punctuation. "wait" is not among them: people
 # write it and go on.
@@ -38,12 +55,15 @@ _DESCRIBED: tuple[tuple[CommandName, str, str], ...] = (
     ("status", "What is going on", "tells what I am doing"),
     ("approve", "Say yes to what I ask", "says yes to what I ask"),
     ("deny", "Say no to what I ask", "says no to what I ask; a reason may follow"),
+    ("tasks", "Which agents work for me", "lists the agents that work on something for you"),
     (
         "queue",
         "What happens to messages you send while I work",
         "chooses what happens to messages you send while I work",
     ),
     ("progress", "What you see while I work", "chooses what you see while I work"),
+    ("remind", "Remind me of something", "reminds you, such as /remind tomorrow 9:00 call Ana"),
+    ("schedules", "What I will do at its time", "shows your reminders and schedules"),
     ("link", "Let me know you in another app", "lets me know you in another app as well"),
     ("help", "What I can do", "shows this"),
 )
@@ -56,6 +76,7 @@ HELP = "\n".join(
 )
 WELCOME = f"Hello! {HELP}"
 NEW_SESSION = "New conversation. I no longer see what was said before."
+SCHEDULES_STAY = "Your schedules stay: /schedules shows and deletes them."
 NOTHING_RUNNING = "Nothing is running."
 NOT_BEGUN = "Stopped before I began."
 QUEUE_DEFAULT = "default"
@@ -66,10 +87,14 @@ PROGRESS_MEANINGS: Mapping[str, str] = {
     "stream": "you see the answer while I write it, where this app can show that",
 }
 
+# How the data of buttons under schedules begins; the schedule's id and one letter follow.
+SCHEDULE_BUTTON = "sc:"
+
 # Each run is taken whole (`++`): people's text of any length is scanned once.
 _COMMAND = re.compile(r"/([a-z]++)(?:@\w++)?(?:\s++([a-z0-9-]++))?", re.IGNORECASE)
-# What follows is a code, a reason or both.
-_VERDICT = re.compile(r"/(approve|deny)(?:@\w++)?(?:\s++(.*))?", re.IGNORECASE | re.DOTALL)
+_WITH_TEXT = re.compile(
+    rf"/({'|'.join(WITH_TEXT)})(?:@\w++)?(?:\s++(.*))?", re.IGNORECASE | re.DOTALL
+)
 # Networks allow 32 characters in a command.
 _UNKNOWN = re.compile(r"/([a-z][a-z0-9_]{0,31})(@\w++)?(?:[ \t]++\S++)?", re.IGNORECASE | re.ASCII)
 _MENTION = re.compile(r"^@\w++[\s,:]++")
@@ -82,8 +107,8 @@ class Command:
 
     turn_id: the turn that a Stop button belongs to, empty for any; nonce: the secret beside it.
     is_phrase: plain words such as "stop"; they count only while there is something to stop.
-    argument: the word after the command, lower-cased, where the command takes one; after /approve
-    and /deny all that follows, as it was written.
+    argument: the word after the command, lower-cased, where the command takes one; of those
+        WITH_TEXT all that follows, as it was written.
     """
 
     name: CommandName
@@ -106,11 +131,11 @@ def parse(
     if kind != "message":
         return None
     message = _MENTION.sub("", text.strip())
-    verdict = _VERDICT.fullmatch(message)
-    if verdict is not None:
-        name = verdict.group(1).lower()
-        said = (verdict.group(2) or "").strip()
-        return Command("approve" if name == "approve" else "deny", argument=said)
+    with_text = _WITH_TEXT.fullmatch(message)
+    if with_text is not None:
+        word = with_text.group(1).lower()
+        free = next(known for known in WITH_TEXT if known == word)
+        return Command(free, argument=(with_text.group(2) or "").strip())
     match = _COMMAND.fullmatch(message)
     if match is not None:
         name, argument = match.group(1).lower(), (match.group(2) or "").lower()
@@ -150,6 +175,11 @@ def dropped_line(count: int) -> str:
     if not count:
         return ""
     return f"{count} waiting message{'' if count == 1 else 's'} dropped."
+
+
+def agents_line(count: int) -> str:
+    """A sentence on how many agents a stop ended that worked on their own; empty for none."""
+    return f"Stopped {count} agent{'' if count == 1 else 's'}." if count else ""
 
 
 def undelivered_line(sent: int, parts: int, unplanned: int) -> str:

@@ -10,7 +10,9 @@ from typing import Final, Protocol
 
 from roost_platform.db.base.engine import Database
 from roost_platform.db.due.questions import DueQuestions
+from roost_platform.db.due.schedules import DueSchedules
 from roost_platform.db.due.sleeps import DueSleeps
+from roost_platform.db.due.stalls import StalledAgents
 
 IDLE_S: Final = 30.0  # how often it looks without news while nothing is due
 LOOK_S: Final = 1.0  # how often it reads the time while something will be due: the clock may jump
@@ -101,4 +103,9 @@ class DueClock:
 
 def due_sources(database: Database) -> list[DueSource]:
     """All sources of this installation."""
-    return [DueSleeps(database), DueQuestions(database)]
+    return [
+        DueSleeps(database),
+        DueQuestions(database),
+        DueSchedules(database),
+        StalledAgents(database),
+    ]

@@ -9,6 +9,7 @@ PlatformError
 ├── StackNotFound    retryable: no running stack to talk to
 ├── ApiRefused       not retryable: the API of a running stack answered with an error
 ├── SchemaMismatch   not retryable: the tables are of a version that this one can't use; says which
+├── NotMade          not retryable: `roost new` can't write this; says why
 ├── BackupRefused    not retryable: a backup can't be made or restored as asked; says why
 ├── RequestError     what was asked for can't be done; has an HTTP status
 │   ├── NotSignedIn   401, retryable after signing in
@@ -78,6 +79,10 @@ class StackNotFound(PlatformError):
 
 class SchemaMismatch(PlatformError):
     """The database's tables are of another version."""
+
+
+class NotMade(PlatformError):
+    """The starting point can't be written."""
 
 
 class BackupRefused(PlatformError):

@@ -1,8 +1,9 @@
 """The entrance of every inbound event: commit it, then ring the session's workflow."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -111,6 +112,7 @@ class PlatformIntake:
         self._hints = hints or NoHints()
         self._doorbell = doorbell
         self._rings: set[asyncio.Task[None]] = set()
+        stores.database.bell = self._announce
 
     async def accept(
         self,
@@ -281,3 +283,13 @@ async def ring_quietly(ringing: Coroutine[Any, Any, None], conversation_id: str)
         await ringing
     except Exception as error:
         log.warning("could not ring %s, the sweeper will: %s", conversation_id, error)
+
+
+@contextlib.asynccontextmanager
+async def ringing(stores: Stores, doorbell: Doorbell) -> AsyncIterator[None]:
+    """Ring for what this process's transactions make ready, such as the task of a child agent."""
+    intake = PlatformIntake(stores, doorbell)
+    try:
+        yield
+    finally:
+        await intake.close()

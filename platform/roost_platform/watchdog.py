@@ -7,6 +7,7 @@ from typing import Protocol
 from roost_platform.db.stores import Stores
 from roost_platform.db.turns.silence import SilentTurn, SilentTurns
 from roost_platform.intake import Doorbell
+from roost_platform.rhythm import until_beat
 from roost_platform.sweeper import SILENT_S
 
 LOOK_S = 10.0
@@ -47,7 +48,7 @@ class Watchdog:
                 await self.look()
             except Exception:
                 log.exception("looking for stuck turns failed")
-            await asyncio.sleep(min(LOOK_S, self._no_progress_s / 4))
+            await asyncio.sleep(until_beat(min(LOOK_S, self._no_progress_s / 4)))
 
     async def look(self) -> int:
         """Look once; how many turns were ended."""

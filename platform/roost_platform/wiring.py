@@ -124,7 +124,7 @@ async def warming(
     """Have the default agent's prefix computed for every account while the block runs; where each
     chat has a salt of its own there is nothing to share.
     """
-    agent = registry.get(registry.default)
+    agent = registry.agent(registry.default)
 
     async def run() -> None:
         salts = await stores.tenants.salts(access_policies(settings))
@@ -154,6 +154,8 @@ def worker_ports(stores: Stores, hints: SessionHints) -> Ports:
         artifacts=stores.artifacts,
         hints=hints,
         waits=stores.waits,
+        schedules=stores.schedules,
+        flows=stores.flows,
     )
 
 

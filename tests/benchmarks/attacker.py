@@ -2,21 +2,30 @@
 
 It does as much as one client can without a machine larger than the victim's: what costs the other
 side nothing is done at full speed elsewhere, here at a rate, because both share the processors.
+A real attacker has a machine of its own. So this process has a lower priority than the victim and
+whoever measures it: the processor time that the attacker itself takes stays out of the figures.
 """
 
 import asyncio
 import contextlib
+import itertools
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import httpx2
 
+from roost_platform.testing.phones import NUMBER_ID
+
+NICENESS = 10
 HELD = 300  # more connections than one address may have
 HALF = 60
-PROMPT_BYTES = 20_000_000
-PROMPTS = 3
+PROMPT_BYTES = 8_000_000  # nearly as large as the engine's bodies may be
+PROMPTS_PER_S = 3
 WEBHOOKS_PER_S = 50
+LARGE_WEBHOOKS_PER_S = 10
+LARGE_FORMS_PER_S = 5
 LOGINS_PER_S = 10
 PAGES_PER_S = 5
 
@@ -72,12 +81,29 @@ async def attack(name: str, web: str, engine: str, key: str, cookie: str, page: 
                 head = f"POST /login HTTP/1.1\r\nhost: {host}\r\ncontent-length: 99999\r\n\r\nname="
                 await hold(web, head.encode(), HALF)
             case "webhooks":
-                url, body = f"{web}/hooks/twilio/inbound", b"Body=" + b"x" * 60_000
-                form = {"content-type": "application/x-www-form-urlencoded"}
+                url, body = f"{web}/hooks/twilio/inbound", b"Body=" + b"%C3%A9" * 10_000
+                form = {
+                    "content-type": "application/x-www-form-urlencoded",
+                    "x-twilio-signature": "d3Jvbmc=",
+                }
                 await at_rate(WEBHOOKS_PER_S, lambda: http.post(url, content=body, headers=form))
+            case "large webhooks":
+                url, body = f"{web}/hooks/whatsapp-cloud/{NUMBER_ID}", b"[" * 3_000_000
+                signed = {"x-hub-signature-256": f"sha256={'0' * 64}"}
+                await at_rate(
+                    LARGE_WEBHOOKS_PER_S, lambda: http.post(url, content=body, headers=signed)
+                )
+            case "large forms":
+                url, body = f"{web}/login", b"&" * 4_000_000
+                form = {"content-type": "application/x-www-form-urlencoded"}
+                await at_rate(LARGE_FORMS_PER_S, lambda: http.post(url, content=body, headers=form))
             case "wrong logins":
-                given = {"name": "nobody", "password": "wrong guess"}
-                await at_rate(LOGINS_PER_S, lambda: http.post(f"{web}/login", data=given))
+                names = itertools.count()
+
+                def given() -> dict[str, str]:
+                    return {"name": f"nobody {next(names)}", "password": "wrong guess"}
+
+                await at_rate(LOGINS_PER_S, lambda: http.post(f"{web}/login", data=given()))
             case "wide pages":
                 seen = {"cookie": cookie}
                 await at_rate(PAGES_PER_S, lambda: http.get(f"{web}{page}", headers=seen))
@@ -85,8 +111,9 @@ async def attack(name: str, web: str, engine: str, key: str, cookie: str, page: 
                 text = "word " * (PROMPT_BYTES // 5)
                 asked = {"messages": [{"role": "user", "content": text}], "max_tokens": 1}
                 bearer, url = {"authorization": f"Bearer {key}"}, f"{engine}/v1/chat/completions"
-                await at_rate(PROMPTS, lambda: http.post(url, json=asked, headers=bearer))
+                await at_rate(PROMPTS_PER_S, lambda: http.post(url, json=asked, headers=bearer))
 
 
 if __name__ == "__main__":
+    os.nice(NICENESS)
     asyncio.run(attack(*sys.argv[1:7]))

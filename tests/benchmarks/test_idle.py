@@ -19,6 +19,8 @@ from roost_platform.chaos.usage import (
     ResidentSamples,
     processor_s,
     resident_mib,
+    sleeps,
+    wakeups,
 )
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -34,15 +36,19 @@ def test_measure_idle_parts(tmp_path: Path) -> None:
     samples = ResidentSamples(minutes)
     with running_stack(StormConfig(seed=1, minutes=0, database="sqlite"), tmp_path) as world:
         time.sleep(SETTLE_S)
+        asleep = sleeps(world.stack)
         before, began = processor_s(world.stack), time.monotonic()
         while (now_s := time.monotonic() - began) < minutes * 60:
             samples.look(now_s, resident_mib(world.stack))
             time.sleep(LOOK_S)
         after, took_s = processor_s(world.stack), time.monotonic() - began
+        woken = wakeups(asleep, sleeps(world.stack))
     shares = {part: 100 * (after[part] - before[part]) / took_s for part in after}
     goals = {ALL_PARTS: Goal(2.0, 1.0)}
     for part, share in {**shares, ALL_PARTS: sum(shares.values())}.items():
         run.add(Figure("idle", f"{part}, of one core", share, "%", goal=goals.get(part)))
+    for part, count in {**woken, ALL_PARTS: sum(woken.values())}.items():
+        run.add(Figure("idle", f"{part}, wake-ups a second", count / took_s, "/s"))
     for part in samples.taken:
         goal = Goal(FLAT_MIB_PER_MINUTE, 0.0) if minutes >= JUDGED_FROM_MINUTES else None
         name = f"{part} grows per minute, second half of {minutes:g} minutes"

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from roost import program
 from roost.files import Files
+from roost.schedules.keeper import Schedules
 
 
 class NoteRecord(Protocol):
@@ -92,6 +93,7 @@ class Context:
     person, session: who asked, and where. notes: what is remembered about that person.
     payload: what came along with the message and is nobody's words, such as that of a start link.
     files: what people sent in this conversation, and what goes with the answer.
+    schedules: what is to be done later for that person.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Context:
         session: SessionInfo,
         notes: NoteStore,
         files: Files | None = None,
+        schedules: Schedules | None = None,
         payload: str = "",
         attempt: int = 1,
         on_progress: Callable[[str], None] | None = None,
@@ -114,6 +117,7 @@ class Context:
         self.attempt = attempt
         self.notes = Notes(notes, person, key)
         self.files = files or Files(None, key)
+        self.schedules = schedules or Schedules(None, key)
         self._on_progress = on_progress
         self._on_plan = on_plan
         self._stopped = False

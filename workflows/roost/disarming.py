@@ -13,7 +13,7 @@ NAME_CHARS_MAX: Final = 200
 
 # Tags that frame texts in prompts: ours, and those of common families of models.
 _TAGS: Final = (
-    r"quoted|context|forwarded|payload|file"
+    r"quoted|context|forwarded|payload|file|agent|scheduled"
     r"|tools?|tool_(?:calls?|responses?|results?|outputs?|code)|function(?:_calls?|_results?|s)?"
     r"|invoke|antml|think(?:ing)?|reasoning|analysis|system|assistant|available_tools"
     r"|start_of_\w{1,20}|end_of_\w{1,20}|begin_of_\w{1,20}|s|bos|eos|pad|unk|sop|eop|mask"

@@ -16,7 +16,9 @@ NoteKind = Literal[
     "limited",  # a limit of the turn was reached
     "no_answer",
     "files_only",
+    "scheduled",  # a schedule brought it at its time
     "operator",  # a person wrote it in the agent's place
+    "agent",  # another agent wrote it, to which a task was given
 ]
 
 

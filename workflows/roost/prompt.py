@@ -54,7 +54,7 @@ def build_messages(
             built.append(tool_result(message))
         else:
             user_texts.append(f"[{unfenced(message.content)}]")
-        if message.note:
+        if message.note and not _is_framed(message):
             user_texts.append(marker(message))
     if last_step:
         user_texts.append(f"[{LAST_STEP}]")
@@ -138,6 +138,10 @@ def user_blocks(
     texts = (file_block(file, pictures) for file in message.files)
     blocks += [("file", text) for text in texts if text]
     words = unfenced(message.content)
+    if message.note_kind == "agent":
+        return [("words", agent_block(message.name, words))]
+    if _is_task(message):
+        words = scheduled_block(message.note, words)
     if message.forwarded_from:
         words = forwarded_block(message.forwarded_from, words)
     if message.context is not None and message.name:
@@ -152,6 +156,32 @@ def forwarded_block(source: str, words: str) -> str:
     """
     name = plain_name(source).translate(_NAME_IN_TAG)
     return f'<forwarded from="{name}">{words}</forwarded>'
+
+
+def _is_task(message: Message) -> bool:
+    return message.role == "user" and message.note_kind == "scheduled"
+
+
+def _is_framed(message: Message) -> bool:
+    """Whether the message's frame says already what its note says."""
+    return message.note_kind == "agent" or _is_task(message)
+
+
+def scheduled_block(due: str, words: str) -> str:
+    """A task whose time has come, fenced so that it is not taken for what a person just wrote.
+
+    words: without fences of ours.
+    """
+    name = plain_name(due).translate(_NAME_IN_TAG)
+    return f'<scheduled due="{name}">{words}</scheduled>'
+
+
+def agent_block(name: str, words: str) -> str:
+    """The answer of an agent that was given a task, fenced so that it can't pass for a person's.
+
+    words: without fences of ours.
+    """
+    return f'<agent name="{plain_name(name).translate(_NAME_IN_TAG)}">\n{words}\n</agent>'
 
 
 def unfenced(text: str) -> str:

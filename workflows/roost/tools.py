@@ -137,8 +137,8 @@ def tool(
     (`Annotated[str, Field(description=…)]` works). One parameter may be annotated `Context`; the
     model does not see it. `timeout` is in seconds, `label` is what people see while it runs.
     Work that blocks belongs in a plain `def`, which runs in a process of its own; in an `async def`
-    it would stop the worker's heartbeats. A tool may return a wait of `roost.waits`, such as a
-    question: its outcome is the result. approval, approver: see `Tool`. Raises DefinitionError.
+    it would stop the worker's heartbeats. A tool may return a wait of `roost.waits`: its outcome is
+    the result. approval, approver: see `Tool`. Raises DefinitionError.
     """
 
     def declare(inner: Callable[..., Any]) -> Tool:

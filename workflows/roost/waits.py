@@ -75,7 +75,7 @@ class Ask:
                 f"rest in another one."
             )
         if len({question.text for question in self.questions}) < len(self.questions):
-            raise DefinitionError("Two questions of a form are the same.")
+            raise DefinitionError("Two questions of a form are the same. Ask one of them.")
         check_wait_s(self.timeout_s)
 
 

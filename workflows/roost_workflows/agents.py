@@ -1,4 +1,4 @@
-"""Finding agents: entry points of the group `roost.agents`, and those named in the settings."""
+"""Finding agents and flows: entry points of `roost.agents`, and those named in the settings."""
 
 import importlib
 import sys
@@ -11,43 +11,66 @@ from typing import Final
 
 from roost.agent import Agent, QueueMode
 from roost.builtin.concierge import concierge
+from roost.builtin.delegating import Delegation
 from roost.checks import shown
 from roost.errors import DefinitionError
+from roost.flow import Flow
 from roost_workflows.errors import AgentsError
 
 GROUP: Final = "roost.agents"
+FLOW_QUEUE: Final[QueueMode] = "followup"  # a flow reads no messages on its way: none steers it
+
+Answerer = Agent | Flow
 
 
 class AgentRegistry:
-    """The agents of this installation by name. `default` answers when nobody chose another."""
+    """The agents and flows of this installation by name. `default` answers when nobody chose
+    another.
+    """
 
-    def __init__(self, agents: Mapping[str, Agent], default: str) -> None:
+    def __init__(self, agents: Mapping[str, Answerer], default: str) -> None:
         self._agents = dict(agents)
         self.default = default
 
     @classmethod
-    def of(cls, *agents: Agent) -> "AgentRegistry":
+    def of(cls, *agents: Answerer) -> "AgentRegistry":
         """A registry of exactly these; the first is the default."""
-        agents_by_name: dict[str, Agent] = {}
+        agents_by_name: dict[str, Answerer] = {}
         for agent in agents:
             _add(agents_by_name, agent, "the program")
         return cls(agents_by_name, agents[0].name)
 
-    def get(self, name: str) -> Agent | None:
-        """The agent of this name, None when it is not installed."""
+    def get(self, name: str) -> Answerer | None:
+        """The agent or flow of this name, None when it is not installed."""
         return self._agents.get(name)
+
+    def agent(self, name: str) -> Agent | None:
+        """The agent of this name, None when there is none or it is a flow."""
+        found = self._agents.get(name)
+        return found if isinstance(found, Agent) else None
+
+    def flow(self, name: str) -> Flow | None:
+        """The flow of this name, None when there is none or it is an agent."""
+        found = self._agents.get(name)
+        return found if isinstance(found, Flow) else None
+
+    @property
+    def flows(self) -> tuple[Flow, ...]:
+        """All flows."""
+        return tuple(one for one in self if isinstance(one, Flow))
 
     @property
     def queues(self) -> dict[str, QueueMode]:
-        """The queue modes of the agents that set one, by their names."""
-        return {agent.name: agent.queue for agent in self if agent.queue is not None}
+        """The queue modes of the agents that set one and of all flows, by their names."""
+        modes = {agent.name: agent.queue for agent in self if agent.queue is not None}
+        return {one.name: FLOW_QUEUE for one in self.flows} | modes
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all agents."""
+        """The names of all agents and flows."""
         return tuple(self._agents)
 
-    def __iter__(self) -> Iterator[Agent]:
+    def __iter__(self) -> Iterator[Answerer]:
         return iter(self._agents.values())
 
 
@@ -57,7 +80,7 @@ def load_agents(spec: str = "", *, points: Iterable[EntryPoint] | None = None) -
     The first agent of `spec` is the default, else the concierge. Raises AgentsError, which names
     what cannot be loaded: a broken agent stops the start and does not go missing.
     """
-    agents_by_name = {concierge.name: concierge}
+    agents_by_name: dict[str, Answerer] = {concierge.name: concierge}
     for point in entry_points(group=GROUP) if points is None else points:
         for agent in _load(point.value, f"entry point {point.name!r}"):
             _add(agents_by_name, agent, f"entry point {point.name!r}")
@@ -72,7 +95,7 @@ def load_agents(spec: str = "", *, points: Iterable[EntryPoint] | None = None) -
     return AgentRegistry(agents_by_name, default)
 
 
-def _load(target: str, where: str) -> list[Agent]:
+def _load(target: str, where: str) -> list[Answerer]:
     module_name, separator, attribute = target.partition(":")
     if not separator or not module_name or not attribute:
         raise AgentsError(
@@ -87,12 +110,12 @@ def _load(target: str, where: str) -> list[Agent]:
             raise AgentsError(f"{where}: module {module_name!r} has no {attribute!r}. {others}")
         value = getattr(value, part)
     values: list[object] = list(value) if isinstance(value, list | tuple) else [value]
-    agents = [agent for agent in values if isinstance(agent, Agent)]
+    agents = [agent for agent in values if isinstance(agent, Answerer)]
     if not agents or len(agents) < len(values):
-        wrong = next((one for one in values if not isinstance(one, Agent)), value)
+        wrong = next((one for one in values if not isinstance(one, Answerer)), value)
         raise AgentsError(
-            f"{where}: {target} is not an Agent or a list of agents; there is {shown(wrong)}. "
-            f"Make it one with Agent(…)."
+            f"{where}: {target} is not an Agent, a flow or a list of these; there is "
+            f"{shown(wrong)}. Make it one with Agent(…) or @flow."
         )
     return agents
 
@@ -136,7 +159,7 @@ def _place_of(error: BaseException) -> str:
 
 def _others(module: ModuleType, attribute: str) -> str:
     """What a mistyped attribute may have meant."""
-    names = [name for name, value in vars(module).items() if isinstance(value, Agent)]
+    names = [name for name, value in vars(module).items() if isinstance(value, Answerer)]
     if close := get_close_matches(attribute, names, n=1):
         return f"Did you mean {module.__name__}:{close[0]}?"
     if names:
@@ -144,7 +167,7 @@ def _others(module: ModuleType, attribute: str) -> str:
     return f"It makes no agent; write {attribute} = Agent(…) in {module.__file__ or 'it'}."
 
 
-def _add(agents_by_name: dict[str, Agent], agent: Agent, where: str) -> None:
+def _add(agents_by_name: dict[str, Answerer], agent: Answerer, where: str) -> None:
     known = agents_by_name.get(agent.name)
     if known is not None and known is not agent:
         raise AgentsError(
@@ -152,3 +175,8 @@ def _add(agents_by_name: dict[str, Agent], agent: Agent, where: str) -> None:
             f"another name."
         )
     agents_by_name[agent.name] = agent
+    if known is not None:
+        return
+    for tool in agent.tools:  # those to which it gives tasks are installed with it
+        if isinstance(tool, Delegation) and tool.agent is not None:
+            _add(agents_by_name, tool.agent, f"{where}, delegate() of {agent.name!r}")

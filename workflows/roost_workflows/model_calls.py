@@ -53,9 +53,11 @@ class Spent:
     """What a turn has used so far.
 
     calls: its tool calls in order, as (call id, tool name, arguments). tokens: read and written.
-    worked_s: seconds in model calls and tool calls that have ended.
+    worked_s: seconds in model calls and tool calls that have ended. limit: one of
+    reasons.LIMIT_REASONS that is reached beyond those of the agent; else empty.
     """
 
     calls: tuple[tuple[str, str, str], ...] = ()
     tokens: int = 0
     worked_s: float = 0.0
+    limit: str = ""

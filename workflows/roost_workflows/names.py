@@ -15,6 +15,7 @@ ACTIVITY_CALL_TOOL: Final = "call_tool"
 ACTIVITY_CLOSE_GROUP: Final = "close_group"
 ACTIVITY_PARK: Final = "park"
 ACTIVITY_SETTLE: Final = "settle"
+ACTIVITY_UNDO: Final = "undo"
 ACTIVITY_STOP_REQUESTED: Final = "stop_requested"
 
 # Patches: changes of the workflow's code that earlier runs do not have.

@@ -11,7 +11,9 @@ from typing import Any, Final, Literal, Protocol, get_args
 
 from roost.effects import Effect
 from roost.messages import MessageFile, NoteKind
+from roost.schedules.keeper import ScheduleKeeper
 from roost.turn import Finish
+from roost_workflows.flow_ports import FlowRuns, NoFlows
 from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.model_calls import Asked, Spent, Usage
 from roost_workflows.tool_ports import Artifacts, PersonNotes
@@ -86,7 +88,8 @@ class TranscriptMessage:
 class TurnContext:
     """All that one model call needs, read in one transaction. `person_id` scopes notes;
     `cache_salt` keeps caches of different tenants apart; `payload` came along with the turn's
-    messages; `end`: see `Asked`.
+    messages; `end`: see `Asked`. is_child: another agent gave the task, and `is_background` where
+    nobody waits for its answer; answer_schema: the JSON schema of the answer.
     """
 
     turn: TurnRecord
@@ -100,6 +103,9 @@ class TurnContext:
     end: int = 0
     spent: Spent = field(default_factory=Spent)
     payload: str = ""
+    is_child: bool = False
+    is_background: bool = False
+    answer_schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +181,9 @@ class Snapshot:
 class Settled:
     """How a stopped or failed turn ended, counted in tool calls. `already`: it had ended before.
 
-    undone_tools, unknown_tools: the names of these calls' tools, each once.
+    undone_tools, unknown_tools: the names of these calls' tools, each once. agents: how many worked
+    for it and were stopped with it; their calls are counted, too. compensated, not_compensated: the
+    tools with which a flow undid its work, and those that did not do it.
     """
 
     done: int = 0
@@ -185,6 +193,9 @@ class Settled:
     already: bool = False
     undone_tools: Sequence[str] = ()
     unknown_tools: Sequence[str] = ()
+    agents: int = 0
+    compensated: Sequence[str] = ()
+    not_compensated: Sequence[str] = ()
 
     @property
     def calls(self) -> int:
@@ -297,4 +308,6 @@ class Ports:
     hints: SessionHints = field(default_factory=NoHints)
     artifacts: Artifacts | None = None
     waits: Waits = field(default_factory=NoWaits)
+    schedules: ScheduleKeeper | None = None
+    flows: FlowRuns = field(default_factory=NoFlows)
     extra: Mapping[str, Any] = field(default_factory=dict)

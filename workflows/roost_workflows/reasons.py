@@ -14,6 +14,9 @@ FAILURE_REASONS: Final = (
     "out_of_time",  # the turn worked for longer than its agent allows
     "no_progress",  # nothing happened in the turn for a long time, or it began again and again
     "unknown_agent",
+    "flow_failed",  # the flow's function raised an error
+    "flow_edited",  # its code does not fit what it did before
+    "flow_unanswered",  # it can't go on without an answer that nobody gave
     "worker_died",  # the workers that computed for this turn froze or died, again and again
     "timeout",
     "internal",
@@ -21,4 +24,10 @@ FAILURE_REASONS: Final = (
 
 
 # Limits that end a turn with an answer: tools are withheld, and people are told.
-LIMIT_REASONS: Final = ("too_many_steps", "too_many_calls", "too_many_tokens", "repeated_calls")
+LIMIT_REASONS: Final = (
+    "too_many_steps",
+    "too_many_calls",
+    "too_many_tokens",
+    "repeated_calls",
+    "budget_spent",  # of all agents that work for one turn together
+)

@@ -1,6 +1,7 @@
 """The session workflow: one per conversation, open only while there is something to answer."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from temporalio import workflow
@@ -204,9 +205,26 @@ class SessionWorkflow:
     ) -> None:
         end = SettleInput(turn.turn_id, outcome, reason)
         if workflow.patched(names.PATCH_LOCAL_SETTLE):
-            await workflow.execute_local_activity(names.ACTIVITY_SETTLE, end, **policies.SHORT)
+            # Histories of older code have no result here.
+            must_undo: bool | None = await workflow.execute_local_activity(
+                names.ACTIVITY_SETTLE,
+                end,
+                result_type=bool | None,  # type: ignore[arg-type]
+                **policies.SHORT,
+            )
+            if must_undo:
+                await self._undo_and_settle(end)
         else:  # runs that began before
             await workflow.execute_activity(names.ACTIVITY_SETTLE, end, **policies.CONTROL)
+
+    async def _undo_and_settle(self, end: SettleInput) -> None:
+        """Let a flow undo its work, then end its turn, also where it could not be undone."""
+        try:
+            await workflow.execute_activity(names.ACTIVITY_UNDO, end.turn_id, **policies.CALL_TOOL)
+        except ActivityError:
+            workflow.logger.exception("turn %s: the flow is not undone", end.turn_id)
+        undone = replace(end, is_undone=True)
+        await workflow.execute_local_activity(names.ACTIVITY_SETTLE, undone, **policies.SHORT)
 
 
 def reason_of(error: ActivityError) -> str:

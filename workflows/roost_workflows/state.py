@@ -87,8 +87,13 @@ class GroupInput:
 
 @dataclass(frozen=True, slots=True)
 class SettleInput:
-    """The end of a turn that has no answer. `reason` is one of reasons.FAILURE_REASONS."""
+    """The end of a turn that has no answer. `reason` is one of reasons.FAILURE_REASONS.
+
+    is_undone: a flow has undone what it could, and ends now. Histories of older code do not have
+        the field.
+    """
 
     turn_id: str
     outcome: Literal["stopped", "failed"]
     reason: str
+    is_undone: bool = False

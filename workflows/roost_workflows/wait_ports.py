@@ -14,6 +14,7 @@ class CallFacts:
 
     tool_hash: `Tool.definition_hash`. args_hash: of the canonical arguments.
     approval, approver: what the tool declares; operators' policies go before it.
+    can_wait: people may be asked; else a call that needs an approval is refused.
     """
 
     agent: str
@@ -24,6 +25,7 @@ class CallFacts:
     effect: str
     approval: Approval | None = None
     approver: Approver = "requester"
+    can_wait: bool = True
 
 
 @dataclass(frozen=True, slots=True)

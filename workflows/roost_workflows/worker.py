@@ -63,6 +63,7 @@ def build_worker(
             activities.close_group,
             activities.stop_requested,
             activities.settle,
+            activities.undo,
         ],
         workflow_runner=runner or UnsandboxedWorkflowRunner(),
         build_id=names.WORKFLOW_TYPE,  # the default reads and hashes every loaded module

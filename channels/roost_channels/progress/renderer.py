@@ -27,7 +27,9 @@ TICK_LEAST_S = 0.1
 # After a step it rests this many times as long as the step took, so that answers go first.
 REST = 4.0
 REST_MAX_S = 1.0
-JANITOR_S = 5.0
+JANITOR_S = 5.0  # between two looks for status messages to close, while there are some
+# With nothing to show or to close it looks again this often; commits wake it at once.
+IDLE_S = 30.0
 TURNS_SHOWN_MAX = 64
 # A reaction is a first sign; a late one, after a restart, would only confuse.
 REACT_WITHIN_S = 5.0
@@ -62,6 +64,7 @@ class ProgressRenderer:
         self._reacted: OrderedDict[str, float] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._swept_at = 0.0
+        self._is_swept = False  # the last step looked for orphans and found none
         self._guard = ProgressGuard(ledger)
         self._statuses = StatusMessages(self._guard)
         self._drafts = Drafts(self._guard)
@@ -88,7 +91,7 @@ class ProgressRenderer:
                     await self._clock.sleep(1.0)
                 took_s = self._clock.time() - began
                 await self._clock.sleep(max(TICK_LEAST_S, min(REST * took_s, REST_MAX_S)))
-                await self._outbox.wait(TICK_S if shows or self._tasks else JANITOR_S)
+                await self._outbox.wait(self._rest_s(shows))
         finally:
             self._stop.set()
             if self._tasks:
@@ -105,13 +108,22 @@ class ProgressRenderer:
         accounts = tuple(self._channels)
         snapshots = await self._outbox.progress(accounts)
         is_over = any(view(snapshot, now) is None for snapshot in snapshots)
+        self._is_swept = False
         if now - self._swept_at >= (TICK_S if is_over else JANITOR_S):
             self._swept_at = now
-            for status in await self._outbox.orphans(accounts):
+            orphans = await self._outbox.orphans(accounts)
+            self._is_swept = not orphans
+            for status in orphans:
                 self._start(status.turn_id, status.address, None, status)
         for snapshot in snapshots:
             self._start(snapshot.turn_id, snapshot.address, snapshot, None)
         return bool(snapshots)
+
+    def _rest_s(self, shows: bool) -> float:
+        """How long nothing is to be done unless something changes, in seconds."""
+        if shows or self._tasks:
+            return TICK_S
+        return IDLE_S if self._is_swept else JANITOR_S
 
     async def finish_step(self) -> None:
         """Take one step and wait for everything that it started."""

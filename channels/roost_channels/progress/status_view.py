@@ -12,6 +12,7 @@ RUNNING = {
     "queued": "Waiting for my turn…",
     "thinking": "Thinking…",
     "tool": "Working…",
+    "agents": "Other agents are working on this…",
     "answering": "Writing the answer…",
     "unreachable": "The model is not reachable, retrying…",
 }

@@ -20,6 +20,7 @@ from roost_platform.db import models
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.stores import Stores
+from roost_platform.rhythm import until_beat
 from roost_platform.settings.watching import AlertsConfig
 
 LOOK_S: Final = 15.0
@@ -58,7 +59,7 @@ class AlertWatch:
                 await self.look()
             except Exception:
                 log.exception("looking for what is wrong failed")
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(until_beat(LOOK_S))
 
     async def look(self) -> Sequence[Notice]:
         """Look once; returns what was told."""

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.commands import parse
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.children.telling import waits_for_agents
 
 POLL_S = 1.0  # how long to wait for a commit before reading anyway
 ALLOWED_CHECK_S = 2.0  # how often a stream asks whether its reader may still read
@@ -111,6 +112,8 @@ class Feed:
             return {"outcome": row.reason_code or row.state, **words}
         turn = await session.get(models.Turn, turn_id)
         state = turn.state if turn else "failed"
+        if turn is not None and state == "waiting" and await waits_for_agents(session, turn.id):
+            return None  # it goes on by itself
         outcome = OUTCOMES.get(state, state)
         return {"outcome": outcome} if outcome else None
 

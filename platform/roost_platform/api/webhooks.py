@@ -1,10 +1,12 @@
 """The routes that chat networks call; the channels check and read what comes in."""
 
+import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from roost_channels.kinds import ChannelKind, WebhookPorts
@@ -16,6 +18,7 @@ from roost_channels.webhook import (
     WebhookRequest,
     lowered,
 )
+from roost_platform.api.webhook_admission import WebhookAdmission
 from roost_platform.db.artifacts import ArtifactStore
 from roost_platform.intake import PlatformIntake
 from roost_platform.settings.config import Settings
@@ -28,6 +31,7 @@ class Webhooks:
         self, settings: Settings, intake: PlatformIntake, artifacts: ArtifactStore
     ) -> None:
         self._kinds = settings.kinds
+        self._admission = WebhookAdmission(time.monotonic)
         self._handlers: dict[str, WebhookHandlers] = {}
         ports = WebhookPorts(intake, settings.public_base_url or "", artifacts)
         for kind, config in settings.accounts():
@@ -40,7 +44,7 @@ class Webhooks:
         return [
             Route(
                 route.path,
-                _endpoint(self._handler(kind, route.path)),
+                _endpoint(self._handler(kind, route.path), self._admission),
                 methods=list(route.methods),
             )
             for kind in self._kinds
@@ -57,10 +61,20 @@ class Webhooks:
         return handlers.by_path[path] if handlers else _not_configured
 
 
-def _endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(
+    handler: Handler, admission: WebhookAdmission
+) -> Callable[[Request], Awaitable[Response]]:
     """What the web framework calls; the handler itself knows no framework."""
 
     async def serve(request: Request) -> Response:
+        ip = request.client.host if request.client else ""
+        has_body = request.method == "POST"
+        if has_body and (wait_s := admission.wait_s(ip)):
+            return PlainTextResponse(
+                "too many calls without a good proof\n",
+                429,
+                {"retry-after": str(math.ceil(wait_s)), "connection": "close"},
+            )
         reply = await handler(
             WebhookRequest(
                 method=request.method,
@@ -71,6 +85,8 @@ def _endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
                 body=await request.body(),
             )
         )
+        if has_body:
+            admission.note(ip, reply.status)
         return Response(reply.body, reply.status, dict(reply.headers), reply.content_type)
 
     return serve

@@ -1,8 +1,9 @@
-"""The processor time and resident memory of a running stack's processes, from /proc."""
+"""Processor time, wake-ups and resident memory of a running stack's processes, from /proc."""
 
+import contextlib
 import os
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +44,32 @@ def processor_s(stack: Stack) -> dict[str, float]:
         for part, folder in parts_of(stack)
     }
     return {part: (int(user) + int(system)) / TICKS for part, (user, system) in times.items()}
+
+
+def sleeps(stack: Stack) -> dict[tuple[str, int], int]:
+    """How often each thread of each part has gone to sleep so far, by part and thread id.
+
+    Each time it was woken before. Unlike processor time this does not depend on the machine, nor on
+    what else it does, and an idle process pays mostly for waking.
+    """
+    counts: dict[tuple[str, int], int] = {}
+    for part, folder in parts_of(stack):
+        for thread in (folder / "task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+                status = (thread / "status").read_text()
+                count = status.partition("\nvoluntary_ctxt_switches:")[2].split()[0]
+                counts[part, int(thread.name)] = int(count)
+    return counts
+
+
+def wakeups(
+    before: Mapping[tuple[str, int], int], after: Mapping[tuple[str, int], int]
+) -> dict[str, int]:
+    """How often the threads of each part were woken between two results of `sleeps`."""
+    counts: dict[str, int] = {}
+    for thread, count in after.items():
+        counts[thread[0]] = counts.get(thread[0], 0) + count - before.get(thread, 0)
+    return counts
 
 
 @dataclass(slots=True)

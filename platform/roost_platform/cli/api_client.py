@@ -59,6 +59,10 @@ class ApiClient:
         timeout = httpx2.Timeout(wait_s, connect=5.0)
         return self._request("POST", path, json=body or {}, timeout=timeout)
 
+    def delete(self, path: str) -> Any:
+        """Send a DELETE; returns the JSON of the answer."""
+        return self._request("DELETE", path)
+
     def download(self, path: str, file: Path) -> int:
         """Write the answer of a GET to a new file that its owner alone can read; its size."""
         timeout = httpx2.Timeout(DOWNLOAD_S, connect=5.0)
@@ -92,7 +96,7 @@ class ApiClient:
                 if response.status_code != 200:
                     response.read()
                     raise _refusal(response)
-                yield from _parse(_until(deadline, response.iter_lines()))
+                yield from _parse(_until(deadline, _lines(response.iter_text())))
         except httpx2.HTTPError as error:
             raise NotReachable(
                 f"{self.url} does not answer ({error or type(error).__name__}). Is Roost running?"
@@ -133,6 +137,14 @@ def _until(deadline: float, lines: Iterator[str]) -> Iterator[str]:
         yield line
         if time.monotonic() > deadline:
             return
+
+
+def _lines(texts: Iterator[str]) -> Iterator[str]:
+    """The lines of an event stream. `iter_lines` also ends one at U+0085 and U+2028 in a text."""
+    rest = ""
+    for text in texts:
+        *whole, rest = (rest + text).split("\n")
+        yield from (line.removesuffix("\r") for line in whole)
 
 
 def _parse(lines: Iterator[str]) -> Iterator[ServerEvent]:

@@ -1,12 +1,17 @@
-"""Around every handler: find out who asks, check the role, answer errors in the caller's form."""
+"""Around every handler: bound the body, find out who asks, check the role, answer errors in the
+caller's form."""
 
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY, RequestBodyLimitMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from roost_platform.console.console import Console, Visit, local_path
 from roost_platform.db.audit import acting_through
@@ -54,6 +59,9 @@ class Endpoint:
             return await self._refusal(visit, Refused(str(error)))
         except RequestError as error:
             return await self._refusal(visit, error)
+        except HTTPException as error:  # the framework refuses a form or a body
+            context = ErrorContext(error.status_code, "Not understood", error.detail)
+            return failure(visit, Refused(error.detail), context)
         except Exception as error:
             log.exception("%s %s failed", request.method, request.url.path)
             return failure(visit, RequestError(broken(visit, error)))
@@ -128,3 +136,23 @@ def failure(
         )
     response.headers.update(headers)
     return response
+
+
+class RouteBodyLimit(RequestBodyLimitMiddleware):
+    """Answers 413 for a larger body, by its declared length before any of it is read.
+
+    The framework's own limit of a route would also lift a lower limit of the port.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request with the lower of both limits."""
+        of_port = scope.get(MAX_BODY_SIZE_SCOPE_KEY)
+        if isinstance(of_port, int) and of_port <= self.max_body_size:
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def body_limit(bytes_max: int | None) -> list[Middleware]:
+    """The middleware of a route that reads at most so many bytes; None: the port's own limit."""
+    return [] if bytes_max is None else [Middleware(RouteBodyLimit, max_body_size=bytes_max)]

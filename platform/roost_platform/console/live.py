@@ -8,6 +8,7 @@ from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from roost_platform.console.page_response import in_page_thread
 from roost_platform.db.base.engine import Database
 from roost_platform.errors import Busy
 
@@ -87,7 +88,7 @@ class Live:
                 if page is None:
                     return
                 # In a thread: a page's texts may take a while, and other requests go on.
-                for event in await asyncio.to_thread(self._changes, page, shown, context):
+                for event in await in_page_thread(self._changes, page, shown, context):
                     yield event
                 await asyncio.sleep(look_s or self.interval_s)
                 if look_s is None:

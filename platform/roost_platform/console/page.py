@@ -17,6 +17,10 @@ from roost_platform.identity.roles import Role
 Data = TypeVar("Data")
 ReadAs = Literal["page", "json"]
 
+# The longest text that a field takes has 20,000 characters, of up to twelve bytes in a form.
+FORM_BYTES_MAX = 512 * 1024
+PUBLIC_FORM_BYTES_MAX = 16 * 1024  # of forms that need no login
+
 
 @dataclass(frozen=True, slots=True)
 class ConsoleRoute:
@@ -24,6 +28,7 @@ class ConsoleRoute:
 
     form_of: the page whose form is sent here; it is shown again, as it was filled in, when the
     handler refuses.
+    has_file: whether the form carries a file, so that only the port's own limit bounds it.
     """
 
     method: Literal["GET", "POST"]
@@ -31,6 +36,17 @@ class ConsoleRoute:
     role: Role
     handler: Handler
     form_of: "AnyPage | None" = None
+    has_file: bool = False
+
+    @property
+    def body_bytes_max(self) -> int | None:
+        """The largest body that is read; None for the port's own limit.
+
+        Parsing a form keeps every other request waiting, up to a second for four megabytes.
+        """
+        if self.role is Role.public:
+            return PUBLIC_FORM_BYTES_MAX
+        return None if self.has_file else FORM_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

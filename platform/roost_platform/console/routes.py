@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Route
 from roost_platform.console.assets import static_file
 from roost_platform.console.console import Console, Visit
 from roost_platform.console.dependencies import ConsoleDeps
-from roost_platform.console.endpoint import Endpoint
+from roost_platform.console.endpoint import Endpoint, body_limit
 from roost_platform.console.page import AnyPage, ConsoleRoute
 from roost_platform.console.pages import (
     administration,
@@ -154,6 +154,7 @@ def build_console(
                 None if route.form_of is None else route.form_of.show_again,
             ).serve,
             methods=[route.method],
+            middleware=body_limit(route.body_bytes_max),
         )
         for route in table_of(pages)
     ]

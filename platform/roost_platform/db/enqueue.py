@@ -1,7 +1,7 @@
 """The outbox's entrance: a logical message is queued in the transaction that decides on it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, func, select, text
@@ -18,6 +18,17 @@ _QUEUED = select(models.Outbox.id).where(models.Outbox.dedupe_key == bindparam("
 _HIGHEST = select(func.max(models.Outbox.sequence))
 
 
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message of the platform to a chat: no turn's answer, and no reply."""
+
+    conversation: models.Conversation
+    kind: str
+    body: str
+    dedupe_key: str
+    buttons: tuple[Button, ...] = ()
+
+
 async def enqueue(
     session: AsyncSession,
     conversation: models.Conversation,
@@ -32,39 +43,69 @@ async def enqueue(
     media: Sequence[Media] = (),
     edits_id: str | None = None,
 ) -> str:
-    """Queue a logical message, once per `dedupe_key`; returns its outbox id.
+    """Queue a logical message, once per `dedupe_key`; returns its outbox id, empty for a child's
+    conversation, which is no chat.
 
     edits_id: the message of ours that it replaces in place. Where the channel can't edit, a notice
     is sent as a message of its own, and any other kind is not sent.
     """
+    if conversation.kind == "child":
+        return ""
     queued = await session.scalar(_QUEUED, {"key": dedupe_key})
     if queued is not None:
         return queued
-    body = clean(body)
-    if len(body) > OUTBOX_TEXT_MAX:
-        body = body[: OUTBOX_TEXT_MAX - len(CUT_NOTICE)] + CUT_NOTICE
-    row = models.Outbox(
-        id=new_id(),
-        sequence=await next_outbox_sequence(session),
-        conversation_id=conversation.id,
-        channel=conversation.channel,
-        account=conversation.account,
-        turn_id=None if turn is None else turn.id,
-        generation=0 if turn is None else turn.number,
-        kind=kind,
-        text=body,
-        reply_to=None if reply_to is None else dict(reply_to),
-        buttons=[asdict(button) for button in buttons],
-        media=[asdict(each) for each in media],
-        edits_id=edits_id,
-        state="pending",
-        dedupe_key=dedupe_key,
-        next_at=now,
-        created_at=now,
-    )
+    message = NewMessage(conversation, kind, body, dedupe_key, tuple(buttons))
+    row = _row(message, await next_outbox_sequence(session), now)
+    row.turn_id = None if turn is None else turn.id
+    row.generation = 0 if turn is None else turn.number
+    row.reply_to = None if reply_to is None else dict(reply_to)
+    row.edits_id = edits_id
+    row.media = [asdict(each) for each in media]
     session.add(row)
     await session.flush()
     return row.id
+
+
+async def enqueue_all(
+    session: AsyncSession, messages: Sequence[NewMessage], now: float
+) -> Sequence[str]:
+    """Queue many messages that were never queued, in order; returns their outbox ids.
+
+    All conversations are locked.
+    """
+    sequences = await _next_sequences(session, len(messages))
+    rows = [_row(one, number, now) for one, number in zip(messages, sequences, strict=True)]
+    session.add_all(rows)
+    await session.flush()
+    return [row.id for row in rows]
+
+
+def _row(message: NewMessage, sequence: int, now: float) -> models.Outbox:
+    body = clean(message.body)
+    if len(body) > OUTBOX_TEXT_MAX:
+        body = body[: OUTBOX_TEXT_MAX - len(CUT_NOTICE)] + CUT_NOTICE
+    return models.Outbox(
+        id=new_id(),
+        sequence=sequence,
+        conversation_id=message.conversation.id,
+        channel=message.conversation.channel,
+        account=message.conversation.account,
+        kind=message.kind,
+        text=body,
+        buttons=[asdict(button) for button in message.buttons],
+        media=[],
+        state="pending",
+        dedupe_key=message.dedupe_key,
+        next_at=now,
+        created_at=now,
+    )
+
+
+async def _next_sequences(session: AsyncSession, count: int) -> Sequence[int]:
+    if session.get_bind().dialect.name == "postgresql":
+        return [await next_outbox_sequence(session) for _ in range(count)]
+    first = await next_outbox_sequence(session)
+    return range(first, first + count)
 
 
 async def next_outbox_sequence(session: AsyncSession) -> int:

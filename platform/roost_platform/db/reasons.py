@@ -25,6 +25,7 @@ ReasonCode = Literal[
     "awaits_code",
     "command_of_stranger",
     "unknown_command",
+    "awaits_zone",  # of /remind
     "not_admitted",
     "unknown_button",
     "turn_over",
@@ -55,6 +56,7 @@ WORDS: Final[Mapping[ReasonCode, str]] = {
     "awaits_code": "waiting for a free pairing code",
     "command_of_stranger": "a command of a stranger",
     "unknown_command": "a command that nobody knows",
+    "awaits_zone": "waiting for the person to name their time zone",
     "not_admitted": "not admitted",
     "unknown_button": "unknown button",
     "turn_over": "that turn is over",

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.locks import OPEN_STATES
 
 FIRST_S: Final = 600.0  # after the start, when there is other work
 EVERY_S: Final = 86_400.0
@@ -76,11 +77,15 @@ async def _delete_batch(session: AsyncSession, before: float) -> int:
             models.Transcript,
         ):
             await session.execute(delete(child).where(child.turn_id.in_(turns)))
+        await session.execute(delete(models.Budget).where(models.Budget.root_turn_id.in_(turns)))
         await _delete_events(session, models.Inbox.turn_id.in_(turns))
         await session.execute(delete(models.Turn).where(models.Turn.id.in_(turns)))
     events = await _ids(session, models.Inbox, _without_turn(before))
     if events:
         await _delete_events(session, models.Inbox.id.in_(events))
+    times = await _ids(session, models.Occurrence, [models.Occurrence.fired_at < before])
+    if times:
+        await session.execute(delete(models.Occurrence).where(models.Occurrence.id.in_(times)))
     messages = await _ids(session, models.Outbox, _notices(before))
     if messages:
         await _delete_messages(session, models.Outbox.id.in_(messages))
@@ -88,7 +93,28 @@ async def _delete_batch(session: AsyncSession, before: float) -> int:
     words = await _ids(session, said, [said.turn_id.is_(None), said.created_at < before])
     if words:
         await session.execute(delete(said).where(said.id.in_(words)))
-    return len(turns) + len(events) + len(messages) + len(words)
+    tasks = await _delete_tasks(session, before)
+    return len(turns) + len(events) + len(times) + len(messages) + len(words) + tasks
+
+
+async def _delete_tasks(session: AsyncSession, before: float) -> int:
+    """Delete tasks that agents gave to others, once the turn of the child is away."""
+    task, of_child = models.ChildTask, models.Turn.conversation_id
+    ids = await session.scalars(
+        select(task.conversation_id)
+        .where(
+            task.state != "running",
+            task.finished_at < before,
+            ~exists().where(of_child == task.conversation_id),
+        )
+        .limit(BATCH)
+    )
+    gone = list(ids)
+    if gone:
+        conversations = models.Conversation.id.in_(gone)
+        await session.execute(delete(task).where(task.conversation_id.in_(gone)))
+        await session.execute(update(models.Conversation).where(conversations).values(title=""))
+    return len(gone)
 
 
 def _ended(before: float) -> list[ColumnElement[bool]]:
@@ -101,7 +127,7 @@ def _ended(before: float) -> list[ColumnElement[bool]]:
     open_status = exists().where(
         models.StatusMessageRow.turn_id == turn.id, models.StatusMessageRow.state == "open"
     )
-    return [turn.state != "running", turn.finished_at < before, ~open_message, ~open_status]
+    return [turn.state.not_in(OPEN_STATES), turn.finished_at < before, ~open_message, ~open_status]
 
 
 def _without_turn(before: float) -> list[ColumnElement[bool]]:

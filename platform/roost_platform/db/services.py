@@ -11,10 +11,9 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.insert import insert_missing
 from roost_platform.db.base.text import clean
+from roost_platform.rhythm import BEAT_S
 
-# How often each process beats: all at the same moments of the clock, so that an idle machine wakes
-# up once for all of them.
-HEARTBEAT_S = 5.0
+HEARTBEAT_S = BEAT_S  # how often each process beats
 ALIVE_S = 3 * HEARTBEAT_S  # a process that has not beaten for this long counts as down
 
 

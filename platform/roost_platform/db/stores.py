@@ -12,6 +12,7 @@ from roost_platform.db.audit import AuditTrail
 from roost_platform.db.base.engine import Database
 from roost_platform.db.channels import ChannelStates
 from roost_platform.db.conversations.settings import ProgressModes
+from roost_platform.db.flows.store import FlowStore
 from roost_platform.db.inbox.inbox import DEFAULT_AGENT, InboxStore
 from roost_platform.db.operator_actions import OperatorActions
 from roost_platform.db.outbox.outbox import OutboxStore
@@ -21,6 +22,7 @@ from roost_platform.db.people.notes import PersonNoteStore
 from roost_platform.db.people.people import People
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.queries import Queries
+from roost_platform.db.schedules.store import ScheduleStore
 from roost_platform.db.services import Heartbeats
 from roost_platform.db.turns.stop import Stopped
 from roost_platform.db.turns.turns import TurnStore
@@ -50,6 +52,8 @@ class Stores:
     tenants: Tenants
     queueing: QueueRules
     waits: WaitStore
+    schedules: ScheduleStore
+    flows: FlowStore
     agent_versions: AgentVersions
 
     async def say_as_operator(
@@ -128,5 +132,7 @@ def open_stores(
         tenants=tenants,
         queueing=rules,
         waits=WaitStore(opened, asking),
+        schedules=ScheduleStore(opened),
+        flows=FlowStore(opened, tenants),
         agent_versions=AgentVersions(opened),
     )

@@ -1,17 +1,15 @@
 """Login sessions on the server: hashed tokens, idle and absolute limits, throttled sign-in."""
 
 import contextlib
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address, ip_network
+from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.errors import NotSignedIn, TooManyTries
+from roost_platform.errors import Busy, NotSignedIn
+from roost_platform.identity.login_failures import LoginFailures
 from roost_platform.identity.passwords import Passwords, new_token, token_hash
 from roost_platform.identity.roles import Principal, parse_role
 
@@ -19,14 +17,6 @@ SESSION_IDLE_S = 12 * 3600.0
 SESSION_ABSOLUTE_S = 7 * 86400.0
 SESSIONS_PER_OPERATOR_MAX = 20  # the oldest go first
 SEEN_INTERVAL_S = 60.0  # how often a request moves the idle clock; each is a write
-LOGIN_FAILURES_MAX = 5  # per account and address within the window; further tries are refused
-# Failures of one account from anywhere, or of one address for any account, after which tries are
-# spaced. Somebody else may have caused both, so the right password is only slowed down; an address
-# from which the account is signed in is not even slowed down.
-LOGIN_FAILURES_CROWD = 100
-LOGIN_SPACING_S = 5.0
-LOGIN_WINDOW_S = 15 * 60.0
-LOGIN_FAILURES_KEPT_MAX = 30_000  # rows, three for each failure; the oldest go first
 USER_AGENT_LENGTH_MAX = 200
 KEY_LENGTH = 16  # hex digits of a hash that name a login in the page
 
@@ -58,16 +48,22 @@ class Logins:
     database: Database
     clock: Callable[[], float]
     passwords: Passwords
+    failures: LoginFailures = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.failures = LoginFailures(self.database, self.clock, SESSION_ABSOLUTE_S)
 
     async def sign_in(
         self, name: str, password: str, *, ip: str, user_agent: str, old_token: str | None
     ) -> tuple[Principal, str]:
         """Check the password and open a session; returns its principal and a new token.
 
-        Raises NotSignedIn for a wrong name or password, TooManyTries.
+        Raises NotSignedIn for a wrong name or password, TooManyTries, Busy. A try that is refused
+        is not counted and hashes nothing.
         """
         name = " ".join(name.split())
-        counted = await self._reserve(name, ip)
+        self.passwords.refuse_if_full()
+        counted = await self.failures.reserve(name, ip)
         async with self.database.read() as session:
             operator = await session.scalar(
                 select(models.Operator).where(models.Operator.name == name)
@@ -75,11 +71,27 @@ class Logins:
             stored = operator.password_hash if operator and not operator.disabled else None
         if not await self.passwords.verify(stored, password) or operator is None:
             raise NotSignedIn("The name or the password is not right.")
-        await self._forget_failures(name, ip, counted)
+        assert stored is not None
+        await self.failures.forget(name, ip, counted)
+        await self._renew_hash(operator.id, stored, password)
         principal = Principal(operator.id, operator.name, parse_role(operator.role))
         return principal, await self.open(
             principal, ip=ip, user_agent=user_agent, old_token=old_token
         )
+
+    async def _renew_hash(self, operator_id: str, stored: str, password: str) -> None:
+        """Store the right password's hash with the parameters of today; another time if busy."""
+        if not self.passwords.is_outdated(stored):
+            return
+        with contextlib.suppress(Busy):
+            digest = await self.passwords.hash(password)
+            operators = models.Operator
+            async with self.database.write() as session:
+                await session.execute(
+                    update(operators)
+                    .where(operators.id == operator_id, operators.password_hash == stored)
+                    .values(password_hash=digest)
+                )
 
     async def open(
         self, principal: Principal, *, ip: str, user_agent: str, old_token: str | None = None
@@ -193,94 +205,3 @@ class Logins:
             if login is not None:
                 await session.delete(login)
             return login is not None
-
-    async def _reserve(self, name: str, ip: str) -> Sequence[int]:
-        """Count this try as failed before it is checked: parallel guesses must keep the bounds.
-
-        Returns the ids of the rows for the account and for the address. A refused try is not
-        counted, because it would only lengthen the wait of whoever knows the password.
-        """
-        now, failures = self.clock(), models.LoginFailure
-        pair, account, address = _subjects(name, ip)
-        async with self.database.write() as session:
-            newest = select(func.max(failures.id)).scalar_subquery()
-            await session.execute(
-                delete(failures).where(
-                    or_(
-                        failures.at <= now - LOGIN_WINDOW_S,
-                        failures.id <= newest - LOGIN_FAILURES_KEPT_MAX,
-                    )
-                )
-            )
-            rows = await session.execute(
-                select(failures.subject, func.count(), func.min(failures.at), func.max(failures.at))
-                .where(failures.subject.in_((pair, account, address)))
-                .group_by(failures.subject)
-            )
-            failures_by_subject = {
-                subject: (count, first, last) for subject, count, first, last in rows
-            }
-            count, first, _ = failures_by_subject.get(pair, (0, now, now))
-            if count >= LOGIN_FAILURES_MAX:
-                raise _too_many(first + LOGIN_WINDOW_S - now)
-            crowded = [
-                last + LOGIN_SPACING_S - now
-                for subject, (count, _, last) in failures_by_subject.items()
-                if subject != pair
-                and count >= LOGIN_FAILURES_CROWD
-                and last + LOGIN_SPACING_S > now
-            ]
-            if crowded and not await self._is_signed_in_from(session, name, ip, now):
-                raise _too_many(max(crowded))
-            counted = [failures(subject=subject, at=now) for subject in (pair, account, address)]
-            session.add_all(counted)
-            await session.flush()
-            return [row.id for row in counted[1:]]
-
-    async def _is_signed_in_from(
-        self, session: AsyncSession, name: str, ip: str, now: float
-    ) -> bool:
-        """Whether the account is signed in from this address."""
-        sessions = models.OperatorSession
-        token = await session.scalar(
-            select(sessions.token_hash)
-            .join(models.Operator)
-            .where(
-                models.Operator.name == name,
-                sessions.ip == ip,
-                sessions.created_at > now - SESSION_ABSOLUTE_S,
-            )
-            .limit(1)
-        )
-        return token is not None
-
-    async def _forget_failures(self, name: str, ip: str, counted: Sequence[int]) -> None:
-        """Forget this try, and the account's failures from this address: the password was right."""
-        failures = models.LoginFailure
-        pair, _, _ = _subjects(name, ip)
-        async with self.database.write() as session:
-            await session.execute(
-                delete(failures).where(or_(failures.subject == pair, failures.id.in_(counted)))
-            )
-
-
-def _subjects(name: str, ip: str) -> tuple[str, str, str]:
-    """The three subjects by which failures are counted: both together, the account, the address.
-
-    An IPv6 client owns a whole /64, so that is its address. A socket for both versions shows every
-    IPv4 client inside one /64 (`::ffff:192.0.2.1`): each of those stays itself.
-    """
-    where = ip
-    with contextlib.suppress(ValueError):
-        address = ip_address(ip)
-        if isinstance(address, IPv6Address):
-            mapped = address.ipv4_mapped
-            where = str(mapped or ip_network((address, 64), strict=False))
-    return f"pair|{where}|{name}", f"account|{name}", f"address|{where}"
-
-
-def _too_many(wait_s: float) -> TooManyTries:
-    wait_s = max(1.0, wait_s)
-    minutes, seconds = round(wait_s / 60), math.ceil(wait_s)
-    wait = f"{minutes} minutes" if minutes > 1 else f"{seconds} seconds"
-    return TooManyTries(f"Too many failed tries. Wait {wait}.", wait_s)

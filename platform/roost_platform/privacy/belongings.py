@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_inference.client.sessions import EngineSession
 from roost_platform.db import models
+from roost_platform.db.children.limits import root_of
 from roost_platform.db.models import Base
 from roost_platform.db.people.link_codes import failures_of
 from roost_platform.errors import NotFound
@@ -36,7 +37,8 @@ _ROOTS: Final = frozenset({"identities", "conversations"})
 class Belongings:
     """A person's own chats, and how the person is known.
 
-    conversations: private chats. chats: their (channel, account, chat). addresses: (channel,
+    conversations: private chats, and before them the conversations of agents that worked for the
+    person, also out of chats of others. chats: their (channel, account, chat). addresses: (channel,
     address). names: display names and usernames. groups: conversations of others, in which the
     person wrote. engine_sessions: of the private chats, for the engine to forget.
     """
@@ -69,6 +71,8 @@ async def belongings_of(session: AsyncSession, identity_id: str) -> Belongings:
         await session.scalars(select(models.Alias).where(models.Alias.identity_id == identity_id))
     ).all()
     own_ids = [one.id for one in own]
+    below = await _agents_below(session, identity_id, own_ids)
+    own_ids = [*(one.id for one in below), *own_ids]  # before what they refer to
     wrote_in = select(models.Inbox.conversation_id).where(models.Inbox.identity_id == identity_id)
     channels = {alias.channel for alias in aliases}
     groups = await session.scalars(
@@ -91,8 +95,29 @@ async def belongings_of(session: AsyncSession, identity_id: str) -> Belongings:
         addresses=frozenset((alias.channel, alias.address) for alias in aliases),
         names=frozenset(name for name in names if name),
         groups=tuple(groups),
-        engine_sessions=await engine_sessions_of(session, own),
+        engine_sessions=await engine_sessions_of(session, [*below, *own]),
     )
+
+
+async def _agents_below(
+    session: AsyncSession, identity_id: str, own: Sequence[str]
+) -> Sequence[models.Conversation]:
+    """The conversations of agents below these chats, and of those that worked for the person
+    elsewhere; the deepest first.
+    """
+    first = models.Inbox
+    for_person = select(first.conversation_id).where(
+        first.identity_id == identity_id, first.kind.in_(("task", "schedule"))
+    )
+    rows = await session.scalars(
+        select(models.Conversation)
+        .where(
+            models.Conversation.kind == "child",
+            or_(models.Conversation.root_id.in_(own), models.Conversation.id.in_(for_person)),
+        )
+        .order_by(models.Conversation.depth.desc(), models.Conversation.id)
+    )
+    return rows.all()
 
 
 async def engine_sessions_of(
@@ -101,7 +126,8 @@ async def engine_sessions_of(
     """The engine's sessions of these conversations, under every salt they may have."""
     found: list[EngineSession] = []
     for one in conversations:
-        scopes = (f"{one.channel}:{one.account}:{one.chat}", f"{one.channel}:{one.account}")
+        chat = await root_of(session, one)
+        scopes = (f"{chat.channel}:{chat.account}:{chat.chat}", f"{chat.channel}:{chat.account}")
         salts = await session.scalars(
             select(models.Tenant.salt).where(models.Tenant.name.in_((*scopes, "installation")))
         )

@@ -86,6 +86,9 @@ async def _queries(session: AsyncSession, owner: Belongings) -> dict[str, list[S
     for conversation_id in owner.groups:
         traces = await traces_in(session, conversation_id, owner)
         _add_group(queries, [row.id for row in traces.rows])
+        for name, column in (("schedules", "id"), ("occurrences", "schedule_id")):
+            table = Base.metadata.tables[name]
+            queries[name].append(select(table).where(table.c[column].in_(traces.schedules)))
     return queries
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -22,13 +22,16 @@ class GroupTraces:
     """What of the person one group has. events: (channel, account, event id) of their messages.
 
     turns: that took one of their messages. files: ids of artifacts whose bytes are to go.
-    texts, message_ids: of their messages. names, addresses: how they are known.
+    schedules: ids of theirs. said: dedupe keys of what the platform said of their schedules and
+    commands. texts, message_ids: of their messages. names, addresses: how they are known.
     needles: those of them that tell the person also inside of a longer text.
     """
 
     rows: list[models.Inbox] = field(default_factory=list)
     events: list[tuple[str, str, str]] = field(default_factory=list)
     turns: set[str] = field(default_factory=set)
+    schedules: list[str] = field(default_factory=list)
+    said: set[str] = field(default_factory=set)
     texts: set[str] = field(default_factory=set)
     files: list[str] = field(default_factory=list)
     message_ids: set[str] = field(default_factory=set)
@@ -59,10 +62,28 @@ async def traces_in(session: AsyncSession, conversation_id: str, owner: Belongin
         traces.texts |= {row.text, content_of(row)} - {""}
         traces.names |= {str(row.sender.get(key, "")) for key in ("display_name", "username")}
         traces.message_ids.add(row.message_id)
+        traces.said.add(f"inbox:{row.id}")
         if row.turn_id:
             traces.turns.add(row.turn_id)
     traces.names -= {""}
+    await _add_schedules(session, conversation_id, owner, traces)
     return traces
+
+
+async def _add_schedules(
+    session: AsyncSession, conversation_id: str, owner: Belongings, traces: GroupTraces
+) -> None:
+    theirs = models.Schedule.owner_id == owner.identity_id
+    rows = await session.scalars(
+        select(models.Schedule).where(models.Schedule.conversation_id == conversation_id, theirs)
+    )
+    for row in rows:
+        traces.schedules.append(row.id)
+        traces.said.add(f"scheduled:{row.id}")
+    times = await session.scalars(
+        select(models.Occurrence.id).where(models.Occurrence.schedule_id.in_(traces.schedules))
+    )
+    traces.said |= {f"schedule:{id}" for id in times}
 
 
 async def take_out(
@@ -75,6 +96,12 @@ async def take_out(
         _empty(row)
     await _empty_transcript(session, conversation.id, ids, traces)
     await _empty_turns(session, traces.turns)
+    await _empty_messages(session, models.Outbox.dedupe_key.in_(traces.said))
+    for table, column in (
+        (models.Occurrence, models.Occurrence.schedule_id),
+        (models.Schedule, models.Schedule.id),
+    ):
+        await session.execute(delete(table).where(column.in_(traces.schedules)))
     conversation.payload = ""
     await _empty_quotes(session, conversation.id, ids, traces)
     if conversation.identity_id is not None and any(
@@ -119,23 +146,28 @@ async def _empty_transcript(
 async def _empty_turns(session: AsyncSession, turns: set[str]) -> None:
     """What the model and its tools wrote in turns that answered them."""
     in_turns = {"synchronize_session": False}
-    outbox = select(models.Outbox.id).where(models.Outbox.turn_id.in_(turns))
-    parts = select(models.Part.id).where(models.Part.outbox_id.in_(outbox))
     for table, column, values in (
         (models.TurnStep, models.TurnStep.turn_id, {"text": ""}),
         (models.ToolCall, models.ToolCall.turn_id, {"arguments": "{}", "result": "", "error": ""}),
         (models.Turn, models.Turn.id, {"error": "", "reply_to": None}),
         (models.RunProgress, models.RunProgress.turn_id, {"text": "", "tools": [], "plan": None}),
         (models.StatusMessageRow, models.StatusMessageRow.turn_id, {"shown": ""}),
-        (
-            models.Outbox,
-            models.Outbox.turn_id,
-            {"text": GONE, "reply_to": None, "media": None, "buttons": []},
-        ),
     ):
         await session.execute(
             update(table).where(column.in_(turns)).values(**values), execution_options=in_turns
         )
+    await _empty_messages(session, models.Outbox.turn_id.in_(turns))
+
+
+async def _empty_messages(session: AsyncSession, which: ColumnElement[bool]) -> None:
+    """The words of messages to the group, and what networks said of them."""
+    in_turns = {"synchronize_session": False}
+    outbox = select(models.Outbox.id).where(which)
+    parts = select(models.Part.id).where(models.Part.outbox_id.in_(outbox))
+    gone = {"text": GONE, "reply_to": None, "media": None, "buttons": []}
+    await session.execute(
+        update(models.Outbox).where(which).values(**gone), execution_options=in_turns
+    )
     await session.execute(
         update(models.DeliveryAttempt)
         .where(models.DeliveryAttempt.part_id.in_(parts))

@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator
 
 from roost_platform.db.services import HEARTBEAT_S, Heartbeats
+from roost_platform.rhythm import until_beat
 from roost_platform.stack import lifeline
 
 log = logging.getLogger(__name__)
@@ -28,17 +28,11 @@ async def beating(heartbeats: Heartbeats, part: str, ready: asyncio.Event) -> As
         lifeline.end_beats()
 
 
-def until_beat(now: float) -> float:
-    """Seconds until the next beat, half a period at least: timers end a little early or late."""
-    wait_s = HEARTBEAT_S - now % HEARTBEAT_S
-    return wait_s if wait_s > HEARTBEAT_S / 2 else wait_s + HEARTBEAT_S
-
-
 async def _beat_supervisor(ready: asyncio.Event) -> None:
     await ready.wait()
     while True:
         lifeline.beat()
-        await asyncio.sleep(lifeline.BEAT_EVERY_S)
+        await asyncio.sleep(until_beat(lifeline.BEAT_EVERY_S))
 
 
 async def _beat(heartbeats: Heartbeats, part: str, ready: asyncio.Event) -> None:
@@ -50,4 +44,4 @@ async def _beat(heartbeats: Heartbeats, part: str, ready: asyncio.Event) -> None
             # The process goes on working. The health view shows it as down meanwhile.
             log.exception("the heartbeat was not written")
         lifeline.tell_ready()
-        await asyncio.sleep(until_beat(time.time()))
+        await asyncio.sleep(until_beat(HEARTBEAT_S))

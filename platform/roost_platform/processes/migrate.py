@@ -14,7 +14,6 @@ from roost_platform.masking import mask
 from roost_platform.settings.config import Settings
 from roost_platform.stack import logs
 
-DATABASE_WAIT_S = 30.0
 DATABASE_RETRY_S = 0.5
 CONNECT_S_MIN = 1.0
 
@@ -45,9 +44,10 @@ def take_back(settings: Settings, revision: str) -> None:
 
 
 async def migrate_when_reachable(settings: Settings) -> None:
-    """Try for DATABASE_WAIT_S; a server that answers and refuses is not asked again."""
+    """Try for database.wait_s; a server that answers and refuses is not asked again."""
     database = Database(settings.database_url)
-    deadline = time.monotonic() + DATABASE_WAIT_S
+    wait_s = settings.database.wait_s
+    deadline = time.monotonic() + wait_s
     is_told = False
     try:
         while True:
@@ -72,7 +72,7 @@ async def migrate_when_reachable(settings: Settings) -> None:
                         "the database %s does not answer (%s); trying for %.0f s",
                         database.url.render_as_string(),
                         reason,
-                        DATABASE_WAIT_S,
+                        wait_s,
                     )
                 await asyncio.sleep(DATABASE_RETRY_S)
     finally:

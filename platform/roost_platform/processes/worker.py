@@ -14,6 +14,7 @@ def run(settings: Settings) -> int:
 
 async def _work(running: ProcessContext) -> None:
     # Loaded here, when a stop is already noticed: loading them takes a second or more.
+    from roost_platform.intake import TemporalDoorbell, ringing
     from roost_platform.processes.beating import beating
     from roost_platform.telemetry.measuring import measured
     from roost_platform.wiring import (
@@ -46,6 +47,7 @@ async def _work(running: ProcessContext) -> None:
             measured(settings, "worker", stores.database),
             beating(stores.heartbeats, "worker", running.ready),
             warming(settings, stores, engine, registry),
+            ringing(stores, TemporalDoorbell(client, settings.worker.task_queue)),
         ):
             await run_worker(
                 client,

@@ -42,6 +42,12 @@ class DatabaseConfig(Section):
         default=SecretStr(""),
         description="Password put into the URL; here it may hold characters such as `@` and `/`.",
     )
+    wait_s: float = Field(
+        default=30.0,
+        gt=0.0,
+        le=3600.0,
+        description="Seconds that a start waits for a PostgreSQL server that does not answer yet.",
+    )
 
     @field_validator("url")
     @classmethod

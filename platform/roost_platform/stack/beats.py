@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from roost_platform.rhythm import until_beat
+
 READ_BYTES: Final = 4096
 
 
@@ -44,8 +46,9 @@ class Beats:
         """Return once the child was silent for too long, counted from this call on."""
         self._heard_at = looked_at = time.monotonic()
         while time.monotonic() - self._heard_at <= self._silence_max_s:
-            await asyncio.sleep(self._look_s)
-            if time.monotonic() - looked_at > self._look_s + self._pause_s:
+            look_s = until_beat(self._look_s)  # when the children beat
+            await asyncio.sleep(look_s)
+            if time.monotonic() - looked_at > look_s + self._pause_s:
                 self._heard_at = time.monotonic()
             if self._alive is not None and await self._alive():
                 self._heard_at = time.monotonic()

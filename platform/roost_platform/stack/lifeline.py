@@ -10,11 +10,13 @@ import threading
 import time
 from pathlib import Path
 
+from roost_platform.rhythm import BEAT_S
+
 PR_SET_PDEATHSIG = 1
 READY_FILE = "ROOST_READY_FILE"
 SUPERVISOR_PID = "ROOST_SUPERVISOR_PID"
 BEAT_PIPE = "ROOST_BEAT_PIPE"  # the number of the descriptor that beats are written to
-BEAT_EVERY_S = 2.0
+BEAT_EVERY_S = BEAT_S
 SILENCE_MAX_S = 30.0  # a process that is silent for this long is killed and started again
 STUCK_S = 20.0  # before that, it writes to its log where it is stuck
 

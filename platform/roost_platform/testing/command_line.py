@@ -70,7 +70,10 @@ def serving(folder: Path) -> Iterator[FakeStack]:
             path = self.path.partition("?")[0]
             if path.endswith("/events"):
                 events, fake.hang_up_after = fake.events[: fake.hang_up_after], None
-                body = "".join(f"event: {n}\ndata: {json.dumps(d)}\n\n" for n, d in events)
+                body = "".join(
+                    f"event: {n}\r\ndata: {json.dumps(d, ensure_ascii=False)}\r\n\r\n"
+                    for n, d in events
+                )
                 self._send(body.encode(), "text/event-stream")
             else:
                 self._send(json.dumps(fake.answers[path]).encode())

@@ -34,7 +34,7 @@ class Overview:
         health = await self.health.read()
         async with self.stores.database.read() as session:
             counts = {
-                "sessions": await _count(session, models.Conversation.id),
+                "sessions": await _count(session, models.Conversation.id, kind="chat"),
                 "turns_running": await _count(session, models.Turn.id, state="running"),
                 "messages_waiting": await _count(session, models.Inbox.id, state="pending"),
                 "deliveries_pending": await count_of(session, "pending"),

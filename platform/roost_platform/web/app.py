@@ -100,7 +100,7 @@ def console_deps(parts: WebParts, health: HealthView, watch: EngineWatch) -> Con
         intake=parts.intake,
         health=health,
         engine_watch=watch,
-        find_agent=parts.registry.get,
+        find_agent=parts.registry.agent,
         alerts=parts.settings.alerts,
         system=system_view(parts.settings),
         phones=sandbox_phones(parts.settings),

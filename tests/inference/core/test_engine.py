@@ -200,6 +200,8 @@ def test_after_failures_in_a_row_the_engine_refuses_and_says_why() -> None:
         raise EngineFailed("a kernel is broken")
 
     engine = toy_engine(ToyBackend(on_decode=fail))
+    told: list[str | None] = []
+    engine.on_failure = lambda: told.append(engine.failure)
     engine.start()
     for _ in range(3):
         heard = Collector()
@@ -209,6 +211,7 @@ def test_after_failures_in_a_row_the_engine_refuses_and_says_why() -> None:
         engine.submit(request("a"), Collector())
     assert engine.failure is not None
     engine.close()
+    assert told == [engine.failure]
 
 
 def test_close_ends_what_is_running_with_a_retryable_error() -> None:

@@ -93,11 +93,13 @@ def test_greedy_answers_are_the_same_with_offload_and_drafts_but_for_near_ties(
     ]
     judge = Judge(path, 1, 24)
     found = differences(judge, ruler, asked, off, on)
-    changes = near_tie(judge, ruler, asked, off)
+    # Row by row costs more than all the rest, most of it where prompts are long.
+    measured = slice(1, 3)
+    changes = near_tie(judge, ruler, asked[measured], off[measured])
     judge.close()
     print(f"{len(found)} of {2 * len(asked)} answers differ: {found}")
     assert all(difference.gap < NEAR_TIE_LOGITS for difference in found), found
-    assert len(changes) == 2 * sum(len(answer) for one in off for answer in one.answers)
+    assert len(changes) == 2 * sum(len(answer) for one in off[measured] for answer in one.answers)
     assert 0.0 < changes[-1] < 2.0, "other batches change a little, and only a little"
     assert sum(one.loaded for one in on) > 100 and sum(one.accepted for one in on) > 0
     assert sum(one.loaded + one.accepted for one in off) == 0

@@ -197,7 +197,7 @@ def test_a_restart_finds_the_session_on_disk_and_goes_on_the_same(
     for path in (folder / "models").iterdir():
         (place / "models" / path.name).hardlink_to(path)
     engine = start(place, kv_type=kv_type)
-    prompt = engine.tokenize(TEXT * 8 + "<|im_start|>user\nName a hill.<|im_end|>\n")
+    prompt = engine.tokenize(TEXT * 4 + "<|im_start|>user\nName a hill.<|im_end|>\n")
     first = ask(engine, prompt, session_id="lisbon")
     again = prompt + first.tokens + engine.tokenize("<|im_end|>\n<|im_start|>user\nAnother?")
     engine.close()
@@ -215,9 +215,9 @@ def test_a_restart_finds_the_session_on_disk_and_goes_on_the_same(
 
 
 def test_more_sessions_than_cells_are_remembered_in_ram(folder: Path) -> None:
-    engine = start(folder, context_length=1536, kv_disk=0)
+    engine = start(folder, context_length=1024, kv_disk=0)
     system = engine.tokenize(TEXT * 4)
-    texts = {n: system + engine.tokenize(f"Session {n}. " * 30) for n in range(10)}
+    texts = {n: system + engine.tokenize(f"Session {n}. " * 30) for n in range(6)}
     prompt_tokens = cached = 0
     for turn in range(3):
         for n in texts:
@@ -227,7 +227,7 @@ def test_more_sessions_than_cells_are_remembered_in_ram(folder: Path) -> None:
                 cached += heard.finish.usage.cached_tokens
             texts[n] = texts[n] + heard.tokens + engine.tokenize(f" And then {turn}?")
             engine_sound(engine)
-    assert sum(map(len, texts.values())) > 2 * 1536
+    assert sum(map(len, texts.values())) > 2 * 1024
     assert cached / prompt_tokens > 0.93
     engine.close()
 

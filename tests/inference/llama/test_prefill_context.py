@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from roost_inference.backend import DecodeStatus
 from roost_inference.batch import Batch
 from roost_inference.llama import backend as backend_module
+from roost_inference.llama import prefill
 from roost_inference.llama.backend import LlamaBackend
-from roost_inference.llama.prefill import MOVE_TOKENS
 from roost_inference.llama.quantize import bundled_model, requantised
 
 TEXT = (
     "The city lies on seven hills at the mouth of the river. Trams climb the old streets, ferries "
     "cross to the other bank, and the castle looks down on it all. "
 )
-CELLS, PREFILL_CELLS = 4096, 2048
+CELLS, PREFILL_CELLS = 4096, 1024
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +115,12 @@ def test_who_writes_alone_writes_the_same_whether_it_was_loaded_or_never_left(
         assert np.array_equal(one, other)
 
 
-def test_prompts_that_take_turns_lose_nothing(kernels: LlamaBackend, plain: LlamaBackend) -> None:
-    text = tokens(kernels, MOVE_TOKENS + 200)
+def test_prompts_that_take_turns_lose_nothing(
+    kernels: LlamaBackend, plain: LlamaBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # More than one piece moves each time, and the last one is not full.
+    monkeypatch.setattr(prefill, "MOVE_TOKENS", 256)
+    text = tokens(kernels, 600)
     for at in range(0, len(text), 200):
         for sequence in (0, 1):
             piece = text[at : at + 200]

@@ -15,6 +15,12 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from roost_channels.whatsapp.links import MediaLinks
+from roost_platform.api.webhook_admission import (
+    ADDRESSES_MAX,
+    FAILURES_MAX,
+    WINDOW_S,
+    WebhookAdmission,
+)
 from roost_platform.api.webhooks import Webhooks
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.stores import Stores, open_stores
@@ -153,3 +159,48 @@ async def test_meta_is_answered_at_the_address_of_our_number_alone(port: Port) -
     assert conversation is not None
     turn = await port.stores.turns.begin(conversation)
     assert turn is not None
+
+
+def signed(body: bytes) -> dict[str, str]:
+    proof = hmac.new(b"s3cr3t", body, hashlib.sha256).hexdigest()
+    return {"x-hub-signature-256": f"sha256={proof}"}
+
+
+async def unread() -> AsyncIterator[bytes]:
+    raise AssertionError("the body was read")
+    yield b""
+
+
+async def test_an_address_that_fails_its_proof_often_is_refused_unread(port: Port) -> None:
+    wrong = signed(b"something else")
+    for _ in range(FAILURES_MAX):
+        assert (await port.client.post(CLOUD, content=b"{}", headers=wrong)).status_code == 403
+    answer = await port.client.post(CLOUD, content=unread(), headers=wrong)
+    assert answer.status_code == 429
+    assert 0 < int(answer.headers["retry-after"]) <= WINDOW_S
+
+
+async def test_an_address_with_a_good_proof_is_never_refused(port: Port) -> None:
+    wrong = signed(b"something else")
+    assert (await port.client.post(CLOUD, content=b"{}", headers=signed(b"{}"))).status_code == 200
+    for _ in range(2 * FAILURES_MAX):
+        assert (await port.client.post(CLOUD, content=b"{}", headers=wrong)).status_code == 403
+    assert (await port.client.post(CLOUD, content=b"{}", headers=signed(b"{}"))).status_code == 200
+
+
+def test_refused_addresses_are_taken_again_and_what_is_kept_is_bounded() -> None:
+    now = 1000.0
+    admission = WebhookAdmission(lambda: now)
+    for _ in range(FAILURES_MAX):
+        assert admission.wait_s("2001:db8::1") == 0
+        admission.note("2001:db8::1", 401)
+        admission.note("192.0.2.1", 400)  # not about a proof
+    assert admission.wait_s("2001:db8::2") == WINDOW_S  # a client owns its network
+    assert admission.wait_s("2001:db8:0:1::1") == admission.wait_s("192.0.2.1") == 0
+    now += WINDOW_S
+    assert admission.wait_s("2001:db8::1") == 0
+    admission.note("2001:db8::1", 401)
+    assert admission.wait_s("2001:db8::1") == 0
+    for number in range(2 * ADDRESSES_MAX):
+        admission.note(f"10.0.{number // 256}.{number % 256}", 403 if number % 2 else 200)
+    assert len(admission._failures) <= ADDRESSES_MAX and len(admission._proven) <= ADDRESSES_MAX

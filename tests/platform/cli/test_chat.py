@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from roost_platform.testing.command_line import FakeStack, roost
 
 
@@ -35,6 +37,15 @@ def test_chat_prints_the_answer_and_nothing_else(fake: FakeStack) -> None:
     assert request == "POST /api/sessions/a%20b/messages"
     assert authorization == "Bearer roost_local"
     assert json.loads(body) == {"text": "What time is it?"}
+
+
+@pytest.mark.parametrize("mark", ["\x85", "\u2028", "\u2029"])
+def test_an_answer_may_hold_any_mark_that_ends_a_line(fake: FakeStack, mark: str) -> None:
+    text = f"One{mark}two"
+    fake.events = [("delta", {"text": text, "reset": False}), message("answer", text), DONE]
+    done = roost("chat", "-m", "Count.", "--json", data=fake.data)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["answer"] == text
 
 
 def test_chat_as_json_tells_figures_too(fake: FakeStack) -> None:

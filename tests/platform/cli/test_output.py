@@ -8,7 +8,6 @@ import pytest
 
 from roost_platform.cli import tables
 from roost_platform.errors import EXIT_CONFIG, ConfigError
-from roost_platform.processes.migrate import DATABASE_WAIT_S
 from roost_platform.settings.config import load_settings
 from roost_platform.testing.command_line import FakeStack, roost
 from roost_platform.version import VERSION
@@ -94,11 +93,12 @@ def test_a_database_that_does_not_answer_is_named_at_once_and_given_up(tmp_path:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))  # nobody listens there
         url = f"postgresql://u:hush@127.0.0.1:{probe.getsockname()[1]}/roost"
-        done = roost("up", "--headless", "--port", "0", data=tmp_path, ROOST_DATABASE__URL=url)
+        settings = {"ROOST_DATABASE__URL": url, "ROOST_DATABASE__WAIT_S": "2"}
+        done = roost("up", "--headless", "--port", "0", data=tmp_path, **settings)
     assert done.returncode == 1
     first = next(line for line in done.stderr.splitlines() if "does not answer" in line)
     assert "postgresql+psycopg://u:***@127.0.0.1:" in first
-    assert f"trying for {DATABASE_WAIT_S:.0f} s" in first
+    assert "trying for 2 s" in first
     assert "The database can't be used" in done.stderr
     assert "Traceback" not in done.stderr
     assert "hush" not in done.stderr

@@ -12,9 +12,8 @@ from roost_platform.console.routes import TABLE
 from roost_platform.db import models
 from roost_platform.db.stores import Stores
 from roost_platform.identity.accounts import SETUP_LINK_S
+from roost_platform.identity.login_failures import LOGIN_FAILURES_MAX, LOGIN_WINDOW_S
 from roost_platform.identity.logins import (
-    LOGIN_FAILURES_MAX,
-    LOGIN_WINDOW_S,
     SESSION_ABSOLUTE_S,
     SESSION_IDLE_S,
     SESSIONS_PER_OPERATOR_MAX,

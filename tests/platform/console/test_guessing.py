@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import select
 
 from roost_platform.db import models
-from roost_platform.identity import logins
-from roost_platform.identity.logins import (
+from roost_platform.identity import login_failures
+from roost_platform.identity.login_failures import (
     LOGIN_FAILURES_CROWD,
     LOGIN_FAILURES_MAX,
     LOGIN_SPACING_S,
@@ -99,7 +99,7 @@ def test_where_an_account_is_signed_in_a_crowd_elsewhere_does_not_slow_it(
 def test_failures_kept_are_bounded_and_the_newest_stay(
     console: ConsoleServer, http: httpx2.Client, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logins, "LOGIN_FAILURES_KEPT_MAX", 9)
+    monkeypatch.setattr(login_failures, "LOGIN_FAILURES_KEPT_MAX", 9)
     for number in range(8):
         sign_in(http, f"Guess {number}", "wrong")
 

@@ -21,15 +21,31 @@ ROOT = Path(__file__).parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: s for name, s in SERVICES.items() if "build" in s}
-# A development server that rests: one partition, no schedules, namespaces that never change.
+# A development server that rests: one partition, no schedules, nothing that others change.
 FOR_ONE_MACHINE = {
+    "dynamicconfig.subscriptionPollInterval",
+    "history.acquireShardInterval",
+    "history.enableReplicationStream",
+    "matching.backlogMetricsEmitInterval",
+    "matching.ephemeralDataUpdateInterval",
+    "matching.longPollExpirationInterval",
+    "matching.nexusEndpointsRefreshInterval",
     "matching.numTaskqueueReadPartitions",
     "matching.numTaskqueueWritePartitions",
-    "matching.ephemeralDataUpdateInterval",
+    "matching.updateAckInterval",
+    "system.clusterMetadataRefreshInterval",
+    "system.deadlock.Interval",
+    "system.enableParentClosePolicyWorker",
+    "system.historyHealthSignalMetricsEnabled",
     "system.namespaceCacheRefreshInterval",
-    "worker.perNamespaceWorkerCount",
+    "system.persistenceHealthSignalAggregationEnabled",
+    "system.persistenceHealthSignalMetricsEnabled",
     "worker.enableNamespaceBatcher",
     "worker.enableScheduler",
+    "worker.executionsScannerEnabled",
+    "worker.historyScannerEnabled",
+    "worker.perNamespaceWorkerCount",
+    "worker.taskQueueScannerEnabled",
 }
 DOCKERFILE = (ROOT / "platform" / "Dockerfile").read_text()
 

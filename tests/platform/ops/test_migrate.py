@@ -16,8 +16,8 @@ from roost_platform.processes import migrate as migration
 from roost_platform.settings.config import load_settings
 
 
-async def migrate(tmp_path: Path, url: str) -> None:
-    environ = {"ROOST_DATA_DIR": str(tmp_path), "ROOST_DATABASE__URL": url}
+async def migrate(tmp_path: Path, url: str, **more: str) -> None:
+    environ = {"ROOST_DATA_DIR": str(tmp_path), "ROOST_DATABASE__URL": url, **more}
     await migration.migrate_when_reachable(load_settings(environ=environ))
 
 
@@ -29,13 +29,12 @@ async def test_a_server_that_refuses_is_told_at_once(tmp_path: Path, postgres_se
     began = time.monotonic()
     with pytest.raises(NotReachable, match='"nowhere" does not exist'):
         await migrate(tmp_path, named(postgres_server, "nowhere"))
-    assert time.monotonic() - began < migration.DATABASE_WAIT_S / 2
+    assert time.monotonic() - began < load_settings({}, environ={}).database.wait_s / 2
 
 
 async def test_a_server_that_does_not_answer_is_waited_for_up_to_the_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migration, "DATABASE_WAIT_S", 0.5)
     monkeypatch.setattr(migration, "DATABASE_RETRY_S", 0.05)
     asked = 0
 
@@ -48,7 +47,8 @@ async def test_a_server_that_does_not_answer_is_waited_for_up_to_the_bound(
     port = server.sockets[0].getsockname()[1]
     try:
         with pytest.raises(NotReachable, match="The database can't be used") as error:
-            await migrate(tmp_path, f"postgresql://u:hush@127.0.0.1:{port}/roost")
+            url = f"postgresql://u:hush@127.0.0.1:{port}/roost"
+            await migrate(tmp_path, url, ROOST_DATABASE__WAIT_S="0.5")
     finally:
         server.close()
     assert asked > 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from roost_platform.chaos.usage import SAMPLES_MAX, ResidentSamples
+from roost_platform.chaos.usage import SAMPLES_MAX, ResidentSamples, wakeups
 
 
 def watched(minutes: float, mib_at: dict[float, float] | None = None) -> ResidentSamples:
@@ -36,3 +36,9 @@ def test_samples_are_bounded_however_long_the_run_and_cover_it_all() -> None:
 
 def test_too_few_samples_have_no_slope() -> None:
     assert ResidentSamples(1).growth("nobody") == 0.0
+
+
+def test_wakeups_of_a_part_are_those_of_all_its_threads_also_of_new_ones() -> None:
+    before = {("web", 1): 10, ("web", 2): 5, ("courier", 3): 7, ("courier", 4): 100}
+    after = {("web", 1): 13, ("web", 2): 5, ("courier", 3): 8, ("courier", 5): 2}
+    assert wakeups(before, after) == {"web": 3, "courier": 3}

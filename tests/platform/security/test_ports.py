@@ -13,6 +13,8 @@ from roost_channels.whatsapp_cloud import inbound as cloud
 from roost_inference.http.connections import ConnectionLimits
 from roost_inference.http.listener import LIMITS
 from roost_inference.wire import json_body
+from roost_platform.console.page import FORM_BYTES_MAX, PUBLIC_FORM_BYTES_MAX
+from roost_platform.identity.passwords import HASHES_WAITING_MAX
 from roost_platform.processes.web import connection_limits
 from roost_platform.settings.config import load_settings
 
@@ -94,6 +96,13 @@ def test_webhooks_take_the_bodies_that_the_page_says() -> None:
     }
     (depth,) = re.findall(r"deeper than (\d+) levels", SECTION)
     assert int(depth) == bodies.JSON_DEPTH_MAX == json_body.JSON_DEPTH_MAX
+
+
+def test_forms_and_passwords_have_the_bounds_that_the_page_says() -> None:
+    assert re.findall(r"(\d+) where no login is needed, (\d+) elsewhere", SECTION) == [
+        (str(PUBLIC_FORM_BYTES_MAX), str(FORM_BYTES_MAX))
+    ]
+    assert re.findall(r"(\d+) at most wait for it", SECTION) == [str(HASHES_WAITING_MAX)]
 
 
 def test_no_other_port_is_opened() -> None:

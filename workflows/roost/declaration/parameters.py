@@ -60,7 +60,7 @@ def parameters_of(where: str, model: type[BaseModel]) -> dict[str, Any]:
     DefinitionError.
     """
     try:
-        schema: dict[str, Any] = _untitled(model.model_json_schema())
+        schema: dict[str, Any] = untitled(model.model_json_schema())
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise DefinitionError(f"{where}: {str(error).splitlines()[0]} {TYPES}") from error
     require_sendable(where, "the schema of its parameters", schema)
@@ -68,15 +68,16 @@ def parameters_of(where: str, model: type[BaseModel]) -> dict[str, Any]:
     return schema
 
 
-def _untitled(node: Any, *, names: bool = False) -> Any:
+def untitled(node: Any, *, names: bool = False) -> Any:
+    """A JSON schema without pydantic's titles."""
     if isinstance(node, dict):
         return {
-            key: _untitled(value, names=key in ("properties", "$defs") and not names)
+            key: untitled(value, names=key in ("properties", "$defs") and not names)
             for key, value in node.items()
             if names or key != "title"
         }
     if isinstance(node, list):
-        return [_untitled(item) for item in node]
+        return [untitled(item) for item in node]
     return node
 
 

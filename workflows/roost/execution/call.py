@@ -15,7 +15,7 @@ from roost.errors import ModelRetry, ToolFailed
 from roost.execution.threads import run_in_thread
 from roost.execution.tool_process import NotLoaded, ProcessDied, ToolError
 from roost.execution.tool_processes import ToolProcesses
-from roost.text import cap, result_text
+from roost.text import RESULT_BYTES_MAX, cap, result_text
 from roost.tools import Tool
 from roost.waits import Wait
 
@@ -45,8 +45,11 @@ async def run_tool(
     context: Context,
     processes: ToolProcesses | None = None,
     note: Note = contextlib.nullcontext,
+    *,
+    result_bytes: int = RESULT_BYTES_MAX,
 ) -> Outcome:
-    """Validate the arguments, run the tool within its time limit, and return the result as text.
+    """Validate the arguments, run the tool within its time limit, and return the result as text of
+    at most `result_bytes`.
 
     processes: where synchronous tools run; without it, and those that no process can import, in a
     thread, inside of what `note` gives. Only the CancelledError of whoever cancelled this comes
@@ -60,7 +63,8 @@ async def run_tool(
             async with processes.one(tool) as process:  # waiting for one is not the tool's time
                 try:
                     async with limit:
-                        return Outcome("ok", await process.call(tool, arguments, context))
+                        done = await process.call(tool, arguments, context, result_bytes)
+                        return Outcome("ok", done)
                 except NotLoaded as error:
                     processes.cannot_load(tool, str(error))
             limit = asyncio.timeout(tool.timeout_s)
@@ -68,7 +72,7 @@ async def run_tool(
             result = await _invoke(tool, values, context, note)
         if isinstance(result, Wait):
             return Outcome("ok", "", wait=result)
-        return Outcome("ok", cap(result_text(result)))
+        return Outcome("ok", cap(result_text(result), result_bytes))
     except ModelRetry as error:
         return Outcome("error", cap(f"{error} Correct the call and try again."))
     except ToolFailed as error:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Final
 
 from roost.context import Context, NoteRecord, Person, SessionInfo
 from roost.errors import ModelRetry, ToolFailed
-from roost.text import cap, result_text
+from roost.text import RESULT_BYTES_MAX, cap, result_text
 from roost.tools import Tool
 
 PR_SET_PDEATHSIG: Final = 1
@@ -90,7 +90,8 @@ class ToolChild:
                 return _checked(tool, order["check"])
             self._context = context = self._make_context(order["context"])
             result = tool.function(**tool.bind(context, tool.parse(order["arguments"])))
-            return {"end": "ok", "text": cap(result_text(result))}
+            limit = order.get("result_bytes", RESULT_BYTES_MAX)
+            return {"end": "ok", "text": cap(result_text(result), limit)}
         except ModelRetry as error:
             return {"end": "retry", "text": cap(str(error))}
         except ToolFailed as error:

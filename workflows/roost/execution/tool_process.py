@@ -15,6 +15,7 @@ from roost.context import Context
 from roost.errors import ModelRetry, ToolFailed
 from roost.execution.descendants import kill_all
 from roost.program import tool_environment
+from roost.text import RESULT_BYTES_MAX
 from roost.tools import Tool
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ START_S: Final = 60.0  # until a new process has imported the tools' modules
 STOP_GRACE_S: Final = 0.1  # a stopped call may first return by itself, having seen `ctx.stopped`
 LOOK_S: Final = 0.2  # how soon the end of a process is noticed
 EXIT_LOOK_S: Final = 0.005
-LINE_BYTES_MAX: Final = 1024 * 1024
+LINE_BYTES_MAX: Final = 2 * 1024 * 1024
 # A fresh interpreter, never a fork of the worker and its threads, with the worker's import path.
 PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -97,12 +98,19 @@ class ToolProcess:
             raise
         return self
 
-    async def call(self, tool: Tool, arguments: str, context: Context) -> str:
+    async def call(
+        self,
+        tool: Tool,
+        arguments: str,
+        context: Context,
+        result_bytes: int = RESULT_BYTES_MAX,
+    ) -> str:
         """The tool's result as text. Cancelled, it kills the process unless the call returns at
         once; the result that it then has is given.
         """
         order = {
             "arguments": arguments,
+            "result_bytes": result_bytes,
             "context": {
                 "key": context.key,
                 "attempt": context.attempt,

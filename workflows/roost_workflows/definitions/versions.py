@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from roost.agent import Agent, ModelSettings
+from roost.flow import Flow
 from roost.tools import Tool
 
 DIGEST_CHARS: Final = 16
@@ -22,19 +23,32 @@ class DeclaredVersion:
     definition: dict[str, Any]
 
 
-def version_of(agent: Agent) -> DeclaredVersion:
+def version_of(agent: Agent | Flow) -> DeclaredVersion:
     """The version that the code declares now."""
     definition = definition_of(agent)
     return DeclaredVersion(agent.name, sha256(definition)[:DIGEST_CHARS], definition)
 
 
-def versions_of(agents: Iterable[Agent]) -> tuple[DeclaredVersion, ...]:
-    """The versions of several agents."""
+def versions_of(agents: Iterable[Agent | Flow]) -> tuple[DeclaredVersion, ...]:
+    """The versions of several agents and flows."""
     return tuple(version_of(agent) for agent in agents)
 
 
-def definition_of(agent: Agent) -> dict[str, Any]:
-    """All that is declared of an agent, as JSON: instructions, tools, model settings and limits."""
+def definition_of(agent: Agent | Flow) -> dict[str, Any]:
+    """All that is declared of an agent, as JSON: instructions, tools, model settings and limits.
+
+    A flow's description stands for instructions; code and parameters are its own.
+    """
+    if isinstance(agent, Flow):
+        return {
+            "instructions": agent.description,
+            "tools": [],
+            "model": {},
+            "limits": {"max_steps": agent.max_steps},
+            "queue": agent.queue,
+            "parameters": dict(agent.parameters),
+            "code": agent.code_hash,
+        }
     return {
         "instructions": agent.instructions,
         "tools": [_tool(tool) for tool in sorted(agent.tools, key=lambda tool: tool.name)],

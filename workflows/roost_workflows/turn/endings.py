@@ -45,6 +45,7 @@ LIMITS_SAID: Final[Mapping[str, str]] = {
     "too_many_calls": "I stopped here: one answer may use only so many tool calls.",
     "too_many_tokens": "I stopped here: one answer may read and write only so much text.",
     "repeated_calls": "I stopped here: I was repeating the same step without getting any further.",
+    "budget_spent": "I stopped here: the agents at work on this may use only so much together.",
 }
 NO_ANSWER_NOTE: Final = "gave no answer"
 NOT_RUN: Final = "Not run: the turn ended before this call began."
@@ -81,6 +82,13 @@ APOLOGIES: Final[Mapping[str, str]] = {
         "The agent of this conversation is not installed any more. "
         "Send /new to talk to the one that is."
     ),
+    "flow_failed": "Something went wrong on the way and I could not finish this.",
+    "flow_edited": (
+        "This was changed while I worked on it, so I could not finish it. Please start it again."
+    ),
+    "flow_unanswered": (
+        "I got no answer to my question, so I stopped here. Write to me to begin anew."
+    ),
     "worker_died": (
         "I broke down over this message more than once, so I gave up on it. "
         "Please say it in another way, or send /new to start afresh."
@@ -91,10 +99,15 @@ APOLOGIES: Final[Mapping[str, str]] = {
 # Who stopped a turn, by the code beside the stop.
 BY_OPERATOR: Final = "by_operator"
 BY_NETWORK: Final = "by_network"
+# Of agents that work for others.
+PARENT_ENDED: Final = "parent_ended"
+STALLED: Final = "stalled"
 STOPPERS: Final[Mapping[str, str]] = {
     "": "the user",
     BY_OPERATOR: "an operator",
     BY_NETWORK: "the chat network, which shut us out",
+    PARENT_ENDED: "the end of the turn that it worked for",
+    STALLED: "the clock, because it made no progress",
 }
 TOOLS_NAMED_MAX: Final = 5
 HEADS: Final[Mapping[str, str]] = {"stopped": "Stopped", "interrupted": "Interrupted"}
@@ -136,7 +149,9 @@ def unfinished_call(state: CallState, effect: Effect) -> tuple[CallStatus, str]:
     return "unknown", UNKNOWN
 
 
-def count_calls(calls: Iterable[tuple[str, str]], elapsed_s: float, *, already: bool) -> Settled:
+def count_calls(
+    calls: Iterable[tuple[str, str]], elapsed_s: float, *, already: bool, agents: int = 0
+) -> Settled:
     """Tool calls of a whole turn by how they ended. calls: (tool name, state) of each, in order."""
     ended = list(calls)
     undone = [name for name, state in ended if state in UNDONE]
@@ -149,6 +164,7 @@ def count_calls(calls: Iterable[tuple[str, str]], elapsed_s: float, *, already: 
         already=already,
         undone_tools=tuple(dict.fromkeys(undone)),
         unknown_tools=tuple(dict.fromkeys(unknown)),
+        agents=agents,
     )
 
 
@@ -171,21 +187,34 @@ def final_message(kind: NoteKind, reason: str, partial: str, settled: Settled) -
         ending = APOLOGIES.get(reason, APOLOGIES["internal"])
     else:
         ending = status_line(settled, HEADS[kind])
+    ending += _taken_back(settled)
     return f"{closed(partial)}\n\n{ending}" if partial else ending
 
 
 def status_line(settled: Settled, head: str = "Stopped") -> str:
     """`Stopped after 42 s: 3 done, 1 undone, 1 unknown. Undone: find_train. Unknown: book_train.`
 
-    No figures when no tool was called.
+    No figures when no tool was called and no agent worked for the turn; those are told first:
+    `Stopped after 42 s: 2 agents, calls: 3 done, 0 undone, 1 unknown.`
     """
     seconds = settled.elapsed_s
     line = f"{head} after {f'{seconds:.0f} s' if seconds >= 1 else 'less than a second'}"
+    agents = f"{settled.agents} agent{'' if settled.agents == 1 else 's'}" if settled.agents else ""
     if not settled.calls:
-        return f"{line}."
-    line += f": {settled.done} done, {settled.undone} undone, {settled.unknown} unknown."
+        return f"{line}: {agents}." if agents else f"{line}."
+    calls = f"{settled.done} done, {settled.undone} undone, {settled.unknown} unknown"
+    line += f": {agents}, calls: {calls}." if agents else f": {calls}."
     named = (("Undone", settled.undone_tools), ("Unknown", settled.unknown_tools))
     return line + "".join(f" {how}: {_listed(tools)}." for how, tools in named if tools)
+
+
+def _taken_back(settled: Settled) -> str:
+    """What a flow did to undo its work; empty where it had nothing to undo."""
+    named = (
+        ("Undone again by", settled.compensated),
+        ("Not undone, please look into it", settled.not_compensated),
+    )
+    return "".join(f" {how}: {_listed(tools)}." for how, tools in named if tools)
 
 
 def _listed(tools: Sequence[str]) -> str:

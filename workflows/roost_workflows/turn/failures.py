@@ -2,11 +2,12 @@
 
 import traceback
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeGuard
 
 from temporalio.exceptions import ApplicationError
 
 from roost.errors import RoostError
+from roost_inference.client.assembly import AnswerUnfinished
 from roost_inference.errors import (
     BodyTooLarge,
     ContentRefused,
@@ -78,3 +79,12 @@ def engine_failure(error: EngineError, attempt: int) -> ApplicationError:
     else:
         code, final = "engine_failed", final or attempt >= ENGINE_FAILURES_MAX
     return ApplicationError(code, type=code, non_retryable=final, next_retry_delay=delay)
+
+
+def is_taken(error: EngineError, attempt: int) -> TypeGuard[AnswerUnfinished]:
+    """Whether an answer without an end is taken as it is: the engine sends no other."""
+    return (
+        isinstance(error, AnswerUnfinished)
+        and attempt >= ENGINE_FAILURES_MAX
+        and bool(error.completed.text.strip())
+    )

@@ -28,6 +28,8 @@ def reached(agent: Agent, spent: Spent) -> str:
     """The limit that takes the tools away in the next model call, empty if none does: one of
     reasons.LIMIT_REASONS.
     """
+    if spent.limit:
+        return spent.limit
     if len(spent.calls) >= agent.max_calls:
         return "too_many_calls"
     if spent.tokens >= agent.max_turn_tokens:

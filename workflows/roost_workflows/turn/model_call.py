@@ -6,27 +6,27 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol, TypeGuard
+from typing import Final, Protocol
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from roost.agent import Agent
 from roost.turn import Finish
-from roost_inference.client.assembly import UNFINISHED, AnswerUnfinished, Completed, Delta
+from roost_inference.client.assembly import UNFINISHED, Completed, Delta
 from roost_inference.client.engine_client import ChatRequest
 from roost_inference.client.sessions import EngineSession
 from roost_inference.errors import (
     BodyTooLarge,
     EngineError,
     EngineUnavailable,
+    InvalidRequest,
     PromptTooLong,
     QueueFull,
 )
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.hints.session_hints import IDLE_TTL_S, TOOL_GRACE_S, SessionHints
 from roost_workflows.model_calls import Asked, Usage
-from roost_workflows.policies import ENGINE_FAILURES_MAX
 from roost_workflows.ports import (
     ModelCall,
     PlannedCall,
@@ -43,7 +43,7 @@ from roost_workflows.turn.activity_guard import (
     refuse_deadly,
     stop_was_asked,
 )
-from roost_workflows.turn.failures import engine_failure, engine_words
+from roost_workflows.turn.failures import engine_failure, engine_words, is_taken
 from roost_workflows.turn.figures import engine_figures
 from roost_workflows.turn.files import FileReader
 from roost_workflows.turn.planning import plan_calls
@@ -144,7 +144,7 @@ class ModelCaller:
             if context.turn.stop_requested:
                 return StepResult("stopped")
             refuse_deadly(context.turn)
-            agent = self._registry.get(context.turn.agent)
+            agent = self._registry.agent(context.turn.agent)
             if agent is None:
                 log.error("turn %s: there is no agent %r", call.turn_id, context.turn.agent)
                 raise ApplicationError("unknown_agent", type="unknown_agent", non_retryable=True)
@@ -176,9 +176,10 @@ class ModelCaller:
         pictures = await self._files.pictures(context)
         session_id = context.turn.session_id
         shorter = self._sizes.level(session_id, context.messages)
+        forces = context.answer_schema is not None
         while True:
             # In a thread: it walks over all that people wrote, and others must not wait for that.
-            def build(shorter: int = shorter) -> tuple[ChatRequest, Asked]:
+            def build(shorter: int = shorter, forces: bool = forces) -> tuple[ChatRequest, Asked]:
                 with self._suspects.in_thread(call.turn_id):
                     request = build_request(
                         agent,
@@ -187,6 +188,7 @@ class ModelCaller:
                         last=call.last,
                         shorter=shorter,
                         pictures=pictures,
+                        forces=forces,
                     )
                     how = asked_with(agent, context, request, shorter, pictures, last=call.last)
                     return request, how
@@ -204,10 +206,13 @@ class ModelCaller:
                 shorter = self._sizes.level(session_id, context.messages, shorter + 1)
             except EngineError as error:
                 attempt = activity.info().attempt
-                if _is_taken(error, attempt):
+                if is_taken(error, attempt):
                     so_far.completed, so_far.text = error.completed, error.completed.text
                     return
                 so_far.text = ""  # the next attempt begins again
+                if forces and isinstance(error, InvalidRequest):
+                    forces = False  # it can't follow this schema: the answer is checked anyway
+                    continue
                 level = logging.WARNING if error.retryable else logging.ERROR
                 log.log(level, "turn %s: model call failed: %r", call.turn_id, error)
                 await note_error(self._turns, call.turn_id, engine_words(error))
@@ -273,23 +278,17 @@ class ModelCaller:
 
     def _hint_wait(self, context: TurnContext, record: StepRecord) -> None:
         """Hint what the session waits for now: its tools, or the next message."""
-        agent = self._registry.get(context.turn.agent)
+        agent = self._registry.agent(context.turn.agent)
         session = EngineSession(context.turn.session_id, context.cache_salt)
+        if record.finish != "tools" and context.is_child:
+            self._hints.ended(session)
+            return
         if record.finish != "tools":
             self._hints.waits(session, "idle", IDLE_TTL_S)
             return
         tools = [agent.tool(call.name) for call in record.calls] if agent else []
         longest_s = max((tool.timeout_s for tool in tools if tool), default=0.0)
         self._hints.waits(session, "tool", longest_s + TOOL_GRACE_S)
-
-
-def _is_taken(error: EngineError, attempt: int) -> TypeGuard[AnswerUnfinished]:
-    """Whether an answer without an end is taken as it is: the engine sends no other."""
-    return (
-        isinstance(error, AnswerUnfinished)
-        and attempt >= ENGINE_FAILURES_MAX
-        and bool(error.completed.text.strip())
-    )
 
 
 def _is_at_a_loss(call: GenerateInput, decided: Finish) -> bool:

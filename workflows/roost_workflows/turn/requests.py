@@ -29,11 +29,13 @@ def build_request(
     last: bool,
     shorter: int,
     pictures: Mapping[str, str] | None = None,
+    forces: bool = True,
 ) -> ChatRequest:
     """The request, with tools always in the same order, so that equal prefixes stay equal.
 
     On the last step the tools are still declared, but not allowed: leaving them out would change
     the beginning of the prompt and lose the session's cache. pictures: see `build_messages`.
+    forces: whether the engine is asked to hold an answer to its schema.
     """
     settings = agent.model
     messages = window(context.messages, shorter)
@@ -52,9 +54,16 @@ def build_request(
         stop=list(settings.stop),
         session_id=context.turn.session_id,
         cache_salt=context.cache_salt,
-        priority=PRIORITY_TURN if step == 1 else PRIORITY_CONTINUATION,
-        extra=_extra(agent, last=last),
+        priority=priority_of(context, step),
+        extra=_extra(agent, context.answer_schema if forces else None, last=last),
     )
+
+
+def priority_of(context: TurnContext, step: int) -> int:
+    """What goes before what: nobody waits for a child in the background."""
+    if context.is_background:
+        return PRIORITY_BACKGROUND
+    return PRIORITY_TURN if step == 1 and not context.is_child else PRIORITY_CONTINUATION
 
 
 def asked_with(
@@ -87,9 +96,14 @@ def agent_digest(agent: Agent) -> str:
     return hashlib.sha256(beginning.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _extra(agent: Agent, *, last: bool) -> dict[str, object]:
+def _extra(
+    agent: Agent, schema: Mapping[str, Any] | None = None, *, last: bool
+) -> dict[str, object]:
     """Body fields beyond the common ones, only where they differ from the default."""
     extra: dict[str, object] = {}
+    if schema is not None:
+        answer = {"name": "answer", "schema": dict(schema)}
+        extra["response_format"] = {"type": "json_schema", "json_schema": answer}
     if last and agent.tools:
         extra["tool_choice"] = "none"
     if agent.model.repetition_penalty is not None:

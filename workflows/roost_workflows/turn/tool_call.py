@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from roost.agent import Agent
@@ -10,6 +12,11 @@ from roost.errors import ModelRetry
 from roost.execution.call import NOT_REPEATED, Outcome, interrupted, run_tool, verify
 from roost.execution.tool_processes import ToolProcesses
 from roost.files import Files
+from roost.flows.advancing import FlowFacts
+from roost.flows.decoding import bounded
+from roost.flows.journal import TAKEN_BYTES_MAX
+from roost.schedules.keeper import Schedules
+from roost.text import RESULT_BYTES_MAX
 from roost.tools import Tool
 from roost.waits import Wait
 from roost_workflows.agents import AgentRegistry
@@ -27,7 +34,21 @@ log = logging.getLogger(__name__)
 STOP_CHECK_S: Final = 0.5  # a stop is to be visible within a second, so a check may not take longer
 MARKS: Final = {"ok": "✓", "error": "✗", "cancelled": "stopped", "unknown": "?"}
 STOPPED: Final = "It was stopped by the user."
+NOBODY_ASKED: Final = "Not run: it asks somebody, and nobody can be asked after the end."
 CRASHED: Final = "The worker that ran it died."
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A flow that calls a tool. can_wait: people may be asked for an approval.
+
+    result_bytes: how much of a result is taken.
+    """
+
+    name: str
+    facts: FlowFacts
+    can_wait: bool = True
+    result_bytes: int = TAKEN_BYTES_MAX
 
 
 class ToolCaller:
@@ -47,6 +68,7 @@ class ToolCaller:
         self._notes = ports.notes
         self._artifacts = ports.artifacts
         self._waits = ports.waits
+        self._schedules = ports.schedules
         self._registry = registry
         self._board = board
 
@@ -58,9 +80,43 @@ class ToolCaller:
         if turn.stop_requested:
             return False  # never begun: settling the turn closes it as skipped
         refuse_deadly(turn)
-        agent = self._registry.get(turn.agent)
+        agent = self._registry.agent(turn.agent)
         planned = await self._turns.call(call.turn_id, call.step, call.call_id)
-        tool = agent.tool(planned.name) if agent else None
+        return await self._run(call, planned, agent, agent.tool(planned.name) if agent else None)
+
+    async def run_for(self, call: CallInput, owner: Owner, tool: Tool) -> bool:
+        """The same for a tool that a flow calls; whether to stop is asked before."""
+        planned = await self._turns.call(call.turn_id, call.step, call.call_id)
+        return await self._run(call, planned, owner, tool)
+
+    async def undo(
+        self,
+        call: CallInput,
+        owner: Owner,
+        tool: Tool | None,
+        begin: Callable[[], Awaitable[int]],
+    ) -> None:
+        """Run a compensation, also after a stop. begin: marks it running, and says which attempt
+        this is, 0 where it has ended.
+        """
+        planned = await self._turns.call(call.turn_id, call.step, call.call_id)
+        if planned.state in CALL_ENDED:
+            return
+        gate = await self._gate(call, planned, owner, tool) if tool else Gate("run")
+        attempt = await begin()
+        if not attempt:
+            return
+        record = replace(planned, attempt=attempt)
+        outcome = Outcome("error", gate.told)
+        if gate.verdict == "run":
+            outcome = await self._outcome(call, record, owner, tool)
+        if outcome.wait is not None:
+            outcome = Outcome("error", NOBODY_ASKED)
+        await self._finish(call, outcome)
+
+    async def _run(
+        self, call: CallInput, planned: CallRecord, agent: Agent | Owner | None, tool: Tool | None
+    ) -> bool:
         if planned.state == "waiting":
             return True
         refused: Outcome | None = None
@@ -72,7 +128,7 @@ class ToolCaller:
         record = await self._turns.begin_call(call.turn_id, call.step, call.call_id)
         if record.state in CALL_ENDED:
             return False
-        outcome = refused or await self._outcome(call, record, agent)
+        outcome = refused or await self._outcome(call, record, agent, tool)
         if outcome.wait is not None:
             return await self._wait(call, outcome.wait)
         await self._finish(call, outcome)
@@ -90,7 +146,9 @@ class ToolCaller:
             )
         )
 
-    async def _gate(self, call: CallInput, planned: CallRecord, agent: Agent, tool: Tool) -> Gate:
+    async def _gate(
+        self, call: CallInput, planned: CallRecord, agent: Agent | Owner, tool: Tool
+    ) -> Gate:
         """Ask for approval only what could run: arguments that are not valid are told at once."""
         try:
             tool.parse(planned.arguments)
@@ -105,6 +163,7 @@ class ToolCaller:
             effect=tool.effect,
             approval=tool.approval,
             approver=tool.approver,
+            can_wait=not isinstance(agent, Owner) or agent.can_wait,
         )
         return await self._waits.gate(call.turn_id, call.step, call.call_id, facts)
 
@@ -115,27 +174,40 @@ class ToolCaller:
         await self._finish(call, Outcome("error", why_not))
         return False
 
-    async def _outcome(self, call: CallInput, record: CallRecord, agent: Agent | None) -> Outcome:
+    async def _outcome(
+        self,
+        call: CallInput,
+        record: CallRecord,
+        agent: Agent | Owner | None,
+        tool: Tool | None,
+    ) -> Outcome:
         if record.wait and record.wait != "approval":
             waited = await self._waits.outcome(call.turn_id, call.step, call.call_id)
             return waited or Outcome("error", "What it waited for is gone.")
-        tool = agent.tool(record.name) if agent else None
         if tool is None:
-            known = ", ".join(tool.name for tool in agent.tools) if agent else ""
+            tools = agent.tools if isinstance(agent, Agent) else ()
+            known = ", ".join(tool.name for tool in tools)
             return Outcome("error", f"There is no tool {record.name!r}. Tools: {known or 'none'}.")
         try:
             async with ProgressWriter(self._turns, self._board, call.turn_id, "tool") as progress:
                 known_outcome = await self._after_crash(tool, record)
                 if known_outcome is not None:
                     return known_outcome
-                read = await self._turns.context(call.turn_id, call.step)
-                if agent and (told := refused_call(agent, read.spent, call.call_id)):
-                    return Outcome("error", told)
-                context = self._context(tool, record, read, progress)
+                if isinstance(agent, Owner):
+                    facts, most = agent.facts, agent.result_bytes
+                else:
+                    read = await self._turns.context(call.turn_id, call.step)
+                    if agent and (told := refused_call(agent, read.spent, call.call_id)):
+                        return Outcome("error", told)
+                    facts, most = _facts(read), RESULT_BYTES_MAX
+                context = self._context(tool, record, call.turn_id, facts, progress)
                 outcome = await run_tool(
                     *(tool, record.arguments, context, self._processes),
                     note=lambda: self._suspects.in_thread(call.turn_id),
+                    result_bytes=most,
                 )
+                if isinstance(agent, Owner):
+                    outcome = bounded(tool.name, outcome)
         except asyncio.CancelledError:
             if not (stop_was_asked() and await self._turns.stop_requested(call.turn_id)):
                 raise
@@ -172,10 +244,10 @@ class ToolCaller:
         self,
         tool: Tool,
         record: CallRecord,
-        read: TurnContext,
+        turn_id: str,
+        facts: FlowFacts,
         progress: ProgressWriter,
     ) -> Context:
-        turn_id = read.turn.turn_id
         loop = asyncio.get_running_loop()
 
         def show(text: str) -> None:
@@ -196,11 +268,22 @@ class ToolCaller:
         return Context(
             key=record.key,
             attempt=record.attempt,
-            person=Person(read.person_id, read.person_name),
-            payload=read.payload,
-            session=SessionInfo(read.turn.session_id, read.session_key, read.channel),
+            person=facts.person,
+            payload=facts.payload,
+            session=facts.session,
             notes=self._notes,
             files=Files(self._artifacts, record.key, turn_id),
+            schedules=Schedules(self._schedules, record.key, turn_id),
             on_progress=show_soon,
             on_plan=plan_soon,
         )
+
+
+def _facts(read: TurnContext) -> FlowFacts:
+    """For whom an agent's tool runs."""
+    return FlowFacts(
+        key=read.turn.turn_id,
+        person=Person(read.person_id, read.person_name),
+        session=SessionInfo(read.turn.session_id, read.session_key, read.channel),
+        payload=read.payload,
+    )

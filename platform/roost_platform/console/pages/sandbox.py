@@ -150,7 +150,7 @@ PAGE = Page(
     nav=NavLink("/sandbox", "Sandbox", "smartphone", "Try it", Role.operator, needs_sandbox=True),
 )
 ACTIONS = (
-    ConsoleRoute("POST", "/sandbox/{phone}", Role.operator, says, PAGE),
+    ConsoleRoute("POST", "/sandbox/{phone}", Role.operator, says, PAGE, has_file=True),
     ConsoleRoute("POST", "/sandbox/{phone}/press", Role.operator, presses, PAGE),
     ConsoleRoute("POST", "/sandbox/{phone}/stop", Role.operator, stops, PAGE),
     ConsoleRoute("GET", "/sandbox/{phone}/pictures/{id}", Role.operator, picture),

@@ -7,7 +7,7 @@ from starlette.responses import RedirectResponse, Response
 
 from roost_platform.console.console import THEME_COOKIE, Visit, local_path, text_field
 from roost_platform.console.page import ConsoleRoute, Page
-from roost_platform.errors import Forbidden, NotSignedIn, Refused, TooManyTries
+from roost_platform.errors import Busy, Forbidden, NotSignedIn, Refused, TooManyTries
 from roost_platform.identity.logins import LoginRow
 from roost_platform.identity.passwords import PASSWORD_LENGTH_MIN
 from roost_platform.identity.roles import Role
@@ -63,7 +63,7 @@ async def sign_in(visit: Visit) -> Response:
             user_agent=user_agent(visit),
             old_token=visit.token,
         )
-    except (NotSignedIn, TooManyTries, Refused) as error:
+    except (NotSignedIn, TooManyTries, Busy, Refused) as error:
         if isinstance(error, NotSignedIn):  # throttled tries would fill the trail without bound
             await visit.audit("login.refused", name)
         context = EntryContext(next=target, name=name, problem=str(error))
@@ -102,7 +102,7 @@ async def set_up(visit: Visit) -> Response:
         principal = await visit.console.accounts.set_up(
             text_field(form, "token", required=False), name, text_field(form, "password")
         )
-    except (Refused, Forbidden) as error:
+    except (Refused, Busy, Forbidden) as error:
         context = EntryContext(name=name, problem=str(error), needs_setup=True)
         return visit.page("access/setup.html", context, status=error.status)
     token = await visit.console.logins.open(principal, ip=visit.ip, user_agent=user_agent(visit))

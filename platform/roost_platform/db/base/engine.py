@@ -17,12 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
+from roost_platform.db.base.bells import Bell, ring_bells
 from roost_platform.db.base.facts import tell_listeners
 from roost_platform.db.base.inline import DRIVER
 from roost_platform.db.base.liveness import refuse_closed
 from roost_platform.db.base.migrate import downgrade, upgrade
-from roost_platform.db.base.news import CHANNEL, News, NotifyNews, PollNews
+from roost_platform.db.base.news import CHANNEL, FileNews, News, NotifyNews
 from roost_platform.db.base.told import write_lines
+from roost_platform.db.base.touch_watch import touch
 
 BUSY_TIMEOUT_MS = 30_000  # the longest a writer waits for another process's write
 BUSY_RETRY_S = 0.001  # between two attempts; SQLite's own handler soon waits 100 ms
@@ -34,6 +36,7 @@ POOL_TIMEOUT_S = 30.0
 BEGIN = "roost_begin"  # execution option: how SQLite opens the transaction
 IS_NEWS = "roost_is_news"  # execution option: SQLite's news see the transaction
 CHANGES = "roost_changes"  # in a connection's info: rows changed before the transaction
+TO_TELL = "roost_to_tell"  # in a connection's info: it commits news
 JOURNAL_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -109,6 +112,12 @@ def create_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
 
     event.listen(engine.sync_engine, "begin", begin_transaction)
     event.listen(engine.sync_engine, "commit", mark_news)
+
+    @event.listens_for(engine.sync_engine, "checkin")
+    def on_checkin(_connection: Any, record: Any) -> None:
+        if record.info.pop(TO_TELL, False):  # the commit is visible by now
+            touch(url.database or "")
+
     return engine
 
 
@@ -127,11 +136,12 @@ def begin_transaction(connection: Connection) -> None:
 
 
 def mark_news(connection: Connection) -> None:
-    """Change the number that PollNews reads, if the transaction changed what others act on."""
+    """Change the number that FileNews reads, if the transaction changed what others act on."""
     dbapi_connection: Any = connection.connection.dbapi_connection
     is_news = connection.get_execution_options().get(IS_NEWS, False)
     if is_news and dbapi_connection.total_changes != connection.info.get(CHANGES):
         dbapi_connection.execute(f"PRAGMA user_version={secrets.randbits(31)}")
+        connection.info[TO_TELL] = True
 
 
 async def _write_lock(connection: Any) -> None:
@@ -181,7 +191,9 @@ class Database:
         self._turn = asyncio.Lock()
         # What every session's `info` has, such as the key of the audit trail.
         self.session_info: dict[str, Any] = {}
-        self._news = news or (PollNews(self.url) if self.is_sqlite else NotifyNews(self.url))
+        # Rings for what a transaction made ready; set by whoever has a doorbell.
+        self.bell: Bell | None = None
+        self._news = news or (FileNews(self.url) if self.is_sqlite else NotifyNews(self.url))
         self._seen: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
 
     @staticmethod
@@ -203,6 +215,7 @@ class Database:
             yield session
         write_lines(session)
         tell_listeners(session)
+        ring_bells(session, self.bell)
 
     @asynccontextmanager
     async def _writing(self, is_news: bool) -> AsyncIterator[AsyncSession]:

@@ -64,12 +64,17 @@ async def _before_move(session: AsyncSession, event: InboundMessage) -> Address:
 
 
 async def _thread_of_button(session: AsyncSession, event: InboundMessage) -> str | None:
-    """The thread of the turn whose Stop button was pressed; None where the chat does not match."""
+    """The thread in which the pressed button is; None where the chat does not match."""
     pressed = commands.parse(event.text, "callback")
-    turn = None if pressed is None else await session.get(models.Turn, pressed.turn_id)
-    if turn is None:
+    of: models.Turn | models.Schedule | None = None
+    if pressed is not None:
+        of = await session.get(models.Turn, pressed.turn_id)
+    elif event.text.startswith(commands.SCHEDULE_BUTTON):
+        schedule_id = event.text.removeprefix(commands.SCHEDULE_BUTTON).partition(":")[0]
+        of = await session.get(models.Schedule, schedule_id)
+    if of is None:
         return None
-    stored = await session.get_one(models.Conversation, turn.conversation_id)
+    stored = await session.get_one(models.Conversation, of.conversation_id)
     pressed_in = (event.address.channel, event.address.account, event.address.chat)
     is_here = (stored.channel, stored.account, stored.chat) == pressed_in
     return stored.thread if is_here else None

@@ -19,8 +19,8 @@ async def move_conversation(
     """Give the conversation the new chat id.
 
     Where another conversation has that id already and has messages of its own, only the unsent
-    messages move there. is_person: the old id may soon be somebody else's, so the conversation
-    leaves it in any case, and the other one is set aside.
+    messages and the schedules move there. is_person: the old id may soon be somebody else's, so the
+    conversation leaves it in any case, and the other one is set aside.
     """
     old = address_of(conversation)
     key = Address(old.channel, old.account, new_chat, old.thread).key
@@ -42,6 +42,12 @@ async def move_conversation(
         return
     if other.id == conversation.id:
         return
+    await session.execute(
+        update(models.Schedule)
+        .where(models.Schedule.conversation_id == conversation.id)
+        .values(conversation_id=other.id)
+        .execution_options(synchronize_session=False)
+    )
     rows = await session.scalars(
         select(models.Outbox)
         .where(models.Outbox.conversation_id == conversation.id, models.Outbox.state == "pending")

@@ -14,6 +14,7 @@ from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.inbox.chat_commands import answer_unknown, carry_out
 from roost_platform.db.inbox.edits import apply_edit, edit_held
 from roost_platform.db.inbox.links import enter_code, tell_stranger
+from roost_platform.db.inbox.scheduling import pressing
 from roost_platform.db.outbox.window import wake_held
 from roost_platform.db.people.access import (
     OPEN,
@@ -116,11 +117,16 @@ class AccessControl:
             await carry_out(session, arrival, command, self._queueing, self._progress_modes)
         elif name := _unknown(event):
             await answer_unknown(session, arrival, name)
+        elif event.kind == "message" and await pressing.take_words(session, arrival):
+            return  # it answered a reminder, or the question for the time zone
         elif event.kind == "message" and await replies.take(session, arrival, self._approvals):
             return  # a turn waits: it was the answer, or it is held until the turn goes on
         elif event.kind == "message":
             arrival.conclude("pending")
-        elif not await replies.press(session, arrival, self._approvals):
+        elif not (
+            await replies.press(session, arrival, self._approvals)
+            or await pressing.press(session, arrival)
+        ):
             arrival.conclude("ignored", "unknown_button")
         if arrival.row.state == "pending":
             arrival.rings = True

@@ -10,13 +10,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform import commands
 from roost_platform.commands import Command
 from roost_platform.db import models
+from roost_platform.db.children.telling import has_live, tasks_text
 from roost_platform.db.conversations.sessions import current_session, open_session
 from roost_platform.db.conversations.settings import ProgressModes, choose_progress, choose_queue
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.inbox.links import answer_link
+from roost_platform.db.inbox.scheduling.listing import schedules
+from roost_platform.db.inbox.scheduling.reminding import remind
 from roost_platform.db.locks import open_turn
 from roost_platform.db.reply_targets import reply_target
+from roost_platform.db.schedules.keeping import live_of
 from roost_platform.db.turns.dropping import (
     NOTHING,
     Undelivered,
@@ -57,12 +61,18 @@ async def carry_out(
         await _open_new_session(session, arrival)
     elif command.name == "status":
         await _reply(session, arrival, await _status(session, arrival))
+    elif command.name == "tasks":
+        await _reply(session, arrival, await tasks_text(session, conversation, arrival.now))
     elif command.name == "queue":
         await _reply(session, arrival, choose_queue(conversation, command.argument, queueing))
     elif command.name == "progress":
         await _reply(
             session, arrival, choose_progress(conversation, command.argument, progress_modes)
         )
+    elif command.name == "remind":
+        await remind(session, arrival, command.argument)
+    elif command.name == "schedules":
+        await schedules(session, arrival, command.argument)
     elif command.name == "link":
         await _reply(session, arrival, await answer_link(session, arrival, command))
     else:
@@ -78,6 +88,8 @@ async def answer_unknown(session: AsyncSession, arrival: Arrival, name: str) -> 
 
 async def _open_new_session(session: AsyncSession, arrival: Arrival) -> None:
     text = commands.NEW_SESSION
+    if await live_of(session, arrival.conversation.id):
+        text = f"{text} {commands.SCHEDULES_STAY}"
     if arrival.fallback_agent:
         text = f"{text} {commands.other_agent(arrival.conversation.agent, arrival.fallback_agent)}"
         arrival.conversation.agent = arrival.fallback_agent
@@ -105,7 +117,9 @@ async def _record_stop(
     elif text:
         await _reply(session, arrival, f"{text} {stopped.tail}".strip())
     elif stopped.answer:
-        await _reply(session, arrival, stopped.answer)
+        stays = await live_of(session, arrival.conversation.id)
+        tail = f" {commands.SCHEDULES_STAY}" if stays else ""
+        await _reply(session, arrival, f"{stopped.answer}{tail}")
 
 
 async def _reply_undelivered(
@@ -124,6 +138,7 @@ async def _stop(session: AsyncSession, arrival: Arrival, command: Command) -> No
     elif (
         command.is_phrase
         and turn is None
+        and not await has_live(session, conversation_id)
         and not await waiting_count(session, conversation_id)
         and not await is_droppable(session, conversation_id)
     ):
@@ -181,7 +196,11 @@ async def _status(session: AsyncSession, arrival: Arrival) -> str:
     from_user = await session.scalar(
         select(func.count())
         .select_from(models.Transcript)
-        .where(models.Transcript.session_id == chat_session.id, models.Transcript.role == "user")
+        .where(
+            models.Transcript.session_id == chat_session.id,
+            models.Transcript.role == "user",
+            models.Transcript.note_kind != "agent",
+        )
     )
     work = "Idle." if turn is None else f"Working for {now - turn.started_at:.0f} s."
     if turn is not None and turn.waiting_since is not None:

@@ -79,7 +79,8 @@ class InboxStore:
     ) -> AcceptedBatch:
         """Commit the batch and the poller's next offset; redeliveries are counted, not stored."""
         accepted = AcceptedBatch()
-        async with self._database.write() as session:
+        # An offset that moves alone is nothing to act on; an idle poller moves it again and again.
+        async with self._database.write(is_news=bool(batch)) as session:
             now = self._database.now()
             named = [with_plain_names(each) for each in batch]
             events = [replace(each, address=await home_of(session, each)) for each in named]

@@ -76,6 +76,12 @@ async def join(
         await session.execute(
             update(model).where(model.identity_id == other.id).values(identity_id=person.id)
         )
+    await session.execute(
+        update(models.Schedule)
+        .where(models.Schedule.owner_id == other.id)
+        .values(owner_id=person.id)
+    )
+    person.zone = person.zone or other.zone
     former_id = other.id
     await session.delete(other)
     await session.flush()
@@ -162,6 +168,7 @@ async def part(
         decided_at=person.decided_at if is_blocked else None,
         decided_by=person.decided_by if is_blocked else "",
         decided_by_policy=person.decided_by_policy if is_blocked else False,
+        zone=person.zone,
     )
     session.add(apart)
     await session.flush()
@@ -177,6 +184,12 @@ async def part(
                 .where(model.conversation_id == conversation_id, model.identity_id == person.id)
                 .values(identity_id=apart.id)
             )
+        schedule = models.Schedule
+        await session.execute(
+            update(schedule)
+            .where(schedule.conversation_id == conversation_id, schedule.owner_id == person.id)
+            .values(owner_id=apart.id)
+        )
     await session.flush()
     return apart
 

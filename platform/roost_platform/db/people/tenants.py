@@ -35,13 +35,7 @@ class Tenants:
 
         Needs a writing session.
         """
-        match self._scope:
-            case "chat":
-                name = f"{channel}:{account}:{chat}"
-            case "account":
-                name = f"{channel}:{account}"
-            case "installation":
-                name = "installation"
+        name = self._name(channel, account, chat)
         row = await session.get(models.Tenant, name)
         if row is None:
             now = self._database.now()
@@ -49,6 +43,22 @@ class Tenants:
             await insert_missing(session, models.Tenant, **minted)
             row = await session.get_one(models.Tenant, name)
         return row.salt
+
+    async def known_salt(
+        self, session: AsyncSession, channel: str, account: str, chat: str
+    ) -> str | None:
+        """The same in a session that only reads; None before it is minted."""
+        row = await session.get(models.Tenant, self._name(channel, account, chat))
+        return None if row is None else row.salt
+
+    def _name(self, channel: str, account: str, chat: str) -> str:
+        match self._scope:
+            case "chat":
+                return f"{channel}:{account}:{chat}"
+            case "account":
+                return f"{channel}:{account}"
+            case "installation":
+                return "installation"
 
     async def salts(self, accounts: Iterable[tuple[str, str]]) -> list[str]:
         """The salts of these accounts, each once; none where each chat has its own.

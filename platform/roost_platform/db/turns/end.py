@@ -1,22 +1,33 @@
 """The end of a turn that has no answer: the transcript keeps what was done, people hear it once."""
 
+from dataclasses import replace
 from typing import Literal
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.messages import NoteKind
 from roost_platform.db import models
+from roost_platform.db.base.bells import stop_after
+from roost_platform.db.children.ending import close_calls, end_child
+from roost_platform.db.children.stopping import (
+    calls_stopped_with,
+    left_behind,
+    stop_tasks,
+)
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import OPEN_STATES, lock_turn
 from roost_platform.db.reply_targets import refresh_reply_target
 from roost_platform.db.turns.dropping import UNDER_WAY
+from roost_platform.db.turns.flow_entries import COUNTED, close_entries, compensations
+from roost_platform.db.turns.scheduled import is_job, where_to_tell
 from roost_platform.db.turns.steps import close_group, end_turn
 from roost_platform.db.turns.transcript import append
-from roost_platform.db.turns.tree import cancel_questions
+from roost_platform.db.turns.tree import cancel_questions, has_compensations
 from roost_platform.queueing import INTERRUPTED
 from roost_workflows.ports import Settled
 from roost_workflows.turn.endings import (
+    PARENT_ENDED,
     count_calls,
     ending_note,
     final_message,
@@ -37,7 +48,12 @@ _LAST_STEP = (
 )
 _CALLS = (
     select(models.ToolCall.name, models.ToolCall.state)
-    .where(models.ToolCall.turn_id == bindparam("id"))
+    .where(
+        models.ToolCall.turn_id == bindparam("id"),
+        models.ToolCall.op.in_(COUNTED),
+        # Agents that were stopped with the turn are counted as agents.
+        or_(models.ToolCall.wait != "child", models.ToolCall.state != "cancelled"),
+    )
     .order_by(models.ToolCall.step, models.ToolCall.position)
 )
 _BEGUN = select(models.Part.id).where(
@@ -67,9 +83,13 @@ async def settle(
     if turn.state not in OPEN_STATES:
         return await counts(session, turn, already=True)
     await cancel_questions(session, turn_id, now)
+    cause = turn.reason_code
+    await _stop_left_behind(session, turn, now)
+    await close_calls(session, turn, now)
     open_steps = await session.scalars(_OPEN_STEPS, {"id": turn_id})
     for step in open_steps.all():
         await close_group(session, turn, step, now)
+    await close_entries(session, turn, now)
     partial, engine_message_id = await partial_text(session, turn)
     chat_session = await session.get_one(models.Session, turn.session_id)
     is_interrupted = outcome == "stopped" and turn.reason_code == INTERRUPTED
@@ -89,18 +109,25 @@ async def settle(
     turn.reply_to = await refresh_reply_target(session, turn)
     await end_turn(session, turn, outcome, reason, now)
     await session.flush()
+    if conversation.kind == "child" and not is_job(conversation):
+        why = reason if outcome == "failed" else cause
+        await end_child(session, conversation, outcome, partial, why, now)
+        return await counts(session, turn, already=False)
     settled = await counts(session, turn, already=False)
     if is_interrupted and not partial and not settled.calls:
         return settled  # nothing was said or done: the next turn answers both messages
+    chat = await where_to_tell(session, turn, conversation)
+    if chat is None:
+        return settled
     await enqueue(
         session,
-        conversation,
+        chat,
         kind="notice" if outcome == "stopped" else "error",
         body=final_message(kind, reason, partial, settled),
         dedupe_key=f"turn:{turn_id}:{outcome}",
         now=now,
-        turn=turn,
-        reply_to=turn.reply_to,
+        turn=turn if chat is conversation else None,
+        reply_to=turn.reply_to if chat is conversation else None,
     )
     return settled
 
@@ -141,7 +168,23 @@ async def cancel_unsent(session: AsyncSession, turn_id: str, now: float) -> None
 
 
 async def counts(session: AsyncSession, turn: models.Turn, *, already: bool) -> Settled:
-    """The turn's tool calls counted by outcome."""
+    """The turn's tool calls counted by outcome, with those of the agents stopped with it."""
     calls = [(name, state) for name, state in await session.execute(_CALLS, {"id": turn.id})]
     end = turn.finished_at if turn.finished_at is not None else turn.started_at
-    return count_calls(calls, end - turn.started_at, already=already)
+    agents, of_agents = await calls_stopped_with(session, turn)
+    elapsed_s = end - turn.started_at
+    settled = count_calls([*calls, *of_agents], elapsed_s, already=already, agents=agents)
+    compensated, left = await compensations(session, turn.id)
+    return replace(settled, compensated=compensated, not_compensated=left)
+
+
+async def _stop_left_behind(session: AsyncSession, turn: models.Turn, now: float) -> None:
+    """Stop the agents for whose answers a turn waited that is over."""
+
+    async def end(session: AsyncSession, below: models.Turn) -> object:
+        return await settle(session, below.id, "stopped", "stopped", now)
+
+    tasks = await left_behind(session, turn)
+    stopped = await stop_tasks(session, tasks, "", PARENT_ENDED, now, end, has_compensations)
+    for conversation_id in stopped.runs:
+        stop_after(session, conversation_id)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, cast
 
-from sqlalchemy import bindparam, select, tuple_, union
+from sqlalchemy import and_, bindparam, or_, select, tuple_, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.children.telling import lines_of
 from roost_platform.db.conversations.addresses import address_of
 from roost_platform.db.conversations.settings import PROGRESS
 from roost_platform.db.reply_targets import reply_target_of
@@ -23,8 +24,22 @@ _OF_ACCOUNTS = tuple_(models.Conversation.channel, models.Conversation.account).
     bindparam("accounts", expanding=True)
 )
 # Two look-ups by index: most turns are over, and their status messages are closed.
+# Whether a turn waits for agents that work for it: it is shown, and its Stop button works.
+_HAS_AGENTS = (
+    select(models.ChildTask.conversation_id)
+    .where(
+        models.ChildTask.parent_turn_id == models.Turn.id,
+        models.ChildTask.state == "running",
+        models.ChildTask.is_waited,
+    )
+    .exists()
+)
+_WAITS_FOR_AGENTS = and_(
+    models.Turn.state == "waiting", models.Turn.stop_requested_at.is_(None), _HAS_AGENTS
+)
 _SHOWN = union(
     select(models.Turn.id).where(models.Turn.state == "running"),
+    select(models.Turn.id).where(_WAITS_FOR_AGENTS),
     select(models.StatusMessageRow.turn_id).where(models.StatusMessageRow.state == "open"),
 )
 _SNAPSHOTS = (
@@ -45,11 +60,17 @@ _ORPHANS = (
     .where(
         models.StatusMessageRow.state.in_(("planned", "lost", "open")),
         models.Turn.state != "running",
+        ~_WAITS_FOR_AGENTS,
         ~_UNSENT.exists(),
         _OF_ACCOUNTS,
     )
     .order_by(models.StatusMessageRow.edited_at)
     .limit(ORPHANS_MAX)
+)
+_UNFENCED = select(models.Turn.id).where(
+    models.Turn.id == bindparam("turn_id"),
+    or_(models.Turn.state == "running", _WAITS_FOR_AGENTS),
+    models.Turn.stop_requested_at.is_(None),
 )
 # The first message that a turn took: the one it replies to may stand below its status message.
 _FIRST_MESSAGE = (
@@ -76,8 +97,10 @@ class StatusStore:
         if not channels:
             return []
         async with self._database.read() as session:
-            rows = await session.execute(_SNAPSHOTS, {"accounts": list(channels)})
-            return [snapshot_of(*row) for row in rows]
+            rows = (await session.execute(_SNAPSHOTS, {"accounts": list(channels)})).all()
+            waiting = [turn.id for _, turn, _ in rows if turn.state == "waiting"]
+            agents = await lines_of(session, waiting) if waiting else {}
+            return [_with_agents(snapshot_of(*row), agents.get(row[1].id, ())) for row in rows]
 
     async def status_message(self, turn_id: str) -> StatusMessage | None:
         """The turn's status message, None before one is planned."""
@@ -114,8 +137,7 @@ class StatusStore:
     async def fenced(self, turn_id: str) -> bool:
         """Whether no progress of the turn may be shown any more."""
         async with self._database.read() as session:
-            turn = await session.get(models.Turn, turn_id)
-            return turn is None or turn.state != "running" or turn.stop_requested_at is not None
+            return await session.scalar(_UNFENCED, {"turn_id": turn_id}) is None
 
     async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
         """Status messages of ended turns that nobody closed."""
@@ -157,6 +179,11 @@ async def _orphan(
     final = next((message_id for message_id, turn_id in parts if turn_id == turn.id), "")
     after = await session.scalar(_FIRST_MESSAGE, {"turn_id": turn.id})
     return replace(status, after=after or "", before=final, known=tuple(one for one, _ in parts))
+
+
+def _with_agents(snapshot: ProgressSnapshot, lines: tuple[str, ...]) -> ProgressSnapshot:
+    """The snapshot of a turn that waits, with the agents that work for it; others as they are."""
+    return replace(snapshot, phase="agents", plan=lines, tools=()) if lines else snapshot
 
 
 def snapshot_of(

@@ -13,10 +13,14 @@ from roost_platform.db import models
 from roost_platform.db.base.text import clean
 from roost_platform.db.base.told import tell
 from roost_platform.db.cards.cards import tell_outcome
+from roost_platform.db.children.budgets import charge
+from roost_platform.db.children.ending import end_child
+from roost_platform.db.children.schemas import corrected
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import check_running, lock_turn
 from roost_platform.db.message_files import media_of
 from roost_platform.db.reply_targets import refresh_reply_target
+from roost_platform.db.turns import scheduled
 from roost_platform.db.turns.recording import record_model_call, record_tool_call, record_turn
 from roost_platform.db.turns.transcript import append
 from roost_platform.errors import NotFound
@@ -88,6 +92,9 @@ async def commit(
     finish = call.finish
     if turn.stop_requested_at is not None and finish != "tools":
         finish = "stopped"  # the stop was recorded first: the text is kept as a partial answer
+    is_child = conversation.kind == "child"
+    if is_child and finish == "answer" and not (call.asked and call.asked.last):
+        finish = "tools" if await corrected(session, conversation, call.text, now) else finish
     row = models.TurnStep(
         turn_id=turn_id,
         step=step,
@@ -107,6 +114,8 @@ async def commit(
         **_asked(call),
     )
     session.add(row)
+    if is_child:
+        await charge(session, turn, row.prompt_tokens + row.completion_tokens)
     record_model_call(session, turn, row)
     turn.resumes, turn.error = 0, ""  # it makes progress
     if finish == "tools":
@@ -161,6 +170,14 @@ async def _answer(
     message = assistant_message(turn, row, now)
     message.content, message.note_kind, message.note = text, ending.note_kind, ending.note
     await append(session, chat_session, [message])
+    if scheduled.is_job(conversation):
+        await scheduled.deliver(session, turn, conversation, text, ending.body, media, now)
+        await end_turn(session, turn, "done", limit, now)
+        return
+    if conversation.kind == "child":
+        await end_turn(session, turn, "done", limit, now)
+        await end_child(session, conversation, "done", text or ending.body, limit, now)
+        return
     turn.reply_to = await refresh_reply_target(session, turn)
     await enqueue(
         session,
@@ -190,6 +207,7 @@ async def end_turn(
         duration_s=round(now - turn.started_at, 3),
     )
     record_turn(session, turn, now)
+    await scheduled.note_end(session, turn, state, reason, now)
     await session.execute(_ANSWERED, {"id_of_turn": turn.id})
     await session.execute(_PROGRESS_OVER, {"id": turn.id, "over": state, "at": now})
 

@@ -1,13 +1,16 @@
 """Recording stops: `/stop`, the button, the console and the API record one before anything acts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_platform.commands import dropped_line, stop_answer
+from roost_platform.commands import agents_line, dropped_line, stop_answer
 from roost_platform.db import models
+from roost_platform.db.children.ending import end_child
+from roost_platform.db.children.stopping import StoppedBelow, live_below, stop_tasks
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import open_turn
 from roost_platform.db.reasons import WORDS
@@ -19,7 +22,8 @@ from roost_platform.db.turns.dropping import (
     remember_notice,
 )
 from roost_platform.db.turns.end import ending_of, settle
-from roost_platform.db.turns.tree import has_compensations, open_descendants
+from roost_platform.db.turns.scheduled import stop_jobs
+from roost_platform.db.turns.tree import has_compensations
 from roost_platform.queueing import INTERRUPTED
 
 # Which answers a stop ends: all, those of which the person has seen a part, or none.
@@ -34,7 +38,7 @@ class Stopped:
     runs: the conversations in which something runs that has to hear of it.
 
     dropped: messages that waited. undelivered: answers whose delivery ended. endings: how turns
-    ended whose final message was among them, in words.
+    ended whose final message was among them, in words. agents: how many that worked below.
     """
 
     conversation_id: str
@@ -43,23 +47,28 @@ class Stopped:
     undelivered: Undelivered = NOTHING
     endings: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
+    agents: int = 0
 
     @property
     def found_something(self) -> bool:
         """Whether a turn was stopped, a message dropped or a delivery ended."""
-        return self.turn_id is not None or self.dropped > 0 or bool(self.undelivered.ids)
+        is_work = self.turn_id is not None or self.agents > 0
+        return is_work or self.dropped > 0 or bool(self.undelivered.ids)
 
     @property
     def answer(self) -> str:
         """What people are told; empty where the turn's own final message is answer enough."""
         if self.undelivered.ids:
             return notice_text(self.undelivered, STOPPED_HEAD, self.tail)
+        if self.agents and self.turn_id is None:
+            return self.tail
         return stop_answer(self.dropped, was_running=self.turn_id is not None)
 
     @property
     def tail(self) -> str:
         """What follows the figure of what was delivered."""
-        return " ".join(filter(None, (*self.endings, dropped_line(self.dropped))))
+        agents = "" if self.turn_id else agents_line(self.agents)
+        return " ".join(filter(None, (*self.endings, agents, dropped_line(self.dropped))))
 
 
 async def record_stop(
@@ -78,8 +87,14 @@ async def record_stop(
     The conversation is locked. before: an inbox sequence number; None drops all.
     cause: who stops, a code of endings.STOPPERS; empty for the person in the chat.
     """
+    below = await _stop_below(session, await live_below(session, conversation), by, cause, now)
     turn = await open_turn(session, conversation.id)
-    runs = [] if turn is None else await stop_tree(session, turn, by, cause, now)
+    runs = list(below.runs)
+    if turn is not None:
+        runs += await stop_turn(session, turn, by, cause, now)
+    jobs = await stop_jobs(session, conversation)
+    for job in jobs:
+        runs += await stop_turn(session, job, by, cause, now)
     waiting = [
         models.Inbox.conversation_id == conversation.id,
         models.Inbox.state == "pending",
@@ -93,6 +108,8 @@ async def record_stop(
         .execution_options(synchronize_session=False)
     )
     dropped = result.rowcount if isinstance(result, CursorResult) else 0
+    if turn is None:  # a child that has not begun
+        await end_child(session, conversation, "stopped", "", cause, now)
     undelivered = NOTHING
     if delivery != "none":
         begun = delivery == "begun"
@@ -105,25 +122,36 @@ async def record_stop(
         undelivered,
         tuple(filter(None, endings)),
         tuple(runs),
+        below.agents + len(jobs),
     )
 
 
-async def stop_tree(
+async def stop_turn(
     session: AsyncSession, turn: models.Turn, by: str, cause: str, now: float
 ) -> list[str]:
-    """Stop a turn and all agents that work for it; the conversations in which something runs.
+    """Stop a turn; its conversation, if something runs there that has to hear of it.
 
     What only waits ends here and now: there is nobody who could hear of a stop.
     """
-    runs = []
-    for one in (*reversed(await open_descendants(session, turn.id)), turn):
-        if one.stop_requested_at is None or one.reason_code == INTERRUPTED:
-            one.stop_requested_at, one.stop_requested_by, one.reason_code = now, by, cause
-        if one.state == "running" or await has_compensations(session, one.id):
-            runs.append(one.conversation_id)
-        else:
-            await settle(session, one.id, "stopped", "stopped", now)
-    return runs
+    if turn.stop_requested_at is None or turn.reason_code == INTERRUPTED:
+        turn.stop_requested_at, turn.stop_requested_by, turn.reason_code = now, by, cause
+    if turn.state == "running" or await has_compensations(session, turn.id):
+        return [turn.conversation_id]
+    await settle(session, turn.id, "stopped", "stopped", now)
+    return []
+
+
+async def _stop_below(
+    session: AsyncSession,
+    tasks: Sequence[models.ChildTask],
+    by: str,
+    cause: str,
+    now: float,
+) -> StoppedBelow:
+    async def end(session: AsyncSession, turn: models.Turn) -> object:
+        return await settle(session, turn.id, "stopped", "stopped", now)
+
+    return await stop_tasks(session, tasks, by, cause, now, end, has_compensations)
 
 
 async def interrupt(session: AsyncSession, conversation: models.Conversation, now: float) -> bool:
@@ -168,7 +196,9 @@ async def tell_dropped(
     session: AsyncSession, conversation: models.Conversation, stopped: Stopped, now: float
 ) -> None:
     """Queue a notice about what a stop from outside the chat dropped."""
-    if stopped.dropped or stopped.undelivered.ids:
+    if conversation.kind == "child":
+        return  # nobody reads there
+    if stopped.dropped or stopped.undelivered.ids or (stopped.agents and not stopped.turn_id):
         notice_id = await enqueue(
             session,
             conversation,

@@ -20,6 +20,9 @@ CONTEXT_MESSAGES_MAX = 1000  # transcript rows read for a model call, newest kep
 GROUP_MESSAGES_MAX = 30  # what a group said before the agent was spoken to, newest kept
 GROUP_CHARS_MAX = 4000
 _ROUND_BRACKETS = str.maketrans("[]", "()")  # a file's name can't end the line that names it
+SCHEDULE_KIND = "schedule"  # of what no person wrote just now
+RESULT = "result"  # the kind of inbox rows that bring an agent's answer to whom it worked for
+FROM_AGENT = "the answer of an agent, not of a person"
 CAPTION = "caption"  # in the attachments of an album: the words beside the picture
 ALBUM_S = 1.0  # a turn waits this long, from its first part on, for an album to be whole
 
@@ -108,7 +111,9 @@ async def take(
     """Move inbox rows into the transcript and store a new turn, which replies to the newest."""
     if not rows:
         return
-    turn.reply_to = await reply_target(session, rows[-1])
+    written = next((row for row in reversed(rows) if row.kind != SCHEDULE_KIND), None)
+    if written is not None:  # nobody wrote what a schedule says
+        turn.reply_to = await reply_target(session, written)
     session.add(turn)
     await session.flush()
     messages_of_users = [
@@ -122,6 +127,7 @@ async def take(
             context=await context_of(session, row),
             files=files_of(row),
             name=str(row.sender.get("display_name", "")),
+            **_notes_of(row),
             inbox_id=row.id,
             message_id=row.message_id,
             created_at=now,
@@ -132,6 +138,15 @@ async def take(
     await append(session, chat_session, messages_of_users)
     for row in rows:
         row.state, row.turn_id = "taken", turn.id
+
+
+def _notes_of(row: models.Inbox) -> dict[str, str]:
+    """The columns of a message that no person wrote: whose words it is, or when it was due."""
+    if row.kind == RESULT:
+        return {"note_kind": "agent", "note": FROM_AGENT}
+    if row.kind == SCHEDULE_KIND:
+        return {"note_kind": "scheduled", "note": str(row.raw.get("due", ""))}
+    return {}
 
 
 async def _add_kept_payload(

@@ -1,14 +1,11 @@
 """The end of a turn's waits, and of all that other agents do for it."""
 
-from collections.abc import Sequence
-
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.cards.cards import cancel_card
 
-DEPTH_MAX = 8  # deeper than any tree that can be made: the walk ends on its own
 # Every turn that is stopped asks for these, and nearly always finds none.
 _PENDING = (
     select(models.Approval)
@@ -24,41 +21,6 @@ async def cancel_questions(session: AsyncSession, turn_id: str, now: float) -> N
         approval.state, approval.decided_at, approval.decided_via = "cancelled", now, "turn"
         await session.flush()
         await cancel_card(session, approval, now)
-
-
-async def open_descendants(session: AsyncSession, turn_id: str) -> Sequence[models.Turn]:
-    """The open turns of all agents that work for this turn, the nearest first."""
-    found: list[models.Turn] = []
-    parents = [turn_id]
-    for _ in range(DEPTH_MAX):
-        rows = await session.scalars(
-            select(models.Turn)
-            .join(
-                models.ChildTask,
-                models.ChildTask.conversation_id == models.Turn.conversation_id,
-            )
-            .where(
-                models.ChildTask.parent_turn_id.in_(parents),
-                models.Turn.state.in_(("running", "waiting")),
-            )
-            .order_by(models.Turn.id)
-        )
-        below = rows.all()
-        found += below
-        # A parent may have ended while its children still work.
-        parents = list(
-            await session.scalars(
-                select(models.Turn.id)
-                .join(
-                    models.ChildTask,
-                    models.ChildTask.conversation_id == models.Turn.conversation_id,
-                )
-                .where(models.ChildTask.parent_turn_id.in_(parents))
-            )
-        )
-        if not parents:
-            break
-    return found
 
 
 async def has_compensations(session: AsyncSession, turn_id: str) -> bool:

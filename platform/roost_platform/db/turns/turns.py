@@ -15,20 +15,17 @@ from roost_platform.db.conversations.sessions import current_session
 from roost_platform.db.locks import get_turn, lock_conversation, lock_turn, open_turn
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.turns import end, parking, steps
-from roost_platform.db.turns.lookups import has_open_group, payload_of, person_of
-from roost_platform.db.turns.spending import spent
+from roost_platform.db.turns.context import read_context, record
 from roost_platform.db.turns.transcript import (
     TURN_MESSAGES_MAX,
     album_wait_s,
     complete_rows,
-    messages,
     pending_rows,
     take,
     waiting_span,
 )
 from roost_platform.errors import NotFound, TurnOver
 from roost_platform.queueing import QueueRules, batch_max
-from roost_workflows.model_calls import Spent
 from roost_workflows.ports import (
     CallRecord,
     CallStatus,
@@ -102,7 +99,7 @@ class TurnStore:
                 self._queueing.wait_s(mode, oldest, newest, now),
                 album_wait_s(pending[0], now),
             )
-            if wait_s:
+            if wait_s and conversation.kind != "child":  # agents don't write in bits
                 return Postponed(wait_s)
             taken = complete_rows(pending[: batch_max(mode, count, TURN_MESSAGES_MAX)], now)
             return record(await self._start(session, conversation, taken))
@@ -171,31 +168,10 @@ class TurnStore:
         """See `ports.Turns.context`."""
         async with self._database.write() as session:
             turn, conversation = await lock_turn(session, turn_id)
-            chat_session = await session.get_one(models.Session, turn.session_id)
-            has_open = await has_open_group(session, turn.id)
-            steered = 0
-            if not has_open and self._may_steer(turn, conversation):
-                now = self._database.now()
-                taken = complete_rows(await pending_rows(session, conversation.id), now)
-                await take(session, turn, chat_session, taken, now)
-                steered = len(taken)
-            person = await person_of(session, turn, conversation)
-            salt = await self._tenants.salt(
-                session, conversation.channel, conversation.account, conversation.chat
-            )
-            payload = await payload_of(session, turn.id)
-            return TurnContext(
-                turn=record(turn),
-                person_id="" if person is None else person.id,
-                person_name="" if person is None else person.display_name,
-                channel=conversation.channel,
-                session_key=conversation.key,
-                cache_salt=salt,
-                messages=await messages(session, chat_session.id, chat_session.transcript_length),
-                end=chat_session.transcript_length,
-                steered=steered,
-                spent=await spent(session, turn_id) if has_open or step > 1 else Spent(),
-                payload=payload,
+            return await read_context(
+                *(session, turn, conversation, self._tenants, self._database.now()),
+                is_first=step == 1,
+                steers=self._may_steer(turn, conversation),
             )
 
     def _may_steer(self, turn: models.Turn, conversation: models.Conversation) -> bool:
@@ -290,17 +266,3 @@ class TurnStore:
         }
         async with self._database.write() as session:
             await session.execute(_PROGRESS, values)
-
-
-def record(turn: models.Turn, first_step: int = 1) -> TurnRecord:
-    """The turn as the workflow knows it."""
-    return TurnRecord(
-        turn_id=turn.id,
-        conversation_id=turn.conversation_id,
-        session_id=turn.session_id,
-        number=turn.number,
-        agent=turn.agent,
-        stop_requested=turn.stop_requested_at is not None,
-        worker_deaths=turn.worker_deaths,
-        first_step=first_step,
-    )

@@ -13,6 +13,8 @@ from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
 from roost_platform.db.cards.words import verdict_line
+from roost_platform.db.children.ending import outcome_of
+from roost_platform.db.children.spawning import spawn
 from roost_platform.db.locks import lock_conversation, lock_turn
 from roost_platform.db.turns import end, parking
 from roost_platform.db.turns.steps import get_call
@@ -26,6 +28,7 @@ from roost_workflows.ports import CALL_ENDED
 from roost_workflows.wait_ports import CallFacts, Gate
 
 OperatorVerdict = Literal["approve", "always", "deny"]
+NOT_ASKED: Final = "Not run: {tool} needs an approval, and nobody can be asked here."
 NO_ANSWER: Final = "no_answer"
 SLEEP_TOO_LONG: Final = f"A sleep lasts at most {WAIT_S_MAX / 86400:.0f} days."
 UNDECIDED: Final = {
@@ -62,6 +65,8 @@ class WaitStore:
             gate = await judge(session, turn_id, step, call_id, facts, self._rules)
         if gate is not None:
             return gate
+        if not facts.can_wait:
+            return Gate("refused", NOT_ASKED.format(tool=facts.tool))
         async with self._database.write() as session:
             turn, conversation = await lock_turn(session, turn_id)
             gate = await judge(session, turn_id, step, call_id, facts, self._rules)
@@ -91,7 +96,7 @@ class WaitStore:
                     new = _asked(turn.agent, wait)
                     return await ask(session, turn, conversation, call, new, now, self._rules)
                 case Spawn():
-                    return "No agent can be given a task here."
+                    return await spawn(session, turn, conversation, call, wait, now)
 
     async def outcome(self, turn_id: str, step: int, call_id: str) -> Outcome | None:
         """See `Waits.outcome`."""
@@ -105,6 +110,8 @@ class WaitStore:
                 case "question":
                     asked = await latest(session, turn_id, step, call_id)
                     return None if asked is None else answer_of(asked)
+                case "child":
+                    return await outcome_of(session, turn_id, step, call_id)
             return None
 
     async def park(self, turn_id: str) -> bool:
@@ -116,6 +123,8 @@ class WaitStore:
                 return True
             now = self._database.now()
             if turn.stop_requested_at is not None:
+                if await session.get(models.FlowRun, turn_id) is not None:
+                    return False  # it has to hear of the stop, and may have to undo something
                 await end.settle(session, turn_id, "stopped", "stopped", now)
                 return True
             if await parking.can_go_on(session, turn_id):

@@ -168,7 +168,7 @@ class ConsoleServer:
             **self.options,
         )
         self._console, self.routes = build_console(deps, self.pages)
-        # The real settings cost 130 ms of a core a time; tests sign in often.
+        # The real settings cost 50 ms of a core a time; tests sign in often.
         quick = Passwords(PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1))
         self._console.accounts.passwords = self._console.logins.passwords = quick
         app = Starlette(

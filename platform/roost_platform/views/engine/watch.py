@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from roost_inference.client.sessions import Caller, EngineSessions
 from roost_inference.errors import EngineError
+from roost_platform.rhythm import until_beat
 from roost_platform.views.engine.figures import EngineFigures, figures_of_health, figures_of_metrics
 from roost_platform.views.engine.prometheus_text import Families
 
@@ -58,7 +59,7 @@ class EngineWatch:
                 await self.sample()
             except Exception:
                 log.exception("the engine's figures could not be read")
-            await asyncio.sleep(INTERVAL_S)
+            await asyncio.sleep(until_beat(INTERVAL_S))
 
     async def sample(self) -> None:
         """Keep one reading for the charts."""

@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.agent import Agent
 from roost_platform.db import models
+from roost_platform.db.children.forks import read_by_child
+from roost_platform.db.turns.scheduled import is_job, read_by_job
 from roost_platform.db.turns.transcript import messages
 from roost_platform.views.faults.sections import PromptSection, sections_of
 from roost_platform.views.sessions import display_title
@@ -114,6 +116,11 @@ async def stored_step(
     )
     asked = _asked(row) if row is not None else Asked(end=await _end_of(session, turn))
     shown = [] if asked is None else await messages(session, turn.session_id, asked.end)
+    child = await read_by_child(session, conversation_id)
+    if child is not None and asked is not None:
+        shown = [*child.before, *shown]
+    if is_job(conversation) and asked is not None:
+        shown = [*(await read_by_job(session, conversation)).before, *shown]
     return StoredStep(
         conversation=conversation,
         person=identity.display_name if identity else None,

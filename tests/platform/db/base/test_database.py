@@ -6,17 +6,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import cast
 
 import pytest
 from sqlalchemy import func, select, text
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.base.news import POLL_BUSY_S, POLL_S, RECONNECT_S, PollNews
+from roost_platform.db.base.news import RECONNECT_S
 from roost_platform.db.base.text import clean
-from roost_platform.db.services import HEARTBEAT_S, Heartbeats
-from roost_platform.processes.beating import until_beat
+from roost_platform.db.services import Heartbeats
+from roost_platform.rhythm import BEAT_S, until_beat
 
 ROOT = Path(__file__).resolve().parents[4]
 CANCELLED_WRITERS = 60
@@ -149,9 +148,9 @@ async def test_a_heartbeat_is_no_news_and_ends_no_wait(database_url: str) -> Non
 
 def test_all_processes_beat_at_the_same_moments_and_never_twice_at_one() -> None:
     for now in (1000.0, 1000.01, 1002.4, 1002.6, 1004.9, 1004.999):
-        wait_s = until_beat(now)
-        assert HEARTBEAT_S / 2 < wait_s <= 1.5 * HEARTBEAT_S
-        assert round((now + wait_s) / HEARTBEAT_S, 6).is_integer()
+        wait_s = until_beat(now=now)
+        assert BEAT_S / 2 < wait_s <= 1.5 * BEAT_S
+        assert round((now + wait_s) / BEAT_S, 6).is_integer()
 
 
 async def test_a_transaction_that_changes_nothing_is_no_news(tmp_path: Path) -> None:
@@ -165,25 +164,6 @@ async def test_a_transaction_that_changes_nothing_is_no_news(tmp_path: Path) -> 
     assert not await mine.changed(0.2)
     await mine.close()
     await other.close()
-
-
-async def test_one_timer_looks_for_all_who_wait_and_none_when_nobody_does(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/one.db")
-    news = cast(PollNews, database._news)
-    since, looks = await database.version(), 0
-    look = news._look
-
-    def counted() -> int:
-        nonlocal looks
-        looks += 1
-        return look()
-
-    news._look = counted  # type: ignore[method-assign]
-    await asyncio.gather(*(database.changed_since(since, 0.5) for _ in range(20)))
-    assert looks < 2 * 20 + 0.5 / POLL_BUSY_S + 2  # one each at both ends, and one timer's
-    await asyncio.sleep(2 * POLL_S)
-    assert news._timer is None
-    await database.close()
 
 
 async def test_a_commit_between_two_waits_is_not_missed(database: Database) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
+from roost.schedules.keeper import Wanted
 from roost_channels.message import Address, Attachment, Quote, Sender
 from roost_inference.client.sessions import EngineSession
 from roost_platform.db import models
+from roost_platform.db.due.schedules import DueSchedules
 from roost_platform.db.models import Base
 from roost_platform.db.people.notes import PersonNoteStore
 from roost_platform.db.stores import Stores
@@ -29,7 +31,7 @@ from roost_platform.privacy.deletion import delete_person
 from roost_platform.privacy.export import export_person
 from roost_platform.testing.chats import DoorbellLog, HintLog, Person
 from roost_platform.testing.console.rows import delivered
-from roost_workflows.ports import PlannedCall, Snapshot
+from roost_workflows.ports import PlannedCall, Snapshot, TurnRecord
 
 GROUP = Address("telegram", "42", "-100777", is_group=True)
 # One secret for each place in which a person's data can be.
@@ -40,7 +42,7 @@ SECRETS = {
             *("message", "name", "username", "quoted", "raw", "filename", "filebytes", "payload"),
             *("forwarded", "arguments", "result", "toolerror", "turnerror", "progress", "answer"),
             *("sent", "attempt", "note", "grouptext", "groupaside", "groupanswer", "groupresult"),
-            *("second", "groupfile"),
+            *("second", "groupfile", "reminder", "job", "groupreminder"),
         )
     )
 }
@@ -140,9 +142,25 @@ async def private_chat(ada: Person) -> str:
             )
         )
         session.add(models.ChatWait(channel="telegram", account="42", chat="777000123", until=9.0))
+    await scheduled_things(ada)
     await ada.says("/new", SECRETS["second"])  # another session, and a turn that runs
     await ada.turn()
     return context.person_id
+
+
+async def scheduled_things(ada: Person) -> None:
+    """A reminder and a job, both of which have fired."""
+    await ada.says(f"/remind in 20 minutes {SECRETS['reminder']}")
+    await ada.says("and a job")
+    turn = await ada.turn()
+    wanted = Wanted("job", SECRETS["job"], {"in_s": 1200})
+    await ada.stores.schedules.add(turn.turn_id, "k", wanted)
+    await ada.agent_says(turn, 1, "I will.")
+    now = ada.stores.database.now() + 1200
+    (job,) = await DueSchedules(ada.stores.database).fire(now, 9)
+    turn_of_job = await ada.stores.turns.begin(job)
+    assert isinstance(turn_of_job, TurnRecord)
+    await ada.agent_says(turn_of_job, 1, SECRETS["answer"])
 
 
 async def group_chat(ada: Person) -> None:
@@ -154,6 +172,10 @@ async def group_chat(ada: Person) -> None:
     await ada.gives(first)
     turn = await bob.turn()
     await bob.agent_says(turn, 1, "Yes, Bob.")
+    reminder = here.message(f"/remind in 20 minutes {SECRETS['groupreminder']}")
+    await ada.gives(replace(reminder, message_id="a8", event_id="a8"))
+    due = ada.stores.database.now() + 1200
+    await DueSchedules(ada.stores.database).fire(due, 9)
     file = Attachment("document", "g1", f"{SECRETS['groupfile']}.txt", "text/plain")
     asked = here.message(SECRETS["grouptext"])
     asked = replace(asked, message_id="a9", event_id="a9", attachments=(file,))
@@ -210,7 +232,7 @@ async def test_a_canary_of_every_store_is_exported_and_after_the_deletion_nowher
     assert OTHERS not in whole
 
     done = await delete_person(ada.stores, ada.intake, person_id, "Grace", "127.0.0.1")
-    assert (done.conversations, done.groups, done.written_over) == (1, 1, True)
+    assert (done.conversations, done.groups, done.written_over) == (2, 1, True)
     assert done.messages >= 5 and done.files == 2
     after = await everything(ada.stores, tmp_path)
     assert found(after) == set()

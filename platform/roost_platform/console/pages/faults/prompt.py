@@ -1,9 +1,8 @@
 """One step of a turn: what the model was asked, by section, and what came back."""
 
-import asyncio
-
 from roost_platform.console.console import Visit
 from roost_platform.console.page import Page, ReadAs
+from roost_platform.console.page_response import in_page_thread
 from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
 from roost_platform.views.faults.prompt import PromptView, stored_step, view
@@ -18,7 +17,7 @@ async def load(visit: Visit) -> PromptView:
     if stored is None:
         raise NotFound("There is no such step.")
     # In a thread: it walks over all that people wrote, and other requests go on.
-    return await asyncio.to_thread(view, stored, visit.deps.find_agent)
+    return await in_page_thread(view, stored, visit.deps.find_agent)
 
 
 async def on_read(visit: Visit, data: PromptView, read_as: ReadAs) -> None:

@@ -1,4 +1,4 @@
-"""Testing agents without an engine, a database or Temporal: scripted model, real turn loop."""
+"""Agents in a test: the real turn loop and real tools, a scripted model, people of the test."""
 
 import itertools
 import json
@@ -12,6 +12,10 @@ from roost.context import Context, Person, SessionInfo
 from roost.execution.call import Outcome, run_tool
 from roost.messages import LocalMessage
 from roost.prompt import build_messages
+from roost.schedules.keeper import Schedules
+from roost.schedules.memory import MemorySchedules
+from roost.testing.people import Answers, Approvals, Children, NobodyThere, People
+from roost.tools import Tool
 from roost.turn import Finish, run_turn
 
 
@@ -100,13 +104,17 @@ class RanCall:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished turn. Give `messages` to the next run to continue the conversation."""
+    """A turn that ended, or that waits for what the test does not give (finish `waiting`).
+
+    messages: give them to the next run to continue the conversation. asked: what people were asked.
+    """
 
     text: str
     finish: Finish
     steps: int
     calls: tuple[RanCall, ...]
     messages: tuple[LocalMessage, ...]
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +127,20 @@ class _LocalTurn:
     """A turn's ports over plain lists."""
 
     def __init__(
-        self, agent: Agent, model: ScriptedModel, messages: list[LocalMessage], notes: MemoryNotes
+        self,
+        agent: Agent,
+        model: ScriptedModel,
+        messages: list[LocalMessage],
+        notes: MemoryNotes,
+        schedules: MemorySchedules,
+        people: People,
     ) -> None:
         self.agent = agent
+        self.people = people
         self.model = model
         self.messages = messages
         self.notes = notes
+        self.schedules = schedules
         self.calls: dict[str, Call] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.text = ""
@@ -149,18 +165,30 @@ class _LocalTurn:
         if tool is None:
             self.outcomes[call_id] = Outcome("error", f"There is no tool {call.name!r}.")
             return False
+        try:
+            self.outcomes[call_id] = await self._outcome(tool, call, f"local:{step}:{call_id}")
+        except NobodyThere:
+            return True
+        return False
+
+    async def _outcome(self, tool: Tool, call: Call, key: str) -> Outcome:
+        if tool.approval == "deny":
+            return Outcome("error", f"Not run: policy does not allow {tool.name}.")
+        if tool.approval == "ask" and not self.people.verdict(tool.name):
+            return Outcome("error", "Not run: the person said no.")
         context = Context(
-            key=f"local:{step}:{call_id}",
+            key=key,
             person=Person("tester", "Tester"),
             session=SessionInfo("local", "local", "console"),
             notes=self.notes,
+            schedules=Schedules(self.schedules, key),
         )
-        self.outcomes[call_id] = await run_tool(tool, call.arguments, context)
-        return False
+        outcome = await run_tool(tool, call.arguments, context)
+        return outcome if outcome.wait is None else self.people.outcome(outcome.wait)
 
     async def park(self, step: int) -> bool:
-        """Nothing waits here."""
-        return False
+        """The test gives no more: the turn waits."""
+        return True
 
     async def close_group(self, step: int) -> None:
         """Append the calls and their results to the messages."""
@@ -187,12 +215,26 @@ async def run_agent(
     model: ScriptedModel,
     messages: Sequence[LocalMessage] = (),
     notes: MemoryNotes | None = None,
+    schedules: MemorySchedules | None = None,
+    answers: Answers = (),
+    approvals: Approvals = (),
+    children: Children | None = None,
 ) -> Run:
-    """Run one turn of `agent` on `text` with real tools and the scripted model."""
-    turn = _LocalTurn(agent, model, [*messages, LocalMessage("user", text)], notes or MemoryNotes())
+    """Run one turn of `agent` on `text` with real tools and the scripted model.
+
+    answers, approvals, children: what people answer and decide where tools ask them, and what other
+    agents answer; where these end, the run ends with finish `waiting`.
+    """
+    people = People(answers, approvals, children)
+    said = [*messages, LocalMessage("user", text)]
+    turn = _LocalTurn(
+        agent, model, said, notes or MemoryNotes(), schedules or MemorySchedules(), people
+    )
     end = await run_turn(turn, max_steps=agent.max_steps)
     ran = tuple(
         RanCall(one.name, one.arguments, turn.outcomes[call_id])
         for call_id, one in turn.calls.items()
+        if call_id in turn.outcomes
     )
-    return Run(turn.text, end.finish, end.steps, ran, tuple(turn.messages))
+    asked = tuple(people.asked)
+    return Run(turn.text, end.finish, end.steps, ran, tuple(turn.messages), asked)

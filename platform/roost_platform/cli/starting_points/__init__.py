@@ -1,0 +1,1 @@
+"""What `roost new` writes: texts with $name and $module in them, in a folder for each kind."""

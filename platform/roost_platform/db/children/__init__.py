@@ -1,0 +1,1 @@
+"""Agents that work for other agents: their tasks, budgets, results and ends."""

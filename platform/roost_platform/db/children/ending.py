@@ -1,0 +1,195 @@
+"""The end of a child: its result is stored once, and goes to whoever gave the task."""
+
+from typing import Final, Literal
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost.execution.call import Outcome
+from roost_platform.db import models
+from roost_platform.db.base.bells import ring_after
+from roost_platform.db.base.text import clean
+from roost_platform.db.base.told import tell
+from roost_platform.db.children.schemas import faults_of
+from roost_platform.db.children.spawning import agent_row, short
+from roost_platform.db.locks import open_turn
+from roost_platform.db.reasons import WORDS
+from roost_platform.db.turns.parking import make_ready
+from roost_platform.db.turns.transcript import RESULT
+from roost_workflows.ports import CALL_ENDED
+from roost_workflows.turn.endings import APOLOGIES, STOPPERS
+
+End = Literal["done", "failed", "stopped"]
+RESULT_CHARS_MAX: Final = 32_000  # about 8,000 tokens; the child's own transcript has the whole
+PARTIAL_CHARS_MAX: Final = 4_000
+CUT: Final = "\n\n[The rest is left out here: {more} characters more.]"
+NO_TEXT: Final = "It ended without an answer."
+NOT_VALID: Final = "[This answer does not fit the schema that was asked for: schema_valid=false]"
+HEADS: Final = {
+    "failed": "The agent {agent} failed: {why}",
+    "stopped": "The agent {agent} was stopped by {why}.",
+}
+PARTIAL: Final = "What it had by then:"
+
+
+async def end_child(
+    session: AsyncSession,
+    conversation: models.Conversation,
+    state: End,
+    text: str,
+    reason: str,
+    now: float,
+) -> None:
+    """Store a child's result, once, and bring it to the call that waits, or as a message.
+
+    The tree is locked. text: the answer, or what there was of it. reason: a code of reasons.py, or
+    of endings.STOPPERS for one that was stopped.
+    """
+    task = await session.get(models.ChildTask, conversation.id)
+    if task is None:
+        return
+    if task.state != "running":
+        if task.state == "stopped" and not task.result:  # with its tree: nobody waits for it
+            task.result = _bounded(clean(text).strip())
+        return
+    task.state, task.reason, task.finished_at = state, reason, now
+    task.result = _bounded(clean(text).strip())
+    if state == "done" and task.answer_schema is not None:
+        task.schema_valid = not faults_of(text, task.answer_schema)
+    tell(
+        session,
+        "child ended",
+        conversation_id=conversation.id,
+        parent_turn_id=task.parent_turn_id,
+        outcome=state,
+    )
+    await session.flush()
+    await _pass_on(session, conversation, task, now)
+    if task.is_waited:
+        waiting = await make_ready(
+            session, task.parent_turn_id, task.parent_step, task.parent_call_id
+        )
+        if waiting is not None:
+            ring_after(session, waiting)
+    else:
+        await _bring(session, task, now)
+
+
+async def outcome_of(
+    session: AsyncSession, turn_id: str, step: int, call_id: str
+) -> Outcome | None:
+    """The result of a call that gave a task; None while the child works."""
+    task = await task_of_call(session, turn_id, step, call_id)
+    if task is None or task.state == "running":
+        return None
+    if task.state == "done":
+        return Outcome("ok", told(task))
+    return Outcome("cancelled" if task.state == "stopped" else "error", told(task))
+
+
+async def task_of_call(
+    session: AsyncSession, turn_id: str, step: int, call_id: str
+) -> models.ChildTask | None:
+    """The task that a call gave."""
+    return await session.scalar(
+        select(models.ChildTask).where(
+            models.ChildTask.parent_turn_id == turn_id,
+            models.ChildTask.parent_step == step,
+            models.ChildTask.parent_call_id == call_id,
+        )
+    )
+
+
+def told(task: models.ChildTask) -> str:
+    """What the parent's model reads of a child that has ended."""
+    if task.state == "done":
+        text = task.result or NO_TEXT
+        return f"{NOT_VALID}\n{text}" if task.schema_valid is False else text
+    if task.state == "failed":
+        why = APOLOGIES.get(task.reason, APOLOGIES["internal"])
+    else:
+        why = STOPPERS.get(task.reason, STOPPERS[""])
+    head = HEADS[task.state].format(agent=task.agent, why=why)
+    return f"{head}\n{PARTIAL}\n{task.result}" if task.result else head
+
+
+async def close_calls(session: AsyncSession, turn: models.Turn, now: float) -> None:
+    """End the calls of a turn that is over which wait for children: done, if the child is."""
+    calls = await session.scalars(
+        select(models.ToolCall).where(
+            models.ToolCall.turn_id == turn.id,
+            models.ToolCall.wait == "child",
+            models.ToolCall.state.not_in(CALL_ENDED),
+        )
+    )
+    for call in calls.all():
+        outcome = await outcome_of(session, turn.id, call.step, call.call_id)
+        call.state = "cancelled" if outcome is None else outcome.status
+        call.result = "" if outcome is None else outcome.text
+        call.finished_at = now
+
+
+async def _pass_on(
+    session: AsyncSession, conversation: models.Conversation, task: models.ChildTask, now: float
+) -> None:
+    """Give answers of children's children that came too late for the child to whom it worked."""
+    late = await session.scalars(
+        select(models.Inbox)
+        .where(
+            models.Inbox.conversation_id == conversation.id,
+            models.Inbox.state == "pending",
+            models.Inbox.kind == RESULT,
+        )
+        .order_by(models.Inbox.sequence)
+    )
+    for row in late.all():
+        target = await _open_ancestor(session, task)
+        target.inbox_sequence += 1
+        row.conversation_id, row.sequence = target.id, target.inbox_sequence
+        ring_after(session, target.id)
+    await session.execute(
+        update(models.Inbox)
+        .where(models.Inbox.conversation_id == conversation.id, models.Inbox.state == "pending")
+        .values(state="dropped", reason_code="stopped", reason=WORDS["stopped"])
+    )
+
+
+async def _bring(session: AsyncSession, task: models.ChildTask, now: float) -> None:
+    """Let the answer of a child for which nobody waits arrive as a message."""
+    target = await _open_ancestor(session, task)
+    first = await session.scalar(
+        select(models.Inbox.identity_id)
+        .where(models.Inbox.conversation_id == task.conversation_id)
+        .order_by(models.Inbox.sequence)
+        .limit(1)
+    )
+    target.inbox_sequence += 1
+    session.add(
+        agent_row(
+            target,
+            sequence=target.inbox_sequence,
+            kind=RESULT,
+            event_id=f"result:{task.conversation_id}",
+            agent=f"{task.agent} {short(task.conversation_id)}",
+            text=told(task),
+            person_id=first,
+            now=now,
+        )
+    )
+    ring_after(session, target.id)
+
+
+async def _open_ancestor(session: AsyncSession, task: models.ChildTask) -> models.Conversation:
+    """The nearest conversation above in which somebody still reads: the chat at the top does."""
+    parent_id = task.parent_id
+    while (above := await session.get(models.ChildTask, parent_id)) is not None:
+        if above.state == "running" and await open_turn(session, parent_id) is not None:
+            break
+        parent_id = above.parent_id
+    return await session.get_one(models.Conversation, parent_id)
+
+
+def _bounded(text: str) -> str:
+    if len(text) <= RESULT_CHARS_MAX:
+        return text
+    return text[:RESULT_CHARS_MAX] + CUT.format(more=len(text) - RESULT_CHARS_MAX)

@@ -1,0 +1,86 @@
+"""Schedules, as a source of the due-clock: many of them fire in one transaction."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import bindparam, func, literal_column, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.base.engine import Database
+from roost_platform.db.locks import try_lock_conversation
+from roost_platform.db.schedules.firing import Due, fire_due
+
+TRANSACTIONS_MAX: Final = 10  # of one call: many reminders are due at nine in the morning
+
+# The state is written out, so that the index of active schedules is used.
+_ACTIVE = models.Schedule.state == literal_column("'active'")
+_NEXT = select(func.min(models.Schedule.due_at)).where(_ACTIVE)
+_DUE = (
+    select(models.Schedule.id, models.Schedule.conversation_id)
+    .where(_ACTIVE, models.Schedule.due_at <= bindparam("now"))
+    .order_by(models.Schedule.due_at, models.Schedule.id)
+    .limit(bindparam("most"))
+)
+_CLAIM = (
+    select(models.Schedule)
+    .where(
+        models.Schedule.id.in_(bindparam("ids", expanding=True)),
+        _ACTIVE,
+        models.Schedule.due_at <= bindparam("now"),
+    )
+    .order_by(models.Schedule.due_at, models.Schedule.id)
+    .with_for_update(skip_locked=True)
+    .execution_options(populate_existing=True)
+)
+
+
+class DueSchedules:
+    """Implements `roost_platform.dueclock.DueSource`.
+
+    Conversations are locked in the order of their ids, and what somebody else holds is left for
+    the next look, so that two clocks neither wait for each other nor fire the same time.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def next_due(self) -> float | None:
+        """See `DueSource.next_due`."""
+        async with self._database.read() as session:
+            return await session.scalar(_NEXT)
+
+    async def fire(self, now: float, limit: int) -> Sequence[str]:
+        """See `DueSource.fire`; up to `limit` rows in each of a few transactions."""
+        rung: list[str] = []
+        for _ in range(TRANSACTIONS_MAX):
+            async with self._database.read() as session:
+                found = (await session.execute(_DUE, {"now": now, "most": limit})).all()
+            if not found:
+                break
+            async with self._database.write() as session:
+                due = await _claim(session, found_in(found), now)
+                rung += await fire_due(session, due, now)
+            if len(due) < len(found):
+                break  # somebody holds the others
+        return rung
+
+
+def found_in(rows: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """The ids of due schedules by their conversations, in the order of these."""
+    found: dict[str, list[str]] = {}
+    for schedule_id, conversation_id in sorted(rows, key=lambda row: row[1]):
+        found.setdefault(conversation_id, []).append(schedule_id)
+    return found
+
+
+async def _claim(session: AsyncSession, found: dict[str, list[str]], now: float) -> list[Due]:
+    """The schedules that are still due, with their conversations; all locked."""
+    chats = {}
+    for conversation_id in found:
+        chat = await try_lock_conversation(session, conversation_id)
+        if chat is not None:
+            chats[conversation_id] = chat
+    ids = [id for chat_id in chats for id in found[chat_id]]
+    rows = await session.scalars(_CLAIM, {"ids": ids, "now": now})
+    return [Due(row, chats[row.conversation_id]) for row in rows]

@@ -1,0 +1,1 @@
+"""What people do with schedules in a chat: commands, buttons and words."""

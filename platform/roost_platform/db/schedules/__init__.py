@@ -1,0 +1,1 @@
+"""Schedules of people and what became of their times."""

@@ -1,0 +1,88 @@
+"""What people read of schedules, and the buttons beside it."""
+
+from typing import Final
+
+from roost.schedules.spec import ScheduleError
+from roost.schedules.times import when
+from roost.schedules.zones import local
+from roost_channels.message import Button
+from roost_platform.commands import SCHEDULE_BUTTON
+from roost_platform.db import models
+from roost_platform.db.schedules.keeping import code_of, echo_of, is_single, spec_of
+
+OK: Final = "k"
+CHANGE: Final = "c"
+CANCEL: Final = "x"
+DONE: Final = "d"
+SNOOZE: Final = "s"
+TOMORROW: Final = "t"
+DELETE: Final = "e"
+PAUSE: Final = "p"
+RESUME: Final = "r"
+LATE_S: Final = 60.0  # a text that goes out later than this says when it was due
+TITLE_CHARS_MAX: Final = 60
+_KINDS: Final = {"reminder": "Reminder", "task": "Task", "job": "Job", "check": "Check"}
+
+
+def button(label: str, schedule: models.Schedule, choice: str) -> Button:
+    """A button of a schedule."""
+    return Button(label, f"{SCHEDULE_BUTTON}{schedule.id}:{choice}")
+
+
+def created_text(schedule: models.Schedule, now: float) -> str:
+    """What is said of a schedule that was made or changed: all that was understood."""
+    until = ", until you say done" if schedule.options.get("until_done") else ""
+    return f"{_KINDS[schedule.kind]}: {schedule.text}\n{echo_of(schedule, now)}{until}"
+
+
+def created_buttons(schedule: models.Schedule) -> list[Button]:
+    """OK, Change and Cancel."""
+    choices = (("OK", OK), ("Change", CHANGE), ("Cancel", CANCEL))
+    return [button(label, schedule, choice) for label, choice in choices]
+
+
+def reminder_text(schedule: models.Schedule, scheduled_for: float, now: float, missed: int) -> str:
+    """The text of a reminder; a late one says when it was due and how many went before it."""
+    text = f"⏰ {schedule.text}"
+    if now - scheduled_for < LATE_S:
+        return text
+    return f"{text}\n\n_{late_words(schedule, scheduled_for, now, missed)}_"
+
+
+def late_words(schedule: models.Schedule, scheduled_for: float, now: float, missed: int) -> str:
+    """`due 09:00, sent 11:20`, with the days where they differ."""
+    _, zone = spec_of(schedule)
+    due, sent = local(scheduled_for, zone), local(now, zone)
+    words = f"due {due:%H:%M}, sent {sent:%H:%M}"
+    if due.date() != sent.date():
+        words = f"due {when(scheduled_for, zone)}, sent {when(now, zone)}"
+    if missed:
+        words += f"; {missed} earlier {'time was' if missed == 1 else 'times were'} missed"
+    return words
+
+
+def reminder_buttons(schedule: models.Schedule) -> list[Button]:
+    """Done, Snooze, Tomorrow, and Delete for one that comes again."""
+    choices = [("Done", DONE), ("Snooze 10 min", SNOOZE), ("Tomorrow", TOMORROW)]
+    if not is_single(schedule):
+        choices.append(("Delete", DELETE))
+    return [button(label, schedule, choice) for label, choice in choices]
+
+
+def line_of(schedule: models.Schedule) -> str:
+    """One schedule in a list: its code, what it does and when it is next due."""
+    try:
+        _, zone = spec_of(schedule)
+    except ScheduleError:
+        return f"`{code_of(schedule)}` {title_of(schedule)}: its times can't be read any more"
+    next_due = "paused"
+    if schedule.state == "active" and schedule.due_at is not None:
+        next_due = f"{when(schedule.due_at, zone)} ({zone.key})"
+        next_due += "" if is_single(schedule) else ", again and again"
+    return f"`{code_of(schedule)}` {title_of(schedule)}: {next_due}"
+
+
+def title_of(schedule: models.Schedule) -> str:
+    """The beginning of the text on one line."""
+    words = " ".join(schedule.text.split())
+    return words if len(words) <= TITLE_CHARS_MAX else f"{words[:TITLE_CHARS_MAX]}…"

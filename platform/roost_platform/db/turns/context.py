@@ -1,0 +1,101 @@
+"""What a model call reads of a turn: the transcript, who asks, and what was used so far."""
+
+from dataclasses import replace
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_platform.db.children.budgets import limit_of
+from roost_platform.db.children.forks import read_by_child
+from roost_platform.db.children.limits import root_of
+from roost_platform.db.people.tenants import Tenants
+from roost_platform.db.turns.lookups import has_open_group, payload_of, person_of
+from roost_platform.db.turns.scheduled import is_job, read_by_job
+from roost_platform.db.turns.spending import spent
+from roost_platform.db.turns.transcript import complete_rows, messages, pending_rows, take
+from roost_workflows.model_calls import Spent
+from roost_workflows.ports import TurnContext, TurnRecord
+
+
+async def read_context(
+    session: AsyncSession,
+    turn: models.Turn,
+    conversation: models.Conversation,
+    tenants: Tenants,
+    now: float,
+    *,
+    is_first: bool,
+    steers: bool,
+) -> TurnContext:
+    """Take messages that arrived meanwhile, if the turn steers, then read what a call needs.
+
+    The conversation is locked.
+    """
+    chat_session = await session.get_one(models.Session, turn.session_id)
+    has_open = await has_open_group(session, turn.id)
+    steered = 0
+    if not has_open and steers:
+        taken = complete_rows(await pending_rows(session, conversation.id), now)
+        await take(session, turn, chat_session, taken, now)
+        steered = len(taken)
+    person = await person_of(session, turn, conversation)
+    root = await root_of(session, conversation)
+    context = TurnContext(
+        turn=record(turn),
+        person_id="" if person is None else person.id,
+        person_name="" if person is None else person.display_name,
+        channel=conversation.channel,
+        session_key=conversation.key,
+        cache_salt=await tenants.salt(session, root.channel, root.account, root.chat),
+        messages=await messages(session, chat_session.id, chat_session.transcript_length),
+        end=chat_session.transcript_length,
+        steered=steered,
+        spent=Spent() if is_first and not has_open else await spent(session, turn.id),
+        payload=await payload_of(session, turn.id),
+    )
+    if is_job(conversation):
+        job = await read_by_job(session, conversation)
+        return replace(
+            context,
+            messages=[*job.before, *context.messages],
+            is_background=True,
+            answer_schema=job.schema,
+        )
+    if conversation.kind != "child":
+        return context
+    return await _of_child(session, turn, conversation, context)
+
+
+async def _of_child(
+    session: AsyncSession,
+    turn: models.Turn,
+    conversation: models.Conversation,
+    context: TurnContext,
+) -> TurnContext:
+    """The same for a child: with what it forks, and what it may use with its whole tree."""
+    read = await read_by_child(session, conversation.id)
+    if read is None:
+        return context
+    limit = await limit_of(session, turn, conversation)
+    return replace(
+        context,
+        messages=[*read.before, *context.messages],
+        spent=replace(context.spent, limit=limit),
+        is_child=True,
+        is_background=read.is_background,
+        answer_schema=read.schema,
+    )
+
+
+def record(turn: models.Turn, first_step: int = 1) -> TurnRecord:
+    """The turn as the workflow knows it."""
+    return TurnRecord(
+        turn_id=turn.id,
+        conversation_id=turn.conversation_id,
+        session_id=turn.session_id,
+        number=turn.number,
+        agent=turn.agent,
+        stop_requested=turn.stop_requested_at is not None,
+        worker_deaths=turn.worker_deaths,
+        first_step=first_step,
+    )

@@ -1,0 +1,46 @@
+"""The entries of a flow's journal where its turn ends: what did not end is closed and counted."""
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.db import models
+from roost_workflows.ports import CALL_ENDED
+from roost_workflows.turn.endings import unfinished_call
+
+# Entries that people hear of as calls; the others do nothing outside.
+COUNTED = ("", "call", "spawn")
+
+_OPEN = select(models.ToolCall).where(
+    models.ToolCall.turn_id == bindparam("id"),
+    models.ToolCall.op != "",
+    models.ToolCall.state.not_in(CALL_ENDED),
+)
+_UNDONE = (
+    select(models.ToolCall.name, models.ToolCall.state)
+    .where(models.ToolCall.turn_id == bindparam("id"), models.ToolCall.op == "compensate")
+    .order_by(models.ToolCall.step.desc())
+)
+
+
+async def close_entries(session: AsyncSession, turn: models.Turn, now: float) -> None:
+    """Close what a flow's journal has open; a turn of an agent has no journal."""
+    flow = await session.get(models.FlowRun, turn.id)
+    if flow is None:
+        return
+    flow.finished_at = now
+    for call in (await session.scalars(_OPEN, {"id": turn.id})).all():
+        if call.state == "planned":
+            call.state, call.result = "skipped", ""
+        else:
+            call.state, call.result = unfinished_call(call.state, call.effect)  # type: ignore[arg-type]
+        call.due_at, call.finished_at = None, now
+
+
+async def compensations(
+    session: AsyncSession, turn_id: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tools with which a flow undid its work, and those that did not do it, newest first."""
+    rows = (await session.execute(_UNDONE, {"id": turn_id})).all()
+    done = dict.fromkeys(name for name, state in rows if state == "ok")
+    left = dict.fromkeys(name for name, state in rows if state != "ok")
+    return tuple(done), tuple(left)

@@ -1,0 +1,1 @@
+"""What people write to be reminded, and what they read of it."""

@@ -1,0 +1,280 @@
+"""For tests: flows over a database, the session's loop over the real activities, with kills."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from roost import Agent
+from roost.errors import StepsExhausted, TurnStopped
+from roost.flow import Flow
+from roost.turn import run_turn
+from roost_inference.client.assembly import Completed, Delta
+from roost_inference.client.engine_client import ChatRequest
+from roost_platform.db import models
+from roost_platform.db.stores import Stores
+from roost_platform.db.turns.parking import make_ready
+from roost_platform.db.waits.deciding import Decided, Decider, decide
+from roost_platform.testing.chats import HandClock, Person
+from roost_platform.wiring import worker_ports
+from roost_workflows.agents import AgentRegistry
+from roost_workflows.hints.session_hints import NoHints
+from roost_workflows.state import (
+    BegunTurn,
+    CallInput,
+    GenerateInput,
+    GroupInput,
+    SettleInput,
+    StepResult,
+)
+from roost_workflows.turn.activities import Activities
+
+RETRIES_MAX = 5
+
+
+class Killed(BaseException):
+    """The worker died before a commit."""
+
+
+@dataclass
+class Script:
+    """An engine that gives its texts in order, and keeps what it was asked."""
+
+    texts: list[str] = field(default_factory=list)
+    requests: list[ChatRequest] = field(default_factory=list)
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
+        """The next text."""
+        self.requests.append(request)
+        text = self.texts.pop(0)
+        yield Delta(text)
+        yield Completed(
+            text=text,
+            tool_calls=(),
+            finish_reason="stop",
+            prompt_tokens=7,
+            cached_tokens=0,
+            completion_tokens=3,
+            message_id="m",
+            model="script",
+        )
+
+
+class Ports:
+    """A turn's ports over the activities."""
+
+    def __init__(self, activities: Activities, turn_id: str) -> None:
+        self._activities = activities
+        self._turn_id = turn_id
+
+    async def generate(self, step: int, *, last: bool) -> StepResult:
+        """Advance the flow."""
+        call = GenerateInput(self._turn_id, step, last)
+        result: StepResult = await perform(self._activities.generate, call)
+        return result
+
+    async def call_tool(self, step: int, call_id: str) -> bool:
+        """Run an entry."""
+        call = CallInput(self._turn_id, step, call_id)
+        return bool(await perform(self._activities.call_tool, call))
+
+    async def close_group(self, step: int) -> None:
+        """Nothing for flows."""
+        await perform(self._activities.close_group, GroupInput(self._turn_id, step))
+
+    async def park(self, step: int) -> bool:
+        """Let the turn wait."""
+        return bool(await perform(self._activities.park, GroupInput(self._turn_id, step)))
+
+
+async def perform(activity: Any, argument: object) -> Any:
+    """Run an activity as Temporal does, with a few retries."""
+    for attempt in range(RETRIES_MAX):
+        try:
+            return await ActivityEnvironment().run(activity, argument)
+        except ApplicationError as error:
+            if error.non_retryable or attempt == RETRIES_MAX - 1:
+                raise
+    raise AssertionError("not reached")
+
+
+@dataclass
+class FlowWorld:
+    """A person in a chat whose agent is a flow. commits: how many the worker made."""
+
+    ada: Person
+    clock: HandClock
+    engine: Script = field(default_factory=Script)
+    commits: int = 0
+    kills: Collection[int] = ()
+    is_dead: bool = False
+    is_working: bool = False
+    flows: tuple[Flow | Agent, ...] = ()
+
+    @property
+    def stores(self) -> Stores:
+        """The person's stores."""
+        return self.ada.stores
+
+    def installs(self, *flows: Flow | Agent) -> None:
+        """Let these answer from now on, the first one by default."""
+        self.flows = flows
+        self.activities = self._worker()
+
+    def _worker(self) -> Activities:
+        ports = worker_ports(self.stores, NoHints())
+        return Activities(ports, self.engine, AgentRegistry.of(*self.flows))
+
+    async def says(self, text: str) -> None:
+        """Write to the flow."""
+        await self.ada.says(text)
+        async with self.stores.database.write() as session:
+            row = await session.get_one(models.Conversation, await self.ada.conversation_id())
+            row.agent = self.flows[0].name
+
+    async def goes_on(self) -> None:
+        """Ring the session until nothing can go on; dead workers are replaced."""
+        self.is_working = True
+        while self.is_working:
+            try:
+                self.is_working = await self._turn()
+            except Killed:
+                self.is_dead = False
+                self.activities = self._worker()
+
+    async def _turn(self) -> bool:
+        conversation_id = await self.ada.conversation_id()
+        begun = await perform(self.activities.begin_turn, conversation_id)
+        if begun is None:
+            return False
+        assert isinstance(begun, BegunTurn)
+        try:
+            if begun.stop_requested:
+                raise TurnStopped
+            await run_turn(
+                Ports(self.activities, begun.turn_id),
+                max_steps=begun.max_steps,
+                first_step=begun.first_step,
+            )
+        except TurnStopped:
+            await self._settle(SettleInput(begun.turn_id, "stopped", "stopped"))
+        except StepsExhausted:
+            await self._settle(SettleInput(begun.turn_id, "failed", "too_many_steps"))
+        except ApplicationError as error:
+            await self._settle(SettleInput(begun.turn_id, "failed", error.type or "internal"))
+        return True
+
+    async def _settle(self, end: SettleInput) -> None:
+        if await perform(self.activities.settle, end):
+            await perform(self.activities.undo, end.turn_id)
+            await perform(
+                self.activities.settle,
+                SettleInput(end.turn_id, end.outcome, end.reason, is_undone=True),
+            )
+
+    async def decides(self, *verdicts: bool) -> None:
+        """Decide what waits for a yes or a no, the oldest first."""
+        for verdict in verdicts:
+            async with self.stores.database.write() as session:
+                asked = await session.scalar(
+                    select(models.Approval)
+                    .where(models.Approval.state == "pending", models.Approval.kind == "approve")
+                    .order_by(models.Approval.created_at, models.Approval.id)
+                    .limit(1)
+                )
+                assert asked is not None
+                word: Decided = "approved" if verdict else "denied"
+                by = Decider("ada", "Ada", "telegram")
+                await decide(session, asked, word, by, self.clock.now)
+
+    async def answers(self, **texts: str) -> None:
+        """Answer the open questions by the first word of each."""
+        async with self.stores.database.write() as session:
+            rows = await session.scalars(
+                select(models.Approval).where(models.Approval.state == "pending")
+            )
+            for asked in rows.all():
+                text = texts.get(asked.preview.split()[0].strip("?:"))
+                if text is not None:
+                    by = Decider("ada", "Ada", "telegram")
+                    await decide(session, asked, "answered", by, self.clock.now, answers=[text])
+
+    async def expires(self) -> None:
+        """Let the time of all open questions run out."""
+        async with self.stores.database.write() as session:
+            rows = await session.scalars(
+                select(models.Approval).where(models.Approval.state == "pending")
+            )
+            for asked in rows.all():
+                by = Decider("", "", "clock")
+                await decide(session, asked, "expired", by, self.clock.now)
+
+    async def sleeps_end(self) -> int:
+        """Do what the due-clock does for sleeps that are over."""
+        async with self.stores.database.write() as session:
+            due = await session.scalars(
+                select(models.ToolCall).where(
+                    models.ToolCall.state == "waiting", models.ToolCall.due_at <= self.clock.now
+                )
+            )
+            calls = due.all()
+            for call in calls:
+                await make_ready(session, call.turn_id, call.step, call.call_id)
+            return len(calls)
+
+    async def turn(self) -> models.Turn:
+        """The newest turn."""
+        async with self.stores.database.read() as session:
+            row = await session.scalar(
+                select(models.Turn).order_by(models.Turn.number.desc()).limit(1)
+            )
+            assert row is not None
+            return row
+
+    async def journal(self) -> list[models.ToolCall]:
+        """The newest turn's calls, in order."""
+        async with self.stores.database.read() as session:
+            rows = await session.scalars(
+                select(models.ToolCall)
+                .where(models.ToolCall.turn_id == (await self.turn()).id)
+                .order_by(models.ToolCall.step)
+            )
+            return list(rows)
+
+    async def last_text(self) -> str:
+        """The newest message to the person."""
+        return (await self.ada.outbox())[-1][1]
+
+    @contextmanager
+    def killed_before(self, *commits: int) -> Iterator[None]:
+        """Let the worker die before these commits, counted from now."""
+        self.kills, self.commits = commits, 0
+        try:
+            yield
+        finally:
+            self.kills = ()
+
+    def watch_commits(self) -> None:
+        """Count the worker's commits from now on, and let it die before those of `kills`."""
+        database = self.stores.database
+        real = database.write
+
+        @asynccontextmanager
+        async def write(*, is_news: bool = True) -> AsyncIterator[AsyncSession]:
+            async with real(is_news=is_news) as session:
+                yield session
+                if self.is_dead:
+                    raise Killed
+                self.commits += self.is_working
+                if not self.is_working:
+                    return
+                if self.commits in self.kills:
+                    self.is_dead = True
+                    raise Killed
+
+        database.write = write  # type: ignore[method-assign]

@@ -1,0 +1,211 @@
+"""What a flow may not do, and what an edit under a running flow is told."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from roost import DefinitionError, FlowContext, flow, tool
+from roost.errors import CallFailed, FlowEdited, FlowLimit
+from roost.flow import WrongInput
+from roost.flows.advancing import advance
+from roost.flows.journal import BRANCHES_MAX, RESULT_BYTES_MAX, Entry
+from roost.testing import run_flow
+
+
+@tool(effect="pure")
+async def book(day: str) -> str:
+    """Book."""
+    return f"booked {day}"
+
+
+@tool(effect="pure")
+async def long_text(size: int) -> str:
+    """Return a long text."""
+    return "é" * size
+
+
+@flow(name="plan")
+async def before(ctx: FlowContext) -> str:
+    await ctx.call(book, day="Mon")
+    day = await ctx.ask("Which day?")
+    first, _ = await ctx.gather(ctx.call(book, day=day), ctx.sleep(5))
+    return str(first)
+
+
+@flow(name="plan")
+async def calls_instead(ctx: FlowContext) -> str:
+    await ctx.call(book, day="Mon")
+    await ctx.call(book, day="Tue")
+    return "done"
+
+
+@flow(name="plan")
+async def other_arguments(ctx: FlowContext) -> str:
+    await ctx.call(book, day="Sun")
+    return "done"
+
+
+@flow(name="plan")
+async def ends_early(ctx: FlowContext) -> str:
+    await ctx.call(book, day="Mon")
+    return "done"
+
+
+@flow(name="plan")
+async def no_gather(ctx: FlowContext) -> str:
+    await ctx.call(book, day="Mon")
+    day = await ctx.ask("Which day?")
+    return str(await ctx.call(book, day=day))
+
+
+@flow(name="plan")
+async def hides_it(ctx: FlowContext) -> str:
+    try:
+        ctx.now()
+        await ctx.call(book, day="Mon")
+    except Exception:
+        pass
+    return "hidden"
+
+
+async def test_an_edited_flow_names_the_step() -> None:
+    run = await run_flow(before, answers=["Tue"])
+    assert run.text == "booked Tue"
+    for edited, words in {
+        calls_instead: "step 2 was ask('Which day?'), now call('book')",
+        other_arguments: "step 1 was call('book'), now call('book') with other arguments",
+        ends_early: "step 2 was ask('Which day?'), now the flow ends before it",
+        no_gather: "step 3 was call('book'), now call('book')",
+        hides_it: "step 1 was call('book'), now now()",
+    }.items():
+        how = advance(edited, {}, run.journal)
+        assert how.state == "failed" and isinstance(how.error, FlowEdited)
+        assert str(how.error).startswith(words)
+        assert not how.new
+
+
+async def test_code_behind_the_point_it_has_reached_may_change() -> None:
+    begun = await run_flow(before)
+    assert begun.state == "waiting"
+    again = await run_flow(no_gather, journal=begun.journal, answers=["Wed"])
+    assert again.text == "booked Wed"
+
+
+async def test_a_flow_has_a_bounded_number_of_steps() -> None:
+    @flow(max_steps=20)
+    async def endless(ctx: FlowContext) -> str:
+        while True:
+            await ctx.call(book, day="Mon")
+
+    run = await run_flow(endless)
+    assert isinstance(run.error, FlowLimit) and len(run.journal) == 20
+
+    @flow(max_steps=20)
+    async def asks_the_time(ctx: FlowContext) -> str:
+        while True:
+            ctx.now()
+
+    assert isinstance((await run_flow(asks_the_time)).error, FlowLimit)
+
+
+async def test_gather_has_a_bounded_number_of_branches() -> None:
+    @flow
+    async def wide(ctx: FlowContext, count: int) -> str:
+        done = await ctx.gather(*(ctx.call(book, day=str(n)) for n in range(count)))
+        return str(len(done))
+
+    assert (await run_flow(wide, input={"count": BRANCHES_MAX})).text == "64"
+    run = await run_flow(wide, input={"count": BRANCHES_MAX + 1})
+    assert isinstance(run.error, FlowLimit) and run.journal == ()
+
+
+async def test_a_result_is_whole_or_refused() -> None:
+    @flow
+    async def reads(ctx: FlowContext, size: int) -> str:
+        return str(len(await ctx.call(long_text, size=size)))
+
+    most = RESULT_BYTES_MAX // 2
+    assert (await run_flow(reads, input={"size": most})).text == str(most)
+    run = await run_flow(reads, input={"size": most + 1})
+    assert isinstance(run.error, CallFailed) and "more than" in str(run.error)
+
+
+async def test_arguments_are_bounded_too() -> None:
+    @flow
+    async def gives(ctx: FlowContext) -> str:
+        return str(await ctx.call(book, day="x" * RESULT_BYTES_MAX))
+
+    assert isinstance((await run_flow(gives)).error, FlowLimit)
+
+
+async def test_sleeps_have_a_zone_and_an_end() -> None:
+    @flow
+    async def naive(ctx: FlowContext) -> str:
+        await ctx.sleep(until=datetime(2027, 1, 1))
+        return "?"
+
+    @flow
+    async def for_years(ctx: FlowContext) -> str:
+        await ctx.sleep(10 * 365 * 86400)
+        return "?"
+
+    assert "no time zone" in str((await run_flow(naive)).error)
+    assert isinstance((await run_flow(for_years)).error, FlowLimit)
+
+
+def test_wrong_definitions_name_file_line_and_mend() -> None:
+    def plain(ctx: FlowContext) -> str:
+        return ""
+
+    async def no_context(message: str) -> str:
+        return ""
+
+    async def Upper(ctx: FlowContext) -> str:
+        return ""
+
+    async def bare(ctx: FlowContext, city) -> str:  # type: ignore[no-untyped-def]
+        return ""
+
+    wrong: dict[Callable[..., Any], str] = {
+        plain: "async def",
+        no_context: "ctx: FlowContext",
+        Upper: "lower-case",
+        bare: "needs an annotation",
+    }
+    for function, words in wrong.items():
+        with pytest.raises(DefinitionError, match=words) as caught:
+            flow(function)
+        assert "test_flow_bounds.py:" in str(caught.value)
+    with pytest.raises(DefinitionError, match="steer"):
+        flow(queue="steer")(calls_instead.function)
+    with pytest.raises(DefinitionError, match="1 to 1000"):
+        flow(max_steps=0)(calls_instead.function)
+
+
+def test_input_is_a_message_fields_or_nothing() -> None:
+    @flow
+    async def report(ctx: FlowContext, city: str, days: int = 3) -> str:
+        return ""
+
+    assert report.parse('{"city": "Rome"}') == {"city": "Rome", "days": 3}
+    assert report.parse_input({"city": "Rome", "days": 4}) == {"city": "Rome", "days": 4}
+    with pytest.raises(WrongInput, match="city"):
+        report.parse("Rome, please")
+    with pytest.raises(WrongInput, match="days"):
+        report.parse('{"city": "Rome", "days": "many"}')
+    assert before.parse("whatever") == {}
+    assert report.parse(report.text_of({"city": "Rome", "days": 4})) == {"city": "Rome", "days": 4}
+
+
+def test_the_code_hash_changes_with_the_code_and_its_tools() -> None:
+    assert before.code_hash != calls_instead.code_hash
+    assert before.tools == (book,)
+    assert before.tool("book") is book
+
+
+def test_entries_compare_by_value() -> None:
+    entry = Entry("0", "call", "book", "{}")
+    assert replace(entry, state="ok") != entry

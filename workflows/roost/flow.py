@@ -1,0 +1,255 @@
+"""A flow is a function that is its own turn loop: `@flow` makes it stand wherever an agent does."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints, overload
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+from roost.agent import NAME, QueueMode
+from roost.checks import require_sendable, require_type, shown
+from roost.declaration.parameters import explain, untitled
+from roost.errors import DefinitionError, FlowError
+from roost.flows.advancing import FlowFacts
+from roost.flows.context import FlowContext
+from roost.flows.driving import Run
+from roost.flows.journal import STEPS_MAX
+from roost.tools import Tool
+
+# A flow reads no transcript, so no message can steer it.
+FlowQueue = Literal["followup", "collect", "interrupt"]
+FLOW_QUEUES: Final[tuple[str, ...]] = get_args(FlowQueue)
+# none: the function takes ctx alone. message: ctx and `message: str`. fields: named values.
+InputKind = Literal["none", "message", "fields"]
+MESSAGE: Final = "message"
+
+
+class WrongInput(FlowError):
+    """What the flow was started with is not what it takes; the text is for the person."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flow:
+    """A declared flow.
+
+    parameters: the JSON schema of its input, by name. input_kind: see InputKind.
+    max_steps: entries of its journal at most. queue: what happens to messages that arrive while it
+    runs, as in Agent. code_hash: changes with its source, what it closes over, and its tools.
+    """
+
+    name: str
+    function: Callable[..., Coroutine[Any, Any, Any]]
+    description: str
+    parameters: Mapping[str, Any]
+    input_kind: InputKind
+    max_steps: int
+    queue: QueueMode | None
+    code_hash: str
+    _input: type[BaseModel]
+    _context_name: str
+
+    def parse(self, text: str) -> dict[str, Any]:
+        """The input in a message: its text, or the JSON of its fields. Raises WrongInput."""
+        match self.input_kind:
+            case "none":
+                return {}
+            case "message":
+                return {MESSAGE: text}
+            case "fields":
+                return self._checked(text.strip() or "{}")
+
+    def parse_input(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The input as JSON can keep it, from named values. Raises WrongInput."""
+        return self._checked(json.dumps(dict(given)))
+
+    def text_of(self, given: Mapping[str, Any]) -> str:
+        """The message that starts the flow with these values; `parse` reads it again."""
+        if self.input_kind == "message":
+            return str(given[MESSAGE])
+        return json.dumps(dict(given), ensure_ascii=False)
+
+    def begin(
+        self, run: Run, facts: FlowFacts, values: Mapping[str, Any]
+    ) -> Coroutine[Any, Any, Any]:
+        """The function as it begins, with its ctx over this run. values: what `parse` gave."""
+        model = self._input.model_validate_json(json.dumps(dict(values)))
+        given = {name: getattr(model, name) for name in self._input.model_fields}
+        return self.function(**{self._context_name: FlowContext(run, facts)}, **given)
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """The tools that the function's code names, sorted by name."""
+        found = {tool.name: tool for tool in _named_tools(self.function)}
+        return tuple(found[name] for name in sorted(found))
+
+    def tool(self, name: str) -> Tool | None:
+        """The tool of that name among `tools`."""
+        return next((tool for tool in self.tools if tool.name == name), None)
+
+    def _checked(self, text: str) -> dict[str, Any]:
+        try:
+            model = self._input.model_validate_json(text)
+        except ValidationError as error:
+            raise WrongInput(f"{explain(self.name, error)} {self._wanted()}") from None
+        kept: dict[str, Any] = json.loads(model.model_dump_json())
+        return kept
+
+    def _wanted(self) -> str:
+        """What the flow takes, in words."""
+        if self.input_kind == "none":
+            return "It takes no input."
+        fields = self.parameters.get("properties", {})
+        shape = {name: field.get("type", "value") for name, field in fields.items()}
+        return f"Send its input as JSON: {json.dumps(shape)}"
+
+
+@overload
+def flow(function: Callable[..., Any], /) -> Flow: ...
+@overload
+def flow(
+    *, name: str = "", max_steps: int = STEPS_MAX, queue: QueueMode | None = None
+) -> Callable[[Callable[..., Any]], Flow]: ...
+def flow(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str = "",
+    max_steps: int = STEPS_MAX,
+    queue: QueueMode | None = None,
+) -> Flow | Callable[[Callable[..., Any]], Flow]:
+    """Declare an `async def` function as a flow.
+
+    Its first parameter is the `FlowContext`. Behind it comes nothing, or `message: str`, which is
+    what the person wrote, or fields with types, which come as JSON. What it returns is the answer.
+    name: by default the function's. Raises DefinitionError.
+    """
+
+    def declare(inner: Callable[..., Any]) -> Flow:
+        return _declare(inner, name, max_steps, queue)
+
+    return declare(function) if function is not None else declare
+
+
+def _declare(
+    function: Callable[..., Any], name: str, max_steps: int, queue: QueueMode | None
+) -> Flow:
+    if not inspect.isfunction(function):
+        raise DefinitionError(f"@flow takes a function, not {shown(function)}.")
+    where = f"Flow {function.__name__!r} ({_place(function)})"
+    if not inspect.iscoroutinefunction(function):
+        raise DefinitionError(f"{where}: a flow is an `async def` that awaits its steps.")
+    require_type(where, "name", name, str, "a text")
+    name = name or function.__name__.strip("_")
+    if not NAME.fullmatch(name):
+        raise DefinitionError(
+            f"{where}: a name begins with a lower-case letter and has up to 64 lower-case letters, "
+            f"digits, _ or -."
+        )
+    require_type(where, "max_steps", max_steps, int, "a whole number")
+    if not 1 <= max_steps <= STEPS_MAX:
+        raise DefinitionError(f"{where}: max_steps must be 1 to {STEPS_MAX}.")
+    if queue is not None and queue not in FLOW_QUEUES:
+        modes = ", ".join(FLOW_QUEUES)
+        raise DefinitionError(
+            f"{where}: queue must be one of {modes}, or None, not {shown(queue)}."
+        )
+    description = inspect.getdoc(function) or ""
+    require_sendable(where, "its docstring", description)
+    context_name, fields = _fields(where, function)
+    model = _model(where, name, fields)
+    kind: InputKind = "fields" if fields else "none"
+    if list(fields) == [MESSAGE] and fields[MESSAGE][0] is str:
+        kind = "message"
+    return Flow(
+        name=name,
+        function=function,
+        description=description,
+        parameters=untitled(model.model_json_schema()),
+        input_kind=kind,
+        max_steps=max_steps,
+        queue=queue,
+        code_hash=_hash(function),
+        _input=model,
+        _context_name=context_name,
+    )
+
+
+def _fields(where: str, function: Callable[..., Any]) -> tuple[str, dict[str, Any]]:
+    """The name of the ctx parameter, and the fields of the input."""
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError, SyntaxError) as error:
+        raise DefinitionError(f"{where}: an annotation can't be resolved: {error}.") from error
+    parameters = list(inspect.signature(function).parameters.values())
+    if not parameters or not _is_context(hints.get(parameters[0].name, FlowContext)):
+        raise DefinitionError(f"{where}: its first parameter must be `ctx: FlowContext`.")
+    fields: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise DefinitionError(
+                f"{where}: parameter {parameter.name!r} must be passable by name."
+            )
+        if parameter is parameters[0]:
+            continue
+        if parameter.name not in hints:
+            raise DefinitionError(f"{where}: parameter {parameter.name!r} needs an annotation.")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints[parameter.name], default)
+    return parameters[0].name, fields
+
+
+def _is_context(hint: Any) -> bool:
+    return hint is FlowContext or (
+        get_origin(hint) is Annotated and get_args(hint)[0] is FlowContext
+    )
+
+
+def _model(where: str, name: str, fields: dict[str, Any]) -> type[BaseModel]:
+    try:
+        model: type[BaseModel] = create_model(
+            f"{name}_input", __config__=ConfigDict(extra="forbid"), **fields
+        )
+        require_sendable(where, "the schema of its input", model.model_json_schema())
+    except (PydanticSchemaGenerationError, PydanticUserError, NameError) as error:
+        raise DefinitionError(f"{where}: {str(error).splitlines()[0]}") from error
+    return model
+
+
+def _place(function: Callable[..., Any]) -> str:
+    """The file and line at which the function is written."""
+    code = function.__code__
+    return f"{Path(code.co_filename).name}:{code.co_firstlineno}"
+
+
+def _hash(function: Callable[..., Any]) -> str:
+    """A SHA-256 of the source, of plain values that it closes over, and of the tools it names."""
+    try:
+        code = inspect.getsource(function)
+    except (OSError, TypeError):  # made at run time: the instructions stand for the text
+        code = function.__code__.co_code.hex() + repr(function.__code__.co_consts)
+    plain = (str, int, float, bool, bytes, type(None))
+    held = {
+        name: repr(value)
+        for name, value in inspect.getclosurevars(function).nonlocals.items()
+        if isinstance(value, plain)
+    }
+    tools = [tool.definition_hash for tool in _named_tools(function)]
+    text = json.dumps([code, held, sorted(tools)], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _named_tools(function: Callable[..., Any]) -> list[Tool]:
+    try:
+        held = inspect.getclosurevars(function)
+    except ValueError:  # a cell is empty while its function is being defined
+        return []
+    return [
+        value
+        for value in (*held.globals.values(), *held.nonlocals.values())
+        if isinstance(value, Tool)
+    ]

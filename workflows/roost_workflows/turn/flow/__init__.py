@@ -1,0 +1,1 @@
+"""Flows as turns: each model step of the loop is one advance over the journal."""

@@ -1,0 +1,164 @@
+"""A flow's `generate`: one model call over the prompt and the data alone, of a bounded size."""
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from temporalio import activity
+
+from roost.agent import Agent, ModelSettings
+from roost.flows.journal import Step
+from roost.flows.prompting import TRIES_MAX, again, misfit, prompt_of, without_fence
+from roost.text import cap
+from roost_inference.client.assembly import Completed
+from roost_inference.client.engine_client import ChatRequest
+from roost_inference.errors import (
+    BodyTooLarge,
+    ContentRefused,
+    EngineError,
+    EngineUnavailable,
+    InvalidRequest,
+    PromptTooLong,
+)
+from roost_workflows.flow_ports import FlowRecord, FlowRuns, Generated, StoredEntry
+from roost_workflows.model_calls import Usage
+from roost_workflows.ports import Turns
+from roost_workflows.turn.activity_guard import finish, note_error
+from roost_workflows.turn.failures import engine_failure, engine_words
+from roost_workflows.turn.figures import engine_figures
+from roost_workflows.turn.model_call import ModelClient
+from roost_workflows.turn.progress import Board, ProgressWriter
+from roost_workflows.turn.requests import PRIORITY_CONTINUATION
+
+log = logging.getLogger(__name__)
+
+LABEL: Final = "Writing"
+# Another attempt at the very same prompt ends the same way: the flow may go another way.
+REFUSED: Final = (PromptTooLong, BodyTooLarge, ContentRefused, InvalidRequest)
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What the model calls of one entry cost together."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+    def plus(self, done: Completed) -> "Spending":
+        """With one more call."""
+        return Spending(
+            self.prompt_tokens + done.prompt_tokens,
+            self.cached_tokens + done.cached_tokens,
+            self.completion_tokens + done.completion_tokens,
+        )
+
+
+class Generator:
+    """Makes the model calls of flows."""
+
+    def __init__(self, flows: FlowRuns, turns: Turns, engine: ModelClient, board: Board) -> None:
+        self._flows = flows
+        self._turns = turns
+        self._engine = engine
+        self._board = board
+
+    async def run(self, record: FlowRecord, stored: StoredEntry, step: Step[Any]) -> None:
+        """Have the model write, and keep what can be used. Raises ApplicationError where the engine
+        fails; Temporal tries again.
+        """
+        entry, turn_id = stored.entry, record.turn_id
+        begun = await self._turns.begin_call(turn_id, stored.step, entry.path)
+        if begun.state not in ("planned", "running"):
+            return
+        self._board.put(turn_id, begun.key, LABEL)
+        try:
+            async with ProgressWriter(self._turns, self._board, turn_id, "thinking"):
+                generated = await self._generate(record, stored, step)
+        except EngineError as error:
+            level = logging.WARNING if error.retryable else logging.ERROR
+            log.log(level, "turn %s: model call failed: %r", turn_id, error)
+            await note_error(self._turns, turn_id, engine_words(error))
+            raised = engine_failure(error, activity.info().attempt)
+            if not isinstance(error, REFUSED):
+                raise raised from None
+            generated = Generated(error=f"the model refused it: {raised.type}")
+        await finish(self._flows.finish_generate(turn_id, entry.path, generated))
+        mark = "✗" if generated.error else "✓"
+        self._board.put(turn_id, begun.key, f"{LABEL} {mark}")
+
+    async def _generate(
+        self, record: FlowRecord, stored: StoredEntry, step: Step[Any]
+    ) -> Generated:
+        agent = step.target if isinstance(step.target, Agent) else None
+        schema = json.loads(stored.entry.arguments).get("schema")
+        messages = prompt_of(stored.entry.arguments, agent)
+        spent, began, first_at, why = Spending(), time.time(), None, ""
+        forced = schema
+        for _ in range(TRIES_MAX):
+            request = _request(messages, agent, record.cache_salt, forced)
+            try:
+                done, first = await self._ask(request)
+            except InvalidRequest:
+                if forced is None:
+                    raise
+                # The engine can't follow this schema: the answer is checked anyway.
+                forced = None
+                done, first = await self._ask(_request(messages, agent, record.cache_salt, None))
+            first_at = first_at or first
+            spent = spent.plus(done)
+            text = without_fence(done.text) if schema is not None else done.text
+            why = misfit(step, text)
+            if not why:
+                break
+            messages = [*messages, *again(text, why)]
+        usage = Usage(
+            prompt_tokens=spent.prompt_tokens,
+            cached_tokens=spent.cached_tokens,
+            completion_tokens=spent.completion_tokens,
+            time_to_first_token_s=None if first_at is None else first_at - began,
+            duration_s=time.time() - began,
+            engine=engine_figures(done.metrics),
+        )
+        told = cap(f"What the model wrote can't be used: {why}") if why else ""
+        return Generated(text, told, usage, done.model, done.message_id, began)
+
+    async def _ask(self, request: ChatRequest) -> tuple[Completed, float | None]:
+        """One answer, and when its first word came. Raises EngineError."""
+        first_at: float | None = None
+        async with contextlib.aclosing(self._engine.stream(request)) as events:
+            async for event in events:
+                first_at = first_at or time.time()
+                if isinstance(event, Completed):
+                    return event, first_at
+        raise EngineUnavailable("the engine's stream ended without a result")
+
+
+def _request(
+    messages: list[dict[str, Any]],
+    agent: Agent | None,
+    cache_salt: str,
+    schema: Mapping[str, Any] | None,
+) -> ChatRequest:
+    settings = agent.model if agent is not None else ModelSettings()
+    extra: dict[str, object] = {}
+    if settings.repetition_penalty is not None:
+        extra["repetition_penalty"] = settings.repetition_penalty
+    if schema is not None:
+        form = {"name": "answer", "schema": dict(schema)}
+        extra["response_format"] = {"type": "json_schema", "json_schema": form}
+    return ChatRequest(
+        messages=messages,
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        seed=settings.seed,
+        stop=list(settings.stop),
+        cache_salt=cache_salt,
+        priority=PRIORITY_CONTINUATION,
+        extra=extra,
+    )
