@@ -62,6 +62,9 @@ def up(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also show the output of the parts.")
     ] = False,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="Load agents again whenever their code changes.")
+    ] = False,
 ) -> None:
     """Run everything in one terminal: database, Temporal, engine, worker, courier, web."""
     from roost_platform.stack.up import Options
@@ -69,7 +72,7 @@ def up(
 
     overrides: dict[str, Any] = {} if port is None else {"web": {"port": port}}
     settings = read_settings(data, overrides)
-    sys.exit(run_up(settings, Options(sandbox, headless, verbose, settings.config_file)))
+    sys.exit(run_up(settings, Options(sandbox, headless, verbose, settings.config_file, dev)))
 
 
 @app.command()
