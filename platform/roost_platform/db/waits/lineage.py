@@ -5,10 +5,10 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost_platform.approval_rules import ApprovalRules
+from roost_platform.approval_rules import ApprovalRules, Verdict
 from roost_platform.db import models
 from roost_platform.db.turns.children.limits import root_of
-from roost_platform.db.waits.policies import Verdict, verdict_of
+from roost_platform.db.waits.policies import verdict_of
 from roost_workflows.wait_ports import CallFacts
 
 # From the mildest to the strictest.
