@@ -105,14 +105,15 @@ async def settle(
         created_at=now,
     )
     await append(session, chat_session, [message])
+    if conversation.kind == "child" and not is_job(conversation):
+        await end_turn(session, turn, outcome, reason, now)
+        why = reason if outcome == "failed" else cause
+        await end_child(session, conversation, outcome, partial, why, now)
+        return Settled(elapsed_s=now - turn.started_at)
     await cancel_unsent(session, turn_id, now)
     turn.reply_to = await refresh_reply_target(session, turn)
     await end_turn(session, turn, outcome, reason, now)
     await session.flush()
-    if conversation.kind == "child" and not is_job(conversation):
-        why = reason if outcome == "failed" else cause
-        await end_child(session, conversation, outcome, partial, why, now)
-        return await counts(session, turn, already=False)
     settled = await counts(session, turn, already=False)
     if is_interrupted and not partial and not settled.calls:
         return settled  # nothing was said or done: the next turn answers both messages

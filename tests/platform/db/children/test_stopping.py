@@ -1,5 +1,6 @@
 """Stops reach every agent below a chat, also where no worker lives to hear of them."""
 
+import pytest
 from sqlalchemy import select, update
 
 from roost import Agent, tool
@@ -7,6 +8,7 @@ from roost.builtin import delegate
 from roost_platform.bulk_stop import stop_running
 from roost_platform.db import models
 from roost_platform.db.due.stalls import NO_PROGRESS_S, StalledAgents
+from roost_platform.errors import TurnOver
 from roost_platform.testing.chats import HandClock, Person
 from roost_platform.testing.workers import InProcessWorker, rung_by
 from roost_workflows.ports import TurnRecord
@@ -92,6 +94,21 @@ async def test_stop_reaches_grandchildren_with_all_workers_dead(ada: Person) -> 
     await worker.work()  # a worker is back, and hears of it
     assert await turns(ada) == [("stopped", True)] * 3
     assert PAID == [] and len(await ada.outbox()) == 1
+
+
+async def test_an_agent_that_only_thinks_is_stopped_in_the_same_transaction(ada: Person) -> None:
+    worker = InProcessWorker(ada, TOP)
+    worker.model.lines = {TOP.instructions: [[("middle", TASK)]]}
+    await ada.says("Go.")
+    await worker.run_session(await ada.conversation_id())
+    [task] = await tasks(ada)
+    turn = await ada.stores.turns.begin(task.conversation_id)
+    assert isinstance(turn, TurnRecord)
+    await ada.says("/stop")
+    assert await turns(ada) == [("stopped", True), ("stopped", True)]
+    assert ada.doorbell.stopped == [task.conversation_id]  # what its worker computes ends, too
+    with pytest.raises(TurnOver):
+        await ada.agent_says(turn, 1, "Too late.")
 
 
 async def test_new_and_the_console_stop_the_whole_tree(ada: Person) -> None:

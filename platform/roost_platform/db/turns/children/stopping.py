@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -17,6 +17,18 @@ from roost_workflows.ports import CALL_ENDED
 Settle = Callable[[AsyncSession, models.Turn], Awaitable[object]]
 # Whether a turn that waits has to run once more, to undo what it did.
 Resumes = Callable[[AsyncSession, str], Awaitable[bool]]
+
+
+# A call that runs and may have an effect outside.
+_ACTS = (
+    select(models.ToolCall.call_id)
+    .where(
+        models.ToolCall.turn_id == bindparam("id"),
+        models.ToolCall.state == "running",
+        models.ToolCall.effect != "pure",
+    )
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +76,9 @@ async def stop_tasks(
 ) -> StoppedBelow:
     """Stop these agents, the deepest first. Their answers go nowhere: who waited is over, too.
 
-    The tree is locked. What only waits ends here and now: there is nobody who could hear of a stop.
+    The tree is locked. What waits, thinks or looks something up ends here and now, and what a
+    worker still computes for it is for nobody. Where a call may have an effect outside, the worker
+    ends the turn, because it knows more of that call.
     """
     for task in tasks:
         task.state, task.reason, task.finished_at = "stopped", cause, now
@@ -87,9 +101,10 @@ async def stop_tasks(
     for turn in turns.all():
         if turn.stop_requested_at is None:
             turn.stop_requested_at, turn.stop_requested_by, turn.reason_code = now, by, cause
-        if turn.state == "running" or await resumes(session, turn.id):
+        has_more = await resumes(session, turn.id)
+        if turn.state == "running" or has_more:
             runs.append(turn.conversation_id)
-        else:
+        if not has_more and not await session.scalar(_ACTS, {"id": turn.id}):
             await settle(session, turn)
     return StoppedBelow(len(ids), tuple(runs))
 
