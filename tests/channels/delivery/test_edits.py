@@ -51,7 +51,7 @@ async def test_a_decided_card_is_edited_and_has_no_buttons(
 
 @pytest.mark.parametrize("fault", ["drop_after", "drop_before", "http_502", "http_500"])
 async def test_an_edit_whose_answer_is_lost_is_made_again(
-    telegram: FakeTelegram, channel: TelegramChannel, fault: str
+    telegram: FakeTelegram, channel: TelegramChannel, fault: FaultKind
 ) -> None:
     outbox = MemoryOutbox()
     asked = card(outbox)
