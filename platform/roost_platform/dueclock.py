@@ -102,3 +102,8 @@ class DueClock:
 def due_sources(database: Database) -> list[DueSource]:
     """All sources of this installation."""
     return [DueSleeps(database), DueQuestions(database)]
+
+
+def due_clock(database: Database, ring: Callable[[Sequence[str]], None]) -> DueClock:
+    """The clock over all sources."""
+    return DueClock(database, due_sources(database), ring)

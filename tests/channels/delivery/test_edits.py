@@ -11,6 +11,7 @@ from roost_channels.outbox import OutboxEntry
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.testing import FakeTelegram
+from roost_channels.testing.faults import FaultKind
 from roost_channels.testing.memory.delivery import (
     CAPABILITIES,
     ScriptedChannel,

@@ -1,7 +1,7 @@
 """Model calls and tool calls of a turn; each function runs inside one transaction."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,7 +17,12 @@ from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import check_running, lock_turn
 from roost_platform.db.message_files import media_of
 from roost_platform.db.reply_targets import refresh_reply_target
-from roost_platform.db.turns.recording import record_model_call, record_tool_call, record_turn
+from roost_platform.db.turns.recording import (
+    asked_columns,
+    record_model_call,
+    record_tool_call,
+    record_turn,
+)
 from roost_platform.db.turns.transcript import append
 from roost_platform.errors import NotFound
 from roost_workflows.ports import (
@@ -104,7 +109,7 @@ async def commit(
         engine=clean(call.usage.engine) or None,
         started_at=call.started_at,
         created_at=now,
-        **_asked(call),
+        **asked_columns(call),
     )
     session.add(row)
     record_model_call(session, turn, row)
@@ -127,22 +132,6 @@ async def commit(
     if finish not in ("tools", "stopped"):
         await _answer(session, turn, conversation, row, call.limit, now)
     return StepRecord(step, finish, tuple(call.calls) if finish == "tools" else ())
-
-
-def _asked(call: ModelCall) -> dict[str, Any]:
-    """The columns that tell how the model was asked."""
-    if call.asked is None:
-        return {}
-    return {
-        "prompt_end": call.asked.end,
-        "shortening": call.asked.shortening,
-        "last": call.asked.last,
-        "pictures": None if call.asked.pictures is None else list(call.asked.pictures),
-        "temperature": call.asked.temperature,
-        "max_tokens": call.asked.max_tokens,
-        "agent_digest": call.asked.agent_digest,
-        "finish_reason": call.asked.finish_reason,
-    }
 
 
 async def _answer(

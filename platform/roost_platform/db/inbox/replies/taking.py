@@ -18,7 +18,7 @@ from roost_platform.db.cards.cards import card_target
 from roost_platform.db.cards.words import details_text, subject
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.arrival import Arrival
-from roost_platform.db.inbox.card_events import (
+from roost_platform.db.inbox.replies.card_events import (
     by,
     follow,
     locked,
