@@ -108,6 +108,8 @@ class AccessControl:
             await release(session, person.id, conversation.id)
         await wake_held(session, conversation, arrival.now)
         command = self._command_of(event)
+        if command is not None and command.is_phrase and await replies.is_option(session, arrival):
+            command = None  # "Cancel" is one of the answers
         if command is not None:
             _keep_payload(arrival)
             if command.name in ("approve", "deny"):
