@@ -9,7 +9,7 @@ from roost_channels.message import Address, Button, Media, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart
 
 # An invitation asks the person to open a closed session window; it goes before what it is for.
-# A prompt asks for words of the person's own, where the channel can, as a reply to it.
+# A prompt asks for words of the person's own.
 EntryKind = Literal["answer", "notice", "approval", "error", "invitation", "prompt"]
 PartState = Literal[
     "planned", "sending", "sent", "not_sent", "ambiguous", "failed", "expired", "dropped"
@@ -29,9 +29,8 @@ class OutboxEntry:
     """One logical message. `text` is Markdown; `generation` is the turn's fence, 0 without one.
 
     media: the files that follow the text. is_dropped: the person stopped its delivery; what is in
-    flight is settled, and nothing is sent again.
-    edits_id: the message of ours that this one replaces in place, the empty string for none; edits:
-    the provider's id of its last part, the empty string where it never arrived.
+    flight is settled, and nothing is sent again. edits_id: the message of ours that this one
+    replaces in place, if any; edits: the provider's id of its last part, if it arrived.
     """
 
     id: str
@@ -51,8 +50,7 @@ class OutboxEntry:
 
 @dataclass(frozen=True, slots=True)
 class StoredPart:
-    """One physical send: `rendered` covers characters [char_start, char_end) of the logical
-    message's text.
+    """One physical send: `rendered` covers characters [char_start, char_end) of the message's text.
 
     attempts counts tries begun; next_at is the earliest next try, seconds since the epoch.
     """
@@ -136,15 +134,12 @@ class ProgressStore(Protocol):
 
     async def progress(self, channels: Sequence[tuple[str, str]]) -> Sequence[ProgressSnapshot]:
         """Snapshots of running turns, and of finished ones whose status message is open."""
-        ...
 
     async def status_message(self, turn_id: str) -> StatusMessage | None:
         """The status message of a turn, None before it is planned."""
-        ...
 
     async def put_status_message(self, status: StatusMessage) -> None:
         """Store a turn's status message as it stands now."""
-        ...
 
     async def overtaken(self, turn_id: str) -> bool:
         """Whether something of ours reached the turn's chat after the turn began.
@@ -152,18 +147,15 @@ class ProgressStore(Protocol):
         Its status message may then stand above something newer. What counts is when the provider
         took a message, not when the message left.
         """
-        ...
 
     async def fenced(self, turn_id: str) -> bool:
         """Whether no progress edit may leave any more.
 
         True once the turn's final is queued or the turn was stopped, and for an unknown turn.
         """
-        ...
 
     async def orphans(self, channels: Sequence[tuple[str, str]]) -> Sequence[StatusMessage]:
         """Status messages for the janitor to close: their turn is over, its final delivered."""
-        ...
 
 
 class Outbox(ProgressStore, Protocol):
@@ -175,7 +167,6 @@ class Outbox(ProgressStore, Protocol):
 
     async def wait(self, timeout_s: float) -> None:
         """Return when something may have changed, at the latest after `timeout_s`."""
-        ...
 
     async def due(self, channels: Sequence[tuple[str, str]], now: float) -> Sequence[Address]:
         """The lanes of these (channel, account) pairs with an unfinished entry due at `now`."""
@@ -198,7 +189,6 @@ class Outbox(ProgressStore, Protocol):
 
     async def skip(self, entry_id: str) -> None:
         """The entry needs no sending: it ends, and the lane goes on."""
-        ...
 
     async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
         """Claim a part: state `sending`, one more attempt. Commits BEFORE the request leaves.

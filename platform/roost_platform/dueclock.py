@@ -109,3 +109,8 @@ def due_sources(database: Database) -> list[DueSource]:
         DueSchedules(database),
         StalledAgents(database),
     ]
+
+
+def due_clock(database: Database, ring: Callable[[Sequence[str]], None]) -> DueClock:
+    """The clock over all sources."""
+    return DueClock(database, due_sources(database), ring)

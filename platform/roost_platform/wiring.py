@@ -31,10 +31,11 @@ from roost_platform.db import models
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.retention import Retention
 from roost_platform.db.stores import Stores, open_stores
-from roost_platform.dueclock import DueClock, due_sources
+from roost_platform.dueclock import due_clock
 from roost_platform.errors import ConfigError, NotReachable
 from roost_platform.intake import PlatformIntake, TemporalDoorbell
 from roost_platform.settings.config import Settings
+from roost_platform.settings.rules import approval_rules
 from roost_platform.sweeper import Sweeper
 from roost_platform.version import VERSION
 from roost_platform.watchdog import Watchdog
@@ -67,15 +68,6 @@ def access_policies(settings: Settings) -> Mapping[tuple[str, str], AccessPolicy
     }
 
 
-def by_words(settings: Settings) -> frozenset[tuple[str, str]]:
-    """Return the accounts, (channel, account), where exact words decide beside buttons."""
-    return frozenset(
-        (kind.channel, config.account)
-        for kind, config in settings.accounts()
-        if not kind.has_buttons
-    )
-
-
 @contextlib.asynccontextmanager
 async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
     """Open the stores once the database has our tables; raises NotReachable after a minute."""
@@ -92,7 +84,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         abort_phrases=settings.inbound.abort_phrases,
         delivery=settings.delivery,
         progress_modes=progress_modes(settings),
-        approvals=settings.approvals.rules(by_words(settings)),
+        approvals=approval_rules(settings),
     )
     try:
         await _until_usable(stores)
@@ -262,9 +254,7 @@ async def open_courier(
                 channels, stores.artifacts, config=settings.files, stop=stop
             ).run(),
             "sweep": Sweeper(stores, doorbell).run(),
-            "watch due times": DueClock(
-                stores.database, due_sources(stores.database), intake.ring
-            ).run(),
+            "watch due times": due_clock(stores.database, intake.ring).run(),
             "delete": Retention(stores.database, settings.retention.conversations_days).run(),
             "watch turns": Watchdog(
                 stores,

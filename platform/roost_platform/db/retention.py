@@ -79,6 +79,7 @@ async def _delete_batch(session: AsyncSession, before: float) -> int:
             await session.execute(delete(child).where(child.turn_id.in_(turns)))
         await session.execute(delete(models.Budget).where(models.Budget.root_turn_id.in_(turns)))
         await _delete_events(session, models.Inbox.turn_id.in_(turns))
+        await _delete_questions(session, turns)
         await session.execute(delete(models.Turn).where(models.Turn.id.in_(turns)))
     events = await _ids(session, models.Inbox, _without_turn(before))
     if events:
@@ -157,6 +158,17 @@ async def _delete_messages(session: AsyncSession, which: ColumnElement[bool]) ->
     await session.execute(delete(attempt).where(attempt.part_id.in_(parts)))
     await session.execute(delete(models.Part).where(models.Part.outbox_id.in_(messages)))
     await session.execute(delete(models.Outbox).where(which))
+
+
+async def _delete_questions(session: AsyncSession, turns: Sequence[str]) -> None:
+    """A standing approval outlives the question from which it comes."""
+    asked = models.Approval.turn_id.in_(turns)
+    grant = models.Grant
+    approvals = select(models.Approval.id).where(asked)
+    await session.execute(
+        update(grant).where(grant.approval_id.in_(approvals)).values(approval_id=None)
+    )
+    await session.execute(delete(models.Approval).where(asked))
 
 
 async def _delete_events(session: AsyncSession, which: ColumnElement[bool]) -> None:

@@ -16,6 +16,7 @@ from roost_platform.db import models
 from roost_platform.db.models import Base
 from roost_platform.db.people.link_codes import failures_of
 from roost_platform.db.turns.children.limits import root_of
+from roost_platform.db.waits.grants import subject_of
 from roost_platform.errors import NotFound
 
 # Tables with nothing of people: those of operators and of the installation.
@@ -28,7 +29,7 @@ TABLES_OF_NOBODY: Final = frozenset(
 )
 # Tables that name people by their address or id.
 BY_ADDRESS: Final = frozenset(
-    {"listed_names", "chat_waits", "tenants", "link_failures", "tool_policies"}
+    {"listed_names", "chat_waits", "tenants", "link_failures", "tool_policies", "grants"}
 )
 _ROOTS: Final = frozenset({"identities", "conversations"})
 
@@ -183,6 +184,8 @@ def by_address(table: Table, owner: Belongings) -> ColumnElement[bool]:
         return table.c.subject == failures_of(owner.identity_id)
     if table.name == "tool_policies":
         return table.c.person_id == owner.identity_id
+    if table.name == "grants":
+        return table.c.subject == subject_of(owner.identity_id)
     if table.name == "chat_waits":
         return tuple_(table.c.channel, table.c.account, table.c.chat).in_(chats)
     addresses: list[tuple[Any, ...]] = sorted(owner.addresses)

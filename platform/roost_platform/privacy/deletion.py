@@ -28,6 +28,7 @@ from roost_platform.privacy.belongings import (
     of_person,
     person_tables,
 )
+from roost_platform.privacy.group_questions import take_out_questions
 from roost_platform.privacy.groups import take_out, traces_in
 from roost_platform.privacy.residue import write_over
 
@@ -132,6 +133,9 @@ async def _clean_group(
         except NotFound:
             return 0, []
         traces = await traces_in(session, conversation_id, owner)
+        rung = await take_out_questions(
+            session, conversation_id, owner.identity_id, stores.database.now()
+        )
         if conversation.identity_id == owner.identity_id:
             conversation.identity_id = None
         if not traces.rows:
@@ -139,6 +143,7 @@ async def _clean_group(
         await take_out(session, conversation, traces)
         await remember(session, traces.events, stores.database.now())
         engine_sessions = await engine_sessions_of(session, [conversation])
+    intake.ring(rung)
     intake.forget(engine_sessions)  # their KV was computed from the words that are gone
     return len(traces.rows), traces.files
 

@@ -4,7 +4,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from roost_platform.approval_rules import ApprovalRules
 from roost_platform.settings.sections import Section
 
 
@@ -39,13 +38,3 @@ class ApprovalsConfig(Section):
         description="How often one agent may ask in one chat within a day; then it is told to go "
         "on without.",
     )
-
-    def rules(self, by_words: frozenset[tuple[str, str]]) -> ApprovalRules:
-        """The rules that storage follows. by_words: see `ApprovalRules`."""
-        return ApprovalRules(
-            unsafe=self.unsafe,
-            expire_s=self.expire_s,
-            grant_s=self.grant_days * 24 * 3600.0,
-            asks_a_day=self.asks_a_day,
-            by_words=by_words,
-        )

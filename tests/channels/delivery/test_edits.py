@@ -11,6 +11,7 @@ from roost_channels.outbox import OutboxEntry
 from roost_channels.rendering.parts import RenderedPart
 from roost_channels.telegram.channel import TelegramChannel
 from roost_channels.testing import FakeTelegram
+from roost_channels.testing.faults import FaultKind
 from roost_channels.testing.memory.delivery import (
     CAPABILITIES,
     ScriptedChannel,
@@ -51,7 +52,7 @@ async def test_a_decided_card_is_edited_and_has_no_buttons(
 
 @pytest.mark.parametrize("fault", ["drop_after", "drop_before", "http_502", "http_500"])
 async def test_an_edit_whose_answer_is_lost_is_made_again(
-    telegram: FakeTelegram, channel: TelegramChannel, fault: str
+    telegram: FakeTelegram, channel: TelegramChannel, fault: FaultKind
 ) -> None:
     outbox = MemoryOutbox()
     asked = card(outbox)

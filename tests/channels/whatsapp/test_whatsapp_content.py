@@ -19,6 +19,7 @@ from roost_channels.testing.memory.outbox import MemoryOutbox
 from roost_channels.whatsapp.channel import WhatsAppChannel
 from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.contents import TEXT_MAX
+from roost_channels.whatsapp.inbound.forms import Form, read
 from roost_channels.whatsapp.links import LINK_S, MediaLinks
 
 USER = "whatsapp:+15551112222"
@@ -85,6 +86,24 @@ async def test_a_content_that_is_refused_or_was_deleted_costs_the_buttons_not_th
     await chat.twilio.settled()
     seen = [(m.body, len(m.buttons)) for m in chat.twilio.visible(USER)[1:]]
     assert seen == [("one?", 2), ("two?", 0), ("three?", 2)]
+
+
+async def test_a_card_without_its_buttons_says_which_numbers_to_write(chat: Chat) -> None:
+    card = (Button("Approve", "ap:n:a"), Button("Deny", "ap:n:d"))
+    await chat.channel.send(Outgoing(chat.address, RenderedPart("May I?"), buttons=card))
+    chat.twilio.core.contents.clear()
+    part = RenderedPart("May I go?")
+    sent = await chat.channel.send(Outgoing(chat.address, part, buttons=card))
+    await chat.twilio.settled()
+    said = chat.twilio.visible(USER)[-1].body
+    assert said == "May I go?\n\nReply 1 for Approve, 2 for Deny."
+    assert await chat.channel.find_sent(Outgoing(chat.address, part), since=0.0) == sent
+
+
+async def test_a_press_on_a_card_is_a_press_and_no_words(chat: Chat) -> None:
+    form = {"From": USER, "MessageSid": "SM1", "Body": "Approve", "ButtonPayload": "ap:n:a"}
+    event = read(Form(list(form.items())), chat.twilio.sender, 1.0)
+    assert (event.kind, event.text, event.answered_in_chat) == ("callback", "ap:n:a", True)
 
 
 async def test_buttons_under_a_long_answer_or_a_file_come_in_a_part_of_their_own(

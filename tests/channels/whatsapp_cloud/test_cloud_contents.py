@@ -7,9 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from roost_channels.message import InboundMessage
+from roost_channels.message import Button, InboundMessage
 from roost_channels.whatsapp.described import WORDS_MAX
 from roost_channels.whatsapp_cloud.contents import CONTACTS_MAX, ITEMS_MAX, WELCOME
+from roost_channels.whatsapp_cloud.format import interactive as made_interactive
 from roost_channels.whatsapp_cloud.payloads import UNREADABLE_CHAT, Value, read, values
 from roost_channels.whatsapp_cloud.testing import NUMBER, USER
 
@@ -149,6 +150,20 @@ def test_every_kind_reaches_the_agent_in_words(content: dict[str, Any], words: l
 def test_events_about_messages_are_kept_and_not_answered(kind: str) -> None:
     found = taken({**BASE, "type": kind, kind: {"message_id": "wamid.0", "emoji": "👍"}})
     assert found.kind == "other" and found.raw["type"] == kind and not found.problem
+
+
+def test_a_press_on_a_card_is_a_press_and_no_words() -> None:
+    pressed = interactive("button_reply", {"id": "ap:n:a", "title": "Approve"})
+    event = taken({**BASE, **pressed})
+    assert (event.kind, event.text, event.answered_in_chat) == ("callback", "ap:n:a", True)
+
+
+def test_long_options_go_into_a_list_that_shows_them_whole() -> None:
+    long = ("On Friday afternoon at the station", "On Friday afternoon at the harbour")
+    made = made_interactive("Where?", [Button(label, f"ap:n:{n}") for n, label in enumerate(long)])
+    (section,) = made["interactive"]["action"]["sections"]
+    assert [row["description"] for row in section["rows"]] == list(long)
+    assert len({row["title"] for row in section["rows"]}) == 2
 
 
 def test_what_came_along_is_no_word_of_the_person() -> None:

@@ -40,7 +40,7 @@ from roost_platform.chaos.sim.temporal import SimDoorbell, SimTemporal, SimWorke
 from roost_platform.commands import MENU
 from roost_platform.db.people.access import OPEN
 from roost_platform.db.stores import Stores, open_stores
-from roost_platform.dueclock import DueClock, due_sources
+from roost_platform.dueclock import due_clock
 from roost_platform.intake import PlatformIntake
 from roost_platform.sweeper import Sweeper
 
@@ -145,8 +145,7 @@ class Parts:
         self._job(life, courier.run())
         self._job(life, progress.run())
         self._job(life, Sweeper(stores, doorbell).run())
-        due = due_sources(stores.database)
-        self._job(life, DueClock(stores.database, due, intake.ring).run())
+        self._job(life, due_clock(stores.database, intake.ring).run())
         for channel in channels:
             self._job(life, channel.ingest(intake))
 

@@ -10,11 +10,11 @@ from roost_platform.approval_rules import ApprovalRules
 from roost_platform.commands import Command
 from roost_platform.db import models
 from roost_platform.db.conversations.settings import ProgressModes
-from roost_platform.db.inbox import replies
 from roost_platform.db.inbox.arrival import Arrival
 from roost_platform.db.inbox.chat_commands import answer_unknown, carry_out
 from roost_platform.db.inbox.edits import apply_edit, edit_held
 from roost_platform.db.inbox.links import enter_code, tell_stranger
+from roost_platform.db.inbox.replies import taking as replies
 from roost_platform.db.inbox.scheduling import pressing
 from roost_platform.db.outbox.window import wake_held
 from roost_platform.db.people.access import (
@@ -109,6 +109,8 @@ class AccessControl:
             await release(session, person.id, conversation.id)
         await wake_held(session, conversation, arrival.now)
         command = self._command_of(event)
+        if command is not None and command.is_phrase and await replies.is_option(session, arrival):
+            command = None  # "Cancel" is one of the answers
         if command is not None:
             _keep_payload(arrival)
             if command.name in ("approve", "deny"):

@@ -82,6 +82,7 @@ async def join(
         .values(owner_id=person.id)
     )
     person.zone = person.zone or other.zone
+    await _join_questions(session, person.id, other.id)
     former_id = other.id
     await session.delete(other)
     await session.flush()
@@ -94,6 +95,19 @@ async def join(
         linked_by=by,
     )
     return Joined(person, await _settle_waiting(session, person, conversations))
+
+
+async def _join_questions(session: AsyncSession, person_id: str, other_id: str) -> None:
+    """What one of them was asked, the other may answer; standing approvals count for both."""
+    for column in (models.Approval.requester_id, models.Approval.decided_by):
+        await session.execute(
+            update(models.Approval).where(column == other_id).values({column: person_id})
+        )
+    await session.execute(
+        update(models.Grant)
+        .where(models.Grant.subject == f"person:{other_id}")
+        .values(subject=f"person:{person_id}")
+    )
 
 
 def _join_access(
@@ -189,6 +203,14 @@ async def part(
             update(schedule)
             .where(schedule.conversation_id == conversation_id, schedule.owner_id == person.id)
             .values(owner_id=apart.id)
+        )
+        await session.execute(
+            update(models.Approval)
+            .where(
+                models.Approval.chat_id == conversation_id,
+                models.Approval.requester_id == person.id,
+            )
+            .values(requester_id=apart.id)
         )
     await session.flush()
     return apart

@@ -46,7 +46,7 @@ async def judge(
 ) -> Gate | None:
     """What is decided about the call; None when people, or a grant, are to be asked."""
     call = await get_call(session, turn_id, step, call_id)
-    if call.state in CALL_ENDED or (call.state == "running" and not call.wait):
+    if call.state in CALL_ENDED:
         return RUN
     if call.state == "waiting":
         return WAITS
@@ -57,11 +57,12 @@ async def judge(
     if verdict in ("off", "deny"):  # also where people said yes before an operator said no
         return Gate("refused", (OFF if verdict == "off" else DENIED).format(tool=facts.tool))
     asked = await latest(session, turn_id, step, call_id) if call.wait == "approval" else None
+    has_begun = call.state == "running"  # before a crash: its effect class decides, not people
     if asked is not None and asked.state in REFUSED:
         reason = f" Reason: {asked.reason}" if asked.reason else ""
         who = asked.decided_name or "the person"
         return Gate("refused", REFUSED[asked.state].format(who=who, reason=reason))
-    if asked is not None and asked.state == "approved" and _is_same(asked, facts):
+    if has_begun or (asked is not None and asked.state == "approved" and _is_same(asked, facts)):
         return RUN
     return RUN if verdict == "allow" else None
 

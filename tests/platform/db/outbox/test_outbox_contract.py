@@ -51,6 +51,18 @@ async def test_an_entry_is_planned_once(chat: Chat) -> None:
     assert await planned(chat, PARTS[:1]) == parts == (await head(chat))[1]
 
 
+async def test_an_entry_that_needs_no_sending_is_skipped_and_the_lane_goes_on(chat: Chat) -> None:
+    await chat.notice()
+    await chat.notice()
+    first, _ = await head(chat)
+    await chat.outbox.skip(first.id)
+    second, _ = await head(chat)
+    assert second.id != first.id
+    assert (second.edits_id, second.edits) == ("", "")
+    await chat.outbox.skip(first.id)
+    assert (await head(chat))[0].id == second.id
+
+
 async def test_the_next_due_time_is_that_of_the_first_lane_and_infinite_for_none(
     chat: Chat,
 ) -> None:

@@ -67,6 +67,13 @@ async def test_a_tap_on_an_option_is_the_answer(ada: Person) -> None:
     assert (await parked.taps("0.0")).startswith("Answered by Ada ")
 
 
+async def test_a_phrase_that_stops_is_an_answer_where_it_is_an_option(sqlite_ada: Person) -> None:
+    parked = await waiting(sqlite_ada, Ask((Question("Go on?", ("Go on", "Cancel")),)))
+    await sqlite_ada.says("cancel")
+    assert await result(parked) == "Cancel"
+    assert await parked.state() == "waiting"
+
+
 async def test_numbers_that_are_options_mean_themselves(sqlite_ada: Person) -> None:
     parked = await waiting(sqlite_ada, Ask((Question("How many?", ("2", "3")),)))
     await sqlite_ada.says("2")

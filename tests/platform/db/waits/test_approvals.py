@@ -4,10 +4,11 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from roost_channels.message import Address, Sender
 from roost_platform.db import models
+from roost_platform.db.retention import Retention
 from roost_platform.db.waits import approvals
 from roost_platform.db.waits.grants import live_grants
 from roost_platform.dueclock import DueClock, due_sources
@@ -298,3 +299,35 @@ async def test_a_made_up_or_forwarded_button_decides_nothing(ada: Person) -> Non
     assert await parked.taps("9") == "This button does nothing any more."
     assert await parked.taps("") == "This button does nothing any more."
     assert (await parked.approval()).state == "pending"
+
+
+async def test_a_call_that_began_before_a_crash_is_not_asked_about_again(ada: Person) -> None:
+    parked = await booking(ada)
+    await parked.taps("a")
+    await parked.go_on()
+    await ada.stores.turns.begin_call(parked.turn.turn_id, 1, "c0")
+    assert (await parked.gate(replace(BOOKING, tool_hash="tool-2"))).verdict == "run"
+    record = await ada.stores.turns.begin_call(parked.turn.turn_id, 1, "c0")
+    assert record.state == "running"  # an unsafe call is then told as unknown, never repeated
+
+
+async def test_a_call_that_was_denied_stays_so_after_a_crash(ada: Person) -> None:
+    parked = await booking(ada)
+    await parked.taps("d")
+    await parked.go_on()
+    await ada.stores.turns.begin_call(parked.turn.turn_id, 1, "c0")
+    assert (await parked.gate()).verdict == "refused"
+
+
+async def test_old_questions_go_with_their_turns_and_grants_stay(
+    ada: Person, clock: HandClock
+) -> None:
+    second = await always(ada)
+    async with ada.stores.database.write() as session:
+        await session.execute(update(models.Outbox).values(state="sent", finished_at=clock.now))
+        await session.execute(update(models.Grant).values(expires_at=clock.now + 1e9))
+    clock.advance(40 * 24 * 3600)
+    assert await Retention(ada.stores.database, 30.0).sweep() > 0
+    assert await second.approvals() == []
+    third = await begun(ada, "book")
+    assert (await third.gate()).verdict == "run"

@@ -18,7 +18,7 @@ from roost_platform.db.cards.cards import card_target
 from roost_platform.db.cards.words import details_text, subject
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.arrival import Arrival
-from roost_platform.db.inbox.card_events import (
+from roost_platform.db.inbox.replies.card_events import (
     by,
     follow,
     locked,
@@ -35,6 +35,7 @@ from roost_platform.db.waits.answering import (
     answer,
     choose,
     open_in,
+    option_of,
     recorded,
 )
 from roost_platform.db.waits.described import joined, waits_of
@@ -99,6 +100,17 @@ async def take(session: AsyncSession, arrival: Arrival, rules: ApprovalRules) ->
     if is_parked:
         arrival.conclude("pending")
     return is_parked
+
+
+async def is_option(session: AsyncSession, arrival: Arrival) -> bool:
+    """Whether the words are an option of an open question that the sender may answer."""
+    said = arrival.event.text.strip()
+    questions = await open_in(session, arrival.conversation.id)
+    return any(
+        option_of(one.questions[len(one.answers)]["options"], said) is not None
+        for one in questions
+        if one.kind != "approve" and may(one, arrival)
+    )
 
 
 async def decide_by_command(

@@ -1,0 +1,1 @@
+"""What events mean while questions are open: decisions, answers, messages that are held."""
