@@ -45,7 +45,6 @@ _CALLS = (
     .where(models.ToolCall.turn_id == bindparam("id"), models.ToolCall.step == bindparam("step"))
     .order_by(models.ToolCall.position)
 )
-# The messages that a turn took are answered.
 _ANSWERED = (
     update(models.Inbox)
     .where(models.Inbox.turn_id == bindparam("id_of_turn"), models.Inbox.state == "taken")
@@ -152,10 +151,8 @@ async def _answer(
     message = assistant_message(turn, row, now)
     message.content, message.note_kind, message.note = text, ending.note_kind, ending.note
     await append(session, chat_session, [message])
-    if scheduled.is_job(conversation):
-        await scheduled.deliver(session, turn, conversation, text, ending.body, media, now)
-        return await end_turn(session, turn, "done", limit, now)
     if conversation.kind == "child":
+        await scheduled.deliver(session, turn, conversation, text, ending.body, media, now)
         await end_child(session, conversation, "done", text or ending.body, limit, now)
         return await end_turn(session, turn, "done", limit, now)
     turn.reply_to = await refresh_reply_target(session, turn)
