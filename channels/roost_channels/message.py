@@ -28,6 +28,10 @@ FILE_KINDS = frozenset(
 
 # How the data of a Stop button begins; the turn's id and its nonce follow.
 STOP_BUTTON = "stop:"
+# How the data of a card's buttons begins; the card's nonce and the choice follow.
+CARD_BUTTON = "ap:"
+# Data of our own buttons, whose presses are no words to the agent.
+OWN_BUTTONS = (STOP_BUTTON, CARD_BUTTON)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ CommandName = Literal[
     "stop",
     "status",
     "tasks",
+    "approve",
+    "deny",
     "queue",
     "progress",
     "remind",
@@ -29,6 +31,8 @@ COMMANDS: tuple[CommandName, ...] = (
     "stop",
     "status",
     "tasks",
+    "approve",
+    "deny",
     "queue",
     "progress",
     "remind",
@@ -38,7 +42,7 @@ COMMANDS: tuple[CommandName, ...] = (
     "start",
 )
 # What follows these is text of the person, of any length.
-WITH_TEXT: tuple[CommandName, ...] = ("remind", "schedules")
+WITH_TEXT: tuple[CommandName, ...] = ("approve", "deny", "remind", "schedules")
 WITH_ARGUMENT: tuple[CommandName, ...] = ("queue", "progress", "link")
 # Only whole messages count, lower-cased and without punctuation. "wait" is not among them: people
 # write it and go on.
@@ -50,6 +54,8 @@ _DESCRIBED: tuple[tuple[CommandName, str, str], ...] = (
     ("stop", "Stop what is running", "stops what I am doing"),
     ("status", "What is going on", "tells what I am doing"),
     ("tasks", "Which agents work for me", "lists the agents that work on something for you"),
+    ("approve", "Say yes to what I ask", "says yes to what I ask"),
+    ("deny", "Say no to what I ask", "says no to what I ask; a reason may follow"),
     (
         "queue",
         "What happens to messages you send while I work",

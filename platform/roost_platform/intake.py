@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -22,6 +22,7 @@ from roost_platform.db.people.people import Decision
 from roost_platform.db.people.tenants import SessionChanges
 from roost_platform.db.stores import Stores
 from roost_platform.db.turns.stop import Stopped
+from roost_platform.db.waits.store import OperatorDecision
 from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.names import (
     SIGNAL_RING,
@@ -193,6 +194,23 @@ class PlatformIntake:
         """Admit a person and have their held messages answered."""
         decision = await self._stores.people.approve(code_or_id, by, ip)
         self._announce([], list(decision.conversations))
+        return decision
+
+    async def decide(
+        self,
+        approval_id: str,
+        verdict: Literal["approve", "deny"],
+        reason: str,
+        operator: str,
+        via: str,
+        ip: str = "",
+    ) -> OperatorDecision:
+        """Decide an approval as an operator and let its call go on. See `decide_as_operator`."""
+        decision = await self._stores.waits.decide_as_operator(
+            approval_id, verdict, reason, operator, via, ip
+        )
+        if decision.conversation_id is not None:
+            self.ring([decision.conversation_id])
         return decision
 
     async def link(self, person_id: str, other_id: str, by: str, ip: str = "") -> Decision:

@@ -62,6 +62,8 @@ class Ask:
         object.__setattr__(self, "questions", tuple(self.questions))
         if not 1 <= len(self.questions) <= QUESTIONS_MAX:
             raise DefinitionError(f"A form has 1 to {QUESTIONS_MAX} questions.")
+        if len({question.text for question in self.questions}) < len(self.questions):
+            raise DefinitionError("Two questions of a form are the same.")
         check_wait_s(self.timeout_s)
 
 

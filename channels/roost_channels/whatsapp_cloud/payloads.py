@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roost_channels.message import (
-    STOP_BUTTON,
+    OWN_BUTTONS,
     Address,
     InboundKind,
     InboundMessage,
@@ -134,7 +134,7 @@ def _read(
     words = content.text
     if kind == "migrated":
         words = sender.address
-    elif content.pressed.startswith(STOP_BUTTON):
+    elif content.pressed.startswith(OWN_BUTTONS):
         kind, words = "callback", content.pressed
     elif kind_of in contents.SILENT:
         kind = "other"

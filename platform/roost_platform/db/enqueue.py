@@ -41,9 +41,13 @@ async def enqueue(
     reply_to: Mapping[str, Any] | None = None,
     buttons: Sequence[Button] = (),
     media: Sequence[Media] = (),
+    edits_id: str | None = None,
 ) -> str:
     """Queue a logical message, once per `dedupe_key`; returns its outbox id, empty for a child's
     conversation, which is no chat.
+
+    edits_id: the message of ours that it replaces in place. Where the channel can't edit, a notice
+    is sent as a message of its own, and any other kind is not sent.
     """
     if conversation.kind == "child":
         return ""
@@ -56,6 +60,7 @@ async def enqueue(
     row.generation = 0 if turn is None else turn.number
     row.reply_to = None if reply_to is None else dict(reply_to)
     row.media = [asdict(each) for each in media]
+    row.edits_id = edits_id
     session.add(row)
     await session.flush()
     return row.id

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roost_channels.config import DeliveryConfig
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.commands import ABORT_PHRASES
 from roost_platform.db.artifacts import ArtifactStore
 from roost_platform.db.audit import AuditTrail
@@ -24,7 +25,6 @@ from roost_platform.db.schedules.store import ScheduleStore
 from roost_platform.db.services import Heartbeats
 from roost_platform.db.turns.stop import Stopped
 from roost_platform.db.turns.turns import TurnStore
-from roost_platform.db.waits.policies import PolicyDefaults
 from roost_platform.db.waits.store import WaitStore
 from roost_platform.queueing import QueueRules
 from roost_platform.settings.sections import TenantScope
@@ -88,7 +88,7 @@ def open_stores(
     abort_phrases: tuple[str, ...] = ABORT_PHRASES,
     delivery: DeliveryConfig | None = None,
     progress_modes: ProgressModes | None = None,
-    policy_defaults: PolicyDefaults | None = None,
+    approvals: ApprovalRules | None = None,
 ) -> Stores:
     """Stores over a database or its URL; nothing is connected or migrated yet.
 
@@ -101,19 +101,22 @@ def open_stores(
     abort_phrases: whole messages that mean /stop while something runs.
     delivery: how long messages that a provider refuses late are held and tried again.
     progress_modes: what conversations see of work in progress that chose nothing, by account.
-    policy_defaults: what counts for tools of which neither operators nor developers say anything.
+    approvals: how people are asked whether a tool may run.
     """
     opened = Database(database) if isinstance(database, str) else database
     rules = queueing or QueueRules()
+    asking = approvals or ApprovalRules()
     tenants = Tenants(opened, tenant_scope)
     return Stores(
         database=opened,
         inbox=InboxStore(
-            opened, policies, default_agent, rules, tenants, abort_phrases, progress_modes, agents
+            *(opened, policies, default_agent, rules, tenants, abort_phrases, progress_modes),
+            agents=agents,
+            approvals=asking,
         ),
         turns=TurnStore(opened, rules, tenants),
-        outbox=OutboxStore(opened),
-        receipts=ReceiptStore(opened, delivery),
+        outbox=OutboxStore(opened, asking),
+        receipts=ReceiptStore(opened, delivery, asking),
         notes=PersonNoteStore(opened),
         artifacts=ArtifactStore(opened, files),
         people=People(opened),
@@ -124,6 +127,6 @@ def open_stores(
         queries=Queries(opened),
         tenants=tenants,
         queueing=rules,
-        waits=WaitStore(opened, policy_defaults),
+        waits=WaitStore(opened, asking),
         schedules=ScheduleStore(opened),
     )

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select
 
 from roost.waits import Wait
+from roost_channels.message import CARD_BUTTON
 from roost_platform.db import models
-from roost_platform.db.waits.cards import APPROVAL_BUTTON
 from roost_platform.testing.chats import Person
 from roost_workflows.ports import PlannedCall, TurnRecord
 from roost_workflows.turn.limits import arguments_hash
@@ -78,7 +78,7 @@ class Parked:
 
 async def press(person: Person, approval: models.Approval, choice: str) -> str:
     """Let a person press a button of a card in their chat; what they are told."""
-    data = f"{APPROVAL_BUTTON}{approval.nonce}:{choice}"
+    data = f"{CARD_BUTTON}{approval.nonce}:{choice}"
     event = person.message(data, kind="callback")
     accepted = await person.gives(event)
     return accepted.answers.get(event.event_id, "")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from roost_channels.message import (
-    STOP_BUTTON,
+    OWN_BUTTONS,
     Address,
     Attachment,
     InboundKind,
@@ -91,7 +91,7 @@ def _read(
     content = form_contents.read_content(fields)
     kind: InboundKind = "message"
     text, button = content.text, form.get("ButtonPayload")
-    if button.startswith(STOP_BUTTON):
+    if button.startswith(OWN_BUTTONS):
         kind, text = "callback", button
     elif not (text or content.attachments):
         kind = "other"  # a reaction

@@ -6,8 +6,8 @@ from sqlalchemy import bindparam, func, literal_column, select
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.cards.cards import send_reminder
 from roost_platform.db.locks import try_lock_conversation
-from roost_platform.db.waits.cards import send_reminder
 from roost_platform.db.waits.deciding import CLOCK, decide
 
 # The state is written out, so that the index of pending questions is used.

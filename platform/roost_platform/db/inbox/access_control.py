@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import InboundMessage, Sender
 from roost_platform import commands
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.commands import Command
 from roost_platform.db import models
 from roost_platform.db.conversations.settings import ProgressModes
@@ -43,7 +44,9 @@ class AccessControl:
         queueing: QueueRules,
         abort_phrases: tuple[str, ...],
         progress_modes: ProgressModes,
+        approvals: ApprovalRules,
     ) -> None:
+        self._approvals = approvals
         self._policies = dict(policies)
         self._queueing = queueing
         self._abort_phrases = abort_phrases
@@ -108,16 +111,22 @@ class AccessControl:
         command = self._command_of(event)
         if command is not None:
             _keep_payload(arrival)
+            if command.name in ("approve", "deny"):
+                await replies.decide_by_command(session, arrival, command, self._approvals)
+                return
             await carry_out(session, arrival, command, self._queueing, self._progress_modes)
         elif name := _unknown(event):
             await answer_unknown(session, arrival, name)
         elif event.kind == "message" and await pressing.take_words(session, arrival):
             return  # it answered a reminder, or the question for the time zone
-        elif event.kind == "message" and await replies.take(session, arrival):
+        elif event.kind == "message" and await replies.take(session, arrival, self._approvals):
             return  # a turn waits: it was the answer, or it is held until the turn goes on
         elif event.kind == "message":
             arrival.conclude("pending")
-        elif not (await replies.press(session, arrival) or await pressing.press(session, arrival)):
+        elif not (
+            await replies.press(session, arrival, self._approvals)
+            or await pressing.press(session, arrival)
+        ):
             arrival.conclude("ignored", "unknown_button")
         if arrival.row.state == "pending":
             arrival.rings = True

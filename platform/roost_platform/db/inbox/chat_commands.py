@@ -30,6 +30,8 @@ from roost_platform.db.turns.dropping import (
     remember_notice,
 )
 from roost_platform.db.turns.stop import STOPPED_HEAD, Delivery, record_stop, waiting_count
+from roost_platform.db.waits.answering import open_in
+from roost_platform.db.waits.described import joined, waits_of
 from roost_platform.queueing import QueueRules
 
 # What the person who pressed a button reads, at most 200 characters. A person who is not admitted
@@ -177,7 +179,7 @@ async def answer_press(session: AsyncSession, arrival: Arrival) -> None:
     """Decide what the person who pressed a button is told, in the chat if there is no other way."""
     row = arrival.row
     if arrival.answer is not None:  # of a card
-        if arrival.event.answered_in_chat:
+        if arrival.event.answered_in_chat and arrival.answer:
             await _reply(session, arrival, arrival.answer)
         return
     stops = PRESS_STOPS if row.state == "done" else ""
@@ -202,7 +204,7 @@ async def _status(session: AsyncSession, arrival: Arrival) -> str:
     )
     work = "Idle." if turn is None else f"Working for {now - turn.started_at:.0f} s."
     if turn is not None and turn.waiting_since is not None:
-        work = f"Waiting since {now - turn.waiting_since:.0f} s."
+        work = await _waits(session, arrival, turn)
     if turn is not None and turn.stop_requested_at is not None:
         work = "Stopping."
     lines = [work]
@@ -211,6 +213,17 @@ async def _status(session: AsyncSession, arrival: Arrival) -> str:
     lines.append(f"Agent: {conversation.agent}.")
     lines.append(f"Conversation {chat_session.number}, {from_user or 0} of your messages in it.")
     return "\n".join(lines)
+
+
+async def _waits(session: AsyncSession, arrival: Arrival, turn: models.Turn) -> str:
+    """What a parked turn waits for, and since when."""
+    questions = await open_in(session, arrival.conversation.id)
+    person = None
+    if arrival.row.identity_id:
+        person = await session.get(models.Identity, arrival.row.identity_id)
+    waits = await waits_of(session, turn, questions, person, arrival.now)
+    since_s = arrival.now - (turn.waiting_since or arrival.now)
+    return f"Waiting for {joined(waits) or 'something'} since {since_s:.0f} s."
 
 
 async def _reply(session: AsyncSession, arrival: Arrival, text: str) -> str:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import InboundMessage
 from roost_platform import commands
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
@@ -56,12 +57,14 @@ class InboxStore:
         abort_phrases: tuple[str, ...] = commands.ABORT_PHRASES,
         progress_modes: ProgressModes | None = None,
         agents: Sequence[str] = (),
+        approvals: ApprovalRules | None = None,
     ) -> None:
         self._database = database
         self._tenants = tenants or Tenants(database)
         self._default_agent = default_agent
         self._access = AccessControl(
-            policies or {}, queueing or QueueRules(), abort_phrases, progress_modes or {}
+            *(policies or {}, queueing or QueueRules(), abort_phrases, progress_modes or {}),
+            approvals or ApprovalRules(),
         )
         self._agents = frozenset(agents)
 

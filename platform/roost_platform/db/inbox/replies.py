@@ -1,102 +1,250 @@
-"""What an event means while a turn waits: a decision, an answer, or a message to hold."""
+"""What an event means while a question is open or a turn waits: a decision, an answer, or a message
+that is held.
+"""
 
+import re
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.message import CARD_BUTTON
+from roost_platform.approval_rules import ApprovalRules
+from roost_platform.commands import Command
 from roost_platform.db import models
+from roost_platform.db.cards.buttons import APPROVE, DENY, DETAILS, OTHER, WORDS, choices_of
+from roost_platform.db.cards.cards import card_target
+from roost_platform.db.cards.words import details_text, subject
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.inbox.arrival import Arrival
+from roost_platform.db.inbox.card_events import (
+    by,
+    follow,
+    locked,
+    may,
+    may_read,
+    quoted,
+    tell,
+    was_seen,
+    which,
+)
 from roost_platform.db.locks import open_turn
-from roost_platform.db.turns.children.telling import tell_held
-from roost_platform.db.waits.cards import APPROVAL_BUTTON, APPROVE, DENY
-from roost_platform.db.waits.deciding import Decided, Decider, decide
+from roost_platform.db.waits.answering import (
+    ANSWERED_BEFORE,
+    answer,
+    choose,
+    open_in,
+    recorded,
+)
+from roost_platform.db.waits.described import joined, waits_of
 
-DECIDED_ALREADY: Final = "That was decided already: {state}."
 NOT_YOURS: Final = "Somebody else has to decide this."
-TAKEN: Final = {"approved": "Approved.", "denied": "Denied.", "answered": "Noted."}
-HELD: Final = "I am waiting for your decision on: {preview}"
+NOTHING_OPEN: Final = "Nothing waits for your decision."
+WHICH_MESSAGE: Final = (
+    "Several questions are open. Reply to the one you mean, or write its code first:\n{lines}"
+)
+HELD: Final = "I am waiting for {waits}. I read your message after that; /stop ends the wait."
+WRITE: Final = "Write your answer: {question}"
+_CHOICE = re.compile(r"([A-Za-z]+|[0-9]{1,2})[.!]?(?:\s+([A-Za-z]{3}))?")
+_CODED = re.compile(r"([A-Z]{3})[:,.]?\s+(.+)", re.DOTALL)
 
 
-async def press(session: AsyncSession, arrival: Arrival) -> bool:
+async def press(session: AsyncSession, arrival: Arrival, rules: ApprovalRules) -> bool:
     """Take a pressed button of a card; False for any other button."""
     data = arrival.event.text
-    if not data.startswith(APPROVAL_BUTTON):
+    if not data.startswith(CARD_BUTTON):
         return False
-    nonce, _, choice = data.removeprefix(APPROVAL_BUTTON).partition(":")
-    approval = await session.scalar(select(models.Approval).where(models.Approval.nonce == nonce))
-    if approval is None or approval.chat_id != arrival.conversation.id:
+    nonce, _, does = data.removeprefix(CARD_BUTTON).partition(":")
+    found = await session.scalar(select(models.Approval).where(models.Approval.nonce == nonce))
+    if found is None:
         arrival.conclude("ignored", "unknown_button")
         return True
+    approval = await locked(session, arrival, found)
     arrival.conclude("done")
+    arrival.answer = ""
     if approval.state != "pending":
-        arrival.answer = DECIDED_ALREADY.format(state=approval.state)
-    elif not may_decide(approval, arrival):
+        arrival.answer = await recorded(session, approval)
+    elif does == DETAILS and may_read(approval, arrival):
+        await tell(session, arrival, details_text(approval), f"details:{approval.id}")
+    elif not may(approval, arrival):
         arrival.answer = NOT_YOURS
-    elif approval.kind == "approve" and choice in (APPROVE, DENY):
-        await _decide(session, arrival, approval, "approved" if choice == APPROVE else "denied")
-    elif approval.kind == "ask" and choice.isdecimal():
-        options = approval.questions[0]["options"]
-        if int(choice) < len(options):
-            await _decide(session, arrival, approval, "answered", options[int(choice)])
-    return True
-
-
-async def take(session: AsyncSession, arrival: Arrival) -> bool:
-    """Take a message as the answer to the open question of the chat, or hold it while a turn waits;
-    False where nothing waits.
-    """
-    turn = await open_turn(session, arrival.conversation.id)
-    if turn is None or turn.state != "waiting":
-        return False
-    approval = await session.scalar(
-        select(models.Approval)
-        .where(
-            models.Approval.chat_id == arrival.conversation.id, models.Approval.state == "pending"
-        )
-        .order_by(models.Approval.created_at.desc())
-        .limit(1)
-    )
-    if approval is not None and approval.kind == "ask" and may_decide(approval, arrival):
-        arrival.conclude("done")
-        await _decide(session, arrival, approval, "answered", arrival.event.text)
-        return True
-    arrival.conclude("pending")
-    if approval is not None:
-        await enqueue(
-            session,
-            arrival.conversation,
-            kind="notice",
-            body=HELD.format(preview=approval.preview),
-            dedupe_key=f"held:{approval.id}",
-            now=arrival.now,
-        )
+    elif does.startswith(OTHER):
+        await _ask_in_words(session, arrival, approval, does)
     else:
-        await tell_held(session, arrival.conversation, turn, arrival.now)
+        given = await choose(session, approval, does, by(arrival), arrival.now, rules)
+        follow(arrival, approval, given)
     return True
 
 
-def may_decide(approval: models.Approval, arrival: Arrival) -> bool:
-    """Whether the sender of the event may decide."""
-    person_id = arrival.row.identity_id or ""
-    match approval.rule:
-        case "requester":
-            return not approval.requester_id or person_id == approval.requester_id
-        case "another":
-            return bool(person_id) and person_id != approval.requester_id
-    return False  # operators decide in the console
+async def take(session: AsyncSession, arrival: Arrival, rules: ApprovalRules) -> bool:
+    """Take a message as a decision or an answer, or hold it while the chat's turn waits.
+
+    False for a message to the agent, which may be told that it is read later.
+    """
+    questions = await open_in(session, arrival.conversation.id)
+    turn = await open_turn(session, arrival.conversation.id)
+    is_parked = turn is not None and turn.state == "waiting"
+    if not questions and not is_parked:
+        return False
+    mine = [one for one in questions if may(one, arrival)]
+    if await _decided(session, arrival, mine, rules) or await _answered(
+        session, arrival, mine, rules
+    ):
+        return True
+    waits_here = [one for one in questions if turn is not None and one.turn_id == turn.id]
+    if turn is None or not (is_parked or waits_here):
+        return False  # an agent in the background asks: this chat goes on meanwhile
+    await _tell_held(session, arrival, turn, waits_here)
+    if is_parked:
+        arrival.conclude("pending")
+    return is_parked
 
 
-async def _decide(
+async def decide_by_command(
+    session: AsyncSession, arrival: Arrival, command: Command, rules: ApprovalRules
+) -> None:
+    """Carry out /approve and /deny: with a code where several are open, a reason after it."""
+    arrival.conclude("done")
+    questions = await open_in(session, arrival.conversation.id)
+    approvals = [one for one in questions if one.kind == "approve"]
+    mine = [one for one in approvals if may(one, arrival)]
+    first, _, rest = command.argument.partition(" ")
+    coded = [one for one in mine if one.code and one.code == first.upper()]
+    reason = rest.strip() if coded else command.argument
+    chosen = coded or mine
+    if not chosen:
+        told = NOT_YOURS if approvals else NOTHING_OPEN
+    elif len(chosen) > 1:
+        told = which(mine, f"/{command.name} {mine[0].code}")
+    else:
+        approval = await locked(session, arrival, chosen[0])
+        does = APPROVE if command.name == "approve" else DENY
+        given = await choose(
+            *(session, approval, does, by(arrival), arrival.now, rules), reason=reason
+        )
+        follow(arrival, approval, given)
+        told = given.told
+    arrival.answer = None
+    await tell(session, arrival, told)
+
+
+async def _decided(
+    session: AsyncSession, arrival: Arrival, mine: Sequence[models.Approval], rules: ApprovalRules
+) -> bool:
+    """Take exact words, or the number of a choice, as a decision: where buttons may be missing, or
+    in a reply to the card itself.
+    """
+    match = _CHOICE.fullmatch(arrival.event.text.strip())
+    approvals = [one for one in mine if one.kind == "approve"]
+    if match is None or not approvals or arrival.event.attachments:
+        return False
+    word, code = match.group(1).casefold(), (match.group(2) or "").upper()
+    card = await quoted(session, arrival, approvals)
+    at = (arrival.conversation.channel, arrival.conversation.account)
+    if card is None and at not in rules.by_words:
+        return False
+    chosen = [card] if card else [one for one in approvals if not code or one.code == code]
+    does = [one for one in chosen if _choice(one, word, arrival)]
+    if not does:
+        return False
+    arrival.conclude("done")
+    if len(does) > 1:
+        await tell(session, arrival, which(does, f"{match.group(1)} {does[0].code}"))
+        return True
+    approval = await locked(session, arrival, does[0])
+    choice = _choice(approval, word, arrival)
+    if choice == DETAILS:
+        await tell(session, arrival, details_text(approval))
+        return True
+    given = await choose(session, approval, choice, by(arrival), arrival.now, rules)
+    follow(arrival, approval, given)
+    await tell(session, arrival, given.told)
+    return True
+
+
+def _choice(approval: models.Approval, word: str, arrival: Arrival) -> str:
+    """What a word or the number of a choice does; empty for none."""
+    if not word.isdecimal():
+        return WORDS.get(word, "")
+    choices = choices_of(approval, in_group=arrival.event.is_group)
+    number = int(word)
+    return choices[number - 1].does if 1 <= number <= len(choices) else ""
+
+
+async def _answered(
+    session: AsyncSession, arrival: Arrival, mine: Sequence[models.Approval], rules: ApprovalRules
+) -> bool:
+    """Take a message as the answer to an open question that the person has seen."""
+    text = arrival.event.text
+    open_questions = [one for one in mine if one.kind != "approve"]
+    asked = [one for one in open_questions if await was_seen(session, one)]
+    if not asked or (arrival.event.attachments and not text.strip()):
+        return False
+    card = await quoted(session, arrival, asked)
+    coded = _CODED.fullmatch(text.strip())
+    by_code = [one for one in asked if coded and one.code == coded.group(1)]
+    if card is not None:
+        asked = [card]
+    elif by_code and coded:
+        asked, text = by_code, coded.group(2)
+    if len(asked) > 1:
+        arrival.conclude("done")
+        lines = "\n".join(f"`{one.code}` {subject(one)}" for one in asked)
+        await tell(session, arrival, WHICH_MESSAGE.format(lines=lines))
+        return True
+    approval = await locked(session, arrival, asked[0])
+    # What came along with the words is for the agent, who reads it after the answer.
+    arrival.conclude("pending" if arrival.event.attachments else "done")
+    if approval.state != "pending":
+        await tell(session, arrival, ANSWERED_BEFORE)
+        return True
+    given = await answer(session, approval, text, by(arrival), arrival.now, rules)
+    follow(arrival, approval, given)
+    if given.again:
+        await tell(session, arrival, given.told)
+    return True
+
+
+async def _ask_in_words(
+    session: AsyncSession, arrival: Arrival, approval: models.Approval, does: str
+) -> None:
+    """Ask for words of the person's own, where there are options beside."""
+    number = len(approval.answers)
+    if does != f"{OTHER}{number}" or not approval.questions:
+        arrival.answer = ANSWERED_BEFORE
+        return
+    await enqueue(
+        session,
+        arrival.conversation,
+        kind="prompt",
+        body=WRITE.format(question=subject(approval)),
+        dedupe_key=f"prompt:{approval.id}:{number}",
+        now=arrival.now,
+    )
+
+
+async def _tell_held(
     session: AsyncSession,
     arrival: Arrival,
-    approval: models.Approval,
-    verdict: Decided,
-    *answers: str,
+    turn: models.Turn,
+    questions: Sequence[models.Approval],
 ) -> None:
-    by = Decider(arrival.row.identity_id or "", arrival.writer, arrival.event.address.channel)
-    rung = await decide(session, approval, verdict, by, arrival.now, answers=answers)
-    arrival.answer = TAKEN[verdict] if rung else DECIDED_ALREADY.format(state=approval.state)
-    if rung:
-        arrival.released = (*arrival.released, rung)
+    """Tell once for each wait what is waited for."""
+    person = None
+    if arrival.row.identity_id:
+        person = await session.get(models.Identity, arrival.row.identity_id)
+    waits = await waits_of(session, turn, questions, person, arrival.now)
+    newest = max((one.id for one in questions), default="")
+    card = None
+    if questions and questions[-1].card_id:
+        card = await session.get(models.Outbox, questions[-1].card_id)
+    await enqueue(
+        session,
+        arrival.conversation,
+        kind="notice",
+        body=HELD.format(waits=joined(waits) or "something"),
+        dedupe_key=f"held:{newest or f'{turn.id}:{turn.waiting_since}'}",
+        now=arrival.now,
+        reply_to=None if card is None else await card_target(session, card),
+    )

@@ -128,7 +128,12 @@ class StatusStore:
         later = (
             select(models.Part.id)
             .join(models.Turn, models.Turn.conversation_id == models.Part.conversation_id)
-            .where(models.Turn.id == turn_id, models.Part.sent_at >= models.Turn.started_at)
+            .join(models.Outbox, models.Outbox.id == models.Part.outbox_id)
+            .where(
+                models.Turn.id == turn_id,
+                models.Part.sent_at >= models.Turn.started_at,
+                models.Outbox.edits_id.is_(None),  # an edit puts nothing below the others
+            )
             .limit(1)
         )
         async with self._database.read() as session:

@@ -12,6 +12,7 @@ from roost_channels.rendering.layout import is_blank
 from roost_platform.db import models
 from roost_platform.db.base.text import clean
 from roost_platform.db.base.told import tell
+from roost_platform.db.cards.cards import tell_outcome
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import check_running, lock_turn
 from roost_platform.db.message_files import media_of
@@ -144,13 +145,12 @@ async def _answer(
     limit: str,
     now: float,
 ) -> None:
-    chat_session = await session.get_one(models.Session, turn.session_id)
     media = await media_of(session, turn.id)
     text = "" if is_blank(row.text) else row.text
     ending = answer_end(cast(Finish, row.finish), limit, text, files=len(media))
     message = assistant_message(turn, row, now)
     message.content, message.note_kind, message.note = text, ending.note_kind, ending.note
-    await append(session, chat_session, [message])
+    await append(session, await session.get_one(models.Session, turn.session_id), [message])
     if conversation.kind == "child":
         await scheduled.deliver(session, turn, conversation, text, ending.body, media, now)
         await end_child(session, conversation, "done", text or ending.body, limit, now)
@@ -265,6 +265,8 @@ async def finish_call(
         call.state, call.result, call.finished_at = status, clean(result), now
         call.error = clean(error)
         record_tool_call(session, turn, call, now)
+        if call.wait == "approval":
+            await tell_outcome(session, turn_id, step, call_id, status, now)
 
 
 async def close_group(session: AsyncSession, turn: models.Turn, step: int, now: float) -> None:

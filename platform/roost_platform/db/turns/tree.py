@@ -1,19 +1,26 @@
 """The end of a turn's waits, and of all that other agents do for it."""
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.db.cards.cards import cancel_card
+
+# Every turn that is stopped asks for these, and nearly always finds none.
+_PENDING = (
+    select(models.Approval)
+    .where(models.Approval.turn_id == bindparam("id"), models.Approval.state == "pending")
+    .execution_options(populate_existing=True)
+)
 
 
 async def cancel_questions(session: AsyncSession, turn_id: str, now: float) -> None:
     """Cancel what people were asked for the turn and have not decided."""
-    await session.execute(
-        update(models.Approval)
-        .where(models.Approval.turn_id == turn_id, models.Approval.state == "pending")
-        .values(state="cancelled", decided_at=now, decided_via="turn")
-        .execution_options(synchronize_session=False)
-    )
+    pending = await session.scalars(_PENDING, {"id": turn_id})
+    for approval in pending.all():
+        approval.state, approval.decided_at, approval.decided_via = "cancelled", now, "turn"
+        await session.flush()
+        await cancel_card(session, approval, now)
 
 
 async def has_compensations(session: AsyncSession, turn_id: str) -> bool:

@@ -9,17 +9,20 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.waits import WAIT_S_DEFAULT
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
 from roost_platform.db.base.text import clean
+from roost_platform.db.cards.cards import send_card
 from roost_platform.db.turns.lookups import person_of
-from roost_platform.db.waits.cards import send_card
 
 OPEN_SESSION_MAX: Final = 8
 OPEN_PERSON_MAX: Final = 20
-ASKED_A_DAY_MAX: Final = 30  # of one agent in one chat
 PREVIEW_MAX: Final = 600
 NONCE_BYTES: Final = 16  # 22 characters
+CODE_LETTERS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # without I and O, which look like digits
+CODE_TRIES_MAX: Final = 20
+PARENTS_MAX: Final = 8  # more than any tree of agents is deep
 DAY_S: Final = 24 * 3600.0
 
 Kind = Literal["approve", "ask", "form"]
@@ -50,21 +53,40 @@ async def ask(
     call: models.ToolCall,
     new: NewApproval,
     now: float,
+    rules: ApprovalRules,
 ) -> str:
     """Ask, and let the call wait. Returns why nobody is asked, for the model; else empty.
 
     The conversation is locked.
     """
     chat = await chat_of(session, conversation)
-    person = await person_of(session, turn, chat if chat.id != conversation.id else conversation)
-    person_id = "" if person is None else person.id
-    if why_not := await _refusal(session, conversation, chat, new.agent, person_id, now):
+    person_id = await requester_of(session, turn, conversation)
+    if why_not := await _refusal(session, conversation, chat, new.agent, person_id, now, rules):
         return why_not
+    approval = await new_row(session, turn, conversation, call, new, person_id, now)
+    approval.code = await _code(session, chat)
+    approval.card_id = await send_card(session, chat, turn, approval, now, rules.by_words)
+    is_gate = new.kind == "approve" and bool(new.tool)
+    call.state, call.wait = "waiting", "approval" if is_gate else "question"
+    call.started_at = None  # a pause is no work
+    return ""
+
+
+async def new_row(
+    session: AsyncSession,
+    turn: models.Turn,
+    conversation: models.Conversation,
+    call: models.ToolCall,
+    new: NewApproval,
+    person_id: str,
+    now: float,
+) -> models.Approval:
+    """A pending question about the call, in the next round."""
     last = await latest(session, turn.id, call.step, call.call_id)
     approval = models.Approval(
         id=new_id(),
         conversation_id=conversation.id,
-        chat_id=chat.id,
+        chat_id=conversation.root_id or conversation.id,
         turn_id=turn.id,
         step=call.step,
         call_id=call.call_id,
@@ -74,9 +96,10 @@ async def ask(
         tool=new.tool,
         tool_hash=new.tool_hash,
         args_hash=new.args_hash,
-        arguments=new.arguments,
-        preview=clean(named_preview(new, conversation))[:PREVIEW_MAX],
-        questions=[dict(question) for question in new.questions],
+        arguments=clean(new.arguments),
+        preview=clean(new.preview)[:PREVIEW_MAX],
+        questions=[clean(dict(question)) for question in new.questions],
+        answers=[],
         requester_id=person_id,
         rule=new.rule,
         state="pending",
@@ -87,18 +110,7 @@ async def ask(
     )
     session.add(approval)
     await session.flush()
-    approval.card_id = await send_card(session, chat, turn, approval, now)
-    call.state, call.wait = (
-        "waiting",
-        "approval" if new.kind == "approve" and new.tool else "question",
-    )
-    call.started_at = None  # a pause is no work
-    return ""
-
-
-def named_preview(new: NewApproval, conversation: models.Conversation) -> str:
-    """The preview, which names the agent where it is not the one whom the person talks with."""
-    return new.preview if conversation.kind == "chat" else f"{new.agent}: {new.preview}"
+    return approval
 
 
 async def chat_of(session: AsyncSession, conversation: models.Conversation) -> models.Conversation:
@@ -106,6 +118,28 @@ async def chat_of(session: AsyncSession, conversation: models.Conversation) -> m
     if conversation.root_id is None:
         return conversation
     return await session.get_one(models.Conversation, conversation.root_id)
+
+
+async def requester_of(
+    session: AsyncSession, turn: models.Turn, conversation: models.Conversation
+) -> str:
+    """The id of the person for whom the turn works, also where agents stand between them; empty
+    where nobody is known.
+    """
+    for _ in range(PARENTS_MAX):
+        if conversation.root_id is None:
+            person = await person_of(session, turn, conversation)
+            return "" if person is None else person.id
+        parent_id = await session.scalar(
+            select(models.ChildTask.parent_turn_id).where(
+                models.ChildTask.conversation_id == conversation.id
+            )
+        )
+        if parent_id is None:
+            break
+        turn = await session.get_one(models.Turn, parent_id)
+        conversation = await session.get_one(models.Conversation, turn.conversation_id)
+    return ""
 
 
 async def latest(
@@ -124,6 +158,22 @@ async def latest(
     )
 
 
+async def _code(session: AsyncSession, chat: models.Conversation) -> str:
+    """Three letters that no other open question of the chat has."""
+    taken = set(
+        await session.scalars(
+            select(models.Approval.code).where(
+                models.Approval.chat_id == chat.id, models.Approval.state == "pending"
+            )
+        )
+    )
+    for _ in range(CODE_TRIES_MAX):
+        code = "".join(secrets.choice(CODE_LETTERS) for _ in range(3))
+        if code not in taken:
+            break
+    return code
+
+
 async def _refusal(
     session: AsyncSession,
     conversation: models.Conversation,
@@ -131,6 +181,7 @@ async def _refusal(
     agent: str,
     person_id: str,
     now: float,
+    rules: ApprovalRules,
 ) -> str:
     """Why nobody may be asked now; empty where somebody is."""
 
@@ -150,5 +201,6 @@ async def _refusal(
         models.Approval.chat_id == chat.id,
         models.Approval.agent == agent,
         models.Approval.created_at > now - DAY_S,
+        models.Approval.card_id.is_not(None),  # a standing approval asked nobody
     )
-    return TOO_OFTEN.format(count=today) if today >= ASKED_A_DAY_MAX else ""
+    return TOO_OFTEN.format(count=today) if today >= rules.asks_a_day else ""

@@ -5,9 +5,10 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.turns.children.limits import root_of
-from roost_platform.db.waits.policies import PolicyDefaults, Verdict, verdict_of
+from roost_platform.db.waits.policies import Verdict, verdict_of
 from roost_workflows.wait_ports import CallFacts
 
 # From the mildest to the strictest.
@@ -19,7 +20,7 @@ async def strictest_verdict(
     conversation: models.Conversation,
     facts: CallFacts,
     person_id: str,
-    defaults: PolicyDefaults,
+    rules: ApprovalRules,
 ) -> Verdict:
     """The strictest verdict on a call by its own agent and by those it works for, on the channel
     of the chat at the top.
@@ -27,7 +28,7 @@ async def strictest_verdict(
     chat = await root_of(session, conversation)
     agents = dict.fromkeys([facts.agent, *await _above(session, conversation)])
     verdicts = [
-        await verdict_of(session, replace(facts, agent=agent), chat.channel, person_id, defaults)
+        await verdict_of(session, replace(facts, agent=agent), chat.channel, person_id, rules)
         for agent in agents
     ]
     return max(verdicts, key=_STRICTER.index)

@@ -1,15 +1,14 @@
 """Whether a tool may run, must be asked for, or is off: operators' word before the tool's own."""
 
-from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_platform.approval_rules import ApprovalRules, Verdict
 from roost_platform.db import models
 from roost_workflows.wait_ports import CallFacts
 
-Verdict = Literal["allow", "ask", "deny", "off"]
 VERDICTS: Final[tuple[Verdict, ...]] = ("allow", "ask", "deny", "off")
 
 _POLICIES = select(models.ToolPolicy).where(
@@ -20,18 +19,8 @@ _POLICIES = select(models.ToolPolicy).where(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyDefaults:
-    """What counts where neither an operator nor the tool says anything.
-
-    unsafe: for tools whose effect is unsafe.
-    """
-
-    unsafe: Verdict = "allow"
-
-
 async def verdict_of(
-    session: AsyncSession, facts: CallFacts, channel: str, person_id: str, defaults: PolicyDefaults
+    session: AsyncSession, facts: CallFacts, channel: str, person_id: str, defaults: ApprovalRules
 ) -> Verdict:
     """The verdict of the most specific policy: person before channel before tool before agent;
     `off` at any of them wins.

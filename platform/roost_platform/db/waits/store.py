@@ -1,108 +1,77 @@
 """Waits of calls in the database."""
 
 import json
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.execution.call import Outcome
-from roost.waits import Approve, Ask, Sleep, Spawn, Wait
+from roost.waits import WAIT_S_MAX, Approve, Ask, Question, Sleep, Spawn, Wait
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
+from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
-from roost_platform.db.locks import get_turn, lock_turn
+from roost_platform.db.cards.words import verdict_line
+from roost_platform.db.locks import lock_conversation, lock_turn
 from roost_platform.db.turns import end, parking
 from roost_platform.db.turns.children.ending import outcome_of
 from roost_platform.db.turns.children.spawning import spawn
-from roost_platform.db.turns.lookups import person_of
 from roost_platform.db.turns.steps import get_call
 from roost_platform.db.waits.approvals import NewApproval, ask, latest
-from roost_platform.db.waits.lineage import strictest_verdict
-from roost_platform.db.waits.policies import PolicyDefaults
-from roost_platform.errors import TurnOver
+from roost_platform.db.waits.deciding import Decider, decide
+from roost_platform.db.waits.gate import ask_or_use_grant, judge
+from roost_platform.db.waits.grants import revoke
+from roost_platform.errors import NotAllowed, NotFound, TurnOver
 from roost_workflows.ports import CALL_ENDED
 from roost_workflows.wait_ports import CallFacts, Gate
 
-RUN: Final = Gate("run")
-WAITS: Final = Gate("waits")
-DENIED: Final = "Not run: policy does not allow {tool}."
-OFF: Final = "Not run: {tool} is switched off by an operator."
-REFUSED: Final = {
-    "denied": "Not run: {who} said no.{reason}",
-    "expired": "Not run: nobody decided in time.",
-    "cancelled": "Not run: the question was cancelled.",
-    "unreachable": "Not run: nobody could be reached for a decision.",
-}
 NO_ANSWER: Final = "no_answer"
+SLEEP_TOO_LONG: Final = f"A sleep lasts at most {WAIT_S_MAX / 86400:.0f} days."
+UNDECIDED: Final = {
+    "expired": "nobody decided in time",
+    "unreachable": "nobody could be reached",
+    "cancelled": "the question was cancelled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorDecision:
+    """What an operator's verdict led to.
+
+    state: of the approval now. counted: whether it was this verdict that counted; else `words` tell
+    who decided before. conversation_id: to be rung, None where nothing waits for it.
+    """
+
+    state: str
+    counted: bool
+    words: str
+    conversation_id: str | None
 
 
 class WaitStore:
     """Implements `roost_workflows.wait_ports.Waits`; every method is one transaction."""
 
-    def __init__(self, database: Database, defaults: PolicyDefaults | None = None) -> None:
+    def __init__(self, database: Database, rules: ApprovalRules | None = None) -> None:
         self._database = database
-        self._defaults = defaults or PolicyDefaults()
+        self._rules = rules or ApprovalRules()
 
     async def gate(self, turn_id: str, step: int, call_id: str, facts: CallFacts) -> Gate:
         """See `Waits.gate`."""
         async with self._database.read() as session:
-            gate = await self._judge(session, turn_id, step, call_id, facts)
+            gate = await judge(session, turn_id, step, call_id, facts, self._rules)
         if gate is not None:
             return gate
         async with self._database.write() as session:
             turn, conversation = await lock_turn(session, turn_id)
-            gate = await self._judge(session, turn_id, step, call_id, facts)
+            gate = await judge(session, turn_id, step, call_id, facts, self._rules)
             if gate is not None:
                 return gate
-            call = await get_call(session, turn_id, step, call_id)
-            before = await latest(session, turn_id, step, call_id)
-            if before is not None:
-                before.state = "stale"
-            new = NewApproval(
-                kind="approve",
-                agent=facts.agent,
-                tool=facts.tool,
-                preview=preview(facts),
-                rule=facts.approver,
-                arguments=facts.arguments,
-                tool_hash=facts.tool_hash,
-                args_hash=facts.args_hash,
+            now = self._database.now()
+            return await ask_or_use_grant(
+                session, turn, conversation, step, call_id, facts, self._rules, now
             )
-            why_not = await ask(session, turn, conversation, call, new, self._database.now())
-            return Gate("refused", why_not) if why_not else WAITS
-
-    async def _judge(
-        self, session: AsyncSession, turn_id: str, step: int, call_id: str, facts: CallFacts
-    ) -> Gate | None:
-        """What is decided about the call; None when people are to be asked."""
-        call = await get_call(session, turn_id, step, call_id)
-        if call.state in CALL_ENDED or (call.state == "running" and not call.wait):
-            return RUN
-        if call.state == "waiting":
-            return WAITS
-        asked = await latest(session, turn_id, step, call_id) if call.wait == "approval" else None
-        if asked is not None and asked.state in REFUSED:
-            who, reason = asked.decided_name or "the person", asked.reason
-            told = REFUSED[asked.state].format(
-                who=who, reason=f" Reason: {reason}" if reason else ""
-            )
-            return Gate("refused", told)
-        if asked is not None and asked.state == "approved":
-            same = (asked.tool_hash, asked.args_hash) == (facts.tool_hash, facts.args_hash)
-            return RUN if same else None
-        turn = await get_turn(session, turn_id)
-        conversation = await session.get_one(models.Conversation, turn.conversation_id)
-        person = await person_of(session, turn, conversation)
-        person_id = "" if person is None else person.id
-        verdict = await strictest_verdict(session, conversation, facts, person_id, self._defaults)
-        match verdict:
-            case "off":
-                return Gate("refused", OFF.format(tool=facts.tool))
-            case "deny":
-                return Gate("refused", DENIED.format(tool=facts.tool))
-            case "allow":
-                return RUN
-            case "ask":
-                return None
 
     async def open(self, turn_id: str, step: int, call_id: str, wait: Wait) -> str:
         """See `Waits.open`."""
@@ -114,36 +83,14 @@ class WaitStore:
             now = self._database.now()
             match wait:
                 case Sleep():
+                    if wait.until - now > WAIT_S_MAX:
+                        return SLEEP_TOO_LONG
                     call.state, call.wait, call.due_at = "waiting", "sleep", wait.until
                     call.started_at = None
                     return ""
-                case Ask():
-                    new = NewApproval(
-                        kind="ask" if len(wait.questions) == 1 else "form",
-                        agent=turn.agent,
-                        tool="",
-                        preview="\n".join(question.text for question in wait.questions),
-                        questions=[
-                            {
-                                "text": question.text,
-                                "options": list(question.options),
-                                "free_text": question.free_text or not question.options,
-                            }
-                            for question in wait.questions
-                        ],
-                        timeout_s=wait.timeout_s,
-                    )
-                    return await ask(session, turn, conversation, call, new, now)
-                case Approve():
-                    new = NewApproval(
-                        kind="approve",
-                        agent=turn.agent,
-                        tool="",
-                        preview=wait.text,
-                        rule=wait.approver,
-                        timeout_s=wait.timeout_s,
-                    )
-                    return await ask(session, turn, conversation, call, new, now)
+                case Ask() | Approve():
+                    new = _asked(turn.agent, wait)
+                    return await ask(session, turn, conversation, call, new, now, self._rules)
                 case Spawn():
                     return await spawn(session, turn, conversation, call, wait, now)
 
@@ -179,6 +126,82 @@ class WaitStore:
             await parking.park(session, turn, now)
             return True
 
+    async def decide_as_operator(
+        self,
+        approval_id: str,
+        verdict: Literal["approve", "deny"],
+        reason: str,
+        operator: str,
+        via: str,
+        ip: str = "",
+    ) -> OperatorDecision:
+        """Decide an approval outside the chat; the first verdict counts. Raises NotFound, and
+        NotAllowed for a question, which only the person can answer.
+
+        `PlatformIntake.decide` rings as well; else the sweeper does.
+        """
+        async with self._database.write() as session:
+            approval = await lock_approval(session, approval_id)
+            if approval.kind != "approve":
+                raise NotAllowed("This is a question: only the person who was asked can answer it.")
+            by = Decider(operator, operator, via, is_operator=True, ip=ip)
+            word: Literal["approved", "denied"] = "approved" if verdict == "approve" else "denied"
+            was_pending = approval.state == "pending"
+            rung = await decide(session, approval, word, by, self._database.now(), reason=reason)
+            return OperatorDecision(
+                approval.state, was_pending, verdict_line(approval, None).rstrip("."), rung
+            )
+
+    async def revoke_grant(self, grant_id: str, operator: str, ip: str = "") -> None:
+        """End a standing approval; people are asked again from now on. Raises NotFound."""
+        async with self._database.write() as session:
+            now = self._database.now()
+            grant = await revoke(session, grant_id, now)
+            if grant is None:
+                raise NotFound("There is no such standing approval, or it was ended before.")
+            await audit(session, now, operator, "grant.revoke", grant_id, {"tool": grant.tool}, ip)
+
+
+async def lock_approval(session: AsyncSession, approval_id: str) -> models.Approval:
+    """The question, the conversation that asked it locked. Raises NotFound."""
+    approval = await session.get(models.Approval, approval_id)
+    if approval is None:
+        raise NotFound("There is no such question.")
+    await lock_conversation(session, approval.conversation_id)
+    await session.refresh(approval)
+    return approval
+
+
+def _asked(agent: str, wait: Ask | Approve) -> NewApproval:
+    if isinstance(wait, Approve):
+        return NewApproval(
+            kind="approve",
+            agent=agent,
+            tool="",
+            preview=wait.text,
+            rule=wait.approver,
+            timeout_s=wait.timeout_s,
+        )
+    return NewApproval(
+        kind="ask" if len(wait.questions) == 1 else "form",
+        agent=agent,
+        tool="",
+        preview="\n".join(question.text for question in wait.questions),
+        questions=_stored(wait.questions),
+        timeout_s=wait.timeout_s,
+    )
+
+
+def _stored(questions: Sequence[Question]) -> list[dict[str, object]]:
+    return [
+        {
+            "text": question.text,
+            "options": list(question.options),
+            "free_text": question.free_text or not question.options,
+        }
+        for question in questions
+    ]
+
 
 def answer_of(asked: models.Approval) -> Outcome:
     """The result of a question, as JSON where it was a form, for the one who asked."""
@@ -188,20 +211,8 @@ def answer_of(asked: models.Approval) -> Outcome:
             answers = {question["text"]: answer for question, answer in pairs}
             return Outcome("ok", json.dumps(answers, ensure_ascii=False))
         return Outcome("ok", asked.answers[0])
-    if asked.kind == "approve" and asked.state in ("approved", "denied", "expired"):
+    if asked.kind == "approve":
         verdict = "approved" if asked.state == "approved" else "denied"
-        reason = asked.reason or ("nobody decided in time" if asked.state == "expired" else "")
+        reason = asked.reason or UNDECIDED.get(asked.state, "")
         return Outcome("ok", f"{verdict}: {reason}" if reason else verdict)
     return Outcome("ok", NO_ANSWER)
-
-
-def preview(facts: CallFacts) -> str:
-    """What the card says of a call: the tool and its arguments."""
-    arguments = json.loads(facts.arguments or "{}")
-    lines = [f"{name}: {_short(value)}" for name, value in arguments.items()]
-    return "\n".join([f"`{facts.tool}`", *lines])
-
-
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -80,8 +80,8 @@ async def test_message_leaves_children_running(ada: Person) -> None:
     await ada.says("And storks?")
     told = [body for kind, body in await ada.outbox() if kind == "notice"]
     assert told == [
-        "I am waiting for the agent researcher and will read this then. "
-        "/tasks shows what they do, /stop stops them."
+        "I am waiting for the agent researcher. I read your message after that; /stop ends the "
+        "wait."
     ]
     assert [task.state for task in await tasks(ada)] == ["running"]
     await worker.work()

@@ -1,0 +1,70 @@
+"""The buttons of a card, and the choices that stand for them where a chat has no buttons."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from roost_channels.message import CARD_BUTTON, Button
+from roost_platform.db import models
+
+# What a button does: the last part of its data. An option is its number, in a form after that of
+# the question.
+APPROVE: Final = "a"
+DENY: Final = "d"
+ALWAYS: Final = "w"
+DETAILS: Final = "i"
+OTHER: Final = "o"
+# Whole messages that decide where a chat has no buttons.
+WORDS: Final = {"approve": APPROVE, "yes": APPROVE, "deny": DENY, "no": DENY}
+ALWAYS_LABEL: Final = "Always (30 days)"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A choice on a card: what its button says, and what it does."""
+
+    label: str
+    does: str
+
+
+def choices_of(
+    approval: models.Approval, *, in_group: bool, again: bool = False
+) -> tuple[Choice, ...]:
+    """What people may choose on the card.
+
+    in_group: others than the one who asked see it. again: the same call was approved before, so
+    that a standing approval helps.
+    """
+    if approval.kind == "approve":
+        details = (Choice("Details", DETAILS),) if approval.tool else ()
+        decides = approval.rule == "requester" or (approval.rule == "another" and in_group)
+        if not decides:
+            return details
+        always = (Choice(ALWAYS_LABEL, ALWAYS),) if again and approval.rule == "requester" else ()
+        return (Choice("Approve", APPROVE), Choice("Deny", DENY), *details, *always)
+    number = len(approval.answers)
+    question = approval.questions[number]
+    options = [
+        Choice(option, f"{number}.{place}") for place, option in enumerate(question["options"])
+    ]
+    if options and question["free_text"]:
+        options.append(Choice("Other…", f"{OTHER}{number}"))
+    return tuple(options)
+
+
+def buttons_of(approval: models.Approval, choices: tuple[Choice, ...]) -> list[Button]:
+    """The choices as buttons; 32 bytes of data at most."""
+    return [
+        Button(choice.label, f"{CARD_BUTTON}{approval.nonce}:{choice.does}") for choice in choices
+    ]
+
+
+def in_words(choices: tuple[Choice, ...], code: str) -> str:
+    """How to choose by words. code: to be written behind the number, where several are open."""
+    shown = [choice for choice in choices if not choice.does.startswith(OTHER)]
+    if not shown:
+        return ""
+    suffix = f" {code}" if code else ""
+    listed = ", ".join(
+        f"{place}{suffix} for {choice.label}" for place, choice in enumerate(shown, 1)
+    )
+    return f"Reply {listed}."

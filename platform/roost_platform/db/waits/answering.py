@@ -1,0 +1,170 @@
+"""What a person's tap, word or message does to an open question."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from roost_platform.approval_rules import ApprovalRules
+from roost_platform.db import models
+from roost_platform.db.base.text import clean
+from roost_platform.db.cards.buttons import ALWAYS, APPROVE, DENY
+from roost_platform.db.cards.cards import close_question, send_card
+from roost_platform.db.cards.words import verdict_line, zone_of
+from roost_platform.db.waits.deciding import Decided, Decider, decide
+from roost_platform.db.waits.grants import give_grant
+
+APPROVED: Final = "Approved."
+DENIED: Final = "Denied."
+NOTED: Final = "Noted."
+ANSWERED_BEFORE: Final = "That was answered already."
+UNKNOWN: Final = "This button does nothing any more."
+CHOOSE: Final = "Please choose one of: {options}."
+NEEDS_WORDS: Final = "I need an answer in words: {question}"
+STANDING: Final = "Approved, and the same call for {days:.0f} days."
+DAY_S: Final = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What somebody's choice or words led to.
+
+    told: what they are told. again: the answer does not fit, and is asked for once more.
+    rung: the conversation that can go on, if any.
+    """
+
+    told: str
+    rung: str | None = None
+    again: bool = False
+
+
+def may_decide(approval: models.Approval, person_id: str, *, in_group: bool) -> bool:
+    """Whether the person may decide in the chat. Of operators' approvals nobody may there."""
+    match approval.rule:
+        case "requester":
+            if not approval.requester_id:  # nobody is known: in a group that would mean anybody
+                return not in_group
+            return person_id == approval.requester_id
+        case "another":
+            return bool(person_id and approval.requester_id) and (
+                person_id != approval.requester_id
+            )
+    return False
+
+
+async def open_in(session: AsyncSession, chat_id: str) -> Sequence[models.Approval]:
+    """The open questions that are shown in a chat, oldest first."""
+    rows = await session.scalars(
+        select(models.Approval)
+        .where(models.Approval.chat_id == chat_id, models.Approval.state == "pending")
+        .order_by(models.Approval.created_at, models.Approval.id)
+    )
+    return rows.all()
+
+
+async def recorded(session: AsyncSession, approval: models.Approval) -> str:
+    """The verdict that counts, for somebody who comes too late."""
+    person = None
+    if approval.requester_id:
+        person = await session.get(models.Identity, approval.requester_id)
+    return verdict_line(approval, zone_of(person)).rstrip(".") + "."
+
+
+async def choose(
+    session: AsyncSession,
+    approval: models.Approval,
+    does: str,
+    by: Decider,
+    now: float,
+    rules: ApprovalRules,
+    *,
+    reason: str = "",
+) -> Given:
+    """Do what a button says, or a word for it. Who may is the caller's to check."""
+    if approval.kind == "approve":
+        return await _decide(session, approval, does, by, now, rules, reason)
+    number, _, place = does.partition(".")
+    if not (number.isdecimal() and place.isdecimal()):
+        return Given(UNKNOWN)
+    if int(number) != len(approval.answers):
+        return Given(ANSWERED_BEFORE)
+    options = approval.questions[int(number)]["options"]
+    if int(place) >= len(options):
+        return Given(UNKNOWN)
+    return await _take(session, approval, options[int(place)], by, now, rules)
+
+
+async def _decide(
+    session: AsyncSession,
+    approval: models.Approval,
+    does: str,
+    by: Decider,
+    now: float,
+    rules: ApprovalRules,
+    reason: str,
+) -> Given:
+    if does not in (APPROVE, DENY, ALWAYS):
+        return Given(UNKNOWN)
+    verdict: Decided = "denied" if does == DENY else "approved"
+    was_pending = approval.state == "pending"
+    rung = await decide(session, approval, verdict, by, now, reason=reason)
+    if not was_pending or approval.state != verdict:
+        return Given(await recorded(session, approval))
+    if does == ALWAYS and approval.tool and approval.rule == "requester" and approval.requester_id:
+        await give_grant(session, approval, now, rules.grant_s)
+        return Given(STANDING.format(days=rules.grant_s / DAY_S), rung)
+    return Given(DENIED if does == DENY else APPROVED, rung)
+
+
+async def answer(
+    session: AsyncSession,
+    approval: models.Approval,
+    text: str,
+    by: Decider,
+    now: float,
+    rules: ApprovalRules,
+) -> Given:
+    """Take a message as the answer to the open question, or say what is wrong with it."""
+    question = approval.questions[len(approval.answers)]
+    said = clean(text).strip()
+    if not said:
+        return Given(NEEDS_WORDS.format(question=question["text"]), again=True)
+    option = option_of(question["options"], said)
+    if option is None and not question["free_text"]:
+        return Given(CHOOSE.format(options=", ".join(question["options"])), again=True)
+    return await _take(session, approval, said if option is None else option, by, now, rules)
+
+
+def option_of(options: Sequence[str], said: str) -> str | None:
+    """The option that the words mean: the same words, or its number where none is a number."""
+    for option in options:
+        if option.strip().casefold() == said.casefold():
+            return option
+    if said.isdecimal() and len(said) <= 2 and not any(one.strip().isdecimal() for one in options):
+        number = int(said)
+        if 1 <= number <= len(options):
+            return options[number - 1]
+    return None
+
+
+async def _take(
+    session: AsyncSession,
+    approval: models.Approval,
+    said: str,
+    by: Decider,
+    now: float,
+    rules: ApprovalRules,
+) -> Given:
+    """Keep an answer; the next question of a form is asked, or the form is complete."""
+    answers = [*approval.answers, said]
+    if len(answers) == len(approval.questions):
+        rung = await decide(session, approval, "answered", by, now, answers=answers)
+        return Given(NOTED, rung)
+    await close_question(session, approval, said, now)
+    approval.answers = answers
+    turn = await session.get_one(models.Turn, approval.turn_id)
+    chat = await session.get_one(models.Conversation, approval.chat_id)
+    approval.card_id = await send_card(session, chat, turn, approval, now, rules.by_words)
+    return Given(NOTED)
