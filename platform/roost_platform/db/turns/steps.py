@@ -23,6 +23,7 @@ from roost_platform.db.turns.children.ending import end_child
 from roost_platform.db.turns.children.schemas import corrected
 from roost_platform.db.turns.recording import (
     asked_columns,
+    assistant_message,
     record_model_call,
     record_tool_call,
     record_turn,
@@ -187,19 +188,6 @@ async def end_turn(
     await scheduled.note_end(session, turn, state, reason, now)
     await session.execute(_ANSWERED, {"id_of_turn": turn.id})
     await session.execute(_PROGRESS_OVER, {"id": turn.id, "over": state, "at": now})
-
-
-def assistant_message(turn: models.Turn, row: models.TurnStep, now: float) -> models.Transcript:
-    """The transcript row of a step's text."""
-    return models.Transcript(
-        turn_id=turn.id,
-        role="assistant",
-        content=row.text,
-        engine_message_id=row.engine_message_id,
-        prompt_tokens=row.prompt_tokens,
-        completion_tokens=row.completion_tokens,
-        created_at=now,
-    )
 
 
 async def begin_call(
