@@ -107,9 +107,7 @@ class TurnContext:
 
 @dataclass(frozen=True, slots=True)
 class PlannedCall:
-    """A tool call the model asked for. `arguments` is canonical JSON text; `effect` is the tool's
-    class.
-    """
+    """A tool call the model asked for. `arguments`: canonical JSON; `effect`: the tool's class."""
 
     call_id: str
     name: str

@@ -164,7 +164,7 @@ async def _empty_messages(session: AsyncSession, which: ColumnElement[bool]) -> 
     in_turns = {"synchronize_session": False}
     outbox = select(models.Outbox.id).where(which)
     parts = select(models.Part.id).where(models.Part.outbox_id.in_(outbox))
-    gone = {"text": GONE, "reply_to": None, "media": None, "buttons": []}
+    gone: dict[str, Any] = {"text": GONE, "reply_to": None, "media": None, "buttons": []}
     await session.execute(
         update(models.Outbox).where(which).values(**gone), execution_options=in_turns
     )

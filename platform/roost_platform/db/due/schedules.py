@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.locks import try_lock_conversation
 from roost_platform.db.schedules.firing import Due, fire_due
 
 TRANSACTIONS_MAX: Final = 10  # of one call: many reminders are due at nine in the morning
@@ -21,6 +20,13 @@ _DUE = (
     .where(_ACTIVE, models.Schedule.due_at <= bindparam("now"))
     .order_by(models.Schedule.due_at, models.Schedule.id)
     .limit(bindparam("most"))
+)
+# Schedules are kept in chats, which are the locks of their trees.
+_CHATS = (
+    select(models.Conversation)
+    .where(models.Conversation.id.in_(bindparam("ids", expanding=True)))
+    .order_by(models.Conversation.id)
+    .with_for_update(skip_locked=True)
 )
 _CLAIM = (
     select(models.Schedule)
@@ -76,11 +82,8 @@ def found_in(rows: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
 
 async def _claim(session: AsyncSession, found: dict[str, list[str]], now: float) -> list[Due]:
     """The schedules that are still due, with their conversations; all locked."""
-    chats = {}
-    for conversation_id in found:
-        chat = await try_lock_conversation(session, conversation_id)
-        if chat is not None:
-            chats[conversation_id] = chat
+    locked = await session.scalars(_CHATS, {"ids": list(found)})
+    chats = {chat.id: chat for chat in locked}
     ids = [id for chat_id in chats for id in found[chat_id]]
     rows = await session.scalars(_CLAIM, {"ids": ids, "now": now})
     return [Due(row, chats[row.conversation_id]) for row in rows]

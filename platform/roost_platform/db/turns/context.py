@@ -58,8 +58,7 @@ async def read_context(
         return replace(
             context,
             messages=[*job.before, *context.messages],
-            is_background=True,
-            answer_schema=job.schema,
+            given=Given(in_background=True, schema=job.schema),
         )
     if conversation.kind != "child":
         return context

@@ -1,4 +1,4 @@
-"""What turns, their model calls and their tool calls tell those who measure."""
+"""What is kept of model calls, and what turns and their calls tell those who measure."""
 
 from typing import Any
 
@@ -81,3 +81,16 @@ def asked_columns(call: ModelCall) -> dict[str, Any]:
         "finish_reason": call.asked.finish_reason,
         "manifest": clean(dict(call.asked.manifest)) or None,
     }
+
+
+def assistant_message(turn: models.Turn, row: models.TurnStep, now: float) -> models.Transcript:
+    """The transcript row of a step's text."""
+    return models.Transcript(
+        turn_id=turn.id,
+        role="assistant",
+        content=row.text,
+        engine_message_id=row.engine_message_id,
+        prompt_tokens=row.prompt_tokens,
+        completion_tokens=row.completion_tokens,
+        created_at=now,
+    )

@@ -23,6 +23,7 @@ from roost_platform.db.turns.children.ending import end_child
 from roost_platform.db.turns.children.schemas import corrected
 from roost_platform.db.turns.recording import (
     asked_columns,
+    assistant_message,
     record_model_call,
     record_tool_call,
     record_turn,
@@ -46,7 +47,6 @@ _CALLS = (
     .where(models.ToolCall.turn_id == bindparam("id"), models.ToolCall.step == bindparam("step"))
     .order_by(models.ToolCall.position)
 )
-# The messages that a turn took are answered.
 _ANSWERED = (
     update(models.Inbox)
     .where(models.Inbox.turn_id == bindparam("id_of_turn"), models.Inbox.state == "taken")
@@ -152,10 +152,8 @@ async def _answer(
     message = assistant_message(turn, row, now)
     message.content, message.note_kind, message.note = text, ending.note_kind, ending.note
     await append(session, await session.get_one(models.Session, turn.session_id), [message])
-    if scheduled.is_job(conversation):
-        await scheduled.deliver(session, turn, conversation, text, ending.body, media, now)
-        return await end_turn(session, turn, "done", limit, now)
     if conversation.kind == "child":
+        await scheduled.deliver(session, turn, conversation, text, ending.body, media, now)
         await end_child(session, conversation, "done", text or ending.body, limit, now)
         return await end_turn(session, turn, "done", limit, now)
     turn.reply_to = await refresh_reply_target(session, turn)
@@ -190,19 +188,6 @@ async def end_turn(
     await scheduled.note_end(session, turn, state, reason, now)
     await session.execute(_ANSWERED, {"id_of_turn": turn.id})
     await session.execute(_PROGRESS_OVER, {"id": turn.id, "over": state, "at": now})
-
-
-def assistant_message(turn: models.Turn, row: models.TurnStep, now: float) -> models.Transcript:
-    """The transcript row of a step's text."""
-    return models.Transcript(
-        turn_id=turn.id,
-        role="assistant",
-        content=row.text,
-        engine_message_id=row.engine_message_id,
-        prompt_tokens=row.prompt_tokens,
-        completion_tokens=row.completion_tokens,
-        created_at=now,
-    )
 
 
 async def begin_call(

@@ -1,17 +1,15 @@
-"""Schedules for operators: the list, one of them with its history, and a month as a calendar."""
+"""Schedules for operators: the list, and one of them with its next times and its history."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.schedules.spec import At, Cron, ScheduleError
-from roost.schedules.times import next_times, times, wall
-from roost.schedules.zones import instant, local
+from roost.schedules.times import next_times, wall
+from roost.schedules.zones import local
 from roost_platform.db import models
 from roost_platform.db.schedules.keeping import code_of, spec_of
 from roost_platform.errors import NotFound
@@ -20,8 +18,6 @@ from roost_platform.views.pagination import PAGE_SIZE, like
 STATES: Final = ("active", "paused", "done", "deleted")
 NEXT_SHOWN: Final = 5
 HISTORY_MAX: Final = 50
-CALENDAR_SCHEDULES_MAX: Final = 500
-CALENDAR_TIMES_MAX: Final = 200  # of one schedule in a month; one that comes oftener is cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +82,6 @@ class ScheduleDetail:
     next_times: Sequence[float]
     next_words: Sequence[str]
     history: Sequence[OccurrenceRow]
-
-
-@dataclass(frozen=True, slots=True)
-class CalendarEntry:
-    """A schedule on a day of the calendar, with the times of the day in its own zone: `09:00`."""
-
-    id: str
-    code: str
-    kind: str
-    text: str
-    owner: str
-    zone: str
-    times: Sequence[str]
 
 
 _ROWS = (
@@ -199,44 +182,6 @@ async def _history(session: AsyncSession, schedule_id: str) -> Sequence[Occurren
         )
         for one, delivery, turn_id, turn_state, key in rows
     ]
-
-
-async def calendar(
-    session: AsyncSession, year: int, month: int, now: float
-) -> Mapping[date, Sequence[CalendarEntry]]:
-    """The times of all active schedules in a month from `now` on, by their local days."""
-    days: dict[date, list[CalendarEntry]] = {}
-    rows = await session.execute(
-        _ROWS.where(models.Schedule.state == "active")
-        .order_by(models.Schedule.due_at, models.Schedule.id)
-        .limit(CALENDAR_SCHEDULES_MAX)
-    )
-    for row, _, owner in rows:
-        for day, at in _days_of(row, year, month, now).items():
-            entry = CalendarEntry(
-                row.id, code_of(row), row.kind, row.text, owner or "", row.zone, at
-            )
-            days.setdefault(day, []).append(entry)
-    return days
-
-
-def _days_of(
-    row: models.Schedule, year: int, month: int, now: float
-) -> Mapping[date, Sequence[str]]:
-    try:
-        spec, zone = spec_of(row)
-    except ScheduleError:
-        return {}
-    first = datetime(year, month, 1)
-    begin, end = instant(first, zone), instant((first + timedelta(days=31)).replace(day=1), zone)
-    days: dict[date, list[str]] = {}
-    after = max(begin, min(now, row.due_at or now)) - 1
-    for at in itertools.islice(times(spec, zone, after), CALENDAR_TIMES_MAX):
-        if at >= end:
-            break
-        here = local(at, zone)
-        days.setdefault(here.date(), []).append(f"{here:%H:%M}")
-    return days
 
 
 def _row(row: models.Schedule, key: str, owner: str | None) -> ScheduleRow:
