@@ -116,3 +116,6 @@ def _add(agents_by_name: dict[str, Answerer], agent: Answerer, where: str) -> No
     if known is not None and known is not agent:
         raise AgentsError(f"{where}: there is another agent named {agent.name!r} already.")
     agents_by_name[agent.name] = agent
+    if isinstance(agent, Flow) and known is None:
+        for named in agent.agents:  # those to which it may give tasks are installed with it
+            _add(agents_by_name, named, f"{where}, flow {agent.name!r}")
