@@ -12,7 +12,7 @@ from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import OPEN_STATES, lock_turn
 from roost_platform.db.reply_targets import refresh_reply_target
 from roost_platform.db.turns.dropping import UNDER_WAY
-from roost_platform.db.turns.flow_entries import COUNTED, close_entries, compensations
+from roost_platform.db.turns.flow_entries import COUNTED, close_entries
 from roost_platform.db.turns.steps import close_group, end_turn
 from roost_platform.db.turns.transcript import append
 from roost_platform.db.turns.tree import cancel_questions
@@ -38,8 +38,8 @@ _LAST_STEP = (
     .limit(1)
 )
 _CALLS = (
-    select(models.ToolCall.name, models.ToolCall.state)
-    .where(models.ToolCall.turn_id == bindparam("id"), models.ToolCall.op.in_(COUNTED))
+    select(models.ToolCall.name, models.ToolCall.state, models.ToolCall.op)
+    .where(models.ToolCall.turn_id == bindparam("id"))
     .order_by(models.ToolCall.step, models.ToolCall.position)
 )
 _BEGUN = select(models.Part.id).where(
@@ -145,8 +145,13 @@ async def cancel_unsent(session: AsyncSession, turn_id: str, now: float) -> None
 
 async def counts(session: AsyncSession, turn: models.Turn, *, already: bool) -> Settled:
     """The turn's tool calls counted by outcome."""
-    calls = [(name, state) for name, state in await session.execute(_CALLS, {"id": turn.id})]
+    rows = (await session.execute(_CALLS, {"id": turn.id})).all()
+    calls = [(name, state) for name, state, op in rows if op in COUNTED]
     end = turn.finished_at if turn.finished_at is not None else turn.started_at
     settled = count_calls(calls, end - turn.started_at, already=already)
-    compensated, left = await compensations(session, turn.id)
-    return replace(settled, compensated=compensated, not_compensated=left)
+    undone = [(name, state) for name, state, op in reversed(rows) if op == "compensate"]
+    return replace(
+        settled,
+        compensated=tuple(dict.fromkeys(name for name, state in undone if state == "ok")),
+        not_compensated=tuple(dict.fromkeys(name for name, state in undone if state != "ok")),
+    )
