@@ -22,7 +22,7 @@ from roost_workflows.connection import connect
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 ROOTS = ("platform", "channels", "workflows", "inference")
-PATIENCE_S = 100.0
+PATIENCE_S = 180.0
 
 
 async def wake_sleepers(stores: Stores, doorbell: TemporalDoorbell) -> None:
@@ -88,23 +88,19 @@ async def run_killed(
         await stores.close()
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("place", ["at-start", "after-effect", "after-sleep"])
 async def test_a_flow_survives_kill_9_of_its_worker_at_each_kind_of_step(
-    sqlite_url: str, temporal_address: str, tmp_path: Path
+    sqlite_url: str, temporal_address: str, tmp_path: Path, place: str
 ) -> None:
-    turn, log, sent = await run_killed(
-        sqlite_url, temporal_address, tmp_path, "Ada", ("at-start", "after-effect", "after-sleep")
-    )
+    turn, log, sent = await run_killed(sqlite_url, temporal_address, tmp_path, "Ada", (place,))
     assert (turn.state, sent) == ("done", ["booked Rome for Ada"])
-    assert [line for line in log if line.startswith("died")] == [
-        "died at at-start",
-        "died at after-effect",
-        "died at after-sleep",
-    ]
-    assert log.count("book Rome 2:1") == 2  # an idempotent tool runs again, with the same key
+    assert [line for line in log if line.startswith("died")] == [f"died at {place}"]
+    # An idempotent tool runs again, with the same key.
+    assert log.count("book Rome 2:1") == (2 if place == "after-effect" else 1)
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 async def test_an_undo_survives_kill_9(
     sqlite_url: str, temporal_address: str, tmp_path: Path
 ) -> None:
