@@ -106,6 +106,7 @@ async def test_wrong_starts_are_refused_and_nothing_begins(
         ({"name": "report", "input": {"city": "Rome", "people": 3}}, 422, "people"),
         ({"name": "echo", "input": {"message": " "}}, 422, "empty"),
         ({"name": "report", "input": []}, 422, "input"),
+        ({"name": "echo", "input": {"message": "x" * 65_537}}, 422, "at most 65536 fit"),
     ]
     for body, status, words in cases:
         answer = await ask(api, "POST", "/flows", body=body)
