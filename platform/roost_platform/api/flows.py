@@ -10,8 +10,8 @@ from roost_channels.message import Sender
 from roost_platform.api.routes import Operator, Page, UsesApi, Viewer, client_ip
 from roost_platform.api.schemas import NO_NUL, Body
 from roost_platform.flows import start_flow
-from roost_platform.views import flows as views
-from roost_platform.views.flow_journal import FlowEntry
+from roost_platform.views.flows import flows as views
+from roost_platform.views.flows.journal import FlowEntry
 
 router = APIRouter()
 Name = Annotated[str, Query(max_length=64)]

@@ -12,7 +12,7 @@ from roost_channels.message import Address
 from roost_platform.db import models
 from roost_platform.testing.api_server import ApiServer, api_server
 from roost_platform.testing.flow_world import FlowWorld
-from roost_platform.views.flows import flow_view
+from roost_platform.views.flows.flows import flow_view
 from roost_workflows.agents import AgentRegistry
 
 

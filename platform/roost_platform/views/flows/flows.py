@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.turns.flow_entries import count_steps
-from roost_platform.views.flow_journal import HIDDEN, FlowEntry, journal_entries
+from roost_platform.views.flows.journal import HIDDEN, FlowEntry, journal_entries
 from roost_platform.views.pagination import PAGE_SIZE
 from roost_workflows.ports import CALL_ENDED
 from roost_workflows.turn.endings import APOLOGIES
