@@ -17,6 +17,7 @@ from roost_platform.intake import PlatformIntake
 from roost_workflows.agents import AgentRegistry
 
 NAME_CHARS_MAX: Final = 200
+INPUT_CHARS_MAX: Final = 65_536  # as of any message
 KEY: Final = f"{CHANNEL}:{ACCOUNT}:"
 
 
@@ -60,6 +61,8 @@ async def start_flow(
         raise Refused(str(error)) from error
     if not text.strip():
         raise Refused("The message is empty.")
+    if len(text) > INPUT_CHARS_MAX:
+        raise Refused(f"The input has {len(text)} characters; at most {INPUT_CHARS_MAX} fit.")
     session_name = session.removeprefix(KEY) or f"{name}-{uuid7()}"
     if len(session_name) > NAME_CHARS_MAX or "\x00" in session_name:
         raise Refused(f"A session's name has 1 to {NAME_CHARS_MAX} characters.")

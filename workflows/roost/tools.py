@@ -132,12 +132,11 @@ def tool(
     """Declare a function as a tool.
 
     Without an effect it counts as `unsafe`: never repeated after a crash, which is never wrong.
-
     The docstring is the description, the annotations are the schema
     (`Annotated[str, Field(description=…)]` works). One parameter may be annotated `Context`; the
     model does not see it. `timeout` is in seconds, `label` is what people see while it runs.
     Work that blocks belongs in a plain `def`, which runs in a process of its own; in an `async def`
-    it would stop the worker's heartbeats. A tool may return a wait of `roost.waits`: its outcome is
+    it would stop the worker's heartbeats. It may return a wait of `roost.waits`, whose outcome is
     the result. approval, approver: see `Tool`. Raises DefinitionError.
     """
 

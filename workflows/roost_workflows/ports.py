@@ -175,11 +175,7 @@ class Snapshot:
 @dataclass(frozen=True, slots=True)
 class Settled:
     """How a stopped or failed turn ended, counted in tool calls. `already`: it had ended before.
-
-    undone_tools, unknown_tools: the names of these calls' tools, each once. agents: how many worked
-    for it and were stopped with it; their calls are counted, too. compensated, not_compensated: the
-    tools with which a flow undid its work, and those that did not do it.
-    """
+    The lists name tools, each once; compensated: with these a flow undid its work, or did not."""
 
     done: int = 0
     undone: int = 0

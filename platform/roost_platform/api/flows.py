@@ -10,7 +10,8 @@ from roost_channels.message import Sender
 from roost_platform.api.routes import Operator, Page, UsesApi, Viewer, client_ip
 from roost_platform.api.schemas import NO_NUL, Body
 from roost_platform.flows import start_flow
-from roost_platform.views.workflows import flows as views
+from roost_platform.views.workflows.flows import flows as views
+from roost_platform.views.workflows.flows.journal import FlowEntry
 
 router = APIRouter()
 Name = Annotated[str, Query(max_length=64)]
@@ -172,6 +173,6 @@ def _item(row: views.FlowRow) -> FlowItem:
     return FlowItem(**asdict(row))
 
 
-def _step(entry: views.FlowEntry) -> FlowStep:
+def _step(entry: FlowEntry) -> FlowStep:
     fields = asdict(entry)
     return FlowStep(**{name: fields[name] for name in FlowStep.model_fields})

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from roost import Agent, Context, FlowContext, Stopped, flow, tool
 from roost.errors import CallFailed, FlowError, GenerateFailed, NoAnswer, SpawnFailed
+from roost.flows.advancing import advance
 from roost.testing import FlowRun, ScriptedModel, kill_at_every_step, run_flow
 from roost.waits import Question
 
@@ -301,6 +302,10 @@ async def test_awaiting_anything_else_says_to_put_it_into_a_tool() -> None:
         await asyncio.sleep(0)
         return "rested"
 
+    # Where flows run for real there is no event loop, and asyncio says so in its own words.
+    alone = await asyncio.to_thread(advance, naps, {}, [])
+    assert "RuntimeError: no running event loop" in str(alone.error)
+    assert "Put other work into a tool" in str(alone.error)
     for one in (naps, yields):
         run = await run_flow(one)
         assert run.state == "failed" and isinstance(run.error, FlowError)

@@ -19,7 +19,7 @@ from roost_platform.db.turns.children.stopping import (
     stop_tasks,
 )
 from roost_platform.db.turns.dropping import UNDER_WAY
-from roost_platform.db.turns.flow_entries import COUNTED, close_entries, compensations
+from roost_platform.db.turns.flow_entries import COUNTED, close_entries
 from roost_platform.db.turns.scheduled import is_job, where_to_tell
 from roost_platform.db.turns.steps import close_group, end_turn
 from roost_platform.db.turns.transcript import append
@@ -47,10 +47,9 @@ _LAST_STEP = (
     .limit(1)
 )
 _CALLS = (
-    select(models.ToolCall.name, models.ToolCall.state)
+    select(models.ToolCall.name, models.ToolCall.state, models.ToolCall.op)
     .where(
         models.ToolCall.turn_id == bindparam("id"),
-        models.ToolCall.op.in_(COUNTED),
         # Agents that were stopped with the turn are counted as agents.
         or_(models.ToolCall.wait != "child", models.ToolCall.state != "cancelled"),
     )
@@ -170,13 +169,18 @@ async def cancel_unsent(session: AsyncSession, turn_id: str, now: float) -> None
 
 async def counts(session: AsyncSession, turn: models.Turn, *, already: bool) -> Settled:
     """The turn's tool calls counted by outcome, with those of the agents stopped with it."""
-    calls = [(name, state) for name, state in await session.execute(_CALLS, {"id": turn.id})]
+    rows = (await session.execute(_CALLS, {"id": turn.id})).all()
+    calls = [(name, state) for name, state, op in rows if op in COUNTED]
     end = turn.finished_at if turn.finished_at is not None else turn.started_at
     agents, of_agents = await calls_stopped_with(session, turn)
     elapsed_s = end - turn.started_at
     settled = count_calls([*calls, *of_agents], elapsed_s, already=already, agents=agents)
-    compensated, left = await compensations(session, turn.id)
-    return replace(settled, compensated=compensated, not_compensated=left)
+    undone = [(name, state) for name, state, op in reversed(rows) if op == "compensate"]
+    return replace(
+        settled,
+        compensated=tuple(dict.fromkeys(name for name, state in undone if state == "ok")),
+        not_compensated=tuple(dict.fromkeys(name for name, state in undone if state != "ok")),
+    )
 
 
 async def _stop_left_behind(session: AsyncSession, turn: models.Turn, now: float) -> None:

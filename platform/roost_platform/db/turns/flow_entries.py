@@ -19,11 +19,6 @@ _OPEN = select(models.ToolCall).where(
     models.ToolCall.op != "",
     models.ToolCall.state.not_in(CALL_ENDED),
 )
-_UNDONE = (
-    select(models.ToolCall.name, models.ToolCall.state)
-    .where(models.ToolCall.turn_id == bindparam("id"), models.ToolCall.op == "compensate")
-    .order_by(models.ToolCall.step.desc())
-)
 
 
 async def close_entries(session: AsyncSession, turn: models.Turn, now: float) -> None:
@@ -39,16 +34,6 @@ async def close_entries(session: AsyncSession, turn: models.Turn, now: float) ->
             state, effect = cast(CallState, call.state), cast(Effect, call.effect)
             call.state, call.result = unfinished_call(state, effect)
         call.due_at, call.finished_at = None, now
-
-
-async def compensations(
-    session: AsyncSession, turn_id: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The tools with which a flow undid its work, and those that did not do it, newest first."""
-    rows = (await session.execute(_UNDONE, {"id": turn_id})).all()
-    done = dict.fromkeys(name for name, state in rows if state == "ok")
-    left = dict.fromkeys(name for name, state in rows if state != "ok")
-    return tuple(done), tuple(left)
 
 
 async def count_steps(

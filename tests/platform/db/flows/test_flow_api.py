@@ -12,7 +12,7 @@ from roost_channels.message import Address
 from roost_platform.db import models
 from roost_platform.testing.api_server import ApiServer, api_server
 from roost_platform.testing.flow_world import FlowWorld
-from roost_platform.views.workflows.flows import flow_view
+from roost_platform.views.workflows.flows.flows import flow_view
 from roost_workflows.agents import AgentRegistry
 
 
@@ -106,6 +106,7 @@ async def test_wrong_starts_are_refused_and_nothing_begins(
         ({"name": "report", "input": {"city": "Rome", "people": 3}}, 422, "people"),
         ({"name": "echo", "input": {"message": " "}}, 422, "empty"),
         ({"name": "report", "input": []}, 422, "input"),
+        ({"name": "echo", "input": {"message": "x" * 65_537}}, 422, "at most 65536 fit"),
     ]
     for body, status, words in cases:
         answer = await ask(api, "POST", "/flows", body=body)
