@@ -1,6 +1,4 @@
-"""Agents and tools that Roost brings:
-`from roost.builtin import ask_user, delegate, remind, schedule`.
-"""
+"""Agents and tools that Roost brings: `from roost.builtin import ask_user, delegate, remind`."""
 
 from roost.builtin.asking import ask_user
 from roost.builtin.delegating import delegate

@@ -1,0 +1,250 @@
+"""Plain text, taps and forms while questions are open; messages that are held meanwhile."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from roost.waits import Approve, Ask, Question, Sleep
+from roost_channels.message import Address, Attachment, Quote
+from roost_channels.rendering.parts import RenderedPart
+from roost_platform.approval_rules import ApprovalRules
+from roost_platform.db.base.engine import Database
+from roost_platform.db.people.access import AccessPolicy
+from roost_platform.db.stores import open_stores
+from roost_platform.intake import PlatformIntake
+from roost_platform.testing.chats import DoorbellLog, HandClock, Person
+from roost_platform.testing.waiting import Parked, begun, booking, waiting
+
+DAY = Question("Which day?", ("Friday", "Monday"))
+NAME = Question("Your name?")
+CHOICE = Question("Tea or coffee?", ("Tea", "Coffee"), free_text=False)
+
+
+async def result(parked: Parked, call_id: str = "c0") -> str:
+    """What the call gets."""
+    waits = parked.person.stores.waits
+    outcome = await waits.outcome(parked.turn.turn_id, 1, call_id)
+    assert outcome is not None
+    return outcome.text
+
+
+async def last(person: Person) -> str:
+    """The newest message of ours."""
+    return (await person.outbox())[-1][1]
+
+
+async def delivered(person: Person, approval_card: str, message_id: str) -> None:
+    """Let the lane deliver everything; the card gets this id."""
+    outbox = person.stores.outbox
+    while (head := await outbox.next_entry(person.address)) is not None:
+        entry, _ = head
+        if entry.edits_id:
+            await outbox.skip(entry.id)
+            continue
+        (part,) = await outbox.plan(entry.id, [RenderedPart(entry.text, (), 0, len(entry.text))])
+        await outbox.sending(part.id, "courier", 60.0)
+        await outbox.sent(part.id, message_id if entry.id == approval_card else f"x{entry.id}")
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [("Friday", "Friday"), ("  monday ", "Monday"), ("2", "Monday"), ("in May", "in May")],
+)
+async def test_plain_text_is_the_answer(sqlite_ada: Person, said: str, answer: str) -> None:
+    parked = await waiting(sqlite_ada, Ask((DAY,)))
+    await sqlite_ada.says(said)
+    assert await result(parked) == answer
+    assert (await sqlite_ada.inbox())[-1] == (said, "done")
+    assert sqlite_ada.doorbell.rung[-1] == parked.turn.conversation_id
+
+
+async def test_a_tap_on_an_option_is_the_answer(ada: Person) -> None:
+    parked = await waiting(ada, Ask((DAY,)))
+    assert await parked.taps("0.1") == "Noted."
+    assert await result(parked) == "Monday"
+    assert (await parked.taps("0.0")).startswith("Answered by Ada ")
+
+
+async def test_numbers_that_are_options_mean_themselves(sqlite_ada: Person) -> None:
+    parked = await waiting(sqlite_ada, Ask((Question("How many?", ("2", "3")),)))
+    await sqlite_ada.says("2")
+    assert await result(parked) == "2"
+
+
+async def test_other_words_are_asked_again_where_only_options_count(sqlite_ada: Person) -> None:
+    parked = await waiting(sqlite_ada, Ask((CHOICE,)))
+    await sqlite_ada.says("cocoa")
+    assert await last(sqlite_ada) == "Please choose one of: Tea, Coffee."
+    assert await parked.state() == "waiting"
+    await sqlite_ada.says("TEA")
+    assert await result(parked) == "Tea"
+
+
+async def test_a_form_asks_one_after_another_and_repeats_the_one_that_lacks_an_answer(
+    ada: Person,
+) -> None:
+    parked = await waiting(ada, Ask((DAY, CHOICE, NAME)))
+    await ada.says("Friday")
+    assert "(2 of 3)" in await last(ada)
+    assert await parked.taps("0.1") == "That was answered already."
+    await ada.says("cocoa")
+    assert await last(ada) == "Please choose one of: Tea, Coffee."
+    await parked.taps("1.0")
+    assert await parked.calls() == {"c0": "waiting"}
+    await ada.says("Ada L.")
+    answers = {"Which day?": "Friday", "Tea or coffee?": "Tea", "Your name?": "Ada L."}
+    assert json.loads(await result(parked)) == answers
+
+
+async def test_parallel_questions_get_their_own_answers(sqlite_ada: Person) -> None:
+    parked = await waiting(sqlite_ada, Ask((NAME,)), Ask((Question("Your town?"),)))
+    first, second = await parked.approvals()
+    await delivered(sqlite_ada, second.card_id or "", "77")
+    await sqlite_ada.says("Paris")
+    assert "Several questions are open" in await last(sqlite_ada)
+    reply = Quote("77", "bot", "Your town?", "Your town?")
+    await sqlite_ada.gives(sqlite_ada.message("Paris", quote=reply))
+    assert await result(parked, second.call_id) == "Paris"
+    await sqlite_ada.says("Ada")
+    assert await result(parked, first.call_id) == "Ada"
+
+
+async def test_what_was_written_before_the_card_arrived_is_no_answer(sqlite_ada: Person) -> None:
+    parked = await waiting(sqlite_ada, Ask((NAME,)))
+    outbox = sqlite_ada.stores.outbox
+    head = await outbox.next_entry(sqlite_ada.address)
+    assert head is not None
+    await outbox.plan(head[0].id, [RenderedPart("Your name?", (), 0, 10)])
+    await sqlite_ada.says("hello?")
+    assert await parked.calls() == {"c0": "waiting"}
+    assert (await sqlite_ada.inbox())[-1] == ("hello?", "pending")
+
+
+async def test_only_the_requesters_words_answer_in_a_group(ada: Person) -> None:
+    ada.address = Address("telegram", "42", "-100", is_group=True)
+    parked = await waiting(ada, Ask((NAME,)))
+    bob = replace(ada.sender, address="2002", display_name="Bob", username="bob", aliases=())
+    await ada.gives(replace(ada.message("Bob"), sender=bob))
+    assert await parked.calls() == {"c0": "waiting"}
+    await ada.says("Ada")
+    assert await result(parked) == "Ada"
+
+
+async def test_text_is_held_and_answered_once_while_an_approval_is_open(ada: Person) -> None:
+    parked = await booking(ada)
+    await ada.says("yes", "and hurry")
+    assert [state for _, state in await ada.inbox()][1:] == ["pending", "pending"]
+    held = [text for _, text in await ada.outbox() if text.startswith("I am waiting for")]
+    assert len(held) == 1 and "your decision on `book`" in held[0]
+    await parked.taps("a")
+    turn = await parked.go_on()
+    await ada.stores.turns.begin_call(turn.turn_id, 1, "c0")
+    await ada.stores.turns.finish_call(turn.turn_id, 1, "c0", status="ok", result="booked")
+    await ada.stores.turns.close_group(turn.turn_id, 1)
+    assert (await ada.stores.turns.context(turn.turn_id, 2)).steered == 2
+
+
+async def test_a_sleep_says_until_when_and_how_to_end_it(
+    sqlite_ada: Person, clock: HandClock
+) -> None:
+    parked = await waiting(sqlite_ada, Sleep(clock.now + 3600))
+    await sqlite_ada.says("hello?", "hello??")
+    assert len(await sqlite_ada.outbox()) == 1
+    assert "/stop ends the wait" in await last(sqlite_ada)
+    await sqlite_ada.says("/stop")
+    assert await parked.state() == "stopped"
+
+
+async def test_interrupt_mode_ends_no_wait(sqlite_ada: Person) -> None:
+    await sqlite_ada.says("/queue interrupt")
+    parked = await booking(sqlite_ada)
+    await sqlite_ada.says("are you there?")
+    assert await parked.state() == "waiting"
+    assert sqlite_ada.doorbell.stopped == []
+
+
+async def test_status_says_what_is_waited_for(sqlite_ada: Person) -> None:
+    await booking(sqlite_ada)
+    await sqlite_ada.says("/status")
+    assert "Waiting for your decision on `book`: day: Friday" in await last(sqlite_ada)
+
+
+async def test_a_flow_is_told_yes_or_no(sqlite_ada: Person) -> None:
+    parked = await waiting(sqlite_ada, Approve("Spend 900 EUR?"))
+    await sqlite_ada.says("/deny too much")
+    assert await result(parked) == "denied: too much"
+
+
+async def test_files_beside_an_answer_reach_the_agent(sqlite_ada: Person) -> None:
+    parked = await waiting(sqlite_ada, Ask((NAME,)))
+    photo = Attachment("photo", "p1")
+    await sqlite_ada.gives(replace(sqlite_ada.message(""), attachments=(photo,)))
+    assert await parked.calls() == {"c0": "waiting"}
+    await sqlite_ada.gives(replace(sqlite_ada.message("Ada"), attachments=(photo,)))
+    assert await result(parked) == "Ada"
+    assert [state for _, state in await sqlite_ada.inbox()][1:] == ["pending", "pending"]
+
+
+async def test_other_asks_for_words(sqlite_ada: Person) -> None:
+    parked = await waiting(sqlite_ada, Ask((DAY,)))
+    await parked.taps("o0")
+    await parked.taps("o0")
+    assert [kind for kind, _ in await sqlite_ada.outbox()].count("prompt") == 1
+    await sqlite_ada.says("Sunday")
+    assert await result(parked) == "Sunday"
+
+
+@pytest.fixture
+async def grace(sqlite_url: str, clock: HandClock) -> AsyncIterator[Person]:
+    """A person in a chat where buttons may be missing."""
+    rules = ApprovalRules(by_words=frozenset({("whatsapp", "w")}))
+    policies = {("whatsapp", "w"): AccessPolicy("open")}
+    stores = open_stores(Database(sqlite_url, clock=clock), policies=policies, approvals=rules)
+    bell = DoorbellLog()
+    address = Address("whatsapp", "w", "whatsapp:+15551112222")
+    yield Person(stores, PlatformIntake(stores, bell), bell, address)
+    await stores.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ("1", "approved"),
+        ("2", "denied"),
+        ("Approve", "approved"),
+        ("no", "denied"),
+        ("YES.", "approved"),
+        ("yes please", "pending"),
+        ("no, 2 of them", "pending"),
+        ("11", "pending"),
+    ],
+)
+async def test_exact_words_decide_where_buttons_may_be_missing(
+    grace: Person, said: str, state: str
+) -> None:
+    parked = await booking(grace)
+    await grace.says(said)
+    assert (await parked.approval()).state == state
+
+
+@pytest.mark.parametrize("said", ["yes", "1", "approve"])
+async def test_words_decide_nothing_where_there_are_buttons(sqlite_ada: Person, said: str) -> None:
+    parked = await booking(sqlite_ada)
+    await sqlite_ada.says(said)
+    assert (await parked.approval()).state == "pending"
+
+
+async def test_a_code_says_which_of_several_is_meant(grace: Person) -> None:
+    parked = await begun(grace, "book", "book")
+    await parked.gate()
+    await parked.gate(call_id="c1")
+    first, second = await parked.approvals()
+    await grace.says("1")
+    told = await last(grace)
+    assert first.code in told and second.code in told
+    await grace.says(f"1 {second.code}")
+    await grace.says(f"/deny {first.code} not now")
+    assert [one.state for one in await parked.approvals()] == ["denied", "approved"]
+    assert (await parked.approvals())[0].reason == "not now"
