@@ -5,13 +5,12 @@ import inspect
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from roost.agent import NAME, QueueMode
+from roost.agent import NAME, Agent, QueueMode
 from roost.checks import require_sendable, require_type, shown
 from roost.declaration.parameters import explain, untitled
 from roost.errors import DefinitionError, FlowError
@@ -84,7 +83,17 @@ class Flow:
     @property
     def tools(self) -> tuple[Tool, ...]:
         """The tools that the function's code names, sorted by name."""
-        found = {tool.name: tool for tool in _named_tools(self.function)}
+        found = {tool.name: tool for tool in _named(self.function) if isinstance(tool, Tool)}
+        return tuple(found[name] for name in sorted(found))
+
+    @property
+    def agents(self) -> "tuple[Agent | Flow, ...]":
+        """The agents and other flows that the function's code names: it may give them tasks."""
+        found = {
+            value.name: value
+            for value in _named(self.function)
+            if isinstance(value, Agent | Flow) and value is not self
+        }
         return tuple(found[name] for name in sorted(found))
 
     def tool(self, name: str) -> Tool | None:
@@ -140,7 +149,7 @@ def _declare(
 ) -> Flow:
     if not inspect.isfunction(function):
         raise DefinitionError(f"@flow takes a function, not {shown(function)}.")
-    where = f"Flow {function.__name__!r} ({_place(function)})"
+    where = f"Flow {function.__name__!r}"
     if not inspect.iscoroutinefunction(function):
         raise DefinitionError(f"{where}: a flow is an `async def` that awaits its steps.")
     require_type(where, "name", name, str, "a text")
@@ -220,12 +229,6 @@ def _model(where: str, name: str, fields: dict[str, Any]) -> type[BaseModel]:
     return model
 
 
-def _place(function: Callable[..., Any]) -> str:
-    """The file and line at which the function is written."""
-    code = function.__code__
-    return f"{Path(code.co_filename).name}:{code.co_firstlineno}"
-
-
 def _hash(function: Callable[..., Any]) -> str:
     """A SHA-256 of the source, of plain values that it closes over, and of the tools it names."""
     try:
@@ -238,18 +241,15 @@ def _hash(function: Callable[..., Any]) -> str:
         for name, value in inspect.getclosurevars(function).nonlocals.items()
         if isinstance(value, plain)
     }
-    tools = [tool.definition_hash for tool in _named_tools(function)]
+    tools = [tool.definition_hash for tool in _named(function) if isinstance(tool, Tool)]
     text = json.dumps([code, held, sorted(tools)], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _named_tools(function: Callable[..., Any]) -> list[Tool]:
+def _named(function: Callable[..., Any]) -> list[Any]:
+    """The values of the module's names and the cells that the function's code uses."""
     try:
         held = inspect.getclosurevars(function)
     except ValueError:  # a cell is empty while its function is being defined
         return []
-    return [
-        value
-        for value in (*held.globals.values(), *held.nonlocals.values())
-        if isinstance(value, Tool)
-    ]
+    return [*held.globals.values(), *held.nonlocals.values()]

@@ -180,3 +180,6 @@ def _add(agents_by_name: dict[str, Answerer], agent: Answerer, where: str) -> No
     for tool in agent.tools:  # those to which it gives tasks are installed with it
         if isinstance(tool, Delegation) and tool.agent is not None:
             _add(agents_by_name, tool.agent, f"{where}, delegate() of {agent.name!r}")
+    if isinstance(agent, Flow):
+        for named in agent.agents:
+            _add(agents_by_name, named, f"{where}, flow {agent.name!r}")

@@ -21,6 +21,8 @@ TITLES: Final = {
     "no_progress": "A turn made no progress and was ended",
     "worker_died": "Workers died of a turn",
     "unknown_agent": "A conversation's agent is not installed",
+    "flow_failed": "A flow failed",
+    "flow_edited": "A flow was edited while it ran",
     "out_of_time": "A turn worked for too long and was ended",
 }
 ENGINE: Final = frozenset({"engine_refused", "engine_failed"})

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from roost import DefinitionError, FlowContext, flow, tool
+from roost import Agent, DefinitionError, FlowContext, flow, tool
 from roost.errors import CallFailed, FlowEdited, FlowLimit
 from roost.flow import WrongInput
 from roost.flows.advancing import advance
 from roost.flows.journal import BRANCHES_MAX, RESULT_BYTES_MAX, Entry
 from roost.testing import run_flow
+from roost_workflows.agents import AgentRegistry
 
 
 @tool(effect="pure")
@@ -25,6 +26,9 @@ async def book(day: str) -> str:
 async def long_text(size: int) -> str:
     """Return a long text."""
     return "é" * size
+
+
+helper = Agent("helper", "Help.")
 
 
 @flow(name="plan")
@@ -204,6 +208,18 @@ def test_the_code_hash_changes_with_the_code_and_its_tools() -> None:
     assert before.code_hash != calls_instead.code_hash
     assert before.tools == (book,)
     assert before.tool("book") is book
+
+
+def test_a_flow_is_installed_with_the_agents_that_it_names() -> None:
+    @flow
+    async def spawns(ctx: FlowContext) -> str:
+        return str(await ctx.spawn(helper, "help"))
+
+    registry = AgentRegistry.of(spawns, Agent("other", "Be."))
+    assert registry.names == ("spawns", "helper", "other")
+    assert registry.flow("spawns") is spawns and registry.agent("spawns") is None
+    assert registry.agent("helper") is helper and registry.flow("helper") is None
+    assert registry.queues == {"spawns": "followup"}
 
 
 def test_entries_compare_by_value() -> None:
