@@ -5,7 +5,6 @@ import inspect
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -150,7 +149,7 @@ def _declare(
 ) -> Flow:
     if not inspect.isfunction(function):
         raise DefinitionError(f"@flow takes a function, not {shown(function)}.")
-    where = f"Flow {function.__name__!r} ({_place(function)})"
+    where = f"Flow {function.__name__!r}"
     if not inspect.iscoroutinefunction(function):
         raise DefinitionError(f"{where}: a flow is an `async def` that awaits its steps.")
     require_type(where, "name", name, str, "a text")
@@ -228,12 +227,6 @@ def _model(where: str, name: str, fields: dict[str, Any]) -> type[BaseModel]:
     except (PydanticSchemaGenerationError, PydanticUserError, NameError) as error:
         raise DefinitionError(f"{where}: {str(error).splitlines()[0]}") from error
     return model
-
-
-def _place(function: Callable[..., Any]) -> str:
-    """The file and line at which the function is written."""
-    code = function.__code__
-    return f"{Path(code.co_filename).name}:{code.co_firstlineno}"
 
 
 def _hash(function: Callable[..., Any]) -> str:

@@ -3,6 +3,7 @@
 import keyword
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
@@ -25,6 +26,8 @@ Folder = Annotated[
     Path, typer.Option("--dir", help="Where the new folder is made; by default here.")
 ]
 HERE: Final = Path(".")
+# What of the new module stands for the agent.
+ATTRIBUTES: Final[Mapping[Kind, str]] = {"agent": "agent", "flow": "run"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,17 @@ def agent(name: Name, dir: Folder = HERE) -> None:
     _tell(name, make("agent", name, dir))
 
 
+@new.command()
+def flow(name: Name, dir: Folder = HERE) -> None:
+    """Write a flow with its tools and a test into a new folder."""
+    _tell(name, make("flow", name, dir))
+
+
 def make(kind: Kind, name: str, where: Path) -> Made:
     """Write the files into the new folder `name` in `where`. Raises NotMade."""
     module = module_of(name)
     folder = where / name
-    target = f"{module}:{kind if kind == 'agent' else module}"
+    target = f"{module}:{ATTRIBUTES[kind]}"
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise NotMade(f"{folder} exists. Choose another name, or another folder with --dir.")

@@ -15,7 +15,7 @@ from roost_platform.cli.new import make
 from roost_platform.errors import NotMade
 from roost_platform.testing.processes import SOURCES
 
-KINDS = ["agent"]
+KINDS = ["agent", "flow"]
 
 
 def run(folder: Path, *command: str) -> str:

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from roost import Agent, ModelSettings, tool
+from roost import Agent, Flow, FlowContext, ModelSettings, flow, tool
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.agent_versions import versions
 from roost_platform.db.stores import Stores
-from roost_platform.db.waits.policies import ApprovalRules
 from roost_platform.testing.chats import HandClock
 from roost_platform.views.workflows.agents import agent, agents, difference
 from roost_workflows.definitions.versions import version_of, versions_of
@@ -153,3 +153,27 @@ async def test_two_versions_are_compared_line_by_line(stores: Stores) -> None:
         "  max_steps: 3",
     ]
     assert sum(line.kind == "gap" for line in lines) == 2
+
+
+async def test_a_flows_code_is_a_version_and_its_tools_are_shown(stores: Stores) -> None:
+    def declared(answer: str) -> Flow:
+        @flow(name="errand")
+        async def errand(ctx: FlowContext) -> str:
+            """Run an errand."""
+            await ctx.call(pay, amount=1)
+            return answer
+
+        return errand
+
+    before, after = declared("Paid."), declared("Done.")
+    await stores.agent_versions.record(versions_of([before]))
+    await stores.agent_versions.record(versions_of([after]))
+    async with stores.database.read() as session:
+        view = await agent(session, "errand", ApprovalRules())
+        lines = await difference(
+            session, "errand", version_of(before).digest, version_of(after).digest
+        )
+    assert view is not None and [tool.name for tool in view.tools] == ["pay"]
+    assert lines is not None
+    changed = [line.text.strip() for line in lines if line.kind == "added"]
+    assert changed == [f"code: {after.code_hash}"]

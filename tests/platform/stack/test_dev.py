@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from roost_platform.stack.dev.check import sources
 from roost_platform.stack.dev.reloading import FILES_MAX, Loaded, Reloader, stamps, watched
-from roost_platform.testing.processes import SOURCES, Process, eventually, free_port
+from roost_platform.testing.processes import ROOT, SOURCES, Process, eventually, free_port
 from roost_platform.testing.stack import Stack
 
 AGENTS = '''from roost import Agent, tool
@@ -58,7 +59,7 @@ def stack(house: Path, tmp_path: Path) -> Iterator[Stack]:
     opened = Stack(tmp_path / "data", settings, ["--dev"])
     try:
         engine.wait_for("ready", 30)
-        opened.start()
+        opened.start(200)
         yield opened
     finally:
         opened.stop()
@@ -72,12 +73,17 @@ def ask(stack: Stack) -> str:
     return str(json.loads(done.stdout)["answer"])
 
 
+def told_times(stack: Stack, text: str) -> int:
+    assert stack.process is not None
+    return sum(text in line for line in stack.process.lines)
+
+
 def told(stack: Stack, text: str) -> Any:
     assert stack.process is not None
     return next((line for line in stack.process.lines if text in line), None)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_an_edited_tool_answers_anew_and_a_broken_one_leaves_the_old_worker(
     stack: Stack, house: Path
 ) -> None:
@@ -99,6 +105,21 @@ def test_an_edited_tool_answers_anew_and_a_broken_one_leaves_the_old_worker(
     assert told(stack, "the agents from before go on until this is mended")
     assert "Good evening, madam" in ask(stack)
     assert stack.part("worker") == second
+
+    # A turn that runs while the worker is restarted is answered whole, in the new one.
+    slow = subprocess.Popen(
+        [sys.executable, "-m", "roost_platform", "chat", "-m", "[[slow:120]]", "--session", "slow"],
+        env=stack.env,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    eventually("the turn runs", lambda: stack.api("/api/status")["counts"]["turns_running"])
+    (house / "agents.py").write_text(AGENTS)
+    (house / "words.py").write_text('GREETING = "Good night"\n')
+    eventually("another worker", lambda: told_times(stack, "worker: up again") > 1, within_s=120)
+    answer, _ = slow.communicate(timeout=120)
+    assert (slow.returncode, len(answer.split())) == (0, 120)
 
     # A new name concerns the parts that list the agents, too.
     mended = AGENTS.replace('"butler"', '"footman"')

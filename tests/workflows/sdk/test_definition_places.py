@@ -46,6 +46,13 @@ def book({line}) -> str:
     """Book a table."""
     return ""
 '''
+FLOW = """from roost import FlowContext, flow
+
+
+>@flow
+{line}
+    return ""
+"""
 BARE = """from roost import tool
 
 {line}
@@ -78,6 +85,10 @@ CASES = [
         "Use types that JSON knows",
     ),
     (SIGNATURE, "place: float = float('inf')", "can't be sent to a model", ""),
+    (FLOW, "def trip(ctx: FlowContext) -> str:", "Flow 'trip': a flow is an `async def`", ""),
+    (FLOW, "async def trip(message: str) -> str:", "its first parameter must be `ctx: ", ""),
+    (FLOW, "async def trip(ctx: FlowContext, day) -> str:", "'day' needs an annotation", ""),
+    (FLOW, "async def Trip(ctx: FlowContext) -> str:", "begins with a lower-case letter", ""),
     (AGENT, '>Agent("The Waiter", "Serve.")', "lower-case", "Write such as"),
     (AGENT, '>Agent(3, "Serve.")', "name must be a text, not 3 (int)", ""),
     (AGENT, '>Agent("waiter", "")', "needs instructions", "Write what it is for"),

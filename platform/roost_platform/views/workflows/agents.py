@@ -124,6 +124,8 @@ def definition_lines(definition: dict[str, Any]) -> list[str]:
     for tool in definition["tools"]:
         lines += [f"tool {tool['name']}", *_indented(tool["description"])]
         lines += _facts({key: tool[key] for key in tool if key not in ("name", "description")})
+    if "code" in definition:  # a flow's own
+        lines += ["flow", *_facts({name: definition[name] for name in ("code", "parameters")})]
     for part in ("model", "limits"):
         lines += [part, *_facts(definition[part])]
     return [*lines, f"queue: {definition['queue']}"]
