@@ -1,17 +1,15 @@
 """Whether a tool may run, must be asked for, or is off: operators' word before the tool's own."""
 
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import cast
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.waits import WAIT_S_DEFAULT
 from roost_platform.db import models
+from roost_platform.db.policies.switches import Verdict
 from roost_workflows.wait_ports import CallFacts
-
-Verdict = Literal["allow", "ask", "deny", "off"]
-VERDICTS: Final[tuple[Verdict, ...]] = ("allow", "ask", "deny", "off")
 
 _POLICIES = select(models.ToolPolicy).where(
     models.ToolPolicy.agent.in_(("", bindparam("of_agent"))),
