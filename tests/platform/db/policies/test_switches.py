@@ -73,7 +73,7 @@ async def test_a_tool_that_is_off_is_refused_also_where_people_had_said_yes(ada:
     await ada.intake.decide(approval.id, "approve", "", "Grace", "console")
     await switched(ada, PolicyKey(agent="concierge", tool="book"))
     gate = await parked.gate()
-    assert (gate.verdict, gate.text) == (
+    assert (gate.verdict, gate.told) == (
         "refused",
         f"Not run: {BOOKING.tool} is switched off by an operator.",
     )
