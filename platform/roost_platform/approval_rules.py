@@ -1,11 +1,12 @@
 """How people are asked before a tool runs."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from roost.waits import WAIT_S_DEFAULT
 
 Verdict = Literal["allow", "ask", "deny", "off"]
+VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.services import is_alive
-from roost_platform.settings.watching import AlertRule
+from roost_platform.db.waits.for_operators import waits_for_operator
+from roost_platform.settings.watching import AlertRule, AlertsConfig
 
 RULES: Final[tuple[AlertRule, ...]] = get_args(AlertRule)
 RECENT_S: Final = 600.0  # a failure counts for so long after it happened
@@ -31,6 +32,7 @@ WORDS: Final[Mapping[AlertRule, str]] = {
     "channel": "the channel has trouble",
     "delivery_uncertain": "messages may or may not have arrived",
     "delivery_failed": "messages could not be delivered",
+    "approval_waits": "approvals wait for an operator",
     "part_down": "the part gives no sign of life",
     "part_restarts": "the part is restarted again and again",
     "disk": "MiB are left on the disk",
@@ -70,17 +72,18 @@ class Starts:
 
 
 async def conditions(
-    session: AsyncSession, now: float, *, starts: Starts, data_dir: Path, disk_free_mib: int
+    session: AsyncSession, now: float, *, starts: Starts, data_dir: Path, config: AlertsConfig
 ) -> list[Condition]:
     """All that is wrong now."""
     found = [
         *await _turns(session, now),
         *await _channels(session),
         *await _deliveries(session, now),
+        *await _approvals(session, now - config.approval_wait_s),
         *await _parts(session, now, starts),
     ]
     free_mib = shutil.disk_usage(data_dir).free // 2**20
-    if free_mib < disk_free_mib:
+    if free_mib < config.disk_free_mib:
         found.append(Condition("disk", "data folder", free_mib))
     return found
 
@@ -146,6 +149,15 @@ async def _deliveries(session: AsyncSession, now: float) -> list[Condition]:
         *(Condition("delivery_uncertain", f"{c} {a}", n) for c, a, n in uncertain.all()),
         *(Condition("delivery_failed", f"{c} {a}", n) for c, a, n in failed.all()),
     ]
+
+
+async def _approvals(session: AsyncSession, asked_before: float) -> list[Condition]:
+    waiting = await session.execute(
+        select(models.Approval.agent, func.count())
+        .where(waits_for_operator(), models.Approval.created_at <= asked_before)
+        .group_by(models.Approval.agent)
+    )
+    return [Condition("approval_waits", agent, count) for agent, count in waiting.all()]
 
 
 async def _parts(session: AsyncSession, now: float, starts: Starts) -> list[Condition]:

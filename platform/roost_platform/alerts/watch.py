@@ -70,7 +70,7 @@ class AlertWatch:
                 now,
                 starts=self._starts,
                 data_dir=self._data_dir,
-                disk_free_mib=self._config.disk_free_mib,
+                config=self._config,
             )
         wanted = [one for one in found if one.rule in self._config.rules]
         async with self._stores.database.write(is_news=bool(wanted)) as session:

@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from roost_platform.console.dependencies import ConsoleDeps
 from roost_platform.console.live import Fragment, Live, LivePage
-from roost_platform.console.navigation import NavLink, sections_for
-from roost_platform.console.page_response import PageResponse
+from roost_platform.console.navigation import NavLink, badges_for, sections_for
+from roost_platform.console.page_response import PageResponse, theme
 from roost_platform.console.phones import Phones
 from roost_platform.console.rendering import name_channels, render
 from roost_platform.db.base.text import clean
@@ -27,7 +27,6 @@ from roost_platform.identity.tokens import Tokens
 
 FLASH_LENGTH_MAX = 200
 FLASH_COOKIE = "roost_flash"
-THEME_COOKIE = "roost_theme"
 FORM_FIELDS_MAX = 40
 TYPED_LENGTH_MAX = 30_000  # characters of a field that a refused form keeps
 NOT_KEPT = frozenset({"password", "old", "new", "token", "file_data"})
@@ -54,18 +53,6 @@ class Console:
         name_channels(self.deps.kinds)
         if self.deps.phones is not None:
             self.phones = Phones(self.deps.phones)
-
-    async def badges(self, principal: Principal | None) -> Mapping[str, int]:
-        """What waits behind the links that this person sees, by the id of the link's badge."""
-        counted = [
-            (link.badge_id, link.count)
-            for link in self.navigation
-            if link.count is not None and principal is not None and principal.role >= link.role
-        ]
-        if not counted:
-            return {}
-        async with self.deps.stores.database.read() as session:
-            return {id: await count(session) for id, count in counted}
 
     async def close(self) -> None:
         """Release connections."""
@@ -204,7 +191,8 @@ class Visit:
 
     async def badges(self) -> Mapping[str, int]:
         """The numbers beside the links of the menu, by the id of their elements."""
-        return await self.console.badges(self.principal)
+        links = self.console.navigation
+        return await badges_for(links, self.principal, self.deps.stores.database)
 
     def page(
         self,
@@ -253,11 +241,9 @@ class Visit:
             page = await load()
             if page is None:
                 return None
-            badges = [
-                Fragment(id, "layout/badge.html", count)
-                for id, count in (await self.badges()).items()
-            ]
-            return replace(page, fragments=(*page.fragments, *badges))
+            badges = (await self.badges()).items()
+            more = [Fragment(id, "layout/badge.html", count) for id, count in badges]
+            return replace(page, fragments=(*page.fragments, *more))
 
         async def still_signed_in() -> bool:
             found = await self.console.logins.find(token)
@@ -290,16 +276,6 @@ class Visit:
         ours = referer.netloc == self.request.headers.get("host", "")
         query = f"?{referer.query}" if referer.query else ""
         return local_path(referer.path + query) if ours else "/"
-
-
-def theme(request: Request) -> str:
-    """`dark` or `light`, as the person chose or else the browser says that it prefers.
-
-    `auto` where it says nothing, as on the first page and in most browsers: theme.js finds out.
-    """
-    chosen = request.cookies.get(THEME_COOKIE, "")
-    prefers = request.headers.get("sec-ch-prefers-color-scheme", "").strip('"')
-    return next((word for word in (chosen, prefers) if word in ("dark", "light")), "auto")
 
 
 def local_path(path: str) -> str:

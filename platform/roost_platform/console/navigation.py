@@ -1,10 +1,11 @@
 """The links beside every page: which there are, in which section, and who sees them."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_platform.db.base.engine import Database
 from roost_platform.identity.roles import Principal, Role
 
 SECTIONS = ("", "Try it", "Administration")  # in their order; the first has no heading
@@ -55,3 +56,18 @@ def sections_for(
         )
         if shown:
             yield NavSection(title, shown)
+
+
+async def badges_for(
+    links: Sequence[NavLink], principal: Principal | None, database: Database
+) -> Mapping[str, int]:
+    """What waits behind the links that this person sees, by the id of the link's badge."""
+    counted = [
+        (link.badge_id, link.count)
+        for link in links
+        if link.count is not None and principal is not None and principal.role >= link.role
+    ]
+    if not counted:
+        return {}
+    async with database.read() as session:
+        return {id: await count(session) for id, count in counted}

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, ParamSpec, TypeVar
 
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.types import Receive, Scope, Send
 
@@ -14,6 +15,7 @@ from roost_platform.console.rendering import render
 # Threads share the interpreter with the event loop, which waits for its turn behind each of them
 # dozens of times in a request. Two, so that a short page need not wait for a long one.
 PAGE_THREADS = 2
+THEME_COOKIE = "roost_theme"
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -55,3 +57,13 @@ class PageResponse(HTMLResponse):
         self.body = html.encode("utf-8", "replace")  # one lone surrogate must not break a page
         self.headers["content-length"] = str(len(self.body))
         await super().__call__(scope, receive, send)
+
+
+def theme(request: Request) -> str:
+    """`dark` or `light`, as the person chose or else the browser says that it prefers.
+
+    `auto` where it says nothing, as on the first page and in most browsers: theme.js finds out.
+    """
+    chosen = request.cookies.get(THEME_COOKIE, "")
+    prefers = request.headers.get("sec-ch-prefers-color-scheme", "").strip('"')
+    return next((word for word in (chosen, prefers) if word in ("dark", "light")), "auto")

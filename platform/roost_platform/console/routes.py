@@ -36,7 +36,7 @@ from roost_platform.console.pages.faults import (
     search,
     system,
 )
-from roost_platform.console.pages.workflows import approvals
+from roost_platform.console.pages.workflows import approvals, flows, schedules, tools
 from roost_platform.console.rendering import add_templates
 from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
@@ -52,12 +52,18 @@ PAGES: Sequence[AnyPage] = (
     alerts.PAGE,
     approvals.LIST_PAGE,
     approvals.ONE_PAGE,
+    schedules.LIST_PAGE,
+    schedules.ONE_PAGE,
+    flows.LIST_PAGE,
+    flows.ONE_PAGE,
     deliveries.LIST_PAGE,
     deliveries.ONE_PAGE,
     channels.PAGE,
     people.PAGE,
     person.PAGE,
     person_data.PAGE,
+    tools.LIST_PAGE,
+    tools.ONE_PAGE,
     inference.PAGE,
     chat.PAGE,
     sandbox.PAGE,
@@ -84,6 +90,8 @@ ACTIONS: Sequence[ConsoleRoute] = (
     *bulk_stop.ACTIONS,
     *files.ACTIONS,
     *approvals.ACTIONS,
+    *schedules.ACTIONS,
+    *tools.ACTIONS,
     *deliveries.ACTIONS,
     *people.ACTIONS,
     *person.ACTIONS,

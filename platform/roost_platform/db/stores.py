@@ -22,6 +22,7 @@ from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.people.notes import PersonNoteStore
 from roost_platform.db.people.people import People
 from roost_platform.db.people.tenants import Tenants
+from roost_platform.db.policies.switches import ToolPolicies
 from roost_platform.db.queries import Queries
 from roost_platform.db.schedules.store import ScheduleStore
 from roost_platform.db.services import Heartbeats
@@ -52,6 +53,7 @@ class Stores:
     tenants: Tenants
     queueing: QueueRules
     waits: WaitStore
+    policies: ToolPolicies
     schedules: ScheduleStore
     flows: FlowStore
     agent_versions: AgentVersions
@@ -132,6 +134,7 @@ def open_stores(
         tenants=tenants,
         queueing=rules,
         waits=WaitStore(opened, asking),
+        policies=ToolPolicies(opened),
         schedules=ScheduleStore(opened),
         flows=FlowStore(opened, tenants),
         agent_versions=AgentVersions(opened),

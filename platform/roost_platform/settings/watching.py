@@ -14,6 +14,7 @@ AlertRule = Literal[
     "channel",
     "delivery_uncertain",
     "delivery_failed",
+    "approval_waits",
     "part_down",
     "part_restarts",
     "disk",
@@ -77,6 +78,11 @@ class AlertsConfig(Section):
     )
     cool_down_s: float = Field(
         default=3600.0, ge=60.0, description="Seconds before the same is told again."
+    )
+    approval_wait_s: float = Field(
+        default=1800.0,
+        ge=60.0,
+        description="Seconds that an approval may wait for an operator before it is told.",
     )
     disk_free_mib: int = Field(
         default=1024, ge=0, description="Less room than this in the data folder is told."

@@ -19,6 +19,7 @@ from roost_platform.testing.console import (
 )
 from roost_platform.testing.console.states import add_deliveries, add_sessions
 from roost_platform.testing.console.waits import add_waits
+from roost_platform.testing.console.workflows import add_workflows
 
 LONG = "a-rather-long-name-without-any-space-in-it-" * 3
 PAGES = (
@@ -28,6 +29,9 @@ PAGES = (
     *("/approvals", "/approvals?state=denied", "/approvals?q=nothing-like-it"),
     *("/approvals/{asked-asks-operator}", "/approvals/{asked-form}", "/approvals/{asked-denied}"),
     *("/sessions/{waits-all}", "/sessions?state=waiting"),
+    *("/tools", "/tools/concierge", "/schedules", "/schedules?month=2027-02&q=zz"),
+    *("/schedules/{schedule-active}", "/schedules/{schedule-paused}"),
+    *("/flows", "/flows?name=nobody", "/flows/{flow-waiting}", "/flows/{flow-failed}"),
     *("/channels", "/people", "/people?q=nobody", "/audit", "/operators"),
 )
 LOOKS = (("light", (390, 844)), ("dark", (1440, 900)))
@@ -46,6 +50,7 @@ def full(
         ids = server.run(seed(server.stores, now))
         ids |= server.run(add_sessions(server.stores, now))
         ids |= server.run(add_deliveries(server.stores, now))[1]
+        ids |= server.run(add_workflows(server.stores, now))
         waits = server.run(add_waits(server.stores, now))
         ids |= {f"waits-{name}": id for name, id in waits.chats.items()}
         ids |= {f"asked-{name}": id for name, id in waits.approvals.items()}
@@ -78,7 +83,17 @@ def test_a_table_is_a_list_on_a_phone(browser: Browser, seeded: Any, full: Any) 
     server, _ = full
     admin = server.sign_in_cookie("A phone's admin", "admin")
     watched = seeded.watch(browser, url=server.url, cookie=admin, size=(390, 844))
-    for path in ("/sessions", "/deliveries", "/people", "/operators", "/audit", "/inference"):
+    for path in (
+        "/sessions",
+        "/deliveries",
+        "/people",
+        "/operators",
+        "/audit",
+        "/inference",
+        "/approvals",
+        "/schedules",
+        "/flows",
+    ):
         page = watched.open(path)
         for cell in page.locator(".table.rows tbody tr:first-child td").all():
             box = cell.bounding_box()

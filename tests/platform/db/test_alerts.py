@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from roost_platform.db import models
 from roost_platform.settings.watching import AlertsConfig
 from roost_platform.testing.chats import HandClock, Person
 from roost_platform.testing.console.rows import delivered
+from roost_platform.testing.waiting import BOOKING, booking
 
 SECRET = "my secret words"
 COOL_S = 3600.0
@@ -74,6 +76,24 @@ async def failed_turn(ada: Person, reason: str = "internal") -> None:
     turn = await ada.turn()
     await ada.stores.turns.note_error(turn.turn_id, SECRET)
     await ada.stores.turns.settle(turn.turn_id, outcome="failed", reason=reason)
+
+
+@pytest.mark.parametrize("rule", ["operator", "another", "requester"])
+async def test_an_approval_that_waits_long_for_an_operator_is_told(
+    ada: Person, tmp_path: Path, clock: HandClock, rule: Any
+) -> None:
+    watching = watch(ada, tmp_path, approval_wait_s=600.0)
+    parked = await booking(ada, replace(BOOKING, approver=rule))
+    clock.advance(599)
+    assert await told(watching) == []
+    clock.advance(1)
+    expected = (
+        [] if rule == "requester" else ["Roost alert: concierge: approvals wait for an operator."]
+    )
+    assert await told(watching) == expected
+    await ada.intake.decide((await parked.approval()).id, "deny", "", "Grace", "console")
+    clock.advance(LASTS_S + 1)
+    assert len(await told(watching)) == len(expected), "told that it is over"
 
 
 async def test_a_failed_turn_is_told_in_the_chat_and_to_the_webhook_once_then_resolved(

@@ -9,6 +9,7 @@ from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import Page
 from roost_platform.console.rendering import NOTHING
+from roost_platform.db.waits.for_operators import waiting_count
 from roost_platform.identity.roles import Role
 from roost_platform.views.approvals import ApprovalView
 from roost_platform.views.channels import ChannelHealth, plain_channel
@@ -20,7 +21,7 @@ from roost_platform.views.people import PairingRequest, requests
 from roost_platform.views.problems import Problem, problems
 from roost_platform.views.sessions import SessionRow, running, running_count
 from roost_platform.views.sessions import waiting as waiting_turns
-from roost_platform.views.workflows.decisions import waiting_approvals, waiting_count, without_words
+from roost_platform.views.workflows.decisions import waiting_approvals, without_words
 
 ATTENTION_SHOWN_MAX = 5
 

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from starlette.responses import RedirectResponse, Response
 
-from roost_platform.console.console import THEME_COOKIE, Visit, local_path, text_field
+from roost_platform.console.console import Visit, local_path, text_field
 from roost_platform.console.page import ConsoleRoute, Page
+from roost_platform.console.page_response import THEME_COOKIE
 from roost_platform.errors import Busy, Forbidden, NotSignedIn, Refused, TooManyTries
 from roost_platform.identity.logins import LoginRow
 from roost_platform.identity.passwords import PASSWORD_LENGTH_MIN

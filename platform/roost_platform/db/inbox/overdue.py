@@ -7,10 +7,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.locks import OPEN_STATES
+from roost_platform.db.policies.switches import is_off
 
 # The sweeper runs these every second, so they are built once.
 _WAITS = select(models.Turn.id).where(
     models.Turn.conversation_id == models.Inbox.conversation_id, models.Turn.state == "waiting"
+)
+_IS_OFF = (
+    select(models.Conversation.id)
+    .where(models.Conversation.id == models.Inbox.conversation_id, is_off())
+    .exists()
 )
 _WAITING = (
     select(models.Inbox.conversation_id)
@@ -19,6 +25,7 @@ _WAITING = (
         models.Inbox.received_at <= bindparam("older_than"),
         or_(models.Inbox.rung_at.is_(None), models.Inbox.rung_at <= bindparam("not_rung_since")),
         ~_WAITS.exists(),
+        ~_IS_OFF,
     )
     .group_by(models.Inbox.conversation_id)
     .order_by(func.min(models.Inbox.received_at))
@@ -49,7 +56,7 @@ _STOPPING = (
     .limit(bindparam("most"))
 )
 _OPEN = union_all(
-    select(models.Inbox.id).where(models.Inbox.state == "pending", ~_WAITS.exists()),
+    select(models.Inbox.id).where(models.Inbox.state == "pending", ~_WAITS.exists(), ~_IS_OFF),
     select(models.Turn.id).where(
         or_(models.Turn.state == "running", models.Turn.stop_requested_at.is_not(None)),
         models.Turn.state.in_(OPEN_STATES),

@@ -14,8 +14,10 @@ from roost_platform.db.base.told import tell
 from roost_platform.db.conversations.sessions import current_session
 from roost_platform.db.locks import get_turn, lock_conversation, lock_turn, open_turn
 from roost_platform.db.people.tenants import Tenants
+from roost_platform.db.policies.switches import off_rule, tell_off
 from roost_platform.db.turns import end, parking, steps
 from roost_platform.db.turns.context import read_context, record
+from roost_platform.db.turns.stop import record_stop
 from roost_platform.db.turns.transcript import (
     TURN_MESSAGES_MAX,
     album_wait_s,
@@ -37,6 +39,7 @@ from roost_workflows.ports import (
     TurnContext,
     TurnRecord,
 )
+from roost_workflows.turn.endings import BY_OPERATOR
 
 # These run several times a second while a model writes, or in every turn: they are built once.
 _STOP = select(models.Turn.stop_requested_at).where(models.Turn.id == bindparam("id"))
@@ -92,6 +95,9 @@ class TurnStore:
             pending = await pending_rows(session, conversation_id)
             if not pending:
                 return None
+            if (rule := await off_rule(session, conversation)) is not None:
+                await self._stay_off(session, conversation, rule)
+                return None
             count, oldest, newest = await waiting_span(session, conversation_id, pending)
             mode = self._queueing.mode_of(conversation)
             now = self._database.now()
@@ -103,6 +109,16 @@ class TurnStore:
                 return Postponed(wait_s)
             taken = complete_rows(pending[: batch_max(mode, count, TURN_MESSAGES_MAX)], now)
             return record(await self._start(session, conversation, taken))
+
+    async def _stay_off(
+        self, session: AsyncSession, conversation: models.Conversation, rule: models.ToolPolicy
+    ) -> None:
+        """Keep messages of a chat whose agent is switched off. A child ends: its parent waits."""
+        now = self._database.now()
+        if conversation.kind == "child":
+            await record_stop(session, conversation, rule.set_by, now, cause=BY_OPERATOR)
+        else:
+            await tell_off(session, conversation, rule, now)
 
     async def _go_on(self, session: AsyncSession, turn: models.Turn) -> TurnRecord | None:
         """Take up a turn that waited; None while it has to wait further."""

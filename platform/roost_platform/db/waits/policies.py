@@ -1,6 +1,6 @@
 """Whether a tool may run, must be asked for, or is off: operators' word before the tool's own."""
 
-from typing import Final, cast
+from typing import cast
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,8 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.approval_rules import ApprovalRules, Verdict
 from roost_platform.db import models
 from roost_workflows.wait_ports import CallFacts
-
-VERDICTS: Final[tuple[Verdict, ...]] = ("allow", "ask", "deny", "off")
 
 _POLICIES = select(models.ToolPolicy).where(
     models.ToolPolicy.agent.in_(("", bindparam("of_agent"))),

@@ -59,6 +59,11 @@ class WaitStore:
         self._database = database
         self._rules = rules or ApprovalRules()
 
+    @property
+    def rules(self) -> ApprovalRules:
+        """How people are asked."""
+        return self._rules
+
     async def gate(self, turn_id: str, step: int, call_id: str, facts: CallFacts) -> Gate:
         """See `Waits.gate`."""
         async with self._database.read() as session:

@@ -79,7 +79,9 @@ async def add_waits(stores: Stores, now: float) -> Waiting:
 async def _parked(
     add: Any, name: str, case: WaitCase, person: str, made: Waiting, now: float
 ) -> str:
-    id, session = await conversation(add, "telegram", ACCOUNT, name, person, 1, now - 900)
+    id, session = await conversation(
+        add, "telegram", ACCOUNT, f"waits {name}", person, 1, now - 900
+    )
     turn = turn_row(id, session, 1, case.state, now - 900, None)
     turn.waiting_since = now - 880
     await add(turn)

@@ -9,9 +9,10 @@ from typing import Any, Final, Literal, cast
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_platform.approval_rules import Verdict
 from roost_platform.db import models
 from roost_platform.db.agent_versions import StoredVersion, versions
-from roost_platform.db.waits.policies import ApprovalRules, Verdict, verdict_of
+from roost_platform.db.waits.policies import ApprovalRules, verdict_of
 from roost_workflows.wait_ports import CallFacts
 
 CONTEXT_LINES: Final = 3  # around each change of a diff
@@ -161,21 +162,21 @@ async def _view(
     session: AsyncSession, rows: Sequence[StoredVersion], defaults: ApprovalRules
 ) -> AgentView:
     newest, definition = rows[0], rows[0].definition
-    policies = await _policies(session, newest.agent)
+    rules = await policies(session, newest.agent)
     tools = [
-        await _tool(session, newest.agent, tool, policies, defaults) for tool in definition["tools"]
+        await _tool(session, newest.agent, tool, rules, defaults) for tool in definition["tools"]
     ]
     return AgentView(
         name=newest.agent,
         digest=newest.digest,
         is_running=newest.is_running,
-        is_off=any(_is_off_switch(policy) for policy in policies),
+        is_off=any(_is_off_switch(policy) for policy in rules),
         instructions=definition["instructions"],
         queue=definition["queue"],
         model=definition["model"],
         limits=definition["limits"],
         tools=tuple(tools),
-        policies=tuple(policy for policy in policies if not policy.tool),
+        policies=tuple(policy for policy in rules if not policy.tool),
         versions=tuple(
             VersionView(row.digest, row.first_seen_at, row.last_seen_at, row.is_running)
             for row in rows
@@ -188,12 +189,13 @@ def _is_off_switch(policy: PolicyView) -> bool:
     return policy.verdict == "off" and not narrower
 
 
-async def _policies(session: AsyncSession, agent: str) -> tuple[PolicyView, ...]:
-    """The rules that speak of this agent or of any."""
+async def policies(session: AsyncSession, agent: str = "") -> tuple[PolicyView, ...]:
+    """Every rule; of an agent those that speak of it or of any."""
+    query = select(models.ToolPolicy)
+    if agent:
+        query = query.where(models.ToolPolicy.agent.in_(("", agent)))
     rows = await session.scalars(
-        select(models.ToolPolicy)
-        .where(models.ToolPolicy.agent.in_(("", agent)))
-        .order_by(
+        query.order_by(
             models.ToolPolicy.agent,
             models.ToolPolicy.tool,
             models.ToolPolicy.channel,

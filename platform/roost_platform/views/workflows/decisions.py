@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
@@ -46,21 +46,6 @@ class Comparison:
     state: str = ""
     decided_at: float | None = None
     decided_name: str = ""
-
-
-def waits_for_operator() -> ColumnElement[bool]:
-    """Whether an approval waits for an operator: the requester alone does not decide it."""
-    return and_(
-        models.Approval.state == "pending",
-        models.Approval.kind == "approve",
-        models.Approval.rule != "requester",
-    )
-
-
-async def waiting_count(session: AsyncSession) -> int:
-    """How many approvals wait for an operator."""
-    query = select(func.count()).select_from(models.Approval).where(waits_for_operator())
-    return await session.scalar(query) or 0
 
 
 async def waiting_approvals(session: AsyncSession, limit: int) -> tuple[ApprovalView, ...]:

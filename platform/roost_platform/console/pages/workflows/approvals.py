@@ -11,6 +11,7 @@ from roost_platform.console.live import Fragment, LivePage
 from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import ConsoleRoute, Page, ReadAs
 from roost_platform.db.waits.deciding import REASON_MAX
+from roost_platform.db.waits.for_operators import waiting_count
 from roost_platform.db.waits.store import OperatorVerdict
 from roost_platform.errors import NotAllowed, Refused
 from roost_platform.identity.roles import Role
@@ -29,7 +30,6 @@ from roost_platform.views.workflows.decisions import (
     full_id,
     open_count,
     question,
-    waiting_count,
     without_words,
 )
 

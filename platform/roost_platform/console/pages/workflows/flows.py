@@ -1,0 +1,102 @@
+"""Flows: the list of their runs, and one run's journal as a timeline."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from roost_platform.console.console import Visit
+from roost_platform.console.live import Fragment, LivePage
+from roost_platform.console.navigation import NavLink
+from roost_platform.console.page import Page, ReadAs
+from roost_platform.errors import NotFound
+from roost_platform.identity.roles import Role
+from roost_platform.views.pagination import Pages, page_number
+from roost_platform.views.workflows.flows import (
+    STATES,
+    FlowFilter,
+    FlowRow,
+    FlowView,
+    flow_view,
+    flows,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowListSection:
+    """The table, which is updated."""
+
+    rows: Annotated[tuple[FlowRow, ...], "This page's runs"]
+    pages: Annotated[Pages, "Where we are in the list"]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowsContext:
+    """The Flows page."""
+
+    by: Annotated[FlowFilter, "What the list is narrowed to"]
+    list: Annotated[FlowListSection, "The rows and their pages"]
+    query: Annotated[str, "The query string, for the stream"]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowContext:
+    """One run's page."""
+
+    flow: Annotated[FlowView, "The run with its journal"]
+
+
+async def load(visit: Visit) -> FlowsContext:
+    """One page of the list, narrowed by the query string."""
+    state = visit.query("state") if visit.query("state") in STATES else ""
+    by = FlowFilter(state, visit.query("name").strip())
+    number = page_number(visit.query("page"))
+    async with visit.deps.stores.database.read() as session:
+        count, rows = await flows(session, by, number)
+    pages = Pages(number, count, "/flows", (("state", by.state), ("name", by.name)))
+    return FlowsContext(by, FlowListSection(rows, pages), visit.request.url.query)
+
+
+def live(data: FlowsContext) -> LivePage:
+    """The rows and their pages."""
+    return LivePage((Fragment("flow-list", "flows/list.html", data.list),))
+
+
+async def load_one(visit: Visit) -> FlowContext:
+    """The run of the path; raises NotFound."""
+    operator = visit.me.role >= Role.operator
+    async with visit.deps.stores.database.read() as session:
+        view = await flow_view(
+            session, visit.param("id"), visit.now, with_texts=operator and visit.reads_texts
+        )
+    if view is None:
+        raise NotFound("There is no such flow.")
+    return FlowContext(view)
+
+
+def live_one(data: FlowContext) -> LivePage:
+    """The run."""
+    return LivePage((Fragment("flow", "flows/detail.html", data.flow),))
+
+
+async def on_read(visit: Visit, data: FlowContext, read_as: ReadAs) -> None:
+    """Record that somebody read what the flow said and was told, and as what."""
+    if visit.me.role >= Role.operator:
+        detail = {"as": "json"} if read_as == "json" else None
+        await visit.audit("flow.read", data.flow.row.id, detail)
+
+
+LIST_PAGE = Page(
+    path="/flows",
+    template="flows/page.html",
+    load=load,
+    live=live,
+    has_json=True,
+    nav=NavLink("/flows", "Flows", "history"),
+)
+ONE_PAGE = Page(
+    path="/flows/{id}",
+    template="flows/one.html",
+    load=load_one,
+    live=live_one,
+    has_json=True,
+    on_read=on_read,
+)

@@ -1,0 +1,1 @@
+"""What operators decide about agents and tools for everybody."""
