@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from roost_platform.api.routes import Api, Operator, Page, UsesApi, client_ip
 from roost_platform.db.schedules.store import OperatorAction
 from roost_platform.identity.roles import Principal
-from roost_platform.views import schedules as view
+from roost_platform.views.workflows import schedules as view
 
 router = APIRouter(prefix="/schedules", tags=["schedules"])
 ListedState = Literal["", "active", "paused", "done", "deleted"]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from roost_platform.cli import admin, approvals, keep, look, new, people, schedules
+from roost_platform.cli import admin, approvals, flows, keep, look, new, people, schedules
 from roost_platform.cli.options import Data, keep_private, read_settings, refuse
 from roost_platform.errors import EXIT_CONFIG, ConfigError, PlatformError
 
@@ -62,6 +62,9 @@ def up(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also show the output of the parts.")
     ] = False,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="Load agents again whenever their code changes.")
+    ] = False,
 ) -> None:
     """Run everything in one terminal: database, Temporal, engine, worker, courier, web."""
     from roost_platform.stack.up import Options
@@ -69,7 +72,7 @@ def up(
 
     overrides: dict[str, Any] = {} if port is None else {"web": {"port": port}}
     settings = read_settings(data, overrides)
-    sys.exit(run_up(settings, Options(sandbox, headless, verbose, settings.config_file)))
+    sys.exit(run_up(settings, Options(sandbox, headless, verbose, settings.config_file, dev)))
 
 
 @app.command()
@@ -175,4 +178,5 @@ app.add_typer(admin.pairing, name="pairing")
 app.add_typer(approvals.approvals, name="approvals")
 app.add_typer(people.people, name="people")
 app.add_typer(schedules.schedules, name="schedules")
+app.add_typer(flows.flow, name="flow")
 app.add_typer(admin.admin, name="admin")

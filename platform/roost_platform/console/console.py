@@ -1,7 +1,7 @@
 """What handlers work with: the console of this process, and one visit to it."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from roost_platform.console.dependencies import ConsoleDeps
-from roost_platform.console.live import Live, LivePage
+from roost_platform.console.live import Fragment, Live, LivePage
 from roost_platform.console.navigation import NavLink, sections_for
 from roost_platform.console.page_response import PageResponse
 from roost_platform.console.phones import Phones
@@ -54,6 +54,18 @@ class Console:
         name_channels(self.deps.kinds)
         if self.deps.phones is not None:
             self.phones = Phones(self.deps.phones)
+
+    async def badges(self, principal: Principal | None) -> Mapping[str, int]:
+        """What waits behind the links that this person sees, by the id of the link's badge."""
+        counted = [
+            (link.badge_id, link.count)
+            for link in self.navigation
+            if link.count is not None and principal is not None and principal.role >= link.role
+        ]
+        if not counted:
+            return {}
+        async with self.deps.stores.database.read() as session:
+            return {id: await count(session) for id, count in counted}
 
     async def close(self) -> None:
         """Release connections."""
@@ -187,7 +199,12 @@ class Visit:
             "problem": "",
             "typed": {},
             "typed_for": "",
+            "badges": {},
         }
+
+    async def badges(self) -> Mapping[str, int]:
+        """The numbers beside the links of the menu, by the id of their elements."""
+        return await self.console.badges(self.principal)
 
     def page(
         self,
@@ -207,7 +224,8 @@ class Visit:
             "typed": typed or {},
             "typed_for": next(iter(self.request.path_params.values()), "") if typed else "",
         }
-        response = PageResponse(template, {**self.base_context(), **again, "page": data}, status)
+        context = {**self.base_context(), **again, "page": data}
+        response = PageResponse(template, context, status, self.badges)
         response.headers["accept-ch"] = "Sec-CH-Prefers-Color-Scheme"
         response.headers["vary"] = "Sec-CH-Prefers-Color-Scheme, Cookie"
         if FLASH_COOKIE in self.request.cookies:
@@ -226,8 +244,20 @@ class Visit:
         *,
         look_s: float | None = None,
     ) -> Response:
-        """The page's event stream; `load` returns None when the page's subject is gone."""
+        """The page's event stream, with the badges of the menu; `load` returns None when the page's
+        subject is gone.
+        """
         token = self.token
+
+        async def with_badges() -> LivePage | None:
+            page = await load()
+            if page is None:
+                return None
+            badges = [
+                Fragment(id, "layout/badge.html", count)
+                for id, count in (await self.badges()).items()
+            ]
+            return replace(page, fragments=(*page.fragments, *badges))
 
         async def still_signed_in() -> bool:
             found = await self.console.logins.find(token)
@@ -235,7 +265,7 @@ class Visit:
             return found is not None and found.role == self.me.role
 
         return self.console.live.response(
-            load, context=self.base_context(), still_signed_in=still_signed_in, look_s=look_s
+            with_badges, context=self.base_context(), still_signed_in=still_signed_in, look_s=look_s
         )
 
     def done(self, message: str, back: str = "") -> Response:

@@ -1,7 +1,9 @@
 """The links beside every page: which there are, in which section, and who sees them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.identity.roles import Principal, Role
 
@@ -10,7 +12,10 @@ SECTIONS = ("", "Try it", "Administration")  # in their order; the first has no 
 
 @dataclass(frozen=True, slots=True)
 class NavLink:
-    """One link. `icon` names a Lucide icon of vendor.ICONS; `section` is one of SECTIONS."""
+    """One link. `icon` names a Lucide icon of vendor.ICONS; `section` is one of SECTIONS.
+
+    count: how many things behind the link wait for an operator; its badge, which is live.
+    """
 
     href: str
     label: str
@@ -18,6 +23,12 @@ class NavLink:
     section: str = ""
     role: Role = Role.viewer
     needs_sandbox: bool = False
+    count: Callable[[AsyncSession], Awaitable[int]] | None = None
+
+    @property
+    def badge_id(self) -> str:
+        """The id of the element with the count; empty for a link without one."""
+        return f"badge-{self.href.strip('/')}" if self.count is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

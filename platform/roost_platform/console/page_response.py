@@ -1,7 +1,7 @@
 """A page that becomes HTML in a thread when it is sent, so that no other request waits for it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, ParamSpec, TypeVar
@@ -31,15 +31,27 @@ async def in_page_thread(
 
 
 class PageResponse(HTMLResponse):
-    """The HTML of a template and its context; headers and cookies may be set until it is sent."""
+    """The HTML of a template and its context; headers and cookies may be set until it is sent.
 
-    def __init__(self, template: str, context: Mapping[str, Any], status: int) -> None:
+    badges: reads the numbers of the menu, which are part of every page.
+    """
+
+    def __init__(
+        self,
+        template: str,
+        context: Mapping[str, Any],
+        status: int,
+        badges: Callable[[], Awaitable[Mapping[str, int]]] | None = None,
+    ) -> None:
         super().__init__(status_code=status)
-        self._template, self._context = template, context
+        self._template, self._context, self._badges = template, context, badges
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Render the page in a thread, then send it."""
-        html = await in_page_thread(render, self._template, self._context)
+        context = self._context
+        if self._badges is not None:
+            context = {**context, "badges": await self._badges()}
+        html = await in_page_thread(render, self._template, context)
         self.body = html.encode("utf-8", "replace")  # one lone surrogate must not break a page
         self.headers["content-length"] = str(len(self.body))
         await super().__call__(scope, receive, send)

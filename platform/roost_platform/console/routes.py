@@ -36,6 +36,7 @@ from roost_platform.console.pages.faults import (
     search,
     system,
 )
+from roost_platform.console.pages.workflows import approvals
 from roost_platform.console.rendering import add_templates
 from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
@@ -49,6 +50,8 @@ PAGES: Sequence[AnyPage] = (
     search.PAGE,
     bulk_stop.PAGE,
     alerts.PAGE,
+    approvals.LIST_PAGE,
+    approvals.ONE_PAGE,
     deliveries.LIST_PAGE,
     deliveries.ONE_PAGE,
     channels.PAGE,
@@ -80,6 +83,7 @@ ACTIONS: Sequence[ConsoleRoute] = (
     *session.ACTIONS,
     *bulk_stop.ACTIONS,
     *files.ACTIONS,
+    *approvals.ACTIONS,
     *deliveries.ACTIONS,
     *people.ACTIONS,
     *person.ACTIONS,

@@ -98,3 +98,15 @@ def _watch_parent(expected: int) -> None:
     while os.getppid() == expected:
         time.sleep(POLL_INTERVAL_S)
     os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a child that may have ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL to a process and all that it started in its group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

@@ -1,11 +1,12 @@
 """Whether a port or a URL answers: one attempt each, with its own time limit."""
 
+import asyncio
 import http.client
 import json
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from roost_inference.client.refusals import refusal
@@ -13,6 +14,7 @@ from roost_platform.data_folder.engine_key import engine_key
 from roost_platform.settings.config import WILDCARDS, Settings
 
 TIMEOUT_S = 3.0
+LIFE_TIMEOUT_S = 2.0  # for a sign of life
 ANSWER_BYTES_MAX = 1 << 20
 
 
@@ -105,3 +107,35 @@ def _object(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def tcp_probe(port: int) -> Callable[[], Awaitable[bool]]:
+    """A probe that is true when something accepts connections at this port."""
+
+    async def probe() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    return probe
+
+
+def http_probe(url: str, *, any_status: bool = False) -> Callable[[], Awaitable[bool]]:
+    """A probe that is true when the URL answers 200; with `any_status`, when it answers at all."""
+
+    def get() -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=LIFE_TIMEOUT_S) as response:
+                return any_status or bool(response.status == 200)
+        except urllib.error.HTTPError:
+            return any_status
+        except (OSError, urllib.error.URLError):
+            return False
+
+    async def probe() -> bool:
+        return await asyncio.to_thread(get)
+
+    return probe

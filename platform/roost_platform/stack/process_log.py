@@ -1,10 +1,12 @@
 """The log file of one supervised process: rotated by size, its last lines kept for errors."""
 
+import asyncio
 import json
 import logging
 import logging.handlers
+import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,19 @@ class ProcessLog:
         )
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._partial = b""
+
+    async def copy(self, output: int, tell: Callable[[str], None]) -> None:
+        """Write all that comes from a pipe until it ends, and tell each line."""
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(output, "rb", buffering=0)
+        )
+        try:
+            while chunk := await reader.read(65536):
+                for line in self.feed(chunk):
+                    tell(line)
+        finally:
+            transport.close()
 
     def feed(self, chunk: bytes) -> Iterator[str]:
         """Write the chunk's complete lines and yield them; the rest waits for the next chunk."""

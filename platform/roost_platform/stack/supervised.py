@@ -13,7 +13,14 @@ from roost_platform.errors import EXIT_CONFIG, ProcessFailed
 from roost_platform.masking import mask
 from roost_platform.stack.addresses import inherited
 from roost_platform.stack.beats import Beats
-from roost_platform.stack.lifeline import BEAT_PIPE, READY_FILE, SUPERVISOR_PID, die_with_parent
+from roost_platform.stack.lifeline import (
+    BEAT_PIPE,
+    READY_FILE,
+    SUPERVISOR_PID,
+    die_with_parent,
+    kill_group,
+    send_signal,
+)
 from roost_platform.stack.process_log import ProcessLog
 from roost_platform.stack.reporter import Reporter, how_it_ended, message_of
 
@@ -86,6 +93,7 @@ class SupervisedProcess:
         self._bounds = bounds
         self._on_pid = on_pid
         self._down_since: float | None = None
+        self._is_restarting = False
         self._process: asyncio.subprocess.Process | None = None
         self._drain: asyncio.Task[None] | None = None
         self._beats: Beats | None = None
@@ -112,6 +120,9 @@ class SupervisedProcess:
             became_ready = self.ready.is_set()
             was_ready = was_ready or became_ready
             self.ready.clear()
+            if self._is_restarting:
+                self._is_restarting = False
+                continue
             if code == EXIT_CONFIG and not was_ready:
                 raise ProcessFailed(self.spec.name, code, self.log.tail())
             # A process that became ready can run; giving it up would stop all the others too.
@@ -142,20 +153,34 @@ class SupervisedProcess:
         process = self._process
         if process is None:
             return
-        if process.returncode is None:
-            _signal(process, signal.SIGTERM)
-            try:
-                await asyncio.wait_for(process.wait(), self.spec.grace_s)
-            except TimeoutError:
-                self._reporter.note(
-                    f"{self.spec.name} did not stop in {self.spec.grace_s:.0f} s; killed"
-                )
+        await self._end(process)
         await self._finish(process, process.returncode)
+
+    async def restart(self) -> None:
+        """Stop the process in order; `keep_running` starts it again at once, as no crash."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return  # it's about to be started
+        self._is_restarting = True
+        self._down_since = time.monotonic()
+        await self._end(process)
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        if process.returncode is not None:
+            return
+        send_signal(process.pid, signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), self.spec.grace_s)
+        except TimeoutError:
+            self._reporter.note(
+                f"{self.spec.name} did not stop in {self.spec.grace_s:.0f} s; killed"
+            )
+            kill_group(process.pid)
 
     def kill(self) -> None:
         """SIGKILL at once."""
         if self._process is not None:
-            _kill_group(self._process.pid)
+            kill_group(self._process.pid)
 
     async def _run_once(self) -> int:
         process = await self._spawn()
@@ -168,7 +193,7 @@ class SupervisedProcess:
                     self._became_ready()
                 else:
                     self.log.write(f"not ready after {self.spec.ready_timeout_s:.0f} s; killed")
-                    _kill_group(process.pid)
+                    kill_group(process.pid)
             if self.ready.is_set() and self._beats is not None:
                 silence = asyncio.create_task(self._beats.until_silent())
                 try:
@@ -198,7 +223,7 @@ class SupervisedProcess:
         reason = f"no sign of life for {self.spec.silence_max_s:.0f} s; killed"
         self.log.write(reason)
         self._reporter.note(f"{self.spec.name}: {reason}")
-        _kill_group(pid)
+        kill_group(pid)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         self.spec.ready_file.unlink(missing_ok=True)
@@ -236,10 +261,13 @@ class SupervisedProcess:
             if beats is not None:
                 beats.started()
         self._process = process
-        self._drain = asyncio.create_task(self._copy_output(output))
+        self._drain = asyncio.create_task(self.log.copy(output, self._tell_line))
         self.log.note("started", pid=process.pid)
         self._on_pid()
         return process
+
+    def _tell_line(self, line: str) -> None:
+        self._reporter.output(self.spec.name, line)
 
     async def _until_ready(self, pid: int) -> bool:
         deadline = time.monotonic() + self.spec.ready_timeout_s
@@ -255,21 +283,9 @@ class SupervisedProcess:
         except OSError:
             return False
 
-    async def _copy_output(self, output: int) -> None:
-        reader = asyncio.StreamReader()
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(output, "rb", buffering=0)
-        )
-        try:
-            while chunk := await reader.read(65536):
-                for line in self.log.feed(chunk):
-                    self._reporter.output(self.spec.name, line)
-        finally:
-            transport.close()
-
     async def _finish(self, process: asyncio.subprocess.Process, code: int | None) -> None:
         """Kill what the process left in its group, and read its output to the end."""
-        _kill_group(process.pid)
+        kill_group(process.pid)
         await process.wait()
         self._on_pid()
         if self._beats is not None:
@@ -282,17 +298,3 @@ class SupervisedProcess:
             level = "warning" if code else "info"
             self.log.note(how_it_ended(code), level=level, pid=process.pid)
         self.log.flush()
-
-
-def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    try:
-        process.send_signal(number)
-    except ProcessLookupError:
-        return
-
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return

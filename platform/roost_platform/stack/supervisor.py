@@ -69,6 +69,12 @@ class Supervisor:
         await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
         self._raise_failure()
 
+    async def restart(self, name: str) -> None:
+        """Stop a process in order and start it again; one that is down comes up anyway."""
+        for child in self.children:
+            if child.spec.name == name and name in self._tasks:
+                await child.restart()
+
     async def stop(self) -> None:
         """Stop what runs, the last started first."""
         for child in reversed(self.children):

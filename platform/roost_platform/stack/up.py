@@ -6,8 +6,6 @@ import os
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +23,16 @@ from roost_platform.stack.addresses import (
     sandbox_environment,
     sandbox_secret,
 )
+from roost_platform.stack.dev.reloading import Reloader
 from roost_platform.stack.lifeline import SILENCE_MAX_S
+from roost_platform.stack.probes import http_probe, tcp_probe
 from roost_platform.stack.reporter import LiveReporter, PlainReporter, Reporter, complaints
-from roost_platform.stack.supervisor import Probe, ProcessSpec, Supervisor
+from roost_platform.stack.supervisor import Bounds, Probe, ProcessSpec, Supervisor
 
-PROBE_TIMEOUT_S = 2.0
 COURIER_SLACK_S = 10.0  # more than its own bound, to settle sends and close
 FORCED_EXIT_CODE = 130
+# With --dev, code that was saved half-way may crash a part: it waits for the next save.
+DEV_BOUNDS = Bounds(backoff_max_s=2.0, early_crashes_max=1000)
 SAME_REQUEST_S = 0.5
 # The engine does not beat; it is asked. Under heavy load it may answer late, and a restart loses
 # its KV cells, so it gets more time.
@@ -46,6 +47,7 @@ class Options:
     headless: bool = False
     verbose: bool = False
     config_file: Path | None = None
+    dev: bool = False
 
 
 def up(settings: Settings, options: Options) -> int:
@@ -151,38 +153,6 @@ def migration(settings: Settings, options: Options, addresses: Addresses) -> Pro
     return ProcessSpec("migrate", command, settings.data_dir / "run" / "migrate.ready", env)
 
 
-def tcp_probe(port: int) -> Probe:
-    """A probe that is true when something accepts connections at this port."""
-
-    async def probe() -> bool:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            return False
-        writer.close()
-        return True
-
-    return probe
-
-
-def http_probe(url: str, *, any_status: bool = False) -> Probe:
-    """A probe that is true when the URL answers 200; with `any_status`, when it answers at all."""
-
-    def get() -> bool:
-        try:
-            with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as response:
-                return any_status or bool(response.status == 200)
-        except urllib.error.HTTPError:
-            return any_status
-        except (OSError, urllib.error.URLError):
-            return False
-
-    async def probe() -> bool:
-        return await asyncio.to_thread(get)
-
-    return probe
-
-
 async def _run(
     settings: Settings, options: Options, addresses: Addresses, reporter: Reporter
 ) -> int:
@@ -193,7 +163,8 @@ async def _run(
         with contextlib.suppress(OSError):  # a full disk ends no part
             _write_run(settings, options, addresses, pids, began)
 
-    supervisor = Supervisor(parts, settings.data_dir / "logs", reporter, on_pids=write_run)
+    bounds = DEV_BOUNDS if options.dev else None
+    supervisor = Supervisor(parts, settings.data_dir / "logs", reporter, bounds, write_run)
     write_run({})
     _keep_settings(settings, options, addresses)
     stop_asked = _stop_on_signals(supervisor, reporter)
@@ -218,14 +189,23 @@ async def _serve(
     supervisor: Supervisor,
     reporter: Reporter,
 ) -> None:
-    await supervisor.run_once(migration(settings, options, addresses))
-    await supervisor.start()
+    async with contextlib.AsyncExitStack() as beside:
+        if options.dev:
+            environ = {**os.environ, **environment(settings, options, addresses)}
+            watching = asyncio.create_task(Reloader(supervisor, environ, reporter).run())
+            beside.callback(watching.cancel)
+        await supervisor.run_once(migration(settings, options, addresses))
+        await supervisor.start()
+        _tell_ready(settings, addresses, reporter)
+        await supervisor.wait()
+
+
+def _tell_ready(settings: Settings, addresses: Addresses, reporter: Reporter) -> None:
     reporter.close()
     print(f"ready {addresses.web_url}", flush=True)
     link = running_stack.setup_link(settings.data_dir)
     if link:  # alone on its line, so that it can be copied whole
         print(f"Create the first administrator here:\n{link}", flush=True)
-    await supervisor.wait()
 
 
 def _report_failure(error: BaseException | None, data_dir: Path, reporter: Reporter) -> int:

@@ -19,7 +19,7 @@ from roost_platform.processes.web import connection_limits
 from roost_platform.settings.config import load_settings
 from roost_platform.testing.chats import DoorbellLog
 from roost_platform.web.app import WebParts, build_app
-from roost_workflows.agents import load_agents
+from roost_workflows.agents import AgentRegistry, load_agents
 
 NOWHERE = "http://127.0.0.1:9"  # nothing listens there
 
@@ -42,9 +42,12 @@ class ApiServer:
 
 @contextlib.asynccontextmanager
 async def api_server(
-    stores: Stores, data_dir: Path, environ: Mapping[str, str] | None = None
+    stores: Stores,
+    data_dir: Path,
+    environ: Mapping[str, str] | None = None,
+    registry: AgentRegistry | None = None,
 ) -> AsyncIterator[ApiServer]:
-    """Serve the app on a free port of loopback."""
+    """Serve the app on a free port of loopback. registry: the built-in agent alone by default."""
     settings = load_settings({"data_dir": data_dir}, environ=dict(environ or {}))
     intake = PlatformIntake(stores, DoorbellLog())
     engine = EngineClient(NOWHERE)
@@ -53,7 +56,9 @@ async def api_server(
     async def no_temporal() -> bool:
         return False
 
-    parts = WebParts(settings, stores, intake, engine, load_agents(), no_temporal, closing)
+    parts = WebParts(
+        settings, stores, intake, engine, registry or load_agents(), no_temporal, closing
+    )
     app = build_app(parts)
     store = Tokens(stores.database, time.time)
     tokens = {role.name: await store.create(role.name, role) for role in Role if role}

@@ -3,17 +3,12 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
-from temporalio.exceptions import ApplicationError
-from temporalio.testing import ActivityEnvironment
 
 from roost import Agent
-from roost.errors import StepsExhausted, TurnStopped
 from roost.flow import Flow
-from roost.turn import run_turn
 from roost_inference.client.assembly import Completed, Delta
 from roost_inference.client.engine_client import ChatRequest
 from roost_platform.db import models
@@ -24,17 +19,8 @@ from roost_platform.testing.chats import HandClock, Person
 from roost_platform.wiring import worker_ports
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.hints.session_hints import NoHints
-from roost_workflows.state import (
-    BegunTurn,
-    CallInput,
-    GenerateInput,
-    GroupInput,
-    SettleInput,
-    StepResult,
-)
+from roost_workflows.testing.sessions import run_session
 from roost_workflows.turn.activities import Activities
-
-RETRIES_MAX = 5
 
 
 class Killed(BaseException):
@@ -63,44 +49,6 @@ class Script:
             message_id="m",
             model="script",
         )
-
-
-class Ports:
-    """A turn's ports over the activities."""
-
-    def __init__(self, activities: Activities, turn_id: str) -> None:
-        self._activities = activities
-        self._turn_id = turn_id
-
-    async def generate(self, step: int, *, last: bool) -> StepResult:
-        """Advance the flow."""
-        call = GenerateInput(self._turn_id, step, last)
-        result: StepResult = await perform(self._activities.generate, call)
-        return result
-
-    async def call_tool(self, step: int, call_id: str) -> bool:
-        """Run an entry."""
-        call = CallInput(self._turn_id, step, call_id)
-        return bool(await perform(self._activities.call_tool, call))
-
-    async def close_group(self, step: int) -> None:
-        """Nothing for flows."""
-        await perform(self._activities.close_group, GroupInput(self._turn_id, step))
-
-    async def park(self, step: int) -> bool:
-        """Let the turn wait."""
-        return bool(await perform(self._activities.park, GroupInput(self._turn_id, step)))
-
-
-async def perform(activity: Any, argument: object) -> Any:
-    """Run an activity as Temporal does, with a few retries."""
-    for attempt in range(RETRIES_MAX):
-        try:
-            return await ActivityEnvironment().run(activity, argument)
-        except ApplicationError as error:
-            if error.non_retryable or attempt == RETRIES_MAX - 1:
-                raise
-    raise AssertionError("not reached")
 
 
 @dataclass
@@ -142,40 +90,11 @@ class FlowWorld:
         self.is_working = True
         while self.is_working:
             try:
-                self.is_working = await self._turn()
+                conversation_id = await self.ada.conversation_id()
+                self.is_working = await run_session(self.activities, conversation_id)
             except Killed:
                 self.is_dead = False
                 self.activities = self._worker()
-
-    async def _turn(self) -> bool:
-        conversation_id = await self.ada.conversation_id()
-        begun = await perform(self.activities.begin_turn, conversation_id)
-        if begun is None:
-            return False
-        assert isinstance(begun, BegunTurn)
-        try:
-            if begun.stop_requested:
-                raise TurnStopped
-            await run_turn(
-                Ports(self.activities, begun.turn_id),
-                max_steps=begun.max_steps,
-                first_step=begun.first_step,
-            )
-        except TurnStopped:
-            await self._settle(SettleInput(begun.turn_id, "stopped", "stopped"))
-        except StepsExhausted:
-            await self._settle(SettleInput(begun.turn_id, "failed", "too_many_steps"))
-        except ApplicationError as error:
-            await self._settle(SettleInput(begun.turn_id, "failed", error.type or "internal"))
-        return True
-
-    async def _settle(self, end: SettleInput) -> None:
-        if await perform(self.activities.settle, end):
-            await perform(self.activities.undo, end.turn_id)
-            await perform(
-                self.activities.settle,
-                SettleInput(end.turn_id, end.outcome, end.reason, is_undone=True),
-            )
 
     async def decides(self, *verdicts: bool) -> None:
         """Decide what waits for a yes or a no, the oldest first."""

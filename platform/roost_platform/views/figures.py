@@ -36,6 +36,7 @@ class OverviewFigures:
     """
 
     sessions_active: int
+    turns_waiting: int
     turns_per_minute: float
     ttft_p50_ms: float | None
     ttft_p95_ms: float | None
@@ -59,6 +60,16 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 async def count(session: AsyncSession, *conditions: ColumnElement[bool]) -> int:
     """How many rows meet all conditions."""
     return await session.scalar(select(func.count()).where(*conditions)) or 0
+
+
+async def waiting_turns_count(session: AsyncSession) -> int:
+    """How many chats have a turn that waits for somebody."""
+    return await count(
+        session,
+        models.Turn.state == "waiting",
+        models.Turn.conversation_id == models.Conversation.id,
+        models.Conversation.kind == "chat",
+    )
 
 
 async def figures(session: AsyncSession, now: float) -> OverviewFigures:
@@ -94,6 +105,7 @@ async def figures(session: AsyncSession, now: float) -> OverviewFigures:
     prompt = sum(s.prompt_tokens for s in steps)
     return OverviewFigures(
         sessions_active=await count(session, models.Turn.state == "running"),
+        turns_waiting=await waiting_turns_count(session),
         turns_per_minute=sum(at is not None and at > now - RATE_WINDOW_S for at in finished)
         / (RATE_WINDOW_S / 60),
         ttft_p50_ms=percentile(recent, 0.5),

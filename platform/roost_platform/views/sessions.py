@@ -29,7 +29,7 @@ class SessionRow:
     """One conversation in the list.
 
     account: which account of its channel, where the channel has several; else empty.
-    state, since: see ConversationState. turns, tokens: of the current session.
+    state, since, waits_for: see ConversationState. turns, tokens: of the current session.
     active_at: when somebody last wrote, or when the conversation began.
     """
 
@@ -42,6 +42,7 @@ class SessionRow:
     state: str
     since: float | None
     stop_requested: bool
+    waits_for: str
     turns: int
     tokens: int
     preview: str
@@ -102,18 +103,41 @@ async def sessions(
 
 
 async def running(session: AsyncSession, *, with_texts: bool) -> tuple[SessionRow, ...]:
-    """The chats for which something runs now, also another agent, the longest running first."""
+    """The chats for which something runs now, also another agent, the longest running first.
+
+    A chat whose own turn waits meanwhile is among `waiting`.
+    """
+    query = _running_chats().order_by(func.min(models.Turn.started_at))
+    chosen = (await session.scalars(query.limit(RUNNING_SHOWN_MAX))).all()
+    return await rows_of(session, chosen, with_texts=with_texts)
+
+
+async def running_count(session: AsyncSession) -> int:
+    """How many chats `running` would show without its bound."""
+    query = select(func.count()).select_from(_running_chats().subquery())
+    return await session.scalar(query) or 0
+
+
+def _running_chats() -> Select[str]:
     chat = func.coalesce(models.Conversation.root_id, models.Conversation.id)
-    chosen = (
-        await session.scalars(
-            select(chat)
-            .join(models.Turn, models.Turn.conversation_id == models.Conversation.id)
-            .where(models.Turn.state == "running")
-            .group_by(chat)
-            .order_by(func.min(models.Turn.started_at))
-            .limit(RUNNING_SHOWN_MAX)
-        )
-    ).all()
+    parked = select(models.Turn.conversation_id).where(models.Turn.state == "waiting")
+    return (
+        select(chat)
+        .join(models.Turn, models.Turn.conversation_id == models.Conversation.id)
+        .where(models.Turn.state == "running", chat.not_in(parked))
+        .group_by(chat)
+    )
+
+
+async def waiting(session: AsyncSession, *, with_texts: bool) -> tuple[SessionRow, ...]:
+    """The chats whose turn waits for people, agents or a time, the longest waiting first."""
+    query = (
+        select(models.Conversation.id)
+        .join(models.Turn, models.Turn.conversation_id == models.Conversation.id)
+        .where(models.Turn.state == "waiting", models.Conversation.kind == "chat")
+        .order_by(models.Turn.waiting_since)
+    )
+    chosen = (await session.scalars(query.limit(RUNNING_SHOWN_MAX))).all()
     return await rows_of(session, chosen, with_texts=with_texts)
 
 
@@ -150,6 +174,7 @@ async def rows_of(
                 state=state.word,
                 since=state.since,
                 stop_requested=state.stop_requested,
+                waits_for=state.waits_for,
                 turns=turns.get(conversation.session_id or "", 0),
                 tokens=tokens.get(conversation.session_id or "", 0),
                 preview=preview if with_texts else hidden(preview),

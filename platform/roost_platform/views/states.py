@@ -3,28 +3,32 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.locks import OPEN_STATES
+from roost_platform.views.waiting.waits import waits_of, whom
 
 RUNNING_PHASES = ("queued", "thinking", "tool", "answering", "unreachable")
-STATES = ("running", "waiting", "held", "failed", "stopped", "idle")
+STATES = ("running", "waiting", "pending", "held", "failed", "stopped", "idle")
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationState:
     """What a conversation does now.
 
-    word: a running turn's phase (RUNNING_PHASES), else waiting | held | failed | stopped | idle.
-        failed, stopped: how the last turn of the current session ended.
-    since: when the turn that runs or waits began; None without one.
+    word: a running turn's phase (RUNNING_PHASES); waiting: a turn that waits for people, agents or
+        a time; pending: a message that no turn has taken; held: one of somebody who is not let in;
+        failed, stopped: how the last turn of the current session ended; else idle.
+    since: when the running turn began, or the other one began to wait; None without a turn.
+    waits_for: who or what a waiting turn waits for, in words.
     """
 
     word: str = "idle"
     since: float | None = None
     stop_requested: bool = False
+    waits_for: str = ""
 
 
 async def states_of(
@@ -33,24 +37,27 @@ async def states_of(
     """The state of each conversation by its id."""
     ids = [conversation.id for conversation in conversations]
     turns = models.Turn
-    running = {
+    open_turns = {
         turn.conversation_id: turn
         for turn in await session.scalars(
             select(turns).where(turns.conversation_id.in_(ids), turns.state.in_(OPEN_STATES))
         )
     }
+    parked = [turn for turn in open_turns.values() if turn.state == "waiting"]
+    waits = await waits_of(session, parked) if parked else {}
     progress = models.RunProgress
     phases = {
         id: phase
         for id, phase in await session.execute(
             select(progress.turn_id, progress.phase).where(
-                progress.turn_id.in_([turn.id for turn in running.values()])
+                progress.turn_id.in_([turn.id for turn in open_turns.values()])
             )
         )
     }
-    waiting = {
+    arrived = {
         id: state
         for id, state in await session.execute(
+            # "pending" comes after "held"
             select(models.Inbox.conversation_id, func.max(models.Inbox.state))
             .where(
                 models.Inbox.conversation_id.in_(ids), models.Inbox.state.in_(("pending", "held"))
@@ -68,16 +75,19 @@ async def states_of(
     }
     states = {}
     for id in ids:
-        turn = running.get(id)
-        if turn is not None:
+        turn = open_turns.get(id)
+        if turn is not None and turn.state == "waiting":
+            since, stopping = turn.waiting_since, turn.stop_requested_at is not None
+            waits_for = whom(waits.get(turn.id, ()))
+            states[id] = ConversationState("waiting", since, stopping, waits_for)
+        elif turn is not None:
             phase = phases.get(turn.id, "queued")
             word = phase if phase in RUNNING_PHASES else "thinking"
-            word = "waiting" if turn.state == "waiting" else word
             states[id] = ConversationState(
                 word, turn.started_at, turn.stop_requested_at is not None
             )
-        elif id in waiting:
-            states[id] = ConversationState("held" if waiting[id] == "held" else "waiting")
+        elif id in arrived:
+            states[id] = ConversationState(arrived[id])
         else:
             last = ended.get(id, "")
             states[id] = ConversationState(last if last in ("failed", "stopped") else "idle")
@@ -88,25 +98,26 @@ def has_state(word: str) -> ColumnElement[bool]:
     """Whether a conversation is in this state of STATES, as a condition on conversations."""
     inbox, turns = models.Inbox, models.Turn
     own = turns.conversation_id == models.Conversation.id
-    runs, parked = (
-        exists().where(own, turns.state == "running"),
-        exists().where(own, turns.state == "waiting"),
-    )
+    runs = exists().where(own, turns.state == "running")
+    parked = exists().where(own, turns.state == "waiting")
 
-    def waits(state: str) -> ColumnElement[bool]:
+    def has(state: str) -> ColumnElement[bool]:
         return exists().where(inbox.conversation_id == models.Conversation.id, inbox.state == state)
 
     def ended(*states: str) -> ColumnElement[bool]:
         return exists().where(_is_last_turn(), turns.state.in_(states))
 
-    still = and_(~runs, ~parked, ~waits("pending"), ~waits("held"))
+    no_turn = and_(~runs, ~parked)
+    still = and_(no_turn, ~has("pending"), ~has("held"))
     match word:
         case "running":
             return runs
-        case "waiting":  # for a turn, to be let in, or what its turn waits for
-            return and_(~runs, or_(parked, waits("pending"), waits("held")))
+        case "waiting":
+            return parked
+        case "pending":
+            return and_(no_turn, has("pending"))
         case "held":
-            return and_(~runs, ~parked, waits("held"), ~waits("pending"))
+            return and_(no_turn, has("held"), ~has("pending"))
         case "failed" | "stopped":
             return and_(still, ended(word))
     return and_(still, ~ended("failed", "stopped"))

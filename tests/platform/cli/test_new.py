@@ -91,9 +91,7 @@ def test_nothing_that_exists_is_touched(tmp_path: Path) -> None:
     (tmp_path / "guide").mkdir()
     kept = tmp_path / "guide" / "notes.txt"
     kept.write_text("mine")
-    with pytest.raises(
-        NotMade, match=r"exists\. Choose another name, or another folder with --dir"
-    ):
+    with pytest.raises(NotMade, match=r"exists\. Choose another name, or another"):
         make("agent", "guide", tmp_path)
     assert [path.name for path in kept.parent.iterdir()] == ["notes.txt"]
     with pytest.raises(NotMade, match="can't be written: Not a directory"):

@@ -22,6 +22,7 @@ from roost_platform.testing.console import (
     engine_session,
     seed,
 )
+from roost_platform.testing.console.reader import Reader
 from roost_platform.views.faults.system import ShownCheck, ShownSetting, SystemView
 
 # Lines as a part writes them.
@@ -206,3 +207,14 @@ def admin_page(browser: Browser, seeded: Seeded) -> Iterator[Watched]:
     yield watched
     watched.context.close()
     watched.check()
+
+
+@pytest.fixture
+def reader(database_url: str) -> Iterator[Reader]:
+    now = time.time()  # the pages' clock stands still, so that windows of time are exact
+    with ConsoleServer(database_url, engine=CalmEngine(), clock=lambda: now).serving() as server:
+        cookie = server.sign_in_cookie(ADMIN, "admin")
+        headers = {"sec-fetch-site": "same-origin", "accept": "text/html"}
+        with httpx2.Client(base_url=server.url, headers=headers) as http:
+            http.cookies.set(cookie["name"], cookie["value"])
+            yield Reader(server, http)

@@ -18,12 +18,16 @@ from roost_platform.testing.console import (
     seed,
 )
 from roost_platform.testing.console.states import add_deliveries, add_sessions
+from roost_platform.testing.console.waits import add_waits
 
 LONG = "a-rather-long-name-without-any-space-in-it-" * 3
 PAGES = (
     *("/login", "/setup"),
     *("/", "/sessions", "/sessions?state=held", "/sessions/{renewed}?number=1"),
     *("/deliveries", "/deliveries?state=uncertain", "/deliveries/{doubt}", "/deliveries/{held}"),
+    *("/approvals", "/approvals?state=denied", "/approvals?q=nothing-like-it"),
+    *("/approvals/{asked-asks-operator}", "/approvals/{asked-form}", "/approvals/{asked-denied}"),
+    *("/sessions/{waits-all}", "/sessions?state=waiting"),
     *("/channels", "/people", "/people?q=nobody", "/audit", "/operators"),
 )
 LOOKS = (("light", (390, 844)), ("dark", (1440, 900)))
@@ -42,6 +46,9 @@ def full(
         ids = server.run(seed(server.stores, now))
         ids |= server.run(add_sessions(server.stores, now))
         ids |= server.run(add_deliveries(server.stores, now))[1]
+        waits = server.run(add_waits(server.stores, now))
+        ids |= {f"waits-{name}": id for name, id in waits.chats.items()}
+        ids |= {f"asked-{name}": id for name, id in waits.approvals.items()}
         server.run(server.stores.channels.set("telegram", "7", "degraded", f"The `{LONG}` is cut."))
         server.run(server.stores.channels.set("telegram", "42", "auth_error", "No `token`."))
         server.run(server.stores.audit.write(ADMIN, "test", LONG, {"why": LONG}, "127.0.0.1"))

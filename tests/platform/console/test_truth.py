@@ -1,16 +1,11 @@
 """Each state and number that a page shows is that of the database, in every state."""
 
-import time
-from collections.abc import Iterator
-from typing import Any
-
-import httpx2
 import pytest
-from sqlalchemy import text
 
 from roost_platform.console.rendering import NOTHING
-from roost_platform.testing.console import ADMIN, CalmEngine, ConsoleServer, seed
+from roost_platform.testing.console import seed
 from roost_platform.testing.console.page_text import PageText
+from roost_platform.testing.console.reader import Reader
 from roost_platform.testing.console.states import (
     DELIVERIES,
     SESSIONS,
@@ -26,7 +21,7 @@ WORDS = {
     "tool": "Using a tool",
     "answering": "Answering",
     "unreachable": "Model not reachable",
-    "waiting": "Waiting",
+    "pending": "Message waits",
     "held": "Wants in",
     "failed": "Failed",
     "stopped": "Stopped",
@@ -45,48 +40,6 @@ FAILED = (
 )
 
 
-class Reader:
-    """A console over one database, read as its admin."""
-
-    def __init__(self, server: ConsoleServer, http: httpx2.Client) -> None:
-        self.server, self.http, self.now = server, http, server.clock()
-
-    def page(self, path: str) -> PageText:
-        answer = self.http.get(path)
-        assert answer.status_code == 200, (path, answer.text)
-        return PageText(answer.text)
-
-    def json(self, path: str) -> Any:
-        return self.http.get(path).json()
-
-    def sql(self, query: str, **values: Any) -> Any:
-        """The only value of a query's only row."""
-
-        async def ask() -> Any:
-            async with self.server.stores.database.read() as session:
-                return await session.scalar(text(query), values)
-
-        return self.server.run(ask())
-
-    def change(self, statement: str, **values: Any) -> None:
-        async def write() -> None:
-            async with self.server.stores.database.write() as session:
-                await session.execute(text(statement), values)
-
-        self.server.run(write())
-
-
-@pytest.fixture
-def reader(database_url: str) -> Iterator[Reader]:
-    now = time.time()  # the pages' clock stands still, so that windows of time are exact
-    with ConsoleServer(database_url, engine=CalmEngine(), clock=lambda: now).serving() as server:
-        cookie = server.sign_in_cookie(ADMIN, "admin")
-        headers = {"sec-fetch-site": "same-origin", "accept": "text/html"}
-        with httpx2.Client(base_url=server.url, headers=headers) as http:
-            http.cookies.set(cookie["name"], cookie["value"])
-            yield Reader(server, http)
-
-
 def test_a_session_has_one_state_in_the_list_its_filters_and_its_page(reader: Reader) -> None:
     ids = reader.server.run(add_sessions(reader.server.stores, reader.now))
     listed = reader.page("/sessions")
@@ -100,10 +53,7 @@ def test_a_session_has_one_state_in_the_list_its_filters_and_its_page(reader: Re
         assert listed.row_of(href).text.startswith(word), name
         assert f" {word} " in f" {page.by_id['session-head']} ", name
         assert ("Stop" in page.by_id["session-head"].split()) == (case.word in RUNNING_PHASES), name
-        homes = {
-            "running" if case.word in RUNNING_PHASES else case.word,
-            *(["waiting"] if case.word == "held" else []),
-        }
+        homes = {"running" if case.word in RUNNING_PHASES else case.word}
         assert {state for state in STATES if ids[name] in shown_in[state]} == homes, name
         for query in ("", "?number=1") if case.renewed else ("",):
             _facts_are_of_the_session(reader, ids[name], query)

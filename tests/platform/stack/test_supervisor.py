@@ -312,3 +312,40 @@ async def test_a_part_that_died_is_up_again_and_its_log_says_after_how_long(
     assert "killed by signal 9" in (tmp_path / "logs" / "one.log").read_text()
     assert first not in seen[-1]
     assert set() in seen
+
+
+async def renewed(supervisor: Supervisor, name: str) -> None:
+    """Restart a part, and wait until another process runs it."""
+    before = supervisor.pids()[name]
+    await supervisor.restart(name)
+    await until(lambda: supervisor.pids().get(name) not in (None, before))
+
+
+async def test_a_part_that_is_restarted_ends_in_order_and_counts_as_no_crash(
+    make: Make, told: Told, tmp_path: Path
+) -> None:
+    goodbye = tmp_path / "goodbye"
+    orderly = (
+        f"import signal, sys; from pathlib import Path\n"
+        f"signal.signal(15, lambda *_: (Path({str(goodbye)!r}).touch(), sys.exit(0)))\n{SERVE}"
+    )
+    supervisor = make(one=orderly, two=SERVE)
+    await supervisor.start()
+    first, child = supervisor.pids(), supervisor.children[0]
+    for _ in range(6):  # more often than crashes are borne
+        await renewed(supervisor, "one")
+        await until(child.ready.is_set)
+    assert goodbye.exists() and child.restarts == 0
+    assert not [event for event in told.events if event[0] == "crashed"]
+    assert supervisor.pids()["two"] == first["two"]
+    await supervisor.restart("nobody")  # a part that runs elsewhere
+
+
+async def test_a_part_that_does_not_end_in_order_is_killed_and_comes_back(
+    make: Make, told: Told
+) -> None:
+    stubborn = f"import signal; signal.signal(15, signal.SIG_IGN)\n{SERVE}"
+    supervisor = make(one=stubborn, grace_s=0.2)
+    await supervisor.start()
+    await renewed(supervisor, "one")
+    assert any("did not stop in" in note for note in told.notes)

@@ -27,7 +27,7 @@ class Call:
     arguments: str
 
 
-def call(name: str, **arguments: Any) -> Call:
+def call(name: str, /, **arguments: Any) -> Call:
     """A tool call with these arguments."""
     return Call(name, json.dumps(arguments))
 

@@ -42,7 +42,7 @@ def definition_of(agent: Agent | Flow) -> dict[str, Any]:
     if isinstance(agent, Flow):
         return {
             "instructions": agent.description,
-            "tools": [],
+            "tools": [_tool(tool) for tool in agent.tools],
             "model": {},
             "limits": {"max_steps": agent.max_steps},
             "queue": agent.queue,

@@ -10,6 +10,7 @@ from roost_platform.console.navigation import NavLink
 from roost_platform.console.page import Page
 from roost_platform.console.rendering import NOTHING
 from roost_platform.identity.roles import Role
+from roost_platform.views.approvals import ApprovalView
 from roost_platform.views.channels import ChannelHealth, plain_channel
 from roost_platform.views.deliveries import DeliveryFilter, Stalled, deliveries, stalled
 from roost_platform.views.delivery_views import DeliveryRow, plain_rows
@@ -17,7 +18,9 @@ from roost_platform.views.figures import Minute, OverviewFigures, figures
 from roost_platform.views.health import ServiceHealth, plain_service
 from roost_platform.views.people import PairingRequest, requests
 from roost_platform.views.problems import Problem, problems
-from roost_platform.views.sessions import SessionRow, running
+from roost_platform.views.sessions import SessionRow, running, running_count
+from roost_platform.views.sessions import waiting as waiting_turns
+from roost_platform.views.workflows.decisions import waiting_approvals, waiting_count, without_words
 
 ATTENTION_SHOWN_MAX = 5
 
@@ -54,14 +57,17 @@ class HealthStrip:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """What waits for an operator: parts that do not work, faults, people to let in, deliveries.
+    """What waits for an operator: parts that do not work, faults, verdicts, people to let in,
+    deliveries.
 
-    uncertain, failed: the newest ATTENTION_SHOWN_MAX; the counts are of all.
+    approvals, uncertain, failed: the newest ATTENTION_SHOWN_MAX; the counts are of all.
     """
 
     services: tuple[ServiceHealth, ...] = ()
     channels: tuple[ChannelHealth, ...] = ()
     problems: tuple[Problem, ...] = ()
+    approvals: tuple[ApprovalView, ...] = ()
+    approvals_count: int = 0
     requests: tuple[PairingRequest, ...] = ()
     requests_count: int = 0
     stalled: tuple[Stalled, ...] = ()
@@ -74,12 +80,13 @@ class Attention:
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
         troubles = self.services or self.channels or self.problems or self.stalled
-        return not (troubles or self.requests or self.uncertain or self.failed)
+        people = self.approvals or self.requests
+        return not (troubles or people or self.uncertain or self.failed)
 
 
 @dataclass(frozen=True, slots=True)
 class RunningSection:
-    """Conversations being answered now, the longest running first. count: of all that are."""
+    """Conversations whose turn runs, or waits, the longest first. count: of all that do."""
 
     rows: tuple[SessionRow, ...]
     count: int
@@ -93,6 +100,7 @@ class OverviewContext:
     health: Annotated[HealthStrip, "Processes and channels"]
     running: Annotated[tuple[SessionRow, ...], "Conversations being answered now"]
     running_count: Annotated[int, "How many there are of them"]
+    waiting: Annotated[RunningSection, "Conversations whose turn waits for somebody"]
     attention: Annotated[Attention, "What waits for a person"]
     chart: Annotated[Mapping[str, Sequence[float | None]], "Columns of the chart, by minute"]
 
@@ -159,7 +167,7 @@ def tiles(f: OverviewFigures, engine: Mapping[str, Any]) -> tuple[Tile, ...]:
             str(waiting),
             hint=in_engine(engine, "waiting"),
             tone="warn" if waiting > 10 else "",
-            href="/sessions?state=waiting",
+            href="/sessions?state=pending",
         ),
         Tile(
             "failed",
@@ -203,6 +211,10 @@ async def load(visit: Visit) -> OverviewContext:
     async with visit.deps.stores.database.read() as session:
         numbers = await figures(session, now)
         live = await running(session, with_texts=visit.reads_texts)
+        live_count = await running_count(session)
+        parked = await waiting_turns(session, with_texts=visit.reads_texts)
+        verdicts = await waiting_approvals(session, ATTENTION_SHOWN_MAX)
+        verdicts_count = await waiting_count(session)
         waiting = await requests(session, now)
         faults = await problems(session, now, with_texts=visit.me.role >= Role.operator)
         late = await stalled(session, now)
@@ -220,11 +232,14 @@ async def load(visit: Visit) -> OverviewContext:
         tiles=tiles(numbers, health.engine),
         health=HealthStrip(services, accounts),
         running=live,
-        running_count=numbers.sessions_active,
+        running_count=live_count,
+        waiting=RunningSection(parked, numbers.turns_waiting),
         attention=Attention(
             services=tuple(one for one in services if not one.is_up),
             channels=tuple(one for one in accounts if not one.is_up),
             problems=faults,
+            approvals=tuple(one if visit.reads_texts else without_words(one) for one in verdicts),
+            approvals_count=verdicts_count,
             requests=waiting[:ATTENTION_SHOWN_MAX],
             requests_count=numbers.people_waiting,
             stalled=late,
@@ -249,6 +264,7 @@ def live(data: OverviewContext) -> LivePage:
             Fragment("tiles", "overview/tiles.html", data.tiles),
             Fragment("health", "overview/health.html", data.health),
             Fragment("running", "overview/running.html", running_of(data)),
+            Fragment("waiting", "overview/waiting.html", data.waiting),
             Fragment("attention", "overview/attention.html", data.attention),
         ),
         events={"metrics": data.chart},

@@ -23,6 +23,7 @@ PHASES = (
         "answering",
         "unreachable",
         "waiting",
+        "pending",
         "held",
         "failed",
         "stopped",

@@ -18,6 +18,8 @@ from roost_platform.views.session.redaction import without_errors
 from roost_platform.views.session.spans import TurnView
 from roost_platform.views.session.transcript import Bubble
 from roost_platform.views.session.view import ConversationView, RunningTurn
+from roost_platform.views.waiting.waits import WaitView
+from roost_platform.views.workflows.children import ChildView
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class HeadSection:
     title: str
     agent: str
     phase: str
+    waits_for: str
+    root_id: str | None
     started_at: float | None
     stop_requested: bool
 
@@ -86,6 +90,25 @@ class FilesSection:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkSection:
+    """What the turn waits for, and the agents that work for the conversation."""
+
+    view_id: str
+    waits: tuple[WaitView, ...]
+    children: tuple[ChildView, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is neither a wait nor an agent."""
+        return not (self.waits or self.children)
+
+    @property
+    def has_working(self) -> bool:
+        """Whether an agent is at work."""
+        return any(child.is_working for child in self.children)
+
+
+@dataclass(frozen=True, slots=True)
 class SessionContext:
     """The session page; also what the test chat shows."""
 
@@ -96,6 +119,7 @@ class SessionContext:
     head: Annotated[HeadSection, "Who, on which channel, in which state"]
     transcript: Annotated[TranscriptSection, "What was said"]
     now: Annotated[NowSection, "What is being written"]
+    work: Annotated[WorkSection, "Waits, and agents that work for it"]
     facts: Annotated[FactsSection, "Counts and ids"]
     turns: Annotated[tuple[TurnView, ...], "Turns with their waterfalls, newest first"]
     files: Annotated[FilesSection, "Files of the conversation"]
@@ -121,6 +145,8 @@ def context_of(
             title=view.title,
             agent=view.agent,
             phase=view.state.word,
+            waits_for=view.state.waits_for,
+            root_id=view.root_id,
             started_at=view.state.since,
             stop_requested=view.state.stop_requested,
         ),
@@ -131,6 +157,7 @@ def context_of(
             newer=_link(view.id, number, None) if before is not None else "",
         ),
         now=NowSection(view.running, view.waiting, view.waiting_count),
+        work=WorkSection(view.id, view.running.waits if view.running else (), view.children),
         facts=FactsSection(
             key=view.key,
             access=view.access,
@@ -170,6 +197,7 @@ def fragments(data: SessionContext) -> tuple[Fragment, ...]:
         Fragment("session-head", "session/head.html", data.head),
         Fragment("transcript", "session/transcript.html", data.transcript),
         Fragment("now", "session/now.html", data.now),
+        Fragment("work", "session/work.html", data.work),
         Fragment("facts", "session/facts.html", data.facts),
         Fragment("turns", "session/turns.html", data.turns),
         Fragment("files", "session/files.html", data.files),

@@ -1,10 +1,14 @@
 """The entries of a flow's journal where its turn ends: what did not end is closed and counted."""
 
-from sqlalchemy import bindparam, select
+from collections.abc import Sequence
+from typing import cast
+
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost.effects import Effect
 from roost_platform.db import models
-from roost_workflows.ports import CALL_ENDED
+from roost_workflows.ports import CALL_ENDED, CallState
 from roost_workflows.turn.endings import unfinished_call
 
 # Entries that people hear of as calls; the others do nothing outside.
@@ -32,7 +36,8 @@ async def close_entries(session: AsyncSession, turn: models.Turn, now: float) ->
         if call.state == "planned":
             call.state, call.result = "skipped", ""
         else:
-            call.state, call.result = unfinished_call(call.state, call.effect)  # type: ignore[arg-type]
+            state, effect = cast(CallState, call.state), cast(Effect, call.effect)
+            call.state, call.result = unfinished_call(state, effect)
         call.due_at, call.finished_at = None, now
 
 
@@ -44,3 +49,18 @@ async def compensations(
     done = dict.fromkeys(name for name, state in rows if state == "ok")
     left = dict.fromkeys(name for name, state in rows if state != "ok")
     return tuple(done), tuple(left)
+
+
+async def count_steps(
+    session: AsyncSession, turn_ids: Sequence[str]
+) -> dict[str, dict[tuple[str, str], int]]:
+    """How many entries the journals of these turns have, by (state, what they wait for)."""
+    rows = await session.execute(
+        select(models.ToolCall.turn_id, models.ToolCall.state, models.ToolCall.wait, func.count())
+        .where(models.ToolCall.turn_id.in_(turn_ids), models.ToolCall.op != "")
+        .group_by(models.ToolCall.turn_id, models.ToolCall.state, models.ToolCall.wait)
+    )
+    counts: dict[str, dict[tuple[str, str], int]] = {}
+    for turn_id, state, wait, count in rows:
+        counts.setdefault(turn_id, {})[state, wait] = count
+    return counts

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.conversations.settings import PROGRESS
+from roost_platform.db.locks import OPEN_STATES
 from roost_platform.queueing import SETTING
 from roost_platform.views.channels import account_labels
 from roost_platform.views.session.redaction import without_texts
@@ -21,6 +22,8 @@ from roost_platform.views.session.transcript import (
 from roost_platform.views.session.view import ConversationView, RunningTurn
 from roost_platform.views.sessions import display_title
 from roost_platform.views.states import ConversationState, states_of
+from roost_platform.views.waiting.waits import waits_of, whom
+from roost_platform.views.workflows.children import children_of
 
 TURNS_SHOWN_MAX = 30
 
@@ -118,6 +121,8 @@ async def conversation(
         all_turns=row.turn_count,
         state=state,
         waiting_count=await waiting_count(session, id) if is_current else 0,
+        children=await children_of(session, id) if is_current else (),
+        root_id=row.root_id,
     )
     return view if with_texts else without_texts(view)
 
@@ -126,7 +131,8 @@ def over(running: RunningTurn | None) -> ConversationState:
     """The state of a session that is not the current one."""
     if running is None:
         return ConversationState("over")
-    return ConversationState(running.phase, running.started_at, running.stop_requested)
+    word = "waiting" if running.is_waiting else running.phase
+    return ConversationState(word, running.started_at, running.stop_requested, whom(running.waits))
 
 
 async def calls_of(session: AsyncSession, session_id: str) -> Mapping[str, list[models.ToolCall]]:
@@ -195,18 +201,22 @@ async def running_of(
     steps: Mapping[str, list[models.TurnStep]],
     calls: Mapping[str, list[models.ToolCall]],
 ) -> RunningTurn | None:
-    """The running turn with its partial text and the calls of its open group; None if none runs."""
-    turn = next((t for t in turns if t.state == "running"), None)
+    """The open turn with its partial text and the calls of its open group; None without one."""
+    turn = next((t for t in turns if t.state in OPEN_STATES), None)
     if turn is None:
         return None
     progress = await session.get(models.RunProgress, turn.id)
+    is_waiting = turn.state == "waiting"
+    waits = await waits_of(session, [turn]) if is_waiting else {}
     open_steps = {step.step for step in steps.get(turn.id, ()) if step.state == "open"}
     return RunningTurn(
         turn_id=turn.id,
         number=turn.number,
         phase=progress.phase if progress else "queued",
         text=progress.text if progress else "",
-        started_at=turn.started_at,
+        started_at=turn.waiting_since or turn.started_at,
         stop_requested=turn.stop_requested_at is not None,
         calls=tuple(call_view(c) for c in calls.get(turn.id, ()) if c.step in open_steps),
+        is_waiting=is_waiting,
+        waits=waits.get(turn.id, ()),
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from roost_platform.views.session.transcript import Bubble, CallView
 from roost_platform.views.session.view import ConversationView
 from roost_platform.views.sessions import hidden
+from roost_platform.views.waiting.waits import WaitView
 
 
 def without_errors(view: ConversationView) -> ConversationView:
@@ -33,13 +34,18 @@ def without_texts(view: ConversationView) -> ConversationView:
         quote = replace(b.quote, excerpt=hidden(b.quote.excerpt)) if b.quote else None
         return replace(b, text=hidden(b.text), quote=quote, calls=tuple(call(c) for c in b.calls))
 
+    def wait(w: WaitView) -> WaitView:
+        return w if w.kind in ("approval", "sleep") else replace(w, subject=hidden(w.subject))
+
     running = view.running
     if running is not None:
         calls = tuple(call(c) for c in running.calls)
-        running = replace(running, text=hidden(running.text), calls=calls)
+        waits = tuple(wait(w) for w in running.waits)
+        running = replace(running, text=hidden(running.text), calls=calls, waits=waits)
     return replace(
         view,
         bubbles=tuple(bubble(b) for b in view.bubbles),
         waiting=tuple(bubble(b) for b in view.waiting),
         running=running,
+        children=tuple(replace(child, task=hidden(child.task)) for child in view.children),
     )

@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from roost_platform.views.session.spans import TurnView
 from roost_platform.views.session.transcript import Bubble, CallView
 from roost_platform.views.states import ConversationState
+from roost_platform.views.waiting.waits import WaitView
+from roost_platform.views.workflows.children import ChildView
 
 
 @dataclass(frozen=True, slots=True)
 class RunningTurn:
-    """The turn that is being answered now, with its partial text."""
+    """The turn that is being answered now, with its partial text, or that waits.
+
+    waits: what a waiting turn waits for; started_at is since when.
+    """
 
     turn_id: str
     number: int
@@ -18,6 +23,8 @@ class RunningTurn:
     started_at: float
     stop_requested: bool
     calls: tuple[CallView, ...]
+    is_waiting: bool = False
+    waits: tuple[WaitView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,8 @@ class ConversationView:
     state: of the conversation now; of a session that is over, its own.
     turn_count: turns of this session; all_turns: those of the conversation.
     waiting_count: how many messages wait, of which `waiting` shows the first.
+    children: agents that work for this conversation. root_id: the chat for which this one, itself
+        an agent's, works; None for a chat.
     """
 
     id: str
@@ -58,3 +67,5 @@ class ConversationView:
     all_turns: int
     state: ConversationState
     waiting_count: int
+    children: tuple[ChildView, ...] = ()
+    root_id: str | None = None

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.errors import NotAllowed, NotFound
-from roost_platform.views.approvals import ApprovalView, get
+from roost_platform.views.approvals import ApprovalView, get, open_for_operators
 from roost_platform.views.sessions import hidden
 
 STATES: Final = (
@@ -60,6 +60,20 @@ def waits_for_operator() -> ColumnElement[bool]:
 async def waiting_count(session: AsyncSession) -> int:
     """How many approvals wait for an operator."""
     query = select(func.count()).select_from(models.Approval).where(waits_for_operator())
+    return await session.scalar(query) or 0
+
+
+async def waiting_approvals(session: AsyncSession, limit: int) -> tuple[ApprovalView, ...]:
+    """The approvals that wait for an operator, the oldest first."""
+    first = await open_for_operators(session, limit=limit)
+    return tuple(view for view in first if view.can_decide and view.rule != "requester")
+
+
+async def open_count(session: AsyncSession) -> int:
+    """How many questions are open, whoever may decide them."""
+    query = (
+        select(func.count()).select_from(models.Approval).where(models.Approval.state == "pending")
+    )
     return await session.scalar(query) or 0
 
 

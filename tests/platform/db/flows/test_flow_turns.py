@@ -109,7 +109,7 @@ async def test_flow_survives_kill_at_every_commit(world: FlowWorld) -> None:
     await take_trip(world)
     commits = world.commits
     assert commits > 25
-    step = 3 if world.stores.database.is_sqlite else 9
+    step = 5 if world.stores.database.is_sqlite else 9
     for number in range(1, commits + 1, step):
         RAN.clear()
         world.engine.texts = ["Confirmed"] * 3

@@ -30,7 +30,8 @@
     if (seconds < 1) return "now";
     if (seconds < 60) return `in ${Math.ceil(seconds)} s`;
     if (seconds < 3600) return `in ${Math.ceil(seconds / 60)} min`;
-    return `in ${Math.ceil(seconds / 3600)} h`;
+    if (seconds < 2 * 86400) return `in ${Math.ceil(seconds / 3600)} h`;
+    return `in ${Math.round(seconds / 86400)} d`;
   };
   const tell = (root) => {
     const now = Date.now() / 1000;

@@ -1,0 +1,1 @@
+"""The pages of workflows: approvals, agents and tools, schedules, flows."""

@@ -1,0 +1,1 @@
+"""`roost up --dev`: agents are loaded again when their code changes."""
