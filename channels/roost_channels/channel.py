@@ -20,6 +20,7 @@ class Outgoing:
 
     silent: people's devices stay quiet. part_id: travels as a correlation key where the provider
         echoes one; it is the same in every attempt.
+    asks: the person is to answer in words, so the app may open a reply to it.
     """
 
     address: Address
@@ -28,6 +29,7 @@ class Outgoing:
     buttons: Sequence[Button] = ()
     silent: bool = False
     part_id: str = ""
+    asks: bool = False
 
 
 class Channel(Protocol):

@@ -111,6 +111,7 @@ class ChannelKind(Generic[C]):
     section: the section of the settings, unique; the empty string for a channel without settings.
     config: the settings' class. title, help: heading and Markdown of the settings page.
     open: connects one account. Nothing is called over the network before `ingest`.
+    has_buttons: whether buttons surely reach people; else exact words decide as well.
     routes: paths of the web port, served also while the channel is not configured.
     webhooks: handlers by these paths, for a configured account; None where nothing is to be
         handled, such as with polling.
@@ -130,6 +131,7 @@ class ChannelKind(Generic[C]):
     title: str = ""
     help: str = ""
     tone: Tone = "plain"
+    has_buttons: bool = True
     routes: tuple[WebhookRoute, ...] = ()
     webhooks: Callable[[C, WebhookPorts], WebhookHandlers | None] | None = None
     setup: Callable[[C, str], Setup] | None = None

@@ -9,7 +9,8 @@ from roost_channels.message import Address, Button, Media, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart
 
 # An invitation asks the person to open a closed session window; it goes before what it is for.
-EntryKind = Literal["answer", "notice", "approval", "error", "invitation"]
+# A prompt asks for words of the person's own, where the channel can, as a reply to it.
+EntryKind = Literal["answer", "notice", "approval", "error", "invitation", "prompt"]
 PartState = Literal[
     "planned", "sending", "sent", "not_sent", "ambiguous", "failed", "expired", "dropped"
 ]
@@ -29,6 +30,8 @@ class OutboxEntry:
 
     media: the files that follow the text. is_dropped: the person stopped its delivery; what is in
     flight is settled, and nothing is sent again.
+    edits_id: the message of ours that this one replaces in place, the empty string for none; edits:
+    the provider's id of its last part, the empty string where it never arrived.
     """
 
     id: str
@@ -42,6 +45,8 @@ class OutboxEntry:
     created_at: float
     media: tuple[Media, ...] = ()
     is_dropped: bool = False
+    edits_id: str = ""
+    edits: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +194,10 @@ class Outbox(ProgressStore, Protocol):
 
     async def plan(self, entry_id: str, parts: Sequence[RenderedPart]) -> Sequence[StoredPart]:
         """Store an unfinished entry's parts, once: a second call returns what the first stored."""
+        ...
+
+    async def skip(self, entry_id: str) -> None:
+        """The entry needs no sending: it ends, and the lane goes on."""
         ...
 
     async def sending(self, part_id: str, owner: str, lease_s: float) -> int:

@@ -67,6 +67,15 @@ def access_policies(settings: Settings) -> Mapping[tuple[str, str], AccessPolicy
     }
 
 
+def by_words(settings: Settings) -> frozenset[tuple[str, str]]:
+    """Return the accounts, (channel, account), where exact words decide beside buttons."""
+    return frozenset(
+        (kind.channel, config.account)
+        for kind, config in settings.accounts()
+        if not kind.has_buttons
+    )
+
+
 @contextlib.asynccontextmanager
 async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
     """Open the stores once the database has our tables; raises NotReachable after a minute."""
@@ -83,6 +92,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Stores]:
         abort_phrases=settings.inbound.abort_phrases,
         delivery=settings.delivery,
         progress_modes=progress_modes(settings),
+        approvals=settings.approvals.rules(by_words(settings)),
     )
     try:
         await _until_usable(stores)

@@ -61,3 +61,15 @@ class Spent:
     tokens: int = 0
     worked_s: float = 0.0
     limit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """How another agent gave the task that a turn works on.
+
+    in_background: nobody waits for the answer. schema: the JSON schema of the answer, None for
+    text.
+    """
+
+    in_background: bool = False
+    schema: Mapping[str, Any] | None = None

@@ -15,7 +15,7 @@ from roost.schedules.keeper import ScheduleKeeper
 from roost.turn import Finish
 from roost_workflows.flow_ports import FlowRuns, NoFlows
 from roost_workflows.hints.session_hints import NoHints, SessionHints
-from roost_workflows.model_calls import Asked, Spent, Usage
+from roost_workflows.model_calls import Asked, Given, Spent, Usage
 from roost_workflows.tool_ports import Artifacts, PersonNotes
 from roost_workflows.wait_ports import NoWaits, Waits
 
@@ -88,8 +88,7 @@ class TranscriptMessage:
 class TurnContext:
     """All that one model call needs, read in one transaction. `person_id` scopes notes;
     `cache_salt` keeps caches of different tenants apart; `payload` came along with the turn's
-    messages; `end`: see `Asked`. is_child: another agent gave the task, and `is_background` where
-    nobody waits for its answer; answer_schema: the JSON schema of the answer.
+    messages; `end`: see `Asked`; `given`: by whom the task of a child was given, None for a chat.
     """
 
     turn: TurnRecord
@@ -103,16 +102,12 @@ class TurnContext:
     end: int = 0
     spent: Spent = field(default_factory=Spent)
     payload: str = ""
-    is_child: bool = False
-    is_background: bool = False
-    answer_schema: Mapping[str, Any] | None = None
+    given: Given | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedCall:
-    """A tool call the model asked for. `arguments` is canonical JSON text; `effect` is the tool's
-    class.
-    """
+    """A tool call the model asked for. `arguments`: canonical JSON; `effect`: the tool's class."""
 
     call_id: str
     name: str

@@ -22,4 +22,5 @@ KIND = ChannelKind(
     icon="terminal",
     config=ConsoleChannelConfig,
     open=_open,
+    has_buttons=False,
 )

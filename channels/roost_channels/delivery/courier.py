@@ -9,6 +9,7 @@ from functools import partial
 from roost_channels.channel import Channel, Grouping
 from roost_channels.clock import Clock
 from roost_channels.config import DeliveryConfig
+from roost_channels.delivery.edits import edits_in_place, is_needless
 from roost_channels.delivery.ledger import Ledger
 from roost_channels.delivery.limits import Limiter
 from roost_channels.delivery.parts import album_of, planned
@@ -159,8 +160,14 @@ class Courier:
         parts: Sequence[StoredPart],
     ) -> float | None:
         """One step of an entry: plan it, send its next part, or settle an uncertain one."""
+        if is_needless(channel, entry):
+            await self._outbox.skip(entry.id)
+            return None
         if not parts:
-            parts = await self._outbox.plan(entry.id, await planned(entry, channel))
+            rendered = await planned(entry, channel)
+            if edits_in_place(channel, entry):
+                rendered = rendered[:1]  # one message can't become two
+            parts = await self._outbox.plan(entry.id, rendered)
             if not parts:
                 return None  # it was stopped meanwhile
         now = self._clock.time()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from roost_channels.channel import Channel, Grouping, Ordering, Outgoing, invite
+from roost_channels.delivery.edits import edit_message, edits_in_place, operation
 from roost_channels.delivery.ledger import Ledger
 from roost_channels.delivery.parts import without_file
 from roost_channels.delivery.remembered import Remembered
@@ -89,7 +90,8 @@ class PartSender:
 
     def _allowed_at(self, channel: Channel, entry: OutboxEntry) -> float | None:
         now = self._clock.time()
-        wait_s = self._ledger.limiter.wait_s(entry.address, channel.capabilities, "send", now)
+        what = operation(channel, entry)
+        wait_s = self._ledger.limiter.wait_s(entry.address, channel.capabilities, what, now)
         return now + wait_s if wait_s else None
 
     async def send(
@@ -114,9 +116,8 @@ class PartSender:
                     await self._ledger.try_later(claimed, self._clock.time(), DROPPED)
                 return None
             attempt = max(attempt, number)
-            self._ledger.limiter.take(
-                entry.address, channel.capabilities, "send", self._clock.time()
-            )
+            what, now = operation(channel, entry), self._clock.time()
+            self._ledger.limiter.take(entry.address, channel.capabilities, what, now)
         if self._ledger.stop.is_set():
             for part in parts:
                 await self._ledger.try_later(part, self._clock.time(), STOPPED)
@@ -153,6 +154,8 @@ class PartSender:
             address, reply = replace(address, thread=""), None
         if entry.kind == "invitation":
             return (await invite(channel, entry.address, part.id),)
+        if edits_in_place(channel, entry):
+            return (await edit_message(channel, entry, part),)
         if isinstance(channel, Grouping) and len(parts) > 1:
             return await channel.send_album(
                 [Outgoing(address, one.rendered, reply_to=reply) for one in parts]
@@ -164,6 +167,7 @@ class PartSender:
                 reply_to=reply,
                 buttons=entry.buttons if part.index == part.count - 1 else (),
                 part_id=part.id,
+                asks=entry.kind == "prompt",
             )
         )
         return (sent,)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from roost_channels.channel import Channel, Outgoing
+from roost_channels.delivery.edits import edits_in_place
 from roost_channels.delivery.ledger import Ledger
 from roost_channels.errors import DeliveryError, EditTargetMissing, Failure, NotModified, Throttled
 from roost_channels.message import Receipt
@@ -45,6 +46,10 @@ class Settler:
         Returns the time before which the lane has nothing to do, None for at once.
         """
         config, now = self._ledger.config, self._ledger.clock.time()
+        if edits_in_place(channel, entry) and part.attempts < config.attempts_max:
+            await self._ledger.outbox.evidence(part.id, "an edit may be repeated: made again")
+            await self._ledger.try_later(part, now, "outcome unknown")
+            return None
         since = part.started_at if part.started_at is not None else now
         inquiry = await self._inquire(channel, entry, part, since)
         if isinstance(inquiry.proof, Receipt):

@@ -93,7 +93,7 @@ class TelegramChannel:
     async def send(self, message: Outgoing) -> Receipt:
         """Send a message. A lost answer is Ambiguous: Telegram has no key to ask by."""
         part = message.part
-        markup = {"reply_markup": telegram_format.keyboard(message.buttons)}
+        markup = {"reply_markup": telegram_format.asking(message)}
         shared = {**_shared(message), **markup}
         if part.media is not None:
             sent = await self._media.send(part, part.media, shared)

@@ -4,10 +4,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from roost_channels.channel import Outgoing
 from roost_channels.message import Button, ReplyTarget
 from roost_channels.rendering.parts import RenderedPart, utf16_length
 
 QUOTE_MAX = 1024
+ROW_BUTTONS_MAX = 4
+ROW_CHARS_MAX = 36  # of the labels of one row, as much as a telephone shows
 # What may make Telegram fetch an address when it lays a rich message out: an image, or a tag.
 _MEDIA = re.compile(r"!\[|<[A-Za-z]")
 
@@ -44,11 +47,28 @@ def entities(part: RenderedPart) -> list[dict[str, Any]] | None:
 
 
 def keyboard(buttons: Sequence[Button]) -> dict[str, Any] | None:
-    """Return one row of buttons, None without buttons. An edit without a keyboard removes it."""
+    """Return the buttons in rows, None without buttons. An edit without a keyboard removes it.
+
+    Buttons of a row share its width, so long labels get rows of their own.
+    """
     if not buttons:
         return None
-    row = [{"text": button.label, "callback_data": button.data} for button in buttons]
-    return {"inline_keyboard": [row]}
+    rows: list[list[dict[str, str]]] = []
+    room = 0
+    for button in buttons:
+        if not rows or len(button.label) > room or len(rows[-1]) == ROW_BUTTONS_MAX:
+            rows.append([])
+            room = ROW_CHARS_MAX
+        rows[-1].append({"text": button.label, "callback_data": button.data})
+        room -= len(button.label)
+    return {"inline_keyboard": rows}
+
+
+def asking(message: Outgoing) -> dict[str, Any] | None:
+    """Return what goes below a message: its buttons, or an opened reply for an answer in words."""
+    if message.asks and not message.buttons:
+        return {"force_reply": True, "selective": True}
+    return keyboard(message.buttons)
 
 
 def reply_parameters(reply: ReplyTarget | None) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from roost_channels.rendering.quote_line import needs_quote_line, quote_prefix
 from roost_channels.whatsapp import contents, network
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.config import TwilioConfig
-from roost_channels.whatsapp.contents import Contents
+from roost_channels.whatsapp.contents import Contents, with_choices, without_choices
 from roost_channels.whatsapp.gate import Gate
 from roost_channels.whatsapp.http import TIMEOUT_S
 from roost_channels.whatsapp.inbound.backfill import Backfill
@@ -86,8 +86,11 @@ class WhatsAppChannel(network.ImmutableMessages):
         body = body_of(part, message.reply_to)
         if part.media is not None:
             return await self._create(chat, part_id, self._media(part.media, body))
-        if not message.buttons or utf16_length(body) > contents.TEXT_MAX:
+        if not message.buttons:
             return await self._create(chat, part_id, {"Body": body})
+        in_words = with_choices(body, message.buttons)
+        if utf16_length(body) > contents.TEXT_MAX:
+            return await self._create(chat, part_id, {"Body": in_words})
         try:
             content = await self._contents.form(body, message.buttons)
             return await self._create(chat, part_id, content)
@@ -95,7 +98,7 @@ class WhatsAppChannel(network.ImmutableMessages):
             # Provably not sent: the words must arrive, whatever is wrong with the buttons.
             logger.warning("sent without its buttons: %s", error)
             self._contents.forget()
-            return await self._create(chat, part_id, {"Body": body})
+            return await self._create(chat, part_id, {"Body": in_words})
 
     def _media(self, media: Media, caption: str) -> dict[str, str]:
         """Give Twilio a link by which it fetches the file from us."""
@@ -145,6 +148,7 @@ class WhatsAppChannel(network.ImmutableMessages):
         for sent in listed:
             body, sid = str(sent.get("body") or ""), str(sent.get("sid") or "")
             # The quote line was written in front of the part when it was sent.
+            body = without_choices(body)
             same = body == part.text or (part.text and body.endswith(f"\n\n{part.text}"))
             has_file = str(sent.get("num_media") or "0") != "0"
             if (

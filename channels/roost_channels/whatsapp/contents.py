@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from roost_channels.message import Button
+from roost_channels.message import CARD_BUTTON, Button
 from roost_channels.whatsapp.client import TwilioClient
 
 NAME_PREFIX = "roost_"
@@ -19,6 +19,7 @@ ID_MAX = 200
 # A variable holds this much, so a longer text goes before, in a message of its own.
 TEXT_MAX = 255
 LIST_LABEL = "Choose"
+CHOICES = "\n\nReply "  # begins the line that stands for a card's buttons
 PAGE_SIZE = 500
 PAGES_MAX = 20
 
@@ -35,9 +36,11 @@ class Contents:
         shown = buttons[:ITEMS_MAX]
         is_list = len(shown) > BUTTONS_MAX
         title_max = ITEM_TITLE_MAX if is_list else BUTTON_TITLE_MAX
+        numbered = len({button.label[:title_max] for button in shown}) < len(shown)
         values = [text]
-        for button in shown:
-            values += [button.label[:title_max], button.data[:ID_MAX]]
+        for number, button in enumerate(shown, 1):
+            title = f"{number}. {button.label}" if numbered else button.label
+            values += [title[:title_max], button.data[:ID_MAX]]
         variables = {str(number): value for number, value in enumerate(values, 1)}
         sid = await self._sid(len(shown), is_list=is_list)
         return {"ContentSid": sid, "ContentVariables": json.dumps(variables, ensure_ascii=False)}
@@ -66,3 +69,22 @@ def _shape(name: str, count: int, is_list: bool) -> dict[str, Any]:
         actions = [{"type": "QUICK_REPLY", "title": title, "id": key} for title, key in choices]
         types = {"twilio/quick-reply": {"body": "{{1}}", "actions": actions}}
     return {"friendly_name": name, "language": "en", "variables": samples, "types": types}
+
+
+def with_choices(body: str, buttons: Sequence[Button]) -> str:
+    """The text with the numbers by which a card's choices can be made.
+
+    Other buttons, such as Stop, have a command of their own.
+    """
+    shown = [button.label for button in buttons if button.data.startswith(CARD_BUTTON)]
+    if not shown or CHOICES in body:
+        return body
+    listed = ", ".join(f"{number} for {label}" for number, label in enumerate(shown, 1))
+    return f"{body}{CHOICES}{listed}."
+
+
+def without_choices(body: str) -> str:
+    """The text as it was before `with_choices`, as far as that can be told."""
+    text, separator, choices = body.rpartition(CHOICES)
+    is_ours = separator and choices.startswith("1 for ") and choices.endswith(".")
+    return text if is_ours else body

@@ -119,6 +119,7 @@ KIND = ChannelKind(
     help="See [whatsapp.md](whatsapp.md).",
     config=TwilioConfig,
     open=_open,
+    has_buttons=False,  # a template for them may be refused
     routes=(WebhookRoute(INBOUND), WebhookRoute(STATUS), WebhookRoute(MEDIA, ("GET",))),
     webhooks=_webhooks,
     setup=_setup,

@@ -63,15 +63,24 @@ def media_type(file: Media) -> str:
 
 
 def interactive(body: str, buttons: Sequence[Button]) -> dict[str, Any]:
-    """Build up to three buttons, else a list of up to ten choices; the rest is left out."""
-    if len(buttons) <= BUTTONS_MAX:
+    """Build up to three buttons, else a list of up to ten choices; the rest is left out.
+
+    Labels that a button would cut go into a list, which shows them whole.
+    """
+    if len(buttons) <= BUTTONS_MAX and all(len(b.label) <= BUTTON_TITLE_MAX for b in buttons):
         replies = [
             {"type": "reply", "reply": {"id": b.data, "title": b.label[:BUTTON_TITLE_MAX]}}
             for b in buttons
         ]
         shown: dict[str, Any] = {"type": "button", "action": {"buttons": replies}}
     else:
-        rows = [_row(button) for button in buttons[:ROWS_MAX]]
+        shown_buttons = buttons[:ROWS_MAX]
+        titles = {button.label[:ROW_TITLE_MAX] for button in shown_buttons}
+        numbered = len(titles) < len(shown_buttons)  # two of them would read the same
+        rows = [
+            _row(button, f"{number}. " if numbered else "")
+            for number, button in enumerate(shown_buttons, 1)
+        ]
         action = {"button": LIST_LABEL, "sections": [{"title": LIST_LABEL, "rows": rows}]}
         shown = {"type": "list", "action": action}
     return {"type": "interactive", "interactive": {**shown, "body": {"text": body}}}
@@ -93,8 +102,9 @@ def correlation(part_id: str) -> dict[str, str]:
     return {"biz_opaque_callback_data": part_id} if part_id else {}
 
 
-def _row(button: Button) -> dict[str, str]:
-    row = {"id": button.data, "title": button.label[:ROW_TITLE_MAX]}
-    if len(button.label) > ROW_TITLE_MAX:
+def _row(button: Button, prefix: str) -> dict[str, str]:
+    title = f"{prefix}{button.label}"
+    row = {"id": button.data, "title": title[:ROW_TITLE_MAX]}
+    if len(title) > ROW_TITLE_MAX:
         row["description"] = button.label[:ROW_DESCRIPTION_MAX]
     return row

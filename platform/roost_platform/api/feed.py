@@ -12,7 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform.commands import parse
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.children.telling import waits_for_agents
+from roost_platform.db.locks import open_turn
+from roost_platform.db.turns.children.telling import waits_for_agents
+from roost_platform.db.turns.parking import can_go_on
+from roost_platform.db.waits.answering import open_in
 
 POLL_S = 1.0  # how long to wait for a commit before reading anyway
 ALLOWED_CHECK_S = 2.0  # how often a stream asks whether its reader may still read
@@ -29,8 +32,8 @@ class FeedEvent:
     tool {line}: a tool that is called;
     answer, notice, error, approval {id, text, sequence}: a message;
     done {outcome, reason}: the message that was asked about is settled. outcome: answered, stopped,
-        failed, or a code that says why no turn took it; reason: the same in words, left out where
-        a turn took it.
+        failed, waiting (for a person, another agent or a time), or a code that says why no turn
+        took it; reason: the same in words, left out where a turn took it.
     """
 
     name: str
@@ -105,17 +108,27 @@ class Feed:
         if row is None:
             return {"outcome": "unknown"}
         if row.state in ("pending", "held"):
-            return None
+            return await self._waits(session)
         turn_id = await self._my_turn(session)
         if turn_id is None:
             words = {"reason": row.reason} if row.reason else {}
             return {"outcome": row.reason_code or row.state, **words}
         turn = await session.get(models.Turn, turn_id)
         state = turn.state if turn else "failed"
-        if turn is not None and state == "waiting" and await waits_for_agents(session, turn.id):
-            return None  # it goes on by itself
+        if state == "waiting":
+            return await self._waits(session)
         outcome = OUTCOMES.get(state, state)
         return {"outcome": outcome} if outcome else None
+
+    async def _waits(self, session: AsyncSession) -> dict[str, str] | None:
+        """The data of `done` where the conversation's turn waits; None while it can go on."""
+        turn = await open_turn(session, self.conversation_id)
+        if turn is None or turn.state != "waiting" or await can_go_on(session, turn.id):
+            return None
+        asks = await open_in(session, self.conversation_id)
+        if not asks and await waits_for_agents(session, turn.id):
+            return None  # it goes on by itself
+        return {"outcome": "waiting"}
 
     async def _messages(self, session: AsyncSession) -> list[FeedEvent]:
         rows = await session.scalars(
@@ -131,6 +144,8 @@ class Feed:
         events = []
         for row in rows:
             self.after = row.sequence
+            if row.edits_id is not None and row.kind == "approval":
+                continue  # what became of a card, for channels that show it there
             if self.inbox_id is not None and row.turn_id not in (None, mine):
                 continue  # the answer to somebody else's message
             data = {"id": row.id, "text": row.text, "sequence": row.sequence}

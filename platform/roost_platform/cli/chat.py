@@ -13,6 +13,8 @@ from roost_platform.errors import ApiRefused, NotReachable
 
 RECONNECTS_MAX = 60
 RECONNECT_S = 1.0
+MESSAGES = ("answer", "notice", "error", "approval")
+WAITING = "The agent waits. Answer with `roost chat`, or /stop ends the wait."
 SILENCE_S = 45.0  # the server sends a ping every few seconds
 
 
@@ -34,7 +36,12 @@ class Exchange:
     @property
     def answered(self) -> bool:
         """Whether an answer or a notice came."""
-        return any(kind in ("answer", "notice") for kind, _ in self.answers)
+        return any(kind in ("answer", "notice", "approval") for kind, _ in self.answers)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the agent waits for somebody or something now."""
+        return self.outcome == "waiting"
 
 
 def say_once(
@@ -56,7 +63,9 @@ def say_once(
     elif printer is None:
         for kind, answer in exchange.answers:
             print(answer, file=sys.stdout if kind != "error" else sys.stderr)
-    if not exchange.answered:
+    if exchange.waits and not as_json:
+        print(f"roost: {WAITING}", file=sys.stderr)
+    if not exchange.answered and not exchange.waits:
         if not exchange.answers:
             why = exchange.reason or exchange.outcome or "timeout"
             print(f"roost: no answer ({why})", file=sys.stderr)
@@ -103,7 +112,7 @@ def exchange_message(
     for event in _follow(api, session, exchange.inbox_id, began + wait_s):
         if event.name in ("delta", "answer") and exchange.first_text_s is None:
             exchange.first_text_s = time.monotonic() - began
-        if event.name in ("answer", "notice", "error"):
+        if event.name in MESSAGES:
             exchange.answers.append((event.name, event.data["text"]))
         elif event.name == "tool":
             exchange.tools.append(event.data["line"])
@@ -155,7 +164,7 @@ class _Printer:
             self.shown += event.data["text"]
         elif event.name == "tool":
             print(f"[{event.data['line']}]", file=sys.stderr, flush=True)
-        elif event.name in ("answer", "notice", "error"):
+        elif event.name in MESSAGES:
             self._final(event.data["text"])
 
     def _final(self, text: str) -> None:
@@ -183,6 +192,7 @@ def _as_json(session: str, exchange: Exchange) -> dict[str, Any]:
         "session": session,
         "inbox_id": exchange.inbox_id,
         "outcome": exchange.outcome,
+        "waiting": exchange.waits,
         "answer": "\n\n".join(text for _, text in exchange.answers),
         "messages": [{"kind": kind, "text": text} for kind, text in exchange.answers],
         "tools": exchange.tools,

@@ -13,6 +13,7 @@ from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
+from roost_platform.db.cards.cards import is_decided_card
 from roost_platform.db.conversations.sessions import current_session
 from roost_platform.db.conversations.settings import ProgressModes, choose_progress, choose_queue
 from roost_platform.db.enqueue import enqueue
@@ -110,6 +111,8 @@ class OperatorActions:
                     f"this one is {entry.state}."
                 )
             now = self._database.now()
+            if await is_decided_card(session, entry.id):
+                raise NotAllowed("This card's question is decided: its buttons would do nothing.")
             for part in again:
                 line = f"Sent again by {operator}."
                 if is_in_doubt(part):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roost_channels.config import DeliveryConfig
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.commands import ABORT_PHRASES
 from roost_platform.db.agent_versions import AgentVersions
 from roost_platform.db.artifacts import ArtifactStore
@@ -26,7 +27,6 @@ from roost_platform.db.schedules.store import ScheduleStore
 from roost_platform.db.services import Heartbeats
 from roost_platform.db.turns.stop import Stopped
 from roost_platform.db.turns.turns import TurnStore
-from roost_platform.db.waits.policies import ApprovalRules
 from roost_platform.db.waits.store import WaitStore
 from roost_platform.queueing import QueueRules
 from roost_platform.settings.sections import TenantScope
@@ -119,8 +119,8 @@ def open_stores(
             approvals=asking,
         ),
         turns=TurnStore(opened, rules, tenants),
-        outbox=OutboxStore(opened),
-        receipts=ReceiptStore(opened, delivery),
+        outbox=OutboxStore(opened, asking),
+        receipts=ReceiptStore(opened, delivery, asking),
         notes=PersonNoteStore(opened),
         artifacts=ArtifactStore(opened, files),
         people=People(opened),

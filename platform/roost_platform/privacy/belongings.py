@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_inference.client.sessions import EngineSession
 from roost_platform.db import models
-from roost_platform.db.children.limits import root_of
 from roost_platform.db.models import Base
 from roost_platform.db.people.link_codes import failures_of
+from roost_platform.db.turns.children.limits import root_of
 from roost_platform.errors import NotFound
 
 # Tables with nothing of people: those of operators and of the installation.

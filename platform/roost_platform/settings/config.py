@@ -17,6 +17,7 @@ from roost_channels.kinds import ChannelKind
 from roost_channels.registry import BUILT_IN, Kinds, RegistrationError, load_kinds
 from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
+from roost_platform.settings.approvals import ApprovalsConfig
 from roost_platform.settings.problems import explain, refuse_unknown_variables
 from roost_platform.settings.sections import (
     ConsoleConfig,
@@ -110,6 +111,7 @@ class Settings(BaseSettings):
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     sessions: SessionsConfig = Field(default_factory=SessionsConfig)
     inbound: InboundConfig = Field(default_factory=InboundConfig)
+    approvals: ApprovalsConfig = Field(default_factory=ApprovalsConfig)
     delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
     files: FilesConfig = Field(default_factory=FilesConfig)
     retention: RetentionConfig = Field(default_factory=RetentionConfig)

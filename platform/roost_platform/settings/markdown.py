@@ -46,6 +46,7 @@ SECTIONS = {
         "What happens to messages that come while an answer is being written. "
         "See [operations.md](operations.md#messages-in-a-row).",
     ),
+    "approvals": ("Approvals", "When people are asked before a tool runs."),
     "delivery": ("Delivery", ""),
     "files": ("Files", ""),
     "retention": (

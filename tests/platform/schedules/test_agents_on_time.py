@@ -77,7 +77,7 @@ async def test_a_job_works_apart_and_its_result_comes_to_the_chat(ada: Reminded)
     turn = await ada.begin_rung()
     context = await ada.person.stores.turns.context(turn.turn_id, 1)
     assert [one.content for one in context.messages] == ["Research trains."]
-    assert context.person_name == "Ada" and context.is_background
+    assert context.person_name == "Ada" and context.given is not None
     await ada.person.agent_says(turn, 1, "Take the 9:20.")
     assert (await ada.person.outbox())[-1] == ("answer", "Take the 9:20.")
     # The chat's agent knows what was sent in its name.
@@ -98,7 +98,7 @@ async def test_quiet_check_leaves_no_trace(ada: Reminded) -> None:
         await ada.due()
         turn = await ada.begin_rung()
         context = await ada.person.stores.turns.context(turn.turn_id, 1)
-        assert context.answer_schema is not None
+        assert context.given is not None and context.given.schema is not None
         # It forks the chat, so it knows what was said there.
         assert [one.content for one in context.messages][:2] == ["schedule something", "I will."]
         await ada.person.agent_says(turn, 1, answer)

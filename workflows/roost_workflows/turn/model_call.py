@@ -176,7 +176,7 @@ class ModelCaller:
         pictures = await self._files.pictures(context)
         session_id = context.turn.session_id
         shorter = self._sizes.level(session_id, context.messages)
-        forces = context.answer_schema is not None
+        forces = context.given is not None and context.given.schema is not None
         while True:
             # In a thread: it walks over all that people wrote, and others must not wait for that.
             def build(shorter: int = shorter, forces: bool = forces) -> tuple[ChatRequest, Asked]:
@@ -280,7 +280,7 @@ class ModelCaller:
         """Hint what the session waits for now: its tools, or the next message."""
         agent = self._registry.agent(context.turn.agent)
         session = EngineSession(context.turn.session_id, context.cache_salt)
-        if record.finish != "tools" and context.is_child:
+        if record.finish != "tools" and context.given is not None:
             self._hints.ended(session)
             return
         if record.finish != "tools":

@@ -55,15 +55,15 @@ def build_request(
         session_id=context.turn.session_id,
         cache_salt=context.cache_salt,
         priority=priority_of(context, step),
-        extra=_extra(agent, context.answer_schema if forces else None, last=last),
+        extra=_extra(agent, context.given.schema if context.given and forces else None, last=last),
     )
 
 
 def priority_of(context: TurnContext, step: int) -> int:
     """What goes before what: nobody waits for a child in the background."""
-    if context.is_background:
-        return PRIORITY_BACKGROUND
-    return PRIORITY_TURN if step == 1 and not context.is_child else PRIORITY_CONTINUATION
+    if context.given is None:
+        return PRIORITY_TURN if step == 1 else PRIORITY_CONTINUATION
+    return PRIORITY_BACKGROUND if context.given.in_background else PRIORITY_CONTINUATION
 
 
 def asked_with(

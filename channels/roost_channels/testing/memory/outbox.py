@@ -67,8 +67,18 @@ class MemoryOutbox(MemoryProgress):
                 for part in self.parts[entry.id]:
                     if part.state == "sending" and self.claims[part.id].lease_until <= now:
                         self._put(part, "ambiguous", "its courier's lease ended", state="ambiguous")
-                return entry, tuple(self.parts[entry.id])
+                return self._with_target(entry), tuple(self.parts[entry.id])
         return None
+
+    def _with_target(self, entry: OutboxEntry) -> OutboxEntry:
+        """The entry with the provider's id of the message that it replaces."""
+        target = self.parts.get(entry.edits_id, [])
+        return replace(entry, edits=target[-1].message_id or "") if target else entry
+
+    async def skip(self, entry_id: str) -> None:
+        """End an entry that needs no sending."""
+        self.over.add(entry_id)
+        self._notify()
 
     async def plan(self, entry_id: str, parts: Sequence[RenderedPart]) -> Sequence[StoredPart]:
         """Store an entry's parts, once; returns the parts that are stored."""

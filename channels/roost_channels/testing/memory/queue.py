@@ -78,6 +78,7 @@ class MemoryQueue:
         turn_id: str | None = None,
         generation: int = 0,
         media: Sequence[Media] = (),
+        edits_id: str = "",
     ) -> OutboxEntry:
         """Queue a logical message; a turn's final fences its progress."""
         entry = OutboxEntry(
@@ -91,6 +92,7 @@ class MemoryQueue:
             generation=generation,
             created_at=self._clock.time(),
             media=tuple(media),
+            edits_id=edits_id,
         )
         self.entries[entry.id] = entry
         self.parts[entry.id] = []

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.children.ending import told
+from roost_platform.db.turns.children.ending import told
 
 
 @dataclass(frozen=True, slots=True)

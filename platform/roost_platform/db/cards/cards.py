@@ -3,6 +3,7 @@
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.console.config import CHANNEL as CONSOLE
 from roost_platform.db import models
 from roost_platform.db.cards.buttons import buttons_of, choices_of, in_words
 from roost_platform.db.cards.words import (
@@ -43,7 +44,9 @@ async def send_card(
     )
     words = ""
     if (chat.channel, chat.account) in by_words:
-        words = in_words(choices, approval.code if await _others_open(session, approval) else "")
+        code = approval.code if await _others_open(session, approval) else ""
+        # Elsewhere the buttons are there nearly always, and the adapter knows when they are not.
+        words = in_words(choices, code) if chat.channel == CONSOLE else f"Code: {code}" * bool(code)
     parent = "" if approval.conversation_id == approval.chat_id else chat.agent
     until = moment(approval.expires_at, now, zone_of(person))
     return await enqueue(
@@ -202,3 +205,11 @@ async def _approved_before(session: AsyncSession, approval: models.Approval) -> 
         .limit(1)
     )
     return found is not None
+
+
+async def is_decided_card(session: AsyncSession, entry_id: str) -> bool:
+    """Whether the message is the card of a question that is over."""
+    state = await session.scalar(
+        select(models.Approval.state).where(models.Approval.card_id == entry_id)
+    )
+    return state is not None and state != "pending"

@@ -1,6 +1,7 @@
 """What the card of a question says: while it is open, and once it is over."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -9,6 +10,7 @@ from roost_platform.db import models
 
 SUBJECT_MAX: Final = 120  # characters of a question that other messages quote
 ANSWER_MAX: Final = 200
+LABEL_MAX: Final = 20  # characters of a button that every network shows
 NAME_MAX: Final = 60
 DAY_S: Final = 24 * 3600.0
 _MARKS = re.compile(r"[*`~\[\]<>|]+")
@@ -34,7 +36,8 @@ def open_text(approval: models.Approval, parent: str, until: str, *, by_words: s
         count = len(approval.questions)
         number = f" ({len(approval.answers) + 1} of {count})" if count > 1 else ""
         head = f"**{plain(agent)} asks{number}**\n\n" if parent or number else ""
-        return "\n\n".join(filter(None, (f"{head}{question['text']}", by_words)))
+        listed = listed_options(question["options"])
+        return "\n\n".join(filter(None, (f"{head}{question['text']}", listed, by_words)))
     if not approval.tool:
         head = f"**{plain(agent)} asks for approval**\n\n{approval.preview}"
     else:
@@ -43,6 +46,13 @@ def open_text(approval: models.Approval, parent: str, until: str, *, by_words: s
             head = f"{head}\n\n{fenced(approval.preview)}"
     rule = {"another": ANOTHER, "operator": OPERATOR}.get(approval.rule, "")
     return "\n\n".join(filter(None, (head, rule, f"Open until {until}.", by_words)))
+
+
+def listed_options(options: Sequence[str]) -> str:
+    """The options one a line, where some network would cut their buttons; else empty."""
+    if all(len(option) <= LABEL_MAX for option in options):
+        return ""
+    return "\n".join(f"{number}. {plain(option)}" for number, option in enumerate(options, 1))
 
 
 def closed_text(approval: models.Approval, zone: tzinfo | None, outcome: str = "") -> str:

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import InboundMessage, Sender
 from roost_platform import commands
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.commands import Command
 from roost_platform.db import models
 from roost_platform.db.conversations.settings import ProgressModes
@@ -27,7 +28,6 @@ from roost_platform.db.people.access import (
 )
 from roost_platform.db.people.listed_names import with_own_name
 from roost_platform.db.turns.stop import interrupt
-from roost_platform.db.waits.policies import ApprovalRules
 from roost_platform.queueing import QueueRules
 
 TITLE_MAX = 80  # characters of the chat's name kept for lists

@@ -78,10 +78,14 @@ def which(approvals: Sequence[models.Approval], example: str) -> str:
     return WHICH.format(example=plain(example), lines=lines)
 
 
-def follow(arrival: Arrival, given: Given) -> None:
+def follow(arrival: Arrival, approval: models.Approval, given: Given) -> None:
     """Tell who pressed the button, and ring what can go on."""
     if arrival.row.kind == "callback":
         arrival.answer = given.told
+    # The message belongs to the turn that it brought on, for those who follow what became of it.
+    is_own = arrival.row.identity_id == (approval.requester_id or None)
+    if arrival.row.kind == "message" and approval.conversation_id == arrival.conversation.id:
+        arrival.row.turn_id = approval.turn_id if is_own else None
     if given.rung:
         arrival.released = (*arrival.released, given.rung)
 

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_platform import commands
 from roost_platform.commands import Command
 from roost_platform.db import models
-from roost_platform.db.children.telling import has_live, tasks_text
 from roost_platform.db.conversations.sessions import current_session, open_session
 from roost_platform.db.conversations.settings import ProgressModes, choose_progress, choose_queue
 from roost_platform.db.enqueue import enqueue
@@ -21,6 +20,7 @@ from roost_platform.db.inbox.scheduling.reminding import remind
 from roost_platform.db.locks import open_turn
 from roost_platform.db.reply_targets import reply_target
 from roost_platform.db.schedules.keeping import live_of
+from roost_platform.db.turns.children.telling import has_live, tasks_text
 from roost_platform.db.turns.dropping import (
     NOTHING,
     Undelivered,

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import InboundMessage
 from roost_platform import commands
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
@@ -34,7 +35,6 @@ from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.reasons import REFUSED
 from roost_platform.db.turns.stop import Stopped, record_stop, tell_dropped
-from roost_platform.db.waits.policies import ApprovalRules
 from roost_platform.queueing import QueueRules
 from roost_workflows.turn.endings import BY_OPERATOR
 

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.message import CARD_BUTTON
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.commands import Command
 from roost_platform.db import models
 from roost_platform.db.cards.buttons import APPROVE, DENY, DETAILS, OTHER, WORDS, choices_of
@@ -37,7 +38,6 @@ from roost_platform.db.waits.answering import (
     recorded,
 )
 from roost_platform.db.waits.described import joined, waits_of
-from roost_platform.db.waits.policies import ApprovalRules
 
 NOT_YOURS: Final = "Somebody else has to decide this."
 NOTHING_OPEN: Final = "Nothing waits for your decision."
@@ -73,7 +73,7 @@ async def press(session: AsyncSession, arrival: Arrival, rules: ApprovalRules) -
         await _ask_in_words(session, arrival, approval, does)
     else:
         given = await choose(session, approval, does, by(arrival), arrival.now, rules)
-        follow(arrival, given)
+        follow(arrival, approval, given)
     return True
 
 
@@ -123,7 +123,7 @@ async def decide_by_command(
         given = await choose(
             *(session, approval, does, by(arrival), arrival.now, rules), reason=reason
         )
-        follow(arrival, given)
+        follow(arrival, approval, given)
         told = given.told
     arrival.answer = None
     await tell(session, arrival, told)
@@ -158,7 +158,7 @@ async def _decided(
         await tell(session, arrival, details_text(approval))
         return True
     given = await choose(session, approval, choice, by(arrival), arrival.now, rules)
-    follow(arrival, given)
+    follow(arrival, approval, given)
     await tell(session, arrival, given.told)
     return True
 
@@ -200,7 +200,7 @@ async def _answered(
         await tell(session, arrival, ANSWERED_BEFORE)
         return True
     given = await answer(session, approval, text, by(arrival), arrival.now, rules)
-    follow(arrival, given)
+    follow(arrival, approval, given)
     if given.again:
         await tell(session, arrival, given.told)
     return True

@@ -14,6 +14,7 @@ from roost_channels.errors import Failure
 from roost_channels.message import Address
 from roost_channels.outbox import OutboxEntry, StoredPart
 from roost_channels.rendering.parts import RenderedPart
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.ids import new_id
@@ -63,8 +64,9 @@ _NEXT_DUE = select(func.min(models.Outbox.next_at)).where(models.Outbox.sequence
 class LaneStore:
     """The part of the Outbox port that finds work; every method is one transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, approvals: ApprovalRules | None = None) -> None:
         self._database = database
+        self._approvals = approvals or ApprovalRules()
         self._seen: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
         self._seen_last: int | None = None
 
@@ -111,17 +113,32 @@ class LaneStore:
             if head is None:
                 return None
             parts = await parts_of(session, head.id)
+            edits = await self._target_of(session, head)
             # What it replies to is settled before it is planned, and then stays.
             has_newer = not parts and await is_overtaken(session, head)
             if not has_newer and not self._has_expired(parts):
-                return entry_of(head, address), [part_of(row) for row in parts]
+                return entry_of(head, address, edits), [part_of(row) for row in parts]
         async with self._database.write() as session:
             await self._end_leases(session, head.id)
             if has_newer:
                 head = await session.get_one(models.Outbox, head.id, with_for_update=True)
                 head.reply_to = {**(head.reply_to or {}), "is_latest": False}
             parts = await parts_of(session, head.id)
-            return entry_of(head, address), [part_of(row) for row in parts]
+            return entry_of(head, address, edits), [part_of(row) for row in parts]
+
+    async def _target_of(self, session: AsyncSession, entry: models.Outbox) -> str:
+        """The provider's id of the message that an edit replaces; empty where it never arrived."""
+        if entry.edits_id is None:
+            return ""
+        parts = await parts_of(session, entry.edits_id)
+        return (parts[-1].message_id or "") if parts else ""
+
+    async def skip(self, entry_id: str) -> None:
+        """End an entry that needs no sending."""
+        async with self._database.write() as session:
+            entry = await session.get(models.Outbox, entry_id, with_for_update=True)
+            if entry is not None and entry.state == "pending":
+                entry.state, entry.finished_at = "cancelled", self._database.now()
 
     async def plan(self, entry_id: str, parts: Sequence[RenderedPart]) -> Sequence[StoredPart]:
         """Store an entry's parts, once; returns the parts that are stored, if any."""

@@ -16,6 +16,7 @@ from roost_platform.db.base.told import tell
 from roost_platform.db.locks import lock_conversation
 from roost_platform.db.reply_targets import reply_target_of
 from roost_platform.db.turns.dropping import correct_notice
+from roost_platform.db.waits.unreachable import lock_card
 from roost_platform.errors import NotFound
 
 EVIDENCE_MAX = 50  # lines kept per part; the oldest go first
@@ -72,6 +73,13 @@ async def lock_conversation_of(session: AsyncSession, part_id: str) -> models.Co
     return await lock_conversation(session, conversation_id)
 
 
+async def lock_card_of(session: AsyncSession, part_id: str) -> None:
+    """Lock the conversation behind the card that the part belongs to, if it is one's."""
+    entry_id = await session.scalar(_ENTRY_OF, {"id": part_id})
+    if entry_id is not None:
+        await lock_card(session, entry_id)
+
+
 async def head_of(session: AsyncSession, address: Address) -> models.Outbox | None:
     """The oldest unfinished entry of a lane."""
     return await session.scalar(_HEAD, {"key": address.key})
@@ -82,8 +90,8 @@ async def parts_of(session: AsyncSession, entry_id: str) -> Sequence[models.Part
     return (await session.scalars(_PARTS, {"id": entry_id})).all()
 
 
-def entry_of(row: models.Outbox, address: Address) -> OutboxEntry:
-    """An outbox row as the lanes see it."""
+def entry_of(row: models.Outbox, address: Address, edits: str = "") -> OutboxEntry:
+    """An outbox row as the lanes see it. edits: the provider's id of what it replaces."""
     return OutboxEntry(
         id=row.id,
         address=address,
@@ -96,6 +104,8 @@ def entry_of(row: models.Outbox, address: Address) -> OutboxEntry:
         created_at=row.created_at,
         media=tuple(Media(**media) for media in row.media or ()),
         is_dropped=row.dropped_at is not None,
+        edits_id=row.edits_id or "",
+        edits=edits,
     )
 
 

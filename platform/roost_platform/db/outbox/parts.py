@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.errors import Failure
 from roost_channels.outbox import UNFINISHED, FailureReason
 from roost_channels.rendering.parts import RenderedPart
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.outbox.evidence import record_look
@@ -15,6 +16,7 @@ from roost_platform.db.outbox.part_states import (
     FINISHED,
     conclude,
     finish_attempt,
+    lock_card_of,
     lock_conversation_of,
     lock_part,
     mark_sent,
@@ -23,6 +25,7 @@ from roost_platform.db.outbox.part_states import (
 )
 from roost_platform.db.outbox.window import hold_part
 from roost_platform.db.turns.dropping import drop_part
+from roost_platform.db.waits.unreachable import card_failed
 from roost_platform.errors import PartClaimed, PartOver
 
 # It runs before every send, so it is made once.
@@ -40,6 +43,7 @@ class PartStore:
     """The part of the Outbox port that commits tries and outcomes; each method one transaction."""
 
     _database: Database
+    _approvals: ApprovalRules
 
     async def sending(self, part_id: str, owner: str, lease_s: float) -> int:
         """Claim a part and count one more try; returns the try's number."""
@@ -152,6 +156,7 @@ class PartStore:
     ) -> None:
         """Record a dead letter: the part fails, and its entry with it."""
         async with self._database.write() as session:
+            await lock_card_of(session, part_id)
             entry, part = await lock_part(session, part_id)
             if part.state in ("sent", "dropped"):
                 return
@@ -160,6 +165,7 @@ class PartStore:
             part.reason_code = reason
             await finish_attempt(session, part, "failed", now, failure)
             await conclude(session, entry, now)
+            await card_failed(session, entry, self._approvals, now)
 
     async def _drop(
         self, session: AsyncSession, entry: models.Outbox, part: models.Part, now: float

@@ -14,6 +14,7 @@ from roost_channels.errors import Failure
 from roost_channels.intake import DeliveryReceipt, Refusal
 from roost_channels.message import Address
 from roost_channels.outbox import EarlierSend
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.outbox.evidence import record_look
@@ -21,6 +22,7 @@ from roost_platform.db.outbox.part_states import (
     add_refused_id,
     conclude,
     finish_attempt,
+    lock_card_of,
     lock_conversation_of,
     lock_part,
     mark_sent,
@@ -30,6 +32,7 @@ from roost_platform.db.outbox.part_states import (
 )
 from roost_platform.db.outbox.window import hold_part
 from roost_platform.db.turns.dropping import drop_part
+from roost_platform.db.waits.unreachable import card_failed
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +69,14 @@ class ReceiptStore:
     config: how long a message that the provider refuses after it took it is tried again.
     """
 
-    def __init__(self, database: Database, config: DeliveryConfig | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        config: DeliveryConfig | None = None,
+        approvals: ApprovalRules | None = None,
+    ) -> None:
         self._database = database
+        self._approvals = approvals or ApprovalRules()
         self._config = config or DeliveryConfig()
 
     async def earlier(
@@ -93,7 +102,8 @@ class ReceiptStore:
                     receipt.message_id,
                 )
                 return
-            await _apply(session, part_id, receipt, self._config, self._database.now())
+            rules, now = self._approvals, self._database.now()
+            await _apply(session, part_id, receipt, self._config, rules, now)
 
 
 def _earlier(part: models.Part) -> EarlierSend:
@@ -126,15 +136,18 @@ async def _apply(
     part_id: str,
     receipt: DeliveryReceipt,
     config: DeliveryConfig,
+    approvals: ApprovalRules,
     now: float,
 ) -> None:
     """Apply a receipt to its part; it may prove an uncertain send."""
+    await lock_card_of(session, part_id)
     conversation = await lock_conversation_of(session, part_id) if receipt.refusal else None
     entry, part = await lock_part(session, part_id)
     if was_refused(part, receipt.message_id):
         return  # a late or repeated receipt, about an earlier try
     if receipt.status in FAILED:
         await _apply_failure(session, conversation, entry, part, receipt, config, now)
+        await card_failed(session, entry, approvals, now)
         return
     if receipt.status not in ACCEPTED:
         return

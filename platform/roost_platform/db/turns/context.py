@@ -5,15 +5,15 @@ from dataclasses import replace
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.children.budgets import limit_of
-from roost_platform.db.children.forks import read_by_child
-from roost_platform.db.children.limits import root_of
 from roost_platform.db.people.tenants import Tenants
+from roost_platform.db.turns.children.budgets import limit_of
+from roost_platform.db.turns.children.forks import read_by_child
+from roost_platform.db.turns.children.limits import root_of
 from roost_platform.db.turns.lookups import has_open_group, payload_of, person_of
 from roost_platform.db.turns.scheduled import is_job, read_by_job
 from roost_platform.db.turns.spending import spent
 from roost_platform.db.turns.transcript import complete_rows, messages, pending_rows, take
-from roost_workflows.model_calls import Spent
+from roost_workflows.model_calls import Given, Spent
 from roost_workflows.ports import TurnContext, TurnRecord
 
 
@@ -58,8 +58,7 @@ async def read_context(
         return replace(
             context,
             messages=[*job.before, *context.messages],
-            is_background=True,
-            answer_schema=job.schema,
+            given=Given(in_background=True, schema=job.schema),
         )
     if conversation.kind != "child":
         return context
@@ -81,9 +80,7 @@ async def _of_child(
         context,
         messages=[*read.before, *context.messages],
         spent=replace(context.spent, limit=limit),
-        is_child=True,
-        is_background=read.is_background,
-        answer_schema=read.schema,
+        given=Given(read.in_background, read.schema),
     )
 
 

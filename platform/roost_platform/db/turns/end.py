@@ -9,15 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost.messages import NoteKind
 from roost_platform.db import models
 from roost_platform.db.base.bells import stop_after
-from roost_platform.db.children.ending import close_calls, end_child
-from roost_platform.db.children.stopping import (
+from roost_platform.db.enqueue import enqueue
+from roost_platform.db.locks import OPEN_STATES, lock_turn
+from roost_platform.db.reply_targets import refresh_reply_target
+from roost_platform.db.turns.children.ending import close_calls, end_child
+from roost_platform.db.turns.children.stopping import (
     calls_stopped_with,
     left_behind,
     stop_tasks,
 )
-from roost_platform.db.enqueue import enqueue
-from roost_platform.db.locks import OPEN_STATES, lock_turn
-from roost_platform.db.reply_targets import refresh_reply_target
 from roost_platform.db.turns.dropping import UNDER_WAY
 from roost_platform.db.turns.flow_entries import COUNTED, close_entries, compensations
 from roost_platform.db.turns.scheduled import is_job, where_to_tell

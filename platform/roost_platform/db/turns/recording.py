@@ -1,9 +1,12 @@
 """What turns, their model calls and their tool calls tell those who measure."""
 
+from typing import Any
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.facts import ModelCalled, ToolCalled, TurnEnded, record
+from roost_workflows.ports import ModelCall
 
 
 def record_turn(session: AsyncSession, turn: models.Turn, now: float) -> None:
@@ -60,3 +63,19 @@ def record_tool_call(
             finished_at=now,
         ),
     )
+
+
+def asked_columns(call: ModelCall) -> dict[str, Any]:
+    """The columns that tell how the model was asked."""
+    if call.asked is None:
+        return {}
+    return {
+        "prompt_end": call.asked.end,
+        "shortening": call.asked.shortening,
+        "last": call.asked.last,
+        "pictures": None if call.asked.pictures is None else list(call.asked.pictures),
+        "temperature": call.asked.temperature,
+        "max_tokens": call.asked.max_tokens,
+        "agent_digest": call.asked.agent_digest,
+        "finish_reason": call.asked.finish_reason,
+    }

@@ -131,8 +131,11 @@ async def deliver(
 ) -> None:
     """Send the answer of a job to its chat; of a check only what it wants to be told.
 
-    answer: as the model wrote it; body: as people read it. Both conversations are locked.
+    answer: as the model wrote it; body: as people read it. Both conversations are locked. Of an
+    agent that works for another nothing is sent.
     """
+    if not is_job(job):
+        return
     occurrence = await session.get_one(models.Occurrence, job.chat)
     schedule = await session.get_one(models.Schedule, occurrence.schedule_id)
     if schedule.kind == "check":

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost_channels.outbox import ProgressSnapshot, StatusMessage
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
-from roost_platform.db.children.telling import lines_of
 from roost_platform.db.conversations.addresses import address_of
 from roost_platform.db.conversations.settings import PROGRESS
 from roost_platform.db.reply_targets import reply_target_of
+from roost_platform.db.turns.children.telling import lines_of
 
 SNAPSHOTS_MAX = 500  # running turns shown at once; the longest running go first
 KNOWN_MAX = 200  # messages of ours looked at around a lost status message
@@ -128,7 +128,12 @@ class StatusStore:
         later = (
             select(models.Part.id)
             .join(models.Turn, models.Turn.conversation_id == models.Part.conversation_id)
-            .where(models.Turn.id == turn_id, models.Part.sent_at >= models.Turn.started_at)
+            .join(models.Outbox, models.Outbox.id == models.Part.outbox_id)
+            .where(
+                models.Turn.id == turn_id,
+                models.Part.sent_at >= models.Turn.started_at,
+                models.Outbox.edits_id.is_(None),  # an edit puts nothing below the others
+            )
             .limit(1)
         )
         async with self._database.read() as session:

@@ -1,7 +1,7 @@
 """Model calls and tool calls of a turn; each function runs inside one transaction."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,15 +13,20 @@ from roost_platform.db import models
 from roost_platform.db.base.text import clean
 from roost_platform.db.base.told import tell
 from roost_platform.db.cards.cards import tell_outcome
-from roost_platform.db.children.budgets import charge
-from roost_platform.db.children.ending import end_child
-from roost_platform.db.children.schemas import corrected
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import check_running, lock_turn
 from roost_platform.db.message_files import media_of
 from roost_platform.db.reply_targets import refresh_reply_target
 from roost_platform.db.turns import scheduled
-from roost_platform.db.turns.recording import record_model_call, record_tool_call, record_turn
+from roost_platform.db.turns.children.budgets import charge
+from roost_platform.db.turns.children.ending import end_child
+from roost_platform.db.turns.children.schemas import corrected
+from roost_platform.db.turns.recording import (
+    asked_columns,
+    record_model_call,
+    record_tool_call,
+    record_turn,
+)
 from roost_platform.db.turns.transcript import append
 from roost_platform.errors import NotFound
 from roost_workflows.ports import (
@@ -33,11 +38,7 @@ from roost_workflows.ports import (
     PlannedCall,
     StepRecord,
 )
-from roost_workflows.turn.endings import (
-    NOT_RUN,
-    answer_end,
-    unfinished_call,
-)
+from roost_workflows.turn.endings import NOT_RUN, answer_end, unfinished_call
 
 # Every answer's transaction runs these, so they are built once.
 _CALLS = (
@@ -45,7 +46,6 @@ _CALLS = (
     .where(models.ToolCall.turn_id == bindparam("id"), models.ToolCall.step == bindparam("step"))
     .order_by(models.ToolCall.position)
 )
-# The messages that a turn took are answered.
 _ANSWERED = (
     update(models.Inbox)
     .where(models.Inbox.turn_id == bindparam("id_of_turn"), models.Inbox.state == "taken")
@@ -92,9 +92,8 @@ async def commit(
     finish = call.finish
     if turn.stop_requested_at is not None and finish != "tools":
         finish = "stopped"  # the stop was recorded first: the text is kept as a partial answer
-    is_child = conversation.kind == "child"
-    if is_child and finish == "answer" and not (call.asked and call.asked.last):
-        finish = "tools" if await corrected(session, conversation, call.text, now) else finish
+    if finish == "answer" and await corrected(session, conversation, call, now):
+        finish = "tools"
     row = models.TurnStep(
         turn_id=turn_id,
         step=step,
@@ -111,10 +110,10 @@ async def commit(
         engine=clean(call.usage.engine) or None,
         started_at=call.started_at,
         created_at=now,
-        **_asked(call),
+        **asked_columns(call),
     )
     session.add(row)
-    if is_child:
+    if conversation.kind == "child":
         await charge(session, turn, row.prompt_tokens + row.completion_tokens)
     record_model_call(session, turn, row)
     turn.resumes, turn.error = 0, ""  # it makes progress
@@ -138,23 +137,6 @@ async def commit(
     return StepRecord(step, finish, tuple(call.calls) if finish == "tools" else ())
 
 
-def _asked(call: ModelCall) -> dict[str, Any]:
-    """The columns that tell how the model was asked."""
-    if call.asked is None:
-        return {}
-    return {
-        "prompt_end": call.asked.end,
-        "shortening": call.asked.shortening,
-        "last": call.asked.last,
-        "pictures": None if call.asked.pictures is None else list(call.asked.pictures),
-        "temperature": call.asked.temperature,
-        "max_tokens": call.asked.max_tokens,
-        "agent_digest": call.asked.agent_digest,
-        "finish_reason": call.asked.finish_reason,
-        "manifest": clean(dict(call.asked.manifest)) or None,
-    }
-
-
 async def _answer(
     session: AsyncSession,
     turn: models.Turn,
@@ -163,21 +145,16 @@ async def _answer(
     limit: str,
     now: float,
 ) -> None:
-    chat_session = await session.get_one(models.Session, turn.session_id)
     media = await media_of(session, turn.id)
     text = "" if is_blank(row.text) else row.text
     ending = answer_end(cast(Finish, row.finish), limit, text, files=len(media))
     message = assistant_message(turn, row, now)
     message.content, message.note_kind, message.note = text, ending.note_kind, ending.note
-    await append(session, chat_session, [message])
-    if scheduled.is_job(conversation):
-        await scheduled.deliver(session, turn, conversation, text, ending.body, media, now)
-        await end_turn(session, turn, "done", limit, now)
-        return
+    await append(session, await session.get_one(models.Session, turn.session_id), [message])
     if conversation.kind == "child":
-        await end_turn(session, turn, "done", limit, now)
+        await scheduled.deliver(session, turn, conversation, text, ending.body, media, now)
         await end_child(session, conversation, "done", text or ending.body, limit, now)
-        return
+        return await end_turn(session, turn, "done", limit, now)
     turn.reply_to = await refresh_reply_target(session, turn)
     await enqueue(
         session,

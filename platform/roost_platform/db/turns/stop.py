@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.commands import agents_line, dropped_line, stop_answer
 from roost_platform.db import models
-from roost_platform.db.children.ending import end_child
-from roost_platform.db.children.stopping import StoppedBelow, live_below, stop_tasks
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import open_turn
 from roost_platform.db.reasons import WORDS
+from roost_platform.db.turns.children.ending import end_child
+from roost_platform.db.turns.children.stopping import StoppedBelow, live_below, stop_tasks
 from roost_platform.db.turns.dropping import (
     NOTHING,
     Undelivered,

@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.base.text import clean
 from roost_platform.db.cards.buttons import ALWAYS, APPROVE, DENY
@@ -14,7 +15,6 @@ from roost_platform.db.cards.cards import close_question, send_card
 from roost_platform.db.cards.words import verdict_line, zone_of
 from roost_platform.db.waits.deciding import Decided, Decider, decide
 from roost_platform.db.waits.grants import can_be_standing, give_grant
-from roost_platform.db.waits.policies import ApprovalRules
 
 APPROVED: Final = "Approved."
 DENIED: Final = "Denied."

@@ -9,12 +9,12 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.waits import WAIT_S_DEFAULT
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
 from roost_platform.db.base.text import clean
 from roost_platform.db.cards.cards import send_card
 from roost_platform.db.turns.lookups import person_of
-from roost_platform.db.waits.policies import ApprovalRules
 
 OPEN_SESSION_MAX: Final = 8
 OPEN_PERSON_MAX: Final = 20

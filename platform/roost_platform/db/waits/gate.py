@@ -5,6 +5,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.cards.cards import close_card
 from roost_platform.db.locks import get_turn
@@ -12,13 +13,12 @@ from roost_platform.db.turns.steps import get_call
 from roost_platform.db.waits.approvals import (
     NewApproval,
     ask,
-    chat_of,
     latest,
     new_row,
     requester_of,
 )
 from roost_platform.db.waits.grants import use_grant
-from roost_platform.db.waits.policies import ApprovalRules, verdict_of
+from roost_platform.db.waits.lineage import strictest_verdict
 from roost_workflows.ports import CALL_ENDED
 from roost_workflows.wait_ports import CallFacts, Gate
 
@@ -52,9 +52,8 @@ async def judge(
         return WAITS
     turn = await get_turn(session, turn_id)
     conversation = await session.get_one(models.Conversation, turn.conversation_id)
-    chat = await chat_of(session, conversation)
     person_id = await requester_of(session, turn, conversation)
-    verdict = await verdict_of(session, facts, chat.channel, person_id, rules)
+    verdict = await strictest_verdict(session, conversation, facts, person_id, rules)
     if verdict in ("off", "deny"):  # also where people said yes before an operator said no
         return Gate("refused", (OFF if verdict == "off" else DENIED).format(tool=facts.tool))
     asked = await latest(session, turn_id, step, call_id) if call.wait == "approval" else None

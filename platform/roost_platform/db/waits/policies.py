@@ -1,16 +1,14 @@
 """Whether a tool may run, must be asked for, or is off: operators' word before the tool's own."""
 
-from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost.waits import WAIT_S_DEFAULT
+from roost_platform.approval_rules import ApprovalRules, Verdict
 from roost_platform.db import models
 from roost_workflows.wait_ports import CallFacts
 
-Verdict = Literal["allow", "ask", "deny", "off"]
 VERDICTS: Final[tuple[Verdict, ...]] = ("allow", "ask", "deny", "off")
 
 _POLICIES = select(models.ToolPolicy).where(
@@ -19,23 +17,6 @@ _POLICIES = select(models.ToolPolicy).where(
     models.ToolPolicy.channel.in_(("", bindparam("of_channel"))),
     models.ToolPolicy.person_id.in_(("", bindparam("of_person"))),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalRules:
-    """How people are asked.
-
-    unsafe: what counts for tools whose effect is unsafe, where neither an operator nor the tool
-    says anything. expire_s: how long an approval is waited for. grant_s: how long a standing one
-    holds. asks_a_day: by one agent in one chat. by_words: accounts, (channel, account), where a
-    card's buttons may not reach people, so that exact words decide as well.
-    """
-
-    unsafe: Verdict = "allow"
-    expire_s: float = WAIT_S_DEFAULT
-    grant_s: float = 30 * 24 * 3600.0
-    asks_a_day: int = 30
-    by_words: frozenset[tuple[str, str]] = frozenset()
 
 
 async def verdict_of(

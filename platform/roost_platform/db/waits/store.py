@@ -9,20 +9,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost.execution.call import Outcome
 from roost.waits import WAIT_S_MAX, Approve, Ask, Question, Sleep, Spawn, Wait
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
 from roost_platform.db.cards.words import verdict_line
-from roost_platform.db.children.ending import outcome_of
-from roost_platform.db.children.spawning import spawn
 from roost_platform.db.locks import lock_conversation, lock_turn
 from roost_platform.db.turns import end, parking
+from roost_platform.db.turns.children.ending import outcome_of
+from roost_platform.db.turns.children.spawning import spawn
 from roost_platform.db.turns.steps import get_call
 from roost_platform.db.waits.approvals import NewApproval, ask, latest
 from roost_platform.db.waits.deciding import Decider, decide
 from roost_platform.db.waits.gate import ask_or_use_grant, judge
 from roost_platform.db.waits.grants import can_be_standing, give_grant, revoke
-from roost_platform.db.waits.policies import ApprovalRules
 from roost_platform.errors import NotAllowed, NotFound, TurnOver
 from roost_workflows.ports import CALL_ENDED
 from roost_workflows.wait_ports import CallFacts, Gate

@@ -7,8 +7,8 @@ from sqlalchemy import select, update
 from roost import Agent, tool
 from roost.builtin import delegate
 from roost_platform.db import models
-from roost_platform.db.children.budgets import STEPS_MAX
-from roost_platform.db.children.limits import LIVE_OF_PARENT_MAX
+from roost_platform.db.turns.children.budgets import STEPS_MAX
+from roost_platform.db.turns.children.limits import LIVE_OF_PARENT_MAX
 from roost_platform.testing.chats import Person
 from roost_platform.testing.workers import InProcessWorker
 

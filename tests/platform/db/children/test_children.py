@@ -80,8 +80,8 @@ async def test_message_leaves_children_running(ada: Person) -> None:
     await ada.says("And storks?")
     told = [body for kind, body in await ada.outbox() if kind == "notice"]
     assert told == [
-        "I am waiting for the agent researcher and will read this then. "
-        "/tasks shows what they do, /stop stops them."
+        "I am waiting for the agent researcher. I read your message after that; /stop ends the "
+        "wait."
     ]
     assert [task.state for task in await tasks(ada)] == ["running"]
     await worker.work()
@@ -118,8 +118,7 @@ async def test_tasks_and_the_status_message_list_children(ada: Person) -> None:
 async def test_failed_child_gives_a_typed_result(ada: Person) -> None:
     nobody = Agent("concierge", "Ask nobody.", tools=[delegate(RESEARCHER)])
     worker = InProcessWorker(ada, nobody)
-    worker.registry = type(worker.registry)({nobody.name: nobody}, nobody.name)
-    worker._model._registry = worker._tools._registry = worker.registry
+    del worker.sessions.registry._agents[RESEARCHER.name]  # it was taken out of the installation
     worker.model.lines = {nobody.instructions: [[("researcher", TASK)], "It is away."]}
     await ada.says("Where do herons live?")
     await worker.work()

@@ -63,13 +63,12 @@ async def client(tmp_path: Path) -> AsyncIterator[EngineClient]:
 async def test_a_forked_child_prefills_only_its_task(
     sqlite_ada: Person, client: EngineClient
 ) -> None:
-    worker = InProcessWorker(sqlite_ada, LEADER)
     calls = tuple(
         ToolCall(f"c{n}", "delegate", json.dumps({"task": f"Find train number {n}."}))
         for n in range(FORKS)
     )
     engine = Half(client, calls)
-    worker.use(engine)
+    worker = InProcessWorker(sqlite_ada, LEADER, engine=engine)
     await sqlite_ada.says("I want to go to Lyon on Friday, early. " * 10)
     await worker.work()
     parent, *children = engine.done[: 1 + FORKS]

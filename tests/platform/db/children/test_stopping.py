@@ -9,6 +9,8 @@ from roost_platform.db import models
 from roost_platform.db.due.stalls import NO_PROGRESS_S, StalledAgents
 from roost_platform.testing.chats import HandClock, Person
 from roost_platform.testing.workers import InProcessWorker, rung_by
+from roost_workflows.ports import TurnRecord
+from roost_workflows.testing.in_process import InProcessTurn
 
 PAID: list[str] = []
 
@@ -40,9 +42,8 @@ async def grown(person: Person) -> InProcessWorker:
     await worker.run_session(child[0].conversation_id)
     grandchild = (await tasks(person))[1]
     turn = await person.stores.turns.begin(grandchild.conversation_id)
-    assert turn is not None and not hasattr(turn, "wait_s")
-    ports = worker._ports(turn)
-    step = await ports.generate(1, last=False)
+    assert isinstance(turn, TurnRecord)
+    step = await InProcessTurn(worker.sessions, turn.turn_id).generate(1, last=False)
     await person.stores.turns.begin_call(turn.turn_id, 1, step.call_ids[0])
     await person.intake.drain()
     rung_by(person.doorbell)

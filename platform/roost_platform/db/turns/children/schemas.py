@@ -8,7 +8,8 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.children.spawning import TASK, agent_row
+from roost_platform.db.turns.children.spawning import TASK, agent_row
+from roost_workflows.ports import ModelCall
 
 FAULTS_TOLD_MAX: Final = 5
 CORRECT: Final = "Your answer does not fit the schema: {faults}. Answer again, with JSON alone."
@@ -49,15 +50,17 @@ def bare(text: str) -> str:
 
 
 async def corrected(
-    session: AsyncSession, conversation: models.Conversation, text: str, now: float
+    session: AsyncSession, conversation: models.Conversation, call: ModelCall, now: float
 ) -> bool:
     """Ask a child whose answer does not fit its schema for another one, once; False where there is
-    nothing to ask for.
+    nothing to ask for, or no model call left.
     """
+    if conversation.kind != "child" or (call.asked is not None and call.asked.last):
+        return False
     task = await session.get(models.ChildTask, conversation.id)
     if task is None or task.state != "running" or task.answer_schema is None:
         return False
-    faults = faults_of(text, task.answer_schema)
+    faults = faults_of(call.text, task.answer_schema)
     event_id = f"correction:{conversation.id}"
     asked = await session.scalar(
         select(func.count()).select_from(models.Inbox).where(models.Inbox.event_id == event_id)

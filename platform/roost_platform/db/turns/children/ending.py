@@ -10,10 +10,10 @@ from roost_platform.db import models
 from roost_platform.db.base.bells import ring_after
 from roost_platform.db.base.text import clean
 from roost_platform.db.base.told import tell
-from roost_platform.db.children.schemas import faults_of
-from roost_platform.db.children.spawning import agent_row, short
 from roost_platform.db.locks import open_turn
 from roost_platform.db.reasons import WORDS
+from roost_platform.db.turns.children.schemas import faults_of
+from roost_platform.db.turns.children.spawning import agent_row, short
 from roost_platform.db.turns.parking import make_ready
 from roost_platform.db.turns.transcript import RESULT
 from roost_workflows.ports import CALL_ENDED

@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.children.limits import DEPTH_MAX
 from roost_platform.db.locks import OPEN_STATES
 from roost_platform.db.reasons import WORDS
+from roost_platform.db.turns.children.limits import DEPTH_MAX
 from roost_workflows.ports import CALL_ENDED
 
 # Settles a turn that only waits, now: see end.settle.

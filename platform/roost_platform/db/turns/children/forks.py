@@ -16,12 +16,12 @@ class ReadByChild:
 
     before: the messages of the session that it forks, as that session's model was shown them, so
         that the engine finds them computed; empty for a brief task.
-    schema: of the answer, None for text. is_background: whether nobody waits for it.
+    schema: of the answer, None for text. in_background: whether nobody waits for it.
     """
 
     before: tuple[TranscriptMessage, ...]
     schema: dict[str, Any] | None
-    is_background: bool
+    in_background: bool
 
 
 async def read_by_child(session: AsyncSession, conversation_id: str) -> ReadByChild | None:

@@ -6,7 +6,7 @@ from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.children.limits import OF_ROOT_MAX, root_turn_id
+from roost_platform.db.turns.children.limits import OF_ROOT_MAX, root_turn_id
 
 TOKENS_MAX: Final = 2_000_000  # of all children of one turn, read and written
 STEPS_MAX: Final = 200

@@ -7,17 +7,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.children.spawning import short
-from roost_platform.db.enqueue import enqueue
+from roost_platform.db.turns.children.spawning import short
 
 TASK_CHARS_MAX: Final = 60
 LISTED_MAX: Final = 20
 MARKS: Final[Mapping[str, str]] = {"done": "✓", "failed": "✗", "stopped": "✗"}
 NO_TASKS: Final = "No agent works for this conversation."
 HOW_TO_STOP: Final = "/stop stops all of them."
-HELD: Final = (
-    "I am waiting for {who} and will read this then. /tasks shows what they do, /stop stops them."
-)
 _STATES: Final[Mapping[str, str]] = {
     "queued": "about to begin",
     "running": "at work",
@@ -94,34 +90,6 @@ async def waits_for_agents(session: AsyncSession, turn_id: str) -> bool:
         .limit(1)
     )
     return found is not None
-
-
-async def tell_held(
-    session: AsyncSession, conversation: models.Conversation, turn: models.Turn, now: float
-) -> None:
-    """Say once for each wait that a message is kept until the agents have ended."""
-    tasks = await session.scalars(
-        select(models.ChildTask)
-        .where(
-            models.ChildTask.parent_turn_id == turn.id,
-            models.ChildTask.state == "running",
-            models.ChildTask.is_waited,
-        )
-        .order_by(models.ChildTask.created_at)
-    )
-    agents = [task.agent for task in tasks.all()]
-    if not agents:
-        return
-    names = ", ".join(dict.fromkeys(agents))
-    who = f"the agent {names}" if len(agents) == 1 else f"{len(agents)} agents ({names})"
-    await enqueue(
-        session,
-        conversation,
-        kind="notice",
-        body=HELD.format(who=who),
-        dedupe_key=f"held:{turn.id}:{turn.waiting_since}",
-        now=now,
-    )
 
 
 def shortened(text: str) -> str:
