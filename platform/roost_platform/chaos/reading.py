@@ -128,10 +128,7 @@ async def _taken(session: AsyncSession) -> set[str]:
             select(models.Outbox.dedupe_key).where(models.Outbox.dedupe_key.startswith("inbox:"))
         )
     )
-    rows = await session.execute(
-        select(models.Inbox.id, models.Inbox.text).where(models.Inbox.turn_id.is_(None))
-    )
-    for id, text in rows:
+    for id, text in await session.execute(select(models.Inbox.id, models.Inbox.text)):
         if f"inbox:{id}" in told:
             taken.update(words(text)[:1])
     return taken
