@@ -54,7 +54,7 @@ def test_a_part_that_dies_at_any_await_of_an_answer_costs_nothing(part: str) -> 
 @pytest.mark.parametrize("chat", ["101", "whatsapp:+4915550010001"])
 def test_a_part_that_dies_while_a_delivery_is_stopped_leaves_nothing_unsaid(chat: str) -> None:
     """The rest of a long answer is dropped, and one notice says how much was sent."""
-    says = (Says(0.5, chat, "w1", fill=3000), Says(3.0, chat, "w2", stop=True))
+    says = (Says(0.5, chat, "w1", fill=3000), Says(3.0, chat, "w2", command="/stop"))
     plan = Plan(5, (*says, Says(6.0, chat, "w3")))
     whole = simulate(plan)
     told = [shown.text for shown in whole.record.shown if shown.text.startswith("Stopped: ")]

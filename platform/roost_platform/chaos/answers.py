@@ -1,32 +1,56 @@
 """The form of questions and of their answers, in the simulation and with real processes."""
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
-_QUESTION = re.compile(r"(w\d+) think=([\d.]+) fill=(\d+)( tool)?")
+# What a message may want done before it is answered; `many`: four calls at once.
+DOES: Final = (
+    *("tool", "pay", "send", "ask", "form", "nap", "child", "back", "flow"),
+    *("remind", "every", "task", "job", "many"),
+)
+# What children do, by their number; `child` is one level further down.
+OF_CHILDREN: Final = ("", "pay", "ask", "nap", "send", "child", "flow")
+# w: of people; c: of agents for other agents; k: of schedules.
+_QUESTION = re.compile(rf"([wck]\d+) think=([\d.]+) fill=(\d+)(?: ({'|'.join(DOES)})\b)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """What a message asks for. word: the word to answer with; think_s: how long the answer takes;
-    fill: how many numbered words it adds; tool: a tool is to give it.
+    fill: how many numbered words it adds; does: what is done before, one of DOES or nothing.
     """
 
     word: str
     think_s: float
     fill: int
-    tool: bool
+    does: str = ""
 
     def __str__(self) -> str:
-        return f"{self.word} think={self.think_s} fill={self.fill}{' tool' if self.tool else ''}"
+        words = f"{self.word} think={self.think_s} fill={self.fill}"
+        return f"{words} {self.does}" if self.does else words
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A call of a tool that a question wants."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+
+    @property
+    def json(self) -> str:
+        """The arguments as canonical JSON."""
+        return json.dumps(dict(self.arguments), sort_keys=True)
 
 
 def questions(texts: Sequence[str]) -> Iterator[Question]:
     """Every question in these messages; prompts join messages, so one may hold several."""
     for text in texts:
-        for word, think_s, fill, tool in _QUESTION.findall(text):
-            yield Question(word, float(think_s), int(fill), bool(tool))
+        for word, think_s, fill, does in _QUESTION.findall(text):
+            yield Question(word, float(think_s), int(fill), does)
 
 
 def think_s(texts: Sequence[str]) -> float:
@@ -42,3 +66,46 @@ def answer(texts: Sequence[str]) -> str:
         if question.fill:
             lines.append(" ".join(f"{question.word}.{n}" for n in range(1, question.fill + 1)))
     return "\n\n".join(lines)
+
+
+def wanted(texts: Sequence[str], called: str) -> list[Wanted]:
+    """The calls that these messages want and that were not made yet.
+
+    called: the arguments of the calls since the last answer.
+    """
+    calls: list[Wanted] = []
+    for question in questions(texts):
+        mark = f"x{question.word}"
+        if question.does and not re.search(rf"\b{mark}\b", called):
+            calls += _calls(question, mark)
+    return calls
+
+
+def _calls(question: Question, mark: str) -> list[Wanted]:
+    number = int(question.word[1:])
+    match question.does:
+        case "tool":
+            return [Wanted("clock", {"mark": mark})]
+        case "pay" | "send" | "ask" | "form" | "flow":
+            return [Wanted(question.does, {"mark": mark})]
+        case "nap":
+            return [Wanted("nap", {"mark": mark, "seconds": 1 + number % 5})]
+        case "child" | "back":
+            does = OF_CHILDREN[number % len(OF_CHILDREN)]
+            if question.word.startswith("c") and does == "child":
+                does = "nap"
+            task = str(Question(f"c{number}", question.think_s, 0, does))
+            name = "helper" if question.does == "child" else "background"
+            return [Wanted(name, {"task": task, "details": mark})]
+        case "remind":
+            return [Wanted("remind", {"text": mark, "in_minutes": 1})]
+        case "every":
+            return [Wanted("remind", {"text": mark, "every_minutes": 1})]
+        case "task" | "job":
+            task = f"{Question(f'k{number}', question.think_s, 0)} {mark}"
+            return [Wanted("schedule", {"task": task, "kind": question.does, "in_minutes": 1})]
+        case "many":
+            four = ("pay", "ask", "nap", "child")
+            each = (Question(question.word, question.think_s, 0, does) for does in four)
+            return [call for one in each for call in _calls(one, mark)]
+    return []

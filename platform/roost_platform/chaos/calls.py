@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from roost_channels.message import CARD_BUTTON
 from roost_channels.testing.loopback import Call
 from roost_platform.chaos.record import Final, Removed, StatusEdit, words
 
@@ -41,10 +42,16 @@ def _was_told(call: Call, asker: Call, deaths: Sequence[float]) -> bool:
 
 
 def unknowable(calls: Sequence[Call], deaths: Sequence[float]) -> set[tuple[str, str]]:
-    """Messages sent with a Stop button whose id never reached a process that lived on."""
+    """Messages sent with a button that is to go again, of Stop or of a question, whose id never
+    reached a process that lived on.
+    """
     messages = set()
     for call in calls:
-        if not call.ok or not list(_stops(call)) or call.method.lower() != "sendmessage":
+        if (
+            not call.ok
+            or not (list(_stops(call)) or _is_card(call))
+            or call.method.lower() != "sendmessage"
+        ):
             continue
         if _unheard(call, deaths):
             messages.add((_chat(call), str(call.response["result"]["message_id"])))
@@ -89,11 +96,19 @@ def removed(calls: Sequence[Call]) -> Iterator[Removed]:
             yield Removed(chat, message_id, texts[chat, message_id])
 
 
-def _stops(call: Call) -> Iterator[str]:
+def _is_card(call: Call) -> bool:
+    return any(data.startswith(CARD_BUTTON) for data in _buttons(call))
+
+
+def _buttons(call: Call) -> Iterator[str]:
     markup = call.parameters.get("reply_markup")
     rows = markup.get("inline_keyboard", []) if isinstance(markup, dict) else []
     for button in (button for row in rows for button in row):
-        data = str(button.get("callback_data", ""))
+        yield str(button.get("callback_data", ""))
+
+
+def _stops(call: Call) -> Iterator[str]:
+    for data in _buttons(call):
         if data.startswith(STOP_DATA):
             yield data.removeprefix(STOP_DATA).partition(":")[0]
 

@@ -11,7 +11,7 @@ from typing import Any
 from roost_inference.http.listener import SignalServer, bind, url_of
 from roost_inference.testing.scripted import ScriptedEngine
 from roost_inference.testing.scripts import Call, Say, Step, text_of
-from roost_platform.chaos.answers import answer, questions, think_s
+from roost_platform.chaos.answers import answer, think_s, wanted
 
 
 class ByWord(ScriptedEngine):
@@ -21,17 +21,16 @@ class ByWord(ScriptedEngine):
         """What the engine says to the messages of one request: a tool call, or the answer."""
         messages = [m for m in body.get("messages", ()) if isinstance(m, dict)]
         texts: list[str] = []
+        called: list[str] = []
         for message in messages:
+            calls = message.get("tool_calls") or ()
             if message.get("role") == "user":
                 texts.append(text_of(message))
-            elif message.get("role") == "assistant" and not message.get("tool_calls"):
-                texts = []
-        if (
-            messages
-            and messages[-1].get("role") == "user"
-            and any(question.tool for question in questions(texts))
-        ):
-            return [Call("calculator", '{"expression": "6*7"}')]
+            elif message.get("role") == "assistant" and not calls:
+                texts, called = [], []
+            called += [str(call["function"]["arguments"]) for call in calls]
+        if wanted_calls := wanted(texts, " ".join(called)):
+            return [Call(one.tool, one.json) for one in wanted_calls]
         text = answer(texts)
         seconds = think_s(texts)
         return [Say(text, len(text.split()) / seconds if seconds else None)]

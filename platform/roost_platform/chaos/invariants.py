@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_platform.chaos.record import Record, Shown, words
 from roost_platform.chaos.transcripts import faults_of
+from roost_platform.chaos.waits.rules import WAIT_RULES
 
 EVIDENCE_MAX = 300  # characters of a text quoted in a violation
 
@@ -28,14 +29,15 @@ Rule = Callable[[Record], Iterator[Violation]]
 
 def check(record: Record) -> list[Violation]:
     """Every violation of every rule; a good run has none."""
-    return [violation for rule in RULES for violation in rule(record)]
+    found = [violation for rule in RULES for violation in rule(record)]
+    return found + [Violation(*broken) for rule in WAIT_RULES for broken in rule(record)]
 
 
 def nothing_sent_is_lost_on_the_way_in(record: Record) -> Iterator[Violation]:
     """A message that the provider promises to deliver is in the inbox."""
     words_accepted = {message.word for message in record.accepted}
     for sent in record.sent:
-        if sent.word not in words_accepted:
+        if sent.word not in words_accepted | record.taken:
             yield Violation("lost inbound", sent.chat, f"{sent.word} was never accepted")
 
 
@@ -59,7 +61,8 @@ def no_copy_is_unlabelled(record: Record) -> Iterator[Violation]:
     copies: Counter[tuple[str, str]] = Counter()
     for shown in _answers(record):
         if not shown.text.startswith(REPEAT_LABEL):
-            copies.update((shown.chat, word) for word in words(shown.text))
+            own = (word for word in words(shown.text) if word not in record.taken)
+            copies.update((shown.chat, word) for word in own)
     for (chat, word), count in copies.items():
         if count > 1:
             yield Violation("unlabelled duplicate", chat, f"{word} is shown {count} times")

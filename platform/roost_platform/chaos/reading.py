@@ -1,12 +1,13 @@
 """Read what happened from the database, the phones' screens and the calls to providers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_channels.message import CARD_BUTTON
 from roost_channels.testing.loopback import Call
 from roost_platform.chaos.calls import (
     STOP_DATA,
@@ -17,10 +18,12 @@ from roost_platform.chaos.calls import (
     unknowable,
 )
 from roost_platform.chaos.record import AcceptedMessage, Record, Shown, words
+from roost_platform.chaos.waits.facts import read_waits
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 
 Screen = Mapping[str, Any]
+STOPS = ("/stop", "/new")
 
 
 @dataclass(slots=True)
@@ -29,6 +32,8 @@ class Sources:
 
     written: what people wrote, as chat and word. fills: how many numbered words each answer adds.
     screens: each chat as its phone shows it. deaths: when couriers died, by the fakes' clock.
+    effects: keys of calls that took effect outside, in order. is_clock_set_back: times of calls
+        then say nothing about their order.
     """
 
     written: Sequence[tuple[str, str]]
@@ -38,6 +43,8 @@ class Sources:
     telegram_calls: Sequence[Call]
     twilio_calls: Sequence[Call]
     deaths: Sequence[float] = field(default_factory=tuple)
+    effects: Sequence[str] = field(default_factory=tuple)
+    is_clock_set_back: bool = False
 
 
 # These run again and again until nothing is left, so they are made once.
@@ -69,7 +76,9 @@ async def read(database: Database, sources: Sources) -> Record:
     """The record of a run."""
     record = Record(sent=[AcceptedMessage(chat, word, 0) for chat, word in sources.written])
     async with database.read() as session:
-        record.accepted += await _accepted_messages(session, sources.fills)
+        record.taken |= await _taken(session)
+        record.accepted += await _accepted_messages(session, sources.fills, record.taken)
+        record.waits = await read_waits(session, sources.effects)
         failed = await session.scalars(
             select(models.Outbox.text).where(models.Outbox.state == "failed")
         )
@@ -83,14 +92,16 @@ async def read(database: Database, sources: Sources) -> Record:
                 .where(models.Outbox.turn_id.is_not(None))
             )
         ).all()
-    record.early += early(sources.telegram_calls, sources.deaths)
-    record.early += early(sources.twilio_calls, sources.deaths)
-    record.finals += finals(answers, sources.telegram_calls)
+    if not sources.is_clock_set_back:
+        record.early += early(sources.telegram_calls, sources.deaths)
+        record.early += early(sources.twilio_calls, sources.deaths)
+        record.finals += finals(answers, sources.telegram_calls)
     record.removed += removed(sources.telegram_calls)
     record.status_edits += status_edits(sources.telegram_calls)
     record.unknowable |= unknowable(sources.telegram_calls, sources.deaths)
     for chat, screen in sources.telegram.items():
         record.shown += _telegram(chat, screen)
+        record.waits.live_cards += _live_cards(chat, screen)
     for chat, screen in sources.whatsapp.items():
         record.shown += _whatsapp(chat, screen)
     return record
@@ -107,8 +118,24 @@ async def _dropped_without_a_word(session: AsyncSession) -> list[str]:
     return [f"dropped without a word: {id}" for id, notice_id in dropped if notice_id not in sent]
 
 
+async def _taken(session: AsyncSession) -> set[str]:
+    """The words of messages that answered a question of ours, or got a notice for an answer."""
+    taken: set[str] = set()
+    for answers in await session.scalars(select(models.Approval.answers)):
+        taken.update(word for text in answers for word in words(text)[:1])
+    told = set(
+        await session.scalars(
+            select(models.Outbox.dedupe_key).where(models.Outbox.dedupe_key.startswith("inbox:"))
+        )
+    )
+    for id, text in await session.execute(select(models.Inbox.id, models.Inbox.text)):
+        if f"inbox:{id}" in told:
+            taken.update(words(text)[:1])
+    return taken
+
+
 async def _accepted_messages(
-    session: AsyncSession, fills: Mapping[str, int]
+    session: AsyncSession, fills: Mapping[str, int], taken: Set[str]
 ) -> list[AcceptedMessage]:
     """Accepted questions; those before a stop of their chat are excused from a whole answer."""
     rows = await session.execute(
@@ -122,6 +149,7 @@ async def _accepted_messages(
         AcceptedMessage(chat, word, place, fills.get(word, 0), place < stops.get(chat, -1))
         for text, place, chat in messages
         for word in words(text)[:1]
+        if word not in taken
     ]
 
 
@@ -152,6 +180,12 @@ def _telegram(chat: str, screen: Screen) -> Iterator[Shown]:
             is_status = any(data.startswith(STOP_DATA) for data in buttons)
             place = int(message["message_id"])
             yield Shown(chat, str(place), place, message["text"], is_status)
+
+
+def _live_cards(chat: str, screen: Screen) -> Iterator[tuple[str, str]]:
+    for message in screen["messages"]:
+        if any(str(button["data"]).startswith(CARD_BUTTON) for button in message["buttons"]):
+            yield chat, str(message["message_id"])
 
 
 def _whatsapp(chat: str, screen: Screen) -> Iterator[Shown]:

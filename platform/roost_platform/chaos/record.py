@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from roost_platform.chaos.waits.facts import Waits
+
 # Every message has a word of its own. Its answer repeats it; long answers add numbers to it.
 WORD = re.compile(r"\bw\d+(?:\.\d+)?\b")
 
@@ -70,7 +72,10 @@ class Record:
     sent: messages that the provider promised to deliver; each must be among `accepted`.
     early: calls to a chat that were made during a wait the provider had asked for.
     stuck: what was unfinished when nothing more was to be expected, in words.
-    unknowable: status messages whose sends had an outcome that nobody learned; they may stay.
+    unknowable: status messages and cards whose sends had an outcome that nobody learned; they may
+        stay.
+    taken: words of messages that were answers to a question, or were answered at once.
+    waits: what became of everything that waited.
     """
 
     accepted: list[AcceptedMessage] = field(default_factory=list)
@@ -82,6 +87,8 @@ class Record:
     early: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     unknowable: set[tuple[str, str]] = field(default_factory=set)
+    taken: set[str] = field(default_factory=set)
+    waits: Waits = field(default_factory=Waits)
     transcripts: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 

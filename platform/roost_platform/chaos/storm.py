@@ -169,7 +169,7 @@ class Storm:
         word = f"w{self._word}"
         fill = self._rng.choice((0, 0, 0, 0, 700))
         think_s = self._rng.choice((0.0, 0.5, 2.0, 5.0))
-        text = str(Question(word, think_s, fill, self._rng.random() < 0.2))
+        text = str(Question(word, think_s, fill, "tool" if self._rng.random() < 0.2 else ""))
         self._report.written.append((chat, word))
         self._report.fills[word] = fill
         if chat in self._telegram:

@@ -14,7 +14,7 @@ from roost_platform.cli.api_client import ApiClient
 from roost_platform.errors import ApiRefused, NotFound
 from roost_platform.testing.api_server import ApiServer, api_server
 from roost_platform.testing.scheduling import Reminded
-from roost_platform.views import schedules as view
+from roost_platform.views.workflows import schedules as view
 
 
 @pytest.fixture

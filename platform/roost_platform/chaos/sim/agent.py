@@ -1,20 +1,24 @@
-"""A model by rule: it thinks as long as asked, and answers each question with its word."""
+"""A model by rule: it thinks as long as asked, has done what was asked for, and answers each
+question with its word. All else in a turn is done by the worker's own activities.
+"""
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from typing import Any
+
+from temporalio.testing import ActivityEnvironment
 
 from roost.errors import TurnStopped
 from roost.turn import Finish
-from roost_platform.chaos.answers import answer, questions, think_s
+from roost_inference.client.assembly import Completed, Delta
+from roost_inference.client.engine_client import ChatRequest
+from roost_platform.chaos.agents import REGISTRY
+from roost_platform.chaos.answers import answer, think_s, wanted
 from roost_platform.db.stores import Stores
-from roost_workflows.ports import (
-    ModelCall,
-    PlannedCall,
-    Snapshot,
-    TranscriptMessage,
-    TurnContext,
-    TurnRecord,
-)
+from roost_workflows.ports import ModelCall, PlannedCall, Snapshot, TurnContext
+from roost_workflows.state import CallInput, GenerateInput, GroupInput
+from roost_workflows.turn.activities import Activities
 
 TICK_S = 0.5
 
@@ -27,89 +31,103 @@ class SimStep:
     call_ids: tuple[str, ...] = ()
 
 
+class NoEngine:
+    """The engine of flows that ask no model."""
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
+        """Nothing is ever asked."""
+        raise AssertionError("the model by rule has no engine")
+        yield
+
+
 class SimTurn:
-    """The ports of a turn over the platform's store; every method commits before it returns."""
+    """The ports of a turn over the worker's activities; a model step is made by the rule."""
 
-    def __init__(self, stores: Stores, record: TurnRecord) -> None:
+    def __init__(
+        self, activities: Activities, stores: Stores, turn_id: str, *, is_stopped: bool
+    ) -> None:
+        self._activities = activities
         self._turns = stores.turns
-        self._waits = stores.waits
-        self._turn = record
+        self._turn_id = turn_id
+        self._is_stopped = is_stopped
+        self._agent = ""
 
-    async def generate(self, step: int, *, last: bool) -> SimStep:
-        """Think for the time that was asked for, then commit an answer or a tool call."""
-        turn_id = self._turn.turn_id
+    async def generate(self, step: int, *, last: bool) -> Any:
+        """Think for the time that was asked for, then commit an answer or calls of tools."""
+        turn_id = self._turn_id
+        await self._check()
+        if REGISTRY.flow((await self._turns.get(turn_id)).agent) is not None:
+            return await perform(self._activities.generate, GenerateInput(turn_id, step, last))
         if (done := await self._turns.step(turn_id, step)) is not None:
             return SimStep(done.finish, tuple(call.call_id for call in done.calls))
-        await self._check()
         context = await self._turns.context(turn_id, step)
-        texts = texts_since_answer(context)
+        texts, called = since_answer(context)
         await self._think(texts)
-        wants_tool = (
-            any(question.tool for question in questions(texts))
-            and not last
-            and not _has_called(context)
-        )
-        calls = (PlannedCall(f"{turn_id}-{step}", "clock", "{}", "idempotent"),)
+        calls = [] if last else wanted(texts, called)
+        agent = REGISTRY.agent(context.turn.agent)
+        planned = []
+        for number, call in enumerate(calls):
+            tool = agent.tool(call.tool) if agent is not None else None
+            effect = tool.effect if tool is not None else "unsafe"
+            planned.append(PlannedCall(f"{turn_id}-{step}-{number}", call.tool, call.json, effect))
         done = await self._turns.commit_step(
             turn_id,
             step,
             ModelCall(
-                "tools" if wants_tool else "answer",
-                "" if wants_tool else answer(texts),
-                calls if wants_tool else (),
+                "tools" if planned else "answer",
+                "" if planned else answer(texts),
+                tuple(planned),
                 model="by rule",
             ),
         )
         return SimStep(done.finish, tuple(call.call_id for call in done.calls))
 
     async def call_tool(self, step: int, call_id: str) -> bool:
-        """Commit the one result that the tool has."""
+        """Run a call by the worker's own code."""
         await self._check()
-        call = await self._turns.begin_call(self._turn.turn_id, step, call_id)
-        if call.state in ("planned", "running"):
-            await self._turns.finish_call(
-                self._turn.turn_id, step, call_id, status="ok", result="noon"
-            )
-        return False
+        return bool(
+            await perform(self._activities.call_tool, CallInput(self._turn_id, step, call_id))
+        )
 
     async def park(self, step: int) -> bool:
         """Let the turn wait unless something can go on."""
-        return await self._waits.park(self._turn.turn_id)
+        await self._check()
+        return bool(await perform(self._activities.park, GroupInput(self._turn_id, step)))
 
     async def close_group(self, step: int) -> None:
         """Close the step's group of calls."""
         await self._check()
-        await self._turns.close_group(self._turn.turn_id, step)
+        await perform(self._activities.close_group, GroupInput(self._turn_id, step))
 
     async def _think(self, texts: list[str]) -> None:
         """Show progress while time passes; a recorded stop ends it."""
         left = think_s(texts)
-        await self._turns.progress(self._turn.turn_id, Snapshot("thinking"))
+        await self._turns.progress(self._turn_id, Snapshot("thinking"))
         while left > 0:
             await asyncio.sleep(min(left, TICK_S))
             left -= TICK_S
             await self._check()
-            await self._turns.progress(
-                self._turn.turn_id, Snapshot("answering", answer(texts)[:40])
-            )
+            await self._turns.progress(self._turn_id, Snapshot("answering", answer(texts)[:40]))
 
     async def _check(self) -> None:
-        if await self._turns.stop_requested(self._turn.turn_id):
+        if self._is_stopped or await self._turns.stop_requested(self._turn_id):
             raise TurnStopped
 
 
-def texts_since_answer(context: TurnContext) -> list[str]:
-    """What people wrote since the last answer, oldest first."""
+async def perform(activity: Callable[[Any], Any], argument: object) -> Any:
+    """Run an activity as a worker does."""
+    return await ActivityEnvironment().run(activity, argument)
+
+
+def since_answer(context: TurnContext) -> tuple[list[str], str]:
+    """What was written since the last answer, oldest first, and the arguments of the calls."""
     texts: list[str] = []
+    called: list[str] = []
     for message in context.messages:
         if message.role == "user":
             texts.append(message.content)
         elif message.role == "assistant" and not message.tool_calls:
-            texts = []
-    return texts
-
-
-def _has_called(context: TurnContext) -> bool:
-    """A tool was called since the last question."""
-    last: TranscriptMessage | None = context.messages[-1] if context.messages else None
-    return last is not None and last.role == "tool"
+            texts, called = [], []
+        elif message.role == "assistant":
+            called += [arguments for _, _, arguments in message.tool_calls]
+    return texts, " ".join(called)

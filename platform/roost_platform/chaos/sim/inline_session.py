@@ -43,6 +43,10 @@ class InlineSession:
         """See AsyncSession.flush."""
         self._session.flush()
 
+    async def refresh(self, instance: object, *arguments: Any, **options: Any) -> None:
+        """See AsyncSession.refresh."""
+        self._session.refresh(instance, *arguments, **options)
+
     async def delete(self, row: object) -> None:
         """See AsyncSession.delete."""
         self._session.delete(row)

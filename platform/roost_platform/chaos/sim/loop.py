@@ -52,6 +52,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual = _NoFiles()
         super().__init__(self._virtual)
         self.unhandled: list[str] = []
+        self.skew_s = 0.0  # how far the machine's clock was set forward, in all
         self.set_exception_handler(self._note)
 
     def time(self) -> float:
@@ -79,7 +80,8 @@ class LoopClock:
 
     def time(self) -> float:
         """Seconds since the epoch."""
-        return EPOCH_S + asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        return EPOCH_S + loop.time() + (loop.skew_s if isinstance(loop, VirtualLoop) else 0.0)
 
     async def sleep(self, seconds: float) -> None:
         """Let virtual seconds pass."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from roost_channels.testing.faults import FaultKind
-from roost_platform.chaos.answers import Question
+from roost_platform.chaos.answers import DOES, Question
 
 PARTS = ("courier", "worker", "web")
 TELEGRAM_CHATS = ("101", "102")
@@ -13,6 +13,7 @@ WHATSAPP_CHATS = ("whatsapp:+4915550010001", "whatsapp:+4915550010002")
 CALLS_FAULTY_MAX = 120  # provider calls that may be struck, counted from the first
 # Awaits per process among which crashes are drawn; a schedule has a few hundred.
 POINTS_MAX = 240
+WAITING_POINTS_MAX = 900  # with all that turns with waits do
 STORM_S = 40.0  # after this no new fault starts
 FAULTS: tuple[tuple[FaultKind, float], ...] = (
     ("drop_before", 3.0),
@@ -27,23 +28,23 @@ FAULTS: tuple[tuple[FaultKind, float], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Says:
-    """Somebody writes. think_s: how long the agent takes; fill: numbered words of the answer."""
+    """Somebody writes. think_s: how long the agent takes; fill: numbered words of the answer;
+    does: see Question; command: is written instead of a question.
+    """
 
     at: float
     chat: str
     word: str
     think_s: float = 0.0
     fill: int = 0
-    tool: bool = False
-    stop: bool = False
+    does: str = ""
+    command: str = ""
     trouble: FaultKind | None = None
 
     @property
     def text(self) -> str:
         """The message as the person types it."""
-        if self.stop:
-            return "/stop"
-        return str(Question(self.word, self.think_s, self.fill, self.tool))
+        return self.command or str(Question(self.word, self.think_s, self.fill, self.does))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +74,40 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
+class Jump:
+    """The clock of the machine is set forward, or a little back."""
+
+    at: float
+    by_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What people do with questions, as probabilities: they decide at all, say yes, press twice;
+    delay_s: how long they think at most.
+    """
+
+    decides: float = 1.0
+    agrees: float = 1.0
+    doubles: float = 0.0
+    delay_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything in a schedule. `seed` also decides latencies and receipts."""
+    """Everything in a schedule. `seed` also decides latencies, receipts and what people choose.
+
+    by_words: WhatsApp's cards are answered by words, too.
+    """
 
     seed: int
     says: tuple[Says, ...]
     crashes: tuple[Crash, ...] = ()
     strikes: tuple[Strike, ...] = ()
     outages: tuple[Outage, ...] = ()
+    jumps: tuple[Jump, ...] = ()
+    habits: Habits = Habits()
+    by_words: bool = False
     rings_lost: float = 0.0
     receipts: str = "plain"
     flood: bool = field(default=False)
@@ -126,18 +153,60 @@ def draw(seed: int) -> Plan:
     )
 
 
+def draw_waits(seed: int) -> Plan:
+    """The plan of a seed in which questions also want what waits: approvals, answers, sleeps,
+    other agents, flows and schedules.
+    """
+    plan, rng = draw(seed), random.Random(f"waits of {seed}")
+    says = tuple(_with_wait(rng, one) for one in plan.says)
+    jumps = tuple(
+        Jump(rng.uniform(1.0, 45.0), rng.choice((20.0, 300.0, 4000.0)))
+        for _ in range(rng.choice((0, 0, 0, 1, 2)))
+    )
+    if all(chat.isdigit() for chat in plan.chats) and rng.random() < 0.2:
+        jumps = (*jumps, Jump(rng.uniform(1.0, 30.0), -rng.choice((0.2, 1.0, 3.0))))
+    crashes = tuple(
+        Crash(
+            rng.choice(PARTS), rng.randint(POINTS_MAX, WAITING_POINTS_MAX), rng.choice((0.05, 3.0))
+        )
+        for _ in range(rng.choice((0, 0, 1, 2)))
+    )
+    habits = Habits(
+        decides=rng.choice((1.0, 0.9, 0.6)),
+        agrees=rng.choice((1.0, 0.6)),
+        doubles=rng.choice((0.0, 0.5)),
+        delay_s=rng.choice((0.1, 3.0, 20.0)),
+    )
+    return replace(
+        plan,
+        says=says,
+        jumps=jumps,
+        crashes=plan.crashes + crashes,
+        habits=habits,
+        by_words=rng.random() < 0.5,
+    )
+
+
+def _with_wait(rng: random.Random, says: Says) -> Says:
+    if says.command:
+        return says if rng.random() < 0.6 else replace(says, command="/new")
+    if rng.random() < 0.06:
+        return replace(says, command=rng.choice(("/tasks", "/schedules", "/approve", "/deny")))
+    return replace(says, does=rng.choice(DOES)) if rng.random() < 0.7 else says
+
+
 def _says(rng: random.Random, chats: list[str], number: int) -> Says:
     chat = rng.choice(chats)
     at = round(rng.uniform(0.0, 20.0), 3)
     if rng.random() < 0.08:
-        return Says(at, chat, f"w{number}", stop=True)
+        return Says(at, chat, f"w{number}", command="/stop")
     return Says(
         at,
         chat,
         f"w{number}",
         think_s=rng.choice((0.0, 0.3, 2.0, 5.0)),
         fill=rng.choice((0, 0, 0, 700)),
-        tool=rng.random() < 0.2,
+        does="tool" if rng.random() < 0.2 else "",
         trouble=rng.choice((None, None, None, "duplicate_update", "out_of_order")),
     )
 

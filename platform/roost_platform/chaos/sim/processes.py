@@ -30,6 +30,8 @@ from roost_channels.whatsapp.channel import WhatsAppChannel
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.inbound.webhook import TwilioWebhooks
+from roost_platform.approval_rules import ApprovalRules
+from roost_platform.chaos.agents import REGISTRY
 from roost_platform.chaos.sim.life import Life
 from roost_platform.chaos.sim.loop import LoopClock
 from roost_platform.chaos.sim.network import Network
@@ -40,8 +42,8 @@ from roost_platform.chaos.sim.temporal import SimDoorbell, SimTemporal, SimWorke
 from roost_platform.commands import MENU
 from roost_platform.db.people.access import OPEN
 from roost_platform.db.stores import Stores, open_stores
-from roost_platform.dueclock import due_clock
 from roost_platform.intake import PlatformIntake
+from roost_platform.queueing import QueueRules
 from roost_platform.sweeper import Sweeper
 
 TOKEN = "42:SIMULATED"
@@ -54,6 +56,10 @@ TWILIO = TwilioConfig(
     access="open",
 )
 DELIVERY = DeliveryConfig(shutdown_s=0.0)
+NO_ONE: frozenset[tuple[str, str]] = frozenset()
+APPROVALS = ApprovalRules(
+    expire_s=40.0, asks_a_day=1000, by_words=frozenset({("whatsapp", TWILIO.account)})
+)
 
 
 class Parts:
@@ -99,11 +105,25 @@ class Parts:
     def _stores(self, life: Life) -> Stores:
         database: MortalDatabase = self._storage.open(life)
         policies = {("telegram", TELEGRAM.account): OPEN, ("whatsapp", TWILIO.account): OPEN}
-        stores = open_stores(database, policies=policies, delivery=DELIVERY)
+        rules = APPROVALS if self._plan.by_words else replace(APPROVALS, by_words=NO_ONE)
+        stores = open_stores(
+            database,
+            policies=policies,
+            delivery=DELIVERY,
+            default_agent=REGISTRY.default,
+            agents=REGISTRY.names,
+            queueing=QueueRules(by_agent=REGISTRY.queues),
+            approvals=rules,
+        )
         commits = self._storage.commits
         return replace(
             stores,
-            inbox=QuietInbox(database, policies, commits),
+            inbox=QuietInbox(
+                *(database, policies, REGISTRY.default, stores.queueing),
+                commits=commits,
+                agents=REGISTRY.names,
+                approvals=rules,
+            ),
             outbox=QuietOutbox(database, commits),
         )
 
@@ -145,7 +165,8 @@ class Parts:
         self._job(life, courier.run())
         self._job(life, progress.run())
         self._job(life, Sweeper(stores, doorbell).run())
-        self._job(life, due_clock(stores.database, intake.ring).run())
+        due = due_sources(stores.database)
+        self._job(life, DueClock(stores.database, due, intake.ring).run())
         for channel in channels:
             self._job(life, channel.ingest(intake))
 
@@ -160,7 +181,10 @@ class Parts:
         life.spawn(work).add_done_callback(over)
 
     def _worker(self, life: Life, stores: Stores) -> None:
-        self._job(life, SimWorker(life, self._temporal, stores).run())
+        # Rings for what the worker's transactions make ready, such as the task of a child.
+        PlatformIntake(stores, self._doorbell(life))
+        worker = SimWorker(life, self._temporal, stores, self._storage.effects.append)
+        self._job(life, worker.run())
 
     def _web_part(self, life: Life, stores: Stores) -> None:
         transport = LocalTransport(self._network.to(self._twilio, life))

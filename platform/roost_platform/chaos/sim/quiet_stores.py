@@ -1,6 +1,7 @@
 """Stores that answer the loops' polling from memory while nothing was committed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import select
 
@@ -10,7 +11,6 @@ from roost_platform.chaos.sim.storage import Commits, MortalDatabase
 from roost_platform.db import models
 from roost_platform.db.inbox.inbox import InboxStore
 from roost_platform.db.outbox.outbox import OutboxStore
-from roost_platform.db.people.access import AccessPolicy
 
 _TIMES = (
     select(models.Outbox.next_at)
@@ -60,13 +60,8 @@ class QuietOutbox(OutboxStore):
 class QuietInbox(InboxStore):
     """Answers the sweeper from memory while nothing waits and nothing runs."""
 
-    def __init__(
-        self,
-        database: MortalDatabase,
-        policies: Mapping[tuple[str, str], AccessPolicy],
-        commits: Commits,
-    ) -> None:
-        super().__init__(database, policies)
+    def __init__(self, *arguments: Any, commits: Commits, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._commits = commits
         self._idle_at = -1
 

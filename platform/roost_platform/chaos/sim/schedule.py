@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,14 +18,17 @@ from roost_platform.chaos.record import Record
 from roost_platform.chaos.sim.life import Life, know_tasks, outside
 from roost_platform.chaos.sim.loop import Livelock, LoopClock, VirtualLoop
 from roost_platform.chaos.sim.network import Network
+from roost_platform.chaos.sim.people import People
 from roost_platform.chaos.sim.plan import PARTS, STORM_S, Crash, Plan, Says
 from roost_platform.chaos.sim.processes import TOKEN, TWILIO, WEB, Parts
 from roost_platform.chaos.sim.storage import World, image
 from roost_platform.chaos.sim.temporal import SimTemporal
+from roost_platform.chaos.waits.looking import parked, waiting, wrong_now
 
 END_S = 1800.0  # work that is unfinished by then is stuck
 LOOK_S = 2.0
 RESTART_S = 0.5
+IDLE_LOOKS = 5  # one after the other; a run that closes takes less
 UNDER_WAY = ("accepted", "queued", "sent")
 RECEIPTS = {
     "plain": StatusPlan(),
@@ -95,6 +99,8 @@ class Schedule:
         self._restarts: set[asyncio.Task[None]] = set()
         self._deaths: list[float] = []
         self._over = False
+        self._wrong: dict[str, None] = {}  # what broke a rule that holds at every moment
+        self._idle_runs: Counter[str] = Counter()
 
     async def run(self) -> Outcome:
         """Let everything happen, wait until nothing is left to do, and check the record."""
@@ -115,11 +121,19 @@ class Schedule:
         )
         for part in PARTS:
             self._lives[part] = self._parts.start(part)
+        people = People(
+            self._plan, self._storage.open(self._immortal), self._telegram, self._twilio
+        )
+        tapping = asyncio.create_task(people.run())
+        clock = asyncio.create_task(self._clock_jumps())
         writing = asyncio.create_task(self._people_write())
         stuck = await self._until_quiet(writing)
         self._over = True
+        tapping.cancel()
+        clock.cancel()
         record = await read(self._storage.open(self._immortal), self._sources())
         record.stuck += stuck
+        record.waits.wrong += self._wrong
         record.stuck += [f"unhandled: {what}" for what in loop.unhandled]  # type: ignore[attr-defined]
         for life in self._lives.values():
             life.die()
@@ -141,7 +155,7 @@ class Schedule:
         self._storage.close()
 
     def _written(self) -> list[tuple[str, str]]:
-        return [(says.chat, says.word) for says in self._plan.says if not says.stop]
+        return [(says.chat, says.word) for says in self._plan.says if not says.command]
 
     def _sources(self) -> Sources:
         chats = self._plan.chats
@@ -155,6 +169,8 @@ class Schedule:
             telegram_calls=self._telegram.calls,
             twilio_calls=self._twilio.calls,
             deaths=self._deaths,
+            effects=self._storage.effects,
+            is_clock_set_back=any(jump.by_s < 0 for jump in self._plan.jumps),
         )
 
     async def _open_fakes(self) -> None:
@@ -173,6 +189,17 @@ class Schedule:
         )
         await self._telegram.start_in_process()
         await self._twilio.start_in_process()
+
+    def _look_at_runs(self, parked_ids: Sequence[str]) -> None:
+        """A turn that is parked has no run: one that is seen again and again does nothing."""
+        idle = {id for id in parked_ids if id in self._temporal.open}
+        for id in list(self._idle_runs):
+            if id not in idle:
+                del self._idle_runs[id]
+        self._idle_runs.update(idle)
+        for id, looks in self._idle_runs.items():
+            if looks >= IDLE_LOOKS:
+                self._wrong[f"parked turn: the session {id} stays open"] = None
 
     def _is_calm(self) -> bool:
         return asyncio.get_running_loop().time() > STORM_S
@@ -214,6 +241,13 @@ class Schedule:
                 await asyncio.sleep(wait)
             await self._write(says)
 
+    async def _clock_jumps(self) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        for jump in sorted(self._plan.jumps, key=lambda jump: jump.at):
+            await asyncio.sleep(max(jump.at - loop.time(), 0.0))
+            loop.skew_s += jump.by_s
+
     async def _write(self, says: Says) -> None:
         if says.chat.startswith("whatsapp:"):
             if says.trouble:
@@ -236,6 +270,9 @@ class Schedule:
                 left.append("people are still writing, or parts are down")
             else:
                 left = await unfinished(database, self._written())
+                self._wrong |= dict.fromkeys(await wrong_now(database))
+                self._look_at_runs(await parked(database))
+                left += await waiting(database)
                 left += [f"session {talk} is open" for talk in self._temporal.open]
                 left += [
                     f"{message.id} is only {message.status}"

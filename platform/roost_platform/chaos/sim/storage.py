@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 from roost_platform.chaos.sim.inline_session import InlineSession, ReadingSession
 from roost_platform.chaos.sim.life import Life
 from roost_platform.chaos.sim.memory import Memory, NotingConnection
+from roost_platform.db.base.bells import ring_bells
 from roost_platform.db.base.engine import Database, normalise
 
 URL = "sqlite:///:memory:"
@@ -111,6 +112,7 @@ class World:
 
     def __init__(self, clock: Callable[[], float], is_away: Callable[[], bool]) -> None:
         self.commits = Commits()
+        self.effects: list[str] = []  # keys of calls that took effect outside, in order
         self.connection = _engine().connect()
         self.memory = Memory(cast(NotingConnection, self.connection.connection.dbapi_connection))
         self._clock = clock
@@ -149,10 +151,12 @@ class MortalDatabase(Database):
         self._must_be_there()
         async with self._turn:
             with self._session_of_now() as session:
-                yield cast(AsyncSession, InlineSession(session))
+                inline = cast(AsyncSession, InlineSession(session))
+                yield inline
             await self._closing()
         self._commits.bump()
         await self._life.point()
+        ring_bells(inline, self.bell)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:

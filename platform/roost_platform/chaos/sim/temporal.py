@@ -2,16 +2,22 @@
 
 import asyncio
 import random
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from temporalio.exceptions import ApplicationError
 
 from roost.errors import StepsExhausted, TurnStopped
 from roost.turn import run_turn
-from roost_platform.chaos.sim.agent import SimTurn
+from roost_platform.chaos.agents import REGISTRY, Surroundings, surroundings
+from roost_platform.chaos.sim.agent import NoEngine, SimTurn, perform
 from roost_platform.chaos.sim.life import Life
 from roost_platform.db.stores import Stores
-from roost_workflows.ports import Postponed
+from roost_platform.wiring import worker_ports
+from roost_workflows.hints.session_hints import NoHints
+from roost_workflows.state import SettleInput
+from roost_workflows.turn.activities import Activities
 
-MAX_STEPS = 6
 RETRY_S = 1.0
 POSTPONED_LEAST_S = 0.05
 
@@ -64,16 +70,24 @@ class SimDoorbell:
 
 
 class SimWorker:
-    """Runs every open session in one process; sessions of a dead worker go on in the next."""
+    """Runs every open session in one process; sessions of a dead worker go on in the next.
 
-    def __init__(self, life: Life, temporal: SimTemporal, stores: Stores) -> None:
+    act: what a tool's effect does outside; it survives the process.
+    """
+
+    def __init__(
+        self, life: Life, temporal: SimTemporal, stores: Stores, act: Callable[[str], None]
+    ) -> None:
         self._life = life
         self._temporal = temporal
         self._stores = stores
+        self._act = act
         self._running: set[str] = set()
+        self._activities = Activities(worker_ports(stores, NoHints()), NoEngine(), REGISTRY)
 
     async def run(self) -> None:
         """Take up sessions until the process dies."""
+        surroundings.set(Surroundings(self._take_effect, self._stores.database.now))
         while True:
             self._temporal.news.clear()
             for conversation_id in list(self._temporal.open):
@@ -81,6 +95,11 @@ class SimWorker:
                     self._running.add(conversation_id)
                     self._life.spawn(self._session(conversation_id))
             await self._temporal.news.wait()
+
+    async def _take_effect(self, key: str) -> None:
+        await self._life.point()
+        self._act(key)
+        await self._life.point()
 
     async def _session(self, conversation_id: str) -> None:
         session = self._temporal.open[conversation_id]
@@ -100,19 +119,28 @@ class SimWorker:
         self._running.discard(conversation_id)
 
     async def _turn(self, conversation_id: str) -> bool:
-        turns = self._stores.turns
-        begun = await turns.begin(conversation_id)
+        begun = await perform(self._activities.begin_turn, conversation_id)
         if begun is None:
             return False
-        if isinstance(begun, Postponed):
+        if begun.wait_s:
             await asyncio.sleep(max(begun.wait_s, POSTPONED_LEAST_S))
             return True
+        turn = SimTurn(
+            self._activities, self._stores, begun.turn_id, is_stopped=begun.stop_requested
+        )
         try:
-            await run_turn(
-                SimTurn(self._stores, begun), max_steps=MAX_STEPS, first_step=begun.first_step
-            )
+            await run_turn(turn, max_steps=begun.max_steps, first_step=begun.first_step)
         except TurnStopped:
-            await turns.settle(begun.turn_id, outcome="stopped", reason="stopped")
+            await self._settle(SettleInput(begun.turn_id, "stopped", "stopped"))
         except StepsExhausted:
-            await turns.settle(begun.turn_id, outcome="failed", reason="too_many_steps")
+            await self._settle(SettleInput(begun.turn_id, "failed", "too_many_steps"))
+        except ApplicationError as error:
+            if not error.non_retryable:
+                raise
+            await self._settle(SettleInput(begun.turn_id, "failed", error.type or "internal"))
         return True
+
+    async def _settle(self, end: SettleInput) -> None:
+        if await perform(self._activities.settle, end):
+            await perform(self._activities.undo, end.turn_id)
+            await perform(self._activities.settle, replace(end, is_undone=True))
