@@ -42,6 +42,7 @@ from roost_platform.chaos.sim.temporal import SimDoorbell, SimTemporal, SimWorke
 from roost_platform.commands import MENU
 from roost_platform.db.people.access import OPEN
 from roost_platform.db.stores import Stores, open_stores
+from roost_platform.dueclock import DueClock, due_sources
 from roost_platform.intake import PlatformIntake
 from roost_platform.queueing import QueueRules
 from roost_platform.sweeper import Sweeper
