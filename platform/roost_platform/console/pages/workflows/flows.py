@@ -10,7 +10,7 @@ from roost_platform.console.page import Page, ReadAs
 from roost_platform.errors import NotFound
 from roost_platform.identity.roles import Role
 from roost_platform.views.pagination import Pages, page_number
-from roost_platform.views.workflows.flows import (
+from roost_platform.views.workflows.flows.flows import (
     STATES,
     FlowFilter,
     FlowRow,
