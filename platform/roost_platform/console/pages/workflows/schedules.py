@@ -15,15 +15,15 @@ from roost_platform.db.schedules.store import OperatorAction
 from roost_platform.errors import NotAllowed, NotFound, Refused
 from roost_platform.identity.roles import Role
 from roost_platform.views.pagination import Pages, page_number
-from roost_platform.views.workflows.schedules import (
+from roost_platform.views.workflows.schedules.listing import (
     STATES,
-    CalendarEntry,
     ScheduleDetail,
     ScheduleRow,
     schedule,
     schedules,
 )
-from roost_platform.views.workflows.schedules import calendar as entries_of
+from roost_platform.views.workflows.schedules.month import CalendarEntry
+from roost_platform.views.workflows.schedules.month import calendar as entries_of
 
 DAY_SHOWN_MAX: Final = 4  # schedules of one day in the calendar; more are counted
 YEARS: Final = (2000, 2100)
