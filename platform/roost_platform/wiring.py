@@ -278,8 +278,7 @@ async def open_courier(
 
 async def _until_usable(stores: Stores) -> None:
     """Wait for the migration, which may start after this part."""
-    deadline = time.monotonic() + STORAGE_WAIT_S
-    is_told = False
+    deadline, is_told = time.monotonic() + STORAGE_WAIT_S, False
     while True:
         try:
             async with stores.database.read() as session:

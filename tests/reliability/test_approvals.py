@@ -29,9 +29,9 @@ from roost_platform.testing.workers import InProcessWorker, ScriptedModel
 from roost_platform.wiring import worker_ports
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
-from roost_workflows.connection import connect
 from roost_workflows.hints.session_hints import NoHints
 from roost_workflows.ports import TurnRecord
+from roost_workflows.server.connection import connect
 from roost_workflows.testing.in_process import InProcessTurn
 from roost_workflows.testing.lab import running_server
 from roost_workflows.worker import build_worker

@@ -16,8 +16,8 @@ from roost_inference.testing.scripts import Call, Say
 from roost_platform.sweeper import Sweeper
 from roost_platform.testing.chats import HandClock, Person
 from roost_workflows import names
-from roost_workflows.connection import connect
 from roost_workflows.ports import PlannedCall, Postponed
+from roost_workflows.server.connection import connect
 from roost_workflows.testing.lab import Lab
 
 CALLS = [PlannedCall(f"call0000{n}", "look", "{}", "unsafe") for n in (1, 2, 3)]

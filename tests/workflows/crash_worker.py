@@ -16,7 +16,7 @@ from roost.tools import Tool
 from roost_inference.client.engine_client import EngineClient
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
-from roost_workflows.connection import connect
+from roost_workflows.server.connection import connect
 from roost_workflows.testing import remote_ports
 from roost_workflows.worker import end_process, run_worker
 

@@ -10,8 +10,9 @@ import httpx2
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from roost_workflows.connection import connect
-from roost_workflows.devserver import (
+from roost_workflows.errors import DevServerError
+from roost_workflows.server.connection import connect
+from roost_workflows.server.devserver import (
     database_file,
     find_binary,
     lock_data,
@@ -19,7 +20,6 @@ from roost_workflows.devserver import (
     set_aside_others,
     temporal_command,
 )
-from roost_workflows.errors import DevServerError
 from roost_workflows.testing.lab import Lab
 
 

@@ -25,8 +25,8 @@ from roost_workflows.ports import (
     TurnRecord,
     Turns,
 )
+from roost_workflows.storage.tools import PersonNotes
 from roost_workflows.testing import MemoryStore, memory_ports
-from roost_workflows.tool_ports import PersonNotes
 
 PURE = PlannedCall("c1", "look", '{"at": 1}', "pure")
 UNSAFE = PlannedCall("c2", "pay", "{}", "unsafe")

@@ -52,7 +52,7 @@ class File(Protocol):
 
 
 class FileStore(Protocol):
-    """Where files are kept. See roost_workflows.tool_ports.Artifacts."""
+    """Where files are kept. See roost_workflows.storage.tools.Artifacts."""
 
     async def get(self, turn_id: str, artifact_id: str) -> File | None:
         """A file of the turn's conversation, None when it has no such file."""

@@ -13,11 +13,12 @@ from roost.effects import Effect
 from roost.messages import MessageFile, NoteKind
 from roost.schedules.keeper import ScheduleKeeper
 from roost.turn import Finish
-from roost_workflows.flow_ports import FlowRuns, NoFlows
 from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.model_calls import Asked, Given, Spent, Usage
-from roost_workflows.tool_ports import Artifacts, PersonNotes
-from roost_workflows.wait_ports import NoWaits, Waits
+from roost_workflows.storage.ends import Settled
+from roost_workflows.storage.flows import FlowRuns, NoFlows
+from roost_workflows.storage.tools import Artifacts, PersonNotes
+from roost_workflows.storage.waits import NoWaits, Waits
 
 # How a tool call ends: `skipped` is one that never began.
 CallStatus = Literal["ok", "error", "cancelled", "unknown", "skipped"]
@@ -170,28 +171,6 @@ class Snapshot:
     text: str = ""
     tools: tuple[str, ...] = ()
     plan: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """How a stopped or failed turn ended, counted in tool calls. `already`: it had ended before.
-    The lists name tools, each once; compensated: with these a flow undid its work, or did not."""
-
-    done: int = 0
-    undone: int = 0
-    unknown: int = 0
-    elapsed_s: float = 0.0
-    already: bool = False
-    undone_tools: Sequence[str] = ()
-    unknown_tools: Sequence[str] = ()
-    agents: int = 0
-    compensated: Sequence[str] = ()
-    not_compensated: Sequence[str] = ()
-
-    @property
-    def calls(self) -> int:
-        """How many tool calls there were."""
-        return self.done + self.undone + self.unknown
 
 
 class Turns(Protocol):

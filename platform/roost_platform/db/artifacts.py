@@ -28,7 +28,7 @@ from roost_platform.db.message_files import (
 )
 from roost_platform.db.reply_targets import reply_target
 from roost_platform.errors import NotAllowed, NotFound
-from roost_workflows.tool_ports import Artifact
+from roost_workflows.storage.tools import Artifact
 
 ATTACHED_MAX = 10  # files that one answer carries
 EXPIRED_MAX = 500  # files deleted by one sweep
@@ -36,7 +36,7 @@ ACCEPTED = ("pending", "taken", "done")  # files of other messages are not fetch
 
 
 class ArtifactStore:
-    """Implements `roost_channels.files.ChannelFiles` and `roost_workflows.tool_ports.Artifacts`."""
+    """Implements `roost_channels.files.ChannelFiles` and `storage.tools.Artifacts`."""
 
     def __init__(self, database: Database, folder: Path | None) -> None:
         self._database = database
@@ -159,7 +159,7 @@ class ArtifactStore:
             row.turn_id, row.attached = turn_id, len(others)
 
     async def keep_reading(self, turn_id: str, message_id: str, file: MessageFile) -> None:
-        """See `tool_ports.Artifacts.keep_reading`; raises NotFound, and TurnOver."""
+        """See `storage.tools.Artifacts.keep_reading`; raises NotFound, and TurnOver."""
         async with self._database.write() as session:
             turn, _ = await lock_turn(session, turn_id)
             row = await session.get(models.Transcript, message_id)

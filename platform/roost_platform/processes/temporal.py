@@ -6,7 +6,7 @@ import sys
 
 from roost_platform.settings.config import Settings
 from roost_platform.stack.lifeline import die_with_parent
-from roost_workflows.devserver import (
+from roost_workflows.server.devserver import (
     find_binary,
     lock_data,
     server_environment,

@@ -25,8 +25,8 @@ async def _work(running: ProcessContext) -> None:
         warming,
         worker_ports,
     )
-    from roost_workflows.connection import connect
     from roost_workflows.definitions.versions import versions_of
+    from roost_workflows.server.connection import connect
     from roost_workflows.worker import run_worker
 
     settings = running.settings

@@ -9,8 +9,8 @@ from roost_channels.message import CARD_BUTTON
 from roost_platform.db import models
 from roost_platform.testing.chats import Person
 from roost_workflows.ports import PlannedCall, TurnRecord
+from roost_workflows.storage.waits import CallFacts, Gate
 from roost_workflows.turn.limits import arguments_hash
-from roost_workflows.wait_ports import CallFacts, Gate
 
 BOOKING = CallFacts(
     agent="concierge",

@@ -15,7 +15,7 @@ from roost_platform.settings.config import (
     walk_fields,
 )
 from roost_platform.settings.sources import variable_of
-from roost_workflows.devserver import DYNAMIC_CONFIG
+from roost_workflows.server.devserver import DYNAMIC_CONFIG
 
 ROOT = Path(__file__).parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())

@@ -1,7 +1,7 @@
 """Each part of the stack gets the settings that it uses, and no secret of another."""
 
 from roost_platform.stack.addresses import inherited
-from roost_workflows.devserver import SERVER_VARIABLES, server_environment
+from roost_workflows.server.devserver import SERVER_VARIABLES, server_environment
 
 ENVIRONMENT = {
     "PATH": "/bin",

@@ -16,8 +16,8 @@ from roost_platform.db.stores import open_stores
 from roost_platform.wiring import worker_ports
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
-from roost_workflows.connection import connect
 from roost_workflows.hints.session_hints import NoHints
+from roost_workflows.server.connection import connect
 from roost_workflows.worker import end_process, run_worker
 
 ADDRESS, QUEUE, DATABASE_URL, FOLDER = sys.argv[1:]

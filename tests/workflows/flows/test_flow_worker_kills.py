@@ -17,7 +17,7 @@ from roost_platform.db.stores import Stores, open_stores
 from roost_platform.db.turns.parking import make_ready
 from roost_platform.intake import PlatformIntake, TemporalDoorbell
 from roost_platform.testing.chats import DoorbellLog, Person
-from roost_workflows.connection import connect
+from roost_workflows.server.connection import connect
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

@@ -23,9 +23,9 @@ from roost_inference.testing.scripted import ScriptedEngine
 from roost_workflows import names
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
-from roost_workflows.connection import connect
-from roost_workflows.devserver import find_binary, temporal_command
 from roost_workflows.hints.engine_hints import EngineHints
+from roost_workflows.server.connection import connect
+from roost_workflows.server.devserver import find_binary, temporal_command
 from roost_workflows.state import SessionInput
 from roost_workflows.testing.ports import memory_ports
 from roost_workflows.testing.records import StoredTurn

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from roost_workflows.tool_ports import Note
+from roost_workflows.storage.tools import Note
 
 
 class NoteTable:

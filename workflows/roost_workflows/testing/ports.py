@@ -12,14 +12,14 @@ from roost_workflows.ports import (
     CallStatus,
     ModelCall,
     Ports,
-    Settled,
     Snapshot,
     StepRecord,
     TurnContext,
     TurnRecord,
 )
+from roost_workflows.storage.ends import Settled
+from roost_workflows.storage.tools import Note
 from roost_workflows.testing.store import MemoryStore
-from roost_workflows.tool_ports import Note
 
 AUTH_KEY = b"tests"
 

@@ -13,13 +13,13 @@ from roost_workflows.ports import (
     CallStatus,
     ModelCall,
     Postponed,
-    Settled,
     Snapshot,
     StepRecord,
     TranscriptMessage,
     TurnContext,
     TurnRecord,
 )
+from roost_workflows.storage.ends import Settled
 from roost_workflows.testing.notes import NoteTable
 from roost_workflows.testing.records import (
     Sent,

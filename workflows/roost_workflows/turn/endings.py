@@ -8,7 +8,8 @@ from roost.effects import Effect
 from roost.messages import NoteKind
 from roost.turn import Finish
 from roost_channels.rendering.markup import closed
-from roost_workflows.ports import CallState, CallStatus, Settled
+from roost_workflows.ports import CallState, CallStatus
+from roost_workflows.storage.ends import Settled
 
 EMPTY_NOTICE: Final = "I have no answer to that. Please try again, or say it in other words."
 LENGTH_NOTE: Final = "cut off at the length limit"

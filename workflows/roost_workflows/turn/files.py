@@ -10,7 +10,7 @@ from roost.documents.pictures import PICTURE_BYTES_MAX, data_url, picture_type
 from roost.documents.reader import FILE_BYTES_MAX, Reading, read_document
 from roost.messages import MessageFile
 from roost_workflows.ports import TranscriptMessage, TurnContext
-from roost_workflows.tool_ports import Artifact, Artifacts
+from roost_workflows.storage.tools import Artifact, Artifacts
 
 log = logging.getLogger(__name__)
 

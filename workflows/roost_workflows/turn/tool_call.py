@@ -23,11 +23,11 @@ from roost_workflows.agents import AgentRegistry
 from roost_workflows.policies import TOOL_ATTEMPTS_MAX
 from roost_workflows.ports import CALL_ENDED, CallRecord, Ports, TurnContext
 from roost_workflows.state import CallInput
+from roost_workflows.storage.waits import CallFacts, Gate
 from roost_workflows.turn.activity_guard import finish, refuse_deadly, stop_was_asked
 from roost_workflows.turn.limits import arguments_hash, refused_call
 from roost_workflows.turn.progress import Board, ProgressWriter
 from roost_workflows.turn.suspects import Suspects
-from roost_workflows.wait_ports import CallFacts, Gate
 
 log = logging.getLogger(__name__)
 

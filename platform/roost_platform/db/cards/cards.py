@@ -1,6 +1,6 @@
 """The rows of cards: queued with the question, replaced in place once it is over."""
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import bindparam, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_channels.console.config import CHANNEL as CONSOLE
@@ -25,6 +25,12 @@ REMINDER = "I am still waiting for your decision on {subject}. It ends {until}."
 _BEGUN = exists().where(
     models.Part.outbox_id == models.Outbox.id,
     models.Part.state.in_(("sending", "sent", "ambiguous")),
+)
+# Every turn that is stopped asks for these, and nearly always finds none.
+_PENDING = (
+    select(models.Approval)
+    .where(models.Approval.turn_id == bindparam("id"), models.Approval.state == "pending")
+    .execution_options(populate_existing=True)
 )
 
 
@@ -134,6 +140,15 @@ async def cancel_card(session: AsyncSession, approval: models.Approval, now: flo
         .execution_options(synchronize_session=False)
     )
     await close_card(session, approval, now)
+
+
+async def cancel_questions(session: AsyncSession, turn_id: str, now: float) -> None:
+    """Cancel what people were asked for the turn and have not decided."""
+    pending = await session.scalars(_PENDING, {"id": turn_id})
+    for approval in pending.all():
+        approval.state, approval.decided_at, approval.decided_via = "cancelled", now, "turn"
+        await session.flush()
+        await cancel_card(session, approval, now)
 
 
 async def send_reminder(session: AsyncSession, approval: models.Approval, now: float) -> None:

@@ -22,8 +22,8 @@ from roost_platform.db.turns.lookups import payload_of, person_of
 from roost_platform.db.turns.recording import record_model_call
 from roost_platform.db.waits.approvals import latest
 from roost_platform.errors import NotFound
-from roost_workflows.flow_ports import FlowRecord, Generated, NewEntry, StoredEntry
 from roost_workflows.ports import CALL_ENDED, ModelCall
+from roost_workflows.storage.flows import FlowRecord, Generated, NewEntry, StoredEntry
 
 # Every advance reads these.
 _ENTRIES: Final = (
@@ -44,7 +44,7 @@ _SAID: Final = (
 
 
 class FlowStore:
-    """Implements `roost_workflows.flow_ports.FlowRuns`; every method is one transaction."""
+    """Implements `roost_workflows.storage.flows.FlowRuns`; every method is one transaction."""
 
     def __init__(self, database: Database, tenants: Tenants) -> None:
         self._database = database

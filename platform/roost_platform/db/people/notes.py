@@ -9,7 +9,7 @@ from roost_platform.db.base.engine import Database
 from roost_platform.db.base.insert import insert_missing
 from roost_platform.db.base.text import clean
 from roost_platform.db.people.linking import current_id
-from roost_workflows.tool_ports import Note
+from roost_workflows.storage.tools import Note
 
 NOTES_MAX = 500  # notes listed per person, newest kept
 NOTE_TEXT_MAX = 10_000  # characters
@@ -17,7 +17,7 @@ NUMBER_MAX = 2**63 - 1  # of a note
 
 
 class PersonNoteStore:
-    """Implements `roost_workflows.tool_ports.PersonNotes`.
+    """Implements `roost_workflows.storage.tools.PersonNotes`.
 
     A turn that began before its person was linked may still name them by the id from before.
     """

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from roost.messages import NoteKind
 from roost_platform.db import models
 from roost_platform.db.base.bells import stop_after
+from roost_platform.db.cards.cards import cancel_questions
 from roost_platform.db.enqueue import enqueue
 from roost_platform.db.locks import OPEN_STATES, lock_turn
 from roost_platform.db.reply_targets import refresh_reply_target
@@ -19,13 +20,12 @@ from roost_platform.db.turns.children.stopping import (
     stop_tasks,
 )
 from roost_platform.db.turns.dropping import UNDER_WAY
-from roost_platform.db.turns.flow_entries import COUNTED, close_entries
+from roost_platform.db.turns.flow_entries import COUNTED, close_entries, has_compensations
 from roost_platform.db.turns.scheduled import is_job, where_to_tell
 from roost_platform.db.turns.steps import close_group, end_turn
 from roost_platform.db.turns.transcript import append
-from roost_platform.db.turns.tree import cancel_questions, has_compensations
 from roost_platform.queueing import INTERRUPTED
-from roost_workflows.ports import Settled
+from roost_workflows.storage.ends import Settled
 from roost_workflows.turn.endings import (
     PARENT_ENDED,
     count_calls,

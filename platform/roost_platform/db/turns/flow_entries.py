@@ -49,3 +49,13 @@ async def count_steps(
     for turn_id, state, wait, count in rows:
         counts.setdefault(turn_id, {})[state, wait] = count
     return counts
+
+
+async def has_compensations(session: AsyncSession, turn_id: str) -> bool:
+    """Whether the turn is a flow that undoes something before it ends."""
+    found = await session.scalar(
+        select(models.ToolCall.call_id)
+        .where(models.ToolCall.turn_id == turn_id, models.ToolCall.op == "compensate")
+        .limit(1)
+    )
+    return found is not None

@@ -33,12 +33,12 @@ from roost_workflows.ports import (
     CallStatus,
     ModelCall,
     Postponed,
-    Settled,
     Snapshot,
     StepRecord,
     TurnContext,
     TurnRecord,
 )
+from roost_workflows.storage.ends import Settled
 from roost_workflows.turn.endings import BY_OPERATOR
 
 # These run several times a second while a model writes, or in every turn: they are built once.

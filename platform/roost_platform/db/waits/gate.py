@@ -20,7 +20,7 @@ from roost_platform.db.waits.approvals import (
 from roost_platform.db.waits.grants import use_grant
 from roost_platform.db.waits.lineage import strictest_verdict
 from roost_workflows.ports import CALL_ENDED
-from roost_workflows.wait_ports import CallFacts, Gate
+from roost_workflows.storage.waits import CallFacts, Gate
 
 RUN: Final = Gate("run")
 WAITS: Final = Gate("waits")

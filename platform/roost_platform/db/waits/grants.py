@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
 from roost_platform.db.base.ids import new_id
-from roost_workflows.wait_ports import CallFacts
+from roost_workflows.storage.waits import CallFacts
 
 PERSON: Final = "person:"
 LISTED_MAX: Final = 200

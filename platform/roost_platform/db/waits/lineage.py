@@ -9,7 +9,7 @@ from roost_platform.approval_rules import ApprovalRules, Verdict
 from roost_platform.db import models
 from roost_platform.db.turns.children.limits import root_of
 from roost_platform.db.waits.policies import verdict_of
-from roost_workflows.wait_ports import CallFacts
+from roost_workflows.storage.waits import CallFacts
 
 # From the mildest to the strictest.
 _STRICTER: Final[tuple[Verdict, ...]] = ("allow", "ask", "deny", "off")

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.approval_rules import ApprovalRules, Verdict
 from roost_platform.db import models
-from roost_workflows.wait_ports import CallFacts
+from roost_workflows.storage.waits import CallFacts
 
 _POLICIES = select(models.ToolPolicy).where(
     models.ToolPolicy.agent.in_(("", bindparam("of_agent"))),

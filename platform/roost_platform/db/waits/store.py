@@ -25,7 +25,7 @@ from roost_platform.db.waits.gate import ask_or_use_grant, judge
 from roost_platform.db.waits.grants import can_be_standing, give_grant, revoke
 from roost_platform.errors import NotAllowed, NotFound, TurnOver
 from roost_workflows.ports import CALL_ENDED
-from roost_workflows.wait_ports import CallFacts, Gate
+from roost_workflows.storage.waits import CallFacts, Gate
 
 OperatorVerdict = Literal["approve", "always", "deny"]
 NOT_ASKED: Final = "Not run: {tool} needs an approval, and nobody can be asked here."
@@ -53,7 +53,7 @@ class OperatorDecision:
 
 
 class WaitStore:
-    """Implements `roost_workflows.wait_ports.Waits`; every method is one transaction."""
+    """Implements `roost_workflows.storage.waits.Waits`; every method is one transaction."""
 
     def __init__(self, database: Database, rules: ApprovalRules | None = None) -> None:
         self._database = database

@@ -13,7 +13,7 @@ from roost_platform.approval_rules import ApprovalRules, Verdict
 from roost_platform.db import models
 from roost_platform.db.agent_versions import StoredVersion, versions
 from roost_platform.db.waits.policies import verdict_of
-from roost_workflows.wait_ports import CallFacts
+from roost_workflows.storage.waits import CallFacts
 
 CONTEXT_LINES: Final = 3  # around each change of a diff
 

@@ -14,8 +14,8 @@ from roost_platform.db.waits.grants import live_grants
 from roost_platform.dueclock import DueClock, due_sources
 from roost_platform.testing.chats import HandClock, Person, count_rows
 from roost_platform.testing.waiting import BOOKING, Parked, begun, booking, changed, press
+from roost_workflows.storage.waits import CallFacts
 from roost_workflows.turn.limits import arguments_hash
-from roost_workflows.wait_ports import CallFacts
 
 GROUP = Address("telegram", "42", "-100", is_group=True)
 

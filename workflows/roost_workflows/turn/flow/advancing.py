@@ -13,10 +13,10 @@ from roost.flows.advancing import Advance
 from roost.flows.driving import Shown
 from roost.flows.journal import Entry, Step
 from roost.tools import Tool
-from roost_workflows.flow_ports import FlowRecord, FlowRuns, NewEntry
 from roost_workflows.policies import WORKER_DEATHS_MAX
 from roost_workflows.ports import Snapshot, Turns
 from roost_workflows.state import GenerateInput, StepResult
+from roost_workflows.storage.flows import FlowRecord, FlowRuns, NewEntry
 from roost_workflows.turn.activity_guard import finish, note_error
 from roost_workflows.turn.failures import trace_of
 from roost_workflows.turn.flow.guard import guarded_advance

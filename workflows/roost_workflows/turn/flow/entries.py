@@ -8,10 +8,10 @@ from roost.flow import Flow
 from roost.flows.journal import ENDED, Step
 from roost.tools import Tool
 from roost.waits import Approve, Ask, Sleep, Spawn, Wait
-from roost_workflows.flow_ports import FlowRecord, StoredEntry
 from roost_workflows.policies import WORKER_DEATHS_MAX
 from roost_workflows.ports import Ports
 from roost_workflows.state import CallInput
+from roost_workflows.storage.flows import FlowRecord, StoredEntry
 from roost_workflows.turn.activity_guard import finish
 from roost_workflows.turn.flow.advancing import FlowAdvancer
 from roost_workflows.turn.flow.generating import Generator

@@ -24,9 +24,9 @@ from roost_inference.errors import (
     InvalidRequest,
     PromptTooLong,
 )
-from roost_workflows.flow_ports import FlowRecord, FlowRuns, Generated, StoredEntry
 from roost_workflows.model_calls import Usage
 from roost_workflows.ports import Turns
+from roost_workflows.storage.flows import FlowRecord, FlowRuns, Generated, StoredEntry
 from roost_workflows.turn.activity_guard import finish, note_error
 from roost_workflows.turn.failures import engine_failure, engine_words
 from roost_workflows.turn.figures import engine_figures

@@ -10,7 +10,7 @@ from roost.errors import FlowLimit
 from roost.execution.threads import run_in_thread
 from roost.flow import Flow
 from roost.flows.advancing import Advance, advance
-from roost_workflows.flow_ports import FlowRecord
+from roost_workflows.storage.flows import FlowRecord
 from roost_workflows.turn.suspects import Suspects
 
 Result = TypeVar("Result")

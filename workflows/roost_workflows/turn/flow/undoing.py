@@ -5,8 +5,8 @@ import logging
 from roost.flow import Flow
 from roost.flows.journal import ENDED
 from roost.tools import Tool
-from roost_workflows.flow_ports import FlowRecord, FlowRuns
 from roost_workflows.state import CallInput
+from roost_workflows.storage.flows import FlowRecord, FlowRuns
 from roost_workflows.turn.activity_guard import finish
 from roost_workflows.turn.flow.advancing import new_entry
 from roost_workflows.turn.flow.guard import guarded_advance

@@ -1,0 +1,1 @@
+"""The Temporal server: running the bundled one, connecting to any."""
