@@ -128,6 +128,8 @@ def since_answer(context: TurnContext) -> tuple[list[str], str]:
     for message in context.messages:
         if message.role == "user":
             texts.append(message.content)
+        elif message.note_kind == "scheduled":
+            continue  # the result of a job, which came in between
         elif message.role == "assistant" and not message.tool_calls:
             texts, called = [], []
         elif message.role == "assistant":
