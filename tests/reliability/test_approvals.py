@@ -55,7 +55,7 @@ async def wonder() -> Ask:
 
 
 AGENT = Agent("concierge", "Book.", tools=[book, wonder])
-CALL = ("book", {"day": "Friday"})
+CALL: tuple[str, dict[str, str]] = ("book", {"day": "Friday"})
 
 
 async def asked(person: Person) -> models.Approval:
@@ -68,11 +68,11 @@ async def asked(person: Person) -> models.Approval:
         return row
 
 
-async def parked(person: Person, *calls: object) -> InProcessWorker:
+async def parked(person: Person, *calls: tuple[str, dict[str, str]]) -> InProcessWorker:
     """A turn that waits after these calls, by a worker that did it."""
     BOOKED.clear()
     worker = InProcessWorker(person, AGENT)
-    worker.model.lines = {AGENT.instructions: [list(calls or [CALL]), "It is done."]}  # type: ignore[dict-item]
+    worker.model.lines = {AGENT.instructions: [list(calls or [CALL]), "It is done."]}
     await person.says("Book it.")
     await worker.work()
     assert BOOKED == []
@@ -190,9 +190,7 @@ async def test_r41_answers_of_two_questions_reach_their_own_calls(ada: Person) -
     await press(ada, rows["approve"], "a")
     await worker.work()
     async with ada.stores.database.read() as session:
-        results = {
-            row.name: row.result for row in await session.scalars(select(models.ToolCall))
-        }
+        results = {row.name: row.result for row in await session.scalars(select(models.ToolCall))}
     assert results == {"wonder": "Monday", "book": "booked Friday"}
     assert len(BOOKED) == 1
 

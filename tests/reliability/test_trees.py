@@ -24,9 +24,7 @@ async def send(to: str) -> str:
 
 LEAF = Agent("leaf", "Do it.", tools=[send])
 MIDDLE = Agent("middle", "Pass on.", tools=[delegate(LEAF)])
-TOP = Agent(
-    "concierge", "Lead.", tools=[delegate(MIDDLE), delegate(LEAF, wait=False, name="go")]
-)
+TOP = Agent("concierge", "Lead.", tools=[delegate(MIDDLE), delegate(LEAF, wait=False, name="go")])
 TASK = {"task": "Do the thing."}
 
 

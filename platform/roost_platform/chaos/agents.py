@@ -33,7 +33,8 @@ class Surroundings:
     now: Callable[[], float] = time.time
 
 
-surroundings: ContextVar[Surroundings] = ContextVar("surroundings", default=Surroundings())
+_OF_PROCESSES = Surroundings()
+surroundings: ContextVar[Surroundings] = ContextVar("surroundings", default=_OF_PROCESSES)
 
 
 @tool(effect="pure")
@@ -108,7 +109,9 @@ async def begin_errand(mark: str) -> Spawn:
 
 _TOOLS = [clock, pay, send, ask, form, nap, begin_errand]
 _aide = Agent("aide", "You work for a helper.", tools=_TOOLS)
-_helper = Agent("helper", "You work for the steward.", tools=[*_TOOLS, delegate(_aide, name="helper")])
+_helper = Agent(
+    "helper", "You work for the steward.", tools=[*_TOOLS, delegate(_aide, name="helper")]
+)
 steward = Agent(
     "steward",
     "You work for people.",

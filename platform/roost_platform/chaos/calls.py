@@ -47,7 +47,11 @@ def unknowable(calls: Sequence[Call], deaths: Sequence[float]) -> set[tuple[str,
     """
     messages = set()
     for call in calls:
-        if not call.ok or not (list(_stops(call)) or _is_card(call)) or call.method.lower() != "sendmessage":
+        if (
+            not call.ok
+            or not (list(_stops(call)) or _is_card(call))
+            or call.method.lower() != "sendmessage"
+        ):
             continue
         if _unheard(call, deaths):
             messages.add((_chat(call), str(call.response["result"]["message_id"])))

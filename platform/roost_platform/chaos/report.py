@@ -68,8 +68,8 @@ def waits_line(record: Record) -> str:
     waits = record.waits
     ran = sum(call.runs for call in waits.acted)
     return (
-        f"{len(waits.acted)} calls with an effect, of which {ran} ran, {len(waits.handed)} tasks of "
-        f"agents, {len(waits.reminded)} reminders"
+        f"{len(waits.acted)} calls with an effect, of which {ran} ran, "
+        f"{len(waits.handed)} tasks of agents, {len(waits.reminded)} reminders"
     )
 
 

@@ -19,12 +19,12 @@ from sqlalchemy.exc import DBAPIError
 from roost_channels.testing.loopback import Call
 from roost_platform.chaos.agents import EFFECTS
 from roost_platform.chaos.answers import DOES, Question
-from roost_platform.chaos.engine_process import EngineProcess
 from roost_platform.chaos.invariants import check
-from roost_platform.chaos.postgres import running_postgres
+from roost_platform.chaos.outside.engine_process import EngineProcess
+from roost_platform.chaos.outside.people import StormPeople
+from roost_platform.chaos.outside.postgres import running_postgres
 from roost_platform.chaos.reading import Sources, read, unfinished
 from roost_platform.chaos.record import Record
-from roost_platform.chaos.storm_people import StormPeople
 from roost_platform.chaos.storm_report import StormConfig, StormReport
 from roost_platform.chaos.waits.looking import waiting, wrong_now
 from roost_platform.db.base.engine import Database

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from roost import Agent, ModelSettings, tool
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.db import models
 from roost_platform.db.agent_versions import versions
 from roost_platform.db.stores import Stores
-from roost_platform.approval_rules import ApprovalRules
 from roost_platform.testing.chats import HandClock
 from roost_platform.views.workflows.agents import agent, agents, difference
 from roost_workflows.definitions.versions import version_of, versions_of

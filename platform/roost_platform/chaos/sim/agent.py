@@ -3,11 +3,9 @@ question with its word. All else in a turn is done by the worker's own activitie
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
-
-from temporalio.testing import ActivityEnvironment
 
 from roost.errors import TurnStopped
 from roost.turn import Finish
@@ -18,6 +16,7 @@ from roost_platform.chaos.answers import answer, think_s, wanted
 from roost_platform.db.stores import Stores
 from roost_workflows.ports import ModelCall, PlannedCall, Snapshot, TurnContext
 from roost_workflows.state import CallInput, GenerateInput, GroupInput
+from roost_workflows.testing.performing import perform
 from roost_workflows.turn.activities import Activities
 
 TICK_S = 0.5
@@ -107,18 +106,11 @@ class SimTurn:
             await asyncio.sleep(min(left, TICK_S))
             left -= TICK_S
             await self._check()
-            await self._turns.progress(
-                self._turn_id, Snapshot("answering", answer(texts)[:40])
-            )
+            await self._turns.progress(self._turn_id, Snapshot("answering", answer(texts)[:40]))
 
     async def _check(self) -> None:
         if self._is_stopped or await self._turns.stop_requested(self._turn_id):
             raise TurnStopped
-
-
-async def perform(activity: Callable[[Any], Any], argument: object) -> Any:
-    """Run an activity as a worker does."""
-    return await ActivityEnvironment().run(activity, argument)
 
 
 def since_answer(context: TurnContext) -> tuple[list[str], str]:

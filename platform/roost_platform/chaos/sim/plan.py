@@ -166,7 +166,9 @@ def draw_waits(seed: int) -> Plan:
     if all(chat.isdigit() for chat in plan.chats) and rng.random() < 0.2:
         jumps = (*jumps, Jump(rng.uniform(1.0, 30.0), -rng.choice((0.2, 1.0, 3.0))))
     crashes = tuple(
-        Crash(rng.choice(PARTS), rng.randint(POINTS_MAX, WAITING_POINTS_MAX), rng.choice((0.05, 3.0)))
+        Crash(
+            rng.choice(PARTS), rng.randint(POINTS_MAX, WAITING_POINTS_MAX), rng.choice((0.05, 3.0))
+        )
         for _ in range(rng.choice((0, 0, 1, 2)))
     )
     habits = Habits(

@@ -30,6 +30,7 @@ from roost_channels.whatsapp.channel import WhatsAppChannel
 from roost_channels.whatsapp.client import TwilioClient
 from roost_channels.whatsapp.config import TwilioConfig
 from roost_channels.whatsapp.inbound.webhook import TwilioWebhooks
+from roost_platform.approval_rules import ApprovalRules
 from roost_platform.chaos.agents import REGISTRY
 from roost_platform.chaos.sim.life import Life
 from roost_platform.chaos.sim.loop import LoopClock
@@ -41,7 +42,6 @@ from roost_platform.chaos.sim.temporal import SimDoorbell, SimTemporal, SimWorke
 from roost_platform.commands import MENU
 from roost_platform.db.people.access import OPEN
 from roost_platform.db.stores import Stores, open_stores
-from roost_platform.approval_rules import ApprovalRules
 from roost_platform.dueclock import DueClock, due_sources
 from roost_platform.intake import PlatformIntake
 from roost_platform.queueing import QueueRules

@@ -14,7 +14,6 @@ from roost_channels.testing.telegram.state.flood import FloodLimits
 from roost_channels.testing.twilio import FakeTwilio
 from roost_platform.chaos.invariants import Violation, check
 from roost_platform.chaos.reading import Sources, read, unfinished
-from roost_platform.chaos.waits.looking import parked, waiting, wrong_now
 from roost_platform.chaos.record import Record
 from roost_platform.chaos.sim.life import Life, know_tasks, outside
 from roost_platform.chaos.sim.loop import Livelock, LoopClock, VirtualLoop
@@ -24,6 +23,7 @@ from roost_platform.chaos.sim.plan import PARTS, STORM_S, Crash, Plan, Says
 from roost_platform.chaos.sim.processes import TOKEN, TWILIO, WEB, Parts
 from roost_platform.chaos.sim.storage import World, image
 from roost_platform.chaos.sim.temporal import SimTemporal
+from roost_platform.chaos.waits.looking import parked, waiting, wrong_now
 
 END_S = 1800.0  # work that is unfinished by then is stuck
 LOOK_S = 2.0

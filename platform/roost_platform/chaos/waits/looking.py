@@ -59,9 +59,7 @@ _CHILD_OF_THE_DEAD = (
 _WAITS_THOUGH_ENDED = (
     select(_TASK.conversation_id, _TASK.agent, _TASK.state)
     .join(_TURN, _TURN.conversation_id == _TASK.conversation_id)
-    .where(
-        _TASK.state != "running", _TURN.state == "waiting", _TURN.stop_requested_at.is_(None)
-    )
+    .where(_TASK.state != "running", _TURN.state == "waiting", _TURN.stop_requested_at.is_(None))
 )
 _ALWAYS = {
     "waits for ever": _WAITS_FOR_EVER,
@@ -101,5 +99,7 @@ async def parked(database: Database) -> list[str]:
 async def waiting(database: Database) -> list[str]:
     """What waits still, in words."""
     async with database.read() as session:
-        found = {what: (await session.scalars(query, {})).all() for what, query in _UNFINISHED.items()}
+        found = {
+            what: (await session.scalars(query, {})).all() for what, query in _UNFINISHED.items()
+        }
     return [f"{what}: {id}" for what, ids in found.items() for id in ids]

@@ -9,9 +9,9 @@ from typing import Any, Final, Literal, cast
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from roost_platform.approval_rules import ApprovalRules, Verdict
 from roost_platform.db import models
 from roost_platform.db.agent_versions import StoredVersion, versions
-from roost_platform.approval_rules import ApprovalRules, Verdict
 from roost_platform.db.waits.policies import verdict_of
 from roost_workflows.wait_ports import CallFacts
 

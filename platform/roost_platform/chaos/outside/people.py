@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from roost_platform.testing import Phones
 DECIDES = 0.85  # how often a card that is seen is answered at once; else it is seen again later
 AGREES = 0.75
 TWICE = 0.3
+LOOKS_MAX = 3  # at one card
 PHONES_A_LOOK = 5
 
 
@@ -28,6 +30,7 @@ class StormPeople:
         self._whatsapp = whatsapp
         self._rng = random.Random(seed)
         self._pressed: dict[str, float] = {}
+        self._counts: Counter[str] = Counter()
 
     def look(self) -> None:
         """Let some people look at their phones."""
@@ -55,6 +58,10 @@ class StormPeople:
         nonce = own[0].rpartition(":")[0] + own[0].rpartition(":")[2][:1]
         if time.monotonic() - self._pressed.get(nonce, 0.0) < 20.0:
             return
+        # Cards that can't be edited keep their buttons, and every press of them is answered.
+        if self._counts[nonce] >= LOOKS_MAX:
+            return
+        self._counts[nonce] += 1
         self._pressed[nonce] = time.monotonic()
         choice = own[0 if self._rng.random() < AGREES else min(1, len(own) - 1)]
         yield choice
