@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -56,7 +55,7 @@ async def wonder() -> Ask:
 
 
 AGENT = Agent("concierge", "Book.", tools=[book, wonder])
-CALL = ("book", {"day": "Friday"})
+CALL: tuple[str, dict[str, str]] = ("book", {"day": "Friday"})
 
 
 async def asked(person: Person) -> models.Approval:
@@ -69,7 +68,7 @@ async def asked(person: Person) -> models.Approval:
         return row
 
 
-async def parked(person: Person, *calls: tuple[str, Mapping[str, Any]]) -> InProcessWorker:
+async def parked(person: Person, *calls: tuple[str, dict[str, str]]) -> InProcessWorker:
     """A turn that waits after these calls, by a worker that did it."""
     BOOKED.clear()
     worker = InProcessWorker(person, AGENT)

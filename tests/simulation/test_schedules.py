@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from roost_platform.chaos.sim.plan import Crash, Plan, Says, Strike, draw
+from roost_platform.chaos.sim.plan import Crash, Plan, Says, Strike, draw, draw_waits
 from roost_platform.chaos.sim.run import Failure, run, shrunk
 from roost_platform.chaos.sim.schedule import Outcome, simulate
 
@@ -16,6 +16,8 @@ SEEDS = [
 ]
 # `make chaos` runs ten thousand; these are others, so that both add to what was tried.
 FIRST_SEED, SCHEDULES = 1_000_000, 12
+
+WAITING = (3003, 1015)
 
 ONE_QUESTION = Plan(1, (Says(0.5, "101", "w1", think_s=2.0),))
 
@@ -30,6 +32,15 @@ def test_no_schedule_loses_doubles_or_reorders_anything() -> None:
     tally = run(FIRST_SEED, SCHEDULES, workers=1)
     assert tally.schedules == SCHEDULES and tally.messages >= SCHEDULES
     assert not tally.failures
+
+
+@pytest.mark.parametrize("seed", WAITING)
+def test_a_seed_with_waits_holds(seed: int) -> None:
+    """Each of them has approvals, questions, children, a flow, or a schedule, and a crash."""
+    outcome = simulate(draw_waits(seed))
+    assert outcome.violations == []
+    waits = outcome.record.waits
+    assert waits.acted or waits.handed or waits.reminded
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -33,7 +33,8 @@ class Surroundings:
     now: Callable[[], float] = time.time
 
 
-surroundings: ContextVar[Surroundings] = ContextVar("surroundings", default=Surroundings())
+_OF_PROCESSES = Surroundings()
+surroundings: ContextVar[Surroundings] = ContextVar("surroundings", default=_OF_PROCESSES)
 
 
 @tool(effect="pure")

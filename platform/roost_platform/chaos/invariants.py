@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from roost_channels.rendering.parts import REPEAT_LABEL
 from roost_platform.chaos.record import Record, Shown, words
 from roost_platform.chaos.transcripts import faults_of
-from roost_platform.chaos.waits.rules import WAIT_RULES
+from roost_platform.chaos.wait_rules import WAIT_RULES
 
 EVIDENCE_MAX = 300  # characters of a text quoted in a violation
 

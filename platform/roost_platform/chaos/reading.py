@@ -144,7 +144,7 @@ async def _accepted_messages(
         .order_by(models.Inbox.sequence)
     )
     messages = [(text, place, chat) for text, place, chat in rows]
-    stops: dict[str, int] = {chat: place for text, place, chat in messages if text == "/stop"}
+    stops: dict[str, int] = {chat: place for text, place, chat in messages if text in STOPS}
     return [
         AcceptedMessage(chat, word, place, fills.get(word, 0), place < stops.get(chat, -1))
         for text, place, chat in messages

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roost_channels.rendering.parts import REPEAT_LABEL
+from roost_platform.chaos.record import Record
 from roost_platform.chaos.sim.run import Failure, Tally
 from roost_platform.chaos.storm_report import StormReport
 
@@ -54,11 +55,22 @@ def storm_lines(report: StormReport) -> list[str]:
         + ", ".join(f"{kind} {count}" for kind, count in sorted(report.struck.items())),
         f"  at rest {report.settled_s:.0f} s after the last kill; {repeats} labelled repeats,"
         f" {len(record.unknowable)} status messages of unknown outcome",
+        f"  {report.presses} buttons pressed; {waits_line(record)}",
         f"  {len(report.violations)} violations",
     ]
     lines += [f"    {violation}" for violation in report.violations]
     lines += [f"  {clock(at)} kill -9 {part} ({pid})" for at, part, pid in report.kills]
     return lines
+
+
+def waits_line(record: Record) -> str:
+    """How much waited, in words."""
+    waits = record.waits
+    ran = sum(call.runs for call in waits.acted)
+    return (
+        f"{len(waits.acted)} calls with an effect, of which {ran} ran, "
+        f"{len(waits.handed)} tasks of agents, {len(waits.reminded)} reminders"
+    )
 
 
 def clock(at: float) -> str:

@@ -17,13 +17,16 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from roost_channels.testing.loopback import Call
-from roost_platform.chaos.answers import Question
-from roost_platform.chaos.engine_process import EngineProcess
+from roost_platform.chaos.agents import EFFECTS
+from roost_platform.chaos.answers import DOES, Question
 from roost_platform.chaos.invariants import check
-from roost_platform.chaos.postgres import running_postgres
+from roost_platform.chaos.outside.engine_process import EngineProcess
+from roost_platform.chaos.outside.people import StormPeople
+from roost_platform.chaos.outside.postgres import running_postgres
 from roost_platform.chaos.reading import Sources, read, unfinished
 from roost_platform.chaos.record import Record
 from roost_platform.chaos.storm_report import StormConfig, StormReport
+from roost_platform.chaos.waits.looking import waiting, wrong_now
 from roost_platform.db.base.engine import Database
 from roost_platform.testing import (
     Phones,
@@ -39,6 +42,9 @@ LOOK_S = 1.0
 START_S = 300.0
 DATABASE_EVERY_S = 45.0
 FAULT_RATE = 0.04
+# What messages want done: half of them nothing. What comes again and again would not end, and the
+# result of a job reads as an answer to what was asked meanwhile.
+DOING = ("",) * len(DOES) + tuple(one for one in DOES if one not in ("every", "job"))
 
 
 def storm(config: StormConfig, folder: Path) -> StormReport:
@@ -58,6 +64,12 @@ def running_stack(config: StormConfig, folder: Path) -> Iterator["Storm"]:
             settings |= engine.settings
         if postgres is not None:
             settings["ROOST_DATABASE__URL"] = postgres.url
+        settings |= {
+            "ROOST_AGENTS": "roost_platform.chaos.agents:AGENTS",
+            "ROOST_APPROVALS__EXPIRE_S": "60",
+            "ROOST_APPROVALS__ASKS_A_DAY": "1000",
+            EFFECTS: str(folder / "effects"),
+        }
         stack = Stack(folder / "stack", settings)
         process, phones = start_phones(stack.url)
         stack.env |= phones.settings | {"ROOST_TWILIO__RECONCILE_S": "10"}
@@ -94,6 +106,8 @@ class Storm:
         self._rng = random.Random(config.seed)
         self._telegram = [str(9001 + n) for n in range(TALKS_TELEGRAM)]
         self._whatsapp = [f"whatsapp:+49155500200{n:02d}" for n in range(TALKS_WHATSAPP)]
+        self._people = StormPeople(phones, self._telegram, self._whatsapp, config.seed + 2)
+        self._wrong: dict[str, None] = {}
         self._word = 0
         self._url = settings_url(stack)
 
@@ -104,8 +118,11 @@ class Storm:
         self._faults(self._config.seed)
         killer = threading.Thread(target=self._kill_until, args=(until,), daemon=True)
         killer.start()
+        tapper = threading.Thread(target=self._tap_until, args=(until,), daemon=True)
+        tapper.start()
         self._write_until(until)
         killer.join()
+        tapper.join()
         self._calm()
         calm = time.monotonic()
         left = asyncio.run(self._until_quiet())
@@ -113,6 +130,8 @@ class Storm:
         report.settled_s = time.monotonic() - calm
         report.record = asyncio.run(self._read())
         report.record.stuck += left
+        report.record.waits.wrong += self._wrong
+        report.presses = self._people.presses
         report.violations = check(report.record)
         report.wall_s = time.monotonic() - began
         return report
@@ -164,12 +183,17 @@ class Storm:
             self._write(self._rng.choice(chats))
             time.sleep(min(self._rng.expovariate(1 / gap), gap * 5))
 
+    def _tap_until(self, until: float) -> None:
+        while time.monotonic() < until:
+            self._people.look()
+            time.sleep(LOOK_S)
+
     def _write(self, chat: str) -> None:
         self._word += 1
         word = f"w{self._word}"
         fill = self._rng.choice((0, 0, 0, 0, 700))
         think_s = self._rng.choice((0.0, 0.5, 2.0, 5.0))
-        text = str(Question(word, think_s, fill, "tool" if self._rng.random() < 0.2 else ""))
+        text = str(Question(word, think_s, fill, self._rng.choice(DOING)))
         self._report.written.append((chat, word))
         self._report.fills[word] = fill
         if chat in self._telegram:
@@ -186,6 +210,9 @@ class Storm:
             while time.monotonic() < end:
                 try:
                     left = await unfinished(database, self._report.written)
+                    left += await waiting(database)
+                    self._wrong |= dict.fromkeys(await wrong_now(database))
+                    self._people.look()
                 except DBAPIError as error:
                     left = [f"the database does not answer: {str(error).splitlines()[0]}"]
                 left += self._under_way()
@@ -208,6 +235,11 @@ class Storm:
             ]
         return unsettled
 
+    def _effects(self) -> list[str]:
+        """Keys of calls that took effect, as the tools noted them."""
+        path = Path(self.stack.env[EFFECTS])
+        return path.read_text().splitlines() if path.exists() else []
+
     async def _read(self) -> Record:
         telegram, whatsapp = self.phones.telegram, self.phones.whatsapp
         sources = Sources(
@@ -219,6 +251,7 @@ class Storm:
             },
             telegram_calls=calls_of(telegram.http),
             twilio_calls=calls_of(whatsapp.http),
+            effects=self._effects(),
             deaths=[at for at, part, _ in self._report.kills if part in ("courier", "postgres")],
         )
         self._report.telegram_calls = len(sources.telegram_calls)

@@ -30,6 +30,7 @@ class StormReport:
     violations: list[Violation] = field(default_factory=list)
     telegram_calls: int = 0
     twilio_calls: int = 0
+    presses: int = 0
     struck: dict[str, int] = field(default_factory=dict)
     settled_s: float = 0.0
     wall_s: float = 0.0

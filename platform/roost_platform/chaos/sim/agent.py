@@ -3,11 +3,9 @@ question with its word. All else in a turn is done by the worker's own activitie
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
-
-from temporalio.testing import ActivityEnvironment
 
 from roost.errors import TurnStopped
 from roost.turn import Finish
@@ -18,6 +16,7 @@ from roost_platform.chaos.answers import answer, think_s, wanted
 from roost_platform.db.stores import Stores
 from roost_workflows.ports import ModelCall, PlannedCall, Snapshot, TurnContext
 from roost_workflows.state import CallInput, GenerateInput, GroupInput
+from roost_workflows.testing.performing import perform
 from roost_workflows.turn.activities import Activities
 
 TICK_S = 0.5
@@ -114,11 +113,6 @@ class SimTurn:
             raise TurnStopped
 
 
-async def perform(activity: Callable[[Any], Any], argument: object) -> Any:
-    """Run an activity as a worker does."""
-    return await ActivityEnvironment().run(activity, argument)
-
-
 def since_answer(context: TurnContext) -> tuple[list[str], str]:
     """What was written since the last answer, oldest first, and the arguments of the calls."""
     texts: list[str] = []
@@ -126,6 +120,8 @@ def since_answer(context: TurnContext) -> tuple[list[str], str]:
     for message in context.messages:
         if message.role == "user":
             texts.append(message.content)
+        elif message.note_kind == "scheduled":
+            continue  # the result of a job, which came in between
         elif message.role == "assistant" and not message.tool_calls:
             texts, called = [], []
         elif message.role == "assistant":

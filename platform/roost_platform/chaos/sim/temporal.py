@@ -5,17 +5,16 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from temporalio.exceptions import ApplicationError
-
 from roost.errors import StepsExhausted, TurnStopped
 from roost.turn import run_turn
 from roost_platform.chaos.agents import REGISTRY, Surroundings, surroundings
-from roost_platform.chaos.sim.agent import NoEngine, SimTurn, perform
+from roost_platform.chaos.sim.agent import NoEngine, SimTurn
 from roost_platform.chaos.sim.life import Life
 from roost_platform.db.stores import Stores
 from roost_platform.wiring import worker_ports
 from roost_workflows.hints.session_hints import NoHints
 from roost_workflows.state import SettleInput
+from roost_workflows.testing.performing import ActivityFailed, perform
 from roost_workflows.turn.activities import Activities
 
 RETRY_S = 1.0
@@ -134,10 +133,8 @@ class SimWorker:
             await self._settle(SettleInput(begun.turn_id, "stopped", "stopped"))
         except StepsExhausted:
             await self._settle(SettleInput(begun.turn_id, "failed", "too_many_steps"))
-        except ApplicationError as error:
-            if not error.non_retryable:
-                raise
-            await self._settle(SettleInput(begun.turn_id, "failed", error.type or "internal"))
+        except ActivityFailed as error:
+            await self._settle(SettleInput(begun.turn_id, "failed", error.reason))
         return True
 
     async def _settle(self, end: SettleInput) -> None:
