@@ -235,7 +235,9 @@ async def test_filters_find_what_they_name(stores: Stores) -> None:
     expected = {
         SessionFilter(): 5,
         SessionFilter(state="running"): 1,
-        SessionFilter(state="pending"): 1,
+        SessionFilter(state="pending"): 0,
+        SessionFilter(state="waiting"): 0,
+        SessionFilter(state="held"): 1,
         SessionFilter(state="idle"): 3,
         SessionFilter(state="failed"): 0,
         SessionFilter(channel="whatsapp"): 1,
