@@ -37,7 +37,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 TAPS = 30
 SCHEDULES, CHATS, WITHIN_S = 1000, 50, 60.0
 PARKED = 10_000
-SETTLE_S = 30.0
+SETTLE_S = 20.0
 MONTH_S = 30 * 86400.0
 BEGAN: list[float] = []
 
