@@ -9,6 +9,7 @@ from roost_inference.benchmarking import chart, report
 from roost_inference.benchmarking.bench import Bench, open_bench
 from roost_inference.benchmarking.parameters import Parameters
 from roost_platform.chaos.load import LoadParameters
+from roost_platform.chaos.usage import idle_minutes
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -21,6 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             longer_s = 60 * LoadParameters().memory_minutes if "[memory]" in item.name else 0
+            longer_s += 60 * idle_minutes() if "idle" in item.name else 0
             item.add_marker(pytest.mark.timeout(SCENARIO_TIMEOUT_S + longer_s))
 
 

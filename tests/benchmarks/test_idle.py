@@ -3,7 +3,6 @@
 IDLE_MINUTES=30 judges the growth of memory as well.
 """
 
-import os
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from roost_platform.chaos.usage import (
     FLAT_MIB_PER_MINUTE,
     JUDGED_FROM_MINUTES,
     ResidentSamples,
+    idle_minutes,
     processor_s,
     resident_mib,
     sleeps,
@@ -31,7 +31,7 @@ ALL_PARTS = "all parts together"
 
 @pytest.mark.benchmark
 def test_measure_idle_parts(tmp_path: Path) -> None:
-    minutes = float(os.environ.get("IDLE_MINUTES", "1"))
+    minutes = idle_minutes()
     run = report.BenchmarkRun("scripted, nobody writes", 1)
     samples = ResidentSamples(minutes)
     with running_stack(StormConfig(seed=1, minutes=0, database="sqlite"), tmp_path) as world:

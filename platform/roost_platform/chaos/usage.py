@@ -20,6 +20,11 @@ FLAT_MIB_PER_MINUTE = 0.1
 JUDGED_FROM_MINUTES = 30.0
 
 
+def idle_minutes() -> float:
+    """How long an idle stack is looked at, by the environment."""
+    return float(os.environ.get("IDLE_MINUTES", "1"))
+
+
 def parts_of(stack: Stack) -> Iterator[tuple[str, Path]]:
     """Each process of the stack by name, and its folder below /proc."""
     assert stack.process is not None

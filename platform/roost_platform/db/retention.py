@@ -72,6 +72,7 @@ async def _delete_batch(session: AsyncSession, before: float) -> int:
         for child in (
             models.RunProgress,
             models.StatusMessageRow,
+            models.FlowRun,
             models.ToolCall,
             models.TurnStep,
             models.Transcript,

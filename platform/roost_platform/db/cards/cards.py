@@ -11,6 +11,7 @@ from roost_platform.db.cards.words import (
     OUTCOMES,
     closed_text,
     moment,
+    named,
     open_text,
     plain,
     subject,
@@ -21,7 +22,7 @@ from roost_platform.db.enqueue import enqueue
 # Accounts, (channel, account), where a card's buttons may not reach people: words decide as well.
 WordAccounts = frozenset[tuple[str, str]]
 
-REMINDER = "I am still waiting for your decision on {subject}. It ends {until}."
+REMINDER = "I am still waiting for your {word} {subject}, until {until}."
 _BEGUN = exists().where(
     models.Part.outbox_id == models.Outbox.id,
     models.Part.state.in_(("sending", "sent", "ambiguous")),
@@ -158,11 +159,12 @@ async def send_reminder(session: AsyncSession, approval: models.Approval, now: f
         return
     chat = await session.get_one(models.Conversation, card.conversation_id)
     until = moment(approval.expires_at, now, zone_of(await _requester(session, approval)))
+    word = "decision on" if approval.kind == "approve" else "answer to"
     await enqueue(
         session,
         chat,
         kind="notice",
-        body=REMINDER.format(subject=subject(approval), until=until),
+        body=REMINDER.format(word=word, subject=named(approval), until=until),
         dedupe_key=f"reminder:{approval.id}",
         now=now,
         reply_to=await card_target(session, card),

@@ -76,7 +76,8 @@ def verdict_line(approval: models.Approval, zone: tzinfo | None) -> str:
             said = ", ".join(plain(str(answer)) for answer in approval.answers)
             return f"Answered by {name} {at}: {said[:ANSWER_MAX]}"
         case "expired":
-            return "Nobody decided in time."
+            did = "decided" if approval.kind == "approve" else "answered"
+            return f"Nobody {did} in time."
         case "cancelled":
             return f"Cancelled {at}."
         case "stale":
@@ -94,6 +95,12 @@ def subject(approval: models.Approval) -> str:
         return f"{name}: {_cut(arguments)}" if arguments else name
     texts = [question["text"] for question in approval.questions] or [approval.preview]
     return _cut(plain(texts[min(len(approval.answers), len(texts) - 1)]))
+
+
+def named(approval: models.Approval) -> str:
+    """The question within a sentence: somebody's words stand in quotation marks."""
+    is_call = approval.kind == "approve" and approval.tool
+    return subject(approval) if is_call else f"“{subject(approval)}”"
 
 
 def details_text(approval: models.Approval) -> str:

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
-from roost_platform.db.cards.words import moment, plain, subject, zone_of
+from roost_platform.db.cards.words import moment, named, plain, zone_of
 
 SHOWN_MAX: Final = 3  # waits that are named; more are counted
 DECISION: Final = "your decision on {subject}"
@@ -18,7 +18,7 @@ ANSWER: Final = "an answer to: {subject}"
 def wait_words(approval: models.Approval, *, is_mine: bool) -> str:
     """What an open question waits for."""
     form = ANSWER if approval.kind != "approve" else DECISION if is_mine else SOMEBODYS
-    return form.format(subject=subject(approval))
+    return form.format(subject=named(approval))
 
 
 async def waits_of(
