@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from roost.testing import ScriptedModel, call, run_agent
+from roost.testing import MemorySchedules, ScriptedModel, call, run_agent
 from roost_platform.settings.config import load_settings
 from roost_platform.testing.processes import ROOT
 from roost_workflows.agents import load_agents
@@ -75,6 +75,7 @@ def test_every_block_that_runs_is_run_by_a_test() -> None:
         "agents.md",
         "extending.md",
         "flows.md",  # tests/workflows/flows/test_flow_docs.py
+        "schedules.md",
     }
 
 
@@ -101,6 +102,16 @@ async def test_the_agent_and_the_test_of_the_agents_page_run() -> None:
     assert tests
     for each in tests:
         await each()
+
+
+async def test_the_agent_of_the_schedules_page_keeps_a_reminder() -> None:
+    [source] = of("schedules.md", "python")
+    made, kept = defined(source), MemorySchedules(zone="Europe/Rome")
+    model = ScriptedModel(call("remind", text="Call Ana", in_minutes=20), "I remind you.")
+    run = await run_agent(made["helper"], "Remind me.", model=model, schedules=kept)
+    assert [each.outcome.status for each in run.calls] == ["ok"]
+    [wanted] = kept.wanted
+    assert (wanted.kind, wanted.text) == ("reminder", "Call Ana")
 
 
 def test_the_entry_point_of_the_agents_page_is_one_that_is_found(
