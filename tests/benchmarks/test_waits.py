@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from roost_workflows.connection import connect
 from sqlalchemy import insert, select
 
 from roost import Agent, Context, tool
@@ -31,6 +30,7 @@ from roost_platform.wiring import worker_ports
 from roost_workflows.agents import AgentRegistry
 from roost_workflows.config import WorkerConfig
 from roost_workflows.hints.session_hints import NoHints
+from roost_workflows.server.connection import connect
 from roost_workflows.worker import build_worker
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
