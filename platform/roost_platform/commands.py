@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from roost.agent import QueueMode
 from roost_channels.kinds import ChatCommand
@@ -26,21 +26,7 @@ CommandName = Literal[
     "start",
 ]
 
-COMMANDS: tuple[CommandName, ...] = (
-    "new",
-    "stop",
-    "status",
-    "tasks",
-    "approve",
-    "deny",
-    "queue",
-    "progress",
-    "remind",
-    "schedules",
-    "link",
-    "help",
-    "start",
-)
+COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
 # What follows these is text of the person, of any length.
 WITH_TEXT: tuple[CommandName, ...] = ("approve", "deny", "remind", "schedules")
 WITH_ARGUMENT: tuple[CommandName, ...] = ("queue", "progress", "link")

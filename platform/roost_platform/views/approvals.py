@@ -1,6 +1,5 @@
 """Questions to people, for operators: those that are open, what became of others, and grants."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -144,16 +143,6 @@ async def history(
     return await _views(session, rows.all()), await session.scalar(count) or 0
 
 
-async def of_turn(session: AsyncSession, turn_id: str) -> Sequence[ApprovalView]:
-    """All questions of a turn, oldest first."""
-    rows = await session.scalars(
-        select(models.Approval)
-        .where(models.Approval.turn_id == turn_id)
-        .order_by(models.Approval.created_at, models.Approval.round)
-    )
-    return await _views(session, rows.all())
-
-
 async def get(session: AsyncSession, approval_id: str) -> ApprovalView:
     """One question. Raises NotFound."""
     row = await session.get(models.Approval, approval_id)
@@ -187,22 +176,6 @@ async def grants(session: AsyncSession, now: float) -> Sequence[GrantView]:
             )
         )
     return views
-
-
-def changed_arguments(view: ApprovalView) -> Sequence[tuple[str, Any, Any]]:
-    """(name, before, now) of each argument that differs from the round before; none for the first.
-
-    A missing argument is None.
-    """
-    if not view.before:
-        return []
-    before, now = json.loads(view.before), json.loads(view.arguments or "{}")
-    names = dict.fromkeys([*before, *now])
-    return [
-        (name, before.get(name), now.get(name))
-        for name in names
-        if before.get(name) != now.get(name)
-    ]
 
 
 async def _views(session: AsyncSession, rows: Sequence[models.Approval]) -> Sequence[ApprovalView]:

@@ -1,7 +1,6 @@
 """Flows in a test: the real journal and real tools, without Temporal, engine and database."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -127,11 +126,3 @@ async def _round(
     if any(ran) or steps.jump():
         return None
     return "waiting", how
-
-
-def journal_text(journal: Sequence[Entry]) -> str:
-    """A journal as text, one line for each step, to be read in a failing test."""
-    return "\n".join(
-        f"{entry.path:8} {entry.words:40} {entry.state:8} {json.dumps(entry.result)[:60]}"
-        for entry in journal
-    )

@@ -21,7 +21,6 @@ from roost_workflows.turn.endings import APOLOGIES, STOPPERS
 
 End = Literal["done", "failed", "stopped"]
 RESULT_CHARS_MAX: Final = 32_000  # about 8,000 tokens; the child's own transcript has the whole
-PARTIAL_CHARS_MAX: Final = 4_000
 CUT: Final = "\n\n[The rest is left out here: {more} characters more.]"
 NO_TEXT: Final = "It ended without an answer."
 NOT_VALID: Final = "[This answer does not fit the schema that was asked for: schema_valid=false]"
