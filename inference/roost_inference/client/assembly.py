@@ -138,7 +138,7 @@ class AnswerAssembly:
                 self._add_reasoning(message[name])
                 break  # some engines send the same text under two names
         text = ""
-        for kind, part in _parts_of(message):
+        for kind, part in parts_of(message):
             if kind == "reasoning":
                 self._add_reasoning(part)
             else:
@@ -185,9 +185,9 @@ class AnswerAssembly:
             finish_reason=reason,
             model=self._model,
             message_id=self._id,
-            prompt_tokens=_count(self._usage.get("prompt_tokens")),
-            cached_tokens=_count(cached or self._usage.get("prompt_cache_hit_tokens")),
-            completion_tokens=_count(self._usage.get("completion_tokens")),
+            prompt_tokens=count_of(self._usage.get("prompt_tokens")),
+            cached_tokens=count_of(cached or self._usage.get("prompt_cache_hit_tokens")),
+            completion_tokens=count_of(self._usage.get("completion_tokens")),
             metrics=self._metrics,
             reasoning="".join([*self._reasoning, *self._filter.reasoning]),
         )
@@ -196,7 +196,7 @@ class AnswerAssembly:
         return completed
 
 
-def _parts_of(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def parts_of(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What a message says, as (text or reasoning, text)."""
     content = message.get("content")
     for part in content if isinstance(content, list) else [content]:
@@ -226,6 +226,7 @@ def _part_of(part: Mapping[str, Any]) -> tuple[str, str]:
     return "text", ""  # a picture, or a kind that does not exist yet
 
 
-def _count(value: Any) -> int:
+def count_of(value: Any) -> int:
+    """A count of tokens as an engine sends it; nonsense counts as 0."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return int(value) if is_number and 0 <= value < COUNT_MAX else 0

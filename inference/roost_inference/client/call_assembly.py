@@ -1,7 +1,7 @@
 """Puts the tool calls of a streamed answer together, however an engine numbers them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -87,6 +87,11 @@ class CallAssembly:
         call = _OpenCall(index)
         self._calls.append(call)
         return call
+
+    def so_far(self) -> Iterator[ToolCall]:
+        """The calls as they stand, in their order; what has not come yet is empty."""
+        for call in self._calls:
+            yield ToolCall(call.id, call.name, call.arguments)
 
     def completed(self) -> tuple[ToolCall, ...]:
         """The calls, each with an id of its own. One without a name is no call."""

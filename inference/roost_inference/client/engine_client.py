@@ -86,7 +86,7 @@ class EngineClient:
             ),
             limits=httpx2.Limits(max_connections=None, keepalive_expiry=IDLE_CONNECTION_S),
             # No proxy of the environment stands between two processes of one machine.
-            trust_env=not _is_loopback(url.host),
+            trust_env=not is_loopback(url.host),
         )
 
     async def close(self) -> None:
@@ -99,7 +99,7 @@ class EngineClient:
         headers = {"x-session-id": request.session_id} if request.session_id else {}
         url = f"{self._api}/chat/completions"
         answer = AnswerAssembly(model=body["model"])
-        with _network_errors():
+        with network_errors():
             async with (
                 self._accepted(url, body, headers) as response,
                 contextlib.aclosing(events_of(response)) as events,
@@ -133,7 +133,7 @@ class EngineClient:
         Raises EngineUnavailable. Cut off beyond BODY_BYTES_MAX.
         """
         url = f"{self._api}{path[3:]}" if path.startswith("/v1/") else f"{self._root}{path}"
-        with _network_errors():
+        with network_errors():
             async with self._http.stream(method, url, json=body, timeout=PROBE_TIMEOUT_S) as reply:
                 return reply.status_code, reply.headers, await self._read(reply)
 
@@ -253,7 +253,8 @@ class EngineClient:
         return error
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether this host is the machine itself."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -261,7 +262,7 @@ def _is_loopback(host: str) -> bool:
 
 
 @contextlib.contextmanager
-def _network_errors() -> Iterator[None]:
+def network_errors() -> Iterator[None]:
     """Turn every error of the network into EngineUnavailable."""
     try:
         yield
