@@ -1,0 +1,100 @@
+"""Errors of the gateway itself; those of engines and providers are roost_inference.errors.
+
+EngineError
+├── Unauthorized          401  no key, or one that is not known
+│   ├── KeyRevoked        401
+│   └── KeyExpired        401
+├── ModelNotAllowed       403  the key may not use this model
+├── NotFoundHere          404  no such address, response or model
+├── BudgetExhausted       429  the key's money or tokens are spent or reserved
+├── RateLimited           429  too many requests, tokens or parallel calls of one key
+├── Overloaded            503  the gateway has as many calls as it can hold
+├── ProviderSilent        504  a provider takes longer than its time
+└── StreamBroken          502  a provider's answer ended in the middle
+"""
+
+from roost_inference.errors import EngineError
+
+
+class Unauthorized(EngineError):
+    """A key of this gateway is needed."""
+
+    http_status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class KeyRevoked(Unauthorized):
+    """This key has been revoked."""
+
+    code = "key_revoked"
+
+
+class KeyExpired(Unauthorized):
+    """This key has expired."""
+
+    code = "key_expired"
+
+
+class ModelNotAllowed(EngineError):
+    """The key may not use this model."""
+
+    http_status = 403
+    type = "permission_error"
+    code = "model_not_allowed"
+
+
+class NotFoundHere(EngineError):
+    """There is nothing of that name here."""
+
+    http_status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class Waiting(EngineError):
+    """Another try may succeed after `retry_after_s` seconds; None: no time is known."""
+
+    http_status = 429
+    type = "rate_limit_error"
+    retryable = True
+
+    def __init__(self, message: str = "", *, retry_after_s: float | None = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class BudgetExhausted(Waiting):
+    """The key's budget does not cover this call."""
+
+    type = "insufficient_quota"
+    code = "budget_exhausted"
+
+
+class RateLimited(Waiting):
+    """The key has too many requests, tokens or parallel calls."""
+
+    code = "rate_limit_exceeded"
+
+
+class Overloaded(Waiting):
+    """The gateway has as many calls as it can hold."""
+
+    http_status = 503
+    type = "server_error"
+    code = "overloaded"
+
+
+class ProviderSilent(EngineError):
+    """The provider does not answer in time."""
+
+    http_status = 504
+    code = "provider_timeout"
+    retryable = True
+
+
+class StreamBroken(EngineError):
+    """The provider's answer ended in the middle."""
+
+    http_status = 502
+    code = "stream_broken"

@@ -1,0 +1,195 @@
+"""Reads the chunks of OpenAI's chat completions as events, whatever an engine leaves out."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from roost_inference.client.assembly import (
+    ANSWER_CHARACTERS_MAX,
+    BROKEN,
+    FINISH_REASONS,
+    count_of,
+    parts_of,
+)
+from roost_inference.client.call_assembly import CallAssembly
+from roost_inference.client.reasoning import ReasoningFilter, Visible
+from roost_inference.client.refusals import error_of
+from roost_inference.errors import EngineFailed
+from roost_inference.wire.ids import call_id
+from roost_platform.gateway.errors import StreamBroken
+from roost_platform.gateway.events import (
+    CallDelta,
+    Event,
+    Finish,
+    FinishReason,
+    ReasoningDelta,
+    RefusalDelta,
+    Started,
+    TextDelta,
+    TextWasReasoning,
+    Usage,
+)
+
+CHOICES_MAX: Final = 128
+REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter"})
+REASONING_FIELDS: Final = ("reasoning_content", "reasoning", "thinking")
+
+
+@dataclass(slots=True)
+class _Choice:
+    """What has come of one choice."""
+
+    index: int
+    filter: ReasoningFilter = field(default_factory=ReasoningFilter)
+    reasoning_parts: int = 0  # of the filter's list that were told
+    calls: CallAssembly = field(default_factory=CallAssembly)
+    sent: list[int] = field(default_factory=list)  # characters of each call's arguments told
+    has_finished: bool = False
+
+
+class ChatDecoder:
+    """The events of one streamed answer, or of a whole one sent as a single chunk."""
+
+    def __init__(self) -> None:
+        self._choices: dict[int, _Choice] = {}
+        self._has_started = False
+        self._was_ended = False
+        self._size = 0
+
+    def end_mark(self) -> None:
+        """The provider says that nothing more comes."""
+        self._was_ended = True
+
+    def feed(self, chunk: Any, *, is_event_error: bool = False) -> list[Event]:
+        """The events in one chunk. Raises the error that a chunk carries."""
+        if isinstance(chunk, list) and len(chunk) == 1:
+            chunk = chunk[0]
+        if not isinstance(chunk, dict):
+            raise EngineFailed("The engine sent an event that is not an object")
+        error = error_of(chunk, is_event_error=is_event_error)
+        if error is not None:
+            raise error
+        events: list[Event] = []
+        if not self._has_started:
+            self._has_started = True
+            fingerprint = chunk.get("system_fingerprint")
+            events.append(
+                Started(
+                    id=str(chunk.get("id") or ""),
+                    model=str(chunk.get("model") or ""),
+                    fingerprint=fingerprint if isinstance(fingerprint, str) else None,
+                )
+            )
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                events += self._choice(choice)
+        usage = chunk.get("usage")
+        if isinstance(usage, dict):
+            events.append(_usage(usage, chunk.get("metrics")))
+            self._was_ended = self._was_ended or choices == []
+        return events
+
+    def end(self) -> list[Event]:
+        """What was held back. Raises StreamBroken if neither a reason nor a mark ended the answer."""
+        events: list[Event] = []
+        for choice in self._choices.values():
+            if not choice.has_finished:
+                if not self._was_ended:
+                    raise StreamBroken("The provider's answer ended without an end")
+                reason = "tool_calls" if any(True for _ in choice.calls.so_far()) else "stop"
+                events += self._finish(choice, reason)
+        if not self._choices and not self._was_ended:
+            raise StreamBroken("The provider's answer has no content and no end")
+        return events
+
+    def _choice(self, choice: Mapping[str, Any]) -> Iterator[Event]:
+        number = choice.get("index")
+        index = number if isinstance(number, int) and 0 <= number < CHOICES_MAX else 0
+        state = self._choices.get(index)
+        if state is None:
+            state = self._choices[index] = _Choice(index)
+        message = choice.get("delta") or choice.get("message") or {}
+        if not isinstance(message, dict):
+            raise EngineFailed("The engine sent a message that is not an object")
+        yield from self._message(state, message, choice.get("logprobs"))
+        reason = choice.get("finish_reason")
+        if reason and not state.has_finished:
+            yield from self._finish(state, str(reason))
+
+    def _message(
+        self, state: _Choice, message: Mapping[str, Any], logprobs: Any
+    ) -> Iterator[Event]:
+        for name in REASONING_FIELDS:
+            if isinstance(message.get(name), str):
+                if message[name]:
+                    self._grow(len(message[name]))
+                    yield ReasoningDelta(message[name], state.index)
+                break  # some engines send the same text under two names
+        refusal = message.get("refusal")
+        if isinstance(refusal, str) and refusal:
+            yield RefusalDelta(refusal, state.index)
+        text = ""
+        for kind, part in parts_of({"content": message.get("content")}):
+            if kind == "reasoning":
+                yield ReasoningDelta(part, state.index)
+            else:
+                text += part
+        entries = logprobs.get("content") if isinstance(logprobs, dict) else None
+        if text or entries:
+            self._grow(len(text))
+            yield from self._shown(state, state.filter.feed(text), entries or ())
+        if message.get("tool_calls") or message.get("function_call"):
+            self._grow(state.calls.add_all(message))
+            yield from self._calls(state)
+
+    def _shown(self, state: _Choice, visible: Visible, logprobs: Any = ()) -> Iterator[Event]:
+        for part in state.filter.reasoning[state.reasoning_parts :]:
+            if part and not visible.replaces:
+                yield ReasoningDelta(part, state.index)
+        state.reasoning_parts = len(state.filter.reasoning)
+        if visible.replaces:
+            yield TextWasReasoning(state.index)
+        if visible.text or logprobs:
+            yield TextDelta(visible.text, state.index, tuple(logprobs))
+
+    def _calls(self, state: _Choice) -> Iterator[Event]:
+        for index, call in enumerate(state.calls.so_far()):
+            if not call.name:
+                continue  # a name may still come
+            if index >= len(state.sent):
+                state.sent += [-1] * (index + 1 - len(state.sent))
+            sent = state.sent[index]
+            if sent < 0:
+                yield CallDelta(index, call.id or call_id(), call.name, choice=state.index)
+                sent = 0
+            if len(call.arguments) > sent:
+                yield CallDelta(index, arguments=call.arguments[sent:], choice=state.index)
+            state.sent[index] = len(call.arguments)
+
+    def _finish(self, state: _Choice, reason: str) -> Iterator[Event]:
+        state.has_finished = True
+        yield from self._shown(state, state.filter.end())
+        reason = reason.lower()
+        reason = FINISH_REASONS.get(reason, reason)
+        if reason in BROKEN:
+            raise BROKEN[reason](f"The engine ended the answer with {reason!r}")
+        yield Finish(cast(FinishReason, reason if reason in REASONS else "stop"), state.index)
+
+    def _grow(self, characters: int) -> None:
+        self._size += characters
+        if self._size > ANSWER_CHARACTERS_MAX:
+            raise EngineFailed(f"The answer is longer than {ANSWER_CHARACTERS_MAX} characters")
+
+
+def _usage(usage: Mapping[str, Any], metrics: Any) -> Usage:
+    prompt, output = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    cached = prompt.get("cached_tokens") if isinstance(prompt, dict) else None
+    thought = output.get("reasoning_tokens") if isinstance(output, dict) else None
+    return Usage(
+        input_tokens=count_of(usage.get("prompt_tokens")),
+        cached_tokens=count_of(cached or usage.get("prompt_cache_hit_tokens")),
+        output_tokens=count_of(usage.get("completion_tokens")),
+        reasoning_tokens=count_of(thought),
+        metrics=metrics if isinstance(metrics, dict) else {},
+    )

@@ -1,0 +1,56 @@
+"""The inner request: what a client asks of a model, in OpenAI's chat form, whatever its family."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Family = Literal["chat", "completions", "responses", "messages", "embeddings"]
+Wire = Literal["openai", "anthropic"]
+
+# Ours and vLLM's hints about sessions and tenants. A client could forge them, so the gateway takes
+# them out and mints its own for the bundled core.
+HINTS = frozenset(
+    {"session_id", "cache_salt", "priority", "tenant", "kv_transfer_params", "request_id"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NativeCall:
+    """The client's call as it came, for a provider with the same wire.
+
+    body: without the hints. headers: those the provider has to see, such as `anthropic-beta`.
+    """
+
+    wire: Wire
+    body: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One generation. model: the alias the client names.
+
+    body: OpenAI's chat completions request without `model`, `stream`, `stream_options`, `n` and the
+    hints; fields that are unknown here stay in it, a provider may know them. max_tokens: the bound
+    of the output where the client gives one; it is in `body` as well.
+    prompt_bytes: UTF-8 bytes of messages and tools, from which tokens are estimated.
+    session: the client's own name of its conversation, empty where it names none.
+    person: OpenAI's `user` or Anthropic's `metadata.user_id`.
+    """
+
+    family: Family
+    model: str
+    body: Mapping[str, Any]
+    stream: bool = False
+    n: int = 1
+    max_tokens: int | None = None
+    prompt_bytes: int = 0
+    session: str = ""
+    person: str = ""
+    native: NativeCall | None = None
+
+    @property
+    def messages(self) -> Sequence[Mapping[str, Any]]:
+        """The conversation, in OpenAI's form."""
+        messages: Sequence[Mapping[str, Any]] = self.body.get("messages", ())
+        return messages
