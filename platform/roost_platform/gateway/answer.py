@@ -1,0 +1,107 @@
+"""A whole answer, put together from its events."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from roost_platform.gateway.events import (
+    CallDelta,
+    Event,
+    Finish,
+    FinishReason,
+    ReasoningDelta,
+    RefusalDelta,
+    Started,
+    TextDelta,
+    TextWasReasoning,
+    Usage,
+)
+
+
+@dataclass(slots=True)
+class AnsweredCall:
+    """A tool call; arguments is JSON text as the model wrote it."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(slots=True)
+class ReasoningBlock:
+    """A block of reasoning; see ReasoningDelta."""
+
+    text: str = ""
+    signature: str = ""
+    is_redacted: bool = False
+
+
+@dataclass(slots=True)
+class AnswerChoice:
+    """One choice. finish is None until it is complete."""
+
+    text: str = ""
+    refusal: str = ""
+    reasoning: list[ReasoningBlock] = field(default_factory=list)
+    calls: list[AnsweredCall] = field(default_factory=list)
+    logprobs: list[Any] = field(default_factory=list)
+    finish: FinishReason | None = None
+    stop_sequence: str | None = None
+
+    @property
+    def reasoning_text(self) -> str:
+        """The reasoning that can be read."""
+        return "".join(block.text for block in self.reasoning if not block.is_redacted)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a model has answered so far."""
+
+    started: Started = field(default_factory=Started)
+    usage: Usage = field(default_factory=Usage)
+    choices: list[AnswerChoice] = field(default_factory=lambda: [AnswerChoice()])
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Add these events."""
+        for event in events:
+            match event:
+                case Started():
+                    self.started = event
+                case Usage():
+                    self.usage = event
+                case _:
+                    self._choice(event.choice, event)
+
+    def _choice(self, index: int, event: Event) -> None:
+        while len(self.choices) <= index:
+            self.choices.append(AnswerChoice())
+        choice = self.choices[index]
+        match event:
+            case TextDelta():
+                choice.text += event.text
+                choice.logprobs += event.logprobs
+            case TextWasReasoning():
+                choice.reasoning.append(ReasoningBlock(choice.text))
+                choice.text = ""
+            case ReasoningDelta():
+                _add_reasoning(choice.reasoning, event)
+            case RefusalDelta():
+                choice.refusal += event.text
+            case CallDelta():
+                while len(choice.calls) <= event.index:
+                    choice.calls.append(AnsweredCall())
+                call = choice.calls[event.index]
+                call.id, call.name = call.id or event.id, call.name or event.name
+                call.arguments += event.arguments
+            case Finish():
+                choice.finish, choice.stop_sequence = event.reason, event.stop_sequence
+
+
+def _add_reasoning(blocks: list[ReasoningBlock], event: ReasoningDelta) -> None:
+    """A block ends with its signature; ciphertext is a block of its own."""
+    is_open = blocks and not blocks[-1].signature and not blocks[-1].is_redacted
+    if event.is_redacted or not is_open:
+        blocks.append(ReasoningBlock(is_redacted=event.is_redacted))
+    blocks[-1].text += event.text
+    blocks[-1].signature += event.signature
