@@ -40,13 +40,18 @@ class ReasoningBlock:
 class AnswerChoice:
     """One choice. finish is None until it is complete."""
 
-    text: str = ""
+    texts: list[str] = field(default_factory=list)
     refusal: str = ""
     reasoning: list[ReasoningBlock] = field(default_factory=list)
     calls: list[AnsweredCall] = field(default_factory=list)
     logprobs: list[Any] = field(default_factory=list)
     finish: FinishReason | None = None
     stop_sequence: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text."""
+        return "".join(self.texts)
 
     @property
     def reasoning_text(self) -> str:
@@ -79,11 +84,11 @@ class Answer:
         choice = self.choices[index]
         match event:
             case TextDelta():
-                choice.text += event.text
+                choice.texts.append(event.text)
                 choice.logprobs += event.logprobs
             case TextWasReasoning():
                 choice.reasoning.append(ReasoningBlock(choice.text))
-                choice.text = ""
+                choice.texts.clear()
             case ReasoningDelta():
                 _add_reasoning(choice.reasoning, event)
             case RefusalDelta():

@@ -135,9 +135,7 @@ class GatewayConfig(BaseModel):
         default=3, ge=1, description="Failures in a row after which a target cools down."
     )
     usage_days: int = Field(default=400, ge=1, description="How long rows of usage are kept.")
-    responses_days: int = Field(
-        default=30, ge=1, description="How long stored responses are kept."
-    )
+    responses_days: int = Field(default=30, ge=1, description="How long stored responses are kept.")
     compress_above_tokens: int = Field(
         default=100_000, ge=1, description="Prompts above it are compressed where that is on."
     )
@@ -152,4 +150,3 @@ def checked_names(named: dict[str, Any], what: Literal["provider", "model"]) -> 
     for name in named:
         if what == "provider" and (not NAME.fullmatch(name) or name == BUNDLED):
             raise ValueError(f"{name!r} can't be the name of a {what}")
-

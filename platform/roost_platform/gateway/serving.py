@@ -123,5 +123,3 @@ class Serving:
         except Exception as error:
             # The row stays open; the sweep of lost calls settles it.
             log.error("call %s was not settled: %r", spent.call_id, error)
-
-

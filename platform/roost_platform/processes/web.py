@@ -8,9 +8,11 @@ import sys
 from collections.abc import AsyncIterator
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from roost_inference.http.connections import ConnectionLimits, bounded_protocol
 from roost_inference.http.listener import RestingServer
+from roost_platform.gateway.opening import open_gateway
 from roost_platform.identity.audit_key import open_trail
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake
@@ -20,6 +22,7 @@ from roost_platform.stack import probes
 from roost_platform.stack.local_ports import in_use, is_free
 from roost_platform.telemetry.measuring import measured
 from roost_platform.web.app import WebParts, build_app
+from roost_platform.web.front import Front
 from roost_platform.web.proxies import ProxyNetworks
 from roost_platform.wiring import (
     engine_client,
@@ -72,6 +75,16 @@ async def open_web(settings: Settings) -> AsyncIterator[WebParts]:
             await intake.close()
 
 
+@contextlib.asynccontextmanager
+async def serving_gateway(settings: Settings, parts: WebParts) -> AsyncIterator[ASGIApp | None]:
+    """Open the gateway; None where it is off."""
+    if not settings.gateway.enabled:
+        yield None
+        return
+    async with open_gateway(settings, parts.stores.database) as gateway:
+        yield gateway
+
+
 class _Server(RestingServer):
     """A uvicorn server that leaves signals alone and sets `ready` when it listens."""
 
@@ -98,12 +111,15 @@ async def _serve(settings: Settings) -> None:
     host, port = settings.web.host, settings.web.port
     if port and not is_free(host, port):
         raise in_use(port, "web")
-    async with open_web(settings) as parts:
+    async with (
+        open_web(settings) as parts,
+        serving_gateway(settings, parts) as gateway,
+    ):
         await prepare_access(settings, parts.stores.database, settings.web_url)
         ready = asyncio.Event()
         server = _Server(
             uvicorn.Config(
-                build_app(parts),
+                Front(build_app(parts), gateway),
                 host=host,
                 port=port,
                 http=bounded_protocol(connection_limits(settings)),

@@ -6,6 +6,12 @@ from roost_platform.db.models.base import Base, Serial
 from roost_platform.db.models.children import Budget, ChildTask, FlowRun
 from roost_platform.db.models.conversations import Conversation, Session
 from roost_platform.db.models.files import Artifact
+from roost_platform.db.models.gateway import (
+    GatewayCall,
+    GatewayKeyRow,
+    GatewayOriginal,
+    GatewayResponse,
+)
 from roost_platform.db.models.inbox import ForgottenEvent, Inbox
 from roost_platform.db.models.operators import (
     ApiToken,
@@ -52,6 +58,10 @@ __all__ = [
     "DeliveryAttempt",
     "FlowRun",
     "ForgottenEvent",
+    "GatewayCall",
+    "GatewayKeyRow",
+    "GatewayOriginal",
+    "GatewayResponse",
     "Grant",
     "Identity",
     "Inbox",

@@ -34,9 +34,7 @@ class Prices:
         if not key.has_budget or request.max_tokens is not None:
             return request
         most = model.config.max_output_tokens
-        return replace(
-            request, max_tokens=most, body={**request.body, "max_tokens": most}
-        )
+        return replace(request, max_tokens=most, body={**request.body, "max_tokens": most})
 
     def reservation(
         self, call_id: str, request: ModelRequest, model: RoutedModel, key: GatewayKey
@@ -113,5 +111,3 @@ def _cost(price: PriceConfig, prompt: int, cached: int, output: int) -> float:
     of_cached = price.input if price.cached is None else price.cached
     fresh = max(prompt - cached, 0)
     return fresh * price.input + cached * of_cached + output * price.output
-
-

@@ -106,9 +106,7 @@ class OpenAIProvider:
         return [entry for entry in entries if isinstance(entry, dict) and "id" in entry]
 
     @contextlib.asynccontextmanager
-    async def _accepted(
-        self, path: str, body: Mapping[str, Any]
-    ) -> AsyncIterator[httpx2.Response]:
+    async def _accepted(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx2.Response]:
         """A response with status 200; any other one is raised as the error it means."""
         async with self._http.stream("POST", f"{self._api}{path}", json=body) as response:
             if response.status_code != 200:

@@ -103,9 +103,7 @@ class Router:
             if not is_settled:
                 target.health.leave()
 
-    def _candidates(
-        self, request: ModelRequest, trace: CallTrace, error: Any
-    ) -> Iterator[Target]:
+    def _candidates(self, request: ModelRequest, trace: CallTrace, error: Any) -> Iterator[Target]:
         """The targets to try, in order: of the model, then of the models it falls back to."""
         model = self.catalogue.find(request.model)
         tries = 0
@@ -133,9 +131,12 @@ def _helps_elsewhere(error: EngineError) -> bool:
     """Whether another target may answer what this one refused."""
     if isinstance(error, InvalidRequest):
         return isinstance(error, PromptTooLong | UnknownModel)
-    return isinstance(
-        error, EngineRefused | QueueFull | EngineUnavailable | EngineFailed | ProviderSilent
-    ) or error.retryable
+    return (
+        isinstance(
+            error, EngineRefused | QueueFull | EngineUnavailable | EngineFailed | ProviderSilent
+        )
+        or error.retryable
+    )
 
 
 def _broken(error: EngineError) -> EngineError:

@@ -1,0 +1,1 @@
+"""Rows of the gateway: keys and their budgets, calls, stored responses."""

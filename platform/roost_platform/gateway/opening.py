@@ -1,0 +1,55 @@
+"""Opens the gateway: providers and models of the settings, over the stores of the web process."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from pydantic import SecretStr
+
+from roost_platform.data_folder.engine_key import with_engine_key
+from roost_platform.db.base.engine import Database
+from roost_platform.db.gateway.keys import GatewayKeys
+from roost_platform.errors import ConfigError
+from roost_platform.gateway.config import BUNDLED, ProviderConfig
+from roost_platform.gateway.door import Gateway
+from roost_platform.gateway.keys.prices import Prices
+from roost_platform.gateway.providers.openai import OpenAIProvider
+from roost_platform.gateway.providers.provider import Provider
+from roost_platform.gateway.routing.catalogue import Catalogue
+from roost_platform.gateway.routing.router import Router
+from roost_platform.gateway.serving import Serving
+from roost_platform.settings.config import Settings
+
+
+def open_catalogue(settings: Settings) -> Catalogue:
+    """The providers and models of these settings. Raises ConfigError for one that does not fit."""
+    configs = {BUNDLED: _engine_in_use(settings), **settings.providers}
+    providers: dict[str, Provider] = {
+        name: OpenAIProvider(name, config) for name, config in configs.items()
+    }
+    calls_max = {name: config.concurrency for name, config in configs.items()}
+    catalogue = Catalogue(settings.gateway, providers, calls_max)
+    try:
+        catalogue.add(settings.models)
+    except ValueError as error:
+        raise ConfigError(f"models: {error}.") from None
+    return catalogue
+
+
+@contextlib.asynccontextmanager
+async def open_gateway(settings: Settings, database: Database) -> AsyncIterator[Gateway]:
+    """The gateway, as an ASGI app for the addresses under /v1."""
+    catalogue = open_catalogue(settings)
+    try:
+        yield Gateway(Serving(settings.gateway, Router(catalogue), GatewayKeys(database), Prices()))
+    finally:
+        for provider in catalogue.providers.values():
+            await provider.close()
+
+
+def _engine_in_use(settings: Settings) -> ProviderConfig:
+    """The engine of this installation, as a provider."""
+    engine = with_engine_key(settings).engine
+    return ProviderConfig(
+        base_url=settings.engine_url,
+        api_key=SecretStr(engine.api_key.get_secret_value()),
+    )
