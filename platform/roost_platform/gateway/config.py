@@ -1,7 +1,7 @@
 """Settings of the gateway: its bounds, the providers, and the models as aliases of targets."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -145,8 +145,10 @@ Providers = dict[str, ProviderConfig]
 Models = dict[str, ModelConfig]
 
 
-def checked_names(named: dict[str, Any], what: Literal["provider", "model"]) -> None:
-    """Raise ValueError for a name that can't stand in an address or a variable."""
-    for name in named:
-        if what == "provider" and (not NAME.fullmatch(name) or name == BUNDLED):
-            raise ValueError(f"{name!r} can't be the name of a {what}")
+def checked_names(providers: Providers) -> None:
+    """Raise ValueError for a name that can't stand in a variable, or that is taken."""
+    for name in providers:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} can't be a name; use small letters, digits, - and _")
+        if name == BUNDLED:
+            raise ValueError(f"{name!r} is the engine of this installation")

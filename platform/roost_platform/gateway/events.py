@@ -1,7 +1,7 @@
 """What an answer consists of, whatever the provider's wire and the client's family.
 
-A stream of events is: Started, then deltas in any order, one Finish for each choice, and Usage where
-the provider tells it. `choice` counts from 0; it is above 0 only for requests with `n` above 1.
+A stream of events is: Started, then deltas in any order, one Finish for each choice, and Usage
+where the provider tells it. `choice` counts from 0; above 0 only for requests with `n` above 1.
 """
 
 from collections.abc import Mapping, Sequence

@@ -17,6 +17,7 @@ from roost_channels.kinds import ChannelKind
 from roost_channels.registry import BUILT_IN, Kinds, RegistrationError, load_kinds
 from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
+from roost_platform.gateway.config import GatewayConfig, Models, Providers, checked_names
 from roost_platform.settings.approvals import ApprovalsConfig
 from roost_platform.settings.problems import explain, refuse_unknown_variables
 from roost_platform.settings.sections import (
@@ -117,6 +118,16 @@ class Settings(BaseSettings):
     retention: RetentionConfig = Field(default_factory=RetentionConfig)
     web: WebConfig = Field(default_factory=WebConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)
+    gateway: GatewayConfig = Field(default_factory=GatewayConfig)
+    providers: Providers = Field(
+        default_factory=dict,
+        description="Providers by name, such as `[providers.openai]` with `base_url`, `api_key` and "
+        "`wire`.",
+    )
+    models: Models = Field(
+        default_factory=dict,
+        description="Models by name, such as `[models.fast]` with `targets`.",
+    )
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     log: LogConfig = Field(default_factory=LogConfig)
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
@@ -128,6 +139,12 @@ class Settings(BaseSettings):
         url = urlsplit(value or "https://none")
         if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
             raise ValueError("write the whole address, such as https://roost.example.org")
+        return value
+
+    @field_validator("providers")
+    @classmethod
+    def _have_names(cls, value: Providers) -> Providers:
+        checked_names(value)
         return value
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)

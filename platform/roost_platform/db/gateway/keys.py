@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import func, select
+from sqlalchemy import CursorResult, func, select
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
@@ -81,7 +81,7 @@ class GatewayKeys:
             held = await session.execute(
                 reserving.RESERVE, {**bounds, "period_end": period_end(period, now)}
             )
-            if held.rowcount == 0:
+            if isinstance(held, CursorResult) and not held.rowcount:
                 await self._refuse(session, bounds)
             await session.execute(reserving.OPEN, self._opened(wanted, now))
 

@@ -14,10 +14,10 @@ KEYS = cast(Table, models.GatewayKeyRow.__table__)
 CALLS = cast(Table, models.GatewayCall.__table__)
 K, C = KEYS.c, CALLS.c
 
-now = bindparam("now")
-cost = bindparam("cost")
-tokens = bindparam("tokens")
-_ends = bindparam("period_end")
+now: ColumnElement[float] = bindparam("now")
+cost: ColumnElement[int] = bindparam("cost")
+tokens: ColumnElement[int] = bindparam("tokens")
+_ends: ColumnElement[float] = bindparam("period_end")
 
 _is_over = and_(K.period_ends.is_not(None), K.period_ends <= now)
 _spent_microusd = case((_is_over, 0), else_=K.spent_microusd)

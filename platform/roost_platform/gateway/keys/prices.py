@@ -1,4 +1,4 @@
-"""What a call costs: reserved before it runs, by a bound; settled after it, by what was produced."""
+"""What a call costs: a bound of it before it runs, what was produced after it."""
 
 import math
 import time

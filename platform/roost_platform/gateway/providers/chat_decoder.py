@@ -91,7 +91,7 @@ class ChatDecoder:
         return events
 
     def end(self) -> list[Event]:
-        """What was held back. Raises StreamBroken if neither a reason nor a mark ended the answer."""
+        """What was held back. Raises StreamBroken where neither a reason nor a mark ended it."""
         events: list[Event] = []
         for choice in self._choices.values():
             if not choice.has_finished:

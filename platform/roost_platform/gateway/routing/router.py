@@ -1,4 +1,4 @@
-"""Sends a request to the first target that answers: retries and fallbacks end with the first byte."""
+"""Sends a request to the first target that answers; no other one is tried after its first byte."""
 
 import contextlib
 import random
@@ -56,8 +56,8 @@ class Router:
         Before the first batch, a target that fails is followed by the next one; an error after it
         ends the answer: what the client has read can't be taken back.
         """
-        error: EngineError | None = None
-        for target in self._candidates(request, trace, lambda: error):
+        last = _LastError()
+        for target in self._candidates(request, trace, last):
             has_begun = False
             try:
                 async with contextlib.aclosing(self._ask(target, request, hints)) as batches:
@@ -76,8 +76,8 @@ class Router:
                     raise _broken(failed) from failed
                 if not _helps_elsewhere(failed):
                     raise
-                error = failed
-        raise error or Overloaded("Every target of this model is busy or cooling down")
+                last.error = failed
+        raise last.error or Overloaded("Every target of this model is busy or cooling down")
 
     async def _ask(
         self, target: Target, request: ModelRequest, hints: Mapping[str, Any]
@@ -103,7 +103,9 @@ class Router:
             if not is_settled:
                 target.health.leave()
 
-    def _candidates(self, request: ModelRequest, trace: CallTrace, error: Any) -> Iterator[Target]:
+    def _candidates(
+        self, request: ModelRequest, trace: CallTrace, last: "_LastError"
+    ) -> Iterator[Target]:
         """The targets to try, in order: of the model, then of the models it falls back to."""
         model = self.catalogue.find(request.model)
         tries = 0
@@ -119,12 +121,19 @@ class Router:
                     continue
                 tries += 1
                 yield target
-            is_too_long = isinstance(error(), PromptTooLong)
+            is_too_long = isinstance(last.error, PromptTooLong)
             for name in model.config.longer if is_too_long else model.config.fallbacks:
                 if name not in seen:
                     seen.add(name)
                     with contextlib.suppress(UnknownModel):
                         queue.append(self.catalogue.find(name))
+
+
+@dataclass(slots=True)
+class _LastError:
+    """Why the target before failed."""
+
+    error: EngineError | None = None
 
 
 def _helps_elsewhere(error: EngineError) -> bool:

@@ -51,9 +51,8 @@ def check_message(message: Any, where: str) -> None:
     if not isinstance(message, dict):
         raise InvalidRequest(f"{where} has to be an object", param=where)
     if message.get("role") not in ROLES:
-        raise InvalidRequest(
-            f"{where}.role has to be one of {sorted(ROLES)}", param=f"{where}.role"
-        )
+        roles = ", ".join(sorted(ROLES))
+        raise InvalidRequest(f"{where}.role has to be one of {roles}", param=f"{where}.role")
     content = message.get("content")
     if content is not None and not isinstance(content, str | list):
         raise InvalidRequest(f"{where}.content has to be text or a list", param=f"{where}.content")
