@@ -26,7 +26,7 @@ class Gateway:
         self._serving = serving
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._errors: dict[str, ErrorBody] = {}
-        self._default_error = ChatFamily().error
+        self._default_error: ErrorBody = ChatFamily().error
         self.add_generation("/v1/chat/completions", ChatFamily())
 
     def add_generation(self, path: str, family: GenerationFamily) -> None:
@@ -62,7 +62,8 @@ class Gateway:
         """Answer with an error, unless the answer has begun: then it was its last event."""
         if exchange.has_begun:
             return
-        body = self._errors.get(exchange.path, self._default_error)(error, exchange.request_id)
+        error_body = self._errors.get(exchange.path, self._default_error)
+        body = error_body(error, exchange.request_id)
         await exchange.answer(body, status=error.http_status, headers=_headers(error))
 
     def _unknown(self, exchange: Exchange) -> EngineError:

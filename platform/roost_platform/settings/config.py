@@ -121,8 +121,7 @@ class Settings(BaseSettings):
     gateway: GatewayConfig = Field(default_factory=GatewayConfig)
     providers: Providers = Field(
         default_factory=dict,
-        description="Providers by name, such as `[providers.openai]` with `base_url`, `api_key` and "
-        "`wire`.",
+        description="Providers by name: `[providers.openai]` with `base_url`, `api_key`, `wire`.",
     )
     models: Models = Field(
         default_factory=dict,
