@@ -41,7 +41,7 @@ def upgrade() -> None:
         sa.Column("cost_microusd", sa.BigInteger(), nullable=False),
         sa.Column("ttft_ms", sa.Double(), nullable=True),
         sa.Column("duration_ms", sa.Double(), nullable=True),
-        sa.Column("tries", sa.JSON(), nullable=False),
+        sa.Column("tries", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_gateway_calls")),
     )
     op.create_index(

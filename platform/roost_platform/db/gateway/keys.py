@@ -1,5 +1,6 @@
 """The keys of the gateway in storage; see KeyStore."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +8,8 @@ from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import CursorResult, func, select
+from sqlalchemy import func, select
+from sqlalchemy.engine import Connection
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
@@ -37,7 +39,8 @@ class GatewayKeys:
 
     database: Database
     owner: str = field(default_factory=lambda: uuid4().hex)
-    _known: dict[str, tuple[float, GatewayKey, str]] = field(default_factory=dict)
+    _known: dict[str, tuple[float, GatewayKey]] = field(default_factory=dict)
+    _periods: dict[str, str] = field(default_factory=dict)
 
     async def find(self, secret: str) -> GatewayKey:
         """The key of this secret; see KeyStore."""
@@ -64,76 +67,81 @@ class GatewayKeys:
         )
         if len(self._known) >= KNOWN_MAX:
             self._known.clear()
-        self._known[hashed] = (now, key, row.period)
+            self._periods.clear()
+        self._known[hashed], self._periods[row.id] = (now, key), row.period
         return key
 
     async def reserve(self, wanted: Reservation) -> None:
         """Hold what a call may use; see KeyStore."""
         now = self.database.now()
-        bounds = {
+        values = {
+            "call": wanted.call_id,
             "key": wanted.key_id,
+            "owner": self.owner,
+            "family": wanted.family,
+            "model": wanted.model,
+            "agent": wanted.agent,
+            "session_name": wanted.session,
+            "person": wanted.person,
             "now": now,
             "cost": wanted.cost_microusd,
             "tokens": wanted.tokens,
+            "period_end": period_end(self._periods.get(wanted.key_id, ""), now),
         }
-        async with self.database.write(is_news=False) as session:
-            period = await self._period(wanted.key_id, session)
-            held = await session.execute(
-                reserving.RESERVE, {**bounds, "period_end": period_end(period, now)}
-            )
-            if isinstance(held, CursorResult) and not held.rowcount:
-                await self._refuse(session, bounds)
-            await session.execute(reserving.OPEN, self._opened(wanted, now))
+
+        def hold(connection: Connection) -> bool:
+            if reserving.RESERVE.run(connection, values).rowcount == 0:
+                return False
+            reserving.OPEN.run(connection, values)
+            return True
+
+        if not await self.database.write_plain(hold):
+            await self._refuse(values)
 
     async def settle(self, spent: Spent) -> None:
         """Replace what is held by what was used; see KeyStore."""
         now = self.database.now()
-        async with self.database.write(is_news=False) as session:
-            closed = await session.execute(
-                reserving.CLOSE.values(_closed(spent, now)), {"call": spent.call_id}
-            )
-            call = closed.one_or_none()
+        closed = {
+            "call": spent.call_id,
+            "now": now,
+            "new_tries": json.dumps(spent.tries),
+            **{
+                f"new_{name}": getattr(spent, name)
+                for name in (*reserving.CLOSED, *reserving.COUNTS)
+            },
+        }
+
+        def close(connection: Connection) -> None:
+            call = reserving.CLOSE.run(connection, closed).one_or_none()
             if call is None:
                 return
-            period = await self._period(call.key_id, session)
-            await session.execute(
-                reserving.SETTLE,
-                {
-                    "key": call.key_id,
-                    "now": now,
-                    "period_end": period_end(period, now),
-                    "held_microusd": call.held_microusd,
-                    "held_tokens": call.held_tokens,
-                    "cost": spent.cost_microusd,
-                    "tokens": spent.input_tokens + spent.output_tokens,
-                },
-            )
+            period = self._periods.get(call.key_id, "")
+            used = {
+                "key": call.key_id,
+                "now": now,
+                "period_end": period_end(period, now),
+                "held_microusd": call.held_microusd,
+                "held_tokens": call.held_tokens,
+                "cost": spent.cost_microusd,
+                "tokens": spent.input_tokens + spent.output_tokens,
+            }
+            reserving.SETTLE.run(connection, used)
 
-    async def _period(self, key_id: str, session: Any) -> str:
-        for _, key, period in self._known.values():
-            if key.id == key_id:
-                return period
-        found = await session.scalar(
-            select(models.GatewayKeyRow.period).where(models.GatewayKeyRow.id == key_id)
-        )
-        return found or ""
+        await self.database.write_plain(close)
 
-    async def _refuse(self, session: Any, bounds: Mapping[str, Any]) -> None:
+    async def _refuse(self, bounds: Mapping[str, Any]) -> None:
         """Raise the error of the bound that does not hold."""
         row = models.GatewayKeyRow
-        held = (
-            await session.execute(
-                select(
-                    row,
-                    reserving.MONEY.label("money"),
-                    reserving.TOKENS.label("tokens"),
-                    reserving.PARALLEL.label("parallel"),
-                    func.coalesce(reserving.request_level, 1.0).label("requests_left"),
-                    func.coalesce(reserving.token_level, 0.0).label("tokens_left"),
-                ).where(row.id == bounds["key"]),
-                bounds,
-            )
-        ).one_or_none()
+        asked = select(
+            row,
+            reserving.MONEY.label("money"),
+            reserving.TOKENS.label("tokens"),
+            reserving.PARALLEL.label("parallel"),
+            func.coalesce(reserving.request_level, 1.0).label("requests_left"),
+            func.coalesce(reserving.token_level, 0.0).label("tokens_left"),
+        ).where(row.id == bounds["key"])
+        async with self.database.read() as session:
+            held = (await session.execute(asked, bounds)).one_or_none()
         if held is None:
             raise Unauthorized("This key is not known here")
         key: models.GatewayKeyRow = held[0]
@@ -161,42 +169,9 @@ class GatewayKeys:
             f"This key may use {most} tokens a minute", retry_after_s=math.ceil(wait_s)
         )
 
-    def _opened(self, wanted: Reservation, now: float) -> Mapping[str, Any]:
-        return {
-            "id": wanted.call_id,
-            "key_id": wanted.key_id,
-            "owner": self.owner,
-            "family": wanted.family,
-            "model": wanted.model,
-            "session": wanted.session,
-            "person": wanted.person,
-            "started_at": now,
-            "held_microusd": wanted.cost_microusd,
-            "held_tokens": wanted.tokens,
-            "tries": [],
-        }
-
 
 def _refuse_dead(row: models.GatewayKeyRow, now: float) -> None:
     if row.revoked_at is not None:
         raise KeyRevoked(f"The key {row.name!r} has been revoked")
     if row.expires_at is not None and row.expires_at <= now:
         raise KeyExpired(f"The key {row.name!r} has expired")
-
-
-def _closed(spent: Spent, now: float) -> Mapping[str, Any]:
-    return {
-        "outcome": spent.outcome,
-        "status": spent.status,
-        "target": spent.target,
-        "error_code": spent.error_code,
-        "ended_at": now,
-        "input_tokens": spent.input_tokens,
-        "cached_tokens": spent.cached_tokens,
-        "output_tokens": spent.output_tokens,
-        "reasoning_tokens": spent.reasoning_tokens,
-        "cost_microusd": spent.cost_microusd,
-        "ttft_ms": spent.ttft_ms,
-        "duration_ms": spent.duration_ms,
-        "tries": [list(one) for one in spent.tries],
-    }

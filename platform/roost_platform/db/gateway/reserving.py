@@ -6,13 +6,33 @@ the same moment, in one process or in many, are counted one after another by the
 
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Table, and_, bindparam, case, insert, literal, or_, update
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    and_,
+    bindparam,
+    case,
+    insert,
+    literal,
+    or_,
+    update,
+)
 
 from roost_platform.db import models
+from roost_platform.db.base.plain import PlainStatement
 
 KEYS = cast(Table, models.GatewayKeyRow.__table__)
 CALLS = cast(Table, models.GatewayCall.__table__)
 K, C = KEYS.c, CALLS.c
+COUNTS = (
+    "status",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "cost_microusd",
+)
+CLOSED = ("outcome", "target", "error_code", "ttft_ms", "duration_ms")
 
 now: ColumnElement[float] = bindparam("now")
 cost: ColumnElement[int] = bindparam("cost")
@@ -45,7 +65,7 @@ PARALLEL = or_(K.parallel.is_(None), K.in_flight < K.parallel)
 REQUESTS_PER_MINUTE = or_(K.requests_per_minute.is_(None), request_level >= 1.0)
 TOKENS_PER_MINUTE = or_(K.tokens_per_minute.is_(None), token_level >= tokens)
 
-RESERVE = (
+RESERVE = PlainStatement(
     update(KEYS)
     .where(
         K.id == bindparam("key"),
@@ -65,16 +85,37 @@ RESERVE = (
     )
 )
 
-OPEN = insert(CALLS)
+OPEN = PlainStatement(
+    insert(CALLS).values(
+        id=bindparam("call"),
+        key_id=bindparam("key"),
+        owner=bindparam("owner"),
+        family=bindparam("family"),
+        model=bindparam("model"),
+        agent=bindparam("agent"),
+        session=bindparam("session_name"),
+        person=bindparam("person"),
+        started_at=now,
+        held_microusd=cost,
+        held_tokens=tokens,
+        **{name: "" for name in ("target", "outcome", "error_code")},
+        **{name: 0 for name in COUNTS},
+        tries="[]",
+    )
+)
 
-CLOSE = (
+CLOSE = PlainStatement(
     update(CALLS)
     .where(C.id == bindparam("call"), C.outcome == "")
+    .values(
+        {name: bindparam(f"new_{name}") for name in (*CLOSED, *COUNTS)}
+        | {"ended_at": now, "tries": bindparam("new_tries")}
+    )
     .returning(C.key_id, C.held_microusd, C.held_tokens)
 )
 
 # A call that used less than it held gives the rest back to the bucket of this minute.
-SETTLE = (
+SETTLE = PlainStatement(
     update(KEYS)
     .where(K.id == bindparam("key"))
     .values(

@@ -49,7 +49,8 @@ class GatewayKeyRow(Base):
 
 class GatewayCall(Base):
     """One call, without its content. outcome: empty while it runs, then ok | cancelled | failed |
-    refused | lost. owner: the process that runs it. key_id: empty for agents' own calls.
+    refused | lost. owner: the process that runs it. key_id: empty for agents' own calls. tries: a
+    JSON list of [target, code of its error].
     """
 
     __tablename__ = "gateway_calls"
@@ -82,7 +83,7 @@ class GatewayCall(Base):
     cost_microusd: Mapped[int] = mapped_column(BigInteger, default=0)
     ttft_ms: Mapped[float | None]
     duration_ms: Mapped[float | None]
-    tries: Mapped[list[Any]]
+    tries: Mapped[str] = mapped_column(default="[]")
 
 
 class GatewayResponse(Base):

@@ -1,8 +1,7 @@
 """What the door needs of storage: whose key it is, what a call may use, what it has used."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 Outcome = Literal["ok", "cancelled", "failed", "refused", "lost"]
 KEY_PREFIX = "sk-roost-"  # secret scanners recognise keys by it
@@ -40,6 +39,7 @@ class Reservation:
     cost_microusd: int
     person: str = ""
     session: str = ""
+    agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,6 @@ class Spent:
     ttft_ms: float | None = None
     duration_ms: float = 0.0
     tries: tuple[tuple[str, str], ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class KeyStore(Protocol):

@@ -1,0 +1,32 @@
+"""Statements that are compiled once, for paths where SQLAlchemy's own work would be the cost.
+
+A plain statement takes and gives values as the driver knows them: texts, numbers and None.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import CursorResult, Executable
+from sqlalchemy.engine import Connection
+
+
+class PlainStatement:
+    """One statement and its text for each kind of database."""
+
+    def __init__(self, statement: Executable) -> None:
+        self._statement: Any = statement
+        self._compiled: dict[str, tuple[str, Mapping[str, Any], tuple[str, ...] | None]] = {}
+
+    def run(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
+        """Execute it with these values of its parameters."""
+        dialect = connection.dialect
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            made = self._statement.compile(dialect=dialect)
+            order = tuple(made.positiontup) if made.positional else None
+            compiled = self._compiled[dialect.name] = (str(made), dict(made.params), order)
+        sql, given, order = compiled
+        named = {**given, **values}
+        if order is None:
+            return connection.exec_driver_sql(sql, {name: named[name] for name in given})
+        return connection.exec_driver_sql(sql, tuple(named[name] for name in order))
