@@ -106,6 +106,14 @@ class Settings(BaseSettings):
         default=False,
         description="Set by `roost up --sandbox`: the channels talk to the bundled fakes.",
     )
+    providers: Providers = Field(
+        default_factory=dict,
+        description="Providers by name: `[providers.openai]` with `base_url`, `api_key`, `wire`.",
+    )
+    models: Models = Field(
+        default_factory=dict,
+        description="Models by name, such as `[models.fast]` with `targets`.",
+    )
     database: DatabaseConfig = Field(default_factory=DatabaseConfig)
     temporal: TemporalConfig = Field(default_factory=TemporalConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
@@ -119,14 +127,6 @@ class Settings(BaseSettings):
     web: WebConfig = Field(default_factory=WebConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)
     gateway: GatewayConfig = Field(default_factory=GatewayConfig)
-    providers: Providers = Field(
-        default_factory=dict,
-        description="Providers by name: `[providers.openai]` with `base_url`, `api_key`, `wire`.",
-    )
-    models: Models = Field(
-        default_factory=dict,
-        description="Models by name, such as `[models.fast]` with `targets`.",
-    )
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     log: LogConfig = Field(default_factory=LogConfig)
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)

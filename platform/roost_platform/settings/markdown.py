@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from itertools import groupby
 
+from roost_platform.gateway.config import ModelConfig, PriceConfig, ProviderConfig, TargetConfig
 from roost_platform.settings.config import settings_model
-from roost_platform.settings.rows import SettingRow, setting_rows
+from roost_platform.settings.rows import SettingRow, entry_rows, setting_rows
 
 INTRO = """\
 # Settings
@@ -55,6 +56,7 @@ SECTIONS = {
     ),
     "web": ("Web", ""),
     "console": ("Console", ""),
+    "gateway": ("Gateway", "The API under `/v1`. See [gateway.md](gateway.md)."),
     "alerts": (
         "Alerts",
         "Who is told of what goes wrong. See [operations.md](operations.md#alerts).",
@@ -63,6 +65,14 @@ SECTIONS = {
     "metrics": ("Metrics", "See [operations.md](operations.md#figures-and-traces)."),
     "telemetry": ("Traces", "See [operations.md](operations.md#figures-and-traces)."),
 }
+
+# Tables with names of the operator's own: title, path of a field, what an entry holds.
+TABLES = (
+    ("One provider", "providers.<NAME>", ProviderConfig),
+    ("One model", "models.<NAME>", ModelConfig),
+    ("One target of a model, as a table in roost.toml", "", TargetConfig),
+    ("Its price", "price", PriceConfig),
+)
 
 
 def render_page() -> str:
@@ -82,6 +92,12 @@ def _sections() -> Iterator[str]:
         yield "| Variable | Meaning | Kind | Default |"
         yield "| --- | --- | --- | --- |"
         yield from (_line(row) for row in group)
+        yield ""
+    for title, path, entry in TABLES:
+        yield f"## {title}\n"
+        yield f"| {'Variable' if '.' in path else 'Key'} | Meaning | Kind | Default |"
+        yield "| --- | --- | --- | --- |"
+        yield from (_line(row) for row in entry_rows(path, entry))
         yield ""
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from roost_platform.masking import hide_secrets
@@ -41,6 +41,27 @@ def setting_rows(settings: Settings) -> list[SettingRow]:
             help=field.description or "",
         )
         for path, field in walk_fields(type(settings))
+    ]
+
+
+def entry_rows(path: str, model: type[BaseModel]) -> list[SettingRow]:
+    """Return what an entry of a table holds; `path` is the entry's, with `<NAME>` for its name.
+
+    A path without a dot is that of a table in a list, whose keys stand in the file alone.
+    """
+    prefix = f"{path}." if path else ""
+    return [
+        SettingRow(
+            path=f"{prefix}{name}",
+            variable=variable_of(f"{prefix}{name}") if "." in path else f"{prefix}{name}",
+            kind=_kind(field),
+            default="" if field.is_required() else _default(name, field),
+            value="",
+            origin="",
+            secret=_is_secret(field),
+            help=field.description or "",
+        )
+        for name, field in model.model_fields.items()
     ]
 
 
