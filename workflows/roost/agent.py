@@ -33,6 +33,7 @@ class ModelSettings:
     repetition_penalty: over 0; above 1 makes tokens that came already less likely. Small models
         repeat themselves without it. The bundled core and vLLM know it, other engines ignore it.
     max_tokens: bounds one model call. stop: texts at which the answer ends.
+    name: a model of the gateway, such as an alias of the settings; empty for the engine in use.
     """
 
     temperature: float | None = None
@@ -41,6 +42,7 @@ class ModelSettings:
     max_tokens: int | None = 1024
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    name: str = ""
 
     def __post_init__(self) -> None:
         where, number = "ModelSettings", (int, float, type(None))
@@ -50,6 +52,7 @@ class ModelSettings:
             require_type(
                 where, name, getattr(self, name), (int, type(None)), "a whole number or None"
             )
+        require_type(where, "name", self.name, str, "a text")
         require_type(where, "stop", self.stop, (tuple, list), "a tuple of texts")
         for text in self.stop:
             require_type(where, "each text of stop", text, str, "a text")
@@ -111,7 +114,9 @@ class Agent:
             raise DefinitionError(
                 f'{where} needs instructions. Write what it is for, such as "You book tables."'
             )
-        require_type(where, "model", self.model, ModelSettings, "ModelSettings")
+        require_type(where, "model", self.model, (ModelSettings, str), "ModelSettings or a name")
+        if isinstance(self.model, str):
+            object.__setattr__(self, "model", ModelSettings(name=self.model))
         self._check_limits(where)
         if self.queue is not None and self.queue not in QUEUE_MODES:
             modes = ", ".join(QUEUE_MODES)

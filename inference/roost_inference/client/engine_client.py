@@ -36,7 +36,11 @@ KEY_BYTES_MIN = 8  # a shorter key may be any word of an answer
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """One chat completion; messages and tools are OpenAI's, None leaves a field to the engine."""
+    """One chat completion; messages and tools are OpenAI's, None leaves a field to the engine.
+
+    model: the model to ask for, empty for the engine's own. agent, person: for whom it is; they
+    stay on this side of the wire.
+    """
 
     messages: Sequence[Mapping[str, Any]]
     tools: Sequence[Mapping[str, Any]] = ()
@@ -49,6 +53,9 @@ class ChatRequest:
     cache_salt: str | None = None
     priority: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
+    model: str = ""
+    agent: str = ""
+    person: str = ""
 
 
 class EngineClient:
@@ -167,7 +174,7 @@ class EngineClient:
     async def _body(self, request: ChatRequest) -> dict[str, Any]:
         """The request on the wire. Fields that hosted engines refuse are sent only when set."""
         body: dict[str, Any] = {
-            "model": await self._model_name(),
+            "model": request.model or await self._model_name(),
             "messages": list(request.messages),
             "stream": True,
             "stream_options": {"include_usage": True},

@@ -60,13 +60,12 @@ class Serving:
         model = self.router.catalogue.find(request.model)
         request = self.prices.bounded(request, model, key)
         await self.keys.reserve(self.prices.reservation(exchange.call_id, request, model, key))
-        trace = CallTrace()
-        answer = Answer()
+        trace = CallTrace(prompt_bytes=request.prompt_bytes)
         outcome: Outcome = "failed"
         status, code = 500, "internal_error"
         try:
             async with exchange.until_gone():
-                await self._answer(exchange, family, body, request, key, trace, answer)
+                await self._answer(exchange, family, body, request, key, trace)
             outcome, status, code = "ok", 200, ""
         except ClientGone:
             outcome, status, code = "cancelled", CLIENT_GONE, "client_gone"
@@ -77,9 +76,7 @@ class Serving:
             outcome, status, code = "cancelled", CLIENT_GONE, "stopped"
             raise
         finally:
-            spent = self.prices.spent(
-                exchange.call_id, trace, answer, request, outcome, status, code
-            )
+            spent = self.prices.spent(exchange.call_id, trace, outcome, status, code)
             await asyncio.shield(self._settle(spent))
 
     async def _answer(
@@ -90,11 +87,11 @@ class Serving:
         request: ModelRequest,
         key: GatewayKey,
         trace: CallTrace,
-        answer: Answer,
     ) -> None:
         events = self.router.stream(request, trace, hints_for(request, key))
         async with contextlib.aclosing(events) as batches:
             if not request.stream:
+                answer = Answer()
                 async for batch in batches:
                     answer.take(batch)
                 whole = family.whole(request, body, exchange.call_id, answer)
@@ -103,7 +100,6 @@ class Serving:
             writer = family.writer(request, body, exchange.call_id)
             try:
                 async for batch in batches:
-                    answer.take(batch)
                     if part := writer.write(batch):
                         if not exchange.has_begun:
                             await exchange.begin_stream()

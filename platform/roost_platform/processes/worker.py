@@ -14,6 +14,7 @@ def run(settings: Settings) -> int:
 
 async def _work(running: ProcessContext) -> None:
     # Loaded here, when a stop is already noticed: loading them takes a second or more.
+    from roost_platform.gateway.opening import routed_models
     from roost_platform.intake import TemporalDoorbell, ringing
     from roost_platform.processes.beating import beating
     from roost_platform.telemetry.measuring import measured
@@ -48,11 +49,12 @@ async def _work(running: ProcessContext) -> None:
             beating(stores.heartbeats, "worker", running.ready),
             warming(settings, stores, engine, registry),
             ringing(stores, TemporalDoorbell(client, settings.worker.task_queue)),
+            routed_models(settings, stores.database, engine, registry) as models,
         ):
             await run_worker(
                 client,
                 worker_ports(stores, hints),
-                engine,
+                models,
                 registry,
                 settings.worker,
                 stop=running.stop,

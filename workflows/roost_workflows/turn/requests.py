@@ -56,6 +56,8 @@ def build_request(
         cache_salt=context.cache_salt,
         priority=priority_of(context, step),
         extra=_extra(agent, context.given.schema if context.given and forces else None, last=last),
+        model=settings.name,
+        agent=agent.name,
     )
 
 
@@ -122,6 +124,8 @@ def warming_request(agent: Agent, cache_salt: str) -> ChatRequest:
         temperature=0,
         cache_salt=cache_salt,
         priority=PRIORITY_BACKGROUND,
+        model=agent.model.name,
+        agent=agent.name,
     )
 
 

@@ -74,20 +74,8 @@ class GatewayKeys:
     async def reserve(self, wanted: Reservation) -> None:
         """Hold what a call may use; see KeyStore."""
         now = self.database.now()
-        values = {
-            "call": wanted.call_id,
-            "key": wanted.key_id,
-            "owner": self.owner,
-            "family": wanted.family,
-            "model": wanted.model,
-            "agent": wanted.agent,
-            "session_name": wanted.session,
-            "person": wanted.person,
-            "now": now,
-            "cost": wanted.cost_microusd,
-            "tokens": wanted.tokens,
-            "period_end": period_end(self._periods.get(wanted.key_id, ""), now),
-        }
+        ends = period_end(self._periods.get(wanted.key_id, ""), now)
+        values = {**self._opened(wanted), "now": now, "period_end": ends}
 
         def hold(connection: Connection) -> bool:
             if reserving.RESERVE.run(connection, values).rowcount == 0:
@@ -98,21 +86,23 @@ class GatewayKeys:
         if not await self.database.write_plain(hold):
             await self._refuse(values)
 
+    async def record(self, wanted: Reservation, spent: Spent) -> None:
+        """Keep the row of a call without a key; see CallLog."""
+        now = self.database.now()
+        values = {**self._opened(wanted), "now": now - spent.duration_ms / 1000}
+
+        def write(connection: Connection) -> None:
+            reserving.OPEN.run(connection, values)
+            reserving.CLOSE.run(connection, _closed(spent, now)).close()
+
+        await self.database.write_plain(write)
+
     async def settle(self, spent: Spent) -> None:
         """Replace what is held by what was used; see KeyStore."""
         now = self.database.now()
-        closed = {
-            "call": spent.call_id,
-            "now": now,
-            "new_tries": json.dumps(spent.tries),
-            **{
-                f"new_{name}": getattr(spent, name)
-                for name in (*reserving.CLOSED, *reserving.COUNTS)
-            },
-        }
 
         def close(connection: Connection) -> None:
-            call = reserving.CLOSE.run(connection, closed).one_or_none()
+            call = reserving.CLOSE.run(connection, _closed(spent, now)).one_or_none()
             if call is None:
                 return
             period = self._periods.get(call.key_id, "")
@@ -128,6 +118,20 @@ class GatewayKeys:
             reserving.SETTLE.run(connection, used)
 
         await self.database.write_plain(close)
+
+    def _opened(self, wanted: Reservation) -> dict[str, Any]:
+        return {
+            "call": wanted.call_id,
+            "key": wanted.key_id,
+            "owner": self.owner,
+            "family": wanted.family,
+            "model": wanted.model,
+            "agent": wanted.agent,
+            "session_name": wanted.session,
+            "person": wanted.person,
+            "cost": wanted.cost_microusd,
+            "tokens": wanted.tokens,
+        }
 
     async def _refuse(self, bounds: Mapping[str, Any]) -> None:
         """Raise the error of the bound that does not hold."""
@@ -175,3 +179,9 @@ def _refuse_dead(row: models.GatewayKeyRow, now: float) -> None:
         raise KeyRevoked(f"The key {row.name!r} has been revoked")
     if row.expires_at is not None and row.expires_at <= now:
         raise KeyExpired(f"The key {row.name!r} has expired")
+
+
+def _closed(spent: Spent, now: float) -> dict[str, Any]:
+    names = (*reserving.CLOSED, *reserving.COUNTS)
+    values = {f"new_{name}": getattr(spent, name) for name in names}
+    return {"call": spent.call_id, "now": now, "new_tries": json.dumps(spent.tries), **values}

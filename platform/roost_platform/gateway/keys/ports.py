@@ -64,6 +64,14 @@ class Spent:
     tries: tuple[tuple[str, str], ...] = ()
 
 
+class CallLog(Protocol):
+    """Where calls without a key are counted."""
+
+    async def record(self, wanted: Reservation, spent: Spent) -> None:
+        """Keep the row of a call that has ended and had nothing reserved."""
+        ...
+
+
 class KeyStore(Protocol):
     """Keys and their budgets."""
 

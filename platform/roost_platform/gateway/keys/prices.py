@@ -4,7 +4,6 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 
-from roost_platform.gateway.answer import Answer
 from roost_platform.gateway.config import PriceConfig
 from roost_platform.gateway.events import Usage
 from roost_platform.gateway.keys.ports import GatewayKey, Outcome, Reservation, Spent
@@ -56,17 +55,10 @@ class Prices:
         )
 
     def spent(
-        self,
-        call_id: str,
-        trace: CallTrace,
-        answer: Answer,
-        request: ModelRequest,
-        outcome: Outcome,
-        status: int,
-        code: str,
+        self, call_id: str, trace: CallTrace, outcome: Outcome, status: int, code: str
     ) -> Spent:
         """What was used. Where the provider has not counted, by what has come of the answer."""
-        usage = trace.usage or self._estimated(trace, answer, request)
+        usage = trace.usage or _estimated(trace)
         price = self.of(trace.target) if trace.target else FREE
         cost = _cost(price, usage.input_tokens, usage.cached_tokens, usage.output_tokens)
         ended = time.monotonic()
@@ -74,7 +66,7 @@ class Prices:
             call_id=call_id,
             outcome=outcome,
             status=status,
-            target=trace.target.name if trace.target else "",
+            target=trace.target.name if trace.target else trace.model,
             error_code=code,
             input_tokens=usage.input_tokens,
             cached_tokens=usage.cached_tokens,
@@ -86,19 +78,15 @@ class Prices:
             tries=tuple(trace.tries),
         )
 
-    def _estimated(self, trace: CallTrace, answer: Answer, request: ModelRequest) -> Usage:
-        if trace.target is None:
-            return Usage()
-        produced = sum(
-            len(choice.text.encode())
-            + len(choice.reasoning_text.encode())
-            + sum(len(call.arguments) + len(call.name) for call in choice.calls)
-            for choice in answer.choices
-        )
-        return Usage(
-            input_tokens=estimated_tokens(request.prompt_bytes),
-            output_tokens=estimated_tokens(produced),
-        )
+
+def _estimated(trace: CallTrace) -> Usage:
+    """What a provider that was cut off has produced."""
+    if trace.first is None:
+        return Usage()
+    return Usage(
+        input_tokens=estimated_tokens(trace.prompt_bytes),
+        output_tokens=estimated_tokens(trace.produced_bytes),
+    )
 
 
 def estimated_tokens(size: int) -> int:

@@ -3,9 +3,9 @@
 import contextlib
 import random
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from roost_inference.errors import (
     ContentRefused,
@@ -19,25 +19,31 @@ from roost_inference.errors import (
     UnknownModel,
 )
 from roost_platform.gateway.errors import Overloaded, ProviderSilent, StreamBroken
-from roost_platform.gateway.events import Event, Usage
+from roost_platform.gateway.events import CallDelta, Event, ReasoningDelta, TextDelta, Usage
 from roost_platform.gateway.request import ModelRequest
 from roost_platform.gateway.routing.catalogue import Catalogue, RoutedModel, Target
 
 TRIES_MAX = 16  # of one request, over all its models and targets
+
+T = TypeVar("T")
+Ask = Callable[[Target], AsyncGenerator[T, None]]
 
 
 @dataclass(slots=True)
 class CallTrace:
     """What becomes of one call, for usage, pages and spans; filled while it runs.
 
-    Times are monotonic seconds. tries: targets that were asked, with the error of each that failed.
+    Times are monotonic seconds. model: the provider's name of it, where there is no target. tries:
+    targets that were asked, with the code of the error of each that failed.
     """
 
     started: float = field(default_factory=time.monotonic)
     first: float | None = None
     target: Target | None = None
     usage: Usage | None = None
-    output_characters: int = 0
+    model: str = ""
+    prompt_bytes: int = 0
+    produced_bytes: int = 0
     tries: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -51,63 +57,53 @@ class Router:
     async def stream(
         self, request: ModelRequest, trace: CallTrace, hints: Mapping[str, Any]
     ) -> AsyncGenerator[Sequence[Event], None]:
-        """Batches of events of the first target that answers. Raises EngineError.
-
-        Before the first batch, a target that fails is followed by the next one; an error after it
-        ends the answer: what the client has read can't be taken back.
+        """Batches of events of the first target that answers. Raises EngineError; StreamBroken
+        after the first batch: what the client has read can't be taken back.
         """
-        last = _LastError()
-        for target in self._candidates(request, trace, last):
-            has_begun = False
-            try:
-                async with contextlib.aclosing(self._ask(target, request, hints)) as batches:
-                    async for batch in batches:
-                        if not has_begun:
-                            has_begun, trace.target = True, target
-                            trace.first = time.monotonic()
-                        for event in batch:
-                            if isinstance(event, Usage):
-                                trace.usage = event
-                        yield batch
-                return
-            except EngineError as failed:
-                trace.tries.append((target.name, failed.code))
-                if has_begun:
-                    raise _broken(failed) from failed
-                if not _helps_elsewhere(failed):
-                    raise
-                last.error = failed
-        raise last.error or Overloaded("Every target of this model is busy or cooling down")
 
-    async def _ask(
-        self, target: Target, request: ModelRequest, hints: Mapping[str, Any]
-    ) -> AsyncGenerator[Sequence[Event], None]:
-        """The target's answer; its health learns what became of it."""
-        target.in_flight += 1
-        is_settled = False
+        def ask(target: Target) -> AsyncGenerator[Sequence[Event], None]:
+            return target.provider.stream(request, target.model, hints)
+
+        routed = self.route(request.model, trace, ask)
         try:
-            async with contextlib.aclosing(
-                target.provider.stream(request, target.model, hints)
-            ) as batches:
+            async with contextlib.aclosing(routed) as batches:
                 async for batch in batches:
-                    if not is_settled:
-                        is_settled = True
-                        target.health.succeed()
+                    for event in batch:
+                        match event:
+                            case TextDelta() | ReasoningDelta():
+                                trace.produced_bytes += len(event.text)
+                            case CallDelta():
+                                trace.produced_bytes += len(event.name) + len(event.arguments)
+                            case Usage():
+                                trace.usage = event
                     yield batch
         except EngineError as error:
-            is_settled = True
-            target.health.fail(error)
-            raise
-        finally:
-            target.in_flight -= 1
-            if not is_settled:
-                target.health.leave()
+            raise error if trace.target is None else _broken(error) from error
 
-    def _candidates(
-        self, request: ModelRequest, trace: CallTrace, last: "_LastError"
-    ) -> Iterator[Target]:
+    async def route(self, model: str, trace: CallTrace, ask: Ask[T]) -> AsyncGenerator[T, None]:
+        """What the first target says that answers when it is asked this way. Raises EngineError.
+
+        Before its first item, a target that fails is followed by the next one.
+        """
+        last = _LastError()
+        for target in self._candidates(model, trace, last):
+            try:
+                async with contextlib.aclosing(_asked(target, ask)) as items:
+                    async for item in items:
+                        if trace.target is None:
+                            trace.target, trace.first = target, time.monotonic()
+                        yield item
+                return
+            except EngineError as error:
+                trace.tries.append((target.name, error.code))
+                if trace.target is not None or not _helps_elsewhere(error):
+                    raise
+                last.error = error
+        raise last.error or Overloaded("Every target of this model is busy or cooling down")
+
+    def _candidates(self, name: str, trace: CallTrace, last: "_LastError") -> Iterator[Target]:
         """The targets to try, in order: of the model, then of the models it falls back to."""
-        model = self.catalogue.find(request.model)
+        model = self.catalogue.find(name)
         tries = 0
         seen = {model.name}
         queue: list[RoutedModel] = [model]
@@ -122,11 +118,32 @@ class Router:
                 tries += 1
                 yield target
             is_too_long = isinstance(last.error, PromptTooLong)
-            for name in model.config.longer if is_too_long else model.config.fallbacks:
-                if name not in seen:
-                    seen.add(name)
+            for other in model.config.longer if is_too_long else model.config.fallbacks:
+                if other not in seen:
+                    seen.add(other)
                     with contextlib.suppress(UnknownModel):
-                        queue.append(self.catalogue.find(name))
+                        queue.append(self.catalogue.find(other))
+
+
+async def _asked(target: Target, ask: Ask[T]) -> AsyncGenerator[T, None]:
+    """What the target says; its health learns what becomes of it."""
+    target.in_flight += 1
+    is_settled = False
+    try:
+        async with contextlib.aclosing(ask(target)) as items:
+            async for item in items:
+                if not is_settled:
+                    is_settled = True
+                    target.health.succeed()
+                yield item
+    except EngineError as error:
+        is_settled = True
+        target.health.fail(error)
+        raise
+    finally:
+        target.in_flight -= 1
+        if not is_settled:
+            target.health.leave()
 
 
 @dataclass(slots=True)

@@ -161,4 +161,6 @@ def _request(
         cache_salt=cache_salt,
         priority=PRIORITY_CONTINUATION,
         extra=extra,
+        model=settings.name,
+        agent=agent.name if agent is not None else "",
     )

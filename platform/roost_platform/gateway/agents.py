@@ -1,0 +1,102 @@
+"""Agents' model calls: the same router as at the door, in the worker's own process."""
+
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field, replace
+
+from roost_inference.client.engine_client import ChatRequest, Completed, Delta, EngineClient
+from roost_inference.errors import EngineError
+from roost_platform.db.base.ids import new_id
+from roost_platform.gateway.agent_events import agent_answer, inner_request
+from roost_platform.gateway.config import BUNDLED
+from roost_platform.gateway.events import Usage
+from roost_platform.gateway.keys.ports import CallLog, Outcome, Reservation
+from roost_platform.gateway.keys.prices import Prices
+from roost_platform.gateway.routing.catalogue import Target
+from roost_platform.gateway.routing.router import CallTrace, Router
+
+log = logging.getLogger(__name__)
+
+STOPPED = 499
+
+
+@dataclass(slots=True)
+class RoutedModels:
+    """The client that turns use: EngineClient's `stream`, over every model of the gateway.
+
+    clients: by the name of the provider, for those with OpenAI's wire. A request that names no
+    model goes to the engine in use, as if there were no gateway.
+    """
+
+    clients: Mapping[str, EngineClient]
+    router: Router
+    calls: CallLog
+    prices: Prices = field(default_factory=Prices)
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
+        """The completion as it is generated; see EngineClient. Its row is written at its end."""
+        trace = CallTrace()
+        outcome: Outcome = "cancelled"
+        status, code = STOPPED, "stopped"
+        if request.model:
+            items = self.router.route(request.model, trace, lambda one: self._ask(one, request))
+        else:
+            items = self.clients[BUNDLED].stream(request)
+        try:
+            async with contextlib.aclosing(items):
+                async for item in items:
+                    if trace.first is None:
+                        trace.first = time.monotonic()
+                    if isinstance(item, Completed):
+                        trace.usage = _usage(item)
+                        trace.model = item.model
+                        outcome, status, code = "ok", 200, ""
+                    else:
+                        trace.produced_bytes += len(item.text)
+                    yield item
+        except EngineError as error:
+            outcome, status, code = "failed", error.http_status, error.code
+            raise
+        finally:
+            await self._record(request, trace, outcome, status, code)
+
+    def _ask(self, target: Target, request: ChatRequest) -> AsyncGenerator[Delta | Completed, None]:
+        client = self.clients.get(target.provider.name)
+        if client is None:
+            return agent_answer(target, inner_request(request))
+        named = replace(request, model=target.model)
+        if target.provider.name != BUNDLED:
+            # Hints for the bundled core and vLLM, which no other provider needs to see.
+            named = replace(named, session_id=None, cache_salt=None, priority=0)
+        return client.stream(named)
+
+    async def _record(
+        self, request: ChatRequest, trace: CallTrace, outcome: Outcome, status: int, code: str
+    ) -> None:
+        """Write the row of a call that has ended; what goes wrong here harms no turn."""
+        wanted = Reservation(
+            call_id=new_id(),
+            key_id="",
+            family="chat",
+            model=request.model or f"{BUNDLED}/{trace.model}",
+            tokens=0,
+            cost_microusd=0,
+            session=request.session_id or "",
+            agent=request.agent,
+            person=request.person,
+        )
+        spent = self.prices.spent(wanted.call_id, trace, outcome, status, code)
+        try:
+            await self.calls.record(wanted, spent)
+        except Exception as error:
+            log.warning("the row of a model call was not written: %r", error)
+
+
+def _usage(completed: Completed) -> Usage:
+    return Usage(
+        input_tokens=completed.prompt_tokens,
+        cached_tokens=completed.cached_tokens,
+        output_tokens=completed.completion_tokens,
+    )
