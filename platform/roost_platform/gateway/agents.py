@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from roost_inference.client.engine_client import ChatRequest, Completed, Delta, EngineClient
 from roost_inference.errors import EngineError
-from roost_platform.db.base.ids import new_id
 from roost_platform.gateway.agent_events import agent_answer, inner_request
 from roost_platform.gateway.config import BUNDLED
 from roost_platform.gateway.events import Usage
+from roost_platform.gateway.ids import new_call_id
 from roost_platform.gateway.keys.ports import CallLog, Outcome, Reservation
 from roost_platform.gateway.keys.prices import Prices
 from roost_platform.gateway.routing.catalogue import Target
@@ -77,7 +77,7 @@ class RoutedModels:
     ) -> None:
         """Write the row of a call that has ended; what goes wrong here harms no turn."""
         wanted = Reservation(
-            call_id=new_id(),
+            call_id=new_call_id(),
             key_id="",
             family="chat",
             model=request.model or f"{BUNDLED}/{trace.model}",

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from roost_inference.errors import BodyTooLarge, InvalidRequest
-from roost_platform.db.base.ids import new_id
+from roost_platform.gateway.ids import new_call_id
 
 # A client that still sends reads the refusal only if we read on a little.
 LINGER_S = 2.0
@@ -58,7 +58,7 @@ class Exchange:
         given = self.headers.get("x-request-id", "")
         is_plain = given.isascii() and given.isprintable() and " " not in given
         is_usable = is_plain and 0 < len(given) <= REQUEST_ID_CHARACTERS_MAX
-        self.call_id = new_id()
+        self.call_id = new_call_id()
         self.request_id = given if is_usable else f"req_{self.call_id}"
 
     @property

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from roost_inference.http.connections import ConnectionLimits, bounded_protocol
 from roost_inference.http.listener import RestingServer
-from roost_platform.gateway.opening import open_gateway
+from roost_platform.gateway_wiring import open_gateway
 from roost_platform.identity.audit_key import open_trail
 from roost_platform.identity.operators import prepare_access
 from roost_platform.intake import PlatformIntake

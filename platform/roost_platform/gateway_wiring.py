@@ -1,4 +1,4 @@
-"""Opens the gateway: providers and models of the settings, over the stores of the web process."""
+"""Makes the gateway of the settings: the part of the composition root that is about models."""
 
 import contextlib
 from collections.abc import AsyncIterator
