@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -141,14 +142,22 @@ class GatewayConfig(BaseModel):
     )
 
 
-Providers = dict[str, ProviderConfig]
-Models = dict[str, ModelConfig]
-
-
-def checked_names(providers: Providers) -> None:
-    """Raise ValueError for a name that can't stand in a variable, or that is taken."""
+def _named(providers: dict[str, ProviderConfig]) -> dict[str, ProviderConfig]:
+    """Refuse a name that can't stand in a variable, or that is taken."""
     for name in providers:
         if not NAME.fullmatch(name):
             raise ValueError(f"{name!r} can't be a name; use small letters, digits, - and _")
         if name == BUNDLED:
             raise ValueError(f"{name!r} is the engine of this installation")
+    return providers
+
+
+Providers = Annotated[
+    dict[str, ProviderConfig],
+    AfterValidator(_named),
+    Field(description="Providers by name: `[providers.openai]` with `base_url` and `api_key`."),
+]
+Models = Annotated[
+    dict[str, ModelConfig],
+    Field(description="Models by name, such as `[models.fast]` with `targets`."),
+]

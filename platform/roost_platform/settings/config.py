@@ -17,7 +17,7 @@ from roost_channels.kinds import ChannelKind
 from roost_channels.registry import BUILT_IN, Kinds, RegistrationError, load_kinds
 from roost_inference.config import EngineConfig
 from roost_platform.errors import ConfigError
-from roost_platform.gateway.config import GatewayConfig, Models, Providers, checked_names
+from roost_platform.gateway.config import GatewayConfig, Models, Providers
 from roost_platform.settings.approvals import ApprovalsConfig
 from roost_platform.settings.problems import explain, refuse_unknown_variables
 from roost_platform.settings.sections import (
@@ -106,14 +106,8 @@ class Settings(BaseSettings):
         default=False,
         description="Set by `roost up --sandbox`: the channels talk to the bundled fakes.",
     )
-    providers: Providers = Field(
-        default_factory=dict,
-        description="Providers by name: `[providers.openai]` with `base_url`, `api_key`, `wire`.",
-    )
-    models: Models = Field(
-        default_factory=dict,
-        description="Models by name, such as `[models.fast]` with `targets`.",
-    )
+    providers: Providers = {}
+    models: Models = {}
     database: DatabaseConfig = Field(default_factory=DatabaseConfig)
     temporal: TemporalConfig = Field(default_factory=TemporalConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
@@ -138,12 +132,6 @@ class Settings(BaseSettings):
         url = urlsplit(value or "https://none")
         if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
             raise ValueError("write the whole address, such as https://roost.example.org")
-        return value
-
-    @field_validator("providers")
-    @classmethod
-    def _have_names(cls, value: Providers) -> Providers:
-        checked_names(value)
         return value
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)

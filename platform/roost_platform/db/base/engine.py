@@ -5,9 +5,9 @@ import secrets
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import event, text
@@ -38,8 +38,6 @@ IS_NEWS = "roost_is_news"  # execution option: SQLite's news see the transaction
 CHANGES = "roost_changes"  # in a connection's info: rows changed before the transaction
 TO_TELL = "roost_to_tell"  # in a connection's info: it commits news
 JOURNAL_BYTES_MAX = 64 * 1024 * 1024
-
-T = TypeVar("T")
 
 
 def normalise(url: str) -> URL:
@@ -163,11 +161,6 @@ async def _write_lock(connection: Any) -> None:
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
 
 
-def _in_transaction(connection: Connection, work: Callable[[Connection], T]) -> T:
-    with connection.begin():
-        return work(connection)
-
-
 class Database:
     """The database of one process and event loop. `clock` gives seconds since the epoch.
 
@@ -195,7 +188,9 @@ class Database:
         reading = {BEGIN: "DEFERRED"} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._reader = self._engine.execution_options(**reading)
         # SQLite has one writer: a queue here is fair, and cheaper than the waits of its handler.
-        self._turn = asyncio.Lock()
+        self._turn: AbstractAsyncContextManager[Any] = (
+            asyncio.Lock() if self.is_sqlite else nullcontext()
+        )
         # What every session's `info` has, such as the key of the audit trail.
         self.session_info: dict[str, Any] = {}
         # Rings for what a transaction made ready; set by whoever has a doorbell.
@@ -237,16 +232,11 @@ class Database:
             if is_news:
                 await session.execute(text(f"SELECT pg_notify('{CHANNEL}', '')"))
 
-    async def write_plain(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction of plain statements, which is no news to others.
-
-        It is for what happens in every request: it costs a third of what a session does.
-        """
-        if self.is_sqlite:
-            async with self._turn, self._quiet_writer.connect() as connection:
-                return await connection.run_sync(_in_transaction, work)
-        async with self._quiet_writer.connect() as connection:
-            return await connection.run_sync(_in_transaction, work)
+    @asynccontextmanager
+    async def quiet_connection(self) -> AsyncIterator[AsyncConnection]:
+        """A bare connection for writes that are no news; see plain.py."""
+        async with self._turn, self._quiet_writer.connect() as connection:
+            yield connection
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:

@@ -3,11 +3,15 @@
 A plain statement takes and gives values as the driver knows them: texts, numbers and None.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from sqlalchemy import CursorResult, Executable
 from sqlalchemy.engine import Connection
+
+from roost_platform.db.base.engine import Database
+
+T = TypeVar("T")
 
 
 class PlainStatement:
@@ -30,3 +34,17 @@ class PlainStatement:
         if order is None:
             return connection.exec_driver_sql(sql, {name: named[name] for name in given})
         return connection.exec_driver_sql(sql, tuple(named[name] for name in order))
+
+
+async def write_plain(database: Database, work: Callable[[Connection], T]) -> T:
+    """Run `work` in one transaction of plain statements, which is no news to others.
+
+    It is for what happens in every request: it costs a third of what a session does.
+    """
+    async with database.quiet_connection() as connection:
+        return await connection.run_sync(_in_transaction, work)
+
+
+def _in_transaction(connection: Connection, work: Callable[[Connection], T]) -> T:
+    with connection.begin():
+        return work(connection)

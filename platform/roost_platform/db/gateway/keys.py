@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
+from roost_platform.db.base.plain import write_plain
 from roost_platform.db.gateway import reserving
 from roost_platform.db.gateway.periods import period_end
 from roost_platform.gateway.errors import (
@@ -83,7 +84,7 @@ class GatewayKeys:
             reserving.OPEN.run(connection, values)
             return True
 
-        if not await self.database.write_plain(hold):
+        if not await write_plain(self.database, hold):
             await self._refuse(values)
 
     async def record(self, wanted: Reservation, spent: Spent) -> None:
@@ -95,7 +96,7 @@ class GatewayKeys:
             reserving.OPEN.run(connection, values)
             reserving.CLOSE.run(connection, _closed(spent, now)).close()
 
-        await self.database.write_plain(write)
+        await write_plain(self.database, write)
 
     async def settle(self, spent: Spent) -> None:
         """Replace what is held by what was used; see KeyStore."""
@@ -117,7 +118,7 @@ class GatewayKeys:
             }
             reserving.SETTLE.run(connection, used)
 
-        await self.database.write_plain(close)
+        await write_plain(self.database, close)
 
     def _opened(self, wanted: Reservation) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""Makes the gateway of the settings: the part of the composition root that is about models."""
+"""Opens the providers and models of the settings for the processes that use them."""
 
 import contextlib
 from collections.abc import AsyncIterator
