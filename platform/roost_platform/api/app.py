@@ -7,14 +7,21 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
-from roost_platform.api import approvals, flows, operations, schedules, schemas
+from roost_platform.api import approvals, flows, keys, operations, schedules, schemas
 from roost_platform.api.routes import Api, router
 from roost_platform.db.base.text import clean
 from roost_platform.errors import NotAllowed, NotFound, PlatformError, RequestError
 from roost_platform.identity.tokens import Tokens
 from roost_platform.version import VERSION
 
-ROUTERS = (operations.router, approvals.router, schedules.router, flows.router, router)
+ROUTERS = (
+    operations.router,
+    approvals.router,
+    schedules.router,
+    flows.router,
+    keys.router,
+    router,
+)
 STATUS = {NotFound: 404, NotAllowed: 409}
 PROBLEMS = {
     400: "The body is no JSON.",

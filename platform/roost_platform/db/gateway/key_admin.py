@@ -4,19 +4,25 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from roost_platform.db import models
+from roost_platform.db.audit import audit
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.ids import new_id
 from roost_platform.db.gateway.keys import secret_hash
 from roost_platform.db.gateway.periods import PERIODS, period_end
-from roost_platform.errors import Refused
+from roost_platform.errors import NotAllowed, NotFound, Refused
 from roost_platform.gateway.keys.ports import KEY_PREFIX
 
 KEYS_MAX = 10_000
 SECRET_BYTES = 32
 HINT_CHARACTERS = 4
+NAME_CHARACTERS_MAX = 100
+LISTED_MAX = 500
+MODELS_MAX = 100
+AMOUNT_MAX = 10**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +41,48 @@ class NewKey:
     compress: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key as operators see it, without its secret. state: active, expired or revoked."""
+
+    id: str
+    name: str
+    hint: str
+    state: str
+    models: tuple[str, ...]
+    compress: bool
+    budget_microusd: int | None
+    budget_tokens: int | None
+    period: str
+    period_ends: float | None
+    spent_microusd: int
+    spent_tokens: int
+    held_microusd: int
+    held_tokens: int
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    parallel: int | None
+    in_flight: int
+    created_at: float
+    created_by: str
+    used_at: float | None
+    expires_at: float | None
+    revoked_at: float | None
+
+
 @dataclass(slots=True)
 class KeyAdmin:
     """Keys as operators make them. A secret is told once and stored as a hash."""
 
     database: Database
 
-    async def create(self, wanted: NewKey, operator: str) -> tuple[str, str]:
-        """Make a key; its id and its secret."""
-        if wanted.period not in PERIODS:
-            raise Refused("A budget counts per day, per month, or for the whole life of the key.")
-        secret = KEY_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
-        now = self.database.now()
+    async def create(self, wanted: NewKey, operator: str, ip: str = "") -> tuple[str, str]:
+        """Make a key; its id and its secret. Raises Refused, NotAllowed for a name in use."""
+        _check(wanted)
+        secret, now = _new_secret(), self.database.now()
         row = models.GatewayKeyRow(
             id=new_id(),
-            name=wanted.name,
+            name=" ".join(wanted.name.split()),
             secret_hash=secret_hash(secret),
             hint=secret[-HINT_CHARACTERS:],
             salt=secrets.token_hex(16),
@@ -74,6 +107,89 @@ class KeyAdmin:
         async with self.database.write() as session:
             count = await session.scalar(select(func.count()).select_from(models.GatewayKeyRow))
             if (count or 0) >= KEYS_MAX:
-                raise Refused(f"There are already {KEYS_MAX} keys; delete one first.")
+                raise Refused(f"There are already {KEYS_MAX} keys.")
+            taken = select(models.GatewayKeyRow.id).where(models.GatewayKeyRow.name == row.name)
+            if await session.scalar(taken):
+                raise NotAllowed(f"There is a key named {row.name!r} already.")
             session.add(row)
+            await session.flush()
+            await audit(session, now, operator, "key.create", row.id, {"name": row.name}, ip)
         return row.id, secret
+
+    async def rows(self) -> list[KeyRow]:
+        """The keys, the newest first, at most LISTED_MAX."""
+        order = models.GatewayKeyRow.created_at.desc()
+        async with self.database.read() as session:
+            found = await session.scalars(
+                select(models.GatewayKeyRow).order_by(order).limit(LISTED_MAX)
+            )
+            return [_shown(row, self.database.now()) for row in found]
+
+    async def revoke(self, named: str, operator: str, ip: str = "") -> KeyRow:
+        """Refuse the key from now on; calls that run go on. Raises NotFound."""
+        async with self.database.write() as session:
+            row, now = await _find(session, named), self.database.now()
+            if row.revoked_at is None:
+                row.revoked_at = now
+                await session.flush()
+                await audit(session, now, operator, "key.revoke", row.id, {"name": row.name}, ip)
+            return _shown(row, now)
+
+    async def rotate(self, named: str, operator: str, ip: str = "") -> tuple[KeyRow, str]:
+        """Give the key another secret; the old one is refused from now on. Raises NotFound,
+        NotAllowed for a key that has been revoked.
+        """
+        secret = _new_secret()
+        async with self.database.write() as session:
+            row, now = await _find(session, named), self.database.now()
+            if row.revoked_at is not None:
+                raise NotAllowed(f"The key {row.name!r} has been revoked.")
+            row.secret_hash, row.hint = secret_hash(secret), secret[-HINT_CHARACTERS:]
+            await session.flush()
+            await audit(session, now, operator, "key.rotate", row.id, {"name": row.name}, ip)
+            return _shown(row, now), secret
+
+
+def _new_secret() -> str:
+    return KEY_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+
+
+async def _find(session: AsyncSession, named: str) -> models.GatewayKeyRow:
+    """The key of this id or name."""
+    key = models.GatewayKeyRow
+    row = await session.scalar(select(key).where(or_(key.id == named, key.name == named)).limit(1))
+    if row is None:
+        raise NotFound(f"There is no key {named[:NAME_CHARACTERS_MAX]!r}.")
+    return row
+
+
+def _check(wanted: NewKey) -> None:
+    name = " ".join(wanted.name.split())
+    if not name or len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
+        raise Refused(f"A key needs a name of 1 to {NAME_CHARACTERS_MAX} characters.")
+    if wanted.period not in PERIODS:
+        raise Refused("A budget counts per day, per month, or for the whole life of the key.")
+    if len(wanted.models) > MODELS_MAX:
+        raise Refused(f"A key may name at most {MODELS_MAX} models.")
+    amounts = {
+        "budget": wanted.budget_microusd,
+        "budget of tokens": wanted.budget_tokens,
+        "number of requests a minute": wanted.requests_per_minute,
+        "number of tokens a minute": wanted.tokens_per_minute,
+        "number of parallel calls": wanted.parallel,
+    }
+    for what, amount in amounts.items():
+        if amount is not None and not 0 < amount <= AMOUNT_MAX:
+            raise Refused(f"The {what} has to be above 0.")
+
+
+def _shown(row: models.GatewayKeyRow, now: float) -> KeyRow:
+    is_over = row.expires_at is not None and row.expires_at <= now
+    state = "revoked" if row.revoked_at is not None else "expired" if is_over else "active"
+    is_new_period = row.period_ends is not None and row.period_ends <= now
+    values = {name: getattr(row, name) for name in KeyRow.__dataclass_fields__ if name != "state"}
+    values |= {"models": tuple(row.models), "state": state}
+    if is_new_period:
+        values |= {"spent_microusd": 0, "spent_tokens": 0}
+        values["period_ends"] = period_end(row.period, now)
+    return KeyRow(**values)
