@@ -11,8 +11,8 @@ from roost_platform.db.gateway.key_admin import KeyAdmin, NewKey
 from roost_platform.db.gateway.keys import FRESH_S, GatewayKeys
 from roost_platform.db.stores import Stores
 from roost_platform.errors import NotAllowed, NotFound, Refused
-from roost_platform.gateway.errors import KeyExpired, KeyRevoked, Unauthorized
-from roost_platform.gateway.keys.ports import Reservation
+from roost_platform.gateway.errors import BudgetExhausted, KeyExpired, KeyRevoked, Unauthorized
+from roost_platform.gateway.keys.ports import Reservation, Spent
 from roost_platform.testing.api_server import api_server
 
 
@@ -58,6 +58,9 @@ async def test_a_key_expires_and_its_budget_begins_again_each_day(
     for day in range(3):
         key = await keys.find(secret)
         await keys.reserve(Reservation(f"call-{day}", key.id, "chat", "fast", 10, 0))
+        await keys.settle(Spent(f"call-{day}", "ok", 200, input_tokens=10))
+        with pytest.raises(BudgetExhausted):
+            await keys.reserve(Reservation("more", key.id, "chat", "fast", 1, 0))
         clock.now += 86400
     with pytest.raises(KeyExpired):
         await keys.find(secret)
