@@ -23,6 +23,7 @@ from roost_channels.whatsapp_cloud import format as cloud_format
 from roost_channels.whatsapp_cloud.client import CloudClient
 from roost_channels.whatsapp_cloud.config import WhatsAppCloudConfig
 from roost_channels.whatsapp_cloud.errors import BAD_PARAMETER
+from roost_channels.whatsapp_cloud.inbound import WAITING
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ class WhatsAppCloudChannel(network.ImmutableMessages):
 
     async def ingest(self, intake: Intake) -> None:
         """Report whether the token works; messages come by webhook."""
-        state, detail = "up", "waiting for webhooks"
+        state, detail = "up", WAITING
         try:
             number = await self._client.number()
             logger.info("WhatsApp number %s", number.get("display_phone_number", self.account))
