@@ -31,6 +31,7 @@ from roost_platform.db import models
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.retention import Retention
 from roost_platform.db.stores import Stores, open_stores
+from roost_platform.db.turns.stop import StopNews
 from roost_platform.dueclock import due_clock
 from roost_platform.errors import ConfigError, NotReachable
 from roost_platform.intake import PlatformIntake, TemporalDoorbell
@@ -158,6 +159,7 @@ def worker_ports(stores: Stores, hints: SessionHints) -> Ports:
         waits=stores.waits,
         schedules=stores.schedules,
         flows=stores.flows,
+        stops=StopNews(stores.database),
     )
 
 

@@ -16,7 +16,7 @@ from roost.schedules.keeper import ScheduleKeeper
 from roost.turn import Finish, OpenCalls
 from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.model_calls import Asked, Given, Spent, Usage
-from roost_workflows.storage.ends import Settled
+from roost_workflows.storage.ends import RecordedStops, Settled
 from roost_workflows.storage.flows import FlowRuns, NoFlows
 from roost_workflows.storage.tools import Artifacts, PersonNotes
 from roost_workflows.storage.waits import NoWaits, Waits
@@ -297,3 +297,4 @@ class Ports:
     waits: Waits = field(default_factory=NoWaits)
     schedules: ScheduleKeeper | None = None
     flows: FlowRuns = field(default_factory=NoFlows)
+    stops: RecordedStops | None = None

@@ -25,7 +25,7 @@ from roost_workflows.policies import TOOL_ATTEMPTS_MAX
 from roost_workflows.ports import CALL_ENDED, CallRecord, CallState, Ports
 from roost_workflows.state import CallInput
 from roost_workflows.storage.waits import CallFacts, Gate
-from roost_workflows.turn.activity_guard import finish, refuse_deadly, stop_was_asked
+from roost_workflows.turn.activity_guard import StopWatch, finish, refuse_deadly, stop_was_asked
 from roost_workflows.turn.limits import arguments_hash, refused_call
 from roost_workflows.turn.progress import Board, ProgressWriter
 from roost_workflows.turn.suspects import Suspects
@@ -63,7 +63,9 @@ class ToolCaller:
         board: Board,
         processes: ToolProcesses | None = None,
         suspects: Suspects | None = None,
+        stops: StopWatch | None = None,
     ) -> None:
+        self._stops = stops or StopWatch()
         self._suspects = suspects or Suspects()
         self._processes = processes
         self._turns = ports.turns
@@ -193,18 +195,21 @@ class ToolCaller:
                 if agent and spent and (told := refused_call(agent, spent, call.call_id)):
                     return Outcome("error", told)
                 context = self._context(tool, record, call.turn_id, owner.facts, progress)
-                outcome = await run_tool(
-                    *(tool, record.arguments, context, self._processes),
-                    note=lambda: self._suspects.in_thread(call.turn_id),
-                    result_bytes=RESULT_BYTES_MAX if agent else TAKEN_BYTES_MAX,
-                )
+                async with self._stops.watching(call.turn_id):
+                    outcome = await run_tool(
+                        *(tool, record.arguments, context, self._processes),
+                        note=lambda: self._suspects.in_thread(call.turn_id),
+                        result_bytes=RESULT_BYTES_MAX if agent else TAKEN_BYTES_MAX,
+                    )
                 if agent is None:
                     outcome = bounded(tool.name, outcome)
         except asyncio.CancelledError:
-            if not (stop_was_asked() and await self._turns.stop_requested(call.turn_id)):
+            is_stop = stop_was_asked() and await finish(self._turns.stop_requested(call.turn_id))
+            if not is_stop:
                 raise
-            outcome = await interrupted(
-                tool, record.key, STOPPED, STOP_CHECK_S, processes=self._processes
+            # The stop may come twice: from the record, and from Temporal.
+            outcome = await finish(
+                interrupted(tool, record.key, STOPPED, STOP_CHECK_S, processes=self._processes)
             )
         self._board.put(call.turn_id, record.key, f"{tool.label} {MARKS[outcome.status]}")
         return outcome
