@@ -35,7 +35,7 @@ class RecordedStops(Protocol):
     """News of stops, for those who run something that a stop ends."""
 
     def among(self, running: Callable[[], Collection[str]]) -> AsyncGenerator[frozenset[str], None]:
-        """Which of the turns that `running` names have a recorded stop: at once, and again whenever
+        """Which of the turns that `running` names have a recorded stop: soon, and again whenever
         something is committed, at the latest after a few seconds.
         """
         ...

@@ -89,18 +89,21 @@ class StopWatch:
         running = Running(turn_id, task)
         _current.set(running)
         self._running.add(running)
-        if self._watch is None or self._watch.done():
+        if self._watch is None or self._watch.done():  # done: it failed
             self._watch = asyncio.create_task(self._end_stopped(self._stops))
         try:
             yield
         finally:
             self._running.discard(running)
+            if not self._running and self._watch is not None:
+                self._watch.cancel()
+                self._watch = None
 
     def _turn_ids(self) -> frozenset[str]:
         return frozenset(one.turn_id for one in self._running)
 
     async def _end_stopped(self, stops: RecordedStops) -> None:
-        """Cancel what runs for stopped turns, until nothing runs."""
+        """Cancel what runs for stopped turns."""
         try:
             async with contextlib.aclosing(stops.among(self._turn_ids)) as looks:
                 async for stopped in looks:
@@ -109,8 +112,6 @@ class StopWatch:
                         if not one.is_stopped and not one.task.cancelling():
                             one.is_stopped = True
                             one.task.cancel()
-                    if not self._running:
-                        return
         except Exception as error:
             # Temporal tells of the stop, too; the next call begins another watch.
             log.warning("recorded stops are not watched: %r", error)

@@ -241,6 +241,7 @@ class StopNews:
         self, running: Callable[[], Collection[str]]
     ) -> AsyncGenerator[frozenset[str], None]:
         """See `RecordedStops.among`."""
+        await asyncio.sleep(LOOK_EVERY_S)  # what ends at once costs no look
         version = await self._database.version()
         while True:
             async with self._database.read() as session:
