@@ -31,7 +31,6 @@ from roost_platform.db import models
 from roost_platform.db.people.access import AccessPolicy
 from roost_platform.db.retention import Retention
 from roost_platform.db.stores import Stores, open_stores
-from roost_platform.db.turns.stop import StopNews
 from roost_platform.dueclock import due_clock
 from roost_platform.errors import ConfigError, NotReachable
 from roost_platform.intake import PlatformIntake, TemporalDoorbell
@@ -152,14 +151,13 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 def worker_ports(stores: Stores, hints: SessionHints) -> Ports:
     """Return what sessions use of storage and of the engine."""
     return Ports(
-        turns=stores.turns,
-        notes=stores.notes,
+        *(stores.turns, stores.notes),
         artifacts=stores.artifacts,
         hints=hints,
         waits=stores.waits,
         schedules=stores.schedules,
         flows=stores.flows,
-        stops=StopNews(stores.database),
+        stops=stores.stop_news,
     )
 
 

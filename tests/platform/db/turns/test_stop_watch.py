@@ -70,7 +70,9 @@ async def test_a_recorded_stop_ends_a_running_tool_without_a_signal(ada: Person)
     turn_id = parked.turn.turn_id
     environment = ActivityEnvironment()
     call = CallInput(turn_id, 1, "c0")
-    running = asyncio.create_task(environment.run(activities(ada, ScriptedModel()).call_tool, call))
+    running = asyncio.ensure_future(
+        environment.run(activities(ada, ScriptedModel()).call_tool, call)
+    )
     await until_running(ada, turn_id)
     await ada.says("/stop")
     async with asyncio.timeout(PATIENCE_S):
@@ -82,7 +84,7 @@ async def test_a_stop_of_another_turn_leaves_a_tool_running(ada: Person) -> None
     parked = await begun(ada, "book")
     turn_id = parked.turn.turn_id
     call = CallInput(turn_id, 1, "c0")
-    running = asyncio.create_task(
+    running = asyncio.ensure_future(
         ActivityEnvironment().run(activities(ada, ScriptedModel()).call_tool, call)
     )
     await until_running(ada, turn_id)
@@ -97,7 +99,7 @@ async def test_a_stop_of_another_turn_leaves_a_tool_running(ada: Person) -> None
 async def test_a_recorded_stop_ends_a_model_call_and_keeps_its_text(ada: Person) -> None:
     await ada.says("Write.")
     turn = await ada.turn()
-    running = asyncio.create_task(
+    running = asyncio.ensure_future(
         ActivityEnvironment().run(
             activities(ada, SlowModel()).generate, GenerateInput(turn.turn_id, 1, False)
         )
