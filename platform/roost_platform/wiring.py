@@ -151,13 +151,13 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 def worker_ports(stores: Stores, hints: SessionHints) -> Ports:
     """Return what sessions use of storage and of the engine."""
     return Ports(
-        turns=stores.turns,
-        notes=stores.notes,
+        *(stores.turns, stores.notes),
         artifacts=stores.artifacts,
         hints=hints,
         waits=stores.waits,
         schedules=stores.schedules,
         flows=stores.flows,
+        stops=stores.stop_news,
     )
 
 

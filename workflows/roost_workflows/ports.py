@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, get_args
 
 from roost.effects import Effect
+from roost.flows.advancing import FlowFacts
 from roost.messages import MessageFile, NoteKind
 from roost.schedules.keeper import ScheduleKeeper
-from roost.turn import Finish
+from roost.turn import Finish, OpenCalls
 from roost_workflows.hints.session_hints import NoHints, SessionHints
 from roost_workflows.model_calls import Asked, Given, Spent, Usage
-from roost_workflows.storage.ends import Settled
+from roost_workflows.storage.ends import RecordedStops, Settled
 from roost_workflows.storage.flows import FlowRuns, NoFlows
 from roost_workflows.storage.tools import Artifacts, PersonNotes
 from roost_workflows.storage.waits import NoWaits, Waits
@@ -32,7 +33,8 @@ class TurnRecord:
     """A running turn: ids and counters only, fit for Temporal's history.
 
     worker_deaths: workers that froze or died while they computed for it.
-    first_step: the step to go on with, as `begin` found it.
+    first_step: the step to go on with, as `begin` found it. open_calls: the calls of that step that
+    have not ended; a flow, which looks at its journal itself, has none.
     """
 
     turn_id: str
@@ -43,6 +45,7 @@ class TurnRecord:
     stop_requested: bool
     worker_deaths: int = 0
     first_step: int = 1
+    open_calls: OpenCalls = field(default_factory=OpenCalls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,16 @@ class CallRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CallContext:
+    """A call of an agent's turn with what it needs to run. spent: by the whole turn."""
+
+    turn: TurnRecord
+    call: CallRecord
+    facts: FlowFacts
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The latest state of a running turn for people to see; lossy, never retried."""
 
@@ -213,6 +226,10 @@ class Turns(Protocol):
 
     async def call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
         """The call as it is stored, without beginning it."""
+        ...
+
+    async def call_context(self, turn_id: str, step: int, call_id: str) -> CallContext:
+        """The same with what it needs to run, read in one transaction."""
         ...
 
     async def begin_call(self, turn_id: str, step: int, call_id: str) -> CallRecord:
@@ -280,4 +297,4 @@ class Ports:
     waits: Waits = field(default_factory=NoWaits)
     schedules: ScheduleKeeper | None = None
     flows: FlowRuns = field(default_factory=NoFlows)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    stops: RecordedStops | None = None

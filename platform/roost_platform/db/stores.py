@@ -26,7 +26,7 @@ from roost_platform.db.policies.switches import ToolPolicies
 from roost_platform.db.queries import Queries
 from roost_platform.db.schedules.store import ScheduleStore
 from roost_platform.db.services import Heartbeats
-from roost_platform.db.turns.stop import Stopped
+from roost_platform.db.turns.stop import StopNews, Stopped
 from roost_platform.db.turns.turns import TurnStore
 from roost_platform.db.waits.store import WaitStore
 from roost_platform.queueing import QueueRules
@@ -56,6 +56,7 @@ class Stores:
     policies: ToolPolicies
     schedules: ScheduleStore
     flows: FlowStore
+    stop_news: StopNews
     agent_versions: AgentVersions
 
     async def say_as_operator(
@@ -137,5 +138,6 @@ def open_stores(
         policies=ToolPolicies(opened),
         schedules=ScheduleStore(opened),
         flows=FlowStore(opened, tenants),
+        stop_news=StopNews(opened),
         agent_versions=AgentVersions(opened),
     )

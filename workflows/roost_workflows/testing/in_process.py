@@ -47,7 +47,9 @@ class InProcessSessions:
         most = agent.max_steps if agent else MAX_STEPS_DEFAULT
         ports = InProcessTurn(self, turn.turn_id)
         try:
-            return await run_turn(ports, max_steps=most, first_step=turn.first_step)
+            return await run_turn(
+                ports, max_steps=most, first_step=turn.first_step, open_calls=turn.open_calls
+            )
         except TurnStopped:
             await settle(turn.turn_id, outcome="stopped", reason="stopped")
         except StepsExhausted:

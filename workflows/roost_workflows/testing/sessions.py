@@ -62,6 +62,7 @@ async def run_session(activities: Activities, conversation_id: str) -> bool:
             ActivityPorts(activities, begun.turn_id),
             max_steps=begun.max_steps,
             first_step=begun.first_step,
+            open_calls=begun.open_calls,
         )
     except TurnStopped:
         await _settle(activities, SettleInput(begun.turn_id, "stopped", "stopped"))

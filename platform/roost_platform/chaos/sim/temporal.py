@@ -128,7 +128,12 @@ class SimWorker:
             self._activities, self._stores, begun.turn_id, is_stopped=begun.stop_requested
         )
         try:
-            await run_turn(turn, max_steps=begun.max_steps, first_step=begun.first_step)
+            await run_turn(
+                turn,
+                max_steps=begun.max_steps,
+                first_step=begun.first_step,
+                open_calls=begun.open_calls,
+            )
         except TurnStopped:
             await self._settle(SettleInput(begun.turn_id, "stopped", "stopped"))
         except StepsExhausted:

@@ -7,9 +7,7 @@ from typing import Any, Final, Literal, cast
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from roost.context import Person, SessionInfo
 from roost.effects import Effect
-from roost.flows.advancing import FlowFacts
 from roost.flows.journal import Entry, EntryState, Op
 from roost_platform.db import models
 from roost_platform.db.base.engine import Database
@@ -18,7 +16,7 @@ from roost_platform.db.locks import check_running, get_turn, lock_turn
 from roost_platform.db.people.tenants import Tenants
 from roost_platform.db.turns import steps
 from roost_platform.db.turns.flow_entries import close_entries
-from roost_platform.db.turns.lookups import payload_of, person_of
+from roost_platform.db.turns.lookups import facts_of, person_of
 from roost_platform.db.turns.recording import record_model_call
 from roost_platform.db.waits.approvals import latest
 from roost_platform.errors import NotFound
@@ -56,16 +54,7 @@ class FlowStore:
             turn = await get_turn(session, turn_id)
             conversation = await session.get_one(models.Conversation, turn.conversation_id)
             flow = await session.get(models.FlowRun, turn_id)
-            person = await person_of(session, turn, conversation)
-            facts = FlowFacts(
-                key=turn_id,
-                person=Person(
-                    "" if person is None else person.id,
-                    "" if person is None else person.display_name,
-                ),
-                session=SessionInfo(turn.session_id, conversation.key, conversation.channel),
-                payload=await payload_of(session, turn_id),
-            )
+            facts = await facts_of(session, turn, conversation)
             entries = (await session.scalars(_ENTRIES, {"id": turn_id})).all()
             said = (await session.scalars(_SAID, {"id": turn_id})).all()
             return FlowRecord(

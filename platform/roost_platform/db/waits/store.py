@@ -18,17 +18,16 @@ from roost_platform.db.locks import lock_conversation, lock_turn
 from roost_platform.db.turns import end, parking
 from roost_platform.db.turns.children.ending import outcome_of
 from roost_platform.db.turns.children.spawning import spawn
-from roost_platform.db.turns.steps import get_call
+from roost_platform.db.turns.steps import begin_call, get_call
 from roost_platform.db.waits.approvals import NewApproval, ask, latest
 from roost_platform.db.waits.deciding import Decider, decide
-from roost_platform.db.waits.gate import ask_or_use_grant, judge
+from roost_platform.db.waits.gate import pass_gate
 from roost_platform.db.waits.grants import can_be_standing, give_grant, revoke
 from roost_platform.errors import NotAllowed, NotFound, TurnOver
 from roost_workflows.ports import CALL_ENDED
 from roost_workflows.storage.waits import CallFacts, Gate
 
 OperatorVerdict = Literal["approve", "always", "deny"]
-NOT_ASKED: Final = "Not run: {tool} needs an approval, and nobody can be asked here."
 NO_ANSWER: Final = "no_answer"
 SLEEP_TOO_LONG: Final = f"A sleep lasts at most {WAIT_S_MAX / 86400:.0f} days."
 UNDECIDED: Final = {
@@ -66,21 +65,21 @@ class WaitStore:
 
     async def gate(self, turn_id: str, step: int, call_id: str, facts: CallFacts) -> Gate:
         """See `Waits.gate`."""
-        async with self._database.read() as session:
-            gate = await judge(session, turn_id, step, call_id, facts, self._rules)
-        if gate is not None:
-            return gate
-        if not facts.can_wait:
-            return Gate("refused", NOT_ASKED.format(tool=facts.tool))
         async with self._database.write() as session:
-            turn, conversation = await lock_turn(session, turn_id)
-            gate = await judge(session, turn_id, step, call_id, facts, self._rules)
-            if gate is not None:
-                return gate
             now = self._database.now()
-            return await ask_or_use_grant(
-                session, turn, conversation, step, call_id, facts, self._rules, now
-            )
+            return await pass_gate(session, turn_id, step, call_id, facts, self._rules, now)
+
+    async def begin(self, turn_id: str, step: int, call_id: str, facts: CallFacts) -> Gate:
+        """See `Waits.begin`."""
+        async with self._database.write() as session:
+            now = self._database.now()
+            gate = await pass_gate(session, turn_id, step, call_id, facts, self._rules, now)
+            if gate.verdict != "run":
+                return gate
+            begun = await begin_call(session, turn_id, step, call_id, now)
+            if begun.state in CALL_ENDED:
+                return Gate("over")
+            return Gate("run", attempt=begun.attempt, was_running=begun.state == "running")
 
     async def open(self, turn_id: str, step: int, call_id: str, wait: Wait) -> str:
         """See `Waits.open`."""
