@@ -12,7 +12,7 @@ from roost_platform.db.turns.children.spawning import short
 TASK_CHARS_MAX: Final = 60
 LISTED_MAX: Final = 20
 MARKS: Final[Mapping[str, str]] = {"done": "✓", "failed": "✗", "stopped": "✗"}
-NO_TASKS: Final = "No agent works for this conversation."
+NO_TASKS: Final = "No other agent is at work for you here."
 HOW_TO_STOP: Final = "/stop stops all of them."
 _STATES: Final[Mapping[str, str]] = {
     "queued": "about to begin",
