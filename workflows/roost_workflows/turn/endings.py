@@ -179,7 +179,7 @@ def ending_note(kind: NoteKind, reason: str, elapsed_s: float, stopped_by: str =
         return f"failed: {reason}"
     who = STOPPERS.get(stopped_by, STOPPERS[""])
     how = "interrupted by a newer message" if kind == "interrupted" else f"stopped by {who}"
-    return f"{how} after {elapsed_s:.0f} s"
+    return f"{how} after {'0 s' if elapsed_s < 1 else lasting(elapsed_s)}"
 
 
 def final_message(kind: NoteKind, reason: str, partial: str, settled: Settled) -> str:
