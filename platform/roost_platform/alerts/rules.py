@@ -60,7 +60,10 @@ _SENTENCES: Final[Mapping[AlertRule, tuple[str, str]]] = {
     ),
     "approval_waits": ("{} approval waits for an operator", "{} approvals wait for an operator"),
     "part_down": ("the part gives no sign of life",) * 2,
-    "part_restarts": ("the part was started again {} times in 10 minutes",) * 2,
+    "part_restarts": (
+        "the part was started again once in 10 minutes",
+        "the part was started again {} times in 10 minutes",
+    ),
     "disk": ("{} MiB is left on the disk", "{} MiB are left on the disk"),
 }
 
