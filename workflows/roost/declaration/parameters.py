@@ -12,6 +12,7 @@ from roost.context import Context
 from roost.errors import DefinitionError
 
 FAULTS_LISTED_MAX: Final = 8  # of one call's wrong arguments
+CONTEXT_NAMES: Final = ("ctx", "context")  # what people call the parameter of the Context
 TYPES: Final = "Use types that JSON knows, such as str, int, list[str] or a pydantic model."
 
 
@@ -38,12 +39,14 @@ def arguments_of(
                 f"ordinary parameter, without *, ** and /."
             )
         if parameter.name not in hints:
-            raise DefinitionError(
-                f"{where}: parameter {parameter.name!r} needs an annotation, such as "
-                f"`{parameter.name}: str`."
-            )
+            raise DefinitionError(f"{where}: {_unannotated(parameter.name)}")
         hint = hints[parameter.name]
         if hint is Context or (get_origin(hint) is Annotated and get_args(hint)[0] is Context):
+            if context_name is not None:
+                raise DefinitionError(
+                    f"{where}: {context_name!r} and {parameter.name!r} both take the Context. "
+                    f"Keep one of them."
+                )
             context_name = parameter.name
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
@@ -53,6 +56,14 @@ def arguments_of(
     except (PydanticSchemaGenerationError, PydanticUserError, NameError) as error:
         raise DefinitionError(f"{where}: {str(error).splitlines()[0]} {TYPES}") from error
     return model, context_name
+
+
+def _unannotated(name: str) -> str:
+    """What is wrong with a parameter without an annotation, and how to mend it."""
+    if name in ("self", "cls"):
+        return f"a tool is a function, not a method. Move it out of its class, without {name!r}."
+    example = f"{name}: Context" if name in CONTEXT_NAMES else f"{name}: str"
+    return f"parameter {name!r} needs an annotation, such as `{example}`."
 
 
 def parameters_of(where: str, model: type[BaseModel]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def line_of(schedule: models.Schedule) -> str:
     next_due = "paused"
     if schedule.state == "active" and schedule.due_at is not None:
         next_due = f"{when(schedule.due_at, zone)} ({zone.key})"
-        next_due += "" if is_single(schedule) else ", again and again"
+        next_due += "" if is_single(schedule) else ", repeats"
     return f"`{code_of(schedule)}` {title_of(schedule)}: {next_due}"
 
 
