@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from roost_channels.message import Address, InboundMessage
+from roost_channels.message import SCHEDULE_BUTTON, Address, InboundMessage
 from roost_platform import commands
 from roost_platform.db import models
 from roost_platform.db.conversations.addresses import address_of
@@ -69,8 +69,8 @@ async def _thread_of_button(session: AsyncSession, event: InboundMessage) -> str
     of: models.Turn | models.Schedule | None = None
     if pressed is not None:
         of = await session.get(models.Turn, pressed.turn_id)
-    elif event.text.startswith(commands.SCHEDULE_BUTTON):
-        schedule_id = event.text.removeprefix(commands.SCHEDULE_BUTTON).partition(":")[0]
+    elif event.text.startswith(SCHEDULE_BUTTON):
+        schedule_id = event.text.removeprefix(SCHEDULE_BUTTON).partition(":")[0]
         of = await session.get(models.Schedule, schedule_id)
     if of is None:
         return None

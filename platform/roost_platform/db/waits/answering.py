@@ -1,5 +1,6 @@
 """What a person's tap, word or message does to an open question."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -139,14 +140,21 @@ async def answer(
 
 def option_of(options: Sequence[str], said: str) -> str | None:
     """The option that the words mean: the same words, or its number where none is a number."""
+    said = plain_digits(said)
     for option in options:
-        if option.strip().casefold() == said.casefold():
+        if plain_digits(option).casefold() == said.casefold():
             return option
+    said = said.rstrip(".!")
     if said.isdecimal() and len(said) <= 2 and not any(one.strip().isdecimal() for one in options):
         number = int(said)
         if 1 <= number <= len(options):
             return options[number - 1]
     return None
+
+
+def plain_digits(text: str) -> str:
+    """The text without spaces around it, wide letters and digits in their plain form."""
+    return unicodedata.normalize("NFKC", text).strip()
 
 
 async def _take(
