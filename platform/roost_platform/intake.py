@@ -209,8 +209,16 @@ class PlatformIntake:
         decision = await self._stores.waits.decide_as_operator(
             approval_id, verdict, reason, operator, via, ip
         )
-        if decision.conversation_id is not None:
-            self.ring([decision.conversation_id])
+        self.ring(decision.rung)
+        return decision
+
+    async def answer(
+        self, approval_id: str, answers: Sequence[str], operator: str, via: str, ip: str = ""
+    ) -> OperatorDecision:
+        """Answer a question as an operator and let its call go on. See `answer_as_operator`."""
+        waits = self._stores.waits
+        decision = await waits.answer_as_operator(approval_id, answers, operator, via, ip)
+        self.ring(decision.rung)
         return decision
 
     async def link(self, person_id: str, other_id: str, by: str, ip: str = "") -> Decision:

@@ -16,6 +16,7 @@ from roost_platform.db.cards.cards import close_question, send_card
 from roost_platform.db.cards.words import verdict_line, zone_of
 from roost_platform.db.waits.deciding import Decided, Decider, decide
 from roost_platform.db.waits.grants import can_be_standing, give_grant
+from roost_platform.errors import NotAllowed
 
 APPROVED: Final = "Approved."
 DENIED: Final = "Denied."
@@ -24,6 +25,7 @@ ANSWERED_BEFORE: Final = "That was answered already."
 UNKNOWN: Final = "This button does nothing any more."
 CHOOSE: Final = "Please choose one of: {options}."
 NEEDS_WORDS: Final = "I need an answer in words: {question}"
+COUNT: Final = "Give one answer for each open question: there are {count}."
 STANDING: Final = "Approved, and the same call for {days:.0f} days."
 DAY_S: Final = 24 * 3600.0
 
@@ -136,6 +138,26 @@ async def answer(
     if option is None and not question["free_text"]:
         return Given(CHOOSE.format(options=", ".join(question["options"])), again=True)
     return await _take(session, approval, said if option is None else option, by, now, rules)
+
+
+def answers_of(approval: models.Approval, texts: Sequence[str]) -> list[str]:
+    """All answers of a question or form, with texts for those that are still open, in order.
+
+    Raises NotAllowed for texts that answer other questions than these, or not as they ask.
+    """
+    still_open = approval.questions[len(approval.answers) :]
+    if len(texts) != len(still_open):
+        raise NotAllowed(COUNT.format(count=len(still_open)))
+    answers = list(approval.answers)
+    for question, text in zip(still_open, texts, strict=True):
+        said = clean(text).strip()
+        option = option_of(question["options"], said)
+        if not said:
+            raise NotAllowed(NEEDS_WORDS.format(question=question["text"]))
+        if option is None and not question["free_text"]:
+            raise NotAllowed(CHOOSE.format(options=", ".join(question["options"])))
+        answers.append(said if option is None else option)
+    return answers
 
 
 def option_of(options: Sequence[str], said: str) -> str | None:
