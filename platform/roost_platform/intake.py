@@ -152,9 +152,7 @@ class PlatformIntake:
         message_id: str = "",
         quote: Quote | None = None,
     ) -> Submitted:
-        """Accept a message typed in the console, the API or the CLI; `message_id` makes it
-        idempotent.
-        """
+        """Accept a message of the console, the API or the CLI, once by `message_id`."""
         address = Address(CHANNEL, ACCOUNT, session_name)
         message_id = message_id or str(uuid7())
         message = InboundMessage(
@@ -206,9 +204,8 @@ class PlatformIntake:
         ip: str = "",
     ) -> OperatorDecision:
         """Decide an approval as an operator and let its call go on. See `decide_as_operator`."""
-        decision = await self._stores.waits.decide_as_operator(
-            approval_id, verdict, reason, operator, via, ip
-        )
+        waits = self._stores.waits
+        decision = await waits.decide_as_operator(approval_id, verdict, reason, operator, via, ip)
         self.ring(decision.rung)
         return decision
 

@@ -33,7 +33,7 @@ async def remind(ada: Reminded, text: str = "call", day: int = 30) -> OutboxEntr
 
 def by_words(ada: Reminded) -> None:
     """Let words stand for buttons in the chat, as where these may not reach people."""
-    ada.person.intake._stores.inbox._access._approvals = ApprovalRules(  # type: ignore[attr-defined]
+    ada.person.intake._stores.inbox._access._approvals = ApprovalRules(
         by_words=frozenset({("telegram", "42")})
     )
 

@@ -34,7 +34,7 @@ DAY_S: Final = 24 * 3600.0
 class Given:
     """What somebody's choice or words led to.
 
-    told: what they are told. again: the answer does not fit, and is asked for once more.
+    told: what they are told. again: the answer does not count, and they are told why.
     rung: the conversation that can go on, if any.
     """
 
@@ -114,7 +114,7 @@ async def _decide(
     was_pending = approval.state == "pending"
     rung = await decide(session, approval, verdict, by, now, reason=reason)
     if not was_pending or approval.state != verdict:
-        return Given(await recorded(session, approval))
+        return Given(await recorded(session, approval), rung)
     if does == ALWAYS and can_be_standing(approval):
         await give_grant(session, approval, now, rules.grant_s)
         return Given(STANDING.format(days=rules.grant_s / DAY_S), rung)
@@ -191,7 +191,8 @@ async def _take(
     answers = [*approval.answers, said]
     if len(answers) == len(approval.questions):
         rung = await decide(session, approval, "answered", by, now, answers=answers)
-        return Given(NOTED, rung)
+        was_late = approval.state != "answered"
+        return Given(await recorded(session, approval) if was_late else NOTED, rung, was_late)
     await close_question(session, approval, said, now)
     approval.answers = answers
     turn = await session.get_one(models.Turn, approval.turn_id)

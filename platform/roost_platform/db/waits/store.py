@@ -168,12 +168,13 @@ class WaitStore:
             word: Literal["approved", "denied"] = "denied" if verdict == "deny" else "approved"
             was_pending, now = approval.state == "pending", self._database.now()
             rung = await decide(session, approval, word, by, now, reason=reason)
-            if verdict == "always" and was_pending:
+            counted = was_pending and approval.state == word
+            if verdict == "always" and counted:
                 grant_id = await give_grant(session, approval, now, self._rules.grant_s)
                 detail = {"tool": approval.tool, "approval": approval.id}
                 await audit(session, now, operator, "grant.give", grant_id, detail, ip)
             return OperatorDecision(
-                approval.state, was_pending, verdict_line(approval, None).rstrip("."), rung
+                approval.state, counted, verdict_line(approval, None).rstrip("."), rung
             )
 
     async def answer_as_operator(
@@ -195,7 +196,8 @@ class WaitStore:
                 now = self._database.now()
                 rung = await decide(session, approval, "answered", by, now, answers=said)
             words = verdict_line(approval, None).rstrip(".")
-            return OperatorDecision(approval.state, was_pending, words, rung)
+            counted = was_pending and approval.state == "answered"
+            return OperatorDecision(approval.state, counted, words, rung)
 
     async def revoke_grant(self, grant_id: str, operator: str, ip: str = "") -> None:
         """End a standing approval; people are asked again from now on. Raises NotFound."""

@@ -56,7 +56,11 @@ async def press(session: AsyncSession, arrival: Arrival, rules: ApprovalRules) -
         return False
     nonce, _, does = data.removeprefix(CARD_BUTTON).partition(":")
     found = await session.scalar(select(models.Approval).where(models.Approval.nonce == nonce))
-    if found is None:
+    is_here = found is not None and (
+        found.chat_id == arrival.conversation.id
+        or (bool(found.requester_id) and found.requester_id == arrival.row.identity_id)
+    )
+    if found is None or not is_here:  # made up, or copied out of another chat
         arrival.conclude("ignored", "unknown_button")
         return True
     approval = await locked(session, arrival, found)
@@ -145,7 +149,8 @@ async def _answered(
     """Take a message as the answer to an open question that the person has seen."""
     text = arrival.event.text
     open_questions = [one for one in mine if one.kind != "approve"]
-    asked = [one for one in open_questions if await was_seen(session, one)]
+    seen = [one for one in open_questions if await was_seen(session, one)]
+    asked: Sequence[models.Approval] = seen
     if not asked or (arrival.event.attachments and not text.strip()):
         return False
     card = await quoted(session, arrival, asked)
