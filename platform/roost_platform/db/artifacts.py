@@ -16,13 +16,14 @@ from roost_platform.db import models
 from roost_platform.db.base.engine import Database
 from roost_platform.db.base.text import clean
 from roost_platform.db.enqueue import enqueue
-from roost_platform.db.kept_files import path_of, write
 from roost_platform.db.locks import get_turn, lock_conversation, lock_turn
 from roost_platform.db.message_files import (
     ID_ALPHABET,
     NAME_MAX,
     attached,
     new_artifact_id,
+    path_of,
+    write,
 )
 from roost_platform.db.reply_targets import reply_target
 from roost_platform.errors import NotAllowed, NotFound

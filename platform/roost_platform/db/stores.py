@@ -15,7 +15,7 @@ from roost_platform.db.channels import ChannelStates
 from roost_platform.db.conversations.settings import ProgressModes
 from roost_platform.db.flows.store import FlowStore
 from roost_platform.db.inbox.inbox import DEFAULT_AGENT, InboxStore
-from roost_platform.db.kept_files import set_folder
+from roost_platform.db.message_files import set_folder
 from roost_platform.db.operator_actions import OperatorActions
 from roost_platform.db.outbox.outbox import OutboxStore
 from roost_platform.db.outbox.receipts import ReceiptStore

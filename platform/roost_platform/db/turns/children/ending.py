@@ -10,8 +10,8 @@ from roost_platform.db import models
 from roost_platform.db.base.bells import ring_after
 from roost_platform.db.base.text import clean
 from roost_platform.db.base.told import tell
-from roost_platform.db.kept_files import keep_text
 from roost_platform.db.locks import open_turn
+from roost_platform.db.message_files import keep_text
 from roost_platform.db.reasons import WORDS
 from roost_platform.db.turns.children.schemas import faults_of
 from roost_platform.db.turns.children.spawning import agent_row, short
